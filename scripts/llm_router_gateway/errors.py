@@ -1,0 +1,174 @@
+"""What went wrong with one request: status, code, when to come back; no vendor's shape.
+
+Anything that ends a request raises a GatewayError. The wire modules turn it into the caller's
+protocol (`write_error`) and read an upstream's refusal into one (`read_error`):
+
+    raise UnknownModel("gpt-9: no provider has it; GET /v1/models lists what there is")
+    of_status(429, "slow down", retry_after_s=7.0)  ->  RateLimited, .status 429, .code "rate_limited"
+
+A message names what happened, to which model, and what to do next. It never holds a key or a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class GatewayError(Exception):
+    """One request cannot be answered as asked; `status` is what the caller sees."""
+
+    status = 500
+    code = "internal"  # for programs; never reworded once released
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = type(self).status if status is None else status
+        self.code = code or type(self).code
+        self.retry_after_s = retry_after_s
+        self.details = dict(details or {})  # facts for programs: {"path": "messages[2].role"}
+
+
+class BadRequest(GatewayError):
+    """The request itself is wrong; the same bytes fail again. details["path"] says where."""
+
+    status = 400
+    code = "bad_request"
+
+
+class Unauthorized(GatewayError):
+    """No credential, or one that is not known."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class NoCredit(GatewayError):
+    """The account behind the upstream key has nothing left."""
+
+    status = 402
+    code = "no_credit"
+
+
+class Forbidden(GatewayError):
+    """Known, but not allowed this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(GatewayError):
+    """No such path here."""
+
+    status = 404
+    code = "not_found"
+
+
+class UnknownModel(NotFound):
+    """No provider has a model of this name, or several have it."""
+
+    code = "model_not_found"
+
+
+class BadMethod(GatewayError):
+    """The path exists, the method does not. details["allow"] lists those that do."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class RequestTooSlow(GatewayError):
+    """The caller did not finish sending its request in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class TooLarge(GatewayError):
+    """The request is longer than the limit. details["limit_bytes"] is the limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class RateLimited(GatewayError):
+    """Too much too fast, here or upstream; retry_after_s when it is known."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class Unsupported(GatewayError):
+    """Understood, and not built."""
+
+    status = 501
+    code = "unsupported"
+
+
+class UpstreamFailed(GatewayError):
+    """The upstream could not be reached, broke off, or answered what is no answer."""
+
+    status = 502
+    code = "upstream_failed"
+
+
+class StreamCut(UpstreamFailed):
+    """The upstream's stream ended before its final event: what came is not the answer."""
+
+    code = "stream_cut"
+
+
+class Unavailable(GatewayError):
+    """Overloaded or going down; the same request may work soon."""
+
+    status = 503
+    code = "unavailable"
+
+
+class UpstreamTimeout(GatewayError):
+    """The upstream was silent for longer than the limit."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class Overloaded(Unavailable):
+    """The upstream says that it is overloaded (Anthropic's own status for that)."""
+
+    status = 529
+    code = "overloaded"
+
+
+BY_STATUS: Mapping[int, type[GatewayError]] = {
+    kind.status: kind
+    for kind in (
+        BadRequest, Unauthorized, NoCredit, Forbidden, NotFound, BadMethod, RequestTooSlow, TooLarge,
+        RateLimited, GatewayError, Unsupported, UpstreamFailed, Unavailable, UpstreamTimeout, Overloaded,
+    )
+}  # fmt: skip
+
+
+def of_status(
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    retry_after_s: float | None = None,
+    details: Mapping[str, object] | None = None,
+) -> GatewayError:
+    """The error of an HTTP status, which it keeps.
+
+    of_status(404, "no such model")  -> NotFound, status 404
+    of_status(422, "bad field")      -> BadRequest, status 422
+    of_status(520, "origin broke")   -> UpstreamFailed, status 520
+    """
+    kind = BY_STATUS.get(status) or (BadRequest if 400 <= status < 500 else UpstreamFailed)
+    return kind(message, status=status, code=code, retry_after_s=retry_after_s, details=details)
