@@ -1,0 +1,109 @@
+"""What is known about each type of provider, as data: address, paths, credential, oddities.
+
+PRESETS["kimi"].base_url -> "https://api.moonshot.cn/v1"; every field can be overridden in router.toml.
+A new provider that speaks one of the three protocols is one line here and no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+APIS = ("openai", "anthropic", "gemini")  # OpenAI Responses comes next
+
+# Paths below base_url. A base_url that is only a host gets `root` first (https://api.openai.com -> .../v1).
+ROOTS: Mapping[str, str] = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
+PATHS: Mapping[str, Mapping[str, str]] = {
+    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings", "models": "/models"},
+    "anthropic": {"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},
+    "gemini": {
+        "chat": "/models/{model}:generateContent",
+        "stream": "/models/{model}:streamGenerateContent?alt=sse",
+        "count": "/models/{model}:countTokens",
+        "models": "/models",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One provider type. `local` ones run on the user's machine and need no key."""
+
+    api: str
+    base_url: str = ""  # "" = the file must give it
+    key_env: tuple[str, ...] = ()  # looked up in this order when the file names none
+    families: tuple[str, ...] = ()  # bare names starting so belong here when no [[models]] lists them
+    auth_header: str = "Authorization"
+    auth_scheme: str = "Bearer"
+    local: bool = False
+    quirks: Mapping[str, object] = field(default_factory=dict)
+
+
+PRESETS: Mapping[str, Preset] = {
+    "openai": Preset(
+        "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
+        ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"),
+    ),
+    "claude": Preset(
+        "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), ("claude-",), "x-api-key", "",
+    ),
+    "gemini": Preset(
+        "gemini", "https://generativelanguage.googleapis.com/v1beta", ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        ("gemini-", "gemma-"), "x-goog-api-key", "",
+    ),
+    "grok": Preset("openai", "https://api.x.ai/v1", ("XAI_API_KEY", "GROK_API_KEY"), ("grok-",)),
+    "deepseek": Preset("openai", "https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",), ("deepseek-",)),
+    "qwen": Preset(
+        "openai", "https://dashscope.aliyuncs.com/compatible-mode/v1", ("DASHSCOPE_API_KEY", "QWEN_API_KEY"),
+        ("qwen", "qwq-", "qvq-"),
+    ),
+    "kimi": Preset(
+        "openai", "https://api.moonshot.cn/v1", ("MOONSHOT_API_KEY", "KIMI_API_KEY"), ("kimi-", "moonshot-"),
+    ),
+    "glm": Preset(
+        "openai", "https://open.bigmodel.cn/api/paas/v4", ("ZHIPUAI_API_KEY", "GLM_API_KEY"), ("glm-",),
+    ),
+    "glm-z": Preset("openai", "https://api.z.ai/api/paas/v4", ("ZAI_API_KEY", "GLM_Z_API_KEY"), ("glm-",)),
+    "openrouter": Preset("openai", "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)),
+    "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
+    "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True),
+    "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True),
+    "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True),
+    "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True),
+    "lmstudio": Preset("openai", "http://127.0.0.1:1234/v1", local=True),
+    "remote_http": Preset("openai", local=True),
+    "custom_http": Preset("openai", local=True),
+}  # fmt: skip
+
+ALIASES: Mapping[str, str] = {
+    "anthropic": "claude", "google": "gemini", "xai": "grok", "moonshot": "kimi", "dashscope": "qwen",
+    "zhipu": "glm", "zai": "glm-z", "llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "lm-studio": "lmstudio",
+}  # fmt: skip
+
+# What an `api` sends its key in when the provider's api differs from its preset's.
+AUTH: Mapping[str, tuple[str, str]] = {
+    "openai": ("Authorization", "Bearer"),
+    "anthropic": ("x-api-key", ""),
+    "gemini": ("x-goog-api-key", ""),
+}
+
+ANTHROPIC_VERSION = "2023-06-01"  # the API refuses requests without one
+OLLAMA_ADDRESS = ("127.0.0.1", 11434)  # asked for at start when there is no file
+
+
+def preset_of(type_name: str) -> Preset | None:
+    """The preset of a type or of one of its other names; None if there is no such type."""
+    return PRESETS.get(ALIASES.get(type_name, type_name))
+
+
+def join_url(base_url: str, path: str) -> str:
+    """`path` below `base_url`; a segment that both name is taken once.
+
+    join_url("https://h/api/paas/v4", "/v4/chat/completions") -> "https://h/api/paas/v4/chat/completions"
+    join_url("https://h/v1", "/v1/messages")                  -> "https://h/v1/messages"
+    join_url("https://h/anthropic", "/v1/messages")           -> "https://h/anthropic/v1/messages"
+    """
+    base, rest = base_url.rstrip("/"), path.lstrip("/")
+    first, slash, after = rest.partition("/")
+    has_path = base.count("/") > 2  # the last segment of https://host is its host
+    return f"{base}/{after if slash and has_path and base.endswith('/' + first) else rest}"

@@ -1,0 +1,306 @@
+"""The one table of settings: every key of router.toml, how it is written, what it must be, what it means.
+
+    SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
+    SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
+
+`config` parses by it, the command line takes its flags from it, and references/gateway.md is printed from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .presets import ANTHROPIC_VERSION, APIS
+
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
+NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
+MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f?#\\]+")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+KEY = re.compile(r"[\x21-\x7e]+")  # what can stand in a header without escaping
+URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
+LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the bytes decide these
+
+
+class Secret:
+    """A key or token. Shows itself only when asked by name, so that no log or error can."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+# ------------------------------------------------------------------------------------------------- kinds of value
+
+
+def read_text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("is not a text")
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("holds a control character")
+    return value
+
+
+def read_whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("is not a whole number")
+    return value
+
+
+def read_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise ValueError("is not a number")
+    return value
+
+
+def read_bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is not true or false")
+    return value
+
+
+def read_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise ValueError("is not a list of texts")
+    return tuple(value)
+
+
+def read_table(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("is not a table")
+    return value
+
+
+def read_tables(value: object) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError("is not a list of tables ([[...]])")
+    return tuple(value)
+
+
+def read_headers(value: object) -> Mapping[str, str]:
+    """{"X-Org": "a"}; names and values that could break a request apart are refused."""
+    for name, text in read_table(value).items():
+        if not HEADER_NAME.fullmatch(name) or name.lower() in OUR_HEADERS:
+            raise ValueError(f"cannot set the header {name!r}")
+        if not isinstance(text, str) or not HEADER_VALUE.fullmatch(text):
+            raise ValueError(f"has no plain text for the header {name!r}")
+    return dict(read_table(value))
+
+
+def read_keys(value: object) -> tuple[Secret, ...]:
+    """A comma list, or a list of texts, of keys; never repeated in an error."""
+    texts = value.split(",") if isinstance(value, str) else read_texts(value)
+    keys = [text.strip() for text in texts if text.strip()]
+    if not all(KEY.fullmatch(key) for key in keys):
+        raise ValueError("holds a key with a space, a line end or a character outside ASCII")
+    return tuple(map(Secret, keys))
+
+
+def read_url(value: object) -> str:
+    if not URL.fullmatch(read_text(value)):
+        raise ValueError("is not an http or https address without user, query and fragment")
+    return str(value).rstrip("/")
+
+
+def read_proxy(value: object) -> str:
+    if value != "" and not PROXY.fullmatch(read_text(value)):
+        raise ValueError("is not http://host:port, https://host:port or socks5://host:port")
+    return str(value)
+
+
+def read_size(value: object) -> int:
+    """Tokens: 128000 or "128k" or "1M"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", value) if isinstance(value, str) else None
+    if match:
+        return int(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
+    return read_whole(value)
+
+
+KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
+    "text": (read_text, "text"),
+    "whole": (read_whole, "whole number"),
+    "number": (read_number, "number"),
+    "bool": (read_bool, "true or false"),
+    "texts": (read_texts, "list of texts"),
+    "table": (read_table, "table"),
+    "tables": (read_tables, "list of tables"),
+    "headers": (read_headers, "table of texts"),
+    "secret": (read_keys, "secret, or comma list of them"),
+    "url": (read_url, "http(s) address"),
+    "proxy": (read_proxy, "proxy address"),
+    "size": (read_size, 'whole number or "128k"'),
+}
+
+
+# --------------------------------------------------------------------------------------------- the table of settings
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key: how it is written, what it must be, what it is when absent, and what it means."""
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    env: tuple[str, ...] = ()
+    flag: str = ""  # as in --help: "-p/--port"
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def read(self, value: object) -> Any:
+        """The value, checked; ValueError with a text that follows the value."""
+        result = KINDS[self.kind][0](value)
+        if self.choices and result not in self.choices:
+            raise ValueError(f"is not one of {', '.join(self.choices)}")
+        if isinstance(result, (int, float)) and not isinstance(result, bool):
+            if self.low is not None and result < self.low:
+                raise ValueError(f"is below {self.low:g}")
+            if self.high is not None and result > self.high:
+                raise ValueError(f"is above {self.high:g}")
+        return result
+
+    def from_text(self, text: str) -> object:
+        """What an environment variable or a flag says, as the value a file would hold."""
+        try:
+            if self.kind == "whole":
+                return int(text)
+            if self.kind == "number":
+                return float(text)
+        except ValueError:
+            return text
+        if self.kind == "bool":
+            return True if text.lower() in TRUE else False if text.lower() in FALSE else text
+        return [part.strip() for part in text.split(",") if part.strip()] if self.kind == "texts" else text
+
+
+PORT_HIGH, LONG_S = 65_535, 86_400
+NO_LIMIT = "0 = no limit"
+
+SERVER: tuple[Setting, ...] = (
+    Setting("host", "text", "127.0.0.1", "address to listen on; one that others can reach needs a token",
+            ("LLM_ROUTER_HOST",), "-i/--ip"),
+    Setting("port", "whole", 8000, "port to listen on; 0 takes a free one",
+            ("LLM_ROUTER_PORT",), "-p/--port", 0, PORT_HIGH),
+    Setting("token", "secret", (), "what callers must show; better in the environment or a file",
+            ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
+    Setting("token_env", "text", "", "name of the environment variable that holds the token"),
+    Setting("token_file", "text", "", "file that holds the token, one a line",
+            ("LLM_ROUTER_TOKEN_FILE",), "--token-file"),
+    Setting("log_level", "text", "info", "what is written: info has one line per request",
+            ("LLM_ROUTER_LOG_LEVEL",), "-l/--log-level", choices=LOG_LEVELS),
+    Setting("log_file", "text", "", "also write the log here; turned over at 10 MB, one old file kept",
+            ("LLM_ROUTER_LOG_FILE",), "--log-file"),
+    Setting("proxy", "proxy", "", "http, https or socks5 proxy for every provider that names none; not for loopback",
+            ("LLM_ROUTER_PROXY",), "--proxy"),
+    Setting("allowed_hosts", "texts", (), "further names this server may be called by in Host when bound to loopback"),
+    Setting("cors_origins", "texts", (), 'web pages that may call it: "https://app.example", or "*"'),
+    Setting("max_body_bytes", "whole", 33_554_432, "longest request body; 413 above it", low=1_024),
+    Setting("max_connections", "whole", 4_096, "callers connected at once", low=1),
+    Setting("connect_timeout_s", "number", 10.0, "name, TCP, proxy and TLS together", low=0.01, high=LONG_S),
+    Setting("timeout_s", "number", 600.0, "longest silence of an upstream, before its answer and within it",
+            ("LLM_ROUTER_DEFAULT_TIMEOUT",), low=0.01, high=LONG_S),
+    Setting("first_output_timeout_s", "number", 600.0, "streams: until the first output; keep-alives do not count",
+            low=0.01, high=LONG_S),
+    Setting("output_gap_timeout_s", "number", 300.0, "streams: between two outputs; keep-alives do not count",
+            low=0.01, high=LONG_S),
+    Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a sign of life",
+            low=0.01, high=LONG_S),
+    Setting("drain_s", "number", 30.0, "how long open requests may go on after SIGTERM or Ctrl-C", low=0, high=LONG_S),
+)  # fmt: skip
+
+PROVIDER: tuple[Setting, ...] = (
+    Setting("name", "text", None, "the part of a model's name before the slash"),
+    Setting("type", "text", "", "what it is, see the presets; the name, when that is one of them"),
+    Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=APIS),
+    Setting("base_url", "url", "", "address; paths are put below it, a segment both have is taken once"),
+    Setting("api_key", "secret", (), "the key itself; better api_key_env or api_key_file"),
+    Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
+    Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
+    Setting("is_active", "bool", True, "false: as if it were not there"),
+    Setting("any_model", "bool", None, "pass on names that no [[models]] entry lists; true when it has no entry"),
+    Setting("settings", "table", {}, "see the next table"),
+)
+
+PROVIDER_SETTINGS: tuple[Setting, ...] = (
+    Setting("endpoint", "text", "", "path of the chat call below base_url"),
+    Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
+    Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
+    Setting("auth_header", "text", "", "header that carries the key"),
+    Setting("auth_scheme", "text", None, 'word before the key; "" for none'),
+    Setting("anthropic_version", "text", ANTHROPIC_VERSION, "sent to Anthropic when the caller sent none"),
+    Setting("proxy", "proxy", None, 'proxy for this provider; "" for none'),
+    Setting("connect_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
+    Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
+    Setting("first_output_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
+    Setting("output_gap_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
+    Setting("quirks", "table", {}, "what this server does differently; added to those of its type"),
+)
+
+MODEL: tuple[Setting, ...] = (
+    Setting("name", "text", None, "what callers ask for, after the slash or alone"),
+    Setting("provider", "text", "", "name of its provider; not needed in [[PROVIDER.models]]"),
+    Setting("remote_identifier", "text", "", "its name at the provider, when that is another"),
+    Setting("display_name", "text", "", "shown in model lists"),
+    Setting("description", "text", "", "shown in model lists"),
+    Setting("is_active", "bool", True, "false: as if it were not there"),
+    Setting("tags", "texts", (), "shown in model lists"),
+    Setting("default_params", "table", {}, "fields added to a request that lacks them, as its provider spells them"),
+    Setting("config", "table", {}, "see the next table; keys not listed there are only shown"),
+    Setting("rate_limit", "table", {}, "max_requests, per_seconds, burst_size, notes: checked, not applied yet"),
+    Setting("download_uri", "text", "", "accepted from older files, not used"),
+    Setting("local_path", "text", "", "accepted from older files, not used"),
+)
+
+MODEL_CONFIG: tuple[Setting, ...] = (
+    Setting("model", "text", "", "as remote_identifier, which wins"),
+    Setting("endpoint", "text", "", "path of the chat call for this model"),
+    Setting("context_window", "size", None, "tokens, shown in model lists", low=1),
+    Setting("max_output_tokens", "size", None, "tokens, shown; sent where the protocol needs a limit", low=1),
+    Setting("modalities", "texts", (), 'what it reads: "text", "image", "audio", "video", "file"'),
+    Setting("supports_vision", "bool", None, 'as "image" in modalities'),
+    Setting("supports_tools", "bool", None, "shown in model lists"),
+    Setting("input_usd_per_mtok", "number", None, "price of a million input tokens", low=0),
+    Setting("output_usd_per_mtok", "number", None, "price of a million output tokens", low=0),
+    Setting("cached_input_usd_per_mtok", "number", None, "price of a million input tokens read from a cache", low=0),
+    Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
+    Setting("cost_per_1k_completion_tokens", "number", None, "older form: price of a thousand output tokens", low=0),
+    Setting("priority", "number", 0, "accepted; decides nothing yet"),
+)
+
+RATE_LIMIT: tuple[Setting, ...] = (
+    Setting("max_requests", "whole", None, "requests in one window", low=1),
+    Setting("per_seconds", "number", None, "length of the window", low=0.001),
+    Setting("burst_size", "whole", None, "most at once", low=1),
+    Setting("notes", "text", "", "for people"),
+    Setting("config", "table", {}, "for people"),
+)
+
+TABLES: Mapping[str, tuple[Setting, ...]] = {
+    "[server]": SERVER,
+    "[[providers]]": PROVIDER,
+    "[providers.settings]": PROVIDER_SETTINGS,
+    "[[models]]": MODEL,
+    "[models.config]": MODEL_CONFIG,
+    "[models.rate_limit]": RATE_LIMIT,
+}
