@@ -1,0 +1,106 @@
+"""Who is calling: the credential in a request, compared in constant time; and whether a browser was tricked.
+
+    credential({"x-api-key": "abc"}, {})          -> "abc"
+    admit({"x-api-key": "abc"}, {}, tokens)       -> None, or raises Unauthorized
+    check_host({"host": "evil.example"}, hosts)   -> raises Forbidden (DNS rebinding)
+
+Header names arrive in lower case. What a caller may use (keys, budgets) will be decided here as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hmac import compare_digest
+
+from .errors import Forbidden, Unauthorized
+from .settings import LOOPBACK, Secret
+
+CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
+# What a caller's credential may stand in: none of it is ever passed on.
+PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *CREDENTIAL_HEADERS})
+
+
+def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    """The caller's key, from Authorization: Bearer, x-api-key, x-goog-api-key or ?key=; "" if there is none.
+
+    credential({"authorization": "bearer abc"}, {}) -> "abc"   (the scheme's case does not matter, RFC 9110 11.1)
+    """
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    for name in CREDENTIAL_HEADERS:
+        if headers.get(name, "").strip():
+            return headers[name].strip()
+    return query.get("key", "").strip()
+
+
+def admit(headers: Mapping[str, str], query: Mapping[str, str], tokens: Sequence[Secret]) -> None:
+    """Returns when the caller may in; Unauthorized otherwise. Without tokens everybody who reaches us may."""
+    if not tokens:
+        return
+    given = credential(headers, query).encode("utf-8", "surrogateescape")
+    if not given:
+        raise Unauthorized(
+            "no key: send this gateway's token as Authorization: Bearer, x-api-key, x-goog-api-key or ?key="
+        )
+    # Every token is compared, so that the time taken does not tell which one is near.
+    if not sum(compare_digest(given, token.reveal().encode()) for token in tokens):
+        raise Unauthorized("the key is not known to this gateway")
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header or an origin, without scheme and port.
+
+    host_name("localhost:8000") -> "localhost"; host_name("http://[::1]:80") -> "::1"
+    """
+    name = host.rpartition("://")[2].lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.rpartition(":")[0] if name.count(":") == 1 else name
+
+
+def check_host(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
+    """Forbidden when a server on loopback is called by a name that is not its own.
+
+    A web page can point its own name at 127.0.0.1 and then talk to whatever listens there; the Host header
+    still holds that name. Programs on this machine send localhost or the address.
+    """
+    name = host_name(headers.get("host", ""))
+    if name and not LOOPBACK.fullmatch(name) and name not in allowed:
+        raise Forbidden(f"Host {name[:100]!r} is not this server's name; add it to [server] allowed_hosts if it is")
+
+
+def check_origin(headers: Mapping[str, str], allowed: Sequence[str], cors_origins: Sequence[str]) -> None:
+    """Forbidden when a web page of somebody else's makes the call (browsers send Origin, programs do not)."""
+    origin = headers.get("origin", "")
+    if not origin or "*" in cors_origins or origin in cors_origins:
+        return
+    name = host_name(origin)
+    if origin == "null" or not (LOOPBACK.fullmatch(name) or name in allowed):
+        raise Forbidden(f"pages of {origin[:100]!r} may not call this server; see [server] cors_origins")
+
+
+def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:
+    """What lets a browser page read the answer; nothing unless its origin is configured."""
+    origin = headers.get("origin", "")
+    if not origin or not ("*" in cors_origins or origin in cors_origins):
+        return []
+    return [
+        ("access-control-allow-origin", origin),
+        ("vary", "Origin"),
+        ("access-control-expose-headers", "x-request-id, x-llm-router-lost, retry-after"),
+    ]
+
+
+def preflight_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:
+    """The answer to a browser asking first (OPTIONS); nothing unless its origin is configured."""
+    allowed = cors_headers(headers, cors_origins)
+    if not allowed:
+        return []
+    wanted = headers.get("access-control-request-headers", "")
+    return [
+        *allowed,
+        ("access-control-allow-methods", "GET, POST, HEAD, OPTIONS"),
+        ("access-control-allow-headers", wanted or "authorization, content-type"),
+        ("access-control-max-age", "600"),
+    ]

@@ -1,0 +1,78 @@
+"""auth: the caller's key from any of its places, and browsers that were tricked into calling."""
+
+import pytest
+from llm_router_gateway import auth
+from llm_router_gateway.errors import Forbidden, Unauthorized
+from llm_router_gateway.settings import Secret
+
+TOKENS = (Secret("one"), Secret("two"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "key"),
+    [
+        ({"authorization": "Bearer two"}, {}, "two"),
+        ({"authorization": "bearer  two "}, {}, "two"),
+        ({"x-api-key": "two"}, {}, "two"),
+        ({"x-goog-api-key": "two"}, {}, "two"),
+        ({}, {"key": "two"}, "two"),
+        ({"authorization": "Basic two", "x-api-key": "one"}, {}, "one"),
+        ({"authorization": "Bearer ", "x-api-key": "one"}, {}, "one"),
+        ({}, {}, ""),
+    ],
+)
+def test_the_key_is_taken_from_every_place_that_clients_use(
+    headers: dict[str, str], query: dict[str, str], key: str
+) -> None:
+    assert auth.credential(headers, query) == key
+    if key:
+        auth.admit(headers, query, TOKENS)
+
+
+@pytest.mark.parametrize("key", ["", "on", "onee", "ONE", "o\udcffne", "ö"])
+def test_any_other_key_is_unauthorized_and_not_repeated(key: str) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        auth.admit({"x-api-key": key}, {}, TOKENS)
+    assert caught.value.status == 401
+    assert len(key) < 3 or key not in str(caught.value)
+
+
+def test_without_tokens_everybody_who_reaches_us_may_in() -> None:
+    auth.admit({}, {}, ())
+    auth.admit({"x-api-key": "anything"}, {}, ())
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.1.2.3", "box.lan:80", ""]
+)
+def test_our_own_names_pass(host: str) -> None:
+    auth.check_host({"host": host}, ("box.lan",))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil:1", "10.0.0.1"]
+)
+def test_a_foreign_host_is_refused(host: str) -> None:
+    with pytest.raises(Forbidden):
+        auth.check_host({"host": host}, ("box.lan",))
+
+
+@pytest.mark.parametrize("origin", ["", "http://localhost:3000", "http://127.0.0.1", "http://box.lan", "https://app.example"])
+def test_pages_of_this_machine_and_configured_ones_may_call(origin: str) -> None:
+    auth.check_origin({"origin": origin}, ("box.lan",), ("https://app.example",))
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example", "https://app.example:1"])
+def test_other_pages_may_not(origin: str) -> None:
+    with pytest.raises(Forbidden):
+        auth.check_origin({"origin": origin}, ("box.lan",), ("https://app.example",))
+    auth.check_origin({"origin": origin}, (), ("*",))
+
+
+def test_browsers_may_read_answers_only_where_it_is_configured() -> None:
+    page = {"origin": "https://app.example", "access-control-request-headers": "x-api-key"}
+    assert auth.cors_headers(page, ()) == []
+    assert auth.preflight_headers(page, ()) == []
+    assert ("access-control-allow-origin", "https://app.example") in auth.cors_headers(page, ("https://app.example",))
+    assert ("access-control-allow-headers", "x-api-key") in auth.preflight_headers(page, ("*",))
+    assert auth.cors_headers({}, ("*",)) == []
