@@ -1,0 +1,118 @@
+"""A model's name -> who could answer it, in order. Pure: everything it decides by is handed in.
+
+    routes = routes_of(config)                        once per Config
+    candidates(routes, "openai/gpt-4.1")              -> (Candidate(provider openai, remote_id "gpt-4.1"),)
+    candidates(routes, "gpt-4.1")                     -> the same, when only one provider has it
+    candidates(routes, "no-such")                     -> UnknownModel, naming what is near
+
+Today one name has one candidate. Groups, tags, weights and health will give several, in this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .config import Config, Model, Provider
+from .errors import UnknownModel
+from .settings import MODEL_NAME
+
+MAX_NAME = 256     # characters; the longest real ones have about 100
+MAX_NAMED = 8      # names in one error text
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One provider that could answer, and what it calls the model."""
+
+    provider: Provider
+    remote_id: str
+    model: Model | None = None  # what the file says about it; None where it lists no such model
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider.name}/{self.model.name if self.model else self.remote_id}"
+
+    def url(self, call: str, quoted_id: str = "") -> str:
+        """Address of a call; a model's own endpoint stands in for the chat call's path."""
+        return self.provider.url(call, quoted_id or self.remote_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """A Config turned into look-ups."""
+
+    full: Mapping[str, Candidate]                # "openai/gpt-4.1"
+    bare: Mapping[str, tuple[Candidate, ...]]    # "gpt-4.1"
+    open: Mapping[str, Provider]                 # providers that take any name
+
+
+def routes_of(config: Config) -> Routes:
+    """The look-ups of a Config: what is switched off is not in them."""
+    active = {provider.name: provider for provider in config.providers if provider.is_active}
+    found = [
+        Candidate(with_endpoint(active[model.provider], model), model.remote_id, model)
+        for model in config.models
+        if model.is_active and model.provider in active
+    ]
+    bare: dict[str, tuple[Candidate, ...]] = {}
+    for candidate in found:
+        name = candidate.name.partition("/")[2]
+        bare[name] = (*bare.get(name, ()), candidate)
+    opened = {name: provider for name, provider in active.items() if provider.any_model}
+    return Routes({candidate.name: candidate for candidate in found}, bare, opened)
+
+
+def with_endpoint(provider: Provider, model: Model) -> Provider:
+    """The provider, with the chat path that one of its models has for itself."""
+    if not model.endpoint:
+        return provider
+    from dataclasses import replace
+
+    stream = model.endpoint.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
+    paths = {**provider.paths, "chat": model.endpoint}
+    return replace(provider, paths={**paths, "stream": stream} if provider.api == "gemini" else paths)
+
+
+def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
+    """Who could answer, best first; UnknownModel when nobody could or it is not clear who is meant."""
+    name = name.removeprefix("models/")  # the Gemini SDKs' way of writing any model
+    exact = routes.full.get(name)
+    if exact:
+        return (exact,)
+    if not name or len(name) > MAX_NAME or not MODEL_NAME.fullmatch(name) or ".." in name.split("/"):
+        raise UnknownModel(f"{name[:MAX_NAME]!r} is not a model name")
+    owner, _, rest = name.partition("/")
+    if rest and owner in routes.open:
+        return (Candidate(routes.open[owner], rest),)
+    named = routes.bare.get(name) or tuple(Candidate(provider, name) for provider in takers(routes, name))
+    if len(named) == 1:
+        return named
+    raise unknown(routes, name, named)
+
+
+def takers(routes: Routes, name: str) -> tuple[Provider, ...]:
+    """The open providers that a bare name may mean.
+
+    Those whose family it belongs to (gpt-... is OpenAI's); else those that serve anybody's models
+    (Ollama, OpenRouter); else all of them, so that a lone provider takes every name.
+    """
+    providers = tuple(routes.open.values())
+    kin = tuple(provider for provider in providers if name.startswith(provider.families or ("\0",)))
+    general = tuple(provider for provider in providers if not provider.families)
+    return kin or general or providers
+
+
+def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> UnknownModel:
+    """The error that says what to write instead."""
+    if named:
+        ways = ", ".join(candidate.name for candidate in named[:MAX_NAMED])
+        return UnknownModel(f"{name!r} is ambiguous: write one of {ways}", details={"model": name})
+    from difflib import get_close_matches  # 8 ms, only when something is wrong
+
+    near = get_close_matches(name, [*routes.full, *routes.bare], n=3)
+    hint = f"; near it: {', '.join(near)}" if near else "; GET /v1/models lists what there is"
+    owner = name.partition("/")[0]
+    if owner in {full.partition("/")[0] for full in routes.full}:
+        hint = f"; {owner} lists its models, and this is none of them" + hint
+    return UnknownModel(f"no provider has a model {name!r}{hint}", details={"model": name})
