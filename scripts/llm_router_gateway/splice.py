@@ -1,0 +1,136 @@
+"""A JSON body that keeps its bytes: read once, changed only where a field changes.
+
+    body = read_body(b'{"x":1.0, "model": "p/m", "stream":true}')
+    body.fields["model"]            -> "p/m"
+    body.changed({"model": "m"})    -> b'{"x":1.0, "model": "m", "stream":true}'
+
+Everything else stays as the caller wrote it, to the byte: number spellings, order, white space, unknown fields.
+A field given twice is replaced twice, so that nobody downstream can read the other one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from .errors import BadRequest
+
+SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# parse_constant: Python would read NaN and Infinity, and write them where no other JSON reader takes them.
+DECODER = json.JSONDecoder(parse_constant=refuse_constant)
+# (text, index) -> (value, end), at C speed.
+read_value: Callable[[str, int], tuple[Any, int]] = DECODER.scan_once  # type: ignore[attr-defined]  # not in typeshed
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One `"name": value` of an object; text[start:end] is the value."""
+
+    name: str
+    value: Any
+    start: int
+    end: int
+
+
+def members_of(text: str, at: int = 0) -> list[Member]:
+    """The members of the object that begins at `at`, in order; ValueError where it is not JSON.
+
+    With `at` 0 the object must be the whole text.
+    """
+    members: list[Member] = []
+    index = skip(text, at, "{")
+    while text[index : index + 1] != "}":
+        if members:
+            index = skip(text, index, ",")
+        if text[index : index + 1] != '"':
+            raise ValueError(f"a field's name is expected at character {index}")
+        name, index = read_value(text, index)
+        start = skip(text, index, ":")
+        value, end = read_value(text, start)
+        members.append(Member(name, value, start, end))
+        index = SPACE.match(text, end).end()  # type: ignore[union-attr]  # it matches the empty string too
+    if at == 0 and SPACE.match(text, index + 1).end() != len(text):  # type: ignore[union-attr]
+        raise ValueError(f"something follows the object at character {index + 1}")
+    return members
+
+
+def skip(text: str, index: int, mark: str) -> int:
+    """Past white space, `mark` and white space."""
+    index = SPACE.match(text, index).end()  # type: ignore[union-attr]  # it matches the empty string too
+    if text[index : index + 1] != mark:
+        raise ValueError(f"{mark!r} is expected at character {index}")
+    return SPACE.match(text, index + 1).end()  # type: ignore[union-attr]
+
+
+def dumped(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body: its text, its top-level members, and their values by name."""
+
+    text: str
+    members: list[Member]
+    fields: Mapping[str, Any]
+
+    def changed(self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> bytes:
+        """The bytes with `fields` replaced or added, and `defaults` added where nothing is said."""
+        edits = [(member.start, member.end, dumped(fields[member.name]))
+                 for member in self.members if member.name in fields]  # fmt: skip
+        edits += added(self.text, 0, {**(defaults or {}), **fields}, self.members)
+        return applied(self.text, edits).encode("utf-8", "surrogatepass")
+
+
+def added(text: str, at: int, values: Mapping[str, Any], members: list[Member]) -> list[tuple[int, int, str]]:
+    """The edits that add `values` to the object at `at`; tables inside tables are filled the same way."""
+    present = {member.name: member for member in members}
+    new = {name: value for name, value in values.items() if name not in present}
+    edits = []
+    for name, value in values.items():
+        member = present.get(name)
+        if member and isinstance(value, dict) and isinstance(member.value, dict):
+            edits += added(text, member.start, value, members_of(text, member.start))
+    if new:
+        place = skip(text, at, "{")
+        edits.append((place, place, dumped(new)[1:-1] + ("," if members else "")))
+    return edits
+
+
+def applied(text: str, edits: list[tuple[int, int, str]]) -> str:
+    """`text` with each (start, end, new) put in; the edits do not overlap."""
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def read_body(data: bytes) -> Body:
+    """A request's JSON object; BadRequest when it is none."""
+    try:
+        text = data.decode()
+        members = members_of(text)
+    except StopIteration as wrong:  # how scan_once says that no value begins here
+        raise BadRequest(f"the body is not JSON: a value is expected at character {wrong.value}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    except ValueError as wrong:
+        raise BadRequest(f"the body is not a JSON object: {reason(wrong)}") from None
+    return Body(text, members, {member.name: member.value for member in members})
+
+
+def reason(wrong: ValueError) -> str:
+    """What was wrong without a piece of the body, which may hold anything."""
+    if isinstance(wrong, UnicodeDecodeError):
+        return f"byte {wrong.start} is not UTF-8"
+    if isinstance(wrong, json.JSONDecodeError):
+        return f"{wrong.msg} at character {wrong.pos}"
+    return str(wrong)
