@@ -10,10 +10,10 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "llm_router_gateway"
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"ir", "sse", "http1", "jq", "presets", "settings"},
-    {"config", "describe", "splice", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
-    {"policy"},
-    {"store", "upstream"},
+    {"ir", "sse", "http1", "jq", "presets", "settings", "splice"},
+    {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
+    {"policy", "describe"},
+    {"store", "upstream", "log"},
     {"gateway", "relay", "catalog", "monitor"},
     {"server"},
     {"__main__", "cli"},
