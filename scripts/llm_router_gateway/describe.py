@@ -1,0 +1,130 @@
+"""A Config and its table of settings, as text for people: --print-config and the reference page.
+
+    config_text(config)  -> TOML with where each value came from, secrets masked
+    reference()          -> the Markdown tables of references/gateway.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from .config import Config, Model, Provider
+from .presets import ALIASES, PRESETS, Preset
+from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
+
+MASK = "***"
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it: toml({"a": ("x", True)}) -> '{"a" = ["x", true]}'."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False, default=str)  # TOML's basic strings and numbers are JSON's
+
+
+def rows(thing: Config | Provider | Model | Any, leave_out: Iterable[str] = ()) -> Iterator[tuple[str, object]]:
+    """The fields that hold something, in order."""
+    for field in fields(thing):
+        value = getattr(thing, field.name)
+        if field.name not in leave_out and value not in (None, "", (), {}):
+            yield field.name, value
+
+
+def masked_proxy(address: str) -> str:
+    """The address without the user and password before its host."""
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme}{mark}{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else address
+
+
+def config_text(config: Config) -> str:
+    """The effective configuration, complete: a file that would give it again, but for the secrets."""
+    sources = dict(config.sources)
+    lines = ["[server]"]
+    for name, value in rows(config.server, ("tokens",)):
+        shown = masked_proxy(config.server.proxy) if name == "proxy" else value
+        lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
+    count = len(config.server.tokens)
+    lines.append(f"# token: {f'{count} set' if count else 'none, everybody who reaches this address may call'}")
+    for provider in config.providers:
+        lines += ["", "[[providers]]", *provider_lines(provider)]
+    for model in config.models:
+        lines += ["", "[[models]]", *model_lines(model)]
+    return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
+
+
+PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model")
+SPELLED = {"timeout_s": "timeout", "remote_id": "remote_identifier"}  # ours -> the file's
+CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
+
+
+def provider_lines(provider: Provider) -> Iterator[str]:
+    """One provider, resolved: nothing is left to its preset."""
+    special = {}
+    for name, value in rows(provider, ("needs_key", "key_hint", "families", "keys", "paths")):
+        if name in PROVIDER_KEYS:
+            yield f"{name} = {toml(value)}"
+        else:
+            special[SPELLED.get(name, name)] = value
+    special["headers"] = dict.fromkeys(provider.headers, MASK)  # values may be credentials too
+    special["proxy"] = masked_proxy(provider.proxy)
+    shown = {name: value for name, value in special.items() if value or name == "proxy"}
+    yield f"settings = {toml(shown)}"
+    yield f"# chat calls go to {provider.url('chat')}"
+    state = f"{len(provider.keys)} set" if provider.keys else f"none ({provider.key_hint} is not set)"
+    yield f"# keys: {state if provider.keys or provider.needs_key else 'none, none needed'}"
+
+
+def model_lines(model: Model) -> Iterator[str]:
+    info = dict(model.extra)
+    for name, value in rows(model, ("extra",)):
+        if name in CONFIG_KEYS:
+            info[name] = value
+        else:
+            yield f"{SPELLED.get(name, name)} = {toml(value)}"
+    if info:
+        yield f"config = {toml(info)}"
+
+
+# ------------------------------------------------------------------------------------------------ the reference page
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def default_text(setting: Setting) -> str:
+    if setting.default in (None, "", (), {}):
+        return ""
+    return f"`{toml(setting.default)}`"
+
+
+def row_of(setting: Setting) -> str:
+    ways = [f"`{way}`" for way in (*setting.env, setting.flag) if way]
+    kind = KINDS[setting.kind][1] if not setting.choices else "one of " + ", ".join(setting.choices)
+    meaning = setting.help + (f" ({', '.join(ways)})" if ways else "")
+    return f"| `{setting.name}` | {cell(kind)} | {default_text(setting)} | {cell(meaning)} |"
+
+
+def table_of(title: str, settings: Iterable[Setting]) -> str:
+    head = f"### `{title}`\n\n| Key | What it is | Default | Meaning |\n| --- | --- | --- | --- |\n"
+    return head + "\n".join(map(row_of, settings)) + "\n"
+
+
+def preset_row(name: str, preset: Preset) -> str:
+    other = "".join(f", `{alias}`" for alias, target in ALIASES.items() if target == name)
+    keys = ", ".join(f"`{key}`" for key in preset.key_env) or ("none needed" if preset.local else "")
+    return f"| `{name}`{other} | {preset.api} | {preset.base_url or 'yours'} | {keys} |"
+
+
+def reference() -> str:
+    """The configuration tables and the presets, as references/gateway.md holds them."""
+    presets = "\n".join(preset_row(name, preset) for name, preset in PRESETS.items())
+    head = "### Presets\n\n| Type | Protocol | Address | Key from |\n| --- | --- | --- | --- |\n"
+    return "\n".join([*(table_of(title, settings) for title, settings in TABLES.items()), head + presets + "\n"])

@@ -1,0 +1,49 @@
+"""describe: the effective configuration as text, without a secret in it."""
+
+import dataclasses
+import tomllib
+
+from llm_router_gateway import config, describe, settings
+
+KEY = "k" + "ey-" * 4
+TEXT = f"""
+[server]
+port = 9
+proxy = "http://user:{KEY}@proxy:1"
+token = "{KEY}"
+[[providers]]
+name = "openai"
+api_key = "{KEY}"
+settings = {{headers = {{"X-Secret" = "{KEY}"}}, proxy = "socks5://u:{KEY}@p:1"}}
+[[openai.models]]
+name = "m"
+tags = ["a", "b"]
+default_params = {{temperature = 0.5, stop = ["x"]}}
+"""
+
+
+def test_the_effective_config_is_shown_without_secrets_and_with_its_sources() -> None:
+    text = describe.config_text(config.parse(tomllib.loads(TEXT), env={"LLM_ROUTER_HOST": "::1"}))
+    assert KEY not in text
+    assert "port = 9  # file" in text
+    assert 'host = "::1"  # LLM_ROUTER_HOST' in text
+    assert "keys: 1 set" in text
+    assert "https://api.openai.com/v1/chat/completions" in text
+
+
+def test_what_is_printed_gives_the_same_config_again() -> None:
+    first = config.parse(tomllib.loads(TEXT.replace("socks5", "http").replace(f"u:{KEY}@", "").replace(f"user:{KEY}@", "")))
+    again = config.parse(tomllib.loads(describe.config_text(first)))
+    assert again.models == first.models
+    assert dataclasses.replace(again.providers[0], keys=first.providers[0].keys, headers={}) == dataclasses.replace(
+        first.providers[0], headers={}
+    )
+    assert dataclasses.replace(again.server, tokens=first.server.tokens) == first.server
+
+
+def test_the_reference_names_every_setting_and_every_preset() -> None:
+    page = describe.reference()
+    for table in settings.TABLES.values():
+        for setting in table:
+            assert f"| `{setting.name}` |" in page
+    assert "| `kimi`, `moonshot` | openai | https://api.moonshot.cn/v1 |" in page
