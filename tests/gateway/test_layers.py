@@ -13,7 +13,7 @@ LAYERS: list[set[str]] = [
     {"ir", "sse", "http1", "jq", "presets", "settings", "splice"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
     {"policy", "describe"},
-    {"store", "upstream", "log"},
+    {"store", "upstream", "log", "catalog"},
     {"gateway", "relay", "catalog", "monitor"},
     {"server"},
     {"__main__", "cli"},
