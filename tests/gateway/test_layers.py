@@ -10,10 +10,10 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "llm_router_gateway"
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"ir", "sse", "http1", "jq", "presets", "settings", "splice"},
+    {"ir", "sse", "http1", "jq", "presets", "settings", "splice", "surface", "estimate"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
     {"policy", "describe"},
-    {"store", "upstream", "log", "catalog"},
+    {"store", "upstream", "log", "catalog", "forward"},
     {"gateway", "relay", "catalog", "monitor"},
     {"server"},
     {"__main__", "cli"},
