@@ -13,8 +13,8 @@ LAYERS: list[set[str]] = [
     {"ir", "sse", "http1", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
     {"policy", "describe"},
-    {"store", "upstream", "log", "catalog", "forward"},
-    {"gateway", "relay", "catalog", "monitor"},
+    {"store", "upstream", "log", "catalog", "forward", "streaming", "pipes"},
+    {"gateway", "monitor"},
     {"server"},
     {"__main__", "cli"},
 ]
