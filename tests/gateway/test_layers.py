@@ -13,7 +13,7 @@ LAYERS: list[set[str]] = [
     {"ir", "sse", "http1", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
     {"policy", "describe"},
-    {"store", "upstream", "log", "catalog", "forward", "streaming", "pipes"},
+    {"store", "upstream", "log", "catalog", "forward", "streaming", "pipes", "loading"},
     {"gateway", "monitor"},
     {"server"},
     {"__main__", "cli"},
