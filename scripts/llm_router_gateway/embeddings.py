@@ -12,7 +12,6 @@ import binascii
 import json
 from array import array
 from sys import byteorder
-from typing import Any
 
 
 def packed(numbers: list[float]) -> str:
@@ -35,12 +34,3 @@ def as_asked(data: bytes, encoding_format: object) -> bytes:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return data  # not the answer that we know: the caller gets it as it is
     return json.dumps(answer, separators=(",", ":")).encode() if items else data
-
-
-def tokens_of(data: bytes) -> int | None:
-    """Tokens that an embeddings answer says it used; None if it does not say."""
-    try:
-        usage: Any = json.loads(data)["usage"]
-        return int(usage["prompt_tokens"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None

@@ -8,6 +8,7 @@ Clients use the figure to decide when to shorten a conversation: too high costs 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 ASCII_CHARS_PER_TOKEN = 3.2  # prose has about 4.2 and code 3.3 with the vendors' tokenizers; newer ones have fewer
@@ -21,11 +22,11 @@ BASE64_ENOUGH = 256          # a shorter "data" is text
 SKIPPED = frozenset({"model", "stream", "metadata", "signature", "thoughtSignature", "encrypted_content"})
 
 
-def input_tokens(body: dict[str, Any]) -> int:
+def input_tokens(body: Mapping[str, Any]) -> int:
     """An estimate for any of the three protocols' bodies."""
     turns = body.get("messages") or body.get("contents") or ()
     base = TOKENS_PER_MESSAGE * (len(turns) if isinstance(turns, list) else 1)
-    return max(1, math.ceil(base + weight(body)))
+    return max(1, math.ceil(base + weight(dict(body))))
 
 
 def weight(value: object) -> float:

@@ -20,6 +20,8 @@ PATHS: Mapping[str, Mapping[str, str]] = {
         "chat": "/models/{model}:generateContent",
         "stream": "/models/{model}:streamGenerateContent?alt=sse",
         "count": "/models/{model}:countTokens",
+        "embedContent": "/models/{model}:embedContent",
+        "batchEmbedContents": "/models/{model}:batchEmbedContents",
         "models": "/models",
     },
 }

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .errors import GatewayError, StreamCut, UpstreamTimeout
+from .errors import GatewayError, UpstreamTimeout
 
 MAX_HELD_BYTES = 1_048_576  # before the first output; more than that is output, whatever it is
 TAIL_S = 5.0                # after the true end: for upstreams that forget to close
@@ -99,6 +99,11 @@ class StreamedAnswer:
             if not self.tail_over or (self._task is not None and self._task.uncancel()):
                 raise  # not the watch's doing, or not only
         await self._finish(pipe)
+
+    async def whole(self, data: bytes) -> None:
+        """All of it at once, from an upstream that did not stream."""
+        self._had_output()
+        await self._send(data)
 
     async def _relay(self, pieces: AsyncIterator[bytes], pipe: Pipe) -> None:
         seen = 0
@@ -228,9 +233,3 @@ class Watch:
             if answer.cut is None and not answer.tail_over:
                 answer.cut = error
                 answer._stop()
-
-
-def cut_off(answered: bool) -> StreamCut:
-    """The error for an upstream that went away before it said that it was done."""
-    return StreamCut("the upstream ended the stream before its final event" if answered else
-                     "the upstream ended the stream without an answer")  # fmt: skip

@@ -5,7 +5,7 @@ import json
 import struct
 
 import pytest
-from llm_router_gateway.embeddings import as_asked, tokens_of
+from llm_router_gateway.embeddings import as_asked
 
 
 def answer(embedding: object) -> bytes:
@@ -28,8 +28,3 @@ def test_nothing_changes_otherwise(format_: object) -> None:
 @pytest.mark.parametrize("data", [b"[", b"[1]", b'{"data":[1]}', b'{"data":[{"embedding":["x"]}]}', b"[" * 100_000])
 def test_what_is_no_such_answer_passes_as_it_is(data: bytes) -> None:
     assert as_asked(data, "base64") == data
-    assert tokens_of(data) is None
-
-
-def test_usage_is_read() -> None:
-    assert tokens_of(answer([1.0])) == 3

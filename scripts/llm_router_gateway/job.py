@@ -1,0 +1,200 @@
+"""One request while it is answered: what is known of it, and what goes to the upstream for it.
+
+    relayed(job, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
+    converted(job, candidate)        -> Outgoing(...)                  written anew; what was lost is on job.record.lost
+    job.record.line()                -> "POST /v1/messages 200 812ms ..."
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from . import auth, forward, ir, surface
+from .config import Config
+from .policy import Candidate, Routes, routes_of
+from .settings import LOOPBACK
+from .splice import Body
+from .streaming import Exchange as StreamExchange
+from .streaming import Headers
+
+MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
+
+
+class Exchange(StreamExchange, Protocol):
+    """What `server` hands over for each request. Header names in lower case; path and query as they came."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    client: str
+
+    async def read_body(self, limit: int) -> bytes: ...
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
+    async def end(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A Config and what is computed from it once. One assignment swaps it."""
+
+    config: Config
+    routes: Routes
+    on_loopback: bool
+
+
+def state_of(config: Config) -> State:
+    return State(config, routes_of(config), LOOPBACK.fullmatch(config.server.host) is not None)
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of one request at its end: a line of the log."""
+
+    request_id: str
+    method: str
+    path: str
+    client: str
+    started_at: float
+    protocol: str = "openai"
+    asked: str = ""
+    served: str = ""
+    stream: bool = False
+    status: int = 0
+    first_output_s: float | None = None
+    seconds: float = 0.0
+    usage: ir.Usage | None = None
+    lost: list[str] = field(default_factory=list)
+    error: str = ""    # the code
+    message: str = ""  # for people; no key, no prompt
+
+    def line(self) -> str:
+        """POST /v1/messages 200 812ms first=320ms claude-x -> openai/gpt-x in=12 out=34 id=..."""
+        parts = [self.method, self.path, str(self.status), f"{self.seconds * 1000:.0f}ms"]
+        if self.first_output_s is not None:
+            parts.append(f"first={self.first_output_s * 1000:.0f}ms")
+        if self.asked:
+            parts.append(f"{self.asked} -> {self.served}" if self.served not in ("", self.asked) else self.asked)
+        if self.usage is not None:
+            parts.append(f"in={self.usage.total_input} out={self.usage.output}")
+        if self.lost:
+            parts.append(f"lost={','.join(self.lost)}")
+        if self.error:
+            parts.append(f"error={self.error} ({self.message})")
+        return " ".join([*parts, f"id={self.request_id}"])
+
+
+@dataclass(slots=True)
+class Job:
+    """One request while it is answered."""
+
+    exchange: Exchange
+    state: State
+    record: Record
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    call: surface.Call
+    body: Body | None = None
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The body's fields; {} before it was read."""
+        return self.body.fields if self.body is not None else {}
+
+    @property
+    def own_headers(self) -> Headers:
+        """What every answer of ours carries."""
+        own = [("x-request-id", self.record.request_id)]
+        if self.record.lost:
+            own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+        return own + auth.cors_headers(self.headers, self.state.config.server.cors_origins)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What goes to an upstream, complete."""
+
+    candidate: Candidate
+    url: str
+    headers: Headers
+    body: bytes
+    request: ir.Request | None = None  # None: relayed unread
+
+    @property
+    def same(self) -> bool:
+        return self.request is None
+
+
+def lost_header(lost: list[str]) -> str:
+    """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
+    text = ", ".join("".join(char if " " <= char <= "~" else "?" for char in item) for item in lost)
+    return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
+
+
+def wire(protocol: str) -> Any:
+    """The module of a protocol, loaded when it is first needed."""
+    return import_module(f".wire.{protocol}", __package__)
+
+
+def dumped(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+# ------------------------------------------------------------------------------------- what goes to the upstream (pure)
+
+
+def relayed(job: Job, candidate: Candidate, call: str) -> Outgoing:
+    """The caller's own body, with the model's name and the defaults changed where needed."""
+    assert job.body is not None
+    changes: dict[str, Any] = {}
+    if not job.call.action and job.body.fields.get("model") != candidate.remote_id:
+        changes["model"] = candidate.remote_id
+    defaults = candidate.model.default_params if candidate.model and call in ("chat", "stream") else {}
+    body = job.body.changed(changes, defaults) if changes or defaults else job.body.text.encode()
+    url = with_query(candidate.url(call, quoted(candidate)), job.exchange.query)
+    headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True)
+    return Outgoing(candidate, url, headers, body)
+
+
+def converted(job: Job, candidate: Candidate) -> Outgoing:
+    """The body in the upstream's protocol; what has no place there goes on the record."""
+    assert job.body is not None
+    provider = candidate.provider
+    request = wire(job.call.protocol).read_request(
+        job.body.fields, model=job.record.asked, stream=job.record.stream or None
+    )
+    out = wire(provider.api).write_request(
+        request, model=candidate.remote_id, quirks=provider.quirks, lost=job.record.lost
+    )
+    if candidate.model and candidate.model.default_params:
+        out = filled(out, candidate.model.default_params)
+    url = candidate.url("stream" if job.record.stream and provider.api == "gemini" else "chat", quoted(candidate))
+    headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False)
+    return Outgoing(candidate, url, headers, dumped(out), request)
+
+
+def quoted(candidate: Candidate) -> str:
+    """The upstream's name of a model as it stands in a path."""
+    return quote(candidate.remote_id, safe="/:@-._~")
+
+
+def filled(body: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with `defaults` where it says nothing, inside tables too."""
+    merged = dict(body)
+    for name, value in defaults.items():
+        if name not in merged:
+            merged[name] = value
+        elif isinstance(value, dict) and isinstance(merged[name], dict):
+            merged[name] = filled(merged[name], value)
+    return merged
+
+
+def with_query(url: str, query: str) -> str:
+    """The caller's query behind the upstream's own, without the caller's key and what we decide ourselves."""
+    kept = [part for part in query.split("&") if part and part.partition("=")[0] not in ("key", "alt")]
+    return url + ("&" if "?" in url else "?") + "&".join(kept) if kept else url
