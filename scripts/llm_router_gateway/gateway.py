@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from . import __version__, auth, catalog, forward, ir, surface
 from .config import Config
 from .embeddings import as_asked
-from .errors import BadRequest, GatewayError, NotFound, Unavailable, Unsupported, UpstreamFailed
+from .errors import BadRequest, GatewayError, Unavailable, Unsupported, UpstreamFailed
 from .estimate import input_tokens
 from .job import Exchange, Job, Outgoing, Record, State, converted, dumped, relayed, state_of, wire
 from .log import Log
@@ -86,7 +86,8 @@ async def one_piece(data: bytes) -> AsyncIterator[bytes]:
 
 
 def is_event_stream(response: Response) -> bool:
-    return response.header("content-type").partition(";")[0].strip().lower() == "text/event-stream"
+    kind: str = response.header("content-type")
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"
 
 
 class Stream:
@@ -272,7 +273,8 @@ class Gateway:
         try:
             if response.status != 200:
                 raise UpstreamFailed(f"status {response.status}")
-            return await response.read(MAX_ANSWER_BYTES)
+            data: bytes = await response.read(MAX_ANSWER_BYTES)
+            return data
         finally:
             response.close()
 
@@ -346,8 +348,9 @@ class Gateway:
             check_key(candidate)
             try:
                 headers, data = await self._fetch(job, relayed(job, candidate, "count"))
-            except NotFound:
-                pass  # compatible servers often lack this call: an estimate serves better than a refusal
+            except GatewayError as error:
+                if error.status != 404:
+                    raise  # compatible servers often lack this call: an estimate serves better than a refusal
             else:
                 await self._respond(job, 200, headers, data)
                 return
