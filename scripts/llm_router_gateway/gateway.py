@@ -34,6 +34,7 @@ MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal
 LIST_TIMEOUT_S = 2.0            # for an upstream's list of models; clients wait 3 s for ours
 LIST_KEPT_S = 300.0             # how long such a list is believed
 LIST_RETRY_S = 20.0             # how long a failure to get one is
+CLIENT_GONE = 499               # for the log alone: nobody is there to read a status
 JSON_TYPE = ("content-type", "application/json")
 STREAM_HEADERS: Headers = [
     ("cache-control", "no-cache, no-transform"),
@@ -69,6 +70,18 @@ def parsed_or_none(data: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def is_error(answer: Mapping[str, Any]) -> bool:
+    """A status of 200 over an error: some servers and proxies do that."""
+    return bool(answer.get("error")) and not any(name in answer for name in ("choices", "content", "candidates"))
+
+
+def status_in(answer: Mapping[str, Any]) -> int:
+    """The status that such an error names itself, else 502."""
+    error = answer["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
 def fault(error: BaseException) -> str:
@@ -177,6 +190,7 @@ class Gateway:
             await self._answer(job)
         except asyncio.CancelledError:
             record.error, record.message = "client_gone", "the caller went away"
+            record.status = record.status or CLIENT_GONE
             raise
         finally:
             self.open -= 1
@@ -190,8 +204,11 @@ class Gateway:
         except GatewayError as error:
             await self._refuse(job, error)
         except Exception as error:
-            self._log.error(f"a fault of ours in request {job.record.request_id}: {fault(error)}")
-            await self._refuse(job, GatewayError("the gateway failed; its log has the reason"))
+            await self._refuse(job, self._fault(job, error))
+
+    def _fault(self, job: Job, error: Exception) -> GatewayError:
+        self._log.error(f"a fault of ours in request {job.record.request_id}: {fault(error)}")
+        return GatewayError("the gateway failed; its log has the reason")
 
     async def _admit_and_handle(self, job: Job) -> None:
         exchange, server = job.exchange, job.state.config.server
@@ -305,6 +322,8 @@ class Gateway:
     async def _plain(self, job: Job, outgoing: Outgoing) -> None:
         headers, data = await self._fetch(job, outgoing)
         answer = parsed(data, outgoing.candidate.name)
+        if is_error(answer):
+            raise self._read_error(outgoing, status_in(answer), {}, data)
         if outgoing.request is None:
             job.record.usage = wire(job.call.protocol).usage_in(answer)
             await self._respond(job, 200, headers, data)
@@ -334,11 +353,17 @@ class Gateway:
         """What an upstream said instead of an answer, without our key in it."""
         name, status = outgoing.candidate.name, response.status
         if status < 400:
-            return UpstreamFailed(f"{name}: the upstream answered {status}; redirects are not followed, check base_url")
+            return UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
+                                  "followed)")  # fmt: skip
         data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
-        error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, dict(response.headers), data)
+        error = self._read_error(outgoing, status, dict(response.headers), data)
         if outgoing.request is None and parsed_or_none(data) is not None:
             return Relayed(error, forward.caller_headers(response.headers), data)
+        return error
+
+    def _read_error(self, outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
+        data = forward.masked(data, outgoing.candidate)
+        error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, headers, data)
         return error
 
     async def _count(self, job: Job) -> None:
@@ -377,11 +402,12 @@ class Gateway:
         try:
             with self.watch.over(answer):
                 await self._run(stream, answer)
-        except GatewayError as error:
+        except Exception as error:
             if not exchange.started:
                 raise
-            record.error, record.message = error.code, error.message
-            await exchange.send(stream.fail(error))
+            told = error if isinstance(error, GatewayError) else self._fault(job, error)
+            record.error, record.message = told.code, told.message
+            await exchange.send(stream.fail(told))
         finally:
             record.status = 200 if exchange.started else 0
             record.usage = stream.pipe.usage if stream.pipe else record.usage

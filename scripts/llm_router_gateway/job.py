@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -136,6 +137,7 @@ def lost_header(lost: list[str]) -> str:
     return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
 
 
+@cache
 def wire(protocol: str) -> Any:
     """The module of a protocol, loaded when it is first needed."""
     return import_module(f".wire.{protocol}", __package__)

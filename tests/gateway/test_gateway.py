@@ -243,6 +243,16 @@ def test_what_is_no_answer_becomes_an_error_in_the_callers_shape(
     play(story, answer)
 
 
+@pytest.mark.parametrize(("code", "status"), [("429", 429), ('"x"', 502), ("1", 502)])
+def test_an_error_under_status_200_is_an_error(play: Callable[..., Room], code: str, status: int) -> None:
+    async def story(room: Room) -> None:
+        exchange = await room.ask(chat())
+        assert exchange.status == status
+        assert "no luck" in exchange.json["error"]["message"]
+
+    play(story, Upstream(200, f'{{"error":{{"message":"no luck","code":{code}}}}}'.encode()))
+
+
 # -- streams
 
 
