@@ -1,0 +1,126 @@
+"""The protocols, one module each, none importing another. Here is only what all of them must do alike.
+
+A module has: KEEPALIVE, read_request, write_request, read_answer, write_answer, usage_in, read_error, write_error,
+error_event, write_count, Scanner, StreamReader, StreamWriter.
+
+Names and ids cross from one vendor's rules to another's and must come back as they went:
+
+    safe_name("9lives")              -> "_9lives_3f1c2a7b"     sent up; own_name(it, request.tools) -> "9lives" coming back
+    safe_id("call:1")                -> "call_1_0b9f3c1e"      the same on every turn, so that pairs and caches hold
+    packed_id(ToolCall("x", "f", vendor="gemini", signature="c2ln"))  -> "x__gemini_c2ln"
+    unpacked_id("x__gemini_c2ln")    -> ("x", "gemini", "c2ln")
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from .. import ir
+from ..errors import BadRequest
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all three take as a function's name
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")             # Anthropic's characters, the shortest of the limits
+HASH_CHARS = 8
+PACKED = re.compile(r"(.*?)__(gemini)(?:_([A-Za-z0-9_-]+))?", re.DOTALL)
+
+
+def short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_CHARS]
+
+
+def safe_name(name: str) -> str:
+    """A function's name that every vendor takes; itself where it is one already."""
+    if NAME.fullmatch(name):
+        return name
+    clean = re.sub(r"[^A-Za-z0-9_-]", "_", name)[: 62 - HASH_CHARS]
+    return f"{'' if clean[:1].isalpha() else '_'}{clean}_{short_hash(name)}"
+
+
+def own_names(tools: Iterable[ir.Tool]) -> dict[str, str]:
+    """For every tool whose name had to change: the name as sent -> the caller's. own_names(...).get(name, name)."""
+    return {safe: tool.name for tool in tools if (safe := safe_name(tool.name)) != tool.name}
+
+
+def safe_id(text: str) -> str:
+    """A call's id that every vendor takes: cleaned, with a hash of what it was; itself where it is one already."""
+    if ID.fullmatch(text):
+        return text
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', text)[: 63 - HASH_CHARS]}_{short_hash(text)}"
+
+
+def packed_id(call: ir.ToolCall) -> str:
+    """The id for a caller of another protocol: it brings the issuer and its signature back without knowing of them."""
+    if call.vendor != "gemini":
+        return call.id
+    return f"{call.id}__gemini" + (f"_{_url_base64(call.signature)}" if call.signature else "")
+
+
+def _url_base64(signature: str) -> str:
+    return signature.replace("+", "-").replace("/", "_").rstrip("=")
+
+
+def unpacked_id(text: str) -> tuple[str, str, str]:
+    """(id, vendor, signature) of an id that packed_id made; (text, "", "") of any other."""
+    match = PACKED.fullmatch(text) if "__gemini" in text else None
+    if match is None or not match[1]:
+        return text, "", ""
+    signature = (match[3] or "").replace("-", "+").replace("_", "/")
+    signature += "=" * (-len(signature) % 4)
+    try:
+        base64.b64decode(signature, validate=True)
+    except (binascii.Error, ValueError):
+        return text, "", ""
+    return match[1], match[2], signature
+
+
+# -------------------------------------------------------------------------------------------------- reading what callers sent
+
+
+def refuse(path: str, wanted: str) -> NoReturn:
+    """refuse("messages[0].role", "must be text") -> BadRequest("messages[0].role must be text")"""
+    raise BadRequest(f"{path} {wanted}", details={"path": path})
+
+
+def text(value: Any, path: str) -> str:
+    return value if isinstance(value, str) else refuse(path, "must be text")
+
+
+def number(value: Any, path: str) -> float | None:
+    """A number, None where it is null or absent; true is no number."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    return refuse(path, "must be a number")
+
+
+def integer(value: Any, path: str) -> int | None:
+    """A whole number, 8.0 too; None where it is null or absent."""
+    found = number(value, path)
+    if found is None or isinstance(found, int) or found.is_integer():
+        return None if found is None else int(found)
+    return refuse(path, "must be a whole number")
+
+
+def truth(value: Any, path: str) -> bool | None:
+    return value if value is None or isinstance(value, bool) else refuse(path, "must be true or false")
+
+
+def obj(value: Any, path: str) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else refuse(path, "must be an object")
+
+
+def items(value: Any, path: str) -> list[Any]:
+    """A list; [] where it is null or absent."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else refuse(path, "must be a list")
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces, every script's letters as they are."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
