@@ -27,6 +27,7 @@ from ..errors import BadRequest
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all three take as a function's name
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")             # Anthropic's characters, the shortest of the limits
 HASH_CHARS = 8
+MINTED = "call_m_"  # begins every id that no vendor issued: it need not, and for Gemini must not, go back
 PACKED = re.compile(r"(.*?)__(gemini)(?:_([A-Za-z0-9_-]+))?", re.DOTALL)
 
 
@@ -52,6 +53,15 @@ def safe_id(text: str) -> str:
     if ID.fullmatch(text):
         return text
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', text)[: 63 - HASH_CHARS]}_{short_hash(text)}"
+
+
+def minted_id(*facts: object) -> str:
+    """An id for a call that came without one. `facts` make it unique: the answer's id, the call's place and text.
+
+    minted_id("resp-1", 0, "f", "{}") -> "call_m_" and 20 characters; the same for the same facts
+    """
+    told = "\0".join(map(str, facts)).encode("utf-8", "surrogatepass")
+    return MINTED + hashlib.sha256(told).hexdigest()[:20]
 
 
 def packed_id(call: ir.ToolCall) -> str:
