@@ -18,7 +18,9 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 from .. import ir
@@ -28,6 +30,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all three take as a f
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")             # Anthropic's characters, the shortest of the limits
 HASH_CHARS = 8
 MINTED = "call_m_"  # begins every id that no vendor issued: it need not, and for Gemini must not, go back
+NO_RESULT = "No result: the call was interrupted before it was answered."
 PACKED = re.compile(r"(.*?)__(gemini)(?:_([A-Za-z0-9_-]+))?", re.DOTALL)
 
 
@@ -134,3 +137,119 @@ def items(value: Any, path: str) -> list[Any]:
 def compact(value: Any) -> str:
     """JSON without spaces, every script's letters as they are."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+# ------------------------------------------------------------------------------------------------------- calls and results
+
+
+def paired(messages: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
+    """Every call with its result right behind it, as all vendors demand: a user message of results alone.
+
+    [assistant(call a, call b), user(text, result b)]
+        -> [assistant(call a, call b), user(result b, result a: an error that says so), user(text)]
+
+    A call nobody answered gets an error as its result; a result nobody asked for becomes text; both are named in `lost`.
+    Assistant messages in a row become one where calls are among them.
+    """
+    out: list[ir.Message] = []
+    at = 0
+    while at < len(messages):
+        turn, at = _turn(messages, at)
+        answers, at = _answers(messages, at) if _calls(turn) else ([], at)
+        if turn.role == "assistant":
+            out += [turn, *_matched(turn, answers, lost)]
+        else:
+            out.append(without_orphans(turn, lost))
+    return out
+
+
+def _turn(messages: Sequence[ir.Message], at: int) -> tuple[ir.Message, int]:
+    """The message at `at`, with the assistant's further messages where calls are among them."""
+    turn = messages[at]
+    at += 1
+    while turn.role == "assistant" and at < len(messages) and messages[at].role == "assistant":
+        if not (_calls(turn) or _calls(messages[at])):
+            break
+        turn = replace(turn, parts=turn.parts + messages[at].parts)
+        at += 1
+    return turn, at
+
+
+def _calls(message: ir.Message) -> list[ir.ToolCall]:
+    return [part for part in message.parts if isinstance(part, ir.ToolCall)]
+
+
+def _answers(messages: Sequence[ir.Message], at: int) -> tuple[list[ir.Message], int]:
+    """The messages from `at` on up to the assistant's next."""
+    start = at
+    while at < len(messages) and messages[at].role != "assistant":
+        at += 1
+    return list(messages[start:at]), at
+
+
+def _matched(turn: ir.Message, answers: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
+    """The results of a turn's calls as one message, then what else stood in `answers`."""
+    wanted = {call.id: call for call in _calls(turn)}
+    found: dict[str, ir.ToolResult] = {}
+    rest: list[ir.Message] = []
+    for message in answers:
+        kept: list[ir.Part] = []
+        for part in message.parts:
+            if isinstance(part, ir.ToolResult) and part.id in wanted and part.id not in found:
+                found[part.id] = part
+            else:
+                kept.append(part)
+        if kept or not message.parts:
+            rest.append(without_orphans(replace(message, parts=tuple(kept)), lost))
+    for call in wanted.values():
+        if call.id not in found:
+            found[call.id] = ir.ToolResult(call.id, (ir.Text(NO_RESULT),), True, call.name, call.vendor)
+            name_lost(lost, "tool_result=added")
+    return [ir.Message("user", tuple(found.values())), *rest] if found else rest
+
+
+def without_orphans(message: ir.Message, lost: list[str]) -> ir.Message:
+    """A result without its call is told as text, so that the conversation is taken and nothing said is gone."""
+    if not any(isinstance(part, ir.ToolResult) for part in message.parts):
+        return message
+    parts: list[ir.Part] = []
+    for part in message.parts:
+        if isinstance(part, ir.ToolResult):
+            parts += [ir.Text(f"[Result of the tool call {part.id}, which is not in this conversation:]"), *part.parts]
+            name_lost(lost, "tool_result=orphan")
+        else:
+            parts.append(part)
+    return replace(message, parts=tuple(parts))
+
+
+# ---------------------------------------------------------------------------------------------------------------- telling
+
+
+def name_lost(lost: list[str], name: str) -> None:
+    """Each name once, in the order it was first met."""
+    if name not in lost:
+        lost.append(name)
+
+
+def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -> None:
+    """Names what only another vendor's wire has a place for: lose_extras({"gemini": {"cachedContent": ..}}, "openai", lost)."""
+    for vendor, fields in extras.items():
+        if vendor != own:
+            for name in fields:
+                name_lost(lost, f"{where}{name}")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """How long an upstream asked to wait; headers in lower case.
+
+    {"retry-after-ms": "1500"} -> 1.5;  {"retry-after": "7"} -> 7.0;  a date counts from the answer's own `date`
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
+            return float(value) / unit
+    try:
+        then, now = (parsedate_to_datetime(headers.get(name, "")) for name in ("retry-after", "date"))
+        return max(0.0, (then - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
