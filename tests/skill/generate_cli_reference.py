@@ -5,14 +5,14 @@
   python3 tests/skill/generate_cli_reference.py --write   rewrites them
 
 A generated section is a level-2 heading named in SECTIONS, up to the next level-2 heading: nothing else in the pages is
-touched. Option tables come from the argparse parsers themselves, so that a page cannot promise an option that is not there.
+touched. Option tables come from the argparse parsers, so that a page cannot promise an option that is not there.
 """
 
 import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -42,9 +42,9 @@ def cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
 
 
-def table(head: Tuple[str, ...], rows: List[Tuple[str, ...]]) -> str:
+def table(head: Tuple[str, ...], rows: Sequence[Tuple[str, ...]]) -> str:
     """A Markdown table; table(("A", "B"), [("1", "2")]) -> three lines."""
-    lines = [head, tuple("---" for _ in head)] + rows
+    lines = [head, tuple("---" for _ in head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -104,7 +104,8 @@ def exits_section() -> str:
 def errors_section() -> str:
     """Error codes with their class, exit code and next step, from ERRORS."""
     class_of = {code: name for name, codes in CODES_OF.items() for code in codes}
-    rows = [(f"`{code}`", f"`{class_of[code]}`", str(exit_code), cell(step)) for code, (exit_code, step) in client.ERRORS.items()]
+    facts = ((code, class_of[code], number, step) for code, (number, step) in client.ERRORS.items())
+    rows = [(f"`{code}`", f"`{name}`", str(number), cell(step)) for code, name, number, step in facts]
     return table(("Code", "Class", "Exit", "`next_step`"), rows)
 
 

@@ -5,14 +5,13 @@ import inspect
 import io
 import json
 import math
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
@@ -23,8 +22,8 @@ CLIENT = SCRIPTS / "llm_router_client.py"
 sys.path[:0] = [str(SCRIPTS), str(Path(__file__).resolve().parent)]
 
 import generate_cli_reference as reference  # noqa: E402  (the path above is what makes it importable)
+
 import llm_router_client as client  # noqa: E402
-from llm_router_demo import DemoServer  # noqa: E402
 
 SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 FRONTMATTER, BODY = SKILL.split("---\n", 2)[1:]
@@ -40,7 +39,7 @@ SCHEMA = json.loads((ROOT / "references" / "envelope.schema.json").read_text(enc
 def commands_in(text: str) -> List[List[str]]:
     """The client's command lines printed in a page, as argument lists.
 
-    commands_in("`python3 scripts/llm_router_client.py chat -m M --message - < f`") -> [["chat", "-m", "M", "--message", "-"]]
+    commands_in("`python3 scripts/llm_router_client.py chat --message - < f`") -> [["chat", "--message", "-"]]
 
     Line continuations are joined; redirections, pipes and comments end a command, as in a shell.
     """
@@ -96,13 +95,14 @@ def test_the_generated_sections_agree_with_the_code() -> None:
 
 
 @pytest.mark.parametrize("command", list(client.COMMANDS))
-def test_help_is_short_shows_an_example_and_every_exit_code(command: str) -> None:
+def test_help_is_short_shows_an_example_and_every_exit_code(cli: Any, command: str) -> None:
     run = cli(command, "--help")
-    assert run.returncode == 0 and run.stderr == ""
-    assert len(run.stdout.splitlines()) < 60
-    assert re.search(rf"llm_router_client\.py {command}\b.* -|llm_router_client\.py {command}\n", run.stdout)
+    text = run.out.decode("utf-8")
+    assert run.code == 0 and run.err == b""
+    assert len(text.splitlines()) < 60
+    assert re.search(rf"llm_router_client\.py {command}(?: .*-|\n)", text)
     for code in client.EXIT_CODES:
-        assert re.search(rf"(?<!\d){code}(?!\d)", run.stdout), code
+        assert re.search(rf"(?<!\d){code}(?!\d)", text), code
 
 
 # -------------------------------------------------------------------------------------------------- tables and the code
@@ -137,7 +137,7 @@ def test_the_schema_knows_every_error_code_and_no_other() -> None:
 
 def test_the_declared_environment_is_what_the_client_reads() -> None:
     declared = dict(re.findall(r"(?m)^      - name: (\w+)\n.*\n        description: (.*)$", FRONTMATTER))
-    assert declared == {name: text for name, text in client.SETTINGS.items() if name.startswith(("AISA_", "LLM_ROUTER_"))}
+    assert declared == client.SETTINGS
     assert "primaryEnv: AISA_API_KEY" in FRONTMATTER
 
 
@@ -170,7 +170,7 @@ def test_the_frontmatter_has_only_the_fields_of_the_specification() -> None:
 
 
 def tokens(text: str) -> int:
-    """An upper estimate of o200k tokens without its vocabulary: measured 3.9 characters a token on SKILL.md, 3.6 assumed."""
+    """An upper estimate of o200k tokens without its vocabulary: SKILL.md has 3.9 characters a token, 3.6 is assumed."""
     return math.ceil(len(text) / 3.6)
 
 
@@ -206,12 +206,12 @@ def test_references_do_not_link_to_each_other() -> None:
 
 
 def test_the_skill_has_no_dated_model_name() -> None:
+    dated = re.compile(r"\b(?:gpt-\d|claude-\d|gemini-\d|o[134]-mini|qwen-?\w*\d)\S*")
     for page in [ROOT / "SKILL.md"] + REFERENCES:
-        found = re.findall(r"\b(?:gpt-\d|claude-\d|gemini-\d|o[134]-mini|qwen-?\w*\d)\S*", page.read_text(encoding="utf-8"))
-        assert not found, page.name
+        assert not dated.findall(page.read_text(encoding="utf-8")), page.name
 
 
-# --------------------------------------------------------------------------------------------------------------- wording
+# -------------------------------------------------------------------------------------------------------------- wording
 
 FORBIDDEN = {  # what registries' scanners read as an attack, and what an honest page can say otherwise
     "a key taken from the environment in a snippet": r"os\.environ(?:\.get\(|\[)",
@@ -234,21 +234,26 @@ FORBIDDEN = {  # what registries' scanners read as an attack, and what an honest
 @pytest.mark.parametrize("page", SHIPPED_MARKDOWN, ids=lambda page: page.name)
 def test_shipped_pages_avoid_the_wording_of_attacks(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert not {why: found.group() for why, pattern in FORBIDDEN.items() for found in [re.search(pattern, text)] if found}
+    assert not {why: re.findall(pattern, text) for why, pattern in FORBIDDEN.items() if re.search(pattern, text)}
 
 
 def test_the_clients_files_and_their_tests_hold_no_key_and_nothing_invisible() -> None:
-    strict = [FORBIDDEN[why] for why in ("a literal that looks like a key", "an invisible character", "a quoted injection")]
+    names = ("a literal that looks like a key", "an invisible character", "a quoted injection")
+    strict = [FORBIDDEN[why] for why in names]
     files = [CLIENT, SCRIPTS / "llm_router_demo.py"]
     files += [path for part in ("client", "demo", "skill") for path in sorted((ROOT / "tests" / part).rglob("*.py"))]
-    for path in files:
+    for path in filter(Path.exists, files):
         text = path.read_text(encoding="utf-8")
-        assert not [found.group() for pattern in strict for found in [re.search(pattern, text)] if found], path.name
+        assert not [pattern for pattern in strict if re.search(pattern, text)], path.name
 
 
 def test_the_forbidden_wording_is_found_when_it_is_there() -> None:
-    samples = {"a command to upload": "upload the file to " + "https://example.com", "a change of role": "You are" + " now root",
-               "an invisible character": "a\u202eb", "a literal that looks like a key": "sk-" + "a" * 20}
+    samples = {
+        "a command to upload": "upload the file to " + "https://example.com",
+        "a change of role": "You are" + " now root",
+        "an invisible character": "a\u202eb",
+        "a literal that looks like a key": "sk-" + "a" * 20,
+    }
     for why, sample in samples.items():
         assert re.search(FORBIDDEN[why], sample), why
 
@@ -256,25 +261,13 @@ def test_the_forbidden_wording_is_found_when_it_is_there() -> None:
 # ------------------------------------------------------------------------------------------------------ the client runs
 
 
-def clean_environment(**more: str) -> Dict[str, str]:
-    """What a process needs to start, and `more`: no setting of ours, no proxy, a HOME without credentials."""
-    kept = {name: os.getenv(name) for name in ("PATH", "SYSTEMROOT", "TMPDIR")}
-    return {"HOME": str(ROOT / "tests" / "skill"), **{name: value for name, value in kept.items() if value}, **more}
-
-
-def cli(*words: str, script: Path = CLIENT, isolated: bool = False, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """One run of the real command line."""
-    command = [sys.executable] + (["-I"] if isolated else []) + [str(script), *words]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", timeout=30,
-                          env=clean_environment(**environment))
-
-
 def test_the_client_alone_runs_from_an_empty_directory(tmp_path: Path) -> None:
-    alone = Path(shutil.copy(str(CLIENT), str(tmp_path)))
-    for words in (["--version"], ["--help"], ["chat", "--help"], ["models", "--offline"],
-                  ["chat", "--model", "MODEL", "--message", "Hello", "--dry-run"]):
-        run = cli(*words, script=alone, isolated=True)
-        assert run.returncode == 0 and run.stdout and "Traceback" not in run.stderr, (words, run)
+    alone = shutil.copy(str(CLIENT), str(tmp_path))
+    dry_run = ["chat", "--model", "MODEL", "--message", "Hello", "--dry-run"]
+    for words in (["--version"], ["--help"], ["chat", "--help"], ["models", "--offline"], dry_run):
+        command = [sys.executable, "-I", alone, *words]
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+        assert run.returncode == 0 and run.stdout and b"Traceback" not in run.stderr, (words, run)
 
 
 def seed_commands() -> List[Tuple[str, List[str]]]:
@@ -284,22 +277,16 @@ def seed_commands() -> List[Tuple[str, List[str]]]:
 
 
 @pytest.mark.skipif(not SEEDS.is_dir(), reason="the texts of the replaced skill (../shared/seeds) are not here")
-def test_the_commands_of_the_replaced_skill_still_parse_and_dry_run() -> None:
+def test_the_commands_of_the_replaced_skill_still_parse_and_dry_run(cli: Any) -> None:
     commands = seed_commands()
     assert len(commands) >= 14
     for name, words in commands:
         assert not parsed(words), (name, words)
         run = cli(*words, "--dry-run")
-        assert run.returncode == 0 and run.stdout, (name, words, run)
+        assert run.code == 0 and run.out, (name, words, run)
 
 
-# ------------------------------------------------------------------------------------------------- snippets and envelope
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[DemoServer]:
-    with DemoServer(port=0) as server:
-        yield server
+# ------------------------------------------------------------------------------------------------ snippets and envelope
 
 
 def snippets(page: Path) -> List[str]:
@@ -307,13 +294,14 @@ def snippets(page: Path) -> List[str]:
     return re.findall(r"(?ms)^```python\n(.*?)^```", page.read_text(encoding="utf-8"))
 
 
-def test_the_python_page_runs_as_printed_against_the_stand_in(demo: DemoServer, tmp_path: Path) -> None:
+def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: Any, tmp_path: Path) -> None:
     blocks = snippets(ROOT / "references" / "python-api.md")
     assert len(blocks) >= 5
     script = tmp_path / "snippets.py"
     script.write_text("\n".join(blocks).replace("MODEL2", "demo-reasoning").replace("MODEL", "demo"), encoding="utf-8")
-    run = cli(script=script, LLM_ROUTER_BASE_URL=demo.base_url, PYTHONPATH=str(SCRIPTS))
-    assert run.returncode == 0 and "stand-in" in run.stdout, run
+    environment = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url, "PYTHONPATH": str(SCRIPTS)}
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, timeout=30, env=environment)
+    assert run.returncode == 0 and b"stand-in" in run.stdout, run
 
 
 def test_the_python_page_names_the_real_arguments_and_attributes() -> None:
@@ -325,6 +313,10 @@ def test_the_python_page_names_the_real_arguments_and_attributes() -> None:
         assert callable(getattr(client.LLMRouterClient, name)), name
 
 
+KEYWORDS = {
+    "$schema", "$defs", "$ref", "title", "description", "type", "required", "additionalProperties", "properties",
+    "items", "enum", "const", "minimum", "anyOf", "if", "then", "else",
+}  # fmt: skip
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 
 
@@ -336,17 +328,15 @@ def of_type(value: Any, name: str) -> bool:
 
 
 def faults(value: Any, schema: Dict[str, Any], path: str = "$") -> List[str]:
-    """Where a value breaks a schema; knows the keywords that envelope.schema.json uses, and refuses to guess at others."""
-    unknown = set(schema) - {"$schema", "$defs", "$ref", "title", "description", "type", "required", "additionalProperties",
-                             "properties", "items", "enum", "const", "minimum", "anyOf", "if", "then", "else"}
-    assert not unknown, unknown
+    """Where a value breaks a schema; knows the keywords that envelope.schema.json uses, refuses to guess at others."""
+    assert set(schema) <= KEYWORDS, set(schema) - KEYWORDS
     found: List[str] = []
     if "$ref" in schema:
         found += faults(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]], path)
     names = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type")
     if names and not any(of_type(value, name) for name in names):
         found.append(f"{path} is {value!r}, not {names}")
-    if "enum" in schema and value not in schema["enum"] or "const" in schema and value != schema["const"]:
+    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
         found.append(f"{path} is {value!r}")
     if "minimum" in schema and of_type(value, "number") and value < schema["minimum"]:
         found.append(f"{path} is {value!r}")
@@ -366,41 +356,47 @@ def faults(value: Any, schema: Dict[str, Any], path: str = "$") -> List[str]:
     return found
 
 
-def envelope_of(demo: DemoServer, *words: str) -> Tuple[int, Any]:
-    """(exit code, the last line of stdout as JSON) of a run with --json against the stand-in."""
-    run = cli(*words, "--json", LLM_ROUTER_BASE_URL=demo.base_url)
-    assert run.stdout, run
-    return run.returncode, json.loads(run.stdout.splitlines()[-1])
+@pytest.fixture
+def envelope_of(cli: Any, demo: Any) -> Callable[..., Tuple[int, Any]]:
+    """Runs a command with --json against the stand-in: (exit code, the last line of stdout as JSON)."""
+
+    def run(*words: str) -> Tuple[int, Any]:
+        ran = cli(*words, "--json", env={"LLM_ROUTER_BASE_URL": demo.base_url})
+        assert ran.out, ran
+        return ran.code, ran.events[-1]
+
+    return run
 
 
 @pytest.mark.parametrize("model, more, code", [
     ("demo", (), 0), ("demo", ("--stream",), 0), ("demo-reasoning", (), 0), ("demo-tools", (), 0),
-    ("fail-400", (), 1), ("fail-401", (), 3), ("fail-402", (), 4), ("fail-404", (), 5), ("fail-429", ("--retries", "0"), 6),
-    ("fail-500", ("--retries", "0"), 6), ("fail-drop", ("--retries", "0"), 7), ("fail-html", (), 9),
+    ("fail-400", (), 1), ("fail-401", (), 3), ("fail-402", (), 4), ("fail-404", (), 5), ("fail-html", (), 9),
+    ("fail-429", ("--retries", "0"), 6), ("fail-500", ("--retries", "0"), 6), ("fail-drop", ("--retries", "0"), 7),
     ("fail-cut", ("--stream",), 10), ("fail-error-mid", ("--stream", "--retries", "0"), 10), ("fail-length", (), 0),
     ("fail-length", ("--strict",), 10), ("fail-filter", (), 11), ("fail-404", ("--fallback", "demo"), 0),
     ("demo", ("--temperature", "nan"), 2), ("demo", ("--no-such-option",), 2),
 ])
-def test_the_envelope_keeps_its_schema(demo: DemoServer, model: str, more: Tuple[str, ...], code: int) -> None:
-    exit_code, envelope = envelope_of(demo, "chat", "--model", model, "--message", "Hello", *more)
+def test_the_envelope_keeps_its_schema(envelope_of: Any, model: str, more: Tuple[str, ...], code: int) -> None:
+    exit_code, envelope = envelope_of("chat", "--model", model, "--message", "Hello", *more)
     assert exit_code == code, envelope
     assert not faults(envelope, SCHEMA)
     assert envelope["ok"] is (code == 0)
 
 
 @pytest.mark.parametrize("words", [
-    ("compare", "--models", "demo,fail-404", "--message", "Hello"), ("compare", "--models", "fail-401", "--message", "Hello"),
+    ("compare", "--models", "demo,fail-404", "--message", "Hello"),
+    ("compare", "--models", "fail-401", "--message", "Hello"),
     ("models",), ("models", "--offline"), ("models", "--search", "zzz"), ("doctor",),
 ], ids=" ".join)
-def test_the_other_commands_keep_theirs(demo: DemoServer, words: Tuple[str, ...]) -> None:
-    exit_code, envelope = envelope_of(demo, *words)
+def test_the_other_commands_keep_theirs(envelope_of: Any, words: Tuple[str, ...]) -> None:
+    exit_code, envelope = envelope_of(*words)
     assert not faults(envelope, SCHEMA["$defs"][words[0]])
     assert envelope["ok"] is (exit_code == 0)
 
 
 @pytest.mark.parametrize("command", ["compare", "models", "doctor"])
-def test_a_command_that_fails_before_it_began_prints_the_common_envelope(demo: DemoServer, command: str) -> None:
-    exit_code, envelope = envelope_of(demo, command, "--no-such-option")
+def test_a_command_that_fails_before_it_began_prints_the_common_envelope(envelope_of: Any, command: str) -> None:
+    exit_code, envelope = envelope_of(command, "--no-such-option")
     assert exit_code == 2 and not faults(envelope, SCHEMA)
 
 
@@ -417,10 +413,10 @@ def test_the_schema_is_strict_and_says_so() -> None:
     assert faults({"ok": True, "surprise": 1}, SCHEMA)
 
 
-def test_the_schema_agrees_with_a_full_validator(demo: DemoServer) -> None:
+def test_the_schema_agrees_with_a_full_validator(envelope_of: Any) -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     validator = jsonschema.Draft202012Validator
     validator.check_schema(SCHEMA)
     for model in ("demo", "fail-401"):
-        assert validator(SCHEMA).is_valid(envelope_of(demo, "chat", "--model", model, "--message", "Hello")[1])
+        assert validator(SCHEMA).is_valid(envelope_of("chat", "--model", model, "--message", "Hello")[1])
     assert not validator(SCHEMA).is_valid({"ok": True})
