@@ -61,12 +61,15 @@ class Live(NamedTuple):
     key: str
 
 
-@pytest.fixture(scope="module")
+NAMED = Live(*(os.environ.get(f"LLM_ROUTER_LIVE_{name}", "") for name in ("BASE_URL", "MODEL", "API_KEY")))
+if not (NAMED.base_url and NAMED.model):
+    why = "no real server: set LLM_ROUTER_LIVE_BASE_URL and LLM_ROUTER_LIVE_MODEL (tests/live/README.md)"
+    pytest.skip(why, allow_module_level=True)
+
+
+@pytest.fixture
 def live() -> Live:
-    found = {name: os.environ.get(f"LLM_ROUTER_LIVE_{name}", "") for name in ("BASE_URL", "MODEL", "API_KEY")}
-    if not found["BASE_URL"] or not found["MODEL"]:
-        pytest.skip("no real server: set LLM_ROUTER_LIVE_BASE_URL and LLM_ROUTER_LIVE_MODEL (tests/live/README.md)")
-    return Live(found["BASE_URL"], found["MODEL"], found["API_KEY"])
+    return NAMED
 
 
 @pytest.fixture
