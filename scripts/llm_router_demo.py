@@ -8,13 +8,13 @@
       ask(demo.base_url)
       demo.requests[0]["body"]              what it was asked
 
-The model's name says what happens: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429. Same
-question, same answer, byte for byte. It speaks OpenAI chat completions and Gemini, plain and streamed, and needs no key.
-It listens on 127.0.0.1 only.
+The model's name says what happens: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
+Same question, same answer, byte for byte. It speaks OpenAI's chat completions and Gemini, plain and streamed, needs no
+key and listens on 127.0.0.1 only.
 
-A request becomes an Ask, a behaviour turns that into an Answer (or a Failure, or a Reply in raw bytes), a surface writes
-it in its vendor's words as a Reply, and a sender puts the Reply on the wire, whole or broken. A new protocol is a surface
-and a route.
+A request becomes an Ask; its behaviour makes an Answer of it (or a Failure, or a Reply in raw bytes); a surface writes
+that in its vendor's words as a Reply; a sender puts the Reply on the wire, whole or broken. A new protocol is one more
+surface and its routes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, cycle, islice, repeat
 from socketserver import TCPServer
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from urllib.parse import unquote
 
 JSON = Dict[str, Any]
 Headers = Tuple[Tuple[str, str], ...]
@@ -42,7 +43,7 @@ CREATED = 1_700_000_000  # Unix seconds; a real clock would make two answers dif
 ELSEWHERE = "http://127.0.0.2:1"  # where redirects lead: nobody listens there
 
 MAX_BODY_BYTES = 67_108_864  # one request
-MAX_N = 10_000_000  # the N of a model name; a list of so many words takes 80 MB
+MAX_N = 100_000_000  # the N of a model name; a list of so many words takes 800 MB
 PIECE_CHARS = 16_384  # of demo-bytes-N in a stream
 BLOCK_BYTES = 65_536  # what demo-burst-N writes at once
 FRAGMENT_CHARS = 7  # of a streamed tool call's arguments
@@ -82,7 +83,8 @@ class Request(NamedTuple):
     query: str
     headers: CaseBlind
     body: Any  # parsed JSON, or the bytes where it is none
-    id: str  # the same for the same body
+    id: str = ""  # the same for the same body
+    elsewhere: str = ELSEWHERE  # where redirects lead
 
 
 class Failure(NamedTuple):
@@ -120,7 +122,7 @@ class Ask(NamedTuple):
     """A request to a model, in no vendor's words."""
 
     model: str
-    id: str = ""
+    request: Request
     stream: bool = False
     text: str = ""  # of the last user message
     images: Sequence[str] = ()  # of the last user message: data URLs and URLs
@@ -132,11 +134,6 @@ class Ask(NamedTuple):
     prompt_tokens: int = 0
     turn: int = 0  # how many messages came
     include_usage: bool = True
-    body: Any = None
-    path: str = ""
-    query: str = ""
-    elsewhere: str = ELSEWHERE
-    key: str = ""  # Idempotency-Key
     number: int = 0  # the N of the model's name
     field: str = ""  # the FIELD of fail-strict-FIELD
 
@@ -255,7 +252,7 @@ def image_words(url: str) -> str:
         kind, size = image_size(b64decode(url.partition(",")[2], validate=True))
     except ValueError:
         return "not readable: its data URL is no base64"
-    return f"{kind}, {size[0]}x{size[1]} pixels" if size else f"{kind}, size not readable"
+    return f"{kind}, {size[0]}x{size[1]} pixels" if size and all(size) else f"{kind}, size not readable"
 
 
 # ---------------------------------------------------------------------------------------------- values for JSON schemas
@@ -339,17 +336,16 @@ def filled_string(schema: JSON, root: Any, depth: int) -> str:
 
 
 def filled_number(schema: JSON, root: Any, depth: int) -> Any:
-    """1, or else the first of a few numbers near the limits that lies within them."""
+    """1, or else of a few numbers near the limits the one nearest to 1 that lies within them."""
     least, most = schema.get("minimum", -INFINITE), schema.get("maximum", INFINITE)
     over, under = schema.get("exclusiveMinimum", -INFINITE), schema.get("exclusiveMaximum", INFINITE)
     step = schema.get("multipleOf", 1)
     low, high = max(least, over), min(most, under)
     low, high = (low if low > -INFINITE else min(1, high - step)), (high if high < INFINITE else max(1, low + step))
-    tries = [1, low, low + 1, high, high - 1, step, -(-low // step) * step, (low // step + 1) * step, (low + high) / 2]
-    if kind_in(schema) == "integer":
-        tries = [int(each) for each in tries]
+    tries = [1, low, low + 1, high, high - 1, (low + high) / 2, *(step * (low // step + n) for n in range(3)), 0]
+    tries = sorted(map(int, tries) if kind_in(schema) == "integer" else tries, key=lambda x: abs(x - 1))
     free = "multipleOf" not in schema
-    return next((x for x in tries if least <= x <= most and over < x < under and (free or x % step == 0)), tries[0])
+    return next((x for x in tries if least <= x <= most and over < x < under and (free or x % step == 0)), 1)
 
 
 FILL: Dict[str, Callable[[JSON, Any, int], Any]] = {
@@ -424,9 +420,11 @@ class OpenAI(Surface):
         urls = [inner(part, "image_url", "url") or part.get("image_url") for part in dicts(said)]
         tools, forced = self._tools(body)
         return Ask(
-            body["model"], request.id, bool(body.get("stream")), text_in(said), [url for url in urls if isinstance(url, str)],
-            self._results(messages), tools, forced, "functions" in body, self._schema(body), word_count(messages),
-            len(messages), bool(inner(body, "stream_options", "include_usage")), body,
+            model=body["model"], stream=bool(body.get("stream")), text=text_in(said),
+            images=[url for url in urls if isinstance(url, str)], results=self._results(messages),
+            tools=tools, forced=forced, legacy="functions" in body, schema=self._schema(body),
+            prompt_tokens=word_count(messages), turn=len(messages),
+            include_usage=bool(inner(body, "stream_options", "include_usage")), request=request,
         )  # fmt: skip
 
     @staticmethod
@@ -514,7 +512,7 @@ class OpenAI(Surface):
 
     @staticmethod
     def _head(ask: Ask, kind: str) -> JSON:
-        return {"id": f"chatcmpl-{ask.id}", "object": kind, "created": CREATED, "model": ask.model}
+        return {"id": f"chatcmpl-{ask.request.id}", "object": kind, "created": CREATED, "model": ask.model}
 
     def _chunk(self, ask: Ask, choices: List[JSON], usage: Optional[JSON] = None) -> bytes:
         choices = [{"index": 0, "finish_reason": None, **choice} for choice in choices]
@@ -532,14 +530,11 @@ class OpenAI(Surface):
     def _fragments(self, number: int, call: Call, legacy: bool, oddity: str) -> Iterator[JSON]:
         """The deltas of one call: id and name first, then the arguments a few characters at a time."""
         raw = call.arguments or ""
-        start: JSON = {"name": call.name, "arguments": raw and "" if call.arguments is not None else None}
-        functions = [start] + [
-            {"arguments": raw[at : at + FRAGMENT_CHARS]} for at in range(0, len(raw), FRAGMENT_CHARS)
-        ]
-        for function in functions:
-            fragment: JSON = {"index": number, "function": function}
-            if function is start:
-                fragment = {"index": number, "id": call.id, "type": "function", "function": function}
+        start: JSON = {"name": call.name, "arguments": None if call.arguments is None else ""}
+        cuts = range(0, len(raw), FRAGMENT_CHARS)
+        for function in [start] + [{"arguments": raw[at : at + FRAGMENT_CHARS]} for at in cuts]:
+            named = {"id": call.id, "type": "function"} if function is start else {}
+            fragment: JSON = {"index": number, **named, "function": function}
             if oddity == "demo-tools-noindex":
                 del fragment["index"]
             if oddity in ("demo-tools-index0", "demo-tools-sameindex-newname"):
@@ -556,6 +551,10 @@ GEMINI_STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
+GEMINI_USAGE = {
+    "promptTokenCount": "prompt_tokens", "candidatesTokenCount": "completion_tokens", "totalTokenCount": "total_tokens",
+    "cost": "cost", "credits_remaining": "credits_remaining",
+}  # fmt: skip
 
 
 class Gemini(Surface):
@@ -568,12 +567,13 @@ class Gemini(Surface):
             raise wrong("* GenerateContentRequest.contents: contents is not specified", "contents")
         model, _, action = request.path.rpartition("/")[2].rpartition(":")
         said = next((dicts(each.get("parts")) for each in reversed(contents) if each.get("role", "user") == "user"), [])
-        results = [part["functionResponse"] for part in said if isinstance(part.get("functionResponse"), dict)]
-        told = [(str(each.get("name")), json.dumps(each.get("response"))) for each in results]
+        results = [part.get("functionResponse") for part in dicts(contents[-1].get("parts"))]
         tools, forced = self._tools(body)
         return Ask(
-            model, request.id, action == "streamGenerateContent", text_in(said), self._images(said), told, tools, forced,
-            False, self._schema(body), word_count(contents), len(contents), True, body,
+            model=model, stream=action == "streamGenerateContent", text=text_in(said), images=self._images(said),
+            results=[(str(each.get("name")), dump(each.get("response")).decode()) for each in dicts(results)],
+            tools=tools, forced=forced, schema=self._schema(body), prompt_tokens=word_count(contents),
+            turn=len(contents), request=request,
         )  # fmt: skip
 
     @staticmethod
@@ -630,7 +630,7 @@ class Gemini(Surface):
 
     def framed(self, ask: Ask, reply: Reply) -> Reply:
         """Without alt=sse Google sends the same objects as one JSON array."""
-        if "alt=sse" in ask.query.split("&"):
+        if "alt=sse" in ask.request.query.split("&"):
             return reply
         marks = chain([b"["], repeat(b",\n"))
         first, rest = (
@@ -656,15 +656,30 @@ class Gemini(Surface):
         if finish:
             candidate["finishReason"] = GEMINI_FINISH.get(finish, "OTHER")
         usage = usage_of(ask, answer)
-        counts = {
-            "promptTokenCount": usage["prompt_tokens"], "candidatesTokenCount": usage["completion_tokens"],
-            "totalTokenCount": usage["total_tokens"], "cost": usage["cost"], "credits_remaining": usage["credits_remaining"],
-        }  # fmt: skip
+        counts = {name: usage[ours] for name, ours in GEMINI_USAGE.items()}
         candidates = [] if answer.oddity == "fail-choices-empty" else [candidate]
-        return {"candidates": candidates, "usageMetadata": counts, "modelVersion": ask.model, "responseId": ask.id}
+        return {
+            "candidates": candidates,
+            "usageMetadata": counts,
+            "modelVersion": ask.model,
+            "responseId": ask.request.id,
+        }
 
 
 OPENAI, GEMINI = OpenAI(), Gemini()
+
+
+def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
+    """JSON as a plain reply; its first half is what a broken connection delivers."""
+    body = dump(value)
+    half = len(body) // 2
+    return Reply((body[:half],), (body[half:],), status, headers=headers)
+
+
+def refusal(surface: Surface, failure: Failure) -> Reply:
+    """A failure as an HTTP error, in the surface's shape."""
+    return json_reply(surface.failure(failure), failure.status, failure.headers)
+
 
 # ----------------------------------------------------------------------------------------------------- one connection
 
@@ -676,10 +691,11 @@ class Wire(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else an event may wait 40 ms for the acknowledgement of the one before
     server: DemoServer
     number = 0  # this connection's, from 1
+    request_id = ""
 
     def setup(self) -> None:
+        self.number = self.server.admit(self.request)
         super().setup()
-        self.number = self.server.admit(self.connection)
 
     def handle(self) -> None:
         try:
@@ -688,7 +704,7 @@ class Wire(BaseHTTPRequestHandler):
             pass  # the client hung up, or close() did
 
     def finish(self) -> None:
-        self.server.dismiss(self.connection)
+        self.server.dismiss(self.request)
         try:
             super().finish()
         except OSError:
@@ -698,29 +714,48 @@ class Wire(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        self.server.respond(self, self._read_body())
+        data = self._body()
+        if data is None:
+            self.close_connection = True  # what follows cannot be told from another request
+            send_whole(
+                self, refusal(OPENAI, Failure(413, "", f"The body has no length, or over {MAX_BODY_BYTES} bytes."))
+            )
+        else:
+            self.server.respond(self, data)
 
     do_GET = do_POST
 
-    def _read_body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return b"".join(iter(self._read_chunk, b""))
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True  # what follows cannot be told from the next request
-            return b""
-        return self.rfile.read(int(length))
+    def _body(self) -> Optional[bytes]:
+        """The request's body; None where its length is wrong or too much."""
+        chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
+        size = self._size(self.headers.get("Content-Length", "0"), 10)
+        data: Optional[bytes] = b""
+        while data is not None and chunked:
+            size = self._size(self.rfile.readline(1024).decode("latin-1").partition(";")[0], 16)
+            if size == 0:
+                self.rfile.readline(1024)
+                return data
+            data = None if size is None or len(data) + size > MAX_BODY_BYTES else data + self._exactly(size + 2)[:-2]
+        return data if chunked else None if size is None else self._exactly(size)
 
-    def _read_chunk(self) -> bytes:
-        size = int(self.rfile.readline(1024).partition(b";")[0].strip() or b"0", 16)
-        data = self.rfile.read(min(size, MAX_BODY_BYTES))
-        self.rfile.readline(1024)
+    @staticmethod
+    def _size(text: str, base: int) -> Optional[int]:
+        try:
+            size = int(text, base)
+        except ValueError:
+            return None
+        return size if 0 <= size <= MAX_BODY_BYTES else None
+
+    def _exactly(self, size: int) -> bytes:
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise ConnectionAbortedError("the client went away within its request")
         return data
 
     def begin(self, reply: Reply, block: bytes = b"") -> None:
         """Write the head of a response, and the first bytes of its body with it."""
         lines = [f"HTTP/1.1 {reply.status} {self.responses.get(reply.status, ('Unknown', ''))[0]}"]
-        lines += [f"Content-Type: {reply.content_type}", f"X-Request-Id: demo-{self.number}", "Server: llm-router-demo"]
+        lines += [f"Content-Type: {reply.content_type}", f"X-Request-Id: {self.request_id}", "Server: llm-router-demo"]
         lines += [f"{name}: {value}" for name, value in reply.headers]
         if reply.streamed and self.request_version == "HTTP/1.0":
             self.close_connection = True  # it knows no chunks: the end of the connection is the end of the answer
@@ -734,7 +769,7 @@ class Wire(BaseHTTPRequestHandler):
 
     def write(self, reply: Reply, block: bytes) -> None:
         """Write one block of a body, as a chunk where the response comes in chunks."""
-        chunked = reply.streamed and self.request_version != "HTTP/1.0"
+        chunked = bool(block) and reply.streamed and self.request_version != "HTTP/1.0"  # a chunk of 0 bytes is the end
         self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
 
     def end(self, reply: Reply) -> None:
@@ -764,13 +799,29 @@ class Wire(BaseHTTPRequestHandler):
 
 
 def send_whole(wire: Wire, reply: Reply) -> None:
-    """As it should be: a plain body in one write, a stream in one write an event."""
+    """As it should be: a plain body in one write, a stream in one write for each event."""
+    blocks = chain(reply.first, reply.rest)
     if not reply.streamed:
-        wire.begin(reply, b"".join(chain(reply.first, reply.rest)))
+        wire.begin(reply, b"".join(blocks))
         return
     wire.begin(reply)
-    for block in chain(reply.first, reply.rest):
+    for block in blocks:
         wire.write(reply, block)
+    wire.end(reply)
+
+
+def send_in_blocks(wire: Wire, reply: Reply) -> None:
+    """A stream in few large writes."""
+    wire.begin(reply)
+    events: List[bytes] = []
+    size = 0
+    for event in chain(reply.first, reply.rest):
+        events.append(event)
+        size += len(event)
+        if size >= BLOCK_BYTES:
+            wire.write(reply, b"".join(events))
+            events, size = [], 0
+    wire.write(reply, b"".join(events))
     wire.end(reply)
 
 
@@ -779,24 +830,6 @@ def send_first(wire: Wire, reply: Reply) -> None:
     wire.begin(reply)
     for block in reply.first:
         wire.write(reply, block)
-
-
-def send_in_blocks(wire: Wire, reply: Reply) -> None:
-    """A stream in few large writes."""
-    events, block = chain(reply.first, reply.rest), b""
-    wire.begin(reply)
-    while not block or len(block) >= BLOCK_BYTES:
-        size, taken = 0, []
-        for event in events:
-            taken.append(event)
-            size += len(event)
-            if size >= BLOCK_BYTES:
-                break
-        block = b"".join(taken)
-        if not block:
-            break
-        wire.write(reply, block)
-    wire.end(reply)
 
 
 def send_cut(wire: Wire, reply: Reply) -> None:
@@ -833,10 +866,14 @@ def send_stall_mid(wire: Wire, reply: Reply) -> None:
 
 
 def send_comments(wire: Wire, reply: Reply) -> None:
-    """Keep-alives for ever: comments in a stream, white space before JSON."""
+    """Keep-alives for ever: comments in a stream, white space in JSON."""
+    send_comments_mid(wire, reply._replace(first=()))
+
+
+def send_comments_mid(wire: Wire, reply: Reply) -> None:
     sign = b": keep-alive\n\n" if reply.streamed else b" \n"
-    reply = reply._replace(streamed=True)
-    wire.begin(reply)
+    reply = reply._replace(streamed=True)  # a length cannot be told
+    send_first(wire, reply)
     while True:
         wire.write(reply, sign)
         wire.pause(COMMENT_S)
@@ -892,9 +929,10 @@ def said(text: str) -> Answer:
 
 def called(ask: Ask) -> Answer:
     """One call for each tool that may be called, its arguments filled from its schema."""
-    arguments = [dump(schema_value(tool.get("parameters") or {"type": "object"})).decode() for tool in ask.tools]
-    names = [str(tool.get("name")) for tool in ask.tools]
-    calls = [Call(f"call_{ask.turn}_{number}", *each) for number, each in enumerate(zip(names, arguments), 1)]
+    calls = []
+    for number, tool in enumerate(ask.tools, 1):
+        arguments = schema_value(tool.get("parameters") or {"type": "object"})
+        calls.append(Call(f"call_{ask.turn}_{number}", str(tool.get("name")), dump(arguments).decode()))
     return Answer(calls=calls, finish="tool_calls")
 
 
@@ -948,7 +986,9 @@ def fail_empty_body(ask: Ask) -> Reply:
 
 
 def fail_redirect(ask: Ask) -> Failure:
-    return Failure(ask.number, "redirect", "This API has moved.", headers=(("Location", ask.elsewhere + ask.path),))
+    return Failure(
+        ask.number, "redirect", "This API has moved.", headers=(("Location", ask.request.elsewhere + ask.request.path),)
+    )
 
 
 STRICT = {  # how real servers say it; {0} is the field, {1} its value
@@ -959,10 +999,11 @@ STRICT = {  # how real servers say it; {0} is the field, {1} its value
 
 
 def fail_strict(ask: Ask) -> Outcome:
-    if ask.field not in ask.body:
+    sent = ask.request.body
+    if ask.field not in sent:
         return demo(ask)
     code, message = STRICT.get(ask.field, ("unknown_parameter", "Unrecognized request argument supplied: {0}"))
-    return Failure(400, code, message.format(ask.field, ask.body[ask.field]), param=ask.field)
+    return Failure(400, code, message.format(ask.field, sent[ask.field]), param=ask.field)
 
 
 INSIDE = Failure(502, "upstream_error", "The provider behind the stand-in failed.", "server_error")
@@ -1077,6 +1118,7 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "fail-stall": changed("Headers, then silence.", send=send_stall),
     "fail-stall-mid": changed("Some text, then silence.", send=send_stall_mid),
     "fail-comments": changed("Keep-alive comments for ever; plain: white space for ever.", send=send_comments),
+    "fail-comments-mid": changed("Some text, then the same for ever.", send=send_comments_mid),
     "fail-drip": changed("One byte every 50 ms.", send=send_drip),
     "fail-redirect-N": Behaviour("HTTP N (301, 302, 303, 307, 308) to another host.", fail_redirect),
     "fail-...-once": Behaviour("Any failure, but once (for each Idempotency-Key, else model); then as demo.", demo),
@@ -1118,7 +1160,7 @@ def outcome_of(ask: Ask, is_first: Callable[[str], bool]) -> Outcome:
     found = find(ask.model[: -len("-once")] if once else ask.model)
     if found is None:
         return unknown_model(ask)
-    if once and not is_first(f"{ask.model} {ask.key}"):
+    if once and not is_first(f"{ask.model} {ask.request.headers.get('idempotency-key')}"):
         return demo(ask)
     outcome = found.behaviour.run(ask._replace(number=found.number, field=found.field))
     return soon(outcome) if once else outcome
@@ -1130,13 +1172,6 @@ def behaviour_lines() -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- routes
-
-
-def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
-    """JSON as a plain reply; its first half is what a broken connection delivers."""
-    body = dump(value)
-    half = len(body) // 2
-    return Reply((body[:half],), (body[half:],), status, headers=headers)
 
 
 def padded(surface: Surface, ask: Ask, answer: Answer) -> Answer:
@@ -1152,7 +1187,7 @@ def reply_to(surface: Surface, ask: Ask, outcome: Outcome) -> Reply:
     if isinstance(outcome, Reply):
         return outcome
     if isinstance(outcome, Failure):
-        return json_reply(surface.failure(outcome), outcome.status, outcome.headers)
+        return refusal(surface, outcome)
     if outcome.size:
         outcome = padded(surface, ask, outcome)
     if outcome.plain or not ask.stream:
@@ -1163,16 +1198,17 @@ def reply_to(surface: Surface, ask: Ask, outcome: Outcome) -> Reply:
 
 def converse(wire: Wire, surface: Surface, request: Request) -> None:
     """Answer one request to a model."""
-    ask, outcome = Ask(""), FAILURES["fail-500"]  # type: Ask, Outcome
-    key = request.headers.get("idempotency-key", "")
     try:
         ask = surface.ask(request)
-        ask = ask._replace(path=request.path, query=request.query, elsewhere=wire.server.redirect_to, key=key)
         outcome = outcome_of(ask, wire.server.is_first)
+        reply = reply_to(surface, ask, outcome)
     except Refused as refused:
-        outcome = refused.failure
-    send = outcome.send if isinstance(outcome, Answer) and outcome.send else send_whole
-    send(wire, reply_to(surface, ask, outcome))
+        send_whole(wire, refusal(surface, refused.failure))
+    except RecursionError:
+        send_whole(wire, refusal(surface, Failure(400, "invalid_request", "The JSON is nested too deeply.")))
+    else:
+        send = outcome.send if isinstance(outcome, Answer) and outcome.send else send_whole
+        send(wire, reply)
 
 
 def post_chat(wire: Wire, request: Request) -> None:
@@ -1222,7 +1258,7 @@ class DemoServer(ThreadingHTTPServer):
     """The stand-in on 127.0.0.1, running until close(); port 0 takes a free one.
 
     url ("http://127.0.0.1:PORT"), base_url (url + "/v1"), port, connections (how many there were), and requests: a list
-    of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number, from 1)}.
+    of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number)}.
     tls=(certfile, keyfile) serves https; redirect_to is where fail-redirect-N leads; record=False keeps no requests.
     """
 
@@ -1328,6 +1364,7 @@ class DemoServer(ThreadingHTTPServer):
         """Record a request and hand it to its route."""
         from zlib import crc32
 
+        wire.request_id = f"demo-{crc32(data):08x}"
         headers = CaseBlind(wire.headers.items())
         try:
             body = json.loads(data)
@@ -1338,7 +1375,8 @@ class DemoServer(ThreadingHTTPServer):
                 {"method": wire.command, "path": wire.path, "headers": headers, "body": body, "connection": wire.number}
             )
         path, _, query = wire.path.partition("?")
-        request = Request(wire.command, path, query, headers, body, f"{crc32(data):08x}")
+        path = unquote(path)
+        request = Request(wire.command, path, query, headers, body, wire.request_id, self.redirect_to)
         for method, pattern, answer in ROUTES:
             if method == wire.command and re.fullmatch(pattern, path):
                 answer(wire, request)
@@ -1355,10 +1393,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     import argparse
     import signal
 
+    table = f"the model's name says what happens:\n{behaviour_lines()}"
     parser = argparse.ArgumentParser(
         prog="llm_router_demo.py", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A stand-in for a model API, on 127.0.0.1: it answers without a model, and fails on demand.",
-        epilog=f"the model's name says what happens:\n{behaviour_lines()}\n\nexit codes: 0 stopped, 1 port not free, 2 usage",
+        epilog=f"{table}\n\nexit codes: 0 stopped, 1 cannot serve, 2 usage",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=8099, help="port to listen on, 0 for a free one (default 8099)")
     parser.add_argument(
