@@ -274,10 +274,7 @@ def schema_value(schema: Any) -> Any:
     schema_value({"type": "object", "properties": {"unit": {"enum": ["C", "F"]}, "days": {"type": "integer"}}})
         -> {"unit": "C", "days": 1}
     """
-    try:
-        return filled(schema, schema, 0)
-    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise wrong(f"Invalid schema: {error}") from None
+    return filled(schema, schema, 0)
 
 
 def filled(schema: Any, root: Any, depth: int) -> Any:
@@ -986,6 +983,8 @@ def fail_empty_body(ask: Ask) -> Reply:
 
 
 def fail_redirect(ask: Ask) -> Failure:
+    if ask.number not in (301, 302, 303, 307, 308):
+        return unknown_model(ask)
     return Failure(
         ask.number, "redirect", "This API has moved.", headers=(("Location", ask.request.elsewhere + ask.request.path),)
     )
@@ -1196,6 +1195,10 @@ def reply_to(surface: Surface, ask: Ask, outcome: Outcome) -> Reply:
     return surface.framed(ask, Reply(opening, closing, content_type="text/event-stream", streamed=True))
 
 
+# What our readers of messages, tools and schemas run into where a value is of another type than its vendor says.
+WRONG_SHAPE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
 def converse(wire: Wire, surface: Surface, request: Request) -> None:
     """Answer one request to a model."""
     try:
@@ -1204,8 +1207,8 @@ def converse(wire: Wire, surface: Surface, request: Request) -> None:
         reply = reply_to(surface, ask, outcome)
     except Refused as refused:
         send_whole(wire, refusal(surface, refused.failure))
-    except RecursionError:
-        send_whole(wire, refusal(surface, Failure(400, "invalid_request", "The JSON is nested too deeply.")))
+    except WRONG_SHAPE as error:
+        send_whole(wire, refusal(surface, wrong(f"The request has a wrong shape: {error}").failure))
     else:
         send = outcome.send if isinstance(outcome, Answer) and outcome.send else send_whole
         send(wire, reply)

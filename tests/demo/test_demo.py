@@ -181,7 +181,8 @@ def test_a_stream_tells_usage_last_and_only_when_asked(client: Client) -> None:
 
 def test_other_demo_names_answer_as_demo_and_unknown_models_are_404(client: Client) -> None:
     assert client.chat("demo-of-mine").text.startswith(WHO)
-    for model in ("gpt-4", "fail-nonsense", "fail-nonsense-once", "fail-99", "demo-words-99999999999"):
+    unknown = ("gpt-4", "fail-nonsense", "fail-nonsense-once", "fail-99", "fail-redirect-200", "demo-words-99999999999")
+    for model in unknown:
         got = client.chat(model)
         assert (got.status, got.json["error"]["code"]) == (404, "model_not_found"), model
 
@@ -415,9 +416,15 @@ def test_json_is_answered_where_json_is_asked_for(client: Client) -> None:
     assert anything == {"answer": WHO, "you_said": "Hi"}
 
 
-def test_a_schema_that_is_none_is_refused(client: Client) -> None:
-    wish = {"type": "json_schema", "json_schema": {"schema": {"type": "string", "minLength": "long"}}}
-    assert client.chat("demo", response_format=wish).status == 400
+@pytest.mark.parametrize("schema", [
+    {"type": "string", "minLength": "long"}, {"properties": []}, {"properties": 7}, {"type": "integer", "minimum": "x"},
+    {"type": "integer", "multipleOf": 0}, {"required": 7, "type": "object"}, {"type": {}}, {"allOf": [{}, 7]},
+    {"type": "array", "minItems": 1e400}, 7, "string",
+])  # fmt: skip
+def test_a_schema_that_is_none_gets_a_400_or_an_answer(client: Client, capfd: Any, schema: Any) -> None:
+    wish = {"type": "json_schema", "json_schema": {"schema": schema}}
+    assert client.chat("demo", response_format=wish).status in (200, 400)
+    assert capfd.readouterr().err == ""
 
 
 # ----------------------------------------------------------------------------------------------------------- failures
@@ -686,6 +693,12 @@ def test_a_wrong_request_is_a_400(client: Client, body: bytes) -> None:
 def test_odd_messages_are_survived(client: Client) -> None:
     for content in (None, 7, [], [7, {"type": "text"}, {"image_url": 7}], {"a": 1}, "\ud800 half a pair"):
         assert client.chat("demo", [{"role": "user", "content": content}, {"role": 7}]).status == 200, content
+    shapes: Any = ([], {}, 7, "x", None)
+    for odd in shapes:
+        message = {"role": "tool", "tool_call_id": odd, "tool_calls": [{"id": odd, "function": odd}], "content": odd}
+        chat = client.chat("demo", [message], tool_choice=odd, response_format=odd, stream_options=odd)
+        gemini = client.gemini("demo", contents=[{"parts": odd}], tools=odd, toolConfig=odd, generationConfig=odd)
+        assert chat.status in (200, 400) and gemini.status in (200, 400), odd
     for tools in (None, 7, [7], [{"function": 7}], [{"function": {}}], [{"function": {"name": 7, "parameters": 7}}]):
         assert client.chat("demo-tools", tools=tools).status == 200, tools
 
