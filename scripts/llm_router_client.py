@@ -15,27 +15,26 @@ Exit codes: 0 answered, 1 request refused, 2 usage, 3 key, 4 credit, 5 model unk
 8 refused by our own rules, 9 bad upstream, 10 incomplete, 11 content filter, 130 interrupted, 141 closed pipe.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
-keeps the text so far. Modules are imported where they are needed, because most users start this file cold.
+keeps the text so far. Modules are imported where they are needed, because most users start this file cold: json alone
+would cost `--help` 8 ms of its 30.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
 TYPE_CHECKING = False  # importing typing would cost 7 ms at start; type checkers take this name as true
 if TYPE_CHECKING:
-    import argparse
     import socket
     import ssl
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Union
 
     JSON = dict[str, Any]
-    Names = str | Sequence[str] | None
-    ImageSource = str | bytes | os.PathLike[str]
+    Names = Union[str, Sequence[str], None]
+    ImageSource = Union[str, bytes, os.PathLike[str]]
 
 # ---------------------------------------------------------------------------------------------------------- constants
 
@@ -63,9 +62,9 @@ MAX_COMPARE_MODELS = 8  # what one compare command may cost
 READ_BYTES = 65_536  # one read from a socket
 
 SETTINGS = {
-    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
+    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",  # pragma: allowlist secret
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
-    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",
+    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",  # pragma: allowlist secret
     "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
 }
 EXIT_CODES = {
@@ -330,30 +329,37 @@ def _number(text: str) -> float:
     return number
 
 
-DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_number)
+DECODERS: list[Any] = []  # one, made at its first use
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
 def parse_json(text: str | bytes) -> Any:
     """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
+    if not DECODERS:
+        import json
+
+        DECODERS.append(json.JSONDecoder(parse_float=_number, parse_constant=_number))
     try:
-        return DECODER.decode(text.decode("utf-8-sig", "replace") if isinstance(text, bytes) else text)
+        return DECODERS[0].decode(text.decode("utf-8-sig", "replace") if isinstance(text, bytes) else text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
+    import json
+    import re
+
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     if text.isascii() and "\x7f" not in text:
         return text
-    import re
-
     return re.sub(f"[{STEERING}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def encode_body(body: JSON) -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
+    import json
+
     try:
         data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -445,7 +451,7 @@ def data_url(data: bytes, name: str) -> str:
 def arguments_of(function: JSON) -> str:
     """A call's arguments as text, though some servers send an object or null."""
     raw = function.get("arguments")
-    return raw if isinstance(raw, str) else "" if raw is None else json.dumps(raw)
+    return raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
 
 
 def parsed_arguments(raw: str) -> Any:
@@ -512,12 +518,11 @@ def openai_chunk(chunk: JSON) -> JSON:
     candidate = (dicts(chunk.get("candidates")) or [{}])[0]
     parts = dicts(as_dict(candidate.get("content")).get("parts"))
     calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
+    functions = [{"name": call.get("name"), "arguments": call.get("args") or {}} for call in calls]
     delta = {
         "content": text_of([part for part in parts if not part.get("thought")]),
         "reasoning_content": text_of([part for part in parts if part.get("thought")]),
-        "tool_calls": [
-            {"id": call.get("id"), "function": {"name": call.get("name"), "arguments": call.get("args") or {}}} for call in calls
-        ],
+        "tool_calls": [{"id": call.get("id"), "function": function} for call, function in zip(calls, functions)],
     }
     blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
     finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
@@ -564,7 +569,7 @@ class Reader:
         self._head.setdefault("candidates", [{}])[0].update(candidate)
         for part in dicts(as_dict(candidate.get("content")).get("parts")):
             last = self._parts[-1] if self._parts else {}
-            if isinstance(part.get("text"), str) and {**part, "text": ""} == {**last, "text": ""}:
+            if isinstance(part.get("text"), str) and last and {**part, "text": ""} == {**last, "text": ""}:
                 last["text"] += part["text"]
             else:
                 self._parts.append(dict(part))
@@ -680,7 +685,7 @@ COMPLAINTS: tuple[tuple[type[LLMRouterError], str, Sequence[int], str], ...] = (
     (UnknownModelError, "model_not_found", (404,), "not_found_error"),
     (ServerError, "server_error", range(500, 600), "server_error|api_error"),
     (BadRequestError, "bad_request", range(400, 500), "invalid_request_error|invalid_argument"),
-    (BadUpstreamError, "bad_upstream", range(300, 400), "^$"),
+    (BadUpstreamError, "bad_upstream", range(300, 400), "(?!)"),
     (ServerError, "server_error", (0,), ""),
 )  # fmt: skip
 
@@ -844,7 +849,7 @@ def format_instruction(body: JSON) -> JSON:
     """What stands in for a refused response_format: an instruction, and json_object where a schema was refused."""
     schema = as_dict(as_dict(body["response_format"]).get("json_schema")).get("schema")
     text = "Answer with one JSON object and nothing else."
-    text += f" It must satisfy this JSON Schema: {json.dumps(schema)}" if schema is not None else ""
+    text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}" if schema is not None else ""
     looser = {"messages": with_system(text, *body["messages"])}
     return {**looser, "response_format": {"type": "json_object"}} if schema is not None else looser
 
@@ -900,16 +905,16 @@ class Secret:
         return text
 
 
-def choose_key(endpoint: Endpoint, env: dict[str, str], in_file: str) -> Secret | None:
+def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
     """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
 
     AISA_API_KEY, from the environment or the credentials file, goes to https://api.aisa.one and nowhere else. Any other
     endpoint takes LLM_ROUTER_API_KEY, which stays with the host of LLM_ROUTER_BASE_URL where that is set.
     """
-    aisa, other, home = env["AISA_API_KEY"] or in_file, env["LLM_ROUTER_API_KEY"], env["LLM_ROUTER_BASE_URL"]
+    aisa, other, home = settings["AISA_API_KEY"] or in_file, settings["LLM_ROUTER_API_KEY"], settings["LLM_ROUTER_BASE_URL"]
     at_aisa = (endpoint.scheme, endpoint.address) == ("https", f"{DEFAULT_HOST}:443")
     if at_aisa and aisa:
-        return Secret(aisa, "AISA_API_KEY" if env["AISA_API_KEY"] else CREDENTIALS_FILE)
+        return Secret(aisa, "AISA_API_KEY" if settings["AISA_API_KEY"] else CREDENTIALS_FILE)
     owner = Endpoint(home).address if other and home else endpoint.address
     if other and not at_aisa and owner == endpoint.address:
         return Secret(other, "LLM_ROUTER_API_KEY")
@@ -991,9 +996,10 @@ class Connection:
         self.arm("the answer", 1.0 if broken else first_s)
         self.status = 0
         while self.status < 200:
-            head = self._until_mark(b"\r\n\r\n", "the response's head")
-            if not head:
-                raise NetworkError("the server closed the connection without an answer", maybe_billed=True)
+            try:
+                head = self._until_mark(b"\r\n\r\n", "the response's head")
+            except IncompleteError:
+                raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
             first, *lines = head.decode("latin-1").split("\r\n")
             pairs = [line.partition(":") for line in lines]
             broken_line = any(not colon or name != name.strip() for name, colon, _ in pairs)
@@ -1005,13 +1011,13 @@ class Connection:
                 self.headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
 
     def _until_mark(self, mark: bytes, what: str) -> bytes:
-        """The bytes before the mark, which is dropped; b"" where the connection ended before a byte came."""
+        """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
         while mark not in self._buffer:
-            more = self._use(self.sock.recv, READ_BYTES) if len(self._buffer) < MAX_HEAD_BYTES else b""
-            if not more and not self._buffer:
-                return b""
+            if len(self._buffer) >= MAX_HEAD_BYTES:
+                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes", maybe_billed=True)
+            more = self._use(self.sock.recv, READ_BYTES)
             if not more:
-                raise BadUpstreamError(f"the connection ended inside {what}, or that is too long", maybe_billed=True)
+                raise IncompleteError(f"the connection was closed inside {what}", maybe_billed=True)
             self._buffer += more
         data, _, self._buffer = self._buffer.partition(mark)
         return data
@@ -1037,9 +1043,9 @@ class Connection:
             length = "0"
         size = -1
         while coding and size:
-            size = self._length(self._until_mark(b"\r\n", "a chunk").partition(b";")[0].decode("latin-1").strip(), 16)
+            size = self._length(self._until_mark(b"\r\n", "the answer").partition(b";")[0].decode("latin-1").strip(), 16)
             yield from self._exactly(size)
-            while self._until_mark(b"\n", "a chunk").strip():  # nothing after a chunk; trailers after the last
+            while self._until_mark(b"\n", "the answer").strip():  # nothing after a chunk; trailers after the last
                 if size:
                     raise BadUpstreamError("a chunk does not end where it said", maybe_billed=True)
         if not coding and length is None:
@@ -1189,6 +1195,8 @@ class Transport:
             for connection in self._idle.popitem()[1]:
                 connection.sock.close()
 
+    __del__ = close  # a client that was dropped leaves no connection open
+
     def _take_idle(self, endpoint: Endpoint) -> Connection | None:
         idle = self._idle.get(endpoint.url, [])
         while idle:
@@ -1228,13 +1236,13 @@ class Transport:
         return result  # type: ignore[no-any-return]
 
     def _dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Connection:
-        import socket
+        from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
         if seconds <= 0.0:
             raise TimeoutError
-        sock = socket.create_connection(proxy[:2] if proxy[0] else (endpoint.host, endpoint.port), seconds)
+        sock = create_connection(proxy[:2] if proxy[0] else (endpoint.host, endpoint.port), seconds)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             connection = Connection(sock, self._idle.setdefault(endpoint.url, []))
             connection.deadline = time.monotonic() + seconds
             if proxy[0]:
@@ -1359,8 +1367,7 @@ class Stream:
         """Ask, and wait for the whole answer."""
         for _ in self._source:
             pass
-        assert self.response is not None
-        return self.response
+        return self.response  # type: ignore[return-value]  # _ask_all() ends with one, or raises
 
     def events(self) -> Iterator[JSON]:
         yield from iter(lambda: next(self._source, None), None)
@@ -1501,7 +1508,7 @@ class Stream:
             piece += more
             if not more:
                 break
-        if piece.lstrip()[:1] in (b"{", b"[", b"<", b""):
+        if piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<", b""):  # a byte order mark is no text
             response.arm("the rest of the answer", self.client.progress_s)
             data = read_all(pieces, piece)
             value, reader.raw = parse_answer(data), data
@@ -1709,14 +1716,20 @@ class LLMRouterClient:
         call = Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
         return call if stream else call.answer()
 
-    def preview(self, model: str, messages: Sequence[JSON], *, stream: bool = False, **body: Any) -> JSON:
-        """What chat() would send, the key masked: {"method", "url", "headers", "body"}. Needs no key, sends nothing."""
-        call = self._chat_call(model, messages, body, None, stream, None)
+    def preview(self, model: str = "", messages: Sequence[JSON] = (), *, stream: bool = False, **body: Any) -> JSON:
+        """What chat() would send, or without a model list_models(): {"method", "url", "headers", "body"}, the key masked.
+
+        Needs no key, sends nothing.
+        """
+        call = self._chat_call(model, messages, body, None, stream, None) if model else None
         try:
             key = self.key()
         except AuthenticationError:
             key = None
-        headers = {**self._head(stream, "(random)"), "Authorization": f"Bearer {key!r}" if key else "(no key set)"}
+        headers = self._head(stream, "(random)" if call else "")
+        headers["Authorization"] = f"Bearer {key!r}" if key else "(no key set)"
+        if not call:
+            return {"method": "GET", "url": f"{self.base_url}/models", "headers": headers, "body": None}
         return {"method": "POST", "url": f"{self.base_url}/chat/completions", "headers": headers, "body": call.body}
 
     def key(self) -> Secret | None:
@@ -1810,6 +1823,8 @@ class Sanitizer:
 
 
 def clean(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     sanitizer = Sanitizer()
     return sanitizer.feed(text) + sanitizer.close()
 
@@ -1820,6 +1835,7 @@ class Console:
     def __init__(self, as_json: bool) -> None:
         self.as_json, self.ndjson = as_json, False
         self.printed = False  # answer text has gone to stdout
+        self.model = ""  # the model asked for, once it is known
         self.hide: Callable[[str], str] = lambda text: text
         self.closers: list[Callable[[], None]] = []
 
@@ -1848,7 +1864,7 @@ class Console:
         """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
         partial = error.response
         if self.as_json:
-            self.result(envelope(partial, error))
+            self.result(envelope(partial, error, self.model))
         elif partial and partial.text and not self.printed:
             self.text(partial.text)
             self.printed = True
@@ -1857,13 +1873,16 @@ class Console:
         return 10 if self.printed and error.exit_code not in (11, 130) else error.exit_code
 
 
-def envelope(answer: Answer | None, error: LLMRouterError | None = None) -> JSON:
-    """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json."""
-    given = answer if answer is not None else Answer(Reader(), error.model if error else "", complete=False)
+def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
+    """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
+
+    `model` is the one asked for; model_used is None where nothing came.
+    """
+    given = answer if answer is not None else Answer(Reader(), complete=False)
     said = error or given
     return {
         "ok": error is None, "text": given.text,
-        "model_requested": given.model_requested or None, "model_used": given.model_used or None,
+        "model_requested": given.model_requested or model or None, "model_used": given.model_used or None,
         "finish": {"reason": given.finish_reason or None, "complete": given.complete and error is None},
         "usage": given.usage or None, "cost": given.cost, "credits_remaining": given.credits_remaining,
         "tool_calls": given.tool_calls, "latency_s": given.latency_s, "first_s": given.first_s,
@@ -1871,311 +1890,8 @@ def envelope(answer: Answer | None, error: LLMRouterError | None = None) -> JSON
     }  # fmt: skip
 
 
-def text_from(args: argparse.Namespace, text: str | None, path: str | None, flag: str) -> str | None:
-    """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
-    if text is not None and path is not None:
-        raise UsageError(f"give {flag} or {flag}-file, not both")
-    if path is not None:
-        data = read_upload(path, MAX_TEXT_BYTES, args.allow_path or ())
-    elif text != "-":
-        return text
-    elif sys.stdin is None or sys.stdin.isatty():
-        raise UsageError(f"{flag} - reads standard input, and nothing is piped in")
-    else:
-        data, path = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input"
-    if len(data) > MAX_TEXT_BYTES:
-        raise SafetyError(f"{path} is over the limit of {MAX_TEXT_BYTES} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text") from None
-
-
-def json_from(text: str | None, name: str, kind: type) -> Any:
-    """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
-    try:
-        value = None if text is None else parse_json(text)
-    except ValueError as error:
-        raise UsageError(f"{name} is not JSON: {error}") from None
-    if text is not None and not isinstance(value, kind):
-        raise UsageError(f"{name} must be a JSON {'list' if kind is list else 'object'}")
-    return value
-
-
-def messages_of(args: argparse.Namespace, before: Any) -> list[JSON]:
-    """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
-    turns = json_from(text_from(args, args.messages, args.messages_file, "--messages"), "--messages", list) or before
-    turns = check_messages(turns) if turns is not None else []
-    text = text_from(args, args.message, args.message_file, "--message")
-    if text is not None and not text.strip():
-        raise UsageError("the message is empty")
-    images = [image_part(image, args.detail, args.allow_path or ()) for image in getattr(args, "image", None) or ()]
-    args.uploads = [note for _, note in images if note]
-    if images or text is not None:
-        parts: list[JSON] = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
-        turns.append({"role": "user", "content": parts if images else text})
-    if all(turn["role"] == "system" for turn in turns):
-        raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
-    return with_system(args.system, *turns)
-
-
-def request_of(args: argparse.Namespace) -> JSON:
-    """Everything chat() takes, out of the flags, with the body file under them."""
-    body = json_from(text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
-    plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop")
-    flags = {name: getattr(args, name) for name in plain}
-    for name in ("tools", "functions"):
-        flags[name] = json_from(text_from(args, None, getattr(args, name), ""), f"--{name}", list)
-    shapes: dict[str, Callable[[str], JSON]] = {
-        "tool_choice": lambda name: {"type": "function", "function": {"name": name}},
-        "function_call": lambda name: {"name": name},
-        "response_format": lambda name: {"type": "json_object" if name == "json" else name},
-    }
-    for name, shape in shapes.items():  # a JSON object and the API's own words go as they are
-        text = getattr(args, name)
-        flags[name] = text if text in (None, "auto", "none", "required") else shape(text)
-        if text and text.startswith("{"):
-            flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
-    args.stream = bool(body.pop("stream", False)) or args.stream
-    model = args.model or body.get("model") or setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
-    if not model:
-        raise UsageError("no model named", next_step="Name one with -m, or set LLM_ROUTER_MODEL; `models` lists them.")
-    flags.update(model=model, messages=messages_of(args, body.get("messages")))
-    return {**body, **{name: value for name, value in flags.items() if value is not None}}
-
-
-def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
-    """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
-    headers = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in args.header or ())}
-    if any(name.lower() in SECRET_HEADERS for name in headers):
-        raise UsageError("--header takes no credentials: those come from the environment")
-    if args.demo:
-        sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
-        try:
-            from llm_router_demo import DemoServer
-        except ImportError:
-            raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        server = DemoServer()
-        console.closers.append(server.close)
-        args.base_url = server.base_url
-    given = {
-        "deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries,
-        "first_event_timeout_s": args.first_event_timeout, "progress_timeout_s": args.progress_timeout,
-    }  # fmt: skip
-    client = LLMRouterClient(
-        None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
-        ca_file=args.ca_file, **{name: value for name, value in given.items() if value is not None},
-    )  # fmt: skip
-    console.closers.append(client.close)
-    console.hide = client.hide
-    return client
-
-
-def run_chat(args: argparse.Namespace, console: Console) -> int:
-    if args.raw and (args.stream or args.json or args.output):
-        raise UsageError("--raw goes without --stream, --json and --output")
-    output = check_output(args) if args.output else ""
-    request = request_of(args)
-    client = open_client(args, console)
-    if args.dry_run:
-        console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
-        return 0
-    client.key()  # a missing key is told before what would be uploaded
-    for upload in args.uploads:
-        console.note(f"sending {upload} to {client.endpoint.host}")
-    request["fallback"] = args.fallback
-    answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
-    return show_answer(answer, args, console, output)
-
-
-def run_vision(args: argparse.Namespace, console: Console) -> int:
-    if not args.image:
-        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
-    return run_chat(args, console)
-
-
-def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespace, console: Console) -> Answer:
-    """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
-    console.ndjson = args.json
-    sanitizer, last = Sanitizer(), "\n"
-    with client.chat_stream(**request) as stream:
-        try:
-            for event in stream.events():
-                if args.json:
-                    console.out(dump_json(event))
-                elif event["type"] == "text" and not args.output:
-                    text = sanitizer.feed(event["text"])
-                    last, console.printed = text[-1:] or last, True
-                    console.out(text)
-        finally:
-            if not isinstance(sys.exc_info()[1], OSError):  # the rest of the text, and the line's end, also of a cut one
-                rest = sanitizer.close()
-                console.out(rest + ("" if (rest or last).endswith("\n") else "\n"))
-        assert stream.response is not None
-        return stream.response
-
-
-def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str) -> int:
-    """Print a whole answer in the form that was asked for; the exit code."""
-    cut = answer.finish_reason == "length"
-    error = IncompleteError("the answer was cut at the token limit", code="length") if cut and args.strict else None
-    if error:
-        error.attempts, error.warnings = answer.attempts, answer.warnings
-    result = envelope(answer, error)
-    if output:
-        size = write_output(output, answer.text, args.force, console)
-        result.update(text="", output={"path": output, "bytes": size})
-    if args.json:
-        console.result(result)
-    elif output:
-        console.out(f"{output} {size} bytes\n")
-    elif args.raw:
-        console.out(answer.raw)
-    else:
-        console.text("" if console.printed else answer.text)
-        console.out("".join(map(dump_json, answer.tool_calls)))
-    for warning in answer.warnings:
-        console.note(warning)
-    if cut:
-        console.note(f"the answer was cut at the token limit; next: {ERRORS['length'][1]}")
-    if args.verbose:
-        cost = "unknown" if answer.cost is None else f"${answer.cost}"
-        left = "" if answer.credits_remaining is None else f", credits left {answer.credits_remaining}"
-        console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {cost}{left}")
-    return error.exit_code if error else 0
-
-
-def check_output(args: argparse.Namespace) -> str:
-    """The resolved --output path, checked before anything is asked (and billed)."""
-    folder, name = os.path.split(os.path.abspath(args.output))
-    path = os.path.join(os.path.realpath(folder), name)
-    if not is_inside(path, args.allow_path or ()):
-        raise SafetyError(f"{args.output} is outside the working directory", next_step="Name its directory with --allow-path.")
-    if os.path.lexists(path) and not args.force:
-        raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
-    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
-        raise UsageError(f"{args.output} cannot be written: no such directory, or itself a directory")
-    return str(path)
-
-
-def write_output(path: str, text: str, force: bool, console: Console) -> int:
-    """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
-    part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
-            file.write(data)
-        (os.replace if force else os.link)(part, path)  # link() refuses what has come into being meanwhile
-    except OSError:
-        console.text("" if console.as_json else text)  # it was paid for
-        raise
-    finally:
-        if os.path.lexists(part):
-            os.unlink(part)
-    return len(data)
-
-
-def run_compare(args: argparse.Namespace, console: Console) -> int:
-    args.model = args.models
-    request = request_of(args)
-    names, turns = model_names(request.pop("model")), request.pop("messages")
-    if len(names) > MAX_COMPARE_MODELS:
-        raise UsageError(f"compare takes at most {MAX_COMPARE_MODELS} models at once")
-    client = open_client(args, console)
-    if args.dry_run:
-        console.out("".join(dump_json(client.preview(name, turns, stream=args.stream, **request), indent=2) for name in names))
-        return 0
-    client.key()
-    results = client.compare_models(names, turns, stream=args.stream, **request)
-    errors = {name: result["error"] for name, result in results.items() if result["error"]}
-    failed = len(errors) == len(results) or (args.require_all and bool(errors))
-    first = next(iter(errors.values())) if failed else None
-    if args.json:
-        rows = [{"model": name, **result} for name, result in results.items()]
-        console.result({"ok": not failed, "results": rows, "error": first})
-    else:
-        layout = compare_row if args.markdown else compare_block
-        console.out(COMPARE_HEAD if args.markdown else "")
-        console.out("".join(layout(name, result) for name, result in results.items()))
-    for name, error in errors.items():
-        console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
-    return ERRORS[first["code"]][0] if first else 0
-
-
-COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
-
-
-def compare_row(name: str, result: JSON) -> str:
-    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], result["cost"], result["finish_reason"], " ".join(text.split()))
-    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
-
-
-def compare_block(name: str, result: JSON) -> str:
-    facts = [(result["latency"], "s"), (result["tokens"], "tokens"), (result["cost"], "USD"), (result["finish_reason"], "")]
-    state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
-    return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
-
-
-def run_models(args: argparse.Namespace, console: Console) -> int:
-    listed = builtin_models("asked for offline") if args.offline else open_client(args, console).list_models()
-    wanted, limit = (args.search or "").lower(), 50 if args.limit is None else args.limit
-    found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
-    shown = found[:limit] if limit > 0 else found
-    if args.json:
-        counts = {"source": listed.source, "total": len(found), "shown": len(shown)}
-        console.result({"ok": True, **counts, "models": shown, "error": None})
-    else:
-        console.out("".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
-    if listed.source != "live":
-        console.note(f"built-in list, not the endpoint's own: {listed.reason}")
-    if len(shown) < len(found) or not found:
-        match = f" match {args.search!r}" if args.search else ""
-        console.note(f"{len(found)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows")
-    return 0
-
-
-def run_doctor(args: argparse.Namespace, console: Console) -> int:
-    client = open_client(args, console)
-    looks: dict[str, Callable[[], str]] = {
-        "endpoint": lambda: client.base_url,
-        "proxy": lambda: "{}:{} by CONNECT".format(*proxy_for(client.endpoint)) if proxy_for(client.endpoint)[0] else "none",
-        "certificates": lambda: args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's",
-        "key": lambda: describe_key(client.key()),
-        "models": lambda: describe_models(client.list_models()),
-    }
-    checks: list[JSON] = []
-    failed: LLMRouterError | None = None
-    for name, look in looks.items():
-        try:
-            checks.append({"name": name, "ok": True, "detail": look(), "next_step": None})
-        except LLMRouterError as error:
-            failed = error
-            checks.append({"name": name, "ok": False, "detail": error.message, "next_step": error.next_step})
-            break  # what comes after builds on it
-    if args.json:
-        console.result({"ok": not failed, "checks": checks, "error": failed.to_dict() if failed else None})
-    else:
-        console.text("\n".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}" for c in checks))
-    if failed:
-        console.note(f"next: {failed.next_step}")
-    return failed.exit_code if failed else 0
-
-
-def describe_key(key: Secret | None) -> str:
-    if key is None:
-        return "none needed on this machine"
-    loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
-    return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
-
-
-def describe_models(listed: ModelList) -> str:
-    if listed.source != "live":
-        raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    return f"{len(listed)} listed"
-
-
-# group | flags and value (N whole, X any number, ... repeatable) | help
+HELP_WIDTH = 110
+# group | flags and value (N a whole number, X any, ... repeatable) | help
 OPTIONS = """
 images | -i --image URL... | URL, data URL or file (repeatable)
 images | -p --prompt TEXT | the same as --message
@@ -2228,6 +1944,357 @@ comparison | --markdown | a table
 comparison | --require-all | fail where any model fails
 """
 
+
+class Option:
+    """One line of OPTIONS: group, flags, value (what --help calls it, "" for a switch), text, name (its attribute)."""
+
+    def __init__(self, line: str) -> None:
+        self.group, words, self.text = (part.strip() for part in line.split("|"))
+        self.flags = [word for word in words.split() if word[0] == "-"]
+        shown = words.split()[len(self.flags) :]
+        self.value, self.repeats = "".join(shown).rstrip("."), words.endswith("...")
+        self.name = "message" if "--prompt" in self.flags else self.flags[-1][2:].replace("-", "_")
+        self.spelled = " ".join([", ".join(self.flags), *([self.value] if shown else [])])
+
+    def read(self, flag: str, text: str) -> Any:
+        """The value of a flag: N whole numbers, X any, else the text."""
+        try:
+            return {"N": int, "X": float}.get(self.value, str)(text)
+        except ValueError:
+            kind = "a whole number" if self.value == "N" else "a number"
+            raise UsageError(f"{flag} takes {kind}, not {text[:40]!r}") from None
+
+
+class Options:
+    """What a command line said: an attribute for each option, None (a switch: False) where it was not given."""
+
+    model: str | None
+    base_url: str | None
+    stream: bool
+
+    def __init__(self, known: list[Option]) -> None:
+        self.uploads: list[str] = []  # what messages_of() will send of files
+        for option in known:
+            setattr(self, option.name, None if option.value else False)
+
+    def __getattr__(self, name: str) -> Any:  # only for what __init__ did not set: another command's option
+        return None
+
+
+def text_from(args: Options, text: str | None, path: str | None, flag: str) -> str | None:
+    """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
+    if text is not None and path is not None:
+        raise UsageError(f"give {flag} or {flag}-file, not both")
+    if path is not None:
+        data = read_upload(path, MAX_TEXT_BYTES, args.allow_path or ())
+    elif text != "-":
+        return text
+    elif sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(f"{flag} - reads standard input, and nothing is piped in")
+    else:
+        data, path = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input"
+    if len(data) > MAX_TEXT_BYTES:
+        raise SafetyError(f"{path} is over the limit of {MAX_TEXT_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text") from None
+
+
+def json_from(text: str | None, name: str, kind: type) -> Any:
+    """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
+    try:
+        value = None if text is None else parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is not JSON: {error}") from None
+    if text is not None and not isinstance(value, kind):
+        raise UsageError(f"{name} must be a JSON {'list' if kind is list else 'object'}")
+    return value
+
+
+def messages_of(args: Options, before: Any) -> list[JSON]:
+    """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
+    turns = json_from(text_from(args, args.messages, args.messages_file, "--messages"), "--messages", list) or before
+    turns = check_messages(turns) if turns is not None else []
+    text = text_from(args, args.message, args.message_file, "--message")
+    if text is not None and not text.strip():
+        raise UsageError("the message is empty")
+    images = [image_part(image, args.detail, args.allow_path or ()) for image in getattr(args, "image", None) or ()]
+    args.uploads = [note for _, note in images if note]
+    if images or text is not None:
+        parts: list[JSON] = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
+        turns.append({"role": "user", "content": parts if images else text})
+    if all(turn["role"] == "system" for turn in turns):
+        raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
+    return with_system(args.system, *turns)
+
+
+def request_of(args: Options) -> JSON:
+    """Everything chat() takes, out of the flags, with the body file under them."""
+    body = json_from(text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
+    plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop")
+    flags = {name: getattr(args, name) for name in plain}
+    for name in ("tools", "functions"):
+        flags[name] = json_from(text_from(args, None, getattr(args, name), ""), f"--{name}", list)
+    shapes: dict[str, Callable[[str], JSON]] = {
+        "tool_choice": lambda name: {"type": "function", "function": {"name": name}},
+        "function_call": lambda name: {"name": name},
+        "response_format": lambda name: {"type": "json_object" if name == "json" else name},
+    }
+    for name, shape in shapes.items():  # a JSON object and the API's own words go as they are
+        text = getattr(args, name)
+        flags[name] = text if text in (None, "auto", "none", "required") else shape(text)
+        if text and text.startswith("{"):
+            flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
+    args.stream = bool(body.pop("stream", False)) or args.stream
+    model = args.model or body.get("model") or setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
+    if not model:
+        raise UsageError("no model named", next_step="Name one with -m, or set LLM_ROUTER_MODEL; `models` lists them.")
+    flags.update(model=model, messages=messages_of(args, body.get("messages")))
+    return {**body, **{name: value for name, value in flags.items() if value is not None}}
+
+
+def open_client(args: Options, console: Console) -> LLMRouterClient:
+    """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
+    headers = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in args.header or ())}
+    if any(name.lower() in SECRET_HEADERS for name in headers):
+        raise UsageError("--header takes no credentials: those come from the environment")
+    if args.demo:
+        sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
+        try:
+            from llm_router_demo import DemoServer
+        except ImportError:
+            raise UsageError("--demo needs llm_router_demo.py beside this file") from None
+        server = DemoServer()
+        console.closers.append(server.close)
+        args.base_url = server.base_url
+    given = {
+        "deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries,
+        "first_event_timeout_s": args.first_event_timeout, "progress_timeout_s": args.progress_timeout,
+    }  # fmt: skip
+    client = LLMRouterClient(
+        None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
+        ca_file=args.ca_file, **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
+    console.closers.append(client.close)
+    console.hide = client.hide
+    return client
+
+
+def run_chat(args: Options, console: Console) -> int:
+    if args.raw and (args.stream or args.json or args.output):
+        raise UsageError("--raw goes without --stream, --json and --output")
+    output = check_output(args) if args.output else ""
+    request = request_of(args)
+    console.model = request["model"]
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
+        return 0
+    client.key()  # a missing key is told before what would be uploaded
+    for upload in args.uploads:
+        console.note(f"sending {upload} to {client.endpoint.host}")
+    request["fallback"] = args.fallback
+    answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
+    return show_answer(answer, args, console, output)
+
+
+def run_vision(args: Options, console: Console) -> int:
+    if not args.image:
+        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
+    return run_chat(args, console)
+
+
+def stream_answer(client: LLMRouterClient, request: JSON, args: Options, console: Console) -> Answer:
+    """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
+    console.ndjson = args.json
+    sanitizer, last = Sanitizer(), "\n"
+    with client.chat_stream(**request) as stream:
+        try:
+            for event in stream.events():
+                if args.json:
+                    console.printed = console.printed or event["type"] == "text"
+                    console.out(dump_json(event))
+                elif event["type"] == "text" and not args.output:
+                    text = sanitizer.feed(event["text"])
+                    last, console.printed = text[-1:] or last, True
+                    console.out(text)
+        finally:
+            if not isinstance(sys.exc_info()[1], OSError):  # the rest of the text, and the line's end, also of a cut one
+                rest = sanitizer.close()
+                console.out(rest + ("" if (rest or last).endswith("\n") else "\n"))
+        return stream.response  # type: ignore[return-value]  # its events ended
+
+
+def show_answer(answer: Answer, args: Options, console: Console, output: str) -> int:
+    """Print a whole answer in the form that was asked for; the exit code."""
+    cut = answer.finish_reason == "length"
+    error = IncompleteError("the answer was cut at the token limit", code="length") if cut and args.strict else None
+    if error:
+        error.attempts, error.warnings = answer.attempts, answer.warnings
+    result = envelope(answer, error)
+    if output:
+        size = write_output(output, answer.text, args.force, console)
+        result.update(text="", output={"path": output, "bytes": size})
+    if args.json:
+        console.result(result)
+    elif output:
+        console.out(f"{output} {size} bytes\n")
+    elif args.raw:
+        console.out(answer.raw)
+    else:
+        console.text("" if console.printed else answer.text)
+        console.out("".join(map(dump_json, answer.tool_calls)))
+    for warning in answer.warnings:
+        console.note(warning)
+    if cut:
+        console.note(f"the answer was cut at the token limit; next: {ERRORS['length'][1]}")
+    if args.verbose:
+        cost = "unknown" if answer.cost is None else f"${answer.cost}"
+        left = "" if answer.credits_remaining is None else f", credits left {answer.credits_remaining}"
+        console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {cost}{left}")
+    return error.exit_code if error else 0
+
+
+def check_output(args: Options) -> str:
+    """The resolved --output path, checked before anything is asked (and billed)."""
+    folder, name = os.path.split(os.path.abspath(args.output))
+    path = os.path.join(os.path.realpath(folder), name)
+    if not is_inside(path, args.allow_path or ()):
+        raise SafetyError(f"{args.output} is outside the working directory", next_step="Name its directory with --allow-path.")
+    if os.path.lexists(path) and not args.force:
+        raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
+    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
+        raise UsageError(f"{args.output} cannot be written: no such directory, or itself a directory")
+    return str(path)
+
+
+def write_output(path: str, text: str, force: bool, console: Console) -> int:
+    """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
+    part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
+            file.write(data)
+        (os.replace if force else os.link)(part, path)  # link() refuses what has come into being meanwhile
+    except OSError:
+        console.text("" if console.as_json else text)  # it was paid for
+        raise
+    finally:
+        if os.path.lexists(part):
+            os.unlink(part)
+    return len(data)
+
+
+def run_compare(args: Options, console: Console) -> int:
+    if not args.models:
+        raise UsageError("no models named", next_step="Name them with --models A,B; `models` lists them.")
+    args.model = args.models
+    request = request_of(args)
+    names, turns = model_names(request.pop("model")), request.pop("messages")
+    if len(names) > MAX_COMPARE_MODELS:
+        raise UsageError(f"compare takes at most {MAX_COMPARE_MODELS} models at once")
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out("".join(dump_json(client.preview(name, turns, stream=args.stream, **request), indent=2) for name in names))
+        return 0
+    client.key()
+    results = client.compare_models(names, turns, stream=args.stream, **request)
+    errors = {name: result["error"] for name, result in results.items() if result["error"]}
+    failed = len(errors) == len(results) or (args.require_all and bool(errors))
+    first = next(iter(errors.values())) if failed else None
+    if args.json:
+        rows = [{"model": name, **result} for name, result in results.items()]
+        console.result({"ok": not failed, "results": rows, "error": first})
+    else:
+        layout = compare_row if args.markdown else compare_block
+        console.out(COMPARE_HEAD if args.markdown else "")
+        console.out("".join(layout(name, result) for name, result in results.items()))
+    for name, error in errors.items():
+        console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
+    return ERRORS[first["code"]][0] if first else 0
+
+
+COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
+
+
+def compare_row(name: str, result: JSON) -> str:
+    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
+    cells = (name, result["latency"], result["tokens"], result["cost"], result["finish_reason"], " ".join(text.split()))
+    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+
+
+def compare_block(name: str, result: JSON) -> str:
+    facts = [(result["latency"], "s"), (result["tokens"], "tokens"), (result["cost"], "USD"), (result["finish_reason"], "")]
+    state = "" if result["success"] else f", failed: {result['error']['code']}"
+    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
+    return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
+
+
+def run_models(args: Options, console: Console) -> int:
+    client = None if args.offline else open_client(args, console)
+    if client and args.dry_run:
+        console.out(dump_json(client.preview(), indent=2))
+        return 0
+    listed = client.list_models() if client else builtin_models("asked for offline")
+    wanted, limit = (args.search or "").lower(), 50 if args.limit is None else args.limit
+    found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
+    shown = found[:limit] if limit > 0 else found
+    if args.json:
+        counts = {"source": listed.source, "total": len(found), "shown": len(shown)}
+        console.result({"ok": True, **counts, "models": shown, "error": None})
+    else:
+        console.out("".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
+    if listed.source != "live":
+        console.note(f"built-in list, not the endpoint's own: {listed.reason}")
+    if len(shown) < len(found) or not found:
+        match = f" match {args.search!r}" if args.search else ""
+        console.note(f"{len(found)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows")
+    return 0
+
+
+def run_doctor(args: Options, console: Console) -> int:
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out(dump_json(client.preview(), indent=2))
+        return 0
+    looks: dict[str, Callable[[], str]] = {
+        "endpoint": lambda: client.base_url,
+        "proxy": lambda: "{}:{} by CONNECT".format(*proxy_for(client.endpoint)) if proxy_for(client.endpoint)[0] else "none",
+        "certificates": lambda: args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's",
+        "key": lambda: describe_key(client.key()),
+        "models": lambda: describe_models(client.list_models()),
+    }
+    checks: list[JSON] = []
+    failed: LLMRouterError | None = None
+    for name, look in looks.items():
+        try:
+            checks.append({"name": name, "ok": True, "detail": look(), "next_step": None})
+        except LLMRouterError as error:
+            failed = error
+            checks.append({"name": name, "ok": False, "detail": error.message, "next_step": error.next_step})
+            break  # what comes after builds on it
+    if args.json:
+        console.result({"ok": not failed, "checks": checks, "error": failed.to_dict() if failed else None})
+    else:
+        console.text("\n".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}" for c in checks))
+    if failed:
+        console.note(f"next: {failed.next_step}")
+    return failed.exit_code if failed else 0
+
+
+def describe_key(key: Secret | None) -> str:
+    if key is None:
+        return "none needed on this machine"
+    loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
+    return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
+
+
+def describe_models(listed: ModelList) -> str:
+    if listed.source != "live":
+        raise NetworkError(f"the live list cannot be had: {listed.reason}")
+    return f"{len(listed)} listed"
+
+
 # name -> (what it does, option groups, what runs it, two examples)
 COMMANDS: dict[str, tuple[str, str, Callable[[Any, Console], int], tuple[str, str]]] = {
     "chat": ("ask a model", "model input parameters endpoint output answer", run_chat,
@@ -2241,29 +2308,81 @@ COMMANDS: dict[str, tuple[str, str, Callable[[Any, Console], int], tuple[str, st
 }  # fmt: skip
 
 
-def build_parser(command: str) -> argparse.ArgumentParser:
-    """The argument parser of one command, out of OPTIONS; only that of the command that runs is ever built."""
-    import argparse
+def near(word: str, known: Any) -> str:
+    import difflib
 
-    summary, groups, _, _ = COMMANDS[command]
-    parser = argparse.ArgumentParser(
-        prog=f"llm_router_client.py {command}", usage="%(prog)s [options]", description=summary, epilog=endings(command),
-        add_help=False, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.error = refuse  # type: ignore[method-assign]
-    sections = {name: parser.add_argument_group(name) for name in groups.split()}
-    sections[groups.split()[0]].add_argument("-h", "--help", action="store_true", help="show this")
-    for line in OPTIONS.strip().split("\n"):
-        group, words, text = (part.strip() for part in line.split("|"))
-        flags = [word for word in words.split() if word[0] == "-"]
-        value = words.split()[-1]
-        if group in sections and value in flags:
-            sections[group].add_argument(*flags, action="store_true", help=text)
-        elif group in sections:
-            keep = {"action": "append"} if value.endswith("...") else {"type": {"N": int, "X": float}.get(value, str)}
-            more = {"dest": "message"} if "--prompt" in flags else {"required": "--models" in flags}
-            sections[group].add_argument(*flags, metavar=value.rstrip("."), help=text, **keep, **more)
-    return parser
+    found = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {found[0]}? " if found else ""
+
+
+def options_of(command: str) -> list[Option]:
+    groups = COMMANDS[command][1].split()
+    return [option for option in map(Option, OPTIONS.strip().split("\n")) if option.group in groups]
+
+
+def parse_args(command: str, words: list[str]) -> Options:
+    """A command's words -> its options; UsageError for what is unknown, with the nearest name, or lacks its value.
+
+    parse_args("chat", ["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
+
+    Not argparse: that would cost a cold start 5 ms, and it takes a text that begins with a dash for an option.
+    """
+    known = options_of(command)
+    by_flag = {flag: option for option in known for flag in option.flags}
+    args, left = Options(known), words[::-1]
+    while left:
+        word = left.pop()
+        flag, equals, value = word.partition("=") if word[:2] == "--" else (word, "", "")
+        option = by_flag.get(flag)
+        if option is None:
+            raise unknown_argument(command, flag, by_flag)
+        if option.value and not equals:
+            if not left or left[-1] in by_flag:
+                raise UsageError(f"{flag} needs a value", next_step=f"Write {flag} {option.value}; see {command} --help.")
+            value = left.pop()
+        elif equals and not option.value:
+            raise UsageError(f"{flag} takes no value")
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise UsageError(f"the value of {flag} is not UTF-8 text")
+        given = option.read(flag, value) if option.value else True
+        setattr(args, option.name, [*(getattr(args, option.name) or ()), given] if option.repeats else given)
+    return args
+
+
+def unknown_argument(command: str, flag: str, known: dict[str, Option]) -> UsageError:
+    if flag.startswith(("--api-key", "--key", "--token")):
+        return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+    hint = near(flag, known) if flag[:1] == "-" else "Text goes after --message. "
+    return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
+
+
+def wrapped(words: list[str], separator: str, indent: int) -> str:
+    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
+            lines.append("")
+        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
+    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
+
+
+def command_help(command: str) -> str:
+    """--help of one command: options that need no word of explanation share their lines."""
+    lines = [f"usage: llm_router_client.py {command} [options]\n{COMMANDS[command][0]}\n\n"]
+    section = ""
+    brief: list[str] = []
+    for option in (*options_of(command), Option("|--|")):
+        title = {"parameters": "parameters:", "endpoint": "endpoint:", "output": "output:"}.get(option.group, section)
+        if brief and (title != section or option.text):
+            lines.append(wrapped(brief, ", ", 2))
+            brief = []
+        lines += [f"{title}\n"] if title != section else []
+        section = title
+        if option.text:
+            lines.append(f"  {option.spelled:<29} {option.text}\n")
+        elif option.group:
+            brief.append(option.spelled)
+    return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{endings(command)}"
 
 
 def endings(command: str = "") -> str:
@@ -2272,7 +2391,7 @@ def endings(command: str = "") -> str:
     chosen = chosen or [(name, entry[3][0]) for name, entry in COMMANDS.items()]
     lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
     names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    codes = "".join(f"  {code:<4} {text}\n" for code, text in EXIT_CODES.items())
+    codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
     return f"examples:\n{lines}{names}\nexit codes:\n{codes}"
 
 
@@ -2280,32 +2399,6 @@ def help_text() -> str:
     rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
     usage = "usage: llm_router_client.py COMMAND [options]\n\nAsk any large language model through one endpoint and one key."
     return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
-
-
-def refuse(message: str) -> NoReturn:
-    raise UsageError(message)
-
-
-def near(word: str, known: Any) -> str:
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {found[0]}? " if found else ""
-
-
-def parse_args(command: str, words: list[str]) -> argparse.Namespace:
-    """A command's words as its options; UsageError for what is unknown, with the nearest name, or not text."""
-    parser = build_parser(command)
-    args, unknown = parser.parse_known_args(words)
-    word = unknown[0].partition("=")[0][:60] if unknown else ""
-    if word.startswith(("--api-key", "--key", "--token")):
-        raise UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-    if unknown:
-        hint = near(word, parser._option_string_actions) if word.startswith("-") else "Text goes after --message. "
-        raise UsageError(f"unknown argument {word}", next_step=f"{hint}See {command} --help.")
-    if any("\udc80" <= character <= "\udcff" for text in words for character in text):
-        raise UsageError("an argument is not UTF-8 text")
-    return args
 
 
 def run(words: list[str], console: Console) -> int:
@@ -2319,26 +2412,30 @@ def run(words: list[str], console: Console) -> int:
         what = f"unknown command {command[:40]!r}" if command else "no command given"
         raise UsageError(what, next_step=f"{near(command, COMMANDS)}Commands: {', '.join(COMMANDS)}; see --help.")
     elif "--help" in words or "-h" in words:
-        console.out(build_parser(command).format_help())
+        console.out(command_help(command))
     else:
+        stop_on_sigterm()
         return COMMANDS[command][2](parse_args(command, words[1:]), console)
     return 0
 
 
-def interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
+def stop_on_sigterm() -> None:
+    """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
     import signal
 
-    words = list(sys.argv[1:] if argv is None else argv)
-    console = Console("--json" in words)
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
     try:
         signal.signal(signal.SIGTERM, interrupt)
     except ValueError:
         pass  # not the main thread: signals are its caller's
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console("--json" in words)
     try:
         try:
             return run(words, console)

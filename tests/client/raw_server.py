@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from typing import Any, Callable, Dict, List, Optional, Union
@@ -23,13 +24,15 @@ def http(body: Union[bytes, Dict[str, Any]], status: str = "200 OK", **headers: 
 def completion(text: Optional[str] = "hello", finish: Optional[str] = "stop", **message: Any) -> Dict[str, Any]:
     """A chat completion as the API sends it."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
-    return {"id": "c1", "object": "chat.completion", "model": "m-2026", "choices": [choice], "usage": {"total_tokens": 3, "cost": 0.5}}
+    head = {"id": "c1", "object": "chat.completion", "model": "m-2026"}
+    return {**head, "choices": [choice], "usage": {"total_tokens": 3, "cost": 0.5}}
 
 
 def delta(text: Optional[str] = None, finish: Optional[str] = None, **more: Any) -> bytes:
     """One streamed chunk as an event."""
     change = {"content": text, **more} if text is not None else more
-    return b"data: " + json.dumps({"id": "c1", "choices": [{"index": 0, "delta": change, "finish_reason": finish}]}).encode() + b"\n\n"
+    chunk = {"id": "c1", "choices": [{"index": 0, "delta": change, "finish_reason": finish}]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
 DONE = b"data: [DONE]\n\n"
@@ -40,10 +43,17 @@ def stream(*events: bytes, head: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head + b"\r\n" + b"".join(events)
 
 
+def is_whole(reply: bytes) -> bool:
+    """Whether a response says where it ends, and ends there (or later)."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)^content-length: *(\d+)\r?$", head, re.M)
+    return len(body) >= int(length[1]) if length else b"transfer-encoding:" in head.lower() and body.endswith(b"\r\n\r\n")
+
+
 class RawServer:
     """A server on loopback that answers each request with the next of its replies, byte for byte, the last one for ever.
 
-    After a reply the connection is closed, unless the reply has a Content-Length or is chunked. `requests` are dicts:
+    After a reply the connection is closed, unless the reply is whole by its Content-Length or last chunk. `requests` are dicts:
     head (lines), headers (lower-case), body (bytes), connection (a number). hold=True keeps silent connections open.
     """
 
@@ -95,7 +105,7 @@ class RawServer:
         connection.sendall(sent)
         if self.hold:
             self._stop.wait(10)
-        return b"content-length:" in sent.lower() or b"transfer-encoding:" in sent.lower()
+        return is_whole(sent)
 
     def bodies(self) -> List[Dict[str, Any]]:
         return [json.loads(request["body"]) for request in self.requests]

@@ -5,7 +5,7 @@
   python3 tests/skill/generate_cli_reference.py --write   rewrites them
 
 A generated section is a level-2 heading named in SECTIONS, up to the next level-2 heading: nothing else in the pages is
-touched. Option tables come from the argparse parsers, so that a page cannot promise an option that is not there.
+touched. The option table comes from the one the command line reads, so that a page cannot promise what is not there.
 """
 
 import argparse
@@ -48,31 +48,17 @@ def table(head: Tuple[str, ...], rows: Sequence[Tuple[str, ...]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def spelled(action: argparse.Action) -> str:
+def spelled(option: client.Option) -> str:
     """How an option is typed: `-m`, `--model NAME`."""
-    value = ""
-    if action.nargs != 0:
-        choices = "{" + ",".join(str(choice) for choice in action.choices) + "}" if action.choices else ""
-        shown = action.metavar or choices or action.dest.upper()
-        value = " " + (shown if isinstance(shown, str) else " ".join(shown))
-    names = list(action.option_strings) or [str(action.metavar or action.dest)]
-    names[-1] += value if action.option_strings else ""
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def meaning(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
-    """The help text as argparse prints it, defaults filled in."""
-    return parser._get_formatter()._expand_help(action) if action.help else "as the API defines it"
+    return ", ".join(f"`{part}`" for part in option.spelled.split(", "))
 
 
 def options() -> Dict[Tuple[str, str], List[str]]:
-    """(option as typed, help text) -> the commands where it reads so, in the order of the parsers."""
+    """(option as typed, help text) -> the commands where it reads so, in the order of the table."""
     found: Dict[Tuple[str, str], List[str]] = {}
     for command in client.COMMANDS:
-        parser = client.build_parser(command)
-        for action in parser._actions:
-            if action.help is not argparse.SUPPRESS and "--help" not in action.option_strings:
-                found.setdefault((spelled(action), meaning(action, parser)), []).append(command)
+        for option in client.options_of(command):
+            found.setdefault((spelled(option), option.text or "as the API defines it"), []).append(command)
     return found
 
 

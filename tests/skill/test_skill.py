@@ -1,8 +1,6 @@
 """The skill tells the truth: what SKILL.md, README.md and references/ say is held against the client's own code."""
 
-import contextlib
 import inspect
-import io
 import json
 import math
 import re
@@ -55,15 +53,12 @@ def commands_in(text: str) -> List[List[str]]:
 
 def parsed(words: List[str]) -> str:
     """"" when the real parser takes this command line, else what it said."""
-    said = io.StringIO()
+    if words[0] not in client.COMMANDS:
+        return "" if words[0] in ("--help", "--version") else f"no such command: {words[0]}"
+    if "--help" in words:
+        return ""
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            if words[0] in client.COMMANDS:
-                client.build_parser(words[0]).parse_args(words[1:])
-            else:
-                return "" if words[0] in ("--help", "--version") else f"no such command: {words[0]}"
-    except SystemExit as exit_:
-        return "" if exit_.code in (0, None) else said.getvalue()
+        client.parse_args(words[0], words[1:])
     except client.UsageError as error:
         return str(error)
     return ""
@@ -82,8 +77,7 @@ def test_the_pages_hold_commands_at_all() -> None:
 
 def test_every_option_named_in_a_page_exists() -> None:
     known = {"--port", "--extra"}  # the stand-in's
-    for command in client.COMMANDS:
-        known.update(client.build_parser(command)._option_string_actions)
+    known.update(flag for command in client.COMMANDS for option in client.options_of(command) for flag in option.flags)
     for page in REFERENCES + [ROOT / "SKILL.md"]:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text(encoding="utf-8")))
         assert named <= known | {"--version", "--help"}, page.name
