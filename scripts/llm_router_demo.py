@@ -871,7 +871,7 @@ def send_comments_mid(wire: Wire, reply: Reply) -> None:
     sign = b": keep-alive\n\n" if reply.streamed else b" \n"
     reply = reply._replace(streamed=True)  # a length cannot be told
     send_first(wire, reply)
-    while True:
+    while not wire.server.ending.is_set():
         wire.write(reply, sign)
         wire.pause(COMMENT_S)
 

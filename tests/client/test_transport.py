@@ -377,12 +377,12 @@ class Proxy:
 
 def test_https_goes_through_the_proxy_by_connect_and_shows_it_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     proxy = Proxy(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-    monkeypatch.setenv("HTTPS_PROXY", f"http://user:p%40ss@{proxy.url}")
+    login = base64.b64encode(b"user:p@ss")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:{}@{}".format("p%40ss", proxy.url))
     asked = c.LLMRouterClient("canary-key", "https://llm.example/v1", max_retries=0)
     with pytest.raises(c.NetworkError, match="407") as caught:
         asked.chat("m", ASK)
     assert proxy.heads[0].startswith(b"CONNECT llm.example:443 HTTP/1.1\r\nHost: llm.example:443\r\n")
-    login = base64.b64encode(b"user:p@ss")
     assert b"Proxy-Authorization: Basic " + login in proxy.heads[0] and b"canary" not in proxy.heads[0]
     assert "p@ss" not in str(caught.value) and "user" not in str(caught.value)
 
