@@ -557,10 +557,11 @@ class Reader:
             chunk = openai_chunk(chunk)
         choices = dicts(chunk.get("choices"))
         failed: JSON = next((c for c in choices if c.get("error") or c.get("finish_reason") == "error"), {})
+        self.usage = as_dict(chunk.get("usage")) or self.usage
+        events = [event for choice in choices for event in self._take_choice(choice)]
         if chunk.get("error") or failed:
             raise inner_error(chunk.get("error") or failed.get("error"))
-        self.usage = as_dict(chunk.get("usage")) or self.usage
-        return [event for choice in choices for event in self._take_choice(choice)]
+        return events
 
     def _take_candidate(self, candidate: JSON) -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
@@ -619,8 +620,8 @@ class Reader:
 
     def tool_calls(self) -> list[JSON]:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
-        calls = self.choices[0]["calls"].calls if 0 in self.choices else []
-        found = [{"id": call["id"], "name": call["name"], "arguments": "".join(call["arguments"])} for call in calls]
+        calls = self.choices[0]["calls"].wire() if 0 in self.choices else []
+        found = [{"id": call["id"], **call["function"]} for call in calls]
         return [{**call, "parsed": parsed_arguments(call["arguments"])} for call in found]
 
     def body(self) -> JSON:
@@ -685,7 +686,6 @@ COMPLAINTS: tuple[tuple[type[LLMRouterError], str, Sequence[int], str], ...] = (
     (UnknownModelError, "model_not_found", (404,), "not_found_error"),
     (ServerError, "server_error", range(500, 600), "server_error|api_error"),
     (BadRequestError, "bad_request", range(400, 500), "invalid_request_error|invalid_argument"),
-    (BadUpstreamError, "bad_upstream", range(300, 400), "(?!)"),
     (ServerError, "server_error", (0,), ""),
 )  # fmt: skip
 
@@ -731,6 +731,7 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     kind, code = kind_of(status, said)
     message = said["message"] or ("an HTML page" if html else "no explanation")
     if 300 <= status < 400:
+        kind, code = BadUpstreamError, "bad_upstream"
         place = headers.get("location", "").partition("://")[2].split("/")[0].rpartition("@")[2]
         message = f"redirected to {one_line(place, 100) or 'another path'}; redirects are not followed"
     retryable = status in RETRY_STATUSES and code not in ("no_credit", "model_not_found", "context_too_long", "content_filter")
@@ -1653,14 +1654,15 @@ class LLMRouterClient:
         if not names or len(set(names)) < len(names):
             raise UsageError("name the models to compare, each once")
         messages = with_system(system, *(message if isinstance(message, list) else [{"role": "user", "content": message}]))
-        self._chat_call(names[0], messages, parameters, None, stream, None)  # what is wrong with all is raised here
+        parameters["stream"] = stream
+        self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
         waiting = names[::-1]
         results: dict[str, JSON] = {name: {} for name in names}
 
         def work() -> None:
             while waiting:
                 name = waiting.pop()
-                results[name] = self._compared(name, messages, stream, parameters)
+                results[name] = self._compared(name, messages, parameters)
 
         # Daemon threads, unlike a pool's, do not hold up Ctrl-C.
         threads = [threading.Thread(target=work, daemon=True) for _ in names[: max(1, max_workers)]]
@@ -1669,10 +1671,11 @@ class LLMRouterClient:
                 step(thread)
         return results
 
-    def _compared(self, model: str, messages: list[JSON], stream: bool, parameters: JSON) -> JSON:
+    def _compared(self, model: str, messages: list[JSON], parameters: JSON) -> JSON:
         began, error = self.transport.monotonic(), None
         try:
-            answer = self._chat_call(model, messages, parameters, parameters.pop("fallback", None), stream, None).answer()
+            answer = self.chat(model, messages, **parameters)
+            answer = answer.answer() if parameters["stream"] else answer
         except LLMRouterError as failure:
             error, answer = failure.to_dict(), failure.response or Answer(Reader(), model)
         return {

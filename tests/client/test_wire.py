@@ -171,13 +171,15 @@ def test_tool_calls_that_all_have_index_0_are_told_apart_by_id() -> None:
 
 def test_a_new_name_under_one_index_is_a_new_call() -> None:
     assert calls_from(part("{}", index=0, name="f"), part("{}", index=0, name="g")) == [
-        ("", "f", "{}", {}),
-        ("", "g", "{}", {}),
+        ("call_0", "f", "{}", {}),
+        ("call_1", "g", "{}", {}),
     ]
 
 
 def test_the_same_name_again_is_a_new_call_only_once_the_arguments_are_whole() -> None:
-    assert calls_from(part('{"x":', index=0, name="f"), part("1}", index=0, name="f")) == [("", "f", '{"x":1}', {"x": 1})]
+    assert calls_from(part('{"x":', index=0, name="f"), part("1}", index=0, name="f")) == [
+        ("call_0", "f", '{"x":1}', {"x": 1})
+    ]
     assert len(calls_from(part('{"x":1}', index=0, name="f"), part('{"x":2}', index=0, name="f"))) == 2
     assert len(calls_from(part('{"x":"}', index=0, name="f"), part('"}', index=0, name="f"))) == 1
 
@@ -212,7 +214,7 @@ def test_the_older_function_call_is_a_call_too() -> None:
     reader = c.Reader()
     reader.take(chunk(function_call={"name": "f", "arguments": '{"a"'}))
     reader.take(chunk("function_call", function_call={"arguments": ":1}"}))
-    assert reader.tool_calls() == [{"id": "", "name": "f", "arguments": '{"a":1}', "parsed": {"a": 1}}]
+    assert reader.tool_calls() == [{"id": "call_0", "name": "f", "arguments": '{"a":1}', "parsed": {"a": 1}}]
     assert reader.body()["choices"][0]["message"]["function_call"] == {"name": "f", "arguments": '{"a":1}'}
 
 
@@ -344,7 +346,7 @@ def test_gemini_chunks_become_one_answer_in_gemini_s_shape() -> None:
         9,
         "r",
     )
-    assert answer.tool_calls == [{"id": "", "name": "f", "arguments": '{"a": 1}', "parsed": {"a": 1}}]
+    assert answer.tool_calls == [{"id": "call_0", "name": "f", "arguments": '{"a": 1}', "parsed": {"a": 1}}]
 
 
 @pytest.mark.parametrize(
