@@ -735,11 +735,12 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
         place = headers.get("location", "").partition("://")[2].split("/")[0].rpartition("@")[2]
         message = f"redirected to {one_line(place, 100) or 'another path'}; redirects are not followed"
     retryable = status in RETRY_STATUSES and code not in ("no_credit", "model_not_found", "context_too_long", "content_filter")
-    told = headers.get("x-should-retry", "").strip().lower()
+    told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
+    step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
     return kind(
-        f"HTTP {status}: {message}", code=code, status=status, param=said["param"],
+        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step,
         request_id=one_line(headers.get("x-request-id", ""), 100),
-        retry_after_s=retry_after_s(headers, now), retryable=told == "true" or (retryable and told != "false"),
+        retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"),
     )  # fmt: skip
 
 
@@ -959,8 +960,8 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
 class Connection:
     """One TCP or TLS connection and, after send(), the response on it: status, headers, pieces().
 
-    Every wait ends by the clock that arm() started, however slowly the peer drips. close() hangs up unless the body was
-    read to its end; then the connection goes back to `idle`.
+    Every wait ends by the clock that arm() started, however slowly the peer drips. close(), once for each send(), hangs up
+    unless the body was read to its end; then the connection goes back to `idle`.
     """
 
     def __init__(self, sock: socket.socket, idle: list[Connection]) -> None:
@@ -1055,8 +1056,6 @@ class Connection:
             yield from self._exactly(self._length(length or "", 10))
         keep = bool(coding) != (length is not None) and not self._buffer
         self._ended = keep and "close" not in self.headers.get("connection", "").lower()
-        if self._ended:
-            self.idle.append(self)
 
     @staticmethod
     def _length(text: str, base: int) -> int:
@@ -1089,7 +1088,9 @@ class Connection:
             raise IncompleteError("the answer's compressed data ends too early", maybe_billed=True)
 
     def close(self) -> None:
-        if not self._ended:
+        if self._ended:
+            self.idle.append(self)  # the last thing done with it here: another thread may have it now
+        else:
             self.sock.close()
 
     def is_dead(self) -> bool:
@@ -1515,9 +1516,10 @@ class Stream:
             value, reader.raw = parse_answer(data), data
             yield from reader.take(value)
             return False
-        parser = SSEParser()
+        parser, events = SSEParser(), 0
         while piece:
             arrived = parser.feed(piece)
+            events += len(arrived)
             for event in arrived:
                 if event.data[:6] == "[DONE]":
                     response.arm("the end of the stream", 0.1)  # usually there already; the connection can be used again
@@ -1531,6 +1533,9 @@ class Stream:
             if event.data[:6] == "[DONE]":
                 return True
             yield from self._take(event, reader)
+            events += 1
+        if not events:
+            raise BadUpstreamError("the answer is neither JSON nor a stream of events", maybe_billed=True)
         return False
 
     @staticmethod
@@ -1689,9 +1694,16 @@ class LLMRouterClient:
         if offline:
             return builtin_models("asked for offline")
         call = Stream(self, [""], {}, f"{self.endpoint.path}/models", deadline_s=None)
+
+        def attempt(*_: object) -> Any:
+            response = self.send("GET", call.path, b"", deadline=call.deadline)
+            try:
+                return parse_answer(read_all(response.pieces()))
+            finally:
+                response.close()
+
         try:
-            data = call.run(lambda *_: read_all(self.send("GET", call.path, b"", deadline=call.deadline).pieces()))
-            body = parse_answer(data)
+            body = call.run(attempt)
         except LLMRouterError as error:
             if self.endpoint.host != DEFAULT_HOST or error.code in ("key_refused", "key_malformed", "refused_locally"):
                 raise
