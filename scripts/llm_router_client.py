@@ -1880,9 +1880,9 @@ class Console:
         partial = error.response
         if self.as_json:
             self.result(envelope(partial, error, self.model))
-        elif partial and partial.text and not self.printed:
+        elif partial and not self.printed:
             self.text(partial.text)
-            self.printed = True
+        self.printed = self.printed or bool(partial and partial.text)
         for text in (*error.warnings, f"error: {error} [{error.code}]", f"next: {error.next_step}"):
             self.note(text)
         return 10 if self.printed and error.exit_code not in (11, 130) else error.exit_code
