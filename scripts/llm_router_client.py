@@ -869,7 +869,8 @@ class Endpoint:
             port = parts.port or standard
         except ValueError:
             self.host = ""
-        if not self.host or any(not "!" <= c <= "~" or c == "\\" for c in url.strip()) or parts.query or parts.fragment:
+        odd = any(not "!" <= c <= "~" or c == "\\" for c in url.strip())
+        if odd or not self.host or not self.scheme or parts.query or parts.fragment:
             raise UsageError("the base URL is no URL like https://api.example.com/v1")
         if not standard or "@" in parts.netloc:
             raise SafetyError("base URLs are https (http on this machine), without a user name or password in them")
@@ -1504,12 +1505,13 @@ class Stream:
 
     def _read(self, response: Any, reader: Reader) -> Any:
         """Yields events, returns whether [DONE] came. What came shows whether it is JSON or a stream, not what was asked."""
-        pieces, piece = response.pieces(), b""
-        while not piece.strip():  # white space may keep the line open while the model thinks
-            more = next(pieces, b"")
-            piece += more
-            if not more:
-                break
+        pieces, blank = response.pieces(), 0
+        piece = next(pieces, b"")
+        while piece.isspace():  # white space may keep the line open while the model thinks
+            blank += len(piece)
+            if blank > MAX_BODY_BYTES:
+                raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space", maybe_billed=True)
+            piece = next(pieces, b"")
         if piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<", b""):  # a byte order mark is no text
             response.arm("the rest of the answer", self.client.progress_s)
             data = read_all(pieces, piece)

@@ -56,6 +56,10 @@ def test_a_request_that_is_no_json_is_a_usage_error(value: Any) -> None:
         c.encode_body({"temperature": value})
 
 
+def test_a_request_is_compact_ascii() -> None:
+    assert c.encode_body({"a": "\u00e9", "b": [1]}) == b'{"a":"\\u00e9","b":[1]}'
+
+
 def test_a_request_over_the_limit_and_one_nested_for_ever_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c, "MAX_BODY_BYTES", 10)
     with pytest.raises(c.SafetyError):
