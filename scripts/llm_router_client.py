@@ -508,6 +508,71 @@ class ToolCalls:
         ]
 
 
+# What upstreams say, in the order in which it is tried: class, code, HTTP statuses, a pattern of codes, types and texts.
+COMPLAINTS: tuple[tuple[type[LLMRouterError], str, Sequence[int], str], ...] = (
+    (UnknownModelError, "model_not_found", (),
+     "model_not_(found|available)|invalid_model|no available channel|no endpoints found|unknown model|not a valid model"),
+    (CreditsError, "no_credit", (402,),
+     "pre-deduction failed|billing_(error|not_active)|insufficient[ _](quota|credit|balance)|exceeded your current quota"),
+    (BadRequestError, "context_too_long", (),
+     "context[ _]length|context[ _](window|size)|prompt is too long|maximum context|request_too_large"),
+    (ContentFilterError, "content_filter", (),
+     "content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
+    (AuthenticationError, "key_refused", (401, 403),
+     "(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
+    (RateLimitError, "rate_limited", (429,), "rate_limit|resource_exhausted"),
+    (ServerError, "overloaded", (529,), "overloaded|^unavailable"),
+    (RequestTimeout, "timeout", (408,), "timeout_error|deadline_exceeded"),
+    (UnknownModelError, "model_not_found", (404,), "not_found_error"),
+    (ServerError, "server_error", range(500, 600), "server_error|api_error"),
+    (BadRequestError, "bad_request", range(400, 500), "invalid_request_error|invalid_argument"),
+    (ServerError, "server_error", (0,), ""),
+)  # fmt: skip
+
+
+def complaint_of(value: Any, depth: int = 0) -> JSON:
+    """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
+
+    complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
+    """
+    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
+        except ValueError:
+            pass
+    value = value[0] if isinstance(value, list) and value else value
+    if isinstance(value, str):
+        said["message"] = one_line(value)
+    for name in (as_dict(value).get(key) for key in ("code", "type", "status", "reason")):
+        if isinstance(name, int) and 400 <= name < 600:
+            said["status"] = name
+        elif isinstance(name, str):
+            said["names"] += f"{name.lower()} "
+    said["param"] = str(as_dict(value).get("param") or as_dict(value).get("loc") or "")
+    for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw") if depth < 8 else ():
+        inner = complaint_of(as_dict(value).get(key), depth + 1) if as_dict(value).get(key) else {}
+        said = {k: inner.get(k) or v for k, v in said.items()} | {"names": said["names"] + inner.get("names", "")}
+    return said
+
+
+def kind_of(status: int, said: JSON) -> tuple[type[LLMRouterError], str]:
+    """The class and code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
+    import re
+
+    text = f"{said['names']}{said['message'].lower()}"
+    return next((kind, code) for kind, code, known, like in COMPLAINTS if status in known or re.search(like, text))
+
+
+def inner_error(value: Any) -> LLMRouterError:
+    """An error that came inside an answer -> our error, with the status it would have had."""
+    said = complaint_of({"error": value})
+    kind, code = kind_of(said["status"], said)
+    message = said["message"] or "the upstream reported an error without a message"
+    retryable = code in ("rate_limited", "overloaded", "server_error")
+    return kind(message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
+
+
 GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", **dict.fromkeys(
     ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"), "content_filter"
 )}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
@@ -668,60 +733,30 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.warnings: list[str] = []
 
 
-# What upstreams say, in the order in which it is tried: class, code, HTTP statuses, a pattern of codes, types and texts.
-COMPLAINTS: tuple[tuple[type[LLMRouterError], str, Sequence[int], str], ...] = (
-    (UnknownModelError, "model_not_found", (),
-     "model_not_(found|available)|invalid_model|no available channel|no endpoints found|unknown model|not a valid model"),
-    (CreditsError, "no_credit", (402,),
-     "pre-deduction failed|billing_(error|not_active)|insufficient[ _](quota|credit|balance)|exceeded your current quota"),
-    (BadRequestError, "context_too_long", (),
-     "context[ _]length|context[ _](window|size)|prompt is too long|maximum context|request_too_large"),
-    (ContentFilterError, "content_filter", (),
-     "content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
-    (AuthenticationError, "key_refused", (401, 403),
-     "(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
-    (RateLimitError, "rate_limited", (429,), "rate_limit|resource_exhausted"),
-    (ServerError, "overloaded", (529,), "overloaded|^unavailable"),
-    (RequestTimeout, "timeout", (408,), "timeout_error|deadline_exceeded"),
-    (UnknownModelError, "model_not_found", (404,), "not_found_error"),
-    (ServerError, "server_error", range(500, 600), "server_error|api_error"),
-    (BadRequestError, "bad_request", range(400, 500), "invalid_request_error|invalid_argument"),
-    (ServerError, "server_error", (0,), ""),
-)  # fmt: skip
+def retry_after_s(headers: dict[str, str], now: float) -> float | None:
+    """Seconds to wait as a response's headers say; None where they say nothing readable.
 
+    retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
+    retry_after_s({"retry-after": "7"}, now)                             -> 7.0
+    retry_after_s({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, now) -> 12.0  (it is 12 s ahead of `now`, Unix seconds)
 
-def complaint_of(value: Any, depth: int = 0) -> JSON:
-    """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
-
-    complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
+    In the order of the vendors' SDKs; RFC 9110 10.2.3.
     """
-    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
+            wait = float(headers.get(name, "")) * unit
         except ValueError:
-            pass
-    value = value[0] if isinstance(value, list) and value else value
-    if isinstance(value, str):
-        said["message"] = one_line(value)
-    for name in (as_dict(value).get(key) for key in ("code", "type", "status", "reason")):
-        if isinstance(name, int) and 400 <= name < 600:
-            said["status"] = name
-        elif isinstance(name, str):
-            said["names"] += f"{name.lower()} "
-    said["param"] = str(as_dict(value).get("param") or as_dict(value).get("loc") or "")
-    for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw") if depth < 8 else ():
-        inner = complaint_of(as_dict(value).get(key), depth + 1) if as_dict(value).get(key) else {}
-        said = {k: inner.get(k) or v for k, v in said.items()} | {"names": said["names"] + inner.get("names", "")}
-    return said
+            continue
+        if 0.0 <= wait < 1e9:
+            return wait
+    if "retry-after" not in headers:
+        return None
+    from email.utils import parsedate_to_datetime
 
-
-def kind_of(status: int, said: JSON) -> tuple[type[LLMRouterError], str]:
-    """The class and code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
-    import re
-
-    text = f"{said['names']}{said['message'].lower()}"
-    return next((kind, code) for kind, code, known, like in COMPLAINTS if status in known or re.search(like, text))
+    try:
+        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
@@ -742,15 +777,6 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
         request_id=one_line(headers.get("x-request-id", ""), 100),
         retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"),
     )  # fmt: skip
-
-
-def inner_error(value: Any) -> LLMRouterError:
-    """An error that came inside an answer -> our error, with the status it would have had."""
-    said = complaint_of({"error": value})
-    kind, code = kind_of(said["status"], said)
-    message = said["message"] or "the upstream reported an error without a message"
-    retryable = code in ("rate_limited", "overloaded", "server_error")
-    return kind(message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
 def parse_answer(data: bytes) -> Any:
@@ -787,32 +813,6 @@ OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connect
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
-def retry_after_s(headers: dict[str, str], now: float) -> float | None:
-    """Seconds to wait as a response's headers say; None where they say nothing readable.
-
-    retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
-    retry_after_s({"retry-after": "7"}, now)                             -> 7.0
-    retry_after_s({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, now) -> 12.0  (it is 12 s ahead of `now`, Unix seconds)
-
-    In the order of the vendors' SDKs; RFC 9110 10.2.3.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            wait = float(headers.get(name, "")) * unit
-        except ValueError:
-            continue
-        if 0.0 <= wait < 1e9:
-            return wait
-    if "retry-after" not in headers:
-        return None
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, dice: float) -> float | None:
     """Seconds until the same model is asked again, None for not at all; `dice` is in [0, 1).
 
@@ -822,6 +822,15 @@ def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remainin
         return None
     wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * dice) if error.retry_after_s is None else error.retry_after_s
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
+
+
+def format_instruction(body: JSON) -> JSON:
+    """What stands in for a refused response_format: an instruction, and json_object where a schema was refused."""
+    schema = as_dict(as_dict(body["response_format"]).get("json_schema")).get("schema")
+    text = "Answer with one JSON object and nothing else."
+    text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}" if schema is not None else ""
+    looser = {"messages": with_system(text, *body["messages"])}
+    return {**looser, "response_format": {"type": "json_object"}} if schema is not None else looser
 
 
 def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
@@ -845,15 +854,6 @@ def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tu
     if field in TWINS and TWINS[field] not in body:
         return {**rest, TWINS[field]: body[field]}, f"{field} was refused and sent as {TWINS[field]}"
     return (rest, f"{field} was refused and left out") if field else None
-
-
-def format_instruction(body: JSON) -> JSON:
-    """What stands in for a refused response_format: an instruction, and json_object where a schema was refused."""
-    schema = as_dict(as_dict(body["response_format"]).get("json_schema")).get("schema")
-    text = "Answer with one JSON object and nothing else."
-    text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}" if schema is not None else ""
-    looser = {"messages": with_system(text, *body["messages"])}
-    return {**looser, "response_format": {"type": "json_object"}} if schema is not None else looser
 
 
 class Endpoint:
@@ -1846,6 +1846,23 @@ def clean(text: str) -> str:
     return sanitizer.feed(text) + sanitizer.close()
 
 
+def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
+    """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
+
+    `model` is the one asked for; model_used is None where nothing came.
+    """
+    given = answer if answer is not None else Answer(Reader(), complete=False)
+    said = error or given
+    return {
+        "ok": error is None, "text": given.text,
+        "model_requested": given.model_requested or model or None, "model_used": given.model_used or None,
+        "finish": {"reason": given.finish_reason or None, "complete": given.complete and error is None},
+        "usage": given.usage or None, "cost": given.cost, "credits_remaining": given.credits_remaining,
+        "tool_calls": given.tool_calls, "latency_s": given.latency_s, "first_s": given.first_s,
+        "attempts": said.attempts, "warnings": said.warnings, "error": error.to_dict() if error else None,
+    }  # fmt: skip
+
+
 class Console:
     """The result on stdout, everything else on stderr, UTF-8 whatever the locale; no key leaves through either."""
 
@@ -1888,23 +1905,6 @@ class Console:
         for text in (*error.warnings, f"error: {error} [{error.code}]", f"next: {error.next_step}"):
             self.note(text)
         return 10 if self.printed and error.exit_code not in (11, 130) else error.exit_code
-
-
-def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
-    """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
-
-    `model` is the one asked for; model_used is None where nothing came.
-    """
-    given = answer if answer is not None else Answer(Reader(), complete=False)
-    said = error or given
-    return {
-        "ok": error is None, "text": given.text,
-        "model_requested": given.model_requested or model or None, "model_used": given.model_used or None,
-        "finish": {"reason": given.finish_reason or None, "complete": given.complete and error is None},
-        "usage": given.usage or None, "cost": given.cost, "credits_remaining": given.credits_remaining,
-        "tool_calls": given.tool_calls, "latency_s": given.latency_s, "first_s": given.first_s,
-        "attempts": said.attempts, "warnings": said.warnings, "error": error.to_dict() if error else None,
-    }  # fmt: skip
 
 
 HELP_WIDTH = 110
@@ -2098,28 +2098,38 @@ def open_client(args: Options, console: Console) -> LLMRouterClient:
     return client
 
 
-def run_chat(args: Options, console: Console) -> int:
-    if args.raw and (args.stream or args.json or args.output):
-        raise UsageError("--raw goes without --stream, --json and --output")
-    output = check_output(args) if args.output else ""
-    request = request_of(args)
-    console.model = request["model"]
-    client = open_client(args, console)
-    if args.dry_run:
-        console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
-        return 0
-    client.key()  # a missing key is told before what would be uploaded
-    for upload in args.uploads:
-        console.note(f"sending {upload} to {client.endpoint.host}")
-    request["fallback"] = args.fallback
-    answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
-    return show_answer(answer, args, console, output)
+def usd(cost: Any) -> str:
+    """usd(4.2e-05) -> "0.000042"; what is no number stays as the server said it."""
+    return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else str(cost)
 
 
-def run_vision(args: Options, console: Console) -> int:
-    if not args.image:
-        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
-    return run_chat(args, console)
+def check_output(args: Options) -> str:
+    """The resolved --output path, checked before anything is asked (and billed)."""
+    folder, name = os.path.split(os.path.abspath(args.output))
+    path = os.path.join(os.path.realpath(folder), name)
+    if not is_inside(path, args.allow_path or ()):
+        raise SafetyError(f"{args.output} is outside the working directory", next_step="Name its directory with --allow-path.")
+    if os.path.lexists(path) and not args.force:
+        raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
+    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
+        raise UsageError(f"{args.output} cannot be written: no such directory, or itself a directory")
+    return str(path)
+
+
+def write_output(path: str, text: str, force: bool, console: Console) -> int:
+    """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
+    part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
+            file.write(data)
+        (os.replace if force else os.link)(part, path)  # link() refuses what has come into being meanwhile
+    except OSError:
+        console.text("" if console.as_json else text)  # it was paid for
+        raise
+    finally:
+        if os.path.lexists(part):
+            os.unlink(part)
+    return len(data)
 
 
 def stream_answer(client: LLMRouterClient, request: JSON, args: Options, console: Console) -> Answer:
@@ -2167,39 +2177,52 @@ def show_answer(answer: Answer, args: Options, console: Console, output: str) ->
     if cut:
         console.note(f"the answer was cut at the token limit; next: {ERRORS['length'][1]}")
     if args.verbose:
-        cost = "unknown" if answer.cost is None else f"${answer.cost}"
+        cost = "unknown" if answer.cost is None else f"${usd(answer.cost)}"
         left = "" if answer.credits_remaining is None else f", credits left {answer.credits_remaining}"
         console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {cost}{left}")
     return error.exit_code if error else 0
 
 
-def check_output(args: Options) -> str:
-    """The resolved --output path, checked before anything is asked (and billed)."""
-    folder, name = os.path.split(os.path.abspath(args.output))
-    path = os.path.join(os.path.realpath(folder), name)
-    if not is_inside(path, args.allow_path or ()):
-        raise SafetyError(f"{args.output} is outside the working directory", next_step="Name its directory with --allow-path.")
-    if os.path.lexists(path) and not args.force:
-        raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
-    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
-        raise UsageError(f"{args.output} cannot be written: no such directory, or itself a directory")
-    return str(path)
+def run_chat(args: Options, console: Console) -> int:
+    if args.raw and (args.stream or args.json or args.output):
+        raise UsageError("--raw goes without --stream, --json and --output")
+    output = check_output(args) if args.output else ""
+    request = request_of(args)
+    console.model = request["model"]
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
+        return 0
+    client.key()  # a missing key is told before what would be uploaded
+    for upload in args.uploads:
+        console.note(f"sending {upload} to {client.endpoint.host}")
+    request["fallback"] = args.fallback
+    answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
+    return show_answer(answer, args, console, output)
 
 
-def write_output(path: str, text: str, force: bool, console: Console) -> int:
-    """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
-    part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
-            file.write(data)
-        (os.replace if force else os.link)(part, path)  # link() refuses what has come into being meanwhile
-    except OSError:
-        console.text("" if console.as_json else text)  # it was paid for
-        raise
-    finally:
-        if os.path.lexists(part):
-            os.unlink(part)
-    return len(data)
+def run_vision(args: Options, console: Console) -> int:
+    if not args.image:
+        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
+    return run_chat(args, console)
+
+
+COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
+
+
+def compare_row(name: str, result: JSON) -> str:
+    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
+    cost = None if result["cost"] is None else usd(result["cost"])
+    cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], " ".join(text.split()))
+    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+
+
+def compare_block(name: str, result: JSON) -> str:
+    cost = None if result["cost"] is None else usd(result["cost"])
+    facts = [(result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], "")]
+    state = "" if result["success"] else f", failed: {result['error']['code']}"
+    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
+    return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
 def run_compare(args: Options, console: Console) -> int:
@@ -2231,22 +2254,6 @@ def run_compare(args: Options, console: Console) -> int:
     return ERRORS[first["code"]][0] if first else 0
 
 
-COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
-
-
-def compare_row(name: str, result: JSON) -> str:
-    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], result["cost"], result["finish_reason"], " ".join(text.split()))
-    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
-
-
-def compare_block(name: str, result: JSON) -> str:
-    facts = [(result["latency"], "s"), (result["tokens"], "tokens"), (result["cost"], "USD"), (result["finish_reason"], "")]
-    state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
-    return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
-
-
 def run_models(args: Options, console: Console) -> int:
     client = None if args.offline else open_client(args, console)
     if client and args.dry_run:
@@ -2267,6 +2274,19 @@ def run_models(args: Options, console: Console) -> int:
         match = f" match {args.search!r}" if args.search else ""
         console.note(f"{len(found)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows")
     return 0
+
+
+def describe_key(key: Secret | None) -> str:
+    if key is None:
+        return "none needed on this machine"
+    loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
+    return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
+
+
+def describe_models(listed: ModelList) -> str:
+    if listed.source != "live":
+        raise NetworkError(f"the live list cannot be had: {listed.reason}")
+    return f"{len(listed)} listed"
 
 
 def run_doctor(args: Options, console: Console) -> int:
@@ -2299,19 +2319,6 @@ def run_doctor(args: Options, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
-def describe_key(key: Secret | None) -> str:
-    if key is None:
-        return "none needed on this machine"
-    loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
-    return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
-
-
-def describe_models(listed: ModelList) -> str:
-    if listed.source != "live":
-        raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    return f"{len(listed)} listed"
-
-
 # name -> (what it does, option groups, what runs it, two examples)
 COMMANDS: dict[str, tuple[str, str, Callable[[Any, Console], int], tuple[str, str]]] = {
     "chat": ("ask a model", "model input parameters endpoint output answer", run_chat,
@@ -2335,6 +2342,13 @@ def near(word: str, known: Any) -> str:
 def options_of(command: str) -> list[Option]:
     groups = COMMANDS[command][1].split()
     return [option for option in map(Option, OPTIONS.strip().split("\n")) if option.group in groups]
+
+
+def unknown_argument(command: str, flag: str, known: dict[str, Option]) -> UsageError:
+    if flag.startswith(("--api-key", "--key", "--token")):
+        return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+    hint = near(flag, known) if flag[:1] == "-" else "Text goes after --message. "
+    return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
 
 
 def parse_args(command: str, words: list[str]) -> Options:
@@ -2366,13 +2380,6 @@ def parse_args(command: str, words: list[str]) -> Options:
     return args
 
 
-def unknown_argument(command: str, flag: str, known: dict[str, Option]) -> UsageError:
-    if flag.startswith(("--api-key", "--key", "--token")):
-        return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-    hint = near(flag, known) if flag[:1] == "-" else "Text goes after --message. "
-    return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
-
-
 def wrapped(words: list[str], separator: str, indent: int) -> str:
     """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
     lines = [""]
@@ -2381,6 +2388,16 @@ def wrapped(words: list[str], separator: str, indent: int) -> str:
             lines.append("")
         lines[-1] += f"{word}{separator}" if word is not words[-1] else word
     return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
+
+
+def endings(command: str = "") -> str:
+    """Examples, environment and exit codes for --help."""
+    chosen = [(name, example) for name, entry in COMMANDS.items() for example in entry[3] if name == command]
+    chosen = chosen or [(name, entry[3][0]) for name, entry in COMMANDS.items()]
+    lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
+    names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
+    codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
+    return f"examples:\n{lines}{names}\nexit codes:\n{codes}"
 
 
 def command_help(command: str) -> str:
@@ -2402,20 +2419,23 @@ def command_help(command: str) -> str:
     return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{endings(command)}"
 
 
-def endings(command: str = "") -> str:
-    """Examples, environment and exit codes for --help."""
-    chosen = [(name, example) for name, entry in COMMANDS.items() for example in entry[3] if name == command]
-    chosen = chosen or [(name, entry[3][0]) for name, entry in COMMANDS.items()]
-    lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
-    names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
-    return f"examples:\n{lines}{names}\nexit codes:\n{codes}"
-
-
 def help_text() -> str:
     rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
     usage = "usage: llm_router_client.py COMMAND [options]\n\nAsk any large language model through one endpoint and one key."
     return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
+
+
+def stop_on_sigterm() -> None:
+    """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
+    import signal
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        pass  # not the main thread: signals are its caller's
 
 
 def run(words: list[str], console: Console) -> int:
@@ -2434,19 +2454,6 @@ def run(words: list[str], console: Console) -> int:
         stop_on_sigterm()
         return COMMANDS[command][2](parse_args(command, words[1:]), console)
     return 0
-
-
-def stop_on_sigterm() -> None:
-    """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
-    import signal
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        pass  # not the main thread: signals are its caller's
 
 
 def main(argv: Sequence[str] | None = None) -> int:

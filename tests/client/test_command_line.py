@@ -141,7 +141,7 @@ def test_tool_calls_are_lines_of_json_and_never_executed(at_demo: Any) -> None:
 
 def test_verbose_tells_the_cost_on_stderr(at_demo: Any) -> None:
     ran = at_demo("chat", "-m", "demo", "--message", "Hello", "-v")
-    assert ran.out.decode() == f"{ANSWERED}\n" and b"tokens, cost $" in ran.err and b"credits left" in ran.err
+    assert ran.out.decode() == f"{ANSWERED}\n" and b"tokens, cost $0.0000" in ran.err and b"credits left" in ran.err
 
 
 def test_output_writes_the_whole_text_and_prints_path_and_size(at_demo: Any) -> None:
