@@ -1,0 +1,2484 @@
+#!/usr/bin/env python3
+"""llm-router: ask any large language model through one endpoint and one key.
+
+One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient) and a command line.
+
+  python3 llm_router_client.py chat --demo --message "Hello, world!"
+  python3 llm_router_client.py chat -m gpt-4.1 --message "Name three colours." --stream
+  python3 llm_router_client.py chat -m gpt-4.1 --fallback claude-3-5-sonnet,qwen-max --message-file question.txt
+  python3 llm_router_client.py vision -m gpt-4o --image cat.png --prompt "What is this?"
+  python3 llm_router_client.py compare --models gpt-4.1,qwen-max --message "What is 2+2?"
+
+Environment: AISA_API_KEY (sent to api.aisa.one only); LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY for another
+OpenAI-compatible endpoint; LLM_ROUTER_MODEL; and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY.
+Exit codes: 0 answered, 1 request refused, 2 usage, 3 key, 4 credit, 5 model unknown, 6 limited or failing, 7 network,
+8 refused by our own rules, 9 bad upstream, 10 incomplete, 11 content filter, 130 interrupted, 141 closed pipe.
+
+An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
+keeps the text so far. Modules are imported where they are needed, because most users start this file cold: json alone
+would cost `--help` 8 ms of its 30.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+TYPE_CHECKING = False  # importing typing would cost 7 ms at start; type checkers take this name as true
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, NoReturn, Union
+
+    JSON = dict[str, Any]
+    Names = Union[str, Sequence[str], None]
+    ImageSource = Union[str, bytes, os.PathLike[str]]
+
+# ---------------------------------------------------------------------------------------------------------- constants
+
+VERSION = "1.0.0"
+DEFAULT_BASE_URL = "https://api.aisa.one/v1"
+DEFAULT_HOST = "api.aisa.one"  # the only host that AISA_API_KEY is ever sent to
+CREDENTIALS_FILE = "~/.aisa/credentials"
+
+CONNECT_TIMEOUT_S = 10.0  # name look-up, TCP, proxy and TLS together
+FIRST_EVENT_TIMEOUT_S = 120.0  # from the request until a stream's first data event
+PROGRESS_TIMEOUT_S = 60.0  # between two data events; comments and dripping bytes do not count
+DEADLINE_S = 600.0  # one logical call: attempts, waits and fallback models together
+FINISH_GRACE_S = 5.0  # after the finish reason, for the usage that some servers send last
+MAX_RETRIES = 2  # after the first request, for each model
+MAX_RETRY_WAIT_S = 120.0  # a longer Retry-After is reported, not slept
+RETRY_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})  # RFC 9110, 6585
+
+MAX_HEAD_BYTES = 262_144  # status line and headers of one response
+MAX_BODY_BYTES = 33_554_432  # one JSON answer after decoding; one request
+MAX_EVENT_BYTES = 4_194_304  # one server-sent event; above this the peer is broken or hostile
+MAX_KEPT_CHARS = 8_388_608  # text kept for .response; longer streams are handed over whole all the same
+MAX_IMAGE_BYTES = 20_971_520
+MAX_TEXT_BYTES = 16_777_216  # one prompt file
+MAX_COMPARE_MODELS = 8  # what one compare command may cost
+READ_BYTES = 65_536  # one read from a socket
+
+SETTINGS = {
+    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",  # pragma: allowlist secret
+    "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
+    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",  # pragma: allowlist secret
+    "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
+}
+EXIT_CODES = {
+    0: "answered",
+    1: "the API refused the request, or the output could not be written",
+    2: "wrong usage",
+    3: "key missing or refused",
+    4: "no credit or quota",
+    5: "model unknown",
+    6: "rate limited, overloaded or failing (429, 5xx)",
+    7: "network failure or time-out",
+    8: "refused by our own safety rules",
+    9: "bad upstream: no JSON, empty, redirect, over a limit",
+    10: "incomplete: cut or failed after text was printed; with --strict also at the token limit",
+    11: "the model's provider refused (content filter)",
+    130: "interrupted",
+    141: "closed pipe",
+}
+BUILTIN_MODELS = {  # for `models --offline`, and where the live list cannot be had; always marked as such
+    "gpt": ("gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini"),
+    "claude": ("claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet"),
+    "gemini": ("gemini-3-pro-preview", "gemini-3.5-flash"),
+    "qwen": ("qwen-max", "qwen2.5-72b-instruct"),
+    "deepseek": ("deepseek-chat", "deepseek-coder", "deepseek-v3", "deepseek-r1"),
+    "grok": ("grok-2", "grok-beta"),
+}
+
+
+def setting(name: str) -> str:
+    """The environment's value of one of SETTINGS, stripped; "" when unset. The only place that reads our variables."""
+    return (os.getenv(name) or "").strip() if name in SETTINGS else ""
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+
+ERRORS = {  # code -> (exit code, what to do next); codes are for programs and never reworded once released
+    "bad_request": (1, "Correct the request as the message says."),
+    "context_too_long": (1, "Shorten the input, or add --fallback with a model of larger context."),
+    "usage": (2, "See --help."),
+    "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
+    "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
+    "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
+    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
+    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
+    "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
+    "overloaded": (6, "Try again later, or add --fallback with other models."),
+    "server_error": (6, "Try again later, or add --fallback with other models."),
+    "network": (7, "Check address and connection with `doctor`, then try again."),
+    "timeout": (7, "Try again with a longer time-out or with --stream; the first request may have been billed."),
+    "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
+    "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
+    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
+    "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
+    "length": (10, "Raise --max-tokens."),
+    "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
+    "interrupted": (130, "Run it again."),
+}
+
+
+class LLMRouterError(Exception):
+    """What failed, to which model, and what to do next: facts are fields, classes are what a caller does about it.
+
+    code, message, status (HTTP or None), model, request_id, retry_after_s, retryable, next_step, attempts (see Answer),
+    warnings, response (the incomplete Answer so far, or None), maybe_billed, exit_code.
+    """
+
+    code = "interrupted"
+
+    def __init__(
+        self, message: str, *, code: str = "", status: int | None = None, request_id: str = "", param: str = "",
+        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(message)
+        self.code = code or type(self).code
+        self.exit_code, step = ERRORS[self.code]
+        self.message, self.status, self.request_id, self.param = message, status, request_id, param
+        self.retry_after_s, self.retryable, self.maybe_billed = retry_after_s, retryable, maybe_billed
+        self.next_step = next_step or step
+        self.model = ""
+        self.attempts: list[JSON] = []
+        self.warnings: list[str] = []
+        self.response: Answer | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.message}" if self.model else self.message
+
+    def to_dict(self) -> JSON:
+        """The `error` object of the command line's envelope."""
+        names = ("code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
+        return {name: getattr(self, name) for name in names}
+
+
+class BadRequestError(LLMRouterError):
+    """The API refused the request itself: asking again does not help (context_too_long: a larger model may)."""
+
+    code = "bad_request"
+
+
+class UsageError(LLMRouterError, ValueError):
+    """The caller's arguments make no request; nothing was sent."""
+
+    code = "usage"
+
+
+class AuthenticationError(LLMRouterError):
+    """The key is missing (missing_key), unusable (key_malformed) or refused (key_refused): no model will answer."""
+
+    code = "key_refused"
+
+
+class CreditsError(LLMRouterError):
+    """No credit or quota is left: waiting does not help."""
+
+    code = "no_credit"
+
+
+class UnknownModelError(LLMRouterError):
+    """The endpoint does not have this model, or no channel for it."""
+
+    code = "model_not_found"
+
+
+class RateLimitError(LLMRouterError):
+    """Too many requests for now; retry_after_s says for how long, when the server told."""
+
+    code = "rate_limited"
+
+
+class ServerError(LLMRouterError):
+    """The server failed (server_error) or is full (overloaded)."""
+
+    code = "server_error"
+
+
+class NetworkError(LLMRouterError):
+    """No connection, or it broke before a status came."""
+
+    code = "network"
+
+
+class RequestTimeout(LLMRouterError):
+    """One of the four clocks ran out."""
+
+    code = "timeout"
+
+
+class SafetyError(LLMRouterError):
+    """Refused by our own rules; nothing was sent."""
+
+    code = "refused_locally"
+
+
+class BadUpstreamError(LLMRouterError):
+    """What came is no answer: no JSON, a redirect, over a limit (bad_upstream), or nothing said (empty_answer)."""
+
+    code = "bad_upstream"
+
+
+class IncompleteError(LLMRouterError):
+    """The answer ended before the server said so: .response holds the text so far, which is not the answer."""
+
+    code = "stream_cut"
+
+
+class ContentFilterError(LLMRouterError):
+    """The model's provider refused or filtered the answer; what there is of it is in .response."""
+
+    code = "content_filter"
+
+
+# ------------------------------------------------------------------------------------------------- server-sent events
+
+
+class Event:
+    """One server-sent event: event (its name), data, id (the last one seen), retry (milliseconds or None)."""
+
+    __slots__ = ("data", "event", "id", "retry")
+
+    def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
+        self.event, self.data, self.id, self.retry = event, data, id, retry
+
+
+class SSEParser:
+    """Server-sent events out of bytes: feed() every piece as it comes, close() at the end of input.
+
+    feed(b'data: {"a"') -> []        feed(b':1}\\n\\n') -> [Event("message", '{"a":1}')]
+
+    Any cut of the bytes gives the same events. Source: WHATWG HTML 9.2.6, with one addition: close() also delivers a
+    last event whose lines are all whole; half a line is never delivered. ValueError: an event over max_event_bytes.
+    """
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max = max_event_bytes
+        self._tail = bytearray()  # the line that has not ended yet
+        self._skip_lf = False  # the last piece ended in CR: its LF may follow
+        self._at_start = True  # a byte order mark may still come
+        self._data: list[bytes] = []
+        self._size = 0
+        self._name = self._id = ""
+        self._retry: int | None = None
+
+    def feed(self, piece: bytes) -> list[Event]:
+        # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
+        if self._skip_lf and piece:
+            piece = piece[1:] if piece[:1] == b"\n" else piece
+            self._skip_lf = False
+        if b"\r" in piece:
+            self._skip_lf = piece.endswith(b"\r")
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = piece.split(b"\n")
+        if self._tail and len(lines) > 1:
+            lines[0] = bytes(self._tail) + lines[0]
+            self._tail.clear()
+        self._tail += lines.pop()
+        events = [event for event in map(self._line, lines) if event is not None]
+        if self._size + len(self._tail) > self._max:
+            raise ValueError(f"an event is longer than {self._max} bytes")
+        return events
+
+    def close(self) -> list[Event]:
+        event = None if self._tail else self._dispatch()
+        return [event] if event else []
+
+    def _line(self, line: bytes) -> Event | None:
+        if self._at_start:
+            self._at_start = False
+            line = line[3:] if line.startswith(b"\xef\xbb\xbf") else line
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(b":")
+        value = value[1:] if value[:1] == b" " else value
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value) + 1
+            if self._size > self._max:
+                raise ValueError(f"an event is longer than {self._max} bytes")
+        elif name == b"event":
+            self._name = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit() and len(value) < 16:
+            self._retry = int(value)
+        return None
+
+    def _dispatch(self) -> Event | None:
+        event = None
+        if self._data:
+            data = b"\n".join(self._data).decode("utf-8", "replace")
+            event = Event(self._name or "message", data, self._id, self._retry)
+            self._data, self._size = [], 0
+        self._name, self._retry = "", None
+        return event
+
+
+# -------------------------------------------------------------------------------------------------------- wire shapes
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if number - number != 0.0:  # 1e999 is infinity; NaN and Infinity come here by name
+        raise ValueError("a number that is not JSON")
+    return number
+
+
+DECODERS: list[Any] = []  # one, made at its first use
+STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
+    if not DECODERS:
+        import json
+
+        DECODERS.append(json.JSONDecoder(parse_float=_number, parse_constant=_number))
+    try:
+        return DECODERS[0].decode(text.decode("utf-8-sig", "replace") if isinstance(text, bytes) else text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def dump_json(value: Any, indent: int | None = None) -> str:
+    """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
+    import json
+    import re
+
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return re.sub(f"[{STEERING}]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def encode_body(body: JSON) -> bytes:
+    """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
+    import json
+
+    try:
+        data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the request cannot be written as JSON: {error}") from None
+    if len(data) > MAX_BODY_BYTES:
+        raise SafetyError(f"the request has {len(data)} bytes, over the limit of {MAX_BODY_BYTES}")
+    return data
+
+
+def as_dict(value: Any) -> JSON:
+    return value if isinstance(value, dict) else {}
+
+
+def dicts(value: Any) -> list[JSON]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text_of(content: Any) -> str:
+    """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in dicts(content) if isinstance(part.get("text"), str))
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Text fit for a message: one line, printable, nothing that looks like a key, at most limit characters."""
+    import re
+
+    text = re.sub(r"(?i)\b(sk|rk|pk|key|api)-[\w-]{8,}|\bbearer\s+\S+|\bAIza[\w-]{20,}", "[key]", " ".join(text.split()))
+    text = "".join(c for c in text if c.isprintable())
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def family_of(model: str) -> str:
+    """family_of("openai/gpt-4.1") -> "gpt"; a name of no known family gives "other"."""
+    name = model.lower().rsplit("/", 1)[-1]
+    if name[:1] == "o" and name[1:2].isdigit():
+        return "gpt"
+    return next((family for family in (*BUILTIN_MODELS, "kimi", "glm", "llama", "demo") if name.startswith(family)), "other")
+
+
+def check_model(model: Any) -> str:
+    """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
+    name = model.strip() if isinstance(model, str) else ""
+    usable = name.isascii() and all(c.isalnum() or c in "-_.:/@+" for c in name)
+    if not name or len(name) > 200 or not usable or ".." in name or name[0] in "/.-":
+        raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
+    return name
+
+
+def model_names(models: Names) -> list[str]:
+    """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
+    return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
+
+
+def check_messages(messages: Any) -> list[JSON]:
+    """The messages as a list of objects with a role each; UsageError says which one is wrong."""
+    if not isinstance(messages, (list, tuple)) or not messages:
+        raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
+    for place, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise UsageError(f"messages[{place}] must be an object with a role and content")
+    return list(messages)
+
+
+def with_system(system: str | None, *messages: JSON) -> list[JSON]:
+    return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
+
+
+def image_type(data: bytes) -> str:
+    """The media type told by the first bytes; "" for anything but PNG, JPEG, GIF and WebP."""
+    kinds = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"))
+    kind = "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
+    kind = next((kind for start, kind in kinds if data.startswith(start)), kind)
+    return kind and f"image/{kind}"
+
+
+def data_url(data: bytes, name: str) -> str:
+    """Image bytes -> data URL. SafetyError when they are no image, or too many."""
+    import base64
+
+    if not image_type(data):
+        raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise SafetyError(f"{name} has {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
+    return f"data:{image_type(data)};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def arguments_of(function: JSON) -> str:
+    """A call's arguments as text, though some servers send an object or null."""
+    raw = function.get("arguments")
+    return raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
+
+
+def parsed_arguments(raw: str) -> Any:
+    """A tool call's arguments as a JSON value: {} where there are none, None where they are not JSON (cut)."""
+    try:
+        value = parse_json(raw) if raw.strip() else {}
+    except ValueError:
+        return None
+    return {} if value is None else value
+
+
+class ToolCalls:
+    """Tool calls out of fragments, whatever the server does with indexes and ids: add() -> the call's number.
+
+    A fragment goes to the last call of its index (without an index: of its id, else the last of all), unless it brings
+    another id or name, or a name once the arguments there are whole: then another call begins under that index.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[JSON] = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
+
+    def add(self, fragment: JSON) -> int:
+        function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
+        name, arguments = function.get("name") or "", arguments_of(function)
+        number = len(self.calls) - 1
+        while number >= 0 and not self._like(self.calls[number], index, call_id):
+            number -= 1
+        if number < 0 or self._begins(self.calls[number], call_id, name, arguments):
+            number = len(self.calls)
+            self.calls.append({"index": index, "id": "", "name": "", "arguments": [], "more": {}})
+        call = self.calls[number]
+        call["id"], call["name"] = call["id"] or call_id, call["name"] or name
+        call["arguments"].append(arguments)
+        call["more"].update({k: v for k, v in fragment.items() if k not in ("index", "id", "type", "function")})
+        return number
+
+    @staticmethod
+    def _like(call: JSON, index: Any, call_id: str) -> bool:
+        return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
+
+    @staticmethod
+    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
+        if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
+            return True
+        ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
+        return ended and parsed_arguments("".join(call["arguments"])) is not None
+
+    def wire(self) -> list[JSON]:
+        """message.tool_calls as a plain answer has them."""
+        functions = [{"name": call["name"], "arguments": "".join(call["arguments"])} for call in self.calls]
+        return [
+            {"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]}
+            for number, (call, function) in enumerate(zip(self.calls, functions))
+        ]
+
+
+# What upstreams say, in the order in which it is tried: class, code, HTTP statuses, a pattern of codes, types and texts.
+COMPLAINTS: tuple[tuple[type[LLMRouterError], str, Sequence[int], str], ...] = (
+    (UnknownModelError, "model_not_found", (),
+     "model_not_(found|available)|invalid_model|no available channel|no endpoints found|unknown model|not a valid model"),
+    (CreditsError, "no_credit", (402,),
+     "pre-deduction failed|billing_(error|not_active)|insufficient[ _](quota|credit|balance)|exceeded your current quota"),
+    (BadRequestError, "context_too_long", (),
+     "context[ _]length|context[ _](window|size)|prompt is too long|maximum context|request_too_large"),
+    (ContentFilterError, "content_filter", (),
+     "content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
+    (AuthenticationError, "key_refused", (401, 403),
+     "(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
+    (RateLimitError, "rate_limited", (429,), "rate_limit|resource_exhausted"),
+    (ServerError, "overloaded", (529,), "overloaded|^unavailable"),
+    (RequestTimeout, "timeout", (408,), "timeout_error|deadline_exceeded"),
+    (UnknownModelError, "model_not_found", (404,), "not_found_error"),
+    (ServerError, "server_error", range(500, 600), "server_error|api_error"),
+    (BadRequestError, "bad_request", range(400, 500), "invalid_request_error|invalid_argument"),
+    (ServerError, "server_error", (0,), ""),
+)  # fmt: skip
+
+
+def complaint_of(value: Any, depth: int = 0) -> JSON:
+    """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
+
+    complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
+    """
+    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
+        except ValueError:
+            pass
+    value = value[0] if isinstance(value, list) and value else value
+    if isinstance(value, str):
+        said["message"] = one_line(value)
+    for name in (as_dict(value).get(key) for key in ("code", "type", "status", "reason")):
+        if isinstance(name, int) and 400 <= name < 600:
+            said["status"] = name
+        elif isinstance(name, str):
+            said["names"] += f"{name.lower()} "
+    said["param"] = str(as_dict(value).get("param") or as_dict(value).get("loc") or "")
+    for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw") if depth < 8 else ():
+        inner = complaint_of(as_dict(value).get(key), depth + 1) if as_dict(value).get(key) else {}
+        said = {k: inner.get(k) or v for k, v in said.items()} | {"names": said["names"] + inner.get("names", "")}
+    return said
+
+
+def kind_of(status: int, said: JSON) -> tuple[type[LLMRouterError], str]:
+    """The class and code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
+    import re
+
+    text = f"{said['names']}{said['message'].lower()}"
+    return next((kind, code) for kind, code, known, like in COMPLAINTS if status in known or re.search(like, text))
+
+
+def inner_error(value: Any) -> LLMRouterError:
+    """An error that came inside an answer -> our error, with the status it would have had."""
+    said = complaint_of({"error": value})
+    kind, code = kind_of(said["status"], said)
+    message = said["message"] or "the upstream reported an error without a message"
+    retryable = code in ("rate_limited", "overloaded", "server_error")
+    return kind(message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
+
+
+GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", **dict.fromkeys(
+    ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"), "content_filter"
+)}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
+
+
+def openai_chunk(chunk: JSON) -> JSON:
+    """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
+    candidate = (dicts(chunk.get("candidates")) or [{}])[0]
+    parts = dicts(as_dict(candidate.get("content")).get("parts"))
+    calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
+    functions = [{"name": call.get("name"), "arguments": call.get("args") or {}} for call in calls]
+    delta = {
+        "content": text_of([part for part in parts if not part.get("thought")]),
+        "reasoning_content": text_of([part for part in parts if part.get("thought")]),
+        "tool_calls": [{"id": call.get("id"), "function": function} for call, function in zip(calls, functions)],
+    }
+    blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
+    finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
+    choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
+    return {"choices": [choice] * bool(candidate or blocked), "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
+
+
+class Reader:
+    """One answer, whole or in chunks: take() each JSON object and get events; body() is the API's answer so far.
+
+    take({"choices": [{"delta": {"content": "Hi"}}]}) -> [{"type": "text", "text": "Hi"}]
+
+    finish is the finish reason, "" until it came. An error inside the answer is raised, classified.
+    """
+
+    def __init__(self, gemini: bool = False) -> None:
+        self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
+        self.finish = self.refusal = ""
+        self.usage: Any = None
+        self.kept_chars = 0
+        self.choices: dict[int, JSON] = {}
+        self._head: JSON = {}
+        self._parts: list[JSON] = []
+
+    def take(self, chunk: Any) -> list[JSON]:
+        if not isinstance(chunk, dict):
+            raise BadUpstreamError("the answer is JSON, but no object", maybe_billed=True)
+        merged = () if self.raw else ("choices", "usage", "object", "candidates")
+        self._head.update({key: value for key, value in chunk.items() if key not in merged})
+        if self.gemini:
+            self._take_candidate((dicts(chunk.get("candidates")) or [{}])[0])
+            chunk = openai_chunk(chunk)
+        choices = dicts(chunk.get("choices"))
+        failed: JSON = next((c for c in choices if c.get("error") or c.get("finish_reason") == "error"), {})
+        self.usage = as_dict(chunk.get("usage")) or self.usage
+        events = [event for choice in choices for event in self._take_choice(choice)]
+        if chunk.get("error") or failed:
+            raise inner_error(chunk.get("error") or failed.get("error"))
+        return events
+
+    def _take_candidate(self, candidate: JSON) -> None:
+        """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
+        if self.raw or not candidate:
+            return
+        self._head.setdefault("candidates", [{}])[0].update(candidate)
+        for part in dicts(as_dict(candidate.get("content")).get("parts")):
+            last = self._parts[-1] if self._parts else {}
+            if isinstance(part.get("text"), str) and last and {**part, "text": ""} == {**last, "text": ""}:
+                last["text"] += part["text"]
+            else:
+                self._parts.append(dict(part))
+        self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
+
+    def _take_choice(self, choice: JSON) -> list[JSON]:
+        number = choice["index"] if isinstance(choice.get("index"), int) else 0
+        state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
+        delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
+        events = list(self._delta_events(delta, state))
+        finish = choice.get("finish_reason")
+        state["finish"] = state["finish"] or finish
+        if number != 0:
+            return []  # with n > 1 the other choices are in body(), not in the text
+        if finish and not self.finish:
+            self.finish = str(finish)
+            events.append({"type": "finish", "reason": self.finish})
+        return events
+
+    def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
+            text = text_of(value)
+            if text:
+                self._keep(state[kind], text)
+                yield {"type": kind, "text": text}
+        self.refusal += text_of(delta.get("refusal"))
+        fragments = dicts(delta.get("tool_calls"))
+        if isinstance(delta.get("function_call"), dict):
+            state["legacy"] = True
+            fragments.append({"index": -1, "function": delta["function_call"]})
+        for fragment in fragments:
+            number = state["calls"].add(fragment)
+            call = state["calls"].calls[number]
+            known = {"index": number, "id": call["id"], "name": call["name"]}
+            yield {"type": "tool_call", **known, "arguments": call["arguments"][-1]}
+
+    def _keep(self, pieces: list[str], text: str) -> None:
+        if self.kept_chars < MAX_KEPT_CHARS:
+            pieces.append(text)
+        self.kept_chars += len(text)
+        if len(pieces) > 512:  # a million pieces of five letters would cost fifty bytes each
+            pieces[:] = ["".join(pieces)]
+
+    def text(self, kind: str = "text") -> str:
+        return "".join(self.choices[0][kind]) if 0 in self.choices else ""
+
+    def tool_calls(self) -> list[JSON]:
+        """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
+        calls = self.choices[0]["calls"].wire() if 0 in self.choices else []
+        found = [{"id": call["id"], **call["function"]} for call in calls]
+        return [{**call, "parsed": parsed_arguments(call["arguments"])} for call in found]
+
+    def body(self) -> JSON:
+        """The server's own object where it came whole; else the same shape put together from its chunks."""
+        if self.raw or self.gemini:
+            return self._head
+        body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
+        return {**body, "usage": self.usage} if self.usage is not None else body
+
+    def _choice(self, number: int) -> JSON:
+        state = self.choices[number]
+        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+        message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
+        message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
+        calls = state["calls"].wire()
+        if calls:
+            message.update({"function_call": calls[0]["function"]} if "legacy" in state else {"tool_calls": calls})
+        return {"index": number, "message": message, "finish_reason": state["finish"]}
+
+
+class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typing at run time
+    """The API's JSON, unchanged, and what a caller wants to know of it as attributes.
+
+    text, reasoning, finish_reason, complete (the server ended it), tool_calls (see Reader.tool_calls), usage, tokens,
+    cost (USD) and credits_remaining (None unless the server told), model (as the server names it), model_requested,
+    model_used, request_id, latency_s, first_s (until the first output of a stream), warnings, raw (the body as it came,
+    not streamed), attempts [{"model", "cause" ("ok" or an error's code), "status", "seconds", "maybe_billed"}].
+    """
+
+    def __init__(self, reader: Reader, model: str = "", complete: bool = True) -> None:
+        super().__init__(reader.body())
+        self.text, self.reasoning, self.tool_calls = reader.text(), reader.text("reasoning"), reader.tool_calls()
+        self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
+        self.usage: JSON = reader.usage or {}
+        self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
+        self.cost = self.usage.get("cost")
+        self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
+        self.model = str(self.get("model") or self.get("modelVersion") or model)
+        self.request_id = str(self.get("id") or self.get("responseId") or "")
+        self.model_requested = self.model_used = model
+        self.latency_s = 0.0
+        self.first_s: float | None = None
+        self.attempts: list[JSON] = []
+        self.warnings: list[str] = []
+
+
+def retry_after_s(headers: dict[str, str], now: float) -> float | None:
+    """Seconds to wait as a response's headers say; None where they say nothing readable.
+
+    retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
+    retry_after_s({"retry-after": "7"}, now)                             -> 7.0
+    retry_after_s({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, now) -> 12.0  (it is 12 s ahead of `now`, Unix seconds)
+
+    In the order of the vendors' SDKs; RFC 9110 10.2.3.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            wait = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if 0.0 <= wait < 1e9:
+            return wait
+    if "retry-after" not in headers:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
+    """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
+    html = body.lstrip()[:1] == b"<"
+    said = complaint_of("" if html else body.decode("utf-8", "replace"))
+    kind, code = kind_of(status, said)
+    message = said["message"] or ("an HTML page" if html else "no explanation")
+    if 300 <= status < 400:
+        kind, code = BadUpstreamError, "bad_upstream"
+        place = headers.get("location", "").partition("://")[2].split("/")[0].rpartition("@")[2]
+        message = f"redirected to {one_line(place, 100) or 'another path'}; redirects are not followed"
+    retryable = status in RETRY_STATUSES and code not in ("no_credit", "model_not_found", "context_too_long", "content_filter")
+    told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
+    step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
+    return kind(
+        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step,
+        request_id=one_line(headers.get("x-request-id", ""), 100),
+        retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"),
+    )  # fmt: skip
+
+
+def parse_answer(data: bytes) -> Any:
+    """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        start = data.lstrip()[:1]
+        what = "empty" if not start else "an HTML page" if start == b"<" else f"not JSON ({one_line(str(error), 80)})"
+        raise BadUpstreamError(f"the answer is {what}", maybe_billed=True) from None
+
+
+def judge(reader: Reader, ended: bool) -> None:
+    """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
+    if not reader.choices:
+        raise BadUpstreamError("the answer is empty: it holds no choices", maybe_billed=True)
+    if not reader.finish and not ended:
+        raise IncompleteError("the answer ended without a finish reason or [DONE]", maybe_billed=True)
+    if reader.refusal or reader.finish == "content_filter":
+        raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}", maybe_billed=True)
+    if not reader.text() and not reader.tool_calls():
+        why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
+        raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer", maybe_billed=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- policy
+
+FALLBACK_CODES = frozenset({
+    "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
+    "empty_answer", "content_filter", "bad_upstream", "stream_cut",
+})  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
+OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
+TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+
+
+def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, dice: float) -> float | None:
+    """Seconds until the same model is asked again, None for not at all; `dice` is in [0, 1).
+
+    Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
+    """
+    if not error.retryable or retries >= max_retries:
+        return None
+    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * dice) if error.retry_after_s is None else error.retry_after_s
+    return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
+
+
+def format_instruction(body: JSON) -> JSON:
+    """What stands in for a refused response_format: an instruction, and json_object where a schema was refused."""
+    schema = as_dict(as_dict(body["response_format"]).get("json_schema")).get("schema")
+    text = "Answer with one JSON object and nothing else."
+    text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}" if schema is not None else ""
+    looser = {"messages": with_system(text, *body["messages"])}
+    return {**looser, "response_format": {"type": "json_object"}} if schema is not None else looser
+
+
+def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
+    """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
+
+    repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
+
+    Only fields that we `added` or that have a twin, and not when the complaint is about the value.
+    """
+    import re
+
+    text = f"{error.param} {error.message}"
+    about_value = r"between|less than|greater than|at most|at least|too (large|small|high|low)|[<>]=?|out of range"
+    if error.status not in (400, 422) or error.code != "bad_request" or re.search(about_value, text):
+        return None
+    fields = (*added, *TWINS, "temperature", "response_format")
+    field = next((name for name in fields if name in body and re.search(rf"\b{name}\b", text)), "")
+    rest = {key: value for key, value in body.items() if key != field}
+    if field == "response_format":
+        return {**rest, **format_instruction(body)}, f"{field} was refused and given as an instruction"
+    if field in TWINS and TWINS[field] not in body:
+        return {**rest, TWINS[field]: body[field]}, f"{field} was refused and sent as {TWINS[field]}"
+    return (rest, f"{field} was refused and left out") if field else None
+
+
+class Endpoint:
+    """Where requests go: scheme, host, port, path without its last slash, and whether that is this machine."""
+
+    def __init__(self, url: str) -> None:
+        from urllib.parse import urlsplit
+
+        try:
+            parts = urlsplit(url.strip())
+            self.scheme, self.host, self.path = parts.scheme, (parts.hostname or "").rstrip("."), parts.path.rstrip("/")
+            standard = {"https": 443, "http": 80}.get(self.scheme)
+            port = parts.port or standard
+        except ValueError:
+            self.host = ""
+        odd = any(not "!" <= c <= "~" or c == "\\" for c in url.strip())
+        if odd or not self.host or not self.scheme or parts.query or parts.fragment:
+            raise UsageError("the base URL is no URL like https://api.example.com/v1")
+        if not standard or "@" in parts.netloc:
+            raise SafetyError("base URLs are https (http on this machine), without a user name or password in them")
+        quad = self.host.split(".")  # other spellings of 127.0.0.1, and names that start like it, are not this machine
+        v4 = len(quad) == 4 and quad[0] == "127" and all(n.isdigit() and len(n) < 4 and int(n) < 256 for n in quad)
+        self.loopback = v4 or self.host in ("localhost", "::1")
+        if self.scheme == "http" and not self.loopback:
+            raise SafetyError(f"plain http to {self.host} would show key and prompt on the way; use https")
+        self.port = int(port or 0)
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        self.address = f"{name}:{self.port}"
+        self.netloc = name if port == standard else self.address
+        self.url = f"{self.scheme}://{self.netloc}{self.path}"
+
+
+class Secret:
+    """A key that does not show itself: str and repr are masked; `value` is for the Authorization header alone."""
+
+    __slots__ = ("source", "value")
+
+    def __init__(self, value: str, source: str) -> None:
+        self.value, self.source = value.strip(), source
+        if any(not "!" <= c <= "~" for c in self.value) or len(self.value) > 4096:
+            raise AuthenticationError(f"the key from {source} holds characters that no key has", code="key_malformed")
+
+    def __repr__(self) -> str:
+        return f"********{self.value[-4:]}" if len(self.value) >= 16 else "********"
+
+    def hide(self, text: str) -> str:
+        """The text with the key, plain or in base64, taken out."""
+        import base64
+
+        for form in (self.value, base64.b64encode(self.value.encode()).decode().rstrip("=")):
+            text = text.replace(form, "[key]") if len(form) > 3 else text
+        return text
+
+
+def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
+    """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
+
+    AISA_API_KEY, from the environment or the credentials file, goes to https://api.aisa.one and nowhere else. Any other
+    endpoint takes LLM_ROUTER_API_KEY, which stays with the host of LLM_ROUTER_BASE_URL where that is set.
+    """
+    aisa, other, home = settings["AISA_API_KEY"] or in_file, settings["LLM_ROUTER_API_KEY"], settings["LLM_ROUTER_BASE_URL"]
+    at_aisa = (endpoint.scheme, endpoint.address) == ("https", f"{DEFAULT_HOST}:443")
+    if at_aisa and aisa:
+        return Secret(aisa, "AISA_API_KEY" if settings["AISA_API_KEY"] else CREDENTIALS_FILE)
+    owner = Endpoint(home).address if other and home else endpoint.address
+    if other and not at_aisa and owner == endpoint.address:
+        return Secret(other, "LLM_ROUTER_API_KEY")
+    if endpoint.loopback:
+        return None
+    step = f"Set LLM_ROUTER_BASE_URL={endpoint.url} and LLM_ROUTER_API_KEY to a key of {endpoint.host}."
+    if not at_aisa and (other or aisa):
+        name, owner = ("LLM_ROUTER_API_KEY", owner) if other else ("AISA_API_KEY", DEFAULT_HOST)
+        raise SafetyError(f"{name} is sent to {owner} only, not to {endpoint.host}", next_step=step)
+    raise AuthenticationError(f"no key for {endpoint.host} is set", code="missing_key", next_step="" if at_aisa else step)
+
+
+def key_in_file(data: bytes) -> str:
+    """AISA_API_KEY out of a credentials file, "" where it holds none: key_in_file(b'export AISA_API_KEY="v" # n') -> "v"
+
+    NAME=value lines with or without `export`, quotes, a comment after white space, CRLF, a byte order mark; the last
+    usable one counts; a value that is not UTF-8 is passed over.
+    """
+    import re
+
+    line = r"\s*(?:export\s+)?AISA_API_KEY\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s#]\S*)|)(?:\s+#.*|\s*)"
+    found = [re.fullmatch(line, raw.decode("utf-8-sig", "replace")) for raw in data.splitlines()]
+    values = ["".join(match.groups("")).strip() for match in found if match]
+    return next((value for value in reversed(values) if value and "\ufffd" not in value), "")
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """The headers, if they can stand in a request and are none of the client's own."""
+    for name, value in headers.items():
+        usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+        if not usable or name.lower() in OWN_HEADERS:
+            raise UsageError(f"{name[:40]!r} cannot be set as a header", next_step="The client sets its own.")
+        if not isinstance(value, str) or any((c < " " and c != "\t") or c == "\x7f" or c > "\xff" for c in value):
+            raise UsageError(f"the value of header {name} holds characters that no header has")
+    return dict(headers)
+
+
+# ---------------------------------------------------------------------------------------------------------- transport
+
+
+class Connection:
+    """One TCP or TLS connection and, after send(), the response on it: status, headers, pieces().
+
+    Every wait ends by the clock that arm() started, however slowly the peer drips. close(), once for each send(), hangs up
+    unless the body was read to its end; then the connection goes back to `idle`.
+    """
+
+    def __init__(self, sock: socket.socket, idle: list[Connection]) -> None:
+        self.sock, self.idle = sock, idle
+        self.status, self.headers, self._buffer, self._waiting, self._ended = 0, {"": ""}, b"", "", False
+        self.deadline = self._until = 0.0
+
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """Start a clock: `waiting` has to be over within `seconds`, and never after the deadline."""
+        self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
+        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total time-out)"
+
+    def _use(self, call: Callable[[Any], Any], argument: Any) -> Any:
+        """One call of the socket within what is left of the clock; failures become ours."""
+        try:
+            left = self._until - time.monotonic()
+            if left <= 0.0:
+                raise TimeoutError
+            self.sock.settimeout(left)
+            return call(argument)
+        except OSError as error:
+            if isinstance(error, TimeoutError) or "timed out" in str(error):  # 3.9 has two kinds of time-out
+                raise RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True) from None
+            raise NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True) from None
+
+    def send(self, request: bytes, first_s: float | None) -> None:
+        """Send the request and read the response's head; 1xx are passed over."""
+        self.arm("the request to be sent", None)
+        self._ended, broken = False, False
+        try:
+            self._use(self.sock.sendall, request)
+        except NetworkError:
+            broken = True  # the answer may be there all the same: a refusal before the body was read
+        self.arm("the answer", 1.0 if broken else first_s)
+        self.status = 0
+        while self.status < 200:
+            try:
+                head = self._until_mark(b"\r\n\r\n", "the response's head")
+            except IncompleteError:
+                raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
+            first, *lines = head.decode("latin-1").split("\r\n")
+            pairs = [line.partition(":") for line in lines]
+            broken_line = any(not colon or name != name.strip() for name, colon, _ in pairs)
+            if not first.startswith("HTTP/1.") or not first[9:12].isdigit() or broken_line:
+                raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+            self.status, self.headers = int(first[9:12]), {}
+            for name, _, value in pairs:
+                before = self.headers.get(name.lower())
+                self.headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
+
+    def _until_mark(self, mark: bytes, what: str) -> bytes:
+        """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
+        while mark not in self._buffer:
+            if len(self._buffer) >= MAX_HEAD_BYTES:
+                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes", maybe_billed=True)
+            more = self._use(self.sock.recv, READ_BYTES)
+            if not more:
+                raise IncompleteError(f"the connection was closed inside {what}", maybe_billed=True)
+            self._buffer += more
+        data, _, self._buffer = self._buffer.partition(mark)
+        return data
+
+    def _read(self, most: int) -> bytes:
+        data = self._buffer or self._use(self.sock.recv, READ_BYTES)
+        self._buffer = data[most:]
+        return data[:most] if self._buffer else bytes(data)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
+        return self._framed() if coding in ("identity", "") else self._inflated()
+
+    def _framed(self) -> Iterator[bytes]:
+        """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
+        length, coding = self.headers.get("content-length"), self.headers.get("transfer-encoding", "").strip().lower()
+        if coding not in ("", "chunked"):
+            raise BadUpstreamError("the answer's transfer coding is unknown")
+        if self.status == 204:
+            length = "0"
+        size = -1
+        while coding and size:
+            size = self._length(self._until_mark(b"\r\n", "the answer").partition(b";")[0].decode("latin-1").strip(), 16)
+            yield from self._exactly(size)
+            while self._until_mark(b"\n", "the answer").strip():  # nothing after a chunk; trailers after the last
+                if size:
+                    raise BadUpstreamError("a chunk does not end where it said", maybe_billed=True)
+        if not coding and length is None:
+            yield from iter(lambda: self._read(READ_BYTES), b"")
+        elif not coding:
+            yield from self._exactly(self._length(length or "", 10))
+        keep = bool(coding) != (length is not None) and not self._buffer
+        self._ended = keep and "close" not in self.headers.get("connection", "").lower()
+
+    @staticmethod
+    def _length(text: str, base: int) -> int:
+        if not 0 < len(text) < 16 or text.lower().strip("0123456789abcdef"[:base]):
+            raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable", maybe_billed=True)
+        return int(text, base)
+
+    def _exactly(self, left: int) -> Iterator[bytes]:
+        while left:
+            data = self._read(left)
+            if not data:
+                raise IncompleteError("the connection was closed in the middle of the answer", maybe_billed=True)
+            left -= len(data)
+            yield data
+
+    def _inflated(self) -> Iterator[bytes]:
+        import zlib
+
+        decoder: Any = None
+        for data in self._framed():
+            # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
+            decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
+            while data:
+                try:
+                    yield decoder.decompress(data, 16 * READ_BYTES)
+                except zlib.error:
+                    raise BadUpstreamError("the answer's compressed data is broken", maybe_billed=True) from None
+                data = decoder.unconsumed_tail
+        if decoder and not decoder.eof:
+            raise IncompleteError("the answer's compressed data ends too early", maybe_billed=True)
+
+    def close(self) -> None:
+        if self._ended:
+            self.idle.append(self)  # the last thing done with it here: another thread may have it now
+        else:
+            self.sock.close()
+
+    def is_dead(self) -> bool:
+        """Whether an idle connection was closed, or sent what nobody asked for."""
+        import select
+
+        try:
+            return bool(select.select([self.sock], [], [], 0)[0])
+        except (OSError, ValueError):
+            return True
+
+    def open_tunnel(self, address: str, login: str) -> None:
+        """CONNECT through an http proxy; NetworkError where it refuses."""
+        import base64
+
+        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+        lines += [f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}"] if login else []
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"), None)
+        if not 200 <= self.status < 300 or self._buffer:
+            raise NetworkError(f"the proxy answered {self.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")
+
+
+def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
+    """(host, port, user:password) of the proxy that HTTPS_PROXY and NO_PROXY name for an endpoint; host "" for none."""
+    if endpoint.scheme != "https" or endpoint.loopback or not (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY")):
+        return "", 0, ""
+    from urllib.parse import unquote, urlsplit
+    from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+    proxies = getproxies_environment()
+    if proxy_bypass_environment(endpoint.host, proxies):
+        return "", 0, ""
+    url = proxies["https"]
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname if parts.scheme == "http" else "", parts.port or 80
+    except ValueError:
+        host = ""
+    if not host:
+        raise UsageError("HTTPS_PROXY must be like http://proxy.example:3128; other kinds (SOCKS, https) are not supported")
+    return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
+
+
+def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
+    """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
+    where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
+    if isinstance(error, TimeoutError) or "timed out" in str(error):
+        step = ERRORS["network"][1]
+        return RequestTimeout(f"no connection to {where} within {max(seconds, 0):g} s", retryable=True, next_step=step)
+    if name == "SSLCertVerificationError":
+        why = one_line(str(getattr(error, "verify_message", error)), 120)
+        step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
+        return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
+    why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
+    return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
+
+
+class Transport:
+    """HTTP/1.1 over our own sockets, and this machine's clock and dice: all that touches the world.
+
+    http.client would cost a cold start 20 ms, most of it for its e-mail parser, and bounds each read but not their sum.
+    Connections are kept and reused; one that turns out dead is replaced once. Tests put a fake in its place.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self._ca_file = ca_file
+        self._tls: ssl.SSLContext | None = None
+        self._idle: dict[str, list[Connection]] = {}  # list.append and list.pop are atomic: no lock
+
+    monotonic = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
+    sleep = staticmethod(time.sleep)
+    dice = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
+    token = staticmethod(lambda: os.urandom(16).hex())
+
+    def send(
+        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
+        *, connect_s: float, first_s: float | None, deadline: float,
+    ) -> Connection:  # fmt: skip
+        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
+
+        A NetworkError is retryable: no status had come.
+        """
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {endpoint.netloc}", *(f"{k}: {v}" for k, v in headers.items())]
+        lines += [f"Content-Length: {len(body)}"] if body else []
+        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        for idle in (self._take_idle(endpoint), None):
+            connection = idle or self._connect(endpoint, min(connect_s, deadline - time.monotonic()))
+            connection.deadline = deadline
+            try:
+                connection.send(request, first_s)
+                return connection
+            except BaseException as error:
+                connection.sock.close()
+                if isinstance(error, NetworkError):
+                    error.retryable = True
+                    if idle:
+                        continue  # it had been closed meanwhile: replaced once, in silence
+                raise
+        raise AssertionError("the second connection is a new one")
+
+    def close(self) -> None:
+        while self._idle:
+            for connection in self._idle.popitem()[1]:
+                connection.sock.close()
+
+    __del__ = close  # a client that was dropped leaves no connection open
+
+    def _take_idle(self, endpoint: Endpoint) -> Connection | None:
+        idle = self._idle.get(endpoint.url, [])
+        while idle:
+            try:
+                connection = idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if not connection.is_dead():
+                return connection
+            connection.sock.close()
+        return None
+
+    def _connect(self, endpoint: Endpoint, seconds: float) -> Connection:
+        """A new connection. In a thread of its own, as a name look-up knows no time-out and a handshake can drip."""
+        proxy = proxy_for(endpoint)
+        outcome: list[Any] = []
+
+        def dial() -> None:
+            try:
+                outcome.append(self._dial(endpoint, proxy, seconds))
+            except BaseException as error:
+                outcome.append(error)
+
+        if endpoint.loopback:
+            dial()
+        else:
+            import threading
+
+            thread = threading.Thread(target=dial, daemon=True)
+            thread.start()
+            thread.join(max(0.0, seconds))
+        result = outcome[0] if outcome else TimeoutError()
+        if isinstance(result, OSError):
+            raise connect_error(result, endpoint, proxy[0], seconds) from None
+        if isinstance(result, BaseException):
+            raise result
+        return result  # type: ignore[no-any-return]
+
+    def _dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Connection:
+        from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
+
+        if seconds <= 0.0:
+            raise TimeoutError
+        sock = create_connection(proxy[:2] if proxy[0] else (endpoint.host, endpoint.port), seconds)
+        try:
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            connection = Connection(sock, self._idle.setdefault(endpoint.url, []))
+            connection.deadline = time.monotonic() + seconds
+            if proxy[0]:
+                connection.open_tunnel(endpoint.address, proxy[2])
+            if endpoint.scheme == "https":
+                connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host)
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            import ssl
+
+            try:
+                context = ssl.create_default_context()  # verifies, honours SSL_CERT_FILE; there is no switch for less
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
+                if self._ca_file:
+                    context.load_verify_locations(self._ca_file)
+            except (OSError, ValueError) as error:
+                raise UsageError(f"the CA file cannot be used: {error}") from None
+            self._tls = context
+        return self._tls
+
+
+# ------------------------------------------------------------------------------------------------------------- client
+
+
+def is_inside(real: str, allow_paths: Sequence[str]) -> bool:
+    """Whether a resolved path lies in the working directory or one of allow_paths."""
+    return any(real.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep) for root in (os.getcwd(), *allow_paths))
+
+
+def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere: bool = False) -> bytes:
+    """A regular file's bytes, at most limit, from inside the working directory or allow_paths (links resolved).
+
+    SafetyError for a file elsewhere, a pipe, a device, or too many bytes; UsageError for one that cannot be read.
+    """
+    import stat
+
+    real, name = os.path.realpath(path), os.fspath(path)
+    if not anywhere and not is_inside(real, allow_paths):
+        raise SafetyError(f"{name} is outside the working directory", next_step="Name its directory with --allow-path.")
+    try:
+        if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
+            raise SafetyError(f"{name} is not a regular file")
+        with open(real, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
+    if len(data) > limit:
+        raise SafetyError(f"{name} is over the limit of {limit} bytes")
+    return data
+
+
+def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequence[str] = ()) -> tuple[JSON, str]:
+    """An image as a part of a message's content, and what of it will be uploaded ("" for a URL).
+
+    A str is an http(s) URL (passed on, never fetched), a data URL (judged by its bytes), or a path inside the working
+    directory or allow_paths; bytes, and a pathlib.Path to anywhere, are the programmer's own choice.
+    """
+    scheme, colon, rest = source.partition(":") if isinstance(source, str) else ("", "", "")
+    scheme, name, data = scheme.lower(), "the image", source if isinstance(source, bytes) else None
+    if scheme == "data":
+        import binascii
+
+        try:
+            data = binascii.a2b_base64(rest.partition(";base64,")[2])
+        except ValueError:
+            raise UsageError("the data URL is not base64") from None
+    elif colon and scheme.isalpha() and len(scheme) > 1 and scheme not in ("http", "https"):
+        raise SafetyError(f"images come from https and data URLs or from files, not from {scheme}:")
+    elif isinstance(source, (str, os.PathLike)) and scheme not in ("http", "https") and os.fspath(source):
+        data = read_upload(source, MAX_IMAGE_BYTES, allow_paths, anywhere=not isinstance(source, str))
+        name = os.path.basename(os.fspath(source))
+    if data is None and not scheme.startswith("http"):
+        raise UsageError("an image is a URL, a path, or bytes")
+    url = source if data is None else data_url(data, name)
+    note = "" if data is None else f"{name} ({image_type(data)}, {len(data)} bytes)"
+    return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}, note
+
+
+def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
+    """A whole body; BadUpstreamError over MAX_BODY_BYTES."""
+    data = bytearray(start)
+    for piece in pieces:
+        data += piece
+        if len(data) > MAX_BODY_BYTES:
+            raise BadUpstreamError(f"the answer is longer than {MAX_BODY_BYTES} bytes", maybe_billed=True)
+    return bytes(data)
+
+
+class Stream:
+    """One logical call: models in order, one deadline, retries, one repair, and the record of every attempt.
+
+    Iterate for pieces of text, or over events(): {"type": "text" | "reasoning", "text"}, {"type": "tool_call", "index",
+    "id", "name", "arguments"} (a fragment), {"type": "finish", "reason"}, {"type": "usage", "usage"}. At the end .response
+    is the whole Answer; after an error, error.response holds what had come. The request is sent with the first step;
+    close(), or leaving a `with` block, hangs up.
+    """
+
+    def __init__(
+        self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
+        *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        encode_body(body)  # what cannot be sent is refused before anything is
+        self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
+        self.stream, self.gemini, self.added = stream, gemini, added
+        self.attempts: list[JSON] = []
+        self.warnings: list[str] = []
+        self.first_s: float | None = None
+        self.model_used = self.models[0]
+        self.response: Answer | None = None
+        self._repaired = False
+        self._now: Callable[[], float] = client.transport.monotonic
+        self.started = self._now()
+        self.deadline = self.started + (deadline_s or client.deadline_s)
+        self._source: Any = self._ask_all()
+
+    def answer(self) -> Answer:
+        """Ask, and wait for the whole answer."""
+        for _ in self._source:
+            pass
+        return self.response  # type: ignore[return-value]  # _ask_all() ends with one, or raises
+
+    def events(self) -> Iterator[JSON]:
+        yield from iter(lambda: next(self._source, None), None)
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> str:
+        return str(next(event["text"] for event in self._source if event["type"] == "text"))
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _ask_all(self) -> Iterator[JSON]:
+        """Nothing is yielded before the first text, reasoning or tool call: what fails before can be asked again."""
+        reader, held, rest = self.run(self._open)
+        try:
+            yield from held
+            yield from rest
+        except LLMRouterError as error:
+            error.retryable = False  # some of it has been handed over
+            self.attempts[-1].update(cause=error.code, status=error.status)
+            self._explain(error, reader)
+            raise
+        finally:
+            rest.close()
+        self.response = self._dress(Answer(reader, self.model_used))
+
+    def run(self, attempt: Callable[[str, bytes, str], Any]) -> Any:
+        """attempt(model, body, idempotency key) with one model after the other until one gives a result."""
+        for number, model in enumerate(self.models):
+            self.model_used = model
+            try:
+                return self._ask(model, attempt)
+            except LLMRouterError as error:
+                others = self.models[number + 1 :]
+                if not others or error.code not in FALLBACK_CODES or self._now() >= self.deadline:
+                    raise
+                self.warnings.append(f"{model} failed ({error.code}); asked {others[0]}")
+        raise AssertionError("there is always a model")
+
+    def _ask(self, model: str, attempt: Callable[[str, bytes, str], Any]) -> Any:
+        transport, retries, token = self.client.transport, 0, self.client.transport.token()
+        while True:
+            began = self._now()
+            record: JSON = {"model": model, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
+            self.attempts.append(record)
+            try:
+                body = {**self.body, "model": model} if "model" in self.body else self.body
+                return attempt(model, encode_body(body), token)
+            except LLMRouterError as error:
+                if error.code == "timeout" and error.maybe_billed:
+                    error.retryable = self.client.retry_timeouts
+                record.update(cause=error.code, status=error.status, maybe_billed=error.maybe_billed)
+                self._explain(error)
+                fixed = None if self._repaired else repaired(self.body, error, self.added)
+                if fixed:
+                    self._repaired, (self.body, warning) = True, fixed
+                    self.warnings.append(f"{model}: {warning}")
+                    token = transport.token()  # another body is another request
+                    continue
+                wait = retry_wait_s(error, retries, self.client.max_retries, self.deadline - self._now(), transport.dice())
+                if wait is None:
+                    raise
+                retries += 1
+                transport.sleep(wait)
+            finally:
+                record["seconds"] = round(self._now() - began, 3)
+
+    def _explain(self, error: LLMRouterError, reader: Reader | None = None) -> None:
+        """Give an error what only the call knows, and take the key out of it, should the server have echoed it."""
+        error.message = self.client.hide(error.message)
+        error.args = (error.message,)
+        error.model, error.attempts, error.warnings = self.model_used, self.attempts, self.warnings
+        if reader and reader.choices:
+            error.response = self._dress(Answer(reader, self.model_used, complete=False))
+
+    def _dress(self, answer: Answer) -> Answer:
+        """Give an answer what only the call knows."""
+        answer.model_requested, answer.first_s = self.models[0], self.first_s
+        answer.attempts, answer.warnings = self.attempts, self.warnings
+        answer.latency_s = round(self._now() - self.started, 3)
+        if any(call["parsed"] is None for call in answer.tool_calls):
+            self.warnings.append("the arguments of a tool call are not JSON")
+        return answer
+
+    def _open(self, model: str, body: bytes, token: str) -> tuple[Reader, list[JSON], Any]:
+        """One attempt: (reader, the events until the first output, the events after it); not streamed, until the end."""
+        from urllib.parse import quote
+
+        path = self.path.replace("{model}", quote(model, safe="-_.~"))
+        response = self.client.send("POST", path, body, deadline=self.deadline, stream=self.stream, token=token)
+        reader, held = Reader(self.gemini), []
+        rest = self._events(response, reader)
+        try:
+            for event in rest:
+                held.append(event)
+                if self.stream and event["type"] in ("text", "reasoning", "tool_call"):
+                    self.first_s = round(self._now() - self.started, 3)
+                    break
+        except LLMRouterError as error:
+            error.retryable = error.retryable or (self.stream and error.code == "stream_cut")
+            self._explain(error, reader)
+            raise
+        return reader, held, rest
+
+    def _events(self, response: Any, reader: Reader) -> Iterator[JSON]:
+        """The events of one response; raises unless the server ended it properly. Closing it hangs up."""
+        ended = True  # once the finish reason came, only what may follow it (usage, [DONE]) can be missing
+        try:
+            ended = yield from self._read(response, reader)
+        except (IncompleteError, RequestTimeout, NetworkError) as error:
+            if not reader.finish and isinstance(error, NetworkError):
+                raise IncompleteError(f"{error.message}, in the middle of the answer", maybe_billed=True) from None
+            if not reader.finish:
+                raise
+        except ValueError as error:
+            raise BadUpstreamError(f"a stream event is unreadable: {one_line(str(error), 80)}", maybe_billed=True) from None
+        finally:
+            response.close()
+        if reader.usage is not None:
+            yield {"type": "usage", "usage": reader.usage}
+        if reader.kept_chars > MAX_KEPT_CHARS:
+            self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
+        judge(reader, ended or self.client.lenient_end)
+
+    def _read(self, response: Any, reader: Reader) -> Any:
+        """Yields events, returns whether [DONE] came. What came shows whether it is JSON or a stream, not what was asked."""
+        pieces, blank = response.pieces(), 0
+        piece = next(pieces, b"")
+        while piece.isspace():  # white space may keep the line open while the model thinks
+            blank += len(piece)
+            if blank > MAX_BODY_BYTES:
+                raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space", maybe_billed=True)
+            piece = next(pieces, b"")
+        if piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<", b""):  # a byte order mark is no text
+            response.arm("the rest of the answer", self.client.progress_s)
+            data = read_all(pieces, piece)
+            value, reader.raw = parse_answer(data), data
+            yield from reader.take(value)
+            return False
+        parser, events = SSEParser(), 0
+        while piece:
+            arrived = parser.feed(piece)
+            events += len(arrived)
+            for event in arrived:
+                if event.data[:6] == "[DONE]":
+                    response.arm("the end of the stream", 0.1)  # usually there already; the connection can be used again
+                    read_all(pieces)
+                    return True
+                yield from self._take(event, reader)
+            if arrived:  # only now: the time that the caller spends on an event is not the server's
+                response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
+            piece = next(pieces, b"")
+        for event in parser.close():
+            if event.data[:6] == "[DONE]":
+                return True
+            yield from self._take(event, reader)
+            events += 1
+        if not events:
+            raise BadUpstreamError("the answer is neither JSON nor a stream of events", maybe_billed=True)
+        return False
+
+    @staticmethod
+    def _take(event: Event, reader: Reader) -> list[JSON]:
+        if event.event != "error":
+            return reader.take(parse_json(event.data))
+        raise inner_error(event.data)
+
+
+class ModelList(list):  # type: ignore[type-arg]
+    """Models as [{"id", "family", and what the server says}]; source "live", or "builtin" with the reason why."""
+
+    def __init__(self, models: Any, source: str = "live", reason: str = "") -> None:
+        super().__init__({**item, "family": family_of(item["id"])} for item in models)
+        self.source, self.reason = source, reason
+
+
+def builtin_models(reason: str) -> ModelList:
+    return ModelList(({"id": name} for names in BUILTIN_MODELS.values() for name in names), "builtin", reason)
+
+
+class LLMRouterClient:
+    """Ask models through one OpenAI-compatible endpoint. Usable as a context manager and from several threads.
+
+    api_key      else AISA_API_KEY, else ~/.aisa/credentials; another base_url: LLM_ROUTER_API_KEY (see choose_key)
+    base_url     else LLM_ROUTER_BASE_URL, else AIsa's; it ends before /chat/completions
+    timeout_s    first_event_timeout_s and progress_timeout_s in one
+    deadline_s   600, one call with all its attempts; connect_timeout_s 10; progress_timeout_s 60 between data events;
+                 first_event_timeout_s 120 for streams (a plain answer comes whole: bounded only where this is given)
+    max_retries  2 more requests for each model; retry_timeouts also after a read time-out, which may bill twice
+    lenient_end  accept a stream that just ends, for servers that never say so
+    allow_paths  directories, besides the working one, from which a str path may be uploaded
+
+    Every failure is raised as an LLMRouterError. The key is looked up at the first call.
+    """
+
+    def __init__(
+        self, api_key: str | None = None, base_url: str | None = None, *, timeout_s: float | None = None,
+        deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S, max_retries: int = MAX_RETRIES,
+        first_event_timeout_s: float | None = None, progress_timeout_s: float | None = None, retry_timeouts: bool = False,
+        lenient_end: bool = False, headers: dict[str, str] | None = None, ca_file: str | None = None,
+        allow_paths: Sequence[str] = (), transport: Transport | None = None,
+    ) -> None:  # fmt: skip
+        clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
+        if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
+            raise UsageError("time-outs are positive numbers of seconds")
+        if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
+            raise UsageError("max_retries is a number from 0 to 10")
+        self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
+        self.base_url = self.endpoint.url
+        self.deadline_s, self.connect_s, self.max_retries = deadline_s, connect_timeout_s, max_retries
+        self.first_s = first_event_timeout_s or timeout_s
+        self.progress_s = progress_timeout_s or timeout_s or PROGRESS_TIMEOUT_S
+        self.retry_timeouts, self.lenient_end, self.allow_paths = retry_timeouts, lenient_end, tuple(allow_paths)
+        self.headers = check_headers(headers or {})
+        self.transport = transport or Transport(ca_file)
+        self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
+        self._key: tuple[Secret | None, ...] = ()
+
+    def __enter__(self) -> LLMRouterClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections; the client can be used again."""
+        self.transport.close()
+
+    def chat(
+        self, model: str, messages: Sequence[JSON], *, temperature: float | None = None, max_tokens: int | None = None,
+        top_p: float | None = None, frequency_penalty: float | None = None, presence_penalty: float | None = None,
+        stop: Names = None, tools: Sequence[JSON] | None = None, tool_choice: Any = None,
+        functions: Sequence[JSON] | None = None, function_call: Any = None, response_format: JSON | None = None,
+        fallback: Names = None, stream: bool = False, deadline_s: float | None = None, **body: Any,
+    ) -> Any:  # fmt: skip
+        """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Stream.
+
+        `fallback` names the models asked next where this one is limited, failing, unknown, out of credit, filtered or
+        empty. Unknown keyword arguments travel in the request's body.
+        """
+        named = {
+            "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p, "frequency_penalty": frequency_penalty,
+            "presence_penalty": presence_penalty, "stop": stop, "tools": tools, "tool_choice": tool_choice,
+            "functions": functions, "function_call": function_call, "response_format": response_format,
+        }  # fmt: skip
+        body = {**{name: value for name, value in named.items() if value is not None}, **body}
+        call = self._chat_call(model, messages, body, fallback, stream, deadline_s)
+        return call if stream else call.answer()
+
+    def chat_stream(self, model: str, messages: Sequence[JSON], **parameters: Any) -> Stream:
+        """As chat(), the answer's text in pieces as it comes."""
+        return self.chat(model, messages, **{**parameters, "stream": True})  # type: ignore[no-any-return]
+
+    def fallback(self, models: Names, messages: Sequence[JSON], **parameters: Any) -> Any:
+        """As chat(): the first of the models, then the others in turn where it cannot answer."""
+        first, *rest = model_names(models) or [""]
+        return self.chat(first, messages, **{**parameters, "fallback": rest})
+
+    def vision(
+        self, model: str, image_url: ImageSource | list[ImageSource], prompt: str = "Describe this image.",
+        *, detail: str | None = None, system: str | None = None, **parameters: Any,
+    ) -> Any:  # fmt: skip
+        """Ask about one image or several: URL, data URL, path or bytes each (see image_part); the rest as chat()."""
+        sources = image_url if isinstance(image_url, list) else [image_url]
+        content = [{"type": "text", "text": prompt}, *(image_part(source, detail, self.allow_paths)[0] for source in sources)]
+        return self.chat(model, with_system(system, {"role": "user", "content": content}), **parameters)
+
+    def compare_models(
+        self, models: Names, message: str | list[JSON], *, system: str | None = None, max_workers: int = 8,
+        stream: bool = False, **parameters: Any,
+    ) -> dict[str, JSON]:  # fmt: skip
+        """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
+
+        result: {"success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless stream=True),
+        "tokens", "cost" (USD or None), "finish_reason", "error" (None, or as LLMRouterError.to_dict())}
+        """
+        import threading
+
+        names = model_names(models)
+        if not names or len(set(names)) < len(names):
+            raise UsageError("name the models to compare, each once")
+        messages = with_system(system, *(message if isinstance(message, list) else [{"role": "user", "content": message}]))
+        parameters["stream"] = stream
+        self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
+        waiting = names[::-1]
+        results: dict[str, JSON] = {name: {} for name in names}
+
+        def work() -> None:
+            while waiting:
+                name = waiting.pop()
+                results[name] = self._compared(name, messages, parameters)
+
+        # Daemon threads, unlike a pool's, do not hold up Ctrl-C.
+        threads = [threading.Thread(target=work, daemon=True) for _ in names[: max(1, max_workers)]]
+        for step in (threading.Thread.start, threading.Thread.join):
+            for thread in threads:
+                step(thread)
+        return results
+
+    def _compared(self, model: str, messages: list[JSON], parameters: JSON) -> JSON:
+        began, error = self.transport.monotonic(), None
+        try:
+            answer = self.chat(model, messages, **parameters)
+            answer = answer.answer() if parameters["stream"] else answer
+        except LLMRouterError as failure:
+            error, answer = failure.to_dict(), failure.response or Answer(Reader(), model)
+        return {
+            "success": error is None, "response": answer.text, "latency": round(self.transport.monotonic() - began, 3),
+            "ttft": answer.first_s, "tokens": answer.tokens, "cost": answer.cost,
+            "finish_reason": answer.finish_reason or None, "error": error,
+        }  # fmt: skip
+
+    def list_models(self, *, offline: bool = False) -> ModelList:
+        """The endpoint's models, live; for the default endpoint a short built-in list, marked, where live fails."""
+        if offline:
+            return builtin_models("asked for offline")
+        call = Stream(self, [""], {}, f"{self.endpoint.path}/models", deadline_s=None)
+
+        def attempt(*_: object) -> Any:
+            response = self.send("GET", call.path, b"", deadline=call.deadline)
+            try:
+                return parse_answer(read_all(response.pieces()))
+            finally:
+                response.close()
+
+        try:
+            body = call.run(attempt)
+        except LLMRouterError as error:
+            if self.endpoint.host != DEFAULT_HOST or error.code in ("key_refused", "key_malformed", "refused_locally"):
+                raise
+            return builtin_models(error.message)
+        listed = body if isinstance(body, list) else as_dict(body).get("data", as_dict(body).get("models"))
+        if not isinstance(listed, list):
+            raise BadUpstreamError("there is no list of models in the answer")
+        return ModelList(item for item in dicts(listed) if isinstance(item.get("id"), str))
+
+    def generate_content(
+        self, model: str, contents: str | Sequence[JSON], *, generation_config: JSON | None = None, stream: bool = False,
+        api_version: str = "v1beta", fallback: Names = None, deadline_s: float | None = None, **body: Any,
+    ) -> Any:  # fmt: skip
+        """Gemini's native format: contents [{"role", "parts"}], or a text -> Answer of Gemini's JSON; stream=True -> Stream.
+
+        POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
+        """
+        turns = [{"role": "user", "parts": [{"text": contents}]}] if isinstance(contents, str) else list(contents)
+        if api_version not in ("v1beta", "v1") or not turns:
+            raise UsageError("contents must not be empty, and api_version is v1beta or v1")
+        request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
+        base = self.endpoint.path[:-3] if self.endpoint.path.endswith("/v1") else self.endpoint.path
+        path = f"{base}/{api_version}/models/{{model}}:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
+        models = [check_model(model), *model_names(fallback)]
+        call = Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
+        return call if stream else call.answer()
+
+    def preview(self, model: str = "", messages: Sequence[JSON] = (), *, stream: bool = False, **body: Any) -> JSON:
+        """What chat() would send, or without a model list_models(): {"method", "url", "headers", "body"}, the key masked.
+
+        Needs no key, sends nothing.
+        """
+        call = self._chat_call(model, messages, body, None, stream, None) if model else None
+        try:
+            key = self.key()
+        except AuthenticationError:
+            key = None
+        headers = self._head(stream, "(random)" if call else "")
+        headers["Authorization"] = f"Bearer {key!r}" if key else "(no key set)"
+        if not call:
+            return {"method": "GET", "url": f"{self.base_url}/models", "headers": headers, "body": None}
+        return {"method": "POST", "url": f"{self.base_url}/chat/completions", "headers": headers, "body": call.body}
+
+    def key(self) -> Secret | None:
+        """The key for this endpoint, looked up once: argument, environment, credentials file; None where none is needed."""
+        if not self._key:
+            in_file = ""
+            if self.endpoint.host == DEFAULT_HOST and not self._given and not setting("AISA_API_KEY"):
+                try:
+                    with open(os.path.expanduser(CREDENTIALS_FILE), "rb") as file:
+                        in_file = key_in_file(file.read(MAX_HEAD_BYTES))
+                except OSError:
+                    pass  # no such file
+            environment = {name: setting(name) for name in SETTINGS}
+            self._key = (self._given or choose_key(self.endpoint, environment, in_file),)
+        return self._key[0]
+
+    def hide(self, text: str) -> str:
+        """The text without the key."""
+        return self._key[0].hide(text) if self._key and self._key[0] else text
+
+    def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> Any:
+        """A 2xx response; every other status is raised."""
+        key, headers = self.key(), self._head(stream, token)
+        headers.update({"Authorization": f"Bearer {key.value}"} if key else {})
+        first_s = FIRST_EVENT_TIMEOUT_S if stream and self.first_s is None else self.first_s
+        response: Connection = self.transport.send(
+            method, self.endpoint, path, headers, body, connect_s=self.connect_s, first_s=first_s, deadline=deadline
+        )
+        if 200 <= response.status < 300:
+            return response
+        response.arm("the error's text", self.connect_s)
+        text = b""
+        try:
+            text = read_all(response.pieces())
+        except LLMRouterError:
+            pass  # the status says enough
+        finally:
+            response.close()
+        raise response_error(response.status, response.headers, text, self.transport.unix())
+
+    def _head(self, stream: bool, token: str) -> dict[str, str]:
+        head = {"Accept": "text/event-stream" if stream else "application/json", "User-Agent": f"llm-router/{VERSION}"}
+        head["Accept-Encoding"] = "identity" if stream else "gzip, deflate"  # compressing holds a stream's pieces back
+        head.update({"Content-Type": "application/json", "Idempotency-Key": token} if token else {})
+        return {**head, **self.headers}
+
+    def _chat_call(
+        self, model: str, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool, deadline_s: float | None
+    ) -> Stream:
+        request = {"model": check_model(model), "messages": check_messages(messages), "stream": stream, **body}
+        added = ("stream_options",) if stream and "stream_options" not in body else ()
+        request.update({"stream_options": {"include_usage": True}} if added else {})
+        path = f"{self.endpoint.path}/chat/completions"
+        models = [request["model"], *model_names(fallback)]
+        return Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, added=added)
+
+
+# ------------------------------------------------------------------------------------------------------- command line
+
+
+class Sanitizer:
+    """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
+
+    feed() takes pieces cut anywhere, also inside a sequence; close() gives what was held back. Line feeds, tabs, joiners
+    and every script's letters stay.
+    """
+
+    def __init__(self) -> None:
+        import re
+
+        odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,1024}"  # OSC and its kin, up to BEL or ST
+        control = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"  # CSI, up to its final letter
+        self._odd = re.compile(odd)
+        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|\x1b[ -/]*[0-~]|{odd}")
+        self._open = re.compile(rf"(?:{string}\x1b?|{control}|\x1b[ -/]*)\Z")
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        text, self._held = self._held + text, ""
+        if not self._odd.search(text):
+            return text
+        unfinished = self._open.search(text)
+        if unfinished:
+            text, self._held = text[: unfinished.start()], text[unfinished.start() :]
+        return str(self._drop.sub("", text))
+
+    def close(self) -> str:
+        text, self._held = self._held, ""
+        return str(self._drop.sub("", text))
+
+
+def clean(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    sanitizer = Sanitizer()
+    return sanitizer.feed(text) + sanitizer.close()
+
+
+def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
+    """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
+
+    `model` is the one asked for; model_used is None where nothing came.
+    """
+    given = answer if answer is not None else Answer(Reader(), complete=False)
+    said = error or given
+    return {
+        "ok": error is None, "text": given.text,
+        "model_requested": given.model_requested or model or None, "model_used": given.model_used or None,
+        "finish": {"reason": given.finish_reason or None, "complete": given.complete and error is None},
+        "usage": given.usage or None, "cost": given.cost, "credits_remaining": given.credits_remaining,
+        "tool_calls": given.tool_calls, "latency_s": given.latency_s, "first_s": given.first_s,
+        "attempts": said.attempts, "warnings": said.warnings, "error": error.to_dict() if error else None,
+    }  # fmt: skip
+
+
+class Console:
+    """The result on stdout, everything else on stderr, UTF-8 whatever the locale; no key leaves through either."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json, self.ndjson = as_json, False
+        self.printed = False  # answer text has gone to stdout
+        self.model = ""  # the model asked for, once it is known
+        self.hide: Callable[[str], str] = lambda text: text
+        self.closers: list[Callable[[], None]] = []
+
+    def out(self, data: str | bytes) -> None:
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        sys.stdout.buffer.write(self.hide(data).encode("utf-8", "replace") if isinstance(data, str) else data)
+        sys.stdout.buffer.flush()
+
+    def text(self, text: str) -> None:
+        """Model text as a paragraph of its own."""
+        text = clean(text)
+        self.out(text if text.endswith("\n") or not text else f"{text}\n")
+
+    def note(self, text: str) -> None:
+        try:
+            sys.stderr.buffer.write(f"llm-router: {clean(self.hide(text))}\n".encode("utf-8", "replace"))
+            sys.stderr.buffer.flush()
+        except (OSError, AttributeError):
+            pass  # nobody listens; the exit code still tells
+
+    def result(self, value: JSON) -> None:
+        self.out(dump_json({"type": "result", **value} if self.ndjson else value))
+
+    def fail(self, error: LLMRouterError) -> int:
+        """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
+        partial = error.response
+        if self.as_json:
+            self.result(envelope(partial, error, self.model))
+        elif partial and not self.printed:
+            self.text(partial.text)
+        self.printed = self.printed or bool(partial and partial.text)
+        for text in (*error.warnings, f"error: {error} [{error.code}]", f"next: {error.next_step}"):
+            self.note(text)
+        return 10 if self.printed and error.exit_code not in (11, 130) else error.exit_code
+
+
+HELP_WIDTH = 110
+# group | flags and value (N a whole number, X any, ... repeatable) | help
+OPTIONS = """
+images | -i --image URL... | URL, data URL or file (repeatable)
+images | -p --prompt TEXT | the same as --message
+model | -m --model NAME | else LLM_ROUTER_MODEL
+model | --fallback A,B | models asked next where this one cannot answer
+compare | --models A,B | at most 8, each once
+list | --search TEXT | names with TEXT in them, or a family
+list | --limit N | at most N names (50); 0 shows all
+list | --offline | the built-in list; no key, no network
+input | --message TEXT | what to ask; - reads standard input
+input | --message-file FILE | the same from a UTF-8 file
+input | --messages JSON | the turns so far, a JSON list
+input | --messages-file FILE | the same from a file
+input | -s --system TEXT | instruction before all turns
+input | --body-file FILE | JSON object merged under the flags
+input | --allow-path DIR... | files may also lie in DIR (repeatable)
+parameters | -t --temperature X |
+parameters | --max-tokens N |
+parameters | --top-p X |
+parameters | --frequency-penalty X |
+parameters | --presence-penalty X |
+parameters | --stop TEXT... | (repeatable)
+parameters | --tools FILE | JSON list; calls are printed, never executed
+parameters | --tool-choice NAME | auto, none, required, a function, or JSON
+parameters | --functions FILE | the older form of --tools
+parameters | --function-call NAME | auto, none, or a function
+parameters | --response-format NAME | json, or a JSON object
+parameters | --detail LEVEL | of images: low, high or auto
+endpoint | --base-url URL | another OpenAI-compatible endpoint
+endpoint | --demo | ask the stand-in: no key, no network
+endpoint | --timeout X | total, all attempts together (600 s)
+endpoint | --connect-timeout X | (10 s)
+endpoint | --first-event-timeout X | until a stream's first event (120 s)
+endpoint | --progress-timeout X | between events (60 s)
+endpoint | --retries N | after the first request, per model (2)
+endpoint | --retry-timeouts | retry time-outs, too; may bill twice
+endpoint | --lenient-end | accept a stream that just ends
+endpoint | --ca-file FILE | trust these certificates, too
+endpoint | --header LINE... | 'Name: value' (repeatable)
+output | --json | one JSON object, on failure too; streamed: one a line
+output | -v --verbose | time, tokens and cost on stderr
+output | --dry-run | print the request, key masked; send nothing
+answer | --stream | print the answer as it comes
+answer | --raw | the API's body, untouched
+answer | --output FILE | write the text there; print path and size
+answer | --force | let --output replace a file
+answer | --strict | exit 10 where the token limit cut the answer
+comparison | --stream | measure the time to the first text, too
+comparison | --markdown | a table
+comparison | --require-all | fail where any model fails
+"""
+
+
+class Option:
+    """One line of OPTIONS: group, flags, value (what --help calls it, "" for a switch), text, name (its attribute)."""
+
+    def __init__(self, line: str) -> None:
+        self.group, words, self.text = (part.strip() for part in line.split("|"))
+        self.flags = [word for word in words.split() if word[0] == "-"]
+        shown = words.split()[len(self.flags) :]
+        self.value, self.repeats = "".join(shown).rstrip("."), words.endswith("...")
+        self.name = "message" if "--prompt" in self.flags else self.flags[-1][2:].replace("-", "_")
+        self.spelled = " ".join([", ".join(self.flags), *([self.value] if shown else [])])
+
+    def read(self, flag: str, text: str) -> Any:
+        """The value of a flag: N whole numbers, X any, else the text."""
+        try:
+            return {"N": int, "X": float}.get(self.value, str)(text)
+        except ValueError:
+            kind = "a whole number" if self.value == "N" else "a number"
+            raise UsageError(f"{flag} takes {kind}, not {text[:40]!r}") from None
+
+
+class Options:
+    """What a command line said: an attribute for each option, None (a switch: False) where it was not given."""
+
+    model: str | None
+    base_url: str | None
+    stream: bool
+
+    def __init__(self, known: list[Option]) -> None:
+        self.uploads: list[str] = []  # what messages_of() will send of files
+        for option in known:
+            setattr(self, option.name, None if option.value else False)
+
+    def __getattr__(self, name: str) -> Any:  # only for what __init__ did not set: another command's option
+        return None
+
+
+def text_from(args: Options, text: str | None, path: str | None, flag: str) -> str | None:
+    """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
+    if text is not None and path is not None:
+        raise UsageError(f"give {flag} or {flag}-file, not both")
+    if path is not None:
+        data = read_upload(path, MAX_TEXT_BYTES, args.allow_path or ())
+    elif text != "-":
+        return text
+    elif sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(f"{flag} - reads standard input, and nothing is piped in")
+    else:
+        data, path = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input"
+    if len(data) > MAX_TEXT_BYTES:
+        raise SafetyError(f"{path} is over the limit of {MAX_TEXT_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text") from None
+
+
+def json_from(text: str | None, name: str, kind: type) -> Any:
+    """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
+    try:
+        value = None if text is None else parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{name} is not JSON: {error}") from None
+    if text is not None and not isinstance(value, kind):
+        raise UsageError(f"{name} must be a JSON {'list' if kind is list else 'object'}")
+    return value
+
+
+def messages_of(args: Options, before: Any) -> list[JSON]:
+    """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
+    turns = json_from(text_from(args, args.messages, args.messages_file, "--messages"), "--messages", list) or before
+    turns = check_messages(turns) if turns is not None else []
+    text = text_from(args, args.message, args.message_file, "--message")
+    if text is not None and not text.strip():
+        raise UsageError("the message is empty")
+    images = [image_part(image, args.detail, args.allow_path or ()) for image in getattr(args, "image", None) or ()]
+    args.uploads = [note for _, note in images if note]
+    if images or text is not None:
+        parts: list[JSON] = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
+        turns.append({"role": "user", "content": parts if images else text})
+    if all(turn["role"] == "system" for turn in turns):
+        raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
+    return with_system(args.system, *turns)
+
+
+def request_of(args: Options) -> JSON:
+    """Everything chat() takes, out of the flags, with the body file under them."""
+    body = json_from(text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
+    plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop")
+    flags = {name: getattr(args, name) for name in plain}
+    for name in ("tools", "functions"):
+        flags[name] = json_from(text_from(args, None, getattr(args, name), ""), f"--{name}", list)
+    shapes: dict[str, Callable[[str], JSON]] = {
+        "tool_choice": lambda name: {"type": "function", "function": {"name": name}},
+        "function_call": lambda name: {"name": name},
+        "response_format": lambda name: {"type": "json_object" if name == "json" else name},
+    }
+    for name, shape in shapes.items():  # a JSON object and the API's own words go as they are
+        text = getattr(args, name)
+        flags[name] = text if text in (None, "auto", "none", "required") else shape(text)
+        if text and text.startswith("{"):
+            flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
+    args.stream = bool(body.pop("stream", False)) or args.stream
+    model = args.model or body.get("model") or setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
+    if not model:
+        raise UsageError("no model named", next_step="Name one with -m, or set LLM_ROUTER_MODEL; `models` lists them.")
+    flags.update(model=model, messages=messages_of(args, body.get("messages")))
+    return {**body, **{name: value for name, value in flags.items() if value is not None}}
+
+
+def open_client(args: Options, console: Console) -> LLMRouterClient:
+    """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
+    headers = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in args.header or ())}
+    if any(name.lower() in SECRET_HEADERS for name in headers):
+        raise UsageError("--header takes no credentials: those come from the environment")
+    if args.demo:
+        sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
+        try:
+            from llm_router_demo import DemoServer
+        except ImportError:
+            raise UsageError("--demo needs llm_router_demo.py beside this file") from None
+        server = DemoServer()
+        console.closers.append(server.close)
+        args.base_url = server.base_url
+    given = {
+        "deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries,
+        "first_event_timeout_s": args.first_event_timeout, "progress_timeout_s": args.progress_timeout,
+    }  # fmt: skip
+    client = LLMRouterClient(
+        None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
+        ca_file=args.ca_file, **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
+    console.closers.append(client.close)
+    console.hide = client.hide
+    return client
+
+
+def usd(cost: Any) -> str:
+    """usd(4.2e-05) -> "0.000042"; what is no number stays as the server said it."""
+    return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else str(cost)
+
+
+def check_output(args: Options) -> str:
+    """The resolved --output path, checked before anything is asked (and billed)."""
+    folder, name = os.path.split(os.path.abspath(args.output))
+    path = os.path.join(os.path.realpath(folder), name)
+    if not is_inside(path, args.allow_path or ()):
+        raise SafetyError(f"{args.output} is outside the working directory", next_step="Name its directory with --allow-path.")
+    if os.path.lexists(path) and not args.force:
+        raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
+    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
+        raise UsageError(f"{args.output} cannot be written: no such directory, or itself a directory")
+    return str(path)
+
+
+def write_output(path: str, text: str, force: bool, console: Console) -> int:
+    """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
+    part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
+            file.write(data)
+        (os.replace if force else os.link)(part, path)  # link() refuses what has come into being meanwhile
+    except OSError:
+        console.text("" if console.as_json else text)  # it was paid for
+        raise
+    finally:
+        if os.path.lexists(part):
+            os.unlink(part)
+    return len(data)
+
+
+def stream_answer(client: LLMRouterClient, request: JSON, args: Options, console: Console) -> Answer:
+    """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
+    console.ndjson = args.json
+    sanitizer, last = Sanitizer(), "\n"
+    with client.chat_stream(**request) as stream:
+        try:
+            for event in stream.events():
+                if args.json:
+                    console.printed = console.printed or event["type"] == "text"
+                    console.out(dump_json(event))
+                elif event["type"] == "text" and not args.output:
+                    text = sanitizer.feed(event["text"])
+                    last, console.printed = text[-1:] or last, True
+                    console.out(text)
+        finally:
+            if not isinstance(sys.exc_info()[1], OSError):  # the rest of the text, and the line's end, also of a cut one
+                rest = sanitizer.close()
+                console.out(rest + ("" if (rest or last).endswith("\n") else "\n"))
+        return stream.response  # type: ignore[return-value]  # its events ended
+
+
+def show_answer(answer: Answer, args: Options, console: Console, output: str) -> int:
+    """Print a whole answer in the form that was asked for; the exit code."""
+    cut = answer.finish_reason == "length"
+    error = IncompleteError("the answer was cut at the token limit", code="length") if cut and args.strict else None
+    if error:
+        error.attempts, error.warnings = answer.attempts, answer.warnings
+    result = envelope(answer, error)
+    if output:
+        size = write_output(output, answer.text, args.force, console)
+        result.update(text="", output={"path": output, "bytes": size})
+    if args.json:
+        console.result(result)
+    elif output:
+        console.out(f"{output} {size} bytes\n")
+    elif args.raw:
+        console.out(answer.raw)
+    else:
+        console.text("" if console.printed else answer.text)
+        console.out("".join(map(dump_json, answer.tool_calls)))
+    for warning in answer.warnings:
+        console.note(warning)
+    if cut:
+        console.note(f"the answer was cut at the token limit; next: {ERRORS['length'][1]}")
+    if args.verbose:
+        cost = "unknown" if answer.cost is None else f"${usd(answer.cost)}"
+        left = "" if answer.credits_remaining is None else f", credits left {answer.credits_remaining}"
+        console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {cost}{left}")
+    return error.exit_code if error else 0
+
+
+def run_chat(args: Options, console: Console) -> int:
+    if args.raw and (args.stream or args.json or args.output):
+        raise UsageError("--raw goes without --stream, --json and --output")
+    output = check_output(args) if args.output else ""
+    request = request_of(args)
+    console.model = request["model"]
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
+        return 0
+    client.key()  # a missing key is told before what would be uploaded
+    for upload in args.uploads:
+        console.note(f"sending {upload} to {client.endpoint.host}")
+    request["fallback"] = args.fallback
+    answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
+    return show_answer(answer, args, console, output)
+
+
+def run_vision(args: Options, console: Console) -> int:
+    if not args.image:
+        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
+    return run_chat(args, console)
+
+
+COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
+
+
+def compare_row(name: str, result: JSON) -> str:
+    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
+    cost = None if result["cost"] is None else usd(result["cost"])
+    cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], " ".join(text.split()))
+    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+
+
+def compare_block(name: str, result: JSON) -> str:
+    cost = None if result["cost"] is None else usd(result["cost"])
+    facts = [(result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], "")]
+    state = "" if result["success"] else f", failed: {result['error']['code']}"
+    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
+    return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
+
+
+def run_compare(args: Options, console: Console) -> int:
+    if not args.models:
+        raise UsageError("no models named", next_step="Name them with --models A,B; `models` lists them.")
+    args.model = args.models
+    request = request_of(args)
+    names, turns = model_names(request.pop("model")), request.pop("messages")
+    if len(names) > MAX_COMPARE_MODELS:
+        raise UsageError(f"compare takes at most {MAX_COMPARE_MODELS} models at once")
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out("".join(dump_json(client.preview(name, turns, stream=args.stream, **request), indent=2) for name in names))
+        return 0
+    client.key()
+    results = client.compare_models(names, turns, stream=args.stream, **request)
+    errors = {name: result["error"] for name, result in results.items() if result["error"]}
+    failed = len(errors) == len(results) or (args.require_all and bool(errors))
+    first = next(iter(errors.values())) if failed else None
+    if args.json:
+        rows = [{"model": name, **result} for name, result in results.items()]
+        console.result({"ok": not failed, "results": rows, "error": first})
+    else:
+        layout = compare_row if args.markdown else compare_block
+        console.out(COMPARE_HEAD if args.markdown else "")
+        console.out("".join(layout(name, result) for name, result in results.items()))
+    for name, error in errors.items():
+        console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
+    return ERRORS[first["code"]][0] if first else 0
+
+
+def run_models(args: Options, console: Console) -> int:
+    client = None if args.offline else open_client(args, console)
+    if client and args.dry_run:
+        console.out(dump_json(client.preview(), indent=2))
+        return 0
+    listed = client.list_models() if client else builtin_models("asked for offline")
+    wanted, limit = (args.search or "").lower(), 50 if args.limit is None else args.limit
+    found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
+    shown = found[:limit] if limit > 0 else found
+    if args.json:
+        counts = {"source": listed.source, "total": len(found), "shown": len(shown)}
+        console.result({"ok": True, **counts, "models": shown, "error": None})
+    else:
+        console.out("".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
+    if listed.source != "live":
+        console.note(f"built-in list, not the endpoint's own: {listed.reason}")
+    if len(shown) < len(found) or not found:
+        match = f" match {args.search!r}" if args.search else ""
+        console.note(f"{len(found)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows")
+    return 0
+
+
+def describe_key(key: Secret | None) -> str:
+    if key is None:
+        return "none needed on this machine"
+    loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
+    return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
+
+
+def describe_models(listed: ModelList) -> str:
+    if listed.source != "live":
+        raise NetworkError(f"the live list cannot be had: {listed.reason}")
+    return f"{len(listed)} listed"
+
+
+def run_doctor(args: Options, console: Console) -> int:
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out(dump_json(client.preview(), indent=2))
+        return 0
+    looks: dict[str, Callable[[], str]] = {
+        "endpoint": lambda: client.base_url,
+        "proxy": lambda: "{}:{} by CONNECT".format(*proxy_for(client.endpoint)) if proxy_for(client.endpoint)[0] else "none",
+        "certificates": lambda: args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's",
+        "key": lambda: describe_key(client.key()),
+        "models": lambda: describe_models(client.list_models()),
+    }
+    checks: list[JSON] = []
+    failed: LLMRouterError | None = None
+    for name, look in looks.items():
+        try:
+            checks.append({"name": name, "ok": True, "detail": look(), "next_step": None})
+        except LLMRouterError as error:
+            failed = error
+            checks.append({"name": name, "ok": False, "detail": error.message, "next_step": error.next_step})
+            break  # what comes after builds on it
+    if args.json:
+        console.result({"ok": not failed, "checks": checks, "error": failed.to_dict() if failed else None})
+    else:
+        console.text("\n".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}" for c in checks))
+    if failed:
+        console.note(f"next: {failed.next_step}")
+    return failed.exit_code if failed else 0
+
+
+# name -> (what it does, option groups, what runs it, two examples)
+COMMANDS: dict[str, tuple[str, str, Callable[[Any, Console], int], tuple[str, str]]] = {
+    "chat": ("ask a model", "model input parameters endpoint output answer", run_chat,
+             ('--demo --message "Hello, world!"', "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream")),
+    "vision": ("ask about images", "images model input parameters endpoint output answer", run_vision,
+               ('-m gpt-4o --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json")),
+    "models": ("list the endpoint's models", "list endpoint output", run_models, ("--search qwen", "--offline --json")),
+    "compare": ("ask several models at once", "compare input parameters endpoint output comparison", run_compare,
+                ('--models gpt-4.1,qwen-max --message "What is 2+2?"', '--demo --models demo,demo-reasoning --message "Hi"')),
+    "doctor": ("show what is set, and whether the endpoint answers", "endpoint output", run_doctor, ("", "--json")),
+}  # fmt: skip
+
+
+def near(word: str, known: Any) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {found[0]}? " if found else ""
+
+
+def options_of(command: str) -> list[Option]:
+    groups = COMMANDS[command][1].split()
+    return [option for option in map(Option, OPTIONS.strip().split("\n")) if option.group in groups]
+
+
+def unknown_argument(command: str, flag: str, known: dict[str, Option]) -> UsageError:
+    if flag.startswith(("--api-key", "--key", "--token")):
+        return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+    hint = near(flag, known) if flag[:1] == "-" else "Text goes after --message. "
+    return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
+
+
+def parse_args(command: str, words: list[str]) -> Options:
+    """A command's words -> its options; UsageError for what is unknown, with the nearest name, or lacks its value.
+
+    parse_args("chat", ["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
+
+    Not argparse: that would cost a cold start 5 ms, and it takes a text that begins with a dash for an option.
+    """
+    known = options_of(command)
+    by_flag = {flag: option for option in known for flag in option.flags}
+    args, left = Options(known), words[::-1]
+    while left:
+        word = left.pop()
+        flag, equals, value = word.partition("=") if word[:2] == "--" else (word, "", "")
+        option = by_flag.get(flag)
+        if option is None:
+            raise unknown_argument(command, flag, by_flag)
+        if option.value and not equals:
+            if not left or left[-1] in by_flag:
+                raise UsageError(f"{flag} needs a value", next_step=f"Write {flag} {option.value}; see {command} --help.")
+            value = left.pop()
+        elif equals and not option.value:
+            raise UsageError(f"{flag} takes no value")
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise UsageError(f"the value of {flag} is not UTF-8 text")
+        given = option.read(flag, value) if option.value else True
+        setattr(args, option.name, [*(getattr(args, option.name) or ()), given] if option.repeats else given)
+    return args
+
+
+def wrapped(words: list[str], separator: str, indent: int) -> str:
+    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
+            lines.append("")
+        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
+    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
+
+
+def endings(command: str = "") -> str:
+    """Examples, environment and exit codes for --help."""
+    chosen = [(name, example) for name, entry in COMMANDS.items() for example in entry[3] if name == command]
+    chosen = chosen or [(name, entry[3][0]) for name, entry in COMMANDS.items()]
+    lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
+    names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
+    codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
+    return f"examples:\n{lines}{names}\nexit codes:\n{codes}"
+
+
+def command_help(command: str) -> str:
+    """--help of one command: options that need no word of explanation share their lines."""
+    lines = [f"usage: llm_router_client.py {command} [options]\n{COMMANDS[command][0]}\n\n"]
+    section = ""
+    brief: list[str] = []
+    for option in (*options_of(command), Option("|--|")):
+        title = {"parameters": "parameters:", "endpoint": "endpoint:", "output": "output:"}.get(option.group, section)
+        if brief and (title != section or option.text):
+            lines.append(wrapped(brief, ", ", 2))
+            brief = []
+        lines += [f"{title}\n"] if title != section else []
+        section = title
+        if option.text:
+            lines.append(f"  {option.spelled:<29} {option.text}\n")
+        elif option.group:
+            brief.append(option.spelled)
+    return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{endings(command)}"
+
+
+def help_text() -> str:
+    rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
+    usage = "usage: llm_router_client.py COMMAND [options]\n\nAsk any large language model through one endpoint and one key."
+    return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
+
+
+def stop_on_sigterm() -> None:
+    """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
+    import signal
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        pass  # not the main thread: signals are its caller's
+
+
+def run(words: list[str], console: Console) -> int:
+    """One command line: its words -> its exit code. Everything that goes wrong is raised."""
+    command = words[0] if words else ""
+    if command in ("--version", "-V"):
+        console.out(f"llm-router {VERSION}\n")
+    elif command in ("--help", "-h", "help"):
+        console.out(help_text())
+    elif command not in COMMANDS:
+        what = f"unknown command {command[:40]!r}" if command else "no command given"
+        raise UsageError(what, next_step=f"{near(command, COMMANDS)}Commands: {', '.join(COMMANDS)}; see --help.")
+    elif "--help" in words or "-h" in words:
+        console.out(command_help(command))
+    else:
+        stop_on_sigterm()
+        return COMMANDS[command][2](parse_args(command, words[1:]), console)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console("--json" in words)
+    try:
+        try:
+            return run(words, console)
+        except LLMRouterError as error:
+            return console.fail(error)
+        except KeyboardInterrupt:
+            return console.fail(LLMRouterError("interrupted"))
+        finally:
+            for close in reversed(console.closers):
+                close()
+    except OSError as error:
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter's last flush goes nowhere
+        if not isinstance(error, BrokenPipeError):
+            console.note(f"error: the output could not be written: {error.strerror or error}")
+        return 141 if isinstance(error, BrokenPipeError) else 1
+
+
+# -------------------------------------------------------------------------------------------------------------- guard
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""200 chats in a row over TLS on loopback from one process: CPU, wall time and the number of TCP connections.
+
+The figures with a limit are of the 200 calls alone (imports and the client's construction are over); those of the whole process
+follow. The server is the stand-in, in this process; every side starts anew in each round and its connections are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+from measure import SCRIPTS, Bench, Failed, Row, cpu_s, median, ms, report, wall_s
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
+CHATS = 200
+ROUNDS = 7
+LIMIT = 0.5
+LOOP = f"""
+cpu, wall = time.process_time(), time.perf_counter()
+for number in range({CHATS}):
+    assert str(number) in ask("Question " + str(number))
+print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]))
+"""
+START = "import json, os, sys, time\nurl, key, ca_file = sys.argv[1], os.environ['LLM_ROUTER_API_KEY'], os.environ['SSL_CERT_FILE']\n"
+OURS = """
+from llm_router_client import LLMRouterClient
+client = LLMRouterClient(base_url=url)
+def ask(text):
+    return client.chat("demo", [{"role": "user", "content": text}])["choices"][0]["message"]["content"]
+"""
+OPENAI = """
+from openai import OpenAI
+client = OpenAI(base_url=url, api_key=key)
+def ask(text):
+    return client.chat.completions.create(model="demo", messages=[{"role": "user", "content": text}]).choices[0].message.content
+"""
+REQUESTS = """
+import requests
+session = requests.Session()
+session.verify, session.headers["Authorization"] = ca_file, "Bearer " + key
+def ask(text):
+    body = {"model": "demo", "messages": [{"role": "user", "content": text}]}
+    return session.post(url + "/chat/completions", json=body, timeout=60).json()["choices"][0]["message"]["content"]
+"""
+BARE = """
+import http.client, ssl
+host = url.split("/")[2]
+connection = http.client.HTTPSConnection(host, context=ssl.create_default_context(cafile=ca_file), timeout=60)
+head = {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
+def ask(text):
+    body = json.dumps({"model": "demo", "messages": [{"role": "user", "content": text}]})
+    connection.request("POST", "/v1/chat/completions", body, head)
+    return json.loads(connection.getresponse().read())["choices"][0]["message"]["content"]
+"""
+SIDES = {"ours": OURS, "openai SDK": OPENAI, "requests": REQUESTS, "bare http.client": BARE}
+
+
+def certificate(bench: Bench) -> tuple[str, str]:
+    """(certificate, key) for 127.0.0.1, made now by the openssl command; every side trusts it by SSL_CERT_FILE."""
+    openssl = shutil.which("openssl")
+    if not openssl:
+        raise SystemExit("no openssl command to make a certificate with")
+    cert, key = str(bench.scratch / "cert.pem"), str(bench.scratch / "key.pem")
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert]
+    subprocess.run([openssl, *words.split(), *more], check=True, capture_output=True)
+    bench.env["SSL_CERT_FILE"] = cert
+    return cert, key
+
+
+def one_round(bench: Bench, tls: tuple[str, str], found: Dict[str, List[Any]]) -> None:
+    """Every side once: found[side] gets (run, CPU s of the calls, wall s of the calls, TCP connections)."""
+    from llm_router_demo import DemoServer
+
+    with DemoServer(tls=tls, record=False) as demo:
+        for name, code in SIDES.items():
+            before = demo.connections
+            run = bench.run([bench.python, "-c", START + code + LOOP, demo.base_url])
+            time.sleep(0.05)  # the threads of its connections end outside of the next side's time
+            found[name].append((run, *json.loads(run.out), demo.connections - before))
+
+
+def main() -> int:
+    sys.path.insert(0, str(SCRIPTS))
+    found: Dict[str, List[Any]] = {name: [] for name in SIDES}
+    with Bench() as bench:
+        tls = certificate(bench)
+        for number in range(ROUNDS + 1):
+            one_round(bench, tls, found)
+            if not number:  # it filled the caches of bytecode
+                found = {name: [] for name in SIDES}
+    rows = []
+    for name in list(SIDES)[1:]:
+        for what, of in (("CPU", 1), ("wall", 2)):
+            ours, peer = (median(each[of] for each in found[side]) for side in ("ours", name))
+            judged = (f"<= {LIMIT} x", ours / peer <= LIMIT) if name == "openai SDK" else ("", None)
+            rows.append(Row(f"{CHATS} chats over TLS, {what}; peer {name}", ms(ours), ms(peer), ours / peer, *judged))
+    for what, of_runs in (("CPU", cpu_s), ("wall", wall_s)):
+        ours, peer = (of_runs(each[0] for each in found[side]) for side in ("ours", "openai SDK"))
+        rows.append(Row(f"the same, whole process, {what}; peer openai SDK", ms(ours), ms(peer), ours / peer,
+                        f"<= {LIMIT} x", ours / peer <= LIMIT))  # fmt: skip
+    most, peer_most = (max(each[3] for each in found[side]) for side in ("ours", "openai SDK"))
+    if not most:
+        raise Failed("no connection was counted")
+    rows.append(Row(f"{CHATS} chats, TCP connections", str(most), str(peer_most), None, "1", most == 1))
+    return report(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Server-sent events: the same bytes give the same events, however they were cut."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterable, List
+
+import pytest
+
+from llm_router_client import Event, SSEParser
+
+CORPUS = Path(__file__).parents[1] / "corpus" / "sse"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "sse_cases.json"
+
+
+def parse(pieces: Iterable[bytes], **options: int) -> List[Event]:
+    parser = SSEParser(**options)
+    return [event for piece in pieces for event in parser.feed(piece)] + parser.close()
+
+
+def plain(events: Iterable[Event]) -> List[Dict[str, Any]]:
+    return [{"event": e.event, "data": e.data, "id": e.id, "retry": e.retry} for e in events]
+
+
+def corpus() -> List[Path]:
+    found = sorted(path for path in CORPUS.iterdir() if path.suffix != ".json")
+    assert found, "the corpus is empty"
+    return found
+
+
+@pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
+def test_events_depend_on_the_bytes_never_on_how_the_network_cut_them(path: Path) -> None:
+    data = path.read_bytes()
+    expected = json.loads(path.with_name(path.name + ".json").read_text())
+    assert plain(parse([data])) == expected
+    assert plain(parse(data[i : i + 1] for i in range(len(data)))) == expected
+    for cut in range(len(data) + 1):
+        assert plain(parse([data[:cut], data[cut:]])) == expected, cut
+        assert plain(parse([data[:cut], b"", data[cut:]])) == expected, cut
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED.name} is not beside the repository")
+def test_the_collected_cases_of_other_parsers_hold_whole_byte_by_byte_and_cut_everywhere() -> None:
+    for case in json.loads(SHARED.read_text()):
+        data = base64.b64decode(case["input_base64"])
+        cuts = [[data], [data[i : i + 1] for i in range(len(data))], *([data[:i], data[i:]] for i in range(len(data)))]
+        for pieces in cuts:
+            parser = SSEParser()
+            events = [event for piece in pieces for event in parser.feed(piece)]
+            assert [{"event": e.event, "data": e.data, "id": e.id} for e in events] == case["expected"], case["name"]
+        if "retry" in case:
+            assert [e.retry for e in events if e.retry is not None] == case["retry"], case["name"]
+
+
+def test_a_last_event_is_delivered_at_the_end_only_when_its_lines_are_whole() -> None:
+    assert [e.data for e in parse([b"data: a\n"])] == ["a"]
+    assert [e.data for e in parse([b"data: a\ndata: b"])] == []
+    assert [e.data for e in parse([b"data: a\n\ndata: b"])] == ["a"]
+
+
+def test_an_event_over_the_limit_is_refused_whether_it_is_one_line_or_many() -> None:
+    for endless in ([b"data: " + b"x" * 200], [b"data: xxxxx\n"] * 40, [b"x"] * 200):
+        with pytest.raises(ValueError, match="longer than 100 bytes"):
+            parse(endless, max_event_bytes=100)
+    assert [e.data for e in parse([b"data: 1\n\n"] * 100, max_event_bytes=100)] == ["1"] * 100
+
+
+def test_a_long_line_in_small_pieces_is_joined_in_linear_time() -> None:
+    pieces = [b"data: "] + [b"x" * 10] * 40_000 + [b"\n\n"]
+    assert len(parse(pieces)[0].data) == 400_000
+
+
+def test_the_event_shows_itself_to_a_debugger() -> None:
+    assert Event("message", "1").data == "1"

@@ -1,0 +1,106 @@
+"""What every test shares: an environment without this user's keys, the stand-in upstream, the client's command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Union
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CLIENT = ROOT / "scripts" / "llm_router_client.py"
+PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")  # all that a child process gets of this user's environment
+PRIVATE = ("AISA_", "LLM_ROUTER_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "NO_COLOR")
+CHILD_TIMEOUT_S = 30.0  # a command that hangs is a failure with its output, not a test run that never ends
+
+collect_ignore = [] if sys.version_info >= (3, 11) else ["gateway"]  # the gateway needs 3.11
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home directory: no ~/.aisa/credentials of the person who runs the tests."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """No key, endpoint, proxy or certificate setting of this user reaches a test; LLM_ROUTER_LIVE_* stays."""
+    for name in list(os.environ):
+        if name.upper().startswith(PRIVATE) and not name.startswith("LLM_ROUTER_LIVE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))  # what Windows calls it
+
+
+@pytest.fixture
+def demo() -> Iterator[Any]:
+    """A fresh stand-in upstream on a free port: demo.base_url, demo.requests."""
+    from llm_router_demo import DemoServer
+
+    with DemoServer(port=0) as server:
+        yield server
+
+
+class Ran(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+    @property
+    def json(self) -> Any:
+        """stdout as one JSON value."""
+        return json.loads(self.out)
+
+    @property
+    def events(self) -> List[Any]:
+        """stdout as one JSON value a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class CommandLine:
+    """The client's command line in a process of its own: cli("chat", "--demo", "--message", "Hi").code == 0."""
+
+    def __init__(self, home: Path, cwd: Path) -> None:
+        self.cwd = cwd
+        self.env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self.env.update(HOME=str(home), USERPROFILE=str(home), PYTHONDONTWRITEBYTECODE="1")
+
+    def words(self, *arguments: Union[str, Path]) -> List[str]:
+        """The argument vector, interpreter first."""
+        return [sys.executable, str(CLIENT), *map(str, arguments)]
+
+    def __call__(
+        self,
+        *arguments: Union[str, Path],
+        stdin: bytes = b"",
+        env: Optional[Dict[str, str]] = None,
+        cwd: Optional[Path] = None,
+        timeout_s: float = CHILD_TIMEOUT_S,
+    ) -> Ran:
+        """Runs to the end; `env` is added to the clean environment, `cwd` is the test's tmp_path unless given."""
+        done = subprocess.run(
+            self.words(*arguments),
+            input=stdin,
+            capture_output=True,
+            env={**self.env, **(env or {})},
+            cwd=cwd or self.cwd,
+            timeout=timeout_s,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: Union[str, Path], env: Optional[Dict[str, str]] = None, **options: Any) -> Any:
+        """The same as a running subprocess.Popen with pipes, for signals and half-read output; the caller ends it."""
+        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen(self.words(*arguments), env={**self.env, **(env or {})}, cwd=self.cwd, **given)
+
+
+@pytest.fixture
+def cli(home: Path, tmp_path: Path) -> CommandLine:
+    """Runs the client's command line with a clean environment, in tmp_path: returns code, out, err (bytes)."""
+    return CommandLine(home, tmp_path)
