@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "llm_router_gateway"
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"ir", "sse", "http1", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings"},
+    {"ir", "sse", "http1", "deadline", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
     {"policy", "describe"},
     {"store", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading"},
