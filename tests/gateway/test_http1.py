@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from llm_router_gateway import http1
 from llm_router_gateway.http1 import (
     END,

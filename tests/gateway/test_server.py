@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
 from llm_router_gateway import http1, server
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.http1 import ResponseReader
