@@ -44,14 +44,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from .errors import GatewayError
 
 JSON = Mapping[str, Any]
 Extras = Mapping[str, Mapping[str, Any]]  # vendor -> its field -> its value
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Nothing(Mapping[str, Any]):
+    """The empty object, equal to {}. Hashable, as dataclasses want their defaults, and nobody can add to it."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "NOTHING"
+
+
+NOTHING = Nothing()
 
 Role = Literal["system", "developer", "user", "assistant"]
 Kind = Literal["image", "document", "audio", "video"]
