@@ -183,7 +183,8 @@ class Exchange:
         length = f"content-length: {len(body)}\r\n" if has_body or self.method == "HEAD" else ""
         head = answer_head(status, headers, length + self._fate())
         self.started = self.ended = True
-        await self._connection.write(head + body if has_body else head)
+        self._connection.transport.write(head + body if has_body else head)
+        await self._connection.drained()
 
     def start(self, status: int, headers: Headers) -> None:
         """The head of an answer whose body follows; it goes out with the first bytes of that."""
@@ -197,8 +198,11 @@ class Exchange:
 
     async def send(self, data: bytes) -> None:
         """A piece of the body; waits while the caller reads too slowly."""
+        connection = self._connection
         if data or self._head:
-            await self._connection.write(self._bytes_of(data))
+            connection.transport.write(self._bytes_of(data))
+            if connection.is_paused:
+                await connection.drained()
 
     def write_now(self, data: bytes) -> bool:
         """Without waiting; False, and nothing written, when the caller is not reading."""
@@ -215,14 +219,15 @@ class Exchange:
         data = self._bytes_of(b"") + last
         self.ended = True
         if data:
-            await self._connection.write(data)
+            self._connection.transport.write(data)
+            await self._connection.drained()
 
     def _bytes_of(self, data: bytes) -> bytes:
         """A piece with its framing, and with the head when it is the first."""
-        if self.method == "HEAD":
-            data = b""
-        elif data and self._framed:
+        if data and self._framed:
             data = http1.chunk(data)
+        elif self.method == "HEAD":
+            data = b""
         if self._head:
             data, self._head = self._head + data, b""
         return data
@@ -248,8 +253,8 @@ class Connection(asyncio.Protocol):
     """One caller: requests one after the other, the next one read when the last is answered."""
 
     __slots__ = (
-        "_body_began", "_deadline", "_drained", "_dropped", "_exchange", "_head_began", "_is_paused", "_is_reading",
-        "_lingers", "_loop", "_reader", "_stalled_at", "_task", "client", "is_surplus", "server", "transport",
+        "_body_began", "_deadline", "_drained", "_dropped", "_exchange", "_head_began", "_is_reading", "_lingers",
+        "_loop", "_reader", "_stalled_at", "_task", "client", "is_paused", "is_surplus", "server", "transport",
     )  # fmt: skip
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, client: str) -> None:
@@ -261,7 +266,8 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._head_began = self._lingers = self._is_paused = False
+        self._head_began = self._lingers = False
+        self.is_paused = False  # the caller reads more slowly than we write
         self._is_reading = True
         self._body_began = 0.0
         self._stalled_at = 0     # bytes that waited when the caller was last looked at
@@ -300,12 +306,12 @@ class Connection(asyncio.Protocol):
         self._exchange = None
 
     def pause_writing(self) -> None:
-        self._is_paused = True
+        self.is_paused = True
         self._stalled_at = self.transport.get_write_buffer_size()
         self._deadline.set(self.server.patience.stall_s)
 
     def resume_writing(self) -> None:
-        self._is_paused = False
+        self.is_paused = False
         self._deadline.clear()
         exchange = self._exchange
         if exchange is not None and exchange.limit is not None and not exchange.body_done:
@@ -438,7 +444,7 @@ class Connection(asyncio.Protocol):
 
     def _on_time(self) -> None:
         exchange = self._exchange
-        if self._is_paused or self.transport.is_closing():
+        if self.is_paused or self.transport.is_closing():
             self._check_stall()
         elif self._lingers:
             self.abort()
@@ -480,12 +486,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def has_unsent(self) -> bool:
-        return self._is_paused or self.transport.get_write_buffer_size() > 0
+        return self.is_paused or self.transport.get_write_buffer_size() > 0
 
-    async def write(self, data: bytes) -> None:
-        """Hands `data` to the transport; waits until the caller has read most of what waits for it."""
-        self.transport.write(data)
-        while self._is_paused:
+    async def drained(self) -> None:
+        """Waits until the caller has read most of what waits for it."""
+        while self.is_paused:
             self._drained = self._loop.create_future()
             try:
                 await self._drained

@@ -183,37 +183,40 @@ class Response:
                 return value
         return default
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. StreamCut, UpstreamTimeout."""
-        while data := await self.next_piece():
-            yield data
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes: all that is here, else what comes next. StreamCut, UpstreamTimeout."""
+        return self  # no generator: one that is left early would need a task to be closed
 
-    async def next_piece(self) -> bytes:
-        """All that is here, else what comes next; b"" at the end."""
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
         while not self._pieces:
             if self._error is not None:
                 raise self._error
             if self._ended:
-                return b""
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
+                raise StopAsyncIteration
+            await self._news()
+        return self._taken()
+
+    def _news(self) -> asyncio.Future[None]:
+        """Something came, or nothing more will."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
+    def _taken(self) -> bytes:
+        pieces, self._pieces, self._size = self._pieces, [], 0
         if self._connection is not None:
             self._connection.go_on_reading()
-        return data
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read(self, limit: int) -> bytes:
         """The rest of the body as a whole. UpstreamFailed above `limit` bytes."""
         out: list[bytes] = []
         size = 0
-        while data := await self.next_piece():
-            out.append(data)
-            size += len(data)
+        async for piece in self:
+            out.append(piece)
+            size += len(piece)
             if size > limit:
                 raise UpstreamFailed(f"{self.origin.name}: an answer of more than {limit} bytes")
         return out[0] if len(out) == 1 else b"".join(out)
@@ -230,7 +233,8 @@ class Response:
         """False: enough for now."""
         self._pieces.append(piece)
         self._size += len(piece)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
         return self._size <= READ_AHEAD
 
     def finish(self, error: GatewayError | None = None) -> None:
@@ -239,8 +243,9 @@ class Response:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 # ------------------------------------------------------------------------------------------------------- one connection
@@ -294,7 +299,13 @@ class Connection(asyncio.BufferedProtocol):
         return self._view  # one for all: what is read is taken out before the loop reads again
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._reader.feed(bytes(self._view[:nbytes]))
+        data = bytes(self._view[:nbytes])
+        if self._response is not None and (piece := self._reader.lone_chunk(data)):
+            self._take(piece)
+            if self._is_reading:
+                self._deadline.set(self._between_s)
+            return
+        self._reader.feed(data)
         if self._answer is None and self._response is None:
             self.abort()  # nobody asked: whatever it says could be taken for the next answer
             return

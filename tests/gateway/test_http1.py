@@ -163,6 +163,22 @@ def test_all_chunks_at_hand_come_as_one_piece() -> None:
     assert reader.next() is None
 
 
+def test_the_short_way_for_one_chunk_gives_what_the_long_one_gives() -> None:
+    for data in (b"3\r\nabc\r\n", b"3;x\r\na\r\n\r\n", b"0\r\n\r\n", b"2\r\nabc\r\n", b"4\r\nabc\r\n", b"x\r\nabc\r\n",
+                 b"3\nabc\r\n", b"3\r\nabc\r\n0\r\n\r\n", b"3\r\nabc", b"\r\n", b"", b"3\r\nabc\r\r"):  # fmt: skip
+        short, long = ResponseReader(), ResponseReader()
+        for reader in (short, long):
+            reader.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            reader.next()
+        piece = short.lone_chunk(data)
+        wanted = transcript(long, [data + b"2\r\nhi\r\n"])
+        if piece is None:
+            assert transcript(short, [data + b"2\r\nhi\r\n"]) == wanted
+        else:
+            assert [piece.decode() + transcript(short, [b"2\r\nhi\r\n"])[0]] == wanted
+    assert ResponseReader().lone_chunk(b"3\r\nabc\r\n") is None
+
+
 # ------------------------------------------------------------------------------------------------------------ any bytes
 
 WORDS = [
