@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "llm_router_gateway"
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"ir", "sse", "http1", "deadline", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings"},
+    {"ir", "sse", "http1", "deadline", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings",
+     "wire/gemini_schema"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
     {"policy", "describe"},
     {"store", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading"},
@@ -61,10 +62,9 @@ def ours(name: str, node: ast.ImportFrom) -> set[str]:
     home = [*name.split("/")] if is_package else name.split("/")[:-1]
     base = home[: len(home) - (node.level - 1)] if node.level > 1 else home
     parts = [*base, *(node.module.split(".") if node.module else [])]
-    if node.module:
-        here = "/".join(parts)
-        return {f"{here}/{alias.name}" if f"{here}/{alias.name}" in modules() else here for alias in node.names}
-    return {"/".join([*parts, alias.name]) for alias in node.names}
+    here = "/".join(parts)
+    named = {alias.name: "/".join([*parts, alias.name]) for alias in node.names}
+    return {path if path in modules() or not here else here for path in named.values()}
 
 
 def ours_absolute(dotted: str) -> str:
