@@ -1,0 +1,175 @@
+"""The stand-in and the gateway as processes would see them: two addresses, and keys made up for this run.
+
+A test asks for `way`: an SDK's client and where it leads, either straight to the stand-in ("direct", which proves the test) or
+through the gateway to the stand-in's OpenAI, Anthropic or Gemini side.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib leaves a test's neighbours unfindable
+ROOT = Path(__file__).parents[2]
+GATEWAY = ROOT / "scripts" / "llm_router_gateway"
+UPSTREAMS = ("openai", "anthropic", "gemini")
+PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
+OURS = ("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")  # what the SDKs read
+WAIT_S = 15.0  # for the process to be ready, and to end
+KEEPALIVE_S = 0.02  # short, so that every stream that pauses holds signs of life
+CONFIG = """\
+[server]
+keepalive_s = {keepalive_s}
+drain_s = 1
+
+[[providers]]
+name = "to-openai"
+api = "openai"
+base_url = "{url}/v1"
+api_key_env = "KEY_OPENAI"
+
+[[providers]]
+name = "to-anthropic"
+api = "anthropic"
+base_url = "{url}"
+api_key_env = "KEY_ANTHROPIC"
+
+[[providers]]
+name = "to-gemini"
+api = "gemini"
+base_url = "{url}/v1beta"
+api_key_env = "KEY_GEMINI"
+"""
+
+collect_ignore = [] if sys.version_info >= (3, 11) else ["test_interop.py"]  # the gateway needs 3.11
+
+
+class Gateway:
+    """`python3 scripts/llm_router_gateway -c router.toml -p 0` until close()."""
+
+    def __init__(self, folder: Path, stand_in: str) -> None:
+        self.token = f"token-{secrets.token_hex(12)}"
+        self.keys = {api: f"key-{api}-{secrets.token_hex(12)}" for api in UPSTREAMS}
+        self.url = ""
+        self.lines: list[str] = []
+        self._told = threading.Event()
+        (folder / "router.toml").write_text(CONFIG.format(url=stand_in, keepalive_s=KEEPALIVE_S))
+        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        env |= {"HOME": str(folder), "LLM_ROUTER_TOKEN": self.token, "PYTHONDONTWRITEBYTECODE": "1"}
+        env |= {f"KEY_{api.upper()}": key for api, key in self.keys.items()}
+        words = [sys.executable, str(GATEWAY), "-c", "router.toml", "-p", "0"]
+        quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
+        self._process = subprocess.Popen(words, cwd=folder, env=env, stdin=quiet, stderr=pipe, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._told.wait(WAIT_S) or not self.url:
+            self.close()
+            raise RuntimeError("the gateway did not start:\n" + "".join(self.lines))
+
+    def _read(self) -> None:
+        """Keeps every line of the log, and finds the address in one of the first."""
+        assert self._process.stderr
+        for line in self._process.stderr:
+            self.lines.append(line)
+            if not self.url and " listening on " in line:
+                self.url = line.partition(" listening on ")[2].split(": ")[0]
+                self._told.set()
+        self._told.set()
+
+    def close(self) -> int:
+        """Its exit code after SIGTERM."""
+        self._process.terminate()
+        try:
+            return self._process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait(WAIT_S)
+        finally:
+            self._reader.join(WAIT_S)
+            assert self._process.stderr
+            self._process.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Iterator[Any]:
+    from llm_router_demo import DemoServer
+
+    with DemoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gateway(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    running = Gateway(tmp_path_factory.mktemp("gateway"), stand_in.url)
+    yield running
+    assert running.close() == 0
+    faults = [line for line in running.lines if "a fault of ours" in line or "Traceback" in line]
+    assert not faults, faults
+
+
+@pytest.fixture(autouse=True)
+def no_keys_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDKs read keys, addresses and projects from these."""
+    for name in list(os.environ):
+        if name.upper().startswith(OURS):
+            monkeypatch.delenv(name)
+
+
+class Way(NamedTuple):
+    """An SDK's client, and what answers it."""
+
+    sdk: Any
+    url: str
+    key: str
+    upstream: str  # whose protocol the stand-in is asked in
+    prefix: str  # of a model's name; "" goes straight to the stand-in
+    stand_in: Any
+    begun: int  # requests of the stand-in before this test
+    upstream_key: str
+
+    @property
+    def direct(self) -> bool:
+        return not self.prefix
+
+    def chat(self, model: str = "demo", **wish: Any) -> Any:
+        return self.sdk.chat(self.prefix + model, **wish)
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """The requests that this test made the stand-in see, model lists left out."""
+        return [each for each in self.stand_in.requests[self.begun :] if each["method"] == "POST"]
+
+
+@pytest.fixture(params=["openai", "anthropic", "gemini"])
+def vendor(request: pytest.FixtureRequest) -> str:
+    """Whose SDK asks."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["direct", *UPSTREAMS])
+def upstream(request: pytest.FixtureRequest) -> str:
+    """Where it leads."""
+    return str(request.param)
+
+
+@pytest.fixture
+def way(vendor: str, upstream: str, stand_in: Any, request: pytest.FixtureRequest) -> Iterator[Way]:
+    from sdks import opened, require
+
+    require(vendor)
+    if upstream == "direct":
+        key, url, upstream_key = f"key-{secrets.token_hex(12)}", stand_in.url, ""
+    else:
+        running: Gateway = request.getfixturevalue("gateway")
+        key, url, upstream_key = running.token, running.url, running.keys[upstream]
+    protocol, prefix = (vendor, "") if upstream == "direct" else (upstream, f"to-{upstream}/")
+    with opened(vendor, url, key) as sdk:
+        yield Way(sdk, url, key, protocol, prefix, stand_in, len(stand_in.requests), upstream_key)

@@ -1,0 +1,466 @@
+"""The vendors' SDKs behind one small vocabulary, so that a scenario is written once for the three of them.
+
+    sdk = SDKS["anthropic"]("http://127.0.0.1:8000", key)
+    chat = sdk.chat("demo", system="Be brief.", stream=True)
+    chat.say("Hello")  -> Said(text="...", finish="end", calls=[], input_tokens=5, output_tokens=9, ...)
+    chat.results([(call, "sunny")])  -> Said(...)
+
+Each class uses its SDK as that vendor's guide does: its stream helper, its objects put back into the history, its way to ask
+for a pydantic model. No SDK is imported before its class is made.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+import pytest
+
+TIMEOUT_S = 15.0  # one call; the stand-in answers in milliseconds
+MAX_TOKENS = 256  # Anthropic's API wants a limit
+
+# ------------------------------------------------------------------------------------------------------------- values
+
+
+class Call(NamedTuple):
+    """A tool call as its SDK understood it."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+class Said(NamedTuple):
+    """One answer, in no vendor's words."""
+
+    text: str
+    finish: str  # end, tools, length
+    calls: list[Call]
+    input_tokens: int
+    output_tokens: int
+    thinking: str = ""
+    parsed: Any = None  # what the SDK made of the answer to a schema
+
+
+class Problem(NamedTuple):
+    """What an SDK raised for an HTTP error."""
+
+    status: int
+    message: str
+    retry_after: str
+    kind: str  # the vendor's word: "rate_limit_error", "RESOURCE_EXHAUSTED"
+
+
+def get_weather(city: str, days: int, unit: Literal["C", "F"]) -> str:
+    """The weather of a city."""
+    return f"{city} {days} {unit}"
+
+
+def get_time(zone: str) -> str:
+    """The time in a zone."""
+    return zone
+
+
+TOOLS = (get_weather, get_time)
+ARGUMENTS = {  # as the stand-in fills them
+    "get_weather": {"city": "stand-in", "days": 1, "unit": "C"},
+    "get_time": {"zone": "stand-in"},
+}
+
+
+def trip() -> Any:
+    """The pydantic model that is asked for as the answer; pydantic comes with the SDKs."""
+    from pydantic import BaseModel
+
+    class Leg(BaseModel):
+        city: str
+        nights: int
+
+    class Trip(BaseModel):
+        title: str
+        mode: Literal["train", "plane"]
+        legs: list[Leg]
+
+    return Trip
+
+
+def arguments_of(tool: Callable[..., str]) -> dict[str, Any]:
+    """A function's arguments as pydantic fields: {"zone": (str, ...)}"""
+    return {name: (hint, ...) for name, hint in get_type_hints(tool).items() if name != "return"}
+
+
+def schema_of(tool: Callable[..., str]) -> dict[str, Any]:
+    """The JSON schema of a function's arguments, as pydantic writes it."""
+    from pydantic import create_model
+
+    return dict(create_model(tool.__name__, **arguments_of(tool)).model_json_schema())
+
+
+def data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode()}"
+
+
+def count_of(value: Any) -> int:
+    return int(value or 0)
+
+
+# --------------------------------------------------------------------------------------------------------------- OpenAI
+
+
+OPENAI_FINISH = {"stop": "end", "tool_calls": "tools", "length": "length", "content_filter": "refused"}
+
+
+class OpenAIChat:
+    """client.chat.completions, plain, streamed by the SDK's helper, or parsed."""
+
+    def __init__(self, sdk: OpenAISDK, model: str, system: str, stream: bool, tools: bool, schema: Any, **more: Any) -> None:
+        import openai
+        from pydantic import create_model
+
+        self.heard: list[str] = []
+        self._completions, self._stream, self._schema = sdk.client.chat.completions, stream, schema
+        self._cut_by_length: Any = openai.LengthFinishReasonError
+        self.history: list[Any] = [{"role": "system", "content": system}] if system else []
+        self._ask: dict[str, Any] = {"model": model, **more}
+        if tools:
+            models = [create_model(tool.__name__, **arguments_of(tool)) for tool in TOOLS]
+            self._ask["tools"] = [openai.pydantic_function_tool(each, name=each.__name__) for each in models]
+
+    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = ()) -> Said:
+        addresses = [data_url(image) for image in images] + list(urls)
+        parts = [{"type": "text", "text": text}] + [{"type": "image_url", "image_url": {"url": url}} for url in addresses]
+        self.history.append({"role": "user", "content": parts if addresses else text})
+        return self._turn()
+
+    def results(self, results: Sequence[tuple[Call, str]]) -> Said:
+        self.history += [{"role": "tool", "tool_call_id": call.id, "content": text} for call, text in results]
+        return self._turn()
+
+    def _turn(self) -> Said:
+        self.heard.clear()
+        completion = self._streamed() if self._stream else self._plain()
+        choice = completion.choices[0]
+        self.history.append(choice.message)
+        calls = choice.message.tool_calls or ()
+        return Said(
+            choice.message.content or "", OPENAI_FINISH[choice.finish_reason],
+            [Call(each.id, each.function.name, json.loads(each.function.arguments)) for each in calls],
+            completion.usage.prompt_tokens, completion.usage.completion_tokens,
+            getattr(choice.message, "reasoning_content", None) or "", getattr(choice.message, "parsed", None),
+        )  # fmt: skip
+
+    def _plain(self) -> Any:
+        if self._schema:
+            return self._completions.parse(messages=self.history, response_format=self._schema, **self._ask)
+        return self._completions.create(messages=self.history, **self._ask)
+
+    def _streamed(self) -> Any:
+        wish = {"response_format": self._schema} if self._schema else {}
+        asked = {"messages": self.history, "stream_options": {"include_usage": True}, **wish, **self._ask}
+        with self._completions.stream(**asked) as events:
+            for event in events:
+                if event.type == "content.delta":
+                    self.heard.append(event.delta)
+            try:
+                return events.get_final_completion()
+            except self._cut_by_length as error:  # the SDK's word for a finish_reason of "length"
+                return error.completion
+
+
+OPENAI_KINDS = {401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError", 529: "InternalServerError"}
+OPENAI_LIMITS: dict[str, Any] = {"max_completion_tokens": 64, "stop": ["END"]}
+
+
+class OpenAISDK:
+    """openai, against URL/v1."""
+
+    api = "openai"
+    kinds = OPENAI_KINDS
+    limits = OPENAI_LIMITS
+
+    def __init__(self, url: str, key: str) -> None:
+        import openai
+
+        self.module: Any = openai
+        self.client = self.module.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=TIMEOUT_S)
+        self.error: type[Exception] = self.module.APIError
+
+    def chat(self, model: str, *, system: str = "", stream: bool = False, tools: bool = False, schema: Any = None,
+             **more: Any) -> OpenAIChat:  # fmt: skip
+        return OpenAIChat(self, model, system, stream, tools, schema, **more)
+
+    def problem(self, error: Any) -> Problem:
+        return Problem(error.status_code, error.message, error.response.headers.get("retry-after", ""), type(error).__name__)
+
+    def models(self) -> list[str]:
+        return [model.id for model in self.client.models.list()]
+
+    def model(self, name: str) -> str:
+        return str(self.client.models.retrieve(name).id)
+
+    async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
+        """The streamed answer of the SDK's asynchronous client."""
+        client = self.module.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=TIMEOUT_S)
+        async with client:
+            events = await client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": text}], stream=True
+            )
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in events if chunk.choices])
+
+    def close(self) -> None:
+        self.client.close()
+
+
+# ------------------------------------------------------------------------------------------------------------ Anthropic
+
+
+ANTHROPIC_FINISH = {
+    "end_turn": "end", "tool_use": "tools", "max_tokens": "length", "refusal": "refused", "stop_sequence": "end",
+}  # fmt: skip
+
+
+class AnthropicChat:
+    """client.messages, plain, streamed by the SDK's helper, or parsed."""
+
+    def __init__(self, sdk: AnthropicSDK, model: str, system: str, stream: bool, tools: bool, schema: Any, **more: Any) -> None:
+        self.heard: list[str] = []
+        self._messages, self._stream, self._schema = sdk.client.messages, stream, schema
+        self.history: list[Any] = []
+        self._ask: dict[str, Any] = {"model": model, "max_tokens": MAX_TOKENS, **more}
+        self._ask |= {"system": system} if system else {}
+        self._ask |= {"tools": anthropic_tools()} if tools else {}
+        self._ask |= {"output_format": schema} if schema else {}
+
+    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = ()) -> Said:
+        sources: list[Any] = [
+            {"type": "base64", "media_type": "image/png", "data": data_url(image).partition(",")[2]} for image in images
+        ]
+        sources += [{"type": "url", "url": url} for url in urls]
+        parts = [{"type": "image", "source": source} for source in sources] + [{"type": "text", "text": text}]
+        self.history.append({"role": "user", "content": parts if sources else text})
+        return self._turn()
+
+    def results(self, results: Sequence[tuple[Call, str]]) -> Said:
+        parts = [{"type": "tool_result", "tool_use_id": call.id, "content": text} for call, text in results]
+        self.history.append({"role": "user", "content": parts})
+        return self._turn()
+
+    def _turn(self) -> Said:
+        self.heard.clear()
+        message = self._streamed() if self._stream else self._plain()
+        self.history.append({"role": "assistant", "content": message.content})
+        of = {kind: [block for block in message.content if block.type == kind] for kind in ("text", "thinking", "tool_use")}
+        return Said(
+            "".join(block.text for block in of["text"]), ANTHROPIC_FINISH[message.stop_reason],
+            [Call(block.id, block.name, block.input) for block in of["tool_use"]],
+            message.usage.input_tokens, message.usage.output_tokens,
+            "".join(block.thinking for block in of["thinking"]), getattr(message, "parsed_output", None),
+        )  # fmt: skip
+
+    def _plain(self) -> Any:
+        ask = self._messages.parse if self._schema else self._messages.create
+        return ask(messages=self.history, **self._ask)
+
+    def _streamed(self) -> Any:
+        with self._messages.stream(messages=self.history, **self._ask) as stream:
+            self.heard.extend(stream.text_stream)
+            return stream.get_final_message()
+
+
+def anthropic_tools() -> list[dict[str, Any]]:
+    return [
+        {"name": tool.__name__, "description": tool.__doc__, "input_schema": schema_of(tool)} for tool in TOOLS
+    ]
+
+
+ANTHROPIC_KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
+ANTHROPIC_LIMITS: dict[str, Any] = {"max_tokens": 64, "stop_sequences": ["END"]}
+
+
+class AnthropicSDK:
+    """anthropic, against URL."""
+
+    api = "anthropic"
+    kinds = ANTHROPIC_KINDS
+    limits = ANTHROPIC_LIMITS
+
+    def __init__(self, url: str, key: str) -> None:
+        import anthropic
+
+        self.module: Any = anthropic
+        self.client = self.module.Anthropic(base_url=url, api_key=key, max_retries=0, timeout=TIMEOUT_S)
+        self.error: type[Exception] = self.module.APIError
+
+    def chat(self, model: str, *, system: str = "", stream: bool = False, tools: bool = False, schema: Any = None,
+             **more: Any) -> AnthropicChat:  # fmt: skip
+        return AnthropicChat(self, model, system, stream, tools, schema, **more)
+
+    def problem(self, error: Any) -> Problem:
+        told = error.body["error"]
+        return Problem(error.status_code, told["message"], error.response.headers.get("retry-after", ""), told["type"])
+
+    def models(self) -> list[str]:
+        return [model.id for model in self.client.models.list()]
+
+    def model(self, name: str) -> str:
+        return str(self.client.models.retrieve(name).id)
+
+    def count(self, model: str, text: str) -> int:
+        return int(self.client.messages.count_tokens(model=model, messages=[{"role": "user", "content": text}]).input_tokens)
+
+    async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
+        """The streamed answer of the SDK's asynchronous client."""
+        client = self.module.AsyncAnthropic(base_url=url, api_key=key, max_retries=0, timeout=TIMEOUT_S)
+        messages = [{"role": "user", "content": text}]
+        async with client, client.messages.stream(model=model, max_tokens=MAX_TOKENS, messages=messages) as stream:
+            return "".join([piece async for piece in stream.text_stream])
+
+    def close(self) -> None:
+        self.client.close()
+
+
+# --------------------------------------------------------------------------------------------------------------- Gemini
+
+
+GEMINI_FINISH = {"STOP": "end", "MAX_TOKENS": "length", "SAFETY": "refused"}
+
+
+class GeminiChat:
+    """client.chats, which keeps its own history and leaves out of it what it takes for broken."""
+
+    def __init__(self, sdk: GeminiSDK, model: str, system: str, stream: bool, tools: bool, schema: Any, **more: Any) -> None:
+        from google.genai import types
+
+        self.heard: list[str] = []
+        self._types, self._stream, self._schema = types, stream, schema
+        config: dict[str, Any] = {"automatic_function_calling": {"disable": True}, **more}
+        config |= {"system_instruction": system} if system else {}
+        config |= {"tools": self._tools(stream)} if tools else {}
+        config |= {"response_mime_type": "application/json", "response_schema": schema} if schema else {}
+        self._chat = sdk.client.chats.create(model=model, config=config)
+
+    def _tools(self, as_json_schema: bool) -> list[Any]:
+        """Both ways in which tools are declared: Python functions, or JSON schemas."""
+        if not as_json_schema:
+            return list(TOOLS)
+        declare = self._types.FunctionDeclaration
+        made = [
+            declare(name=tool.__name__, description=tool.__doc__, parameters_json_schema=schema_of(tool)) for tool in TOOLS
+        ]
+        return [self._types.Tool(function_declarations=made)]
+
+    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = ()) -> Said:
+        part = self._types.Part
+        parts = [part.from_text(text=text)]
+        parts += [part.from_bytes(data=image, mime_type="image/png") for image in images]
+        parts += [part.from_uri(file_uri=url, mime_type="image/png") for url in urls]
+        return self._turn(parts)
+
+    def results(self, results: Sequence[tuple[Call, str]]) -> Said:
+        """With the calls' ids when streamed; plain without them, as Part.from_function_response makes it."""
+        parts = [self._types.Part.from_function_response(name=call.name, response={"result": text}) for call, text in results]
+        if self._stream:
+            for part, (call, _) in zip(parts, results, strict=True):
+                part.function_response.id = call.id or None
+        return self._turn(parts)
+
+    def _turn(self, message: list[Any]) -> Said:
+        self.heard.clear()
+        chunks = self._streamed(message) if self._stream else [self._chat.send_message(message)]
+        candidates = [chunk.candidates[0] for chunk in chunks if chunk.candidates]
+        parts = [part for each in candidates if each.content for part in each.content.parts or ()]
+        text = "".join(part.text for part in parts if part.text and not part.thought)
+        calls = [part.function_call for part in parts if part.function_call]
+        finish = [each.finish_reason for each in candidates if each.finish_reason][-1]
+        usage = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata][-1]
+        return Said(
+            text, "tools" if calls else GEMINI_FINISH[finish.value],
+            [Call(call.id or "", call.name, dict(call.args or {})) for call in calls],
+            usage.prompt_token_count, count_of(usage.candidates_token_count) + count_of(usage.thoughts_token_count),
+            "".join(part.text for part in parts if part.text and part.thought),
+            self._parsed(text, chunks[-1]),
+        )  # fmt: skip
+
+    def _parsed(self, text: str, last: Any) -> Any:
+        """What the SDK parsed; of a stream it parses nothing."""
+        if not self._schema:
+            return None
+        return self._schema.model_validate_json(text) if self._stream else last.parsed
+
+    def _streamed(self, message: list[Any]) -> list[Any]:
+        chunks = []
+        for chunk in self._chat.send_message_stream(message):
+            chunks.append(chunk)
+            content = chunk.candidates[0].content if chunk.candidates else None
+            self.heard.extend(part.text for part in (content and content.parts) or () if part.text and not part.thought)
+        return chunks
+
+
+GEMINI_KINDS = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 529: ""}
+GEMINI_LIMITS: dict[str, Any] = {"max_output_tokens": 64, "stop_sequences": ["END"]}
+
+
+class GeminiSDK:
+    """google-genai, against URL; it puts /v1 before its paths, and /v1beta where it is told so."""
+
+    api = "gemini"
+    kinds = GEMINI_KINDS
+    limits = GEMINI_LIMITS
+
+    def __init__(self, url: str, key: str, version: str = "") -> None:
+        from google import genai
+        from google.genai import errors
+
+        options: dict[str, Any] = {"base_url": url, "timeout": int(TIMEOUT_S * 1000), "retry_options": {"attempts": 1}}
+        options |= {"api_version": version} if version else {}
+        self.client: Any = genai.Client(api_key=key, http_options=options)
+        self.error: type[Exception] = errors.APIError
+
+    def chat(self, model: str, *, system: str = "", stream: bool = False, tools: bool = False, schema: Any = None,
+             **more: Any) -> GeminiChat:  # fmt: skip
+        return GeminiChat(self, model, system, stream, tools, schema, **more)
+
+    def problem(self, error: Any) -> Problem:
+        return Problem(error.code, error.message, error.response.headers.get("retry-after", ""), error.status)
+
+    def models(self) -> list[str]:
+        return [model.name.removeprefix("models/") for model in self.client.models.list()]
+
+    def model(self, name: str) -> str:
+        return str(self.client.models.get(model=name).name).removeprefix("models/")
+
+    def count(self, model: str, text: str) -> int:
+        return int(self.client.models.count_tokens(model=model, contents=text).total_tokens)
+
+    async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
+        """The streamed answer of the SDK's asynchronous client."""
+        async with self.client.aio as client:
+            stream = await client.models.generate_content_stream(model=model, contents=text)
+            return "".join([chunk.text or "" async for chunk in stream])
+
+    def close(self) -> None:
+        self.client.close()
+
+
+SDKS: dict[str, Callable[[str, str], Any]] = {"openai": OpenAISDK, "anthropic": AnthropicSDK, "gemini": GeminiSDK}
+
+PACKAGES = {"openai": ("openai", "openai"), "anthropic": ("anthropic", "anthropic"), "gemini": ("google.genai", "google-genai")}
+
+
+def require(name: str) -> None:
+    """Skips the test where the SDK is not installed, and says how to get it."""
+    module, package = PACKAGES[name]
+    pytest.importorskip(module, reason=f"the SDK {package} is not installed (tests/interop/README.md)")
+
+
+@contextmanager
+def opened(name: str, url: str, key: str) -> Iterator[Any]:
+    """An SDK's client, closed at the end."""
+    sdk = SDKS[name](url, key)
+    try:
+        yield sdk
+    finally:
+        sdk.close()

@@ -1,0 +1,245 @@
+"""The vendors' own SDKs, each to each upstream protocol: what an application sees must not depend on what is behind.
+
+Every test runs 12 times: three SDKs, each straight to its own side of the stand-in and through the gateway to all three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from sdks import ARGUMENTS, GeminiSDK, trip
+from seen import key_of, limits_of, system_of, turns_of
+
+WHO = "This is the stand-in, not a model."
+STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+THROUGH = pytest.mark.parametrize("upstream", ["openai", "anthropic", "gemini"], indirect=True)
+
+
+def png(width: int, height: int) -> bytes:
+    """A black picture."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress((b"\0" + b"\0" * 3 * width) * height)
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+# ------------------------------------------------------------------------------------------------------ plain and stream
+
+
+@STREAMS
+def test_a_question_is_answered_whole(way: Any, stream: bool) -> None:
+    chat = way.chat(stream=stream)
+    said = chat.say("Caf\u00e9 \u65e5\u672c?")
+    assert (said.text, said.finish, said.calls) == (f"{WHO} You said: Caf\u00e9 \u65e5\u672c?", "end", [])
+    assert said.input_tokens > 0
+    assert said.output_tokens == len(said.text.split())  # the stand-in's token is a word
+    if stream:
+        assert "".join(chat.heard) == said.text
+        assert len(chat.heard) > 3, "the stream came in one piece"
+    assert len(way.asked) == 1
+
+
+def test_the_answer_may_stop_at_the_limit_of_tokens(way: Any) -> None:
+    for stream in (False, True):
+        assert way.chat("fail-length", stream=stream).say("Hello").finish == "length"
+
+
+@STREAMS
+def test_system_text_and_every_turn_reach_the_model(way: Any, stream: bool) -> None:
+    chat = way.chat(system="Answer in French.", stream=stream)
+    answers = [chat.say(text).text for text in ("One.", "Two.", "Three.")]
+    body = way.asked[-1]["body"]
+    assert system_of(way.upstream, body) == "Answer in French."
+    turns = [("user", "One."), ("model", answers[0]), ("user", "Two."), ("model", answers[1]), ("user", "Three.")]
+    assert turns_of(way.upstream, body) == turns
+    assert answers[2].endswith("Three.")
+
+
+def test_limits_reach_the_model_in_its_own_words(way: Any) -> None:
+    way.chat(**way.sdk.limits).say("Hello")
+    assert limits_of(way.upstream, way.asked[0]["body"]) == (64, ["END"])
+
+
+@STREAMS
+def test_thinking_comes_apart_from_the_text(way: Any, stream: bool) -> None:
+    said = way.chat("demo-reasoning", stream=stream).say("Hello")
+    assert said.text == f"{WHO} You said: Hello"
+    assert said.thinking.startswith("The stand-in does not think.")
+
+
+def test_silence_in_a_stream_is_filled_with_what_the_sdk_reads_over(way: Any) -> None:
+    chat = way.chat("demo-slow-60", stream=True)
+    assert chat.say("Hello").text == f"{WHO} You said: Hello"
+    assert "".join(chat.heard) == f"{WHO} You said: Hello"
+
+
+def test_the_asynchronous_client_reads_the_same_stream(way: Any) -> None:
+    text = asyncio.run(way.sdk.ask_async(way.url, way.key, f"{way.prefix}demo", "Hello"))
+    assert text == f"{WHO} You said: Hello"
+
+
+# ---------------------------------------------------------------------------------------------- tools, images, JSON schema
+
+
+@STREAMS
+def test_two_rounds_of_parallel_tool_calls(way: Any, stream: bool) -> None:
+    chat = way.chat("demo-tools", tools=True, stream=stream)
+    ids: set[str] = set()
+    for round_number in (1, 2):
+        said = chat.say(f"Round {round_number}: weather and time?")
+        assert said.finish == "tools"
+        assert {call.name: call.arguments for call in said.calls} == ARGUMENTS
+        ids |= {call.id for call in said.calls if call.id}
+        told = chat.results([(call, f"result-{round_number}-{call.name}") for call in said.calls])
+        assert (told.finish, told.calls) == ("end", [])
+        for name in ARGUMENTS:
+            assert f"{name} said: " in told.text
+            assert f"result-{round_number}-{name}" in told.text
+    assert len(ids) in (0, 4)  # Gemini's own calls have none; where there are ids, each call has its own
+    assert len(way.asked) == 4
+
+
+@STREAMS
+def test_images_arrive_with_every_byte(way: Any, stream: bool) -> None:
+    said = way.chat(stream=stream).say("Look.", images=[png(64, 48), png(3, 2)])
+    assert "Image 1: PNG, 64x48 pixels." in said.text
+    assert "Image 2: PNG, 3x2 pixels." in said.text
+
+
+def test_an_image_by_its_address_arrives_or_is_refused(way: Any) -> None:
+    address = "https://pictures.example/cat.png"
+    try:
+        said = way.chat().say("Look.", urls=[address])
+    except way.sdk.error as error:
+        assert way.sdk.problem(error).status == 400
+        assert not way.direct
+        assert way.upstream == "gemini"  # it fetches only from Google's own store
+    else:
+        assert address in said.text
+
+
+@STREAMS
+def test_an_answer_fits_the_schema_that_was_asked_for(way: Any, stream: bool) -> None:
+    said = way.chat(schema=trip(), stream=stream).say("Plan a trip.")
+    assert said.parsed.title == "stand-in"
+    assert said.parsed.mode == "train"
+    assert [(leg.city, leg.nights) for leg in said.parsed.legs] == [("stand-in", 1)]
+    assert json.loads(said.text) == said.parsed.model_dump()
+
+
+# ------------------------------------------------------------------------------------------------------------- failures
+
+
+@STREAMS
+@pytest.mark.parametrize("status", [401, 404, 429, 529])
+def test_an_error_of_the_model_is_the_sdks_own_error(way: Any, status: int, stream: bool) -> None:
+    with pytest.raises(way.sdk.error) as caught:
+        way.chat(f"fail-{status}", stream=stream).say("Hello")
+    problem = way.sdk.problem(caught.value)
+    assert problem.status == status
+    assert problem.kind == way.sdk.kinds[status] or not way.sdk.kinds[status]
+    assert problem.retry_after == ("1" if status == 429 else "")
+    words = {401: "Incorrect API key", 404: "does not exist", 429: "Rate limit", 529: "Overloaded"}
+    assert words[status] in problem.message
+    assert len(way.asked) == 1
+
+
+@pytest.mark.parametrize("model", ["fail-cut", "fail-cut-plain", "fail-reset", "fail-badjson", "fail-error-mid"])
+@THROUGH
+def test_a_stream_that_breaks_is_an_error_after_its_text(way: Any, model: str) -> None:
+    chat = way.chat(model, stream=True)
+    with pytest.raises(way.sdk.error):
+        chat.say("Hello")
+    assert "".join(chat.heard) == f"{WHO} You said: Hello"
+
+
+@pytest.mark.parametrize("model", ["fail-cut-plain", "fail-reset"])
+@pytest.mark.parametrize("upstream", ["direct"], indirect=True)
+def test_a_connection_that_breaks_is_an_error_without_the_gateway_too(way: Any, model: str) -> None:
+    with pytest.raises(Exception):  # noqa: B017 - of the SDK, or of the HTTP library under it
+        way.chat(model, stream=True).say("Hello")
+
+
+@pytest.mark.parametrize("model", ["fail-cut", "fail-cut-plain", "fail-reset", "fail-drop", "fail-html", "fail-empty-body"])
+@THROUGH
+def test_a_plain_answer_that_breaks_is_a_bad_gateway(way: Any, model: str) -> None:
+    with pytest.raises(way.sdk.error) as caught:
+        way.chat(model).say("Hello")
+    assert way.sdk.problem(caught.value).status == 502
+
+
+@pytest.mark.parametrize("model", ["fail-error-first", "fail-drop", "fail-empty-body", "fail-html"])
+@THROUGH
+def test_a_stream_that_fails_before_its_text_is_answered_with_a_status(way: Any, model: str) -> None:
+    chat = way.chat(model, stream=True)
+    with pytest.raises(way.sdk.error) as caught:
+        chat.say("Hello")
+    assert way.sdk.problem(caught.value).status == 502
+    assert chat.heard == []
+
+
+@THROUGH
+def test_a_wrong_token_is_refused_before_anyone_is_asked(vendor: str, upstream: str, gateway: Any, stand_in: Any) -> None:
+    from sdks import opened, require
+
+    require(vendor)
+    begun = len(stand_in.requests)
+    with opened(vendor, gateway.url, "wrong-" + gateway.token) as sdk:
+        with pytest.raises(sdk.error) as caught:
+            sdk.chat(f"to-{upstream}/demo").say("Hello")
+        assert sdk.problem(caught.value).status == 401
+    assert len(stand_in.requests) == begun
+
+
+@THROUGH
+def test_a_provider_that_is_not_there_is_404(way: Any) -> None:
+    with pytest.raises(way.sdk.error) as caught:
+        way.sdk.chat("nobody/demo").say("Hello")
+    assert way.sdk.problem(caught.value).status == 404
+    assert way.asked == []
+
+
+# ------------------------------------------------------------------------------------------------- keys, counts and lists
+
+
+@THROUGH
+def test_the_callers_key_stays_here_and_the_upstreams_key_stays_there(way: Any) -> None:
+    way.chat().say("Hello")
+    request = way.asked[0]
+    assert key_of(request["headers"]) == way.upstream_key
+    assert way.key not in repr(request)
+
+
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini"], indirect=True)  # OpenAI's chat API counts nothing
+def test_tokens_are_counted_without_asking_the_model(way: Any) -> None:
+    short, long = (way.sdk.count(f"{way.prefix}demo", text) for text in ("Hello", "Hello there, world! " * 40))
+    assert 0 < short < long
+    assert not any(each["path"].endswith(("completions", "messages", "generateContent")) for each in way.asked)
+
+
+def test_models_are_listed_and_found_by_the_name_that_a_call_takes(way: Any) -> None:
+    names = way.sdk.models()
+    assert f"{way.prefix}demo" in names
+    assert f"{way.prefix}demo-tools" in names
+    if not way.direct:
+        assert way.sdk.model(f"{way.prefix}demo") == f"{way.prefix}demo"
+
+
+@pytest.mark.parametrize("vendor", ["gemini"], indirect=True)
+@pytest.mark.parametrize("version", ["v1", "v1beta"])
+def test_googles_sdk_may_use_either_version_of_the_path(way: Any, version: str) -> None:
+    sdk = GeminiSDK(way.url, way.key, version)
+    try:
+        assert sdk.chat(f"{way.prefix}demo").say("Hello").text == f"{WHO} You said: Hello"
+        assert sdk.chat(f"{way.prefix}demo", stream=True).say("Hello").text == f"{WHO} You said: Hello"
+        assert f"{way.prefix}demo" in sdk.models()
+    finally:
+        sdk.close()
