@@ -4,6 +4,7 @@ import dataclasses
 import typing
 
 import pytest
+
 from llm_router_gateway import ir, sse
 from llm_router_gateway.errors import StreamCut
 
