@@ -253,8 +253,8 @@ class Connection(asyncio.Protocol):
     """One caller: requests one after the other, the next one read when the last is answered."""
 
     __slots__ = (
-        "_body_began", "_deadline", "_drained", "_dropped", "_exchange", "_head_began", "_is_reading", "_lingers",
-        "_loop", "_reader", "_stalled_at", "_task", "client", "is_paused", "is_surplus", "server", "transport",
+        "_body_began", "_deadline", "_drained", "_dropped", "_exchange", "_head_began", "_is_cancelled", "_is_reading",
+        "_lingers", "_loop", "_reader", "_stalled_at", "_task", "client", "is_paused", "is_surplus", "server", "transport",
     )  # fmt: skip
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, client: str) -> None:
@@ -269,6 +269,7 @@ class Connection(asyncio.Protocol):
         self._head_began = self._lingers = False
         self.is_paused = False  # the caller reads more slowly than we write
         self._is_reading = True
+        self._is_cancelled = False
         self._body_began = 0.0
         self._stalled_at = 0     # bytes that waited when the caller was last looked at
         self._dropped = 0        # bytes that came while we linger
@@ -296,14 +297,21 @@ class Connection(asyncio.Protocol):
             self._stop_reading()
 
     def eof_received(self) -> bool:
-        return False  # a caller that says no more is gone: closes the transport, which cancels the task
+        """A caller that will say no more is gone; one that only half-closes looks the same, and nobody's client does."""
+        self._cancel()
+        return False  # the transport closes, once what is written is sent
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.stop()
         self.server.closed(self)
-        if self._task is not None:
-            self._task.cancel()
+        self._cancel()
         self._exchange = None
+
+    def _cancel(self) -> None:
+        """Ends the application's run, once: a second time would cut its cleaning up short."""
+        if self._task is not None and not self._is_cancelled:
+            self._is_cancelled = True
+            self._task.cancel()
 
     def pause_writing(self) -> None:
         self.is_paused = True
