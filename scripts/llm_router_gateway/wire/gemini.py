@@ -85,6 +85,10 @@ FINISH: Mapping[str, ir.Reason] = {
         ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "IMAGE_SAFETY",
          "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"), "refusal",
     ),
+    **dict.fromkeys(
+        ("OTHER", "LANGUAGE", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
+         "MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE", "NO_IMAGE", "IMAGE_OTHER"), "other",
+    ),
 }  # fmt: skip
 FINISH_OF: Mapping[ir.Reason, str] = {
     "end": "STOP", "tool_calls": "STOP", "stop_sequence": "STOP", "length": "MAX_TOKENS", "context": "MAX_TOKENS",
@@ -968,6 +972,7 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
 
 CANDIDATE_EXTRAS = ("groundingMetadata", "citationMetadata", "urlContextMetadata", "safetyRatings", "logprobsResult",
                     "avgLogprobs", "finishMessage")  # fmt: skip
+PLAIN_CANDIDATE = {"content", "index"}  # of a chunk on the way
 ANSWER_EXTRAS = ("promptFeedback", "modelStatus")
 
 
@@ -1216,9 +1221,7 @@ class ArgumentPieces:
         self.value: Fields = {}
         self._more: set[str] = set()  # paths whose text goes on
 
-    def add(self, piece: Any) -> None:
-        if not isinstance(piece, dict):
-            return
+    def add(self, piece: Fields) -> None:
         path = str(piece.get("jsonPath") or "")
         steps: list[str | int] = [int(index) if index else name or quoted for name, index, quoted in STEP.findall(path)]
         if not path.startswith("$") or not steps:
@@ -1315,7 +1318,7 @@ class Side:
             events = self._start_call({**part, "functionCall": {**own, "args": own.get("args", {})}}, calls)
             self.arguments = ArgumentPieces()
         if self.arguments is not None:
-            for piece in own.get("partialArgs") or ():
+            for piece in dicts(own.get("partialArgs")):
                 self.arguments.add(piece)
         return events if goes_on and own.get("willContinue") else [*events, *self.close_part()]
 
@@ -1404,7 +1407,7 @@ class StreamReader:
         events: list[ir.StreamEvent] = []
         for part in dicts(content.get("parts")) if isinstance(content, dict) else ():
             events += self._part(part, side)
-        if len(candidate) > 2 or "index" not in candidate:  # more than content and index
+        if not candidate.keys() <= PLAIN_CANDIDATE:
             side.native = str(candidate.get("finishReason") or "") or side.native
             side.extras.update(extras_in(candidate, CANDIDATE_EXTRAS).get(VENDOR, {}))
         return events
