@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from email.utils import formatdate
 from typing import Any, NamedTuple, cast
 
 from . import http1
@@ -47,6 +46,9 @@ SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENO
 ACCEPT_RETRY_S = 0.05     # between two looks whether there are descriptors again
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: a caller that vanished without a word
 
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 BUSY = http1.response_head(503, [("content-length", "0"), ("retry-after", "1"), ("connection", "close")])
 
 
@@ -63,6 +65,13 @@ class Patience(NamedTuple):
 PATIENCE = Patience()
 
 
+def http_date(at: int) -> str:
+    """http_date(784111777) -> "Sun, 06 Nov 1994 08:49:37 GMT", in any locale. RFC 9110 5.6.7."""
+    when = time.gmtime(at)
+    day = f"{DAYS[when.tm_wday]}, {when.tm_mday:02} {MONTHS[when.tm_mon - 1]} {when.tm_year}"
+    return f"{day} {when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02} GMT"
+
+
 class Stamp:
     """The date header, made once a second."""
 
@@ -74,7 +83,7 @@ class Stamp:
     def text(self) -> str:
         now = int(time.time())
         if now != self._second:
-            self._second, self._text = now, f"date: {formatdate(now, usegmt=True)}\r\n"
+            self._second, self._text = now, f"date: {http_date(now)}\r\n"
         return self._text
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -101,6 +103,11 @@ def test_a_request_and_its_answer() -> None:
             assert headers["date"].endswith(" GMT")
 
     run(story())
+
+
+def test_dates_are_those_of_the_standard_library() -> None:
+    for at in (0, 784111777, 1_700_000_000, 951_826_554, 4_102_444_799):
+        assert server.http_date(at) == formatdate(at, usegmt=True)
 
 
 def test_an_exchange_shows_what_the_caller_sent() -> None:
@@ -662,6 +669,34 @@ def test_hundreds_of_callers_at_once_leave_nothing_behind() -> None:
             assert all(statuses(data) == [200] for data in got)
             while made.open:
                 await asyncio.sleep(0)
+
+    run(story())
+
+
+def test_any_bytes_are_answered_or_closed_and_leave_nothing_behind() -> None:
+    dice = random.Random("server")
+    words = [b"POST / HTTP/1.1\r\nhost: h\r\n", b"content-length: 3\r\n", b"transfer-encoding: chunked\r\n", b"\r\n",
+             b"abc", b"3\r\nabc\r\n", b"0\r\n\r\n", b"expect: 100-continue\r\n", b"connection: close\r\n",
+             b"\x00", b"GET /"]  # fmt: skip
+
+    async def rude(port: int, data: bytes) -> None:
+        try:
+            answer = await talk(port, data)
+        except ConnectionResetError:
+            return
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
+
+    async def story() -> None:
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        async with serving(telling, patience=QUICK) as (made, port):
+            for _ in range(10):
+                many = [b"".join(dice.choices(words, k=dice.randint(0, 12))) for _ in range(50)]
+                await asyncio.gather(*(rude(port, data) for data in many))
+            assert statuses(await talk(port, post())) == [200]
+            while made.open:
+                await asyncio.sleep(0)
+        assert told == []
 
     run(story())
 
