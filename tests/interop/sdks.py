@@ -99,8 +99,12 @@ def schema_of(tool: Callable[..., str]) -> dict[str, Any]:
     return dict(create_model(tool.__name__, **arguments_of(tool)).model_json_schema())
 
 
-def data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode()}"
+def base64_of(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def data_url(data: bytes, media_type: str = "image/png") -> str:
+    return f"data:{media_type};base64,{base64_of(data)}"
 
 
 def count_of(value: Any) -> int:
@@ -122,17 +126,21 @@ class OpenAIChat:
 
         self.heard: list[str] = []
         self._completions, self._stream, self._schema = sdk.client.chat.completions, stream, schema
-        self._cut_by_length: Any = openai.LengthFinishReasonError
+        self._not_whole = (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError)
         self.history: list[Any] = [{"role": "system", "content": system}] if system else []
         self._ask: dict[str, Any] = {"model": model, **more}
         if tools:
             models = [create_model(tool.__name__, **arguments_of(tool)) for tool in TOOLS]
             self._ask["tools"] = [openai.pydantic_function_tool(each, name=each.__name__) for each in models]
 
-    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = ()) -> Said:
+    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = (), pdf: bytes = b"") -> Said:
         addresses = [data_url(image) for image in images] + list(urls)
-        parts = [{"type": "text", "text": text}] + [{"type": "image_url", "image_url": {"url": url}} for url in addresses]
-        self.history.append({"role": "user", "content": parts if addresses else text})
+        parts: list[Any] = [{"type": "text", "text": text}]
+        parts += [{"type": "image_url", "image_url": {"url": url}} for url in addresses]
+        if pdf:
+            file = {"filename": "a.pdf", "file_data": data_url(pdf, "application/pdf")}
+            parts.append({"type": "file", "file": file})
+        self.history.append({"role": "user", "content": parts if len(parts) > 1 else text})
         return self._turn()
 
     def results(self, results: Sequence[tuple[Call, str]]) -> Said:
@@ -166,11 +174,13 @@ class OpenAIChat:
                     self.heard.append(event.delta)
             try:
                 return events.get_final_completion()
-            except self._cut_by_length as error:  # the SDK's word for a finish_reason of "length"
-                return error.completion
+            except self._not_whole as error:  # finish_reason "length"; for "content_filter" the SDK's error holds nothing
+                return getattr(error, "completion", None) or events.current_completion_snapshot
 
 
 OPENAI_KINDS = {401: "AuthenticationError", 404: "NotFoundError", 429: "RateLimitError", 529: "InternalServerError"}
+OPENAI_MUST: dict[str, Any] = {"": "required", "get_time": {"type": "function", "function": {"name": "get_time"}}}
+OPENAI_THINKS = {"reasoning_effort": "low"}
 OPENAI_LIMITS: dict[str, Any] = {"max_completion_tokens": 64, "stop": ["END"]}
 
 
@@ -180,6 +190,7 @@ class OpenAISDK:
     api = "openai"
     kinds = OPENAI_KINDS
     limits = OPENAI_LIMITS
+    thinks = OPENAI_THINKS
 
     def __init__(self, url: str, key: str) -> None:
         import openai
@@ -191,6 +202,10 @@ class OpenAISDK:
     def chat(self, model: str, *, system: str = "", stream: bool = False, tools: bool = False, schema: Any = None,
              **more: Any) -> OpenAIChat:  # fmt: skip
         return OpenAIChat(self, model, system, stream, tools, schema, **more)
+
+    def must_call(self, name: str = "") -> dict[str, Any]:
+        """The wish for a call of one tool, or of any."""
+        return {"tool_choice": OPENAI_MUST[name]}
 
     def problem(self, error: Any) -> Problem:
         return Problem(error.status_code, error.message, error.response.headers.get("retry-after", ""), type(error).__name__)
@@ -234,13 +249,14 @@ class AnthropicChat:
         self._ask |= {"tools": anthropic_tools()} if tools else {}
         self._ask |= {"output_format": schema} if schema else {}
 
-    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = ()) -> Said:
-        sources: list[Any] = [
-            {"type": "base64", "media_type": "image/png", "data": data_url(image).partition(",")[2]} for image in images
-        ]
+    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = (), pdf: bytes = b"") -> Said:
+        sources: list[Any] = [{"type": "base64", "media_type": "image/png", "data": base64_of(image)} for image in images]
         sources += [{"type": "url", "url": url} for url in urls]
-        parts = [{"type": "image", "source": source} for source in sources] + [{"type": "text", "text": text}]
-        self.history.append({"role": "user", "content": parts if sources else text})
+        parts: list[Any] = [{"type": "image", "source": source} for source in sources]
+        if pdf:
+            source = {"type": "base64", "media_type": "application/pdf", "data": base64_of(pdf)}
+            parts.append({"type": "document", "source": source})
+        self.history.append({"role": "user", "content": [*parts, {"type": "text", "text": text}] if parts else text})
         return self._turn()
 
     def results(self, results: Sequence[tuple[Call, str]]) -> Said:
@@ -277,6 +293,8 @@ def anthropic_tools() -> list[dict[str, Any]]:
 
 
 ANTHROPIC_KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
+ANTHROPIC_MUST = {"": {"type": "any"}, "get_time": {"type": "tool", "name": "get_time"}}
+ANTHROPIC_THINKS: dict[str, Any] = {"max_tokens": 2048, "thinking": {"type": "enabled", "budget_tokens": 1024}}
 ANTHROPIC_LIMITS: dict[str, Any] = {"max_tokens": 64, "stop_sequences": ["END"]}
 
 
@@ -286,6 +304,7 @@ class AnthropicSDK:
     api = "anthropic"
     kinds = ANTHROPIC_KINDS
     limits = ANTHROPIC_LIMITS
+    thinks = ANTHROPIC_THINKS
 
     def __init__(self, url: str, key: str) -> None:
         import anthropic
@@ -297,6 +316,10 @@ class AnthropicSDK:
     def chat(self, model: str, *, system: str = "", stream: bool = False, tools: bool = False, schema: Any = None,
              **more: Any) -> AnthropicChat:  # fmt: skip
         return AnthropicChat(self, model, system, stream, tools, schema, **more)
+
+    def must_call(self, name: str = "") -> dict[str, Any]:
+        """The wish for a call of one tool, or of any."""
+        return {"tool_choice": ANTHROPIC_MUST[name]}
 
     def problem(self, error: Any) -> Problem:
         told = error.body["error"]
@@ -352,11 +375,12 @@ class GeminiChat:
         ]
         return [self._types.Tool(function_declarations=made)]
 
-    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = ()) -> Said:
+    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = (), pdf: bytes = b"") -> Said:
         part = self._types.Part
         parts = [part.from_text(text=text)]
         parts += [part.from_bytes(data=image, mime_type="image/png") for image in images]
         parts += [part.from_uri(file_uri=url, mime_type="image/png") for url in urls]
+        parts += [part.from_bytes(data=pdf, mime_type="application/pdf")] if pdf else []
         return self._turn(parts)
 
     def results(self, results: Sequence[tuple[Call, str]]) -> Said:
@@ -400,6 +424,8 @@ class GeminiChat:
 
 
 GEMINI_KINDS = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 529: ""}
+GEMINI_MUST = {"": {"mode": "ANY"}, "get_time": {"mode": "ANY", "allowed_function_names": ["get_time"]}}
+GEMINI_THINKS = {"thinking_config": {"include_thoughts": True}}
 GEMINI_LIMITS: dict[str, Any] = {"max_output_tokens": 64, "stop_sequences": ["END"]}
 
 
@@ -409,6 +435,7 @@ class GeminiSDK:
     api = "gemini"
     kinds = GEMINI_KINDS
     limits = GEMINI_LIMITS
+    thinks = GEMINI_THINKS
 
     def __init__(self, url: str, key: str, version: str = "") -> None:
         from google import genai
@@ -422,6 +449,10 @@ class GeminiSDK:
     def chat(self, model: str, *, system: str = "", stream: bool = False, tools: bool = False, schema: Any = None,
              **more: Any) -> GeminiChat:  # fmt: skip
         return GeminiChat(self, model, system, stream, tools, schema, **more)
+
+    def must_call(self, name: str = "") -> dict[str, Any]:
+        """The wish for a call of one tool, or of any."""
+        return {"tool_config": {"function_calling_config": GEMINI_MUST[name]}}
 
     def problem(self, error: Any) -> Problem:
         return Problem(error.code, error.message, error.response.headers.get("retry-after", ""), error.status)
