@@ -343,9 +343,27 @@ def test_the_beginning_of_an_answer_does_not_end_in_space() -> None:
     assert turns(said("a"), said("So: \n", "assistant"))[-1] == ("assistant", ["So:"])
 
 
-def test_a_conversation_without_anything_in_it_is_refused_here() -> None:
+def test_a_conversation_without_words_gets_a_turn_and_one_without_anything_is_refused() -> None:
+    """Other vendors answer to a system text alone; this API refuses a list without turns."""
+    body, lost = write(ir.Request("m", (said("  "),), system=(ir.Text("Greet."),)))
+    assert body["messages"][0]["content"][0]["text"] == anthropic.EMPTY_TURN and lost == ["messages=empty"]
     with pytest.raises(BadRequest):
-        write(ask(said("  ")))
+        write(ir.Request("m", ()))
+
+
+def test_an_empty_error_gets_words() -> None:
+    """The API refuses is_error without content."""
+    failed = ir.Message("user", (ir.ToolResult("t1", (), is_error=True),))
+    body, _ = write(ask(ir.Message("assistant", (CALL,)), failed))
+    assert body["messages"][1]["content"][0]["content"] == anthropic.NO_WORDS
+
+
+def test_what_a_server_tool_found_is_not_what_the_model_said() -> None:
+    """In a history others may be told of it; in an answer it is no text."""
+    hits = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "T", "url": "https://h"}]}
+    assert anthropic.read_opaque(hits, "").text == "T https://h"
+    assert anthropic.read_answer({"content": [hits]}).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
+    assert ir.answer_of(read(sse(start(), block(0, **hits), stop(0), *end()))).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
 
 
 def test_results_stand_first_and_in_one_turn() -> None:
@@ -715,7 +733,7 @@ def test_what_an_answer_cannot_show_is_named() -> None:
     content = anthropic.write_answer(made, ask(), lost)["content"]
     assert [each["type"] for each in content] == ["text", "tool_use", "text"] and content[1]["input"] == {}
     assert sorted(lost) == [
-        "executableCode", "image", "n", "stop_reason=odd", "text.signature", "thinking.data", "tool_use.input",
+        "executableCode", "image", "n", "signature", "stop_reason=odd", "thinking.data", "tool_use.input",
     ]  # fmt: skip
 
 
@@ -807,6 +825,15 @@ def test_a_stream_that_breaks_is_never_a_success(tail: bytes, kind: Any) -> None
     assert not any(isinstance(event, ir.Finished) for event in events)
 
 
+def test_a_failure_in_what_waited_is_the_only_end() -> None:
+    """Arguments for a call that never began, met only when the call before them is closed by the end of the answer."""
+    events = read(sse(
+        start(), block(0, type="tool_use", id="a", name="f", input={}), delta(1, type="input_json_delta", partial_json="{"), *end(),
+    ))  # fmt: skip
+    assert isinstance(events[-1], ir.Failed) and [type(event) for event in events].count(ir.Failed) == 1
+    assert not any(isinstance(event, ir.Stopped | ir.Finished) for event in events)
+
+
 def test_nothing_comes_after_the_end() -> None:
     reader = anthropic.StreamReader()
     for event in parsed(sse(start(), *end())):
@@ -820,6 +847,7 @@ def test_nothing_comes_after_the_end() -> None:
     '{"type":"content_block_start","content_block":7}', '{"type":"message_delta","delta":5,"usage":[]}',
     '{"type":"content_block_start","index":{},"content_block":{"type":"tool_use","id":5,"name":{},"input":"x"}}',
     '{"type":"content_block_delta","index":[],"delta":{"type":"text_delta","text":"x"}}', '{"type":"error","error":"x"}',
+    '{"type":"content_block_start","content_block":{"type":["x"]}}', '{"type":"content_block_start","content_block":{}}',
     '{"type":"message_start","message":[]}', '{"type":"content_block_delta","delta":{"type":"citations_delta"}}', "[" * 100_000,
 ])  # fmt: skip
 def test_any_event_gives_values_or_our_own_error(data: str) -> None:

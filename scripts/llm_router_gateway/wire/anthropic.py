@@ -61,6 +61,8 @@ KEEPALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'  # what the API itself sen
 SCHEMA_TOOL = "llm_router_answer"  # the answer's shape, where only a tool can demand one; its call is read as text
 MIN_BUDGET = 1024                  # thinking.budget_tokens: the API refuses less
 MAX_ERROR_CHARS = 500              # of a body that is no JSON; the rest of an HTML page tells nothing
+NO_WORDS = "The tool failed and said nothing."
+EMPTY_TURN = "(The user said nothing.)"
 BILLING = "x-anthropic-billing-header:"  # Claude Code's first system line: differs each time, so no prefix is ever cached
 
 Block = dict[str, Any]
@@ -568,8 +570,8 @@ def content_of(blocks: list[Block]) -> Any:
 def write_result(part: ir.ToolResult, to: Target) -> Block | None:
     content = write_blocks(part.parts, to, WRITE_IN_RESULTS)
     block: Block = {"type": "tool_result", "tool_use_id": safe_id(part.id)}
-    if content:
-        block["content"] = content_of(content)
+    if content or part.is_error:  # an empty result is taken, an empty error is not
+        block["content"] = content_of(content or [{"type": "text", "text": NO_WORDS}])
     if part.is_error:
         block["is_error"] = True
     return to.own(block, part.cache_control, part.extras)
@@ -625,8 +627,11 @@ def write_turns(request: ir.Request, able: Abilities, lost: Lost) -> list[Turn]:
     """The conversation as the API takes it."""
     messages = paired(request.messages, lost) if able.repair else request.messages
     turns = merged(written_turn(message, able, lost) for message in messages)
-    if not turns:
+    if not turns and not request.messages and not request.system:
         return refuse("messages", "must hold some text, picture or document")
+    if not turns:  # other vendors answer to a system text alone, and to a blank one
+        name_lost(lost, "messages=empty")
+        turns = [Turn("user", [{"type": "text", "text": EMPTY_TURN}])]
     last = turns[-1]
     if last.role == "assistant" and last.blocks[-1].get("type") == "text":
         last.blocks[-1] = {**last.blocks[-1], "text": last.blocks[-1]["text"].rstrip()}  # refused at the end of a beginning
@@ -1067,9 +1072,12 @@ def read_stop(fields: Mapping[str, Any], called: bool) -> ir.Stop:
 
 
 def answer_part(part: ir.Part) -> ir.Part:
-    """A part of an answer: its thoughts are Anthropic's, and the call that only gives the answer's form is the answer."""
+    """A part of an answer: its thoughts are Anthropic's; what a server tool found is not what the model said; the call that
+    only gives the answer's form is the answer."""
     if isinstance(part, ir.ToolCall) and part.name == SCHEMA_TOOL:
         return ir.Text(part.arguments_text)
+    if isinstance(part, ir.Opaque):
+        return replace(part, text="")
     return replace(part, vendor=VENDOR) if isinstance(part, ir.Thinking) else part
 
 
@@ -1139,7 +1147,7 @@ def told_block(part: ir.Part, lost: Lost) -> Block | None:
 def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block | None:
     if isinstance(part, ir.Text):
         if part.signature:
-            name_lost(lost, "text.signature")
+            name_lost(lost, "signature")
         return {"type": "text", "text": part.text, **mine(part.extras)} if part.text else None
     if isinstance(part, ir.Thinking):
         return thinking_block(part, lost)
@@ -1215,7 +1223,7 @@ class Held:
     def part(self) -> ir.Part:
         if self._input:
             self._block["input"] = ir.object_in(self._input) or {}
-        return read_opaque(self._block, "")
+        return answer_part(read_opaque(self._block, ""))
 
 
 class StreamReader:
@@ -1314,7 +1322,7 @@ class StreamReader:
             return [*events, self._call(block)]
         if kind == "redacted_thinking":
             return [*events, self._part(ir.Thinking("", "", VENDOR, str(block.get("data") or "")))]
-        self._held = Held(block)
+        self._held = Held({**block, "type": kind})
         return events
 
     def _part(self, part: ir.Part) -> ir.StreamEvent:
@@ -1395,7 +1403,11 @@ class StreamReader:
         waiting, self._waiting = self._waiting, []
         first = waiting[0].get("index") if waiting else None
         ordered = sorted(waiting, key=lambda data: data.get("index") != first)  # stable: the first block's go first
-        return [event for data in ordered for event in self._take(data, "")]
+        events: list[ir.StreamEvent] = []
+        for data in ordered:
+            if not self._over:  # one of them may be the end of all
+                events += self._take(data, "")
+        return events
 
     # ---------------------------------------------------------------------------------------------------------------- end
 
@@ -1403,13 +1415,15 @@ class StreamReader:
         events = self._end_part()
         while self._waiting:
             events += self._released()
-            events += self._end_part()
+            events += [] if self._over else self._end_part()
         return events
 
     def _message_delta(self, data: Block) -> Events:
         delta = data.get("delta")
         fields = delta if isinstance(delta, dict) else {}
         events = self._stop(fields) if fields.get("stop_reason") else []
+        if self._over:
+            return events
         if fields.get("container"):
             self._late["container"] = fields["container"]
         if data.get("context_management"):
@@ -1422,12 +1436,16 @@ class StreamReader:
         if self._stopped:
             return []
         events = self._closed()
+        if self._over:
+            return events
         stop = read_stop(fields, self._called)
         self._stopped = True
         return [*events, ir.Stopped(stop)]
 
     def _message_stop(self, data: Block) -> Events:
         events = self._stop({})
+        if self._over:
+            return events
         self._over = True
         return [*events, ir.Finished({VENDOR: self._late} if self._late else ir.NOTHING)]
 
@@ -1476,7 +1494,7 @@ class Scanner:
             self.outputs += 1
         elif kind == "content_block_start":
             block = fields.get("content_block")
-            self.outputs += isinstance(block, dict) and block.get("type") in SPOKEN
+            self.outputs += isinstance(block, dict) and str(block.get("type")) in SPOKEN
         elif kind in ("message_start", "message_delta"):
             said = fields.get("message") if kind == "message_start" else fields
             if isinstance(said, dict) and with_usage(self._known, said):
