@@ -78,14 +78,18 @@ class Dead(Exception):
 # ------------------------------------------------------------------------------------------------------------------ pure
 
 
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """address_of("10.0.0.1") -> IPv4Address; None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 def is_loopback(host: str) -> bool:
     """is_loopback("localhost") -> True; is_loopback("127.0.0.9") -> True; is_loopback("10.0.0.1") -> False."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = address_of(host)
+    return host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
 
 
 @lru_cache(maxsize=KNOWN_URLS)
@@ -151,9 +155,8 @@ def reason(error: BaseException) -> str:
 
 def socks_address(host: str, port: int) -> bytes:
     """An address as SOCKS5 writes it; names go as names, so that the proxy looks them up. RFC 1928 5."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = address_of(host)
+    if address is None:
         name = host.encode("idna")
         return b"\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big")
     return (b"\x01" if address.version == 4 else b"\x04") + address.packed + port.to_bytes(2, "big")
@@ -581,10 +584,10 @@ class Pool:
         if origin.proxy:
             await self._open_through_proxy(origin, connection)
         else:
+            race = None if is_loopback(origin.host) or address_of(origin.host) else NEXT_ADDRESS_S
             await loop.create_connection(
-                lambda: connection, origin.host, origin.port, ssl=self._tls_for(origin.scheme),
-                happy_eyeballs_delay=NEXT_ADDRESS_S,
-            )  # fmt: skip
+                lambda: connection, origin.host, origin.port, ssl=self._tls_for(origin.scheme), happy_eyeballs_delay=race
+            )
         return connection
 
     async def _open_through_proxy(self, origin: Origin, connection: Connection) -> None:
