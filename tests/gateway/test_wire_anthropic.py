@@ -1,8 +1,8 @@
 """Anthropic Messages <-> ir. The corpus holds whole bodies and streams; here are the rules, one by one.
 
-The numbers in names are the rows of the table of conversion faults that gateways are known for. Rows that are not here belong
-to another protocol (3, 18-23, 38, 41, 48), to the life of a request (9, 12, 15, 16, 47, 50) or to the byte level (14: the
-streams of the corpus, cut at every byte).
+The rows are those of the table of conversion faults that gateways are known for. Rows that are not named belong to another
+protocol (3, 4, 12, 17, 18, 19, 21, 22, 38, 48) or to the life of a request (16, 47, 50); row 14 is every stream of the corpus,
+cut at every byte.
 """
 
 import json
@@ -828,7 +828,8 @@ def test_a_stream_that_breaks_is_never_a_success(tail: bytes, kind: Any) -> None
 def test_a_failure_in_what_waited_is_the_only_end() -> None:
     """Arguments for a call that never began, met only when the call before them is closed by the end of the answer."""
     events = read(sse(
-        start(), block(0, type="tool_use", id="a", name="f", input={}), delta(1, type="input_json_delta", partial_json="{"), *end(),
+        start(), block(0, type="tool_use", id="a", name="f", input={}), delta(1, type="input_json_delta", partial_json="{"),
+        *end(),
     ))  # fmt: skip
     assert isinstance(events[-1], ir.Failed) and [type(event) for event in events].count(ir.Failed) == 1
     assert not any(isinstance(event, ir.Stopped | ir.Finished) for event in events)
