@@ -9,8 +9,11 @@
       demo.requests[0]["body"]              what it was asked
 
 The model's name says what happens: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
-Same question, same answer, byte for byte. It speaks OpenAI's chat completions and Gemini, plain and streamed, needs no
-key and listens on 127.0.0.1 only.
+Same question, same answer, byte for byte. It speaks OpenAI's chat completions, Anthropic's messages and Gemini, plain
+and streamed, needs no key and listens on 127.0.0.1 only.
+
+Of Anthropic and Gemini it refuses what the real APIs refuse, in their words. Other makers' servers take more than
+OpenAI's, so its OpenAI side is strict only for models called demo-strict..., and for all with --strict (strict=True).
 
 A request becomes an Ask; its behaviour makes an Answer of it (or a Failure, or a Reply in raw bytes); a surface writes
 that in its vendor's words as a Reply; a sender puts the Reply on the wire, whole or broken. A new protocol is one more
@@ -47,6 +50,8 @@ MAX_N = 100_000_000  # the N of a model name; a list of so many words takes 800 
 PIECE_CHARS = 16_384  # of demo-bytes-N in a stream
 BLOCK_BYTES = 65_536  # what demo-burst-N writes at once
 FRAGMENT_CHARS = 7  # of a streamed tool call's arguments
+MAX_CHOICES = 128
+EMBEDDING_SIZE = 8  # numbers of a vector, where no other size is asked for
 DRIP_S = 0.05  # between two bytes of fail-drip
 COMMENT_S = 0.02  # between two keep-alive comments
 RESET_AFTER_S = 0.02  # a reset throws away what the other side has not read yet, so the text gets a head start
@@ -85,6 +90,7 @@ class Request(NamedTuple):
     body: Any  # parsed JSON, or the bytes where it is none
     id: str = ""  # the same for the same body
     elsewhere: str = ELSEWHERE  # where redirects lead
+    strict: bool = False  # refuse what api.openai.com refuses, whatever the model is called
 
 
 class Failure(NamedTuple):
@@ -96,6 +102,7 @@ class Failure(NamedTuple):
     kind: str = "invalid_request_error"  # OpenAI's "type"
     param: str = ""
     headers: Headers = ()
+    details: Any = None  # Google's
 
 
 class Refused(Exception):
@@ -113,7 +120,7 @@ def wrong(message: str, param: str = "") -> Refused:
 class Call(NamedTuple):
     """A tool call; arguments are JSON text, or what a broken server makes of it."""
 
-    id: str
+    id: str  # "call_..."; Anthropic's begin with "toolu_"
     name: str
     arguments: Optional[str]
 
@@ -127,6 +134,8 @@ class Ask(NamedTuple):
     text: str = ""  # of the last user message
     images: Sequence[str] = ()  # of the last user message: data URLs and URLs
     results: Sequence[Tuple[str, str]] = ()  # (tool, what it said), where the request ends in tool results
+    stops: Sequence[str] = ()  # text at which the answer ends
+    choices: int = 1  # how many answers are wanted
     tools: Sequence[JSON] = ()  # those that may be called: {"name", "parameters"}
     forced: bool = False  # one of them must be called
     legacy: bool = False  # they came as `functions`
@@ -147,6 +156,8 @@ class Reply(NamedTuple):
     content_type: str = "application/json"
     headers: Headers = ()
     streamed: bool = False  # in chunks; else first and rest are sequences, and their length is told
+    sign: bytes = b" \n"  # of life, while there is nothing to say
+    broken: bytes = b""  # an event that is no JSON
 
 
 class Answer(NamedTuple):
@@ -155,7 +166,10 @@ class Answer(NamedTuple):
     text: Sequence[str] = ()  # in the pieces of a stream
     reasoning: Sequence[str] = ()
     calls: Sequence[Call] = ()
-    finish: str = "stop"  # OpenAI's finish_reason; "" never comes
+    finish: str = "stop"  # OpenAI's finish_reason, or a vendor's own word; "" never comes
+    stop: str = ""  # which of the stops ended it
+    cached: int = 0  # tokens of the prompt that were in the cache
+    stored: int = 0  # tokens of the prompt that came into it; only Anthropic tells
     refusal: str = ""
     error: Optional[Failure] = None  # told inside the answer, in place of its end
     oddity: str = ""  # what a surface writes in an odd way: the behaviour's name
@@ -253,6 +267,11 @@ def image_words(url: str) -> str:
     except ValueError:
         return "not readable: its data URL is no base64"
     return f"{kind}, {size[0]}x{size[1]} pixels" if size and all(size) else f"{kind}, size not readable"
+
+
+def with_images(text: str, urls: Sequence[str]) -> str:
+    """Text, and what the stand-in says about the images beside it."""
+    return text + "".join(f" Image {number}: {image_words(url)}." for number, url in enumerate(urls, 1))
 
 
 # ---------------------------------------------------------------------------------------------- values for JSON schemas
@@ -355,6 +374,890 @@ FILL: Dict[str, Callable[[JSON, Any, int], Any]] = {
     "null": lambda schema, root, depth: None,
 }
 
+# ------------------------------------------------------------------------------------------ what the real APIs refuse
+
+
+def refused(message: str, param: str = "", code: str = "", details: Any = None) -> Refused:
+    return Refused(Failure(400, code, message, param=param, details=details))
+
+
+def listed(names: Iterable[str], last: str) -> str:
+    """Names in quotes, as the vendors list them: listed(["a", "b", "c"], "or") -> "'a', 'b' or 'c'" """
+    quoted = [f"'{name}'" for name in names]
+    return f" {last} ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))
+
+
+def signature_of(text: str) -> str:
+    """What the stand-in signs a thought with."""
+    from base64 import b64encode
+    from zlib import crc32
+
+    return b64encode(b"stand-in %08x" % crc32(text.encode("utf-8", "replace"))).decode()
+
+
+def signed_by_us(signature: str) -> bool:
+    from base64 import b64decode
+
+    try:
+        return b64decode(signature, validate=True).startswith(b"stand-in ")
+    except ValueError:
+        return False
+
+
+# api.openai.com, for models called demo-strict... and servers that are strict: other makers' servers take more, and
+# what they take differs. The messages are OpenAI's.
+
+OPENAI_FIELDS = {
+    "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
+    "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n", "parallel_tool_calls",
+    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
+    "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
+    "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+}  # fmt: skip
+OPENAI_MESSAGES = {  # role -> its fields
+    "system": {"content", "name"}, "developer": {"content", "name"}, "user": {"content", "name"},
+    "assistant": {"content", "name", "refusal", "tool_calls", "function_call", "audio", "annotations"},
+    "tool": {"content", "tool_call_id", "name"}, "function": {"content", "name"},
+}  # fmt: skip
+OPENAI_PARTS = {  # type -> its fields
+    "text": {"text"}, "image_url": {"image_url"}, "input_audio": {"input_audio"}, "file": {"file"},
+    "refusal": {"refusal"},
+}  # fmt: skip
+OPENAI_NAME = r"[a-zA-Z0-9_-]+"
+OPENAI_ID_CHARS, OPENAI_NAME_CHARS = 40, 64  # of a tool call's id, of a function's name
+OPENAI_RANGES = {  # field -> least, most
+    "temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "n": (1, 128),
+    "max_tokens": (1, INFINITE), "max_completion_tokens": (1, INFINITE), "top_logprobs": (0, 20),
+}  # fmt: skip
+
+
+def check_openai(body: JSON) -> None:
+    """Refuse what api.openai.com refuses."""
+    unknown = [name for name in body if name not in OPENAI_FIELDS]
+    if unknown:
+        plural = "s" if unknown[1:] else ""
+        raise refused(f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
+    for number, message in enumerate(body["messages"]):
+        check_openai_message(message, f"messages[{number}]")
+    check_openai_turns(body["messages"])
+    check_openai_tools(body)
+    check_openai_options(body)
+    check_openai_format(body)
+
+
+def check_openai_known(value: JSON, known: Iterable[str], path: str) -> None:
+    for name in value:
+        if name not in known:
+            raise refused(f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}", "unknown_parameter")
+
+
+def check_openai_choice(value: Any, known: Iterable[str], path: str) -> None:
+    """One of the words that are known."""
+    if value is None:
+        raise refused(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+    if value not in known:
+        message = f"Invalid value: '{value}'. Supported values are: {listed(known, 'and')}."
+        raise refused(message, path, "invalid_value")
+
+
+def check_openai_size(value: Any, path: str, most: float = INFINITE) -> None:
+    """An array or a string that is not empty, and not too long."""
+    kind, article = ("array", "an array") if isinstance(value, list) else ("string", "a string")
+    if not value:
+        message = f"empty {kind}. Expected {article} with minimum length 1, but got an empty {kind} instead."
+        raise refused(f"Invalid '{path}': {message}", path, f"empty_{kind}")
+    if len(value) > most:
+        message = f"{kind} too long. Expected {article} with maximum length {most}, but got {article} with length"
+        raise refused(f"Invalid '{path}': {message} {len(value)} instead.", path, f"{kind}_above_max_length")
+
+
+def check_openai_message(message: JSON, path: str) -> None:
+    role, content = message.get("role"), message.get("content")
+    check_openai_choice(role, OPENAI_MESSAGES, f"{path}.role")
+    check_openai_known(message, {"role", *OPENAI_MESSAGES[str(role)]}, path)
+    if content is None and not (role == "assistant" and {"tool_calls", "function_call", "audio"} & set(message)):
+        raise refused("Invalid value for 'content': expected a string, got null.", f"{path}.content")
+    if isinstance(content, list):
+        check_openai_size(content, f"{path}.content")
+        for number, part in enumerate(content):
+            check_openai_part(part, str(role), f"{path}.content[{number}]")
+    if "tool_calls" in message:
+        check_openai_size(message["tool_calls"], f"{path}.tool_calls")
+        for number, call in enumerate(message["tool_calls"]):
+            check_openai_call(call, f"{path}.tool_calls[{number}]")
+
+
+def check_openai_part(part: JSON, role: str, path: str) -> None:
+    kind = part.get("type")
+    check_openai_choice(kind, OPENAI_PARTS, f"{path}.type")
+    check_openai_known(part, {"type", *OPENAI_PARTS[str(kind)]}, path)
+    if kind == "image_url" and role != "user":
+        message = f"messages with role 'user', but this message with role '{role}' contains an image URL."
+        raise refused(f"Image URLs are only allowed for {message}", path)
+    if kind == "image_url":
+        check_openai_known(part["image_url"], ("url", "detail"), f"{path}.image_url")
+    if not isinstance(part.get(str(kind)), str if kind in ("text", "refusal") else dict):
+        raise refused(f"Missing required parameter: '{path}.{kind}'.", f"{path}.{kind}", "missing_required_parameter")
+
+
+def check_openai_call(call: JSON, path: str) -> None:
+    check_openai_known(call, ("id", "type", "function"), path)
+    check_openai_choice(call.get("type"), ("function", "custom"), f"{path}.type")
+    check_openai_size(call["id"], f"{path}.id", OPENAI_ID_CHARS)
+    check_openai_known(call["function"], ("name", "arguments"), f"{path}.function")
+    check_openai_name(call["function"]["name"], f"{path}.function.name")
+    if not isinstance(call["function"].get("arguments"), str):
+        path = f"{path}.function.arguments"
+        raise refused(f"Invalid type for '{path}': expected a string.", path, "invalid_type")
+
+
+def check_openai_name(name: Any, path: str) -> None:
+    check_openai_size(name, path, OPENAI_NAME_CHARS)
+    if not re.fullmatch(OPENAI_NAME, name):
+        message = f"Expected a string that matches the pattern '^{OPENAI_NAME}$'."
+        raise refused(f"Invalid '{path}': string does not match pattern. {message}", path, "invalid_value")
+
+
+def check_openai_turns(messages: List[JSON]) -> None:
+    """Calls are answered at once, each by a message of its own, and nothing else is."""
+    open_ids: List[str] = []
+    ids: List[str] = []  # of the calls that may be answered here
+    for number, message in enumerate([*messages, {"role": "end"}]):
+        if message["role"] == "tool":
+            asked = message.get("tool_call_id")
+            if not ids:
+                text = "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
+                raise refused(f"Invalid parameter: {text}", f"messages.[{number}].role")
+            if asked not in ids:
+                text = f"'tool_call_id' of '{asked}' not found in 'tool_calls' of previous message."
+                raise refused(f"Invalid parameter: {text}", f"messages.[{number}].tool_call_id")
+            open_ids = [each for each in open_ids if each != asked]
+            continue
+        if open_ids:
+            text = "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+            text += "'tool_call_id'. The following tool_call_ids did not have response messages: "
+            raise refused(text + ", ".join(open_ids), f"messages.[{number}].role")
+        ids = [call["id"] for call in message.get("tool_calls") or ()]
+        open_ids = ids
+
+
+def check_openai_tools(body: JSON) -> None:
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if name in body and not body.get("tools"):
+            message = f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified."
+            raise refused(message, name)
+    if "tools" in body:
+        check_openai_size(body["tools"], "tools", 128)
+    for number, tool in enumerate(body.get("tools", ())):
+        path = f"tools[{number}]"
+        check_openai_choice(tool.get("type"), ("function", "custom"), f"{path}.type")
+        check_openai_known(tool, ("type", "function", "custom"), path)
+        if tool["type"] == "function":
+            check_openai_known(tool["function"], ("name", "description", "parameters", "strict"), f"{path}.function")
+            check_openai_name(tool["function"]["name"], f"{path}.function.name")
+    choice = inner(body.get("tool_choice"), "function", "name")
+    if choice and choice not in [inner(tool, "function", "name") for tool in body["tools"]]:
+        message = f"Tool choice '{choice}' not found in 'tools' parameter."
+        raise refused(f"Invalid value for 'tool_choice': {message}", "tool_choice")
+
+
+def check_openai_options(body: JSON) -> None:
+    if "stream_options" in body and not body.get("stream"):
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise refused(message, "stream_options")
+    for name, (least, most) in OPENAI_RANGES.items():
+        value = body.get(name)
+        if value is None or least <= value <= most:
+            continue
+        kind = "integer" if name.startswith(("max_", "n", "top_l")) else "decimal"
+        side, sign, limit = ("below minimum", ">=", least) if value < least else ("above maximum", "<=", most)
+        message = f"{kind} {side} value. Expected a value {sign} {limit}, but got {value} instead."
+        raise refused(f"Invalid '{name}': {message}", name, f"{kind}_{side[:9].strip().replace(' ', '_')}_value")
+    if isinstance(body.get("stop"), list):
+        check_openai_size(body["stop"], "stop", 4)
+
+
+def check_openai_format(body: JSON) -> None:
+    wish = body.get("response_format") or {"type": "text"}
+    check_openai_choice(wish.get("type"), ("json_object", "json_schema", "text"), "response_format.type")
+    if wish["type"] == "json_object" and "json" not in json.dumps(body["messages"]).lower():
+        message = "must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+        raise refused(f"'messages' {message}", "messages")
+    if wish["type"] == "json_schema":
+        path = "response_format.json_schema"
+        if not isinstance(inner(wish, "json_schema", "name"), str):
+            raise refused(f"Missing required parameter: '{path}.name'.", f"{path}.name", "missing_required_parameter")
+        check_openai_known(wish["json_schema"], ("name", "description", "schema", "strict"), path)
+        if wish["json_schema"].get("strict"):
+            check_openai_strict_schema(wish["json_schema"]["schema"], wish["json_schema"]["name"], ())
+
+
+def check_openai_strict_schema(schema: Any, name: str, context: Tuple[str, ...]) -> None:
+    """With strict: true every object is closed, and every property required."""
+    if not isinstance(schema, dict):
+        return
+    start = f"Invalid schema for response_format '{name}': In context={context}, "
+    if kind_in(schema) == "object":
+        if schema.get("additionalProperties") is not False:
+            message = "'additionalProperties' is required to be supplied and to be false."
+            raise refused(start + message, "response_format")
+        missing = [each for each in schema.get("properties", ()) if each not in schema.get("required", ())]
+        if missing:
+            message = "'required' is required to be supplied and to be an array including every key in properties. "
+            raise refused(f"{start}{message}Missing '{missing[0]}'.", "response_format")
+    for key, value in schema.get("properties", {}).items():
+        check_openai_strict_schema(value, name, (*context, "properties", key))
+    check_openai_strict_schema(schema.get("items"), name, (*context, "items"))
+
+
+# api.anthropic.com. Its messages name the place with dots: messages.0.content.1.text.cache
+
+ANTHROPIC_FIELDS = {  # field -> the types of its JSON value
+    "model": str, "messages": list, "max_tokens": int, "system": (str, list), "metadata": dict, "stop_sequences": list,
+    "stream": bool, "temperature": (int, float), "top_k": int, "top_p": (int, float), "thinking": dict, "tools": list,
+    "tool_choice": dict, "service_tier": str, "container": (str, dict), "output_config": dict, "cache_control": dict,
+    "inference_geo": str,
+}  # fmt: skip
+ANTHROPIC_COUNTED = {  # what count_tokens takes of these
+    name: ANTHROPIC_FIELDS[name]
+    for name in ("model", "messages", "system", "thinking", "tools", "tool_choice", "output_config", "cache_control")
+}
+ANTHROPIC_BETA = {  # field -> the beginning of the anthropic-beta that it takes
+    "context_management": "context-management-", "mcp_servers": "mcp-client-", "output_format": "structured-outputs-",
+    "speed": "fast-mode-",
+}  # fmt: skip
+PYDANTIC = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary", (int, float): "number"}
+ANTHROPIC_NAME, ANTHROPIC_ID = r"[a-zA-Z0-9_-]{1,128}", r"[a-zA-Z0-9_-]+"
+ANTHROPIC_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+CACHED = {"cache_control"}
+ANTHROPIC_BLOCKS: Dict[str, Tuple[Set[str], Set[str]]] = {  # type -> fields that it must have, and may have
+    "text": ({"text"}, CACHED | {"citations"}), "image": ({"source"}, CACHED),
+    "document": ({"source"}, CACHED | {"title", "context", "citations"}),
+    "search_result": ({"source", "title", "content"}, CACHED | {"citations"}),
+    "tool_use": ({"id", "name", "input"}, CACHED | {"caller"}),
+    "tool_result": ({"tool_use_id"}, CACHED | {"content", "is_error"}),
+    "thinking": ({"thinking", "signature"}, set()), "redacted_thinking": ({"data"}, set()),
+    "tool_reference": ({"tool_name"}, CACHED),
+}  # fmt: skip
+ANTHROPIC_SOURCES: Dict[str, Set[str]] = {
+    "base64": {"media_type", "data"}, "url": {"url"}, "text": {"media_type", "data"}, "file": {"file_id"},
+    "content": {"content"},
+}  # fmt: skip
+OWN_TOOLS = r"(bash|text_editor|computer|web_search|web_fetch|code_execution|memory|tool_search_tool_\w+|advisor)_\d{8}"
+THINK_DOCS = "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking"
+
+
+def check_anthropic(request: Request, fields: JSON) -> None:
+    """Refuse what api.anthropic.com refuses; `fields` are those of the path."""
+    version = request.headers.get("anthropic-version")
+    if version is None:
+        raise refused("anthropic-version: header is required")
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", version):
+        raise refused(f'anthropic-version: "{version}" is not a valid version')
+    body, beta = request.body, str(request.headers.get("anthropic-beta", ""))
+    if not isinstance(body, dict):
+        raise refused("The request body is not valid JSON")
+    check_anthropic_fields(body, fields, beta)
+    for number, message in enumerate(body["messages"]):
+        check_anthropic_message(message, f"messages.{number}", number > 0 and "mid-conversation-system-" in beta)
+    check_anthropic_system(body.get("system", ""))
+    check_anthropic_turns(body["messages"])
+    check_anthropic_tools(body)
+    check_anthropic_thinking(body)
+    marks = json.dumps(body).count('"cache_control": {')
+    if marks > 4:
+        raise refused(f"A maximum of 4 blocks with cache_control may be provided. Found {marks}.")
+
+
+def check_anthropic_fields(body: JSON, fields: JSON, beta: str) -> None:
+    for name in ("model", "messages", "max_tokens"):
+        if name in fields and name not in body:
+            raise refused(f"{name}: Field required")
+    for name, value in body.items():
+        if name in ANTHROPIC_BETA and ANTHROPIC_BETA[name] in beta:
+            continue
+        if name not in fields:
+            raise refused(f"{name}: Extra inputs are not permitted")
+        right = isinstance(value, fields[name]) and (not isinstance(value, bool) or fields[name] is bool)
+        if not right:
+            raise refused(f"{name}: Input should be a valid {PYDANTIC.get(fields[name], 'string')}")
+    for name, least in (("max_tokens", 1), ("top_k", 0)):
+        if body.get(name, least) < least:
+            raise refused(f"{name}: Input should be greater than or equal to {least}")
+    for name in ("temperature", "top_p"):
+        if not 0 <= body.get(name, 0) <= 1:
+            raise refused(f"{name}: range: 0..1")
+    check_extra(body.get("metadata", {}), {"user_id"}, "metadata")
+    if not all(isinstance(each, str) and each.strip() for each in body.get("stop_sequences", ())):
+        raise refused("stop_sequences: each stop sequence must contain non-whitespace")
+    if not body["messages"]:
+        raise refused("messages: at least one message is required")
+
+
+def check_extra(value: JSON, known: Iterable[str], path: str, required: Iterable[str] = ()) -> None:
+    """No field missing, none too many, as pydantic says it."""
+    for name in sorted(required):
+        if name not in value:
+            raise refused(f"{path}.{name}: Field required")
+    for name in value:
+        if name not in known:
+            raise refused(f"{path}.{name}: Extra inputs are not permitted")
+
+
+def check_anthropic_message(message: JSON, path: str, system: bool) -> None:
+    """`system` says whether a system message may stand here."""
+    check_extra(message, {"role", "content"}, path, {"role", "content"})
+    role, content = message["role"], message["content"]
+    if role == "system" and not system:
+        text = "The Messages API accepts a top-level `system` parameter, not \"system\" as an input message role."
+        raise refused(f'messages: Unexpected role "system". {text}')
+    if role not in ("user", "assistant", "system"):
+        raise refused(f"{path}.role: Input should be 'user' or 'assistant'")
+    if not content and role != "assistant":
+        raise refused(f"{path}: all messages must have non-empty content except for the optional final assistant message")
+    if isinstance(content, str):
+        check_anthropic_text(content or "-", "messages")
+        return
+    if not isinstance(content, list):
+        raise refused(f"{path}.content: Input should be a valid list")
+    for number, block in enumerate(content):
+        check_anthropic_block(block, f"{path}.content.{number}", ANTHROPIC_BLOCKS)
+        owner = {"tool_use": "assistant", "thinking": "assistant", "tool_result": "user"}.get(block["type"], role)
+        if owner != role:
+            raise refused(f"{path}: `{block['type']}` blocks can only be in `{owner}` messages")
+
+
+def check_anthropic_text(text: Any, where: str) -> None:
+    if text == "":
+        raise refused(f"{where}: text content blocks must be non-empty")
+    if not isinstance(text, str) or not text.strip():
+        raise refused(f"{where}: text content blocks must contain non-whitespace text")
+
+
+def check_anthropic_block(block: JSON, path: str, kinds: Iterable[str]) -> None:
+    kind = block.get("type")
+    if kind is None:
+        raise refused(f"{path}.type: Field required")
+    if isinstance(kind, str) and kind.endswith(("_tool_result", "server_tool_use", "mcp_tool_use", "container_upload")):
+        return  # Anthropic's own tools, which the stand-in does not have
+    if kind not in kinds:
+        message = f"does not match any of the expected tags: {', '.join(map(repr, kinds))}"
+        raise refused(f"{path}: Input tag '{kind}' found using 'type' {message}")
+    needed, allowed = ANTHROPIC_BLOCKS[kind]
+    check_extra(block, {"type"} | needed | allowed, f"{path}.{kind}", needed)
+    check = ANTHROPIC_BLOCK_CHECKS.get(kind)
+    if check:
+        check(block, f"{path}.{kind}")
+
+
+def check_anthropic_source(block: JSON, path: str) -> None:
+    """An image's or a document's bytes, address or text."""
+    source = block["source"]
+    kind = source.get("type")
+    if kind not in ANTHROPIC_SOURCES:
+        tags = ", ".join(map(repr, ANTHROPIC_SOURCES))
+        message = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
+        raise refused(f"{path}.source: {message}")
+    path = f"{path}.source.{kind}"
+    check_extra(source, {"type"} | ANTHROPIC_SOURCES[kind], path, ANTHROPIC_SOURCES[kind])
+    if kind == "url" and not source["url"].startswith("https://"):
+        raise refused(f"{path}.url: Only HTTPS URLs are supported.")
+    if kind == "base64":
+        check_anthropic_bytes(block["type"], source, path)
+
+
+def check_anthropic_bytes(kind: str, source: JSON, path: str) -> None:
+    from base64 import b64decode
+
+    wanted = ANTHROPIC_IMAGES if kind == "image" else ("application/pdf",)
+    if source["media_type"] not in wanted:
+        raise refused(f"{path}.media_type: Input should be {listed(wanted, 'or')}")
+    try:
+        seen = f"image/{image_size(b64decode(source['data'], validate=True))[0].lower()}"
+    except ValueError:
+        raise refused(f"{path}.data: Invalid base64 data") from None
+    if seen in ANTHROPIC_IMAGES and seen != source["media_type"]:
+        message = f"using the {source['media_type']} media type, but the image appears to be a {seen} image"
+        raise refused(f"{path}: The image was specified {message}")
+
+
+def check_anthropic_use(block: JSON, path: str) -> None:
+    for name, pattern in (("id", ANTHROPIC_ID), ("name", ANTHROPIC_NAME)):
+        if not re.fullmatch(pattern, block[name]):
+            raise refused(f"{path}.{name}: String should match pattern '^{pattern}$'")
+    if not isinstance(block["input"], dict):
+        raise refused(f"{path}.input: Input should be a valid dictionary")
+
+
+def check_anthropic_result(block: JSON, path: str) -> None:
+    content = block.get("content", "")
+    for number, each in enumerate(content if isinstance(content, list) else ()):
+        kinds = ("document", "image", "search_result", "text", "tool_reference")
+        check_anthropic_block(each, f"{path}.content.{number}", kinds)
+
+
+def check_anthropic_signature(block: JSON, path: str) -> None:
+    text, signature = block["thinking"], block["signature"]
+    if not signed_by_us(signature) or (text and signature != signature_of(text)):
+        raise refused(f"{path.rpartition('.')[0]}: Invalid `signature` in `thinking` block")
+
+
+ANTHROPIC_BLOCK_CHECKS: Dict[str, Callable[[JSON, str], None]] = {
+    "text": lambda block, path: check_anthropic_text(block["text"], "messages"),
+    "image": check_anthropic_source,
+    "document": check_anthropic_source,
+    "tool_use": check_anthropic_use,
+    "tool_result": check_anthropic_result,
+    "thinking": check_anthropic_signature,
+}
+
+
+def check_anthropic_system(system: Any) -> None:
+    for number, block in enumerate(system if isinstance(system, list) else ()):
+        if block.get("type") != "text":
+            raise refused(f"system.{number}.type: Input should be 'text'")
+        check_extra(block, {"type", "text", "cache_control", "citations"}, f"system.{number}", {"text"})
+        check_anthropic_text(block["text"], "system")
+
+
+def anthropic_ids(message: JSON, kind: str, name: str) -> List[str]:
+    return [block[name] for block in dicts(message.get("content")) if block["type"] == kind]
+
+
+def leading_results(message: JSON) -> List[str]:
+    """The ids of the tool results that a message begins with: those behind other blocks do not count."""
+    found: List[str] = []
+    for block in dicts(message.get("content")):
+        if block["type"] != "tool_result":
+            break
+        found.append(block["tool_use_id"])
+    return found
+
+
+def check_anthropic_turns(messages: List[JSON]) -> None:
+    """A user begins; calls are answered at once, all in one message, before anything else in it."""
+    if messages[0]["role"] != "user":
+        raise refused('messages: first message must use the "user" role')
+    asked: List[str] = []
+    for number, message in enumerate([*messages, {"role": "end", "content": []}]):
+        answered = leading_results(message)
+        left = [each for each in asked if each not in answered]
+        if left:
+            text = f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(left)}."
+            text += " Each `tool_use` block must have a corresponding `tool_result` block in the next message."
+            raise refused(f"messages.{number - 1}: {text}")
+        check_anthropic_answers(message, asked, f"messages.{number}")
+        asked = anthropic_ids(message, "tool_use", "id")
+        if len(set(asked)) < len(asked):
+            raise refused(f"messages.{number}: `tool_use` ids must be unique")
+    last = messages[-1]["content"]
+    text = last if isinstance(last, str) else str(dicts(last)[-1].get("text", "")) if last else ""
+    if messages[-1]["role"] == "assistant" and text != text.rstrip():
+        raise refused("messages: final assistant content cannot end with trailing whitespace")
+
+
+def check_anthropic_answers(message: JSON, asked: List[str], path: str) -> None:
+    seen: Set[str] = set()
+    for number, block in enumerate(dicts(message["content"])):
+        if block["type"] != "tool_result":
+            continue
+        found = block["tool_use_id"]
+        if found not in asked:
+            text = f"unexpected `tool_use_id` found in `tool_result` blocks: {found}."
+            text += " Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+            raise refused(f"{path}.content.{number}: {text}")
+        if found in seen:
+            text = "each tool_use must have a single result. Found multiple `tool_result` blocks with id:"
+            raise refused(f"{path}.content.{number}: {text} {found}")
+        seen.add(found)
+
+
+def check_anthropic_tools(body: JSON) -> None:
+    tools, choice = body.get("tools") or [], body.get("tool_choice")
+    for number, tool in enumerate(tools):
+        check_anthropic_tool(tool, f"tools.{number}")
+    names = [tool.get("name") for tool in tools]
+    if len(set(names)) < len(names):
+        raise refused("tools: Tool names must be unique.")
+    if choice is None:
+        return
+    if not tools:
+        raise refused("tool_choice: tool_choice may only be specified while providing tools")
+    if choice.get("type") not in ("auto", "any", "tool", "none"):
+        message = "does not match any of the expected tags: 'any', 'auto', 'none', 'tool'"
+        raise refused(f"tool_choice: Input tag '{choice.get('type')}' found using 'type' {message}")
+    check_extra(choice, {"type", "name", "disable_parallel_tool_use"}, f"tool_choice.{choice['type']}")
+    if choice["type"] == "tool" and choice.get("name") not in names:
+        raise refused(f"tool_choice: Tool '{choice.get('name')}' not found in provided tools")
+
+
+def check_anthropic_tool(tool: JSON, path: str) -> None:
+    kind = tool.get("type") or "custom"
+    if re.fullmatch(OWN_TOOLS, kind):
+        return
+    if kind != "custom":
+        message = "does not match any of the expected tags: 'bash_20250124', 'custom', 'web_search_20250305', ..."
+        raise refused(f"{path}: Input tag '{kind}' found using 'type' {message}")
+    path = f"{path}.custom"
+    known = {"type", "name", "description", "input_schema", "cache_control", "strict", "defer_loading"}
+    known |= {"allowed_callers", "input_examples", "eager_input_streaming"}
+    check_extra(tool, known, path, {"name", "input_schema"})
+    if not re.fullmatch(ANTHROPIC_NAME, tool["name"]):
+        raise refused(f"{path}.name: String should match pattern '^{ANTHROPIC_NAME}$'")
+    if "type" not in tool["input_schema"]:
+        raise refused(f"{path}.input_schema.type: Field required")
+    if tool["input_schema"]["type"] != "object":
+        raise refused(f"{path}.input_schema.type: Input should be 'object'")
+    if {"oneOf", "allOf", "anyOf"} & set(tool["input_schema"]):
+        message = "input_schema does not support oneOf, allOf, or anyOf at the top level"
+        raise refused(f"{path}.input_schema: {message}")
+
+
+def check_anthropic_thinking(body: JSON) -> None:
+    thinking = body.get("thinking") or {"type": "disabled"}
+    kind = thinking.get("type")
+    if kind not in ("enabled", "disabled", "adaptive"):
+        message = "does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'"
+        raise refused(f"thinking: Input tag '{kind}' found using 'type' {message}")
+    wish = inner(body, "output_config", "format", "schema")
+    if wish is not None and kind_in(wish) == "object" and wish.get("additionalProperties") is not False:
+        message = "For 'object' type, 'additionalProperties' must be explicitly set to false"
+        raise refused(f"output_config.format.schema: {message}")
+    if kind == "disabled":
+        return
+    if kind == "enabled":
+        check_extra(thinking, {"type", "budget_tokens", "display"}, "thinking.enabled", {"budget_tokens"})
+        if thinking["budget_tokens"] < 1024:
+            raise refused("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
+        if thinking["budget_tokens"] >= body.get("max_tokens", INFINITE):
+            raise refused(f"`max_tokens` must be greater than `thinking.budget_tokens`. {THINK_DOCS}")
+    if body.get("temperature", 1) != 1:
+        raise refused(f"`temperature` may only be set to 1 when thinking is enabled. {THINK_DOCS}")
+    if "top_k" in body:
+        raise refused(f"`top_k` must be unset when thinking is enabled. {THINK_DOCS}")
+    if inner(body, "tool_choice", "type") in ("any", "tool"):
+        raise refused("Thinking may not be enabled when tool_choice forces tool use.")
+    if kind == "enabled":
+        check_anthropic_thought_first(body["messages"])
+
+
+def check_anthropic_thought_first(messages: List[JSON]) -> None:
+    """While thinking is on, the calls that are being answered stand behind the thought that led to them."""
+    if len(messages) < 2 or not leading_results(messages[-1]):
+        return
+    found = messages[-2]["content"][0]["type"]
+    if found not in ("thinking", "redacted_thinking"):
+        text = "When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding"
+        text += " the lastmost set of `tool_use` and `tool_result` blocks). To avoid this requirement, disable `thinking`."
+        place = f"messages.{len(messages) - 2}.content.0.type"
+        raise refused(f"{place}: Expected `thinking` or `redacted_thinking`, but found `{found}`. {text} {THINK_DOCS}")
+
+
+# generativelanguage.googleapis.com: protobuf as JSON. A name in lower case with underscores is as good as its own.
+
+GOOGLE_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null", "type_unspecified")
+SCALARS: Dict[str, Tuple[str, Callable[[Any], bool]]] = {  # kind -> Google's name, and what a value must be
+    "string": ("TYPE_STRING", lambda value: isinstance(value, str)),
+    "bool": ("TYPE_BOOL", lambda value: isinstance(value, bool)),
+    "float": ("TYPE_FLOAT", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)),
+    "int": ("TYPE_INT32", lambda value: re.fullmatch(r"-?\d+(\.0+)?", str(value)) is not None),
+    "bytes": ("TYPE_BYTES", lambda value: isinstance(value, str) and re.fullmatch(r"[\w+/-]*=*", value) is not None),
+    "struct": ("type.googleapis.com/google.protobuf.Struct", lambda value: isinstance(value, dict)),
+    "any": ("", lambda value: True),
+    "type": (
+        "type.googleapis.com/google.ai.generativelanguage.v1beta.Type", lambda value: str(value).lower() in GOOGLE_TYPES
+    ),
+}  # fmt: skip
+Proto = Dict[str, Any]  # field -> scalar or message; [one] where it repeats, {"": one} for a map
+PROTO: Dict[str, Proto] = {
+    "GenerateContentRequest": {
+        "model": "string", "contents": ["Content"], "systemInstruction": "Content", "tools": ["Tool"],
+        "toolConfig": "ToolConfig", "safetySettings": ["SafetySetting"], "generationConfig": "GenerationConfig",
+        "cachedContent": "string", "serviceTier": "string", "store": "bool",
+    },
+    "CountTokensRequest": {
+        "model": "string", "contents": ["Content"], "generateContentRequest": "GenerateContentRequest",
+    },
+    "Content": {"role": "string", "parts": ["Part"]},
+    "Part": {
+        "text": "string", "inlineData": "Blob", "fileData": "FileData", "functionCall": "FunctionCall",
+        "functionResponse": "FunctionResponse", "executableCode": "any", "codeExecutionResult": "any",
+        "toolCall": "any", "toolResponse": "any", "thought": "bool", "thoughtSignature": "bytes",
+        "videoMetadata": "any", "partMetadata": "struct", "mediaResolution": "any",
+    },
+    "Blob": {"mimeType": "string", "data": "bytes"},
+    "FileData": {"mimeType": "string", "fileUri": "string"},
+    "FunctionCall": {"id": "string", "name": "string", "args": "struct"},
+    "FunctionResponse": {
+        "id": "string", "name": "string", "response": "struct", "parts": ["FunctionResponsePart"],
+        "willContinue": "bool", "scheduling": "string",
+    },
+    "FunctionResponsePart": {"inlineData": "Blob", "fileData": "FileData"},
+    "Tool": {
+        "functionDeclarations": ["FunctionDeclaration"], "googleSearch": "any", "googleSearchRetrieval": "any",
+        "codeExecution": "any", "urlContext": "any", "computerUse": "any", "fileSearch": "any", "googleMaps": "any",
+        "mcpServers": "any",
+    },
+    "FunctionDeclaration": {
+        "name": "string", "description": "string", "parameters": "Schema", "response": "Schema",
+        "parametersJsonSchema": "any", "responseJsonSchema": "any", "behavior": "string",
+    },
+    "Schema": {
+        "type": "type", "format": "string", "title": "string", "description": "string", "nullable": "bool",
+        "enum": ["string"], "items": "Schema", "minItems": "int", "maxItems": "int", "properties": {"": "Schema"},
+        "required": ["string"], "minProperties": "int", "maxProperties": "int", "minimum": "float",
+        "maximum": "float", "minLength": "int", "maxLength": "int", "pattern": "string", "example": "any",
+        "anyOf": ["Schema"], "propertyOrdering": ["string"], "default": "any",
+    },
+    "ToolConfig": {
+        "functionCallingConfig": "FunctionCallingConfig", "retrievalConfig": "any",
+        "includeServerSideToolInvocations": "bool",
+    },
+    "FunctionCallingConfig": {"mode": "string", "allowedFunctionNames": ["string"]},
+    "SafetySetting": {"category": "string", "threshold": "string"},
+    "GenerationConfig": {
+        "stopSequences": ["string"], "responseMimeType": "string", "responseSchema": "Schema",
+        "responseJsonSchema": "any", "responseModalities": ["string"], "candidateCount": "int",
+        "maxOutputTokens": "int", "temperature": "float", "topP": "float", "topK": "int", "seed": "int",
+        "presencePenalty": "float", "frequencyPenalty": "float", "responseLogprobs": "bool", "logprobs": "int",
+        "enableEnhancedCivicAnswers": "bool", "speechConfig": "any", "thinkingConfig": "ThinkingConfig",
+        "imageConfig": "any", "mediaResolution": "string",
+    },
+    "ThinkingConfig": {"includeThoughts": "bool", "thinkingBudget": "int", "thinkingLevel": "string"},
+}  # fmt: skip
+GEMINI_NAME = r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"
+GEMINI_NAME_RULE = (
+    "Invalid function name. Must start with a letter or an underscore. Must be alphanumeric (a-z, A-Z, 0-9), underscores"
+    " (_), dots (.), colons (:), or dashes (-), with a maximum length of 64."
+)
+UNSIGNED = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")  # Google takes these as well
+DATA = ("text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult",
+        "toolCall", "toolResponse")  # fmt: skip
+Wrongs = List[Tuple[str, str]]  # place, what is wrong there
+
+
+def camel(name: str) -> str:
+    """camel("inline_data") -> "inlineData" """
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+
+
+def snake(name: str) -> str:
+    """snake("inlineData") -> "inline_data" """
+    return re.sub(r"([A-Z])", lambda found: "_" + found[1].lower(), name)
+
+
+def read_proto(kind: str, body: Any) -> JSON:
+    """A message whose names are all in camelCase; refuses what its protobuf does not have, all of it in one error."""
+    if not isinstance(body, dict):
+        raise refused("Invalid JSON payload received. Unexpected token.")
+    wrongs: Wrongs = []
+    message = proto_message(kind, body, "", wrongs)
+    if wrongs:
+        violations = [{"field": path, "description": text} for path, text in wrongs]
+        details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
+        raise refused("\n".join(text for _, text in wrongs), wrongs[0][0], details=details)
+    return message
+
+
+def unknown_name(name: str, path: str, why: str, wrongs: Wrongs) -> None:
+    place = f" at '{path}'" if path else ""
+    wrongs.append((path, f'Invalid JSON payload received. Unknown name "{name}"{place}: {why}'))
+
+
+def proto_message(kind: str, value: JSON, path: str, wrongs: Wrongs) -> JSON:
+    read: JSON = {}
+    for name, each in value.items():
+        shape = PROTO[kind].get(camel(name))
+        if shape is None:
+            unknown_name(name, path, "Cannot find field.", wrongs)
+        elif isinstance(each, list) and not isinstance(shape, list) and shape not in ("any", "struct"):
+            unknown_name(name, path, "Proto field is not repeating, cannot start list.", wrongs)
+        elif each is not None:
+            place = f"{path}.{snake(camel(name))}".lstrip(".")
+            read[camel(name)] = proto_value(shape, each, place, wrongs)
+    return read
+
+
+def proto_value(shape: Any, value: Any, path: str, wrongs: Wrongs) -> Any:
+    if isinstance(shape, list):
+        values = value if isinstance(value, list) else [value]
+        return [proto_value(shape[0], each, f"{path}[{number}]", wrongs) for number, each in enumerate(values)]
+    if isinstance(shape, dict) and isinstance(value, dict):
+        pairs = enumerate(value.items())
+        return {name: proto_value(shape[""], each, f"{path}[{n}].value", wrongs) for n, (name, each) in pairs}
+    if shape in SCALARS:
+        kind, right = SCALARS[shape]
+    elif isinstance(value, dict) and isinstance(shape, str):
+        return proto_message(shape, value, path, wrongs)
+    else:
+        kind, right = f"type.googleapis.com/google.ai.generativelanguage.v1beta.{shape}", lambda value: False
+    if not right(value):
+        why = f'Base64 decoding failed for "{value}"' if shape == "bytes" else json.dumps(value)
+        wrongs.append((path, f"Invalid value at '{path}' ({kind}), {why}"))
+    return value
+
+
+def wrong_gemini(place: str, text: str) -> Refused:
+    return refused(f"* GenerateContentRequest.{place}: {text}\n", place)
+
+
+def check_gemini(body: JSON, model: str) -> None:
+    """Refuse what Google refuses beyond its protobuf; `body` as read_proto gives it."""
+    if not body.get("contents"):
+        raise wrong_gemini("contents", "contents is not specified")
+    for number, content in enumerate(body["contents"]):
+        check_gemini_content(content, f"contents[{number}]", model)
+    check_gemini_turns(body["contents"])
+    if model.startswith("demo-reasoning"):
+        check_gemini_signed(body["contents"])
+    declared = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
+    for number, tool in enumerate(body.get("tools", ())):
+        for place, each in enumerate(tool.get("functionDeclarations", ())):
+            check_gemini_function(each, f"tools[{number}].function_declarations[{place}]")
+    names = [each["name"] for each in declared]
+    for name in names:
+        if names.count(name) > 1:
+            raise refused(f"Duplicate function declaration found: {name}")
+    check_gemini_choice(inner(body, "toolConfig", "functionCallingConfig") or {}, names)
+    check_gemini_options(body.get("generationConfig") or {})
+
+
+def check_gemini_content(content: JSON, path: str, model: str) -> None:
+    if content.get("role", "user") not in ("user", "model"):
+        raise refused("Please use a valid role: user, model.")
+    if not content.get("parts"):
+        raise wrong_gemini(f"{path}.parts", "contents.parts must not be empty.")
+    for number, part in enumerate(content["parts"]):
+        check_gemini_part(part, f"{path}.parts[{number}]", model)
+
+
+def check_gemini_part(part: JSON, path: str, model: str) -> None:
+    found = [name for name in DATA if name in part]
+    if len(found) > 1:
+        raise refused(f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{snake(found[1])}'")
+    if not found or (part.get("text") == "" and "thoughtSignature" not in part):
+        raise wrong_gemini(f"{path}.data", "required oneof field 'data' must have one initialized field")
+    if "inlineData" in part and not part["inlineData"].get("mimeType"):
+        raise wrong_gemini(f"{path}.inline_data.mime_type", "mimeType must not be empty.")
+    for name in ("functionCall", "functionResponse"):
+        if name in part and not part[name].get("name"):
+            raise wrong_gemini(f"{path}.{snake(name)}.name", "Name cannot be empty.")
+        if "id" in part.get(name, {}) and not model.endswith("-ids"):
+            place = f"{path}.{snake(name)}"
+            raise refused(f"Invalid JSON payload received. Unknown name \"id\" at '{place}': Cannot find field.", place)
+    signature = part.get("thoughtSignature", "")
+    if signature and signature not in UNSIGNED and not signed_by_us(signature):
+        raise refused("Corrupted thought signature.")
+
+
+def calls_in(content: JSON, name: str) -> List[JSON]:
+    return [part[name] for part in content["parts"] if name in part]
+
+
+def check_gemini_turns(contents: List[JSON]) -> None:
+    """Every call is answered in the next turn, all calls of a turn in one, and nothing else is."""
+    asked: List[JSON] = []
+    for number, content in enumerate(contents):
+        answered = calls_in(content, "functionResponse")
+        if answered and not asked:
+            raise refused("Please ensure that function response turn comes immediately after a function call turn.")
+        if len(answered) != len(asked) or (answered and content.get("role") == "model"):
+            message = "Please ensure that the number of function response parts is equal to the number of function call"
+            raise refused(f"{message} parts of the function call turn.")
+        if answered and any("text" in part for part in content["parts"]):
+            raise refused("Please ensure that function response turn comes immediately after a function call turn.")
+        for name in ("name", "id"):
+            if sorted(str(each.get(name)) for each in answered) != sorted(str(each.get(name)) for each in asked):
+                place = f"contents[{number}].parts[0].function_response.{name}"
+                raise wrong_gemini(place, f"does not match the {name} of a function call of the function call turn.")
+        asked = calls_in(content, "functionCall")
+        if asked and (content.get("role") != "model" or number == 0 or contents[number - 1].get("role") == "model"):
+            message = "Please ensure that function call turn comes immediately after a user turn or after a function"
+            raise refused(f"{message} response turn.")
+    if asked:
+        raise refused("Please ensure that function response turn comes immediately after a function call turn.")
+
+
+def check_gemini_signed(contents: List[JSON]) -> None:
+    """A model that thinks wants its signature back on the first call of each step since the user last spoke."""
+    spoken = [n for n, each in enumerate(contents) if each.get("role") != "model" and not calls_in(each, "functionResponse")]
+    for number in range(spoken[-1] if spoken else 0, len(contents)):
+        parts = [part for part in contents[number]["parts"] if "functionCall" in part]
+        if parts and not parts[0].get("thoughtSignature"):
+            name = parts[0]["functionCall"]["name"]
+            message = "Function call is missing a thought_signature in functionCall parts. This is required for tools to"
+            message += " work correctly, and missing thought_signature may lead to degraded model performance. Additional"
+            message += f" data, function call `default_api:{name}` , position {number + 1}. Please refer to"
+            raise refused(f"{message} https://ai.google.dev/gemini-api/docs/thought-signatures for more details.")
+
+
+def check_gemini_function(function: JSON, path: str) -> None:
+    if not re.fullmatch(GEMINI_NAME, function.get("name", "")):
+        raise wrong_gemini(f"{path}.name", GEMINI_NAME_RULE)
+    if "parameters" in function and "parametersJsonSchema" in function:
+        raise refused("parameters and parameters_json_schema are mutually exclusive.")
+    if "parameters" in function:
+        check_gemini_schema(function["parameters"], f"{path}.parameters")
+
+
+def check_gemini_schema(schema: JSON, path: str) -> None:
+    kind = str(schema.get("type", "")).lower()
+    if kind == "array" and "items" not in schema:
+        raise wrong_gemini(f"{path}.items", "missing field.")
+    if kind == "object" and schema.get("properties") == {}:
+        raise wrong_gemini(f"{path}.properties", "should be non-empty for OBJECT type")
+    if schema.get("enum") and kind not in ("string", ""):
+        raise wrong_gemini(f"{path}.enum", "only allowed for STRING type")
+    if "" in schema.get("enum", ()):
+        raise wrong_gemini(f"{path}.enum[{schema['enum'].index('')}]", "cannot be empty")
+    if kind == "string" and schema.get("format", "enum") not in ("enum", "date-time"):
+        raise wrong_gemini(f"{path}.format", "only 'enum' and 'date-time' are supported for STRING type")
+    for name in schema.get("required", ()):
+        if name not in schema.get("properties", {}):
+            raise wrong_gemini(f"{path}.required[{schema['required'].index(name)}]", "property is not defined")
+    inside = [(f"{path}.properties[{name}]", each) for name, each in schema.get("properties", {}).items()]
+    inside += [(f"{path}.any_of[{number}]", each) for number, each in enumerate(schema.get("anyOf", ()))]
+    inside += [(f"{path}.items", schema["items"])] if "items" in schema else []
+    for place, each in inside:
+        check_gemini_schema(each, place)
+
+
+def check_gemini_choice(wish: JSON, names: List[str]) -> None:
+    mode = wish.get("mode", "AUTO")
+    if mode not in ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"):
+        kind = "type.googleapis.com/google.ai.generativelanguage.v1beta.FunctionCallingConfig.Mode"
+        place = "tool_config.function_calling_config.mode"
+        raise refused(f"Invalid value at '{place}' ({kind}), \"{mode}\"", place)
+    if mode in ("ANY", "VALIDATED") and not names:
+        raise refused("Function calling config is set without function_declarations.")
+    allowed = wish.get("allowedFunctionNames") or []
+    if allowed and mode not in ("ANY", "VALIDATED"):
+        raise refused("Please set allowed_function_names only when function calling mode is ANY.")
+    if set(allowed) - set(names):
+        raise refused("allowed_function_names should be a subset of [FunctionDeclaration.name].")
+
+
+def check_gemini_options(options: JSON) -> None:
+    for name, most in (("temperature", 2), ("topP", 1)):
+        if not 0 <= options.get(name, 0) <= most:
+            raise wrong_gemini(f"generation_config.{snake(name)}", f"must be in the range [0.0, {most}.0].")
+    if len(options.get("stopSequences", ())) > 5:
+        raise wrong_gemini("generation_config.stop_sequences", "must have at most 5 elements.")
+    if int(options.get("maxOutputTokens", 1)) < 1:
+        raise wrong_gemini("generation_config.max_output_tokens", "must be positive.")
+    mime = options.get("responseMimeType", "text/plain")
+    if mime not in ("text/plain", "application/json", "text/x.enum"):
+        message = "allowed mimetypes are `text/plain`, `application/json`, `application/xml`, `application/yaml` and"
+        raise wrong_gemini("generation_config.response_mime_type", f"{message} `text/x.enum`.")
+    for name in ("responseSchema", "responseJsonSchema"):
+        if options.get(name) and mime == "text/plain":
+            message = "only allowed when response_mime_type is 'application/json' or 'text/x.enum'."
+            raise wrong_gemini(f"generation_config.{snake(name)}", message)
+    if "responseSchema" in options and "responseJsonSchema" in options:
+        raise refused("response_schema and response_json_schema are mutually exclusive.")
+    check_gemini_schema(options.get("responseSchema", {}), "generation_config.response_schema")
+
+
 # ----------------------------------------------------------------------------------------------------------- surfaces
 
 
@@ -362,19 +1265,32 @@ def usage_of(ask: Ask, answer: Answer) -> JSON:
     """OpenAI's usage with the two fields that AIsa adds."""
     reasoning, said = len(answer.reasoning), len(answer.text) + len(answer.refusal.split())
     completion = reasoning + said + sum(1 + len((call.arguments or "").split()) for call in answer.calls)
+    completion *= ask.choices
     cost = round(ask.prompt_tokens * PROMPT_USD + completion * COMPLETION_USD, 6)
     return {
         "prompt_tokens": ask.prompt_tokens,
         "completion_tokens": completion,
         "total_tokens": ask.prompt_tokens + completion,
+        "prompt_tokens_details": {"cached_tokens": answer.cached},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
         "cost": cost,
         "credits_remaining": round(CREDITS_USD - cost, 6),
     }
 
 
+def arguments_of(call: Call) -> Any:
+    """A call's arguments where they are no text but an object: nothing can be cut off in it."""
+    try:
+        return json.loads(call.arguments or "{}")
+    except ValueError:
+        return {}
+
+
 class Surface:
     """How one vendor's API reads and writes: no I/O, no behaviour."""
+
+    sign = b": keep-alive\n\n"  # of life in a stream
+    broken = b'data: {"choices": [{"delta": {"con\n\n'  # an event that is no JSON
 
     def ask(self, request: Request) -> Ask:
         """The request in no vendor's words; raises Refused."""
@@ -392,9 +1308,13 @@ class Surface:
         """What ends a stream: finish reason, usage, last mark; or an error."""
         raise NotImplementedError
 
-    def failure(self, failure: Failure) -> JSON:
-        """An error body."""
+    def failure(self, failure: Failure, id: str = "") -> JSON:
+        """An error body; `id` is the request's."""
         raise NotImplementedError
+
+    def headers(self, request: Request) -> Headers:
+        """What every response has beside the headers of its kind."""
+        return ()
 
     def framed(self, ask: Ask, reply: Reply) -> Reply:
         """A streamed reply as this request wants it, where an API has more than server-sent events."""
@@ -413,6 +1333,9 @@ class OpenAI(Surface):
             raise wrong("you must provide a model parameter", "model")
         if not messages or not isinstance(messages, list) or len(dicts(messages)) != len(messages):
             raise wrong("'messages' must be an array of at least one message.", "messages")
+        if request.strict or body["model"].startswith("demo-strict"):
+            check_openai(body)
+        stops = body.get("stop") or []
         said = next((each.get("content") for each in reversed(messages) if each.get("role") == "user"), "")
         urls = [inner(part, "image_url", "url") or part.get("image_url") for part in dicts(said)]
         tools, forced = self._tools(body)
@@ -422,6 +1345,7 @@ class OpenAI(Surface):
             tools=tools, forced=forced, legacy="functions" in body, schema=self._schema(body),
             prompt_tokens=word_count(messages), turn=len(messages),
             include_usage=bool(inner(body, "stream_options", "include_usage")), request=request,
+            stops=[stops] if isinstance(stops, str) else stops, choices=min(int(body.get("n") or 1), MAX_CHOICES),
         )  # fmt: skip
 
     @staticmethod
@@ -434,7 +1358,9 @@ class OpenAI(Surface):
             if message.get("role") not in ("tool", "function"):
                 break
             name = message.get("name") or names.get(message.get("tool_call_id")) or "tool"
-            found.insert(0, (str(name), text_in(message.get("content"))))
+            urls = [inner(part, "image_url", "url") for part in dicts(message.get("content"))]
+            text = with_images(text_in(message.get("content")), [url for url in urls if isinstance(url, str)])
+            found.insert(0, (str(name), text))
         return found
 
     @staticmethod
@@ -469,10 +1395,11 @@ class OpenAI(Surface):
         wire = [self._call(call) for call in answer.calls]
         if wire:
             message.update({"function_call": wire[0]["function"]} if ask.legacy else {"tool_calls": wire})
-        choice: JSON = {"index": 0, "message": message, "finish_reason": self._finish(ask, answer), "logprobs": None}
+        choice: JSON = {"message": message, "finish_reason": self._finish(ask, answer), "logprobs": None}
         if answer.error:
             choice.update(self.failure(answer.error), finish_reason="error")
-        choices = [] if answer.oddity == "fail-choices-empty" else [choice]
+        choices = [{"index": index, **choice} for index in range(ask.choices)]
+        choices = [] if answer.oddity == "fail-choices-empty" else choices
         return {**self._head(ask, "chat.completion"), "choices": choices, "usage": usage_of(ask, answer)}
 
     def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
@@ -503,7 +1430,7 @@ class OpenAI(Surface):
         if answer.oddity != "fail-nodone":
             yield b"data: [DONE]\n\n"
 
-    def failure(self, failure: Failure) -> JSON:
+    def failure(self, failure: Failure, id: str = "") -> JSON:
         error = {"message": failure.message, "type": failure.kind, "param": failure.param or None}
         return {"error": {**error, "code": failure.code or None}}
 
@@ -512,9 +1439,12 @@ class OpenAI(Surface):
         return {"id": f"chatcmpl-{ask.request.id}", "object": kind, "created": CREATED, "model": ask.model}
 
     def _chunk(self, ask: Ask, choices: List[JSON], usage: Optional[JSON] = None) -> bytes:
-        choices = [{"index": 0, "finish_reason": None, **choice} for choice in choices]
+        """An event, or one for each answer where more are wanted: a chunk has one choice at most."""
         told = {"usage": usage} if ask.include_usage else {}
-        return b"data: " + dump({**self._head(ask, "chat.completion.chunk"), "choices": choices, **told}) + b"\n\n"
+        head = self._head(ask, "chat.completion.chunk")
+        wholes = [[{"index": index, "finish_reason": None, **each} for each in choices] for index in range(ask.choices)]
+        wholes = wholes if choices else [[]]
+        return b"".join(b"data: " + dump({**head, "choices": whole, **told}) + b"\n\n" for whole in wholes)
 
     @staticmethod
     def _finish(ask: Ask, answer: Answer) -> str:
@@ -543,50 +1473,264 @@ class OpenAI(Surface):
             yield {"function_call": function} if legacy else {"tool_calls": [fragment]}
 
 
+class Embeddings(OpenAI):
+    """POST /v1/embeddings: vectors that depend on the text alone. platform.openai.com/docs/api-reference/embeddings"""
+
+    def ask(self, request: Request) -> Ask:
+        body = request.body
+        given = body.get("input") if isinstance(body, dict) else None
+        if not isinstance(body, dict) or not body.get("model"):
+            raise wrong("you must provide a model parameter", "model")
+        if given is None or given in ("", []):
+            raise wrong("'$.input' is invalid. Please check the API reference.", "input")
+        return Ask(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
+
+    def plain(self, ask: Ask, answer: Answer) -> JSON:
+        body = ask.request.body
+        many = isinstance(body["input"], list) and not all(isinstance(each, int) for each in body["input"])
+        vectors = [self._vector(body, each) for each in (body["input"] if many else [body["input"]])]
+        data = [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(vectors)]
+        usage = {"prompt_tokens": ask.prompt_tokens, "total_tokens": ask.prompt_tokens}
+        return {"object": "list", "data": data, "model": ask.model, "usage": usage}
+
+    @staticmethod
+    def _vector(body: JSON, text: Any) -> Any:
+        """Numbers, or their four bytes each in base64."""
+        from base64 import b64encode
+        from struct import pack
+        from zlib import crc32
+
+        size = int(body.get("dimensions") or EMBEDDING_SIZE)
+        numbers = [crc32(dump(text), index) / 2**31 - 1 for index in range(size)]
+        wants_bytes = body.get("encoding_format") == "base64"
+        return b64encode(pack(f"<{size}f", *numbers)).decode() if wants_bytes else numbers
+
+
+ANTHROPIC_STOP = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
+ANTHROPIC_ERRORS = {  # status -> the error's type
+    400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
+    404: "not_found_error", 408: "timeout_error", 413: "request_too_large", 429: "rate_limit_error", 500: "api_error",
+    504: "timeout_error", 529: "overloaded_error",
+}  # fmt: skip
+EMPTY: JSON = {"thinking": "", "signature": "", "text": "", "input": {}}  # how a block's fields are when it starts
+TOO_LONG = "context_length_exceeded"  # the code of the failure that each vendor tells in words of its own
+
+
+class Anthropic(Surface):
+    """POST /v1/messages. docs.claude.com/en/api/messages"""
+
+    sign = b'event: ping\ndata: {"type": "ping"}\n\n'
+    broken = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n'
+    fields: JSON = ANTHROPIC_FIELDS
+
+    def ask(self, request: Request) -> Ask:
+        check_anthropic(request, self.fields)
+        body = request.body
+        messages = body["messages"]
+        said = next((each["content"] for each in reversed(messages) if each["role"] == "user"), "")
+        tools, forced = self._tools(body)
+        return Ask(
+            model=body["model"], stream=bool(body.get("stream")), text=text_in(said), images=self._images(said),
+            results=self._results(messages), tools=tools, forced=forced, schema=self._schema(body),
+            prompt_tokens=word_count([body.get("system"), messages, body.get("tools")]), turn=len(messages),
+            stops=body.get("stop_sequences") or (), request=request,
+        )  # fmt: skip
+
+    @staticmethod
+    def _images(content: Any) -> List[str]:
+        """The images of a message or a tool result, as data URLs and URLs."""
+        sources = [block["source"] for block in dicts(content) if block["type"] == "image"]
+        return [each.get("url") or f"data:;base64,{each.get('data')}" for each in sources]
+
+    def _results(self, messages: List[JSON]) -> List[Tuple[str, str]]:
+        """(tool's name, its result) of the last message."""
+        names = {block["id"]: block["name"] for each in messages for block in dicts(each["content"]) if "input" in block}
+        found = []
+        for block in dicts(messages[-1]["content"]):
+            if block["type"] == "tool_result":
+                text = with_images(text_in(block.get("content")), self._images(block.get("content")))
+                found.append((names[block["tool_use_id"]], text))
+        return found
+
+    @staticmethod
+    def _tools(body: JSON) -> Tuple[List[JSON], bool]:
+        """The tools that may be called, and whether one must be; Anthropic's own are none of the stand-in's."""
+        own = [tool for tool in body.get("tools") or () if "input_schema" in tool]
+        tools = [{"name": tool["name"], "parameters": tool["input_schema"]} for tool in own]
+        choice = body.get("tool_choice") or {"type": "auto"}
+        if choice["type"] == "tool":
+            tools = [tool for tool in tools if tool["name"] == choice["name"]]
+        one = choice.get("disable_parallel_tool_use")
+        tools = [] if choice["type"] == "none" else tools[: 1 if one else None]
+        return tools, choice["type"] in ("any", "tool")
+
+    @staticmethod
+    def _schema(body: JSON) -> Optional[JSON]:
+        wish = inner(body, "output_config", "format") or body.get("output_format")
+        return inner(wish, "schema") or None
+
+    def plain(self, ask: Ask, answer: Answer) -> JSON:
+        if answer.error:
+            return self.failure(answer.error, ask.request.id)
+        content = [block for block, _ in self._blocks(ask, answer)]
+        return self._message(ask, content, self._stop(answer), answer.stop or None, self._usage(ask, answer))
+
+    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+        """All but the end of the last block, which an error or a cut would not let come."""
+        usage = {**self._usage(ask, answer), "output_tokens": 1}
+        yield self._event("message_start", message=self._message(ask, [], None, None, usage))
+        for index, (block, deltas) in enumerate(self._blocks(ask, answer)):
+            if index:
+                yield self._event("content_block_stop", index=index - 1)
+            empty = {name: EMPTY.get(name, value) for name, value in block.items()}
+            yield self._event("content_block_start", index=index, content_block=empty)
+            if not index:
+                yield self.sign
+            for delta in deltas:
+                yield self._event("content_block_delta", index=index, delta=delta)
+
+    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+        if answer.error:
+            yield b"event: error\ndata: " + dump(self.failure(answer.error, ask.request.id)) + b"\n\n"
+            return
+        blocks = len(self._blocks(ask, answer))
+        if blocks:
+            yield self._event("content_block_stop", index=blocks - 1)
+        delta = {"stop_reason": self._stop(answer), "stop_sequence": answer.stop or None}
+        counts = {name: count for name, count in self._usage(ask, answer).items() if name.endswith("_tokens")}
+        yield self._event("message_delta", delta=delta, usage=counts)
+        if answer.oddity != "fail-nodone":
+            yield self._event("message_stop")
+
+    def failure(self, failure: Failure, id: str = "") -> JSON:
+        kind = ANTHROPIC_ERRORS.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
+        message = "prompt is too long: 9000 tokens > 8192 maximum" if failure.code == TOO_LONG else failure.message
+        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": f"req_{id}"}
+
+    def headers(self, request: Request) -> Headers:
+        return (("request-id", f"req_{request.id}"),)
+
+    @staticmethod
+    def _event(kind: str, **fields: Any) -> bytes:
+        return f"event: {kind}\n".encode() + b"data: " + dump({"type": kind, **fields}) + b"\n\n"
+
+    @staticmethod
+    def _message(ask: Ask, content: List[JSON], reason: Any, stop: Any, usage: JSON) -> JSON:
+        head = {"id": f"msg_{ask.request.id}", "type": "message", "role": "assistant", "model": ask.model}
+        return {**head, "content": content, "stop_reason": reason, "stop_sequence": stop, "usage": usage}
+
+    @staticmethod
+    def _stop(answer: Answer) -> Optional[str]:
+        if answer.stop:
+            return "stop_sequence"
+        return "refusal" if answer.refusal else ANTHROPIC_STOP.get(answer.finish, answer.finish) or None
+
+    @staticmethod
+    def _usage(ask: Ask, answer: Answer) -> JSON:
+        """Tokens from the cache and into it are not among input_tokens."""
+        counts = usage_of(ask, answer)
+        return {
+            "input_tokens": counts["prompt_tokens"] - answer.cached - answer.stored,
+            "cache_creation_input_tokens": answer.stored,
+            "cache_read_input_tokens": answer.cached,
+            "cache_creation": {"ephemeral_5m_input_tokens": answer.stored, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": counts["completion_tokens"],
+            "service_tier": "standard",
+        }
+
+    def _blocks(self, ask: Ask, answer: Answer) -> List[Tuple[JSON, Iterable[JSON]]]:
+        """The blocks of the answer's content, and what comes of each in a stream after its start."""
+        found: List[Tuple[JSON, Iterable[JSON]]] = []
+        if answer.reasoning and inner(ask.request.body, "thinking", "type") != "disabled":
+            signed = {"thinking": "".join(answer.reasoning), "signature": signature_of("".join(answer.reasoning))}
+            deltas: Iterable[JSON] = ({"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning)
+            last = [{"type": "signature_delta", "signature": signed["signature"]}]
+            found.append(({"type": "thinking", **signed}, chain(deltas, last)))
+        text = answer.text or pieces_of(answer.refusal)
+        if text:
+            deltas = ({"type": "text_delta", "text": piece} for piece in text)
+            found.append(({"type": "text", "text": "".join(text)}, deltas))
+        found += [(self._call(call), self._fragments(call)) for call in answer.calls]
+        return [] if answer.oddity == "fail-choices-empty" else found
+
+    @staticmethod
+    def _call(call: Call) -> JSON:
+        return {"type": "tool_use", "id": f"toolu_{call.id[5:]}", "name": call.name, "input": arguments_of(call)}
+
+    @staticmethod
+    def _fragments(call: Call) -> Iterator[JSON]:
+        """The arguments a few characters at a time, behind an empty piece; {} is what no piece at all means."""
+        raw = "" if call.arguments in (None, "{}") else str(call.arguments)
+        for piece in ["", *(raw[at : at + FRAGMENT_CHARS] for at in range(0, len(raw), FRAGMENT_CHARS))]:
+            yield {"type": "input_json_delta", "partial_json": piece}
+
+
+class AnthropicCount(Anthropic):
+    """POST /v1/messages/count_tokens: the same number as the answer's usage. docs.claude.com/en/api/messages-count-tokens"""
+
+    fields: JSON = ANTHROPIC_COUNTED
+
+    def plain(self, ask: Ask, answer: Answer) -> JSON:
+        return self.failure(answer.error, ask.request.id) if answer.error else {"input_tokens": ask.prompt_tokens}
+
+
 GEMINI_FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
 GEMINI_STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
-GEMINI_USAGE = {
-    "promptTokenCount": "prompt_tokens", "candidatesTokenCount": "completion_tokens", "totalTokenCount": "total_tokens",
-    "cost": "cost", "credits_remaining": "credits_remaining",
-}  # fmt: skip
+GEMINI_TOO_LONG = "The input token count (9000) exceeds the maximum number of tokens allowed (8192)."
 
 
 class Gemini(Surface):
     """POST /v1beta/models/{model}:generateContent and :streamGenerateContent. ai.google.dev/api/generate-content"""
 
+    sign = b"\r\n"  # its clients take no comments
+    broken = b'data: {"candidates": [{"con\r\n\r\n'
+
     def ask(self, request: Request) -> Ask:
-        body = request.body
-        contents = body.get("contents") if isinstance(body, dict) else None
-        if not contents or not isinstance(contents, list) or len(dicts(contents)) != len(contents):
-            raise wrong("* GenerateContentRequest.contents: contents is not specified", "contents")
         model, _, action = request.path.rpartition("/")[2].rpartition(":")
-        said = next((dicts(each.get("parts")) for each in reversed(contents) if each.get("role", "user") == "user"), [])
-        results = [part.get("functionResponse") for part in dicts(contents[-1].get("parts"))]
+        body = self._body(request.body)
+        check_gemini(body, model.replace("demo-strict-", "demo-", 1))
+        contents = body["contents"]
+        said: List[JSON] = next((each["parts"] for each in contents[::-1] if each.get("role", "user") == "user"), [])
         tools, forced = self._tools(body)
+        options = body.get("generationConfig") or {}
         return Ask(
             model=model, stream=action == "streamGenerateContent", text=text_in(said), images=self._images(said),
-            results=[(str(each.get("name")), dump(each.get("response")).decode()) for each in dicts(results)],
-            tools=tools, forced=forced, schema=self._schema(body), prompt_tokens=word_count(contents),
-            turn=len(contents), request=request,
+            results=self._results(contents[-1]["parts"]), tools=tools, forced=forced, schema=self._schema(options),
+            prompt_tokens=word_count([body.get("systemInstruction"), contents]), turn=len(contents), request=request,
+            stops=options.get("stopSequences") or (), choices=min(int(options.get("candidateCount", 1)), MAX_CHOICES),
         )  # fmt: skip
 
     @staticmethod
+    def _body(body: Any) -> JSON:
+        return read_proto("GenerateContentRequest", body)
+
+    @staticmethod
     def _images(parts: List[JSON]) -> List[str]:
-        """Images as data URLs and URLs; the field names come in both of Google's spellings."""
+        """Images as data URLs and URLs."""
         found = []
         for part in parts:
-            data = inner(part, "inlineData") or inner(part, "inline_data")
-            file = inner(part, "fileData") or inner(part, "file_data")
-            found += [f"data:;base64,{data.get('data')}"] if isinstance(data, dict) else []
-            found += [str(file.get("fileUri") or file.get("file_uri"))] if isinstance(file, dict) else []
+            found += [f"data:;base64,{part['inlineData'].get('data')}"] if "inlineData" in part else []
+            found += [str(part["fileData"].get("fileUri"))] if "fileData" in part else []
+        return found
+
+    def _results(self, parts: List[JSON]) -> List[Tuple[str, str]]:
+        """(function's name, its response) of the last turn; images stand in a response or behind it."""
+        found: List[Tuple[str, str]] = []
+        for part in parts:
+            if "functionResponse" in part:
+                result = part["functionResponse"]
+                text = dump(result.get("response")).decode()
+                found.append((result["name"], with_images(text, self._images(result.get("parts") or []))))
+            elif found:
+                found[-1] = (found[-1][0], with_images(found[-1][1], self._images([part])))
         return found
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
-        tools = [each for tool in dicts(body.get("tools")) for each in dicts(tool.get("functionDeclarations"))]
+        tools = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
         tools = [{**tool, "parameters": tool.get("parameters") or tool.get("parametersJsonSchema")} for tool in tools]
         wish = inner(body, "toolConfig", "functionCallingConfig") or {}
         names = wish.get("allowedFunctionNames")
@@ -594,36 +1738,42 @@ class Gemini(Surface):
         return [] if wish.get("mode") == "NONE" else allowed, wish.get("mode") == "ANY"
 
     @staticmethod
-    def _schema(body: JSON) -> Optional[JSON]:
-        wish = inner(body, "generationConfig") or {}
-        schema = wish.get("responseJsonSchema") or wish.get("responseSchema")
-        return schema or ({} if wish.get("responseMimeType") == "application/json" else None)
+    def _schema(options: JSON) -> Optional[JSON]:
+        schema = options.get("responseJsonSchema") or options.get("responseSchema")
+        return schema or ({} if options.get("responseMimeType") == "application/json" else None)
 
     def plain(self, ask: Ask, answer: Answer) -> JSON:
         if answer.error:
             return self.failure(answer.error)
         parts = [{"text": "".join(answer.reasoning), "thought": True}] if answer.reasoning else []
         parts += [{"text": "".join(answer.text) + answer.refusal}] if answer.text or answer.refusal else []
-        return self._chunk(ask, answer, parts + [self._call(call) for call in answer.calls], answer.finish or "stop")
+        parts += self._calls(answer)
+        if answer.reasoning and not answer.calls:
+            parts[-1]["thoughtSignature"] = signature_of("".join(answer.reasoning))
+        return self._chunk(ask, answer, parts, answer.finish or "stop")
 
     def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
         parts: Iterable[JSON] = chain(
             ({"text": piece, "thought": True} for piece in answer.reasoning),
             ({"text": piece} for piece in chain(answer.text, pieces_of(answer.refusal))),
-            (self._call(call) for call in answer.calls),
+            self._calls(answer),
         )
         for part in parts:
             yield self._event(self._chunk(ask, answer, [part]))
 
     def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+        signed = {"thoughtSignature": signature_of("".join(answer.reasoning))} if answer.reasoning else {}
+        last = [{"text": "", **signed}] if answer.text and not answer.calls else []
         if answer.error:
             yield self._event(self.failure(answer.error))
         elif answer.finish:
-            yield self._event(self._chunk(ask, answer, [{"text": ""}] if answer.text else [], answer.finish))
+            yield self._event(self._chunk(ask, answer, last, answer.finish))
 
-    def failure(self, failure: Failure) -> JSON:
+    def failure(self, failure: Failure, id: str = "") -> JSON:
         status = GEMINI_STATUS.get(failure.status, "FAILED_PRECONDITION" if failure.status < 500 else "INTERNAL")
-        return {"error": {"code": failure.status, "message": failure.message, "status": status}}
+        message = GEMINI_TOO_LONG if failure.code == TOO_LONG else failure.message
+        details = {"details": failure.details} if failure.details else {}
+        return {"error": {"code": failure.status, "message": message, "status": status, **details}}
 
     def framed(self, ask: Ask, reply: Reply) -> Reply:
         """Without alt=sse Google sends the same objects as one JSON array."""
@@ -633,37 +1783,69 @@ class Gemini(Surface):
         first, rest = (
             (next(marks) + event[len(b"data: ") :].strip() for event in part) for part in (reply.first, reply.rest)
         )
-        return reply._replace(first=first, rest=chain(rest, [b"]"]), content_type="application/json")
+        reply = reply._replace(first=first, rest=chain(rest, [b"]"]), content_type="application/json")
+        return reply._replace(sign=b" \n", broken=b',\n{"candidates": [{"con')
 
     @staticmethod
     def _event(value: JSON) -> bytes:
         return b"data: " + dump(value) + b"\r\n\r\n"  # Google ends its lines so
 
     @staticmethod
-    def _call(call: Call) -> JSON:
-        try:
-            arguments = json.loads(call.arguments or "{}")
-        except ValueError:
-            arguments = {}  # Gemini's arguments are an object: nothing can be cut off in it
-        return {"functionCall": {"name": call.name, "args": arguments}}
+    def _calls(answer: Answer) -> List[JSON]:
+        """The calls as parts: only the first of them is signed."""
+        ids = answer.oddity == "demo-tools-ids"
+        calls = [{**({"id": call.id} if ids else {}), "name": call.name, "args": arguments_of(call)} for call in answer.calls]
+        parts: List[JSON] = [{"functionCall": call} for call in calls]
+        if parts and answer.reasoning:
+            parts[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
+        return parts
 
     @staticmethod
-    def _chunk(ask: Ask, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
-        candidate: JSON = {"content": {"parts": parts, "role": "model"}, "index": 0}
-        if finish:
-            candidate["finishReason"] = GEMINI_FINISH.get(finish, "OTHER")
+    def _counts(ask: Ask, answer: Answer) -> JSON:
+        """Thoughts are not among the candidates' tokens."""
         usage = usage_of(ask, answer)
-        counts = {name: usage[ours] for name, ours in GEMINI_USAGE.items()}
-        candidates = [] if answer.oddity == "fail-choices-empty" else [candidate]
-        return {
-            "candidates": candidates,
-            "usageMetadata": counts,
-            "modelVersion": ask.model,
-            "responseId": ask.request.id,
+        thoughts = usage["completion_tokens_details"]["reasoning_tokens"]
+        counts = {
+            "promptTokenCount": usage["prompt_tokens"],
+            "candidatesTokenCount": usage["completion_tokens"] - thoughts,
+            "totalTokenCount": usage["total_tokens"],
         }
+        counts.update({"thoughtsTokenCount": thoughts} if thoughts else {})
+        counts.update({"cachedContentTokenCount": answer.cached} if answer.cached else {})
+        return {**counts, "cost": usage["cost"], "credits_remaining": usage["credits_remaining"]}
+
+    def _chunk(self, ask: Ask, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
+        candidate: JSON = {"content": {"parts": parts, "role": "model"}}
+        if finish:
+            candidate["finishReason"] = GEMINI_FINISH.get(finish, finish)
+        candidates = [{**candidate, "index": index} for index in range(ask.choices)]
+        head: JSON = {"candidates": [] if answer.oddity == "fail-choices-empty" else candidates}
+        if answer.oddity == "fail-blocked":
+            head = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
+        counts = self._counts(ask, answer)
+        return {**head, "usageMetadata": counts, "modelVersion": ask.model, "responseId": ask.request.id}
 
 
-OPENAI, GEMINI = OpenAI(), Gemini()
+class GeminiCount(Gemini):
+    """POST /v1beta/models/{model}:countTokens: contents, or a whole request. ai.google.dev/api/tokens"""
+
+    @staticmethod
+    def _body(body: Any) -> JSON:
+        read = read_proto("CountTokensRequest", body)
+        whole: JSON = read.get("generateContentRequest") or {}
+        if "contents" in read and whole:
+            raise refused("Please set either contents or generate_content_request, not both.")
+        return whole or read
+
+    def plain(self, ask: Ask, answer: Answer) -> JSON:
+        if answer.error:
+            return self.failure(answer.error)
+        details = [{"modality": "TEXT", "tokenCount": ask.prompt_tokens}]
+        return {"totalTokens": ask.prompt_tokens, "promptTokensDetails": details}
+
+
+OPENAI, EMBEDDINGS, ANTHROPIC, ANTHROPIC_COUNT = OpenAI(), Embeddings(), Anthropic(), AnthropicCount()
+GEMINI, GEMINI_COUNT = Gemini(), GeminiCount()
 
 
 def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
@@ -673,9 +1855,9 @@ def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
     return Reply((body[:half],), (body[half:],), status, headers=headers)
 
 
-def refusal(surface: Surface, failure: Failure) -> Reply:
+def refusal(surface: Surface, failure: Failure, id: str = "") -> Reply:
     """A failure as an HTTP error, in the surface's shape."""
-    return json_reply(surface.failure(failure), failure.status, failure.headers)
+    return json_reply(surface.failure(failure, id), failure.status, failure.headers)
 
 
 # ----------------------------------------------------------------------------------------------------- one connection
@@ -868,11 +2050,10 @@ def send_comments(wire: Wire, reply: Reply) -> None:
 
 
 def send_comments_mid(wire: Wire, reply: Reply) -> None:
-    sign = b": keep-alive\n\n" if reply.streamed else b" \n"
     reply = reply._replace(streamed=True)  # a length cannot be told
     send_first(wire, reply)
     while not wire.server.ending.is_set():
-        wire.write(reply, sign)
+        wire.write(reply, reply.sign)
         wire.pause(COMMENT_S)
 
 
@@ -912,7 +2093,7 @@ def send_slowly(seconds: float) -> Callable[[Wire, Reply], None]:
 def send_bad_json(wire: Wire, reply: Reply) -> None:
     """One event that is no JSON before the end; a plain body is cut in the middle."""
     if reply.streamed:
-        send_whole(wire, reply._replace(rest=chain([b'data: {"choices": [{"delta": {"con\n\n'], reply.rest)))
+        send_whole(wire, reply._replace(rest=chain([reply.broken], reply.rest)))
     else:
         send_cut(wire, reply)
 
@@ -942,8 +2123,7 @@ def spoken(ask: Ask) -> Answer:
     if ask.results:
         quoted = "; ".join(f"{name} said: {text}" for name, text in ask.results)
         return said(f"{WHO} {quoted}")
-    images = [f" Image {number}: {image_words(url)}." for number, url in enumerate(ask.images, 1)]
-    return said(f"{WHO} You said: {ask.text}{''.join(images)}")
+    return said(with_images(f"{WHO} You said: {ask.text}", ask.images))
 
 
 def demo(ask: Ask) -> Answer:
@@ -961,6 +2141,18 @@ def odd_tools(ask: Ask) -> Answer:
 def odd_arguments(ask: Ask, change: Callable[[str], Optional[str]]) -> Answer:
     answer = demo_tools(ask)
     return answer._replace(calls=[call._replace(arguments=change(call.arguments or "")) for call in answer.calls])
+
+
+def demo_reasoning_tools(ask: Ask) -> Answer:
+    return demo_tools(ask)._replace(reasoning=pieces_of(REASONING))
+
+
+def demo_cached(ask: Ask) -> Answer:
+    return demo(ask)._replace(cached=ask.prompt_tokens // 2, stored=ask.prompt_tokens // 4)
+
+
+def demo_finish(ask: Ask) -> Answer:
+    return demo(ask)._replace(finish=ask.field)
 
 
 def demo_words(ask: Ask) -> Answer:
@@ -1056,9 +2248,14 @@ def instead(line: str, outcome: Outcome) -> Behaviour:
 BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the request
     "demo": Behaviour("Repeats the last user message, names type and size of images, calls a tool if it must.", demo),
     "demo-reasoning": changed("Reasons (reasoning_content), then answers as demo.", reasoning=pieces_of(REASONING)),
+    "demo-strict": Behaviour("Refuses what api.openai.com refuses; demo-strict-tools does as demo-tools, and so on.", demo),
+    "demo-reasoning-tools": Behaviour("Reasons, then does as demo-tools.", demo_reasoning_tools),
+    "demo-cached": Behaviour("Half of the prompt was cached, and a quarter comes into Anthropic's cache.", demo_cached),
+    "demo-finish-FIELD": Behaviour("Ends in the finish reason FIELD as it is written here.", demo_finish),
     "demo-tools": Behaviour(
         "Calls every tool offered, arguments filled from its schema; then quotes results.", demo_tools
     ),
+    "demo-tools-ids": Behaviour("Gemini's calls have ids and want them back; else as demo-tools.", odd_tools),
     "demo-tools-noindex": Behaviour("Streamed calls without an index.", odd_tools),
     "demo-tools-index0": Behaviour("Streamed calls that all have index 0; a new id begins a call.", odd_tools),
     "demo-tools-sameindex-newname": Behaviour("Streamed calls, index 0, no id; a new name begins a call.", odd_tools),
@@ -1089,6 +2286,9 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "fail-strict-FIELD": Behaviour("HTTP 400 naming FIELD where the request has it; else as demo.", fail_strict),
     "fail-filter": instead('finish_reason "content_filter" without text.', Answer(finish="content_filter")),
     "fail-filter-mid": changed('finish_reason "content_filter" after text.', finish="content_filter"),
+    "fail-blocked": instead(
+        "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="fail-blocked")
+    ),
     "fail-refusal": instead("message.refusal in place of content.", Answer(refusal="The stand-in was told to refuse.")),
     "fail-length": changed('finish_reason "length" after text.', finish="length"),
     "fail-empty": instead('Content "" with finish_reason "stop".', Answer()),
@@ -1139,8 +2339,8 @@ def find(model: str) -> Optional[Found]:
     stem, _, end = model.rpartition("-")
     if f"{stem}-N" in BEHAVIOURS and end.isdecimal():
         return Found(BEHAVIOURS[f"{stem}-N"], int(end)) if len(end) < 9 and int(end) <= MAX_N else None
-    if stem == "fail-strict":
-        return Found(BEHAVIOURS["fail-strict-FIELD"], field=end)
+    if f"{stem}-FIELD" in BEHAVIOURS:
+        return Found(BEHAVIOURS[f"{stem}-FIELD"], field=end)
     return Found(BEHAVIOURS["demo"]) if model.startswith("demo") else None
 
 
@@ -1156,13 +2356,21 @@ def soon(outcome: Outcome) -> Outcome:
 def outcome_of(ask: Ask, is_first: Callable[[str], bool]) -> Outcome:
     """What the model's name says; `is_first` tells whether a key was never seen before."""
     once = ask.model.startswith("fail-") and ask.model.endswith("-once")
-    found = find(ask.model[: -len("-once")] if once else ask.model)
+    model = ask.model[: -len("-once")] if once else ask.model.replace("demo-strict-", "demo-", 1)
+    found = find(model)
     if found is None:
         return unknown_model(ask)
     if once and not is_first(f"{ask.model} {ask.request.headers.get('idempotency-key')}"):
         return demo(ask)
-    outcome = found.behaviour.run(ask._replace(number=found.number, field=found.field))
+    outcome = found.behaviour.run(ask._replace(model=model, number=found.number, field=found.field))
     return soon(outcome) if once else outcome
+
+
+def stopped(ask: Ask, answer: Answer) -> Answer:
+    """The answer up to the first of the stop sequences in it."""
+    text = "".join(answer.text)
+    found = [(text.find(stop), stop) for stop in ask.stops if stop in text]
+    return answer._replace(text=pieces_of(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
 
 
 def behaviour_lines() -> str:
@@ -1186,13 +2394,15 @@ def reply_to(surface: Surface, ask: Ask, outcome: Outcome) -> Reply:
     if isinstance(outcome, Reply):
         return outcome
     if isinstance(outcome, Failure):
-        return refusal(surface, outcome)
+        return refusal(surface, outcome, ask.request.id)
     if outcome.size:
         outcome = padded(surface, ask, outcome)
+    outcome = stopped(ask, outcome) if ask.stops else outcome
     if outcome.plain or not ask.stream:
         return json_reply(surface.plain(ask, outcome))
     opening, closing = surface.opening(ask, outcome), surface.closing(ask, outcome)
-    return surface.framed(ask, Reply(opening, closing, content_type="text/event-stream", streamed=True))
+    reply = Reply(opening, closing, content_type="text/event-stream", streamed=True)
+    return surface.framed(ask, reply._replace(sign=surface.sign, broken=surface.broken))
 
 
 # What our readers of messages, tools and schemas run into where a value is of another type than its vendor says.
@@ -1201,43 +2411,70 @@ WRONG_SHAPE = (ArithmeticError, AttributeError, LookupError, RecursionError, Typ
 
 def converse(wire: Wire, surface: Surface, request: Request) -> None:
     """Answer one request to a model."""
+    outcome: Optional[Outcome] = None
     try:
         ask = surface.ask(request)
         outcome = outcome_of(ask, wire.server.is_first)
         reply = reply_to(surface, ask, outcome)
-    except Refused as refused:
-        send_whole(wire, refusal(surface, refused.failure))
+    except Refused as error:
+        reply = refusal(surface, error.failure, request.id)
     except WRONG_SHAPE as error:
-        send_whole(wire, refusal(surface, wrong(f"The request has a wrong shape: {error}").failure))
-    else:
-        send = outcome.send if isinstance(outcome, Answer) and outcome.send else send_whole
-        send(wire, reply)
+        reply = refusal(surface, wrong(f"The request has a wrong shape: {error}").failure, request.id)
+    send = outcome.send if isinstance(outcome, Answer) and outcome.send else send_whole
+    send(wire, reply._replace(headers=reply.headers + surface.headers(request)))
 
 
-def post_chat(wire: Wire, request: Request) -> None:
-    converse(wire, OPENAI, request)
-
-
-def post_generate(wire: Wire, request: Request) -> None:
-    converse(wire, GEMINI, request)
+def post_to(surface: Surface) -> Callable[[Wire, Request], None]:
+    return lambda wire, request: converse(wire, surface, request)
 
 
 def model_names() -> List[str]:
-    """The models of the list: what answers, with an example for each N."""
-    return [name.replace("-N", "-100") for name in BEHAVIOURS if name.startswith("demo")]
+    """The models of the list: what answers, with an example for each N and FIELD."""
+    names = [name for name in BEHAVIOURS if name.startswith("demo")]
+    return [name.replace("-N", "-100").replace("-FIELD", "-stop") for name in names]
+
+
+def send_models(wire: Wire, request: Request, surface: Surface, models: Dict[str, JSON], whole: JSON) -> None:
+    """The list, or the one model that the path names."""
+    name = request.path.partition("/models/")[2]
+    if name and name not in models:
+        failure = Failure(404, "model_not_found", f"The model '{name}' does not exist; the stand-in has 'demo'.")
+        reply = refusal(surface, failure, request.id)
+    else:
+        reply = json_reply(models[name] if name else whole)
+    send_whole(wire, reply._replace(headers=reply.headers + surface.headers(request)))
 
 
 def get_models(wire: Wire, request: Request) -> None:
-    """OpenAI's list."""
-    models = [{"id": name, "object": "model", "created": CREATED, "owned_by": "stand-in"} for name in model_names()]
-    send_whole(wire, json_reply({"object": "list", "data": models}))
+    """OpenAI's list, or Anthropic's where its version is told."""
+    if "anthropic-version" in request.headers:
+        get_anthropic_models(wire, request)
+        return
+    made = {"object": "model", "created": CREATED, "owned_by": "stand-in"}
+    models = {name: {"id": name, **made} for name in model_names()}
+    send_models(wire, request, OPENAI, models, {"object": "list", "data": list(models.values())})
+
+
+def get_anthropic_models(wire: Wire, request: Request) -> None:
+    """Anthropic's list, in pages of ?limit=20 behind ?after_id=."""
+    given = dict(pair.partition("=")[::2] for pair in request.query.split("&"))
+    made = {"type": "model", "created_at": "2023-11-14T22:13:20Z"}  # CREATED
+    models = {name: {**made, "id": name, "display_name": name.title()} for name in model_names()}
+    names = list(models)
+    after = names.index(given["after_id"]) + 1 if given.get("after_id") in names else 0
+    end = after + int(given.get("limit") or 20)
+    page = names[after:end]
+    whole: JSON = {"data": [models[name] for name in page], "has_more": end < len(names)}
+    whole.update(first_id=page[0] if page else None, last_id=page[-1] if page else None)
+    send_models(wire, request, ANTHROPIC, models, whole)
 
 
 def get_gemini_models(wire: Wire, request: Request) -> None:
     """Google's list."""
-    methods = ["generateContent", "streamGenerateContent"]
-    models = [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name in model_names()]
-    send_whole(wire, json_reply({"models": models}))
+    can = {"supportedGenerationMethods": ["generateContent", "countTokens"]}
+    limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
+    models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in model_names()}
+    send_models(wire, request, GEMINI, models, {"models": list(models.values())})
 
 
 def get_page(wire: Wire, request: Request) -> None:
@@ -1247,10 +2484,14 @@ def get_page(wire: Wire, request: Request) -> None:
 
 
 ROUTES: List[Tuple[str, str, Callable[[Wire, Request], None]]] = [  # method, pattern of the path, what answers
-    ("POST", r"/v1/chat/completions", post_chat),
-    ("POST", r"/(v1|v1beta)/models/[^/]+:(generateContent|streamGenerateContent)", post_generate),
-    ("GET", r"/v1/models", get_models),
-    ("GET", r"/v1beta/models", get_gemini_models),
+    ("POST", r"/v1/chat/completions", post_to(OPENAI)),
+    ("POST", r"/v1/embeddings", post_to(EMBEDDINGS)),
+    ("POST", r"/v1/messages", post_to(ANTHROPIC)),
+    ("POST", r"/v1/messages/count_tokens", post_to(ANTHROPIC_COUNT)),
+    ("POST", r"/(v1|v1beta)/models/[^/]+:(generateContent|streamGenerateContent)", post_to(GEMINI)),
+    ("POST", r"/(v1|v1beta)/models/[^/]+:countTokens", post_to(GEMINI_COUNT)),
+    ("GET", r"/v1/models(/[^/]+)?", get_models),
+    ("GET", r"/v1beta/models(/[^/]+)?", get_gemini_models),
     ("GET", r"/", get_page),
 ]
 
@@ -1262,16 +2503,23 @@ class DemoServer(ThreadingHTTPServer):
 
     url ("http://127.0.0.1:PORT"), base_url (url + "/v1"), port, connections (how many there were), and requests: a list
     of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number)}.
-    tls=(certfile, keyfile) serves https; redirect_to is where fail-redirect-N leads; record=False keeps no requests.
+    tls=(certfile, keyfile) serves https; redirect_to is where fail-redirect-N leads; record=False keeps no requests;
+    strict=True refuses what api.openai.com refuses, whatever the model is called.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(
-        self, port: int = 0, *, tls: Optional[Tuple[str, str]] = None, redirect_to: str = ELSEWHERE, record: bool = True
+        self,
+        port: int = 0,
+        *,
+        tls: Optional[Tuple[str, str]] = None,
+        redirect_to: str = ELSEWHERE,
+        record: bool = True,
+        strict: bool = False,
     ) -> None:
-        self.redirect_to, self.record = redirect_to, record
+        self.redirect_to, self.record, self.strict = redirect_to, record, strict
         self.requests: List[JSON] = []
         self.connections = 0
         self.ending = threading.Event()  # every wait of a handler is a wait for this
@@ -1379,7 +2627,7 @@ class DemoServer(ThreadingHTTPServer):
             )
         path, _, query = wire.path.partition("?")
         path = unquote(path)
-        request = Request(wire.command, path, query, headers, body, wire.request_id, self.redirect_to)
+        request = Request(wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict)
         for method, pattern, answer in ROUTES:
             if method == wire.command and re.fullmatch(pattern, path):
                 answer(wire, request)
@@ -1406,9 +2654,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument(
         "--tls", nargs=2, metavar=("CERT", "KEY"), help="serve https with this certificate and key (PEM)"
     )
+    parser.add_argument("--strict", action="store_true", help="refuse what api.openai.com refuses, for every model")
     args = parser.parse_args(argv)
     try:
-        server = DemoServer(args.port, tls=tuple(args.tls) if args.tls else None, record=False)
+        server = DemoServer(args.port, tls=tuple(args.tls) if args.tls else None, record=False, strict=args.strict)
     except (OSError, OverflowError) as error:
         print(f"llm_router_demo.py: cannot serve on port {args.port}: {error}", file=sys.stderr)
         return 1
