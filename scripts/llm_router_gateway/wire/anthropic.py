@@ -116,6 +116,14 @@ def read_text(block: Block, path: str) -> ir.Text:
     return ir.Text(text(block.get("text"), f"{path}.text"), cache_control=cache_of(block), extras=own(block, TEXT_FIELDS))
 
 
+def url_fields(url: str) -> dict[str, Any]:
+    """A data: URL is no URL: {"media_type": ..., "data": ...}."""
+    head, comma, data = url.partition(",")
+    if head.startswith("data:") and comma and head.endswith(";base64"):
+        return {"media_type": head[5:].partition(";")[0], "data": data}
+    return {"url": url}
+
+
 def source_fields(source: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The fields of Media that a source sets.
 
@@ -134,26 +142,9 @@ def source_fields(source: Mapping[str, Any], path: str) -> dict[str, Any]:
     return refuse(f"{path}.type", "must be base64, url, text or file")
 
 
-def url_fields(url: str) -> dict[str, Any]:
-    """A data: URL is no URL: {"media_type": ..., "data": ...}."""
-    head, comma, data = url.partition(",")
-    if head.startswith("data:") and comma and head.endswith(";base64"):
-        return {"media_type": head[5:].partition(";")[0], "data": data}
-    return {"url": url}
-
-
 def read_image(block: Block, path: str) -> ir.Media:
     fields = source_fields(obj(block.get("source"), f"{path}.source"), f"{path}.source")
     return ir.Media("image", cache_control=cache_of(block), extras=own(block, IMAGE_FIELDS), **fields)
-
-
-def read_document(block: Block, path: str) -> ir.Media | ir.Opaque:
-    source = obj(block.get("source"), f"{path}.source")
-    if source.get("type") == "content":  # a document of blocks: nobody else has that
-        return ir.Opaque(VENDOR, "document", block, plain_text(source.get("content")))
-    fields = source_fields(source, f"{path}.source")
-    name = text(block.get("title") or "", f"{path}.title")
-    return ir.Media("document", name=name, cache_control=cache_of(block), extras=own(block, DOCUMENT_FIELDS), **fields)
 
 
 def plain_text(content: Any) -> str:
@@ -163,6 +154,15 @@ def plain_text(content: Any) -> str:
     blocks = content if isinstance(content, list) else []
     found = [block.get("text") for block in blocks if isinstance(block, dict)]
     return "\n".join(each for each in found if isinstance(each, str) and each)
+
+
+def read_document(block: Block, path: str) -> ir.Media | ir.Opaque:
+    source = obj(block.get("source"), f"{path}.source")
+    if source.get("type") == "content":  # a document of blocks: nobody else has that
+        return ir.Opaque(VENDOR, "document", block, plain_text(source.get("content")))
+    fields = source_fields(source, f"{path}.source")
+    name = text(block.get("title") or "", f"{path}.title")
+    return ir.Media("document", name=name, cache_control=cache_of(block), extras=own(block, DOCUMENT_FIELDS), **fields)
 
 
 def search_hits(content: Any) -> str:
@@ -480,6 +480,16 @@ def write_thinking(part: ir.Thinking, to: Target) -> Block | None:
     return None
 
 
+def document_text(part: ir.Media) -> str:
+    """A document of text in its letters: the API takes only PDF as base64."""
+    if part.text is not None:
+        return part.text
+    try:
+        return base64.b64decode(part.data).decode("utf-8", "replace")
+    except ValueError:
+        return refuse("document.data", "is no base64")
+
+
 def media_source(part: ir.Media) -> Block | None:
     """The source of a picture or document; None for what the API cannot take."""
     if part.file_id:
@@ -490,16 +500,6 @@ def media_source(part: ir.Media) -> Block | None:
         told = document_text(part)
         return {"type": "text", "media_type": "text/plain", "data": told} if told.strip() else None
     return {"type": "base64", "media_type": part.media_type, "data": part.data} if part.data else None
-
-
-def document_text(part: ir.Media) -> str:
-    """A document of text in its letters: the API takes only PDF as base64."""
-    if part.text is not None:
-        return part.text
-    try:
-        return base64.b64decode(part.data).decode("utf-8", "replace")
-    except ValueError:
-        return refuse("document.data", "is no base64")
 
 
 def write_media(part: ir.Media, to: Target) -> Block | None:
@@ -659,6 +659,15 @@ def keeps(name: str, value: Any) -> bool:
     return name in SCHEMA_KEYS or (name == "minItems" and value in (0, 1))
 
 
+def fitted_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
+    """What a keyword holds, with `fit` done to the schemas in it."""
+    if name in SCHEMA_MAPS and isinstance(value, dict):
+        return {key: fit(each) for key, each in value.items()}
+    if name in ("anyOf", "allOf") and isinstance(value, list):
+        return [fit(each) for each in value]
+    return fit(value) if name == "items" else value
+
+
 def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     """A schema that the API takes: closed objects, known keywords; the others in the description and in `lost`.
 
@@ -667,7 +676,11 @@ def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     if not isinstance(schema, dict) or depth > MAX_SCHEMA_DEPTH:
         return schema
     fields = {("anyOf" if name == "oneOf" else name): value for name, value in schema.items() if name not in SCHEMA_SILENT}
-    out = {name: fitted_value(name, value, lost, depth + 1) for name, value in fields.items() if keeps(name, value)}
+
+    def fit(inner: Any) -> Any:
+        return fitted_schema(inner, lost, depth + 1)
+
+    out = {name: fitted_value(name, value, fit) for name, value in fields.items() if keeps(name, value)}
     dropped = {name: value for name, value in fields.items() if not keeps(name, value)}
     if dropped:
         for name in dropped:
@@ -677,14 +690,6 @@ def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     if out.get("type") == "object" or "properties" in out:
         out["additionalProperties"] = False
     return out
-
-
-def fitted_value(name: str, value: Any, lost: Lost, depth: int) -> Any:
-    if name in SCHEMA_MAPS and isinstance(value, dict):
-        return {key: fitted_schema(each, lost, depth) for key, each in value.items()}
-    if name in ("anyOf", "allOf") and isinstance(value, list):
-        return [fitted_schema(each, lost, depth) for each in value]
-    return fitted_schema(value, lost, depth) if name == "items" else value
 
 
 # -------------------------------------------------------------------------------------------------- request: ir -> wire
@@ -721,19 +726,6 @@ def tools_in(turns: Iterable[Turn]) -> list[Block]:
     return [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in names]
 
 
-def write_tools(request: ir.Request, turns: list[Turn], able: Abilities, lost: Lost) -> Block:
-    """tools and tool_choice."""
-    choice = request.tool_choice
-    only = choice.names if choice is not None and (choice.mode == "auto" or len(choice.names) > 1) else ()
-    wanted = [tool for tool in request.tools if not only or tool.name in only]
-    tools = [block for tool in wanted if (block := write_tool(tool, Target(able, lost))) is not None]
-    if not tools:
-        used = tools_in(turns)
-        return {"tools": used, "tool_choice": {"type": "none"}} if used else {}
-    written = write_choice(choice, request.parallel_tool_calls)
-    return {"tools": tools, "tool_choice": written} if written else {"tools": tools}
-
-
 def write_choice(choice: ir.ToolChoice | None, parallel: bool | None) -> Block | None:
     """(ToolChoice("required", ("f",)), False) -> {"type": "tool", "name": "f", "disable_parallel_tool_use": True}"""
     if choice is None and parallel is not False:
@@ -745,6 +737,19 @@ def write_choice(choice: ir.ToolChoice | None, parallel: bool | None) -> Block |
     if parallel is False and mode != "none":
         out["disable_parallel_tool_use"] = True
     return out
+
+
+def write_tools(request: ir.Request, turns: list[Turn], able: Abilities, lost: Lost) -> Block:
+    """tools and tool_choice."""
+    choice = request.tool_choice
+    only = choice.names if choice is not None and (choice.mode == "auto" or len(choice.names) > 1) else ()
+    wanted = [tool for tool in request.tools if not only or tool.name in only]
+    tools = [block for tool in wanted if (block := write_tool(tool, Target(able, lost))) is not None]
+    if not tools:
+        used = tools_in(turns)
+        return {"tools": used, "tool_choice": {"type": "none"}} if used else {}
+    written = write_choice(choice, request.parallel_tool_calls)
+    return {"tools": tools, "tool_choice": written} if written else {"tools": tools}
 
 
 def effort_word(effort: str, able: Abilities) -> str:
