@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from llm_router_gateway import ir
 from llm_router_gateway.errors import BadRequest, GatewayError, Overloaded, RateLimited, StreamCut, UpstreamFailed
 from llm_router_gateway.sse import Event, SSEParser
@@ -156,6 +157,18 @@ def test_a_result_of_another_name_or_id_finds_the_call_that_waits() -> None:
     asked = [{"functionCall": {"name": "f", "id": "a"}}, {"functionCall": {"name": "f", "id": "b"}}]
     _, results = ids(("model", asked), ("user", [{"functionResponse": {"name": "f", **id}} for id in ({"id": "b"}, {})]))
     assert results == ["b", "a"]
+
+
+def test_a_stream_kept_chunk_by_chunk_is_one_turn_again() -> None:
+    chunks = [{"text": "H", "thought": True}, {"text": "m", "thought": True}, {"text": "", "thought": True,
+              "thoughtSignature": "c2ln"}, {"text": "Hel"}, {"text": "lo"}, {"functionCall": {"name": "f", "id": "a"}},
+              {"text": ""}]  # fmt: skip
+    turns = [{"role": "model", "parts": [chunk]} for chunk in chunks]
+    found = read({"contents": [{"parts": [{"text": "x"}]}, *turns, {"parts": [{"text": "y"}]}, {"parts": [{"text": "z"}]}]})
+    assert [message.role for message in found.messages] == ["user", "assistant", "user", "user"]
+    assert found.messages[1].parts == (
+        ir.Thinking("Hm", "c2ln", "gemini"), ir.Text("Hello"), ir.ToolCall("a", "f", "{}", {}, vendor="gemini"), ir.Text(""),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("config", "expected"), [

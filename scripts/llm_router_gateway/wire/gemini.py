@@ -19,9 +19,10 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 from .. import ir
@@ -427,12 +428,40 @@ def read_content(value: Any, path: str, calls: Calls) -> ir.Message:
     return ir.Message(role, tuple(read_part(part, f"{path}.parts[{index}]", calls) for index, part in parts))
 
 
+def joined(one: ir.Part, other: ir.Part) -> ir.Part | None:
+    """Two pieces of one text or thought as one; None where they are two.
+
+    joined(Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")) -> Thinking("Hm", "s", "anthropic")
+    """
+    if isinstance(one, ir.Thinking) and isinstance(other, ir.Thinking) and not (one.signature or one.data or other.data):
+        return replace(other, text=one.text + other.text)
+    if isinstance(one, ir.Text) and isinstance(other, ir.Text) and not one.signature:
+        return replace(other, text=one.text + other.text)
+    return None
+
+
+def model_turn(messages: Iterable[ir.Message]) -> ir.Message:
+    """The model's contents in a row as one: Google's SDKs keep every chunk of a stream as a content of its own."""
+    parts: list[ir.Part] = []
+    for part in (part for message in messages for part in message.parts):
+        whole = joined(parts[-1], part) if parts else None
+        if whole is not None:
+            parts[-1] = whole
+        else:
+            parts.append(part)
+    return ir.Message("assistant", tuple(parts))
+
+
 def read_contents(value: Any) -> tuple[ir.Message, ...]:
     contents = many(value, "contents")
     if not contents:
         refuse("contents", "must hold at least one content")
     calls = Calls()
-    return tuple(read_content(content, f"contents[{index}]", calls) for index, content in enumerate(contents))
+    found = [read_content(content, f"contents[{index}]", calls) for index, content in enumerate(contents)]
+    messages: list[ir.Message] = []
+    for of_model, run in groupby(found, lambda message: message.role == "assistant"):
+        messages += [model_turn(list(run))] if of_model else list(run)
+    return tuple(messages)
 
 
 def read_system(value: Any) -> tuple[ir.Part, ...]:
@@ -458,8 +487,8 @@ def read_tools(value: Any) -> tuple[ir.Tool, ...]:
     for index, tool in enumerate(many(value, "tools")):
         path = f"tools[{index}]"
         fields = fields_of(tool, path)
-        for number_, declared in enumerate(many(fields.pop("functionDeclarations", None), f"{path}.functionDeclarations")):
-            found.append(read_declaration(declared, f"{path}.functionDeclarations[{number_}]"))
+        for place, declared in enumerate(many(fields.pop("functionDeclarations", None), f"{path}.functionDeclarations")):
+            found.append(read_declaration(declared, f"{path}.functionDeclarations[{place}]"))
         found += [ir.Tool(name, vendor=VENDOR, value={name: own}) for name, own in fields.items()]
     return tuple(found)
 
@@ -1264,10 +1293,10 @@ class ArgumentPieces:
 class Side:
     """One candidate of a stream: its parts so far, the one that is open, and why it ended."""
 
-    __slots__ = ("arguments", "extras", "has_calls", "index", "native", "number", "open", "signed", "usual")
+    __slots__ = ("arguments", "extras", "has_calls", "index", "native", "number", "open", "signed")
 
-    def __init__(self, number_: int) -> None:
-        self.number = number_
+    def __init__(self, candidate: int) -> None:
+        self.number = candidate
         self.index = -1  # of the last part
         self.open: type | None = None  # Text, Thinking or ToolCall
         self.signed = False  # the open part has its signature: another one is another part's
@@ -1315,21 +1344,22 @@ class Side:
             return self._whole_call(part, calls)
         events: list[ir.StreamEvent] = []
         if own.get("name"):
-            events = self._start_call({**part, "functionCall": {**own, "args": own.get("args", {})}}, calls)
+            events, _ = self._start_call(part, calls)
             self.arguments = ArgumentPieces()
         if self.arguments is not None:
             for piece in dicts(own.get("partialArgs")):
                 self.arguments.add(piece)
         return events if goes_on and own.get("willContinue") else [*events, *self.close_part()]
 
-    def _start_call(self, part: Fields, calls: Calls) -> list[ir.StreamEvent]:
+    def _start_call(self, part: Fields, calls: Calls) -> tuple[list[ir.StreamEvent], str]:
+        """(the events that begin a call, the arguments that came with it)."""
         found = read_call(fields_of(part, "part"), f"parts[{self.index + 1}]", calls)
         self.has_calls = True
-        return self.start(ir.ToolCall(found.id, found.name, signature=found.signature, vendor=found.vendor))
+        begun = ir.ToolCall(found.id, found.name, signature=found.signature, vendor=found.vendor)
+        return self.start(begun), found.arguments_text
 
     def _whole_call(self, part: Fields, calls: Calls) -> list[ir.StreamEvent]:
-        events = self._start_call(part, calls)
-        arguments = compact(part["functionCall"].get("args") or {})
+        events, arguments = self._start_call(part, calls)
         return [*events, ir.PartDelta(self.index, arguments, "", self.number), *self.close_part()]
 
     def ended(self) -> list[ir.StreamEvent]:
@@ -1399,10 +1429,10 @@ class StreamReader:
         return [ir.Started(str(chunk.get("responseId", "")), model, created, extras=extras_in(chunk, ANSWER_EXTRAS))]
 
     def _candidate(self, candidate: Fields) -> list[ir.StreamEvent]:
-        number_ = count(candidate.get("index"))
-        side = self._sides.get(number_)
+        place = count(candidate.get("index"))
+        side = self._sides.get(place)
         if side is None:
-            side = self._sides[number_] = Side(number_)
+            side = self._sides[place] = Side(place)
         content = candidate.get("content")
         events: list[ir.StreamEvent] = []
         for part in dicts(content.get("parts")) if isinstance(content, dict) else ():
@@ -1416,7 +1446,7 @@ class StreamReader:
         words = part.get("text")
         if len(part) == 1 and side.open is ir.Text and type(words) is str:  # as nearly all come
             return side.grow(ir.Text, words, "")
-        if "functionCall" in part:
+        if part.get("functionCall") is not None:
             return side.call(part, self._calls)
         found = read_part(part, "part", self._calls)
         if isinstance(found, ir.Text | ir.Thinking):
@@ -1573,10 +1603,10 @@ class StreamWriter:
     def _finished(self, event: ir.Finished) -> bytes:
         lose_extras(event.extras, VENDOR, self._lost)
         candidates = []
-        for number_, stopped in sorted(self._stops.items()):
-            stop = write_stop(stopped.stop, self._malformed.get(number_, ""), self._lost)
+        for place, stopped in sorted(self._stops.items()):
+            stop = write_stop(stopped.stop, self._malformed.get(place, ""), self._lost)
             own = stopped.extras.get(VENDOR, {})
-            candidates.append({"content": {"parts": [{"text": ""}], "role": "model"}, **stop, "index": number_, **own})
+            candidates.append({"content": {"parts": [{"text": ""}], "role": "model"}, **stop, "index": place, **own})
         chunk: Fields = {"candidates": candidates}
         if self._usage is not None:
             chunk["usageMetadata"] = write_usage(self._usage)
