@@ -460,7 +460,8 @@ def read_contents(value: Any) -> tuple[ir.Message, ...]:
     found = [read_content(content, f"contents[{index}]", calls) for index, content in enumerate(contents)]
     messages: list[ir.Message] = []
     for of_model, run in groupby(found, lambda message: message.role == "assistant"):
-        messages += [model_turn(list(run))] if of_model else list(run)
+        turn = list(run)
+        messages += [model_turn(turn)] if of_model else turn
     return tuple(messages)
 
 
