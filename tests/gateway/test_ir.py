@@ -55,7 +55,7 @@ def test_a_stream_without_its_end_is_no_answer() -> None:
 
 
 def test_output_is_what_the_model_said() -> None:
-    said = [
+    said: list[ir.StreamEvent] = [
         ir.PartDelta(0, "a"),
         ir.PartDelta(0, "", "signature"),
         ir.PartStart(0, ir.Text("a")),
@@ -73,8 +73,8 @@ def test_output_is_what_the_model_said() -> None:
         ir.Finished(),
         ir.Failed(StreamCut("cut")),
     ]
-    assert all(map(ir.is_output, said))
-    assert not any(map(ir.is_output, silent))
+    assert all(ir.is_output(event) for event in said)
+    assert not any(ir.is_output(event) for event in silent)
 
 
 @pytest.mark.parametrize(

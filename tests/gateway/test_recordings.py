@@ -57,6 +57,8 @@ def exchanges_of(path: Path) -> Iterator[Exchange]:
         body = answer.get("body") or ""
         if wire == "gemini" and answer["status"] == 200 and body.lstrip().startswith("["):
             body = "".join(f"data: {json.dumps(item)}\n\n" for item in json.loads(body))  # its other form of a stream
+        if wire == "anthropic" and body.rstrip().endswith("}") and "data:" in body:
+            body = body.rstrip() + "\n\n"  # some were written down without their last blank line
         streamed = "event-stream" in (answer.get("content_type") or "") or body.lstrip().startswith(("data:", "event:"))
         headers = {"retry-after": answer["retry_after"]} if answer.get("retry_after") else {}
         yield Exchange(
@@ -103,14 +105,15 @@ def texts(parts: Iterable[ir.Part]) -> str:
 
 
 def called(call: ir.ToolCall) -> tuple[str, str]:
-    """Name and arguments; names as every protocol takes them."""
-    return safe_name(call.name), json.dumps(call.arguments, sort_keys=True)
+    """Name and arguments: names as every protocol takes them; arguments that were cut off are no object anywhere."""
+    return safe_name(call.name), json.dumps(call.arguments or {}, sort_keys=True)
 
 
 def said(answer: ir.Answer) -> Said:
     first = answer.candidates[0]
     calls = tuple(called(part) for part in first.parts if isinstance(part, ir.ToolCall))
-    usage = answer.usage and (answer.usage.total_input, answer.usage.output, answer.usage.cache_read)
+    used = answer.usage
+    usage = (used.total_input, used.output, used.cache_read) if used is not None else None
     return Said(texts(first.parts), calls, nearest(first.stop.reason), usage)
 
 
@@ -122,12 +125,12 @@ def request_of(exchange: Exchange) -> ir.Request:
 
 def caller_of(wire: str, stream: bool = False) -> ir.Request:
     """A caller of a protocol who wants to know everything."""
-    body: dict[str, Any] = {
+    bodies: dict[str, dict[str, Any]] = {
         "openai": {"messages": [{"role": "user", "content": "hi"}], "stream_options": {"include_usage": True}},
         "anthropic": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9},
         "gemini": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
-    }[wire]
-    read: ir.Request = WIRES[wire].read_request(body, model="m", stream=stream)
+    }
+    read: ir.Request = WIRES[wire].read_request(bodies[wire], model="m", stream=stream)
     return read
 
 

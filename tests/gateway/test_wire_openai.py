@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -833,7 +835,7 @@ def test_row_26_an_interrupted_call_and_an_orphan_result_do_not_break_the_conver
 def test_row_27_a_forced_choice_gives_way_to_thinking_where_the_server_cannot_have_both() -> None:
     request = asking(tools=(ir.Tool("f"),), tool_choice=ir.ToolChoice("required"), reasoning=ir.Reasoning("on", 9))
     lost: list[str] = []
-    quirks = {"forced_choice_with_thinking": False, "reasoning": "thinking"}
+    quirks: dict[str, Any] = {"forced_choice_with_thinking": False, "reasoning": "thinking"}
     assert write(request, lost, **quirks)["tool_choice"] == "auto" and lost == ["tool_choice=auto while thinking"]
     assert write(request, [], "o3")["tool_choice"] == "required"
 
@@ -1085,3 +1087,73 @@ def test_a_count_has_the_shape_that_its_callers_know() -> None:
 def test_packed_ids_are_for_gemini_alone() -> None:
     call = message_of(answer_with(ir.ToolCall("toolu_1", "f", "{}")))["tool_calls"][0]
     assert unpacked_id(call["id"]) == ("toolu_1", "", "")
+
+
+# -------------------------------------------------------------------------------------------------------------- the corpus
+# Streams as many servers send them, NAME.sse, beside what they say, NAME.sse.json: an answer or why there is none.
+
+CORPUS = Path(__file__).resolve().parents[1] / "corpus" / "wire" / "openai"
+
+
+def corpus() -> list[str]:
+    names = sorted(path.name.removesuffix(".json") for path in CORPUS.glob("*.sse.json"))
+    assert names and names == sorted(path.name for path in CORPUS.glob("*.sse")), f"each case is a pair in {CORPUS}"
+    return names
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON: the class, then what is not the default.
+
+    plain(Text("a")) -> {"is": "Text", "text": "a"}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        told = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {"is": type(value).__name__} | {name: plain(each) for name, each in told.items() if each}
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
+    return {name: plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def told_by(*pieces: bytes) -> Any:
+    """What a stream of bytes says, as the corpus has it."""
+    parser, reader = SSEParser(), openai.StreamReader()
+    events = [out for piece in pieces for each in parser.feed(piece) for out in reader.feed(each)]
+    events += [out for each in parser.close() for out in reader.feed(each)]
+    events += reader.close()
+    last = events[-1]
+    if isinstance(last, ir.Failed):
+        said = "".join(event.text for event in events if isinstance(event, ir.PartDelta))
+        return {"failed": {"status": last.error.status, "message": last.error.message, "said": said}}
+    return plain(ir.answer_of(events))
+
+
+@pytest.mark.parametrize("name", corpus())
+def test_a_servers_stream_says_what_it_says_wherever_it_is_cut(name: str) -> None:
+    data = (CORPUS / name).read_bytes()
+    expected = json.loads((CORPUS / f"{name}.json").read_text(encoding="utf-8"))
+    for cut in range(len(data)):
+        assert told_by(data[:cut], data[cut:]) == expected, cut
+
+
+DOUBTFUL = {"openrouter-reason-on-every-chunk.sse"}  # every chunk says that it was the last: [DONE] alone could tell
+
+
+@pytest.mark.parametrize("name", sorted(set(corpus()) - DOUBTFUL))
+def test_a_servers_stream_that_breaks_off_is_never_an_answer(name: str) -> None:
+    data = (CORPUS / name).read_bytes()
+    whole = told_by(data)
+    for cut in range(len(data)):
+        said = told_by(data[:cut])
+        assert "failed" in said or said.get("candidates") == whole.get("candidates"), cut
+
+
+@pytest.mark.parametrize("name", corpus())
+def test_a_relayed_servers_stream_is_seen_as_the_converted_one(name: str) -> None:
+    data = (CORPUS / name).read_bytes()
+    parser, scanner = SSEParser(), openai.Scanner()
+    scanner.feed([*parser.feed(data), *parser.close()])
+    told = told_by(data)
+    if "failed" in told:
+        assert scanner.error is not None or not scanner.outputs or not scanner.done
+    else:
+        assert scanner.done and scanner.outputs and plain(scanner.usage) == told.get("usage")

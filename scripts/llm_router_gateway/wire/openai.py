@@ -1077,6 +1077,18 @@ def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
     return read_usage(answer.get("usage"))
 
 
+def chunk_usage(chunk: Mapping[str, Any]) -> ir.Usage | None:
+    """What a chunk of a stream says of usage: as answers do, in its choice (Moonshot), or under x_groq (Groq)."""
+    found = chunk.get("usage")
+    if not found and isinstance(chunk.get("x_groq"), dict):
+        found = chunk["x_groq"].get("usage")
+    if not found:
+        choices = chunk.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        found = first.get("usage") if isinstance(first, dict) else None
+    return read_usage(found) if found else None
+
+
 def write_usage(usage: ir.Usage) -> dict[str, Any]:
     """Usage(input=6, cache_read=4, text=7) -> prompt_tokens 10, of them cached 4; completion_tokens 7; total_tokens 17"""
     before = {"cached_tokens": usage.cache_read}
@@ -1405,8 +1417,8 @@ class Scanner:
                 return
         if isinstance(choices, list):
             self._choices(choices)
-        if isinstance(chunk, dict) and chunk.get("usage"):
-            self.usage = read_usage(chunk["usage"]) or self.usage
+        if isinstance(chunk, dict):
+            self.usage = chunk_usage(chunk) or self.usage
 
     def _choices(self, choices: list[Any]) -> None:
         for choice in choices:
@@ -1678,8 +1690,11 @@ class StreamReader:
             self._choice(choice, chunk, out)
         if chunk.keys() - ANSWER_FIELDS:
             self._extras |= mine(own(chunk, ANSWER_FIELDS))
-        if chunk.get("usage") or "x_groq" in chunk:
-            self._see_usage(chunk, out)
+        usage = chunk_usage(chunk)
+        if usage is not None and usage != self._usage:  # the last one counts, wherever it comes; it never ends anything
+            self._usage = usage
+            if self._started is not None:
+                out.append(ir.UsageSeen(usage))
         return out
 
     def _choice(self, choice: Any, chunk: Mapping[str, Any], out: list[ir.StreamEvent]) -> None:
@@ -1696,8 +1711,6 @@ class StreamReader:
             turn.native, turn.matched = choice["finish_reason"], choice.get("stop_reason")
         if choice.get("logprobs"):
             turn.add_logprobs(choice["logprobs"])
-        if choice.get("usage"):  # Moonshot
-            self._see_usage(choice, out)
 
     def _start(self, chunk: Mapping[str, Any], out: list[ir.StreamEvent]) -> None:
         id_, model, tier = (str(chunk.get(name) or "") for name in ("id", "model", "service_tier"))
@@ -1705,17 +1718,6 @@ class StreamReader:
         out.append(self._started)
         if self._usage is not None:
             out.append(ir.UsageSeen(self._usage))
-
-    def _see_usage(self, holder: Mapping[str, Any], out: list[ir.StreamEvent]) -> None:
-        """The last one counts, wherever it comes; it never ends anything."""
-        found = holder.get("usage")
-        if not found and isinstance(holder.get("x_groq"), dict):
-            found = holder["x_groq"].get("usage")
-        usage = read_usage(found)
-        if usage is not None and usage != self._usage:
-            self._usage = usage
-            if self._started is not None:
-                out.append(ir.UsageSeen(usage))
 
     def _finished(self) -> list[ir.StreamEvent]:
         if not self._turns:
