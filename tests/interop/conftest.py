@@ -24,7 +24,7 @@ UPSTREAMS = ("openai", "anthropic", "gemini")
 PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 OURS = ("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")  # what the SDKs read
 WAIT_S = 15.0  # for the process to be ready, and to end
-KEEPALIVE_S = 0.02  # short, so that every stream that pauses holds signs of life
+KEEPALIVE_S = 10.0  # the default: nothing here is silent for so long, unless a test asks for another value
 CONFIG = """\
 [server]
 keepalive_s = {keepalive_s}
@@ -55,13 +55,13 @@ collect_ignore = [] if sys.version_info >= (3, 11) else ["test_interop.py"]  # t
 class Gateway:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0` until close()."""
 
-    def __init__(self, folder: Path, stand_in: str) -> None:
+    def __init__(self, folder: Path, stand_in: str, keepalive_s: float) -> None:
         self.token = f"token-{secrets.token_hex(12)}"
         self.keys = {api: f"key-{api}-{secrets.token_hex(12)}" for api in UPSTREAMS}
         self.url = ""
         self.lines: list[str] = []
         self._told = threading.Event()
-        (folder / "router.toml").write_text(CONFIG.format(url=stand_in, keepalive_s=KEEPALIVE_S))
+        (folder / "router.toml").write_text(CONFIG.format(url=stand_in, keepalive_s=keepalive_s))
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env |= {"HOME": str(folder), "LLM_ROUTER_TOKEN": self.token, "PYTHONDONTWRITEBYTECODE": "1"}
         env |= {f"KEY_{api.upper()}": key for api, key in self.keys.items()}
@@ -107,12 +107,31 @@ def stand_in() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def gateway(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    running = Gateway(tmp_path_factory.mktemp("gateway"), stand_in.url)
-    yield running
-    assert running.close() == 0
-    faults = [line for line in running.lines if "a fault of ours" in line or "Traceback" in line]
-    assert not faults, faults
+def gateways(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Gateway]]:
+    """The processes by their keepalive_s, each started when it is first wanted; their logs hold no fault at the end."""
+
+    class Started(dict[float, Gateway]):
+        def __missing__(self, keepalive_s: float) -> Gateway:
+            self[keepalive_s] = Gateway(tmp_path_factory.mktemp("gateway"), stand_in.url, keepalive_s)
+            return self[keepalive_s]
+
+    started = Started()
+    yield started
+    codes = [each.close() for each in started.values()]
+    log = [line for each in started.values() for line in each.lines]
+    assert codes == [0] * len(codes)
+    assert [line for line in log if "a fault of ours" in line or "Traceback" in line] == []
+
+
+@pytest.fixture
+def keepalive_s(request: pytest.FixtureRequest) -> float:
+    """The gateway's setting, for a test that says another."""
+    return float(getattr(request, "param", KEEPALIVE_S))
+
+
+@pytest.fixture
+def gateway(gateways: dict[float, Gateway], keepalive_s: float) -> Gateway:
+    return gateways[keepalive_s]
 
 
 @pytest.fixture(autouse=True)
@@ -161,14 +180,16 @@ def upstream(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def way(vendor: str, upstream: str, stand_in: Any, request: pytest.FixtureRequest) -> Iterator[Way]:
+def way(
+    vendor: str, upstream: str, stand_in: Any, gateways: dict[float, Gateway], keepalive_s: float
+) -> Iterator[Way]:
     from sdks import opened, require
 
     require(vendor)
     if upstream == "direct":
         key, url, upstream_key = f"key-{secrets.token_hex(12)}", stand_in.url, ""
     else:
-        running: Gateway = request.getfixturevalue("gateway")
+        running = gateways[keepalive_s]
         key, url, upstream_key = running.token, running.url, running.keys[upstream]
     protocol, prefix = (vendor, "") if upstream == "direct" else (upstream, f"to-{upstream}/")
     with opened(vendor, url, key) as sdk:

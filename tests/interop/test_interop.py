@@ -77,6 +77,7 @@ def test_thinking_comes_apart_from_the_text(way: Any, stream: bool) -> None:
     assert said.thinking.startswith("The stand-in does not think.")
 
 
+@pytest.mark.parametrize("keepalive_s", [0.02], indirect=True, ids=["impatient"])
 def test_silence_in_a_stream_is_filled_with_what_the_sdk_reads_over(way: Any) -> None:
     chat = way.chat("demo-slow-60", stream=True)
     assert chat.say("Hello").text == f"{WHO} You said: Hello"
