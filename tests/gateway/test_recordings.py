@@ -105,13 +105,18 @@ def texts(parts: Iterable[ir.Part]) -> str:
 
 
 def called(call: ir.ToolCall) -> tuple[str, str]:
-    """Name and arguments: names as every protocol takes them; arguments that were cut off are no object anywhere."""
-    return safe_name(call.name), json.dumps(call.arguments or {}, sort_keys=True)
+    """Name and arguments; names as every protocol takes them."""
+    return safe_name(call.name), json.dumps(call.arguments, sort_keys=True)
 
 
-def said(answer: ir.Answer) -> Said:
+def cut_off(answer: ir.Answer) -> frozenset[str]:
+    """The tools whose calls the end of the tokens cut off: no wire but OpenAI's can hold half an object."""
+    return frozenset(part.name for part in answer.candidates[0].parts if isinstance(part, ir.ToolCall) and part.arguments is None)
+
+
+def said(answer: ir.Answer, half: frozenset[str] = frozenset()) -> Said:
     first = answer.candidates[0]
-    calls = tuple(called(part) for part in first.parts if isinstance(part, ir.ToolCall))
+    calls = tuple(called(part) for part in first.parts if isinstance(part, ir.ToolCall) and part.name not in half)
     used = answer.usage
     usage = (used.total_input, used.output, used.cache_read) if used is not None else None
     return Said(texts(first.parts), calls, nearest(first.stop.reason), usage)
@@ -165,8 +170,10 @@ def test_an_answer_says_the_same_in_every_protocol(exchange: Exchange, to: str) 
     lost: list[str] = []
     body = WIRES[to].write_answer(answer, caller_of(to), lost)
     json.dumps(body)
-    got, expected = said(WIRES[to].read_answer(json.loads(json.dumps(body)))), said(answer)
+    half = cut_off(answer)
+    got, expected = said(WIRES[to].read_answer(json.loads(json.dumps(body))), half), said(answer, half)
     assert got == refused(expected, answer, to), lost
+    assert lost or not half or to == "openai"
 
 
 def refused(expected: Said, answer: ir.Answer, to: str) -> Said:
@@ -186,7 +193,8 @@ def test_a_stream_says_what_the_whole_answer_says(exchange: Exchange, to: str) -
     events = events_in(exchange.wire, exchange.body) if exchange.streamed else ir.events_of(answer)
     streamed = ir.answer_of(events_in(to, b"".join(map(writer.feed, events))))
     whole = WIRES[to].read_answer(json.loads(json.dumps(WIRES[to].write_answer(answer, caller, []))))
-    assert said(streamed) == said(whole) == refused(said(answer), answer, to)
+    half = cut_off(answer)
+    assert said(streamed, half) == said(whole, half) == refused(said(answer, half), answer, to)
 
 
 # ------------------------------------------------------------------------------------------------------------------ streams
