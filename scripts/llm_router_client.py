@@ -379,8 +379,8 @@ def dicts(value: Any) -> list[JSON]:
 
 def text_of(content: Any) -> str:
     """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
-    if isinstance(content, str):
-        return content
+    if isinstance(content, str) or not content:
+        return content or ""
     return "".join(part["text"] for part in dicts(content) if isinstance(part.get("text"), str))
 
 
@@ -439,13 +439,13 @@ def image_type(data: bytes) -> str:
 
 def data_url(data: bytes, name: str) -> str:
     """Image bytes -> data URL. SafetyError when they are no image, or too many."""
-    import base64
+    from binascii import b2a_base64
 
     if not image_type(data):
         raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
     if len(data) > MAX_IMAGE_BYTES:
         raise SafetyError(f"{name} has {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
-    return f"data:{image_type(data)};base64,{base64.b64encode(data).decode('ascii')}"
+    return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
 
 
 def arguments_of(function: JSON) -> str:
@@ -889,22 +889,24 @@ class Endpoint:
 class Secret:
     """A key that does not show itself: str and repr are masked; `value` is for the Authorization header alone."""
 
-    __slots__ = ("source", "value")
+    __slots__ = ("forms", "source", "value")
 
     def __init__(self, value: str, source: str) -> None:
         self.value, self.source = value.strip(), source
         if any(not "!" <= c <= "~" for c in self.value) or len(self.value) > 4096:
             raise AuthenticationError(f"the key from {source} holds characters that no key has", code="key_malformed")
+        from binascii import b2a_base64
+
+        forms = (self.value, b2a_base64(self.value.encode()).decode().rstrip("=\n"))
+        self.forms = [form for form in forms if len(form) > 3]
 
     def __repr__(self) -> str:
         return f"********{self.value[-4:]}" if len(self.value) >= 16 else "********"
 
     def hide(self, text: str) -> str:
         """The text with the key, plain or in base64, taken out."""
-        import base64
-
-        for form in (self.value, base64.b64encode(self.value.encode()).decode().rstrip("=")):
-            text = text.replace(form, "[key]") if len(form) > 3 else text
+        for form in self.forms:
+            text = text.replace(form, "[key]")
         return text
 
 
@@ -1105,10 +1107,11 @@ class Connection:
 
     def open_tunnel(self, address: str, login: str) -> None:
         """CONNECT through an http proxy; NetworkError where it refuses."""
-        import base64
+        from binascii import b2a_base64
 
         lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        lines += [f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}"] if login else []
+        basic = b2a_base64(login.encode(), newline=False).decode()
+        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1"), None)
         if not 200 <= self.status < 300 or self._buffer:
             raise NetworkError(f"the proxy answered {self.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")

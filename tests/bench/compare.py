@@ -1,4 +1,4 @@
-"""`compare` of 8 models that each take at least 300 ms: the whole command's wall time, beside eight threads of the openai SDK."""
+"""`compare` of 8 models that each take at least 300 ms: the whole command's wall time, beside the openai SDK in 8 threads."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ with ThreadPoolExecutor(8) as pool:
 
 
 def main() -> int:
+    """Measure, check that all answered, print."""
     with Bench() as bench:
         base_url = bench.stand_in()
         runs = bench.interleaved(

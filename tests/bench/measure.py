@@ -141,7 +141,7 @@ class Bench:
             raise Failed(f"the stand-in did not start: {line}")
         return line.split()[0]
 
-    def start(self, command: Sequence[str], stdout: int) -> int:
+    def start(self, command: List[str], stdout: int) -> int:
         """Start a process with this stdout, an empty stdin and stderr in a file; its process id."""
         stderr, flags = str(self.scratch / "stderr"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         actions = [
@@ -151,7 +151,7 @@ class Bench:
         ]
         return os.posix_spawn(command[0], command, self.env, file_actions=actions)
 
-    def run(self, command: Sequence[str], keep_output: bool = True) -> Run:
+    def run(self, command: List[str], keep_output: bool = True) -> Run:
         """Run to the end. Failed unless it exits with 0; a stdout that is not kept goes to the null device."""
         path = str(self.scratch / "stdout") if keep_output else os.devnull
         stdout = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)

