@@ -111,7 +111,8 @@ def called(call: ir.ToolCall) -> tuple[str, str]:
 
 def cut_off(answer: ir.Answer) -> frozenset[str]:
     """The tools whose calls the end of the tokens cut off: no wire but OpenAI's can hold half an object."""
-    return frozenset(part.name for part in answer.candidates[0].parts if isinstance(part, ir.ToolCall) and part.arguments is None)
+    calls = [part for part in answer.candidates[0].parts if isinstance(part, ir.ToolCall)]
+    return frozenset(call.name for call in calls if call.arguments is None)
 
 
 def said(answer: ir.Answer, half: frozenset[str] = frozenset()) -> Said:

@@ -1138,7 +1138,7 @@ def error_in(value: Any) -> Mapping[str, Any]:
 def told_in(error: Mapping[str, Any]) -> str:
     """Its text; with OpenRouter also what the provider behind it said."""
     message = error.get("message")
-    message = message if isinstance(message, str) else compact(error)
+    message = message if isinstance(message, str) and message.strip() else compact(error)
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     return f"{message}: {raw}"[:MAX_MESSAGE_CHARS] if isinstance(raw, str) and raw else message[:MAX_MESSAGE_CHARS]
@@ -1381,6 +1381,12 @@ def says(delta: Any) -> bool:
     return isinstance(delta, dict) and any(delta.get(name) for name in OUTPUTS)
 
 
+def place_of(choice: Mapping[str, Any]) -> int:
+    """Which of the choices a piece belongs to; the first where it does not say."""
+    index = choice.get("index")
+    return index if isinstance(index, int) and index > 0 else 0
+
+
 class Scanner:
     """Looks at a relayed stream: how often real output came, its usage, its true end, its error.
 
@@ -1394,7 +1400,7 @@ class Scanner:
         self.done = False
         self.usage: ir.Usage | None = None
         self.error: GatewayError | None = None
-        self._speaking: set[object] = set()  # choices without a finish_reason
+        self._speaking: set[int] = set()  # choices without a finish_reason
 
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -1426,10 +1432,10 @@ class Scanner:
                 continue
             self.outputs += says(choice.get("delta"))
             if choice.get("finish_reason"):
-                self._speaking.discard(str(choice.get("index")))
+                self._speaking.discard(place_of(choice))
                 self.done = not self._speaking
             else:
-                self._speaking.add(str(choice.get("index")))
+                self._speaking.add(place_of(choice))
                 self.done = False
 
 
@@ -1700,7 +1706,7 @@ class StreamReader:
     def _choice(self, choice: Any, chunk: Mapping[str, Any], out: list[ir.StreamEvent]) -> None:
         if self._started is None:
             self._start(chunk, out)
-        number = choice.get("index") or 0
+        number = place_of(choice)
         turn = self._turns.get(number)
         if turn is None:
             turn = self._turns[number] = Turn(number, str(chunk.get("id") or ""))
