@@ -13,11 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from .config import Config, ConfigError, parse
 from .errors import GatewayError
-from .job import Job, Outgoing, Record, converted, relayed, state_of
+from .job import Exchange, Job, Outgoing, Record, converted, relayed, state_of
 from .loading import Source
 from .policy import Candidate, candidates
 from .presets import APIS, preset_of
@@ -84,7 +84,7 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     record.stream = options.stream or body.fields.get("stream") is True
     action = "generateContent" if options.source == "gemini" else ""
     call = Call("chat", options.source, asked, options.stream, action=action)
-    job = Job(Nobody(), state_of(config), record, {}, {}, call, body)
+    job = Job(cast(Exchange, Nobody()), state_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
         return converted(job, candidate), record
     return relayed(job, candidate, "stream" if record.stream and action else "chat"), record

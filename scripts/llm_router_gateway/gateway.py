@@ -111,6 +111,7 @@ class Stream:
         self.pipe: RelayPipe | ConvertPipe | None = None
         self._module = wire(job.call.protocol)
         self._array = Array() if job.call.array else None
+        self._array_writer: Any = None  # of a converted array, which knows what it has written
         self._passed: Headers = []
         self.keepalive: bytes = b"\n" if self._array else self._module.KEEPALIVE
 
@@ -131,7 +132,9 @@ class Stream:
         return self.pipe
 
     def _writer(self, request: ir.Request) -> Any:
-        return self._module.StreamWriter(request, lost=self.job.record.lost, array=self._array is not None)
+        writer = self._module.StreamWriter(request, lost=self.job.record.lost, array=self._array is not None)
+        self._array_writer = writer if self._array is not None else None
+        return writer
 
     def replayed(self, data: bytes) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
@@ -147,6 +150,9 @@ class Stream:
         if self.pipe is not None and self.pipe.error_passed:
             return b""  # the upstream's own error event went on already
         request_id = self.job.record.request_id
+        if self._array_writer is not None:
+            last: bytes = self._array_writer.fail(error, request_id)
+            return last
         if self._array is not None:
             return self._array.failure(dumped(self._module.write_error(error, request_id)[2]).decode())
         data: bytes = self._module.error_event(error, request_id)

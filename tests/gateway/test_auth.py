@@ -1,6 +1,7 @@
 """auth: the caller's key from any of its places, and browsers that were tricked into calling."""
 
 import pytest
+
 from llm_router_gateway import auth
 from llm_router_gateway.errors import Forbidden, Unauthorized
 from llm_router_gateway.settings import Secret

@@ -3,6 +3,7 @@
 import tomllib
 
 import pytest
+
 from llm_router_gateway import catalog, config, policy
 from llm_router_gateway.errors import BadRequest, UnknownModel
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from llm_router_gateway import cli, settings
 from llm_router_gateway.config import parse
 

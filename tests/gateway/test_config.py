@@ -6,6 +6,7 @@ import tomllib
 from typing import Any
 
 import pytest
+
 from llm_router_gateway import config, presets, settings
 
 KEY = "k" + "ey-" * 4

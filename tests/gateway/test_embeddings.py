@@ -5,11 +5,14 @@ import json
 import struct
 
 import pytest
+
 from llm_router_gateway.embeddings import as_asked
 
 
 def answer(embedding: object) -> bytes:
-    return json.dumps({"object": "list", "data": [{"index": 0, "embedding": embedding}], "usage": {"prompt_tokens": 3}}).encode()
+    return json.dumps(
+        {"object": "list", "data": [{"index": 0, "embedding": embedding}], "usage": {"prompt_tokens": 3}}
+    ).encode()
 
 
 def test_numbers_are_packed_when_base64_was_asked_for() -> None:

@@ -1,6 +1,7 @@
 """errors: a status, a code and a message, of no vendor's shape."""
 
 import pytest
+
 from llm_router_gateway import errors
 
 

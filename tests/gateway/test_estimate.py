@@ -1,6 +1,7 @@
 """estimate: tokens of a request, a bit high rather than too low."""
 
 import pytest
+
 from llm_router_gateway.estimate import input_tokens
 
 PROSE = "The quick brown fox jumps over the lazy dog near the river bank. "  # 14 tokens with the vendors' tokenizers

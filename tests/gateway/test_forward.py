@@ -1,6 +1,7 @@
 """forward: which headers go on, in both directions."""
 
 import pytest
+
 from llm_router_gateway import config, forward, policy
 
 KEY, CALLERS = "up" + "-key" * 3, "caller" + "-key" * 3

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from llm_router_gateway import config
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.gateway import Gateway
@@ -167,7 +168,12 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     return b"data: " + json.dumps({"id": "1", "object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
 
 
-FIRST, TEXT, LAST, DONE = chunk({"role": "assistant", "content": ""}), chunk({"content": "hi"}), chunk({}, "stop"), b"data: [DONE]\n\n"
+FIRST, TEXT, LAST, DONE = (
+    chunk({"role": "assistant", "content": ""}),
+    chunk({"content": "hi"}),
+    chunk({}, "stop"),
+    b"data: [DONE]\n\n",
+)
 STREAM = {"content_type": "text/event-stream; charset=utf-8"}
 
 # -- the same protocol
@@ -205,7 +211,9 @@ def test_the_callers_query_goes_on_without_key(play: Callable[..., Room]) -> Non
         target = f"/v1/messages?beta=true&key={TOKEN}"
         await room.ask(Exchange("POST", target, b'{"model":"claude/claude-x","messages":[]}', [("anthropic-beta", "b1,b2")]))
 
-    sent = play(story, Upstream(200, b'{"type":"message","content":[],"usage":{"input_tokens":1,"output_tokens":1}}')).pool.sent[0]
+    sent = play(
+        story, Upstream(200, b'{"type":"message","content":[],"usage":{"input_tokens":1,"output_tokens":1}}')
+    ).pool.sent[0]
     assert sent["url"] == "https://api.anthropic.com/v1/messages?beta=true"
     assert (sent["headers"]["anthropic-beta"], sent["headers"]["x-api-key"]) == ("b1,b2", KEY)
 
@@ -410,7 +418,9 @@ def test_tokens_are_counted_upstream_or_estimated(play: Callable[..., Room]) -> 
     async def story(room: Room) -> None:
         same = await room.ask(Exchange("POST", "/v1/messages/count_tokens", b'{"model":"claude/c","messages":[]}'))
         assert same.out == b'{"input_tokens":5}'
-        other = Exchange("POST", "/v1/messages/count_tokens", b'{"model":"openai/c","messages":[{"role":"user","content":"hello"}]}')
+        other = Exchange(
+            "POST", "/v1/messages/count_tokens", b'{"model":"openai/c","messages":[{"role":"user","content":"hello"}]}'
+        )
         assert 3 < (await room.ask(other)).json["input_tokens"] < 20
 
     assert len(play(story, Upstream(200, b'{"input_tokens":5}')).pool.sent) == 1

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from llm_router_gateway import loading
 from llm_router_gateway.config import ConfigError
 from llm_router_gateway.loading import Source

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from llm_router_gateway import log as log_module
 from llm_router_gateway.log import Log
 

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from llm_router_gateway import cli, config, describe, surface
 
 PAGE = (Path(__file__).parents[2] / "references" / "gateway.md").read_text(encoding="utf-8")

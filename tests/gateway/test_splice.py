@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+
 from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.splice import read_body
 
@@ -13,8 +14,14 @@ from llm_router_gateway.splice import read_body
     ("before", "after"),
     [
         ('{"model":"p/m"}', '{"model":"m"}'),
-        ('{ "x" : 1.0e0 ,\n\t"model" : "p/m" , "y":"\\u00e9é\\ud83d" }\n', '{ "x" : 1.0e0 ,\n\t"model" : "m" , "y":"\\u00e9é\\ud83d" }\n'),
-        ('{"tools":[{"model":"p/m"}],"model":"p/m","s":"\\"model\\":\\"p/m\\""}', '{"tools":[{"model":"p/m"}],"model":"m","s":"\\"model\\":\\"p/m\\""}'),
+        (
+            '{ "x" : 1.0e0 ,\n\t"model" : "p/m" , "y":"\\u00e9é\\ud83d" }\n',
+            '{ "x" : 1.0e0 ,\n\t"model" : "m" , "y":"\\u00e9é\\ud83d" }\n',
+        ),
+        (
+            '{"tools":[{"model":"p/m"}],"model":"p/m","s":"\\"model\\":\\"p/m\\""}',
+            '{"tools":[{"model":"p/m"}],"model":"m","s":"\\"model\\":\\"p/m\\""}',
+        ),
         ('{"model":"a","model":"b"}', '{"model":"m","model":"m"}'),
         ('{"model":"a","mod\\u0065l":"b"}', '{"model":"m","mod\\u0065l":"m"}'),
         ('{"x":1}', '{"model":"m","x":1}'),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
+
 from llm_router_gateway.errors import GatewayError, StreamCut, Unavailable, UpstreamTimeout
 from llm_router_gateway.streaming import Limits, StreamedAnswer, Watch
 

@@ -1,6 +1,7 @@
 """surface: what a request line asks for."""
 
 import pytest
+
 from llm_router_gateway.errors import BadMethod, NotFound
 from llm_router_gateway.surface import Call, protocol_of, read_call
 

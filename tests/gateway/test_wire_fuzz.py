@@ -27,7 +27,8 @@ MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini
 
 # What takes the place of a value.
 ODD: list[Any] = [None, True, False, 0, -1, 1.5, 10**30, "", "x", "\ud800", "data:", "data:;base64,!", [], {}, [None],
-                  [[]], [5], ["x"], {"type": "x"}, {"text": 5}, [{}], {"": None}, {"type": None, "text": None, "name": []}]  # fmt: skip
+                  [[]], [5], ["x"], {"type": "x"}, {"text": 5}, [{}], {"": None},
+                  {"type": None, "text": None, "name": []}]  # fmt: skip
 
 PIXEL = "iVBORw0KGgo="
 SCHEMA = {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"type": ["string", "null"]}}}

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from .. import ir
@@ -1268,7 +1268,7 @@ class ArgumentPieces:
     def _place(self, steps: list[str | int]) -> tuple[Any, str | int]:
         """The object or list that the last step is in, made on the way."""
         place: Any = self.value
-        for step, following in zip(steps, steps[1:], strict=False):
+        for step, following in pairwise(steps):
             found = self._at(place, step)
             if not isinstance(found, list if isinstance(following, int) else dict):
                 found = [] if isinstance(following, int) else {}
