@@ -102,7 +102,7 @@ class Gateway:
 def stand_in() -> Iterator[Any]:
     from llm_router_demo import DemoServer
 
-    with DemoServer() as server:
+    with DemoServer(strict=True) as server:
         yield server
 
 

@@ -43,6 +43,7 @@ class Said(NamedTuple):
     output_tokens: int
     thinking: str = ""
     parsed: Any = None  # what the SDK made of the answer to a schema
+    cached: int = 0  # of input_tokens, which are all of them: those that came from a cache
 
 
 class Problem(NamedTuple):
@@ -64,7 +65,13 @@ def get_time(zone: str) -> str:
     return zone
 
 
+def add(first: int, second: int) -> str:
+    """The sum of two numbers."""
+    return f"sum {first + second}"
+
+
 TOOLS = (get_weather, get_time)
+RUNNABLE = (add, get_time)  # for the SDKs' own loops; google-genai cannot call a function with a Literal among its hints
 ARGUMENTS = {  # as the stand-in fills them
     "get_weather": {"city": "stand-in", "days": 1, "unit": "C"},
     "get_time": {"zone": "stand-in"},
@@ -158,6 +165,7 @@ class OpenAIChat:
             [Call(each.id, each.function.name, json.loads(each.function.arguments)) for each in calls],
             completion.usage.prompt_tokens, completion.usage.completion_tokens,
             getattr(choice.message, "reasoning_content", None) or "", getattr(choice.message, "parsed", None),
+            count_of(getattr(completion.usage.prompt_tokens_details, "cached_tokens", 0)),
         )  # fmt: skip
 
     def _plain(self) -> Any:
@@ -216,6 +224,10 @@ class OpenAISDK:
     def model(self, name: str) -> str:
         return str(self.client.models.retrieve(name).id)
 
+    def embed(self, model: str, text: str) -> list[float]:
+        """A vector; the SDK asks for base64 and unpacks it."""
+        return list(self.client.embeddings.create(model=model, input=text).data[0].embedding)
+
     async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
         """The streamed answer of the SDK's asynchronous client."""
         client = self.module.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=TIMEOUT_S)
@@ -268,12 +280,13 @@ class AnthropicChat:
         self.heard.clear()
         message = self._streamed() if self._stream else self._plain()
         self.history.append({"role": "assistant", "content": message.content})
+        usage, cached = message.usage, count_of(message.usage.cache_read_input_tokens)
         of = {kind: [block for block in message.content if block.type == kind] for kind in ("text", "thinking", "tool_use")}
         return Said(
             "".join(block.text for block in of["text"]), ANTHROPIC_FINISH[message.stop_reason],
             [Call(block.id, block.name, block.input) for block in of["tool_use"]],
-            message.usage.input_tokens, message.usage.output_tokens,
-            "".join(block.thinking for block in of["thinking"]), getattr(message, "parsed_output", None),
+            usage.input_tokens + cached + count_of(usage.cache_creation_input_tokens), usage.output_tokens,
+            "".join(block.thinking for block in of["thinking"]), getattr(message, "parsed_output", None), cached,
         )  # fmt: skip
 
     def _plain(self) -> Any:
@@ -333,6 +346,13 @@ class AnthropicSDK:
 
     def count(self, model: str, text: str) -> int:
         return int(self.client.messages.count_tokens(model=model, messages=[{"role": "user", "content": text}]).input_tokens)
+
+    def run_tools(self, model: str, text: str) -> str:
+        """The last answer of the SDK's own loop, which calls the functions itself."""
+        tools = [self.module.beta_tool(tool) for tool in RUNNABLE]
+        messages = [{"role": "user", "content": text}]
+        runner = self.client.beta.messages.tool_runner(model=model, max_tokens=MAX_TOKENS, tools=tools, messages=messages)
+        return "".join(block.text for block in runner.until_done().content if block.type == "text")
 
     async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
         """The streamed answer of the SDK's asynchronous client."""
@@ -405,7 +425,7 @@ class GeminiChat:
             [Call(call.id or "", call.name, dict(call.args or {})) for call in calls],
             usage.prompt_token_count, count_of(usage.candidates_token_count) + count_of(usage.thoughts_token_count),
             "".join(part.text for part in parts if part.text and part.thought),
-            self._parsed(text, chunks[-1]),
+            self._parsed(text, chunks[-1]), count_of(usage.cached_content_token_count),
         )  # fmt: skip
 
     def _parsed(self, text: str, last: Any) -> Any:
@@ -465,6 +485,10 @@ class GeminiSDK:
 
     def count(self, model: str, text: str) -> int:
         return int(self.client.models.count_tokens(model=model, contents=text).total_tokens)
+
+    def run_tools(self, model: str, text: str) -> str:
+        """The last answer of the SDK's own loop, which calls the functions itself."""
+        return str(self.client.models.generate_content(model=model, contents=text, config={"tools": list(RUNNABLE)}).text)
 
     async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
         """The streamed answer of the SDK's asynchronous client."""

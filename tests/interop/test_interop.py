@@ -48,6 +48,20 @@ def test_a_question_is_answered_whole(way: Any, stream: bool) -> None:
 
 
 @STREAMS
+def test_a_long_answer_keeps_every_word(way: Any, stream: bool) -> None:
+    chat = way.chat("demo-words-3000", stream=stream)
+    text = chat.say("Hello").text
+    assert text == "stand-in, not a model. " * 750
+    assert not stream or "".join(chat.heard) == text
+
+
+@STREAMS
+def test_tokens_from_a_cache_are_told_and_counted_once(way: Any, stream: bool) -> None:
+    said = way.chat("demo-cached", stream=stream).say("One two three four five six seven eight.")
+    assert 4 <= said.cached < said.input_tokens < 16
+
+
+@STREAMS
 @pytest.mark.parametrize(("model", "finish"), [("fail-length", "length"), ("fail-filter-mid", "refused")])
 def test_why_an_answer_ended_is_told(way: Any, model: str, finish: str, stream: bool) -> None:
     said = way.chat(model, stream=stream).say("Hello")
@@ -108,6 +122,26 @@ def test_two_rounds_of_parallel_tool_calls(way: Any, stream: bool) -> None:
             assert f"result-{round_number}-{name}" in told.text
     assert len(ids) in (0, 4)  # Gemini's own calls have none; where there are ids, each call has its own
     assert len(way.asked) == 4
+
+
+@STREAMS
+def test_a_thinking_model_gets_its_signatures_back_with_the_results(way: Any, stream: bool) -> None:
+    if way.sdk.api == way.upstream == "openai":
+        pytest.skip("api.openai.com neither tells thoughts nor takes them back")
+    chat = way.chat("demo-reasoning-tools", tools=True, stream=stream, **way.sdk.thinks)
+    for round_number in (1, 2):
+        said = chat.say(f"Round {round_number}.")
+        assert {call.name: call.arguments for call in said.calls} == ARGUMENTS
+        assert said.thinking
+        assert "result-get_time" in chat.results([(call, f"result-{call.name}") for call in said.calls]).text
+
+
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini"], indirect=True)  # OpenAI's SDK has no such loop for chats
+def test_the_sdks_own_loop_calls_the_functions(way: Any) -> None:
+    text = way.sdk.run_tools(f"{way.prefix}demo-tools", "Sum and time?")
+    assert "add said: " in text
+    assert "sum 2" in text
+    assert "get_time said: " in text
 
 
 @STREAMS
@@ -253,6 +287,14 @@ def test_tokens_are_counted_without_asking_the_model(way: Any) -> None:
     short, long = (way.sdk.count(f"{way.prefix}demo", text) for text in ("Hello", "Hello there, world! " * 40))
     assert 0 < short < long
     assert not any(each["path"].endswith(("completions", "messages", "generateContent")) for each in way.asked)
+
+
+@pytest.mark.parametrize("vendor", ["openai"], indirect=True)
+@pytest.mark.parametrize("upstream", ["direct", "openai"], indirect=True)
+def test_embeddings_are_relayed(way: Any) -> None:
+    vector = way.sdk.embed(f"{way.prefix}demo", "Hello")
+    assert len(vector) > 1
+    assert all(isinstance(number, float) for number in vector)
 
 
 def test_models_are_listed_and_found_by_the_name_that_a_call_takes(way: Any) -> None:
