@@ -136,6 +136,19 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class Opaque:
+    """A part that only `vendor` knows: {"type": "web_search_tool_result", ...}, {"executableCode": ...}.
+
+    `text` is what other vendors can be told of it; "" = it can only be named as lost.
+    """
+
+    vendor: str
+    kind: str  # the vendor's name for it, for `lost`
+    value: JSON
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """The model calls one of the caller's tools. `custom` ones (OpenAI) take free text: arguments is then None."""
 
@@ -172,19 +185,6 @@ class Refusal:
     """Why the model would not (OpenAI `refusal`); other wires show it as text."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """A part that only `vendor` knows: {"type": "web_search_tool_result", ...}, {"executableCode": ...}.
-
-    `text` is what other vendors can be told of it; "" = it can only be named as lost.
-    """
-
-    vendor: str
-    kind: str  # the vendor's name for it, for `lost`
-    value: JSON
-    text: str = ""
 
 
 Part = Text | Thinking | Media | ToolCall | ToolResult | Refusal | Opaque
@@ -447,18 +447,6 @@ def object_in(text: str) -> JSON | None:
     return value if isinstance(value, dict) else None
 
 
-def events_of(answer: Answer) -> list[StreamEvent]:
-    """A whole answer as the stream that it could have been; answer_of turns it back."""
-    events: list[StreamEvent] = [Started(answer.id, answer.model, answer.created, answer.service_tier, answer.extras)]
-    for number, candidate in enumerate(answer.candidates):
-        for index, part in enumerate(candidate.parts):
-            events += _events_of_part(index, part, number)
-        events.append(Stopped(candidate.stop, number, candidate.extras))
-    if answer.usage is not None:
-        events.append(UsageSeen(answer.usage))
-    return [*events, Finished()]
-
-
 def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEvent]:
     if isinstance(part, Text | Thinking):
         yield PartStart(index, replace(part, text="", signature=""), candidate)
@@ -475,6 +463,18 @@ def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEv
     yield PartEnd(index, candidate)
 
 
+def events_of(answer: Answer) -> list[StreamEvent]:
+    """A whole answer as the stream that it could have been; answer_of turns it back."""
+    events: list[StreamEvent] = [Started(answer.id, answer.model, answer.created, answer.service_tier, answer.extras)]
+    for number, candidate in enumerate(answer.candidates):
+        for index, part in enumerate(candidate.parts):
+            events += _events_of_part(index, part, number)
+        events.append(Stopped(candidate.stop, number, candidate.extras))
+    if answer.usage is not None:
+        events.append(UsageSeen(answer.usage))
+    return [*events, Finished()]
+
+
 def joined(old: Extras, new: Extras) -> Extras:
     """Both; of one field the lists are put together, anything else is replaced.
 
@@ -487,6 +487,23 @@ def joined(old: Extras, new: Extras) -> Extras:
             both = isinstance(value, list) and isinstance(mine.get(name), list)
             mine[name] = [*mine[name], *value] if both else value
     return made
+
+
+def longer(part: Part, delta: PartDelta) -> Part:
+    """The part with what a delta adds to it."""
+    if isinstance(part, ToolCall):
+        return replace(part, arguments_text=part.arguments_text + delta.text, signature=part.signature + delta.signature)
+    if isinstance(part, Text | Thinking):
+        extras = joined(part.extras, delta.extras) if delta.extras else part.extras
+        return replace(part, text=part.text + delta.text, signature=part.signature + delta.signature, extras=extras)
+    return part
+
+
+def _whole(part: Part) -> Part:
+    """A ToolCall with its arguments read, now that they are all there."""
+    if isinstance(part, ToolCall) and not part.custom:
+        return replace(part, arguments=object_in(part.arguments_text))
+    return part
 
 
 class Collector:
@@ -533,23 +550,6 @@ class Collector:
         stopped = self._ended.get(number, Stopped(Stop("other")))
         parts = tuple(_whole(part) for _, part in sorted(self._parts.get(number, {}).items()))
         return Candidate(parts, stopped.stop, stopped.extras)
-
-
-def longer(part: Part, delta: PartDelta) -> Part:
-    """The part with what a delta adds to it."""
-    if isinstance(part, ToolCall):
-        return replace(part, arguments_text=part.arguments_text + delta.text, signature=part.signature + delta.signature)
-    if isinstance(part, Text | Thinking):
-        extras = joined(part.extras, delta.extras) if delta.extras else part.extras
-        return replace(part, text=part.text + delta.text, signature=part.signature + delta.signature, extras=extras)
-    return part
-
-
-def _whole(part: Part) -> Part:
-    """A ToolCall with its arguments read, now that they are all there."""
-    if isinstance(part, ToolCall) and not part.custom:
-        return replace(part, arguments=object_in(part.arguments_text))
-    return part
 
 
 def answer_of(events: Iterable[StreamEvent]) -> Answer:

@@ -67,7 +67,7 @@ DONE = b"data: [DONE]\n\n"
 
 # GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
 MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
-THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|grok-[4-9]|gemini-(?:2\.5|[3-9]))")
+THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
 MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")        # know "minimal", not "none"
 NONE_MODELS = re.compile(r"(?:^|/)gpt-5\.[1-9]")          # can be told not to think
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
