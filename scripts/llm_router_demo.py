@@ -639,6 +639,9 @@ ANTHROPIC_BLOCKS: Dict[str, Tuple[Set[str], Set[str]]] = {  # type -> fields tha
     "thinking": ({"thinking", "signature"}, set()), "redacted_thinking": ({"data"}, set()),
     "tool_reference": ({"tool_name"}, CACHED),
 }  # fmt: skip
+ANTHROPIC_OWN_BLOCKS = (  # of Anthropic's own tools, which the stand-in does not have
+    "_tool_result", "server_tool_use", "mcp_tool_use", "container_upload", "compaction",
+)  # fmt: skip
 ANTHROPIC_SOURCES: Dict[str, Set[str]] = {
     "base64": {"media_type", "data"}, "url": {"url"}, "text": {"media_type", "data"}, "file": {"file_id"},
     "content": {"content"},
@@ -709,18 +712,17 @@ def check_anthropic_message(message: JSON, path: str, system: bool) -> None:
     check_extra(message, {"role", "content"}, path, {"role", "content"})
     role, content = message["role"], message["content"]
     if role == "system" and not system:
-        text = "The Messages API accepts a top-level `system` parameter, not \"system\" as an input message role."
+        text = 'The Messages API accepts a top-level `system` parameter, not "system" as an input message role.'
         raise refused(f'messages: Unexpected role "system". {text}')
     if role not in ("user", "assistant", "system"):
         raise refused(f"{path}.role: Input should be 'user' or 'assistant'")
     if not content and role != "assistant":
         raise refused(f"{path}: all messages must have non-empty content except for the optional final assistant message")
-    if isinstance(content, str):
-        check_anthropic_text(content or "-", "messages")
-        return
-    if not isinstance(content, list):
+    if not isinstance(content, (str, list)):
         raise refused(f"{path}.content: Input should be a valid list")
-    for number, block in enumerate(content):
+    if content and (isinstance(content, str) or all(block.get("type") == "text" for block in content)):
+        check_anthropic_blank(text_in(content))
+    for number, block in enumerate(dicts(content)):
         check_anthropic_block(block, f"{path}.content.{number}", ANTHROPIC_BLOCKS)
         owner = {"tool_use": "assistant", "thinking": "assistant", "tool_result": "user"}.get(block["type"], role)
         if owner != role:
@@ -730,16 +732,22 @@ def check_anthropic_message(message: JSON, path: str, system: bool) -> None:
 def check_anthropic_text(text: Any, where: str) -> None:
     if text == "":
         raise refused(f"{where}: text content blocks must be non-empty")
-    if not isinstance(text, str) or not text.strip():
-        raise refused(f"{where}: text content blocks must contain non-whitespace text")
+    if not isinstance(text, str):
+        raise refused(f"{where}: Input should be a valid string")
+
+
+def check_anthropic_blank(text: str) -> None:
+    """Blanks are taken beside other blocks, but are no message of their own."""
+    if text and not text.strip():
+        raise refused("messages: text content blocks must contain non-whitespace text")
 
 
 def check_anthropic_block(block: JSON, path: str, kinds: Iterable[str]) -> None:
     kind = block.get("type")
     if kind is None:
         raise refused(f"{path}.type: Field required")
-    if isinstance(kind, str) and kind.endswith(("_tool_result", "server_tool_use", "mcp_tool_use", "container_upload")):
-        return  # Anthropic's own tools, which the stand-in does not have
+    if isinstance(kind, str) and kind.endswith(ANTHROPIC_OWN_BLOCKS):
+        return
     if kind not in kinds:
         message = f"does not match any of the expected tags: {', '.join(map(repr, kinds))}"
         raise refused(f"{path}: Input tag '{kind}' found using 'type' {message}")
@@ -835,7 +843,7 @@ def leading_results(message: JSON) -> List[str]:
 
 
 def check_anthropic_turns(messages: List[JSON]) -> None:
-    """A user begins; calls are answered at once, all in one message, before anything else in it."""
+    """A user begins (newer models take less); calls are answered at once, in one message, before anything else in it."""
     if messages[0]["role"] != "user":
         raise refused('messages: first message must use the "user" role')
     asked: List[str] = []
@@ -935,7 +943,7 @@ def check_anthropic_thinking(body: JSON) -> None:
         raise refused(f"`temperature` may only be set to 1 when thinking is enabled. {THINK_DOCS}")
     if "top_k" in body:
         raise refused(f"`top_k` must be unset when thinking is enabled. {THINK_DOCS}")
-    if inner(body, "tool_choice", "type") in ("any", "tool"):
+    if kind == "enabled" and inner(body, "tool_choice", "type") in ("any", "tool"):
         raise refused("Thinking may not be enabled when tool_choice forces tool use.")
     if kind == "enabled":
         check_anthropic_thought_first(body["messages"])
@@ -1135,7 +1143,7 @@ def check_gemini_part(part: JSON, path: str, model: str) -> None:
     found = [name for name in DATA if name in part]
     if len(found) > 1:
         raise refused(f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{snake(found[1])}'")
-    if not found or (part.get("text") == "" and "thoughtSignature" not in part):
+    if not found and "thoughtSignature" not in part:
         raise wrong_gemini(f"{path}.data", "required oneof field 'data' must have one initialized field")
     if "inlineData" in part and not part["inlineData"].get("mimeType"):
         raise wrong_gemini(f"{path}.inline_data.mime_type", "mimeType must not be empty.")
@@ -1204,8 +1212,6 @@ def check_gemini_schema(schema: JSON, path: str) -> None:
     kind = str(schema.get("type", "")).lower()
     if kind == "array" and "items" not in schema:
         raise wrong_gemini(f"{path}.items", "missing field.")
-    if kind == "object" and schema.get("properties") == {}:
-        raise wrong_gemini(f"{path}.properties", "should be non-empty for OBJECT type")
     if schema.get("enum") and kind not in ("string", ""):
         raise wrong_gemini(f"{path}.enum", "only allowed for STRING type")
     if "" in schema.get("enum", ()):
@@ -1820,7 +1826,7 @@ class Gemini(Surface):
             candidate["finishReason"] = GEMINI_FINISH.get(finish, finish)
         candidates = [{**candidate, "index": index} for index in range(ask.choices)]
         head: JSON = {"candidates": [] if answer.oddity == "fail-choices-empty" else candidates}
-        if answer.oddity == "fail-blocked":
+        if answer.oddity == "demo-blocked":
             head = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
         counts = self._counts(ask, answer)
         return {**head, "usageMetadata": counts, "modelVersion": ask.model, "responseId": ask.request.id}
@@ -2252,6 +2258,9 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "demo-reasoning-tools": Behaviour("Reasons, then does as demo-tools.", demo_reasoning_tools),
     "demo-cached": Behaviour("Half of the prompt was cached, and a quarter comes into Anthropic's cache.", demo_cached),
     "demo-finish-FIELD": Behaviour("Ends in the finish reason FIELD as it is written here.", demo_finish),
+    "demo-blocked": instead(
+        "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="demo-blocked")
+    ),
     "demo-tools": Behaviour(
         "Calls every tool offered, arguments filled from its schema; then quotes results.", demo_tools
     ),
@@ -2286,9 +2295,6 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "fail-strict-FIELD": Behaviour("HTTP 400 naming FIELD where the request has it; else as demo.", fail_strict),
     "fail-filter": instead('finish_reason "content_filter" without text.', Answer(finish="content_filter")),
     "fail-filter-mid": changed('finish_reason "content_filter" after text.', finish="content_filter"),
-    "fail-blocked": instead(
-        "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="fail-blocked")
-    ),
     "fail-refusal": instead("message.refusal in place of content.", Answer(refusal="The stand-in was told to refuse.")),
     "fail-length": changed('finish_reason "length" after text.', finish="length"),
     "fail-empty": instead('Content "" with finish_reason "stop".', Answer()),
