@@ -5,4 +5,4 @@ The layers, lowest first: errors; ir, sse, http1; config, wire, auth, limits; po
 gateway; server; __main__. A module imports only lower layers (tests/gateway/test_layers.py).
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -56,7 +56,9 @@ def test_the_python_snippet_runs_as_printed(cli: Any, demo: Any) -> None:
 
 def test_one_version_everywhere() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    gateway = (ROOT / "scripts" / "llm_router_gateway" / "__init__.py").read_text(encoding="utf-8")
     assert re.findall(r'(?m)^version = "(.*)"$', PYPROJECT) == [client.VERSION]
+    assert re.findall(r'(?m)^__version__ = "(.*)"$', gateway) == [client.VERSION]
     assert re.findall(r"(?m)^## \[([\d.]+)\]", changelog)[0] == client.VERSION
 
 
