@@ -25,7 +25,7 @@ import llm_router_client as client  # noqa: E402
 
 SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 FRONTMATTER, BODY = SKILL.split("---\n", 2)[1:]
-REFERENCES = sorted((ROOT / "references").glob("*.md"))
+REFERENCES = sorted(path for path in (ROOT / "references").glob("*.md") if path.name != "gateway.md")  # which people read
 PAGES = [ROOT / "SKILL.md"] + [page for page in (ROOT / "README.md",) if page.exists()] + REFERENCES
 SHIPPED_MARKDOWN = sorted(ROOT.glob("*.md")) + REFERENCES
 SCHEMA = json.loads((ROOT / "references" / "envelope.schema.json").read_text(encoding="utf-8"))
