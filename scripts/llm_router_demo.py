@@ -51,6 +51,7 @@ PIECE_CHARS = 16_384  # of demo-bytes-N in a stream
 BLOCK_BYTES = 65_536  # what demo-burst-N writes at once
 FRAGMENT_CHARS = 7  # of a streamed tool call's arguments
 MAX_CHOICES = 128
+MAX_EMBEDDING_SIZE = 4096
 EMBEDDING_SIZE = 8  # numbers of a vector, where no other size is asked for
 DRIP_S = 0.05  # between two bytes of fail-drip
 COMMENT_S = 0.02  # between two keep-alive comments
@@ -1115,9 +1116,9 @@ def check_gemini(body: JSON, model: str) -> None:
         raise wrong_gemini("contents", "contents is not specified")
     for number, content in enumerate(body["contents"]):
         check_gemini_content(content, f"contents[{number}]", model)
-    check_gemini_turns(body["contents"])
+    check_gemini_turns(joined_turns(body["contents"]))
     if model.startswith("demo-reasoning"):
-        check_gemini_signed(body["contents"])
+        check_gemini_signed(joined_turns(body["contents"]))
     declared = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
     for number, tool in enumerate(body.get("tools", ())):
         for place, each in enumerate(tool.get("functionDeclarations", ())):
@@ -1158,6 +1159,17 @@ def check_gemini_part(part: JSON, path: str, model: str) -> None:
         raise refused("Corrupted thought signature.")
 
 
+def joined_turns(contents: List[JSON]) -> List[JSON]:
+    """Contents with what the model said in a row as one: Google's own clients send each piece of a stream back alone."""
+    turns: List[JSON] = []
+    for content in contents:
+        if turns and content.get("role") == turns[-1].get("role") == "model":
+            turns[-1] = {"role": "model", "parts": turns[-1]["parts"] + content["parts"]}
+        else:
+            turns.append(content)
+    return turns
+
+
 def calls_in(content: JSON, name: str) -> List[JSON]:
     return [part[name] for part in content["parts"] if name in part]
 
@@ -1179,7 +1191,7 @@ def check_gemini_turns(contents: List[JSON]) -> None:
                 place = f"contents[{number}].parts[0].function_response.{name}"
                 raise wrong_gemini(place, f"does not match the {name} of a function call of the function call turn.")
         asked = calls_in(content, "functionCall")
-        if asked and (content.get("role") != "model" or number == 0 or contents[number - 1].get("role") == "model"):
+        if asked and (content.get("role") != "model" or number == 0):
             message = "Please ensure that function call turn comes immediately after a user turn or after a function"
             raise refused(f"{message} response turn.")
     if asked:
@@ -1489,6 +1501,8 @@ class Embeddings(OpenAI):
             raise wrong("you must provide a model parameter", "model")
         if given is None or given in ("", []):
             raise wrong("'$.input' is invalid. Please check the API reference.", "input")
+        if not 0 < int(body.get("dimensions") or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
+            raise wrong("Invalid 'dimensions'.", "dimensions")
         return Ask(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
 
     def plain(self, ask: Ask, answer: Answer) -> JSON:
@@ -1768,8 +1782,10 @@ class Gemini(Surface):
             yield self._event(self._chunk(ask, answer, [part]))
 
     def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
-        signed = {"thoughtSignature": signature_of("".join(answer.reasoning))} if answer.reasoning else {}
-        last = [{"text": "", **signed}] if answer.text and not answer.calls else []
+        signed = answer.reasoning and not answer.calls
+        last: List[JSON] = [{"text": ""}] if answer.text or answer.calls else []
+        if signed and last:
+            last[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
         if answer.error:
             yield self._event(self.failure(answer.error))
         elif answer.finish:
@@ -1821,7 +1837,7 @@ class Gemini(Surface):
         return {**counts, "cost": usage["cost"], "credits_remaining": usage["credits_remaining"]}
 
     def _chunk(self, ask: Ask, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
-        candidate: JSON = {"content": {"parts": parts, "role": "model"}}
+        candidate: JSON = {"content": {**({"parts": parts} if parts else {}), "role": "model"}}
         if finish:
             candidate["finishReason"] = GEMINI_FINISH.get(finish, finish)
         candidates = [{**candidate, "index": index} for index in range(ask.choices)]
@@ -2451,16 +2467,6 @@ def send_models(wire: Wire, request: Request, surface: Surface, models: Dict[str
     send_whole(wire, reply._replace(headers=reply.headers + surface.headers(request)))
 
 
-def get_models(wire: Wire, request: Request) -> None:
-    """OpenAI's list, or Anthropic's where its version is told."""
-    if "anthropic-version" in request.headers:
-        get_anthropic_models(wire, request)
-        return
-    made = {"object": "model", "created": CREATED, "owned_by": "stand-in"}
-    models = {name: {"id": name, **made} for name in model_names()}
-    send_models(wire, request, OPENAI, models, {"object": "list", "data": list(models.values())})
-
-
 def get_anthropic_models(wire: Wire, request: Request) -> None:
     """Anthropic's list, in pages of ?limit=20 behind ?after_id=."""
     given = dict(pair.partition("=")[::2] for pair in request.query.split("&"))
@@ -2481,6 +2487,19 @@ def get_gemini_models(wire: Wire, request: Request) -> None:
     limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
     models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in model_names()}
     send_models(wire, request, GEMINI, models, {"models": list(models.values())})
+
+
+def get_models(wire: Wire, request: Request) -> None:
+    """OpenAI's list, or Anthropic's where its version is told, or Google's where a key for it comes."""
+    if "anthropic-version" in request.headers:
+        get_anthropic_models(wire, request)
+        return
+    if "x-goog-api-key" in request.headers:
+        get_gemini_models(wire, request)
+        return
+    made = {"object": "model", "created": CREATED, "owned_by": "stand-in"}
+    models = {name: {"id": name, **made} for name in model_names()}
+    send_models(wire, request, OPENAI, models, {"object": "list", "data": list(models.values())})
 
 
 def get_page(wire: Wire, request: Request) -> None:

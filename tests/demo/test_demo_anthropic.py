@@ -269,6 +269,8 @@ def test_models_are_listed_in_the_shape_of_the_one_who_asks(ask: Any) -> None:
     listed = ask.send("GET", "/v1/models?limit=1000", headers=VERSION).json
     assert [model["id"] for model in listed["data"]] == [model["id"] for model in ours]
     assert {model["type"] for model in listed["data"]} == {"model"} and listed["has_more"] is False
+    google = ask.send("GET", "/v1/models", headers={"x-goog-api-key": "x"}).json["models"]
+    assert google == ask.send("GET", "/v1beta/models").json["models"] and google[0]["name"] == f"models/{ours[0]['id']}"
     assert (listed["first_id"], listed["last_id"]) == (ours[0]["id"], ours[-1]["id"])
     page = ask.send("GET", f"/v1/models?limit=2&after_id={ours[0]['id']}", headers=VERSION).json
     assert [model["id"] for model in page["data"]] == [model["id"] for model in ours[1:3]] and page["has_more"] is True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
@@ -72,7 +72,7 @@ def image(**source: Any) -> Any:
     ({"say": turns([USE])}, "messages.0: `tool_use` blocks can only be in `assistant` messages"),
     ({"say": turns("Hi", [RESULT])}, "messages.1: `tool_result` blocks can only be in `user` messages"),
     ({"say": image(type="base64", media_type="image/bmp", data="AA==")},
-     "messages.0.content.0.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"),
+     "image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"),
     ({"say": image(type="base64", media_type="image/png", data="???")}, "messages.0.content.0.image.source.base64.data: "),
     ({"say": image(type="base64", media_type="image/jpeg", data=PNG)}, "appears to be a image/png image"),
     ({"say": image(type="base64", data=PNG)}, "messages.0.content.0.image.source.base64.media_type: Field required"),
@@ -399,7 +399,7 @@ def unknown(name: str, place: str = "", why: str = CANNOT) -> str:
     ({"say": [ASK, model(GCALL, GCALL), user(GSAID)]}, IN_NUMBER),
     ({"say": [ASK, model(GCALL), user(GSAID, GSAID)]}, IN_NUMBER),
     ({"say": [ASK, model(GCALL, GCALL), user(GSAID), user(GSAID)]}, IN_NUMBER),
-    ({"say": [ASK, model(GCALL), model(GSAID)]}, IN_NUMBER),
+    ({"say": [ASK, model(GCALL), model(GSAID)]}, IN_TURN),
     ({"say": [ASK, model(GCALL), user(GSAID, {"text": "So?"})]}, IN_TURN),
     ({"say": [ASK, model(GCALL), user({"functionResponse": {"name": "g", "response": {}}})]}, "does not match the name"),
     ({"say": [ASK, model(GCALL), user({"functionResponse": {"response": {}}})]},
@@ -434,6 +434,8 @@ def test_google_tells_every_unknown_name_at_once_and_where_it_stands(ask: Any) -
     {"model": "demo-reasoning", "say": [ASK, model(GCALL), user(GSAID), model({"text": "x"}), ASK]},
     {"model": "demo-reasoning",
      "say": [ASK, model({**GCALL, "thoughtSignature": "skip_thought_signature_validator"}), user(GSAID)]},
+    {"say": [ASK, model(GCALL), model(GCALL), model({"text": ""}), user(GSAID, GSAID)]},
+    {"model": "demo-reasoning", "say": [ASK, model(SIGNED), model(GCALL), user(GSAID, GSAID)]},
     {"say": [user({"text": ""})]}, declared({"type": "OBJECT", "properties": {}}),
     {"say": [ASK, model({"text": "", "thoughtSignature": signature_of("x")}), ASK]},
     {"tools": [{"functionDeclarations": [{"name": "f"}]}]}, {"safetySettings": [], "cachedContent": "x"},
@@ -519,3 +521,54 @@ def test_the_protobuf_of_gemini_names_only_what_it_has() -> None:
         for shape in fields.values():
             one = shape[0] if isinstance(shape, list) else shape[""] if isinstance(shape, dict) else shape
             assert one in kinds
+
+
+# --------------------------------------------------------------------------------------------------------- odd shapes
+
+
+def spoiled(value: Any, odd: Any) -> Iterator[Any]:
+    """The value with each of the values in it replaced by an odd one, one at a time."""
+    yield odd
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in pairs:
+        for other in spoiled(each, odd):
+            copy = dict(value) if isinstance(value, dict) else list(value)
+            copy[key] = other
+            yield copy
+
+
+BODIES: List[Any] = [
+    ("/v1/messages", {
+        "model": "demo", "max_tokens": 2048, "system": [{"type": "text", "text": "x"}], "stop_sequences": ["a"],
+        "messages": turns([TEXT, *image(type="base64", media_type="image/png", data=PNG)[0]["content"]],
+                          [THOUGHT, USE], [{**RESULT, "content": [TEXT]}, TEXT]),
+        "tools": [TOOL], "tool_choice": {"type": "auto"}, "thinking": THINK, "metadata": {"user_id": "u"},
+        "output_config": {"format": {"type": "json_schema", "schema": {**OBJECT, "additionalProperties": False}}},
+    }),
+    ("/v1/chat/completions", {
+        "model": "demo-strict", "messages": [*part("image_url", image_url={"url": "x"}), asked(CALL), SAID], "stop": ["a"],
+        "tools": [FUNCTION], "tool_choice": "auto", "temperature": 1, "n": 1, "stream_options": {"include_usage": True},
+        "stream": True, "response_format": wish({**CLOSED, "required": ["city"]}),
+    }),
+    ("/v1beta/models/demo-reasoning:generateContent", {
+        "contents": [ASK, model(SIGNED), user({"functionResponse": {"name": "f", "response": {}, "parts": []}})],
+        **declared({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string", "enum": ["x"]}}}}),
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+        **answer_schema({"anyOf": [OBJECT]}), "systemInstruction": {"parts": [{"text": "x"}]},
+    }),
+    ("/v1/embeddings", {"model": "demo", "input": ["a", "b"], "dimensions": 4, "encoding_format": "base64"}),
+    ("/v1/messages/count_tokens", {"model": "demo", "messages": turns("Hi")}),
+    ("/v1beta/models/demo:countTokens", {"generateContentRequest": {"model": "models/demo", "contents": [ASK]}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path, body", BODIES)
+def test_any_value_of_a_wrong_type_gets_a_400_or_an_answer(ask: Any, capfd: Any, path: str, body: Any) -> None:
+    version = {"anthropic-version": "2023-06-01"}
+    whole = ask.send("POST", path, body, version)
+    assert whole.status == 200, whole.body
+    for odd in (None, 7, "", "x", [], {}, [[]], [{}], True, -1.5):
+        for other in spoiled(body, odd):
+            assert ask.send("POST", path, other, version).status in (200, 400, 404), other
+    assert ask.send("POST", path, b"{", version).status == 400
+    assert capfd.readouterr().err == ""
