@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -128,7 +130,7 @@ class Stream:
             self.pipe = RelayPipe(self._module.Scanner(), self._array)
         else:
             reader = wire(self.outgoing.candidate.provider.api).StreamReader()
-            self.pipe = ConvertPipe(reader, self._writer(self.outgoing.request))
+            self.pipe = ConvertPipe(reader, self._writer(self.outgoing.request), int(unix_s()))
         return self.pipe
 
     def _writer(self, request: ir.Request) -> Any:
@@ -335,6 +337,7 @@ class Gateway:
             await self._respond(job, 200, headers, data)
             return
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
+        result = result if result.created else replace(result, created=int(unix_s()))
         job.record.usage = result.usage
         await self._json(job, wire(job.call.protocol).write_answer(result, outgoing.request, job.record.lost))
 

@@ -9,7 +9,8 @@ Both know when real output came, when the upstream said that it was done, and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from . import ir
@@ -33,8 +34,13 @@ class Scanner(Protocol):
 
 
 class Reader(Protocol):
-    """An upstream's events -> neutral ones; each protocol in `wire` has one."""
+    """An upstream's events -> neutral ones; each protocol in `wire` has one.
 
+    done: the upstream said all that an answer needs, though a usage may follow.
+    """
+
+    @property
+    def done(self) -> bool: ...
     def feed(self, event: Event) -> Iterable[ir.StreamEvent]: ...
     def close(self) -> Iterable[ir.StreamEvent]: ...
 
@@ -76,6 +82,10 @@ class EventBytes:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
         return head, self._parse(head)
 
+    def is_one(self, piece: bytes) -> bool:
+        """Whether a piece is one whole event of one line, with nothing before it left over."""
+        return not self._tail and piece[:7] == b"data: {" and piece.find(b"\n") == len(piece) - 2 and piece[-1:] == b"\n"
+
     def _parse(self, data: bytes) -> list[Event]:
         try:
             return self._parser.feed(data) if data else []
@@ -93,10 +103,12 @@ class EventBytes:
 class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
-    __slots__ = ("_bytes", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
+    __slots__ = ("_bytes", "_glance", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
 
     def __init__(self, scanner: Scanner, wrap: Array | None = None) -> None:
         self._bytes, self._scanner, self._wrap = EventBytes(), scanner, wrap
+        # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
+        self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.error: GatewayError | None = None
         self.error_passed = False  # the upstream's own error event is among the bytes
@@ -106,6 +118,9 @@ class RelayPipe:
         return self._scanner.usage
 
     def feed(self, piece: bytes) -> bytes:
+        if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
+            self.outputs = self._scanner.outputs
+            return piece
         return self._scanned(*self._bytes.feed(piece))
 
     def _scanned(self, data: bytes, events: list[Event]) -> bytes:
@@ -128,10 +143,11 @@ class RelayPipe:
 class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
-    __slots__ = ("_bytes", "_reader", "_writer", "done", "error", "error_passed", "outputs", "usage")
+    __slots__ = ("_bytes", "_created", "_reader", "_writer", "done", "error", "error_passed", "outputs", "usage")
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
+        self._created = created  # Unix seconds, for upstreams that do not tell them
         self.outputs, self.done = 0, False
         self.error: GatewayError | None = None
         self.error_passed = False
@@ -143,6 +159,7 @@ class ConvertPipe:
             out.append(self._written(self._reader.feed(event)))
             if self.error is not None:
                 break
+        self.done = self.done or self._reader.done
         return b"".join(out)
 
     def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
@@ -157,6 +174,8 @@ class ConvertPipe:
                 self.usage = event.usage
             elif isinstance(event, ir.Finished):
                 self.done = True
+            elif isinstance(event, ir.Started) and not event.created:
+                event = replace(event, created=self._created)
             out.append(self._writer.feed(event))
         return b"".join(out)
 

@@ -41,6 +41,9 @@ class Preset:
     quirks: Mapping[str, object] = field(default_factory=dict)
 
 
+# Quirks are listed in the wire module of the provider's api.
+THINKING: Mapping[str, object] = {"reasoning": "thinking"}
+TOP_K: Mapping[str, object] = {"top_k": True}
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
@@ -54,25 +57,41 @@ PRESETS: Mapping[str, Preset] = {
         ("gemini-", "gemma-"), "x-goog-api-key", "",
     ),
     "grok": Preset("openai", "https://api.x.ai/v1", ("XAI_API_KEY", "GROK_API_KEY"), ("grok-",)),
-    "deepseek": Preset("openai", "https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",), ("deepseek-",)),
+    "deepseek": Preset(
+        "openai", "https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",), ("deepseek-",),
+        quirks={"reasoning": "thinking", "json_schema": False, "forced_choice_with_thinking": False},
+    ),
     "qwen": Preset(
         "openai", "https://dashscope.aliyuncs.com/compatible-mode/v1", ("DASHSCOPE_API_KEY", "QWEN_API_KEY"),
         ("qwen", "qwq-", "qvq-"),
+        quirks={
+            "reasoning": "enable_thinking", "forced_choice_with_thinking": False, "cache_control": True, "top_k": True,
+        },
     ),
     "kimi": Preset(
         "openai", "https://api.moonshot.cn/v1", ("MOONSHOT_API_KEY", "KIMI_API_KEY"), ("kimi-", "moonshot-"),
+        quirks=THINKING,
     ),
     "glm": Preset(
         "openai", "https://open.bigmodel.cn/api/paas/v4", ("ZHIPUAI_API_KEY", "GLM_API_KEY"), ("glm-",),
+        quirks=THINKING,
     ),
-    "glm-z": Preset("openai", "https://api.z.ai/api/paas/v4", ("ZAI_API_KEY", "GLM_Z_API_KEY"), ("glm-",)),
-    "openrouter": Preset("openai", "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)),
+    "glm-z": Preset(
+        "openai", "https://api.z.ai/api/paas/v4", ("ZAI_API_KEY", "GLM_Z_API_KEY"), ("glm-",), quirks=THINKING,
+    ),
+    "openrouter": Preset(
+        "openai", "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",),
+        quirks={
+            "reasoning": "openrouter", "reasoning_field": "reasoning_details", "cache_control": True, "video": True,
+            "top_k": True,
+        },
+    ),
     "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
     "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True),
-    "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True),
-    "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True),
-    "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True),
-    "lmstudio": Preset("openai", "http://127.0.0.1:1234/v1", local=True),
+    "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True, quirks=TOP_K),
+    "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TOP_K),
+    "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True, quirks=TOP_K),
+    "lmstudio": Preset("openai", "http://127.0.0.1:1234/v1", local=True, quirks=TOP_K),
     "remote_http": Preset("openai", local=True),
     "custom_http": Preset("openai", local=True),
 }  # fmt: skip

@@ -349,8 +349,19 @@ def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing
     return {VENDOR: rest} if rest else ir.NOTHING
 
 
+def refuse_thread(thread: Any) -> None:
+    """A conversation that the server keeps, so that requests hold what is new alone: nobody but its upstream has the rest.
+
+    Anthropic's SDKs know `error_code` and send the whole conversation instead (anthropic 2.11, `tool_runner`).
+    """
+    if thread is not None:
+        facts = {"path": "thread", "error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        raise BadRequest("thread cannot be kept for this model: send the whole conversation", details=facts)
+
+
 def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
     """A caller's body. Raises BadRequest with the path of what is wrong; fields that nobody knows are kept in extras."""
+    refuse_thread(fields.get("thread"))
     messages = read_messages(fields.get("messages"))
     system, billing = without_billing(read_blocks(fields.get("system"), "system", PARTS))
     while messages and messages[0].role == "system":
@@ -1032,7 +1043,11 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
 
 def error_body(error: GatewayError, request_id: str) -> Block:
     kind = ERROR_TYPE.get(error.status) or ("invalid_request_error" if error.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+    told: Block = {"type": kind, "message": error.message}
+    facts = {name: error.details[name] for name in ("error_code", "unsupported") if name in error.details}
+    if facts:
+        told["details"] = facts
+    return {"type": "error", "error": told, "request_id": request_id}
 
 
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], Block]:
@@ -1242,6 +1257,7 @@ class StreamReader:
         "_answer_id", "_block", "_called", "_citations", "_held", "_index", "_input", "_kind", "_late", "_open", "_over",
         "_started", "_stopped", "_usage", "_waiting",
     )  # fmt: skip
+    done = False  # message_stop is told by Finished
 
     def __init__(self) -> None:
         self._started = self._stopped = self._over = self._called = False

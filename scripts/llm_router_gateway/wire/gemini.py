@@ -158,6 +158,15 @@ def dicts(value: Any) -> list[Fields]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
+def standard_base64(data: str) -> str:
+    """Base64 in the alphabet and with the padding that the others insist on: standard_base64("_-8") -> "/+8=".
+
+    JSON of protocol buffers may come in either alphabet; Google's Python SDK sends the URL-safe one. RFC 4648 4 and 5.
+    """
+    plain = data.replace("-", "+").replace("_", "/").rstrip("=")
+    return plain + "=" * (-len(plain) % 4)
+
+
 def packed_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
     """A thoughtSignature for a Gemini client: Gemini's own, or what another vendor wants back, in an envelope.
 
@@ -174,9 +183,8 @@ def unpacked_signature(signature: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a thoughtSignature; clients may have turned it to the URL-safe alphabet."""
     if not signature.startswith(MAGIC_TEXT):
         return (VENDOR if signature else ""), signature, ""
-    plain = signature.replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        told = json.loads(base64.b64decode(plain + "=" * (-len(plain) % 4))[len(MAGIC) :])
+        told = json.loads(base64.b64decode(standard_base64(signature))[len(MAGIC) :])
         return str(told["v"]), str(told["s"]), str(told["d"])
     except (binascii.Error, ValueError, KeyError, TypeError):
         return VENDOR, signature, ""
@@ -315,7 +323,7 @@ def title_of(own: Fields) -> str:
 def read_inline(fields: Fields, path: str, calls: Calls) -> ir.Media:
     own = fields_of(fields["inlineData"], f"{path}.inlineData")
     media_type = text(own.get("mimeType", ""), f"{path}.inlineData.mimeType")
-    data = text(own.get("data", ""), f"{path}.inlineData.data")
+    data = standard_base64(text(own.get("data", ""), f"{path}.inlineData.data"))
     return media(fields, path, kind=kind_of(media_type), media_type=media_type, data=data, name=title_of(own))
 
 

@@ -160,7 +160,7 @@ class Conversion:
 
     def _format(self, schema: Schema, kind: str, made: dict[str, Any]) -> None:
         found = schema.get("format")
-        if found in FORMATS.get(kind, ()):
+        if isinstance(found, str) and found in FORMATS.get(kind, ()):
             made["format"] = found
         elif found is not None:
             self.note(f"format={found}")

@@ -1402,6 +1402,26 @@ class Scanner:
         self.error: GatewayError | None = None
         self._speaking: set[int] = set()  # choices without a finish_reason
 
+    def glance(self, event: bytes) -> bool:
+        """Whether one whole event only adds text to a stream that has begun: told by its bytes, without parsing it.
+
+        A quote inside a JSON string has a backslash before it, so these marks cannot be part of what the model says.
+        """
+        if (
+            self.outputs
+            and self._speaking
+            and b'"finish_reason":null' in event
+            and b'"content":"' in event
+            and b'"content":""' not in event
+            and b'"error"' not in event
+            and (b'"usage"' not in event or b'"usage":null' in event)
+            and event.count(b'"index"') == 1
+            and b'"index":0' in event
+        ):
+            self.outputs += 1
+            return True
+        return False
+
     def feed(self, events: Iterable[Event]) -> None:
         for event in events:
             if event.data.startswith("[DONE]"):
@@ -1550,8 +1570,8 @@ class Turn:
     def _slot_of(self, call: Mapping[str, Any], inner: Mapping[str, Any], given: str) -> Slot | None:
         """The call that a delta goes on with; None when it begins one.
 
-        By index, unless a new id and a name come under it; without an index by id, else by name: a new name begins a call,
-        and so does the same name again once its arguments are whole.
+        By index, unless a new id and a name come under it, or without any id a new name; without an index by id, else by
+        name: a new name begins a call, and so does the same name again once its arguments are whole.
         """
         index, name, id_ = call.get("index"), inner.get("name"), call.get("id")
         slot = self._calls.get(index) if index is not None else self._calls.get(id_) if id_ else self._last
@@ -1561,7 +1581,7 @@ class Turn:
         assert isinstance(begun, ir.ToolCall)
         if id_ and id_ != begun.extras.get("came", {}).get("id"):
             return None
-        if index is None and not id_ and (name != begun.name or slot.complete()):
+        if not id_ and (name != begun.name or (index is None and slot.complete())):
             return None
         return slot
 
@@ -1653,6 +1673,7 @@ class StreamReader:
     """
 
     __slots__ = ("_extras", "_over", "_started", "_turns", "_usage")
+    done = False  # [DONE] is told by Finished
 
     def __init__(self) -> None:
         self._turns: dict[int, Turn] = {}
