@@ -351,6 +351,15 @@ def test_a_conversation_without_words_gets_a_turn_and_one_without_anything_is_re
         write(ir.Request("m", ()))
 
 
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])
+def test_a_conversation_kept_by_the_server_is_refused_in_the_words_that_make_an_sdk_send_all_of_it(thread: Any) -> None:
+    with pytest.raises(BadRequest) as caught:
+        anthropic.read_request({"model": "m", "messages": [{"role": "user", "content": "hi"}], "thread": thread})
+    status, _, body = anthropic.write_error(caught.value, "r1")
+    assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+    assert body["error"]["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
+
 def test_an_empty_error_gets_words() -> None:
     """The API refuses is_error without content."""
     failed = ir.Message("user", (ir.ToolResult("t1", (), is_error=True),))

@@ -111,6 +111,7 @@ def test_a_property_that_is_named_like_a_field_of_geminis_keeps_its_name() -> No
     ({"text": "hm", "thought": True, "thoughtSignature": "c2ln"}, ir.Thinking("hm", "c2ln", "gemini")),
     ({"thoughtSignature": "c2ln"}, ir.Text("", "c2ln", "gemini")),
     ({"inlineData": {"mimeType": "audio/wav", "data": "AA=="}}, ir.Media("audio", "audio/wav", data="AA==")),
+    ({"inlineData": {"mime_type": "image/png", "data": "_-8"}}, ir.Media("image", "image/png", data="/+8=")),
     ({"fileData": {"fileUri": "https://h/a.pdf"}}, ir.Media("document", "application/pdf", url="https://h/a.pdf")),
     ({"fileData": {"fileUri": "https://youtu.be/x"}}, ir.Media("video", url="https://youtu.be/x")),
     ({"fileData": {"mimeType": "image/png", "fileUri": "https://generativelanguage.googleapis.com/v1beta/files/x"}},
