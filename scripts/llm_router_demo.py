@@ -28,6 +28,7 @@ import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from itertools import chain, cycle, islice, repeat
 from socketserver import TCPServer
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
@@ -50,6 +51,7 @@ MAX_N = 100_000_000  # the N of a model name; a list of so many words takes 800 
 PIECE_CHARS = 16_384  # of demo-bytes-N in a stream
 BLOCK_BYTES = 65_536  # what demo-burst-N writes at once
 FRAGMENT_CHARS = 7  # of a streamed tool call's arguments
+GARBAGE = b"\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n"  # what break-garbage answers
 MAX_CHOICES = 128
 MAX_EMBEDDING_SIZE = 4096
 EMBEDDING_SIZE = 8  # numbers of a vector, where no other size is asked for
@@ -1606,8 +1608,12 @@ class Anthropic(Surface):
             yield self._event("content_block_start", index=index, content_block=empty)
             if not index:
                 yield self.sign
+            known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
             for delta in deltas:
-                yield self._event("content_block_delta", index=index, delta=delta)
+                key = str(delta)
+                if key not in known:
+                    known[key] = self._event("content_block_delta", index=index, delta=delta)
+                yield known[key]
 
     def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
         if answer.error:
@@ -1778,8 +1784,12 @@ class Gemini(Surface):
             ({"text": piece} for piece in chain(answer.text, pieces_of(answer.refusal))),
             self._calls(answer),
         )
+        known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
         for part in parts:
-            yield self._event(self._chunk(ask, answer, [part]))
+            key = str(part)
+            if key not in known:
+                known[key] = self._event(self._chunk(ask, answer, [part]))
+            yield known[key]
 
     def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
         signed = answer.reasoning and not answer.calls
@@ -2112,6 +2122,25 @@ def send_slowly(seconds: float) -> Callable[[Wire, Reply], None]:
     return send
 
 
+def send_bytes(count: int, end: Callable[[Wire], None]) -> Callable[[Wire, Reply], None]:
+    """So many bytes of the response, its head counted, then an end of the connection."""
+
+    def send(wire: Wire, reply: Reply) -> None:
+        wire.wfile, out = BytesIO(), wire.wfile
+        send_whole(wire, reply)
+        wire.wfile, whole = out, wire.wfile.getvalue()
+        wire.wfile.write(whole[:count])
+        wire.pause(RESET_AFTER_S)
+        end(wire)
+
+    return send
+
+
+def send_garbage(wire: Wire, reply: Reply) -> None:
+    wire.wfile.write(GARBAGE)
+    wire.hang_up()
+
+
 def send_bad_json(wire: Wire, reply: Reply) -> None:
     """One event that is no JSON before the end; a plain body is cut in the middle."""
     if reply.streamed:
@@ -2340,6 +2369,15 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "fail-stall-mid": changed("Some text, then silence.", send=send_stall_mid),
     "fail-comments": changed("Keep-alive comments for ever; plain: white space for ever.", send=send_comments),
     "fail-comments-mid": changed("Some text, then the same for ever.", send=send_comments_mid),
+    "break-reset-N": Behaviour(
+        "The first N bytes of the response, then a TCP reset.",
+        lambda ask: demo(ask)._replace(send=send_bytes(ask.number, Wire.reset)),
+    ),
+    "break-close-N": Behaviour(
+        "The first N bytes of the response, then the connection ends.",
+        lambda ask: demo(ask)._replace(send=send_bytes(ask.number, Wire.hang_up)),
+    ),
+    "break-garbage": changed("Bytes that are no HTTP.", send=send_garbage),
     "fail-drip": changed("One byte every 50 ms.", send=send_drip),
     "fail-redirect-N": Behaviour("HTTP N (301, 302, 303, 307, 308) to another host.", fail_redirect),
     "fail-...-once": Behaviour("Any failure, but once (for each Idempotency-Key, else model); then as demo.", demo),

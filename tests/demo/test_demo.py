@@ -439,7 +439,7 @@ def test_every_behaviour_leaves_the_server_well_and_stderr_silent(
         got = client.chat(sample(name), stream=stream, tools=TOOLS, temperature=0.5)
         assert 200 <= got.status < 600
     except (http.client.HTTPException, OSError):
-        assert name in ("fail-cut-plain", "fail-reset", "fail-drop")
+        assert name in ("fail-cut-plain", "fail-reset", "fail-drop") or name.startswith("break-")
     assert client.chat("demo").status == 200
     assert capfd.readouterr().err == ""
 
@@ -589,6 +589,28 @@ def test_a_reset_comes_after_some_text(demo: DemoServer, stream: bool) -> None:
         with pytest.raises(ConnectionResetError):
             while connection.recv(65_536):
                 pass
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 200, 400])
+def test_a_connection_breaks_at_the_byte_that_was_asked_for(demo: DemoServer, count: int) -> None:
+    for model in (f"break-reset-{count}", f"break-close-{count}"):
+        data = b""
+        with raw(demo, model) as connection:
+            try:
+                while len(data) <= count:
+                    piece = connection.recv(65_536)
+                    data += piece
+                    if not piece:
+                        assert "close" in model
+                        break
+            except ConnectionResetError:
+                assert "reset" in model
+        assert len(data) == count and b"HTTP/1.1 200 OK".startswith(data[:15]), model
+
+
+def test_garbage_is_no_http(demo: DemoServer) -> None:
+    with raw(demo, "break-garbage") as connection:
+        assert not read_until(connection, b"\r\n\r\n").startswith(b"HTTP")
 
 
 def test_a_drop_comes_before_any_byte(demo: DemoServer) -> None:
@@ -875,7 +897,7 @@ def test_every_behaviour_has_a_gemini_side(client: Client, capfd: Any, name: str
         try:
             assert client.gemini(sample(name), action, tools=[{"functionDeclarations": [WEATHER]}]).status >= 200
         except (http.client.HTTPException, OSError):
-            assert name in ("fail-cut-plain", "fail-reset", "fail-drop")
+            assert name in ("fail-cut-plain", "fail-reset", "fail-drop") or name.startswith("break-")
     assert capfd.readouterr().err == ""
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
+from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
 
-from llm_router_demo import PROTO, REASONING, WHO, DemoServer, signature_of
+from llm_router_demo import (
+    ANTHROPIC_BETA, ANTHROPIC_COUNTED, ANTHROPIC_FIELDS, PROTO, REASONING, WHO, CaseBlind, DemoServer, Refused, Request,
+    check_anthropic, check_gemini, check_openai, read_proto, signature_of,
+)  # fmt: skip
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480)).decode()
 OBJECT: Any = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -521,6 +526,59 @@ def test_the_protobuf_of_gemini_names_only_what_it_has() -> None:
         for shape in fields.values():
             one = shape[0] if isinstance(shape, list) else shape[""] if isinstance(shape, dict) else shape
             assert one in kinds
+
+
+# ------------------------------------------------------------------------------------------------- what was once taken
+
+RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
+OTHER_RULES = {  # recordings whose requests the stand-in refuses all the same
+    "081": "newer Claude models let the assistant begin; older ones do not",
+    "134": "Vertex alone has modelArmorConfig", "164": "Vertex alone has labels",
+}  # fmt: skip
+
+
+def resigned(value: Any) -> Any:
+    """The value with the signatures of real models replaced by the stand-in's."""
+    if isinstance(value, list):
+        return [resigned(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    copy = {name: resigned(each) for name, each in value.items()}
+    if copy.get("type") == "thinking":
+        copy["signature"] = signature_of(copy["thinking"])
+    return {**copy, "thoughtSignature": signature_of("")} if "thoughtSignature" in copy else copy
+
+
+def check_recorded(protocol: str, body: Any) -> None:
+    beta = ",".join(ANTHROPIC_BETA.values())
+    headers = CaseBlind([("anthropic-version", "2023-06-01"), ("anthropic-beta", beta)])
+    if protocol == "openai-chat":
+        check_openai(body)
+    elif protocol == "gemini":
+        check_gemini(read_proto("GenerateContentRequest", body), "demo-ids")
+    else:
+        fields = ANTHROPIC_COUNTED if protocol == "anthropic-count" else ANTHROPIC_FIELDS
+        check_anthropic(Request("POST", "/", "", headers, body), fields)
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recorded exchanges are not on this machine")
+def test_requests_that_the_real_apis_took_are_taken() -> None:
+    hosts = {"openai-chat": "api.openai.com", "anthropic-messages": "", "anthropic-count": "", "gemini": ""}
+    taken = 0
+    for path in sorted(RECORDINGS.glob("[0-9]*.json")):
+        recording = json.loads(path.read_text(encoding="utf-8"))
+        protocol = recording["protocol"]
+        if hosts.get(protocol) not in ("", recording["provider"]) or path.name[:3] in OTHER_RULES:
+            continue
+        for exchange in recording["exchanges"]:
+            body = exchange["request"]["body"]
+            if exchange["response"]["status"] == 200 and isinstance(body, dict):
+                try:
+                    check_recorded(protocol, resigned(body))
+                except Refused as error:
+                    raise AssertionError(path.name) from error
+                taken += 1
+    assert taken > 200
 
 
 # --------------------------------------------------------------------------------------------------------- odd shapes
