@@ -11,8 +11,21 @@ from typing import Any, Dict, Iterator, List
 import pytest
 
 from llm_router_demo import (
-    ANTHROPIC_BETA, ANTHROPIC_COUNTED, ANTHROPIC_FIELDS, PROTO, REASONING, WHO, CaseBlind, DemoServer, Refused, Request,
-    check_anthropic, check_gemini, check_openai, read_proto, signature_of,
+    ANTHROPIC_BETA,
+    ANTHROPIC_COUNTED,
+    ANTHROPIC_FIELDS,
+    PROTO,
+    REASONING,
+    WHO,
+    CaseBlind,
+    DemoServer,
+    Refused,
+    Request,
+    check_anthropic,
+    check_gemini,
+    check_openai,
+    read_proto,
+    signature_of,
 )  # fmt: skip
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480)).decode()
