@@ -15,6 +15,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, get_type_hints
 
 import pytest
@@ -503,6 +504,14 @@ class GeminiSDK:
 SDKS: dict[str, Callable[[str, str], Any]] = {"openai": OpenAISDK, "anthropic": AnthropicSDK, "gemini": GeminiSDK}
 
 PACKAGES = {"openai": ("openai", "openai"), "anthropic": ("anthropic", "anthropic"), "gemini": ("google.genai", "google-genai")}
+
+
+def nothing_to_test() -> bool:
+    """Whether not one of the SDKs is installed: then one line says so, not one for each test."""
+    try:
+        return not any(find_spec(module) for module, _ in PACKAGES.values())
+    except ModuleNotFoundError:  # google.genai without google
+        return True
 
 
 def require(name: str) -> None:
