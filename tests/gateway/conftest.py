@@ -1,0 +1,55 @@
+"""What the tests of the whole process share: the stand-in, an upstream that does as it is told, and gateways that end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib leaves a test's neighbours unfindable
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[Any]:
+    from llm_router_demo import DemoServer
+
+    with DemoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Any]:
+    from running import Upstream
+
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """As `start`, for gateways that live as long as the tests of one file."""
+    yield from starter(lambda: tmp_path_factory.mktemp("gateway"))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """start(config, *flags, **how) -> running.Process; it is ended with the test, and its log must hold no fault of ours."""
+    yield from starter(lambda: tmp_path)
+
+
+def starter(folder: Callable[[], Path]) -> Iterator[Callable[..., Any]]:
+    from running import Process
+
+    started: list[Process] = []
+
+    def begin(config: str = "", *words: str, **how: Any) -> Process:
+        started.append(Process(how.pop("folder", None) or folder(), config, *words, **how))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.end()
+        assert not each.faults(), each.log
