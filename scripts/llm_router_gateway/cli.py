@@ -251,7 +251,7 @@ class Running:
 
         self.log.info(f"stopping: {self.gateway.open} open requests have {self.config.server.drain_s:g} s")
         limit = asyncio.get_running_loop().call_later(
-            self.config.server.drain_s, self.gateway.watch.end_all, Unavailable("the gateway is going down")
+            self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is going down")
         )
         await self.server.drain(self.config.server.drain_s + 1)
         limit.cancel()

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from .auth import PRIVATE_HEADERS
+from .config import Provider
+from .errors import GatewayError
 from .policy import Candidate
 
 ONE_CONNECTION = frozenset({
@@ -65,9 +67,11 @@ def upstream_headers(
     return list(headers.items())
 
 
-def caller_headers(upstream: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | None = None) -> list[tuple[str, str]]:
     """The headers of an upstream answer that its caller may see: rate limits, retry-after, content-type, ..."""
-    return [(name, value) for name, value in upstream if name not in NOT_SENT_BACK]
+    keys = [key.reveal() for key in candidate.provider.keys] if candidate else []
+    return [(name, value) for name, value in upstream
+            if name not in NOT_SENT_BACK and not any(key in value for key in keys)]  # fmt: skip
 
 
 def masked(data: bytes, candidate: Candidate) -> bytes:
@@ -75,6 +79,15 @@ def masked(data: bytes, candidate: Candidate) -> bytes:
     for key in candidate.provider.keys:
         data = data.replace(key.reveal().encode(), b"***")
     return data
+
+
+def without_keys(error: GatewayError, providers: Iterable[Provider]) -> GatewayError:
+    """The same error, with no provider's key in its text, whoever wrote it."""
+    for provider in providers:
+        for key in provider.keys:
+            error.message = error.message.replace(key.reveal(), "***")
+            error.code = error.code.replace(key.reveal(), "***")
+    return error
 
 
 def retry_after(headers: Mapping[str, str]) -> list[tuple[str, str]]:

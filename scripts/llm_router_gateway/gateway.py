@@ -126,8 +126,9 @@ class Stream:
     def open(self, response: Response) -> RelayPipe | ConvertPipe:
         """The pipe for an upstream's event stream."""
         if self.outgoing.request is None:
-            self._passed = forward.caller_headers(response.headers)
-            self.pipe = RelayPipe(self._module.Scanner(), self._array)
+            candidate = self.outgoing.candidate
+            self._passed = forward.caller_headers(response.headers, candidate)
+            self.pipe = RelayPipe(self._module.Scanner(), self._array, lambda data: forward.masked(data, candidate))
         else:
             reader = wire(self.outgoing.candidate.provider.api).StreamReader()
             self.pipe = ConvertPipe(reader, self._writer(self.outgoing.request), int(unix_s()))
@@ -173,7 +174,7 @@ class Gateway:
     ) -> None:  # fmt: skip
         self.state = state_of(config)
         self.watch = Watch(clock, call_later)
-        self.open = 0  # requests being answered
+        self._jobs: dict[asyncio.Task[Any] | None, Job] = {}  # requests being answered
         self._pool, self._log, self._clock, self._new_id = pool, log, clock, new_id
         self._lists: dict[str, tuple[float, tuple[str, ...]]] = {}  # provider -> (believed until, names)
         self._handlers: Mapping[str, Callable[[Job], Awaitable[None]]] = {
@@ -185,6 +186,19 @@ class Gateway:
         self.state = state_of(config)
         self._lists.clear()
 
+    @property
+    def open(self) -> int:
+        """Requests being answered."""
+        return len(self._jobs)
+
+    def end_all(self, error: GatewayError) -> None:
+        """Ends what is open: streams with their protocol's error event, what has no answer yet with a status."""
+        watched = self.watch.end_all(error)
+        for task, job in self._jobs.items():
+            if task is not None and task not in watched and not job.exchange.started:
+                job.cut = error
+                task.cancel()
+
     async def __call__(self, exchange: Exchange) -> None:
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
@@ -193,15 +207,18 @@ class Gateway:
         record.protocol = surface.protocol_of(exchange.path, headers)
         query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
         job = Job(exchange, self.state, record, headers, query, surface.Call("", record.protocol))
-        self.open += 1
+        task = asyncio.current_task()
+        self._jobs[task] = job
         try:
             await self._answer(job)
         except asyncio.CancelledError:
-            record.error, record.message = "client_gone", "the caller went away"
-            record.status = record.status or CLIENT_GONE
-            raise
+            if job.cut is None or (task is not None and task.uncancel()):
+                record.error, record.message = "client_gone", "the caller went away"
+                record.status = record.status or CLIENT_GONE
+                raise
+            await self._refuse(job, job.cut)
         finally:
-            self.open -= 1
+            del self._jobs[task]
             record.seconds = self._clock() - record.started_at
             self._log.info(record.line())
 
@@ -235,6 +252,7 @@ class Gateway:
     async def _refuse(self, job: Job, error: GatewayError) -> None:
         """The error, as a status when none has been sent yet, else as the stream's last event."""
         record = job.record
+        forward.without_keys(error, job.state.config.providers)
         record.error, record.message = error.code, error.message
         if isinstance(error, Relayed):
             await self._respond(job, error.status, error.headers, error.data)
@@ -347,7 +365,7 @@ class Gateway:
         try:
             if response.status != 200:
                 raise await self._refusal(outgoing, response)
-            return forward.caller_headers(response.headers), await response.read(MAX_ANSWER_BYTES)
+            return forward.caller_headers(response.headers, outgoing.candidate), await response.read(MAX_ANSWER_BYTES)
         finally:
             response.close()
 
@@ -367,7 +385,7 @@ class Gateway:
         data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
         error = self._read_error(outgoing, status, dict(response.headers), data)
         if outgoing.request is None and parsed_or_none(data) is not None:
-            return Relayed(error, forward.caller_headers(response.headers), data)
+            return Relayed(error, forward.caller_headers(response.headers, outgoing.candidate), data)
         return error
 
     def _read_error(self, outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
@@ -415,6 +433,7 @@ class Gateway:
             if not exchange.started:
                 raise
             told = error if isinstance(error, GatewayError) else self._fault(job, error)
+            forward.without_keys(told, job.state.config.providers)
             record.error, record.message = told.code, told.message
             await exchange.send(stream.fail(told))
         finally:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from . import auth, forward, ir, surface
 from .config import Config
+from .errors import GatewayError
 from .policy import Candidate, Routes, routes_of
 from .settings import LOOPBACK
 from .splice import Body
@@ -101,6 +102,7 @@ class Job:
     query: Mapping[str, str]
     call: surface.Call
     body: Body | None = None
+    cut: GatewayError | None = None  # why we end it before it is answered
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -198,5 +200,5 @@ def filled(body: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_query(url: str, query: str) -> str:
     """The caller's query behind the upstream's own, without the caller's key and what we decide ourselves."""
-    kept = [part for part in query.split("&") if part and part.partition("=")[0] not in ("key", "alt")]
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in ("key", "alt")]
     return url + ("&" if "?" in url else "?") + "&".join(kept) if kept else url

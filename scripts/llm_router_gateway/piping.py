@@ -103,10 +103,13 @@ class EventBytes:
 class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
-    __slots__ = ("_bytes", "_glance", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
+    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
 
-    def __init__(self, scanner: Scanner, wrap: Array | None = None) -> None:
-        self._bytes, self._scanner, self._wrap = EventBytes(), scanner, wrap
+    def __init__(
+        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        """`masked` takes out of an error's bytes what no caller may see."""
+        self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
@@ -130,8 +133,12 @@ class RelayPipe:
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
         if self.error is not None and not self.outputs:
             return b""  # nothing was said yet: the caller gets a status, not an event
-        self.error_passed = self.error is not None
-        return data if self._wrap is None else self._wrap.items(events)
+        if self._wrap is not None:
+            data = self._wrap.items(events)
+        if self.error is None:
+            return data
+        self.error_passed = True
+        return self._masked(data)
 
     def close(self) -> bytes:
         data = self._scanned(*self._bytes.close())

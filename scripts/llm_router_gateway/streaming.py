@@ -235,9 +235,10 @@ class Watch:
         self._interval = self._interval if again else TICK_S
         self._timer = self._call_later(self._interval, self._tick) if again else None
 
-    def end_all(self, error: GatewayError) -> None:
-        """Ends every stream with an error event: the drain's limit is over."""
+    def end_all(self, error: GatewayError) -> set[asyncio.Task[Any] | None]:
+        """Ends every stream with an error event: the drain's limit is over. The tasks of those that it watches."""
         for answer in tuple(self._answers):
             if answer.cut is None and not answer.tail_over:
                 answer.cut = error
                 answer._stop()
+        return {answer._task for answer in self._answers}
