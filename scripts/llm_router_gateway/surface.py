@@ -52,9 +52,11 @@ class Call:
 
 
 def protocol_of(path: str, headers: Mapping[str, str]) -> str:
-    """Whose shape an answer has where the path leaves it open: that of the caller's own headers."""
-    if "anthropic-version" in headers:
+    """Whose shape an answer has: the path's, and where that leaves it open, that of the caller's own headers."""
+    if "anthropic-version" in headers or path.endswith(("/messages", "/messages/count_tokens")):
         return "anthropic"
+    if path.rpartition(":")[2] in ACTIONS:
+        return "gemini"
     if path.lstrip("/").startswith("v1beta") or "x-goog-api-key" in headers or "x-goog-api-client" in headers:
         return "gemini"
     return "openai"
