@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .presets import AUTH, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
+from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
 from .settings import (
     LOOPBACK,
     MODEL,
@@ -308,7 +308,8 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
     header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else AUTH[api]
     return Provider(
-        name=name, type=values["type"] or name, api=api, base_url=base_url_of(values, preset, api, path, reading),
+        name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
+        base_url=base_url_of(values, preset, api, path, reading),
         keys=keys, needs_key=not preset.local, key_hint=" or ".join(hints) or "api_key_env",
         is_active=values["is_active"], any_model=any_model, families=preset.families,
         paths=paths_of(api, special["endpoint"], special["endpoint_template"]), headers=special["headers"],
@@ -328,7 +329,7 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     """The preset of `type`, or of the name; an `api` and an address alone are enough too."""
     preset = preset_of(values["type"] or values["name"])
     if preset is None and not values["type"] and values["api"]:
-        return PRESETS["custom_http"]
+        return PRESETS[CUSTOM]
     if preset is None:
         wrong = values["type"] or values["name"]
         reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)} There are: '

@@ -44,6 +44,7 @@ class Preset:
 # Quirks are listed in the wire module of the provider's api.
 THINKING: Mapping[str, object] = {"reasoning": "thinking"}
 TOP_K: Mapping[str, object] = {"top_k": True}
+CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
@@ -93,7 +94,7 @@ PRESETS: Mapping[str, Preset] = {
     "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True, quirks=TOP_K),
     "lmstudio": Preset("openai", "http://127.0.0.1:1234/v1", local=True, quirks=TOP_K),
     "remote_http": Preset("openai", local=True),
-    "custom_http": Preset("openai", local=True),
+    CUSTOM: Preset("openai", local=True),
 }  # fmt: skip
 
 ALIASES: Mapping[str, str] = {
