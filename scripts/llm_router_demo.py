@@ -105,7 +105,7 @@ class Failure(NamedTuple):
     kind: str = "invalid_request_error"  # OpenAI's "type"
     param: str = ""
     headers: Headers = ()
-    details: Any = None  # Google's
+    details: Any = None  # Google's and Anthropic's
 
 
 class Refused(Exception):
@@ -682,6 +682,9 @@ def check_anthropic_fields(body: JSON, fields: JSON, beta: str) -> None:
     for name, value in body.items():
         if name in ANTHROPIC_BETA and ANTHROPIC_BETA[name] in beta:
             continue
+        if name == "thread" and "message-threads-" in beta:  # Anthropic's SDK then sends the whole conversation instead
+            facts = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+            raise refused("thread: the stand-in keeps no conversations", details=facts)
         if name not in fields:
             raise refused(f"{name}: Extra inputs are not permitted")
         right = isinstance(value, fields[name]) and (not isinstance(value, bool) or fields[name] is bool)
@@ -1631,7 +1634,8 @@ class Anthropic(Surface):
     def failure(self, failure: Failure, id: str = "") -> JSON:
         kind = ANTHROPIC_ERRORS.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
         message = "prompt is too long: 9000 tokens > 8192 maximum" if failure.code == TOO_LONG else failure.message
-        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": f"req_{id}"}
+        details = {"details": failure.details} if failure.details else {}
+        return {"type": "error", "error": {"type": kind, "message": message, **details}, "request_id": f"req_{id}"}
 
     def headers(self, request: Request) -> Headers:
         return (("request-id", f"req_{request.id}"),)
@@ -1738,7 +1742,8 @@ class Gemini(Surface):
         """Images as data URLs and URLs."""
         found = []
         for part in parts:
-            found += [f"data:;base64,{part['inlineData'].get('data')}"] if "inlineData" in part else []
+            data = str(part["inlineData"].get("data")) if "inlineData" in part else ""
+            found += [f"data:;base64,{data.replace('-', '+').replace('_', '/')}"] if data else []  # either alphabet is taken
             found += [str(part["fileData"].get("fileUri"))] if "fileData" in part else []
         return found
 

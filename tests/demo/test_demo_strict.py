@@ -161,6 +161,14 @@ def test_anthropic_takes(ask: Any, change: Any) -> None:
     assert got.status == 200, got.json
 
 
+def test_a_conversation_kept_by_the_server_is_refused_in_the_words_of_anthropics_api(ask: Any) -> None:
+    headers = {"anthropic-version": "2026-10-21", "anthropic-beta": "message-threads-2026-08-12"}
+    got = ask.anthropic(headers=headers, thread={"type": "create"})
+    facts = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    assert (got.status, got.json["error"]["details"]) == (400, facts)
+    assert ask.anthropic(thread={"type": "create"}).json["error"]["message"] == "thread: Extra inputs are not permitted"
+
+
 def test_count_tokens_takes_no_sampling(ask: Any) -> None:
     body = {"model": "demo", "messages": [USER]}
     version = {"anthropic-version": "2023-06-01"}
@@ -531,6 +539,13 @@ def test_images_beside_and_within_function_responses_are_seen(ask: Any) -> None:
     within = {"functionResponse": {**GSAID["functionResponse"], "parts": [shown]}}
     for parts in ([within], [GSAID, shown]):
         assert "Image 1: PNG, 640x480 pixels." in ask.gemini(say=[ASK, model(GCALL), user(*parts)]).body.decode()
+
+
+def test_gemini_takes_bytes_in_either_alphabet_of_base64(ask: Any) -> None:
+    png = base64.b64encode(base64.b64decode(PNG) + b"\xff\xfe\xfd").decode()
+    for data in (png, png.replace("+", "-").replace("/", "_")):
+        say = [user({"inlineData": {"mimeType": "image/png", "data": data}})]
+        assert "Image 1: PNG, 640x480 pixels." in ask.gemini(say=say).body.decode()
 
 
 def test_the_protobuf_of_gemini_names_only_what_it_has() -> None:
