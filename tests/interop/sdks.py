@@ -125,6 +125,16 @@ def count_of(value: Any) -> int:
 OPENAI_FINISH = {"stop": "end", "tool_calls": "tools", "length": "length", "content_filter": "refused"}
 
 
+def put_together(content: str | None, calls: Sequence[Any]) -> dict[str, Any]:
+    """The message that stands in the history for a stream: what the stream helper adds to it (`parsed`, a call's `index`,
+    nulls) is the SDK's own and not the API's."""
+    told = [
+        {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": call.function.arguments}}
+        for call in calls
+    ]
+    return {"role": "assistant", "content": content} | ({"tool_calls": told} if told else {})
+
+
 class OpenAIChat:
     """client.chat.completions, plain, streamed by the SDK's helper, or parsed."""
 
@@ -159,8 +169,8 @@ class OpenAIChat:
         self.heard.clear()
         completion = self._streamed() if self._stream else self._plain()
         choice = completion.choices[0]
-        self.history.append(choice.message)
         calls = choice.message.tool_calls or ()
+        self.history.append(put_together(choice.message.content, calls) if self._stream else choice.message)
         return Said(
             choice.message.content or "", OPENAI_FINISH[choice.finish_reason],
             [Call(each.id, each.function.name, json.loads(each.function.arguments)) for each in calls],
