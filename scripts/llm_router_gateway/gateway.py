@@ -213,7 +213,8 @@ class Gateway:
             await self._answer(job)
         except asyncio.CancelledError:
             if job.cut is None or (task is not None and task.uncancel()):
-                record.error, record.message = "client_gone", "the caller went away"
+                if not record.whole:  # some SDKs hang up at the last event, before the stream's own end
+                    record.error, record.message = "client_gone", "the caller went away"
                 record.status = record.status or CLIENT_GONE
                 raise
             await self._refuse(job, job.cut)
@@ -379,7 +380,7 @@ class Gateway:
     async def _refusal(self, outgoing: Outgoing, response: Response) -> GatewayError:
         """What an upstream said instead of an answer, without our key in it."""
         name, status = outgoing.candidate.name, response.status
-        if status < 400:
+        if not 400 <= status <= 599:
             return UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
                                   "followed)")  # fmt: skip
         data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
@@ -438,7 +439,9 @@ class Gateway:
             await exchange.send(stream.fail(told))
         finally:
             record.status = 200 if exchange.started else 0
-            record.usage = stream.pipe.usage if stream.pipe else record.usage
+            if stream.pipe is not None:
+                record.usage = stream.pipe.usage
+                record.whole = stream.pipe.done and stream.pipe.error is None
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
         await exchange.end()

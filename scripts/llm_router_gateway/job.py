@@ -67,6 +67,7 @@ class Record:
     asked: str = ""
     served: str = ""
     stream: bool = False
+    whole: bool = False  # of a stream: its last event went out
     status: int = 0
     first_output_s: float | None = None
     seconds: float = 0.0

@@ -56,7 +56,8 @@ def test_what_only_looks_like_text_is_parsed() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
     for event in (
         chunk({"content": "b"}, "stop"), chunk({"content": ""}), chunk({"content": "b"}, usage=usage),
-        chunk({"role": "assistant"}), chunk({"content": "b"}, usage=None), b'data: {"error":{"message":"no"},"content":"x"}\n\n',
+        chunk({"role": "assistant"}), chunk({"content": "b"}, usage=None),
+        b'data: {"error":{"message":"no"},"content":"x"}\n\n',
         b"data: [DONE]\n\n",
     ):  # fmt: skip
         agree([chunk({"content": "a"}), event])
