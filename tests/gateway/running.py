@@ -124,7 +124,15 @@ def verdict(protocol: str, data: bytes) -> str:
     assert len(told) <= 1, f"more than one end: {data!r}"
     if told and protocol != "gemini":  # whose usage may follow
         assert ends[-1], f"something behind the end: {data!r}"
+    if not told and any(is_last(value) for value in events_of(data)):
+        return "whole"  # OpenAI's [DONE] adds nothing to that
     return told[0] if told else "cut"
+
+
+def is_last(value: Any) -> bool:
+    """Whether an event of OpenAI's names the reason for the end."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return any(choice.get("finish_reason") for choice in choices or ())
 
 
 def streamed_text(protocol: str, data: bytes) -> str:
