@@ -98,6 +98,9 @@ class StreamedAnswer:
         except asyncio.CancelledError:
             if not self.tail_over or (self._task is not None and self._task.uncancel()):
                 raise  # not the watch's doing, or not only
+        except GatewayError:
+            if not pipe.done:
+                raise  # else the upstream had said all: only HTTP's own end is missing, and a stream has one end
         await self._finish(pipe)
 
     async def whole(self, data: bytes) -> None:
