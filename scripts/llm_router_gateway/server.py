@@ -44,6 +44,7 @@ OVERFLOW = 64             # connections above the budget, each answered with 503
 SPARE_FILES = 64          # descriptors for everything that is no connection
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_RETRY_S = 0.05     # between two looks whether there are descriptors again
+SILENT_S = 1.0            # after which a connection that never said anything makes room for another
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: a caller that vanished without a word
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -607,6 +608,7 @@ class Server:
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
         self._idle: dict[Connection, None] = {}         # in the order they fell idle
+        self._silent: dict[Connection, float] = {}      # never said anything, since when; in that order
         self._making: set[asyncio.Task[None]] = set()   # accepted, not yet connections
         self._accepting: list[asyncio.Task[None]] = []
         self._change: asyncio.Event = asyncio.Event()   # a connection is gone
@@ -662,8 +664,8 @@ class Server:
         loop = asyncio.get_running_loop()
         with listening:
             while True:
-                while self.open >= self._budget + OVERFLOW:
-                    await self._next_change()
+                while self.open >= self._budget + OVERFLOW and not self._make_room():
+                    await self._next_change(SILENT_S)
                 try:
                     sock, address = await loop.sock_accept(listening)
                 except OSError as error:
@@ -673,8 +675,8 @@ class Server:
                 task = loop.create_task(self._connect(sock, str(address[0])))
                 self._making.add(task)
                 task.add_done_callback(self._making.discard)
-                while self.open > self._budget and self._idle:
-                    self._evict()
+                while self.open > self._budget and self._make_room():
+                    pass
 
     async def _connect(self, sock: socket.socket, client: str) -> None:
         loop = asyncio.get_running_loop()
@@ -684,17 +686,25 @@ class Server:
             sock.close()  # gone already
         self._change.set()
 
-    def _evict(self) -> None:
-        """The connection that was idle longest makes room."""
-        connection = next(iter(self._idle))
-        del self._idle[connection]
+    def _make_room(self) -> bool:
+        """Closes the connection that was idle longest, else one that was always silent; False when there is none."""
+        connection = next(iter(self._idle), None) or self._longest_silent()
+        if connection is None:
+            return False
+        self.busy(connection)
         self._connections.pop(connection, None)  # counted out now, though the loop closes it a moment later
         connection.close()
+        return True
+
+    def _longest_silent(self) -> Connection | None:
+        """Not one that has just come: its first bytes may be here, not read yet."""
+        connection, since = next(iter(self._silent.items()), (None, 0.0))
+        return connection if asyncio.get_running_loop().time() - since >= SILENT_S else None
 
     async def _short_of_files(self, listening: socket.socket) -> None:
         """No descriptor is left: the caller at the door is told so with the spare one."""
-        while self._idle:
-            self._evict()
+        while self._make_room():
+            pass
         if self._spare is not None:
             self._spare.close()
             self._spare = None
@@ -711,19 +721,22 @@ class Server:
                 sock.send(BUSY)
                 sock.shutdown(socket.SHUT_WR)
 
-    async def _next_change(self) -> None:
+    async def _next_change(self, limit_s: float | None = None) -> None:
         self._change.clear()
-        await self._change.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._change.wait()
 
     # -- what connections tell
 
     def opened(self, connection: Connection) -> None:
         self._connections[connection] = None
+        self._silent[connection] = asyncio.get_running_loop().time()
         connection.is_surplus = self.is_over_budget
 
     def closed(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
-        self._idle.pop(connection, None)
+        self.busy(connection)
         self._change.set()
 
     def idle(self, connection: Connection) -> None:
@@ -731,6 +744,7 @@ class Server:
 
     def busy(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
+        self._silent.pop(connection, None)
 
     @property
     def is_over_budget(self) -> bool:
