@@ -30,7 +30,7 @@ from llm_router_gateway.wire import anthropic, gemini, openai, safe_name
 WHERE = Path(os.environ.get("LLM_ROUTER_RECORDINGS") or Path(__file__).resolve().parents[3] / "shared" / "recordings")
 WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
 PROTOCOLS = {"openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini"}  # Responses: not built yet
-SMALL_STREAM_BYTES = 3_000  # cut at every byte; longer ones in CUTS places
+SMALL_STREAM_BYTES = int(os.environ.get("LLM_ROUTER_CUT_BYTES", "3000"))  # cut at every byte; longer ones in CUTS places
 CUTS = 40
 
 ANSWERING = {"llm_router_answer"}  # stands for a response format on Claude models that have none
@@ -204,6 +204,8 @@ def test_a_stream_says_what_the_whole_answer_says(exchange: Exchange, to: str) -
 @pytest.mark.parametrize("exchange", chosen(streamed=True))
 def test_a_stream_says_the_same_wherever_it_is_cut(exchange: Exchange) -> None:
     expected, size = events_in(exchange.wire, exchange.body), len(exchange.body)
+    each = (exchange.body[at : at + 1] for at in range(size))
+    assert shown(events_in(exchange.wire, *each)) == shown(expected)  # cut at every byte at once
     for cut in range(size) if size <= SMALL_STREAM_BYTES else range(1, size, size // CUTS):
         got = events_in(exchange.wire, exchange.body[:cut], exchange.body[cut:])
         assert shown(got) == shown(expected), cut

@@ -144,3 +144,12 @@ def test_each_loss_is_named_once() -> None:
     wire.lose_extras({"gemini": {"safetySettings": 1}, "openai": {"store": True}}, "openai", lost)
     wire.name_lost(lost, "safetySettings")
     assert lost == ["safetySettings"]
+
+
+def test_documents_that_a_vendor_keeps_are_refused_not_left_out() -> None:
+    lost: list[str] = []
+    for own in ("openai", "anthropic"):
+        with pytest.raises(BadRequest, match="cachedContent"):
+            wire.lose_extras({"gemini": {"cachedContent": "cachedContents/1"}}, own, lost)
+    wire.lose_extras({"gemini": {"cachedContent": "cachedContents/1"}}, "gemini", lost)
+    assert lost == []
