@@ -1,0 +1,239 @@
+"""The gateway beside its peers in one run: CPU per request and per streamed piece, memory, start, 2,000 slow streams.
+
+    python3.11 tests/bench/gateway.py             peers go into a temporary directory, removed at the end
+    python3.11 tests/bench/gateway.py DIRECTORY   peers stay there for the next run
+
+Prints one table; exit code 1 where a limit is missed. CPU is user and system time of the gateway's process and its children,
+nobody else's. The upstream and the callers are this process, see traffic.py; the peers are in sides.py. Linux only.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import Bench, Failed, Row, median, mib, report
+from sides import BARE, CHAT, LITELLM, MESSAGES, NGINX, OURS, PORTKEY, Side, Sides, Skipped
+from traffic import Traffic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional, Sequence
+
+ROUNDS = 5
+CALLERS = 16
+PIECES = 240          # of one stream
+BURST = 8             # pieces that are there at once when a gateway has fallen behind
+STARTS = 7
+FIRST_REQUESTS = 100  # of each memory measurement, a quarter of each kind
+SLOW_STREAMS = 2_000
+SLOW_PIECES, SLOW_EVERY_S = 12, 1.0
+FILES = 2 * SLOW_STREAMS + 100  # sockets of both ends of the traffic, and the rest
+KIB = 1_024
+
+SHARE = {PORTKEY: 5, LITELLM: 20}  # ours takes at most one so-many-th of its CPU
+LIMIT_MEMORY = 40 * 1_048_576
+LIMIT_READY_S = 0.4
+LIMIT_STREAM_BYTES = 60 * KIB
+
+
+class Claim:
+    """One kind of traffic: a path, and how many pieces are sent at once, 0 for answers that are no streams."""
+
+    def __init__(self, what: str, path: str, burst: int, limit_s: float) -> None:
+        self.what, self.path, self.burst, self.limit_s = what, path, burst, limit_s
+        self.pieces = PIECES if burst else 0
+
+    def requests(self, side: Side, count: int = CALLERS) -> List[bytes]:
+        return [side.request(self.path, stream=bool(self.pieces))] * count
+
+
+CLAIMS = (
+    Claim("relayed answer, CPU per request", CHAT, 0, 250e-6),
+    Claim("converted answer, CPU per request", MESSAGES, 0, 400e-6),
+    Claim("relayed stream, CPU per piece, each sent alone", CHAT, 1, 20e-6),
+    Claim("converted stream, CPU per piece, each sent alone", MESSAGES, 1, 60e-6),
+    Claim(f"relayed stream, CPU per piece, {BURST} at once", CHAT, BURST, 20e-6),
+    Claim(f"converted stream, CPU per piece, {BURST} at once", MESSAGES, BURST, 60e-6),
+)
+# How many answers a side gives in one round, plain and streamed: about a second of its time.
+ANSWERS = {OURS: (3_000, 64), PORTKEY: (1_000, 48), LITELLM: (96, 16), NGINX: (6_000, 96), BARE: (6_000, 96)}
+CANNOT = {
+    (PORTKEY, MESSAGES): "it takes Anthropic requests for providers that speak Anthropic's protocol only",
+    (NGINX, MESSAGES): "it converts nothing",
+    (BARE, MESSAGES): "it converts nothing",
+}
+
+
+def us(seconds: float) -> str:
+    """us(0.0000123) -> "12.3 us" """
+    return f"{seconds * 1e6:,.1f} us" if seconds < 100e-6 else f"{seconds * 1e6:,.0f} us"
+
+
+def cpu_of(traffic: Traffic, side: Side, claim: Claim) -> float:
+    """CPU seconds of the side for one answer, or for one piece of a stream."""
+    answers = ANSWERS[side.name][bool(claim.pieces)]
+    before_s = side.cpu_s()
+    done = traffic.run(side.address, claim.requests(side), answers, claim.pieces, claim.burst).checked()
+    return (side.cpu_s() - before_s) / (done.pieces or done.answers)
+
+
+def interleaved(traffic: Traffic, sides: Sequence[Side]) -> Dict[str, Dict[str, List[float]]]:
+    """Every side with every claim once a round; a first round, which warms them, is dropped. found[claim][side]"""
+    found: Dict[str, Dict[str, List[float]]] = {claim.what: {side.name: [] for side in sides} for claim in CLAIMS}
+    for number in range(ROUNDS + 1):
+        for claim in CLAIMS:
+            for side in sides:
+                if (side.name, claim.path) not in CANNOT:
+                    seconds = cpu_of(traffic, side, claim)
+                    found[claim.what][side.name] += [seconds] if number else []
+        print(f"round {number} of {ROUNDS}", file=sys.stderr, flush=True)
+    return found
+
+
+def cpu_rows(found: Dict[str, Dict[str, List[float]]]) -> List[Row]:
+    """For each claim its limit, and a row for each peer."""
+    rows = []
+    for claim in CLAIMS:
+        ours_s = median(found[claim.what][OURS])
+        rows.append(Row(claim.what, us(ours_s), limit=f"<= {us(claim.limit_s)}", ok=ours_s <= claim.limit_s))
+        for peer, seconds in found[claim.what].items():
+            if peer == OURS or not seconds:
+                continue
+            ratio = ours_s / median(seconds)
+            judged = (f"<= 1/{SHARE[peer]} x", ratio <= 1 / SHARE[peer]) if peer in SHARE else ("", None)
+            rows.append(Row(f"the same; peer {peer}", us(ours_s), us(median(seconds)), ratio, *judged))
+    return rows
+
+
+def speed_row(traffic: Traffic, ours: Side) -> Row:
+    """What the callers and the upstream can do when nobody is between them: it must be well above what we do."""
+    claim, answers = CLAIMS[0], ANSWERS[OURS][0]
+    through = traffic.run(ours.address, claim.requests(ours), answers).checked()
+    straight = traffic.run(traffic.address, claim.requests(ours), answers).checked()
+    ours_hz, straight_hz = answers / through.wall_s, answers / straight.wall_s
+    what = "answers per second of wall, one process; peer callers and upstream with nothing between"
+    return Row(what, f"{ours_hz:,.0f}", f"{straight_hz:,.0f}", ours_hz / straight_hz)
+
+
+def check_log(sides: Sides, answers: int) -> None:
+    """Failed unless ours wrote its line for each request."""
+    lines = sum(b" POST " in line for line in sides.log(OURS).read_bytes().splitlines())
+    if lines < answers:
+        raise Failed(f"{lines} log lines of {answers} requests")
+
+
+def warmed(traffic: Traffic, side: Side) -> None:
+    """The first requests of a process, of all kinds."""
+    for claim in CLAIMS[:4]:
+        pieces = 10 if claim.pieces else 0
+        traffic.run(side.address, claim.requests(side, 5), FIRST_REQUESTS // 4, pieces).checked()
+
+
+def start_rows(traffic: Traffic, sides: Sides, peers: Sequence[Side], peers_idle: Dict[str, int]) -> List[Row]:
+    """Seconds until the first answer and resident memory, of several starts; the peers' are of their one start."""
+    ready_s: List[float] = []
+    idle: List[int] = []
+    used: List[int] = []
+    for _ in range(STARTS + 1):
+        side = sides.start(OURS)
+        ready_s.append(side.ready_s)
+        idle.append(side.rss_bytes())
+        warmed(traffic, side)
+        used.append(side.rss_bytes())
+        sides.stop(side)
+    seconds = median(ready_s[1:])  # the first start compiles
+    rows = [Row("start to first answer", f"{seconds:.3f} s", limit=f"<= {LIMIT_READY_S} s", ok=seconds <= LIMIT_READY_S)]
+    rows += [
+        Row(f"the same; peer {peer.name}, once", f"{seconds:.3f} s", f"{peer.ready_s:.3f} s", seconds / peer.ready_s)
+        for peer in peers
+    ]
+    for what, sizes in (("when ready", idle), (f"after {FIRST_REQUESTS} requests", used)):
+        most = max(sizes[1:])
+        rows.append(Row(f"memory {what}, largest of {STARTS}", mib(most), limit="< 40 MiB", ok=most < LIMIT_MEMORY))
+    own = max(idle[1:])
+    rows += [Row(f"memory when ready; peer {name}", mib(own), mib(size), own / size) for name, size in peers_idle.items()]
+    return rows
+
+
+def slow_row(traffic: Traffic, sides: Sides, claim: Claim) -> Row:
+    """Many streams at once, each a piece a second: errors, and what each takes of memory at the most."""
+    side = sides.start(OURS)
+    warmed(traffic, side)
+    before = side.rss_bytes()
+    sizes: List[int] = []
+    at_once = [0]
+
+    def look() -> None:
+        sizes.append(side.rss_bytes())
+        at_once[0] = max(at_once[0], len(traffic.flows))
+
+    requests = claim.requests(side, SLOW_STREAMS)
+    done = traffic.drip(side.address, requests, SLOW_PIECES, SLOW_EVERY_S, look)
+    sides.stop(side)
+    if done.errors:
+        print(f"{claim.what}: the first error: {done.errors[0]}", file=sys.stderr)
+    if at_once[0] < SLOW_STREAMS and not done.errors:
+        raise Failed(f"only {at_once[0]} streams were open at once")
+    each = (max(sizes) - before) / SLOW_STREAMS
+    kind = claim.what.split()[0]
+    what = f"{SLOW_STREAMS:,} slow {kind} streams at once: errors, memory of each"
+    ok = not done.errors and each <= LIMIT_STREAM_BYTES
+    return Row(what, f"{len(done.errors)}, {each / KIB:.1f} KiB", limit=f"0, <= {LIMIT_STREAM_BYTES // KIB} KiB", ok=ok)
+
+
+def enough_files() -> None:
+    """As many open files as this user may have. Failed when they are too few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        raise Failed(f"{SLOW_STREAMS} streams need {FILES} open files; this user may have {hard} (ulimit -Hn)")
+
+
+def started(sides: Sides, reasons: List[str]) -> List[Side]:
+    """Ours, and every peer that can be had; why not, for the others."""
+    running = []
+    for name in ANSWERS:
+        try:
+            running.append(sides.start(name))
+        except Skipped as reason:
+            reasons.append(f"{name} was skipped: {reason}")
+    return running
+
+
+def measured(directory: Path, reasons: List[str]) -> List[Row]:
+    """All rows."""
+    enough_files()
+    with Bench() as bench, Traffic() as traffic, Sides(bench, traffic, directory) as sides:
+        running = started(sides, reasons)
+        peers = [side for side in running if side.name not in (OURS, BARE)]
+        peers_idle = {side.name: side.rss_bytes() for side in peers}
+        rows = cpu_rows(interleaved(traffic, running))
+        rows.append(speed_row(traffic, running[0]))
+        check_log(sides, (ROUNDS + 2) * ANSWERS[OURS][0])
+        for side in running:
+            sides.stop(side)
+        rows += start_rows(traffic, sides, peers, peers_idle)
+        rows += [slow_row(traffic, sides, claim) for claim in CLAIMS if claim.burst == 1]
+        reasons += [f"{name} is not in the rows of conversion: {why}." for (name, _), why in CANNOT.items()]
+        reasons.insert(0, f"{', '.join(sides.versions.values())}.")
+        return rows
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Measure, print the table and what was left out."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if len(words) > 1 or words[:1] in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return 0 if len(words) == 1 else 2
+    notes: List[str] = []
+    with tempfile.TemporaryDirectory(prefix="llm-router-peers-") as temporary:
+        missed = report(measured(Path(words[0] if words else temporary).absolute(), notes))
+    print("", *notes, sep="\n")
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
