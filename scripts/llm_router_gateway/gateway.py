@@ -338,9 +338,8 @@ class Gateway:
 
     async def _chat(self, job: Job) -> None:
         candidate = await self._read(job)
-        assert job.body is not None
         check_key(candidate)
-        job.record.stream = job.call.stream or (not job.call.action and job.body.fields.get("stream") is True)
+        job.record.stream = job.call.stream or (not job.call.action and job.read.fields.get("stream") is True)
         same = candidate.provider.api == job.call.protocol
         streams_apart = job.record.stream and same and job.call.protocol == "gemini"
         outgoing = relayed(job, candidate, "stream" if streams_apart else "chat") if same else converted(job, candidate)

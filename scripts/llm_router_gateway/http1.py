@@ -36,18 +36,18 @@ UNTIL_CLOSE = -2  # a body's length: what comes until the connection ends; answe
 CRLF = b"\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-TOKEN_CHARS = r"!#$%&'*+.^_`|~0-9A-Za-z-"  # RFC 9110 5.6.2
+TCHARS = r"!#$%&'*+.^_`|~0-9A-Za-z-"  # RFC 9110 5.6.2
 TEXT = bytes([9, *range(32, 127), *range(128, 256)])  # what may stand in a line of a head; RFC 9110 5.5
 
-TOKEN = re.compile(rf"[{TOKEN_CHARS}]+")
-REQUEST_LINE = re.compile(rf"([{TOKEN_CHARS}]+) ([!\"$-~]+) HTTP/([0-9])\.([0-9])")  # a target has no fragment
+TOKEN = re.compile(rf"[{TCHARS}]+")
+REQUEST_LINE = re.compile(rf"([{TCHARS}]+) ([!\"$-~]+) HTTP/([0-9])\.([0-9])")  # a target has no fragment
 STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: .*)?")
 ABSOLUTE = re.compile(r"https?://([^/?]*)", re.IGNORECASE)
 HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+;=%-]*(?::[0-9]*)?|\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")  # RFC 3986 3.2.2
 LENGTH = re.compile(rf"[0-9]{{1,{MAX_LENGTH_DIGITS}}}")
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})(?:[ \t]*;[\t -~\x80-\xff]*)?\r" % MAX_SIZE_DIGITS)
 NOT_PAIRED = re.compile(rb"\r[^\n]|(?<!\r)\n")  # a bare CR, whose next byte is here, or a bare LF
-REQUEST_START = re.compile(rf"[{TOKEN_CHARS}]".encode())
+REQUEST_START = re.compile(rf"[{TCHARS}]".encode())
 ONLY_ONCE = frozenset({"host", "content-length", "transfer-encoding", "expect"})
 
 Headers = list[tuple[str, str]]

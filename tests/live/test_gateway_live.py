@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+ANY = "any"  # no token is set, and SDKs insist on a key
 QUESTION = "What is the capital of France? Answer in one sentence."
 BASE_URL, MODEL, KEY = (os.environ.get(f"LLM_ROUTER_LIVE_{name}", "") for name in ("BASE_URL", "MODEL", "API_KEY"))
 if not (BASE_URL and MODEL):
@@ -61,7 +62,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def ask_openai(url: str, stream: bool) -> Any:
     openai = pytest.importorskip("openai", reason="the openai SDK is not installed")
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, timeout=60) as client:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=ANY, max_retries=0, timeout=60) as client:
         asked: Any = {"model": f"live/{MODEL}", "messages": [{"role": "user", "content": QUESTION}]}
         asked.update(temperature=0, max_tokens=60)
         if not stream:
@@ -75,7 +76,7 @@ def ask_openai(url: str, stream: bool) -> Any:
 
 def ask_anthropic(url: str, stream: bool) -> Any:
     anthropic = pytest.importorskip("anthropic", reason="the anthropic SDK is not installed")
-    with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0, timeout=60) as client:
+    with anthropic.Anthropic(base_url=url, api_key=ANY, max_retries=0, timeout=60) as client:
         asked: Any = {"model": f"live/{MODEL}", "messages": [{"role": "user", "content": QUESTION}]}
         asked.update(max_tokens=60)
         if not stream:
@@ -90,7 +91,7 @@ def ask_anthropic(url: str, stream: bool) -> Any:
 
 def ask_gemini(url: str, stream: bool) -> Any:
     genai = pytest.importorskip("google.genai", reason="google-genai is not installed")
-    client = genai.Client(api_key="any", http_options={"base_url": url})
+    client = genai.Client(api_key=ANY, http_options={"base_url": url})
     config = {"temperature": 0, "max_output_tokens": 60}
     asked: Any = {"model": f"live/{MODEL}", "contents": QUESTION, "config": config}
     try:
