@@ -9,6 +9,7 @@ Both know when real output came, when the upstream said that it was done, and wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -203,7 +204,13 @@ class Array:
     def __init__(self) -> None:
         self._began = False
 
-    def items(self, events: Iterable[Event]) -> bytes:
+    def items(self, events: Sequence[Event]) -> bytes:
+        """UpstreamFailed for an event that is no JSON: among events it would go on, here it would spoil the whole."""
+        for event in events:
+            try:
+                json.loads(event.data)
+            except (ValueError, RecursionError):
+                raise UpstreamFailed("the upstream sent an event that is no JSON") from None
         return b"".join(self.item(event.data) for event in events)
 
     def item(self, text: str) -> bytes:

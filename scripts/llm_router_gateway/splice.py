@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NoReturn
 
 from .errors import BadRequest
@@ -72,7 +73,20 @@ def skip(text: str, index: int, mark: str) -> int:
 
 
 def dumped(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Compact JSON, every script's letters as they are; null for numbers that JSON has not (some servers send NaN)."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def finite(value: Any) -> Any:
+    """finite({"a": [NaN, 1.5]}) -> {"a": [None, 1.5]}"""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return value if not isinstance(value, float) or isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True)

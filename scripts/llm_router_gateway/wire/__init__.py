@@ -16,7 +16,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +23,9 @@ from typing import Any, NoReturn
 
 from .. import ir
 from ..errors import BadRequest
+from ..splice import dumped
 
+compact = dumped  # JSON without spaces
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all three take as a function's name
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")             # Anthropic's characters, the shortest of the limits
 HASH_CHARS = 8
@@ -131,11 +132,6 @@ def items(value: Any, path: str) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else refuse(path, "must be a list")
-
-
-def compact(value: Any) -> str:
-    """JSON without spaces, every script's letters as they are."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 # ---------------------------------------------------------------------------------------------------------------- telling

@@ -1015,7 +1015,7 @@ ANSWER_EXTRAS = ("promptFeedback", "modelStatus")
 
 
 def count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0
 
 
 def usage_of(value: Any) -> ir.Usage | None:

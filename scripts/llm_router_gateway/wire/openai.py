@@ -1044,7 +1044,7 @@ def count(fields: Any, *names: str) -> int:
     if isinstance(fields, dict):
         for name in names:
             value = fields.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:  # 1e999 is inf
                 return int(value)
     return 0
 
@@ -1384,7 +1384,7 @@ def says(delta: Any) -> bool:
 def place_of(choice: Mapping[str, Any]) -> int:
     """Which of the choices a piece belongs to; the first where it does not say."""
     index = choice.get("index")
-    return index if isinstance(index, int) and index > 0 else 0
+    return index if type(index) is int and index > 0 else 0
 
 
 class Scanner:
