@@ -256,6 +256,11 @@ class Running:
         await self.server.drain(self.config.server.drain_s + 1)
         limit.cancel()
 
+    def end_now(self) -> None:
+        """Without the drain; but what happened is told."""
+        self.log.close()
+        os._exit(0)
+
 
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     """Until a signal; then the drain. 3 when the address cannot be had."""
@@ -273,7 +278,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
         say(line)
     care = asyncio.create_task(running.look_after())
     await running.stop.wait()
-    on_signals(loop, {"SIGTERM": lambda: os._exit(0), "SIGINT": lambda: os._exit(0)})  # asked twice: at once
+    on_signals(loop, {"SIGTERM": running.end_now, "SIGINT": running.end_now})  # asked twice: at once
     await running.drain()
     care.cancel()
     await running.pool.close()

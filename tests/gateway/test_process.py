@@ -725,9 +725,13 @@ def test_a_second_signal_ends_at_once(start: Start, stand_in: Any) -> None:
     with gateway.streaming("openai", "to-openai/fail-stall-mid") as response:
         response.read1(1)
         gateway.signal(signal.SIGINT)
-        gateway.logged("stopping: 1 open requests have 30 s")
+        assert gateway.get("/health", x_request_id="the-last").status == 200
+        gateway.signal(signal.SIGINT)
+        until(lambda: refuses(gateway), "no new connection is accepted")
         gateway.signal(signal.SIGINT)
         assert gateway.ended() == 0
+    assert "stopping: 1 open requests have 30 s" in gateway.log
+    assert "id=the-last" in gateway.log
 
 
 def test_with_nothing_open_it_ends_at_once(start: Start, stand_in: Any) -> None:
