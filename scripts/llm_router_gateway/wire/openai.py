@@ -79,7 +79,7 @@ MAX_USER_CHARS = 64                      # OpenAI refuses a longer `user`
 MAX_MESSAGE_CHARS = 2_000                # of an upstream's error text
 
 FINISH: Mapping[str, ir.Reason] = {
-    "stop": "end", "end_turn": "end", "eos": "end", "eos_token": "end", "complete": "end",
+    **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "complete"), "end"),
     "length": "length", "max_tokens": "length", "model_length": "context", "model_context_window_exceeded": "context",
     "stop_sequence": "stop_sequence", "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",
     "content_filter": "refusal", "refusal": "refusal", "sensitive": "refusal", "pause_turn": "pause",
@@ -1578,7 +1578,8 @@ class Turn:
         if slot is None or not name:
             return slot or (self._last if not name else None)
         begun = slot.part
-        assert isinstance(begun, ir.ToolCall)
+        if not isinstance(begun, ir.ToolCall):
+            return None
         if id_ and id_ != begun.extras.get("came", {}).get("id"):
             return None
         if not id_ and (name != begun.name or (index is None and slot.complete())):
