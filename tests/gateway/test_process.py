@@ -724,7 +724,6 @@ def test_a_second_signal_ends_at_once(start: Start, stand_in: Any) -> None:
     gateway.token = TOKEN
     with gateway.streaming("openai", "to-openai/fail-stall-mid") as response:
         response.read1(1)
-        gateway.signal(signal.SIGINT)
         assert gateway.get("/health", x_request_id="the-last").status == 200
         gateway.signal(signal.SIGINT)
         until(lambda: refuses(gateway), "no new connection is accepted")
