@@ -451,6 +451,7 @@ class Gateway:
             if response.status != 200:
                 raise await self._refusal(stream.outgoing, response)
             if is_event_stream(response):
+                response.tap = answer.tap
                 await answer.run(response.pieces(), stream.open(response))
             else:
                 await answer.whole(stream.replayed(await response.read(MAX_ANSWER_BYTES)))

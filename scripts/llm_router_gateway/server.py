@@ -214,6 +214,11 @@ class Exchange:
             if connection.is_paused:
                 await connection.drained()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the caller has read all that was written."""
+        return not self._connection.has_unsent
+
     def write_now(self, data: bytes) -> bool:
         """Without waiting; False, and nothing written, when the caller is not reading."""
         if self._connection.has_unsent:

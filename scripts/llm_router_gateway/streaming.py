@@ -33,6 +33,8 @@ class Exchange(Protocol):
 
     @property
     def started(self) -> bool: ...
+    @property
+    def is_free(self) -> bool: ...
     def start(self, status: int, headers: Headers) -> None: ...
     async def send(self, data: bytes) -> None: ...
     def write_now(self, data: bytes) -> bool:
@@ -109,13 +111,12 @@ class StreamedAnswer:
         await self._send(data)
 
     async def _relay(self, pieces: AsyncIterator[bytes], pipe: Pipe) -> None:
-        seen = 0
         async for piece in pieces:
+            seen = pipe.outputs
             data = pipe.feed(piece)
             if pipe.outputs != seen:
-                seen = pipe.outputs
                 self._had_output()
-            if data and not self._passed_at_once(data):
+            if data:
                 await self._pass_on(data)
             if pipe.error is not None:
                 raise pipe.error
@@ -135,12 +136,24 @@ class StreamedAnswer:
             self.first_output_at = self.last_output_at
         self._released = True
 
-    def _passed_at_once(self, data: bytes) -> bool:
-        """Whether a caller who reads took it, without a wait: what nearly every piece of a stream meets."""
-        exchange = self._exchange
-        if not self._released or self._held or not exchange.started or not exchange.write_now(data):
+    def tap(self, piece: bytes) -> bool:
+        """A piece that comes while this waits for one, passed on at once: nearly every piece of a stream, and no task is woken.
+
+        False where it has to wait its turn. Raises what is wrong with it.
+        """
+        exchange, pipe = self._exchange, self.pipe
+        if pipe is None or not self._released or self._held or not exchange.started or not exchange.is_free:
             return False
-        self.last_sent_at = self._clock()
+        seen = pipe.outputs
+        data = pipe.feed(piece)
+        now = self._clock()
+        if pipe.outputs != seen:
+            self.last_output_at = now
+        if data:
+            exchange.write_now(data)
+            self.last_sent_at = now
+        if pipe.error is not None:
+            raise pipe.error
         return True
 
     async def _pass_on(self, data: bytes) -> None:

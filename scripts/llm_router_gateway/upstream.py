@@ -29,7 +29,7 @@ from urllib.parse import unquote, urlsplit
 
 from . import http1
 from .deadline import Deadline
-from .errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
+from .errors import BadRequest, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from .http1 import END, Headers, Malformed, ResponseHead
 
 READ_BYTES = 65_536        # one read; also about what a slow caller lets pile up, beside READ_AHEAD
@@ -166,9 +166,13 @@ def socks_address(host: str, port: int) -> bytes:
 
 
 class Response:
-    """An answer: its head, and the body as it comes."""
+    """An answer: its head, and the body as it comes.
 
-    __slots__ = ("_connection", "_ended", "_error", "_pieces", "_size", "_waiter", "headers", "origin", "status")
+    tap(piece) -> bool may take a piece at once while the reader waits for one: it then never sees it, and no task is woken.
+    What tap raises is raised by the reader's wait.
+    """
+
+    __slots__ = ("_connection", "_ended", "_error", "_pieces", "_size", "_waiter", "headers", "origin", "status", "tap")
 
     def __init__(self, origin: Origin, head: ResponseHead, connection: Connection) -> None:
         self.status, self.headers, self.origin = head.status, head.headers, origin
@@ -176,8 +180,9 @@ class Response:
         self._pieces: list[bytes] = []
         self._size = 0
         self._ended = False
-        self._error: GatewayError | None = None
+        self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.tap: Callable[[bytes], bool] | None = None
 
     def header(self, name: str, default: str = "") -> str:
         """By its lower-case name."""
@@ -234,13 +239,15 @@ class Response:
 
     def take(self, piece: bytes) -> bool:
         """False: enough for now."""
+        if self.tap is not None and self._waiter is not None and not self._waiter.done() and self.tap(piece):
+            return True
         self._pieces.append(piece)
         self._size += len(piece)
         if self._waiter is not None:
             self._wake()
         return self._size <= READ_AHEAD
 
-    def finish(self, error: GatewayError | None = None) -> None:
+    def finish(self, error: Exception | None = None) -> None:
         """The body is over, or broke off."""
         self._ended, self._error, self._connection = True, error, None
         self._wake()
@@ -357,7 +364,15 @@ class Connection(asyncio.BufferedProtocol):
             answer.set_result(self._response)
 
     def _take(self, piece: bytes) -> None:
-        if self._response is not None and not self._response.take(piece) and self._is_reading:
+        if self._response is None:
+            return
+        try:
+            wants_more = self._response.take(piece)
+        except Exception as error:
+            self._cut(error)
+            self.abort()
+            return
+        if not wants_more and self._is_reading:
             self._is_reading = False
             self._deadline.clear()  # the upstream is not slow: we are
             self._transport.pause_reading()
@@ -394,7 +409,7 @@ class Connection(asyncio.BufferedProtocol):
         if answer is not None and not answer.done():
             answer.set_exception(error)
 
-    def _cut(self, error: GatewayError) -> None:
+    def _cut(self, error: Exception) -> None:
         response, self._response = self._response, None
         if response is not None:
             response.finish(error)

@@ -88,6 +88,8 @@ class Exchange:
     async def send(self, data: bytes) -> None:
         self.out += data
 
+    is_free = True
+
     def write_now(self, data: bytes) -> bool:
         self.out += data
         return True

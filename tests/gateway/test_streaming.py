@@ -33,6 +33,10 @@ class Caller:
             await self.gate.wait()
         self.seen.append(data.decode())
 
+    @property
+    def is_free(self) -> bool:
+        return self.reading
+
     def write_now(self, data: bytes) -> bool:
         if self.reading:
             self.seen.append(data.decode())
@@ -241,3 +245,31 @@ def test_the_clocks_run_before_the_upstream_answers_at_all() -> None:
             await task
 
     asyncio.run(run())
+
+
+def tapped(*pieces: bytes, begun: bool = True, reading: bool = True) -> tuple[list[object], list[str]]:
+    """What tap() said of each piece, and what the caller saw of them."""
+    caller, told = Caller(), []  # type: Caller, list[object]
+
+    async def story() -> None:
+        answer = StreamedAnswer(caller, list, b"~", LIMITS, lambda: 1.0)
+        answer.pipe = Letters()
+        if begun:
+            answer._had_output()
+            answer.begin()
+        caller.reading = reading
+        for piece in pieces:
+            try:
+                told.append(answer.tap(piece))
+            except GatewayError as error:
+                told.append(error.code)
+
+    asyncio.run(story())
+    return told, [seen for seen in caller.seen if seen != "head"]
+
+
+def test_a_piece_is_tapped_only_once_output_began_and_while_the_caller_reads() -> None:
+    assert tapped(b"B", b"c") == ([True, True], ["B", "c"])
+    assert tapped(b"B", begun=False) == ([False], [])
+    assert tapped(b"B", reading=False) == ([False], [])
+    assert tapped(b"C!", b"x") == (["unavailable", "unavailable"], ["C", "x"])

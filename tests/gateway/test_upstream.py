@@ -6,13 +6,13 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from llm_router_gateway import upstream
 from llm_router_gateway.errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
-from llm_router_gateway.http1 import END, RequestHead, RequestReader
+from llm_router_gateway.http1 import END, RequestHead, RequestReader, ResponseHead
 from llm_router_gateway.upstream import Origin, Pool, Response, Timeouts
 
 PATIENT = Timeouts(5, 5, 5)
@@ -837,3 +837,32 @@ def test_without_descriptors_unused_connections_make_room_first() -> None:
         run(story())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_tap_takes_what_comes_while_its_reader_waits_and_its_error_reaches_the_reader() -> None:
+    taken: list[bytes] = []
+
+    def tap(piece: bytes) -> bool:
+        taken.append(piece)
+        return piece != b"mine"
+
+    class Reading:
+        def go_on_reading(self) -> None: ...
+
+    async def story() -> list[bytes]:
+        head = ResponseHead(200, [], 1, 0, True)
+        response = Response(Origin("http", "127.0.0.1", 9), head, cast(upstream.Connection, Reading()))
+        response.tap = tap
+        response.take(b"early")  # nobody waits: it is kept
+        seen = [await response.__anext__()]
+        waiting = asyncio.ensure_future(response.__anext__())
+        await asyncio.sleep(0)
+        response.take(b"tapped")
+        response.take(b"mine")
+        seen.append(await waiting)
+        response.finish(StreamCut("cut"))
+        with pytest.raises(StreamCut):
+            await response.__anext__()
+        return seen
+
+    assert asyncio.run(story()) == [b"early", b"mine"] and taken == [b"tapped", b"mine"]
