@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import config, presets, settings
+from llm_router_gateway import config, limits, presets, settings
 
 KEY = "k" + "ey-" * 4
 
@@ -256,9 +256,9 @@ def test_a_model_twice_is_a_problem() -> None:
     assert problems(text) == {"models[1].name": '"ollama/m" is there already'}
 
 
-def test_a_rate_limit_is_checked_and_said_not_to_be_applied() -> None:
+def test_a_rate_limit_is_checked_and_read() -> None:
     base = '[[providers]]\nname = "ollama"\n[[models]]\nname = "m"\nprovider = "ollama"\n[models.rate_limit]\n'
-    assert "not applied" in parse(base + "max_requests = 5\nper_seconds = 1").notes[0]
+    assert parse(base + "max_requests = 5\nper_seconds = 1").models[0].limit == limits.Limit(5, 1)
     wrong = problems(base + "max_requests = 5\nper_seconds = 1\nburst_size = 2")
     assert wrong.keys() == {"models[0].rate_limit.burst_size"}
 
