@@ -16,6 +16,7 @@ from .errors import Forbidden, Unauthorized
 from .settings import LOOPBACK, Secret
 
 CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
+EXPOSED = "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, retry-after"  # to web pages
 # What a caller's credential may stand in: none of it is ever passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *CREDENTIAL_HEADERS})
 
@@ -93,7 +94,7 @@ def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> lis
     return [
         ("access-control-allow-origin", origin),
         ("vary", "Origin"),
-        ("access-control-expose-headers", "x-request-id, x-llm-router-lost, x-llm-router-model, x-llm-router-attempts, retry-after"),
+        ("access-control-expose-headers", EXPOSED),
     ]
 
 

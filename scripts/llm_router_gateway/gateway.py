@@ -27,8 +27,9 @@ from .config import Config
 from .embeddings import as_asked
 from .errors import BadRequest, GatewayError, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .estimate import input_tokens
-from .failover import Answer, Idle, asked, has_turn
+from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
 from .groups import Ask, Attempt, Board, Plan, plan
+from .health import moves_on
 from .job import Exchange, Job, Outgoing, Record, State, converted, dumped, relayed, state_of, wire
 from .log import Log
 from .piping import Array, ConvertPipe, RelayPipe
@@ -359,20 +360,38 @@ class Gateway:
                 self._log.warn(complaint)
         return made
 
+    def _lone(self, job: Job) -> Attempt | None:
+        if job.tags is not None:
+            return None
+        return lone_attempt(job.state.table, self.board, job.state.lone, job.record.asked, self._clock())
+
     async def _asked(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle = nullcontext) -> Answer:
         """The answer of whoever gives one, within the caller's own limit."""
-        config, tokens = job.state.config, partial(input_tokens, job.fields)
+        config = job.state.config
         if config.server.key_limits is None:
-            return await asked(job, self._plan(job), once, self._clock, idle)
-        permit = self.board.admit_key(config, job.key_name, tokens, self._clock())
+            attempt = self._lone(job)
+            if attempt is not None:
+                return await asked_alone(job, attempt, once, self._clock)
+            return await self._asked_several(job, once, idle)
+        permit = self.board.admit_key(config, job.key_name, partial(input_tokens, job.fields), self._clock())
         try:
             if not await has_turn(permit, idle):
                 raise RateLimited("this key has as many requests open as it may", retry_after_s=permit.queue_wait_s)
-            return await asked(job, self._plan(job), once, self._clock, idle)
+            return await self._asked_several(job, once, idle)
         finally:
             if job.tokens is not None:
                 permit.settle(self._clock(), job.tokens)
             permit.end(self._clock())
+
+    async def _asked_several(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
+        made = self._plan(job)
+        unwell = job.is_query and not made.healthy()
+        try:
+            return await asked(job, made, once, self._clock, idle)
+        except GatewayError as error:
+            if not unwell or job.answering or error.status in (429, 503) or not moves_on(error):
+                raise
+            raise Unavailable(f"{job.record.asked}: no model that fits is well: {error.message}", code="no_member") from None
 
     def _outgoing(self, job: Job, attempt: Attempt, call: str = "chat") -> Outgoing:
         """What a member is sent; what an earlier one lost of it is not lost any more."""
@@ -400,7 +419,8 @@ class Gateway:
         answer = parsed(data, outgoing.candidate.name)
         if is_error(answer):
             raise self._read_error(outgoing, status_in(answer), {}, data)
-        attempt.output(self._clock())
+        if job.plan is not None:  # who stands alone is never compared
+            attempt.output(self._clock())
         if outgoing.request is None:
             job.record.usage = wire(job.call.protocol).usage_in(answer)
             return headers, data

@@ -10,7 +10,8 @@ success closes the breaker, its failure opens it for twice as long. Only what is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import GatewayError
 
@@ -33,8 +34,7 @@ class Rules:
     recover_s: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """What is known of one member. Times are those of the caller's clock."""
 
     factor: float = 1.0          # of its weight, at `at`
@@ -85,8 +85,8 @@ def latency(health: Health, now: float) -> float:
 
 def succeeded(health: Health, rules: Rules, now: float) -> Health:
     """After a whole answer. Cooling goes on: who asked for it knows better than one success."""
-    return replace(
-        health, factor=min(1.0, factor(health, rules, now) + SUCCESS_GAIN), at=now, in_a_row=0, opens=0, open_until=0.0,
+    return health._replace(
+        factor=min(1.0, factor(health, rules, now) + SUCCESS_GAIN), at=now, in_a_row=0, opens=0, open_until=0.0,
         probing=False, successes=health.successes + 1,
     )  # fmt: skip
 
@@ -97,8 +97,7 @@ def failed(health: Health, rules: Rules, now: float, why: str, retry_after_s: fl
     opening = half_open or (not health.open_until and health.in_a_row + 1 >= rules.failures_to_open)
     opens = min(health.opens + 1, MAX_OPENS) if opening else health.opens
     cooled = now + min(retry_after_s, MAX_COOL_S) if retry_after_s else 0.0
-    return replace(
-        health,
+    return health._replace(
         factor=max(MIN_FACTOR, factor(health, rules, now) / 2), at=now,
         in_a_row=health.in_a_row + 1, opens=opens,
         open_until=now + rules.open_s * 2 ** (opens - 1) if opening else health.open_until,
@@ -112,16 +111,16 @@ def measured(health: Health, latency_s: float, now: float) -> Health:
     """With one more time to the first output in the average."""
     old = health.latency_s
     new = latency_s if old is None else old + LATENCY_WEIGHT * (latency_s - old)
-    return replace(health, latency_s=new, latency_at=now)
+    return health._replace(latency_s=new, latency_at=now)
 
 
 def probed(health: Health) -> Health:
-    return replace(health, probing=True)
+    return health._replace(probing=True)
 
 
 def released(health: Health) -> Health:
     """The probe ended without telling anything, or has its first output: another one may try."""
-    return replace(health, probing=False) if health.probing else health
+    return health._replace(probing=False) if health.probing else health
 
 
 # ----------------------------------------------------------------------------------------------- what an error tells

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_plus
 from . import auth, forward, ir, overrides, surface
 from .config import Config
 from .errors import GatewayError
-from .groups import Plan, Table, table_of
+from .groups import Plan, Table, Target, table_of
 from .policy import Candidate, Routes, routes_of
 from .settings import LOOPBACK, Secret
 from .splice import Body
@@ -52,6 +52,7 @@ class State:
     routes: Routes
     table: Table
     on_loopback: bool
+    lone: dict[str, Target] = field(default_factory=dict)  # models by what callers call them
 
 
 def state_of(config: Config) -> State:
@@ -150,8 +151,13 @@ class Job:
     @property
     def is_open(self) -> bool:
         """Whether a stream's head goes out while another member may still come to answer it."""
-        several = self.plan is not None and self.plan.group is not None or self.record.asked.startswith((TAG, TASK))
-        return self.record.stream and not self.answering and several
+        several = self.is_query or (self.plan is not None and self.plan.group is not None)
+        return several and self.record.stream and not self.answering
+
+    @property
+    def is_query(self) -> bool:
+        """Whether models are asked for by what they can do."""
+        return self.tags is not None or self.record.asked.startswith((TAG, TASK))
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Body:
         self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, drop: frozenset[str] = frozenset()
     ) -> bytes:
         """The bytes with `fields` replaced or added, `defaults` added where nothing is said, `drop` left out."""
-        if drop & self.fields.keys():
+        if drop and drop & self.fields.keys():
             return without(self, drop).changed(fields, defaults)
         edits = [(member.start, member.end, dumped(fields[member.name]))
                  for member in self.members if member.name in fields]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A gateway between fakes, with several upstreams that each have their own script. No socket, no real clock where it matters."""
+"""A gateway between fakes, with several upstreams that each have their own script. No socket; time is skipped, not waited for."""
 
 from __future__ import annotations
 
@@ -73,7 +73,6 @@ class Ways:
     def __init__(self, document: dict[str, Any], hosts: Hosts, folder: Path) -> None:
         self.hosts, self.path = hosts, folder / "log"
         self.log = Log("debug", stream=-1, path=str(self.path))
-        self.now = 1000.0
         loop = asyncio.get_running_loop()
         self.skipped = 0.0
         self.gateway = Gateway(

@@ -146,7 +146,8 @@ def test_members_of_different_protocols_stand_in_for_one_another(run: Run, proto
         lost = answer.out_headers.get("x-llm-router-lost", "")
         assert lost == ("top_k" if protocol == "anthropic" else "odd")  # of the one that answered
 
-    run(story, document, a=Upstream(529, b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}'), b=ok("from b"))
+    busy = Upstream(529, b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}')
+    run(story, document, a=busy, b=ok("from b"))
 
 
 def test_what_one_member_cannot_be_asked_another_may(run: Run) -> None:
@@ -395,7 +396,7 @@ def test_a_new_configuration_keeps_what_is_known_by_name(run: Run) -> None:
 
 
 @pytest.mark.parametrize("ask", [chat, stream])
-def test_a_stream_counts_until_it_ends(run: Run, ask: Callable[..., Exchange]) -> None:
+def test_a_stream_counts_until_it_ends(tmp_path: Path, ask: Callable[..., Exchange]) -> None:
     """Least connections: a member that is still talking is not the free one."""
     document = trio(groups=[group("a/m", "b/m", strategy="leastconn")])
     gate = asyncio.Event()
@@ -429,4 +430,4 @@ def test_a_stream_counts_until_it_ends(run: Run, ask: Callable[..., Exchange]) -
             return given
 
     good = streamed() if ask is stream else ok()
-    play(story, document, Mixed(a=good, b=good), Path(run.__closure__[0].cell_contents))  # type: ignore[index,union-attr]
+    play(story, document, Mixed(a=good, b=good), tmp_path)
