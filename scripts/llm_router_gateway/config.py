@@ -418,14 +418,13 @@ def resolver(
 
     def resolve(name: str, path: str) -> str | None:
         owner, _, rest = name.partition("/")
-        if name in full or (rest and any(owner == provider.name for provider in opened)):
-            if not full.get(name, True):
-                reading.notes.append(f'{path}: "{name}" is switched off')
-            return name
-        ways = [each for each in full if each.partition("/")[2] == name]
-        ways = [each for each in ways if full[each]] or ways
+        known = name in full or (rest and any(owner == provider.name for provider in opened))
+        ways = [name] if known else [each for each in full if each.partition("/")[2] == name]
+        ways = [each for each in ways if full.get(each, True)] or ways
         ways = ways or [f"{provider.name}/{name}" for provider in takers(opened, name)]
         if len(ways) == 1:
+            if not full.get(ways[0], True):
+                reading.notes.append(f"{path}: {ways[0]} is switched off")
             return ways[0]
         if ways:
             reading.bad(path, f'"{name}" is ambiguous: write one of {", ".join(ways[:8])}')

@@ -83,8 +83,8 @@ def override_lines(spec: Overrides) -> Iterator[str]:
         yield f"default_params = {toml(spec.defaults)}"
     if spec.drop:
         yield f"drop_params = {toml(spec.drop)}"
-    if spec.patch:
-        yield f"rewrite_body = {toml(json.dumps(spec.patch, ensure_ascii=False))}"
+    for patch in spec.patches:  # one: only a provider's and a model's together are more
+        yield f"rewrite_body = {toml(json.dumps(patch, ensure_ascii=False))}"
     if spec.headers:
         hidden = {name: None if value is None else MASK for name, value in spec.headers.items()}
         yield f"rewrite_header = {toml(json.dumps(hidden))}"

@@ -76,11 +76,14 @@ def back_in_s(health: Health, now: float) -> float:
     return max(0.0, health.cool_until - now, health.open_until - now)
 
 
+def freshness(health: Health, now: float) -> float:
+    """What a measured latency still counts: 1 at once, half of it after LATENCY_HALVES_S."""
+    return float(0.5 ** (max(0.0, now - health.latency_at) / LATENCY_HALVES_S))
+
+
 def latency(health: Health, now: float) -> float:
     """The expected time to the first output; 0 when it was never measured, so that it will be."""
-    if health.latency_s is None:
-        return 0.0
-    return health.latency_s * float(0.5 ** (max(0.0, now - health.latency_at) / LATENCY_HALVES_S))
+    return 0.0 if health.latency_s is None else health.latency_s * freshness(health, now)
 
 
 def succeeded(health: Health, rules: Rules, now: float) -> Health:
@@ -108,9 +111,9 @@ def failed(health: Health, rules: Rules, now: float, why: str, retry_after_s: fl
 
 
 def measured(health: Health, latency_s: float, now: float) -> Health:
-    """With one more time to the first output in the average."""
-    old = health.latency_s
-    new = latency_s if old is None else old + LATENCY_WEIGHT * (latency_s - old)
+    """With one more time to the first output in the average; the older the average, the more it counts."""
+    old, part = health.latency_s, 1 - (1 - LATENCY_WEIGHT) * freshness(health, now)
+    new = latency_s if old is None else old + part * (latency_s - old)
     return health._replace(latency_s=new, latency_at=now)
 
 

@@ -1,6 +1,6 @@
 """What the configuration changes in a request on its way out. Pure.
 
-    spec = Overrides(drop=("top_k",), defaults={"temperature": 0.5}, patch={"metadata": None})
+    spec = Overrides(drop=("top_k",), defaults={"temperature": 0.5}, patches=({"metadata": None},))
     applied({"top_k": 1, "metadata": {}, "n": 1}, spec)  -> {"n": 1, "temperature": 0.5}
     edits(fields, spec)                                  -> ({"temperature": 0.5}, frozenset({"top_k", "metadata"}))
     headers([("x-a", "1")], Overrides(headers={"x-a": "2", "x-b": None}))  -> [("x-a", "2")]
@@ -21,12 +21,12 @@ class Overrides:
 
     drop: tuple[str, ...] = ()                                          # "top_k", "generationConfig.topK"
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    patch: Mapping[str, Any] = field(default_factory=dict)
+    patches: tuple[Mapping[str, Any], ...] = ()                         # merge patches, one after the other
     headers: Mapping[str, str | None] = field(default_factory=dict)     # names in lower case; None removes
 
     @property
     def empty(self) -> bool:
-        return not (self.drop or self.defaults or self.patch or self.headers)
+        return not (self.drop or self.defaults or self.patches or self.headers)
 
 
 NONE = Overrides()
@@ -45,16 +45,6 @@ def merged(target: object, patch: object) -> Any:
             result.pop(name, None)
         else:
             result[name] = merged(result.get(name), value)
-    return result
-
-
-def composed_patch(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """One patch that does what `first` and then `second` do."""
-    result = dict(first)
-    for name, value in second.items():
-        old = result.get(name)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[name] = composed_patch(old, value) if both else value  # type: ignore[arg-type]  # both are tables
     return result
 
 
@@ -88,7 +78,7 @@ def composed(outer: Overrides, inner: Overrides) -> Overrides:
         return inner if outer.empty else outer
     return Overrides(
         tuple(dict.fromkeys(outer.drop + inner.drop)), filled(inner.defaults, outer.defaults),
-        composed_patch(outer.patch, inner.patch), {**outer.headers, **inner.headers},
+        outer.patches + inner.patches, {**outer.headers, **inner.headers},
     )  # fmt: skip
 
 
@@ -99,7 +89,9 @@ def applied(body: Mapping[str, Any], spec: Overrides) -> dict[str, Any]:
         result = dropped(result, path)
     if spec.defaults:
         result = filled(result, spec.defaults)
-    return merged(result, spec.patch) if spec.patch else result
+    for patch in spec.patches:
+        result = merged(result, patch)
+    return result
 
 
 def edits(fields: Mapping[str, Any], spec: Overrides) -> tuple[dict[str, Any], frozenset[str]]:

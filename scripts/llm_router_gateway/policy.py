@@ -52,6 +52,7 @@ class Routes:
     full: Mapping[str, Candidate]                # "openai/gpt-4.1"
     bare: Mapping[str, tuple[Candidate, ...]]    # "gpt-4.1"
     open: Mapping[str, Provider]                 # providers that take any name
+    off: frozenset[str] = frozenset()            # full names of what is switched off
 
 
 def routes_of(config: Config) -> Routes:
@@ -67,7 +68,9 @@ def routes_of(config: Config) -> Routes:
         name = candidate.name.partition("/")[2]
         bare[name] = (*bare.get(name, ()), candidate)
     opened = {name: provider for name, provider in active.items() if provider.any_model}
-    return Routes({candidate.name: candidate for candidate in found}, bare, opened)
+    full = {candidate.name: candidate for candidate in found}
+    listed = {f"{model.provider}/{model.name}" for model in config.models}
+    return Routes(full, bare, opened, frozenset(listed - full.keys()))
 
 
 def remote_id_of(provider: Provider, model: Model) -> str:
@@ -99,6 +102,8 @@ def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
         return (exact,)
     if not name or len(name) > MAX_NAME or not MODEL_NAME.fullmatch(name) or ".." in name.split("/"):
         raise UnknownModel(f"{name[:MAX_NAME]!r} is not a model name")
+    if name in routes.off:  # a provider that takes any name must not get it instead
+        raise UnknownModel(f"{name} is switched off", details={"model": name})
     owner, _, rest = name.partition("/")
     if rest and owner in routes.open:
         return (of_open(routes.open[owner], rest),)

@@ -68,7 +68,7 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
     try:
         return setting.read(value)
     except ValueError as wrong:
-        text = str(wrong) if setting.kind in ("secret", "headers") else f"{shown(value)} {wrong}"
+        text = str(wrong) if setting.kind in ("secret", "headers", "header patch") else f"{shown(value)} {wrong}"
         reading.bad(path, text)
         return setting.default
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import BadRequest
@@ -122,9 +122,8 @@ def read_overrides(values: Mapping[str, Any], path: str, reading: Reading) -> Ov
         for wrong in sorted(OURS & set(fields)):
             hint = "; use remote_identifier or rename" if wrong == "model" else ": the answer's form follows the request"
             reading.bad(f"{path}.{name}", f'cannot change "{wrong}"{hint}')
-    return Overrides(
-        values["drop_params"], values["default_params"], values["rewrite_body"], values["rewrite_header"]
-    )
+    patches = (values["rewrite_body"],) if values["rewrite_body"] else ()
+    return Overrides(values["drop_params"], values["default_params"], patches, values["rewrite_header"])
 
 
 # -- groups
@@ -186,6 +185,13 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
     )  # fmt: skip
 
 
+def resolved(group: Group, path: str, groups: Mapping[str, Group], resolve: Resolve) -> tuple[str, ...]:
+    """Its fallbacks: names of groups as they are, of models in full."""
+    found = (fallback if fallback in groups else resolve(fallback, f"{path}.fallbacks[{index}]")
+             for index, fallback in enumerate(group.fallbacks))  # fmt: skip
+    return tuple(name for name in found if name)
+
+
 def read_groups(document: Mapping[str, Any], resolve: Resolve, reading: Reading) -> tuple[Group, ...]:
     """[[groups]], each name once, every fallback a group or a model."""
     groups: dict[str, Group] = {}
@@ -202,9 +208,7 @@ def read_groups(document: Mapping[str, Any], resolve: Resolve, reading: Reading)
             path = f"{places[name]}.fallbacks[{index}]"
             if fallback == name:
                 reading.bad(path, "is the group itself")
-            elif fallback not in groups:
-                resolve(fallback, path)
-    return tuple(groups.values())
+    return tuple(replace(group, fallbacks=resolved(group, places[name], groups, resolve)) for name, group in groups.items())
 
 
 # -- [routing], [health], [tasks]
