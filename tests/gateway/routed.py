@@ -1,4 +1,4 @@
-"""A gateway between fakes, with several upstreams that each have their own script. No socket; time is skipped, not waited for."""
+"""A gateway between fakes, with several upstreams that each have their own script. No socket."""
 
 from __future__ import annotations
 

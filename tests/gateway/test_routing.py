@@ -290,7 +290,7 @@ def test_invoke_has_the_same_shape_over_another_protocol(run: Run) -> None:
         ({"query": {"tags": ["coding"]}, "request": {"prompt": 5}}, "request.prompt"),
         ({"query": {"tags": ["coding"]}, "request": {"messages": {}}}, "request.messages"),
         ({"query": {"tags": ["coding"]}, "request": {"prompt": "hi", "temperature": 0}}, "request.temperature"),
-        ({"query": {"tags": ["coding"]}, "request": {"prompt": "hi", "parameters": {"model": "x"}}}, "request.parameters.model"),
+        ({"query": {"tags": "coding"}, "request": {"prompt": "hi", "parameters": {"model": "x"}}}, "request.parameters.model"),
         ({"query": {"tags": ["coding"]}, "request": {"prompt": "hi", "stream": "yes"}}, "request.stream"),
         ({"query": {"tags": ["coding"]}, "model": "a/m", "request": {"prompt": "hi"}, "more": 1}, "more"),
     ],
