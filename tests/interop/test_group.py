@@ -25,7 +25,7 @@ DOWN = {
     "html": "fail-html", "error-200": "fail-error-200", "error-first": "fail-error-first", "garbage": "break-garbage",
     "nothing": "fail-empty-body", "unknown": "fail-404",
 }  # fmt: skip
-LEFT_ALONE = ("429", "key")  # for a while, once they said so
+NOT_SEEN = ("refused", "429", "key")  # by the stand-in: nobody listens, or the member is left alone once it said so
 STALLED = "stalled"  # only streams have a limit for their first output
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 GROUP = """
@@ -115,7 +115,7 @@ def test_the_second_member_answers(through: Through, down: str, stream: bool) ->
         said = chat.say(text)
         assert (said.text, said.finish, said.calls) == (f"{WHO} You said: {text}", "end", [])
         assert said.output_tokens == len(said.text.split())
-    assert through.asked in ({2, 3, 4} if down in LEFT_ALONE else {2 if down == "refused" else 4})
+    assert through.asked >= (2 if down in NOT_SEEN else 4)
 
 
 def test_a_first_output_that_does_not_come_is_not_waited_for(through: Through) -> None:
