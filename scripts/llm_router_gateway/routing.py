@@ -31,10 +31,18 @@ class Selector:
 
     text: str
     filter: Any = field(compare=False, repr=False)
+    error: type[Exception] = field(compare=False, repr=False)  # what its outputs may raise
 
-    @property
-    def reads_headers(self) -> bool:
-        return "$headers" in self.text or "$__" in self.text
+    def first(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[Any, str]:
+        """(the first output, ""), (None, "") when there is none, (None, what went wrong)."""
+        try:
+            for value in self.filter.outputs(body, variables):
+                return value, ""
+        except self.error as wrong:
+            return None, str(wrong)
+        except RecursionError:
+            return None, "the body is nested too deeply"
+        return None, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
     from . import jq  # only a configuration with expressions pays for the language
 
     try:
-        return Selector(text, jq.compile(text))
+        return Selector(text, jq.compile(text), jq.JqError)
     except jq.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""

@@ -1,4 +1,4 @@
-"""What a choice costs: ten members, each with a selector, some not well; CPU microseconds of one request's plan and first attempt.
+"""What a choice costs: ten members with selectors, some not well; CPU of one request's plan and first attempt.
 
     python3 tests/bench/choice.py            prints the figure of each strategy; exit code 1 above the limit
     python3 tests/bench/choice.py --members 3 --rounds 20000
@@ -9,21 +9,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from llm_router_gateway import config, groups, policy
+from llm_router_gateway import config, groups, health, policy
 
 LIMIT_US = 60.0  # of CPU, on the machine that the gate runs on
 REPEATS = 5      # the best of these: the others were disturbed
 SELECTORS = (  # the forms that configurations hold
-    'has(\\"tools\\")', ".stream", '.model == \\"fleet\\"', ".tools | length == 0", ".messages | length > 0",
-    '.tools[].function.name == \\"search\\"', "(.max_tokens // 0) < 1000", '$protocol == \\"openai\\"',
-    '$headers[\\"x-team\\"] == \\"a\\"', ".temperature == null or .temperature < 1",
+    'has("tools")', ".stream", '.model == "fleet"', ".tools | length == 0", ".messages | length > 0",
+    '.tools[].function.name == "search"', "(.max_tokens // 0) < 1000", '$protocol == "openai"',
+    '$headers["x-team"] == "a"', ".temperature == null or .temperature < 1",
 )  # fmt: skip
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
 BODY = {
@@ -37,20 +36,20 @@ HEADERS = {"authorization": "Bearer x", "x-team": "a", "user-agent": "bench/1", 
 
 
 def table_of(strategy: str, members: int) -> groups.Table:
-    text = '[[providers]]\nname = "p"\ntype = "ollama"\n'
-    text += "".join(f'[[p.models]]\nname = "m{number}"\n' for number in range(members))
-    text += f'[[groups]]\nname = "fleet"\nstrategy = "{strategy}"\n'
-    for number in range(members):
-        text += f'[[groups.members]]\nmodel = "m{number}"\nselector = "{SELECTORS[number % len(SELECTORS)]}"\n'
-    made = config.parse(tomllib.loads(text))
+    names = [f"m{number}" for number in range(members)]
+    chosen = [{"model": name, "selector": SELECTORS[place % len(SELECTORS)]} for place, name in enumerate(names)]
+    made = config.parse({
+        "providers": [{"name": "p", "type": "ollama"}], "p": {"models": [{"name": name} for name in names]},
+        "groups": [{"name": "fleet", "strategy": strategy, "members": chosen}],
+    })  # fmt: skip
     return groups.table_of(made, policy.routes_of(made))
 
 
 def cost_us(table: groups.Table, rounds: int) -> float:
     """CPU time of one plan and its first attempt, told and ended."""
     board, rng, now = groups.Board(), Random(1), 100.0
-    board.healths["p/m1"] = groups.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
-    board.healths["p/m4"] = groups.Health(open_until=1e9)
+    board.healths["p/m1"] = health.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
+    board.healths["p/m4"] = health.Health(open_until=1e9)
     begun = time.process_time()
     for _ in range(rounds):
         attempt = groups.plan(table, board, groups.Ask("fleet", BODY, "openai", True, HEADERS), now, rng).next(now)

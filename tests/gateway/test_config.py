@@ -413,7 +413,8 @@ def test_a_models_limits(where: str) -> None:
 
 
 def test_limits_of_providers_and_of_callers_keys() -> None:
-    made = parse('[server]\nkey_limits = {tokens_per_minute = "1k"}\n[[providers]]\nname = "ollama"\nlimits = {max_concurrent = 2}')
+    provider_lines = '[[providers]]\nname = "ollama"\nlimits = {max_concurrent = 2}'
+    made = parse('[server]\nkey_limits = {tokens_per_minute = "1k"}\n' + provider_lines)
     assert made.server.key_limits == limits.Limit(tokens_per_minute=1000)
     assert made.providers[0].limit == limits.Limit(max_concurrent=2)
 
@@ -430,7 +431,7 @@ def test_limits_of_providers_and_of_callers_keys() -> None:
 )  # fmt: skip
 def test_every_wrong_limit_is_a_problem_with_its_path(table: str, path: str) -> None:
     for place, text in {
-        "models[0].limits": f'[[providers]]\nname = "ollama"\n[[models]]\nname = "m"\nprovider = "ollama"\nlimits = {{{table}}}',
+        "ollama.models[2].limits": f"{ABC}limits = {{{table}}}",
         "providers[0].limits": f'[[providers]]\nname = "ollama"\nlimits = {{{table}}}',
         "server.key_limits": f"[server]\nkey_limits = {{{table}}}",
     }.items():
@@ -471,7 +472,8 @@ def test_overrides_of_a_model_and_its_provider() -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("rewrite_body = 1", "rewrite_body"), ("rewrite_body = '{\"a\": '", "rewrite_body"), ("rewrite_body = '[1]'", "rewrite_body"),
+        ("rewrite_body = 1", "rewrite_body"), ("rewrite_body = '{\"a\": '", "rewrite_body"),
+        ("rewrite_body = '[1]'", "rewrite_body"),
         ("rewrite_body = '{\"a\": NaN}'", "rewrite_body"), ("rewrite_body = {a = 2020-01-01}", "rewrite_body"),
         ("rewrite_body = {stream = true}", "rewrite_body"), ('default_params = {model = "x"}', "default_params"),
         ("default_params = {a = inf}", "default_params"), ('drop_params = ["stream"]', "drop_params"),

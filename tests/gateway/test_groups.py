@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from choices import PROVIDER, World, group, listed
 
-from llm_router_gateway import catalog, groups
+from llm_router_gateway import board, catalog, groups, health
 from llm_router_gateway.errors import GatewayError, RateLimited, UnknownModel, of_status
 from llm_router_gateway.settings import Secret
 
@@ -158,7 +158,7 @@ def test_the_last_member_is_always_tried_soonest_back_first() -> None:
         with pytest.raises(GatewayError):
             made.ask("g", fail={"p/a", "p/b"})
         made.now += 1
-    made.board.healths["p/a"] = groups.healths.failed(made.board.health("p/a"), groups.Rules(), made.now, "x", 90)
+    made.board.healths["p/a"] = health.failed(made.board.health("p/a"), health.Rules(), made.now, "x", 90)
     assert states(made) == {"p/a": "cooling", "p/b": "open"}
     assert made.ask("g") == ["p/b"]
 
@@ -313,11 +313,11 @@ def test_weight_0_is_asked_only_when_no_other_is_left() -> None:
 
 def test_random_honours_health_and_breaker() -> None:
     made = world("a", "b", lines='strategy = "random"')
-    made.board.healths["p/a"] = groups.Health(factor=0.25, at=made.now)
+    made.board.healths["p/a"] = health.Health(factor=0.25, at=made.now)
     shares = [made.plan("g").next(made.now) for _ in range(2000)]
     part = sum(each is not None and each.candidate.name == "p/a" for each in shares) / 2000
     assert part == pytest.approx(0.2, abs=0.03)
-    made.board.healths["p/a"] = groups.Health(open_until=made.now + 9)
+    made.board.healths["p/a"] = health.Health(open_until=made.now + 9)
     assert made.shares("g", 50) == {"p/b": 1}
 
 
@@ -351,7 +351,7 @@ def test_latency_prefers_the_fastest_and_looks_at_the_others_again() -> None:
 
 def test_latency_sends_one_request_at_a_time_to_who_was_never_measured() -> None:
     made = world("a", "b", lines='strategy = "latency"')
-    made.board.healths["p/a"] = groups.healths.measured(groups.WELL, 1.0, made.now)
+    made.board.healths["p/a"] = health.measured(health.WELL, 1.0, made.now)
     asked = [made.plan("g").next(made.now) for _ in range(4)]
     assert [each and each.candidate.name for each in asked] == ["p/b", "p/a", "p/a", "p/a"]
 
@@ -402,9 +402,9 @@ def test_conversations_are_forgotten_after_an_hour_and_never_more_than_so_many()
     made.ask("g", headers={"x-s": "1"})
     assert made.board.session(("group:g", "1"), made.now + 3599) == "p/a"
     assert made.board.session(("group:g", "1"), made.now + 3600) == ""
-    for number in range(groups.MAX_SESSIONS + 50):
+    for number in range(board.MAX_SESSIONS + 50):
         made.board.keep_session(("group:g", str(number)), "p/a", made.now)
-    assert len(made.board.sessions) == groups.MAX_SESSIONS
+    assert len(made.board.sessions) == board.MAX_SESSIONS
 
 
 # -- limits
@@ -484,9 +484,9 @@ def test_a_swap_keeps_what_is_known_by_name() -> None:
     made = world("a", "b", lines='affinity = "x-s"', models=LIMITED)
     made.ask("g", headers={"x-s": "1"})
     made.ask("g", fail={"p/b"}, headers={"x-s": "2"})
-    health, active = made.board.health("p/b"), made.plan("g").next(made.now)
+    known, active = made.board.health("p/b"), made.plan("g").next(made.now)
     made.swap(LIMITED + group("g", "b", "a", lines='affinity = "x-s"') + group("h", "a"))
-    assert made.board.health("p/b") == health
+    assert made.board.health("p/b") == known
     assert made.board.session(("group:g", "1"), made.now) == "p/a"
     assert sum(made.board.active.values()) == 1
     assert made.board.meters.buckets["model:p/a requests"].level < 2
@@ -542,7 +542,7 @@ def test_explain_says_why_each_one_is_not_taken() -> None:
     text = ABC + listed("off", "lim", off="is_active = false", lim="limits = {max_requests = 1, per_seconds = 60}")
     made = World(text + group("g", "a", "b", "p/off", "lim", 'c selector="error"'))
     made.ask("p/lim")
-    made.board.healths["p/b"] = groups.Health(open_until=made.now + 5, in_a_row=3)
+    made.board.healths["p/b"] = health.Health(open_until=made.now + 5, in_a_row=3)
     told = whys(made)
     assert told["p/a"] == "chosen"
     assert "breaker is open" in told["p/b"]

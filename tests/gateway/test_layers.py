@@ -13,7 +13,7 @@ LAYERS: list[set[str]] = [
     {"ir", "sse", "http1", "deadline", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings",
      "reading", "overrides", "tags", "wire/gemini_schema"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits", "health", "routing"},
-    {"policy", "describe", "groups", "choosing"},
+    {"policy", "describe", "groups", "pools", "strategy", "board", "choosing"},
     {"store", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading"},
     {"job"},
     {"failover"},
@@ -26,7 +26,8 @@ LAYERS: list[set[str]] = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY = {
     ("settings", "presets"), ("reading", "settings"), ("routing", "limits"), ("routing", "health"), ("config", "routing"),
-    ("config", "limits"), ("groups", "policy"),
+    ("config", "limits"), ("pools", "policy"), ("strategy", "pools"), ("board", "policy"),
+    ("board", "pools"), ("groups", "policy"), ("groups", "pools"), ("groups", "strategy"), ("groups", "board"),
 }  # neighbours in one layer that may know each other, one way
 
 # What would let a decision depend on when, where or on which machine it is made.
