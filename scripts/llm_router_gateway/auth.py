@@ -16,6 +16,7 @@ from .errors import Forbidden, Unauthorized
 from .settings import LOOPBACK, Secret
 
 CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
+EXPOSED = "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, retry-after"  # to web pages
 # What a caller's credential may stand in: none of it is ever passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *CREDENTIAL_HEADERS})
 
@@ -34,18 +35,23 @@ def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
     return query.get("key", "").strip()
 
 
-def admit(headers: Mapping[str, str], query: Mapping[str, str], tokens: Sequence[Secret]) -> None:
-    """Returns when the caller may in; Unauthorized otherwise. Without tokens everybody who reaches us may."""
+def admit(headers: Mapping[str, str], query: Mapping[str, str], tokens: Sequence[Secret]) -> str:
+    """The name of the caller's key: "token-1" for the first; Unauthorized when it is none.
+
+    Without tokens everybody who reaches us may in, and is called "".
+    """
     if not tokens:
-        return
+        return ""
     given = credential(headers, query).encode("utf-8", "surrogateescape")
     if not given:
         raise Unauthorized(
             "no key: send this gateway's token as Authorization: Bearer, x-api-key, x-goog-api-key or ?key="
         )
     # Every token is compared, so that the time taken does not tell which one is near.
-    if not sum(compare_digest(given, token.reveal().encode()) for token in tokens):
+    same = [compare_digest(given, token.reveal().encode()) for token in tokens]
+    if not any(same):
         raise Unauthorized("the key is not known to this gateway")
+    return f"token-{same.index(True) + 1}"
 
 
 def host_name(host: str) -> str:
@@ -88,7 +94,7 @@ def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> lis
     return [
         ("access-control-allow-origin", origin),
         ("vary", "Origin"),
-        ("access-control-expose-headers", "x-request-id, x-llm-router-lost, retry-after"),
+        ("access-control-expose-headers", EXPOSED),
     ]
 
 

@@ -14,10 +14,13 @@ from typing import Any
 
 from .config import Model
 from .errors import BadRequest, UnknownModel
+from .groups import Table
 from .policy import Routes
+from .routing import Group
 
 PAGE = {"anthropic": 20, "gemini": 50}  # entries when the caller names no number, as at the vendors
 MAX_PAGE = 1_000
+GROUPS_OWNER = "llm-router"
 NO_DATE = "1970-01-01T00:00:00Z"  # the vendors' word for "unknown"
 
 
@@ -35,18 +38,49 @@ class Entry:
         return self.bare or self.name
 
 
-def entries(routes: Routes, live: Mapping[str, Sequence[str]] | None = None) -> list[Entry]:
-    """Every listed model, then what providers without a list said they have."""
-    found: dict[str, Entry] = {}
+def entries(
+    routes: Routes, live: Mapping[str, Sequence[str]] | None = None, table: Table | None = None
+) -> list[Entry]:
+    """The groups, every listed model, then what providers without a list said they have."""
+    groups = table.groups if table else ()
+    found = {group.name: Entry(group.name, group.name, GROUPS_OWNER, shared(table, group)) for group in groups}
     for name, candidate in routes.full.items():
         bare = name.partition("/")[2]
-        alone = len(routes.bare.get(bare, ())) == 1
+        alone = len(routes.bare.get(bare, ())) == 1 and bare not in found
         found[name] = Entry(name, bare if alone else "", candidate.provider.name, candidate.model)
     for owner, names in (live or {}).items():
         for bare in names:
             mine = bool(routes.open[owner].families) and bare.startswith(routes.open[owner].families)
             found.setdefault(f"{owner}/{bare}", Entry(f"{owner}/{bare}", bare if mine else "", owner))
     return list(found.values())
+
+
+def shared(table: Table | None, group: Group) -> Model:
+    """What can be said of a group: what its members have in common, the smallest of their sizes."""
+    targets = table.chains[group.name][0].targets if table else ()
+    models = [target.candidate.model for target in targets if target.candidate]
+    known = [model for model in models if model is not None]
+    known = known if len(known) == len(models) else []
+    return Model(
+        name=group.name, provider=GROUPS_OWNER, remote_id=group.name, endpoint="", display_name="",
+        description=group.description, is_active=True, tags=common([model.tags for model in known]),
+        context_window=smallest([model.context_window for model in known]),
+        max_output_tokens=smallest([model.max_output_tokens for model in known]),
+        modalities=common([model.modalities for model in known]),
+        supports_tools=known[0].supports_tools if len({model.supports_tools for model in known}) == 1 else None,
+        input_usd_per_mtok=None, output_usd_per_mtok=None, cached_input_usd_per_mtok=None, extra={},
+    )  # fmt: skip
+
+
+def common(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What all of them hold: common([("a", "b"), ("b",)]) -> ("b",)."""
+    return tuple(each for each in lists[0] if all(each in other for other in lists)) if lists else ()
+
+
+def smallest(sizes: Sequence[int | None]) -> int | None:
+    """None when any of them is not known."""
+    known = [size for size in sizes if size is not None]
+    return min(known) if known and len(known) == len(sizes) else None
 
 
 def names_in(listing: object) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
     python3 scripts/llm_router_gateway --config router.toml      serves until SIGTERM or Ctrl-C
     python3 scripts/llm_router_gateway convert --from anthropic --to gemini < request.json
+    python3 scripts/llm_router_gateway explain --model gpt_models < body.json
 
-stdout: the result of --check, --print-config and convert. stderr: everything else.
+stdout: the result of --check, --print-config, convert and explain. stderr: everything else.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .settings import SERVER
 PROGRAM = "llm-router-gateway"
 EXIT_CODES = {
     0: "served and stopped, or all was well",
-    1: "--check: a model did not answer; convert: the request cannot be converted",
+    1: "--check: a model did not answer; convert: the request cannot be converted; explain: nobody would be asked",
     2: "wrong usage or configuration; every problem is listed",
     3: "the address cannot be listened on",
 }
@@ -54,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
         PROGRAM, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
         epilog=f"examples:\n{EXAMPLES}\nexit codes:\n{codes}\n"
-        "convert --help tells about the dry run of a conversion; references/gateway.md has everything.",
+        "convert --help tells about the dry run of a conversion, explain --help about that of a choice; "
+        "references/gateway.md has everything.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml; without one, providers whose "
                       "keys are in the environment are there")  # fmt: skip
@@ -100,6 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import dryrun
 
             return dryrun.run(arguments[1:])
+        if arguments[:1] == ["explain"]:
+            from . import explain
+
+            return explain.run(arguments[1:])
         return run(parser().parse_args(arguments))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains

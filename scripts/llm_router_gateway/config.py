@@ -9,13 +9,18 @@ Nothing here reads a file, the environment or a clock: all of it is handed in.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from .limits import Limit
+from .overrides import NONE, Overrides
 from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
+from .reading import ConfigError as ConfigError
+from .reading import Problem as Problem
+from .reading import Reading, check, closest, list_of, read_settings, sub_table
+from .routing import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .settings import (
     LOOPBACK,
     MODEL,
@@ -24,33 +29,11 @@ from .settings import (
     NAME,
     PROVIDER,
     PROVIDER_SETTINGS,
-    RATE_LIMIT,
     SERVER,
     Secret,
     Setting,
     read_keys,
-    read_tables,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong, and where: Problem("models[2].provider", 'no provider is named "opnai"')."""
-
-    path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.text}"
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; `problems` lists everything that is wrong with it."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
-
 
 # ------------------------------------------------------------------------------------------------------- the result
 
@@ -75,6 +58,7 @@ class Server:
     output_gap_timeout_s: float
     keepalive_s: float
     drain_s: float
+    key_limits: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +86,9 @@ class Provider:
     first_output_timeout_s: float
     output_gap_timeout_s: float
     quirks: Mapping[str, object]
+    rename: Mapping[str, str] = field(default_factory=dict)
+    overrides: Overrides = NONE
+    limit: Limit | None = None
 
     def url(self, call: str, model: str = "") -> str:
         """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
@@ -121,7 +108,6 @@ class Model:
     description: str
     is_active: bool
     tags: tuple[str, ...]
-    default_params: Mapping[str, Any]
     context_window: int | None
     max_output_tokens: int | None
     modalities: tuple[str, ...]
@@ -130,6 +116,13 @@ class Model:
     output_usd_per_mtok: float | None
     cached_input_usd_per_mtok: float | None
     extra: Mapping[str, Any]
+    priority: float = 0
+    overrides: Overrides = NONE
+    limit: Limit | None = None
+
+    @property
+    def default_params(self) -> Mapping[str, Any]:
+        return self.overrides.defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,80 +134,11 @@ class Config:
     models: tuple[Model, ...]
     notes: tuple[str, ...] = ()  # worth saying at start, not worth stopping for
     sources: tuple[tuple[str, str], ...] = ()  # ("server.port", "LLM_ROUTER_PORT")
+    groups: tuple[Group, ...] = ()
+    routing: Routing = PLAIN
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
-
-
-@dataclass(slots=True)
-class Reading:
-    """What one parse collects and what it may ask for."""
-
-    env: Mapping[str, str]
-    read_secret: Callable[[str], str]
-    problems: list[Problem]
-    notes: list[str]
-    sources: list[tuple[str, str]]
-    listed: frozenset[str]  # providers that some [[models]] entry names
-
-    def bad(self, path: str, text: str) -> None:
-        self.problems.append(Problem(path, text))
-
-
-def shown(value: object) -> str:
-    """A value in an error text, short."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def closest(name: str, names: Iterable[str]) -> str:
-    """"; did you mean ...?", or "" when nothing is near."""
-    from difflib import get_close_matches  # 8 ms, only when something is wrong
-
-    near = get_close_matches(name, list(names), n=1)
-    return f'; did you mean "{near[0]}"?' if near else ""
-
-
-def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
-    """The checked value, or the default with the problem noted. Secrets are not repeated."""
-    try:
-        return setting.read(value)
-    except ValueError as wrong:
-        text = str(wrong) if setting.kind in ("secret", "headers") else f"{shown(value)} {wrong}"
-        reading.bad(path, text)
-        return setting.default
-
-
-def read_settings(
-    table: Mapping[str, Any], settings: Iterable[Setting], path: str, reading: Reading, *, closed: bool = True
-) -> dict[str, Any]:
-    """A TOML table against its settings: every key there, defaults filled in, unknown keys reported."""
-    known = {setting.name: setting for setting in settings}
-    for name in table if closed else ():
-        if name not in known:
-            reading.bad(f"{path}.{name}", "unknown key" + closest(name, known))
-    return {
-        name: check(setting, table[name], f"{path}.{name}", reading) if name in table else setting.default
-        for name, setting in known.items()
-    }
-
-
-def sub_table(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> Mapping[str, Any]:
-    """table[name] when it is a table, else {} with the problem noted."""
-    value = table.get(name, {})
-    if isinstance(value, dict):
-        return value
-    reading.bad(f"{path}.{name}" if path else name, "is not a table")
-    return {}
-
-
-def list_of(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> tuple[Mapping[str, Any], ...]:
-    """table[name] when it is a list of tables, else () with the problem noted."""
-    try:
-        return read_tables(table.get(name, []))
-    except ValueError as wrong:
-        reading.bad(f"{path}.{name}" if path else name, str(wrong))
-        return ()
 
 
 # -- [server]
@@ -241,6 +165,7 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
     tokens = read_tokens(table, flags, reading)
     for name in ("token", "token_env", "token_file"):
         del values[name]
+    values["key_limits"] = read_limit(values["key_limits"], "server.key_limits", reading)
     server = Server(tokens=tokens, **values)
     if not tokens and not LOOPBACK.fullmatch(server.host):
         reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set "
@@ -321,7 +246,8 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         timeout_s=special["timeout"] or server.timeout_s,
         first_output_timeout_s=special["first_output_timeout_s"] or server.first_output_timeout_s,
         output_gap_timeout_s=special["output_gap_timeout_s"] or server.output_gap_timeout_s,
-        quirks={**preset.quirks, **special["quirks"]},
+        quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
+        overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
     )  # fmt: skip
 
 
@@ -371,8 +297,6 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     known = {setting.name for setting in MODEL_CONFIG}
     raw = sub_table(table, "config", path, reading)
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
-    if values["rate_limit"]:
-        read_rate_limit(values["rate_limit"], f"{path}.rate_limit", reading)
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         reading.bad(f"{path}.name", "is missing or holds spaces or one of ? # \\")
@@ -383,13 +307,14 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     return Model(
         name=name, provider=owner, remote_id=values["remote_identifier"] or info["model"] or name,
         endpoint=info["endpoint"], display_name=values["display_name"], description=values["description"],
-        is_active=values["is_active"], tags=values["tags"], default_params=values["default_params"],
+        is_active=values["is_active"], tags=values["tags"],
         context_window=info["context_window"], max_output_tokens=info["max_output_tokens"],
         modalities=modalities_of(info), supports_tools=info["supports_tools"],
         input_usd_per_mtok=price(info["input_usd_per_mtok"], info["cost_per_1k_tokens"]),
         output_usd_per_mtok=price(info["output_usd_per_mtok"], info["cost_per_1k_completion_tokens"]),
         cached_input_usd_per_mtok=info["cached_input_usd_per_mtok"],
-        extra={key: value for key, value in raw.items() if key not in known},
+        extra={key: value for key, value in raw.items() if key not in known}, priority=info["priority"],
+        overrides=read_overrides(values, path, reading), limit=read_model_limit(table, path, reading),
     )  # fmt: skip
 
 
@@ -403,17 +328,6 @@ def modalities_of(info: Mapping[str, Any]) -> tuple[str, ...]:
 
 def price(per_mtok: float | None, per_1k: float | None) -> float | None:
     return per_mtok if per_mtok is not None or per_1k is None else round(per_1k * 1_000, 9)
-
-
-def read_rate_limit(table: Mapping[str, Any], path: str, reading: Reading) -> None:
-    """Checked so that a wrong one is told now; enforcing it belongs to `limits`."""
-    values = read_settings(table, RATE_LIMIT, path, reading)
-    for name in ("max_requests", "per_seconds"):
-        if values[name] is None:
-            reading.bad(f"{path}.{name}", "is missing")
-    if values["burst_size"] and values["max_requests"] and values["burst_size"] < values["max_requests"]:
-        reading.bad(f"{path}.burst_size", "is below max_requests")
-    reading.notes.append(f"{path} is not applied by this version")
 
 
 # -- the whole
@@ -461,8 +375,6 @@ def check_provider(provider: Provider, path: str, server: Server, reading: Readi
         reading.bad(f"{path}.base_url", f"{provider.base_url} is this gateway itself: give one of them another port")
     if provider.is_active and provider.needs_key and not provider.keys:
         reading.notes.append(f"{provider.name}: no key ({provider.key_hint} is not set); its models answer 503")
-    if len(provider.keys) > 1:
-        reading.notes.append(f"{provider.name}: {len(provider.keys)} keys; this version uses the first")
 
 
 def listed_providers(document: Mapping[str, Any]) -> frozenset[str]:
@@ -471,6 +383,56 @@ def listed_providers(document: Mapping[str, Any]) -> frozenset[str]:
     tables = [table for table in models if isinstance(table, dict)] if isinstance(models, list) else []
     nested = [name for name, table in document.items() if isinstance(table, dict) and table.get("models")]
     return frozenset([*(str(table.get("provider")) for table in tables), *nested])
+
+
+def check_groups(groups: Iterable[Group], models: Iterable[Model], reading: Reading) -> None:
+    """A group that hides a model: the bare name is worth a note, the full one is a mistake."""
+    full = {f"{model.provider}/{model.name}" for model in models}
+    bare = {model.name for model in models}
+    for index, group in enumerate(groups):
+        if group.name in full:
+            reading.bad(f"groups[{index}].name", f'"{group.name}" is a model')
+        elif group.name in bare:
+            reading.notes.append(f'group "{group.name}" comes before the model of this name')
+
+
+def takers(providers: Iterable[Provider], name: str) -> tuple[Provider, ...]:
+    """The providers, of those that take any name, which a bare name may mean.
+
+    Those whose family it belongs to (gpt-... is OpenAI's); else those that serve anybody's models
+    (Ollama, OpenRouter); else all of them, so that a lone provider takes every name.
+    """
+    everyone = tuple(providers)
+    kin = tuple(provider for provider in everyone if name.startswith(provider.families or ("\0",)))
+    general = tuple(provider for provider in everyone if not provider.families)
+    return kin or general or everyone
+
+
+def resolver(
+    providers: Mapping[str, Provider], models: Iterable[Model], reading: Reading
+) -> Callable[[str, str], str | None]:
+    """What turns the name of a group's member into a full one; None, and a problem noted, when it cannot be."""
+    full = {f"{model.provider}/{model.name}": model.is_active and providers[model.provider].is_active
+            for model in models if model.provider in providers}  # fmt: skip
+    opened = [provider for provider in providers.values() if provider.any_model]
+
+    def resolve(name: str, path: str) -> str | None:
+        owner, _, rest = name.partition("/")
+        known = name in full or (rest and any(owner == provider.name for provider in opened))
+        ways = [name] if known else [each for each in full if each.partition("/")[2] == name]
+        ways = [each for each in ways if full.get(each, True)] or ways
+        ways = ways or [f"{provider.name}/{name}" for provider in takers(opened, name)]
+        if len(ways) == 1:
+            if not full.get(ways[0], True):
+                reading.notes.append(f"{path}: {ways[0]} is switched off")
+            return ways[0]
+        if ways:
+            reading.bad(path, f'"{name}" is ambiguous: write one of {", ".join(ways[:8])}')
+        else:
+            reading.bad(path, f'no model is named "{name}"{closest(name, full)}')
+        return None
+
+    return resolve
 
 
 def parse(
@@ -488,14 +450,19 @@ def parse(
     server = read_server(sub_table(document, "server", "", reading), flags or {}, reading)
     providers = read_providers(document, server, reading)
     models = read_models(document, providers, reading)
-    known = {"server", "providers", "models", "frontend", *providers}
+    groups = read_groups(document, resolver(providers, models, reading), reading)
+    routing = read_routing(document, reading)
+    check_groups(groups, models, reading)
+    known = {"server", "providers", "models", "groups", "routing", "health", "tasks", "frontend", *providers}
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))
     if "frontend" in document:
         reading.notes.append("[frontend] belongs to an older server and is not used")
     if reading.problems:
         raise ConfigError(reading.problems)
-    return Config(server, tuple(providers.values()), models, tuple(reading.notes), tuple(reading.sources))
+    return Config(
+        server, tuple(providers.values()), models, tuple(reading.notes), tuple(reading.sources), groups, routing
+    )
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml

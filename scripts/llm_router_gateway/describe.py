@@ -12,7 +12,11 @@ from dataclasses import fields
 from typing import Any
 
 from .config import Config, Model, Provider
+from .health import Rules
+from .limits import Limit
+from .overrides import Overrides
 from .presets import ALIASES, PRESETS, Preset
+from .routing import Group, Routing, Selector
 from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
 
 MASK = "***"
@@ -47,19 +51,69 @@ def config_text(config: Config) -> str:
     """The effective configuration, complete: a file that would give it again, but for the secrets."""
     sources = dict(config.sources)
     lines = ["[server]"]
-    for name, value in rows(config.server, ("tokens",)):
+    for name, value in rows(config.server, ("tokens", "key_limits")):
         shown = masked_proxy(config.server.proxy) if name == "proxy" else value
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
+    lines += limit_lines("key_limits", config.server.key_limits)
     count = len(config.server.tokens)
     lines.append(f"# token: {f'{count} set' if count else 'none, everybody who reaches this address may call'}")
     for provider in config.providers:
         lines += ["", "[[providers]]", *provider_lines(provider)]
     for model in config.models:
         lines += ["", "[[models]]", *model_lines(model)]
+    for group in config.groups:
+        lines += ["", "[[groups]]", *group_lines(group)]
+    lines += routing_lines(config.routing)
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
 
 
-PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model")
+def limit_lines(name: str, limit: Limit | None) -> Iterator[str]:
+    """limit_lines("limits", Limit(5, 1.0)) -> ['limits = {"max_requests" = 5, "per_seconds" = 1.0}']"""
+    if limit is None:
+        return
+    values = {key: value for key, value in rows(limit) if value != 0}
+    if limit.max_requests is None:
+        del values["per_seconds"]
+    yield f"{name} = {toml(values)}"
+
+
+def override_lines(spec: Overrides) -> Iterator[str]:
+    """Patches as JSON texts, which can say null; the values of headers may be credentials."""
+    if spec.defaults:
+        yield f"default_params = {toml(spec.defaults)}"
+    if spec.drop:
+        yield f"drop_params = {toml(spec.drop)}"
+    for patch in spec.patches:  # one: only a provider's and a model's together are more
+        yield f"rewrite_body = {toml(json.dumps(patch, ensure_ascii=False))}"
+    if spec.headers:
+        hidden = {name: None if value is None else MASK for name, value in spec.headers.items()}
+        yield f"rewrite_header = {toml(json.dumps(hidden))}"
+
+
+def group_lines(group: Group) -> Iterator[str]:
+    for name, value in rows(group, ("members", "affinity")):
+        yield f"{name} = {toml(value)}"
+    if group.affinity:
+        yield f"affinity = {toml(group.affinity.text)}"
+    for member in group.members:
+        shown = {name: value.text if isinstance(value, Selector) else value for name, value in rows(member)}
+        yield "[[groups.members]]"
+        yield from (f"{name} = {toml(value)}" for name, value in shown.items())
+
+
+def routing_lines(routing: Routing) -> list[str]:
+    """What differs from the defaults, and the tasks."""
+    lines: list[str] = []
+    if routing.tag_strategy != Routing().tag_strategy:
+        lines += ["", "[routing]", f"tag_strategy = {toml(routing.tag_strategy)}"]
+    if routing.health != Rules():
+        lines += ["", "[health]", *(f"{name} = {toml(value)}" for name, value in rows(routing.health))]
+    if routing.tasks:
+        lines += ["", "[tasks]", *(f"{toml(name)} = {toml(str(query))}" for name, query in routing.tasks.items())]
+    return lines
+
+
+PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model", "rename")
 SPELLED = {"timeout_s": "timeout", "remote_id": "remote_identifier"}  # ours -> the file's
 CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 
@@ -67,7 +121,7 @@ CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 def provider_lines(provider: Provider) -> Iterator[str]:
     """One provider, resolved: nothing is left to its preset."""
     special = {}
-    for name, value in rows(provider, ("needs_key", "key_hint", "families", "keys", "paths")):
+    for name, value in rows(provider, ("needs_key", "key_hint", "families", "keys", "paths", "overrides", "limit")):
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"
         else:
@@ -75,6 +129,8 @@ def provider_lines(provider: Provider) -> Iterator[str]:
     special["headers"] = dict.fromkeys(provider.headers, MASK)  # values may be credentials too
     special["proxy"] = masked_proxy(provider.proxy)
     shown = {name: value for name, value in special.items() if value or name == "proxy"}
+    yield from override_lines(provider.overrides)
+    yield from limit_lines("limits", provider.limit)
     yield f"settings = {toml(shown)}"
     yield f"# chat calls go to {provider.url('chat')}"
     state = f"{len(provider.keys)} set" if provider.keys else f"none ({provider.key_hint} is not set)"
@@ -83,11 +139,13 @@ def provider_lines(provider: Provider) -> Iterator[str]:
 
 def model_lines(model: Model) -> Iterator[str]:
     info = dict(model.extra)
-    for name, value in rows(model, ("extra",)):
+    for name, value in rows(model, ("extra", "overrides", "limit")):
         if name in CONFIG_KEYS:
             info[name] = value
         else:
             yield f"{SPELLED.get(name, name)} = {toml(value)}"
+    yield from override_lines(model.overrides)
+    yield from limit_lines("limits", model.limit)
     if info:
         yield f"config = {toml(info)}"
 

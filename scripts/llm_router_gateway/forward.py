@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from . import overrides
 from .auth import PRIVATE_HEADERS
 from .config import Provider
 from .errors import GatewayError
 from .policy import Candidate
+from .settings import Secret
 
 ONE_CONNECTION = frozenset({
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",
@@ -45,9 +47,9 @@ def is_request_id(value: str) -> bool:
 
 
 def upstream_headers(
-    candidate: Candidate, caller: Iterable[tuple[str, str]], request_id: str, *, same: bool
+    candidate: Candidate, caller: Iterable[tuple[str, str]], request_id: str, *, same: bool, key: Secret | None = None
 ) -> list[tuple[str, str]]:
-    """The headers of an upstream request, lower-case, each once.
+    """The headers of an upstream request, lower-case, each once. Without a `key` it is the provider's first.
 
     The same protocol on both sides passes the caller's on (anthropic-beta and whatever comes next); a conversion
     does not, for they speak of a body that is no longer there. The provider's own come last and win.
@@ -62,9 +64,10 @@ def upstream_headers(
         headers.setdefault("anthropic-version", provider.anthropic_version)
     if provider.keys:
         scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
-        headers[provider.auth_header.lower()] = scheme + provider.keys[0].reveal()
+        headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
     headers.update((name.lower(), value) for name, value in provider.headers.items())
-    return list(headers.items())
+    spec = candidate.overrides
+    return overrides.headers(headers.items(), spec) if spec.headers else list(headers.items())
 
 
 def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | None = None) -> list[tuple[str, str]]:

@@ -4,31 +4,39 @@
     await gateway(exchange)      answers it, whatever happens; only the caller going away leaves it unanswered
     gateway.swap(config)         requests in flight keep the one they began with
 
-Same protocol on both sides: the bytes pass, with the model's name, the defaults and the credentials changed.
+Same protocol on both sides: the bytes pass, with the model's name, the overrides and the credentials changed.
 Otherwise through `ir`; what cannot be carried is named in the x-llm-router-lost header and in the log.
+Who answers is `groups`' to say; `failover` asks them one after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
+from random import Random
 from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
-from . import __version__, auth, catalog, forward, ir, surface
+from . import __version__, auth, catalog, choosing, forward, ir, surface
 from .config import Config
 from .embeddings import as_asked
-from .errors import BadRequest, GatewayError, Unavailable, Unsupported, UpstreamFailed
+from .errors import BadRequest, GatewayError, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .estimate import input_tokens
+from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
+from .groups import Ask, Attempt, Board, Plan, plan
+from .health import moves_on
 from .job import Exchange, Job, Outgoing, Record, State, converted, dumped, relayed, state_of, wire
 from .log import Log
 from .piping import Array, ConvertPipe, RelayPipe
-from .policy import Candidate, candidates
+from .policy import Candidate
 from .splice import read_body
 from .streaming import Headers, Limits, StreamedAnswer, Watch
+from .tags import TAG
 from .upstream import Pool, Response, Timeouts
 
 MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64
@@ -36,6 +44,7 @@ MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal
 LIST_TIMEOUT_S = 2.0            # for an upstream's list of models; clients wait 3 s for ours
 LIST_KEPT_S = 300.0             # how long such a list is believed
 LIST_RETRY_S = 20.0             # how long a failure to get one is
+NEVER_S = float("inf")
 CLIENT_GONE = 499               # for the log alone: nobody is there to read a status
 JSON_TYPE = ("content-type", "application/json")
 STREAM_HEADERS: Headers = [
@@ -108,8 +117,8 @@ def is_event_stream(response: Response) -> bool:
 class Stream:
     """What one streamed answer is made with: its head, its pipe, its signs of life, its last words."""
 
-    def __init__(self, job: Job, outgoing: Outgoing) -> None:
-        self.job, self.outgoing = job, outgoing
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self.pipe: RelayPipe | ConvertPipe | None = None
         self._module = wire(job.call.protocol)
         self._array = Array() if job.call.array else None
@@ -123,15 +132,15 @@ class Stream:
         names = {name for name, _ in own}
         return own + [pair for pair in self._passed if pair[0] not in names]
 
-    def open(self, response: Response) -> RelayPipe | ConvertPipe:
+    def open(self, response: Response, outgoing: Outgoing) -> RelayPipe | ConvertPipe:
         """The pipe for an upstream's event stream."""
-        if self.outgoing.request is None:
-            candidate = self.outgoing.candidate
+        if outgoing.request is None:
+            candidate = outgoing.candidate
             self._passed = forward.caller_headers(response.headers, candidate)
             self.pipe = RelayPipe(self._module.Scanner(), self._array, lambda data: forward.masked(data, candidate))
         else:
-            reader = wire(self.outgoing.candidate.provider.api).StreamReader()
-            self.pipe = ConvertPipe(reader, self._writer(self.outgoing.request), int(unix_s()))
+            reader = wire(outgoing.candidate.provider.api).StreamReader()
+            self.pipe = ConvertPipe(reader, self._writer(outgoing.request), int(unix_s()))
         return self.pipe
 
     def _writer(self, request: ir.Request) -> Any:
@@ -139,12 +148,12 @@ class Stream:
         self._array_writer = writer if self._array is not None else None
         return writer
 
-    def replayed(self, data: bytes) -> bytes:
+    def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
-        name, api = self.outgoing.candidate.name, self.outgoing.candidate.provider.api
+        name, api = outgoing.candidate.name, outgoing.candidate.provider.api
         answer = wire(api).read_answer(parsed(data, name))
         self.job.record.usage = answer.usage
-        request = self.outgoing.request or self._module.read_request(self.job.fields, model=name, stream=True)
+        request = outgoing.request or self._module.read_request(self.job.fields, model=name, stream=True)
         writer = self._writer(request)
         return b"".join(map(writer.feed, ir.events_of(answer)))
 
@@ -170,16 +179,18 @@ class Gateway:
 
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
-        new_id: Callable[[], str],
+        new_id: Callable[[], str], rng: Random | None = None,
     ) -> None:  # fmt: skip
         self.state = state_of(config)
+        self.board = Board()  # what is known of models, limits and conversations, by name: it outlives every Config
         self.watch = Watch(clock, call_later)
         self._jobs: dict[asyncio.Task[Any] | None, Job] = {}  # requests being answered
-        self._pool, self._log, self._clock, self._new_id = pool, log, clock, new_id
+        self._pool, self._log, self._clock, self._new_id, self._rng = pool, log, clock, new_id, rng or Random()
         self._lists: dict[str, tuple[float, tuple[str, ...]]] = {}  # provider -> (believed until, names)
         self._handlers: Mapping[str, Callable[[Job], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "models": self._models,
             "model": self._model, "health": self._health, "root": self._health, "ignored": self._ignored,
+            "route": self._route, "invoke": self._invoke, "models_health": self._models_health,
         }  # fmt: skip
 
     def swap(self, config: Config) -> None:
@@ -195,6 +206,7 @@ class Gateway:
         """Ends what is open: streams with their protocol's error event, what has no answer yet with a status."""
         watched = self.watch.end_all(error)
         for task, job in self._jobs.items():
+            job.ending = error
             if task is not None and task not in watched and not job.exchange.started:
                 job.cut = error
                 task.cancel()
@@ -247,7 +259,7 @@ class Gateway:
         job.call = surface.read_call(exchange.method, exchange.path, job.query, job.headers)
         job.record.protocol = job.call.protocol
         if job.call.kind not in surface.OPEN_CALLS:
-            auth.admit(job.headers, job.query, server.tokens)
+            job.key_name = auth.admit(job.headers, job.query, server.tokens)
         await self._handlers[job.call.kind](job)
 
     async def _refuse(self, job: Job, error: GatewayError) -> None:
@@ -286,11 +298,11 @@ class Gateway:
         await self._json(job, {})
 
     async def _models(self, job: Job) -> None:
-        found = catalog.entries(job.state.routes, await self._live_lists(job.state))
+        found = catalog.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
         await self._json(job, catalog.SHAPES[job.call.protocol].listing(found, job.query))
 
     async def _model(self, job: Job) -> None:
-        found = catalog.entries(job.state.routes, await self._live_lists(job.state))
+        found = catalog.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
         await self._json(job, catalog.SHAPES[job.call.protocol].entry(catalog.one(found, job.call.model)))
 
     async def _live_lists(self, state: State) -> dict[str, tuple[str, ...]]:
@@ -322,44 +334,103 @@ class Gateway:
         finally:
             response.close()
 
-    # -- calls that go to an upstream
+    async def _models_health(self, job: Job) -> None:
+        await self._json(job, {"models": self.board.report(job.state.table, self._clock())})
 
-    async def _read(self, job: Job) -> Candidate:
-        """The body and whom it is for."""
-        data = await job.exchange.read_body(job.state.config.server.max_body_bytes)
-        job.body = read_body(data)
-        name = job.call.model or job.body.fields.get("model")
+    # -- who answers
+
+    async def _read(self, job: Job) -> None:
+        """The body and the model's name."""
+        job.body = read_body(await job.exchange.read_body(job.state.config.server.max_body_bytes))
+        tags = job.headers.get(choosing.TAGS_HEADER)
+        name = TAG + tags if tags else job.call.model or job.body.fields.get("model")
         if not isinstance(name, str) or not name:
             raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
         job.record.asked = name
-        candidate = candidates(job.state.routes, name)[0]
-        job.record.served = candidate.name
-        return candidate
+
+    def _plan(self, job: Job) -> Plan:
+        """Those who may answer; who comes first is found when they are asked."""
+        ask = Ask(
+            name="" if job.tags else job.record.asked, body=job.fields, protocol=job.call.protocol, stream=job.record.stream,
+            headers=job.headers, key_name=job.key_name, tokens=partial(input_tokens, job.fields), query=job.tags,
+        )  # fmt: skip
+        job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng)
+        if self.board.complaints:
+            for complaint in self.board.take_complaints():
+                self._log.warn(complaint)
+        return made
+
+    def _lone(self, job: Job) -> Attempt | None:
+        if job.tags is not None:
+            return None
+        return lone_attempt(job.state.table, self.board, job.state.lone, job.record.asked, self._clock())
+
+    async def _asked(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle = nullcontext) -> Answer:
+        """The answer of whoever gives one, within the caller's own limit."""
+        config = job.state.config
+        if config.server.key_limits is None:
+            attempt = self._lone(job)
+            if attempt is not None:
+                return await asked_alone(job, attempt, once, self._clock)
+            return await self._asked_several(job, once, idle)
+        permit = self.board.admit_key(config, job.key_name, partial(input_tokens, job.fields), self._clock())
+        try:
+            if not await has_turn(permit, idle):
+                raise RateLimited("this key has as many requests open as it may", retry_after_s=permit.queue_wait_s)
+            return await self._asked_several(job, once, idle)
+        finally:
+            if job.tokens is not None:
+                permit.settle(self._clock(), job.tokens)
+            permit.end(self._clock())
+
+    async def _asked_several(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
+        made = self._plan(job)
+        unwell = job.is_query and not made.healthy()
+        try:
+            return await asked(job, made, once, self._clock, idle)
+        except GatewayError as error:
+            if not unwell or job.answering or error.status in (429, 503) or not moves_on(error):
+                raise
+            raise Unavailable(f"{job.record.asked}: no model that fits is well: {error.message}", code="no_member") from None
+
+    def _outgoing(self, job: Job, attempt: Attempt, call: str = "chat") -> Outgoing:
+        """What a member is sent; what an earlier one lost of it is not lost any more."""
+        candidate = attempt.candidate
+        check_key(candidate)
+        job.record.lost.clear()
+        if candidate.provider.api != job.call.protocol:
+            return converted(job, candidate, attempt.key)
+        apart = call == "chat" and job.record.stream and job.call.protocol == "gemini"
+        return relayed(job, candidate, "stream" if apart else call, attempt.key)
 
     async def _chat(self, job: Job) -> None:
-        candidate = await self._read(job)
-        check_key(candidate)
-        job.record.stream = job.call.stream or (not job.call.action and job.read.fields.get("stream") is True)
-        same = candidate.provider.api == job.call.protocol
-        streams_apart = job.record.stream and same and job.call.protocol == "gemini"
-        outgoing = relayed(job, candidate, "stream" if streams_apart else "chat") if same else converted(job, candidate)
-        await (self._streamed(job, outgoing) if job.record.stream else self._plain(job, outgoing))
+        await self._read(job)
+        job.record.stream = job.call.stream or (not job.call.action and job.fields.get("stream") is True)
+        if job.record.stream:
+            await self._streamed(job)
+            return
+        headers, data = await self._asked(job, partial(self._plain, job))
+        await self._respond(job, 200, headers, data)
 
-    async def _plain(self, job: Job, outgoing: Outgoing) -> None:
-        headers, data = await self._fetch(job, outgoing)
+    async def _plain(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
+        """One member's whole answer, in the caller's protocol."""
+        outgoing = self._outgoing(job, attempt)
+        headers, data = await self._fetch(outgoing)
         answer = parsed(data, outgoing.candidate.name)
         if is_error(answer):
             raise self._read_error(outgoing, status_in(answer), {}, data)
+        if job.plan is not None:  # who stands alone is never compared
+            attempt.output(self._clock())
         if outgoing.request is None:
             job.record.usage = wire(job.call.protocol).usage_in(answer)
-            await self._respond(job, 200, headers, data)
-            return
+            return headers, data
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
         result = result if result.created else replace(result, created=int(unix_s()))
         job.record.usage = result.usage
-        await self._json(job, wire(job.call.protocol).write_answer(result, outgoing.request, job.record.lost))
+        written = wire(job.call.protocol).write_answer(result, outgoing.request, job.record.lost)
+        return [JSON_TYPE], dumped(written)
 
-    async def _fetch(self, job: Job, outgoing: Outgoing) -> tuple[Headers, bytes]:
+    async def _fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
         """A whole answer: the headers that go on, and the body. A refusal is raised."""
         response = await self._send("POST", outgoing)
         try:
@@ -394,66 +465,139 @@ class Gateway:
         return error
 
     async def _count(self, job: Job) -> None:
+        await self._read(job)
+        headers, data = await self._asked(job, partial(self._counted, job))
+        await self._respond(job, 200, headers, data)
+
+    async def _counted(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
         """Asked of an upstream that speaks the caller's protocol, else estimated."""
-        candidate = await self._read(job)
-        if candidate.provider.api == job.call.protocol:
-            check_key(candidate)
+        if attempt.candidate.provider.api == job.call.protocol:
             try:
-                headers, data = await self._fetch(job, relayed(job, candidate, "count"))
+                return await self._fetch(self._outgoing(job, attempt, "count"))
             except GatewayError as error:
                 if error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
-            else:
-                await self._respond(job, 200, headers, data)
-                return
-        await self._json(job, wire(job.call.protocol).write_count(input_tokens(job.fields)))
+        attempt.end(self._clock())  # nobody was asked, or nothing was learnt
+        return [JSON_TYPE], dumped(wire(job.call.protocol).write_count(input_tokens(job.fields)))
 
     async def _embeddings(self, job: Job) -> None:
-        candidate = await self._read(job)
-        provider = candidate.provider
-        check_key(candidate)
+        await self._read(job)
+        headers, data = await self._asked(job, partial(self._embedded, job))
+        await self._respond(job, 200, headers, as_asked(data, job.fields.get("encoding_format")))
+
+    async def _embedded(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
+        name, provider = attempt.candidate.name, attempt.candidate.provider
+        check_key(attempt.candidate)
         if provider.api != job.call.protocol:
-            raise Unsupported(f"{candidate.name}: embeddings are relayed, and {provider.name} speaks another protocol")
-        headers, data = await self._fetch(job, relayed(job, candidate, job.call.action or "embeddings"))
-        data = as_asked(data, job.fields.get("encoding_format"))
-        await self._respond(job, 200, headers, data)
+            raise Unsupported(f"{name}: embeddings are relayed, and {provider.name} speaks another protocol")
+        return await self._fetch(self._outgoing(job, attempt, job.call.action or "embeddings"))
 
     # -- streams
 
-    async def _streamed(self, job: Job, outgoing: Outgoing) -> None:
-        provider, record, exchange = outgoing.candidate.provider, job.record, job.exchange
-        keepalive_s = job.state.config.server.keepalive_s
-        limits = Limits(provider.first_output_timeout_s, provider.output_gap_timeout_s, keepalive_s)
-        stream = Stream(job, outgoing)
-        answer = StreamedAnswer(exchange, stream.head, stream.keepalive, limits, self._clock)
+    async def _streamed(self, job: Job) -> None:
+        record, exchange = job.record, job.exchange
+        streams: list[Stream] = []  # one for each member that was asked
         try:
-            with self.watch.over(answer):
-                await self._run(stream, answer)
+            await self._asked(job, partial(self._stream_from, job, streams), partial(self._signs_of_life, job))
         except Exception as error:
             if not exchange.started:
                 raise
             told = error if isinstance(error, GatewayError) else self._fault(job, error)
             forward.without_keys(told, job.state.config.providers)
             record.error, record.message = told.code, told.message
-            await exchange.send(stream.fail(told))
+            last = streams[-1] if job.answering else Stream(job)  # what was held back is as if it had never been
+            await exchange.send(last.fail(told))
         finally:
             record.status = 200 if exchange.started else 0
+        await exchange.end()
+
+    @contextmanager
+    def _signs_of_life(self, job: Job) -> Iterator[None]:
+        """Keeps a caller's stream alive while it waits for its turn."""
+        stream = Stream(job)
+        answer = self._answer_of(stream, Limits(NEVER_S, NEVER_S, job.state.config.server.keepalive_s))
+        try:
+            with self.watch.over(answer):
+                yield
+        finally:
+            job.last_sent_at = answer.last_sent_at
+
+    def _answer_of(self, stream: Stream, limits: Limits, on_output: Callable[[float], None] | None = None) -> StreamedAnswer:
+        """The stream on its way; its silence began when the caller last heard of us."""
+        job = stream.job
+        answer = StreamedAnswer(job.exchange, stream.head, stream.keepalive, limits, self._clock, on_output)
+        if job.last_sent_at is not None:
+            answer.last_sent_at = job.last_sent_at
+        return answer
+
+    async def _stream_from(self, job: Job, streams: list[Stream], attempt: Attempt) -> None:
+        """One member's stream, to its end."""
+        record, provider, outgoing = job.record, attempt.candidate.provider, self._outgoing(job, attempt)
+        first_s = (job.plan and job.plan.first_output_timeout_s) or provider.first_output_timeout_s
+        limits = Limits(first_s, provider.output_gap_timeout_s, job.state.config.server.keepalive_s)
+        stream = Stream(job)
+        streams.append(stream)
+
+        def on_output(now: float) -> None:
+            job.answering = True
+            attempt.output(now)
+
+        answer = self._answer_of(stream, limits, on_output)
+        try:
+            with self.watch.over(answer):
+                await self._run(stream, answer, outgoing)
+        finally:
+            job.answering, job.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
                 record.usage = stream.pipe.usage
                 record.whole = stream.pipe.done and stream.pipe.error is None
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
-        await exchange.end()
 
-    async def _run(self, stream: Stream, answer: StreamedAnswer) -> None:
-        response = await self._send("POST", stream.outgoing)
+    async def _run(self, stream: Stream, answer: StreamedAnswer, outgoing: Outgoing) -> None:
+        response = await self._send("POST", outgoing)
         try:
             if response.status != 200:
-                raise await self._refusal(stream.outgoing, response)
+                raise await self._refusal(outgoing, response)
             if is_event_stream(response):
                 response.tap = answer.tap
-                await answer.run(response.pieces(), stream.open(response))
+                await answer.run(response.pieces(), stream.open(response, outgoing))
             else:
-                await answer.whole(stream.replayed(await response.read(MAX_ANSWER_BYTES)))
+                await answer.whole(stream.replayed(await response.read(MAX_ANSWER_BYTES), outgoing))
         finally:
             response.close()
+
+    # -- who would answer
+
+    async def _route(self, job: Job) -> None:
+        """Decides as a request would, and asks nobody."""
+        await self._wish(job, needs_request=False)
+        job.call = replace(job.call, protocol=surface.protocol_of(job.exchange.path, job.headers))
+        made = self._plan(job)
+        decision = choosing.decision(made.explain(self._clock()))
+        if made.healthy():
+            await self._json(job, decision)
+            return
+        error = forward.without_keys(made.refusal(self._clock()), job.state.config.providers)
+        job.record.error, job.record.message = error.code, error.message
+        status, headers, body = wire("openai").write_error(error, job.record.request_id)
+        await self._respond(job, status, list(headers), dumped({**body, **decision}))
+
+    async def _invoke(self, job: Job) -> None:
+        """As a chat request with the same query would be answered; plain answers in a shape of their own."""
+        await self._wish(job, needs_request=True)
+        if job.record.stream:
+            await self._streamed(job)
+            return
+        _, data = await self._asked(job, partial(self._plain, job))
+        candidate = job.state.routes.full.get(job.record.served)
+        model = candidate.model if candidate else None
+        raw = parsed(data, job.record.served)
+        await self._json(job, choosing.invoked(raw, job.record.served, job.record.usage, model))
+
+    async def _wish(self, job: Job, *, needs_request: bool) -> None:
+        """The body of a routing call, made into a chat request's."""
+        body = read_body(await job.exchange.read_body(job.state.config.server.max_body_bytes))
+        wish = choosing.read_wish(body.fields, needs_request=needs_request)
+        job.body = body if wish.body is body.fields else read_body(dumped(wish.body))
+        job.record.asked, job.record.stream, job.tags = wish.name, wish.stream, wish.query

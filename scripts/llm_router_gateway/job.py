@@ -14,16 +14,19 @@ from importlib import import_module
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_plus
 
-from . import auth, forward, ir, splice, surface
+from . import auth, forward, ir, overrides, splice, surface
 from .config import Config
 from .errors import GatewayError
+from .groups import Plan, Table, Target, table_of
 from .policy import Candidate, Routes, routes_of
-from .settings import LOOPBACK
+from .settings import LOOPBACK, Secret
 from .splice import Body
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
+from .tags import TAG, TASK, Query
 
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
+CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
 
 
 class Exchange(StreamExchange, Protocol):
@@ -46,11 +49,14 @@ class State:
 
     config: Config
     routes: Routes
+    table: Table
     on_loopback: bool
+    lone: dict[str, Target] = field(default_factory=dict)  # models by what callers call them
 
 
 def state_of(config: Config) -> State:
-    return State(config, routes_of(config), LOOPBACK.fullmatch(config.server.host) is not None)
+    routes = routes_of(config)
+    return State(config, routes, table_of(config, routes), LOOPBACK.fullmatch(config.server.host) is not None)
 
 
 @dataclass(slots=True)
@@ -70,6 +76,8 @@ class Record:
     status: int = 0
     first_output_s: float | None = None
     seconds: float = 0.0
+    attempts: int = 0  # how often an upstream was asked
+    failed: list[str] = field(default_factory=list)  # those who were asked in vain, and why: "openai/gpt-x 503"
     usage: ir.Usage | None = None
     lost: list[str] = field(default_factory=list)
     error: str = ""    # the code
@@ -82,6 +90,8 @@ class Record:
             parts.append(f"first={self.first_output_s * 1000:.0f}ms")
         if self.asked:
             parts.append(f"{self.asked} -> {self.served}" if self.served not in ("", self.asked) else self.asked)
+        if self.failed:
+            parts.append(f"attempts={self.attempts} (failed: {', '.join(self.failed)})")
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
         if self.lost:
@@ -102,7 +112,13 @@ class Job:
     query: Mapping[str, str]
     call: surface.Call
     body: Body | None = None
+    plan: Plan | None = None
+    key_name: str = ""  # of the caller's key
+    tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
+    ending: GatewayError | None = None  # the same, and also of streams, which end themselves
+    answering: bool = False  # something of an answer went out: nobody else may give one
+    last_sent_at: float | None = None  # a sign of life of a stream that waits
 
     @property
     def read(self) -> Body:
@@ -117,12 +133,37 @@ class Job:
         return self.body.fields if self.body is not None else {}
 
     @property
+    def give_up_at(self) -> float:
+        """When it is too late to ask one more member."""
+        return self.record.started_at + self.state.config.server.timeout_s
+
+    @property
+    def tokens(self) -> int | None:
+        """All that the answer cost; None when nobody said so."""
+        usage = self.record.usage
+        return None if usage is None else usage.total_input + usage.output
+
+    @property
     def own_headers(self) -> Headers:
         """What every answer of ours carries."""
         own = [("x-request-id", self.record.request_id)]
         if self.record.lost:
             own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+        if self.record.attempts and not self.is_open:
+            own += [("x-llm-router-model", printable(self.record.served)),
+                    ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
         return own + auth.cors_headers(self.headers, self.state.config.server.cors_origins)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a stream's head goes out while another member may still come to answer it."""
+        several = self.is_query or (self.plan is not None and self.plan.group is not None)
+        return several and self.record.stream and not self.answering
+
+    @property
+    def is_query(self) -> bool:
+        """Whether models are asked for by what they can do."""
+        return self.tags is not None or self.record.asked.startswith((TAG, TASK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +181,14 @@ class Outgoing:
         return self.request is None
 
 
+def printable(text: str) -> str:
+    """As a header can hold it."""
+    return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
 def lost_header(lost: list[str]) -> str:
     """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
-    text = ", ".join("".join(char if " " <= char <= "~" else "?" for char in item) for item in lost)
+    text = ", ".join(map(printable, lost))
     return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
 
 
@@ -159,19 +205,23 @@ def dumped(value: object) -> bytes:
 # ------------------------------------------------------------------------------------- what goes to the upstream (pure)
 
 
-def relayed(job: Job, candidate: Candidate, call: str) -> Outgoing:
-    """The caller's own body, with the model's name and the defaults changed where needed."""
+def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
+    """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
+    fields, spec = job.read.fields, candidate.overrides
     changes: dict[str, Any] = {}
-    if not job.call.action and job.read.fields.get("model") != candidate.remote_id:
+    dropped: frozenset[str] = frozenset()
+    if not job.call.action and fields.get("model") != candidate.remote_id:
         changes["model"] = candidate.remote_id
-    defaults = candidate.model.default_params if candidate.model and call in ("chat", "stream") else {}
-    body = job.read.changed(changes, defaults) if changes or defaults else job.read.text.encode()
+    if not spec.empty and call in CHATS:
+        more, dropped = overrides.edits({**fields, **changes}, spec)
+        changes |= more
+    body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate)), job.exchange.query)
-    headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True)
+    headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
     return Outgoing(candidate, url, headers, body)
 
 
-def converted(job: Job, candidate: Candidate) -> Outgoing:
+def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
     provider = candidate.provider
     request = wire(job.call.protocol).read_request(
@@ -180,27 +230,16 @@ def converted(job: Job, candidate: Candidate) -> Outgoing:
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=job.record.lost
     )
-    if candidate.model and candidate.model.default_params:
-        out = filled(out, candidate.model.default_params)
+    if not candidate.overrides.empty:
+        out = overrides.applied(out, candidate.overrides)
     url = candidate.url("stream" if job.record.stream and provider.api == "gemini" else "chat", quoted(candidate))
-    headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False)
+    headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
 
 
 def quoted(candidate: Candidate) -> str:
     """The upstream's name of a model as it stands in a path."""
     return quote(candidate.remote_id, safe="/:@-._~")
-
-
-def filled(body: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`body` with `defaults` where it says nothing, inside tables too."""
-    merged = dict(body)
-    for name, value in defaults.items():
-        if name not in merged:
-            merged[name] = value
-        elif isinstance(value, dict) and isinstance(merged[name], dict):
-            merged[name] = filled(merged[name], value)
-    return merged
 
 
 def with_query(url: str, query: str) -> str:

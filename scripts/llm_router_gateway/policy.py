@@ -5,7 +5,7 @@
     candidates(routes, "gpt-4.1")                     -> the same, when only one provider has it
     candidates(routes, "no-such")                     -> UnknownModel, naming what is near
 
-Today one name has one candidate. Groups, tags, weights and health will give several, in this module.
+One name has one candidate here; `groups` puts several behind one name and chooses among them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .config import Config, Model, Provider
+from .config import Config, Model, Provider, takers
 from .errors import UnknownModel
+from .overrides import Overrides, composed
 from .settings import MODEL_NAME
 
 MAX_NAME = 256     # characters; the longest real ones have about 100
@@ -28,10 +29,16 @@ class Candidate:
     provider: Provider
     remote_id: str
     model: Model | None = None  # what the file says about it; None where it lists no such model
+    asked: str = ""             # what callers call it, where the provider renames it
 
     @property
     def name(self) -> str:
-        return f"{self.provider.name}/{self.model.name if self.model else self.remote_id}"
+        return f"{self.provider.name}/{self.model.name if self.model else self.asked or self.remote_id}"
+
+    @property
+    def overrides(self) -> Overrides:
+        """The provider's and the model's, which win."""
+        return composed(self.provider.overrides, self.model.overrides) if self.model else self.provider.overrides
 
     def url(self, call: str, quoted_id: str = "") -> str:
         """Address of a call; a model's own endpoint stands in for the chat call's path."""
@@ -45,13 +52,14 @@ class Routes:
     full: Mapping[str, Candidate]                # "openai/gpt-4.1"
     bare: Mapping[str, tuple[Candidate, ...]]    # "gpt-4.1"
     open: Mapping[str, Provider]                 # providers that take any name
+    off: frozenset[str] = frozenset()            # full names of what is switched off
 
 
 def routes_of(config: Config) -> Routes:
     """The look-ups of a Config: what is switched off is not in them."""
     active = {provider.name: provider for provider in config.providers if provider.is_active}
     found = [
-        Candidate(with_endpoint(active[model.provider], model), model.remote_id, model)
+        Candidate(with_endpoint(active[model.provider], model), remote_id_of(active[model.provider], model), model)
         for model in config.models
         if model.is_active and model.provider in active
     ]
@@ -60,7 +68,14 @@ def routes_of(config: Config) -> Routes:
         name = candidate.name.partition("/")[2]
         bare[name] = (*bare.get(name, ()), candidate)
     opened = {name: provider for name, provider in active.items() if provider.any_model}
-    return Routes({candidate.name: candidate for candidate in found}, bare, opened)
+    full = {candidate.name: candidate for candidate in found}
+    listed = {f"{model.provider}/{model.name}" for model in config.models}
+    return Routes(full, bare, opened, frozenset(listed - full.keys()))
+
+
+def remote_id_of(provider: Provider, model: Model) -> str:
+    """A model's own word for it comes before the provider's table of names."""
+    return model.remote_id if model.remote_id != model.name else provider.rename.get(model.name, model.name)
 
 
 def with_endpoint(provider: Provider, model: Model) -> Provider:
@@ -74,6 +89,11 @@ def with_endpoint(provider: Provider, model: Model) -> Provider:
     return replace(provider, paths={**paths, "stream": stream} if provider.api == "gemini" else paths)
 
 
+def of_open(provider: Provider, name: str) -> Candidate:
+    """A model that the file does not list, of a provider that takes any name."""
+    return Candidate(provider, provider.rename.get(name, name), asked=name)
+
+
 def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
     """Who could answer, best first; UnknownModel when nobody could or it is not clear who is meant."""
     name = name.removeprefix("models/")  # the Gemini SDKs' way of writing any model
@@ -82,25 +102,15 @@ def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
         return (exact,)
     if not name or len(name) > MAX_NAME or not MODEL_NAME.fullmatch(name) or ".." in name.split("/"):
         raise UnknownModel(f"{name[:MAX_NAME]!r} is not a model name")
+    if name in routes.off:  # a provider that takes any name must not get it instead
+        raise UnknownModel(f"{name} is switched off", details={"model": name})
     owner, _, rest = name.partition("/")
     if rest and owner in routes.open:
-        return (Candidate(routes.open[owner], rest),)
-    named = routes.bare.get(name) or tuple(Candidate(provider, name) for provider in takers(routes, name))
+        return (of_open(routes.open[owner], rest),)
+    named = routes.bare.get(name) or tuple(of_open(provider, name) for provider in takers(routes.open.values(), name))
     if len(named) == 1:
         return named
     raise unknown(routes, name, named)
-
-
-def takers(routes: Routes, name: str) -> tuple[Provider, ...]:
-    """The open providers that a bare name may mean.
-
-    Those whose family it belongs to (gpt-... is OpenAI's); else those that serve anybody's models
-    (Ollama, OpenRouter); else all of them, so that a lone provider takes every name.
-    """
-    providers = tuple(routes.open.values())
-    kin = tuple(provider for provider in providers if name.startswith(provider.families or ("\0",)))
-    general = tuple(provider for provider in providers if not provider.families)
-    return kin or general or providers
 
 
 def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> UnknownModel:

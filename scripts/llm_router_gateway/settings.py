@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -127,6 +128,49 @@ def read_proxy(value: object) -> str:
     return str(value)
 
 
+def read_params(value: object) -> Mapping[str, Any]:
+    """A table of what JSON can say; TOML's dates are none of it."""
+    try:
+        json.dumps(read_table(value), allow_nan=False)
+    except (TypeError, ValueError) as wrong:
+        raise ValueError(str(wrong) if "table" in str(wrong) else "holds a value that JSON does not have") from None
+    return dict(read_table(value))
+
+
+def read_patch(value: object) -> Mapping[str, Any]:
+    """A table, or the same as a JSON text, which can say null: '{"temperature": null}'."""
+    if not isinstance(value, str):
+        return read_params(value)
+    try:
+        return read_params(json.loads(value))
+    except json.JSONDecodeError as wrong:
+        raise ValueError(f"is not JSON: {wrong.msg} at character {wrong.pos}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def read_header_patch(value: object) -> Mapping[str, str | None]:
+    """{"x-org": "a", "x-old": None}, names in lower case; numbers as text, as JSON and TOML write them."""
+    patch = {name.lower(): item if item is None or isinstance(item, str) else number_text(item, name)
+             for name, item in read_patch(value).items()}  # fmt: skip
+    read_headers({name: item or "" for name, item in patch.items()})
+    return patch
+
+
+def number_text(value: object, name: str) -> str:
+    if isinstance(value, (int, float)):
+        return json.dumps(value)
+    raise ValueError(f"has no plain text for the header {name!r}")
+
+
+def read_names(value: object) -> Mapping[str, str]:
+    """{"asked": "theirs"}."""
+    for name, text in read_table(value).items():
+        if not isinstance(text, str) or not MODEL_NAME.fullmatch(name) or not MODEL_NAME.fullmatch(text):
+            raise ValueError(f"has no model name for {name!r}")
+    return dict(read_table(value))
+
+
 def read_size(value: object) -> int:
     """Tokens: 128000 or "128k" or "1M"."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", value) if isinstance(value, str) else None
@@ -144,6 +188,10 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "table": (read_table, "table"),
     "tables": (read_tables, "list of tables"),
     "headers": (read_headers, "table of texts"),
+    "params": (read_params, "table"),
+    "patch": (read_patch, "table, or JSON text"),
+    "header patch": (read_header_patch, "table of texts, or JSON text"),
+    "names": (read_names, "table of texts"),
     "secret": (read_keys, "secret, or comma list of them"),
     "url": (read_url, "http(s) address"),
     "proxy": (read_proxy, "proxy address"),
@@ -195,6 +243,7 @@ class Setting:
 
 
 PORT_HIGH, LONG_S = 65_535, 86_400
+STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
 NO_LIMIT = "0 = no limit"
 
 SERVER: tuple[Setting, ...] = (
@@ -227,18 +276,29 @@ SERVER: tuple[Setting, ...] = (
     Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a sign of life",
             low=0.01, high=LONG_S),
     Setting("drain_s", "number", 30.0, "how long open requests may go on after SIGTERM or Ctrl-C", low=0, high=LONG_S),
+    Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
 )  # fmt: skip
+
+OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's win
+    Setting("default_params", "params", {}, "fields added to a request that lacks them, as its provider spells them"),
+    Setting("drop_params", "texts", (), 'fields taken out of a request: "top_k", "generationConfig.topK"'),
+    Setting("rewrite_body", "patch", {}, "JSON merge patch (RFC 7396) on the request as it goes out; null deletes"),
+    Setting("rewrite_header", "header patch", {}, "headers put in the place of those of the same name; null removes"),
+)
 
 PROVIDER: tuple[Setting, ...] = (
     Setting("name", "text", None, "the part of a model's name before the slash"),
     Setting("type", "text", "", "what it is, see the presets; the name, when that is one of them"),
     Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=APIS),
     Setting("base_url", "url", "", "address; paths are put below it, a segment both have is taken once"),
-    Setting("api_key", "secret", (), "the key itself; better api_key_env or api_key_file"),
+    Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "pass on names that no [[models]] entry lists; true when it has no entry"),
+    Setting("rename", "names", {}, "what callers ask for = its name at the provider"),
+    *OVERRIDES,
+    Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
     Setting("settings", "table", {}, "see the next table"),
 )
 
@@ -264,10 +324,11 @@ MODEL: tuple[Setting, ...] = (
     Setting("display_name", "text", "", "shown in model lists"),
     Setting("description", "text", "", "shown in model lists"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
-    Setting("tags", "texts", (), "shown in model lists"),
-    Setting("default_params", "table", {}, "fields added to a request that lacks them, as its provider spells them"),
+    Setting("tags", "texts", (), "what it can do: callers may ask for tag:coding,cheap|fast,-slow"),
+    *OVERRIDES,
     Setting("config", "table", {}, "see the next table; keys not listed there are only shown"),
-    Setting("rate_limit", "table", {}, "max_requests, per_seconds, burst_size, notes: checked, not applied yet"),
+    Setting("limits", "table", {}, "see `[models.limits]`"),
+    Setting("rate_limit", "table", {}, "older name of limits"),
     Setting("download_uri", "text", "", "accepted from older files, not used"),
     Setting("local_path", "text", "", "accepted from older files, not used"),
 )
@@ -285,16 +346,51 @@ MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("cached_input_usd_per_mtok", "number", None, "price of a million input tokens read from a cache", low=0),
     Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
     Setting("cost_per_1k_completion_tokens", "number", None, "older form: price of a thousand output tokens", low=0),
-    Setting("priority", "number", 0, "accepted; decides nothing yet"),
+    Setting("priority", "number", 0, "among models that a tag query finds, higher comes first"),
 )
 
-RATE_LIMIT: tuple[Setting, ...] = (
+LIMITS: tuple[Setting, ...] = (
     Setting("max_requests", "whole", None, "requests in one window", low=1),
     Setting("per_seconds", "number", None, "length of the window", low=0.001),
-    Setting("burst_size", "whole", None, "most at once", low=1),
+    Setting("burst_size", "whole", None, "most at once; max_requests when not given", low=1),
+    Setting("tokens_per_minute", "size", None, "input and output together", low=1),
+    Setting("wait_s", "number", 0.0, "how long a request may wait for its turn; 0 = it is refused with 429", low=0,
+            high=600),
+    Setting("max_concurrent", "whole", None, "requests under way at once, streams until they end", low=1),
+    Setting("queue", "whole", 0, "how many may wait for a slot, each for wait_s", low=0, high=100_000),
     Setting("notes", "text", "", "for people"),
     Setting("config", "table", {}, "for people"),
+)  # fmt: skip
+
+GROUP: tuple[Setting, ...] = (
+    Setting("name", "text", None, "what callers ask for; comes before a model of the same name"),
+    Setting("description", "text", "", "shown in model lists"),
+    Setting("strategy", "text", "roundrobin", "who is asked among those of the highest priority", choices=STRATEGIES),
+    Setting("members", "tables", (), "see the next table"),
+    Setting("fallbacks", "texts", (), "models and groups asked, in order, when no member is left"),
+    Setting("affinity", "text", "", 'header ("x-claude-code-session-id") or jq expression (".user") whose value keeps '
+            "a conversation on one member while that is healthy"),
+    Setting("first_output_timeout_s", "number", None, "until the first output, then the next member; else the provider's",
+            low=0.01, high=LONG_S),
+)  # fmt: skip
+
+MEMBER: tuple[Setting, ...] = (
+    Setting("model", "text", None, "a model's name, as callers write it"),
+    Setting("weight", "number", 100, "its share; 0 = only when no other is left", low=0, high=1_000_000),
+    Setting("selector", "text", "", "jq expression over the request; it takes part when the first output is true"),
+    Setting("priority", "number", 0, "higher comes first, under every strategy"),
 )
+
+ROUTING: tuple[Setting, ...] = (
+    Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
+)
+
+HEALTH: tuple[Setting, ...] = (
+    Setting("failures_to_open", "whole", 3, "failures in a row after which a member is left out", low=1),
+    Setting("open_s", "number", 30.0, "for how long, then one request tries; doubled up to 8 times that", low=0.01,
+            high=LONG_S),
+    Setting("recover_s", "number", 120.0, "until time alone has restored the whole weight", low=0.01, high=LONG_S),
+)  # fmt: skip
 
 TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[server]": SERVER,
@@ -302,5 +398,9 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[providers.settings]": PROVIDER_SETTINGS,
     "[[models]]": MODEL,
     "[models.config]": MODEL_CONFIG,
-    "[models.rate_limit]": RATE_LIMIT,
+    "[models.limits]": LIMITS,
+    "[[groups]]": GROUP,
+    "[[groups.members]]": MEMBER,
+    "[routing]": ROUTING,
+    "[health]": HEALTH,
 }

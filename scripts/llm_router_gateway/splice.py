@@ -97,12 +97,24 @@ class Body:
     members: list[Member]
     fields: Mapping[str, Any]
 
-    def changed(self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> bytes:
-        """The bytes with `fields` replaced or added, and `defaults` added where nothing is said."""
+    def changed(
+        self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, drop: frozenset[str] = frozenset()
+    ) -> bytes:
+        """The bytes with `fields` replaced or added, `defaults` added where nothing is said, `drop` left out."""
+        if drop and drop & self.fields.keys():
+            return without(self, drop).changed(fields, defaults)
         edits = [(member.start, member.end, dumped(fields[member.name]))
                  for member in self.members if member.name in fields]  # fmt: skip
         edits += added(self.text, 0, {**(defaults or {}), **fields}, self.members)
         return applied(self.text, edits).encode("utf-8", "surrogatepass")
+
+
+def without(body: Body, drop: frozenset[str]) -> Body:
+    """The body without some members, the others' bytes as they were."""
+    kept = [f"{dumped(member.name)}:{body.text[member.start : member.end]}"
+            for member in body.members if member.name not in drop]  # fmt: skip
+    text = "{" + ",".join(kept) + "}"
+    return Body(text, members_of(text), {name: value for name, value in body.fields.items() if name not in drop})
 
 
 def added(text: str, at: int, values: Mapping[str, Any], members: list[Member]) -> list[tuple[int, int, str]]:

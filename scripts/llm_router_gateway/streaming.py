@@ -70,13 +70,16 @@ class StreamedAnswer:
 
     __slots__ = (
         "_clock", "_exchange", "_head", "_held", "_held_bytes", "_keepalive", "_released", "_sending", "_task",
-        "cut", "first_output_at", "last_output_at", "last_sent_at", "limits", "pipe", "started_at", "tail_over",
+        "cut", "first_output_at", "last_output_at", "last_sent_at", "limits", "on_output", "pipe", "started_at",
+        "tail_over",
     )  # fmt: skip
 
     def __init__(
         self, exchange: Exchange, head: Callable[[], Headers], keepalive: bytes, limits: Limits,
-        clock: Callable[[], float],
+        clock: Callable[[], float], on_output: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
+        """`on_output` is called with the time of the first output, before anything of it goes out."""
+        self.on_output = on_output
         self._exchange, self._head, self._keepalive, self._clock = exchange, head, keepalive, clock
         self.limits = limits
         self.pipe: Pipe | None = None
@@ -130,10 +133,17 @@ class StreamedAnswer:
         self._released = True
         await self._send(self._take_held() + data)
 
+    @property
+    def released(self) -> bool:
+        """Whether what came is sent on: it cannot be taken back."""
+        return self._released
+
     def _had_output(self) -> None:
         self.last_output_at = self._clock()
         if self.first_output_at is None:
             self.first_output_at = self.last_output_at
+            if self.on_output is not None:
+                self.on_output(self.last_output_at)
         self._released = True
 
     def tap(self, piece: bytes) -> bool:

@@ -25,7 +25,10 @@ FIXED: Mapping[str, tuple[str, str, str]] = {
     "messages": ("POST", "chat", "anthropic"),
     "messages/count_tokens": ("POST", "count", "anthropic"),
     "api/event_logging/batch": ("POST", "ignored", "anthropic"),  # Claude Code's telemetry: accepted, thrown away
+    "route": ("POST", "route", "openai"),
+    "route/invoke": ("POST", "invoke", "openai"),
     "health": ("GET", "health", "openai"),
+    "health/models": ("GET", "models_health", "openai"),
     "": ("GET", "root", "openai"),  # what people and probes ask first
 }
 # Gemini's models/NAME:action -> (what it is, answered as a stream)
@@ -43,7 +46,7 @@ OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell 
 class Call:
     """One thing that a caller can ask for."""
 
-    kind: str  # chat, count, embeddings, models, model, health, root, ignored
+    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored
     protocol: str
     model: str = ""  # when the path names it
     stream: bool = False  # when the path says so; else the body does

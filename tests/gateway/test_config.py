@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import config, presets, settings
+from llm_router_gateway import config, limits, presets, settings
 
 KEY = "k" + "ey-" * 4
 
@@ -256,9 +256,9 @@ def test_a_model_twice_is_a_problem() -> None:
     assert problems(text) == {"models[1].name": '"ollama/m" is there already'}
 
 
-def test_a_rate_limit_is_checked_and_said_not_to_be_applied() -> None:
+def test_a_rate_limit_is_checked_and_read() -> None:
     base = '[[providers]]\nname = "ollama"\n[[models]]\nname = "m"\nprovider = "ollama"\n[models.rate_limit]\n'
-    assert "not applied" in parse(base + "max_requests = 5\nper_seconds = 1").notes[0]
+    assert parse(base + "max_requests = 5\nper_seconds = 1").models[0].limit == limits.Limit(5, 1)
     wrong = problems(base + "max_requests = 5\nper_seconds = 1\nburst_size = 2")
     assert wrong.keys() == {"models[0].rate_limit.burst_size"}
 
@@ -302,3 +302,199 @@ def test_any_value_of_any_setting_gives_a_value_or_a_problem(value: Any) -> None
     for setting in every_setting():
         with contextlib.suppress(ValueError):
             setting.read(value)
+
+
+# -- groups, tags, tasks
+
+ABC = '[[providers]]\nname = "ollama"\n' + "".join(f'[[ollama.models]]\nname = "{name}"\n' for name in "abc")
+
+
+def in_group(lines: str) -> dict[str, str]:
+    return problems(f'{ABC}[[groups]]\nname = "g"\nmembers = [{{model = "a"}}]\n{lines}')
+
+
+def member(fields: str) -> dict[str, str]:
+    return problems(f'{ABC}[[groups]]\nname = "g"\nmembers = [{{model = "a"}}, {{{fields}}}]')
+
+
+def test_a_group_has_a_weight_of_100_and_round_robin_unless_it_says_otherwise() -> None:
+    group = parse(f'{ABC}[[groups]]\nname = "g"\n[[groups.members]]\nmodel = "a"').groups[0]
+    assert (group.strategy, group.fallbacks, group.affinity) == ("roundrobin", (), None)
+    assert (group.members[0].model, group.members[0].weight, group.members[0].priority) == ("ollama/a", 100, 0)
+
+
+@pytest.mark.parametrize("strategy", settings.STRATEGIES)
+def test_each_group_has_a_strategy_of_its_own(strategy: str) -> None:
+    text = f'{ABC}[[groups]]\nname = "g"\nstrategy = "{strategy}"\nmembers = [{{model = "a"}}]'
+    assert parse(text).groups[0].strategy == strategy
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ('model = "aa"', "model"), ('model = "a"', "model"), ("weight = 1", "model"), ('model = "b", weight = -1', "weight"),
+        ('model = "b", weight = "x"', "weight"), ('model = "b", wieght = 1', "wieght"),
+        ('model = "b", priority = true', "priority"), ('model = "b", selector = 1', "selector"),
+    ],
+)  # fmt: skip
+def test_every_wrong_member_is_a_problem_with_its_path(fields: str, path: str) -> None:
+    assert member(fields).keys() == {f"groups[0].members[1].{path}"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ('strategy = "fastest"', "groups[0].strategy"), ('fallbacks = ["zzz"]', "groups[0].fallbacks[0]"),
+        ('fallbacks = ["b", "g"]', "groups[0].fallbacks[1]"), ("affinity = 1", "groups[0].affinity"),
+        ("first_output_timeout_s = 0", "groups[0].first_output_timeout_s"), ("membres = 1", "groups[0].membres"),
+        ('[[groups]]\nname = "g"\nmembers = [{model = "b"}]', "groups[1].name"),
+        ('[[groups]]\nmembers = [{model = "b"}]', "groups[1].name"),
+        ('[[groups]]\nname = "h"', "groups[1].members"), ('[[groups]]\nname = "h"\nmembers = 3', "groups[1].members"),
+        ('[[groups]]\nname = "tag:x"\nmembers = [{model = "b"}]', "groups[1].name"),
+        ('[[groups]]\nname = "ollama/c"\nmembers = [{model = "b"}]', "groups[1].name"),
+        ('[routing]\ntag_strategy = "x"', "routing.tag_strategy"), ("[routing]\nx = 1", "routing.x"),
+        ("[health]\nfailures_to_open = 0", "health.failures_to_open"), ("[health]\nopen_s = 0", "health.open_s"),
+        ('[tasks]\ncode = ""', "tasks.code"), ("[tasks]\ncode = 1", "tasks.code"), ('[tasks]\n"a b" = "x"', "tasks.a b"),
+        ("groups = 1", "groups[0].groups"),
+    ],
+)  # fmt: skip
+def test_every_wrong_group_is_a_problem_with_its_path(lines: str, path: str) -> None:
+    assert path in in_group(lines)
+
+
+def test_members_are_named_as_callers_name_models() -> None:
+    text = ABC + '[[providers]]\nname = "openai"\n[[providers]]\nname = "x"\ntype = "lmstudio"\n[[x.models]]\nname = "a"\n'
+    made = parse(text + '[[groups]]\nname = "g"\nmembers = [{model = "b"}, {model = "gpt-9"}, {model = "openai/x/y"}]')
+    assert [each.model for each in made.groups[0].members] == ["ollama/b", "openai/gpt-9", "openai/x/y"]
+    wrong = problems(text + '[[groups]]\nname = "g"\nmembers = [{model = "a"}]')["groups[0].members[0].model"]
+    assert wrong == '"a" is ambiguous: write one of ollama/a, x/a'
+
+
+def test_a_member_that_is_switched_off_is_a_note() -> None:
+    made = parse(ABC + 'is_active = false\n[[groups]]\nname = "g"\nmembers = [{model = "c"}, {model = "a"}]')
+    assert made.notes == ("groups[0].members[0].model: ollama/c is switched off",)
+
+
+def test_a_group_that_hides_a_model_is_a_note() -> None:
+    made = parse(ABC + '[[groups]]\nname = "a"\nmembers = [{model = "b"}]')
+    assert "comes before the model" in made.notes[0]
+
+
+def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:
+    import choices  # the evaluator, or what stands in for it
+
+    assert choices.PROVIDER
+    wrong = member('model = "b", selector = "has("')["groups[0].members[1].selector"]
+    assert '"has(" is no jq expression of ours' in wrong and "4" in wrong
+    assert in_group('affinity = ".x | has("').keys() == {"groups[0].affinity"}
+
+
+def test_an_affinity_is_a_header_or_an_expression() -> None:
+    import choices
+
+    text = choices.PROVIDER + choices.listed("a") + '[[groups]]\nname = "g"\nmembers = [{model = "a"}]\naffinity = '
+    header, expression = parse(text + '"X-Session"').groups[0].affinity, parse(text + '".user"').groups[0].affinity
+    assert header is not None and (header.header, header.expression) == ("x-session", None)
+    assert expression is not None and expression.expression is not None and expression.header == ""
+
+
+def test_tasks_are_tag_queries() -> None:
+    made = parse('[tasks]\nCode = "coding,cheap|fast,-slow"')
+    assert str(made.routing.tasks["code"]) == "coding,cheap|fast,-slow"
+
+
+# -- limits
+
+
+@pytest.mark.parametrize("where", ["limits", "rate_limit"])
+def test_a_models_limits(where: str) -> None:
+    text = f'{ABC}{where} = {{max_requests = 2, per_seconds = 4, burst_size = 3, wait_s = 1, max_concurrent = 5, queue = 6}}'
+    assert parse(text).models[2].limit == limits.Limit(2, 4, 3, None, 1, 5, 6)
+
+
+def test_limits_of_providers_and_of_callers_keys() -> None:
+    provider_lines = '[[providers]]\nname = "ollama"\nlimits = {max_concurrent = 2}'
+    made = parse('[server]\nkey_limits = {tokens_per_minute = "1k"}\n' + provider_lines)
+    assert made.server.key_limits == limits.Limit(tokens_per_minute=1000)
+    assert made.providers[0].limit == limits.Limit(max_concurrent=2)
+
+
+@pytest.mark.parametrize(
+    ("table", "path"),
+    [
+        ("max_requests = 1", ".per_seconds"), ("per_seconds = 1", ".max_requests"), ("burst_size = 3", ".max_requests"),
+        ("max_requests = 0, per_seconds = 1", ".max_requests"), ("max_requests = 1, per_seconds = 0", ".per_seconds"),
+        ("max_requests = 5, per_seconds = 1, burst_size = 4", ".burst_size"), ("wait_s = 1", ""),
+        ("max_concurrent = 1, queue = 5", ".queue"), ("max_concurrent = 1, wait_s = 9999", ".wait_s"),
+        ('tokens_per_minute = "many"', ".tokens_per_minute"), ("max_request = 1", ".max_request"),
+    ],
+)  # fmt: skip
+def test_every_wrong_limit_is_a_problem_with_its_path(table: str, path: str) -> None:
+    for place, text in {
+        "ollama.models[2].limits": f"{ABC}limits = {{{table}}}",
+        "providers[0].limits": f'[[providers]]\nname = "ollama"\nlimits = {{{table}}}',
+        "server.key_limits": f"[server]\nkey_limits = {{{table}}}",
+    }.items():
+        assert f"{place}{path}" in problems(text), text
+
+
+def test_both_names_of_limits_are_one_too_many() -> None:
+    both = "limits = {max_concurrent = 1}\nrate_limit = {max_concurrent = 1}"
+    assert problems(ABC + both).keys() == {"ollama.models[2].rate_limit"}
+
+
+# -- overrides and keys
+
+
+def test_overrides_of_a_model_and_its_provider() -> None:
+    text = """
+        [[providers]]
+        name = "ollama"
+        drop_params = ["top_k"]
+        default_params = {temperature = 0}
+        rewrite_body = '{"metadata": null}'
+        rewrite_header = {X-Org = "a", X-Number = 3}
+        rename = {big = "big:70b"}
+        [[ollama.models]]
+        name = "m"
+        rewrite_body = {user = "gateway"}
+        rewrite_header = '{"X-Org": null}'
+        """
+    made = parse(text)
+    spec = made.providers[0].overrides
+    assert (spec.drop, spec.defaults, spec.patches) == (("top_k",), {"temperature": 0}, ({"metadata": None},))
+    assert spec.headers == {"x-org": "a", "x-number": "3"}
+    assert made.providers[0].rename == {"big": "big:70b"}
+    assert made.models[0].overrides.patches == ({"user": "gateway"},)
+    assert made.models[0].overrides.headers == {"x-org": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("rewrite_body = 1", "rewrite_body"), ("rewrite_body = '{\"a\": '", "rewrite_body"),
+        ("rewrite_body = '[1]'", "rewrite_body"),
+        ("rewrite_body = '{\"a\": NaN}'", "rewrite_body"), ("rewrite_body = {a = 2020-01-01}", "rewrite_body"),
+        ("rewrite_body = {stream = true}", "rewrite_body"), ('default_params = {model = "x"}', "default_params"),
+        ("default_params = {a = inf}", "default_params"), ('drop_params = ["stream"]', "drop_params"),
+        ("rewrite_header = {a = {}}", "rewrite_header"), ("rewrite_header = '{\"Host\": \"x\"}'", "rewrite_header"),
+        ('rewrite_header = {"a b" = "x"}', "rewrite_header"), ("rewrite_header = '{\"a\": [1]}'", "rewrite_header"),
+    ],
+)  # fmt: skip
+def test_every_wrong_override_is_a_problem_with_its_path(line: str, key: str) -> None:
+    assert problems(f'[[providers]]\nname = "ollama"\n{line}').keys() == {f"providers[0].{key}"}
+    assert problems(f"{ABC}{line}").keys() == {f"ollama.models[2].{key}"}
+
+
+def test_an_unreadable_patch_says_where_it_is_broken_and_a_header_is_not_repeated() -> None:
+    wrong = problems("[[providers]]\nname = \"ollama\"\nrewrite_body = '{\"a\": '")
+    assert "is not JSON" in wrong["providers[0].rewrite_body"] and "character 6" in wrong["providers[0].rewrite_body"]
+    secret = problems('[[providers]]\nname = "ollama"\nrewrite_header = {a = "geheim\\n"}')
+    assert "geheim" not in str(secret)
+
+
+@pytest.mark.parametrize("line", ['api_key = "a, b"', 'api_key = "a,b,"', 'api_key_env = "MINE"'])
+def test_a_provider_may_have_several_keys(line: str) -> None:
+    made = provider(f'name = "openai"\n{line}', MINE="a,b")
+    assert made.keys == (settings.Secret("a"), settings.Secret("b"))
+    assert not parse(f'[[providers]]\nname = "openai"\n{line}', MINE="a,b").notes

@@ -11,19 +11,24 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "llm_router_gateway"
 LAYERS: list[set[str]] = [
     {"errors"},
     {"ir", "sse", "http1", "deadline", "jq", "presets", "settings", "splice", "surface", "estimate", "embeddings",
-     "wire/gemini_schema"},
-    {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits"},
-    {"policy", "describe"},
+     "reading", "overrides", "tags", "wire/gemini_schema"},
+    {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits", "health", "routing"},
+    {"policy", "describe", "groups", "pools", "strategy", "board", "choosing"},
     {"store", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading"},
     {"job"},
+    {"failover"},
     {"gateway", "monitor"},
     {"server"},
-    {"check", "dryrun"},
+    {"check", "dryrun", "explain"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY = {("settings", "presets")}  # neighbours in one layer that may know each other, one way
+MAY = {
+    ("settings", "presets"), ("reading", "settings"), ("routing", "limits"), ("routing", "health"), ("config", "routing"),
+    ("config", "limits"), ("pools", "policy"), ("strategy", "pools"), ("board", "policy"),
+    ("board", "pools"), ("groups", "policy"), ("groups", "pools"), ("groups", "strategy"), ("groups", "board"),
+}  # neighbours in one layer that may know each other, one way
 
 # What would let a decision depend on when, where or on which machine it is made.
 WORLD = {

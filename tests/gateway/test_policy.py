@@ -111,3 +111,17 @@ def test_a_name_cannot_climb_out_of_a_path() -> None:
 def test_a_model_may_have_an_endpoint_of_its_own() -> None:
     table = routes('[[providers]]\nname="ollama"\n[[ollama.models]]\nname="m"\nconfig={endpoint="/x/chat"}')
     assert policy.candidates(table, "m")[0].url("chat") == "http://127.0.0.1:11434/v1/x/chat"
+
+
+def test_what_is_switched_off_is_not_asked_of_a_provider_that_takes_any_name() -> None:
+    table = routes(LISTED + '[[providers]]\nname = "openrouter"')
+    with pytest.raises(UnknownModel, match="switched off"):
+        found(table, "one/off")
+    assert found(table, "anthropic/claude-9") == [("openrouter", "anthropic/claude-9")]
+
+
+def test_a_provider_may_rename_and_a_models_own_name_there_wins() -> None:
+    text = '[[providers]]\nname="ollama"\nany_model=true\nrename={a="a:1", b="b:1", c="c:1"}\n'
+    table = routes(text + '[[ollama.models]]\nname="a"\n[[ollama.models]]\nname="b"\nremote_identifier="b:2"')
+    assert [found(table, name)[0][1] for name in ("a", "ollama/b", "ollama/c", "d")] == ["a:1", "b:2", "c:1", "d"]
+    assert policy.candidates(table, "ollama/c")[0].name == "ollama/c"

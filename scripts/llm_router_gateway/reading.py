@@ -1,0 +1,105 @@
+"""A TOML table read against its settings, every problem noted with its path.
+
+    reading = Reading(env, read_secret, [], [], [], frozenset())
+    read_settings({"prot": 1}, SERVER, "server", reading)  -> {"port": 8000, ...}
+    reading.problems  -> [Problem("server.prot", 'unknown key; did you mean "port"?')]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .settings import Setting, read_tables
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and where: Problem("models[2].provider", 'no provider is named "opnai"')."""
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` lists everything that is wrong with it."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one parse collects and what it may ask for."""
+
+    env: Mapping[str, str]
+    read_secret: Callable[[str], str]
+    problems: list[Problem]
+    notes: list[str]
+    sources: list[tuple[str, str]]
+    listed: frozenset[str]  # providers that some [[models]] entry names
+
+    def bad(self, path: str, text: str) -> None:
+        self.problems.append(Problem(path, text))
+
+
+def shown(value: object) -> str:
+    """A value in an error text, short."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """"; did you mean ...?", or "" when nothing is near."""
+    from difflib import get_close_matches  # 8 ms, only when something is wrong
+
+    near = get_close_matches(name, list(names), n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
+    """The checked value, or the default with the problem noted. Secrets are not repeated."""
+    try:
+        return setting.read(value)
+    except ValueError as wrong:
+        text = str(wrong) if setting.kind in ("secret", "headers", "header patch") else f"{shown(value)} {wrong}"
+        reading.bad(path, text)
+        return setting.default
+
+
+def read_settings(
+    table: Mapping[str, Any], settings: Iterable[Setting], path: str, reading: Reading, *, closed: bool = True
+) -> dict[str, Any]:
+    """A TOML table against its settings: every key there, defaults filled in, unknown keys reported."""
+    known = {setting.name: setting for setting in settings}
+    for name in table if closed else ():
+        if name not in known:
+            reading.bad(f"{path}.{name}", "unknown key" + closest(name, known))
+    return {
+        name: check(setting, table[name], f"{path}.{name}", reading) if name in table else setting.default
+        for name, setting in known.items()
+    }
+
+
+def sub_table(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> Mapping[str, Any]:
+    """table[name] when it is a table, else {} with the problem noted."""
+    value = table.get(name, {})
+    if isinstance(value, dict):
+        return value
+    reading.bad(f"{path}.{name}" if path else name, "is not a table")
+    return {}
+
+
+def list_of(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> tuple[Mapping[str, Any], ...]:
+    """table[name] when it is a list of tables, else () with the problem noted."""
+    try:
+        return read_tables(table.get(name, []))
+    except ValueError as wrong:
+        reading.bad(f"{path}.{name}" if path else name, str(wrong))
+        return ()
