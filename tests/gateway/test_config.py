@@ -389,6 +389,13 @@ def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:
     assert in_group('affinity = ".x | has("').keys() == {"groups[0].affinity"}
 
 
+@pytest.mark.parametrize("selector", ["no_such(1)", "input", "env", "$nobody", ".a |", "if . then", '"x'])
+def test_what_would_fail_at_the_first_request_fails_at_the_start(selector: str) -> None:
+    wrong = problems(f"{ABC}[[groups]]\nname = \"g\"\nmembers = [{{model = \"a\", selector = '{selector}'}}]")
+    assert wrong.keys() == {"groups[0].members[0].selector"}
+    assert "no jq expression of ours" in wrong["groups[0].members[0].selector"]
+
+
 def test_an_affinity_is_a_header_or_an_expression() -> None:
     import choices
 
