@@ -624,6 +624,6 @@ def test_what_a_new_configuration_leaves_out_is_gone() -> None:
 def test_a_failure_does_not_bring_its_members_turn_forward() -> None:
     """The counter of the one that failed is not lifted: its next turn is not sooner than without the failure."""
     made = world("a", "b", "c", "d", models=PROVIDER + listed("a", "b", "c", "d"))
-    order = [made.ask("g", fail={"p/a"} if turn == 0 else ())[0] for turn in range(8)]
+    order = [made.ask("g", fail={"p/a"} if turn == 0 else ())[0] for turn in range(12)]
     assert order[0] == "p/a" and "p/a" not in order[1:4]
-    assert order.count("p/a") == 2
+    assert "p/a" in order[4:]
