@@ -26,6 +26,9 @@ tags = ["coding"]
 name = "n"
 provider = "a"
 is_active = false
+[[models]]
+name = "x"
+provider = "b"
 [[groups]]
 name = "g"
 strategy = "roundrobin"
