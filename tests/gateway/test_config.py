@@ -381,9 +381,6 @@ def test_a_group_that_hides_a_model_is_a_note() -> None:
 
 
 def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:
-    import choices  # the evaluator, or what stands in for it
-
-    assert choices.PROVIDER
     wrong = member('model = "b", selector = "has("')["groups[0].members[1].selector"]
     assert '"has(" is no jq expression of ours' in wrong and "4" in wrong
     assert in_group('affinity = ".x | has("').keys() == {"groups[0].affinity"}
@@ -397,9 +394,7 @@ def test_what_would_fail_at_the_first_request_fails_at_the_start(selector: str) 
 
 
 def test_an_affinity_is_a_header_or_an_expression() -> None:
-    import choices
-
-    text = choices.PROVIDER + choices.listed("a") + '[[groups]]\nname = "g"\nmembers = [{model = "a"}]\naffinity = '
+    text = ABC + '[[groups]]\nname = "g"\nmembers = [{model = "a"}]\naffinity = '
     header, expression = parse(text + '"X-Session"').groups[0].affinity, parse(text + '".user"').groups[0].affinity
     assert header is not None and (header.header, header.expression) == ("x-session", None)
     assert expression is not None and expression.expression is not None and expression.header == ""
