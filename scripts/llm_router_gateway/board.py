@@ -24,6 +24,7 @@ from .pools import Table, Target, target_of
 from .routing import Member
 from .settings import Secret
 
+MAX_MODELS = 10_000      # whose health is remembered
 MAX_SESSIONS = 10_000    # conversations remembered for affinity
 MAX_COMPLAINTS = 1_000   # texts that are told once
 SESSION_S = 3_600.0      # the longest prompt caches live an hour
@@ -46,6 +47,13 @@ class Board:
 
     def health(self, name: str) -> Health:
         return self.healths.get(name, WELL)
+
+    def keep(self, name: str, health: Health) -> None:
+        """What is known of a model now. Callers choose names where a provider takes any: the oldest idle one makes room."""
+        self.healths[name] = health
+        if len(self.healths) > MAX_MODELS:
+            idle = next((each for each in self.healths if not self.active.get(each)), name)
+            del self.healths[idle]
 
     def complain(self, text: str) -> None:
         """Kept for the log, once per text."""
@@ -86,6 +94,8 @@ class Board:
         where = candidate.provider.name if error.status in (401, 402) else candidate.name
         rest_s = KEY_REFUSED_S if error.status in (401, 402) else error.retry_after_s or KEY_LIMITED_S
         self.key_rests[where, key] = now + min(rest_s, healths.MAX_COOL_S)
+        if len(self.key_rests) > MAX_MODELS:
+            self.key_rests = {name: until for name, until in self.key_rests.items() if until > now}
 
     def wake_key(self, candidate: Candidate, key: Secret) -> None:
         self.key_rests.pop((candidate.provider.name, key), None)
@@ -150,7 +160,7 @@ class Attempt:
         board.active[target.name] = board.active.get(target.name, 0) + 1
         known = board.healths.get(target.name)
         if known is not None and healths.state(known, now) == "probe":
-            board.healths[target.name] = healths.probed(known)
+            board.keep(target.name, healths.probed(known))
 
     @property
     def wait_s(self) -> float:
@@ -176,7 +186,7 @@ class Attempt:
     def output(self, now: float) -> None:
         """The first output is there."""
         known = healths.measured(self._board.health(self.target.name), max(0.0, now - self._started_at), now)
-        self._board.healths[self.target.name] = healths.released(known)
+        self._board.keep(self.target.name, healths.released(known))
 
     def key_failed(self, now: float, error: GatewayError) -> bool:
         """After 401, 402, 403 or 429: whether another key is there; `key` is that one then."""
@@ -195,7 +205,7 @@ class Attempt:
         if self.ended:
             return
         name = self.target.name
-        self._board.healths[name] = healths.succeeded(self._board.health(name), self._rules, now)
+        self._board.keep(name, healths.succeeded(self._board.health(name), self._rules, now))
         if self.key is not None and self._board.key_rests:
             self._board.wake_key(self.candidate, self.key)
         if tokens is not None:
@@ -209,7 +219,7 @@ class Attempt:
         if healths.is_own_fault(error):
             name, why = self.target.name, f"{error.status} {error.code}"
             known = self._board.health(name)
-            self._board.healths[name] = healths.failed(known, self._rules, now, why, error.retry_after_s)
+            self._board.keep(name, healths.failed(known, self._rules, now, why, error.retry_after_s))
         self.end(now)
 
     def end(self, now: float) -> None:
@@ -219,7 +229,9 @@ class Attempt:
         self.ended = True
         name, board = self.target.name, self._board
         board.active[name] -= 1
+        if not board.active[name]:
+            del board.active[name]
         known = board.healths.get(name)
         if known is not None and known.probing:
-            board.healths[name] = healths.released(known)
+            board.keep(name, healths.released(known))
         self._permit.end(now)

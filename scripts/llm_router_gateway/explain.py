@@ -100,7 +100,7 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     except GatewayError as error:
-        sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")
+        sys.stderr.write(escaped(f"{error.status} {error.code}: {error.message}") + "\n")
         return 1
     sys.stdout.write(json.dumps(decision, indent=2) + "\n" if options.json else text_of(decision))
     return 0 if decision.get("chosen") else 1

@@ -23,14 +23,26 @@ from .policy import candidates
 from .tags import TAG, TASK
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
-SMALL_ERRORS = frozenset({"no_key", "unsupported"})  # told only when nobody was asked: they hide what happened
+SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
 MAX_KNOWN = 1_000  # names that were found to stand for one model alone
-FREE = Permit(Meters(), [], [])  # of everything that has no limit: it holds nothing
 
 Clock = Callable[[], float]
 Idle = Callable[[], AbstractContextManager[object]]  # what a caller gets meanwhile: signs of life on a stream
 Answer = TypeVar("Answer")
+
+
+class Free(Permit):
+    """The permit of everything that has no limit: it holds nothing and gives nothing back."""
+
+    def settle(self, now: float, tokens: float) -> None:
+        pass
+
+    def end(self, now: float) -> None:
+        pass
+
+
+FREE = Free(Meters(), [], [])
 
 
 class Turn(Protocol):
@@ -122,9 +134,14 @@ def judged(job: Job, attempt: Attempt, error: GatewayError, now: float) -> None:
     if error is job.ending:
         raise error  # we are going down: nobody's fault
     attempt.failed(now, error)
-    if job.answering or not moves_on(error):
+    if job.answering or not (moves_on(error) or error is job.unasked):
         raise error
     job.record.failed.append(f"{attempt.candidate.name} {error.code}")
+
+
+def is_small(job: Job, error: GatewayError) -> bool:
+    """Whether nobody was asked: told only when nobody was at all, for it hides what others answered."""
+    return error.code in SMALL_ERRORS or error is job.unasked
 
 
 async def asked(
@@ -143,7 +160,7 @@ async def asked(
                 return answer
         except GatewayError as error:
             judged(job, attempt, error, clock())
-            last = error if last is None or error.code not in SMALL_ERRORS else last
+            last = error if last is None or not is_small(job, error) else last
         except asyncio.CancelledError:
             if job.record.whole:  # some SDKs hang up at the last event
                 attempt.succeeded(clock(), job.tokens)

@@ -399,7 +399,11 @@ class Gateway:
         check_key(candidate)
         job.record.lost.clear()
         if candidate.provider.api != job.call.protocol:
-            return converted(job, candidate, attempt.key)
+            try:
+                return converted(job, candidate, attempt.key)
+            except GatewayError as error:
+                job.unasked = error
+                raise
         apart = call == "chat" and job.record.stream and job.call.protocol == "gemini"
         return relayed(job, candidate, "stream" if apart else call, attempt.key)
 

@@ -38,6 +38,7 @@ from .tags import TAG, Query, query_in
 
 MAX_SESSION_CHARS = 256  # of what names a conversation
 MAX_NAMED = 24           # tags or names in one error text
+NO_VARIABLES: Mapping[str, Any] = {}
 ASKABLE = frozenset({"ok", "probe"})
 
 
@@ -97,12 +98,11 @@ class Plan:
         """(is it true, what went wrong); evaluated once per request."""
         known = self._verdicts.get(selector.text)
         if known is None:
-            if self._variables is None:
+            if selector.names and self._variables is None:
                 self._variables = self._ask.variables()
-            value, wrong = selector.first(self._ask.body, self._variables)
-            if wrong:
-                self._board.complain(f"selector {selector.text!r}: {wrong[:200]}")
-            known = self._verdicts[selector.text] = (value is True, wrong)
+            known = self._verdicts[selector.text] = selector.verdict(self._ask.body, self._variables or NO_VARIABLES)
+            if known[1]:
+                self._board.complain(f"selector {selector.text!r}: {known[1][:200]}")
         return known
 
     def _selected(self, pool: Pool) -> list[Target]:
@@ -156,7 +156,7 @@ class Plan:
             return None
         value: object = self._ask.headers.get(affinity.header) if affinity.header else None
         if affinity.expression is not None:
-            value = affinity.expression.first(self._ask.body, self._ask.variables())[0]
+            value = affinity.expression.first(self._ask.body, self._ask.variables())
         return (pool.name, str(value)[:MAX_SESSION_CHARS]) if value not in (None, "", False) else None
 
     def _choose(self, pool: Pool, options: list[Option], now: float, *, keep: bool) -> Target:

@@ -88,6 +88,8 @@ def latency(health: Health, now: float) -> float:
 
 def succeeded(health: Health, rules: Rules, now: float) -> Health:
     """After a whole answer. Cooling goes on: who asked for it knows better than one success."""
+    if health.factor >= 1.0 and not (health.in_a_row or health.opens or health.open_until or health.probing):
+        return health._replace(successes=health.successes + 1)  # as nearly always
     return health._replace(
         factor=min(1.0, factor(health, rules, now) + SUCCESS_GAIN), at=now, in_a_row=0, opens=0, open_until=0.0,
         probing=False, successes=health.successes + 1,

@@ -117,6 +117,7 @@ class Job:
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
+    unasked: GatewayError | None = None  # why somebody could not be asked in its own protocol: others may
     answering: bool = False  # something of an answer went out: nobody else may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
 
@@ -157,8 +158,9 @@ class Job:
     @property
     def is_open(self) -> bool:
         """Whether a stream's head goes out while another member may still come to answer it."""
-        several = self.is_query or (self.plan is not None and self.plan.group is not None)
-        return several and self.record.stream and not self.answering
+        if not self.record.stream or self.answering:
+            return False
+        return self.is_query or (self.plan is not None and self.plan.group is not None)
 
     @property
     def is_query(self) -> bool:

@@ -22,6 +22,7 @@ from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 from .tags import TAG, TASK, Query, parse_tags
 
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
+VARIABLES = ("model", "protocol", "stream", "headers", "key")  # what an expression may name, with $ before it
 OURS = frozenset({"stream", "model"})           # in a body: what the gateway itself decides
 
 
@@ -31,18 +32,22 @@ class Selector:
 
     text: str
     filter: Any = field(compare=False, repr=False)
-    error: type[Exception] = field(compare=False, repr=False)  # what its outputs may raise
+    error: type[Exception] = field(compare=False, repr=False)  # what a run may raise
+    names: tuple[str, ...] = ()  # the variables it names
 
-    def first(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[Any, str]:
-        """(the first output, ""), (None, "") when there is none, (None, what went wrong)."""
+    def verdict(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[bool, str]:
+        """(whether the first output is true, ""), or (False, what went wrong)."""
         try:
-            for value in self.filter.outputs(body, variables):
-                return value, ""
+            return self.filter.selects(body, variables), ""
         except self.error as wrong:
-            return None, str(wrong)
-        except RecursionError:
-            return None, "the body is nested too deeply"
-        return None, ""
+            return False, str(wrong)
+
+    def first(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+        """The first output; None when there is none, or it fails."""
+        try:
+            return next(self.filter.outputs(body, variables), None)
+        except self.error:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,8 @@ def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
     from . import jq  # only a configuration with expressions pays for the language
 
     try:
-        return Selector(text, jq.compile(text), jq.JqError)
+        names = tuple(name for name in VARIABLES if f"${name}" in text)
+        return Selector(text, jq.compile(text, names), jq.JqError, names)
     except jq.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""

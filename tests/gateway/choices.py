@@ -6,10 +6,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import tomllib
-import types
 from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
@@ -19,49 +16,6 @@ from llm_router_gateway.errors import GatewayError, of_status
 
 SEED = 4
 
-
-class FakeFilter:
-    """Three forms of jq, for as long as the evaluator is not there."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def outputs(self, value: Any, variables: Any = None, **_: Any) -> Any:
-        if self.text == "error":
-            raise sys.modules["llm_router_gateway.jq"].JqError("told to fail")
-        if self.text == "true" or self.text == "false":
-            return iter([self.text == "true"])
-        if self.text.startswith("$"):
-            name, _, field = self.text[1:].partition(".")
-            found = variables[name]
-            return iter([found.get(field) if field else found])
-        if self.text.startswith('has("'):
-            return iter([self.text[5:-2] in value])
-        return iter([value.get(self.text.lstrip("."))])
-
-
-def guard() -> None:
-    """Stands in for a module that is not written yet."""
-    if importlib.util.find_spec("llm_router_gateway.jq") is not None or "llm_router_gateway.jq" in sys.modules:
-        return
-    fake = types.ModuleType("llm_router_gateway.jq")
-
-    class JqError(Exception):
-        position = 0
-
-    def compile(text: str) -> FakeFilter:
-        if "(" in text and not text.endswith(")"):
-            raise JqError("a bracket is open at character 4")
-        return FakeFilter(text)
-
-    fake.JqError, fake.compile = JqError, compile  # type: ignore[attr-defined]
-    sys.modules["llm_router_gateway.jq"] = fake
-    import llm_router_gateway
-
-    llm_router_gateway.jq = fake  # type: ignore[attr-defined]
-
-
-guard()
 
 PROVIDER = '[[providers]]\nname = "p"\ntype = "ollama"\n'
 

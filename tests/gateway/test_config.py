@@ -381,18 +381,20 @@ def test_a_group_that_hides_a_model_is_a_note() -> None:
 
 
 def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:
-    import choices  # the evaluator, or what stands in for it
-
-    assert choices.PROVIDER
     wrong = member('model = "b", selector = "has("')["groups[0].members[1].selector"]
     assert '"has(" is no jq expression of ours' in wrong and "4" in wrong
     assert in_group('affinity = ".x | has("').keys() == {"groups[0].affinity"}
 
 
-def test_an_affinity_is_a_header_or_an_expression() -> None:
-    import choices
+@pytest.mark.parametrize("selector", ["no_such(1)", "input", "env", "$nobody", ".a |", "if . then", '"x'])
+def test_what_would_fail_at_the_first_request_fails_at_the_start(selector: str) -> None:
+    wrong = problems(f"{ABC}[[groups]]\nname = \"g\"\nmembers = [{{model = \"a\", selector = '{selector}'}}]")
+    assert wrong.keys() == {"groups[0].members[0].selector"}
+    assert "no jq expression of ours" in wrong["groups[0].members[0].selector"]
 
-    text = choices.PROVIDER + choices.listed("a") + '[[groups]]\nname = "g"\nmembers = [{model = "a"}]\naffinity = '
+
+def test_an_affinity_is_a_header_or_an_expression() -> None:
+    text = ABC + '[[groups]]\nname = "g"\nmembers = [{model = "a"}]\naffinity = '
     header, expression = parse(text + '"X-Session"').groups[0].affinity, parse(text + '".user"').groups[0].affinity
     assert header is not None and (header.header, header.expression) == ("x-session", None)
     assert expression is not None and expression.expression is not None and expression.header == ""

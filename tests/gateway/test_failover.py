@@ -162,6 +162,20 @@ def test_what_one_member_cannot_be_asked_another_may(run: Run) -> None:
     assert run(story, document, b=Upstream(200, b'{"data":[]}')).hosts.hosts == ["b"]
 
 
+def test_what_cannot_be_said_in_one_members_protocol_is_asked_of_another(run: Run) -> None:
+    document = trio()
+    document["providers"][0] = provider("a", api="gemini", base_url="http://a.example/v1beta")
+    odd = [{"role": "narrator", "content": "hi"}]
+
+    async def story(ways: Ways) -> None:
+        answer = await ways.post("/v1/chat/completions", {"model": "g", "messages": odd})
+        assert (answer.status, answer.out_headers["x-llm-router-model"]) == (200, "b/m")
+        alone = await ways.post("/v1/chat/completions", {"model": "a/m", "messages": odd})
+        assert alone.status == 400
+
+    assert run(story, document, b=ok()).hosts.hosts == ["b"]
+
+
 # -- never after output
 
 

@@ -2,6 +2,7 @@
 
 import json
 from random import Random
+from typing import Any
 
 import pytest
 from choices import PROVIDER, World, group, listed
@@ -218,7 +219,7 @@ def test_what_was_on_its_way_ends_once() -> None:
     attempt.failed(made.now, of_status(500, "x"))
     attempt.succeeded(made.now)
     attempt.end(made.now)
-    assert made.board.active == {"p/a": 0}
+    assert made.board.active == {}
     assert (made.board.health("p/a").failures, made.board.health("p/a").successes) == (1, 0)
 
 
@@ -562,3 +563,67 @@ def test_the_report_shows_every_model_and_no_key() -> None:
     assert (line["factor"], line["failures"], line["last_error"], line["groups"]) == (0.5, 1, "503 unavailable", ["g"])
     assert line["keys"][0] == {"key": 1, "state": "resting", "back_in_s": 5}
     assert "secret" not in json.dumps(list(told.values()))
+
+
+def test_what_is_remembered_does_not_grow_with_the_names_that_callers_make_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "MAX_MODELS", 20)
+    made = World('[[providers]]\nname = "ollama"\n' + group("g", "ollama/a"))
+    held = made.plan("ollama/held").next(made.now)
+    assert held is not None
+    held.output(made.now)
+    for number in range(100):
+        made.ask(f"ollama/{number}")
+    assert len(made.board.healths) == 20 and len(made.board.active) == 1
+    assert "ollama/held" in made.board.healths and "ollama/99" in made.board.healths
+
+
+# -- as configurations have been written for the older servers
+
+
+OPENAI = {"model": "g", "tools": [{"function": {"name": "f"}}], "messages": [{"role": "user", "name": "n", "content": "x"}]}
+ANTHROPIC = {"model": "g", "tools": [{"name": "f"}], "system": [{"type": "text", "text": "x", "cache_control": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("selector", "body", "selected"),
+    [
+        ('has("tools")', OPENAI, True), ('has("k")', OPENAI, False), (".tools", OPENAI, False),
+        ('.model == "g"', OPENAI, True), (".tools | length == 0", {}, True), (".tools | length > 0", OPENAI, True),
+        ('.tools[].function.name == "f"', OPENAI, True), ('.tools[].name == "f"', ANTHROPIC, True),
+        ('.messages[0].name == "n"', OPENAI, True), (".system[0].cache_control == {}", ANTHROPIC, True),
+        ("true, false", {}, True), ("false, true", {}, False), ("empty", {}, False), ('"true"', {}, False),
+        ('$model == "g" and ($stream | not)', {}, True), ('$protocol == "gemini"', {}, False),
+        ('$headers["x-team"] == "t"', {}, True), ('$headers | has("authorization") | not', {}, True),
+        ('$key == "alice"', {}, True), (".a.b.c == null", {}, True), (".model.x == 1", OPENAI, False),
+    ],
+)  # fmt: skip
+def test_selectors_over_the_body_as_received(selector: str, body: dict[str, Any], selected: bool) -> None:
+    text = ABC + "[[groups]]\nname = \"g\"\nmembers = [{model = \"b\"}, {model = \"a\", selector = '" + selector + "'}]"
+    told = World(text).plan(
+        "g", body, protocol="openai", headers={"x-team": "t", "authorization": "Bearer x"}, key_name="alice"
+    )
+    assert told.explain(0)["candidates"][1]["selected"] is selected
+
+
+def test_a_selector_without_end_is_stopped_and_does_not_select() -> None:
+    made = world('a selector="[range(1e9)] | length > 0"', "b")
+    assert made.ask("g") == ["p/b"]
+    assert len(made.board.take_complaints()) == 1
+
+
+def test_what_a_new_configuration_leaves_out_is_gone() -> None:
+    made = world("a", "b")
+    made.ask("g")
+    made.swap(PROVIDER + listed("a") + group("h", "a"))
+    for name in ("g", "b", "p/b"):
+        with pytest.raises(UnknownModel):
+            made.plan(name)
+    assert {line["model"] for line in made.board.report(made.table, made.now)} == {"p/a"}
+
+
+def test_a_failure_does_not_bring_its_members_turn_forward() -> None:
+    """The counter of the one that failed is not lifted: its next turn is not sooner than without the failure."""
+    made = world("a", "b", "c", "d", models=PROVIDER + listed("a", "b", "c", "d"))
+    order = [made.ask("g", fail={"p/a"} if turn == 0 else ())[0] for turn in range(12)]
+    assert order[0] == "p/a" and "p/a" not in order[1:4]
+    assert "p/a" in order[4:]

@@ -22,6 +22,26 @@ def test_the_example_configuration_is_one() -> None:
     assert [provider.name for provider in made.providers] == ["openai", "claude", "office"]
 
 
+def toml_of(heading: str) -> list[str]:
+    """The TOML examples of a chapter."""
+    chapter = PAGE.partition(f"\n{heading}\n")[2].partition(f"\n{heading.partition(' ')[0]} ")[0]
+    return re.findall(r"```toml\n(.*?)```", chapter, re.DOTALL)
+
+
+def test_the_parts_of_the_chapter_on_routing_make_one_file() -> None:
+    parts, twin = toml_of("## Routing"), toml_of("### From the YAML of the jq server")
+    made = config.parse(tomllib.loads("".join(part for part in parts if part not in twin)))
+    assert [group.name for group in made.groups] == ["big", "by-need", "kept-together"]
+    assert made.models[2].limit is not None
+
+
+def test_the_twin_of_the_jq_servers_file_is_a_configuration() -> None:
+    (twin,) = toml_of("### From the YAML of the jq server")
+    made = config.parse(tomllib.loads(twin))
+    assert [member.model for member in made.groups[0].members] == ["dashscope/model1", "bigmodel/model2"]
+    assert "dashscope.aliyuncs.com" in made.providers[0].url("chat")
+
+
 def test_every_command_parses() -> None:
     commands = re.findall(r"^python3 scripts/llm_router_gateway ?(.*?) *(?:#.*|<.*)?$", PAGE, re.MULTILINE)
     assert len(commands) >= 5
@@ -31,6 +51,10 @@ def test_every_command_parses() -> None:
             from llm_router_gateway import dryrun
 
             dryrun.parser().parse_args(words[1:])
+        elif words[:1] == ["explain"]:
+            from llm_router_gateway import explain
+
+            explain.parser().parse_args(words[1:])
         else:
             cli.parser().parse_args(words)
 
