@@ -244,7 +244,7 @@ class Gate:
         with self._changed:
             now = time.monotonic()
             closed_s = self.pace.limited(now, asked_at, retry_after_s, int.from_bytes(os.urandom(2), "big") / 65536.0)
-            return now + closed_s - self.pace.answered_at <= self.patience_s
+            return max(closed_s, now - self.pace.answered_at) <= self.patience_s
 
     def closed_s(self) -> float:
         """Seconds until it opens."""
@@ -321,10 +321,24 @@ def open_locked(path: str) -> int:
         os.close(file)  # it was replaced between open() and lock(): the new one is meant
 
 
+def sync_folder(path: str) -> None:
+    """Bring a new or replaced file's name to the disk, where the system can."""
+    try:
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(folder)
+    except OSError:
+        pass
+    finally:
+        os.close(folder)
+
+
 class Output:
     """The output file: read at the start, then appended to. Its complete lines are the memory of the batch.
 
-    run: random, the same in every record of a file; superseded: records whose id has a later one; torn: bytes of a last
+    run: the file's own name, the same in each of its records; superseded: records whose id has a later one; torn: bytes of a last
     line that was cut off by a crash, taken away (repair=False leaves all as it is, for --dry-run).
     """
 
@@ -344,7 +358,7 @@ class Output:
         except BaseException:
             self.close()
             raise
-        self.run = self.run or os.urandom(8).hex()
+        self.run = self.run or self._birth()
 
     def _load(self) -> None:
         with open(os.dup(self.file), "rb") as reader:
@@ -363,6 +377,11 @@ class Output:
                 if not whole and self._repair:
                     os.write(self.file, b"\n")  # all but its end had been written
                 self._take(record, len(raw) + (not whole))
+
+    def _birth(self) -> str:
+        """A name for a file that has no record yet: nothing was written to it, so that its time is that of its making."""
+        facts = os.fstat(self.file) if self.file >= 0 else None
+        return f"{hashed([facts.st_dev, facts.st_ino, facts.st_mtime_ns]):016x}" if facts else ""
 
     def _take(self, record: JSON, length: int) -> None:
         row = self.ledger.row(hashed(record["id"]))
@@ -450,20 +469,6 @@ class Output:
         if self.file >= 0:
             os.close(self.file)
             self.file = -1
-
-
-def sync_folder(path: str) -> None:
-    """Bring a new or replaced file's name to the disk, where the system can."""
-    try:
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(folder)
-    except OSError:
-        pass
-    finally:
-        os.close(folder)
 
 
 # ------------------------------------------------------------------------------------------------------------- asking
@@ -927,7 +932,7 @@ def finish_run(run: Run, job: Job, args: c.Options, console: c.Console) -> int:
     if result["failed"]:
         console.note("failed lines carry their error; ask them again with --retry-failed")
     if result["bad_lines"]:
-        console.note(f"{result['bad_lines']} bad lines were not asked; correct them and start again")
+        console.note(f"bad lines that were not asked: {result['bad_lines']}; correct them and start again")
     if error is not None:
         console.note(f"error: {error} [{error.code}]")
         console.note(f"next: {error.next_step}")
@@ -987,6 +992,18 @@ def run_run(args: c.Options, console: c.Console) -> int:
 # ----------------------------------------------------------------------------------------------------------- evaluate
 
 
+def quantile(values: Sequence[float], share: float) -> Optional[float]:
+    """The smallest value that `share` of all do not exceed (nearest rank); quantile([1, 2, 3], 0.5) -> 2; None for none."""
+    from math import ceil
+
+    ranked = sorted(values)
+    return round(ranked[max(0, ceil(share * len(ranked)) - 1)], 3) if ranked else None
+
+
+def mean(values: Sequence[float], digits: int) -> Optional[float]:
+    return round(sum(values) / len(values), digits) if values else None
+
+
 class Figures:
     """What one model's answers add up to."""
 
@@ -1022,18 +1039,6 @@ class Figures:
             "cost_per_answer": mean(self.costs, 8), "cost": round(sum(self.costs), 8) if self.costs else None,
             "failures": self.codes,
         }  # fmt: skip
-
-
-def quantile(values: Sequence[float], share: float) -> Optional[float]:
-    """The smallest value that `share` of all do not exceed (nearest rank); quantile([1, 2, 3], 0.5) -> 2; None for none."""
-    from math import ceil
-
-    ranked = sorted(values)
-    return round(ranked[max(0, ceil(share * len(ranked)) - 1)], 3) if ranked else None
-
-
-def mean(values: Sequence[float], digits: int) -> Optional[float]:
-    return round(sum(values) / len(values), digits) if values else None
 
 
 def cell(value: Any) -> str:
@@ -1091,34 +1096,6 @@ def show_figures(rows: List[JSON], args: c.Options, console: c.Console, ok: bool
         console.out((as_csv if args.csv else as_markdown if args.markdown else as_text)(rows))
 
 
-def run_evaluate(args: c.Options, console: c.Console) -> int:
-    check_numbers(args)
-    models = c.model_names(args.models)
-    if not models or len(set(models)) < len(models) or len(models) > c.MAX_COMPARE_MODELS:
-        raise c.UsageError(f"name 1 to {c.MAX_COMPARE_MODELS} models, each once", next_step="Name them with --models A,B.")
-    if bool(args.json) + bool(args.csv) + bool(args.markdown) > 1:
-        raise c.UsageError("--json, --csv and --markdown exclude each other")
-    args.model, args.stream = models[0], True
-    base, repeat = base_of(args), 1 if args.repeat is None else args.repeat
-    client = c.open_client(args, console)
-    with open_input(args) as file:
-        survey = Survey(Ledger())
-        survey.read(file, base, False)
-        for text in told_bad(survey, args.input):
-            console.note(text)
-        if survey.first is None:
-            raise c.UsageError(f"{args.input} has no line to ask", next_step="Each line is like {\"message\": \"Hello\"}.")
-        if args.dry_run:
-            requests = [client.preview(**{**survey.first.request, "model": model}, stream=True) for model in models]
-            console.out(c.dump_json({"questions": survey.total * len(models) * repeat, "first": requests}, indent=2))
-            return 2 if survey.bad_count else 0
-        client.key()
-        figures = [Figures(model) for model in models]
-        job = Job(client, questions(file, base, survey, models, repeat), args)
-        first = measure(job, figures, Tally(survey.total * len(models) * repeat, 0, console))
-    return finish_evaluate(figures, job, first, args, console, survey.bad_count)
-
-
 def measure(job: Job, figures: List[Figures], tally: Tally) -> Optional[c.LLMRouterError]:
     """Work the job off into figures; the first failure."""
     first: Optional[c.LLMRouterError] = None
@@ -1146,6 +1123,34 @@ def finish_evaluate(
         console.note(text)
     console.note(f"next: {error.next_step}")
     return error.exit_code
+
+
+def run_evaluate(args: c.Options, console: c.Console) -> int:
+    check_numbers(args)
+    models = c.model_names(args.models)
+    if not models or len(set(models)) < len(models) or len(models) > c.MAX_COMPARE_MODELS:
+        raise c.UsageError(f"name 1 to {c.MAX_COMPARE_MODELS} models, each once", next_step="Name them with --models A,B.")
+    if bool(args.json) + bool(args.csv) + bool(args.markdown) > 1:
+        raise c.UsageError("--json, --csv and --markdown exclude each other")
+    args.model, args.stream = models[0], True
+    base, repeat = base_of(args), 1 if args.repeat is None else args.repeat
+    client = c.open_client(args, console)
+    with open_input(args) as file:
+        survey = Survey(Ledger())
+        survey.read(file, base, False)
+        for text in told_bad(survey, args.input):
+            console.note(text)
+        if survey.first is None:
+            raise c.UsageError(f"{args.input} has no line to ask", next_step="Each line is like {\"message\": \"Hello\"}.")
+        if args.dry_run:
+            requests = [client.preview(**{**survey.first.request, "model": model}, stream=True) for model in models]
+            console.out(c.dump_json({"questions": survey.total * len(models) * repeat, "first": requests}, indent=2))
+            return 2 if survey.bad_count else 0
+        client.key()
+        figures = [Figures(model) for model in models]
+        job = Job(client, questions(file, base, survey, models, repeat), args)
+        first = measure(job, figures, Tally(survey.total * len(models) * repeat, 0, console))
+    return finish_evaluate(figures, job, first, args, console, survey.bad_count)
 
 
 # ------------------------------------------------------------------------------------------------------- command line
