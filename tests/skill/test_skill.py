@@ -21,6 +21,7 @@ sys.path[:0] = [str(SCRIPTS), str(Path(__file__).resolve().parent)]
 
 import generate_cli_reference as reference  # noqa: E402  (the path above is what makes it importable)
 
+import llm_router_batch as batch  # noqa: E402
 import llm_router_client as client  # noqa: E402
 
 SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
@@ -78,6 +79,7 @@ def test_the_pages_hold_commands_at_all() -> None:
 def test_every_option_named_in_a_page_exists() -> None:
     known = {"--port", "--extra"}  # the stand-in's
     known.update(flag for command in client.COMMANDS for option in client.options_of(command) for flag in option.flags)
+    known.update(flag for entry in batch.COMMANDS.values() for option in batch.options_of(entry[1]) for flag in option.flags)
     for page in REFERENCES + [ROOT / "SKILL.md"]:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text(encoding="utf-8")))
         assert named <= known | {"--version", "--help"}, page.name
@@ -234,8 +236,8 @@ def test_shipped_pages_avoid_the_wording_of_attacks(page: Path) -> None:
 def test_the_clients_files_and_their_tests_hold_no_key_and_nothing_invisible() -> None:
     names = ("a literal that looks like a key", "an invisible character", "a quoted injection")
     strict = [FORBIDDEN[why] for why in names]
-    files = [CLIENT, SCRIPTS / "llm_router_demo.py"]
-    files += [path for part in ("client", "demo", "skill") for path in sorted((ROOT / "tests" / part).rglob("*.py"))]
+    files = [CLIENT, SCRIPTS / "llm_router_demo.py", SCRIPTS / "llm_router_batch.py"]
+    files += [path for part in ("batch", "client", "demo", "skill") for path in sorted((ROOT / "tests" / part).rglob("*.py"))]
     for path in filter(Path.exists, files):
         text = path.read_text(encoding="utf-8")
         assert not [pattern for pattern in strict if re.search(pattern, text)], path.name
