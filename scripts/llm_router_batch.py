@@ -295,7 +295,7 @@ def lock(file: int) -> bool:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):  # any other error is none of a lock that is held, and goes up
         return False
     return True
 
@@ -338,14 +338,13 @@ def sync_folder(path: str) -> None:
 class Output:
     """The output file: read at the start, then appended to. Its complete lines are the memory of the batch.
 
-    run: the file's own name, the same in each of its records; superseded: records whose id has a later one; torn: bytes of a last
-    line that was cut off by a crash, taken away (repair=False leaves all as it is, for --dry-run).
+    run: the file's own name, the same in each of its records; superseded: records whose id has a later one; torn: bytes of
+    a last line that was cut off by a crash, taken away (repair=False leaves all as it is, for --dry-run).
     """
 
     def __init__(self, path: str, ledger: Ledger, repair: bool = True) -> None:
         self.path, self.ledger = path, ledger
         self.run, self.size, self.superseded, self.torn = "", 0, 0, 0
-        self.sorted = True  # as far as is known
         self._synced_at, self._dirty, self._repair = time.monotonic(), False, repair
         self.file = -1
         if repair:
@@ -823,16 +822,13 @@ def tasks_of(file: IO[bytes], base: JSON, survey: Survey, run: str) -> Iterator[
             yield Task(number, line.id, row, line.request, line.metadata, tries + 1, salt)
 
 
-def record_of(done: Done, digest: int, run: str, strict: bool) -> Tuple[JSON, Done]:
-    """One line of the output: the client's envelope with the line's id, number and metadata."""
-    task, answer, error = done
-    if error is None and strict and answer is not None and answer.finish_reason == "length":
-        error = c.IncompleteError("the answer was cut at the token limit", code="length")
-        error.attempts, error.warnings, error.response = answer.attempts, answer.warnings, answer
-    given = error.response if error else answer
-    own = {"id": task.id, "line": task.number, "request": f"{digest:016x}", "run": run, "tries": task.tries}
-    own.update({"metadata": task.metadata} if task.metadata is not None else {})
-    return {**own, **c.envelope(given, error, task.request["model"])}, Done(task, answer, error)
+def hidden(value: Any, hide: Callable[[str], str]) -> Any:
+    """A JSON value with the key taken out of its texts: not out of its names or its JSON, which a short key may look like."""
+    if isinstance(value, dict):
+        return {name: hidden(each, hide) for name, each in value.items()}
+    if isinstance(value, list):
+        return [hidden(each, hide) for each in value]
+    return hide(value) if isinstance(value, str) else value
 
 
 class Run:
@@ -862,9 +858,8 @@ class Run:
             if each.error and each.error.code in STOPPING and not self.args.keep_going:
                 job.stop(each.error)  # the line stays open: it is asked when key and credit are right
                 continue
-            record, done = record_of(each, self.survey.ledger.digests[each.task.row], self.output.run, self.args.strict)
-            line = self.client.hide(c.dump_json(record)).encode("utf-8")
-            rows.append((done.task.row, FAILED if done.error else ANSWERED, done.task.tries, line))
+            record, done = self._record(each)
+            rows.append((done.task.row, FAILED if done.error else ANSWERED, done.task.tries, c.dump_json(record).encode()))
             self._judge(done, job)
         try:
             self.output.append(rows)
@@ -873,6 +868,18 @@ class Run:
             self.tally.clear()
             self.console.out(b"".join(row[3] for row in rows))  # they were paid for
             raise
+
+    def _record(self, done: Done) -> Tuple[JSON, Done]:
+        """One line of the output, the client's envelope with the line's own fields; and `done` as --strict sees it."""
+        task, answer, error = done
+        if error is None and self.args.strict and answer is not None and answer.finish_reason == "length":
+            error = c.IncompleteError("the answer was cut at the token limit", code="length")
+            error.attempts, error.warnings, error.response = answer.attempts, answer.warnings, answer
+        digest = self.survey.ledger.digests[task.row]
+        own = {"id": task.id, "line": task.number, "request": f"{digest:016x}", "run": self.output.run, "tries": task.tries}
+        own.update({"metadata": task.metadata} if task.metadata is not None else {})
+        found = c.envelope(error.response if error else answer, error, task.request["model"])
+        return {**own, **hidden(found, self.client.hide)}, Done(task, answer, error)
 
     def _judge(self, done: Done, job: Job) -> None:
         self.tally.count(done)
@@ -1103,6 +1110,8 @@ def measure(job: Job, figures: List[Figures], tally: Tally) -> Optional[c.LLMRou
         for done in finished:
             figures[done.task.row].take(done)
             tally.count(done)
+            if done.error and done.error.code in STOPPING and not tally.answered:
+                job.stop(done.error)
             first = first or done.error
         tally.show(job.gate)
     tally.clear()
@@ -1156,7 +1165,7 @@ def run_evaluate(args: c.Options, console: c.Console) -> int:
 # ------------------------------------------------------------------------------------------------------- command line
 
 FROM_CLIENT = {  # groups of the client's options that are taken as they are, and those taken out of a group
-    "parameters": "", "endpoint": "", "output": "", "model": "model fallback", "input": "system body_file allow_path",
+    "parameters": "", "endpoint": "", "output": "dry_run", "model": "model fallback", "input": "system body_file allow_path",
 }  # fmt: skip
 # as the client's OPTIONS: group | flags and value | help
 OWN_OPTIONS = """
@@ -1167,8 +1176,11 @@ answers | --retry-failed | ask failed lines again
 answers | --keep-going | no stop at a refused key, no credit, an outage
 answers | --strict | an answer cut at the token limit has failed
 answers | --stream | ask for streams: a stall is noticed sooner
+answers | --json | print the outcome as one JSON object
+answers | -v --verbose | tell each failed line as it comes
 models | --models A,B | at most 8, each once
 models | --repeat N | ask every line so often (1)
+models | --json | figures as one JSON object
 models | --csv | figures as CSV
 models | --markdown | figures as a table
 pace | --concurrency N | requests underway (8); fewer while limited

@@ -67,6 +67,12 @@ def test_bad_lines_are_told_and_the_others_measured(batch: Any, prompts: Any) ->
     assert ran.code == 2 and b"line 3 is not JSON" in ran.err and ran.json["results"][0]["answered"] == 2
 
 
+def test_an_empty_account_is_not_asked_to_the_end(batch: Any, prompts: Any, demo: Any) -> None:
+    prompts(100)
+    ran = batch(*WORDS, "--models", "fail-402", "--json")
+    assert ran.code == 4 and len(demo.requests) < 30 and ran.json["error"]["code"] == "no_credit"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_interrupted_it_prints_what_was_measured(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(5)

@@ -502,3 +502,13 @@ def test_the_key_is_in_no_output(batch: Any, prompts: Any) -> None:
     prompts({"id": 1, "message": f"my key is {key}"})
     batch("run", "-m", "demo", *FILES, env={"LLM_ROUTER_API_KEY": key})
     assert key.encode() not in Path(batch.cwd / "out.jsonl").read_bytes()
+
+
+def test_a_key_that_looks_like_json_breaks_no_record(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
+    prompts(3)
+    for key in ("null", "true", "text", "error", "demo"):
+        assert batch("run", "-m", "demo", *FILES, env={"LLM_ROUTER_API_KEY": key}).code == 0
+    assert len(demo.requests) == 3 and len(answers()) == 3
+    (batch.cwd / "out.jsonl").unlink()
+    assert batch("run", "-m", "demo", *FILES, env={"LLM_ROUTER_API_KEY": "true"}).code == 0
+    assert [record["ok"] for record in answers()] == [True] * 3
