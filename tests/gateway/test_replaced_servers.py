@@ -7,6 +7,7 @@ Rows of other parts, and where they are shown:
     bodies between protocols: system turns, generationConfig, tools, streams   test_wire_*.py, test_streaming.py
     errors in each protocol's shape, model lists, health, CORS, request ids    test_gateway.py, test_process.py
     jq itself                                                                  test_jq_manual.py, test_jq_libjq.py
+    the client's key, its recipes and fallbacks                                tests/client/test_policy.py, test_client.py
     callers' keys with allow-lists and parameter limits, the database, costs, statistics and the pages that show
     them are no part of configuration and routing: they are tested where they are made
 Left out on purpose: guessing from the words of a prompt whether it is hard, and the strong/weak pairs that need it;
@@ -60,6 +61,10 @@ ELSEWHERE = {
     "a reload refilled every bucket": "routing.a_new_configuration_does_not_refill_a_bucket",
     "a broken file keeps the old state": "process.a_changed_file_is_taken_over_and_a_bad_one_is_not",
     "a request under way keeps what it began with": "groups.an_old_request_keeps_its_plan_over_a_swap",
+    "the file's name, and LLM_ROUTER_MODEL_CONFIG": "loading.without_a_file_the_environment_decides",
+    "is_active = false": "groups.who_is_switched_off_or_has_no_key_is_not_asked",
+    "a key with a line end": "config.secrets_are_read_from_files_by_the_given_reader",
+    "a key in an error": "config.a_secret_is_never_shown",
     # Configuration, JQ
     "every flag": "process.every_flag_in_its_long_form",
     "no hot reload": "process.sighup_reads_the_file_again_and_open_streams_do_not_notice",
@@ -92,6 +97,7 @@ ELSEWHERE = {
     "/route decides without calling, and showed the provider's key": "routing.route_decides_and_says_why_and_asks_nobody",
     "/route/invoke": "routing.invoke_answers_in_its_own_shape",
     "/route/invoke never streamed": "routing.invoke_streams_as_chat_does_and_fails_over",
+    "listed names that the chat endpoint refused": "catalog.every_listed_name_is_one_that_a_call_accepts",
     # Routing, JQ
     "a group comes before a model of its name and is listed": (
         "groups.a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_name"
@@ -119,12 +125,17 @@ ELSEWHERE = {
     "halved by a failure, 1 at least": "health.a_failure_halves_the_weight_and_never_to_nothing",
     "+10 points by a success": "health.successes_restore_it",
     "no recovery by time": "health.time_restores_it_too",
+    "shares by weight, under each strategy": "simulation.the_shares_are_those_of_the_weights",
+    "a failing member's share, and no request lost": (
+        "simulation.a_failing_members_share_falls_and_comes_back_and_no_request_is_lost"
+    ),
     "weight 0 only when no other is left": "groups.weight_0_is_asked_only_when_no_other_is_left",
     "smooth round robin": "groups.smooth_weighted_round_robin_never_sends_a_burst_to_one",
     "a failure favoured the one that failed": "groups.a_failure_does_not_bring_its_members_turn_forward",
     "leastconn forgot streams and leaked who left": (
         "groups.leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left"
     ),
+    "leastconn by active / weight": "groups.leastconn_keeps_open_requests_in_the_ratio_of_the_weights",
     "random ignored health": "groups.random_honours_health_and_breaker",
     "3 in a row open for 30 s": "health.a_breaker_opens_after_failures_in_a_row_and_only_in_a_row",
     "half-open let all through": "groups.half_open_one_probe_at_a_time",
@@ -132,6 +143,7 @@ ELSEWHERE = {
     "a caller's 4xx opened the breaker for all": (
         "failover.the_callers_own_fault_is_told_at_once_and_counts_against_nobody"
     ),
+    "a wrong key opened the breaker": "failover.a_wrong_key_or_an_unknown_model_moves_on_and_is_no_illness",
     "a stream that breaks was a success": "failover.after_the_first_output_nobody_else_is_asked",
     "nested tables of a rewrite were replaced whole": "overrides.a_nested_table_is_merged_not_replaced",
     "null was sent, not deleted": "routing.null_removes_a_field_or_a_header",
@@ -285,7 +297,7 @@ def test_a_removed_token_lets_nobody_in(run: Run) -> None:
     run(story, a=ok())
 
 
-def test_a_model_of_an_unknown_provider_changes_nothing_at_all(tmp_path: Path) -> None:
+def test_a_file_with_a_model_of_an_unknown_provider_is_refused_whole(tmp_path: Path) -> None:
     """The providers before it were taken over, the models not."""
     path = tmp_path / "router.toml"
     path.write_text(PROVIDER + listed("a"))
