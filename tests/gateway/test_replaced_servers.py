@@ -11,7 +11,7 @@ Rows of other parts, and where they are shown:
     callers' keys with allow-lists and parameter limits, the database, costs, statistics and the pages that show
     them are no part of configuration and routing: they are tested where they are made
 Not here, and so without a test: guessing from the words of a prompt whether it is hard, with the roles and the
-strong/weak pairs that need it; proxy variables of the environment (HTTPS_PROXY), which only JQ honoured.
+strong/weak pairs that need it; proxy variables of the environment (HTTPS_PROXY), which JQ honoured.
 """
 
 import re
