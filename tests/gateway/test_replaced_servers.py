@@ -10,8 +10,8 @@ Rows of other parts, and where they are shown:
     the client's key, its recipes and fallbacks                                tests/client/test_policy.py, test_client.py
     callers' keys with allow-lists and parameter limits, the database, costs, statistics and the pages that show
     them are no part of configuration and routing: they are tested where they are made
-Left out on purpose: guessing from the words of a prompt whether it is hard, and the strong/weak pairs that need it;
-proxy variables of the environment (HTTPS_PROXY), for a proxy here is named in the configuration or not used.
+Not here, and so without a test: guessing from the words of a prompt whether it is hard, with the roles and the
+strong/weak pairs that need it; proxy variables of the environment (HTTPS_PROXY), which JQ honoured.
 """
 
 import re
