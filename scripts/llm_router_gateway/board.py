@@ -150,7 +150,8 @@ class Attempt:
     __slots__ = ("_board", "_permit", "_rules", "_started_at", "_tried_keys", "candidate", "ended", "key", "target")
 
     def __init__(self, target: Target, permit: Permit, board: Board, rules: Rules, now: float) -> None:
-        assert target.candidate is not None
+        if target.candidate is None:
+            raise RuntimeError(f"{target.name} is no model that can be asked")
         self.target, self.candidate = target, target.candidate
         self._board, self._permit, self._rules = board, permit, rules
         self._started_at = now + permit.wait_s

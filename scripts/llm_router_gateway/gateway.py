@@ -185,7 +185,8 @@ class Gateway:
         self.board = Board()  # what is known of models, limits and conversations, by name: it outlives every Config
         self.watch = Watch(clock, call_later)
         self._jobs: dict[asyncio.Task[Any] | None, Job] = {}  # requests being answered
-        self._pool, self._log, self._clock, self._new_id, self._rng = pool, log, clock, new_id, rng or Random()
+        self._pool, self._log, self._clock, self._new_id = pool, log, clock, new_id
+        self._rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
         self._lists: dict[str, tuple[float, tuple[str, ...]]] = {}  # provider -> (believed until, names)
         self._handlers: Mapping[str, Callable[[Job], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "models": self._models,

@@ -80,7 +80,8 @@ def fresh(one: One | None, many: Many | None = None) -> Code:
 
 
 def single(one: One | None) -> Many:
-    assert one is not None
+    if one is None:
+        raise TypeError("code needs a function")
     run: One = one
 
     def many(value: Value, env: Env) -> Iterable[Value]:

@@ -302,7 +302,7 @@ def test_a_refused_key_is_followed_by_the_next_and_not_asked_first_again(
     run: Run, status: int, ask: Callable[..., Exchange]
 ) -> None:
     document = trio()
-    document["providers"][0]["api_key"] = "key-1,key-2,key-3"
+    document["providers"][0]["api_key"] = ",".join(("key-1", "key-2", "key-3"))
     good = streamed() if ask is stream else ok()
 
     async def story(ways: Ways) -> None:
@@ -319,7 +319,7 @@ def test_a_refused_key_is_followed_by_the_next_and_not_asked_first_again(
 
 def test_keys_rotate_for_a_single_model_too_and_all_refused_is_told(run: Run) -> None:
     document = trio()
-    document["providers"][0]["api_key"] = "key-1,key-2"
+    document["providers"][0]["api_key"] = ",".join(("key-1", "key-2"))
 
     async def story(ways: Ways) -> None:
         assert (await ways.ask(chat("a/m"))).status == 200
@@ -331,7 +331,7 @@ def test_keys_rotate_for_a_single_model_too_and_all_refused_is_told(run: Run) ->
 
 def test_a_refusal_for_another_reason_costs_no_key(run: Run) -> None:
     document = trio()
-    document["providers"][0]["api_key"] = "key-1,key-2"
+    document["providers"][0]["api_key"] = ",".join(("key-1", "key-2"))
 
     async def story(ways: Ways) -> None:
         assert (await ways.ask(chat("a/m"))).status == 400

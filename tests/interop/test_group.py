@@ -49,7 +49,7 @@ PROVIDER = """
 name = "{down}-{upstream}"
 api = "{upstream}"
 base_url = "{url}{root}"
-api_key = "none"
+api_key = {key}
 """
 ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
 
@@ -60,7 +60,7 @@ def configuration(stand_in: str, nobody: str) -> str:
     for down, bad in {**DOWN, STALLED: "fail-stall"}.items():
         for upstream in UPSTREAMS:
             url = stand_in if bad else nobody
-            parts.append(PROVIDER.format(down=down, upstream=upstream, url=url, root=ROOTS[upstream]))
+            parts.append(PROVIDER.format(down=down, upstream=upstream, url=url, root=ROOTS[upstream], key='"none"'))
             first = f"{down}-{upstream}/{bad or 'demo'}"
             parts += [GROUP.format(down=down, upstream=upstream, model=model, first=first) for model in ("demo", "demo-tools")]
     return "".join(parts)
