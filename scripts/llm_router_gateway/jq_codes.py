@@ -104,14 +104,13 @@ class Lost:
 def produced(path: Path, value: Value, output: Value) -> tuple[Path, Value]:
     """The path of a value that an expression made from `value`: still the old path where it is the very same value.
 
-    jq asks whether it is the same object in memory. For null, booleans, arrays and objects Python's `is` says the same;
-    for an equal string or number nobody can say, so a program that goes on with such a path is refused.
+    jq asks whether it is the same object in memory. For null and booleans, and for an array or object that was only handed
+    on, Python's `is` says the same; for another that is equal nobody can say: a program that goes on with its path is refused.
     """
     base, at = (path.path, path.at) if type(path) is Lost else (path, value)
     if output is at and (at is None or type(at) in (bool, list, dict)):
         return base, output
-    doubt = type(at) not in (list, dict) and type(output) not in (list, dict) and equal(output, at)
-    return Lost(base, at, doubt), output
+    return Lost(base, at, equal(output, at)), output
 
 
 def known(path: Path, value: Value, doing: str) -> tuple[Value, ...]:
@@ -689,10 +688,11 @@ def mapping(entries: list[tuple[Code, Code]]) -> Code:
 def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
     """A string with programs in it; the first one's outputs turn fastest."""
     if all(isinstance(part, str) or part.one is not None for part in parts):
-        ones: list[Any] = [part if isinstance(part, str) else part.one for part in parts]
+        ones: list[Any] = [part if isinstance(part, str) else part.one for part in reversed(parts)]
 
-        def one(value: Value, env: Env) -> Value:
-            return priced("".join([part if type(part) is str else form(part(value, env)) for part in ones]), env)
+        def one(value: Value, env: Env) -> Value:  # jq begins with the last one, whose error is then the first
+            texts = [part if type(part) is str else form(part(value, env)) for part in ones]
+            return priced("".join(texts[::-1]), env)
 
         return fresh(one)
 

@@ -20,6 +20,7 @@ from typing import Any
 from .jq_codes import (
     Code,
     Env,
+    Lost,
     Many,
     Path,
     array,
@@ -49,7 +50,6 @@ from .jq_values import (
     Value,
     add,
     brief,
-    brief_text,
     compare,
     delete_paths,
     double,
@@ -110,7 +110,7 @@ def has(value: Value, key: Value) -> bool:
         return key in value
     if type(value) is list and type(key) in NUMERIC:
         at = double(key)
-        return 0 <= at < len(value)
+        return -1 < at < len(value)
     raise fail(f"Cannot check whether {kind(value)} has a {kind(key)} key")
 
 
@@ -871,13 +871,13 @@ def taken(count: int, many: Iterable[Any]) -> Iterator[Any]:
                 return
 
 
-def counted(value: Value, what: str) -> int:
-    """How many a limit means: jq counts down from it while it is above 0."""
+def counted(value: Value, what: str) -> float:
+    """How many `limit` and `skip` mean; jq counts down from it in steps of 1."""
     if compare(value, 0) < 0:
         raise fail(f"{what} doesn't support negative count")
     if type(value) not in NUMERIC:
         raise JqRefused(f"{what} with a count that is no number")
-    return math.ceil(min(double(value), 1e15))
+    return double(value)
 
 
 def form_limit(arguments: list[Code]) -> Code:
@@ -885,11 +885,11 @@ def form_limit(arguments: list[Code]) -> Code:
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for number in count.many(value, env):
-            yield from taken(counted(number, "limit"), body.many(value, env))
+            yield from taken(math.ceil(min(counted(number, "limit"), 1e15)), body.many(value, env))
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[Any]:
         for number in count.many(value, env):
-            yield from taken(counted(number, "limit"), body.paths(path, value, env))
+            yield from taken(math.ceil(min(counted(number, "limit"), 1e15)), body.paths(path, value, env))
 
     return Code(None, many, paths, (body,))
 
@@ -900,9 +900,9 @@ def form_skip(arguments: list[Code]) -> Code:
     def rest(number: Value, outputs: Iterable[Any]) -> Iterator[Any]:
         left = counted(number, "skip")
         for each in outputs:
-            if left <= 0:
-                yield each
             left -= 1
+            if left < 0:
+                yield each
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for number in count.many(value, env):
@@ -936,13 +936,7 @@ def form_last(arguments: list[Code]) -> Code:
             last = [each]
         return last
 
-    def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
-        last: list[Any] = []
-        for _, each in body.paths(path, value, env):
-            last = [each]
-        return [produced(path, value, each) for each in last]  # jq loses the way to it
-
-    return Code(body.one, None if body.one else many, paths, (body,))
+    return Code(body.one, None if body.one else many)
 
 
 def form_isempty(arguments: list[Code]) -> Code:
@@ -990,6 +984,8 @@ def form_map(arguments: list[Code]) -> Code:
 def numeric_range(start: Value, end: Value, env: Env) -> Iterator[Value]:
     if type(start) not in NUMERIC or type(end) not in NUMERIC:
         raise fail("Range bounds must be numeric")
+    if start != start or end != end:
+        raise JqRefused("a range from or to nan")
     if type(start) is int and -EXACT < start < EXACT:
         at = start
         limit = double(end)
@@ -1162,8 +1158,7 @@ def form_getpath(arguments: list[Code]) -> Code:
         for keys_given in which.many(value, env):
             keys_list = path_list(keys_given)
             found = get_path(value, keys_list)
-            known(path, value, f"near attempt to access element {brief_text(keys_given)} of ")
-            yield (*path, *keys_list), found
+            yield produced(path, value, found) if type(path) is Lost else ((*path, *keys_list), found)
 
     code = plain(lambda value, path: get_path(value, path_list(path)), arguments, True)
     return Code(code.one, code.many, paths)

@@ -228,7 +228,7 @@ class Parser:
             self.depth += 1
             if self.depth > MAX_DEPTH:
                 raise JqError("nested too deeply", at)
-            inner = self.binary(8)
+            inner = self.operand()
             self.depth -= 1
             return negative(inner, at)
         if self.is_word("try"):
@@ -341,7 +341,7 @@ class Parser:
     def format_name(self) -> str:
         name = self.text[1:]
         if name not in FORMATS:
-            raise JqError(f"@{name} is not a format: there are {', '.join('@' + each for each in sorted(FORMATS))}", self.at)
+            raise JqRefused(f"@{name} is not a format: there are {', '.join('@' + each for each in sorted(FORMATS))}", self.at)
         self.advance()
         return name
 

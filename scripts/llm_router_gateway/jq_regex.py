@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from .jq_values import JqBudget, JqRefused, Value, fail
@@ -27,7 +27,7 @@ OTHER = "é"  # stands for every character beyond ASCII when sets of characters 
 SAMPLES = frozenset([*ASCII, OTHER])
 LITERAL_ESCAPES = {"n": "\\n", "t": "\\t", "r": "\\r", "f": "\\f", "v": "\\v", "a": "\\x07", "e": "\\x1b"}
 CLASS_ESCAPES = frozenset("dDwWsS")
-ANCHOR_ESCAPES = {"b": "\\b", "B": "\\B", "A": "\\A", "z": "\\Z", "Z": "(?=\\n?\\Z)"}
+ANCHOR_ESCAPES = {"b": "\\b", "A": "\\A", "z": "\\Z", "Z": "(?=\\n?\\Z)"}
 POSIX = {
     "alpha": "A-Za-z",
     "digit": "0-9",
@@ -38,15 +38,43 @@ POSIX = {
     "blank": "\\t ",
     "xdigit": "0-9A-Fa-f",
     "punct": "!-/:-@\\[-`{-~",
-}  # for ASCII texts only, see Pattern.careful
+}  # for ASCII texts only, see Pattern.ascii
 QUANTIFIER = re.compile(r"([*+?]|\{(\d+)\}|\{(\d+),(\d*)\})([?+]?)", re.ASCII)
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # What one character matches together with others when case is ignored: Oniguruma knows, Python does not.
 FOLDS = re.compile("[\u0130\u0131\u00b5\u00df\u0149\u017f\u01f0\u0345\u0390\u03b0-\u03ff\u0587\u1c80-\u1c8f\u1e96-\u1e9f"
                    "\u1f00-\u1fff\u2126\u212a\u212b\ufb00-\ufb17]")  # fmt: skip
-WORDLIKE = frozenset({"Lu", "Ll", "Lt", "Lo", "Nd", "Po", "Pd", "Ps", "Pe", "Pi", "Pf", "Sm", "Sc", "Sk"})
 
-ALIKE = "\u00a0\u2028\u2029\u3000"  # of other kinds, and known to both engines as what they are
+WORD, NO_WORD = 0xA000, 0x2603  # characters both engines take for a letter, and for none
+WORD_SYMBOLS = ((0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189))  # letters in circles and boxes
+
+
+def refuse(what: str) -> JqRefused:
+    return JqRefused(f"regular expression: {what}")
+
+
+class StandIns(dict[int, int]):
+    """Code point -> one that Python's \\w sees as Oniguruma's sees the first. Found once per character."""
+
+    def __missing__(self, code: int) -> int:
+        self[code] = found = self.stand_in(code)
+        return found
+
+    def stand_in(self, code: int) -> int:
+        category = unicodedata.category(chr(code))
+        if code < 128:
+            return code
+        if category == "Cn" or chr(code) in "²³¹¼½¾":  # in a class Oniguruma takes these for no letters, outside for letters
+            raise refuse("a class of characters on a text with a character of unclear kind")
+        if category in ("Mn", "Mc", "Me", "Pc") or any(low <= code <= high for low, high in WORD_SYMBOLS):
+            return WORD
+        return NO_WORD if category == "No" else code
+
+
+STAND_INS = StandIns()
+
+
+Repeats = list[frozenset[str]]  # for each repetition without end, the characters it can go through
 
 
 @dataclass
@@ -55,16 +83,15 @@ class Piece:
 
     text: str
     chars: frozenset[str] | None = None  # if it is exactly one character: which
+    unit: frozenset[str] | None = None  # if it is one character, however often: which
     least: int = 0  # characters it takes at least
     fixed: bool = True  # it matches in one way only
-    repeats: list[tuple[frozenset[str], bool]] = field(default_factory=list)  # what it repeats without end
+    repeats: Repeats = field(default_factory=list)
     factor: int = 1  # ways to match besides those repetitions
     first: frozenset[str] = SAMPLES  # what it can begin with
+    alphabet: frozenset[str] = frozenset()  # what it can go through
     parts: list[Piece] = field(default_factory=list)  # of a sequence
-
-
-def refuse(what: str) -> JqRefused:
-    return JqRefused(f"regular expression: {what}")
+    looks: list[tuple[int, Repeats]] = field(default_factory=list)  # factor and repeats of each look-ahead inside
 
 
 @lru_cache(maxsize=512)
@@ -89,6 +116,7 @@ class Reader:
         self.names: list[str] = []
         self.depth = 0
         self.careful = False  # it asks what kind of character something is: only alike where both know the character
+        self.ascii = False  # it names a class that is only alike on ASCII texts
 
     def whole(self) -> Piece:
         piece = self.alternatives()
@@ -138,7 +166,7 @@ class Reader:
 
     def one_of(self, text: str) -> Piece:
         chars = sample(text, self.flags)
-        return Piece(text, chars=chars, least=1, first=chars)
+        return Piece(text, chars=chars, unit=chars, least=1, first=chars, alphabet=chars)
 
     def escape(self) -> Piece:
         letter = self.source[self.at + 1 : self.at + 2]
@@ -147,7 +175,7 @@ class Reader:
             self.careful = True
             return self.one_of("\\" + letter)
         if letter in ANCHOR_ESCAPES:
-            self.careful = self.careful or letter in "bB"
+            self.careful = self.careful or letter == "b"
             return Piece(ANCHOR_ESCAPES[letter])
         if letter in LITERAL_ESCAPES:
             return self.one_of(LITERAL_ESCAPES[letter])
@@ -180,9 +208,8 @@ class Reader:
                 raise refuse("a repeated look-ahead")
             if "(" in inner.text.replace("\\(", "").replace("(?:", ""):
                 raise refuse("a group inside a look-ahead")
-            return Piece(opening + inner.text + ")", fixed=inner.fixed, repeats=inner.repeats, factor=inner.factor)
-        return Piece(f"{opening}{inner.text})", inner.chars, inner.least, inner.fixed, inner.repeats, inner.factor,
-                     inner.first, inner.parts)  # fmt: skip
+            return Piece(opening + inner.text + ")", looks=[(inner.factor, inner.repeats), *inner.looks])
+        return replace(inner, text=f"{opening}{inner.text})")
 
     def group_name(self) -> str:
         match = NAME.match(self.source, self.at + 3)
@@ -217,7 +244,7 @@ class Reader:
             match = re.compile(r"\[:([a-z]+):\]").match(self.source, self.at)
             if match is None or match.group(1) not in POSIX or self.flags & re.IGNORECASE:
                 raise refuse("a class of that name")
-            self.careful = True
+            self.ascii = True
             self.at = match.end()
             return POSIX[match.group(1)]
         low, single = self.class_character()
@@ -270,17 +297,22 @@ class Reader:
         return repeated(piece, match.group(), least, most)
 
 
+def union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)
+
+
 def alternation(found: list[Piece]) -> Piece:
-    text = "|".join(piece.text for piece in found)
     begins = [piece.first for piece in found]
     apart = all(not a & b for at, a in enumerate(begins) for b in begins[:at]) and all(piece.least for piece in found)
     return Piece(
-        text,
+        "|".join(piece.text for piece in found),
         least=min(piece.least for piece in found),
         fixed=apart and all(piece.fixed for piece in found),
         repeats=[each for piece in found for each in piece.repeats],
         factor=sum(piece.factor for piece in found),
-        first=frozenset().union(*begins),
+        first=union(begins),
+        alphabet=union(piece.alphabet for piece in found),
+        looks=[each for piece in found for each in piece.looks],
     )
 
 
@@ -288,13 +320,13 @@ def sequence_of(parts: list[Piece]) -> Piece:
     if len(parts) == 1:
         return parts[0]
     first: frozenset[str] = frozenset()
-    for piece in parts:
-        first |= piece.first if piece.first else SAMPLES
-        if piece.least:
-            break
     factor = 1
     for piece in parts:
         factor = min(factor * piece.factor, MAX_WORK)
+    for piece in parts:
+        first |= piece.first
+        if piece.least:
+            break
     return Piece(
         "".join(piece.text for piece in parts),
         least=sum(piece.least for piece in parts),
@@ -302,55 +334,50 @@ def sequence_of(parts: list[Piece]) -> Piece:
         repeats=[each for piece in parts for each in piece.repeats],
         factor=factor,
         first=first or SAMPLES,
+        alphabet=union(piece.alphabet for piece in parts),
         parts=parts,
+        looks=[each for piece in parts for each in piece.looks],
     )
 
 
 def repeated(piece: Piece, sign: str, least: int, most: int | None) -> Piece:
     """piece with a quantifier. A repetition must be able to go through any text in one way only."""
-    bare = not piece.text.startswith("(")
-    text = piece.text + sign if bare else f"{piece.text}{sign}"
+    made = replace(piece, text=piece.text + sign, chars=None, least=piece.least * least, parts=[])
     if most == least:
         if not piece.fixed and least > 3:
             raise refuse("a repetition of what matches in several ways")
-        return Piece(text, None, piece.least * least, piece.fixed, piece.repeats * max(1, least),
-                     min(piece.factor ** max(1, least), MAX_WORK), piece.first)  # fmt: skip
+        made.repeats = piece.repeats * max(1, least)
+        made.factor = min(piece.factor ** max(1, least), MAX_WORK)
+        return made
+    made.fixed = False
     if most == 1:
-        return Piece(text, None, 0, False, piece.repeats, piece.factor + 1, piece.first)
+        made.factor = piece.factor + 1
+        return made
     if not piece.fixed and not separated(piece):
         raise refuse("a repetition of what matches in several ways")
-    chars = piece.chars if piece.chars is not None else SAMPLES
     if most is None or most > 20:
-        return Piece(text, None, piece.least * least, False, [*piece.repeats, (chars, piece.chars is not None)],
-                     piece.factor, piece.first)  # fmt: skip
-    return Piece(text, None, piece.least * least, False, piece.repeats * most, piece.factor * (most - least + 1), piece.first)
+        made.repeats, made.factor = [piece.alphabet], 1  # one way through: what is inside adds nothing
+    else:
+        made.repeats = piece.repeats * most
+        made.factor = min(piece.factor**most * (most - least + 1), MAX_WORK)
+    return made
 
 
 def separated(piece: Piece) -> bool:
     """A sequence in which one single character occurs in no other part: each turn of a repetition begins and ends there."""
-    if not piece.parts:
-        return False
     for at, part in enumerate(piece.parts):
         rest = piece.parts[:at] + piece.parts[at + 1 :]
-        if part.chars is not None and all(simple(other) and not part.chars & reach(other) for other in rest):
+        if part.chars and all(other.unit is not None and not part.chars & other.unit for other in rest):
             return True
     return False
-
-
-def simple(piece: Piece) -> bool:
-    """One character, or one repeated without end."""
-    alone = len(piece.repeats) == 1 and piece.repeats[0][1]
-    return piece.chars is not None or (alone and not piece.parts and piece.factor == 1)
-
-
-def reach(piece: Piece) -> frozenset[str]:
-    return piece.chars if piece.chars is not None else piece.repeats[0][0]
 
 
 class Pattern:
     """A pattern with its flags, ready to be used on texts."""
 
     def __init__(self, source: str, modes: str) -> None:
+        if source.startswith("(?i)"):
+            source, modes = source[4:], modes + "i"
         if len(source) > MAX_PATTERN:
             raise refuse(f"longer than {MAX_PATTERN} characters")
         unknown = set(modes) - set("gimnpslx")
@@ -358,42 +385,52 @@ class Pattern:
             raise fail(f"{modes} is not a valid modifier string")
         if "l" in modes:
             raise refuse("the flag l, the longest match")
-        self.every, self.filled = "g" in modes, "n" in modes
+        self.every = "g" in modes
         self.folds = "i" in modes
         if self.folds and not source.isascii():
             raise refuse("the flag i with characters beyond ASCII in the pattern")
         flags = (re.IGNORECASE if self.folds else 0) | (re.DOTALL if "p" in modes else 0)
         reader = Reader(source, "x" in modes, flags)
         piece = reader.whole()
+        if "n" in modes and not piece.least:
+            raise refuse("the flag n with a pattern that can be empty")
         self.names = [name or None for name in reader.names]
-        self.careful, self.piece = reader.careful, piece
+        self.source = source
+        self.spaces = "\\s" in source or "\\S" in source
+        self.careful, self.ascii, self.piece = reader.careful, reader.ascii, piece
         self.anchored = source.startswith(("^", "\\A")) and "|" not in source
         try:
             self.regex = re.compile(piece.text, flags)
         except (re.error, OverflowError, RecursionError) as error:
             raise refuse(str(error)) from None
-        self.safe = int((MAX_WORK / piece.factor) ** (1 / max(1, len(piece.repeats) + (not self.anchored))))
+        powers = max([len(piece.repeats), *(len(piece.repeats) + len(repeats) for _, repeats in piece.looks)])
+        factor = piece.factor * (1 + sum(factor for factor, _ in piece.looks))
+        self.safe = int((MAX_WORK / factor) ** (1 / max(1, powers + (not self.anchored))))
 
-    def check(self, text: str) -> None:
-        """JqRefused where the two engines may differ on this text, JqBudget where it could take too long."""
+    def readable(self, text: str) -> str:
+        """The text as Python must see it to match what jq matches; JqRefused where nobody can say, JqBudget where it costs."""
         if len(text) > self.safe:
             self.weigh(text)
+        if self.spaces and any(mark in text for mark in "\x1c\x1d\x1e\x1f"):
+            raise refuse("white space on a text with separators of files and records")
         if text.isascii():
-            return
+            return text
+        if self.ascii:
+            raise refuse("a class like [:alpha:] on a text beyond ASCII")
         if self.folds and FOLDS.search(text):
             raise refuse("the flag i on a text with letters of special case")
-        if self.careful:
-            for letter in set(text):
-                if letter > "\x7f" and unicodedata.category(letter) not in WORDLIKE and letter not in ALIKE:
-                    raise refuse(f"a class of characters on a text with {letter!r}")
+        if not self.careful:
+            return text
+        seen = text.translate(STAND_INS)
+        if seen != text and not self.source.isascii():
+            raise refuse("a class of characters and a letter beyond ASCII in one pattern")
+        return seen
 
     def weigh(self, text: str) -> None:
-        work = self.piece.factor * (1 if self.anchored else self.starts(text))
-        for chars, alone in self.piece.repeats:
-            work *= 1 + (longest_run(text, chars) if alone else len(text))
-            if work > MAX_WORK:
-                raise JqBudget("a regular expression too costly for a text this long")
-        if work > MAX_WORK:
+        """JqBudget where the work on this text, at its worst, is above MAX_WORK."""
+        work = self.piece.factor * (1 if self.anchored else self.starts(text)) * ways(text, self.piece.repeats)
+        aside = sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks)
+        if work * (1 + aside) > MAX_WORK:
             raise JqBudget("a regular expression too costly for a text this long")
 
     def starts(self, text: str) -> int:
@@ -404,10 +441,7 @@ class Pattern:
         return sum(map(text.count, first)) + (0 if text.isascii() or not self.folds else len(text))
 
     def test(self, text: str) -> bool:
-        self.check(text)
-        if self.filled:
-            return any(True for _ in self.found(text))
-        return self.regex.search(text) is not None
+        return self.regex.search(self.readable(text)) is not None
 
     def found(self, text: str) -> Iterator[re.Match[str]]:
         """The matches jq finds: with "g" all, empty ones included unless "n"."""
@@ -417,8 +451,7 @@ class Pattern:
             if match is None:
                 return
             empty = match.end() == match.start()
-            if not (empty and self.filled):
-                yield match
+            yield match
             if not self.every:
                 return
             at = match.end() + 1 if empty else match.end()
@@ -426,19 +459,26 @@ class Pattern:
                 raise refuse("an empty match before a character beyond ASCII")  # jq goes on inside the character
 
     def matches(self, text: str) -> list[Value]:
-        self.check(text)
-        return [self.described(match) for match in self.found(text)]
+        return [self.described(match, text) for match in self.found(self.readable(text))]
 
-    def described(self, match: re.Match[str]) -> dict[str, Value]:
+    def described(self, match: re.Match[str], text: str) -> dict[str, Value]:
         captures: list[Value] = []
         for number, name in enumerate(self.names, 1):
             start, end = match.span(number)
-            if start < 0:
-                captures.append({"offset": -1, "string": None, "length": 0, "name": name})
-            else:
-                captures.append({"offset": start, "length": end - start, "string": match.group(number), "name": name})
+            if start == end:  # in jq's own order of keys
+                captures.append({"offset": start, "string": None if start < 0 else "", "length": 0, "name": name})
+                continue
+            captures.append({"offset": start, "length": end - start, "string": text[start:end], "name": name})
         start, end = match.span()
-        return {"offset": start, "length": end - start, "string": match.group(), "captures": captures}
+        return {"offset": start, "length": end - start, "string": text[start:end], "captures": captures}
+
+
+def ways(text: str, repeats: Repeats) -> int:
+    """In how many ways these repetitions can share a text, at most."""
+    result = 1
+    for chars in repeats:
+        result *= 1 + longest_run(text, chars)
+    return result
 
 
 def longest_run(text: str, chars: frozenset[str]) -> int:

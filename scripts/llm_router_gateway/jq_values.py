@@ -22,6 +22,7 @@ from typing import Any
 
 Value = Any
 EXACT = 9007199254740992  # 2**53: from here on a double may skip whole numbers
+UNKNOWN = ""  # a number's text where only jq knows it
 LARGEST = "1.7976931348623157e+308"  # how jq writes infinity
 MAX_INDEX = 536870911  # jq's own limit on an array's index
 BRIEF_BYTES = 29  # a value quoted in an error message
@@ -137,6 +138,8 @@ def number_text(value: Value) -> str:
         except ValueError:  # Python's own limit on digits
             raise JqBudget("a number with too many digits") from None
     if type(value) is Number:
+        if value.text is UNKNOWN:
+            raise JqRefused("the sign of zero")  # jq writes -0 where the 0 was computed, 0 where it was written
         return value.text
     if value != value or math.isinf(value):
         return double_text(value)
@@ -437,7 +440,7 @@ def negate(value: Value) -> Value:
     """-value; a number nobody computed with keeps its digits: -1.0 is written -1.0."""
     this = type(value)
     if this is int:
-        return -value
+        return -value or number(-0.0, UNKNOWN, False)
     if this not in NUMERIC:
         raise fail(f"{brief(value)} cannot be negated")
     if this is Number and not value.literal:
@@ -511,7 +514,7 @@ def element(value: list[Value], key: Value) -> Value:
     at = double(key)
     if at != at or math.isinf(at):
         return None
-    place = math.floor(at)
+    place = math.trunc(at)
     if place < 0:
         place += len(value)
     return value[place] if 0 <= place < len(value) else None
@@ -522,7 +525,7 @@ def with_element(value: list[Value] | None, key: Value, new: Value) -> list[Valu
     at = double(key)
     if at != at:
         raise fail("Cannot set array element at NaN index")
-    place = math.floor(max(-1e18, min(1e18, at)))
+    place = math.trunc(max(-1e18, min(1e18, at)))
     if place < 0:
         place += len(old)
         if place < 0:
@@ -597,8 +600,8 @@ def without(value: Value, keys: list[Value]) -> Value:
         if type(key) is dict:
             drop.update(range(*slice_bounds(len(value), key)))
         else:
-            at = math.floor(double(key)) if math.isfinite(double(key)) else len(value)
-            drop.add(at + len(value) if at < 0 else at)
+            at = math.trunc(double(key)) if math.isfinite(double(key)) else len(value)
+            drop.add(at + len(value) if double(key) < 0 else at)
     return [each for at, each in enumerate(value) if at not in drop]
 
 

@@ -265,8 +265,9 @@ def test_a_pattern_whose_work_grows_with_the_text_stops_at_long_texts() -> None:
 
 
 def test_texts_that_the_two_engines_read_differently_are_refused_when_running() -> None:
-    for program, text in (('test("s"; "i")', "\u017f"), ('test("\\\\w")', "\u0301"), ('[match(""; "g")]', "é")):
+    for program, text in (('test("s"; "i")', "\u017f"), ('test("[\\\\w]")', "\u00b2"), ('[match(""; "g")]', "é")):
         with pytest.raises(jq.JqRefused):
             list(jq.compile(program).outputs(text))
     assert list(jq.compile('test("review"; "i")').outputs("Überprüfen: REVIEW")) == [True]
     assert list(jq.compile('[match("\\\\w+"; "g").string]').outputs("Größe, 数字!")) == [["Größe", "数字"]]
+    assert list(jq.compile('[match("\\\\w+"; "g").string]').outputs("e\u0301a 🎉b")) == [["e\u0301a", "b"]]
