@@ -605,7 +605,7 @@ def pattern_for(value: Value, source: Value, modes: Value) -> Pattern:
     if type(value) is not str:
         raise fail(f"{brief(value)} cannot be matched, as it is not a string")
     if type(source) is not str:
-        raise fail(f"{brief(source)} cannot be matched, as it is not a string")
+        raise fail(f"{brief(source)} is not a string")
     if modes is not None and type(modes) is not str:
         raise fail(f"{brief(modes)} is not a string")
     return pattern_of(source, modes or "")
