@@ -50,12 +50,13 @@ from .jq_codes import (
     text,
     variable,
 )
-from .jq_functions import DEFINED, FIRST, FORMATS, FORMS, LAST, REFUSED, assigned, modified, plain, updated
+from .jq_forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
+from .jq_functions import FIRST, FORMATS, LAST, PRICES, SHORTER
 from .jq_parse import Node, parse
 from .jq_regex import pattern_of
-from .jq_values import ARITHMETIC, JqBudget, JqError, JqRaised, JqRefused, Value, index, kind, negate, text_of, truthy
+from .jq_values import ARITHMETIC, JqBudget, JqError, JqRaised, JqRefused, JqUntold, Value, index, kind, negate, text_of, truthy
 
-__all__ = ["Filter", "JqBudget", "JqError", "JqRaised", "JqRefused", "compile"]
+__all__ = ["Filter", "JqBudget", "JqError", "JqRaised", "JqRefused", "JqUntold", "compile"]
 
 MAX_STEPS = 100_000  # of one run: iterations, calls and what grows; some 50 ms at worst
 
@@ -322,9 +323,13 @@ class Compiler:
             except JqRefused as error:
                 raise JqRefused(error.message, node.at) from None
         if key in LAST:
-            return plain(LAST[key], arguments, True)
+            return plain(LAST[key], arguments, True, PRICES.get(key))
         if key in FIRST:
-            return plain(FIRST[key], arguments, False)
+            return plain(FIRST[key], arguments, False, PRICES.get(key))
+        if key in SHORTER:
+            way = call(self.library(key), arguments)
+            short = plain(SHORTER[key], arguments, False)
+            return Code(short.one, short.many, way.paths, (way,))
         if key in SHORT:
             return call(self.library(key), arguments)
         if key in REFUSED:

@@ -20,6 +20,7 @@ from .jq_values import (
     JqBudget,
     JqRaised,
     JqRefused,
+    JqUntold,
     Value,
     brief_text,
     children,
@@ -571,9 +572,13 @@ class Broken(Exception):  # not an error: `break` on its way to its label
         self.label = label
 
 
-def seen(error: JqRaised | Broken) -> Value:
+def seen(error: JqRaised | Broken, handler: Code) -> Value:
     """What `catch` gets; a `break` ends in the first `try` around it, as it does in jq 1.8."""
-    return error.value if isinstance(error, JqRaised) else {"__jq": 0}
+    if isinstance(error, Broken):
+        return {"__jq": 0}
+    if isinstance(error, JqUntold) and handler.constant is None:
+        raise JqRefused("an error whose words only jq knows")
+    return error.value
 
 
 def attempt(body: Code, handler: Code | None) -> Code:
@@ -586,7 +591,7 @@ def attempt(body: Code, handler: Code | None) -> Code:
             try:
                 return first(value, env)
             except JqRaised as error:
-                caught = error.value
+                caught = seen(error, handler)
             return second(caught, env)
 
         one = either
@@ -596,18 +601,20 @@ def attempt(body: Code, handler: Code | None) -> Code:
             yield from body.many(value, env)
             return
         except (JqRaised, Broken) as error:
-            caught = seen(error)
-        if handler is not None:
-            yield from handler.many(caught, env)
+            if handler is None:
+                return
+            caught = seen(error, handler)
+        yield from handler.many(caught, env)
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         try:
             yield from body.paths(path, value, env)
             return
         except (JqRaised, Broken) as error:
-            caught = seen(error)
-        if handler is not None:
-            yield from handler.paths(*produced(path, value, caught), env)
+            if handler is None:
+                return
+            caught = seen(error, handler)
+        yield from handler.paths(*produced(path, value, caught), env)
 
     return Code(one, single(one) if one else many, paths, (body, *([handler] if handler else [])))
 

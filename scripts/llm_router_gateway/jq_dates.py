@@ -29,7 +29,7 @@ EXPANDED = {"T": "%H:%M:%S", "D": "%m/%d/%y", "F": "%Y-%m-%d", "R": "%H:%M", "c"
 def gmtime(value: Value) -> list[Value]:
     """Seconds since 1970 -> [year, month from 0, day, hour, minute, second with its fraction, weekday, day of the year]."""
     if type(value) not in NUMERIC:
-        raise fail("gmtime() requires a number")
+        raise fail("gmtime() requires numeric inputs")
     seconds = double(value)
     if not -62135596800 <= seconds < 253402300800:  # the years 1 to 9999
         raise JqRefused("a date outside the years 1 to 9999")

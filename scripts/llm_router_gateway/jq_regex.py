@@ -373,7 +373,7 @@ def separated(piece: Piece) -> bool:
 
 
 class Pattern:
-    """A pattern with its flags, ready to be used on texts."""
+    """A pattern with its flags, ready to be used on texts; ask `steps` first what that costs."""
 
     def __init__(self, source: str, modes: str) -> None:
         if source.startswith("(?i)"):
@@ -404,13 +404,24 @@ class Pattern:
         except (re.error, OverflowError, RecursionError) as error:
             raise refuse(str(error)) from None
         powers = max([len(piece.repeats), *(len(piece.repeats) + len(repeats) for _, repeats in piece.looks)])
-        factor = piece.factor * (1 + sum(factor for factor, _ in piece.looks))
-        self.safe = int((MAX_WORK / factor) ** (1 / max(1, powers + (not self.anchored))))
+        self.powers = powers + (not self.anchored)
+        self.factor = piece.factor * (1 + sum(factor for factor, _ in piece.looks))
+        self.safe = int((MAX_WORK / self.factor) ** (1 / max(1, self.powers)))
+
+    def steps(self, text: str) -> int:
+        """What using it on this text costs of a run's budget; JqBudget where that is above MAX_WORK."""
+        size = len(text)
+        if size <= self.safe:
+            work = int((size + 1) ** self.powers) * self.factor
+        else:
+            work = self.piece.factor * (1 if self.anchored else self.starts(text)) * ways(text, self.piece.repeats)
+            work *= 1 + sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks)
+        if work > MAX_WORK and size > self.safe:
+            raise JqBudget("a regular expression too costly for a text this long")
+        return 1 + (work + size >> 8)
 
     def readable(self, text: str) -> str:
-        """The text as Python must see it to match what jq matches; JqRefused where nobody can say, JqBudget where it costs."""
-        if len(text) > self.safe:
-            self.weigh(text)
+        """The text as Python must see it to match what jq matches; JqRefused where nobody can say."""
         if self.spaces and any(mark in text for mark in "\x1c\x1d\x1e\x1f"):
             raise refuse("white space on a text with separators of files and records")
         if text.isascii():
@@ -425,13 +436,6 @@ class Pattern:
         if seen != text and not self.source.isascii():
             raise refuse("a class of characters and a letter beyond ASCII in one pattern")
         return seen
-
-    def weigh(self, text: str) -> None:
-        """JqBudget where the work on this text, at its worst, is above MAX_WORK."""
-        work = self.piece.factor * (1 if self.anchored else self.starts(text)) * ways(text, self.piece.repeats)
-        aside = sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks)
-        if work * (1 + aside) > MAX_WORK:
-            raise JqBudget("a regular expression too costly for a text this long")
 
     def starts(self, text: str) -> int:
         """How many places of the text it can begin to match at."""

@@ -27,6 +27,7 @@ LARGEST = "1.7976931348623157e+308"  # how jq writes infinity
 MAX_INDEX = 536870911  # jq's own limit on an array's index
 BRIEF_BYTES = 29  # a value quoted in an error message
 MAX_TEXT = 16_777_216  # characters of one string that a program makes; above this it is a runaway
+MAX_GAP = 1_000_000  # nulls that setting one element of an array may put before it
 MAX_NESTING = 200  # levels of a value that a program walks; jq allows more, Python's stack does not
 
 
@@ -53,6 +54,17 @@ class JqRaised(JqError):
     def text(self) -> str:
         """The error as jq prints it; it may hold parts of the input."""
         return text_of(self.value)
+
+
+class JqUntold(JqRaised):
+    """An error of the language whose words only jq knows: `?` and `catch "constant"` take it, looking at it is refused."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    @property
+    def text(self) -> str:
+        return "the program ended in an error"
 
 
 class JqBudget(JqError):
@@ -532,7 +544,7 @@ def with_element(value: list[Value] | None, key: Value, new: Value) -> list[Valu
             raise fail("Out of bounds negative array index")
     if place > MAX_INDEX:
         raise fail("Array index too large")
-    if place > MAX_TEXT:
+    if place > len(old) + MAX_GAP:
         raise JqBudget("a value grew too large")
     result = old + [None] * (place + 1 - len(old))
     result[place] = new

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "llm_router_gateway"
 LAYERS: list[set[str]] = [
     {"errors"},
     {"ir", "sse", "http1", "deadline", "presets", "settings", "splice", "surface", "estimate", "embeddings",
-     "jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq",
+     "jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq_forms", "jq",
      "reading", "overrides", "tags", "wire/gemini_schema"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits", "health", "routing"},
     {"policy", "describe", "groups", "pools", "strategy", "board", "choosing"},
@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-JQ = ["jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq"]  # one module in parts
+JQ = ["jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq_forms", "jq"]  # one module in parts
 MAY = {
     *combinations(reversed(JQ), 2),
     ("settings", "presets"), ("reading", "settings"), ("routing", "limits"), ("routing", "health"), ("config", "routing"),
