@@ -531,7 +531,7 @@ class Job:
         self.error: Optional[c.LLMRouterError] = None
         self._tasks, self._taking = tasks, threading.Lock()
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()  # Done, an exception, or None from a thread that ends
-        self._room = threading.Semaphore(2 * self.concurrency + 64)  # a slow disk slows the asking down, too
+        self._room = threading.Semaphore(2 * self.concurrency)  # asked and not yet written: a slow disk slows the asking down
 
     def stop(self, error: Optional[c.LLMRouterError]) -> None:
         """Ask nothing more; what is underway comes to its end. The first reason counts."""
@@ -548,7 +548,10 @@ class Job:
             while running and not self.interrupted:
                 items = self._drain()
                 running -= items.count(None)
-                yield [item for item in items if isinstance(item, Done)]
+                finished = [item for item in items if isinstance(item, Done)]
+                yield finished
+                if finished:
+                    self._room.release(len(finished))  # only now: what they tell may have stopped the job
                 broken = next((item for item in items if isinstance(item, BaseException)), broken)
             yield [item for item in self._drain(0.0) if isinstance(item, Done)]
             if broken is not None:
@@ -579,9 +582,6 @@ class Job:
                 items.append(self._finished.get_nowait())
         except queue.Empty:
             pass
-        for item in items:
-            if isinstance(item, Done):
-                self._room.release()
         return items
 
     def _work(self) -> None:
