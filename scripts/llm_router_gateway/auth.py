@@ -10,7 +10,9 @@ Header names arrive in lower case. What a caller may use (keys, budgets) will be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hmac import compare_digest
+from typing import Any
 
 from .errors import Forbidden, Unauthorized
 from .settings import LOOPBACK, Secret
@@ -19,6 +21,19 @@ CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
 EXPOSED = "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, retry-after"  # to web pages
 # What a caller's credential may stand in: none of it is ever passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *CREDENTIAL_HEADERS})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling: the id and name of the key, whether it may administer, and what else is known of the key."""
+
+    key_id: str = ""
+    name: str = ""
+    is_admin: bool = False
+    key: Any = None  # keys.Key, where the caller has one of those
+
+
+NOBODY = Caller()
 
 
 def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:

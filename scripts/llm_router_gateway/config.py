@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Any
 
 from .limits import Limit
@@ -59,6 +60,16 @@ class Server:
     keepalive_s: float
     drain_s: float
     key_limits: Limit | None = None
+    admin_tokens: tuple[Secret, ...] = ()
+    loopback_without_key: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    store: str = ""
+    keep_days: float = 90
+    max_store_bytes: int = 1_073_741_824
+    log_bodies: bool = False
+    log_body_bytes: int = 65_536
+    keep_bodies_days: float = 7
+    log_format: str = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +169,17 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
     values = read_settings(table, SERVER, "server", reading)
     for setting in SERVER:
         outside = from_outside(setting, flags, reading.env)
-        if outside and not setting.name.startswith("token"):
+        if outside and not setting.name.startswith(("token", "admin_token")):
             values[setting.name] = check(setting, outside[1], outside[0], reading)
         source = outside[0] if outside else "file" if setting.name in table else "default"
         reading.sources.append((f"server.{setting.name}", source))
     tokens = read_tokens(table, flags, reading)
-    for name in ("token", "token_env", "token_file"):
+    admin_tokens = read_admin_tokens(table, reading)
+    for name in ("token", "token_env", "token_file", "admin_token", "admin_token_env", "admin_token_file"):
         del values[name]
     values["key_limits"] = read_limit(values["key_limits"], "server.key_limits", reading)
-    server = Server(tokens=tokens, **values)
+    check_networks(values["trusted_proxies"], "server.trusted_proxies", reading)
+    server = Server(tokens=tokens, admin_tokens=admin_tokens, **values)
     if not tokens and not LOOPBACK.fullmatch(server.host):
         reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set "
                     "LLM_ROUTER_TOKEN or --token-file, or listen on 127.0.0.1")  # fmt: skip
@@ -191,6 +204,22 @@ def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         if named:
             return tokens
     return ()
+
+
+def read_admin_tokens(table: Mapping[str, Any], reading: Reading) -> tuple[Secret, ...]:
+    """Those of the environment, else those of the file."""
+    for name in ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY"):
+        if reading.env.get(name, "").strip():
+            return read_secret({"admin_token_env": name}, "admin_token", name, reading)
+    return read_secret(table, "admin_token", "server.admin_token", reading)
+
+
+def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:
+    for index, text in enumerate(texts):
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            reading.bad(f"{path}[{index}]", f'"{text}" is not an address or a network such as "10.0.0.0/8"')
 
 
 def read_secret(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> tuple[Secret, ...]:

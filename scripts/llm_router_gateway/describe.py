@@ -51,12 +51,13 @@ def config_text(config: Config) -> str:
     """The effective configuration, complete: a file that would give it again, but for the secrets."""
     sources = dict(config.sources)
     lines = ["[server]"]
-    for name, value in rows(config.server, ("tokens", "key_limits")):
+    for name, value in rows(config.server, ("tokens", "admin_tokens", "key_limits")):
         shown = masked_proxy(config.server.proxy) if name == "proxy" else value
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
     lines += limit_lines("key_limits", config.server.key_limits)
     count = len(config.server.tokens)
     lines.append(f"# token: {f'{count} set' if count else 'none, everybody who reaches this address may call'}")
+    lines.append(f"# admin token: {f'{len(config.server.admin_tokens)} set' if config.server.admin_tokens else 'none'}")
     for provider in config.providers:
         lines += ["", "[[providers]]", *provider_lines(provider)]
     for model in config.models:

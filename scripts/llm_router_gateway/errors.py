@@ -85,6 +85,13 @@ class BadMethod(GatewayError):
     code = "method_not_allowed"
 
 
+class Conflict(GatewayError):
+    """What is there already stands against it."""
+
+    status = 409
+    code = "conflict"
+
+
 class RequestTooSlow(GatewayError):
     """The caller did not finish sending its request in time."""
 
@@ -150,7 +157,7 @@ class Overloaded(Unavailable):
 BY_STATUS: Mapping[int, type[GatewayError]] = {
     kind.status: kind
     for kind in (
-        BadRequest, Unauthorized, NoCredit, Forbidden, NotFound, BadMethod, RequestTooSlow, TooLarge,
+        BadRequest, Unauthorized, NoCredit, Forbidden, NotFound, BadMethod, RequestTooSlow, Conflict, TooLarge,
         RateLimited, GatewayError, Unsupported, UpstreamFailed, Unavailable, UpstreamTimeout, Overloaded,
     )
 }  # fmt: skip

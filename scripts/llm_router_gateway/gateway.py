@@ -24,8 +24,9 @@ from urllib.parse import parse_qsl
 
 from . import __version__, auth, catalog, choosing, forward, ir, surface
 from .config import Config
+from .desk import ADMIN, OPEN, Desk, Reply, Visit
 from .embeddings import as_asked
-from .errors import BadRequest, GatewayError, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from .errors import BadRequest, Forbidden, GatewayError, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .estimate import input_tokens
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
 from .groups import Ask, Attempt, Board, Plan, plan
@@ -41,6 +42,7 @@ from .upstream import Pool, Response, Timeouts
 
 MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64
 MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal
+MAX_DESK_BYTES = 1_048_576      # a request about the gateway itself
 LIST_TIMEOUT_S = 2.0            # for an upstream's list of models; clients wait 3 s for ours
 LIST_KEPT_S = 300.0             # how long such a list is believed
 LIST_RETRY_S = 20.0             # how long a failure to get one is
@@ -179,8 +181,9 @@ class Gateway:
 
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
-        new_id: Callable[[], str], rng: Random | None = None,
+        new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
     ) -> None:  # fmt: skip
+        self.desk = desk or Desk(())
         self.state = state_of(config)
         self.board = Board()  # what is known of models, limits and conversations, by name: it outlives every Config
         self.watch = Watch(clock, call_later)
@@ -192,6 +195,7 @@ class Gateway:
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "models": self._models,
             "model": self._model, "health": self._health, "root": self._health, "ignored": self._ignored,
             "route": self._route, "invoke": self._invoke, "models_health": self._models_health,
+            "desk": self._at_the_desk,
         }  # fmt: skip
 
     def swap(self, config: Config) -> None:
@@ -259,8 +263,9 @@ class Gateway:
             return
         job.call = surface.read_call(exchange.method, exchange.path, job.query, job.headers)
         job.record.protocol = job.call.protocol
-        if job.call.kind not in surface.OPEN_CALLS:
-            job.key_name = auth.admit(job.headers, job.query, server.tokens)
+        if job.call.kind not in surface.OPEN_CALLS and not self._is_open_desk(job):
+            job.caller = auth.Caller(name=auth.admit(job.headers, job.query, server.tokens))
+            job.key_name = job.caller.name
         await self._handlers[job.call.kind](job)
 
     async def _refuse(self, job: Job, error: GatewayError) -> None:
@@ -571,6 +576,47 @@ class Gateway:
                 await answer.whole(stream.replayed(await response.read(MAX_ANSWER_BYTES), outgoing))
         finally:
             response.close()
+
+    # -- what is asked of the gateway itself
+
+    def _is_open_desk(self, job: Job) -> bool:
+        return job.call.kind == "desk" and self.desk.find(job.exchange.method, job.call.model)[0].access == OPEN
+
+    async def _at_the_desk(self, job: Job) -> None:
+        """The monitor, keys, administration: `desk` has the routes, this their reading and writing."""
+        route, args = self.desk.find(job.exchange.method, job.call.model)
+        if route.access == ADMIN and not job.caller.is_admin:
+            raise Forbidden("this is for administrators: use an admin key; references/gateway.md tells how to have one")
+        body = None
+        if job.exchange.method in ("POST", "PATCH", "PUT"):
+            body = self._desk_body(await job.exchange.read_body(min(MAX_DESK_BYTES, job.state.config.server.max_body_bytes)))
+        visit = Visit(job.exchange.method, job.call.model, args, job.query, job.headers, body, job.exchange.client, job.caller)
+        await self._reply(job, await route.handler(visit))
+
+    @staticmethod
+    def _desk_body(data: bytes) -> Any:
+        if not data.strip():
+            return None
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise BadRequest("the body is not JSON") from None
+
+    async def _reply(self, job: Job, reply: Reply) -> None:
+        if not reply.is_stream:
+            is_raw = isinstance(reply.body, bytes)
+            data = reply.body if is_raw else b"" if reply.status == 204 else dumped(reply.body)
+            kind = [] if is_raw or reply.status == 204 else [JSON_TYPE]
+            await self._respond(job, reply.status, [*kind, *reply.headers], data)
+            return
+        job.record.status = reply.status
+        pieces = aiter(reply.body)
+        first = await anext(pieces, b"")  # what is wrong before it is told with a status
+        job.exchange.start(reply.status, [*reply.headers, *job.own_headers])
+        await job.exchange.send(first)
+        async for piece in pieces:
+            await job.exchange.send(piece)
+        await job.exchange.end()
 
     # -- who would answer
 

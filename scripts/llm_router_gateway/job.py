@@ -114,6 +114,7 @@ class Job:
     body: Body | None = None
     plan: Plan | None = None
     key_name: str = ""  # of the caller's key
+    caller: auth.Caller = auth.NOBODY
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves

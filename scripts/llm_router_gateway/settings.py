@@ -277,6 +277,23 @@ SERVER: tuple[Setting, ...] = (
             low=0.01, high=LONG_S),
     Setting("drain_s", "number", 30.0, "how long open requests may go on after SIGTERM or Ctrl-C", low=0, high=LONG_S),
     Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
+    Setting("admin_token", "secret", (), "what administrators must show; better in the environment or a file",
+            ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY")),
+    Setting("admin_token_env", "text", "", "name of the environment variable that holds it"),
+    Setting("admin_token_file", "text", "", "file that holds it, one a line"),
+    Setting("loopback_without_key", "bool", False, "callers on this machine need no key and may administer; never those "
+            "who come through a proxy"),
+    Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is believed: "10.0.0.0/8"'),
+    Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db when not '
+            'given); "memory" = until the stop; "off"', ("LLM_ROUTER_STORE",)),
+    Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
+    Setting("max_store_bytes", "size", 1_073_741_824, "how large the store may grow; then the oldest calls go",
+            low=1_048_576),
+    Setting("log_bodies", "bool", False, "keep requests and answers too, keys and pictures taken out"),
+    Setting("log_body_bytes", "size", 65_536, "of each of them; the rest is cut", low=256),
+    Setting("keep_bodies_days", "number", 7, "how long bodies are kept", low=0.01, high=36_500),
+    Setting("log_format", "text", "text", "of the log: lines for people, or one JSON object a line",
+            ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
 )  # fmt: skip
 
 OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's win

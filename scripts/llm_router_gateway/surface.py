@@ -39,6 +39,8 @@ ACTIONS: Mapping[str, tuple[str, bool]] = {
     "embedContent": ("embeddings", False),
     "batchEmbedContents": ("embeddings", False),
 }
+DESK = frozenset({"monitor", "api-keys", "providers", "config", "metrics", "auth", "favicon.ico"})  # first parts of its paths
+LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})  # GET /models, told at the desk
 OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell nothing
 
 
@@ -46,9 +48,9 @@ OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell 
 class Call:
     """One thing that a caller can ask for."""
 
-    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored
+    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored, desk
     protocol: str
-    model: str = ""  # when the path names it
+    model: str = ""  # when the path names it; of the desk: the path
     stream: bool = False  # when the path says so; else the body does
     array: bool = False  # Gemini without alt=sse: the stream is one JSON array
     action: str = ""  # Gemini's word for it
@@ -76,9 +78,18 @@ def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping
         expected, kind, protocol = FIXED[rest]
         need(asked, expected)
         return Call(kind, protocol)
+    if parts and (parts[0] in DESK or is_desk_of_models(asked, parts, query)):
+        return Call("desk", "openai", rest)
     if parts and parts[0] == "models":
         return models_call(asked, path, unquote("/".join(parts[1:])), query, headers)
     raise NotFound(f"no such path: {path[:200]}")
+
+
+def is_desk_of_models(method: str, parts: list[str], query: Mapping[str, str]) -> bool:
+    """Whether models are to be changed, or listed with more than callers need: POST /models, PATCH /models/p/m, ?tags=a."""
+    if parts[0] != "models":
+        return False
+    return method in ("PATCH", "DELETE", "PUT") or (len(parts) == 1 and (method == "POST" or not LISTED_BY.isdisjoint(query)))
 
 
 def models_call(method: str, path: str, name: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Call:

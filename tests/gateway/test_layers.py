@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
      "jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq_forms", "jq",
      "reading", "overrides", "tags", "wire/gemini_schema"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits", "health", "routing"},
-    {"policy", "describe", "groups", "pools", "strategy", "board", "choosing"},
+    {"policy", "describe", "groups", "pools", "strategy", "board", "choosing", "desk"},
     {"store", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading"},
     {"job"},
     {"failover"},
