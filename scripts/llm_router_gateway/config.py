@@ -10,11 +10,12 @@ Nothing here reads a file, the environment or a clock: all of it is handed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
+from .keys import Key, read_keys_of_file
 from .limits import Limit
 from .overrides import NONE, Overrides
 from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
@@ -147,6 +148,7 @@ class Config:
     sources: tuple[tuple[str, str], ...] = ()  # ("server.port", "LLM_ROUTER_PORT")
     groups: tuple[Group, ...] = ()
     routing: Routing = PLAIN
+    keys: tuple[tuple[Key, Sequence[Secret]], ...] = ()  # [[keys]], each with what its callers show
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -179,11 +181,14 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         del values[name]
     values["key_limits"] = read_limit(values["key_limits"], "server.key_limits", reading)
     check_networks(values["trusted_proxies"], "server.trusted_proxies", reading)
-    server = Server(tokens=tokens, admin_tokens=admin_tokens, **values)
-    if not tokens and not LOOPBACK.fullmatch(server.host):
-        reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set "
-                    "LLM_ROUTER_TOKEN or --token-file, or listen on 127.0.0.1")  # fmt: skip
-    return server
+    return Server(tokens=tokens, admin_tokens=admin_tokens, **values)
+
+
+def check_reach(server: Server, keys: Sequence[object], reading: Reading) -> None:
+    """Others may reach us only where somebody has to show something. Keys in the store do not count: they may be deleted."""
+    if not (server.tokens or server.admin_tokens or keys or LOOPBACK.fullmatch(server.host)):
+        reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set LLM_ROUTER_TOKEN, "
+                    "LLM_ROUTER_ADMIN_TOKEN or --token-file, write [[keys]], or listen on 127.0.0.1")  # fmt: skip
 
 
 def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Reading) -> tuple[Secret, ...]:
@@ -214,6 +219,16 @@ def read_admin_tokens(table: Mapping[str, Any], reading: Reading) -> tuple[Secre
     return read_secret(table, "admin_token", "server.admin_token", reading)
 
 
+def check_secrets(server: Server, keys: Iterable[tuple[Key, Sequence[Secret]]], reading: Reading) -> None:
+    """One secret says who somebody is: it may not stand for two."""
+    seen = dict.fromkeys(server.admin_tokens, "the admin token")
+    named = [("the token", server.tokens), *((f'the key "{key.name}"', secrets) for key, secrets in keys)]
+    for who, secrets in named:
+        for secret in secrets:
+            if seen.setdefault(secret, who) != who:
+                reading.bad("keys" if "key" in who else "server.token", f"{who} and {seen[secret]} are the same secret")
+
+
 def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:
     for index, text in enumerate(texts):
         try:
@@ -239,6 +254,13 @@ def read_secret(table: Mapping[str, Any], name: str, path: str, reading: Reading
     except ValueError as wrong:
         reading.bad(where, str(wrong))
         return ()
+
+
+# -- [[keys]]
+
+
+def read_file_keys(document: Mapping[str, Any], reading: Reading) -> tuple[tuple[Key, Sequence[Secret]], ...]:
+    return read_keys_of_file(document, reading, read_secret)
 
 
 # -- [[providers]]
@@ -482,7 +504,10 @@ def parse(
     groups = read_groups(document, resolver(providers, models, reading), reading)
     routing = read_routing(document, reading)
     check_groups(groups, models, reading)
-    known = {"server", "providers", "models", "groups", "routing", "health", "tasks", "frontend", *providers}
+    keys = read_file_keys(document, reading)
+    check_reach(server, keys, reading)
+    check_secrets(server, keys, reading)
+    known = {"server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "frontend", *providers}
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))
     if "frontend" in document:
@@ -490,7 +515,7 @@ def parse(
     if reading.problems:
         raise ConfigError(reading.problems)
     return Config(
-        server, tuple(providers.values()), models, tuple(reading.notes), tuple(reading.sources), groups, routing
+        server, tuple(providers.values()), models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys
     )
 
 

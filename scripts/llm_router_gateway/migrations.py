@@ -52,6 +52,20 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             PRIMARY KEY (step_s, at_s, provider, model, key_id)) WITHOUT ROWID""",
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     )),
+    # `digest` is the key's SHA-256, `terms` JSON of all that `keys.terms_json` says. Whoever changes a row, with whatever
+    # program, raises the generation, which every gateway on this file looks at.
+    ("m002_keys", (
+        """CREATE TABLE api_keys (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, digest BLOB NOT NULL UNIQUE, hint TEXT NOT NULL,
+            created_s REAL NOT NULL, terms TEXT NOT NULL, last_used_s REAL) WITHOUT ROWID""",
+        "INSERT OR IGNORE INTO meta (name, value) VALUES ('keys_generation', '0')",
+        """CREATE TRIGGER api_keys_inserted AFTER INSERT ON api_keys BEGIN
+            UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'keys_generation'; END""",
+        """CREATE TRIGGER api_keys_updated AFTER UPDATE OF name, digest, hint, created_s, terms ON api_keys BEGIN
+            UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'keys_generation'; END""",
+        """CREATE TRIGGER api_keys_deleted AFTER DELETE ON api_keys BEGIN
+            UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'keys_generation'; END""",
+    )),
 )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 from .presets import ANTHROPIC_VERSION, APIS
@@ -179,6 +181,43 @@ def read_size(value: object) -> int:
     return read_whole(value)
 
 
+def read_time(value: object) -> float:
+    """Unix seconds of an ISO 8601 time, of UTC where it names no zone; a date alone lasts until its end."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"') from None
+    if not isinstance(found, date):
+        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"')
+    is_day = not isinstance(found, datetime) or (isinstance(value, str) and len(value) <= 10)
+    at = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
+    at = at.replace(tzinfo=at.tzinfo or UTC)
+    return (at + timedelta(days=1) if is_day else at).timestamp()
+
+
+def read_patterns(value: object) -> tuple[str, ...] | None:
+    """["openai/*", "gpt-4.1"]; null = no restriction. An empty list would allow nothing, which is seldom meant."""
+    if value is None:
+        return None
+    texts = read_texts(value)
+    if not texts:
+        raise ValueError("is empty: leave it out to allow all, or switch the key off")
+    if len(texts) > 200 or any(len(text) > 256 or not text.isprintable() for text in texts):
+        raise ValueError("holds more than 200 patterns, or one of more than 256 characters")
+    return texts
+
+
+def read_networks(value: object) -> tuple[str, ...]:
+    """["10.0.0.0/8", "2001:db8::1"]"""
+    found = []
+    for text in read_texts(value):
+        try:
+            found.append(str(ip_network(text.strip(), strict=False)))
+        except ValueError:
+            raise ValueError(f'holds "{text}", which is no address or network such as "10.0.0.0/8"') from None
+    return tuple(found)
+
+
 KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "text": (read_text, "text"),
     "whole": (read_whole, "whole number"),
@@ -196,6 +235,9 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "url": (read_url, "http(s) address"),
     "proxy": (read_proxy, "proxy address"),
     "size": (read_size, 'whole number or "128k"'),
+    "time": (read_time, "date, or time (UTC where it names no zone)"),
+    "patterns": (read_patterns, "list of texts with *"),
+    "networks": (read_networks, "list of addresses and networks"),
 }
 
 
@@ -409,6 +451,38 @@ HEALTH: tuple[Setting, ...] = (
     Setting("recover_s", "number", 120.0, "until time alone has restored the whole weight", low=0.01, high=LONG_S),
 )  # fmt: skip
 
+CALLER_KEY: tuple[Setting, ...] = (  # what one caller's key is and may do; of [[keys]] and of a key in the store
+    Setting("name", "text", None, "what it is called in logs and statistics; each once"),
+    Setting("owner", "text", "", "whose it is, for people"),
+    Setting("note", "text", "", "for people"),
+    Setting("expires_at", "time", None, "when it stops; a date lasts until its end"),
+    Setting("is_active", "bool", True, "false: refused with 403"),
+    Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
+    Setting("allowed_models", "patterns", None, 'models it may use, however they are reached: "openai/*"; a pattern without '
+            "a slash means the name behind the provider's"),
+    Setting("allowed_groups", "patterns", None, "groups it may ask for; with these and without allowed_models it reaches "
+            "models through them alone"),
+    Setting("allowed_providers", "patterns", None, "providers whose models it may use"),
+    Setting("allowed_tags", "patterns", None, "tags of which a model must have one"),
+    Setting("parameter_limits", "table", {}, "see below: { max_tokens = 2000, temperature = { min = 0, max = 1 } }"),
+    Setting("limits", "table", {}, "in the place of [server] key_limits, see `[models.limits]`"),
+    Setting("budget", "table", {}, "see the next table"),
+    Setting("networks", "networks", (), 'addresses it may be used from: "10.0.0.0/8"'),
+)  # fmt: skip
+
+KEY_SECRET: tuple[Setting, ...] = (  # where [[keys]] have the key itself
+    Setting("key", "secret", (), "the key, or a comma list of them; better key_env or key_file"),
+    Setting("key_env", "text", "", "name of the environment variable that holds it"),
+    Setting("key_file", "text", "", "file that holds it, one a line; beside this one unless absolute"),
+)
+
+BUDGET: tuple[Setting, ...] = (
+    Setting("usd_per_day", "number", None, "US dollars in a day of UTC", low=0),
+    Setting("usd_per_month", "number", None, "US dollars in a calendar month of UTC", low=0),
+    Setting("tokens_per_day", "size", None, "input and output tokens together", low=0),
+    Setting("tokens_per_month", "size", None, "the same in a month", low=0),
+)
+
 TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[server]": SERVER,
     "[[providers]]": PROVIDER,
@@ -420,4 +494,6 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[[groups.members]]": MEMBER,
     "[routing]": ROUTING,
     "[health]": HEALTH,
+    "[[keys]]": (*CALLER_KEY, *KEY_SECRET),
+    "[keys.budget]": BUDGET,
 }

@@ -13,9 +13,9 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"ir", "sse", "http1", "deadline", "presets", "settings", "splice", "surface", "estimate", "embeddings",
      "jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq_forms", "jq",
-     "reading", "overrides", "tags", "histogram", "wire/gemini_schema"},
+     "reading", "overrides", "tags", "histogram", "wire/gemini_schema", "budgets"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits", "health", "routing",
-     "pricing", "calls"},
+     "pricing", "calls", "keys", "caps"},
     {"policy", "describe", "groups", "pools", "strategy", "board", "choosing", "desk"},
     {"migrations", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading"},
     {"store", "job"},
@@ -31,7 +31,7 @@ JQ = ["jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions
 MAY = {
     *combinations(reversed(JQ), 2),
     ("settings", "presets"), ("reading", "settings"), ("routing", "limits"), ("routing", "health"), ("config", "routing"),
-    ("config", "limits"), ("pools", "policy"), ("strategy", "pools"), ("board", "policy"),
+    ("config", "limits"), ("config", "keys"), ("keys", "limits"), ("keys", "routing"), ("keys", "caps"), ("pools", "policy"), ("strategy", "pools"), ("board", "policy"),
     ("board", "pools"), ("groups", "policy"), ("groups", "pools"), ("groups", "strategy"), ("groups", "board"),
 }  # neighbours in one layer that may know each other, one way
 
