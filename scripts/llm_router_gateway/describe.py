@@ -59,13 +59,27 @@ def config_text(config: Config) -> str:
     lines.append(f"# token: {f'{count} set' if count else 'none, everybody who reaches this address may call'}")
     lines.append(f"# admin token: {f'{len(config.server.admin_tokens)} set' if config.server.admin_tokens else 'none'}")
     for provider in config.providers:
-        lines += ["", "[[providers]]", *provider_lines(provider)]
+        lines += ["", "[[providers]]", *marked(provider_lines(provider), f"providers.{provider.name}", sources)]
     for model in config.models:
-        lines += ["", "[[models]]", *model_lines(model)]
+        lines += ["", "[[models]]", *marked(model_lines(model), f"models.{model.provider}/{model.name}", sources)]
     for group in config.groups:
         lines += ["", "[[groups]]", *group_lines(group)]
     lines += routing_lines(config.routing)
+    lines += [f"# {path}: {source}" for path, source in sources.items() if source == "overlay: removed"]
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
+
+
+def marked(lines: Iterable[str], path: str, sources: Mapping[str, str]) -> Iterator[str]:
+    """The lines of one provider or model, with a mark at what the overlay says.
+
+    marked(["is_active = false"], "models.p/m", {"models.p/m.is_active": "overlay"}) -> ["is_active = false  # overlay"]
+    """
+    if path in sources:
+        yield f"# {sources[path]}"
+    for line in lines:
+        name = line.partition(" = ")[0]
+        names = SAID_BY.get(name.partition(":")[0], (name,))
+        yield line + ("  # overlay" if any(f"{path}.{each}" in sources for each in names) else "")
 
 
 def limit_lines(name: str, limit: Limit | None) -> Iterator[str]:
@@ -116,6 +130,7 @@ def routing_lines(routing: Routing) -> list[str]:
 
 PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model", "rename")
 SPELLED = {"timeout_s": "timeout", "remote_id": "remote_identifier"}  # ours -> the file's
+SAID_BY = {"# keys": ("api_key",), "limits": ("limits", "rate_limit")}  # a line -> the keys of the file behind it
 CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 
 

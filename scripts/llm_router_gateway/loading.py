@@ -1,24 +1,39 @@
-"""Where a Config comes from on this machine: router.toml, the .env beside it, secret files, the environment.
+"""Where a Config comes from on this machine: router.toml, the overlay and the .env beside it, secret files, the environment.
 
     source = Source("router.toml", flags={"port": "9000"}, env=os.environ)
     source.load()      -> Config, or ConfigError with every problem
     source.changed()   -> True once after any of the files changed
+
+What the API changes is kept in router.overlay.json beside the file, which a load lays over it:
+
+    source.trial(overlay)   -> the Config that it would give, or ConfigError; nothing changes
+    source.save(overlay)    OSError when it cannot be kept; then nothing changed (blocks: call it in a thread)
+    source.adopt(overlay)   -> the Config with it, from now on
 """
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import time
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, NoReturn
 
 from .config import Config, ConfigError, Problem, implied, parse, read_dotenv
+from .overlay import NOTHING, Merged, Overlay, merge, read_overlay, without, written
 from .presets import OLLAMA_ADDRESS
 
 DEFAULT_FILE = "router.toml"
 FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
+OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
+MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
 def ollama_is_there(address: tuple[str, int] = OLLAMA_ADDRESS) -> bool:
@@ -38,6 +53,60 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+def no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def overlay_in(path: Path) -> Overlay:
+    """The overlay that a file holds, none when there is no file; ValueError with what is wrong with it, OSError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_OVERLAY_BYTES + 1)
+    except FileNotFoundError:
+        return NOTHING
+    if len(data) > MAX_OVERLAY_BYTES:
+        raise ValueError(f"it is longer than {MAX_OVERLAY_BYTES} bytes")
+    try:
+        return read_overlay(json.loads(data.decode("utf-8"), parse_constant=no_constant))
+    except json.JSONDecodeError as wrong:
+        raise ValueError(f"it is not JSON: line {wrong.lineno}: {wrong.msg}") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def put(path: Path, data: bytes) -> None:
+    """The file with these bytes and readable by its owner alone, whole or not at all, also when the power goes."""
+    new = path.with_name(f".{path.name}.{token_hex(6)}.tmp")
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
+    with suppress(OSError):  # a system that cannot open a folder has nothing to be told
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@dataclass(slots=True)
+class Base:
+    """What one load read, without the overlay."""
+
+    document: Mapping[str, Any]
+    env: Mapping[str, str]
+    secrets: dict[Path, str] = field(default_factory=dict)
+
+
 class Source:
     """The files and settings of one run, read again at every load."""
 
@@ -49,9 +118,21 @@ class Source:
         self.path: Path | None = Path(chosen or DEFAULT_FILE)
         if document is not None or (not chosen and not self.path.exists()):
             self.path = None
+        beside = self.path.with_name(f"{self.path.stem}.overlay.json") if self.path else None
+        named = env.get(OVERLAY_VARIABLE, "").strip() if document is None else ""
+        self.overlay_path = Path(named) if named else beside  # None: kept until the stop
         self._document, self._flags, self._env = document, flags, env
         self._secrets: set[Path] = set()
         self._stamps: dict[Path, tuple[int, int, int] | None] = {}
+        self._base = Base({}, {})
+        self.overlay: Overlay = NOTHING
+        self.merged: Merged = merge({}, NOTHING)  # what is in force
+        self.unfit: Mapping[str, str] = {}        # entries of the overlay that are not, and why
+        self.fault = ""                           # why the overlay cannot be changed now
+        self._damage = ""                         # what is wrong with the overlay's file
+        self._is_keeper = False
+        self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that we know
+        self._notes: list[str] = []                        # for the next Config
 
     @property
     def name(self) -> str:
@@ -61,7 +142,8 @@ class Source:
         self._secrets.clear()
         try:
             env = {**self._dotenv(), **self._env}
-            return parse(self._read(env), env=env, flags=self._flags, read_secret=self._read_secret)
+            base = Base(self._read(env), env)
+            return self._take(base, self._read_overlay())
         finally:
             self._stamps = {path: stamp(path) for path in self._files()}
 
@@ -71,7 +153,8 @@ class Source:
         return now != before
 
     def _files(self) -> list[Path]:
-        return [self.path, self.path.with_name(".env"), *sorted(self._secrets)] if self.path else sorted(self._secrets)
+        beside = [self.path, self.path.with_name(".env")] if self.path else []
+        return [*beside, *([self.overlay_path] if self.overlay_path else []), *sorted(self._secrets)]
 
     def _dotenv(self) -> dict[str, str]:
         """.env beside the file; without a file none, for the working directory may be anybody's."""
@@ -93,7 +176,142 @@ class Source:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
 
-    def _read_secret(self, name: str) -> str:
+    def _read_secret(self, base: Base, name: str) -> str:
+        """The text of a secret's file as this load read it."""
         path = (self.path.parent if self.path else Path()) / Path(name).expanduser()
         self._secrets.add(path)
-        return path.read_text("ascii")
+        if path not in base.secrets:
+            base.secrets[path] = path.read_text("ascii")
+        return base.secrets[path]
+
+    # -- the overlay's file
+
+    def _read_overlay(self) -> Overlay:
+        """What the file holds; what is in force already when it cannot be had."""
+        path = self.overlay_path
+        if path is None:
+            return self.overlay
+        self._read_at, self._damage, self.fault = stamp(path), "", ""
+        try:
+            found = overlay_in(path)
+        except OSError as wrong:
+            self.fault = f"{path} cannot be read: {wrong.strerror or wrong}"
+            self._notes.append(f"{self.fault}; what was changed through the API before stays as it is")
+            return self.overlay
+        except ValueError as wrong:
+            self._damage = self.fault = f"{path} is damaged: {wrong}"
+            self._notes.append(self._put_aside(path) if self._is_keeper else f"{self._damage}; going on without it")
+            return self.overlay
+        if found and os.name == "posix" and path.stat().st_mode & 0o077:
+            self._notes.append(f"{path} may hold keys and can be read by others: chmod 600 {path}")
+        return found
+
+    def _put_aside(self, path: Path) -> str:
+        """Moves a damaged overlay out of the way and writes what is in force in its place; the words for the log."""
+        when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = path.with_name(f"{path.name}.damaged-{when}")
+        if aside.exists():
+            aside = aside.with_name(f"{aside.name}-{token_hex(3)}")
+        try:
+            path.rename(aside)
+            if self.overlay:
+                self.save(self.overlay)
+        except OSError as wrong:
+            self.fault = f"{self._damage}; moving it aside failed: {wrong.strerror or wrong}"
+            return self.fault
+        self.fault = ""
+        then = "what was changed through the API before is in force and saved anew" if self.overlay else "going on without it"
+        return f"{self._damage}: moved aside to {aside}; {then}"
+
+    def keep_overlay(self) -> str:
+        """From now on this process looks after the overlay's file: what is damaged is moved aside; words for the log."""
+        self._is_keeper = True
+        path = self.overlay_path
+        if path is None:
+            return ""
+        with suppress(OSError):
+            for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed while it wrote
+                left.unlink()
+        return self._put_aside(path) if self._damage else ""
+
+    def refresh(self) -> None:
+        """Takes note of an overlay that another hand wrote, before it is changed here."""
+        if self.overlay_path is not None and stamp(self.overlay_path) != self._read_at:
+            self.overlay = self._read_overlay()
+
+    def save(self, overlay: Overlay) -> None:
+        if self.overlay_path is None:
+            return
+        put(self.overlay_path, json.dumps(written(overlay), indent=1, allow_nan=False).encode() + b"\n")
+        self._read_at = self._stamps[self.overlay_path] = stamp(self.overlay_path)
+
+    # -- what it gives
+
+    def _parse(self, base: Base, merged: Merged) -> Config:
+        def read_secret(name: str) -> str:
+            return self._read_secret(base, name)
+
+        try:
+            config = parse(merged.document, env=base.env, flags=self._flags, read_secret=read_secret)
+        except ConfigError as error:
+            raise ConfigError(merged.problems(error)) from None
+        return replace(config, notes=(*config.notes, *merged.notes), sources=(*config.sources, *merged.sources))
+
+    def _take(self, base: Base, overlay: Overlay) -> Config:
+        """The Config of both, which are in force from now on. Entries that do not fit the file are left out and told."""
+        merged = merge(base.document, overlay)
+        unfit = dict.fromkeys(merged.unfit, "the file lacks what it changes")
+        try:
+            config = self._parse(base, merged)
+        except ConfigError as error:
+            fitting, reasons = self._fitting(base, overlay, error)
+            merged = merge(base.document, fitting)
+            config = self._parse(base, merged)
+            unfit |= reasons
+            self._notes += [f"{name} was changed through the API, and that does not fit the file any more: {why}"
+                            for name, why in reasons.items()]  # fmt: skip
+        self._base, self.overlay, self.merged, self.unfit = base, overlay, merged, unfit
+        notes, self._notes = tuple(self._notes), []
+        return replace(config, notes=(*config.notes, *notes))
+
+    def _fitting(self, base: Base, overlay: Overlay, error: ConfigError) -> tuple[Overlay, dict[str, str]]:
+        """As much of the overlay as makes a Config, and why not the rest; `error` when the file alone makes none."""
+        reasons: dict[str, str] = {}
+        try:
+            self._parse(base, merge(base.document, NOTHING))
+        except ConfigError:
+            raise error from None
+        names = sorted(overlay, key=lambda name: "/" in name)  # models after their providers
+
+        def widest(have: Overlay, more: list[str]) -> Overlay:
+            wanted = {**have, **{name: overlay[name] for name in more}}
+            try:
+                self._parse(base, merge(base.document, wanted))
+                return wanted
+            except ConfigError as wrong:
+                if len(more) == 1:
+                    reasons[more[0]] = "; ".join(map(str, wrong.problems[:3]))
+                    return have
+            half = len(more) // 2
+            return widest(widest(have, more[:half]), more[half:])
+
+        return widest(NOTHING, names), reasons
+
+    def trial(self, overlay: Overlay, names: set[str]) -> Config:
+        """The Config with an overlay whose entries `names` are new; ConfigError with every problem."""
+        fitting = without(overlay, set(self.unfit) - names)
+        return self._parse(self._base, merge(self._base.document, fitting))
+
+    def alone(self) -> Config | None:
+        """The Config of the file alone; None when it needs the overlay."""
+        try:
+            return self._parse(self._base, merge(self._base.document, NOTHING))
+        except ConfigError:
+            return None
+
+    def adopt(self, overlay: Overlay) -> Config:
+        """The Config with an overlay that was saved, in force from now on."""
+        return self._take(self._base, overlay)
+
+    def names_in_file(self) -> set[str]:
+        return set(merge(self._base.document, NOTHING).tables)

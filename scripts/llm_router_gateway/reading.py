@@ -68,7 +68,10 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
     try:
         return setting.read(value)
     except ValueError as wrong:
-        text = str(wrong) if setting.kind in ("secret", "headers", "header patch") else f"{shown(value)} {wrong}"
+        quiet = setting.kind in ("secret", "headers", "header patch") or (
+            setting.kind in ("url", "proxy") and "@" in str(value)  # a password stands before it
+        )
+        text = str(wrong) if quiet else f"{shown(value)} {wrong}"
         reading.bad(path, text)
         return setting.default
 
