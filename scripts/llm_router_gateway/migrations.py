@@ -18,6 +18,7 @@ from typing import Any
 
 APPLICATION_ID = 0x4C4C4D52     # "LLMR" in the file's header: it is ours
 STEPS_S = (60, 3_600, 86_400)   # of the rollups
+ALL = "*"                       # in `totals`: every provider, model or key; none of them is called so
 MINUTES_KEPT_S = 2 * 86_400     # the chart of a day needs them; older times are told by hours
 
 # name -> its statements. Steps of other parts (keys, ...) follow here, each with a name of its own.
@@ -65,6 +66,22 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'keys_generation'; END""",
         """CREATE TRIGGER api_keys_deleted AFTER DELETE ON api_keys BEGIN
             UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'keys_generation'; END""",
+    )),
+    # The same sums as `rollups` has, of all calls (*, *, *), of each model (provider, model, *), of each key (*, *, key_id):
+    # a chart reads one row for a step, not one for every model with every key.
+    ("m003_totals", (
+        """CREATE TABLE totals (
+            step_s INTEGER NOT NULL, at_s INTEGER NOT NULL,
+            provider TEXT NOT NULL, model TEXT NOT NULL, key_id TEXT NOT NULL,
+            calls INTEGER NOT NULL, success INTEGER NOT NULL, errors INTEGER NOT NULL, client_gone INTEGER NOT NULL,
+            input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+            cache_write_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+            cost_usd REAL NOT NULL, unpriced INTEGER NOT NULL,
+            timed INTEGER NOT NULL, duration_ms REAL NOT NULL, firsts INTEGER NOT NULL, first_ms REAL NOT NULL,
+            duration_bins BLOB NOT NULL, first_bins BLOB NOT NULL,
+            PRIMARY KEY (step_s, at_s, provider, model, key_id)) WITHOUT ROWID""",
+        """CREATE TRIGGER rollups_forgotten AFTER DELETE ON rollups BEGIN
+            DELETE FROM totals WHERE step_s = OLD.step_s AND at_s = OLD.at_s; END""",
     )),
 )  # fmt: skip
 

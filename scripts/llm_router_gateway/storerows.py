@@ -14,7 +14,7 @@ from typing import Any
 from . import histogram
 from .bodies import Bodies, kept
 from .calls import SUMS, Call, counts_of
-from .migrations import STEPS_S
+from .migrations import ALL, STEPS_S
 
 Key = tuple[int, str, str, str]  # at_s, provider, model, key_id
 Entry = tuple[Call, Bodies | None]
@@ -31,10 +31,11 @@ INSERT_CALL = f"INSERT INTO calls VALUES {rows_of(1, _WIDTH)}"       # nosec B60
 INSERT_BODIES = "INSERT INTO bodies VALUES (?, ?, ?, ?, ?, ?)"
 _KEY = ("step_s", "at_s", "provider", "model", "key_id")
 _BINS = ("duration_bins", "first_bins")
-UPSERT = (
-    f"INSERT INTO rollups ({', '.join((*_KEY, *SUMS, *_BINS))}) VALUES {rows_of(1, len(_KEY) + len(SUMS) + len(_BINS))} "  # nosec B608
+UPSERT, UPSERT_TOTALS = (
+    f"INSERT INTO {table} ({', '.join((*_KEY, *SUMS, *_BINS))}) VALUES {rows_of(1, len(_KEY) + len(SUMS) + len(_BINS))} "  # nosec B608
     f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in SUMS)}, "
     f"{', '.join(f'{name} = bins_add({name}, excluded.{name})' for name in _BINS)}"
+    for table in ("rollups", "totals")
 )
 
 Sums = tuple[tuple[float, ...], bytes, bytes]  # SUMS, and the two histograms
@@ -70,6 +71,17 @@ def rollups(calls: Iterable[Call]) -> list[tuple[Any, ...]]:
     return [(step_s, *key, *numbers, *bins) for (step_s, key), (numbers, *bins) in found.items()]
 
 
+def totals(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows that rows of `rollups` add to `totals`: of all calls, of each model, of each key."""
+    found: dict[tuple[Any, ...], Sums] = {}
+    for step_s, at_s, provider, model, key_id, *rest in rows:
+        sums = (tuple(rest[:-2]), rest[-2], rest[-1])
+        for names in ((ALL, ALL, ALL), (provider, model, ALL), (ALL, ALL, key_id)):
+            key = (step_s, at_s, *names)
+            found[key] = both(found[key], sums) if key in found else sums
+    return [(*key, *numbers, *bins) for key, (numbers, *bins) in found.items()]
+
+
 def bodies_row(number: int, call: Call, bodies: Bodies) -> tuple[Any, ...]:
     """A row of `bodies`: redacted, cut, packed."""
     packed: list[bytes | None] = []
@@ -93,7 +105,9 @@ def put(db: sqlite3.Connection, batch: Sequence[Entry]) -> None:
     for at in range(0, whole, CHUNK):
         db.execute(INSERT_CALLS, [value for row in rows[at : at + CHUNK] for value in row])
     db.executemany(INSERT_CALL, rows[whole:])
-    db.executemany(UPSERT, rollups(call for call, _ in batch))
+    sums = rollups(call for call, _ in batch)
+    db.executemany(UPSERT, sums)
+    db.executemany(UPSERT_TOTALS, totals(sums))
     texts = [bodies_row(number, call, bodies) for number, (call, bodies) in enumerate(batch, first) if bodies]
     if texts:
         db.executemany(INSERT_BODIES, texts)

@@ -1,0 +1,348 @@
+"""What a Prometheus server asks for: counters since the start, gauges of the moment, in its text format.
+
+    metrics = Metrics()
+    metrics.observe(call)                  once at each call's end
+    metrics.render(Moment(open_requests=3, members=board.report(...), store=store.health()))
+        -> '# HELP llm_router_requests_total Calls ...\\n...llm_router_requests_total{kind="chat",...} 1\\n'
+
+Counters only grow. Names that callers make up get no series of their own: a model has one once it has answered, or when the
+configuration lists it, and of each label there are only so many; what is left is summed up as "other".
+The text format: https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OTHER = "other"
+MAX_MODELS = 200         # with series of their own; a dozen families times twenty buckets each
+MAX_KEYS = 500
+MAX_CODES = 100          # an upstream's own codes are among them
+MAX_MEMBERS = 500        # of the report on health
+MAX_LABEL = 120          # characters
+DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+FIRST_OUTPUT_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+GONE = "client_gone"
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Counted(Protocol):
+    """What is looked at of a call."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def served(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def ended(self) -> str: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def duration_ms(self) -> float: ...
+    @property
+    def first_ms(self) -> float | None: ...
+    @property
+    def input_tokens(self) -> int | None: ...
+    @property
+    def output_tokens(self) -> int | None: ...
+    @property
+    def cached_tokens(self) -> int | None: ...
+    @property
+    def reasoning_tokens(self) -> int | None: ...
+    @property
+    def cost_usd(self) -> float | None: ...
+    @property
+    def key_name(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is read when somebody asks, and not counted here."""
+
+    open_requests: int = 0
+    members: Iterable[Mapping[str, Any]] = ()  # lines of GET /health/models
+    store: Mapping[str, Any] = field(default_factory=dict)  # store.health()
+    version: str = ""
+    started_at: float = 0.0  # Unix seconds
+
+
+def clean(text: str) -> str:
+    """As a label's value: printable, UTF-8, not endless. Done before counting: what looks the same is one series."""
+    text = text[:MAX_LABEL]
+    return UNSAFE.sub("?", text) if not text.isascii() or not text.isprintable() else text
+
+
+# ------------------------------------------------------------------------------------------------------ the text (pure)
+
+Sample = tuple[str, Labels, float]  # suffix of the name, labels, value
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All samples of one name. Nothing is written of one that has none."""
+
+    name: str
+    kind: str  # counter, gauge, histogram
+    help: str
+    samples: list[Sample]
+
+    def lines(self) -> Iterator[str]:
+        if not self.samples:
+            return
+        name = f"llm_router_{self.name}"
+        yield f"# HELP {name} {self.help}\n# TYPE {name} {self.kind}\n"
+        for suffix, which, value in self.samples:
+            yield f"{name}{suffix}{written(which)} {number(value)}\n"
+
+
+def labels(**values: str) -> Labels:
+    return tuple(values.items())
+
+
+def written(which: Labels) -> str:
+    """(("model", 'a"b'),) -> '{model="a\\\\"b"}'"""
+    return "{" + ",".join(f'{name}="{quoted(value)}"' for name, value in which) + "}" if which else ""
+
+
+def quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def number(value: float) -> str:
+    """1 -> "1", 0.25 -> "0.25", inf -> "+Inf"."""
+    if isinstance(value, int):
+        return str(int(value))
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+# ------------------------------------------------------------------------------------------------------------ counting
+
+
+class Names:
+    """The values a label may have: only so many, the rest is "other"."""
+
+    __slots__ = ("_limit", "_seen")
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._seen = limit, {"": ""}
+
+    def of(self, name: str, may_begin: bool = True) -> str:
+        found = self._seen.get(name)
+        if found is not None:
+            return found
+        if not may_begin or len(self._seen) > self._limit:
+            return OTHER
+        self._seen[name] = value = clean(name)
+        return value
+
+
+class Histogram:
+    """How many values lie at or under each bound; not yet summed up from bound to bound."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds, self.counts, self.total = bounds, [0] * (len(bounds) + 1), 0.0
+
+    def add(self, value: float) -> None:
+        value = value if value > 0 else 0.0  # a clock that went backwards
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Series:
+    """What is counted of one model in one protocol."""
+
+    __slots__ = ("cached", "cost_usd", "duration", "first_output", "input", "outcomes", "output", "reasoning", "unpriced")
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, int] = {}
+        self.input = self.output = self.cached = self.reasoning = self.unpriced = 0
+        self.cost_usd = 0.0
+        self.duration = Histogram(DURATION_S)
+        self.first_output = Histogram(FIRST_OUTPUT_S)
+
+
+class Spent:
+    """What one key has used."""
+
+    __slots__ = ("cost_usd", "requests", "tokens")
+
+    def __init__(self) -> None:
+        self.requests = self.tokens = 0
+        self.cost_usd = 0.0
+
+
+def outcome_of(call: Counted) -> str:
+    if call.ended == GONE or call.error == GONE:
+        return GONE
+    return "error" if call.error else "success"
+
+
+def buckets(which: Labels, histogram: Histogram) -> Iterator[Sample]:
+    """Each bound with all that lies at or under it, then sum and count."""
+    if not any(histogram.counts):
+        return
+    below = 0
+    for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
+        below += count
+        yield "_bucket", (*which, ("le", number(bound))), below
+    yield "_sum", which, histogram.total
+    yield "_count", which, below
+
+
+TOKENS: tuple[tuple[str, str, Callable[[Series], float]], ...] = (
+    ("input_tokens_total", "Input tokens, those from a cache too.", lambda one: one.input),
+    ("output_tokens_total", "Output tokens, those of reasoning too.", lambda one: one.output),
+    ("cached_tokens_total", "Input tokens that were read from a cache.", lambda one: one.cached),
+    ("reasoning_tokens_total", "Output tokens that were reasoning.", lambda one: one.reasoning),
+    ("cost_usd_total", "Known cost in US dollars.", lambda one: one.cost_usd),
+    ("unpriced_requests_total", "Calls whose cost nobody knows.", lambda one: one.unpriced),
+)
+STORE = (
+    ("store_rows_written_total", "written", "counter", "Rows of the call log that are on disk."),
+    ("store_rows_dropped_total", "dropped", "counter", "Rows of the call log that are lost: no room, no disk."),
+    ("store_rows_waiting", "rows_waiting", "gauge", "Rows of the call log that are not yet on disk."),
+    ("store_bytes", "bytes", "gauge", "Size of the store's file."),
+)
+MEMBER = (
+    ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 to 1."),
+    ("member_active_requests", "active", "Requests under way at a model."),
+    ("member_consecutive_failures", "consecutive_failures", "Failures in a row of a model."),
+    ("member_back_in_seconds", "back_in_s", "How long a model is still left out."),
+)
+
+
+def as_number(value: object) -> float:
+    return value if isinstance(value, (int, float)) else 0
+
+
+def of_members(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
+    """The health of models, those of the configuration first; what is too many is left out and counted."""
+    shown: dict[str, Mapping[str, Any]] = {}
+    left = 0
+    for line in lines:
+        name = clean(str(line.get("model", "")))
+        if name in shown or len(shown) >= MAX_MEMBERS:
+            left += 1
+        else:
+            shown[name] = line
+    for name, field_name, text in MEMBER:
+        yield Family(name, "gauge", text, [("", labels(model=model), as_number(line.get(field_name)))
+                                           for model, line in shown.items()])
+    yield Family("member_state", "gauge", "Always 1; the state is in the label.", [
+        ("", labels(model=model, state=clean(str(line.get("state", "")))), 1) for model, line in shown.items()])
+    yield Family("members_left_out", "gauge", "Models of which no health is shown here.", [("", (), left)])
+
+
+def of_store(health: Mapping[str, Any]) -> Iterator[Family]:
+    for name, field_name, kind, text in STORE:
+        if field_name in health:
+            yield Family(name, kind, text, [("", (), as_number(health[field_name]))])
+    if health:
+        yield Family("store_ok", "gauge", "0 while rows cannot be written.", [("", (), int(not health.get("last_error")))])
+
+
+def of_moment(moment: Moment) -> Iterator[Family]:
+    yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
+    yield from of_members(moment.members)
+    yield from of_store(moment.store)
+    yield Family("build_info", "gauge", "Always 1; the version is in the label.", [
+        ("", labels(version=clean(moment.version)), 1)])
+    yield Family("start_time_seconds", "gauge", "When this process began, in Unix seconds.", [("", (), moment.started_at)])
+
+
+class Metrics:
+    """The counters of this process. `is_listed` tells which models the configuration names."""
+
+    def __init__(self, is_listed: Callable[[str], bool] | None = None) -> None:
+        self._is_listed = is_listed or (lambda _: False)
+        self._models, self._keys, self._codes = Names(MAX_MODELS), Names(MAX_KEYS), Names(MAX_CODES)
+        self._series: dict[tuple[str, str, str, str], Series] = {}  # kind, protocol, provider, model
+        self._spent: dict[str, Spent] = {}
+        self._errors: dict[tuple[str, str], int] = {}  # model, code
+        self._attempts = 0
+
+    def observe(self, call: Counted) -> None:
+        """One call, at its end."""
+        outcome = outcome_of(call)
+        model = self._models.of(call.served, outcome == "success" or self._is_listed(call.served))
+        provider = OTHER if model == OTHER else clean(call.provider)
+        name = (call.kind, call.protocol, provider, model)
+        series = self._series.get(name)
+        if series is None:
+            series = self._series[name] = Series()
+        series.outcomes[outcome] = series.outcomes.get(outcome, 0) + 1
+        tokens_in, tokens_out = call.input_tokens or 0, call.output_tokens or 0
+        series.input += tokens_in
+        series.output += tokens_out
+        series.cached += call.cached_tokens or 0
+        series.reasoning += call.reasoning_tokens or 0
+        cost_usd = call.cost_usd
+        if cost_usd is None:
+            series.unpriced += 1
+        elif 0 < cost_usd < math.inf:
+            series.cost_usd += cost_usd
+        series.duration.add(call.duration_ms / 1_000)
+        if call.first_ms is not None:
+            series.first_output.add(call.first_ms / 1_000)
+        self._attempts += call.attempts
+        if outcome == "error":
+            code = (model, self._codes.of(call.error))
+            self._errors[code] = self._errors.get(code, 0) + 1
+        self._spend(call.key_name, tokens_in + tokens_out, cost_usd)
+
+    def _spend(self, key_name: str, tokens: int, cost_usd: float | None) -> None:
+        name = self._keys.of(key_name)
+        spent = self._spent.get(name)
+        if spent is None:
+            spent = self._spent[name] = Spent()
+        spent.requests += 1
+        spent.tokens += tokens
+        if cost_usd is not None and 0 < cost_usd < math.inf:
+            spent.cost_usd += cost_usd
+
+    def render(self, moment: Moment) -> str:
+        """The whole text."""
+        families = (*self._counted(), *of_moment(moment))
+        return "".join(line for family in families for line in family.lines())
+
+    def _counted(self) -> Iterator[Family]:
+        series = [(labels(kind=kind, protocol=protocol, provider=provider, model=model), one)
+                  for (kind, protocol, provider, model), one in self._series.items()]  # fmt: skip
+        yield Family("requests_total", "counter", "Calls that ended, by what came of them.", [
+            (("", (*which, ("outcome", outcome)), count)) for which, one in series for outcome, count in one.outcomes.items()])
+        yield Family("request_duration_seconds", "histogram", "From a call's arrival to its true end.", [
+            sample for which, one in series for sample in buckets(which, one.duration)])
+        yield Family("first_output_seconds", "histogram", "From a call's arrival to the first output of its stream.", [
+            sample for which, one in series for sample in buckets(which, one.first_output)])
+        for name, text, value in TOKENS:
+            yield Family(name, "counter", text, [("", which, value(one)) for which, one in series])
+        yield Family("errors_total", "counter", "Calls that ended in an error, by its code.", [
+            ("", labels(model=model, code=code), count) for (model, code), count in self._errors.items()])
+        yield Family("upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [
+            ("", (), self._attempts)])
+        spent = [(labels(key=name), one) for name, one in self._spent.items()]
+        yield Family("key_requests_total", "counter", "Calls by key.", [("", which, one.requests) for which, one in spent])
+        yield Family("key_tokens_total", "counter", "Input and output tokens by key.", [
+            ("", which, one.tokens) for which, one in spent])
+        yield Family("key_cost_usd_total", "counter", "Known cost in US dollars by key.", [
+            ("", which, one.cost_usd) for which, one in spent])
