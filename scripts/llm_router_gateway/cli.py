@@ -34,7 +34,8 @@ EXIT_CODES = {
 }
 RELOAD_S = 1.0  # how often the files are looked at
 FLUSH_S = 0.2   # how long a log line may wait
-AT_START = ("host", "port", "log_file", "log_level", "max_connections")  # what a reload cannot change
+CLOSE_S = 10.0  # for the calls that wait to be written at the end
+AT_START = ("host", "port", "log_file", "log_level", "max_connections", "store")  # what a reload cannot change
 EXAMPLES = """\
   python3 scripts/llm_router_gateway --demo
   python3 scripts/llm_router_gateway --config router.toml --check
@@ -204,6 +205,27 @@ def ready_lines(config: Config, port: int, demo: bool) -> list[str]:
     return [*lines, "  --demo: ask for the model `demo`"] if demo else lines
 
 
+def store_path(named: str, config_path: str) -> str:
+    """Where the store is: beside the configuration, in memory, or "" for nowhere.
+
+    store_path("", "/etc/router.toml")        -> "/etc/router.db"
+    store_path("calls.db", "/etc/router.toml") -> "/etc/calls.db"
+    store_path("", "")                         -> ":memory:"   without a file there is no place for one
+    """
+    if named == "off":
+        return ""
+    if named == "memory" or not (named or config_path):
+        return ":memory:"
+    return os.path.join(os.path.dirname(config_path), named or f"{os.path.splitext(os.path.basename(config_path))[0]}.db")
+
+
+def keep_of(config: Config) -> Any:
+    """How long calls are kept, as `store` takes it."""
+    from .retention import Keep
+
+    return Keep(config.server.keep_days, config.server.keep_bodies_days, config.server.max_store_bytes)
+
+
 class Running:
     """The process while it serves: what signals, changed files and the timer do to it."""
 
@@ -211,6 +233,7 @@ class Running:
         from .gateway import Gateway
         from .log import Log
         from .server import Server
+        from .store import Store
         from .upstream import Pool
 
         loop = asyncio.get_running_loop()
@@ -220,6 +243,10 @@ class Running:
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=loop.call_later, new_id=new_id
         )
+        place = store_path(config.server.store, str(source.path or ""))
+        self.store = Store.open(place, keep=keep_of(config)) if place else None
+        if self.store is not None:
+            self.gateway.on_call = self.store.add
         self.server = Server(self.gateway, max_connections=config.server.max_connections)
         self.stop = asyncio.Event()
 
@@ -232,6 +259,8 @@ class Running:
                 self.log.error(f"{self.source.name} not taken over: {problem}")
             return
         self.gateway.swap(config)
+        if self.store is not None:
+            self.store.keeps(keep_of(config))
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
         self.config = config
@@ -245,11 +274,21 @@ class Running:
         next_look = time.monotonic() + RELOAD_S
         while True:
             await asyncio.sleep(FLUSH_S)
+            self.tell_of_store()
             self.log.flush()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + RELOAD_S
                 if self.source.changed():
                     self.reload()
+
+    def tell_of_store(self) -> None:
+        for note in self.store.take_notes() if self.store is not None else ():
+            self.log.warn(note)
+
+    def close_store(self, limit_s: float) -> None:
+        if self.store is not None:
+            self.store.close(limit_s)
+            self.tell_of_store()
 
     async def drain(self) -> None:
         """No new requests; open ones may end until the limit, then their streams get an error event."""
@@ -263,7 +302,8 @@ class Running:
         limit.cancel()
 
     def end_now(self) -> None:
-        """Without the drain; but what happened is told."""
+        """Without the drain; but what happened is told and kept."""
+        self.close_store(FLUSH_S)
         self.log.close()
         os._exit(0)
 
@@ -275,6 +315,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     try:
         port = await running.server.start(config.server.host, config.server.port)
     except OSError as wrong:
+        running.close_store(CLOSE_S)
         say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
         return 3
     gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -288,5 +329,6 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     await running.drain()
     care.cancel()
     await running.pool.close()
+    running.close_store(CLOSE_S)
     running.log.close()
     return 0

@@ -80,6 +80,7 @@ async def with_keys(
 ) -> Answer:
     """A member's answer, by whichever of its provider's keys it takes."""
     while True:
+        job.candidate = attempt.candidate
         job.record.served = attempt.candidate.name
         job.record.attempts += 1
         attempt.sent(clock())

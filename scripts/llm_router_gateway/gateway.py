@@ -23,6 +23,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from . import __version__, auth, catalog, choosing, forward, ir, surface
+from .bodies import Bodies
+from .calls import Call
 from .config import Config
 from .desk import ADMIN, OPEN, Desk, Reply, Visit
 from .embeddings import as_asked
@@ -35,6 +37,7 @@ from .job import Exchange, Job, Outgoing, Record, State, converted, dumped, rela
 from .log import Log
 from .piping import Array, ConvertPipe, RelayPipe
 from .policy import Candidate
+from .recording import Overheard, bodies_of, call_of, finish_in, is_call
 from .splice import read_body
 from .streaming import Headers, Limits, StreamedAnswer, Watch
 from .tags import TAG
@@ -184,6 +187,7 @@ class Gateway:
         new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
     ) -> None:  # fmt: skip
         self.desk = desk or Desk(())
+        self.on_call: Callable[[Call, Bodies | None], None] | None = None  # what is told of each call at its end
         self.state = state_of(config)
         self.board = Board()  # what is known of models, limits and conversations, by name: it outlives every Config
         self.watch = Watch(clock, call_later)
@@ -217,6 +221,9 @@ class Gateway:
                 task.cancel()
 
     async def __call__(self, exchange: Exchange) -> None:
+        server = self.state.config.server
+        if server.log_bodies and self.on_call is not None:
+            exchange = Overheard(exchange, server.log_body_bytes)
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
         request_id = given if forward.is_request_id(given) else self._new_id()
@@ -239,6 +246,16 @@ class Gateway:
             del self._jobs[task]
             record.seconds = self._clock() - record.started_at
             self._log.info(record.line())
+            self._tell(job)
+
+    def _tell(self, job: Job) -> None:
+        """The call, to whoever keeps it: a fault there is not the caller's."""
+        if self.on_call is None or not is_call(job):
+            return
+        try:
+            self.on_call(call_of(job, unix_s()), bodies_of(job))
+        except Exception as error:
+            self._log.error(f"a fault of ours in the record of {job.record.request_id}: {fault(error)}")
 
     async def _answer(self, job: Job) -> None:
         """The answer, or the error in the caller's shape."""
@@ -432,12 +449,13 @@ class Gateway:
         if job.plan is not None:  # who stands alone is never compared
             attempt.output(self._clock())
         if outgoing.request is None:
-            job.record.usage = wire(job.call.protocol).usage_in(answer)
+            job.record.usage, job.record.finish = wire(job.call.protocol).usage_in(answer), finish_in(answer)
             return headers, data
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
         result = result if result.created else replace(result, created=int(unix_s()))
         job.record.usage = result.usage
         written = wire(job.call.protocol).write_answer(result, outgoing.request, job.record.lost)
+        job.record.finish = finish_in(written)
         return [JSON_TYPE], dumped(written)
 
     async def _fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
@@ -559,7 +577,7 @@ class Gateway:
         finally:
             job.answering, job.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
-                record.usage = stream.pipe.usage
+                record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at

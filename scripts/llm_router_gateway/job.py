@@ -15,10 +15,12 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote_plus
 
 from . import auth, forward, ir, overrides, splice, surface
+from .allowance import Allowance
 from .config import Config
 from .errors import GatewayError
 from .groups import Plan, Table, Target, table_of
 from .policy import Candidate, Routes, routes_of
+from .rights import Rights
 from .settings import LOOPBACK, Secret
 from .splice import Body
 from .streaming import Exchange as StreamExchange
@@ -73,6 +75,7 @@ class Record:
     served: str = ""
     stream: bool = False
     whole: bool = False  # of a stream: its last event went out
+    finish: ir.Stop | str = ""  # why the answer stopped, where that is known without a look for it
     status: int = 0
     first_output_s: float | None = None
     seconds: float = 0.0
@@ -113,8 +116,12 @@ class Job:
     call: surface.Call
     body: Body | None = None
     plan: Plan | None = None
+    candidate: Candidate | None = None  # who was asked last
     key_name: str = ""  # of the caller's key
     caller: auth.Caller = auth.NOBODY
+    rights: Rights | None = None        # what the caller's key may use; None: everything
+    allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
+    outputs: int = 0  # pieces of an answer that a stream has brought
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
@@ -151,6 +158,8 @@ class Job:
         own = [("x-request-id", self.record.request_id)]
         if self.record.lost:
             own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+        if self.allowance is not None and self.allowance.told and not self.is_open:
+            own.append(("x-llm-router-limited", lost_header(self.allowance.told)))
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
@@ -218,6 +227,9 @@ def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None
     if not spec.empty and call in CHATS:
         more, dropped = overrides.edits({**fields, **changes}, spec)
         changes |= more
+    if job.allowance is not None:
+        sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
+        changes |= job.allowance.fit(candidate, call, sent, job.read, **manners(candidate))
     body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate)), job.exchange.query)
     headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
@@ -235,9 +247,21 @@ def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outg
     )
     if not candidate.overrides.empty:
         out = overrides.applied(out, candidate.overrides)
+    if job.allowance is not None:
+        out = {**out, **job.allowance.fit(candidate, "chat", out, **manners(candidate))}
     url = candidate.url("stream" if job.record.stream and provider.api == "gemini" else "chat", quoted(candidate))
     headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
+
+
+def manners(candidate: Candidate) -> dict[str, Any]:
+    """What its protocol's module knows of a model: the name of the output limit, whether it can be steered."""
+    if candidate.provider.api != "openai":
+        return {}
+    module, name = wire("openai"), candidate.remote_id.lower()
+    modern = "max_completion_tokens" if module.MODERN_MODELS.search(name) else "max_tokens"
+    return {"field": candidate.provider.quirks.get("max_tokens_field") or modern,
+            "steered": not module.UNSTEERED_MODELS.search(name)}  # fmt: skip
 
 
 def quoted(candidate: Candidate) -> str:

@@ -29,6 +29,7 @@ class Scanner(Protocol):
     outputs: int
     done: bool
     usage: ir.Usage | None
+    finish: str  # the first choice's reason for its end, in the protocol's word; "" until it is said
     error: GatewayError | None
 
     def feed(self, events: Sequence[Event]) -> None: ...
@@ -121,6 +122,10 @@ class RelayPipe:
     def usage(self) -> ir.Usage | None:
         return self._scanner.usage
 
+    @property
+    def finish(self) -> str:
+        return self._scanner.finish
+
     def feed(self, piece: bytes) -> bytes:
         if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
             self.outputs = self._scanner.outputs
@@ -151,7 +156,7 @@ class RelayPipe:
 class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
-    __slots__ = ("_bytes", "_created", "_reader", "_writer", "done", "error", "error_passed", "outputs", "usage")
+    __slots__ = ("_bytes", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "outputs", "usage")
 
     def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
@@ -160,6 +165,7 @@ class ConvertPipe:
         self.error: GatewayError | None = None
         self.error_passed = False
         self.usage: ir.Usage | None = None
+        self.finish: ir.Stop | str = ""  # of the first candidate
 
     def feed(self, piece: bytes) -> bytes:
         out = []
@@ -182,6 +188,8 @@ class ConvertPipe:
                 self.usage = event.usage
             elif isinstance(event, ir.Finished):
                 self.done = True
+            elif isinstance(event, ir.Stopped):
+                self.finish = self.finish or event.stop
             elif isinstance(event, ir.Started) and not event.created:
                 event = replace(event, created=self._created)
             out.append(self._writer.feed(event))

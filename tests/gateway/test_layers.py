@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"retention", "storefile", "storerows", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading",
      "stats", "metrics"},
     {"store", "job"},
-    {"failover"},
+    {"failover", "recording"},
     {"gateway", "monitor", "admin"},
     {"server"},
     {"check", "dryrun", "explain", "install"},

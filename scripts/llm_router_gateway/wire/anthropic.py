@@ -1486,11 +1486,12 @@ SHORT_CHARS = 160  # an event longer than this has something in it
 class Scanner:
     """What a relayed stream says: how much output, whether it is whole, what it cost, what went wrong."""
 
-    __slots__ = ("_known", "done", "error", "outputs", "usage")
+    __slots__ = ("_known", "done", "error", "finish", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs, self.done = 0, False
         self.usage: ir.Usage | None = None
+        self.finish = ""  # the stop_reason
         self.error: GatewayError | None = None
         self._known: Block = {}
 
@@ -1520,6 +1521,9 @@ class Scanner:
             said = fields.get("message") if kind == "message_start" else fields
             if isinstance(said, dict) and with_usage(self._known, said):
                 self.usage = read_usage(self._known)
+            delta = fields.get("delta")
+            if isinstance(delta, dict) and delta.get("stop_reason"):
+                self.finish = str(delta["stop_reason"])
         elif kind == "message_stop":
             self.done = True
         elif kind == "error" and self.error is None:

@@ -1211,11 +1211,12 @@ def write_count(tokens: int) -> Fields:
 class Scanner:
     """A relayed stream, read beside it: whether it said something, whether it is whole, its usage, its error."""
 
-    __slots__ = ("_usage", "done", "error", "outputs")
+    __slots__ = ("_usage", "done", "error", "finish", "outputs")
 
     def __init__(self) -> None:
         self.outputs = 0
         self.done = False
+        self.finish = ""  # the first candidate's finishReason
         self.error: GatewayError | None = None
         self._usage: Any = None
 
@@ -1245,6 +1246,8 @@ class Scanner:
             if any(part.get("text") != "" for part in parts):
                 self.outputs += 1
             self.done = bool(candidate.get("finishReason"))
+            if self.done:
+                self.finish = self.finish or str(candidate["finishReason"])
 
 
 # -------------------------------------------------------------------------------------------------- a stream, read

@@ -1393,12 +1393,13 @@ class Scanner:
     The end is [DONE], or, for servers that send none, when every choice said why it ended.
     """
 
-    __slots__ = ("_speaking", "done", "error", "outputs", "usage")
+    __slots__ = ("_speaking", "done", "error", "finish", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
         self.done = False
         self.usage: ir.Usage | None = None
+        self.finish = ""  # the first choice's finish_reason
         self.error: GatewayError | None = None
         self._speaking: set[int] = set()  # choices without a finish_reason
 
@@ -1452,6 +1453,7 @@ class Scanner:
                 continue
             self.outputs += says(choice.get("delta"))
             if choice.get("finish_reason"):
+                self.finish = self.finish or str(choice["finish_reason"])
                 self._speaking.discard(place_of(choice))
                 self.done = not self._speaking
             else:
