@@ -18,7 +18,9 @@ from .errors import Forbidden, Unauthorized
 from .settings import LOOPBACK, Secret
 
 CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
-EXPOSED = "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, retry-after"  # to web pages
+EXPOSED = (  # to web pages
+    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
+)
 # What a caller's credential may stand in: none of it is ever passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *CREDENTIAL_HEADERS})
 
@@ -31,6 +33,7 @@ class Caller:
     name: str = ""
     is_admin: bool = False
     key: Any = None  # keys.Key, where the caller has one of those
+    is_cookie: bool = False  # known by a session's cookie
 
 
 NOBODY = Caller()

@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import health as healths
-from .config import Config
 from .errors import GatewayError
 from .health import WELL, Health, Rules
-from .limits import Meters, Permit
+from .limits import Limit, Meters, Permit
 from .policy import Candidate
 from .pools import Table, Target, target_of
 from .routing import Member
@@ -65,10 +64,9 @@ class Board:
         taken, self.complaints = self.complaints, []
         return taken
 
-    def admit_key(self, config: Config, key_name: str, tokens: Callable[[], float], now: float) -> Permit:
+    def admit_key(self, limit: Limit | None, key_id: str, tokens: Callable[[], float], now: float) -> Permit:
         """What a caller's key may use; RateLimited when that is used up."""
-        limit = config.server.key_limits
-        return self.meters.take(((f"key:{key_name}", limit),) if limit else (), tokens, now)
+        return self.meters.take(((f"key:{key_id}", limit),) if limit else (), tokens, now)
 
     # -- keys of providers
 

@@ -157,6 +157,10 @@ class Budgets:
                     is_held = held > 0
         return Left(usd, tokens, why, again_at, is_held)
 
+    def spend(self, key_id: str, amount: Amount, now: float) -> None:
+        """Of a call that nothing was put on hold for."""
+        self.hold(key_id, Amount(), now).settle(amount)
+
     def hold(self, key_id: str, amount: Amount, now: float) -> Hold:
         periods = self.periods(key_id, now)
         for period in periods:

@@ -16,6 +16,7 @@ from .config import Model
 from .errors import BadRequest, UnknownModel
 from .groups import Table
 from .policy import Routes
+from .rights import Rights
 from .routing import Group
 
 PAGE = {"anthropic": 20, "gemini": 50}  # entries when the caller names no number, as at the vendors
@@ -53,6 +54,21 @@ def entries(
             mine = bool(routes.open[owner].families) and bare.startswith(routes.open[owner].families)
             found.setdefault(f"{owner}/{bare}", Entry(f"{owner}/{bare}", bare if mine else "", owner))
     return list(found.values())
+
+
+def for_key(found: Sequence[Entry], rights: Rights | None, table: Table) -> list[Entry]:
+    """Those that a caller's key may ask for; of groups, those with a member that is for it."""
+    if rights is None:
+        return list(found)
+    return [entry for entry in found if is_for(entry, rights, table)]
+
+
+def is_for(entry: Entry, rights: Rights, table: Table) -> bool:
+    if entry.name not in table.chains:
+        return rights.lists(entry.name, entry.model.tags if entry.model else ())
+    targets = [target for pool in table.chains[entry.name] for target in pool.targets if target.candidate is not None]
+    reasons = [rights.why_not(target.candidate) for target in targets if target.candidate is not None]
+    return rights.key.may_group(entry.name) and not (reasons and all(reasons))
 
 
 def shared(table: Table | None, group: Group) -> Model:

@@ -20,6 +20,7 @@ from .health import moves_on
 from .job import Job
 from .limits import Meters, Permit
 from .policy import candidates
+from .rights import Rights
 from .tags import TAG, TASK
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
@@ -87,16 +88,19 @@ async def with_keys(
         try:
             return await once(attempt)
         except GatewayError as error:
-            if job.answering or error.status not in KEY_REFUSALS or not attempt.key_failed(clock(), error):
+            is_ours = job.answering or error is job.unasked
+            if is_ours or error.status not in KEY_REFUSALS or not attempt.key_failed(clock(), error):
                 raise
             job.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
 
 
-def lone_attempt(table: Table, board: Board, known: dict[str, Target], name: str, now: float) -> Attempt | None:
+def lone_attempt(
+    table: Table, board: Board, known: dict[str, Target], name: str, now: float, rights: Rights | None = None
+) -> Attempt | None:
     """The attempt at a model that was named itself and has no limits: most requests, and the least work for each.
 
-    None for groups, queries and limits, which need a Plan. UnknownModel for what there is not. `known` is kept for as long
-    as `table` is.
+    None for groups, queries and limits, which need a Plan. UnknownModel for what there is not, Forbidden for what is not for
+    this caller. `known` is kept for as long as `table` is.
     """
     target = known.get(name)
     if target is None:
@@ -109,6 +113,8 @@ def lone_attempt(table: Table, board: Board, known: dict[str, Target], name: str
         target = Target(candidate.name, candidate)
         if len(known) < MAX_KNOWN:
             known[name] = target
+    if rights is not None and target.candidate is not None:
+        rights.check_named(target.candidate)
     return Attempt(target, FREE, board, table.routing.health, now)
 
 
@@ -119,7 +125,7 @@ async def asked_alone(job: Job, attempt: Attempt, once: Callable[[Attempt], Awai
         attempt.succeeded(clock(), job.tokens)
         return answer
     except GatewayError as error:
-        if error is not job.ending:
+        if error is not job.ending and error is not job.unasked:
             attempt.failed(clock(), error)
         raise
     except asyncio.CancelledError:
@@ -134,7 +140,8 @@ def judged(job: Job, attempt: Attempt, error: GatewayError, now: float) -> None:
     """Counts a failure. Raises it again when no other member may be asked."""
     if error is job.ending:
         raise error  # we are going down: nobody's fault
-    attempt.failed(now, error)
+    if error is not job.unasked:
+        attempt.failed(now, error)
     if job.answering or not (moves_on(error) or error is job.unasked):
         raise error
     job.record.failed.append(f"{attempt.candidate.name} {error.code}")

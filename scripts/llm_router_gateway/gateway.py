@@ -22,22 +22,26 @@ from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
-from . import __version__, auth, catalog, choosing, forward, ir, surface
+from . import __version__, auth, catalog, choosing, forward, ir, pricing, sessions, surface
+from .allowance import allowance_of
 from .bodies import Bodies
+from .budgets import Amount
 from .calls import Call
 from .config import Config
 from .desk import ADMIN, OPEN, Desk, Reply, Visit
 from .embeddings import as_asked
-from .errors import BadRequest, Forbidden, GatewayError, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .estimate import input_tokens
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
 from .groups import Ask, Attempt, Board, Plan, plan
 from .health import moves_on
 from .job import Exchange, Job, Outgoing, Record, State, converted, dumped, relayed, state_of, wire
+from .keyring import Keyring
 from .log import Log
 from .piping import Array, ConvertPipe, RelayPipe
 from .policy import Candidate
 from .recording import Overheard, bodies_of, call_of, finish_in, is_call
+from .rights import rights_of
 from .splice import read_body
 from .streaming import Headers, Limits, StreamedAnswer, Watch
 from .tags import TAG
@@ -185,8 +189,10 @@ class Gateway:
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
+        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s,
     ) -> None:  # fmt: skip
         self.desk = desk or Desk(())
+        self.keyring, self._wall = keyring or Keyring(config), wall
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # what is told of each call at its end
         self.state = state_of(config)
         self.board = Board()  # what is known of models, limits and conversations, by name: it outlives every Config
@@ -204,6 +210,7 @@ class Gateway:
 
     def swap(self, config: Config) -> None:
         self.state = state_of(config)
+        self.keyring.configure(config)
         self._lists.clear()
 
     @property
@@ -227,7 +234,8 @@ class Gateway:
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
         request_id = given if forward.is_request_id(given) else self._new_id()
-        record = Record(request_id, exchange.method, exchange.path, exchange.client, self._clock())
+        client = self.keyring.client(exchange.client, headers)
+        record = Record(request_id, exchange.method, exchange.path, client, self._clock())
         record.protocol = surface.protocol_of(exchange.path, headers)
         query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
         job = Job(exchange, self.state, record, headers, query, surface.Call("", record.protocol))
@@ -280,10 +288,25 @@ class Gateway:
             return
         job.call = surface.read_call(exchange.method, exchange.path, job.query, job.headers)
         job.record.protocol = job.call.protocol
-        if job.call.kind not in surface.OPEN_CALLS and not self._is_open_desk(job):
-            job.caller = auth.Caller(name=auth.admit(job.headers, job.query, server.tokens))
-            job.key_name = job.caller.name
+        if job.call.kind not in surface.OPEN_CALLS:
+            self._admit(job)
         await self._handlers[job.call.kind](job)
+
+    def _admit(self, job: Job) -> None:
+        """Who is calling, and what that key may do. Open pages of the desk are there for nobody too."""
+        exchange, now = job.exchange, self._wall()
+        try:
+            job.caller = caller = self.keyring.admit(job.headers, job.query, exchange.client, now)
+        except GatewayError:
+            if self._is_open_desk(job):
+                return
+            raise
+        if caller.is_cookie:
+            sessions.check_csrf(exchange.method, job.headers, job.state.config.server.allowed_hosts)
+        job.key_name = caller.name
+        if caller.key is not None:
+            job.rights = rights_of(caller.key)
+            job.allowance = allowance_of(caller.key, self.keyring.budgets, self._wall)
 
     async def _refuse(self, job: Job, error: GatewayError) -> None:
         """The error, as a status when none has been sent yet, else as the stream's last event."""
@@ -322,11 +345,15 @@ class Gateway:
 
     async def _models(self, job: Job) -> None:
         found = catalog.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
+        found = catalog.for_key(found, job.rights, job.state.table)
         await self._json(job, catalog.SHAPES[job.call.protocol].listing(found, job.query))
 
     async def _model(self, job: Job) -> None:
         found = catalog.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
-        await self._json(job, catalog.SHAPES[job.call.protocol].entry(catalog.one(found, job.call.model)))
+        entry = catalog.one(found, job.call.model)
+        if job.rights is not None and not catalog.is_for(entry, job.rights, job.state.table):
+            raise job.rights.key.refuse(entry.name)
+        await self._json(job, catalog.SHAPES[job.call.protocol].entry(entry))
 
     async def _live_lists(self, state: State) -> dict[str, tuple[str, ...]]:
         """What providers that take any name say they have; asked at once, remembered for a while."""
@@ -358,7 +385,10 @@ class Gateway:
             response.close()
 
     async def _models_health(self, job: Job) -> None:
-        await self._json(job, {"models": self.board.report(job.state.table, self._clock())})
+        lines = self.board.report(job.state.table, self._clock())
+        if job.rights is not None:
+            lines = [line for line in lines if job.rights.may_see(job.state.routes.full.get(line["model"]), line["model"])]
+        await self._json(job, {"models": lines})
 
     # -- who answers
 
@@ -376,6 +406,7 @@ class Gateway:
         ask = Ask(
             name="" if job.tags else job.record.asked, body=job.fields, protocol=job.call.protocol, stream=job.record.stream,
             headers=job.headers, key_name=job.key_name, tokens=partial(input_tokens, job.fields), query=job.tags,
+            rights=job.rights,
         )  # fmt: skip
         job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng)
         if self.board.complaints:
@@ -386,17 +417,43 @@ class Gateway:
     def _lone(self, job: Job) -> Attempt | None:
         if job.tags is not None:
             return None
-        return lone_attempt(job.state.table, self.board, job.state.lone, job.record.asked, self._clock())
+        return lone_attempt(job.state.table, self.board, job.state.lone, job.record.asked, self._clock(), job.rights)
 
     async def _asked(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle = nullcontext) -> Answer:
-        """The answer of whoever gives one, within the caller's own limit."""
-        config = job.state.config
-        if config.server.key_limits is None:
+        """The answer of whoever gives one, within the caller's budget; what it cost is booked."""
+        if job.caller.key is None:
+            return await self._asked_within(job, once, idle)
+        if job.allowance is not None:
+            job.allowance.check()
+        is_whole = False
+        try:
+            answer = await self._asked_within(job, once, idle)
+            is_whole = True
+            return answer
+        finally:
+            self._book(job, is_whole=is_whole or job.record.whole)
+
+    def _book(self, job: Job, *, is_whole: bool) -> None:
+        """Puts what a call cost on its key's account."""
+        usage, key = job.record.usage, job.caller.key
+        candidate = job.state.routes.full.get(job.record.served)
+        cost, _ = pricing.cost(usage, candidate.model if candidate else None)
+        if key.budget is not None and job.allowance is not None:
+            answered = is_whole or job.answering
+            job.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=job.outputs)
+        elif usage is not None and job.call.kind != "count":
+            self.keyring.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._wall())
+
+    async def _asked_within(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
+        """The same, within the limit of the caller's key."""
+        key = job.caller.key
+        limit = (key.limits if key is not None else None) or job.state.config.server.key_limits
+        if limit is None:
             attempt = self._lone(job)
             if attempt is not None:
                 return await asked_alone(job, attempt, once, self._clock)
             return await self._asked_several(job, once, idle)
-        permit = self.board.admit_key(config, job.key_name, partial(input_tokens, job.fields), self._clock())
+        permit = self.board.admit_key(limit, job.caller.key_id, partial(input_tokens, job.fields), self._clock())
         try:
             if not await has_turn(permit, idle):
                 raise RateLimited("this key has as many requests open as it may", retry_after_s=permit.queue_wait_s)
@@ -421,14 +478,16 @@ class Gateway:
         candidate = attempt.candidate
         check_key(candidate)
         job.record.lost.clear()
-        if candidate.provider.api != job.call.protocol:
-            try:
-                return converted(job, candidate, attempt.key)
-            except GatewayError as error:
-                job.unasked = error
-                raise
+        is_same = candidate.provider.api == job.call.protocol
         apart = call == "chat" and job.record.stream and job.call.protocol == "gemini"
-        return relayed(job, candidate, "stream" if apart else call, attempt.key)
+        try:
+            if is_same:
+                return relayed(job, candidate, "stream" if apart else call, attempt.key)
+            return converted(job, candidate, attempt.key)
+        except GatewayError as error:
+            if not is_same or isinstance(error, NoCredit):  # another member may do it, or for less
+                job.unasked = error
+            raise
 
     async def _chat(self, job: Job) -> None:
         await self._read(job)
@@ -579,6 +638,7 @@ class Gateway:
             if stream.pipe is not None:
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
+                job.outputs = stream.pipe.outputs
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
 
@@ -608,8 +668,14 @@ class Gateway:
         body = None
         if job.exchange.method in ("POST", "PATCH", "PUT"):
             body = self._desk_body(await job.exchange.read_body(min(MAX_DESK_BYTES, job.state.config.server.max_body_bytes)))
-        visit = Visit(job.exchange.method, job.call.model, args, job.query, job.headers, body, job.exchange.client, job.caller)
+        visit = Visit(job.exchange.method, job.call.model, args, job.query, job.headers, body, job.record.client, job.caller,
+                      job.caller.is_cookie, self._is_secure(job))
         await self._reply(job, await route.handler(visit))
+
+    def _is_secure(self, job: Job) -> bool:
+        """Whether a proxy that is trusted says that the caller came over TLS."""
+        is_told = job.headers.get("x-forwarded-proto", "").strip().lower() == "https"
+        return is_told and self.keyring.is_proxy(job.exchange.client)
 
     @staticmethod
     def _desk_body(data: bytes) -> Any:

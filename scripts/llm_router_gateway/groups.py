@@ -32,6 +32,7 @@ from .pools import Table as Table
 from .pools import Target as Target
 from .pools import scopes_of as scopes_of
 from .pools import table_of as table_of
+from .rights import Rights
 from .routing import Group, Routing, Selector
 from .strategy import Dice, Option, best_of, by_dice, by_turn, weighted
 from .tags import TAG, Query, query_in
@@ -58,6 +59,7 @@ class Ask:
     key_name: str = ""
     tokens: Callable[[], float] = no_tokens  # called when a limit counts tokens
     query: Query | None = None
+    rights: Rights | None = None  # of the caller's key; None when everything is for it
 
     def variables(self) -> dict[str, Any]:
         """What a selector may name: $model, $protocol, $stream, $headers (no credentials), $key."""
@@ -111,8 +113,14 @@ class Plan:
             chosen = self._selections[pool.name] = [
                 target for target in pool.targets
                 if target.candidate is not None and (target.selector is None or self._verdict(target.selector)[0])
+                and not self._barred(target)
             ]  # fmt: skip
         return chosen
+
+    def _barred(self, target: Target) -> str:
+        """Why it is not for this caller; "" when it is."""
+        rights = self._ask.rights
+        return rights.why_not(target.candidate) if rights is not None and target.candidate is not None else ""
 
     # -- who can be asked now
 
@@ -280,7 +288,8 @@ class Plan:
             "group": pool.group.name if pool.group else None, "weight": target.weight, "priority": target.priority,
             "effective_weight": round(target.weight * healths.factor(known, rules, now), 3),
             "share": round(option.weight / total, 4) if option and total else 0.0,
-            "state": {"wait": "limited", "queue": "full", "refuse": "limited"}.get(forecast.state, state)
+            "state": "not_allowed" if self._barred(target)
+            else {"wait": "limited", "queue": "full", "refuse": "limited"}.get(forecast.state, state)
             if state in ASKABLE else state,
             "back_in_s": round(self._back_in_s(target, now), 3), "active": self._board.active.get(target.name, 0),
             "latency_s": known.latency_s, "price": None if target.price == float("inf") else target.price,
@@ -293,6 +302,8 @@ class Plan:
     ) -> str:
         if target.name in self._tried:
             return "asked already"
+        if barred := self._barred(target):
+            return barred
         if chosen is not None and target.name == chosen.name:
             return "chosen" if state in ASKABLE else f"chosen: nobody better is left ({STATES[state]})"
         if not selected:
@@ -362,5 +373,10 @@ def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
 
 
 def plan(table: Table, board: Board, ask: Ask, now: float, rng: Dice) -> Plan:
-    """The plan of one request; UnknownModel or BadRequest when it asks for nothing there is."""
-    return Plan(table, board, ask, now, rng, pools_of(table, ask))
+    """The plan of one request; UnknownModel or BadRequest when it asks for nothing there is, Forbidden for what is not its."""
+    pools = pools_of(table, ask)
+    if ask.rights is not None:
+        group = pools[0].group.name if pools[0].group else None
+        found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
+        ask.rights.check_some(ask.name or str(ask.query), group, found)
+    return Plan(table, board, ask, now, rng, pools)

@@ -471,11 +471,11 @@ def test_tokens_are_settled_with_what_the_answer_cost() -> None:
 
 def test_each_callers_key_has_its_own_limit() -> None:
     made = World("[server]\nkey_limits = {max_requests = 1, per_seconds = 60}\n" + ABC)
-    made.board.admit_key(made.config, "alice", float, made.now)
-    made.board.admit_key(made.config, "bob", float, made.now)
+    made.board.admit_key(made.config.server.key_limits, "alice", float, made.now)
+    made.board.admit_key(made.config.server.key_limits, "bob", float, made.now)
     with pytest.raises(RateLimited, match="key:alice"):
-        made.board.admit_key(made.config, "alice", float, made.now)
-    World(ABC).board.admit_key(World(ABC).config, "x", float, 0).end(0)
+        made.board.admit_key(made.config.server.key_limits, "alice", float, made.now)
+    World(ABC).board.admit_key(None, "x", float, 0).end(0)
 
 
 # -- what is remembered

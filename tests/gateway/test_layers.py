@@ -16,9 +16,10 @@ LAYERS: list[set[str]] = [
      "reading", "overrides", "tags", "histogram", "bodies", "migrations", "wire/gemini_schema", "budgets"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits", "health", "routing",
      "pricing", "calls", "keys", "caps"},
-    {"policy", "describe", "groups", "pools", "strategy", "board", "choosing", "desk", "overlay"},
+    {"policy", "describe", "groups", "pools", "strategy", "board", "choosing", "desk", "overlay",
+     "rights", "keyrows", "sessions"},
     {"retention", "storefile", "storerows", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading",
-     "stats", "metrics"},
+     "keyring", "allowance", "stats", "metrics"},
     {"store", "job"},
     {"failover", "recording"},
     {"gateway", "monitor", "admin"},
@@ -32,7 +33,8 @@ JQ = ["jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions
 MAY = {
     *combinations(reversed(JQ), 2),
     ("settings", "presets"), ("reading", "settings"), ("routing", "limits"), ("routing", "health"), ("config", "routing"),
-    ("config", "limits"), ("config", "keys"), ("keys", "limits"), ("keys", "routing"), ("keys", "caps"), ("pools", "policy"), ("strategy", "pools"), ("board", "policy"),
+    ("config", "limits"), ("config", "keys"), ("keys", "limits"), ("keys", "routing"), ("keys", "caps"),
+    ("rights", "policy"), ("groups", "rights"), ("pools", "policy"), ("strategy", "pools"), ("board", "policy"),
     ("board", "pools"), ("groups", "policy"), ("groups", "pools"), ("groups", "strategy"), ("groups", "board"),
 }  # neighbours in one layer that may know each other, one way
 
