@@ -191,7 +191,7 @@ export class ActivityView {
     const title = `${metric.plainTitle ?? metric.title}${isQuantile ? ` ${q}` : ""}${by === "all" ? "" : ` by ${by}`}`;
     if (this.mainFor !== title + location.search) {
       this.mainFor = title + location.search;
-      this.chart = new Chart({ label: `${title} over time`, kind: metric.kind, format: metric.format, whole: metric.whole, total: true, height: 280 });
+      this.chart = new Chart({ label: `${title} over time`, kind: metric.kind, format: metric.format, whole: metric.whole, total: true, height: 350 });
       refill(this.main, h("div", { class: "panel-head" }, h("h2", {}, title),
         isQuantile ? segmented("Percentile", QUANTILES.map(([name, text]) => [name, text, link({ q: name })]), q) : null), this.chart.node);
     }
@@ -229,7 +229,7 @@ export class ActivityView {
         h("a", { href: viewLink("calls", { range: given.range, ...filtersOf(given), error: each.error }), "data-key": `error:${each.error}` }, foreign(shortened(each.error, 60))),
         h("span", { class: "number" }, count(each.count)), meter(each.count / most, "bad"))))
         : h("p", { class: "good-news" }, `None in ${count(overall.calls)} calls.`),
-      recent.length ? [h("h3", {}, "Latest"), h("ul", { class: "recent" }, recent.map((each) => h("li", {},
+      recent.length ? [h("h3", {}, "Latest"), h("ul", { class: "recent" }, recent.slice(0, 4).map((each) => h("li", {},
         h("a", { href: link({ call: each.id }), "data-key": `recent:${each.id}`, title: bothTimes(each.started_at) }, moment(each.started_at)),
         h("span", {}, foreign(shortened(each.asked, 60), "strong"), " ", foreign(shortened(each.message || each.error, 160), "muted")))))] : null);
   }
@@ -244,7 +244,7 @@ export class ActivityView {
       table(`Figures by ${by}`, Object.entries(TABLE).map(([name, column]) => column.heading(name, order)), sorted.map((group) => h("tr", {},
         h("th", { scope: "row" }, h("a", { href: viewLink("calls", { range: given.range, ...filtersOf(given), [by]: group.name }), "data-key": `group:${group.name.slice(0, 80)}` },
           h("span", { class: `swatch ${this.colourOf(by, group.name)}`, "aria-hidden": "true" }), foreign(shortened(group.name || "(none)", 90))), meter(part(group))),
-        Object.values(TABLE).slice(1).map((column) => h("td", { class: "number" }, column.show(group)))))));
+        Object.values(TABLE).slice(1).map((column) => h("td", { class: "number" }, column.show(group))))), { class: "figures-table" }));
   }
 }
 

@@ -21,7 +21,7 @@ export function statusBadge(row) {
 }
 
 /** What the list is of, for the gateway's query. */
-function asked(given) {
+function listQuery(given) {
   const [by, way] = orderIn(given);
   return { range: rangeOf(given), ...filtersOf(given), order_by: by === "started_at" ? "" : by, order_desc: way ? "" : "false" };
 }
@@ -67,7 +67,7 @@ export class CallsView {
         typed("provider", "Provider", "Provider", "providers-known"), typed("key", "Key", "Key", "keys-known"), chosen("status", "Status", STATUSES)),
       h("details", { class: "more-filters", open: isMore }, h("summary", {}, "More filters"),
         h("div", { class: "filter-row" }, typed("error", "Error code", "Error code"), chosen("protocol", "Protocol", PROTOCOLS), chosen("stream", "Streamed", STREAMS), typed("client", "Caller's address", "Caller's address"))),
-      Object.values(this.lists));
+      ...Object.values(this.lists));
     this.fillLists();
   }
 
@@ -93,7 +93,7 @@ export class CallsView {
     for (const control of this.form.elements) {
       if (control.name && document.activeElement !== control && control.value !== (given[control.name] ?? "")) control.value = given[control.name] ?? "";
     }
-    const query = asked(given);
+    const query = listQuery(given);
     refill(this.toolbar, h("a", { class: "button", href: address("monitor/export.csv", query), download: "calls.csv" }, icon("down"), "CSV"),
       h("a", { class: "button", href: address("monitor/export.jsonl", query), download: "calls.jsonl" }, icon("down"), "JSON lines"),
       segmented("Range", RANGES.map(([name, text]) => [name, text, link({ range: name, before: "" })]), rangeOf(given)));
@@ -103,10 +103,10 @@ export class CallsView {
   // -- the list
 
   async refresh() {
-    const given = here(), query = { ...asked(given), before: given.before, limit: PAGE };
+    const given = here(), query = { ...listQuery(given), before: given.before, limit: PAGE };
     const data = await call("GET", "monitor/invocations", { query });
     const now = here();
-    if (JSON.stringify({ ...asked(now), before: now.before, limit: PAGE }) !== JSON.stringify(query)) return;
+    if (JSON.stringify({ ...listQuery(now), before: now.before, limit: PAGE }) !== JSON.stringify(query)) return;
     if (data.next) this.previous.set(data.next, given.before ?? "");
     this.data = data;
     this.draw(data, location.search);

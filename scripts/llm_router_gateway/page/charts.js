@@ -161,7 +161,7 @@ export class Chart {
   }
 
   xAxis(from, to) {
-    const { step, found } = timeTicks(from, to, Math.max(2, (this.width - LEFT - RIGHT) / 74));
+    const { step, found } = timeTicks(from, to, Math.max(2, (this.width - LEFT - RIGHT) / 60));
     const base = this.height - BOTTOM;
     return svg("g", { class: "axis" }, found.map((date) => {
       const x = this.x(date.getTime());

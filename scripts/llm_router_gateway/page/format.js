@@ -69,13 +69,19 @@ export function milliseconds(value) {
   return seconds(value / 1000);
 }
 
+/** parts(125, 60, "min", 1, "s") -> "2 min 5 s"; the smaller part only where there is one */
+function parts(value, size, unit, less, lessUnit) {
+  const rounded = Math.round(value / less) * less, rest = Math.round((rounded % size) / less);
+  return `${Math.floor(rounded / size)} ${unit}${rest ? ` ${rest} ${lessUnit}` : ""}`;
+}
+
 /** seconds(125) -> "2 min 5 s" */
 export function seconds(value) {
   if (!isKnown(value)) return UNKNOWN;
   if (value < 60) return digits(value, value < 10 ? 1 : 0) + " s";
-  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
-  if (value < 86400) return `${Math.floor(value / 3600)} h ${Math.round((value % 3600) / 60)} min`;
-  return `${Math.floor(value / 86400)} d ${Math.round((value % 86400) / 3600)} h`;
+  if (value < 3600) return parts(value, 60, "min", 1, "s");
+  if (value < 86400) return parts(value, 3600, "h", 60, "min");
+  return parts(value, 86400, "d", 3600, "h");
 }
 
 /** percent(0.0123) -> "1.23%" */

@@ -9,12 +9,12 @@ const STATES = {
   ok: ["ok", "good"], cooling: ["cooling down", "warn"], open: ["breaker open", "bad"], probe: ["to be probed", "warn"], probing: ["being probed", "warn"],
 };
 const LIMIT_WORDS = {
-  max_requests: (value, all) => `${count(value)} requests per ${seconds(all.per_seconds ?? 60)}`, burst_size: (value) => `burst ${count(value)}`,
-  tokens_per_minute: (value) => `${compact(value)} tokens per min`, max_concurrent: (value) => `${count(value)} at once`,
+  max_requests: (value, all) => `${count(value)} requests per ${(all.per_seconds ?? 60) === 60 ? "minute" : seconds(all.per_seconds)}`, burst_size: (value) => `burst ${count(value)}`,
+  tokens_per_minute: (value) => `${compact(value)} tokens per minute`, max_concurrent: (value) => `${count(value)} at once`,
   queue: (value) => `queue ${count(value)}`, wait_s: (value) => `waits ${seconds(value)}`,
 };
 
-/** limitWords({max_requests: 60, per_seconds: 60}) -> "60 requests per 1 min 0 s" */
+/** limitWords({max_requests: 60, per_seconds: 60}) -> "60 requests per minute" */
 export function limitWords(limits) {
   return Object.entries(LIMIT_WORDS).filter(([name]) => limits?.[name]).map(([name, word]) => word(limits[name], limits)).join(", ");
 }
@@ -128,7 +128,7 @@ export class ModelsView {
         h("p", { class: "chips" }, (model.tags ?? []).map((tag) => h("a", { class: "chip", href: link({ tag }) }, foreign(tag))), (model.modalities ?? []).filter((each) => each !== "text").map((each) => badge(each)), model.source === "overlay" ? badge("added here") : null)),
       h("td", { class: "number wide-only" }, compact(model.context_window), model.max_output_tokens ? h("span", { class: "muted block" }, `${compact(model.max_output_tokens)} out`) : null),
       h("td", { class: "number wide-only" }, model.prices ? [`${perMillion(model.prices.input)} / ${perMillion(model.prices.output)}`, h("span", { class: "muted block" }, model.prices.cached_input != null ? `cached ${perMillion(model.prices.cached_input)}` : "per million")] : "–"),
-      h("td", {}, stateBadge(health), health.factor !== undefined && health.factor < 1 ? h("span", { class: "muted block" }, `weight × ${percent(health.factor)}`) : null,
+      h("td", {}, model.is_active ? stateBadge(health) : badge("off"), health.factor !== undefined && health.factor < 1 ? h("span", { class: "muted block" }, `weight × ${percent(health.factor)}`) : null,
         health.active ? h("span", { class: "muted block" }, `${count(health.active)} under way`) : null, health.consecutive_failures ? h("span", { class: "muted block" }, `${count(health.consecutive_failures)} failed in a row`) : null,
         health.last_error ? h("span", { class: "muted block" }, foreign(shortened(lastError(health.last_error), 160))) : null),
       h("td", { class: "number wide-only" }, health.latency_s == null ? "–" : milliseconds(health.latency_s * 1000)),
