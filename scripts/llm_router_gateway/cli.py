@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
         PROGRAM, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
         epilog=f"examples:\n{EXAMPLES}\nexit codes:\n{codes}\n"
-        "convert --help tells about the dry run of a conversion, explain --help about that of a choice; "
+        "convert --help tells about the dry run of a conversion, explain --help about that of a choice, install "
+        "prints a systemd unit or a container file; "
         "references/gateway.md has everything.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml; without one, providers whose "
@@ -107,6 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import explain
 
             return explain.run(arguments[1:])
+        if arguments[:1] == ["install"]:
+            from . import install
+
+            return install.run(arguments[1:])
         return run(parser().parse_args(arguments))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains
