@@ -21,6 +21,7 @@ CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
 EXPOSED = (  # to web pages
     "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
 )
+METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 # What a caller's credential may stand in: none of it is ever passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *CREDENTIAL_HEADERS})
 
@@ -124,7 +125,7 @@ def preflight_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -
     wanted = headers.get("access-control-request-headers", "")
     return [
         *allowed,
-        ("access-control-allow-methods", "GET, POST, HEAD, OPTIONS"),
+        ("access-control-allow-methods", METHODS),
         ("access-control-allow-headers", wanted or "authorization, content-type"),
         ("access-control-max-age", "600"),
     ]

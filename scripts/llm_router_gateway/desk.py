@@ -5,14 +5,15 @@
     desk.find("GET", "monitor/invocations/7")            -> (route, {"id": "7"}); NotFound or BadMethod where there is none
 
 A handler sees values and returns values: `gateway` reads the body, knows who calls, and writes the answer. Paths are written
-without the slash in front; a last part "{name...}" takes all that is left, slashes too.
+without the slash in front; a last part "{name...}" takes all that is left, slashes too. A path comes in as it was sent; what a route takes out of it is unescaped.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from .auth import Caller
 from .errors import BadMethod, NotFound
@@ -36,6 +37,7 @@ class Visit:
     caller: Caller
     is_cookie: bool = False  # known by a session's cookie, not by a key
     secure: bool = False     # came over TLS, as far as a trusted proxy says
+    pairs: Sequence[tuple[str, str]] = ()  # the query as it came: `query` keeps the last of several values
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class Desk:
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and its named parts. HEAD asks as GET does."""
-        parts = [part for part in path.split("/") if part]
+        parts = [unquote(part) for part in path.split("/") if part]
         asked = "GET" if method == "HEAD" else method
         for route in self._routes.get((asked, parts[0]) if parts else (asked, ""), ()):
             args = route.match(parts)

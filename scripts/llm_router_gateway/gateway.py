@@ -334,7 +334,7 @@ class Gateway:
 
     async def _options(self, job: Job) -> None:
         headers = auth.preflight_headers(job.headers, job.state.config.server.cors_origins)
-        await self._respond(job, 204, [*headers, ("allow", "GET, HEAD, POST, OPTIONS")], b"")
+        await self._respond(job, 204, [*headers, ("allow", auth.METHODS)], b"")
 
     async def _health(self, job: Job) -> None:
         await self._json(job, {"status": "ok", "name": "llm-router-gateway", "version": __version__})
@@ -669,7 +669,7 @@ class Gateway:
         if job.exchange.method in ("POST", "PATCH", "PUT"):
             body = self._desk_body(await job.exchange.read_body(min(MAX_DESK_BYTES, job.state.config.server.max_body_bytes)))
         visit = Visit(job.exchange.method, job.call.model, args, job.query, job.headers, body, job.record.client, job.caller,
-                      job.caller.is_cookie, self._is_secure(job))
+                      job.caller.is_cookie, self._is_secure(job), parse_qsl(job.exchange.query, keep_blank_values=True))
         await self._reply(job, await route.handler(visit))
 
     def _is_secure(self, job: Job) -> bool:

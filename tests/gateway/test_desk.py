@@ -31,6 +31,7 @@ ROUTES = [
         ("GET", "monitor/invocations/7", 1, {"id": "7"}),
         ("GET", "monitor/invocations/export", 2, {}),
         ("PATCH", "models/p/a/b:c", 3, {"provider": "p", "model": "a/b:c"}),
+        ("PATCH", "models/a%2Bb/m%3A8b", 3, {"provider": "a+b", "model": "m:8b"}),
     ],
 )
 def test_a_route_is_found_with_its_names(method: str, path: str, route: int, args: dict[str, str]) -> None:
