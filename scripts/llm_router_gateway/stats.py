@@ -15,8 +15,11 @@ Latency percentiles are `histogram`'s, right to 5 %; those are of successes, as 
 from __future__ import annotations
 
 import math
+import struct
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from . import histogram
@@ -24,7 +27,7 @@ from .calls import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
 from .migrations import ALL
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
-MAX_ROWS = 100_000       # calls that are looked at for what the sums do not know
+MAX_ROWS = 60_000        # calls that are looked at for what the sums do not know
 SORTED_ROWS = 150_000    # calls that are put into another order than that of time
 COUNTED_ROWS = 100_000   # calls that are looked at to count those that fit
 CHUNK_ROWS = 20_000      # calls of one step of a search; between two of them the time is looked at
@@ -52,6 +55,9 @@ OF_SUMS = tuple(f"total({name})" for name in SUMS)
 AT = {name: place for place, name in enumerate(SUMS)}
 NAME_OF = {"": "''", "model": "provider || '/' || model", "provider": "provider", "key": "key_id"}
 
+MIDDLES = [round(histogram.middle(number), 3) for number in range(histogram.LAST_BIN + 1)]
+NO_TIMES: dict[str, float | None] = {"mean": None, **{name: None for name, _ in PERCENTILES}}
+
 Row = Sequence[Any]
 
 
@@ -65,6 +71,11 @@ class Span:
     from_s: int
     to_s: int
     step_s: int
+    since_ms: int = 0  # calls before it are left out: there are too many to look at
+
+    @property
+    def bounds_ms(self) -> tuple[int, int]:
+        return max(self.from_s * 1_000, self.since_ms), self.to_s * 1_000
 
     def steps(self) -> range:
         return range(self.from_s, self.to_s, self.step_s)
@@ -175,17 +186,21 @@ class Tally:
             return nothing()
         return Tally([max(0, number) for number in numbers], max(0, durations), max(0, firsts))
 
+    def plus(self, other: Tally) -> Tally:
+        numbers = [one + two for one, two in zip(self.numbers, other.numbers, strict=True)]
+        return Tally(numbers, self.durations + other.durations, self.firsts + other.firsts)
+
     def stats(self) -> dict[str, Any]:
         """STATS as JSON. Rates without calls are 0, times without times null."""
-        have = dict(zip(SUMS, self.numbers, strict=True))
-        judged = have["success"] + have["errors"]
-        whole = {name: int(have[name]) for name in ("calls", "success", "errors", "client_gone")}
+        (calls, success, failed, gone, tokens_in, tokens_out, cached, _, reasoning, cost_usd, unpriced, timed, duration_ms,
+         firsts, first_ms) = self.numbers  # fmt: skip
+        judged = success + failed
         return {
-            **whole, "error_rate": round(have["errors"] / judged, 6) if judged else 0.0,
-            **{name: int(have[name]) for name in ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")},
-            "total_tokens": int(have["input_tokens"] + have["output_tokens"]), "cost_usd": round(have["cost_usd"], 9),
-            "unpriced_calls": int(have["unpriced"]), "latency_ms": times(have["duration_ms"], have["timed"], self.durations),
-            "first_output_ms": times(have["first_ms"], have["firsts"], self.firsts),
+            "calls": int(calls), "success": int(success), "errors": int(failed), "client_gone": int(gone),
+            "error_rate": round(failed / judged, 6) if judged else 0.0, "input_tokens": int(tokens_in),
+            "output_tokens": int(tokens_out), "cached_tokens": int(cached), "reasoning_tokens": int(reasoning),
+            "total_tokens": int(tokens_in + tokens_out), "cost_usd": round(cost_usd, 9), "unpriced_calls": int(unpriced),
+            "latency_ms": times(duration_ms, timed, self.durations), "first_output_ms": times(first_ms, firsts, self.firsts),
         }  # fmt: skip
 
 
@@ -194,10 +209,17 @@ def nothing() -> Tally:
 
 
 def times(total_ms: float, count: float, bins: int) -> dict[str, float | None]:
-    packed = histogram.from_number(bins)
-    found = {name: histogram.percentile(packed, share) for name, share in PERCENTILES}
-    mean = total_ms / count if count else None
-    return {name: None if ms is None else round(ms, 3) for name, ms in {"mean": mean, **found}.items()}
+    """Mean and percentiles; those as histogram.percentile has them, all in one pass."""
+    if not count:
+        return NO_TIMES
+    spread = bins.to_bytes((bins.bit_length() + 31) // 32 * 4, "little")
+    counts = struct.unpack(f"<{len(spread) // 4}I", spread)
+    below = list(accumulate(counts))
+    all_ = below[-1] if below else 0
+    found: dict[str, float | None] = {"mean": round(total_ms / count, 3)}
+    for name, share in PERCENTILES:
+        found[name] = MIDDLES[bisect_left(below, max(1, math.ceil(share * all_)))] if all_ else None
+    return found
 
 
 def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
@@ -249,7 +271,7 @@ def tallies_of_calls(
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
     told = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
-    bounds = [span.from_s * 1_000, span.to_s * 1_000, *values]
+    bounds = [*span.bounds_ms, *values]
     found = {(row[0], row[1]): Tally(row[2:]) for row in db.execute(
         f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {told} GROUP BY 1, 2", bounds)}  # nosec B608
     for column, attribute in (("duration_ms", "durations"), ("first_ms", "firsts")):
@@ -277,11 +299,8 @@ def covered(db: Any, span: Span, where: Where) -> Span:
     if where.of_sums:
         return span
     row = db.execute("SELECT started_ms FROM calls WHERE started_ms >= ? AND started_ms < ? ORDER BY started_ms DESC "
-                     "LIMIT 1 OFFSET ?", (span.from_s * 1_000, span.to_s * 1_000, MAX_ROWS)).fetchone()  # fmt: skip
-    if row is None:
-        return span
-    first_s = (row[0] // 1_000 // span.step_s + 1) * span.step_s
-    return Span(min(first_s, span.to_s - span.step_s), span.to_s, span.step_s)
+                     "LIMIT 1 OFFSET ?", (*span.bounds_ms, MAX_ROWS)).fetchone()  # fmt: skip
+    return span if row is None else replace(span, since_ms=row[0] + 1)
 
 
 def largest(found: Mapping[tuple[str, int], Tally], limit: int) -> list[str]:
@@ -292,14 +311,32 @@ def largest(found: Mapping[tuple[str, int], Tally], limit: int) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- the answers
 
 
+def groups(
+    db: Any, span: Span, where: Where, by: str, limit: int, *, each_step: bool = False
+) -> tuple[dict[int, Tally], dict[tuple[str, int], Tally], list[str], bool]:
+    """All together by step; by name and step; the names with the most calls; whether there are more."""
+    if where.of_sums:
+        overall = tallies(db, span, where, each_step=each_step)
+        sizes = tallies(db, span, where, by)
+        names = largest(sizes, limit)
+        found = tallies(db, span, where, by, each_step=each_step, names=names) if names else {}
+        return {at_s: tally for (_, at_s), tally in overall.items()}, found, names, len(sizes) > len(names)
+    found = tallies(db, span, where, by, each_step=each_step)
+    together: dict[int, Tally] = {}
+    by_name: dict[tuple[str, int], Tally] = {}
+    for (name, at_s), tally in found.items():
+        together[at_s] = together[at_s].plus(tally) if at_s in together else tally
+        by_name[name, 0] = by_name[name, 0].plus(tally) if (name, 0) in by_name else tally
+    names = largest(by_name, limit)
+    return together, found, names, len(by_name) > len(names)
+
+
 def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
-    whole, span = span, covered(db, span, where)
-    overall = tallies(db, span, where).get(("", 0), nothing())
-    names = largest(tallies(db, span, where, by), limit)
-    found = tallies(db, span, where, by, names=names) if names else {}
+    span = covered(db, span, where)
+    overall, found, names, _ = groups(db, span, where, by, limit)
     called = key_names(db) if by == "key" else {}
     return {
-        "range": told(span), "is_whole": whole == span, "overall": overall.stats(),
+        "range": told(span), "is_whole": not span.since_ms, "overall": overall.get(0, nothing()).stats(),
         "groups": [{"name": called.get(name, name), "id": name, **found[name, 0].stats()} for name in names
                    if (name, 0) in found],
         "errors": errors(db, span, where), "recent_errors": recent_errors(db, span, where),
@@ -307,29 +344,26 @@ def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[s
 
 
 def series(db: Any, span: Span, where: Where) -> dict[str, Any]:
-    begun = covered(db, span, where)
-    found = tallies(db, begun, where, each_step=True)
+    span = covered(db, span, where)
+    found = tallies(db, span, where, each_step=True)
     data = [point(at_s, found.get(("", at_s))) for at_s in span.steps()]
-    return {"range": told(begun), "is_whole": begun == span, "step_s": span.step_s, "data": data}
+    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "data": data}
 
 
 def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
     """The largest groups, and the rest together as "other"."""
-    begun = covered(db, span, where)
-    overall = tallies(db, begun, where, each_step=True)
-    sizes = tallies(db, begun, where, by)
-    names = largest(sizes, limit)
-    found = tallies(db, begun, where, by, each_step=True, names=names) if names else {}
+    span = covered(db, span, where)
+    overall, found, names, has_more = groups(db, span, where, by, limit, each_step=True)
     called = key_names(db) if by == "key" else {}
-    groups: list[dict[str, Any]] = [
+    shown: list[dict[str, Any]] = [
         {"name": called.get(name, name), "id": name, "data": [point(at_s, found.get((name, at_s))) for at_s in span.steps()]}
         for name in names
     ]
-    if len(sizes) > len(names):
+    if has_more:
         rest = {at_s: tally.without(found[name, at_s] for name in names if (name, at_s) in found)
-                for (_, at_s), tally in overall.items()}  # fmt: skip
-        groups.append({"name": "other", "id": None, "data": [point(at_s, rest.get(at_s)) for at_s in span.steps()]})
-    return {"range": told(begun), "is_whole": begun == span, "step_s": span.step_s, "groups": groups}
+                for at_s, tally in overall.items()}  # fmt: skip
+        shown.append({"name": "other", "id": None, "data": [point(at_s, rest.get(at_s)) for at_s in span.steps()]})
+    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "groups": shown}
 
 
 NO_CALLS = nothing().stats()
@@ -345,7 +379,9 @@ def second(at_s: int) -> str:
 
 
 def told(span: Span) -> dict[str, Any]:
-    return {"from": second(span.from_s), "to": second(span.to_s), "seconds": span.to_s - span.from_s}
+    from_ms, to_ms = span.bounds_ms
+    begin = second(span.from_s) if from_ms == span.from_s * 1_000 else stamp(from_ms)
+    return {"from": begin, "to": second(span.to_s), "seconds": (to_ms - from_ms) // 1_000}
 
 
 def errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
@@ -354,7 +390,7 @@ def errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
     rows = db.execute(
         f"SELECT error, count(*) FROM (SELECT error FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> ''"  # nosec B608
         f" AND error <> ?{condition} ORDER BY started_ms DESC LIMIT ?) GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
-        (span.from_s * 1_000, span.to_s * 1_000, CLIENT_GONE, *values, COUNTED_ERRORS, MAX_ERRORS),
+        (*span.bounds_ms, CLIENT_GONE, *values, COUNTED_ERRORS, MAX_ERRORS),
     )  # fmt: skip
     return [{"error": error, "count": count} for error, count in rows]
 
@@ -364,7 +400,7 @@ def recent_errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
     rows = db.execute(
         f"SELECT id, {COLUMNS} FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> '' "  # nosec B608
         f"AND error <> ?{condition} ORDER BY started_ms DESC, id DESC LIMIT ?",
-        (span.from_s * 1_000, span.to_s * 1_000, CLIENT_GONE, *values, RECENT_ERRORS),
+        (*span.bounds_ms, CLIENT_GONE, *values, RECENT_ERRORS),
     )  # fmt: skip
     return [view(row[0], Call._make(row[1:])) for row in rows]
 
