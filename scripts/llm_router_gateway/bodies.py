@@ -26,7 +26,7 @@ WRITTEN_KEYS = re.compile(
     rb"""(?!bearer\b|basic\b)([A-Za-z0-9._~+/=:-]{8,})""",
     re.I | re.A,
 )
-BASIC = re.compile(rb"(\bbasic[ \t]+)[A-Za-z0-9+/=]{8,}", re.I | re.A)
+BASIC = re.compile(rb"(\bbasic[ \t]+)[A-Za-z0-9+/=_-]{16,}", re.I | re.A)
 
 
 class Bodies(NamedTuple):

@@ -52,6 +52,6 @@ def priced(usage: Usage, input_price: float | None, output_price: float | None, 
         if tokens and price is None:
             return None
         total += tokens * (price or 0.0)
-    if input_price is None and output_price is None:
+    if all(price is None for _, price in parts):
         return None  # no tokens and no prices: nothing is known
     return total / TOKENS
