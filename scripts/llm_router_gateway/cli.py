@@ -28,17 +28,20 @@ from .settings import SERVER
 PROGRAM = "llm-router-gateway"
 EXIT_CODES = {
     0: "served and stopped, or all was well",
-    1: "--check: a model did not answer; convert: the request cannot be converted; explain: nobody would be asked",
+    1: "--check: a model did not answer; convert: the request cannot be converted; explain: nobody would be asked; "
+       "keys: it was not done",
     2: "wrong usage or configuration; every problem is listed",
     3: "the address cannot be listened on",
 }
 RELOAD_S = 1.0  # how often the files are looked at
 FLUSH_S = 0.2   # how long a log line may wait
+USED_S = 5.0    # how often it is noted when keys were used last
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = ("host", "port", "log_file", "log_level", "max_connections", "store")  # what a reload cannot change
 EXAMPLES = """\
   python3 scripts/llm_router_gateway --demo
   python3 scripts/llm_router_gateway --config router.toml --check
+  KEY=$(python3 scripts/llm_router_gateway keys create --name laptop)
 """
 
 
@@ -57,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
         epilog=f"examples:\n{EXAMPLES}\nexit codes:\n{codes}\n"
         "convert --help tells about the dry run of a conversion, explain --help about that of a choice, install "
-        "prints a systemd unit or a container file; "
+        "prints a systemd unit or a container file, keys has callers' keys; "
         "references/gateway.md has everything.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml; without one, providers whose "
@@ -104,6 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import dryrun
 
             return dryrun.run(arguments[1:])
+        if arguments[:1] == ["keys"]:
+            from . import keycli
+
+            return keycli.run(arguments[1:], store_path)
         if arguments[:1] == ["explain"]:
             from . import explain
 
@@ -194,7 +201,7 @@ def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], 
             signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
 
 
-def ready_lines(config: Config, port: int, demo: bool) -> list[str]:
+def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[str]:
     """What to do next, once the address is open."""
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     url = f"http://{host}:{port}"
@@ -205,7 +212,7 @@ def ready_lines(config: Config, port: int, demo: bool) -> list[str]:
         f"  Claude Code        ANTHROPIC_BASE_URL={url}",
         f"  Gemini CLI         GOOGLE_GEMINI_BASE_URL={url}",
     ]
-    if not config.server.tokens:
+    if is_open:
         lines.append("  no token is set: every program on this machine may call; any key will do for the clients")
     return [*lines, "  --demo: ask for the model `demo`"] if demo else lines
 
@@ -234,8 +241,11 @@ def keep_of(config: Config) -> Any:
 class Running:
     """The process while it serves: what signals, changed files and the timer do to it."""
 
-    def __init__(self, config: Config, source: Source) -> None:
+    def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
+        from .desk import Desk
         from .gateway import Gateway
+        from .keydesk import KeyDesk
+        from .keyring import Keyring
         from .log import Log
         from .server import Server
         from .store import Store
@@ -245,15 +255,42 @@ class Running:
         self.config, self.source = config, source
         self.log = Log(config.server.log_level, path=config.server.log_file)
         self.pool = Pool()
+        self.ring = Keyring(config)
         self.gateway = Gateway(
-            config, self.pool, self.log, clock=time.monotonic, call_later=loop.call_later, new_id=new_id
-        )
+            config, self.pool, self.log, clock=time.monotonic, call_later=loop.call_later, new_id=new_id,
+            keyring=self.ring,
+        )  # fmt: skip
         place = store_path(config.server.store, str(source.path or ""))
         self.store = Store.open(place, keep=keep_of(config)) if place else None
         if self.store is not None:
             self.gateway.on_call = self.store.add
+        self.watch = self.watch_keys(loop)
+        self.used_at = time.monotonic()
+        self.gateway.desk = Desk(KeyDesk(self.ring, self.store, time.time, demo=demo).routes())
         self.server = Server(self.gateway, max_connections=config.server.max_connections)
         self.stop = asyncio.Event()
+
+    def watch_keys(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """The keys of the store: known before anybody may call, and looked at from then on."""
+        if self.store is None or self.store.path == ":memory:":
+            return None  # nobody else can change those
+        from .keywatch import KeyWatch
+
+        watch = KeyWatch(self.ring, self.store.path, deliver=loop.call_soon_threadsafe, wall=time.time)
+        watch.load(keys_lost=self.store.keys_lost)
+        watch.start()
+        return watch
+
+    def tell_used(self, *, now: bool = False) -> None:
+        """When keys were used last, every few seconds, to the store."""
+        if self.store is None or not (now or time.monotonic() >= self.used_at + USED_S):
+            return
+        self.used_at = time.monotonic()
+        used = self.ring.take_used()
+        if used:
+            from .keyrows import mark_used
+
+            self.store.write(lambda db: mark_used(db, used))
 
     def reload(self) -> None:
         """A new Config, whole, or none: a bad file changes nothing and every problem is in the log."""
@@ -280,6 +317,7 @@ class Running:
         while True:
             await asyncio.sleep(FLUSH_S)
             self.tell_of_store()
+            self.tell_used()
             self.log.flush()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + RELOAD_S
@@ -292,6 +330,9 @@ class Running:
 
     def close_store(self, limit_s: float) -> None:
         if self.store is not None:
+            self.tell_used(now=True)
+            if self.watch is not None:
+                self.watch.close()
             self.store.close(limit_s)
             self.tell_of_store()
 
@@ -316,7 +357,7 @@ class Running:
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     """Until a signal; then the drain. 3 when the address cannot be had."""
     more_files()
-    running = Running(config, source)
+    running = Running(config, source, demo=demo)
     try:
         port = await running.server.start(config.server.host, config.server.port)
     except OSError as wrong:
@@ -326,7 +367,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": running.stop.set, "SIGINT": running.stop.set, "SIGHUP": running.reload})
-    for line in ready_lines(config, port, demo):
+    for line in ready_lines(config, port, demo, running.ring.is_open):
         say(line)
     care = asyncio.create_task(running.look_after())
     await running.stop.wait()

@@ -11,7 +11,7 @@ so that the next request of a key that was disabled is refused. No clock, no fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Any
@@ -24,7 +24,7 @@ from .errors import Forbidden, Unauthorized
 from .keyrows import Row
 from .keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
 from .sessions import Sessions, Tries, token_in
-from .settings import LOOPBACK
+from .settings import LOOPBACK, Secret
 
 ADMIN_NAME = "admin"
 # Whoever sends one of these is not this machine's own program, or wants to look like somebody else.
@@ -74,6 +74,8 @@ class Keyring:
         self.sessions, self.tries = Sessions(), Tries()
         self.rows: dict[str, Row] = {}   # keys of the store, by id
         self.budgets = Budgets()
+        self._generation = -1
+        self.is_unread = False           # the store could not be read when it should have been
         self.sealed = ""                 # why nobody may in without a key: the store's keys are not known
         self._by_id: dict[str, Entry] = {}
         self._used: dict[str, float] = {}
@@ -94,9 +96,14 @@ class Keyring:
             self._fixed.append((digest_of(token.reveal()), Caller(f"token-{number}", f"token-{number}")))
         self._build()
 
-    def take(self, rows: Iterable[Row]) -> None:
-        """The keys of the store, all of them, as they are now."""
+    def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
+        """The keys of the store, all of them, as they were at a generation: never an older one than is known of this file."""
+        if generation < self._generation and not is_new:
+            return
+        self._generation = generation
         self.rows = {row.key.id: row for row in rows}
+        self.sealed = lost or ("" if self.is_unread else self.sealed)
+        self.is_unread = False
         self._build()
 
     def _build(self) -> None:
@@ -117,10 +124,29 @@ class Keyring:
         return not self._entries and not self.sealed
 
     @property
-    def has_admin(self) -> bool:
-        """Whether somebody could log in as an administrator."""
+    def config(self) -> Config:
+        return self._config
+
+    @property
+    def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
+        """[[keys]]."""
+        return self._config.keys
+
+    def _admins(self, but: str = "") -> bool:
         return any(entry.caller.is_admin and (entry.caller.key is None or entry.caller.key.is_active)
-                   for entry in self._entries.values())  # fmt: skip
+                   for entry in self._entries.values() if entry.caller.key_id != but)  # fmt: skip
+
+    @property
+    def can_login(self) -> bool:
+        """Whether there is a key to log in with."""
+        return self._admins()
+
+    def can_administer(self, but: str = "") -> bool:
+        """Whether somebody may administer once keys are needed, without one of the keys."""
+        return self._admins(but) or (self._config.server.loopback_without_key and self._is_local)
+
+    def has_others(self, but: str) -> bool:
+        return any(entry.caller.key_id != but for entry in self._entries.values())
 
     def last_used(self, key_id: str) -> float | None:
         entry = self._by_id.get(key_id)

@@ -21,10 +21,11 @@ LAYERS: list[set[str]] = [
     {"retention", "storefile", "storerows", "upstream", "log", "catalog", "forward", "streaming", "piping", "loading",
      "keyring", "allowance", "stats", "metrics"},
     {"store", "job"},
-    {"failover", "recording"},
+    {"failover", "recording", "keywatch"},
+    {"keydesk"},
     {"gateway", "monitor", "admin"},
     {"server"},
-    {"check", "dryrun", "explain", "install"},
+    {"check", "dryrun", "explain", "install", "keycli"},
     {"cli"},
     {"__main__"},
 ]
