@@ -173,7 +173,8 @@ def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -
     if granularity == "minute" and not has_minutes:
         raise wrong("granularity", f"minute is there for the last {MINUTES_KEPT_S // HOUR_S} hours; take hour or day")
     step_s = STEPS[granularity]
-    first_s, last_s = int(from_s // step_s) * step_s, int(-(-to_s // step_s)) * step_s
+    first_s = int(from_s // step_s) * step_s
+    last_s = int(now // step_s + 1) * step_s if end is None else int(-(-to_s // step_s)) * step_s  # now is in its step
     return Span(first_s, max(last_s, first_s + step_s), step_s)
 
 

@@ -114,8 +114,10 @@ def test_a_requests_line_of_json_has_what_is_known_and_nothing_empty(tmp_path: P
 
 
 def test_other_lines_are_json_too_and_keep_their_level(tmp_path: Path) -> None:
-    found = [json.loads(line) for line in lines_of(tmp_path / "r.log", lambda log: (log.warn("a"), log.debug("b")), as_json=True)]
-    assert found == [{"at": "2026-10-21T07:28:00.123Z", "level": "warn", "event": "note", "message": "a"}]
+    lines = lines_of(tmp_path / "r.log", lambda log: (log.warn("a"), log.debug("b")), as_json=True)
+    assert [json.loads(line) for line in lines] == [
+        {"at": "2026-10-21T07:28:00.123Z", "level": "warn", "event": "note", "message": "a"}
+    ]
     assert lines_of(tmp_path / "q.log", lambda log: log.request(record()), as_json=True, level="warn") == []
 
 

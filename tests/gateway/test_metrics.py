@@ -25,7 +25,7 @@ def unescaped(text: str) -> str:
 
 def read(text: str) -> Found:
     """All samples; every rule of the format that a reader could stumble over is checked on the way."""
-    assert text.endswith("\n") and text.isascii() or text.encode()
+    assert text.endswith("\n") and text.encode()
     found: Found = {}
     kinds: dict[str, str] = {}
     family = ""
@@ -83,7 +83,8 @@ def shown(made: Metrics, **moment: Any) -> Found:
 def test_calls_are_counted_by_what_they_were_and_what_came_of_them() -> None:
     made = Metrics()
     for one in (call(), call(), call(error="rate_limited", ended="error", cost_usd=None, attempts=3),
-                call(ended="client_gone", error="client_gone"), call(protocol="gemini", served="up/n", cached_tokens=4)):  # fmt: skip
+                call(ended="client_gone", error="client_gone"),
+                call(protocol="gemini", served="up/n", cached_tokens=4)):  # fmt: skip
         made.observe(one)
     found = shown(made)
     assert of(found, "requests_total") == 5
