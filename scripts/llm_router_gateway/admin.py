@@ -405,7 +405,7 @@ class Admin:
 
     async def _models(self, visit: Visit) -> Reply:
         """The models with all of the tags, of one of the types; those that are off only when asked for."""
-        pairs = getattr(visit, "pairs", ()) or tuple(visit.query.items())
+        pairs = visit.pairs
         tags = {tag.casefold() for tag in texts_of(pairs, "tag", "tags")}
         types = {type_named(name) for name in texts_of(pairs, "provider_type", "provider_types")}
         inactive = any(value.lower() in TRUE for value in texts_of(pairs, "include_inactive"))

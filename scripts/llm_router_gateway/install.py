@@ -98,11 +98,38 @@ def identity(place: Place) -> str:
     return f"User={place.user}"
 
 
+def hardening(place: Place) -> str:
+    """What the service may not do."""
+    capability = "CAP_NET_BIND_SERVICE" if place.port < LOW_PORT else ""
+    ambient = f"\nAmbientCapabilities={capability}" if capability else ""
+    return f"""\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome={home_rule(place)}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+CapabilityBoundingSet={capability}{ambient}"""
+
+
 def unit(place: Place) -> str:
     """The systemd unit."""
     command = " ".join(map(quoted, (place.python, str(place.package), "--config", str(place.config))))
-    capability = "CAP_NET_BIND_SERVICE" if place.port < LOW_PORT else ""
-    ambient = f"\nAmbientCapabilities={capability}" if capability else ""
     return f"""\
 # {NAME}.service: printed by `llm-router-gateway install systemd`
 [Unit]
@@ -136,28 +163,7 @@ EnvironmentFile=-{ENV_FILE}
 #LoadCredential=token:/etc/{NAME}/token
 #Environment=LLM_ROUTER_TOKEN_FILE=%d/token
 
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome={home_rule(place)}
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectProc=invisible
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
-CapabilityBoundingSet={capability}{ambient}
+{hardening(place)}
 LimitNOFILE=65536
 
 [Install]
@@ -177,7 +183,7 @@ def unit_steps(place: Place) -> list[str]:
     return [
         *steps,
         f"let the service read {config} (it holds no key then: those are in {ENV_FILE})",
-        f"sudo install -m 600 /dev/null {ENV_FILE}    # then write the keys into it",
+        f"sudo install -D -m 600 /dev/null {ENV_FILE}    # then write the keys into it",
         f"sudo systemctl daemon-reload && sudo systemctl enable --now {NAME}",
         f"journalctl -u {NAME} -f    # and: systemctl reload {NAME}, after a change of the file",
     ]

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -86,12 +87,11 @@ class Office:
     async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
         path, _, query = path.partition("?")
         route, args = self.desk.find(method, path)
-        pairs = [tuple(part.partition("=")[::2]) for part in query.split("&") if part]
+        pairs = parse_qsl(query, keep_blank_values=True)
         body = json.loads(json.dumps(body)) if body is not None else None
         headers = more.get("headers", {})
-        visit = Visit(method, path, args, dict(pairs), headers, body, "127.0.0.1", more.get("caller", Caller(is_admin=True)))
-        if len(pairs) != len(dict(pairs)):
-            object.__setattr__(visit, "query", {name: ",".join(v for n, v in pairs if n == name) for name, _ in pairs})
+        caller = more.get("caller", Caller(is_admin=True))
+        visit = Visit(method, path, args, dict(pairs), headers, body, "127.0.0.1", caller, pairs=pairs)
         try:
             return await route.handler(visit)
         except GatewayError as error:

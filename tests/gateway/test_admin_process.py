@@ -125,7 +125,9 @@ def test_a_switch_a_new_provider_and_a_new_model_are_in_force_at_once(start: Sta
     assert upstream.requests[-1].headers["authorization"] == f"Bearer {new['api_key']}"
     assert gateway.chat("gemini", "mine/llama3:8b").status == 200  # POST below /models is still Gemini's
     assert [each["id"] for each in ask(gateway, "GET", "/models?tags=local").json] == ["mine/llama3:8b"]
-    assert ask(gateway, "PATCH", "/models/mine/llama3:8b", {"is_active": False}).status == 200
+    assert len(ask(gateway, "GET", "/models?tag=local&tag=local,&provider_types=custom_http").json) == 1
+    assert ask(gateway, "GET", "/models?tag=local&tag=other").json == []
+    assert ask(gateway, "PATCH", "/models/mine/llama3%3A8b", {"is_active": False}).status == 200
     assert ask(gateway, "GET", "/models?tags=local").json == []
     assert gateway.chat("openai", "tag:local").status == 503
     assert ask(gateway, "DELETE", "/models/mine/llama3:8b").status == 204

@@ -55,6 +55,10 @@ def test_every_command_parses() -> None:
             from llm_router_gateway import explain
 
             explain.parser().parse_args(words[1:])
+        elif words[:1] == ["install"]:
+            from llm_router_gateway import install
+
+            install.parser().parse_args(words[1:])
         else:
             cli.parser().parse_args(words)
 
