@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from llm_router_gateway.auth import Caller
 from llm_router_gateway.desk import Visit
-from llm_router_gateway.page import Page
+from llm_router_gateway.page import Page, packaged
 
 Answer = tuple[int, Any]
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
@@ -127,6 +127,7 @@ class Pretend:
         self.csrf: list[str] = []  # methods that change something and came without the header
         self.pieces: Callable[[dict[str, Any]], Iterator[bytes]] = self.talk
         self.gone = threading.Event()  # a streamed answer whose reader went away
+        self.is_down = False  # connections are accepted and dropped, as if nobody were there
         self.page = Page()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"gateway": self}))
         self._server.daemon_threads = True
@@ -266,6 +267,9 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PATCH = do_DELETE = do_GET
 
     def take(self) -> None:
+        if self.gateway.is_down:
+            self.close_connection = True
+            return
         parts = urlsplit(self.path)
         path = "/".join(unquote(part) for part in parts.path.split("/") if part).removeprefix("v1/")
         length = int(self.headers.get("content-length") or 0)
@@ -274,6 +278,10 @@ class Handler(BaseHTTPRequestHandler):
             self.gateway.csrf.append(path)
         if path == "monitor":
             self.document()
+        elif path == "blank":
+            self.whole(200, [("content-type", "text/html")], b"<!doctype html><link rel=icon href=data:><title>blank</title>")
+        elif path.startswith("page/"):  # a module by itself, as it is written
+            self.whole(200, [("content-type", "text/javascript")], packaged(path.removeprefix("page/")).encode())
         elif path == "chat/completions" and "POST chat/completions" not in self.gateway.answers:
             self.stream(body)
         else:
