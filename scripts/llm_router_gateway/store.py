@@ -36,6 +36,7 @@ from .storefile import (
     connect,
     identity,
     is_damage,
+    is_of_disk,
     is_passing,
     lock,
     may_be_moved,
@@ -56,6 +57,7 @@ AGAIN_S = 5.0                # between two attempts at a file that is not ours t
 ASIDE_S = 60.0               # between two files that are moved aside: more often, it is the disk that is broken
 CARE_S = 30.0                # between two looks at what is too old or too much
 CARE_PAUSE_S = 0.05          # between two small steps of that
+FLUSH_PAUSE_S = 0.02         # between two looks whether a disk that failed takes it now
 MEMORY_BYTES = 67_108_864    # the most that a store without a file keeps
 MAX_JUMP_S = 86_400          # how far a clock that was set forward may age what is kept
 
@@ -156,10 +158,12 @@ class Store:
         """Whether all that was added before is in the file now."""
         goal, limit = self.written + self.dropped + self.waiting, self._clock() + timeout_s
         while self.written + self.dropped < goal:
-            try:
-                self._submit(Work(lambda db: None, Future(), reads=True)).result(limit - self._clock())
-            except Exception:
+            if self._clock() >= limit or self._stopping:
                 return False
+            with suppress(Exception):
+                self._submit(Work(lambda db: None, Future(), reads=True)).result(limit - self._clock())
+            if self.broken:
+                time.sleep(FLUSH_PAUSE_S)
         return True
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -244,7 +248,7 @@ class Store:
     def _run(self) -> None:
         while True:
             self._woken.wait(max(0.0, min(self._care_at - self._clock(), CARE_S)))
-            if not self._stopping and self._waiting:
+            if not self._stopping and self.waiting:
                 self._urgent.wait(GATHER_S)
             stopping = self._stopping
             self._urgent.clear()
@@ -256,7 +260,7 @@ class Store:
             if stopping:
                 self._end()
                 return
-            if self.broken and self._waiting and not self._work:
+            if self.broken and self.waiting and not self._work:
                 self._urgent.wait(max(0.05, min(RETRY_S, self._try_at - self._clock())))
                 self._woken.set()
 
@@ -289,9 +293,10 @@ class Store:
             except StoreBroken as wrong:
                 self._cannot(str(wrong), AGAIN_S)
             except (sqlite3.Error, OSError) as wrong:
-                if is_damage(wrong) and self._aside(wrong):
+                if not is_damage(wrong):
+                    self._cannot(f"{self.path} cannot be opened: {reason(wrong)}", RETRY_S)
+                elif self._aside(wrong):
                     continue
-                self._cannot(f"{self.path} cannot be opened: {reason(wrong)}", RETRY_S)
             break
         return self._db is not None
 
@@ -312,7 +317,9 @@ class Store:
             self.notes.append(f"{count} rows of keys and the like were taken over from it" + (
                 "" if whole else "; not all of it could be read: look at your keys"))  # fmt: skip
             self.moved_to = ""
-        self._well()
+        self._try_at = 0.0
+        if not self.waiting:  # else it is well when they are written
+            self._well()
 
     def _aside(self, wrong: BaseException) -> bool:
         """Moves a damaged file out of the way; whether it is."""
@@ -360,7 +367,7 @@ class Store:
             if self._aside(wrong):
                 self.broken, self.last_error, self._try_at = "damaged", reason(wrong), 0.0
             return
-        if not is_passing(wrong):
+        if not is_passing(wrong) and self.path != MEMORY:
             self._let_go()
         self._cannot(f"{self.path}: {reason(wrong)}", RETRY_S)
 
@@ -435,9 +442,9 @@ class Store:
                     raise Unavailable(f"the store cannot be used: {self.broken}", code="store_unreadable")
                 work.future.set_result(self._done(self._db, work))
             except BaseException as wrong:
-                if isinstance(wrong, sqlite3.OperationalError) or is_damage(wrong):
-                    self._failed(wrong)
                 self._undo()
+                if is_of_disk(wrong) and not work.reads:
+                    self._failed(wrong)
                 work.future.set_exception(wrong)
 
     @staticmethod

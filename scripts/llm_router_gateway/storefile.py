@@ -72,6 +72,13 @@ def is_damage(wrong: BaseException) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def is_of_disk(wrong: BaseException) -> bool:
+    """Whether the disk failed, not the statement."""
+    code = getattr(wrong, "sqlite_errorcode", None)
+    return is_damage(wrong) or (code is not None and code & 0xFF in (
+        sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY))  # fmt: skip
+
+
 def is_passing(wrong: BaseException) -> bool:
     """Whether the connection is as good as before: a full disk, a file that is locked."""
     code = getattr(wrong, "sqlite_errorcode", None)
@@ -128,16 +135,16 @@ def opened(path: str, now_ms: int) -> Database:
     db = connect(path)
     try:
         begun(db, path)
+        newer = unknown(db)
+        if newer:
+            raise StoreBroken(f"{path} was written by a newer version ({newer[-1]}) and was not touched: use that version, "
+                              "or name another file in store")  # fmt: skip
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         db.execute("PRAGMA secure_delete = FAST")
         db.execute("PRAGMA temp_store = MEMORY")
         checked(db, path)
-        newer = unknown(db)
-        if newer:
-            raise StoreBroken(f"{path} was written by a newer version ({newer[-1]}) and was not touched: use that version, "
-                              "or name another file in store")  # fmt: skip
         apply(db, now_ms)
     except BaseException:
         db.close()

@@ -7,14 +7,15 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from logged import AT_MS, call
+from running import made_up
+from storing import AT_MS, call
+
 from llm_router_gateway import histogram
 from llm_router_gateway.bodies import Bodies, kept
 from llm_router_gateway.calls import SUMS, civil, counts_of, ended_of, stamp, texts, tokens_of, view
 from llm_router_gateway.ir import Usage
 from llm_router_gateway.migrations import MIGRATIONS
 from llm_router_gateway.storerows import bodies_row, rollups, unpacked
-from running import made_up
 
 
 def test_a_call_as_json() -> None:
@@ -71,8 +72,9 @@ def test_what_only_counts_tokens_is_no_latency_and_needs_no_price() -> None:
 
 
 def test_the_sums_have_their_columns() -> None:
-    table = next(statement for name, statements in MIGRATIONS for statement in statements if "CREATE TABLE rollups" in statement)
-    at = [table.index(f" {name} ") for name in ("step_s", "at_s", "provider", "model", "key_id", *SUMS, "duration_bins", "first_bins")]
+    table = next(each for _, statements in MIGRATIONS for each in statements if "CREATE TABLE rollups" in each)
+    columns = ("step_s", "at_s", "provider", "model", "key_id", *SUMS, "duration_bins", "first_bins")
+    at = [table.index(f" {name} ") for name in columns]
     assert at == sorted(at)
 
 
@@ -80,7 +82,8 @@ def test_the_sums_have_their_columns() -> None:
 
 
 def test_a_batch_adds_to_minutes_hours_and_days() -> None:
-    batch = [call(), call(started_ms=AT_MS + 1), call(started_ms=AT_MS + 60_000), call(started_ms=AT_MS + 3_600_000, key_id="z")]
+    later_ms = (0, 1, 60_000)
+    batch = [*(call(started_ms=AT_MS + ms) for ms in later_ms), call(started_ms=AT_MS + 3_600_000, key_id="z")]
     rows = {row[:2] + row[4:5]: row for row in rollups(batch)}
     minute, hour, day = (AT_MS // 1000 // step * step for step in (60, 3_600, 86_400))
     counted = {key: row[5] for key, row in rows.items()}

@@ -11,11 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm_router_gateway import cli
-from llm_router_gateway.calls import Call
-from llm_router_gateway.storefile import connect
-from llm_router_gateway.storerows import unpacked
-from logged import differences, kept
 from running import (
     PAIRS,
     PLAIN,
@@ -36,6 +31,12 @@ from running import (
     until,
     whole_stream,
 )
+from storing import differences, kept
+
+from llm_router_gateway import cli
+from llm_router_gateway.calls import Call
+from llm_router_gateway.storefile import connect
+from llm_router_gateway.storerows import unpacked
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
 STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP"}
@@ -199,8 +200,8 @@ def test_a_caller_who_goes_away_before_the_answer(gateway: Logged, upstream: Ups
     upstream.does(sends(b"", hold))
     asked = ask("openai", "openai-up/m")
     with gateway.process.connect() as sock:
-        head = f"POST {asked.path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {len(asked.data)}\r\n\r\n"
-        sock.sendall(head.replace("host: a", "host: 127.0.0.1").encode() + asked.data)
+        head = [f"POST {asked.path} HTTP/1.1", "host: 127.0.0.1", f"authorization: Bearer {TOKEN}"]
+        sock.sendall("\r\n".join([*head, f"content-length: {len(asked.data)}", "", ""]).encode() + asked.data)
         until(lambda: upstream.requests)
     call = gateway.call()
     assert (call.status, call.error, call.ended, call.attempts) == (499, "client_gone", "client_gone", 1)
@@ -255,7 +256,8 @@ def test_counting_and_embeddings_and_routing(gateway: Logged, upstream: Upstream
     upstream.does(sends(http(b'{"object": "list", "data": [], "usage": {"prompt_tokens": 3, "total_tokens": 3}}')))
     assert gateway.process.send("POST", "/v1/embeddings", b'{"model": "openai-up/m", "input": "x"}').status == 200
     answers(upstream, "openai")
-    wish = b'{"query": {"task": "chat"}, "model_hint": "openai-up/m", "request": {"messages": [{"role": "user", "content": "x"}]}}'
+    request = {"messages": [{"role": "user", "content": "x"}]}
+    wish = json.dumps({"query": {"task": "chat"}, "model_hint": "openai-up/m", "request": request}).encode()
     answer = gateway.process.send("POST", "/route/invoke", wish)
     found = gateway.calls(4)
     assert [call.kind for call in found] == ["count", "count", "embeddings", "invoke"]
