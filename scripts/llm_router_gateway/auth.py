@@ -1,21 +1,19 @@
-"""Who is calling: the credential in a request, compared in constant time; and whether a browser was tricked.
+"""What a request says of its caller: the credential in it; and whether a browser was tricked.
 
     credential({"x-api-key": "abc"}, {})          -> "abc"
-    admit({"x-api-key": "abc"}, {}, tokens)       -> None, or raises Unauthorized
     check_host({"host": "evil.example"}, hosts)   -> raises Forbidden (DNS rebinding)
 
-Header names arrive in lower case. What a caller may use (keys, budgets) will be decided here as well.
+Header names arrive in lower case. Whose credential it is, `keyring` knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hmac import compare_digest
 from typing import Any
 
-from .errors import Forbidden, Unauthorized
-from .settings import LOOPBACK, Secret
+from .errors import Forbidden
+from .settings import LOOPBACK
 
 CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
 EXPOSED = (  # to web pages
@@ -52,25 +50,6 @@ def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
         if headers.get(name, "").strip():
             return headers[name].strip()
     return query.get("key", "").strip()
-
-
-def admit(headers: Mapping[str, str], query: Mapping[str, str], tokens: Sequence[Secret]) -> str:
-    """The name of the caller's key: "token-1" for the first; Unauthorized when it is none.
-
-    Without tokens everybody who reaches us may in, and is called "".
-    """
-    if not tokens:
-        return ""
-    given = credential(headers, query).encode("utf-8", "surrogateescape")
-    if not given:
-        raise Unauthorized(
-            "no key: send this gateway's token as Authorization: Bearer, x-api-key, x-goog-api-key or ?key="
-        )
-    # Every token is compared, so that the time taken does not tell which one is near.
-    same = [compare_digest(given, token.reveal().encode()) for token in tokens]
-    if not any(same):
-        raise Unauthorized("the key is not known to this gateway")
-    return f"token-{same.index(True) + 1}"
 
 
 def host_name(host: str) -> str:

@@ -187,8 +187,8 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
 def check_reach(server: Server, keys: Sequence[object], reading: Reading) -> None:
     """Others may reach us only where somebody has to show something. Keys in the store do not count: they may be deleted."""
     if not (server.tokens or server.admin_tokens or keys or LOOPBACK.fullmatch(server.host)):
-        reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set LLM_ROUTER_TOKEN, "
-                    "LLM_ROUTER_ADMIN_TOKEN or --token-file, write [[keys]], or listen on 127.0.0.1")  # fmt: skip
+        reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set "
+                    "LLM_ROUTER_TOKEN or --token-file, LLM_ROUTER_ADMIN_TOKEN or [[keys]], or listen on 127.0.0.1")  # fmt: skip
 
 
 def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Reading) -> tuple[Secret, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from .config import Config, Model, Provider
 from .health import Rules
+from .keys import Key, terms_json
 from .limits import Limit
 from .overrides import Overrides
 from .presets import ALIASES, PRESETS, Preset
@@ -64,6 +65,8 @@ def config_text(config: Config) -> str:
         lines += ["", "[[models]]", *marked(model_lines(model), f"models.{model.provider}/{model.name}", sources)]
     for group in config.groups:
         lines += ["", "[[groups]]", *group_lines(group)]
+    for key, secrets in config.keys:
+        lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
     lines += [f"# {path}: {source}" for path, source in sources.items() if source == "overlay: removed"]
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
@@ -103,6 +106,15 @@ def override_lines(spec: Overrides) -> Iterator[str]:
     if spec.headers:
         hidden = {name: None if value is None else MASK for name, value in spec.headers.items()}
         yield f"rewrite_header = {toml(json.dumps(hidden))}"
+
+
+def key_lines(key: Key) -> Iterator[str]:
+    """A key of the file, without what its callers show."""
+    for name, value in terms_json(key).items():
+        if value not in (None, "", [], {}) and (name, value) not in (("is_active", True), ("is_admin", False)):
+            shown = {each: item for each, item in value.items() if item} if isinstance(value, dict) else value
+            if shown:
+                yield f"{name} = {toml(shown)}"
 
 
 def group_lines(group: Group) -> Iterator[str]:

@@ -3,10 +3,7 @@
 import pytest
 
 from llm_router_gateway import auth
-from llm_router_gateway.errors import Forbidden, Unauthorized
-from llm_router_gateway.settings import Secret
-
-TOKENS = (Secret("one"), Secret("two"))
+from llm_router_gateway.errors import Forbidden
 
 
 @pytest.mark.parametrize(
@@ -26,21 +23,6 @@ def test_the_key_is_taken_from_every_place_that_clients_use(
     headers: dict[str, str], query: dict[str, str], key: str
 ) -> None:
     assert auth.credential(headers, query) == key
-    if key:
-        auth.admit(headers, query, TOKENS)
-
-
-@pytest.mark.parametrize("key", ["", "on", "onee", "ONE", "o\udcffne", "ö"])
-def test_any_other_key_is_unauthorized_and_not_repeated(key: str) -> None:
-    with pytest.raises(Unauthorized) as caught:
-        auth.admit({"x-api-key": key}, {}, TOKENS)
-    assert caught.value.status == 401
-    assert len(key) < 3 or key not in str(caught.value)
-
-
-def test_without_tokens_everybody_who_reaches_us_may_in() -> None:
-    auth.admit({}, {}, ())
-    auth.admit({"x-api-key": "anything"}, {}, ())
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ from routed import group as group_table
 from test_config import ABC, member, problems, provider
 from test_gateway import Upstream
 
-from llm_router_gateway import auth, config, forward, health, jq, limits, policy
+from llm_router_gateway import config, forward, health, jq, limits, policy
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
+from llm_router_gateway.keyring import Keyring
 from llm_router_gateway.loading import Source
 from llm_router_gateway.settings import Secret
 
@@ -211,9 +212,9 @@ def test_its_variables_mean_here_what_they_meant_there(variable: str, text: str,
 def test_no_variable_switches_tokens_off() -> None:
     """LLM_ROUTER_REQUIRE_AUTH did, and keys of the file alone were not asked for."""
     for document, env in (({}, {"LLM_ROUTER_API_KEYS": KEY}), ({"server": {"token": KEY}}, {})):
-        tokens = config.parse(document, env={**env, "LLM_ROUTER_REQUIRE_AUTH": "false"}).server.tokens
+        ring = Keyring(config.parse(document, env={**env, "LLM_ROUTER_REQUIRE_AUTH": "false"}))
         with pytest.raises(Unauthorized):
-            auth.admit({}, {}, tokens)
+            ring.admit({}, {}, "127.0.0.1", 0.0)
 
 
 @pytest.mark.parametrize(
