@@ -244,6 +244,12 @@ def named(fields: Mapping[str, Any], name: str, pattern: Any) -> str:
     return value
 
 
+def change_line(visit: Visit, name: str, fields: Mapping[str, Any]) -> str:
+    """Who changed what, for the log; no values: "ann: PATCH providers/openai: is_active"."""
+    who, what = visit.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
+    return f"{who}: {visit.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
+
+
 def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The fields of a PATCH; the name is in the path and stays."""
     owner, _, model = name.partition("/")
@@ -337,10 +343,11 @@ class Admin:
     def __init__(
         self, source: Source, *, state: Callable[[], State], board: Board, take_over: Callable[[Config], None],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
-        """`take_over` swaps the Config in as a reload does and tells the log; `source` has been loaded."""
+        """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._board = source, state, board
-        self._take_over, self._clock, self._warn = take_over, clock, warn
+        self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
         self._lock = asyncio.Lock()
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
@@ -532,6 +539,7 @@ class Admin:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
                 raise GatewayError(f"nothing was changed: it cannot be kept: {why}", status=507, code="not_saved") from None
+            self._tell(change_line(visit, name, fields))
             self._take_over(source.adopt(overlay))
 
     async def _sync(self, visit: Visit) -> Reply:

@@ -23,6 +23,7 @@ from llm_router_gateway.loading import Source
 
 KEY = "k" + "ey-" * 6
 OTHER = "o" + "ther-" * 5
+THEIRS = "t" + "heirs-" * 5
 FILE = f"""
 [[providers]]
 name = "openai"
@@ -73,10 +74,11 @@ class Office:
         self.state: State = state_of(self.source.load())
         self.taken: list[Config] = []
         self.told: list[str] = []
+        self.logged: list[str] = []
         self.board = Board()
         self.admin = Admin(
             self.source, state=lambda: self.state, board=self.board, take_over=self.take_over, clock=lambda: 0.0,
-            new_id=lambda: "run", warn=self.told.append,
+            new_id=lambda: "run", warn=self.told.append, tell=self.logged.append,
         )  # fmt: skip
         self.desk = Desk(self.admin.routes())
 
@@ -237,7 +239,7 @@ def test_a_key_does_not_go_to_another_address_because_the_address_was_changed(of
 
 
 def test_with_a_key_of_its_own_the_address_may_be_any(office: Office) -> None:
-    elsewhere = {"base_url": "https://other.example", "api_key": "their" + OTHER}
+    elsewhere = {"base_url": "https://other.example", "api_key": THEIRS}
     assert problems(office.does("PATCH", "providers/openai", elsewhere)) == ["providers.openai.api_key"]  # the header still
     elsewhere["settings"] = {"headers": {"X-Team": "ours"}}  # type: ignore[assignment]  # a table among texts
     assert office.does("PATCH", "providers/openai", elsewhere).status == 200
@@ -264,22 +266,22 @@ def test_variables_and_files_of_this_machine_are_named_in_the_file_alone(office:
 
 
 def test_no_answer_repeats_a_secret(office: Office) -> None:
-    secret = "very" + "-secret" * 3
+    hidden = "very" + "-hidden" * 3
     asked = [
-        ("PATCH", "providers/office", {"api_key": secret + " x"}), ("PATCH", "providers/office", {"api_key": {"a": secret}}),
-        ("PATCH", "providers/office", {"base_url": f"http://me:{secret}@h"}),
-        ("PATCH", "providers/office", {"settings": {"proxy": f"http://me:{secret}@h:x/y z"}}),
-        ("PATCH", "providers/office", {"settings": {"headers": {"X-Key": [secret]}}}),
-        ("PATCH", "providers/office", {"settings": {"headers": {"X-Key": secret + "\n"}}}),
-        ("PATCH", "providers/office", {"rewrite_header": json.dumps({"X-Key": secret + "\n"})}),
-        ("PATCH", "providers/office", {"rewrite_header": json.dumps({"X-Key": secret})}),
-        ("PATCH", "providers/office", {"settings": {"headers": {"X-Key": secret}, "proxy": f"http://me:{secret}@h:1"}}),
-        ("PATCH", "providers/office", {"api_key": secret}), ("GET", "providers", None), ("GET", "monitor/models", None),
+        ("PATCH", "providers/office", {"api_key": hidden + " x"}), ("PATCH", "providers/office", {"api_key": {"a": hidden}}),
+        ("PATCH", "providers/office", {"base_url": f"http://me:{hidden}@h"}),
+        ("PATCH", "providers/office", {"settings": {"proxy": f"http://me:{hidden}@h:x/y z"}}),
+        ("PATCH", "providers/office", {"settings": {"headers": {"X-Key": [hidden]}}}),
+        ("PATCH", "providers/office", {"settings": {"headers": {"X-Key": hidden + "\n"}}}),
+        ("PATCH", "providers/office", {"rewrite_header": json.dumps({"X-Key": hidden + "\n"})}),
+        ("PATCH", "providers/office", {"rewrite_header": json.dumps({"X-Key": hidden})}),
+        ("PATCH", "providers/office", {"settings": {"headers": {"X-Key": hidden}, "proxy": f"http://me:{hidden}@h:1"}}),
+        ("PATCH", "providers/office", {"api_key": hidden}), ("GET", "providers", None), ("GET", "monitor/models", None),
         ("GET", "models?include_inactive=1", None), ("POST", "config/sync", None), ("DELETE", "models/office/off", None),
     ]  # fmt: skip
     for method, path, body in asked:
-        assert secret not in json.dumps(office.does(method, path, body).body), (method, path, body)
-    assert secret in json.dumps(office.kept)
+        assert hidden not in json.dumps(office.does(method, path, body).body), (method, path, body)
+    assert hidden in json.dumps(office.kept)
 
 
 # ----------------------------------------------------------------------------------------------------------------- models
@@ -402,6 +404,15 @@ def test_what_the_file_loses_is_lost(office: Office) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- changes side by side
+
+
+def test_who_changed_what_is_told_without_the_values(office: Office) -> None:
+    caller = Caller("id", "ann", is_admin=True)
+    office.does("PATCH", "providers/office", {"api_key": OTHER, "settings": {"timeout": 5}}, caller=caller)
+    office.does("DELETE", "models/office/off")
+    office.does("PATCH", "providers/office", {"base_url": "x"}, caller=caller)  # refused
+    nobody = "a caller without a key: DELETE models/office/off"
+    assert office.logged == ["ann: PATCH providers/office: api_key, settings", nobody]
 
 
 def test_changes_at_once_are_made_one_after_the_other_and_none_is_lost(office: Office) -> None:

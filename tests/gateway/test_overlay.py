@@ -18,10 +18,11 @@ from llm_router_gateway.describe import config_text
 from llm_router_gateway.loading import Source
 from llm_router_gateway.overlay import ADDED, CHANGED, REMOVED, Entry, changed, forgotten, laid, merge, patched, removed
 
-FILE = """
+IN_FILE = "of-" + "the-file"
+FILE = f"""
 [[providers]]
 name = "openai"
-api_key = "of-the-file"
+api_key = "{IN_FILE}"
 [providers.settings]
 timeout = 5
 
@@ -34,7 +35,7 @@ base_url = "http://10.0.0.7:9000"
 name = "big"
 provider = "openai"
 tags = ["coding"]
-rate_limit = { max_requests = 5, per_seconds = 1 }
+rate_limit = {{ max_requests = 5, per_seconds = 1 }}
 [models.config]
 context_window = "200k"
 cost_per_1k_tokens = 0.002
@@ -352,7 +353,7 @@ def test_the_printed_configuration_says_what_the_overlay_says_and_no_key(source:
     })  # fmt: skip
     text = config_text(source.load())
     assert "of-the-overlay" not in text
-    assert "of-the-file" not in text
+    assert IN_FILE not in text
     for line in ('is_active = false  # overlay', 'tags = ["x"]  # overlay', "# keys: 1 set  # overlay", "# overlay: added",
                  "# models.office/small: overlay: removed"):  # fmt: skip
         assert f"\n{line}\n" in text, line
