@@ -23,6 +23,7 @@ from typing import Protocol
 
 from .settings import LOG_LEVELS
 
+INFO = LOG_LEVELS.index("info")
 MAX_FILE_BYTES = 10_000_000  # then the file becomes PATH.1 and a new one begins
 MAX_WAITING = 1_000          # lines; then they are written at once
 MAX_LINE = 4_000             # characters
@@ -133,10 +134,10 @@ class Log:
 
     def request(self, record: Request, **more: object) -> None:
         """The line of one request at its end; `more` is what only the JSON form tells: key_id, cost_usd."""
-        if LOG_LEVELS.index("info") < self.threshold:
+        if self.threshold > INFO:
             return
         if not self.as_json:
-            self.info(record.line())
+            self.write("info", record.line())
             return
         usage = record.usage
         self._keep(as_object(
