@@ -13,7 +13,8 @@ from llm_router_gateway.splice import read_body
 
 FULL = {
     "name": "ci", "owner": "team", "note": "nightly", "expires_at": "2027-01-31T18:00:00Z", "is_active": False,
-    "is_admin": True, "allowed_models": ["openai/*", "gpt-4.1"], "allowed_groups": ["fast"], "allowed_providers": ["o*"], "allowed_tags": ["cheap"],
+    "is_admin": True, "allowed_models": ["openai/*", "gpt-4.1"], "allowed_groups": ["fast"],
+    "allowed_providers": ["o*"], "allowed_tags": ["cheap"],
     "parameter_limits": {"max_tokens": 1000, "temperature": {"min": 0, "max": 0.7}},
     "limits": {"max_requests": 10, "per_seconds": 60, "tokens_per_minute": 1000, "max_concurrent": 2},
     "budget": {"usd_per_day": 5, "tokens_per_month": 1000}, "networks": ["10.0.0.0/8", "2001:db8::/32"],
