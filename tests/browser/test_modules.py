@@ -9,11 +9,11 @@ import pytest
 
 FORMATS = [
     ("money", 0, "$0"), ("money", None, "–"), ("money", 0.00042, "$0.00042"), ("money", 0.5, "$0.50"), ("money", 12.5, "$12.50"),
-    ("money", 1234.5, "$1,234.50"), ("money", 2_500_000, "$2.50M".replace(".50", ".5")), ("money", 1e-12, "< $0.000000001"),
+    ("money", 1234.5, "$1,234.50"), ("money", 2_500_000, "$2.5M"), ("money", 1e-12, "< $0.000000001"),
     ("compact", 9999, "9,999"), ("compact", 12345, "12.3k"), ("compact", 1234567, "1.23M"), ("compact", None, "–"),
     ("milliseconds", 0.82, "0.8 ms"), ("milliseconds", 340.4, "340 ms"), ("milliseconds", 1234, "1.23 s"), ("milliseconds", 125000, "2 min 5 s"),
-    ("seconds", 60, "1 min"), ("seconds", 3599.9, "1 h".replace("1 h", "60 min")), ("seconds", 5400, "1 h 30 min"), ("seconds", 90000, "1 d 1 h"),
-    ("percent", 0, "0%"), ("percent", 0.0123, "1.23%"), ("percent", 1, "100%"), ("bytes", 1536, "1.5 KiB"), ("bytes", 6000000, "6 MiB"),
+    ("seconds", 60, "1 min"), ("seconds", 3599.9, "60 min"), ("seconds", 5400, "1 h 30 min"), ("seconds", 90000, "1 d 1 h"),
+    ("percent", 0, "0%"), ("percent", 0.0123, "1.23%"), ("percent", 1, "100%"), ("bytes", 1536, "1.5 KiB"), ("bytes", 6000000, "5.7 MiB"),
     ("plain", "a\u202eb\x1b", "a⟨U+202E⟩b⟨U+001B⟩"), ("plain", "é 漢 👩‍👩‍👧", "é 漢 👩‍👩‍👧"),
 ]  # fmt: skip
 TICKS = [

@@ -92,7 +92,7 @@ def test_a_picture_goes_along_as_a_data_address(page: Any, gateway: Any, tmp_pat
     start(page, gateway)
     file = page.run("return document.querySelector('.composer input[type=file]')")
     file.type(str(tmp_path / "huge.png"))
-    page.until_text("#toasts", "huge.png has 6 MiB; the most is 5 MiB.")
+    page.until_text("#toasts", "huge.png has 5.7 MiB; the most is 5 MiB.")
     file.type(str(tmp_path / "dot.png"))
     page.find(".picture img")
     say(page, "What is this?")

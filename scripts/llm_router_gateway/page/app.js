@@ -213,8 +213,9 @@ class App {
     const key = h("input", { type: "password", autocomplete: "current-password", required: true, spellcheck: "false" });
     const wrong = h("div", { role: "alert" }, error ? foreign(error.message) : null);
     const submit = h("button", { type: "submit", class: "primary" }, "Sign in");
+    const user = h("input", { type: "text", autocomplete: "username", value: "admin", hidden: true }); // what a password manager files the key under
     const form = h("form", { class: "panel login", onsubmit: (event) => this.signIn(event, key, wrong, submit) }, h("h1", { tabindex: "-1" }, "Sign in"),
-      h("p", { class: "muted" }, "This page shows what everybody asked: it needs an admin key of this gateway."), field("Admin key", key), wrong, submit,
+      h("p", { class: "muted" }, "This page shows what everybody asked: it needs an admin key of this gateway."), user, field("Admin key", key), wrong, submit,
       h("p", { class: "hint" }, "admin_token in [server], or a key made with keys create --admin. The browser keeps a session, not the key."));
     refill(this.main, form);
     key.focus();

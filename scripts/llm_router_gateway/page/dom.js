@@ -1,5 +1,5 @@
 // Elements out of values. Every text goes in as a text node, and what it hides is shown as a small chip: no caller can forget.
-import { UNSEEN, codeName, plain } from "./format.js";
+import { UNSEEN, codeName, plain, shortened } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const NAMES = { "U+001B": "ESC", "U+0000": "NUL", "U+0007": "BEL", "U+202E": "RLO U+202E" };
@@ -190,7 +190,7 @@ export function loading(text = "Loading…") {
 
 /** chip("error", "bad", "429") */
 export function badge(text, kind = "") {
-  return h("span", { class: `badge ${kind}` }, text);
+  return h("span", { class: `badge ${kind}` }, shortened(text, 60));
 }
 
 export function field(label, control, hint) {
@@ -201,7 +201,7 @@ export function field(label, control, hint) {
 field.made = 0;
 
 export function select(choices, current, properties = {}) {
-  const node = h("select", properties, choices.map(([value, text]) => h("option", { value, selected: value === current }, plain(text))));
+  const node = h("select", properties, choices.map(([value, text]) => h("option", { value, selected: value === current }, plain(shortened(text, 60)))));
   node.value = current;
   return node;
 }

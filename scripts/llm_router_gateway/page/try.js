@@ -1,6 +1,6 @@
 // Try it: a chat with any model or group through this gateway, and the reason for who answers.
 import { compact, count, milliseconds, money, bytes, plain, shortened } from "./format.js";
-import { announce, badge, button, empty, failure, field, foreign, h, heading, icon, refill, toast } from "./dom.js";
+import { announce, badge, button, empty, failure, field, foreign, h, icon, refill, toast } from "./dom.js";
 import { call, chat, events, CallFailed } from "./api.js";
 import { go, here, link } from "./address.js";
 import { meter } from "./activity.js";
@@ -233,7 +233,7 @@ export class TryView {
       return;
     }
     const parts = [...(text ? [{ type: "text", text }] : []), ...images.map((image) => ({ type: "image_url", image_url: { url: image.url } }))];
-    if (!this.turns.length) refill(this.log);
+    if (this.log.querySelector(".empty")) refill(this.log);
     this.turns.push({ role: "user", content: images.length ? parts : text });
     this.log.append(h("article", { class: "turn user", "aria-label": "You" }, h("div", { class: "said" }, images.map((image) => h("img", { src: image.url, alt: shortened(image.name, 60) })), foreign(text))));
     this.text.value = "";
