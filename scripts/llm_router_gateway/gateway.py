@@ -253,17 +253,20 @@ class Gateway:
         finally:
             del self._jobs[task]
             record.seconds = self._clock() - record.started_at
-            self._log.info(record.line())
-            self._tell(job)
+            call = self._tell(job)
+            self._log.request(record, key_id=job.caller.key_id, cost_usd=call.cost_usd if call else None)
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, job: Job) -> Call | None:
         """The call, to whoever keeps it: a fault there is not the caller's."""
         if self.on_call is None or not is_call(job):
-            return
+            return None
         try:
-            self.on_call(call_of(job, unix_s()), bodies_of(job))
+            call = call_of(job, self._wall())
+            self.on_call(call, bodies_of(job))
+            return call
         except Exception as error:
             self._log.error(f"a fault of ours in the record of {job.record.request_id}: {fault(error)}")
+            return None
 
     async def _answer(self, job: Job) -> None:
         """The answer, or the error in the caller's shape."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway import cli, settings
+from llm_router_gateway import cli, serving, settings
 from llm_router_gateway.config import parse
 
 ROOT = Path(__file__).parents[2]
@@ -80,10 +80,11 @@ def test_the_first_file_reads_as_any_python_3() -> None:
 
 
 def test_what_to_do_next_is_said_once_the_address_is_open() -> None:
-    lines = "\n".join(cli.ready_lines(parse({}, flags={"host": "::1"}), 9, demo=True, is_open=True))
+    lines = "\n".join(serving.ready_lines(parse({}, flags={"host": "::1"}), 9, demo=True, is_open=True))
     assert "http://[::1]:9/v1" in lines
     assert "no token" in lines
-    assert "no token" not in "\n".join(cli.ready_lines(parse({}, env={"LLM_ROUTER_TOKEN": KEY}), 9, demo=False, is_open=False))
+    closed = parse({}, env={"LLM_ROUTER_TOKEN": KEY})
+    assert "no token" not in "\n".join(serving.ready_lines(closed, 9, demo=False, is_open=False))
 
 
 def test_the_stand_in_is_one_provider_for_each_protocol() -> None:

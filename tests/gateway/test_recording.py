@@ -33,9 +33,9 @@ from running import (
 )
 from storing import differences, kept
 
-from llm_router_gateway import cli
+from llm_router_gateway import storefile
 from llm_router_gateway.calls import Call
-from llm_router_gateway.storefile import connect
+from llm_router_gateway.storefile import connect, store_path
 from llm_router_gateway.storerows import unpacked
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
@@ -363,4 +363,4 @@ def test_where_calls_are_kept(start: Callable[..., Process], upstream: Upstream,
     ("memory", "/etc/router.toml", ":memory:"), ("off", "/etc/router.toml", ""), ("x.db", "", "x.db"),
 ])  # fmt: skip
 def test_the_place_of_the_store(named: str, config_path: str, expected: str) -> None:
-    assert cli.store_path(named, config_path) == expected
+    assert storefile.store_path(named, config_path) == expected
