@@ -9,30 +9,44 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from llm_router_gateway.calls import Call, texts, tokens_of
+from llm_router_gateway import auth, surface
+from llm_router_gateway.config import parse
 from llm_router_gateway.ir import Usage
+from llm_router_gateway.job import Job, Record, state_of
+from llm_router_gateway.recording import call_of
 from llm_router_gateway.store import Store
 
 BURST = 5_000  # calls between two waits for the thread that writes
+MODELS, KEYS = 7, 11
 
 
-def call(number: int, now_ms: int) -> Call:
-    """One that is made as the gateway makes them; 7 models, 11 keys."""
-    used = tokens_of(Usage(input=1_000 + number % 100, cache_read=50, text=300))
-    model = f"model-{number % 7}"
-    return Call(
-        f"{number:016x}", now_ms + number, 210.5, 812.25 + number % 5_000, "chat", "openai", "anthropic", 1, model,
-        f"up/{model}", "up", model, 1, texts(()), 200, "", "", "complete", "stop", *used, 0.0123, "prices",
-        f"key-{number % 11}", "team", "127.0.0.1", texts(()),
-    )  # fmt: skip
+def jobs() -> list[Job]:
+    """Requests that have ended: 7 models, 11 keys, with tokens and prices."""
+    models = [{"name": f"model-{number}", "provider": "up", "config": {"input_usd_per_mtok": 3, "output_usd_per_mtok": 15}}
+              for number in range(MODELS)]  # fmt: skip
+    provider = {"name": "up", "api": "anthropic", "base_url": "http://127.0.0.1:9"}
+    state = state_of(parse({"providers": [provider], "models": models}, env={}, flags={}, read_secret=str))
+    made = []
+    for number in range(MODELS * KEYS):
+        name = f"up/model-{number % MODELS}"
+        record = Record(f"{number:016x}", "POST", "/v1/chat/completions", "127.0.0.1", 0.0, "openai", name, name, True)
+        record.status, record.seconds, record.first_output_s, record.attempts = 200, 0.8 + number % 50 / 10, 0.21, 1
+        record.usage, record.finish = Usage(input=1_000 + number, cache_read=50, text=300), "stop"
+        exchange: Any = None
+        job = Job(exchange, state, record, {}, {}, surface.Call("chat", "openai"))
+        job.caller = auth.Caller(f"key-{number % KEYS}", "team")
+        job.candidate = state.routes.full[name]
+        made.append(job)
+    return made
 
 
 def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    now_ms = int(time.time() * 1000) - count
+    ended, now_s = jobs(), time.time() - count / 1_000
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(f"{folder}/calls.db")
         began, all_cpu, adding = time.perf_counter(), time.process_time(), 0.0
@@ -40,7 +54,7 @@ def main() -> int:
         for first in range(0, count, BURST):
             at = time.thread_time()
             for number in range(first, min(count, first + BURST)):
-                store.add(call(number, now_ms))
+                store.add(call_of(ended[number % len(ended)], now_s + number / 1_000))
             adding += time.thread_time() - at
             store.flush(60.0)
         mine, all_cpu = time.thread_time() - mine, time.process_time() - all_cpu
