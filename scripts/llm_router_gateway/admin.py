@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -297,15 +297,19 @@ def given(fields: Mapping[str, Any]) -> set[str]:
     return {part.strip() for text in texts for part in (text, *text.split(","))}
 
 
-def check_addresses(before: Sequence[Config | None], after: Config, fields: Mapping[str, Any], name: str) -> None:
+def check_addresses(
+    before: Config, alone: Callable[[], Config | None], after: Config, fields: Mapping[str, Any], name: str
+) -> None:
     """Refused when a credential that was here would now go to somebody else.
 
     Else whoever may change an address could read every key: by being the address. Those of the request itself may go anywhere,
-    and so may a provider type's own key to that type's own address.
+    and so may a provider type's own key to that type's own address. `alone` is what the file says, which may go on.
     """
-    new = sent(after).difference(*map(sent, before))
+    new = sent(after) - sent(before)
+    if not new or not (new := new - sent(alone())):
+        return
     known = given(fields)
-    types = {provider.name: provider.type for config in before if config for provider in config.providers}
+    types = {provider.name: provider.type for provider in before.providers}
     own = {(key.reveal(), origin_of(provider)) for provider in after.providers for key in provider.keys
            if has_own_address(provider) and types.get(provider.name, provider.type) == provider.type}  # fmt: skip
     if any(text not in known and (text, origin) not in own for text, origin in new):
@@ -532,7 +536,7 @@ class Admin:
                 config = source.trial(overlay, touched)
             except ConfigError as error:
                 raise Refused(error.problems) from None
-            check_addresses((self._config(), source.alone()), config, fields, name)
+            check_addresses(self._config(), source.alone, config, fields, name)
             try:
                 await asyncio.to_thread(source.save, overlay)
             except OSError as wrong:

@@ -33,6 +33,7 @@ DEFAULT_FILE = "router.toml"
 FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
 OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
+LACKING = "the file lacks what it changes"
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
@@ -133,6 +134,7 @@ class Source:
         self._is_keeper = False
         self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that we know
         self._notes: list[str] = []                        # for the next Config
+        self._tried: tuple[Base, Overlay, Merged, Config] | None = None  # the last trial, which `adopt` need not repeat
 
     @property
     def name(self) -> str:
@@ -219,7 +221,8 @@ class Source:
         except OSError as wrong:
             self.fault = f"{self._damage}; moving it aside failed: {wrong.strerror or wrong}"
             return self.fault
-        self.fault = ""
+        self.fault, self._read_at = "", stamp(path)
+        self._stamps[path] = self._read_at
         then = "what was changed through the API before is in force and saved anew" if self.overlay else "going on without it"
         return f"{self._damage}: moved aside to {aside}; {then}"
 
@@ -260,7 +263,7 @@ class Source:
     def _take(self, base: Base, overlay: Overlay) -> Config:
         """The Config of both, which are in force from now on. Entries that do not fit the file are left out and told."""
         merged = merge(base.document, overlay)
-        unfit = dict.fromkeys(merged.unfit, "the file lacks what it changes")
+        unfit = dict.fromkeys(merged.unfit, LACKING)
         try:
             config = self._parse(base, merged)
         except ConfigError as error:
@@ -271,6 +274,10 @@ class Source:
             self._notes += [f"{name} was changed through the API, and that does not fit the file any more: {why}"
                             for name, why in reasons.items()]  # fmt: skip
         self._base, self.overlay, self.merged, self.unfit = base, overlay, merged, unfit
+        return self._told(config)
+
+    def _told(self, config: Config) -> Config:
+        """With the notes that wait for a Config to be told with."""
         notes, self._notes = tuple(self._notes), []
         return replace(config, notes=(*config.notes, *notes))
 
@@ -299,8 +306,11 @@ class Source:
 
     def trial(self, overlay: Overlay, names: set[str]) -> Config:
         """The Config with an overlay whose entries `names` are new; ConfigError with every problem."""
-        fitting = without(overlay, set(self.unfit) - names)
-        return self._parse(self._base, merge(self._base.document, fitting))
+        waiting = set(self.unfit) - names
+        merged = merge(self._base.document, without(overlay, waiting))
+        config = self._parse(self._base, merged)
+        self._tried = None if waiting else (self._base, overlay, merged, config)
+        return config
 
     def alone(self) -> Config | None:
         """The Config of the file alone; None when it needs the overlay."""
@@ -311,7 +321,11 @@ class Source:
 
     def adopt(self, overlay: Overlay) -> Config:
         """The Config with an overlay that was saved, in force from now on."""
-        return self._take(self._base, overlay)
+        tried, self._tried = self._tried, None
+        if tried is None or tried[0] is not self._base or tried[1] is not overlay:
+            return self._take(self._base, overlay)
+        self.overlay, self.merged, self.unfit = overlay, tried[2], dict.fromkeys(tried[2].unfit, LACKING)
+        return self._told(tried[3])
 
     def names_in_file(self) -> set[str]:
         return set(merge(self._base.document, NOTHING).tables)
