@@ -188,7 +188,7 @@ class Running:
         )  # fmt: skip
         admin = Admin(
             self.source, state=lambda: gateway.state, board=gateway.board, take_over=self.take_over, clock=time.monotonic,
-            new_id=new_id, warn=self.log.warn,
+            new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         keys = KeyDesk(memory.ring, memory.store, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
