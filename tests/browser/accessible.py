@@ -10,8 +10,29 @@ from __future__ import annotations
 
 from typing import Any
 
-NAMED = {"button", "link", "textbox", "searchbox", "combobox", "checkbox", "switch", "spinbutton", "dialog", "navigation", "region",
-         "img", "image", "radio", "listbox", "table", "DisclosureTriangle", "Date", "DateTime", "search", "log"}  # fmt: skip
+NAMED = {
+    "button",
+    "link",
+    "textbox",
+    "searchbox",
+    "combobox",
+    "checkbox",
+    "switch",
+    "spinbutton",
+    "dialog",
+    "navigation",
+    "region",
+    "img",
+    "image",
+    "radio",
+    "listbox",
+    "table",
+    "DisclosureTriangle",
+    "Date",
+    "DateTime",
+    "search",
+    "log",
+}
 
 STRUCTURE = r"""
 const found = [];
@@ -55,11 +76,13 @@ const behind = (node) => {
   if (!node || node.nodeType !== 1) return parsed(getComputedStyle(document.body).backgroundColor);
   if (shades.has(node)) return shades.get(node);
   const own = parsed(getComputedStyle(node).backgroundColor);
-  const shade = own[3] === 1 ? own : node.tagName === "DIALOG" || node === document.documentElement ? over(own, [255, 255, 255, 1]) : over(own, behind(node.parentElement));
+  const isLast = node.tagName === "DIALOG" || node === document.documentElement;
+  const shade = own[3] === 1 ? own : over(own, isLast ? [255, 255, 255, 1] : behind(node.parentElement));
   shades.set(node, shade);
   return shade;
 };
-const light = (colour) => colour.slice(0, 3).map((each) => each / 255).map((each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4))
+const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+const light = (colour) => colour.slice(0, 3).map((each) => linear(each / 255))
   .reduce((sum, each, index) => sum + each * [0.2126, 0.7152, 0.0722][index], 0);
 const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
 const opacity = (node) => (node ? Number(getComputedStyle(node).opacity) * opacity(node.parentElement) : 1);
@@ -68,13 +91,15 @@ const checked = (node, text, style, colour) => {
   const back = behind(node), painted = parsed(colour);
   painted[3] *= opacity(node);
   const value = ratio(over(painted, back), back);
-  if (value < (isLarge ? 3 : 4.5)) found.push(`contrast ${value.toFixed(2)}: '${text.trim().slice(0, 30)}' in <${node.tagName.toLowerCase()} class="${node.getAttribute("class") ?? ""}">`);
+  const place = `<${node.tagName.toLowerCase()} class="${node.getAttribute("class") ?? ""}">`;
+  if (value < (isLarge ? 3 : 4.5)) found.push(`contrast ${value.toFixed(2)}: '${text.trim().slice(0, 30)}' in ${place}`);
 };
 const within = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
 const walker = document.createTreeWalker(within, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
   const node = walker.currentNode.parentElement, text = walker.currentNode.data;
-  if (!text.trim() || ["SCRIPT", "STYLE", "OPTION", "NOSCRIPT"].includes(node.tagName) || !node.checkVisibility() || node.closest(".unseen, :disabled")) continue;
+  if (!text.trim() || ["SCRIPT", "STYLE", "OPTION", "NOSCRIPT"].includes(node.tagName)) continue;
+  if (!node.checkVisibility() || node.closest(".unseen, :disabled")) continue;
   const style = getComputedStyle(node);
   checked(node, text, style, node instanceof SVGElement ? style.fill : style.color);
 }
@@ -99,7 +124,11 @@ def nameless(page: Any) -> list[str]:
         role = node.get("role", {}).get("value", "")
         properties = {each["name"]: each["value"].get("value") for each in node.get("properties", ())}
         is_reached = role in NAMED or properties.get("focusable")
-        if node.get("ignored") or not is_reached or role in ("RootWebArea", "main", "listitem", "option", "MenuListPopup", "generic"):
+        if (
+            node.get("ignored")
+            or not is_reached
+            or role in ("RootWebArea", "main", "listitem", "option", "MenuListPopup", "generic")
+        ):
             continue
         if not node.get("name", {}).get("value", "").strip():
             found.append(f"{role} without a name (node {node.get('backendDOMNodeId')})")

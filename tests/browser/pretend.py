@@ -36,13 +36,28 @@ def iso(moment: datetime) -> str:
 def stats(calls: int, wave: float = 1.0) -> dict[str, Any]:
     """Figures that belong together."""
     errors = int(calls * 0.03 * wave)
-    spread = {"mean": 900 * wave, "p50": 700 * wave, "p95": 2300 * wave, "p99": 4100 * wave} if calls else dict.fromkeys(("mean", "p50", "p95", "p99"))
+    spread = (
+        {"mean": 900 * wave, "p50": 700 * wave, "p95": 2300 * wave, "p99": 4100 * wave}
+        if calls
+        else dict.fromkeys(("mean", "p50", "p95", "p99"))
+    )
     first = {name: value and value * 0.3 for name, value in spread.items()}
     return {
-        "calls": calls, "success": calls - errors, "errors": errors, "client_gone": 0, "error_rate": errors / calls if calls else 0,
-        "input_tokens": calls * 800, "output_tokens": calls * 220, "cached_tokens": calls * 90, "reasoning_tokens": 0,
-        "total_tokens": calls * 1020, "cost_usd": calls * 0.0042, "unpriced_calls": 0, "latency_ms": spread, "first_output_ms": first,
-    }  # fmt: skip
+        "calls": calls,
+        "success": calls - errors,
+        "errors": errors,
+        "client_gone": 0,
+        "error_rate": errors / calls if calls else 0,
+        "input_tokens": calls * 800,
+        "output_tokens": calls * 220,
+        "cached_tokens": calls * 90,
+        "reasoning_tokens": 0,
+        "total_tokens": calls * 1020,
+        "cost_usd": calls * 0.0042,
+        "unpriced_calls": 0,
+        "latency_ms": spread,
+        "first_output_ms": first,
+    }
 
 
 def call(number: int, **changes: Any) -> dict[str, Any]:
@@ -51,58 +66,180 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
     provider, _, name = model.partition("/")
     is_bad = number % 7 == 3
     row = {
-        "id": 1000 - number, "request_id": f"req-{number:04d}", "started_at": iso(NOW - timedelta(seconds=37 * number)),
-        "first_output_ms": None if is_bad else 180.0 + number, "duration_ms": 900.0 + 31 * (number % 40), "kind": "chat", "protocol": "openai",
-        "upstream_protocol": "anthropic" if provider == "claude" else "openai", "stream": number % 2 == 0, "asked": "smart" if number % 5 == 0 else model,
-        "served": "" if is_bad else model, "provider": provider, "model": name, "attempts": 2 if number % 5 == 0 else 1,
-        "failed": ["office/qwen-72b: 429 rate_limited"] if number % 5 == 0 else [], "status": 429 if is_bad else 200,
-        "error": "rate_limited" if is_bad else "", "message": "openai/gpt-4.1: the provider's limit is reached" if is_bad else "",
-        "ended": "error" if is_bad else "complete", "finish": "" if is_bad else "stop",
-        "tokens": {"input": 800 + number, "output": 210, "cached": 64, "cache_write": 0, "reasoning": 0, "total": 1010 + number},
-        "cost_usd": 0.0042, "cost_source": "prices", "key_id": "key-1", "key_name": "team-search", "client": "10.0.0.7",
+        "id": 1000 - number,
+        "request_id": f"req-{number:04d}",
+        "started_at": iso(NOW - timedelta(seconds=37 * number)),
+        "first_output_ms": None if is_bad else 180.0 + number,
+        "duration_ms": 900.0 + 31 * (number % 40),
+        "kind": "chat",
+        "protocol": "openai",
+        "upstream_protocol": "anthropic" if provider == "claude" else "openai",
+        "stream": number % 2 == 0,
+        "asked": "smart" if number % 5 == 0 else model,
+        "served": "" if is_bad else model,
+        "provider": provider,
+        "model": name,
+        "attempts": 2 if number % 5 == 0 else 1,
+        "failed": ["office/qwen-72b: 429 rate_limited"] if number % 5 == 0 else [],
+        "status": 429 if is_bad else 200,
+        "error": "rate_limited" if is_bad else "",
+        "message": "openai/gpt-4.1: the provider's limit is reached" if is_bad else "",
+        "ended": "error" if is_bad else "complete",
+        "finish": "" if is_bad else "stop",
+        "tokens": {
+            "input": 800 + number,
+            "output": 210,
+            "cached": 64,
+            "cache_write": 0,
+            "reasoning": 0,
+            "total": 1010 + number,
+        },
+        "cost_usd": 0.0042,
+        "cost_source": "prices",
+        "key_id": "key-1",
+        "key_name": "team-search",
+        "client": "10.0.0.7",
         "lost": ["logit_bias"] if provider == "claude" else [],
-    }  # fmt: skip
+    }
     return {**row, **changes}
 
 
 def model(name: str, **changes: Any) -> dict[str, Any]:
     provider, _, own = name.partition("/")
-    health = {"state": "ok", "factor": 1.0, "back_in_s": 0.0, "active": 0, "latency_s": 0.7, "consecutive_failures": 0, "last_error": None}
+    health = {
+        "state": "ok",
+        "factor": 1.0,
+        "back_in_s": 0.0,
+        "active": 0,
+        "latency_s": 0.7,
+        "consecutive_failures": 0,
+        "last_error": None,
+    }
     row = {
-        "name": name, "provider": provider, "model": own, "display_name": own, "description": "", "tags": ["coding"], "context_window": 128000,
-        "max_output_tokens": 8192, "modalities": ["text", "image"], "prices": {"input": 2.0, "output": 8.0, "cached_input": 0.5},
-        "limits": {"max_requests": 60, "per_seconds": 60}, "is_active": True, "source": "file", "health": health,
-    }  # fmt: skip
+        "name": name,
+        "provider": provider,
+        "model": own,
+        "display_name": own,
+        "description": "",
+        "tags": ["coding"],
+        "context_window": 128000,
+        "max_output_tokens": 8192,
+        "modalities": ["text", "image"],
+        "prices": {"input": 2.0, "output": 8.0, "cached_input": 0.5},
+        "limits": {"max_requests": 60, "per_seconds": 60},
+        "is_active": True,
+        "source": "file",
+        "health": health,
+    }
     return {**row, **changes}
 
 
 def key(name: str, **changes: Any) -> dict[str, Any]:
     row = {
-        "id": f"id-{name}", "name": name, "owner": "search team", "note": "", "created_at": iso(NOW - timedelta(days=9)), "expires_at": None,
-        "is_active": True, "is_admin": False, "source": "store", "hint": "llmr_ab12...", "allowed_models": None, "allowed_groups": None,
-        "allowed_providers": None, "allowed_tags": None, "parameter_limits": {}, "limits": None, "budget": {"usd_per_month": 20.0},
-        "networks": [], "spent": {"usd_day": 0.5, "usd_month": 6.2, "tokens_day": 1000, "tokens_month": 20000}, "last_used_at": iso(NOW),
-    }  # fmt: skip
+        "id": f"id-{name}",
+        "name": name,
+        "owner": "search team",
+        "note": "",
+        "created_at": iso(NOW - timedelta(days=9)),
+        "expires_at": None,
+        "is_active": True,
+        "is_admin": False,
+        "source": "store",
+        "hint": "llmr_ab12...",
+        "allowed_models": None,
+        "allowed_groups": None,
+        "allowed_providers": None,
+        "allowed_tags": None,
+        "parameter_limits": {},
+        "limits": None,
+        "budget": {"usd_per_month": 20.0},
+        "networks": [],
+        "spent": {"usd_day": 0.5, "usd_month": 6.2, "tokens_day": 1000, "tokens_month": 20000},
+        "last_used_at": iso(NOW),
+    }
     return {**row, **changes}
 
 
 CATALOG = {
-    "models": [model("openai/gpt-4.1"), model("claude/sonnet", tags=["coding", "slow"]),
-               model("gemini/flash", health={"state": "open", "factor": 0.2, "back_in_s": 12.0, "active": 0, "latency_s": 1.9,
-                                             "consecutive_failures": 5, "last_error": "status 503"}),
-               model("office/qwen-72b", is_active=False, prices=None, limits=None, source="overlay")],
-    "groups": [{"name": "smart", "description": "the best that is well", "strategy": "weighted", "fallbacks": ["gemini/flash"],
-                "members": [{"model": "openai/gpt-4.1", "weight": 70, "effective_weight": 70, "priority": 0, "selector": None},
-                            {"model": "claude/sonnet", "weight": 30, "effective_weight": 12, "priority": 0, "selector": ".stream == true"}]}],
-    "providers": [{"name": name, "type": "openai", "api": "openai", "base_url": f"https://{name}.example/v1", "is_active": True,
-                   "has_key": name != "office", "source": "file"} for name in ("openai", "claude", "gemini", "office")],
-}  # fmt: skip
-CANDIDATE = {"provider": "openai", "group": "smart", "priority": 0, "back_in_s": 0.0, "active": 0, "latency_s": 0.5, "price": None,
-             "selector": None, "selected": True, "selector_error": None, "state": "ok"}  # fmt: skip
-DECISION = {"model": "openai/gpt-4.1", "provider": "openai", "explain": {
-    "model": "smart", "group": "smart", "query": None, "strategy": "weighted", "chosen": "openai/gpt-4.1", "attempts": [], "affinity": None,
-    "candidates": [{**CANDIDATE, "model": "openai/gpt-4.1", "weight": 70, "effective_weight": 70, "share": 0.85, "why": "chosen"},
-                   {**CANDIDATE, "model": "claude/sonnet", "weight": 30, "effective_weight": 12, "share": 0.15, "why": "drawn less often"}]}}  # fmt: skip
+    "models": [
+        model("openai/gpt-4.1"),
+        model("claude/sonnet", tags=["coding", "slow"]),
+        model(
+            "gemini/flash",
+            health={
+                "state": "open",
+                "factor": 0.2,
+                "back_in_s": 12.0,
+                "active": 0,
+                "latency_s": 1.9,
+                "consecutive_failures": 5,
+                "last_error": "status 503",
+            },
+        ),
+        model("office/qwen-72b", is_active=False, prices=None, limits=None, source="overlay"),
+    ],
+    "groups": [
+        {
+            "name": "smart",
+            "description": "the best that is well",
+            "strategy": "weighted",
+            "fallbacks": ["gemini/flash"],
+            "members": [
+                {"model": "openai/gpt-4.1", "weight": 70, "effective_weight": 70, "priority": 0, "selector": None},
+                {"model": "claude/sonnet", "weight": 30, "effective_weight": 12, "priority": 0, "selector": ".stream == true"},
+            ],
+        }
+    ],
+    "providers": [
+        {
+            "name": name,
+            "type": "openai",
+            "api": "openai",
+            "base_url": f"https://{name}.example/v1",
+            "is_active": True,
+            "has_key": name != "office",
+            "source": "file",
+        }
+        for name in ("openai", "claude", "gemini", "office")
+    ],
+}
+CANDIDATE = {
+    "provider": "openai",
+    "group": "smart",
+    "priority": 0,
+    "back_in_s": 0.0,
+    "active": 0,
+    "latency_s": 0.5,
+    "price": None,
+    "selector": None,
+    "selected": True,
+    "selector_error": None,
+    "state": "ok",
+}
+DECISION = {
+    "model": "openai/gpt-4.1",
+    "provider": "openai",
+    "explain": {
+        "model": "smart",
+        "group": "smart",
+        "query": None,
+        "strategy": "weighted",
+        "chosen": "openai/gpt-4.1",
+        "attempts": [],
+        "affinity": None,
+        "candidates": [
+            {**CANDIDATE, "model": "openai/gpt-4.1", "weight": 70, "effective_weight": 70, "share": 0.85, "why": "chosen"},
+            {
+                **CANDIDATE,
+                "model": "claude/sonnet",
+                "weight": 30,
+                "effective_weight": 12,
+                "share": 0.15,
+                "why": "drawn less often",
+            },
+        ],
+    },
+}
 REFUSED = {"error": {"message": "no key: sign in", "type": "authentication_error", "code": "unauthorized", "param": None}}
 
 
@@ -119,9 +256,20 @@ class Pretend:
 
     def __init__(self, *, calls: int = 120) -> None:
         self.rows = [call(number) for number in range(calls)]
-        self.keys = [key("team-search"), key("ops", is_admin=True, budget={}), key("old", is_active=False), key("ci", source="config")] if calls else []
+        self.keys = (
+            [key("team-search"), key("ops", is_admin=True, budget={}), key("old", is_active=False), key("ci", source="config")]
+            if calls
+            else []
+        )
         self.catalog: dict[str, Any] = json.loads(json.dumps(CATALOG))
-        self.me = {"caller": {"name": "ops", "is_admin": True}, "needs_login": False, "version": "1.0.0", "demo": False, "log_bodies": True, "store": "router.db"}
+        self.me = {
+            "caller": {"name": "ops", "is_admin": True},
+            "needs_login": False,
+            "version": "1.0.0",
+            "demo": False,
+            "log_bodies": True,
+            "store": "router.db",
+        }
         self.answers: dict[str, Answer | Callable[[dict[str, str], Any], Answer]] = {}
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
         self.csrf: list[str] = []  # methods that change something and came without the header
@@ -169,8 +317,18 @@ class Pretend:
         first, _, last = path.rpartition("/")
         if first == "monitor/invocations":
             row = next((each for each in self.rows if last in (str(each["id"]), each["request_id"])), None)
-            bodies = {"request": '{"model": "smart", "messages": []}', "response": "data: {}\n\n", "request_cut": False, "response_cut": True, "kept": True}
-            return (200, {**row, "bodies": bodies}) if row else (404, {"error": {"message": "no such call", "code": "not_found", "type": "x", "param": None}})
+            bodies = {
+                "request": '{"model": "smart", "messages": []}',
+                "response": "data: {}\n\n",
+                "request_cut": False,
+                "response_cut": True,
+                "kept": True,
+            }
+            return (
+                (200, {**row, "bodies": bodies})
+                if row
+                else (404, {"error": {"message": "no such call", "code": "not_found", "type": "x", "param": None}})
+            )
         if method in ("PATCH", "DELETE") or path.endswith("/rotate"):
             return (204, None) if method == "DELETE" else (200, {"key": "llmr_" + "r" * 20, "item": key("team-search")})
         return 404, {"error": {"message": f"no such path: {path}", "code": "not_found", "type": "x", "param": None}}
@@ -180,7 +338,9 @@ class Pretend:
 
     def post_monitor_login(self, query: dict[str, str], body: Any) -> Answer:
         if body["key"] != "right":
-            return 401, {"error": {"message": "the key is not known to this gateway", "code": "unauthorized", "type": "x", "param": None}}
+            return 401, {
+                "error": {"message": "the key is not known to this gateway", "code": "unauthorized", "type": "x", "param": None}
+            }
         self.me = {**self.me, "needs_login": False}
         self.answers.pop("*", None)
         return 204, None
@@ -192,17 +352,30 @@ class Pretend:
     def get_monitor_statistics(self, query: dict[str, str], body: Any) -> Answer:
         span, _ = SPANS_S[query.get("range", "24h")]
         many = len(self.rows) * 9
-        groups = [{"name": name, **stats(many // (index + 2), 1 + index / 4)} for index, name in enumerate(MODELS)] if many else []
+        groups = (
+            [{"name": name, **stats(many // (index + 2), 1 + index / 4)} for index, name in enumerate(MODELS)] if many else []
+        )
         errors = [{"error": "rate_limited", "count": 21}, {"error": "upstream_failed", "count": 4}] if many else []
-        return 200, {"range": {"from": iso(NOW - timedelta(seconds=span)), "to": iso(NOW), "seconds": span}, "overall": stats(many), "groups": groups,
-                     "errors": errors, "recent_errors": [row for row in self.rows if row["error"]][:5], "store": stored()}  # fmt: skip
+        return 200, {
+            "range": {"from": iso(NOW - timedelta(seconds=span)), "to": iso(NOW), "seconds": span},
+            "overall": stats(many),
+            "groups": groups,
+            "errors": errors,
+            "recent_errors": [row for row in self.rows if row["error"]][:5],
+            "store": stored(),
+        }
 
     def steps(self, query: dict[str, str], part: float) -> tuple[int, list[dict[str, Any]]]:
         span, step = SPANS_S[query.get("range", "24h")]
         many = span // step
         first = NOW - timedelta(seconds=span)
-        return step, [{"at": iso(first + timedelta(seconds=index * step)), **stats(int(len(self.rows) * part * wave(index, many)), wave(index, many))}
-                      for index in range(many)]  # fmt: skip
+        return step, [
+            {
+                "at": iso(first + timedelta(seconds=index * step)),
+                **stats(int(len(self.rows) * part * wave(index, many)), wave(index, many)),
+            }
+            for index in range(many)
+        ]
 
     def get_monitor_time_series(self, query: dict[str, str], body: Any) -> Answer:
         step, data = self.steps(query, 1.0)
@@ -217,7 +390,13 @@ class Pretend:
         found = [row for row in self.rows if fits(row, query)]
         at, limit = int(query.get("before", "0")), int(query.get("limit", "50"))
         more = at + limit < len(found)
-        return 200, {"items": found[at : at + limit], "total": len(found), "total_is_exact": True, "limit": limit, "next": str(at + limit) if more else None}
+        return 200, {
+            "items": found[at : at + limit],
+            "total": len(found),
+            "total_is_exact": True,
+            "limit": limit,
+            "next": str(at + limit) if more else None,
+        }
 
     def get_monitor_models(self, query: dict[str, str], body: Any) -> Answer:
         return 200, self.catalog
@@ -237,11 +416,16 @@ class Pretend:
         for word in ("Hello ", "from ", "the pretended ", "gateway."):
             yield piece(word)
         yield piece("", "stop")
-        yield b'data: {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}}\n\ndata: [DONE]\n\n'
+        yield b'data: {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}}\n\n'
+        yield b"data: [DONE]\n\n"
 
 
 def piece(text: str, finish: str | None = None) -> bytes:
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}).encode() + b"\n\n"
+    return (
+        b"data: "
+        + json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}).encode()
+        + b"\n\n"
+    )
 
 
 def fits(row: dict[str, Any], query: dict[str, str]) -> bool:
@@ -304,8 +488,13 @@ class Handler(BaseHTTPRequestHandler):
     def stream(self, body: dict[str, Any]) -> None:
         self.gateway.asked.append(("POST", "chat/completions", {}, body))
         self.send_response(200)
-        for name, value in (("content-type", "text/event-stream"), ("x-request-id", "req-0000"), ("x-llm-router-model", "openai/gpt-4.1"),
-                            ("x-llm-router-attempts", "1"), ("connection", "close")):  # fmt: skip
+        for name, value in (
+            ("content-type", "text/event-stream"),
+            ("x-request-id", "req-0000"),
+            ("x-llm-router-model", "openai/gpt-4.1"),
+            ("x-llm-router-attempts", "1"),
+            ("connection", "close"),
+        ):
             self.send_header(name, value)
         self.end_headers()
         try:

@@ -14,17 +14,36 @@ VIEWS = {  # view -> what it shows of the pretended gateway
     "keys": ["team-search", "$6.20 of $20.00 this month", "disabled", "in the configuration"],
     "try": ["openai/gpt-4.1 would be asked first.", "drawn less often", "Nothing said yet."],
 }
-EMPTY = {"activity": "No calls in this time.", "calls": "No calls in this time.", "models": "No provider is configured.",
-         "keys": "No key yet.", "try": "Nothing said yet."}  # fmt: skip
+EMPTY = {
+    "activity": "No calls in this time.",
+    "calls": "No calls in this time.",
+    "models": "No provider is configured.",
+    "keys": "No key yet.",
+    "try": "Nothing said yet.",
+}
 REFRESH = "document.dispatchEvent(new Event('visibilitychange'))"  # what the page does every five seconds
 FAULT = (500, {"error": {"message": "the store cannot be read", "type": "server_error", "code": "internal", "param": None}})
-HOSTILE = "\x1b[31mred\x1b[0m\u202eevil\u2066\x00<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>\u202c javascript:alert(1)"
+UNSEEN = "\x1b[31mred\x1b[0m\u202eevil\u2066\x00"
+HOSTILE = f"{UNSEEN}<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>\u202c javascript:alert(1)"
+NOTHING_MADE = "main script, main img, dialog script, dialog img"
+NOTHING_HIDDEN = r"""
+    return [...document.querySelectorAll("*")].every((node) => [...node.attributes].every(
+        (each) => each.name === "value" || !/[\u202e\u001b]/.test(each.value)))"""
+TOO_SMALL = """
+    return [...document.querySelectorAll("button, .button, #nav a, input, select")]
+        .filter((each) => each.checkVisibility() && !each.closest(".unseen, .table-frame") && each.type !== "checkbox")
+        .filter((each) => each.getBoundingClientRect().height < 20).map((each) => each.outerHTML.slice(0, 90))"""
+DIALOGS_FIT = """
+    return [...document.querySelectorAll("dialog[open]")].every(
+        (each) => each.scrollWidth <= each.clientWidth && each.clientWidth <= 360)"""
 BROKEN = ("Failed to load resource",)  # what the console says of every status from 400 on, and of a server that is gone
 
 
 def open_view(page: Any, gateway: Any, query: str) -> None:
     page.go(f"{gateway.url}?{query}")
-    page.until("return document.querySelector('main h1') && !document.querySelector('.loading') && document.title.includes('·')")
+    page.until(
+        "return document.querySelector('main h1') && !document.querySelector('.loading') && document.title.includes('·')"
+    )
 
 
 def shows(page: Any, *texts: str) -> None:
@@ -77,7 +96,7 @@ def test_data_stays_when_the_gateway_goes_and_the_page_says_since_when(page: Any
     page.until_text("#banner", "The gateway has not answered since")
     assert "What you see is from" in page.text("#banner")
     assert "1,080" in page.text("main")
-    assert page.text(".live") .startswith("Not reachable")
+    assert page.text(".live").startswith("Not reachable")
     shot("activity-unreachable")
     gateway.is_down = False
     page.run(REFRESH)
@@ -87,7 +106,10 @@ def test_data_stays_when_the_gateway_goes_and_the_page_says_since_when(page: Any
 
 def test_a_page_opened_while_the_gateway_is_away_comes_to_life_with_it(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
-    gateway.answers["GET monitor/me"] = (503, {"error": {"message": "the gateway is going down", "code": "unavailable", "type": "x", "param": None}})
+    gateway.answers["GET monitor/me"] = (
+        503,
+        {"error": {"message": "the gateway is going down", "code": "unavailable", "type": "x", "param": None}},
+    )
     page.go(gateway.url)
     shows(page, "the gateway is going down")
     del gateway.answers["GET monitor/me"]
@@ -100,12 +122,29 @@ def test_a_page_opened_while_the_gateway_is_away_comes_to_life_with_it(page: Any
 
 def hostile(gateway: Any, text: str) -> None:
     """`text` in every place where a caller, a provider or a colleague may put one."""
-    row = {"asked": text, "served": text, "provider": text, "model": text, "error": text, "message": text, "failed": [text], "lost": [text],
-           "key_name": text, "client": text, "finish": text, "request_id": text, "kind": text, "protocol": text, "ended": text}  # fmt: skip
+    row = {
+        "asked": text,
+        "served": text,
+        "provider": text,
+        "model": text,
+        "error": text,
+        "message": text,
+        "failed": [text],
+        "lost": [text],
+        "key_name": text,
+        "client": text,
+        "finish": text,
+        "request_id": text,
+        "kind": text,
+        "protocol": text,
+        "ended": text,
+    }
     gateway.rows = [{**each, **row, "id": 5000 + index} for index, each in enumerate(gateway.rows[:3])]
     gateway.keys = [{**gateway.keys[0], "name": text, "owner": text, "note": text, "hint": text, "allowed_models": [text]}]
     for each in gateway.catalog["models"]:
-        each.update(display_name=text, description=text, tags=[text], health={**each["health"], "last_error": text, "state": text})
+        each.update(
+            display_name=text, description=text, tags=[text], health={**each["health"], "last_error": text, "state": text}
+        )
     for each in gateway.catalog["groups"]:
         each.update(name=text, description=text, strategy=text, fallbacks=[text])
         each["members"][0].update(model=text, selector=text)
@@ -125,9 +164,31 @@ def hostile(gateway: Any, text: str) -> None:
         found["groups"] = [{**each, "name": f"{text}{index}"} for index, each in enumerate(found["groups"])]
         return status, found
 
-    decision = {"model": text, "provider": text, "explain": {"group": text, "strategy": text, "chosen": text, "candidates": [
-        {"model": text, "weight": 1, "effective_weight": 1, "share": 1.0, "state": text, "back_in_s": 0, "why": text, "selector": text, "selector_error": text}]}}  # fmt: skip
-    gateway.answers.update({"GET monitor/statistics": statistics, "GET monitor/grouped-time-series": series, "POST route": (200, decision)})
+    decision = {
+        "model": text,
+        "provider": text,
+        "explain": {
+            "group": text,
+            "strategy": text,
+            "chosen": text,
+            "candidates": [
+                {
+                    "model": text,
+                    "weight": 1,
+                    "effective_weight": 1,
+                    "share": 1.0,
+                    "state": text,
+                    "back_in_s": 0,
+                    "why": text,
+                    "selector": text,
+                    "selector_error": text,
+                }
+            ],
+        },
+    }
+    gateway.answers.update(
+        {"GET monitor/statistics": statistics, "GET monitor/grouped-time-series": series, "POST route": (200, decision)}
+    )
     bodies = {"request": text, "response": json.dumps({"x": text}), "request_cut": False, "response_cut": False, "kept": True}
     gateway.answers["GET monitor/invocations/5001"] = (200, {**gateway.rows[1], "bodies": bodies})
 
@@ -137,10 +198,9 @@ def test_a_hostile_text_is_text_and_what_it_hides_is_shown(page: Any, gateway: A
     hostile(gateway, HOSTILE)
     open_view(page, gateway, f"view={view}")
     shows(page, "<script>window.pwned = 1</script>", "ESC[31mred", "RLO U+202E", "U+2066", "NUL")
-    assert page.run("return window.pwned === undefined && document.querySelector('main script, main img, dialog script, dialog img') === null")
+    assert page.run("return window.pwned === undefined && document.querySelector(arguments[0]) === null", NOTHING_MADE)
     assert page.run(r"return !/[\u202a-\u202e\u2066-\u2069\u001b\u0000]/.test(document.body.innerText)")
-    attributes = "return [...document.querySelectorAll('*')].every((node) => [...node.attributes].every((each) => each.name === 'value' || !/[\\u202e\\u001b]/.test(each.value)))"
-    assert page.run(attributes)
+    assert page.run(NOTHING_HIDDEN)
     shot(f"{view.replace('&', '-')}-hostile")
 
 
@@ -176,7 +236,12 @@ def test_nothing_comes_from_or_goes_to_anywhere_else(page: Any, gateway: Any) ->
     for view in VIEWS:
         open_view(page, gateway, f"view={view}")
         shows(page, VIEWS[view][0])
-        assert page.run("return performance.getEntriesByType('resource').filter((each) => !each.name.startsWith(location.origin + '/'))") == []
+        assert (
+            page.run(
+                "return performance.getEntriesByType('resource').filter((each) => !each.name.startsWith(location.origin + '/'))"
+            )
+            == []
+        )
     page.allowed = ("Content Security Policy", "Refused to connect", "violates")
     assert page.run("return fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')") == "refused"
     assert any("connect-src" in line for line in page.console())
@@ -189,7 +254,7 @@ def test_ranges_groups_and_tiles_are_addresses(page: Any, gateway: Any) -> None:
     open_view(page, gateway, "view=activity")
     page.labelled("7 d").click()
     page.until("return new URLSearchParams(location.search).get('range') === '7d'")
-    page.until("return document.querySelector('.segmented [aria-current]') && [...document.querySelectorAll('.segmented [aria-current]')].some((each) => each.innerText === '7 d')")
+    page.until_text(".segmented [aria-current]", "7 d")
     page.labelled("Provider").click()
     page.until_text("h2", "Spend by provider")
     page.find("[data-key='tile:latency']").click()
@@ -197,7 +262,10 @@ def test_ranges_groups_and_tiles_are_addresses(page: Any, gateway: Any) -> None:
     page.labelled("p99").click()
     page.until_text("h2", "Latency p99 by provider")
     assert query_of(page) == {"view": "activity", "range": "7d", "by": "provider", "metric": "latency", "q": "p99"}
-    assert any(query.get("range") == "7d" and query.get("group_by") == "provider" for query in gateway.came("GET", "monitor/grouped-time-series"))
+    assert any(
+        query.get("range") == "7d" and query.get("group_by") == "provider"
+        for query in gateway.came("GET", "monitor/grouped-time-series")
+    )
     page.back()
     page.until_text("h2", "Latency p95 by provider")
     page.back()
@@ -255,7 +323,10 @@ def test_a_store_that_lost_calls_is_told(page: Any, gateway: Any) -> None:
     from pretend import stored
 
     real = gateway.get_monitor_statistics
-    gateway.answers["GET monitor/statistics"] = lambda query, body: (200, {**real(query, body)[1], "store": stored(dropped=7, last_error="database or disk is full")})
+    gateway.answers["GET monitor/statistics"] = lambda query, body: (
+        200,
+        {**real(query, body)[1], "store": stored(dropped=7, last_error="database or disk is full")},
+    )
     open_view(page, gateway, "view=activity")
     shows(page, "7 calls could not be written: database or disk is full.")
 
@@ -268,7 +339,7 @@ def test_filters_stand_in_the_address_and_survive_a_reload(page: Any, gateway: A
     shows(page, "120 calls")
     page.field("Search").type("rate_limited")
     shows(page, "37 calls")
-    page.run("const status = document.querySelector('[name=status]'); status.value = 'error'; status.dispatchEvent(new Event('change'))")
+    page.run("arguments[0].value = 'error'; arguments[0].dispatchEvent(new Event('change'))", page.find("[name=status]"))
     page.until("return new URLSearchParams(location.search).get('status') === 'error'")
     assert query_of(page)["search"] == "rate_limited"
     page.go(page.url)
@@ -298,8 +369,19 @@ def test_pages_follow_the_cursor_there_and_back(page: Any, gateway: Any) -> None
 def test_a_call_opens_in_a_drawer_with_all_that_is_known_of_it(page: Any, gateway: Any, shot: Any) -> None:
     open_view(page, gateway, "view=calls")
     page.find("[data-key='call:995']").click()
-    shows(page, "First output", "185 ms", "office/qwen-72b: 429 rate_limited", "of it from the cache", "from the configured prices", "logit_bias",
-          "req-0005", '"messages": []', "cut off at log_body_bytes", "openai → anthropic")  # fmt: skip
+    shows(
+        page,
+        "First output",
+        "185 ms",
+        "office/qwen-72b: 429 rate_limited",
+        "of it from the cache",
+        "from the configured prices",
+        "logit_bias",
+        "req-0005",
+        '"messages": []',
+        "cut off at log_body_bytes",
+        "openai → anthropic",
+    )
     assert query_of(page)["call"] == "995"
     shot("call-light")
     page.labelled("The call below").click()
@@ -330,7 +412,10 @@ def test_a_switch_turns_a_model_off_and_goes_back_when_that_fails(page: Any, gat
     page.labelled("Provider claude").click()
     page.until_text("#toasts", "claude is off.")
     assert gateway.came("PATCH", "providers/claude") == [{"is_active": False}]
-    gateway.answers["PATCH models/claude/sonnet"] = (403, {"error": {"message": "not yours", "code": "forbidden", "type": "x", "param": None}})
+    gateway.answers["PATCH models/claude/sonnet"] = (
+        403,
+        {"error": {"message": "not yours", "code": "forbidden", "type": "x", "param": None}},
+    )
     switch = page.labelled("Model claude/sonnet")
     switch.click()
     page.until_text("#toasts", "claude/sonnet: not yours")
@@ -362,11 +447,21 @@ def test_a_key_is_made_with_all_its_bounds_and_shown_once(page: Any, gateway: An
     page.field("USD per month").type("12.5")
     shot("key-form")
     page.labelled("Create the key").click()
-    page.until("return [...document.querySelectorAll('dialog input')].some((each) => each.value === 'llmr_nnnnnnnnnnnnnnnnnnnn')")
+    page.until(
+        "return [...document.querySelectorAll('dialog input')].some((each) => each.value === 'llmr_nnnnnnnnnnnnnnnnnnnn')"
+    )
     shot("key-shown")
     (sent,) = gateway.came("POST", "api-keys")
-    assert sent == {"name": "batch", "owner": "ops", "is_admin": False, "allowed_models": ["openai/*", "claude/sonnet"], "networks": ["10.0.0.0/8"],
-                    "parameter_limits": {"max_tokens": 4000}, "limits": {"max_requests": 60}, "budget": {"usd_per_month": 12.5}}  # fmt: skip
+    assert sent == {
+        "name": "batch",
+        "owner": "ops",
+        "is_admin": False,
+        "allowed_models": ["openai/*", "claude/sonnet"],
+        "networks": ["10.0.0.0/8"],
+        "parameter_limits": {"max_tokens": 4000},
+        "limits": {"max_requests": 60},
+        "budget": {"usd_per_month": 12.5},
+    }
     page.labelled("Done").click()
     page.gone("dialog")
     shows(page, "batch")
@@ -386,7 +481,10 @@ def test_an_edit_sends_what_changed_and_null_takes_a_limit_away(page: Any, gatew
 
 def test_a_refused_form_keeps_what_was_typed(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
-    gateway.answers["POST api-keys"] = (409, {"error": {"message": "the first key must be an administrator's", "code": "conflict", "type": "x", "param": None}})
+    gateway.answers["POST api-keys"] = (
+        409,
+        {"error": {"message": "the first key must be an administrator's", "code": "conflict", "type": "x", "param": None}},
+    )
     open_view(page, gateway, "view=keys")
     page.labelled("New key").click()
     page.field("Name").type("first")
@@ -475,7 +573,9 @@ def test_the_keyboard_alone_is_enough(page: Any, gateway: Any) -> None:
     page.until_text("dialog", "Request id")
     for _ in range(14):
         page.press("tab")
-        assert page.run("return document.activeElement === document.body || document.querySelector('dialog').contains(document.activeElement)")
+        assert page.run(
+            "const now = document.activeElement; return now === document.body || document.querySelector('dialog').contains(now)"
+        )
     page.press("escape")
     page.gone("dialog")
     assert page.run("return document.activeElement.dataset.key") == opened
@@ -519,6 +619,21 @@ def test_everybody_can_use_it(page: Any, gateway: Any, shot: Any, view: str, sch
         shot(f"{view.replace('&', '-')}-dark")
 
 
+def test_the_check_itself_finds_what_is_wrong(page: Any, gateway: Any) -> None:
+    from accessible import problems
+
+    open_view(page, gateway, "view=models")
+    shows(page, *VIEWS["models"])
+    page.run("""
+        const main = document.querySelector("main");
+        main.append(Object.assign(document.createElement("button"), { type: "button" }));
+        main.append(Object.assign(document.createElement("input"), { id: "main" }));
+        main.querySelector("h1").style.setProperty("color", "#c8c8c8");""")
+    found = " ".join(problems(page))
+    assert "button without a name" in found and "textbox without a name" in found and "id main twice" in found
+    assert "contrast 1." in found and "'Models'" in found
+
+
 @pytest.mark.parametrize("view", [*VIEWS, "calls&call=995", "key-form"])
 def test_a_telephone_scrolls_down_and_never_sideways(page: Any, gateway: Any, shot: Any, view: str) -> None:
     page.size(360, 740)
@@ -527,10 +642,8 @@ def test_a_telephone_scrolls_down_and_never_sideways(page: Any, gateway: Any, sh
         page.labelled("New key").click()
     shows(page, *VIEWS.get(view, [])[:1])
     assert page.run("return document.documentElement.scrollWidth") <= 360
-    assert page.run("return [...document.querySelectorAll('dialog[open]')].every((each) => each.scrollWidth <= each.clientWidth && each.clientWidth <= 360)")
-    small = "return [...document.querySelectorAll('button, .button, #nav a, input, select')].filter((each) => each.checkVisibility() && !each.closest('.unseen, .table-frame')" \
-            " && each.type !== 'checkbox' && each.getBoundingClientRect().height < 20).map((each) => each.outerHTML.slice(0, 90))"  # fmt: skip
-    assert page.run(small) == []
+    assert page.run(DIALOGS_FIT)
+    assert page.run(TOO_SMALL) == []
     shot(f"{view.replace('&', '-')}-narrow", whole=True)
 
 

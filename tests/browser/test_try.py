@@ -10,7 +10,9 @@ from typing import Any
 from pretend import piece
 
 BROKEN = ("Failed to load resource",)
-DOT = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f00010501012718e3660000000049454e44ae426082")  # fmt: skip
+DOT = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f00010501012718e3660000000049454e44ae426082"
+)
 
 
 def start(page: Any, gateway: Any, query: str = "view=try&model=smart") -> None:
@@ -42,7 +44,12 @@ def test_a_streamed_answer_comes_with_its_maker_its_tokens_and_its_cost(page: An
     assert page.text("#announcer") == "The answer is complete."
     shot("try-answer")
     (body,) = sent(gateway)
-    assert body == {"model": "smart", "messages": [{"role": "user", "content": "Hello?"}], "stream": True, "stream_options": {"include_usage": True}}
+    assert body == {
+        "model": "smart",
+        "messages": [{"role": "user", "content": "Hello?"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     assert gateway.csrf == []
     page.labelled("The call").click()
     page.until_text("dialog", "req-0000")
@@ -104,7 +111,10 @@ def test_a_picture_goes_along_as_a_data_address(page: Any, gateway: Any, tmp_pat
 
 def test_a_refusal_has_its_code_and_the_next_step_and_may_be_asked_again(page: Any, gateway: Any, shot: Any) -> None:
     page.allowed = BROKEN
-    gateway.answers["POST chat/completions"] = (503, {"error": {"message": "smart: no member is well", "code": "no_member", "type": "x", "param": None}})
+    gateway.answers["POST chat/completions"] = (
+        503,
+        {"error": {"message": "smart: no member is well", "code": "no_member", "type": "x", "param": None}},
+    )
     start(page, gateway)
     say(page, "Hello?")
     page.until_text(".turn .failure", "smart: no member is well")
@@ -130,7 +140,10 @@ def test_an_error_inside_a_stream_and_a_stream_that_is_cut_are_no_answers(page: 
 
 
 def test_a_plain_answer_is_shown_as_well(page: Any, gateway: Any) -> None:
-    answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "plain"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+    answer = {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "plain"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
     gateway.answers["POST chat/completions"] = (200, answer)
     start(page, gateway)
     page.field("Streamed").click()
@@ -144,8 +157,25 @@ def test_who_would_answer_is_told_before_anything_is_asked(page: Any, gateway: A
     start(page, gateway)
     page.until_text(".candidates", "claude/sonnet")
     assert gateway.came("POST", "route")[-1]["model"] == "smart"
-    nobody = {"error": {"message": "smart: nobody is well", "code": "no_member", "type": "x", "param": None}, "model": None, "provider": None,
-              "explain": {"group": "smart", "chosen": None, "candidates": [{"model": "openai/gpt-4.1", "state": "open", "back_in_s": 9, "weight": 1, "effective_weight": 0, "why": "its breaker is open"}]}}  # fmt: skip
+    nobody = {
+        "error": {"message": "smart: nobody is well", "code": "no_member", "type": "x", "param": None},
+        "model": None,
+        "provider": None,
+        "explain": {
+            "group": "smart",
+            "chosen": None,
+            "candidates": [
+                {
+                    "model": "openai/gpt-4.1",
+                    "state": "open",
+                    "back_in_s": 9,
+                    "weight": 1,
+                    "effective_weight": 0,
+                    "why": "its breaker is open",
+                }
+            ],
+        },
+    }
     gateway.answers["POST route"] = (503, nobody)
     page.labelled("Ask again").click()
     page.until_text(".try-side", "smart: nobody is well")

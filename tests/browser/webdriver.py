@@ -31,12 +31,35 @@ WAIT_S = 20.0  # for whatever must happen; reached only by a failure
 POLL_S = 0.02
 START_S = 40.0  # a cold browser on a slow machine
 FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-dev-shm-usage", "--hide-scrollbars",
-    "--force-color-profile=srgb", "--lang=en-US", "--disable-features=Translate,OptimizationHints",
-)  # fmt: skip
-KEYS = {"tab": "\ue004", "enter": "\ue007", "escape": "\ue00c", "left": "\ue012", "up": "\ue013", "right": "\ue014",
-        "down": "\ue015", "home": "\ue011", "end": "\ue010", "shift": "\ue008", "space": " ", "backspace": "\ue003"}  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+    "--lang=en-US",
+    "--disable-features=Translate,OptimizationHints",
+)
+KEYS = {
+    "tab": "\ue004",
+    "enter": "\ue007",
+    "escape": "\ue00c",
+    "left": "\ue012",
+    "up": "\ue013",
+    "right": "\ue014",
+    "down": "\ue015",
+    "home": "\ue011",
+    "end": "\ue010",
+    "shift": "\ue008",
+    "space": " ",
+    "backspace": "\ue003",
+}
 
 
 class BrowserError(Exception):
@@ -64,9 +87,18 @@ class Driver:
         self.port = free_port()
         self._process = subprocess.Popen(
             [shutil.which("chromedriver") or "chromedriver", f"--port={self.port}", "--silent"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            env={"PATH": os.environ.get("PATH", ""), "HOME": self.home, "TMPDIR": self.home, "TZ": "Europe/Berlin", "LANG": "C.UTF-8"},
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "HOME": self.home,
+                "TMPDIR": self.home,
+                "TZ": "Europe/Berlin",
+                "LANG": "C.UTF-8",
+            },
+        )
 
     def __enter__(self) -> Driver:
         try:
@@ -118,8 +150,11 @@ class Driver:
     def session(self, width: int = 1280, height: int = 900) -> Iterator[Page]:
         """One browser with an empty profile."""
         profile = tempfile.mkdtemp(prefix="profile-", dir=self.home)
-        options = {"args": [*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"], "binary": shutil.which("chromium"),
-                   "prefs": {"credentials_enable_service": False, "profile.password_manager_enabled": False}}  # fmt: skip
+        options = {
+            "args": [*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"],
+            "binary": shutil.which("chromium"),
+            "prefs": {"credentials_enable_service": False, "profile.password_manager_enabled": False},
+        }
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         made = self.ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         try:
@@ -184,7 +219,11 @@ class Page:
         return str(self.run("return document.querySelector(arguments[0])?.innerText ?? ''", css))
 
     def until_text(self, css: str, text: str) -> None:
-        self.until("return [...document.querySelectorAll(arguments[0])].some((each) => each.innerText.includes(arguments[1]))", css, text)
+        self.until(
+            "return [...document.querySelectorAll(arguments[0])].some((each) => each.innerText.includes(arguments[1]))",
+            css,
+            text,
+        )
 
     def labelled(self, words: str) -> Element:
         """The button, link or tab with these words or this label, in the dialog on top if there is one."""
@@ -208,7 +247,9 @@ class Page:
         """Keys, one after the other, to whatever has the focus; "shift+tab" holds the first."""
         for name in names:
             keys = [KEYS.get(part, part) for part in name.split("+")]
-            actions = [{"type": "keyDown", "value": key} for key in keys] + [{"type": "keyUp", "value": key} for key in reversed(keys)]
+            actions = [{"type": "keyDown", "value": key} for key in keys] + [
+                {"type": "keyUp", "value": key} for key in reversed(keys)
+            ]
             self.ask("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
 
     def hover(self, x: float, y: float) -> None:

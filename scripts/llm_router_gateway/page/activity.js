@@ -5,8 +5,17 @@ import { call, origin } from "./api.js";
 import { RANGES, filtersOf, here, link, rangeOf, viewLink } from "./address.js";
 import { COLOURS, Chart, sparkline } from "./charts.js";
 
-const GROUPS = [["all", "Overall"], ["model", "Model"], ["provider", "Provider"], ["key", "Key"]];
-const QUANTILES = [["p50", "p50"], ["p95", "p95"], ["p99", "p99"]];
+const GROUPS = [
+  ["all", "Overall"],
+  ["model", "Model"],
+  ["provider", "Provider"],
+  ["key", "Key"],
+];
+const QUANTILES = [
+  ["p50", "p50"],
+  ["p95", "p95"],
+  ["p99", "p99"],
+];
 const SERIES = 7; // groups in a chart; the rest together
 const COMPARED_MS = 60000; // how long the figures of the time before are good for
 
@@ -16,17 +25,63 @@ const share = (stats) => (stats.calls ? stats.error_rate : null);
 
 /** What a tile shows and the large chart draws. `isWorse`: whether more of it is bad news. */
 const METRICS = [
-  { name: "spend", title: "Spend", kind: "bars", of: (stats) => stats.cost_usd, format: money,
-    more: (stats) => (stats.unpriced_calls ? `${count(stats.unpriced_calls)} calls without a price` : "every call has a price") },
-  { name: "tokens", title: "Tokens", kind: "bars", of: (stats) => stats.total_tokens, format: compact, whole: true, more: inOut },
-  { name: "calls", title: "Calls", kind: "bars", of: (stats) => stats.calls, format: compact, whole: true,
-    more: (stats) => `${compact(stats.success)} good` + (stats.client_gone ? ` · ${compact(stats.client_gone)} left` : "") },
-  { name: "errors", title: "Error rate", kind: "lines", of: share, format: percent, isWorse: true,
-    more: (stats) => `${count(stats.errors)} ${stats.errors === 1 ? "call" : "calls"} failed` },
-  { name: "latency", title: "Latency p50", kind: "lines", of: (stats, q = "p50") => stats.latency_ms?.[q] ?? null, format: milliseconds, isWorse: true,
-    more: (stats) => quantiles(stats.latency_ms), quantile: true, plainTitle: "Latency" },
-  { name: "first", title: "First output p50", kind: "lines", of: (stats, q = "p50") => stats.first_output_ms?.[q] ?? null, format: milliseconds, isWorse: true,
-    more: (stats) => quantiles(stats.first_output_ms), quantile: true, plainTitle: "First output" },
+  {
+    name: "spend",
+    title: "Spend",
+    kind: "bars",
+    of: (stats) => stats.cost_usd,
+    format: money,
+    more: (stats) => (stats.unpriced_calls ? `${count(stats.unpriced_calls)} calls without a price` : "every call has a price"),
+  },
+  {
+    name: "tokens",
+    title: "Tokens",
+    kind: "bars",
+    of: (stats) => stats.total_tokens,
+    format: compact,
+    whole: true,
+    more: inOut,
+  },
+  {
+    name: "calls",
+    title: "Calls",
+    kind: "bars",
+    of: (stats) => stats.calls,
+    format: compact,
+    whole: true,
+    more: (stats) => `${compact(stats.success)} good` + (stats.client_gone ? ` · ${compact(stats.client_gone)} left` : ""),
+  },
+  {
+    name: "errors",
+    title: "Error rate",
+    kind: "lines",
+    of: share,
+    format: percent,
+    isWorse: true,
+    more: (stats) => `${count(stats.errors)} ${stats.errors === 1 ? "call" : "calls"} failed`,
+  },
+  {
+    name: "latency",
+    title: "Latency p50",
+    kind: "lines",
+    of: (stats, q = "p50") => stats.latency_ms?.[q] ?? null,
+    format: milliseconds,
+    isWorse: true,
+    more: (stats) => quantiles(stats.latency_ms),
+    quantile: true,
+    plainTitle: "Latency",
+  },
+  {
+    name: "first",
+    title: "First output p50",
+    kind: "lines",
+    of: (stats, q = "p50") => stats.first_output_ms?.[q] ?? null,
+    format: milliseconds,
+    isWorse: true,
+    more: (stats) => quantiles(stats.first_output_ms),
+    quantile: true,
+    plainTitle: "First output",
+  },
 ];
 
 const metricOf = (given) => METRICS.find((each) => each.name === given.metric) ?? METRICS[0];
@@ -58,7 +113,12 @@ export class ActivityView {
     this.toolbar = h("div", { class: "toolbar" });
     this.notice = h("div", {});
     this.body = h("div", {}, loading("Loading the figures…"));
-    root.append(h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Activity"), this.toolbar), this.notice, this.tiles, this.body);
+    root.append(
+      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Activity"), this.toolbar),
+      this.notice,
+      this.tiles,
+      this.body,
+    );
     this.drawTiles = onChange((...values) => this.fillTiles(...values));
     this.drawPanels = onChange((...values) => this.fillPanels(...values));
     this.drawNotice = onChange((...values) => this.fillNotice(...values));
@@ -67,26 +127,51 @@ export class ActivityView {
 
   moved() {
     const given = here();
-    refill(this.toolbar, this.chips(given),
-      segmented("Group by", GROUPS.map(([name, text]) => [name, text, link({ by: name })]), groupOf(given)),
-      segmented("Range", RANGES.map(([name, text]) => [name, text, link({ range: name })]), rangeOf(given)));
+    refill(
+      this.toolbar,
+      this.chips(given),
+      segmented(
+        "Group by",
+        GROUPS.map(([name, text]) => [name, text, link({ by: name })]),
+        groupOf(given),
+      ),
+      segmented(
+        "Range",
+        RANGES.map(([name, text]) => [name, text, link({ range: name })]),
+        rangeOf(given),
+      ),
+    );
     if (this.data) this.draw();
   }
 
   chips(given) {
     return Object.entries(filtersOf(given)).map(([name, value]) =>
-      h("a", { class: "chip filter", href: link({ [name]: "" }), "aria-label": `Remove the filter ${name}: ${shortened(value, 60)}` }, `${name}: `, foreign(shortened(value, 40)), h("span", { "aria-hidden": "true" }, " ✕")));
+      h(
+        "a",
+        {
+          class: "chip filter",
+          href: link({ [name]: "" }),
+          "aria-label": `Remove the filter ${name}: ${shortened(value, 60)}`,
+        },
+        `${name}: `,
+        foreign(shortened(value, 40)),
+        h("span", { "aria-hidden": "true" }, " ✕"),
+      ),
+    );
   }
 
   async refresh() {
-    const given = here(), query = asked(given), by = groupOf(given);
+    const given = here(),
+      query = asked(given),
+      by = groupOf(given);
     const [statistics, series, grouped] = await Promise.all([
       call("GET", "monitor/statistics", { query: { ...query, group_by: by === "all" ? "model" : by, limit: 50 } }),
       call("GET", "monitor/time-series", { query }),
       by === "all" ? null : call("GET", "monitor/grouped-time-series", { query: { ...query, group_by: by, limit: SERIES } }),
     ]);
     const key = JSON.stringify(query);
-    if (this.comparedFor !== key || Date.now() - this.comparedAt > COMPARED_MS) await this.compare(key, statistics.range, filtersOf(given));
+    if (this.comparedFor !== key || Date.now() - this.comparedAt > COMPARED_MS)
+      await this.compare(key, statistics.range, filtersOf(given));
     if (JSON.stringify(asked(here())) !== key || groupOf(here()) !== by) return; // the reader has moved on
     this.data = { statistics, series, grouped, by };
     this.draw();
@@ -108,7 +193,9 @@ export class ActivityView {
   }
 
   draw() {
-    const { statistics, series, grouped, by } = this.data, given = here(), metric = metricOf(given).name;
+    const { statistics, series, grouped, by } = this.data,
+      given = here(),
+      metric = metricOf(given).name;
     this.drawNotice(statistics.store ?? null, this.app.me.store);
     this.drawTiles(statistics.overall, this.compared, series.data, metric, given); // `given` is in every link
     this.drawPanels({ ...statistics, range: null, store: null }, series, grouped, by, metric, quantileOf(given), given);
@@ -118,31 +205,58 @@ export class ActivityView {
     const words = [];
     if (where === "off") words.push("The call log is off: set store in [server] to keep what happens.");
     if (where === "memory") words.push("The call log is in memory only: it is gone with the next stop.");
-    if (store?.dropped) words.push(`${count(store.dropped)} calls could not be written${store.last_error ? `: ${store.last_error}` : ""}.`);
-    refill(this.notice, words.map((text) => h("p", { class: "notice" }, text)));
+    if (store?.dropped)
+      words.push(`${count(store.dropped)} calls could not be written${store.last_error ? `: ${store.last_error}` : ""}.`);
+    refill(
+      this.notice,
+      words.map((text) => h("p", { class: "notice" }, text)),
+    );
   }
 
   // -- tiles
 
   fillTiles(overall, compared, steps, current, given) {
     const name = RANGES.find(([each]) => each === rangeOf(given))[1];
-    refill(this.tiles, METRICS.map((metric) => {
-      const value = metric.of(overall);
-      return h("a", { class: "tile", href: link({ metric: metric.name }), "aria-current": metric.name === current ? "true" : null, "data-key": `tile:${metric.name}` },
-        h("span", { class: "tile-name" }, metric.title),
-        h("span", { class: "tile-line" }, h("span", { class: "tile-value" }, metric.format(value)), this.delta(metric, value, compared, name)),
-        h("span", { class: "tile-more" }, metric.more(overall)),
-        sparkline(steps.map((step) => metric.of(step))));
-    }));
+    refill(
+      this.tiles,
+      METRICS.map((metric) => {
+        const value = metric.of(overall);
+        return h(
+          "a",
+          {
+            class: "tile",
+            href: link({ metric: metric.name }),
+            "aria-current": metric.name === current ? "true" : null,
+            "data-key": `tile:${metric.name}`,
+          },
+          h("span", { class: "tile-name" }, metric.title),
+          h(
+            "span",
+            { class: "tile-line" },
+            h("span", { class: "tile-value" }, metric.format(value)),
+            this.delta(metric, value, compared, name),
+          ),
+          h("span", { class: "tile-more" }, metric.more(overall)),
+          sparkline(steps.map((step) => metric.of(step))),
+        );
+      }),
+    );
   }
 
   delta(metric, value, compared, range) {
     const made = compared ? change(value, metric.of(compared)) : null;
     if (!made) return null;
-    if (made.isSame) return h("span", { class: "delta" }, "±0%", h("span", { class: "unseen" }, ` against the ${range} before`));
+    if (made.isSame)
+      return h("span", { class: "delta" }, "±0%", h("span", { class: "unseen" }, ` against the ${range} before`));
     const kind = metric.isWorse ? (made.isUp ? "bad" : "good") : "";
-    return h("span", { class: `delta ${kind}`, title: `against the ${range} before` }, h("span", { "aria-hidden": "true" }, made.isUp ? "▲ " : "▼ "),
-      h("span", { class: "unseen" }, made.isUp ? "up " : "down "), made.text, h("span", { class: "unseen" }, ` against the ${range} before`));
+    return h(
+      "span",
+      { class: `delta ${kind}`, title: `against the ${range} before` },
+      h("span", { "aria-hidden": "true" }, made.isUp ? "▲ " : "▼ "),
+      h("span", { class: "unseen" }, made.isUp ? "up " : "down "),
+      made.text,
+      h("span", { class: "unseen" }, ` against the ${range} before`),
+    );
   }
 
   // -- panels
@@ -163,10 +277,21 @@ export class ActivityView {
   }
 
   nothing(given) {
-    if (Object.keys(filtersOf(given)).length) return empty("No call fits these filters in this time.", h("a", { class: "button", href: viewLink("activity", { range: given.range }) }, "Remove the filters"));
-    return empty("No calls in this time.", h("p", { class: "muted" }, "Point any OpenAI, Anthropic or Gemini client at this gateway, and its calls appear here:"),
-      h("pre", { class: "code" }, `curl ${origin()}/v1/chat/completions \\\n  -H 'content-type: application/json' \\\n  -d '{"model": "${this.app.me.demo ? "demo" : "MODEL"}", "messages": [{"role": "user", "content": "Hello"}]}'`),
-      h("a", { class: "button primary", href: viewLink("try") }, "Try a model here"));
+    if (Object.keys(filtersOf(given)).length)
+      return empty(
+        "No call fits these filters in this time.",
+        h("a", { class: "button", href: viewLink("activity", { range: given.range }) }, "Remove the filters"),
+      );
+    return empty(
+      "No calls in this time.",
+      h("p", { class: "muted" }, "Point any OpenAI, Anthropic or Gemini client at this gateway, and its calls appear here:"),
+      h(
+        "pre",
+        { class: "code" },
+        `curl ${origin()}/v1/chat/completions \\\n  -H 'content-type: application/json' \\\n  -d '{"model": "${this.app.me.demo ? "demo" : "MODEL"}", "messages": [{"role": "user", "content": "Hello"}]}'`,
+      ),
+      h("a", { class: "button primary", href: viewLink("try") }, "Try a model here"),
+    );
   }
 
   build() {
@@ -175,12 +300,18 @@ export class ActivityView {
     this.first = new Chart({ label: "First output over time", kind: "lines", format: milliseconds, height: 190 });
     this.errors = h("section", { class: "panel" });
     this.breakdown = h("section", { class: "panel" });
-    this.panels = h("div", { class: "stack" },
+    this.panels = h(
+      "div",
+      { class: "stack" },
       h("div", { class: "columns two-one" }, this.main, this.errors),
-      h("div", { class: "columns" },
+      h(
+        "div",
+        { class: "columns" },
         h("section", { class: "panel" }, h("h2", {}, "Latency"), this.latency.node),
-        h("section", { class: "panel" }, h("h2", {}, "First output"), this.first.node)),
-      this.breakdown);
+        h("section", { class: "panel" }, h("h2", {}, "First output"), this.first.node),
+      ),
+      this.breakdown,
+    );
     this.mainFor = "";
     refill(this.body, this.panels);
   }
@@ -191,20 +322,52 @@ export class ActivityView {
     const title = `${metric.plainTitle ?? metric.title}${isQuantile ? ` ${q}` : ""}${by === "all" ? "" : ` by ${by}`}`;
     if (this.mainFor !== title + location.search) {
       this.mainFor = title + location.search;
-      this.chart = new Chart({ label: `${title} over time`, kind: metric.kind, format: metric.format, whole: metric.whole, total: true, height: 350 });
-      refill(this.main, h("div", { class: "panel-head" }, h("h2", {}, title),
-        isQuantile ? segmented("Percentile", QUANTILES.map(([name, text]) => [name, text, link({ q: name })]), q) : null), this.chart.node);
+      this.chart = new Chart({
+        label: `${title} over time`,
+        kind: metric.kind,
+        format: metric.format,
+        whole: metric.whole,
+        total: true,
+        height: 350,
+      });
+      refill(
+        this.main,
+        h(
+          "div",
+          { class: "panel-head" },
+          h("h2", {}, title),
+          isQuantile
+            ? segmented(
+                "Percentile",
+                QUANTILES.map(([name, text]) => [name, text, link({ q: name })]),
+                q,
+              )
+            : null,
+        ),
+        this.chart.node,
+      );
     }
-    this.chart.show({ times: series.data.map((step) => Date.parse(step.at)), step_s: series.step_s, series: this.lines(metric, series, grouped, by, q) });
+    this.chart.show({
+      times: series.data.map((step) => Date.parse(step.at)),
+      step_s: series.step_s,
+      series: this.lines(metric, series, grouped, by, q),
+    });
   }
 
   lines(metric, series, grouped, by, q) {
     if (by !== "all") {
-      return grouped.groups.map((group) => ({ name: this.nameOf(group.name), colour: this.colourOf(by, group.name),
-        values: aligned(series.data, group.data).map((step) => (step ? metric.of(step, q) : null)) }));
+      return grouped.groups.map((group) => ({
+        name: this.nameOf(group.name),
+        colour: this.colourOf(by, group.name),
+        values: aligned(series.data, group.data).map((step) => (step ? metric.of(step, q) : null)),
+      }));
     }
     if (!metric.quantile) return [{ name: metric.title, colour: "c0", values: series.data.map((step) => metric.of(step)) }];
-    return QUANTILES.map(([name], index) => ({ name, colour: `c${index}`, values: series.data.map((step) => metric.of(step, name)) }));
+    return QUANTILES.map(([name], index) => ({
+      name,
+      colour: `c${index}`,
+      values: series.data.map((step) => metric.of(step, name)),
+    }));
   }
 
   nameOf = (name) => shortened(name || "(none)", 60);
@@ -213,38 +376,128 @@ export class ActivityView {
   colourOf(by, name) {
     if (name === "other") return "c-other";
     const key = `${by} ${name}`;
-    if (!this.colours.has(key)) this.colours.set(key, [...this.colours.keys()].filter((each) => each.startsWith(`${by} `)).length % COLOURS);
+    if (!this.colours.has(key))
+      this.colours.set(key, [...this.colours.keys()].filter((each) => each.startsWith(`${by} `)).length % COLOURS);
     return `c${this.colours.get(key)}`;
   }
 
   fillQuantiles(chart, series, name) {
-    chart.show({ times: series.data.map((step) => Date.parse(step.at)), step_s: series.step_s,
-      series: ["p50", "p95"].map((q, index) => ({ name: q, colour: `c${index}`, values: series.data.map((step) => step[name]?.[q] ?? null) })) });
+    chart.show({
+      times: series.data.map((step) => Date.parse(step.at)),
+      step_s: series.step_s,
+      series: ["p50", "p95"].map((q, index) => ({
+        name: q,
+        colour: `c${index}`,
+        values: series.data.map((step) => step[name]?.[q] ?? null),
+      })),
+    });
   }
 
   fillErrors({ errors, recent_errors: recent, overall }, given) {
     const most = Math.max(1, ...errors.map((each) => each.count));
-    refill(this.errors, h("h2", {}, "Errors"),
-      errors.length ? h("ul", { class: "bars" }, errors.slice(0, 8).map((each) => h("li", {},
-        h("a", { href: viewLink("calls", { range: given.range, ...filtersOf(given), error: each.error }), "data-key": `error:${each.error}` }, foreign(shortened(each.error, 60))),
-        h("span", { class: "number" }, count(each.count)), meter(each.count / most, "bad"))))
+    refill(
+      this.errors,
+      h("h2", {}, "Errors"),
+      errors.length
+        ? h(
+            "ul",
+            { class: "bars" },
+            errors
+              .slice(0, 8)
+              .map((each) =>
+                h(
+                  "li",
+                  {},
+                  h(
+                    "a",
+                    {
+                      href: viewLink("calls", { range: given.range, ...filtersOf(given), error: each.error }),
+                      "data-key": `error:${each.error}`,
+                    },
+                    foreign(shortened(each.error, 60)),
+                  ),
+                  h("span", { class: "number" }, count(each.count)),
+                  meter(each.count / most, "bad"),
+                ),
+              ),
+          )
         : h("p", { class: "good-news" }, `None in ${count(overall.calls)} calls.`),
-      recent.length ? [h("h3", {}, "Latest"), h("ul", { class: "recent" }, recent.slice(0, 4).map((each) => h("li", {},
-        h("a", { href: link({ call: each.id }), "data-key": `recent:${each.id}`, title: bothTimes(each.started_at) }, moment(each.started_at)),
-        h("span", {}, foreign(shortened(each.asked, 60), "strong"), " ", foreign(shortened(each.message || each.error, 160), "muted")))))] : null);
+      recent.length
+        ? [
+            h("h3", {}, "Latest"),
+            h(
+              "ul",
+              { class: "recent" },
+              recent
+                .slice(0, 4)
+                .map((each) =>
+                  h(
+                    "li",
+                    {},
+                    h(
+                      "a",
+                      { href: link({ call: each.id }), "data-key": `recent:${each.id}`, title: bothTimes(each.started_at) },
+                      moment(each.started_at),
+                    ),
+                    h(
+                      "span",
+                      {},
+                      foreign(shortened(each.asked, 60), "strong"),
+                      " ",
+                      foreign(shortened(each.message || each.error, 160), "muted"),
+                    ),
+                  ),
+                ),
+            ),
+          ]
+        : null,
+    );
   }
 
   fillTable({ groups, overall }, by, given) {
-    const order = orderOf(given), metric = TABLE[order.by];
+    const order = orderOf(given),
+      metric = TABLE[order.by];
     const sorted = [...groups].sort((a, b) => byValue(metric.of(a), metric.of(b)) * (order.desc ? -1 : 1));
     const most = Math.max(1e-12, ...groups.map((group) => group.cost_usd ?? 0), 0);
     const mostCalls = Math.max(1, ...groups.map((group) => group.calls));
     const part = (group) => (overall.cost_usd ? (group.cost_usd ?? 0) / most : group.calls / mostCalls);
-    refill(this.breakdown, h("div", { class: "panel-head" }, h("h2", {}, `By ${by}`), h("span", { class: "muted" }, `${count(groups.length)} in this time`)),
-      table(`Figures by ${by}`, Object.entries(TABLE).map(([name, column]) => column.heading(name, order)), sorted.map((group) => h("tr", {},
-        h("th", { scope: "row" }, h("a", { href: viewLink("calls", { range: given.range, ...filtersOf(given), [by]: group.name }), "data-key": `group:${group.name.slice(0, 80)}` },
-          h("span", { class: `swatch ${this.colourOf(by, group.name)}`, "aria-hidden": "true" }), foreign(shortened(group.name || "(none)", 90))), meter(part(group))),
-        Object.values(TABLE).slice(1).map((column) => h("td", { class: "number" }, column.show(group))))), { class: "figures-table" }));
+    refill(
+      this.breakdown,
+      h(
+        "div",
+        { class: "panel-head" },
+        h("h2", {}, `By ${by}`),
+        h("span", { class: "muted" }, `${count(groups.length)} in this time`),
+      ),
+      table(
+        `Figures by ${by}`,
+        Object.entries(TABLE).map(([name, column]) => column.heading(name, order)),
+        sorted.map((group) =>
+          h(
+            "tr",
+            {},
+            h(
+              "th",
+              { scope: "row" },
+              h(
+                "a",
+                {
+                  href: viewLink("calls", { range: given.range, ...filtersOf(given), [by]: group.name }),
+                  "data-key": `group:${group.name.slice(0, 80)}`,
+                },
+                h("span", { class: `swatch ${this.colourOf(by, group.name)}`, "aria-hidden": "true" }),
+                foreign(shortened(group.name || "(none)", 90)),
+              ),
+              meter(part(group)),
+            ),
+            Object.values(TABLE)
+              .slice(1)
+              .map((column) => h("td", { class: "number" }, column.show(group))),
+          ),
+        ),
+        { class: "figures-table" },
+      ),
+    );
   }
 }
 
@@ -261,7 +514,12 @@ export function meter(part, kind = "") {
 }
 
 const byValue = (a, b) => (typeof a === "string" ? a.localeCompare(b) : (a ?? -1) - (b ?? -1));
-const column = (title, of, format) => ({ title, of, show: (group) => format(of(group)), heading: (name, order) => sorter(title, name, order, "number") });
+const column = (title, of, format) => ({
+  title,
+  of,
+  show: (group) => format(of(group)),
+  heading: (name, order) => sorter(title, name, order, "number"),
+});
 const TABLE = {
   name: { title: "Name", of: (group) => group.name, heading: (name, order) => sorter("Name", name, order) },
   calls: column("Calls", (group) => group.calls, count),

@@ -23,7 +23,7 @@ export class CallFailed extends Error {
   constructor(message, { status = 0, code = "", retryAfter = null, requestId = null, body = null } = {}) {
     super(message);
     Object.assign(this, { status, code, requestId, body });
-    this.step = retryAfter ? `Try again in ${retryAfter} s.` : STEPS[code] ?? (status >= 500 ? STEPS.internal : "");
+    this.step = retryAfter ? `Try again in ${retryAfter} s.` : (STEPS[code] ?? (status >= 500 ? STEPS.internal : ""));
   }
   get isUnreachable() {
     return this.code === "unreachable";
@@ -50,8 +50,13 @@ function headersFor(method, body) {
 async function sent(method, path, { query, body, signal } = {}) {
   try {
     return await fetch(address(path, query), {
-      method, headers: headersFor(method, body), body: body === undefined ? undefined : JSON.stringify(body),
-      credentials: "same-origin", cache: "no-store", redirect: "error", signal,
+      method,
+      headers: headersFor(method, body),
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "same-origin",
+      cache: "no-store",
+      redirect: "error",
+      signal,
     });
   } catch (error) {
     if (signal?.aborted && signal.reason?.name !== "TimeoutError") throw error;
@@ -69,8 +74,11 @@ async function failed(response) {
   }
   const error = body?.error ?? {};
   return new CallFailed(error.message || `Status ${response.status} without a reason.`, {
-    status: response.status, code: error.code || error.type || `http_${response.status}`,
-    retryAfter: response.headers.get("retry-after"), requestId: response.headers.get("x-request-id"), body,
+    status: response.status,
+    code: error.code || error.type || `http_${response.status}`,
+    retryAfter: response.headers.get("retry-after"),
+    requestId: response.headers.get("x-request-id"),
+    body,
   });
 }
 
@@ -83,7 +91,10 @@ export async function call(method, path, options = {}) {
   try {
     return await response.json();
   } catch {
-    throw new CallFailed("The answer is not what this gateway would say; is something else in between?", { code: "bad_answer", status: response.status });
+    throw new CallFailed("The answer is not what this gateway would say; is something else in between?", {
+      code: "bad_answer",
+      status: response.status,
+    });
   }
 }
 

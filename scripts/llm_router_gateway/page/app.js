@@ -1,6 +1,6 @@
 // The page: who is there, which view, and the clock that keeps it fresh.
 import { clockSeconds, shortened } from "./format.js";
-import { announce, button, failure, field, foreign, h, icon, inert, loading, refill, toast } from "./dom.js";
+import { announce, button, failure, field, foreign, h, icon, refill, toast } from "./dom.js";
 import { call } from "./api.js";
 import { VIEWS, go, here, viewLink, watchAddress } from "./address.js";
 import { ActivityView } from "./activity.js";
@@ -12,7 +12,11 @@ import { TryView } from "./try.js";
 const REFRESH_MS = 5000;
 const CATALOG_MS = 60000; // how long the list of models is believed by those who only offer names
 const MAKERS = { activity: ActivityView, calls: CallsView, models: ModelsView, keys: KeysView, try: TryView };
-const THEMES = { auto: ["auto", "Colours follow the system", "light"], light: ["sun", "Light colours", "dark"], dark: ["moon", "Dark colours", "auto"] };
+const THEMES = {
+  auto: ["auto", "Colours follow the system", "light"],
+  light: ["sun", "Light colours", "dark"],
+  dark: ["moon", "Dark colours", "auto"],
+};
 const PREFERENCES = "llm-router-page";
 
 function preferences() {
@@ -33,7 +37,17 @@ function prefer(changes) {
 
 class App {
   constructor() {
-    Object.assign(this, { me: null, view: null, viewName: "", drawer: null, neighbours: [], isLive: preferences().live !== false, lostAt: null, seenAt: null, isAsking: false });
+    Object.assign(this, {
+      me: null,
+      view: null,
+      viewName: "",
+      drawer: null,
+      neighbours: [],
+      isLive: preferences().live !== false,
+      lostAt: null,
+      seenAt: null,
+      isAsking: false,
+    });
     this.main = document.getElementById("main");
     this.banner = document.getElementById("banner");
     this.theme = preferences().theme in THEMES ? preferences().theme : "auto";
@@ -57,7 +71,10 @@ class App {
       this.me = await call("GET", "monitor/me");
     } catch (error) {
       this.drawTop();
-      refill(this.main, failure(error, () => this.enter()));
+      refill(
+        this.main,
+        failure(error, () => this.enter()),
+      );
       this.lostAt = new Date();
       return;
     }
@@ -69,19 +86,71 @@ class App {
   // -- the frame
 
   drawTop() {
-    const given = here(), isIn = this.me && !this.me.needs_login;
-    refill(document.getElementById("nav"), isIn ? h("ul", {}, VIEWS.map(([name, text]) =>
-      h("li", {}, h("a", { href: viewLink(name, { range: name === "activity" || name === "calls" ? given.range : "" }), "aria-current": name === given.view ? "page" : null, "data-key": `nav:${name}` }, text)))) : null);
+    const given = here(),
+      isIn = this.me && !this.me.needs_login;
+    refill(
+      document.getElementById("nav"),
+      isIn
+        ? h(
+            "ul",
+            {},
+            VIEWS.map(([name, text]) =>
+              h(
+                "li",
+                {},
+                h(
+                  "a",
+                  {
+                    href: viewLink(name, { range: name === "activity" || name === "calls" ? given.range : "" }),
+                    "aria-current": name === given.view ? "page" : null,
+                    "data-key": `nav:${name}`,
+                  },
+                  text,
+                ),
+              ),
+            ),
+          )
+        : null,
+    );
     const [drawing, words, next] = THEMES[this.theme];
-    refill(document.getElementById("tools"), isIn ? this.liveButton() : null,
-      button(words, () => this.setTheme(next), { icon: drawing, bare: true, class: "ghost", title: `${words}; press for ${THEMES[next][1].toLowerCase()}`, "data-key": "theme" }),
-      isIn && this.me.caller?.name ? button("Sign out", () => this.logout(), { icon: "out", bare: true, class: "ghost", title: `Signed in as ${shortened(this.me.caller.name, 60)}: sign out`, "data-key": "logout" }) : null);
+    refill(
+      document.getElementById("tools"),
+      isIn ? this.liveButton() : null,
+      button(words, () => this.setTheme(next), {
+        icon: drawing,
+        bare: true,
+        class: "ghost",
+        title: `${words}; press for ${THEMES[next][1].toLowerCase()}`,
+        "data-key": "theme",
+      }),
+      isIn && this.me.caller?.name
+        ? button("Sign out", () => this.logout(), {
+            icon: "out",
+            bare: true,
+            class: "ghost",
+            title: `Signed in as ${shortened(this.me.caller.name, 60)}: sign out`,
+            "data-key": "logout",
+          })
+        : null,
+    );
   }
 
   liveButton() {
     const [kind, words] = this.lostAt ? ["lost", "Not reachable"] : this.isLive ? ["live", "Live"] : ["paused", "Paused"];
-    return h("button", { type: "button", class: `live ${kind}`, "aria-pressed": String(this.isLive), "data-key": "live", title: this.seenAt ? `Last data ${clockSeconds(this.seenAt)}; press to ${this.isLive ? "pause" : "go on"}` : null,
-      onclick: () => this.setLive(!this.isLive) }, h("span", { class: "live-dot", "aria-hidden": "true" }), h("span", {}, words), h("span", { class: "unseen" }, ": refresh every 5 seconds"));
+    return h(
+      "button",
+      {
+        type: "button",
+        class: `live ${kind}`,
+        "aria-pressed": String(this.isLive),
+        "data-key": "live",
+        title: this.seenAt ? `Last data ${clockSeconds(this.seenAt)}; press to ${this.isLive ? "pause" : "go on"}` : null,
+        onclick: () => this.setLive(!this.isLive),
+      },
+      h("span", { class: "live-dot", "aria-hidden": "true" }),
+      h("span", {}, words),
+      h("span", { class: "unseen" }, ": refresh every 5 seconds"),
+    );
   }
 
   setLive(isLive) {
@@ -179,7 +248,9 @@ class App {
     view.failed(error, () => this.refresh());
     if (!error.code) throw error; // a fault of this page: to the console with it
     this.lostAt ??= new Date();
-    const words = error.isUnreachable ? `The gateway has not answered since ${clockSeconds(this.lostAt)}.` : `The gateway answers with an error since ${clockSeconds(this.lostAt)}: ${error.message}`;
+    const words = error.isUnreachable
+      ? `The gateway has not answered since ${clockSeconds(this.lostAt)}.`
+      : `The gateway answers with an error since ${clockSeconds(this.lostAt)}: ${error.message}`;
     const kept = view.data && this.seenAt ? ` What you see is from ${clockSeconds(this.seenAt)}.` : "";
     const text = words + kept + " Trying again every 5 seconds.";
     if (this.banner.textContent !== text) refill(this.banner, h("p", { class: "notice bad" }, foreign(text)));
@@ -214,9 +285,21 @@ class App {
     const wrong = h("div", { role: "alert" }, error ? foreign(error.message) : null);
     const submit = h("button", { type: "submit", class: "primary" }, "Sign in");
     const user = h("input", { type: "text", autocomplete: "username", value: "admin", hidden: true }); // what a password manager files the key under
-    const form = h("form", { class: "panel login", onsubmit: (event) => this.signIn(event, key, wrong, submit) }, h("h1", { tabindex: "-1" }, "Sign in"),
-      h("p", { class: "muted" }, "This page shows what everybody asked: it needs an admin key of this gateway."), user, field("Admin key", key), wrong, submit,
-      h("p", { class: "hint" }, "admin_token in [server], or a key made with keys create --admin. The browser keeps a session, not the key."));
+    const form = h(
+      "form",
+      { class: "panel login", onsubmit: (event) => this.signIn(event, key, wrong, submit) },
+      h("h1", { tabindex: "-1" }, "Sign in"),
+      h("p", { class: "muted" }, "This page shows what everybody asked: it needs an admin key of this gateway."),
+      user,
+      field("Admin key", key),
+      wrong,
+      submit,
+      h(
+        "p",
+        { class: "hint" },
+        "admin_token in [server], or a key made with keys create --admin. The browser keeps a session, not the key.",
+      ),
+    );
     refill(this.main, form);
     key.focus();
   }
@@ -231,7 +314,10 @@ class App {
       await this.enter();
       if (!this.me?.needs_login) this.main.querySelector("h1")?.focus();
     } catch (error) {
-      refill(wrong, h("p", { class: "wrong" }, foreign(error.message), " ", error.status === 401 || error.status === 403 ? "" : error.step));
+      refill(
+        wrong,
+        h("p", { class: "wrong" }, foreign(error.message), " ", error.status === 401 || error.status === 403 ? "" : error.step),
+      );
       key.select();
     } finally {
       submit.disabled = false;

@@ -80,18 +80,32 @@ const ICONS = {
 
 /** A drawing beside a word, or with its button's own label: readers of the screen skip it. */
 export function icon(name) {
-  return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" }, svg("path", { d: ICONS[name] }));
+  return svg(
+    "svg",
+    { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" },
+    svg("path", { d: ICONS[name] }),
+  );
 }
 
 export function button(text, onclick, properties = {}) {
-  return h("button", { type: "button", onclick, ...properties }, properties.icon ? icon(properties.icon) : null,
-    properties.bare ? null : h("span", {}, text), properties.bare ? h("span", { class: "unseen" }, text) : null);
+  return h(
+    "button",
+    { type: "button", onclick, ...properties },
+    properties.icon ? icon(properties.icon) : null,
+    properties.bare ? null : h("span", {}, text),
+    properties.bare ? h("span", { class: "unseen" }, text) : null,
+  );
 }
 
 /** A group of links of which one is on: the address is the state. */
 export function segmented(label, choices, current) {
-  return h("div", { class: "segmented", role: "group", "aria-label": label }, choices.map(([value, text, href]) =>
-    h("a", { href, "aria-current": value === current ? "true" : null, "data-key": `${label}:${value}` }, text)));
+  return h(
+    "div",
+    { class: "segmented", role: "group", "aria-label": label },
+    choices.map(([value, text, href]) =>
+      h("a", { href, "aria-current": value === current ? "true" : null, "data-key": `${label}:${value}` }, text),
+    ),
+  );
 }
 
 /** Another content, with the focus on the same thing as before (by data-key). */
@@ -120,7 +134,12 @@ export function announce(text) {
 /** A word at the edge that goes by itself; an error stays until it is closed. */
 export function toast(text, kind = "done") {
   const close = () => box.remove();
-  const box = h("div", { class: `toast ${kind}` }, h("span", {}, text), button("Close this message", close, { icon: "close", bare: true, class: "ghost small" }));
+  const box = h(
+    "div",
+    { class: `toast ${kind}` },
+    h("span", {}, text),
+    button("Close this message", close, { icon: "close", bare: true, class: "ghost small" }),
+  );
   document.getElementById("toasts").append(box);
   if (kind === "done") setTimeout(close, 6000);
 }
@@ -137,10 +156,22 @@ export async function copied(text) {
 /** A modal dialog: the browser keeps the focus inside and gives it back; Esc closes it. */
 export function openDialog(title, content, { className = "", onclose = () => {}, actions = null } = {}) {
   const heading = h("h2", { id: "dialog-title", tabindex: "-1" }, title);
-  const dialog = h("dialog", { class: className, "aria-labelledby": "dialog-title" },
-    h("div", { class: "dialog-head" }, heading, h("div", { class: "dialog-tools" }, actions,
-      button("Close", () => dialog.close(), { icon: "close", bare: true, class: "ghost", "data-key": "close" }))),
-    h("div", { class: "dialog-body" }, content));
+  const dialog = h(
+    "dialog",
+    { class: className, "aria-labelledby": "dialog-title" },
+    h(
+      "div",
+      { class: "dialog-head" },
+      heading,
+      h(
+        "div",
+        { class: "dialog-tools" },
+        actions,
+        button("Close", () => dialog.close(), { icon: "close", bare: true, class: "ghost", "data-key": "close" }),
+      ),
+    ),
+    h("div", { class: "dialog-body" }, content),
+  );
   const asked = document.activeElement;
   dialog.addEventListener("close", () => {
     dialog.remove();
@@ -160,10 +191,19 @@ export function openDialog(title, content, { className = "", onclose = () => {},
 export function confirmed(title, text, word) {
   return new Promise((answer) => {
     let said = false;
-    const yes = button(word, () => { said = true; dialog.close(); }, { class: "danger" });
+    const yes = button(
+      word,
+      () => {
+        said = true;
+        dialog.close();
+      },
+      { class: "danger" },
+    );
     const no = button("Cancel", () => dialog.close(), { autofocus: true });
-    const dialog = openDialog(title, [h("p", {}, text), h("div", { class: "form-end" }, no, yes)],
-      { className: "small-dialog", onclose: () => answer(said) });
+    const dialog = openDialog(title, [h("p", {}, text), h("div", { class: "form-end" }, no, yes)], {
+      className: "small-dialog",
+      onclose: () => answer(said),
+    });
     no.focus();
   });
 }
@@ -177,11 +217,14 @@ export function empty(title, ...more) {
 
 /** A failure with its code and the next step. */
 export function failure(error, retry) {
-  return h("div", { class: "failure", role: "alert" },
+  return h(
+    "div",
+    { class: "failure", role: "alert" },
     h("p", { class: "empty-title" }, error.title ?? "This could not be had"),
     h("p", {}, error.code ? h("code", {}, error.code) : null, error.code ? " " : null, foreign(error.message)),
     error.step ? h("p", { class: "muted" }, error.step) : null,
-    retry ? button("Try again", retry, { icon: "refresh" }) : null);
+    retry ? button("Try again", retry, { icon: "refresh" }) : null,
+  );
 }
 
 export function loading(text = "Loading…") {
@@ -196,34 +239,65 @@ export function badge(text, kind = "") {
 export function field(label, control, hint) {
   const id = (control.id ||= `f${++field.made}`);
   if (hint) control.setAttribute("aria-describedby", `${id}-hint`);
-  return h("div", { class: "field" }, h("label", { for: id }, label), control, hint ? h("p", { class: "hint", id: `${id}-hint` }, hint) : null);
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: id }, label),
+    control,
+    hint ? h("p", { class: "hint", id: `${id}-hint` }, hint) : null,
+  );
 }
 field.made = 0;
 
 export function select(choices, current, properties = {}) {
-  const node = h("select", properties, choices.map(([value, text]) => h("option", { value, selected: value === current }, plain(shortened(text, 60)))));
+  const node = h(
+    "select",
+    properties,
+    choices.map(([value, text]) => h("option", { value, selected: value === current }, plain(shortened(text, 60)))),
+  );
   node.value = current;
   return node;
 }
 
 /** on/off, as a switch that says what it switches */
 export function toggle(label, isOn, onchange, properties = {}) {
-  const node = h("button", { type: "button", role: "switch", class: "switch", "aria-checked": String(isOn), "aria-label": label, ...properties }, h("span", {}));
+  const node = h(
+    "button",
+    { type: "button", role: "switch", class: "switch", "aria-checked": String(isOn), "aria-label": label, ...properties },
+    h("span", {}),
+  );
   node.addEventListener("click", () => onchange(node.getAttribute("aria-checked") !== "true", node));
   return node;
 }
 
 /** A table with a caption for readers of the screen, in a frame that scrolls by itself on narrow screens. */
 export function table(caption, headings, rows, properties = {}) {
-  return h("div", { class: "table-frame", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", properties, h("caption", { class: "unseen" }, caption), h("thead", {}, h("tr", {}, headings)), h("tbody", {}, rows)));
+  return h(
+    "div",
+    { class: "table-frame", tabindex: "0", role: "region", "aria-label": caption },
+    h(
+      "table",
+      properties,
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, headings)),
+      h("tbody", {}, rows),
+    ),
+  );
 }
 
 /** A heading that sorts; `order` is {by, desc}. */
 export function sortable(text, by, order, href, className = "") {
   const isBy = order.by === by;
-  return h("th", { scope: "col", class: className, "aria-sort": isBy ? (order.desc ? "descending" : "ascending") : null },
-    h("a", { class: "sorter", href, "data-key": `sort:${by}` }, text, h("span", { "aria-hidden": "true" }, isBy ? (order.desc ? " ↓" : " ↑") : "")));
+  return h(
+    "th",
+    { scope: "col", class: className, "aria-sort": isBy ? (order.desc ? "descending" : "ascending") : null },
+    h(
+      "a",
+      { class: "sorter", href, "data-key": `sort:${by}` },
+      text,
+      h("span", { "aria-hidden": "true" }, isBy ? (order.desc ? " ↓" : " ↑") : ""),
+    ),
+  );
 }
 
 export const heading = (text, className = "") => h("th", { scope: "col", class: className }, text);

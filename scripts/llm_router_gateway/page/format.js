@@ -6,7 +6,9 @@ const UNKNOWN = "–";
 /** What must never act on the page or hide in it: controls, bidi and zero-width marks, tags, lone surrogates. */
 export const UNSEEN = new RegExp(
   "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f" +
-  "\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}]|\\p{Surrogate}", "gu");
+    "\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}]|\\p{Surrogate}",
+  "gu",
+);
 
 /** codeName("\u202e") -> "U+202E" */
 export function codeName(character) {
@@ -38,7 +40,12 @@ export function count(value) {
 /** compact(1234567) -> "1.23M"; below ten thousand every digit is there */
 export function compact(value) {
   if (!isKnown(value)) return UNKNOWN;
-  for (const [size, letter] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [size, letter] of [
+    [1e12, "T"],
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (Math.abs(value) >= size && Math.abs(value) >= 10000) {
       const scaled = value / size;
       return digits(scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0) + letter;
@@ -71,7 +78,8 @@ export function milliseconds(value) {
 
 /** parts(125, 60, "min", 1, "s") -> "2 min 5 s"; the smaller part only where there is one */
 function parts(value, size, unit, less, lessUnit) {
-  const rounded = Math.round(value / less) * less, rest = Math.round((rounded % size) / less);
+  const rounded = Math.round(value / less) * less,
+    rest = Math.round((rounded % size) / less);
   return `${Math.floor(rounded / size)} ${unit}${rest ? ` ${rest} ${lessUnit}` : ""}`;
 }
 

@@ -1,15 +1,55 @@
 // Keys: who may call, what with, how much; made, changed, rotated and taken away.
 import { ago, bothTimes, compact, moment, money, percent, shortened } from "./format.js";
-import { badge, button, confirmed, copied, empty, failure, field, foreign, h, heading, loading, onChange, openDialog, refill, toast } from "./dom.js";
+import {
+  badge,
+  button,
+  confirmed,
+  copied,
+  empty,
+  failure,
+  field,
+  foreign,
+  h,
+  heading,
+  loading,
+  onChange,
+  openDialog,
+  refill,
+  toast,
+} from "./dom.js";
 import { call } from "./api.js";
 import { meter } from "./activity.js";
 import { limitWords } from "./models.js";
 import { viewLink } from "./address.js";
 
-const LISTS = [["allowed_models", "Models"], ["allowed_groups", "Groups"], ["allowed_providers", "Providers"], ["allowed_tags", "Tags"], ["networks", "Networks"]];
-const LIMITS = [["max_requests", "Requests"], ["per_seconds", "per seconds"], ["burst_size", "Burst"], ["tokens_per_minute", "Tokens per minute"], ["max_concurrent", "At once"], ["queue", "Queue"], ["wait_s", "Waits, seconds"]];
-const BUDGET = [["usd_per_day", "USD per day"], ["usd_per_month", "USD per month"], ["tokens_per_day", "Tokens per day"], ["tokens_per_month", "Tokens per month"]];
-const SPENT = { usd_per_day: "usd_day", usd_per_month: "usd_month", tokens_per_day: "tokens_day", tokens_per_month: "tokens_month" };
+const LISTS = [
+  ["allowed_models", "Models"],
+  ["allowed_groups", "Groups"],
+  ["allowed_providers", "Providers"],
+  ["allowed_tags", "Tags"],
+  ["networks", "Networks"],
+];
+const LIMITS = [
+  ["max_requests", "Requests"],
+  ["per_seconds", "per seconds"],
+  ["burst_size", "Burst"],
+  ["tokens_per_minute", "Tokens per minute"],
+  ["max_concurrent", "At once"],
+  ["queue", "Queue"],
+  ["wait_s", "Waits, seconds"],
+];
+const BUDGET = [
+  ["usd_per_day", "USD per day"],
+  ["usd_per_month", "USD per month"],
+  ["tokens_per_day", "Tokens per day"],
+  ["tokens_per_month", "Tokens per month"],
+];
+const SPENT = {
+  usd_per_day: "usd_day",
+  usd_per_month: "usd_month",
+  tokens_per_day: "tokens_day",
+  tokens_per_month: "tokens_month",
+};
 const PERIOD = { usd_per_day: "today", usd_per_month: "this month", tokens_per_day: "today", tokens_per_month: "this month" };
 const CAPPED = ["max_tokens", "max_completion_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty"];
 
@@ -24,15 +64,25 @@ function stateOf(key, now = new Date()) {
 /** What a key may use, in words. */
 function restrictions(key) {
   const lists = LISTS.filter(([name]) => key[name]?.length).map(([name, title]) => `${title}: ${key[name].join(", ")}`);
-  const caps = Object.entries(key.parameter_limits ?? {}).map(([name, value]) => `${name} ≤ ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const caps = Object.entries(key.parameter_limits ?? {}).map(
+    ([name, value]) => `${name} ≤ ${typeof value === "object" ? JSON.stringify(value) : value}`,
+  );
   const limits = limitWords(key.limits);
   return [...lists, ...caps, ...(limits ? [limits] : [])];
 }
 
 function budgetLines(key) {
   return BUDGET.filter(([name]) => key.budget?.[name] != null).map(([name]) => {
-    const most = key.budget[name], spent = key.spent?.[SPENT[name]] ?? 0, words = name.startsWith("usd") ? money : compact;
-    return h("div", { class: "budget" }, h("span", {}, `${words(spent)} of ${words(most)} ${PERIOD[name]}`), meter(most ? spent / most : 1, spent >= most ? "bad" : ""), h("span", { class: "unseen" }, percent(most ? spent / most : 1)));
+    const most = key.budget[name],
+      spent = key.spent?.[SPENT[name]] ?? 0,
+      words = name.startsWith("usd") ? money : compact;
+    return h(
+      "div",
+      { class: "budget" },
+      h("span", {}, `${words(spent)} of ${words(most)} ${PERIOD[name]}`),
+      meter(most ? spent / most : 1, spent >= most ? "bad" : ""),
+      h("span", { class: "unseen" }, percent(most ? spent / most : 1)),
+    );
   });
 }
 
@@ -40,7 +90,19 @@ export class KeysView {
   constructor(root, app) {
     Object.assign(this, { root, app, data: null });
     this.body = h("div", {}, loading("Loading the keys…"));
-    root.append(h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Keys"), h("div", { class: "toolbar" }, button("New key", () => new KeyForm(this, null), { icon: "plus", class: "primary" }))), this.body);
+    root.append(
+      h(
+        "div",
+        { class: "view-head" },
+        h("h1", { tabindex: "-1" }, "Keys"),
+        h(
+          "div",
+          { class: "toolbar" },
+          button("New key", () => new KeyForm(this, null), { icon: "plus", class: "primary" }),
+        ),
+      ),
+      this.body,
+    );
     this.draw = onChange((...values) => this.fill(...values));
   }
 
@@ -57,33 +119,119 @@ export class KeysView {
 
   fill({ items }) {
     if (!items.length) {
-      refill(this.body, empty("No key yet.", h("p", { class: "muted" }, "Without keys and tokens, every program that reaches this gateway may call. The first key must be an administrator's, or this page would lock itself out."),
-        button("Create the first key", () => new KeyForm(this, null, { is_admin: true }), { class: "primary" })));
+      refill(
+        this.body,
+        empty(
+          "No key yet.",
+          h(
+            "p",
+            { class: "muted" },
+            "Without keys and tokens, every program that reaches this gateway may call. The first key must be an administrator's, or this page would lock itself out.",
+          ),
+          button("Create the first key", () => new KeyForm(this, null, { is_admin: true }), { class: "primary" }),
+        ),
+      );
       return;
     }
-    refill(this.body, h("div", { class: "table-frame", tabindex: "0", role: "region", "aria-label": "Keys" }, h("table", { class: "keys" }, h("caption", { class: "unseen" }, "Keys"),
-      h("thead", {}, h("tr", {}, heading("Name"), heading("State"), heading("May use", "wide-only"), heading("Budget"), heading("Last used", "wide-only"), heading("Actions"))),
-      h("tbody", {}, items.map((key) => this.row(key))))));
+    refill(
+      this.body,
+      h(
+        "div",
+        { class: "table-frame", tabindex: "0", role: "region", "aria-label": "Keys" },
+        h(
+          "table",
+          { class: "keys" },
+          h("caption", { class: "unseen" }, "Keys"),
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              heading("Name"),
+              heading("State"),
+              heading("May use", "wide-only"),
+              heading("Budget"),
+              heading("Last used", "wide-only"),
+              heading("Actions"),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            items.map((key) => this.row(key)),
+          ),
+        ),
+      ),
+    );
   }
 
   row(key) {
-    const rules = restrictions(key), spent = budgetLines(key);
-    return h("tr", { class: key.is_active ? "" : "is-off" },
-      h("th", { scope: "row", class: "model-cell" }, h("a", { href: viewLink("calls", { key: key.name }), "data-key": `key:${key.id}` }, foreign(shortened(key.name, 90), "strong")), " ", key.is_admin ? badge("admin", "accent") : null,
-        h("p", { class: "muted" }, foreign(key.hint ?? "", "mono"), key.owner ? [" · ", foreign(shortened(key.owner, 60))] : null), key.note ? h("p", { class: "muted clip-2" }, foreign(shortened(key.note, 200))) : null),
+    const rules = restrictions(key),
+      spent = budgetLines(key);
+    return h(
+      "tr",
+      { class: key.is_active ? "" : "is-off" },
+      h(
+        "th",
+        { scope: "row", class: "model-cell" },
+        h(
+          "a",
+          { href: viewLink("calls", { key: key.name }), "data-key": `key:${key.id}` },
+          foreign(shortened(key.name, 90), "strong"),
+        ),
+        " ",
+        key.is_admin ? badge("admin", "accent") : null,
+        h(
+          "p",
+          { class: "muted" },
+          foreign(key.hint ?? "", "mono"),
+          key.owner ? [" · ", foreign(shortened(key.owner, 60))] : null,
+        ),
+        key.note ? h("p", { class: "muted clip-2" }, foreign(shortened(key.note, 200))) : null,
+      ),
       h("td", {}, stateOf(key)),
-      h("td", { class: "wide-only" }, rules.length ? h("ul", { class: "rules" }, rules.map((rule) => h("li", {}, foreign(shortened(rule, 160))))) : h("span", { class: "muted" }, "everything")),
-      h("td", {}, spent.length ? spent : [h("span", {}, `${money(key.spent?.usd_month ?? 0)} this month`), h("span", { class: "muted block" }, "no budget")]),
+      h(
+        "td",
+        { class: "wide-only" },
+        rules.length
+          ? h(
+              "ul",
+              { class: "rules" },
+              rules.map((rule) => h("li", {}, foreign(shortened(rule, 160)))),
+            )
+          : h("span", { class: "muted" }, "everything"),
+      ),
+      h(
+        "td",
+        {},
+        spent.length
+          ? spent
+          : [h("span", {}, `${money(key.spent?.usd_month ?? 0)} this month`), h("span", { class: "muted block" }, "no budget")],
+      ),
       h("td", { class: "wide-only", title: bothTimes(key.last_used_at) }, ago(key.last_used_at)),
-      h("td", {}, this.actions(key)));
+      h("td", {}, this.actions(key)),
+    );
   }
 
   actions(key) {
     if (key.source === "config") return h("span", { class: "muted" }, "in the configuration");
-    const act = (text, name, run, kind = "") => button(text, run, { class: `small ${kind}`, "aria-label": `${text} ${shortened(key.name, 60)}`, "data-key": `${name}:${key.id}` });
-    return h("div", { class: "row-actions" }, act("Edit", "edit", () => new KeyForm(this, key)),
-      act(key.is_active ? "Disable" : "Enable", "switch", () => this.change(`${key.name} is ${key.is_active ? "disabled" : "enabled"}.`, "PATCH", key, { is_active: !key.is_active })),
-      act("Rotate", "rotate", () => this.rotate(key)), act("Delete", "delete", () => this.remove(key), "danger-text"));
+    const act = (text, name, run, kind = "") =>
+      button(text, run, {
+        class: `small ${kind}`,
+        "aria-label": `${text} ${shortened(key.name, 60)}`,
+        "data-key": `${name}:${key.id}`,
+      });
+    return h(
+      "div",
+      { class: "row-actions" },
+      act("Edit", "edit", () => new KeyForm(this, key)),
+      act(key.is_active ? "Disable" : "Enable", "switch", () =>
+        this.change(`${key.name} is ${key.is_active ? "disabled" : "enabled"}.`, "PATCH", key, { is_active: !key.is_active }),
+      ),
+      act("Rotate", "rotate", () => this.rotate(key)),
+      act("Delete", "delete", () => this.remove(key), "danger-text"),
+    );
   }
 
   async change(words, method, key, body) {
@@ -97,7 +245,14 @@ export class KeysView {
   }
 
   async rotate(key) {
-    if (!await confirmed(`Rotate ${shortened(key.name, 60)}?`, "It gets a new secret, which is shown once. The old one stops working at once.", "Rotate")) return;
+    if (
+      !(await confirmed(
+        `Rotate ${shortened(key.name, 60)}?`,
+        "It gets a new secret, which is shown once. The old one stops working at once.",
+        "Rotate",
+      ))
+    )
+      return;
     try {
       showSecret(await call("POST", `api-keys/${encodeURIComponent(key.id)}/rotate`, { body: {} }));
     } catch (error) {
@@ -107,31 +262,62 @@ export class KeysView {
   }
 
   async remove(key) {
-    if (!await confirmed(`Delete ${shortened(key.name, 60)}?`, "Callers with this key are refused at once. Its calls stay in the log.", "Delete")) return;
+    if (
+      !(await confirmed(
+        `Delete ${shortened(key.name, 60)}?`,
+        "Callers with this key are refused at once. Its calls stay in the log.",
+        "Delete",
+      ))
+    )
+      return;
     await this.change(`${key.name} is deleted.`, "DELETE", key);
   }
 }
 
 /** The one time that the key itself is there. */
 function showSecret({ key, item }) {
-  const shown = h("input", { type: "text", readonly: true, value: key, class: "mono", spellcheck: "false", autofocus: true, onfocus: () => shown.select() });
-  const dialog = openDialog(`The key of ${shortened(item.name, 60)}`, [
-    h("p", { class: "notice" }, "It is shown this once. Copy it now: only its hash is kept."),
-    field("Key", shown), h("div", { class: "form-end" }, button("Copy the key", () => copied(key), { icon: "copy", class: "primary" }), button("Done", () => dialog.close()))], { className: "small-dialog" });
+  const shown = h("input", {
+    type: "text",
+    readonly: true,
+    value: key,
+    class: "mono",
+    spellcheck: "false",
+    autofocus: true,
+    onfocus: () => shown.select(),
+  });
+  const dialog = openDialog(
+    `The key of ${shortened(item.name, 60)}`,
+    [
+      h("p", { class: "notice" }, "It is shown this once. Copy it now: only its hash is kept."),
+      field("Key", shown),
+      h(
+        "div",
+        { class: "form-end" },
+        button("Copy the key", () => copied(key), { icon: "copy", class: "primary" }),
+        button("Done", () => dialog.close()),
+      ),
+    ],
+    { className: "small-dialog" },
+  );
   shown.focus();
 }
 
 // ----------------------------------------------------------------------------------------------------------- the form
 
 const listIn = (text) => {
-  const found = text.split(/[,\n]/).map((each) => each.trim()).filter(Boolean);
+  const found = text
+    .split(/[,\n]/)
+    .map((each) => each.trim())
+    .filter(Boolean);
   return found.length ? found : null;
 };
 const numberIn = (text) => (text.trim() === "" ? null : Number(text));
 
 /** table({max_requests: "60", burst_size: ""}) -> {max_requests: 60}; null when nothing is there */
 function numbersIn(controls) {
-  const found = Object.entries(controls).map(([name, control]) => [name, numberIn(control.value)]).filter(([, value]) => value !== null);
+  const found = Object.entries(controls)
+    .map(([name, control]) => [name, numberIn(control.value)])
+    .filter(([, value]) => value !== null);
   return found.length ? Object.fromEntries(found) : null;
 }
 
@@ -147,67 +333,163 @@ export class KeyForm {
     Object.assign(this, { view, key, given: key ?? preset, controls: {} });
     this.error = h("div", { role: "alert" });
     this.submit = h("button", { type: "submit", class: "primary" }, key ? "Save" : "Create the key");
-    const form = h("form", { class: "key-form", onsubmit: (event) => this.sent(event) }, this.who(), this.what(), this.howMuch(), this.error,
-      h("div", { class: "form-end" }, button("Cancel", () => this.dialog.close()), this.submit));
+    const form = h(
+      "form",
+      { class: "key-form", onsubmit: (event) => this.sent(event) },
+      this.who(),
+      this.what(),
+      this.howMuch(),
+      this.error,
+      h(
+        "div",
+        { class: "form-end" },
+        button("Cancel", () => this.dialog.close()),
+        this.submit,
+      ),
+    );
     this.dialog = openDialog(key ? `Edit ${shortened(key.name, 60)}` : "New key", form, { className: "wide-dialog" });
     this.before = this.value();
     this.controls.name.focus();
   }
 
   input(name, properties = {}) {
-    this.controls[name] = h("input", { type: "text", name, value: this.given[name] ?? "", autocomplete: "off", spellcheck: "false", ...properties });
+    this.controls[name] = h("input", {
+      type: "text",
+      name,
+      value: this.given[name] ?? "",
+      autocomplete: "off",
+      spellcheck: "false",
+      ...properties,
+    });
     return this.controls[name];
   }
 
   numbers(table, of) {
     this.controls[of] = {};
-    return h("div", { class: "form-grid" }, table.map(([name, label]) => {
-      const control = h("input", { type: "number", min: "0", step: "any", inputmode: "decimal", value: this.given[of]?.[name] ?? "" });
-      this.controls[of][name] = control;
-      return field(label, control);
-    }));
+    return h(
+      "div",
+      { class: "form-grid" },
+      table.map(([name, label]) => {
+        const control = h("input", {
+          type: "number",
+          min: "0",
+          step: "any",
+          inputmode: "decimal",
+          value: this.given[of]?.[name] ?? "",
+        });
+        this.controls[of][name] = control;
+        return field(label, control);
+      }),
+    );
   }
 
   who() {
     const admin = h("input", { type: "checkbox", checked: Boolean(this.given.is_admin) });
     this.controls.is_admin = admin;
     this.controls.expires_at = h("input", { type: "datetime-local", value: localInput(this.given.expires_at) });
-    return h("fieldset", {}, h("legend", {}, "Who"), h("div", { class: "form-grid" }, field("Name", this.input("name", { required: true, maxlength: "200" })), field("Owner", this.input("owner")),
-      field("Expires", this.controls.expires_at, "Empty: never. In your own time zone."), field("Note", this.input("note"))),
-      field("Administrator: may see this page, and change keys and models", admin));
+    return h(
+      "fieldset",
+      {},
+      h("legend", {}, "Who"),
+      h(
+        "div",
+        { class: "form-grid" },
+        field("Name", this.input("name", { required: true, maxlength: "200" })),
+        field("Owner", this.input("owner")),
+        field("Expires", this.controls.expires_at, "Empty: never. In your own time zone."),
+        field("Note", this.input("note")),
+      ),
+      field("Administrator: may see this page, and change keys and models", admin),
+    );
   }
 
   what() {
     this.caps = h("div", { class: "caps" });
     for (const [name, value] of Object.entries(this.given.parameter_limits ?? {})) this.addCap(name, value);
-    return h("fieldset", {}, h("legend", {}, "What it may use"), h("p", { class: "hint" }, "Names with commas between, * stands for anything. Empty: no restriction."),
-      h("div", { class: "form-grid" }, LISTS.map(([name, label]) => field(label, this.input(name, { value: (this.given[name] ?? []).join(", ") }), name === "networks" ? "10.0.0.0/8, 2001:db8::/32" : null))),
-      h("h3", {}, "Caps on parameters"), this.caps, h("datalist", { id: "capped" }, CAPPED.map((name) => h("option", { value: name }))),
-      button("Add a cap", () => this.addCap("", "").focus(), { icon: "plus", class: "small" }));
+    return h(
+      "fieldset",
+      {},
+      h("legend", {}, "What it may use"),
+      h("p", { class: "hint" }, "Names with commas between, * stands for anything. Empty: no restriction."),
+      h(
+        "div",
+        { class: "form-grid" },
+        LISTS.map(([name, label]) =>
+          field(
+            label,
+            this.input(name, { value: (this.given[name] ?? []).join(", ") }),
+            name === "networks" ? "10.0.0.0/8, 2001:db8::/32" : null,
+          ),
+        ),
+      ),
+      h("h3", {}, "Caps on parameters"),
+      this.caps,
+      h(
+        "datalist",
+        { id: "capped" },
+        CAPPED.map((name) => h("option", { value: name })),
+      ),
+      button("Add a cap", () => this.addCap("", "").focus(), { icon: "plus", class: "small" }),
+    );
   }
 
   addCap(name, value) {
-    const label = h("input", { type: "text", value: name, list: "capped", "aria-label": "Parameter", placeholder: "max_tokens", class: "cap-name" });
-    const most = h("input", { type: "text", value: typeof value === "object" ? JSON.stringify(value) : value, "aria-label": "Most", placeholder: "4000", class: "cap-most" });
-    const row = h("div", { class: "cap" }, label, h("span", { "aria-hidden": "true" }, "≤"), most, button("Remove this cap", () => row.remove(), { icon: "close", bare: true, class: "ghost small" }));
+    const label = h("input", {
+      type: "text",
+      value: name,
+      list: "capped",
+      "aria-label": "Parameter",
+      placeholder: "max_tokens",
+      class: "cap-name",
+    });
+    const most = h("input", {
+      type: "text",
+      value: typeof value === "object" ? JSON.stringify(value) : value,
+      "aria-label": "Most",
+      placeholder: "4000",
+      class: "cap-most",
+    });
+    const row = h(
+      "div",
+      { class: "cap" },
+      label,
+      h("span", { "aria-hidden": "true" }, "≤"),
+      most,
+      button("Remove this cap", () => row.remove(), { icon: "close", bare: true, class: "ghost small" }),
+    );
     this.caps.append(row);
     return label;
   }
 
   howMuch() {
-    return h("fieldset", {}, h("legend", {}, "How much"), h("h3", {}, "Limits"), this.numbers(LIMITS, "limits"), h("h3", {}, "Budget"), this.numbers(BUDGET, "budget"));
+    return h(
+      "fieldset",
+      {},
+      h("legend", {}, "How much"),
+      h("h3", {}, "Limits"),
+      this.numbers(LIMITS, "limits"),
+      h("h3", {}, "Budget"),
+      this.numbers(BUDGET, "budget"),
+    );
   }
 
   /** The form as the gateway's fields; what is empty is null. */
   value() {
-    const { controls } = this, text = (name) => controls[name].value.trim();
-    const caps = [...this.caps.children].map((row) => [row.querySelector(".cap-name").value.trim(), row.querySelector(".cap-most").value.trim()]).filter(([name]) => name);
+    const { controls } = this,
+      text = (name) => controls[name].value.trim();
+    const caps = [...this.caps.children]
+      .map((row) => [row.querySelector(".cap-name").value.trim(), row.querySelector(".cap-most").value.trim()])
+      .filter(([name]) => name);
     return {
-      name: text("name"), owner: text("owner"), note: text("note"), is_admin: controls.is_admin.checked,
+      name: text("name"),
+      owner: text("owner"),
+      note: text("note"),
+      is_admin: controls.is_admin.checked,
       expires_at: controls.expires_at.value ? new Date(controls.expires_at.value).toISOString() : null,
       ...Object.fromEntries(LISTS.map(([name]) => [name, listIn(text(name))])),
       parameter_limits: caps.length ? Object.fromEntries(caps.map(([name, most]) => [name, capIn(name, most)])) : null,
-      limits: numbersIn(controls.limits), budget: numbersIn(controls.budget),
+      limits: numbersIn(controls.limits),
+      budget: numbersIn(controls.budget),
     };
   }
 
@@ -227,7 +509,9 @@ export class KeyForm {
 
   async save(value) {
     if (this.key) {
-      const changed = Object.fromEntries(Object.entries(value).filter(([name, now]) => JSON.stringify(now) !== JSON.stringify(this.before[name])));
+      const changed = Object.fromEntries(
+        Object.entries(value).filter(([name, now]) => JSON.stringify(now) !== JSON.stringify(this.before[name])),
+      );
       await call("PATCH", `api-keys/${encodeURIComponent(this.key.id)}`, { body: changed });
       this.dialog.close();
       toast(`${shortened(value.name, 60)} is saved.`);
@@ -250,6 +534,7 @@ function capIn(name, text) {
   } catch {
     value = null;
   }
-  if (typeof value !== "number" && (typeof value !== "object" || value === null)) throw new Error(`The cap on ${name || "a parameter"} is not a number.`);
+  if (typeof value !== "number" && (typeof value !== "object" || value === null))
+    throw new Error(`The cap on ${name || "a parameter"} is not a number.`);
   return value;
 }

@@ -8,7 +8,11 @@ import { stateBadge } from "./models.js";
 
 const MAX_IMAGE_BYTES = 5242880; // as a data: address it grows by a third; a gateway takes 32 MiB and more
 const MAX_IMAGES = 4;
-const PARAMETERS = [["temperature", "Temperature", "0.1"], ["top_p", "Top p", "0.05"], ["max_tokens", "Max tokens", "1"]];
+const PARAMETERS = [
+  ["temperature", "Temperature", "0.1"],
+  ["top_p", "Top p", "0.05"],
+  ["max_tokens", "Max tokens", "1"],
+];
 const LOOKED_UP = 6; // times a finished call is asked for: the log is written every half second
 const LOOKED_UP_MS = 300;
 
@@ -18,14 +22,34 @@ const waited = (ms) => new Promise((done) => setTimeout(done, ms));
 function deltaOf(value) {
   const choice = value.choices?.[0] ?? {};
   const delta = choice.delta ?? choice.message ?? {};
-  const text = Array.isArray(delta.content) ? delta.content.map((part) => part.text ?? "").join("") : delta.content ?? delta.refusal ?? "";
-  return { text, thought: delta.reasoning_content ?? delta.reasoning ?? "", finish: choice.finish_reason ?? "", calls: delta.tool_calls };
+  const text = Array.isArray(delta.content)
+    ? delta.content.map((part) => part.text ?? "").join("")
+    : (delta.content ?? delta.refusal ?? "");
+  return {
+    text,
+    thought: delta.reasoning_content ?? delta.reasoning ?? "",
+    finish: choice.finish_reason ?? "",
+    calls: delta.tool_calls,
+  };
 }
 
 /** One answer under way: what has come, and what is known of it. */
 class Answer {
   constructor() {
-    Object.assign(this, { text: "", thought: "", finish: "", usage: null, error: null, stopped: false, done: false, headers: {}, row: null, began: performance.now(), first: null, ended: null });
+    Object.assign(this, {
+      text: "",
+      thought: "",
+      finish: "",
+      usage: null,
+      error: null,
+      stopped: false,
+      done: false,
+      headers: {},
+      row: null,
+      began: performance.now(),
+      first: null,
+      ended: null,
+    });
     this.node = h("article", { class: "turn assistant", "aria-busy": "true", "aria-label": "Answer" });
     this.said = h("div", { class: "said" });
     this.foot = h("div", { class: "turn-foot" });
@@ -33,7 +57,10 @@ class Answer {
   }
 
   take(value) {
-    if (value.error) throw new CallFailed(value.error.message ?? "The stream ended with an error.", { code: value.error.code || value.error.type || "stream_error" });
+    if (value.error)
+      throw new CallFailed(value.error.message ?? "The stream ended with an error.", {
+        code: value.error.code || value.error.type || "stream_error",
+      });
     const { text, thought, finish } = deltaOf(value);
     if ((text || thought) && this.first === null) this.first = performance.now() - this.began;
     this.text += text;
@@ -55,24 +82,34 @@ class Answer {
 
   draw() {
     const waiting = !this.done && !this.text && !this.thought;
-    refill(this.said,
-      this.thought ? h("details", { class: "thought", open: !this.text }, h("summary", {}, "Reasoning"), foreign(this.thought)) : null,
+    refill(
+      this.said,
+      this.thought
+        ? h("details", { class: "thought", open: !this.text }, h("summary", {}, "Reasoning"), foreign(this.thought))
+        : null,
       waiting ? h("p", { class: "typing" }, "Waiting for the first words…") : foreign(this.text, "answer-text"),
       this.done && !this.text && !this.error && !this.stopped ? h("p", { class: "muted" }, "The answer holds no text.") : null,
-      this.error ? failure({ title: "No whole answer", code: this.error.code, message: this.error.message, step: this.error.step }) : null);
+      this.error
+        ? failure({ title: "No whole answer", code: this.error.code, message: this.error.message, step: this.error.step })
+        : null,
+    );
     refill(this.foot, this.facts());
   }
 
   facts() {
     if (!this.done) return [];
-    const { row, usage, headers } = this, served = row?.served || headers.served;
-    const input = row?.tokens?.input ?? usage?.prompt_tokens, output = row?.tokens?.output ?? usage?.completion_tokens;
+    const { row, usage, headers } = this,
+      served = row?.served || headers.served;
+    const input = row?.tokens?.input ?? usage?.prompt_tokens,
+      output = row?.tokens?.output ?? usage?.completion_tokens;
     const cost = row?.cost_usd ?? usage?.cost;
     return [
-      this.stopped ? badge("stopped", "warn") : null, this.finish === "length" ? badge("cut off at max tokens", "warn") : null,
+      this.stopped ? badge("stopped", "warn") : null,
+      this.finish === "length" ? badge("cut off at max tokens", "warn") : null,
       served ? h("span", {}, "by ", foreign(shortened(served, 90), "strong")) : null,
       headers.attempts > 1 ? badge(`${headers.attempts} attempts`, "warn") : null,
-      this.first === null ? null : h("span", {}, `first output ${milliseconds(this.first)}`), h("span", {}, `end ${milliseconds(this.ended)}`),
+      this.first === null ? null : h("span", {}, `first output ${milliseconds(this.first)}`),
+      h("span", {}, `end ${milliseconds(this.ended)}`),
       input != null || output != null ? h("span", {}, `${compact(input)} in · ${compact(output)} out`) : null,
       cost != null ? h("span", {}, `cost ${money(cost)}`) : row ? h("span", {}, "no price known") : null,
       row ? h("a", { href: link({ call: row.id }) }, "The call") : null,
@@ -83,12 +120,21 @@ class Answer {
 export class TryView {
   constructor(root, app) {
     Object.assign(this, { root, app, turns: [], images: [], running: null, explained: 0 });
-    this.model = h("input", { type: "text", list: "try-models", value: here().model ?? "", autocomplete: "off", spellcheck: "false", placeholder: app.me.demo ? "demo" : "a model, a group, tag:coding",
-      onchange: () => this.chosen() });
+    this.model = h("input", {
+      type: "text",
+      list: "try-models",
+      value: here().model ?? "",
+      autocomplete: "off",
+      spellcheck: "false",
+      placeholder: app.me.demo ? "demo" : "a model, a group, tag:coding",
+      onchange: () => this.chosen(),
+    });
     this.known = h("datalist", { id: "try-models" });
     this.system = h("textarea", { rows: "3", placeholder: "You are…" });
     this.stream = h("input", { type: "checkbox", checked: true });
-    this.parameters = Object.fromEntries(PARAMETERS.map(([name, , step]) => [name, h("input", { type: "number", min: "0", step, inputmode: "decimal" })]));
+    this.parameters = Object.fromEntries(
+      PARAMETERS.map(([name, , step]) => [name, h("input", { type: "number", min: "0", step, inputmode: "decimal" })]),
+    );
     this.log = h("div", { class: "chat-log", role: "log", "aria-label": "Conversation", tabindex: "0" });
     this.routing = h("div", {}, h("p", { class: "muted" }, "Choose a model or a group to see who would answer, and why."));
     this.build();
@@ -98,23 +144,124 @@ export class TryView {
   }
 
   build() {
-    this.text = h("textarea", { rows: "2", "aria-label": "Message", placeholder: "Message… (Enter sends, Shift+Enter is a new line)", onkeydown: (event) => this.pressed(event), onpaste: (event) => this.attach(event.clipboardData.files) });
+    this.text = h("textarea", {
+      rows: "2",
+      "aria-label": "Message",
+      placeholder: "Message… (Enter sends, Shift+Enter is a new line)",
+      onkeydown: (event) => this.pressed(event),
+      onpaste: (event) => this.attach(event.clipboardData.files),
+    });
     this.pictures = h("div", { class: "pictures" });
-    const file = h("input", { type: "file", accept: "image/*", multiple: true, class: "unseen", tabindex: "-1", "aria-label": "Images", onchange: () => { this.attach(file.files); file.value = ""; } });
+    const file = h("input", {
+      type: "file",
+      accept: "image/*",
+      multiple: true,
+      class: "unseen",
+      tabindex: "-1",
+      "aria-label": "Images",
+      onchange: () => {
+        this.attach(file.files);
+        file.value = "";
+      },
+    });
     this.sendButton = h("button", { type: "submit", class: "primary" }, icon("send"), h("span", {}, "Send"));
     this.stopButton = button("Stop", () => this.stop(), { icon: "stop", class: "danger", hidden: true });
-    const composer = h("form", { class: "composer", "aria-label": "Your message", onsubmit: (event) => { event.preventDefault(); this.send(); } }, this.pictures, this.text,
-      h("div", { class: "composer-row" }, button("Attach an image", () => file.click(), { icon: "image", class: "ghost" }), file, h("span", { class: "grow" }), this.stopButton, this.sendButton));
-    const side = h("div", { class: "try-side" },
-      h("section", { class: "panel" }, h("h2", {}, "Whom to ask"), field("Model or group", this.model), this.known, field("System prompt", this.system),
-        h("div", { class: "form-grid three" }, PARAMETERS.map(([name, label]) => field(label, this.parameters[name]))), h("label", { class: "check" }, this.stream, " Streamed")),
-      h("section", { class: "panel" }, h("div", { class: "panel-head" }, h("h2", {}, "Who would answer"), button("Ask again", () => this.explain(), { icon: "refresh", bare: true, class: "ghost small" })), this.routing));
-    this.root.append(h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Try it"), h("div", { class: "toolbar" }, button("New conversation", () => this.clear(), { icon: "plus" }))),
-      h("div", { class: "try" }, h("section", { class: "panel chat", "aria-label": "Chat", ondragover: (event) => event.preventDefault(), ondrop: (event) => { event.preventDefault(); this.attach(event.dataTransfer.files); } }, this.log, composer), side));
+    const composer = h(
+      "form",
+      {
+        class: "composer",
+        "aria-label": "Your message",
+        onsubmit: (event) => {
+          event.preventDefault();
+          this.send();
+        },
+      },
+      this.pictures,
+      this.text,
+      h(
+        "div",
+        { class: "composer-row" },
+        button("Attach an image", () => file.click(), { icon: "image", class: "ghost" }),
+        file,
+        h("span", { class: "grow" }),
+        this.stopButton,
+        this.sendButton,
+      ),
+    );
+    const side = h(
+      "div",
+      { class: "try-side" },
+      h(
+        "section",
+        { class: "panel" },
+        h("h2", {}, "Whom to ask"),
+        field("Model or group", this.model),
+        this.known,
+        field("System prompt", this.system),
+        h(
+          "div",
+          { class: "form-grid three" },
+          PARAMETERS.map(([name, label]) => field(label, this.parameters[name])),
+        ),
+        h("label", { class: "check" }, this.stream, " Streamed"),
+      ),
+      h(
+        "section",
+        { class: "panel" },
+        h(
+          "div",
+          { class: "panel-head" },
+          h("h2", {}, "Who would answer"),
+          button("Ask again", () => this.explain(), { icon: "refresh", bare: true, class: "ghost small" }),
+        ),
+        this.routing,
+      ),
+    );
+    this.root.append(
+      h(
+        "div",
+        { class: "view-head" },
+        h("h1", { tabindex: "-1" }, "Try it"),
+        h(
+          "div",
+          { class: "toolbar" },
+          button("New conversation", () => this.clear(), { icon: "plus" }),
+        ),
+      ),
+      h(
+        "div",
+        { class: "try" },
+        h(
+          "section",
+          {
+            class: "panel chat",
+            "aria-label": "Chat",
+            ondragover: (event) => event.preventDefault(),
+            ondrop: (event) => {
+              event.preventDefault();
+              this.attach(event.dataTransfer.files);
+            },
+          },
+          this.log,
+          composer,
+        ),
+        side,
+      ),
+    );
   }
 
   nothingYet() {
-    refill(this.log, empty("Nothing said yet.", h("p", { class: "muted" }, "What you write goes to the model as any client's call does, and is in the log like them. The conversation is in this page only.")));
+    refill(
+      this.log,
+      empty(
+        "Nothing said yet.",
+        h(
+          "p",
+          { class: "muted" },
+          "What you write goes to the model as any client's call does, and is in the log like them. The conversation is in this page only.",
+        ),
+      ),
+    );
   }
 
   moved() {
@@ -134,9 +281,15 @@ export class TryView {
   async fillModels() {
     try {
       const { models, groups } = await this.app.catalog();
-      refill(this.known, [...groups.map((group) => [group.name, "group"]), ...models.filter((model) => model.is_active).map((model) => [model.name, model.display_name])]
-        .map(([name, label]) => h("option", { value: plain(name), label: label ? plain(`${name} (${label})`) : null })));
-      if (!this.model.value) this.model.value = groups[0]?.name ?? models.find((model) => model.is_active)?.name ?? (this.app.me.demo ? "demo" : "");
+      refill(
+        this.known,
+        [
+          ...groups.map((group) => [group.name, "group"]),
+          ...models.filter((model) => model.is_active).map((model) => [model.name, model.display_name]),
+        ].map(([name, label]) => h("option", { value: plain(name), label: label ? plain(`${name} (${label})`) : null })),
+      );
+      if (!this.model.value)
+        this.model.value = groups[0]?.name ?? models.find((model) => model.is_active)?.name ?? (this.app.me.demo ? "demo" : "");
       this.explain();
     } catch {
       // the field takes any name without the list
@@ -151,30 +304,72 @@ export class TryView {
   // -- routing
 
   async explain() {
-    const asked = ++this.explained, model = this.model.value.trim();
+    const asked = ++this.explained,
+      model = this.model.value.trim();
     if (!model) return;
-    let decision, error = null;
+    let decision,
+      error = null;
     try {
-      decision = await call("POST", "v1/route", { body: this.body(this.turns.length ? [] : [{ role: "user", content: this.text.value || "Hello" }]) });
+      decision = await call("POST", "v1/route", {
+        body: this.body(this.turns.length ? [] : [{ role: "user", content: this.text.value || "Hello" }]),
+      });
     } catch (failed) {
       error = failed;
       decision = failed.body?.explain ? failed.body : null;
     }
     if (asked !== this.explained) return;
-    refill(this.routing, error ? failure({ title: "Nobody would be asked", code: error.code, message: error.message, step: error.step }) : null, decision ? this.decision(decision.explain) : null);
+    refill(
+      this.routing,
+      error ? failure({ title: "Nobody would be asked", code: error.code, message: error.message, step: error.step }) : null,
+      decision ? this.decision(decision.explain) : null,
+    );
   }
 
   decision(explain) {
     const candidates = explain.candidates ?? [];
     return [
       explain.chosen ? h("p", {}, foreign(shortened(explain.chosen, 120), "strong"), " would be asked first.") : null,
-      h("p", { class: "chips" }, explain.group ? badge(`group ${shortened(explain.group, 60)}`) : null, explain.strategy ? badge(explain.strategy) : null, explain.affinity ? badge("kept to this conversation") : null, badge(`${count(candidates.length)} ${candidates.length === 1 ? "candidate" : "candidates"}`)),
-      h("ul", { class: "candidates" }, candidates.map((each) => h("li", { class: each.model === explain.chosen ? "is-chosen" : "" },
-        h("div", { class: "card-head" }, foreign(shortened(each.model, 120), "strong"), stateBadge({ state: each.state, back_in_s: each.back_in_s })),
-        typeof each.share === "number" ? meter(each.share) : null,
-        h("p", { class: "muted" }, `weight ${compact(each.effective_weight)} of ${compact(each.weight)}`, typeof each.share === "number" ? ` · share ${Math.round(each.share * 100)}%` : "", each.why ? " · " : "", each.why ? foreign(String(each.why)) : null),
-        each.selector ? h("code", { class: "selector" }, foreign(shortened(typeof each.selector === "string" ? each.selector : JSON.stringify(each.selector), 200))) : null,
-        each.selector_error ? h("p", { class: "muted" }, foreign(shortened(each.selector_error, 200))) : null))),
+      h(
+        "p",
+        { class: "chips" },
+        explain.group ? badge(`group ${shortened(explain.group, 60)}`) : null,
+        explain.strategy ? badge(explain.strategy) : null,
+        explain.affinity ? badge("kept to this conversation") : null,
+        badge(`${count(candidates.length)} ${candidates.length === 1 ? "candidate" : "candidates"}`),
+      ),
+      h(
+        "ul",
+        { class: "candidates" },
+        candidates.map((each) =>
+          h(
+            "li",
+            { class: each.model === explain.chosen ? "is-chosen" : "" },
+            h(
+              "div",
+              { class: "card-head" },
+              foreign(shortened(each.model, 120), "strong"),
+              stateBadge({ state: each.state, back_in_s: each.back_in_s }),
+            ),
+            typeof each.share === "number" ? meter(each.share) : null,
+            h(
+              "p",
+              { class: "muted" },
+              `weight ${compact(each.effective_weight)} of ${compact(each.weight)}`,
+              typeof each.share === "number" ? ` · share ${Math.round(each.share * 100)}%` : "",
+              each.why ? " · " : "",
+              each.why ? foreign(String(each.why)) : null,
+            ),
+            each.selector
+              ? h(
+                  "code",
+                  { class: "selector" },
+                  foreign(shortened(typeof each.selector === "string" ? each.selector : JSON.stringify(each.selector), 200)),
+                )
+              : null,
+            each.selector_error ? h("p", { class: "muted" }, foreign(shortened(each.selector_error, 200))) : null,
+          ),
+        ),
+      ),
     ];
   }
 
@@ -183,7 +378,8 @@ export class TryView {
   attach(files) {
     for (const file of files) {
       if (!file.type.startsWith("image/")) toast(`${shortened(file.name, 60)} is no image.`, "error");
-      else if (file.size > MAX_IMAGE_BYTES) toast(`${shortened(file.name, 60)} has ${bytes(file.size)}; the most is ${bytes(MAX_IMAGE_BYTES)}.`, "error");
+      else if (file.size > MAX_IMAGE_BYTES)
+        toast(`${shortened(file.name, 60)} has ${bytes(file.size)}; the most is ${bytes(MAX_IMAGE_BYTES)}.`, "error");
       else if (this.images.length >= MAX_IMAGES) toast(`${MAX_IMAGES} images are the most for one message.`, "error");
       else this.read(file);
     }
@@ -201,8 +397,24 @@ export class TryView {
   }
 
   drawPictures() {
-    refill(this.pictures, this.images.map((image) => h("figure", { class: "picture" }, h("img", { src: image.url, alt: shortened(image.name, 60) }),
-      button(`Remove ${shortened(image.name, 60)}`, () => { this.images = this.images.filter((each) => each !== image); this.drawPictures(); }, { icon: "close", bare: true, class: "small" }))));
+    refill(
+      this.pictures,
+      this.images.map((image) =>
+        h(
+          "figure",
+          { class: "picture" },
+          h("img", { src: image.url, alt: shortened(image.name, 60) }),
+          button(
+            `Remove ${shortened(image.name, 60)}`,
+            () => {
+              this.images = this.images.filter((each) => each !== image);
+              this.drawPictures();
+            },
+            { icon: "close", bare: true, class: "small" },
+          ),
+        ),
+      ),
+    );
   }
 
   // -- talking
@@ -215,7 +427,10 @@ export class TryView {
 
   body(messages = []) {
     const system = this.system.value.trim();
-    const body = { model: this.model.value.trim(), messages: [...(system ? [{ role: "system", content: system }] : []), ...this.turns, ...messages] };
+    const body = {
+      model: this.model.value.trim(),
+      messages: [...(system ? [{ role: "system", content: system }] : []), ...this.turns, ...messages],
+    };
     for (const [name] of PARAMETERS) {
       const value = this.parameters[name].value.trim();
       if (value !== "") body[name] = Number(value);
@@ -225,17 +440,32 @@ export class TryView {
   }
 
   async send() {
-    const text = this.text.value.trim(), images = this.images.filter((image) => image.url);
+    const text = this.text.value.trim(),
+      images = this.images.filter((image) => image.url);
     if (this.running || (!text && !images.length)) return;
     if (!this.model.value.trim()) {
       toast("Name a model or a group first.", "error");
       this.model.focus();
       return;
     }
-    const parts = [...(text ? [{ type: "text", text }] : []), ...images.map((image) => ({ type: "image_url", image_url: { url: image.url } }))];
+    const parts = [
+      ...(text ? [{ type: "text", text }] : []),
+      ...images.map((image) => ({ type: "image_url", image_url: { url: image.url } })),
+    ];
     if (this.log.querySelector(".empty")) refill(this.log);
     this.turns.push({ role: "user", content: images.length ? parts : text });
-    this.log.append(h("article", { class: "turn user", "aria-label": "You" }, h("div", { class: "said" }, images.map((image) => h("img", { src: image.url, alt: shortened(image.name, 60) })), foreign(text))));
+    this.log.append(
+      h(
+        "article",
+        { class: "turn user", "aria-label": "You" },
+        h(
+          "div",
+          { class: "said" },
+          images.map((image) => h("img", { src: image.url, alt: shortened(image.name, 60) })),
+          foreign(text),
+        ),
+      ),
+    );
     this.text.value = "";
     this.images = [];
     this.drawPictures();
@@ -243,7 +473,8 @@ export class TryView {
   }
 
   async ask() {
-    const answer = new Answer(), running = new AbortController();
+    const answer = new Answer(),
+      running = new AbortController();
     this.running = running;
     this.log.append(answer.node);
     this.busy(true);
@@ -252,7 +483,11 @@ export class TryView {
       await this.listen(answer, await chat(this.body(), running.signal));
     } catch (error) {
       if (running.signal.aborted) answer.stopped = true;
-      else answer.error = error instanceof CallFailed ? error : new CallFailed("The connection broke before the answer was whole.", { code: "stream_cut" });
+      else
+        answer.error =
+          error instanceof CallFailed
+            ? error
+            : new CallFailed("The connection broke before the answer was whole.", { code: "stream_cut" });
     }
     answer.end();
     this.running = null;
@@ -261,7 +496,11 @@ export class TryView {
   }
 
   async listen(answer, response) {
-    answer.headers = { served: response.headers.get("x-llm-router-model"), attempts: Number(response.headers.get("x-llm-router-attempts") ?? 1), id: response.headers.get("x-request-id") };
+    answer.headers = {
+      served: response.headers.get("x-llm-router-model"),
+      attempts: Number(response.headers.get("x-llm-router-attempts") ?? 1),
+      id: response.headers.get("x-request-id"),
+    };
     if (!(response.headers.get("content-type") ?? "").startsWith("text/event-stream")) {
       answer.take(await response.json());
       return;
@@ -282,7 +521,9 @@ export class TryView {
   async settled(answer) {
     if (answer.text) this.turns.push({ role: "assistant", content: answer.text });
     else this.turns.pop(); // nothing was answered: the question is asked anew, not twice
-    announce(answer.error ? `No whole answer: ${answer.error.message}` : answer.stopped ? "Stopped." : "The answer is complete.");
+    announce(
+      answer.error ? `No whole answer: ${answer.error.message}` : answer.stopped ? "Stopped." : "The answer is complete.",
+    );
     this.follow(true);
     this.explain();
     const id = answer.headers.id ?? answer.error?.requestId;
