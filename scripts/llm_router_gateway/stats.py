@@ -20,6 +20,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from operator import add, sub
 from typing import Any
 
 from . import histogram
@@ -52,7 +53,6 @@ OF_CALLS = (
     f"total(CASE WHEN {TIMED} THEN first_ms END)",
 )  # fmt: skip
 OF_SUMS = tuple(f"total({name})" for name in SUMS)
-AT = {name: place for place, name in enumerate(SUMS)}
 NAME_OF = {"": "''", "model": "provider || '/' || model", "provider": "provider", "key": "key_id"}
 
 MIDDLES = [round(histogram.middle(number), 3) for number in range(histogram.LAST_BIN + 1)]
@@ -180,15 +180,14 @@ class Tally:
         numbers = list(self.numbers)
         durations, firsts = self.durations, self.firsts
         for other in others:
-            numbers = [one - two for one, two in zip(numbers, other.numbers, strict=True)]
+            numbers = list(map(sub, numbers, other.numbers))
             durations, firsts = durations - other.durations, firsts - other.firsts
-        if not numbers[AT["calls"]]:
+        if not numbers[0]:  # calls
             return nothing()
         return Tally([max(0, number) for number in numbers], max(0, durations), max(0, firsts))
 
     def plus(self, other: Tally) -> Tally:
-        numbers = [one + two for one, two in zip(self.numbers, other.numbers, strict=True)]
-        return Tally(numbers, self.durations + other.durations, self.firsts + other.firsts)
+        return Tally(list(map(add, self.numbers, other.numbers)), self.durations + other.durations, self.firsts + other.firsts)
 
     def stats(self) -> dict[str, Any]:
         """STATS as JSON. Rates without calls are 0, times without times null."""
@@ -250,12 +249,15 @@ def tallies(
         told = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
         at = "at_s" if each_step else "0"
         for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {told} GROUP BY 1, 2", bounds):  # nosec B608
-            tally = found.setdefault((row[0], row[1]), nothing())
-            tally.numbers = [one + two for one, two in zip(tally.numbers, row[2:], strict=True)]
+            key, numbers = (row[0], row[1]), row[2:]
+            if key in found:
+                found[key].numbers = list(map(add, found[key].numbers, numbers))
+            else:
+                found[key] = Tally(numbers)
         if by and names is None:
             continue  # who is asked for all names is told how they are spread in a second question
-        for key, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {told}", bounds):  # nosec B608
-            tally = found[key, at_s]
+        for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {told}", bounds):  # nosec B608
+            tally = found[named, at_s]
             tally.durations += histogram.number_of(durations)
             tally.firsts += histogram.number_of(firsts)
     return {key: tally for key, tally in found.items() if tally.numbers[0]}
@@ -346,7 +348,7 @@ def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[s
 def series(db: Any, span: Span, where: Where) -> dict[str, Any]:
     span = covered(db, span, where)
     found = tallies(db, span, where, each_step=True)
-    data = [point(at_s, found.get(("", at_s))) for at_s in span.steps()]
+    data = points(stamps(span), {at_s: tally for (_, at_s), tally in found.items()})
     return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "data": data}
 
 
@@ -355,22 +357,32 @@ def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> di
     span = covered(db, span, where)
     overall, found, names, has_more = groups(db, span, where, by, limit, each_step=True)
     called = key_names(db) if by == "key" else {}
+    by_name: dict[str, dict[int, Tally]] = {name: {} for name in names}
+    for (name, at_s), tally in found.items():
+        if name in by_name:
+            by_name[name][at_s] = tally
+    steps = stamps(span)
     shown: list[dict[str, Any]] = [
-        {"name": called.get(name, name), "id": name, "data": [point(at_s, found.get((name, at_s))) for at_s in span.steps()]}
-        for name in names
+        {"name": called.get(name, name), "id": name, "data": points(steps, by_name[name])} for name in names
     ]
     if has_more:
-        rest = {at_s: tally.without(found[name, at_s] for name in names if (name, at_s) in found)
+        rest = {at_s: tally.without(mine[at_s] for mine in by_name.values() if at_s in mine)
                 for at_s, tally in overall.items()}  # fmt: skip
-        shown.append({"name": "other", "id": None, "data": [point(at_s, rest.get(at_s)) for at_s in span.steps()]})
+        shown.append({"name": "other", "id": None, "data": points(steps, rest)})
     return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "groups": shown}
 
 
 NO_CALLS = nothing().stats()
 
 
-def point(at_s: int, tally: Tally | None) -> dict[str, Any]:
-    return {"at": second(at_s), **(NO_CALLS if tally is None else tally.stats())}
+def points(steps: Sequence[tuple[int, str]], found: Mapping[int, Tally]) -> list[dict[str, Any]]:
+    """Every step, with calls or without."""
+    return [{"at": at, **(found[at_s].stats() if at_s in found else NO_CALLS)} for at_s, at in steps]
+
+
+def stamps(span: Span) -> list[tuple[int, str]]:
+    """The steps, each with how its beginning is written."""
+    return [(at_s, second(at_s)) for at_s in span.steps()]
 
 
 def second(at_s: int) -> str:
