@@ -34,10 +34,11 @@ from .storerows import unpacked
 MAX_RANGE_S = 400 * DAY_S
 MAX_TIME_S = 253_402_300_800   # the year 10000
 MAX_LIMIT, MAX_GROUPS = 1_000, 100
+GROUPS = 8                     # of grouped series, when nobody says how many and they are not too long
 MAX_OFFSET = 10_000            # above it a cursor is quicker, and misses nothing
 MAX_TEXT = 300                 # characters of a filter
 MAX_POINTS = 3_000             # of one series
-MAX_ALL_POINTS = 6_600         # of grouped series together
+MAX_ALL_POINTS = 4_500         # of grouped series together
 MINUTES_UP_TO_S, HOURS_UP_TO_S = 6 * HOUR_S, 8 * DAY_S  # granularity=auto
 EXPORT_ROWS = 250              # of one piece: some milliseconds of a thread
 SAME_S = 1.0                   # for so long the same question has the same answer
@@ -366,8 +367,9 @@ class Monitor:
 
     async def _grouped(self, visit: Visit) -> Reply:
         query = read_query(visit.query, FILTERS | TIMES | {"granularity", "group_by", "limit"})
-        by, limit = choice(query, "group_by", "model", stats.BY), whole(query, "limit", 8, 1, MAX_GROUPS)
+        by, limit = choice(query, "group_by", "model", stats.BY), whole(query, "limit", 0, 1, MAX_GROUPS)
         span, where = self._series_span(query, limit + 1), read_where(query)
+        limit = limit or max(1, min(GROUPS, MAX_ALL_POINTS // len(span.steps()) - 1))
         names = {"granularity": name_of(span), "group_by": by}
         return await self._once(visit, lambda db: {**names, **stats.grouped_series(db, span, where, by, limit)})
 

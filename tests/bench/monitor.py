@@ -62,7 +62,7 @@ QUESTIONS = (
     "time-series?range=30d&granularity=hour&key=key-3&provider=provider-1", "time-series?range=30d&protocol=gemini",
     "grouped-time-series?range=24h", "grouped-time-series?range=7d&group_by=key", "grouped-time-series?range=30d",
     "grouped-time-series?range=30d&granularity=hour&group_by=key",
-    "grouped-time-series?range=24h&granularity=minute&limit=3", "grouped-time-series?range=30d&status=error",
+    "grouped-time-series?range=24h&granularity=minute&limit=2", "grouped-time-series?range=30d&status=error",
     "invocations", "invocations?range=24h", "invocations?limit=1000", "invocations?offset=9900&limit=100",
     "invocations?status=error", "invocations?status=429", "invocations?model=provider-3/model-11", "invocations?key=key-24",
     "invocations?client=10.0.3.77", "invocations?search=team-7", "invocations?search=nothing-like-it",
@@ -89,9 +89,8 @@ def made(rng: random.Random, started_ms: int) -> Call:
     tokens_in, tokens_out = (None, None) if error else (int(rng.expovariate(1 / 900)), int(rng.expovariate(1 / 300)))
     return Call(
         f"{rng.getrandbits(64):016x}", started_ms, round(duration_ms * rng.random(), 3) if stream else None, duration_ms,
-        "chat", rng.choice(("openai", "anthropic", "gemini")), "openai", int(stream), name, f"{provider}/{name}", provider, name,
-        1,
-        "[]", 200 if not error else 499 if gone else 429, error,
+        "chat", rng.choice(("openai", "anthropic", "gemini")), "openai", int(stream), name, f"{provider}/{name}", provider,
+        name, 1, "[]", 200 if not error else 499 if gone else 429, error,
         f"{provider}/{name}: the upstream refused it, request {rng.getrandbits(32)}" if error else "",
         "complete" if not error else "client_gone" if gone else "error", "" if error else "stop", tokens_in, tokens_out,
         tokens_in and tokens_in // 3, 0, 0, None if error else ((tokens_in or 0) * 3 + (tokens_out or 0) * 15) / 1e6,

@@ -125,6 +125,11 @@ def test_a_range_is_widened_to_whole_steps_and_the_answer_says_so(shelf: Shelf) 
     assert told == {"from": "2026-10-11T05:00:00Z", "to": "2026-10-20T00:00:00Z", "seconds": 8 * 86_400 + 19 * 3_600}
 
 
+def test_as_many_groups_are_shown_as_there_is_room_for(shelf: Shelf) -> None:
+    for query, count in (("range=24h", 5), ("range=24h&granularity=minute", 3), ("range=10d&granularity=hour&limit=1", 2)):
+        assert len(ask(shelf, f"monitor/grouped-time-series?{query}")["groups"]) == count
+
+
 def test_old_names_mean_the_same(shelf: Shelf) -> None:
     for old, new in (("monitor/statistics?time_range_hours=24", "monitor/statistics?range=24h"),
                      ("monitor/invocations?status=SUCCESS", "monitor/invocations?status=success"),
@@ -176,7 +181,7 @@ BY_PATH = [
     ("monitor/time-series?granularity=minute&range=400d", "granularity"),
     ("monitor/time-series?granularity=minute&from=2026-01-01&to=2026-01-02", "granularity"),
     ("monitor/time-series?granularity=hour&range=400d", "granularity"),
-    ("monitor/grouped-time-series?granularity=minute&range=24h", "granularity"),
+    ("monitor/grouped-time-series?granularity=minute&range=24h&limit=8", "granularity"),
     ("monitor/grouped-time-series?range=30d&granularity=day&limit=0", "limit"), ("monitor/export.csv?limit=5", "limit"),
     ("monitor/export.jsonl?before=started_at-1_3", "before"), ("metrics?x=1", "x"),
 ]  # fmt: skip
