@@ -105,7 +105,9 @@ class Body:
             return without(self, drop).changed(fields, defaults)
         edits = [(member.start, member.end, dumped(fields[member.name]))
                  for member in self.members if member.name in fields]  # fmt: skip
-        edits += added(self.text, 0, {**(defaults or {}), **fields}, self.members)
+        wanted = {name: value for name, value in (defaults or {}).items() if name not in fields}
+        wanted |= {name: value for name, value in fields.items() if name not in self.fields}  # the others were replaced whole
+        edits += added(self.text, 0, wanted, self.members)
         return applied(self.text, edits).encode("utf-8", "surrogatepass")
 
 

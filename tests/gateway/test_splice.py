@@ -73,3 +73,12 @@ def test_it_reads_what_json_reads_and_changes_what_a_dict_would_change() -> None
         assert body.fields == value
         assert body.changed({}) == text.encode()
         assert json.loads(body.changed({"model": "m"})) == {**value, "model": "m"}
+
+
+def test_an_object_that_is_replaced_is_replaced_whole() -> None:
+    """It was written over and into at once, where the new one had names that the old one had not."""
+    body = read_body(b'{"a": {"b": 1}, "c": 2}')
+    assert json.loads(body.changed({"a": {"b": 1, "x": 3}})) == {"a": {"b": 1, "x": 3}, "c": 2}
+    assert json.loads(body.changed({"a": {"x": 3}, "d": {}}, {"a": {"y": 1}, "c": 3, "e": 4})) == {
+        "a": {"x": 3}, "c": 2, "d": {}, "e": 4,
+    }  # fmt: skip
