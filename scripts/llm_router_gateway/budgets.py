@@ -110,11 +110,16 @@ class Budgets:
     """Every key's day and month, by the key's id. Outlives every configuration."""
 
     _books: dict[str, dict[str, Period]] = field(default_factory=dict)
+    _today: tuple[float, str] = (-DAY_S, "")  # when it began, and its name
 
     def periods(self, key_id: str, now: float) -> tuple[Period, Period]:
         """The day and the month that `now` is in; new ones when they have begun."""
-        day = day_of(now)
-        book = self._books.setdefault(key_id, {"day": Period(day), "month": Period(day[:7])})
+        began, day = self._today
+        if not began <= now < began + DAY_S:
+            began, day = self._today = (now // DAY_S * DAY_S, day_of(now))
+        book = self._books.get(key_id)
+        if book is None:
+            book = self._books[key_id] = {"day": Period(day), "month": Period(day[:7])}
         if book["day"].starts != day:
             book["day"] = Period(day)
             if book["month"].starts != day[:7]:
@@ -159,7 +164,9 @@ class Budgets:
 
     def spend(self, key_id: str, amount: Amount, now: float) -> None:
         """Of a call that nothing was put on hold for."""
-        self.hold(key_id, Amount(), now).settle(amount)
+        for period in self.periods(key_id, now):
+            period.usd += amount.usd
+            period.tokens += amount.tokens
 
     def hold(self, key_id: str, amount: Amount, now: float) -> Hold:
         periods = self.periods(key_id, now)
