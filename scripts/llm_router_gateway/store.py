@@ -324,6 +324,9 @@ class Store:
     def _aside(self, wrong: BaseException) -> bool:
         """Moves a damaged file out of the way; whether it is."""
         try:
+            if not self.owner:
+                self._cannot(f"{self.path} is damaged ({reason(wrong)}): start the gateway, which moves it aside", AGAIN_S)
+                return False
             if self._clock() < self._aside_at + ASIDE_S:
                 self._cannot(f"{self.path} is damaged again: look at the disk", AGAIN_S)
                 return False

@@ -382,6 +382,12 @@ def test_damage_while_it_runs_is_found_and_costs_no_call_that_waits(opened: Open
     assert not kept_in.broken
 
 
+def test_only_the_one_who_records_moves_a_damaged_file(opened: Opened, tmp_path: Path) -> None:
+    rubbish(tmp_path / "calls.db")
+    line = opened(owner=False)
+    assert "start the gateway" in line.broken and not list(tmp_path.glob("*.damaged-*"))
+
+
 def test_damage_again_and_again_is_a_broken_disk(opened: Opened, tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
     rubbish(path)
