@@ -41,7 +41,7 @@ MAX_POINTS = 3_000             # of one series
 MAX_ALL_POINTS = 4_500         # of grouped series together
 MINUTES_UP_TO_S, HOURS_UP_TO_S = 6 * HOUR_S, 8 * DAY_S  # granularity=auto
 EXPORT_ROWS = 250              # of one piece: some milliseconds of a thread
-SAME_S = 1.0                   # for so long the same question has the same answer
+SAME_S = 2.0                   # for so long the same question has the same answer
 MAX_SAME = 64
 STEPS = {"minute": MINUTE_S, "hour": HOUR_S, "day": DAY_S}
 UNITS = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}

@@ -325,7 +325,7 @@ def test_many_who_ask_the_same_cost_one_answer_and_all_get_it(shelf: Shelf, monk
         desk = desk_of(shelf, clock=lambda: now[0])
         answers = await asyncio.gather(*(reply(desk, "monitor/statistics?range=7d") for _ in range(20)))
         assert len(asked) == 1
-        now[0] = 2.0
+        now[0] = 3.0
         await reply(desk, "monitor/statistics?range=7d")
         assert len(asked) == 2
         return {answer.body for answer in answers}
