@@ -24,7 +24,7 @@ def test_the_example_configuration_is_one() -> None:
 
 def toml_of(heading: str) -> list[str]:
     """The TOML examples of a chapter."""
-    chapter = PAGE.partition(f"\n{heading}\n")[2].partition(f"\n{heading.partition(' ')[0]} ")[0]
+    chapter = PAGE.partition(f"\n{heading}\n")[2].partition(f"\n{heading.partition(' ')[0]} ")[0].partition("\n## ")[0]
     return re.findall(r"```toml\n(.*?)```", chapter, re.DOTALL)
 
 
@@ -51,6 +51,10 @@ def test_every_command_parses() -> None:
             from llm_router_gateway import dryrun
 
             dryrun.parser().parse_args(words[1:])
+        elif words[:1] == ["keys"]:
+            from llm_router_gateway import keycli
+
+            keycli.parser().parse_args(words[1:])
         elif words[:1] == ["explain"]:
             from llm_router_gateway import explain
 
@@ -76,3 +80,9 @@ def test_every_exit_code_is_named() -> None:
 def test_no_link_leads_nowhere() -> None:
     anchors = {line.strip("# ").lower().replace(" ", "-") for line in PAGE.splitlines() if line.startswith("#")}
     assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= anchors
+
+
+def test_the_example_of_the_chapter_on_keys_is_one() -> None:
+    (example,) = toml_of("## Keys")
+    ((key, _),) = config.parse(tomllib.loads(example), env={"CI_KEY": "k"}).keys
+    assert key.budget is not None and key.limits is not None and key.is_bound
