@@ -35,7 +35,7 @@ from storing import differences, kept
 
 from llm_router_gateway import storefile
 from llm_router_gateway.calls import Call
-from llm_router_gateway.storefile import connect, store_path
+from llm_router_gateway.storefile import connect
 from llm_router_gateway.storerows import unpacked
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
