@@ -28,12 +28,12 @@ from .calls import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
 from .migrations import ALL
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
-MAX_ROWS = 60_000        # calls that are looked at for what the sums do not know
+MAX_ROWS = 40_000        # calls that are looked at for what the sums do not know
 SORTED_ROWS = 150_000    # calls that are put into another order than that of time
 COUNTED_ROWS = 50_000    # calls that are looked at to count those that fit
 CHUNK_ROWS = 20_000      # calls of one step of a search; between two of them the time is looked at
 FIRST_CHUNK_ROWS = 2_000
-SEARCH_S = 0.12          # then a page is shorter than asked for, and says where to go on
+SEARCH_S = 0.1          # then a page is shorter than asked for, and says where to go on
 MAX_ERRORS = 20          # kinds of errors in an answer
 COUNTED_ERRORS = 200_000
 RECENT_ERRORS = 5

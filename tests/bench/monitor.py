@@ -11,8 +11,10 @@ Linux only.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -215,6 +217,14 @@ class Readers:
             wait_s = max(0.0, PAGE_EVERY_S - (time.perf_counter() - began_s))
 
 
+def pages(base_url: str) -> int:
+    """The process of the readers, until its stdin ends: apart from the callers, whose speed is measured."""
+    with Readers(base_url, os.environ["BENCH_TOKEN"]) as readers:
+        sys.stdin.read()
+    print(json.dumps([readers.answers, readers.errors[:3], readers.worst_s]))
+    return 0
+
+
 def speed(traffic: Traffic, side: Any) -> float:
     """Answers per second of wall."""
     done = traffic.run(side.address, [side.request(CHAT, stream=False)] * CALLERS, LIVE_ANSWERS).checked()
@@ -235,12 +245,14 @@ def live_rows(path: Path, directory: Path) -> List[Row]:
         answers, worst_s = 0, 0.0
         for number in range(LIVE_ROUNDS):
             alone.append(speed(traffic, side))
-            with Readers(base_url, token) as readers:
-                time.sleep(1.0)
+            command, env = [sys.executable, __file__, "--pages", base_url], {**bench.env, "BENCH_TOKEN": token}
+            with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as readers:
+                time.sleep(2.0)
                 beside.append(speed(traffic, side))
-            if readers.errors:
-                raise Failed(f"{len(readers.errors)} of {readers.answers} answers failed: {readers.errors[0]}")
-            answers, worst_s = answers + readers.answers, max(worst_s, readers.worst_s)
+                told = json.loads(readers.communicate(timeout=60)[0])
+            if told[1]:
+                raise Failed(f"answers failed: {told[1]}")
+            answers, worst_s = answers + told[0], max(worst_s, told[2])
             print(f"live round {number + 1} of {LIVE_ROUNDS}", file=sys.stderr, flush=True)
     share = median(beside) / median(alone)
     what = f"live answers per second beside {PAGES} open pages, each asking {len(PAGE_ASKS)} times in {PAGE_EVERY_S:g} s"
@@ -259,6 +271,8 @@ def copy(source: Path, target: Path) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Make the stores, measure, print the table."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--pages"]:
+        return pages(words[1])
     if len(words) > 1 or words[:1] in (["-h"], ["--help"]):
         print(__doc__.strip())
         return 0 if len(words) == 1 else 2
