@@ -265,6 +265,8 @@ class Pretend:
         self.me = {
             "caller": {"name": "ops", "is_admin": True},
             "needs_login": False,
+            "can_login": True,
+            "by_cookie": True,
             "version": "1.0.0",
             "demo": False,
             "log_bodies": True,

@@ -459,7 +459,7 @@ def test_a_key_is_made_with_all_its_bounds_and_shown_once(page: Any, gateway: An
         "allowed_models": ["openai/*", "claude/sonnet"],
         "networks": ["10.0.0.0/8"],
         "parameter_limits": {"max_tokens": 4000},
-        "limits": {"max_requests": 60},
+        "limits": {"max_requests": 60, "per_seconds": 60},
         "budget": {"usd_per_month": 12.5},
     }
     page.labelled("Done").click()

@@ -31,7 +31,12 @@ const METRICS = [
     kind: "bars",
     of: (stats) => stats.cost_usd,
     format: money,
-    more: (stats) => (stats.unpriced_calls ? `${count(stats.unpriced_calls)} calls without a price` : "every call has a price"),
+    more: (stats) =>
+      stats.unpriced_calls
+        ? `${count(stats.unpriced_calls)} without a price`
+        : stats.calls
+          ? "every call has a price"
+          : "nothing spent",
   },
   {
     name: "tokens",
@@ -196,13 +201,16 @@ export class ActivityView {
     const { statistics, series, grouped, by } = this.data,
       given = here(),
       metric = metricOf(given).name;
-    this.drawNotice(statistics.store ?? null, this.app.me.store);
+    this.drawNotice(statistics.store ?? null, this.app.me.store, statistics.is_whole === false ? statistics.range.from : "");
     this.drawTiles(statistics.overall, this.compared, series.data, metric, given); // `given` is in every link
     this.drawPanels({ ...statistics, range: null, store: null }, series, grouped, by, metric, quantileOf(given), given);
   }
 
-  fillNotice(store, where) {
+  fillNotice(store, where, since) {
     const words = [];
+    if (since)
+      words.push(`There are too many calls for this filter: the figures are of the newest ones, since ${moment(since)}.`);
+    if (store?.broken) words.push(`The call log cannot be used: ${store.broken}.`);
     if (where === "off") words.push("The call log is off: set store in [server] to keep what happens.");
     if (where === "memory") words.push("The call log is in memory only: it is gone with the next stop.");
     if (store?.dropped)
@@ -402,24 +410,22 @@ export class ActivityView {
         ? h(
             "ul",
             { class: "bars" },
-            errors
-              .slice(0, 8)
-              .map((each) =>
+            errors.slice(0, 8).map((each) =>
+              h(
+                "li",
+                {},
                 h(
-                  "li",
-                  {},
-                  h(
-                    "a",
-                    {
-                      href: viewLink("calls", { range: given.range, ...filtersOf(given), error: each.error }),
-                      "data-key": `error:${each.error}`,
-                    },
-                    foreign(shortened(each.error, 60)),
-                  ),
-                  h("span", { class: "number" }, count(each.count)),
-                  meter(each.count / most, "bad"),
+                  "a",
+                  {
+                    href: viewLink("calls", { range: given.range, ...filtersOf(given), error: each.error }),
+                    "data-key": `error:${each.error}`,
+                  },
+                  foreign(shortened(each.error, 60)),
                 ),
+                h("span", { class: "number" }, count(each.count)),
+                meter(each.count / most, "bad"),
               ),
+            ),
           )
         : h("p", { class: "good-news" }, `None in ${count(overall.calls)} calls.`),
       recent.length
@@ -482,7 +488,7 @@ export class ActivityView {
               h(
                 "a",
                 {
-                  href: viewLink("calls", { range: given.range, ...filtersOf(given), [by]: group.name }),
+                  href: viewLink("calls", { range: given.range, ...filtersOf(given), [by]: group.id ?? group.name }),
                   "data-key": `group:${group.name.slice(0, 80)}`,
                 },
                 h("span", { class: `swatch ${this.colourOf(by, group.name)}`, "aria-hidden": "true" }),

@@ -123,7 +123,7 @@ class App {
         title: `${words}; press for ${THEMES[next][1].toLowerCase()}`,
         "data-key": "theme",
       }),
-      isIn && this.me.caller?.name
+      isIn && this.me.by_cookie
         ? button("Sign out", () => this.logout(), {
             icon: "out",
             bare: true,
@@ -284,7 +284,8 @@ class App {
     const key = h("input", { type: "password", autocomplete: "current-password", required: true, spellcheck: "false" });
     const wrong = h("div", { role: "alert" }, error ? foreign(error.message) : null);
     const submit = h("button", { type: "submit", class: "primary" }, "Sign in");
-    const user = h("input", { type: "text", autocomplete: "username", value: "admin", hidden: true }); // what a password manager files the key under
+    // What a password manager files the key under.
+    const user = h("input", { type: "text", autocomplete: "username", value: "admin", hidden: true });
     const form = h(
       "form",
       { class: "panel login", onsubmit: (event) => this.signIn(event, key, wrong, submit) },
@@ -297,7 +298,9 @@ class App {
       h(
         "p",
         { class: "hint" },
-        "admin_token in [server], or a key made with keys create --admin. The browser keeps a session, not the key.",
+        this.me?.can_login === false
+          ? "There is none yet. On the gateway's machine: llm-router-gateway keys create --name NAME --admin. Or set LLM_ROUTER_ADMIN_TOKEN."
+          : "admin_token in [server], or a key made with keys create --admin. The browser keeps a session, not the key.",
       ),
     );
     refill(this.main, form);
@@ -336,7 +339,7 @@ class App {
 
   /** The first key closes the open door behind us: go in by it at once, or the next refresh would be refused. */
   async madeKey({ key, item }) {
-    if (this.me.caller?.name || !item.is_admin) return;
+    if (this.me.by_cookie || !item.is_admin) return;
     await call("POST", "monitor/login", { body: { key } }).catch(() => null);
     this.me = await call("GET", "monitor/me").catch(() => this.me);
   }

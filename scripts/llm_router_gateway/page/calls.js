@@ -19,7 +19,7 @@ import {
   select,
   sortable,
 } from "./dom.js";
-import { address, call } from "./api.js";
+import { EventParser, address, call } from "./api.js";
 import { RANGES, filtersOf, go, here, link, rangeOf, viewLink } from "./address.js";
 
 const PAGE = 50;
@@ -136,10 +136,10 @@ export class CallsView {
       );
     const chosen = (name, label, choices) =>
       this.follow(name, select(known(choices, given[name]), given[name] ?? "", { name, "aria-label": label }), "change");
+    this.keys = chosen("key", "Key", [["", "Any key"]]);
     this.lists = {
       model: h("datalist", { id: "models-known" }),
       provider: h("datalist", { id: "providers-known" }),
-      key: h("datalist", { id: "keys-known" }),
     };
     const isMore = MORE.some((name) => given[name]);
     this.form.append(
@@ -149,7 +149,7 @@ export class CallsView {
         typed("search", "Search", "Search models, errors, keys, request ids…"),
         typed("model", "Model", "Model", "models-known"),
         typed("provider", "Provider", "Provider", "providers-known"),
-        typed("key", "Key", "Key", "keys-known"),
+        this.keys,
         chosen("status", "Status", STATUSES),
       ),
       h(
@@ -188,9 +188,15 @@ export class CallsView {
       this.app.catalog().catch(() => null),
       call("GET", "api-keys").catch(() => null),
     ]);
-    refill(this.lists.model, options((catalog?.models ?? []).map((each) => each.model)));
+    refill(this.lists.model, options((catalog?.models ?? []).map((each) => each.name)));
     refill(this.lists.provider, options((catalog?.providers ?? []).map((each) => each.name)));
-    refill(this.lists.key, options((keys?.items ?? []).map((each) => each.name)));
+    const choices = [["", "Any key"], ...(keys?.items ?? []).map((each) => [each.id, each.name])];
+    const current = here().key ?? "";
+    refill(
+      this.keys,
+      known(choices, current).map(([value, text]) => h("option", { value }, plain(shortened(text, 60)))),
+    );
+    this.keys.value = current;
   }
 
   moved() {
@@ -243,7 +249,7 @@ export class CallsView {
     const isFiltered = Object.keys(filtersOf(given)).length;
     refill(
       this.summary,
-      h("p", { role: "status" }, words),
+      h("p", { role: "status" }, words, data.covers_from ? `, in this order those since ${moment(data.covers_from)}` : ""),
       isFiltered ? h("a", { href: viewLink("calls", { range: given.range }), "data-key": "clear" }, "Clear all filters") : null,
     );
     if (!items.length) {
@@ -281,7 +287,7 @@ export class CallsView {
             heading("Model"),
             heading("Status"),
             sorter("Tokens", "total_tokens", "number wide-only"),
-            sorter("Cost", "cost_usd", "number"),
+            sorter("Cost", "cost_usd", "number phone-less"),
             sorter("Duration", "duration_ms", "number"),
             heading("Key", "wide-only"),
             heading("Caller", "wider-only"),
@@ -325,7 +331,7 @@ export class CallsView {
         h("span", { class: "muted" }, " → "),
         compact(row.tokens?.output),
       ),
-      h("td", { class: "number" }, money(row.cost_usd)),
+      h("td", { class: "number phone-less" }, money(row.cost_usd)),
       h("td", { class: "number time-cell" }, milliseconds(row.duration_ms), timeBar(row, most)),
       h("td", { class: "wide-only" }, foreign(shortened(row.key_name || row.key_id || "–", 40))),
       h("td", { class: "wider-only muted" }, foreign(shortened(row.client, 60))),
@@ -489,7 +495,15 @@ export class CallDrawer {
         failed.map((text) =>
           h("li", {}, badge("failed", "bad"), " ", foreign(typeof text === "string" ? text : JSON.stringify(text))),
         ),
-        row.error || !row.served ? null : h("li", {}, badge("answered", "good"), " ", foreign(shortened(row.served, 2000))),
+        row.served
+          ? h(
+              "li",
+              {},
+              row.error ? badge("failed", "bad") : badge("answered", "good"),
+              " ",
+              foreign(shortened(row.served, 2000)),
+            )
+          : null,
       ),
       failed.length || row.served
         ? null
@@ -576,6 +590,7 @@ export class CallDrawer {
       {},
       h("h3", {}, "Bodies"),
       bodyOf("Request", bodies.request, bodies.request_cut),
+      saidIn(bodies.response),
       bodyOf("Response", bodies.response, bodies.response_cut),
     );
   }
@@ -587,6 +602,30 @@ function figure(name, value, mark = "") {
     {},
     h("dt", {}, mark ? h("span", { class: `swatch time-${mark}`, "aria-hidden": "true" }) : null, name),
     h("dd", {}, value),
+  );
+}
+
+/** The words of one event of a stream, in any of the three protocols. */
+function wordsOf(data) {
+  try {
+    const value = JSON.parse(data);
+    const parts = value.candidates?.[0]?.content?.parts;
+    return value.choices?.[0]?.delta?.content ?? value.delta?.text ?? parts?.map((part) => part.text ?? "").join("") ?? "";
+  } catch {
+    return ""; // [DONE], or cut off
+  }
+}
+
+/** What a stream said, put together; nothing for what is no stream. */
+function saidIn(text) {
+  if (!/^(?:event|data|:)/.test(text ?? "")) return null;
+  const words = new EventParser().feed(`${text}\n\n`).map(wordsOf).join("");
+  if (!words) return null;
+  return h(
+    "details",
+    { class: "body", open: true },
+    h("summary", {}, `What the stream said, ${count(words.length)} characters`),
+    h("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "What the stream said" }, foreign(words)),
   );
 }
 

@@ -31,7 +31,7 @@ const LISTS = [
 ];
 const LIMITS = [
   ["max_requests", "Requests"],
-  ["per_seconds", "per seconds"],
+  ["per_seconds", "Per seconds"],
   ["burst_size", "Burst"],
   ["tokens_per_minute", "Tokens per minute"],
   ["max_concurrent", "At once"],
@@ -177,7 +177,7 @@ export class KeysView {
         { scope: "row", class: "model-cell" },
         h(
           "a",
-          { href: viewLink("calls", { key: key.name }), "data-key": `key:${key.id}` },
+          { href: viewLink("calls", { key: key.id }), "data-key": `key:${key.id}` },
           foreign(shortened(key.name, 90), "strong"),
         ),
         " ",
@@ -320,6 +320,10 @@ function numbersIn(controls) {
     .filter(([, value]) => value !== null);
   return found.length ? Object.fromEntries(found) : null;
 }
+
+/** Requests are counted in a window: a minute where none is given. */
+const windowed = (limits) =>
+  limits?.max_requests != null && limits.per_seconds == null ? { ...limits, per_seconds: 60 } : limits;
 
 /** For <input type=datetime-local>: this browser's own time. */
 function localInput(text) {
@@ -488,7 +492,7 @@ export class KeyForm {
       expires_at: controls.expires_at.value ? new Date(controls.expires_at.value).toISOString() : null,
       ...Object.fromEntries(LISTS.map(([name]) => [name, listIn(text(name))])),
       parameter_limits: caps.length ? Object.fromEntries(caps.map(([name, most]) => [name, capIn(name, most)])) : null,
-      limits: numbersIn(controls.limits),
+      limits: windowed(numbersIn(controls.limits)),
       budget: numbersIn(controls.budget),
     };
   }

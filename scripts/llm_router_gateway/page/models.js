@@ -159,7 +159,11 @@ export class ModelsView {
               "p",
               { class: "chips" },
               badge(each.api || each.type),
-              each.has_key === false ? badge("no key", "warn") : each.has_key ? badge("key set", "good") : null,
+              each.has_key
+                ? badge("key set", "good")
+                : each.needs_key === false
+                  ? badge("needs no key")
+                  : badge("no key", "warn"),
               badge(`${count(own)} ${own === 1 ? "model" : "models"}`),
               each.source === "overlay" ? badge("added here") : null,
             ),
@@ -368,7 +372,7 @@ export class ModelsView {
       h(
         "td",
         {},
-        model.is_active ? stateBadge(health) : badge("off"),
+        model.is_active ? (model.provider_is_active === false ? badge("provider off") : stateBadge(health)) : badge("off"),
         health.factor !== undefined && health.factor < 1
           ? h("span", { class: "muted block" }, `weight × ${percent(health.factor)}`)
           : null,
