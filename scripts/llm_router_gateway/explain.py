@@ -26,6 +26,7 @@ from .job import state_of
 from .loading import Source
 from .log import escaped
 from .presets import APIS
+from .rights import rights_of
 from .splice import read_body
 
 PROGRAM = "llm-router-gateway explain"
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--from", dest="source", default="openai", choices=APIS, help="the protocol of the request")
     made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
     made.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
+    made.add_argument("--key", default="", metavar="NAME", help="as with this one of [[keys]]")
     made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
     made.add_argument("--json", action="store_true", help="everything, for programs")
     return made
@@ -63,9 +65,12 @@ def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     if not isinstance(name, str) or not name:
         raise BadRequest("model is missing: give --model or name one in the request")
     state = state_of(Source(options.config, flags={}, env=os.environ).load())
+    held = {key.name: key for key, _ in state.config.keys}
+    if options.key and options.key not in held:
+        raise BadRequest(f"no key {options.key!r} in [[keys]]; there are {', '.join(held) or 'none'}")
     stream = options.stream or fields.get("stream") is True
     ask = Ask(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
-              key_name="", tokens=lambda: input_tokens(fields))  # fmt: skip
+              key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)))  # fmt: skip
     return plan(state.table, Board(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
 
 

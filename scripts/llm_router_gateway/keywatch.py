@@ -42,6 +42,8 @@ class KeyWatch:
     def load(self, *, keys_lost: bool = False) -> None:
         """Once, at the start. `keys_lost`: the file was damaged, and perhaps not all keys are in the new one."""
         ring = self._ring
+        if identity(self._path) is None:
+            return  # no file, no keys: what is wrong with the disk is the store's to tell
         ring.sealed, ring.is_unread = UNREADABLE, True
         if self._look(lambda function, *args: function(*args)):
             ring.sealed = LOST if keys_lost else ""

@@ -115,3 +115,14 @@ def test_headers_of_the_request_are_seen(run: Run) -> None:
 def test_terminal_codes_in_a_name_are_printed_as_text(run: Run) -> None:
     _, out, err = run("--model", "tag:\x1b[31mred")
     assert "\x1b" not in out + err
+
+
+def test_a_key_of_the_file_may_be_tried(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM_KEY", "k" * 20)
+    file = run._folder / "router.toml"
+    file.write_text(CONFIG.replace("[[models]]\nname = \"x\"", '[[keys]]\nname = "team"\nkey_env = "TEAM_KEY"\n'
+                                   'allowed_providers = ["a"]\n[[models]]\nname = "x"'))  # fmt: skip
+    code, out, _ = run("--model", "g", "--key", "team", body={"messages": []})
+    assert code == 0 and "not allowed for this key" in out.splitlines()[2]
+    assert run("--model", "b/x", "--key", "team")[2].startswith("403 not_allowed")
+    assert "team" in run("--model", "g", "--key", "nobody")[2]

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,3 +373,34 @@ def test_a_stream_that_is_given_up_is_not_free(gateway: Process, upstream: Upstr
         return int(gateway.get("/api-keys/leaver", authorization=f"Bearer {ADMIN}").json["spent"]["tokens_day"])
 
     assert until(spent, "something was booked") < 1000
+
+
+# -- a store that is not there
+
+
+def test_without_a_place_for_a_store_calls_go_on(start: Callable[..., Process], upstream: Upstream) -> None:
+    text = config_of(upstream.url, 'store = "none/such/router.db"').partition("[[keys]]")[0]
+    gateway = start(text, env={"UP_KEY": ENV["UP_KEY"]})
+    assert gateway.get("/v1/models").status == 200
+
+
+def test_a_store_that_is_lost_while_it_runs_does_not_open_the_door(start: Callable[..., Process], upstream: Upstream) -> None:
+    gateway = start(config_of(upstream.url).partition("[[keys]]")[0], env={"UP_KEY": ENV["UP_KEY"]})
+    key = gateway.send("POST", "/api-keys", b'{"name": "boss", "is_admin": true}').json["key"]
+    until(lambda: gateway.get("/v1/models", authorization=f"Bearer {key}").status == 200)
+    time.sleep(0.3)  # the next looks have seen it
+    for each in gateway.folder.glob("router.db*"):
+        each.unlink()
+    until(lambda: chat(gateway, key, "openai", "openai/m").status == 401, "the key is gone with its store")
+    assert gateway.get("/v1/models").status == 401
+
+
+def test_keys_that_cannot_be_read_at_the_start_let_nobody_in(
+    start: Callable[..., Process], upstream: Upstream, tmp_path: Path
+) -> None:
+    (tmp_path / "router.toml").write_text('[[providers]]\nname = "ollama"\n')
+    assert command(tmp_path, "keys", "create", "--name", "boss", "--admin").returncode == 0
+    (tmp_path / "router.db").write_bytes(b"\0" * 100_000)
+    gateway = start(config_of(upstream.url).partition("[[keys]]")[0], env={"UP_KEY": ENV["UP_KEY"]})
+    refused = gateway.get("/v1/models")
+    assert refused.status == 401 and "lost" in refused.data.decode()
