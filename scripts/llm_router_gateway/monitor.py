@@ -38,7 +38,7 @@ GROUPS = 8                     # of grouped series, when nobody says how many an
 MAX_OFFSET = 10_000            # above it a cursor is quicker, and misses nothing
 MAX_TEXT = 300                 # characters of a filter
 MAX_POINTS = 3_000             # of one series
-MAX_ALL_POINTS = 4_500         # of grouped series together
+MAX_ALL_POINTS = 3_000         # of grouped series together
 MINUTES_UP_TO_S, HOURS_UP_TO_S = 6 * HOUR_S, 8 * DAY_S  # granularity=auto
 EXPORT_ROWS = 250              # of one piece: some milliseconds of a thread
 SAME_S = 2.0                   # for so long the same question has the same answer

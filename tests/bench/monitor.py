@@ -64,7 +64,7 @@ QUESTIONS = (
     "time-series?range=30d&granularity=hour&key=key-3&provider=provider-1", "time-series?range=30d&protocol=gemini",
     "grouped-time-series?range=24h", "grouped-time-series?range=7d&group_by=key", "grouped-time-series?range=30d",
     "grouped-time-series?range=30d&granularity=hour&group_by=key",
-    "grouped-time-series?range=24h&granularity=minute&limit=2", "grouped-time-series?range=30d&status=error",
+    "grouped-time-series?range=24h&granularity=minute&limit=1", "grouped-time-series?range=30d&status=error",
     "invocations", "invocations?range=24h", "invocations?limit=1000", "invocations?offset=9900&limit=100",
     "invocations?status=error", "invocations?status=429", "invocations?model=provider-3/model-11", "invocations?key=key-24",
     "invocations?client=10.0.3.77", "invocations?search=team-7", "invocations?search=nothing-like-it",
