@@ -1,4 +1,4 @@
-"""Five thousand calls, with reloads, a kill -9 and a restart among them: the log has what the callers saw."""
+"""Five thousand calls, with reloads, revoked keys, a kill -9 and a restart among them: the log has what the callers saw."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llm_router_gateway.storefile import connect
 CALLS, CALLERS = 5_000, 12
 KILLED_AFTER, RELOAD_EVERY = 2_600, 400
 LAST_SECOND_S = 1.0
-TOKEN, UPSTREAM_KEY = made_up("caller"), made_up("upstream")
+TOKEN, ADMIN, UPSTREAM_KEY = made_up("caller"), made_up("admin"), made_up("upstream")
 USAGE = {"usage": {"prompt_tokens": 11, "completion_tokens": 7}}
 # (model, stream, token is right) -> status, how it ends; in turns
 WISHES = (
@@ -38,7 +38,8 @@ def config(url: str, number: int) -> str:
     """`number` makes each reload one."""
     names = "".join(f'[[models]]\nname = "{name}"\nprovider = "up"\n' for name in ("good", "bad", "cut", f"spare-{number}"))
     return (
-        f'[server]\ntoken = "{TOKEN}"\n[health]\nfailures_to_open = 1000000\n[[providers]]\nname = "up"\napi = "openai"\n'
+        f'[server]\ntoken = "{TOKEN}"\nadmin_token = "{ADMIN}"\n[health]\nfailures_to_open = 1000000\n'
+        '[[providers]]\nname = "up"\napi = "openai"\n'
         f'base_url = "{url}/v1"\napi_key = "{UPSTREAM_KEY}"\n{names}'
         '[[groups]]\nname = "pair"\nstrategy = "priority"\nmembers = [{model = "up/bad", priority = 2}, {model = "up/good"}]\n'
     )
@@ -152,8 +153,31 @@ def reloaded(seen: Seen, process: Process, url: str, limit: int) -> int:
         until(lambda at=at: seen.next_number >= at, limit_s=60)
         process.write(config(url, seen.next_number))
         process.signal(signal.SIGHUP)
+        revoked(seen, process, f"{process.port}-{count}")
         count += 1
     return count
+
+
+def revoked(seen: Seen, process: Process, name: str) -> None:
+    """A key is made, used, taken away, and used in vain: both calls are in the log."""
+
+    def send(method: str, path: str, body: Any, secret: str, request_id: str = "") -> tuple[int, Any]:
+        with closing(HTTPConnection(process.host, process.port, timeout=15)) as connection:
+            headers = {"authorization": f"Bearer {secret}", **({"x-request-id": request_id} if request_id else {})}
+            connection.request(method, path, json.dumps(body), headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read() or b"null")
+
+    status, made = send("POST", "/api-keys", {"name": name}, ADMIN)
+    assert status == 201, made
+    wish = {"model": "up/good", "messages": [{"role": "user", "content": "x"}]}
+    for used, expected in (("used", 200), ("gone", 401)):
+        request_id = f"key-{used}-{name}"
+        status, answer = send("POST", "/v1/chat/completions", wish, made["key"], request_id)
+        assert status == expected, answer
+        seen.answered[request_id] = ("up/good", status, time.monotonic())
+        if used == "used":
+            assert send("DELETE", f"/api-keys/{made['item']['id']}", None, ADMIN)[0] == 204
 
 
 def compare(path: Path, seen: Seen, killed_at: float) -> None:

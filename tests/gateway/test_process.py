@@ -371,8 +371,8 @@ def test_options_tells_what_may_be_asked_and_lets_no_page_in(gateway: Process, s
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/v1/chat/completions", 405), ("POST", "/v1/models", 403), ("PUT", "/v1/models", 405), ("DELETE", "/v1/models", 405),
-    ("PUT", "/v1/messages", 405), ("GET", "/nowhere", 404), ("POST", "/v1/responses", 404),
+    ("GET", "/v1/chat/completions", 405), ("POST", "/v1/models", 403), ("PUT", "/v1/models", 405),
+    ("DELETE", "/v1/models", 405), ("PUT", "/v1/messages", 405), ("GET", "/nowhere", 404), ("POST", "/v1/responses", 404),
     ("POST", "/v1beta/models/demo:dance", 404),
     ("GET", "/../etc/passwd", 404), ("GET", "/v1/models/..%2f..%2fetc", 404),
 ])  # fmt: skip
