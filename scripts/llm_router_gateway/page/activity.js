@@ -23,6 +23,9 @@ const inOut = (stats) => `${compact(stats.input_tokens)} in · ${compact(stats.o
 const quantiles = (figures) => `p95 ${milliseconds(figures?.p95)} · p99 ${milliseconds(figures?.p99)}`;
 const share = (stats) => (stats.calls ? stats.error_rate : null);
 
+/** A group of calls without a model, a provider or a key. */
+const isNone = (name) => !name || name === "/";
+
 /** What a tile shows and the large chart draws. `isWorse`: whether more of it is bad news. */
 const METRICS = [
   {
@@ -378,7 +381,18 @@ export class ActivityView {
     }));
   }
 
-  nameOf = (name) => shortened(name || "(none)", 60);
+  /** To the calls of a group; those that nobody answered have no name to look for. */
+  groupLink(group, by, given) {
+    const words = [
+      h("span", { class: `swatch ${this.colourOf(by, group.name)}`, "aria-hidden": "true" }),
+      foreign(isNone(group.name) ? "(none)" : shortened(group.name, 90)),
+    ];
+    if (isNone(group.name)) return words;
+    const href = viewLink("calls", { range: given.range, ...filtersOf(given), [by]: group.id ?? group.name });
+    return h("a", { href, "data-key": `group:${group.name.slice(0, 80)}` }, words);
+  }
+
+  nameOf = (name) => (isNone(name) ? "(none)" : shortened(name, 60));
 
   /** A group keeps its colour while the page is open, whoever leads. */
   colourOf(by, name) {
@@ -482,20 +496,7 @@ export class ActivityView {
           h(
             "tr",
             {},
-            h(
-              "th",
-              { scope: "row" },
-              h(
-                "a",
-                {
-                  href: viewLink("calls", { range: given.range, ...filtersOf(given), [by]: group.id ?? group.name }),
-                  "data-key": `group:${group.name.slice(0, 80)}`,
-                },
-                h("span", { class: `swatch ${this.colourOf(by, group.name)}`, "aria-hidden": "true" }),
-                foreign(shortened(group.name || "(none)", 90)),
-              ),
-              meter(part(group)),
-            ),
+            h("th", { scope: "row" }, this.groupLink(group, by, given), meter(part(group))),
             Object.values(TABLE)
               .slice(1)
               .map((column) => h("td", { class: "number" }, column.show(group))),
