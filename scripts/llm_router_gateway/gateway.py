@@ -299,7 +299,8 @@ class Gateway:
         """Who is calling, and what that key may do. Open pages of the desk are there for nobody too."""
         exchange, now = job.exchange, self._wall()
         try:
-            job.caller = caller = self.keyring.admit(job.headers, job.query, exchange.client, now)
+            query = {} if job.call.kind == "desk" else job.query  # there `key` is whose calls are asked for
+            job.caller = caller = self.keyring.admit(job.headers, query, exchange.client, now)
         except GatewayError:
             if self._is_open_desk(job):
                 return

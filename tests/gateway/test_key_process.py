@@ -406,3 +406,11 @@ def test_keys_that_cannot_be_read_at_the_start_let_nobody_in(
     gateway = start(config_of(upstream.url).partition("[[keys]]")[0], env={"UP_KEY": ENV["UP_KEY"]})
     refused = gateway.get("/v1/models")
     assert refused.status == 401 and "lost" in refused.data.decode()
+
+
+def test_whose_calls_are_asked_for_is_no_credential(gateway: Process) -> None:
+    """The monitor's `key` is a filter: with a session the page goes on working, and without one it lets nobody in."""
+    login = gateway.send("POST", "/monitor/login", json.dumps({"key": ADMIN}).encode())
+    cookie = login.headers["set-cookie"].partition(";")[0]
+    assert gateway.get("/monitor/statistics?range=1h&key=config:plain", cookie=cookie).status == 200
+    assert gateway.get(f"/monitor/statistics?range=1h&key={ADMIN}").status == 401
