@@ -208,6 +208,40 @@ def test_the_first_key_is_an_administrators_and_lets_its_maker_in(page: Any, sta
     assert not gateway.faults(), gateway.log
 
 
+def test_the_calls_of_a_key_are_a_link_away(page: Any, real: Any) -> None:
+    body = json.dumps({"name": "team"}).encode()
+    made = real.send("POST", "/api-keys", body, content_type="application/json").json
+    chat = json.dumps({"model": "large", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    assert real.send("POST", "/v1/chat/completions", chat, authorization=f"Bearer {made['key']}").status == 200
+    assert real.chat("openai", "large").status == 200
+    logged(real, 2)
+    signed_in(page, real, "?view=keys")
+    page.find(f"[data-key='key:{made['item']['id']}']").click()
+    shows(page, "1 call")
+    assert page.run("return document.querySelector('[name=key]').selectedOptions[0].text") == "team"
+    page.go(f"http://127.0.0.1:{real.port}/v1/monitor?by=key&metric=calls")  # any path that ends so
+    page.until("return [...document.querySelectorAll('.legend bdi')].some((each) => each.innerText === 'team')")
+
+
+def test_a_gateway_that_keeps_nothing_says_so(page: Any, stand_in: Any, tmp_path: Path) -> None:
+    page.allowed = BROKEN
+    config = CONFIG.format(url=stand_in.base_url.removesuffix("/v1")).replace("log_bodies = true", 'store = "off"')
+    gateway = Process(tmp_path, config)
+    try:
+        page.go(address(gateway))
+        shows(page, "nothing is kept", "Models and Try it work without.")
+        assert page.text("#banner") == "" and page.text(".live").startswith("Live")
+        page.go(address(gateway, "?view=try&model=large"))
+        page.field("Message").type("still here?")
+        page.press("enter")
+        page.until_text(".turn-foot", "end ")
+        page.go(address(gateway, "?view=models"))
+        shows(page, "north/large")
+    finally:
+        gateway.end()
+    assert not gateway.faults(), gateway.log
+
+
 def test_a_switch_takes_a_model_out_and_puts_it_back(page: Any, real: Any) -> None:
     signed_in(page, real, "?view=models")
     shows(page, "north/large", "$2.00 / $8.00", "smart", "priority")

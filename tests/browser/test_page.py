@@ -33,6 +33,10 @@ TOO_SMALL = """
     return [...document.querySelectorAll("button, .button, #nav a, input, select")]
         .filter((each) => each.checkVisibility() && !each.closest(".unseen, .table-frame") && each.type !== "checkbox")
         .filter((each) => each.getBoundingClientRect().height < 20).map((each) => each.outerHTML.slice(0, 90))"""
+OUT_OF_SIGHT = """
+    return [...document.querySelectorAll("main button, main a, main input, main select")]
+        .filter((each) => each.checkVisibility() && !each.closest(".unseen"))
+        .filter((each) => each.getBoundingClientRect().right > 360).map((each) => each.outerHTML.slice(0, 90))"""
 DIALOGS_FIT = """
     return [...document.querySelectorAll("dialog[open]")].every(
         (each) => each.scrollWidth <= each.clientWidth && each.clientWidth <= 360)"""
@@ -636,6 +640,8 @@ def test_the_check_itself_finds_what_is_wrong(page: Any, gateway: Any) -> None:
 
 @pytest.mark.parametrize("view", [*VIEWS, "calls&call=995", "key-form"])
 def test_a_telephone_scrolls_down_and_never_sideways(page: Any, gateway: Any, shot: Any, view: str) -> None:
+    from accessible import problems
+
     page.size(360, 740)
     open_view(page, gateway, f"view={'keys' if view == 'key-form' else view}")
     if view == "key-form":
@@ -644,6 +650,9 @@ def test_a_telephone_scrolls_down_and_never_sideways(page: Any, gateway: Any, sh
     assert page.run("return document.documentElement.scrollWidth") <= 360
     assert page.run(DIALOGS_FIT)
     assert page.run(TOO_SMALL) == []
+    if view in ("models", "keys", "try"):
+        assert page.run(OUT_OF_SIGHT) == []
+        assert problems(page) == []
     shot(f"{view.replace('&', '-')}-narrow", whole=True)
 
 

@@ -15,6 +15,7 @@ const STEPS = {
   upstream_failed: "The provider failed: see Models for its health, then try again or choose another model.",
   upstream_timeout: "The provider was silent for too long: try again or choose another model.",
   stream_cut: "The connection ended before the answer did: try again.",
+  store_off: "Set store in [server] of the configuration to keep what happens. Models and Try it work without.",
   internal: "The gateway's log has the reason.",
 };
 

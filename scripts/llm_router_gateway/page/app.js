@@ -246,6 +246,7 @@ class App {
       return;
     }
     view.failed(error, () => this.refresh());
+    if (error.code === "store_off") return; // it answers; there is just nothing to show
     if (!error.code) throw error; // a fault of this page: to the console with it
     this.lostAt ??= new Date();
     const words = error.isUnreachable
