@@ -1,6 +1,7 @@
 // Calls: every one of them, found by what it was; and one of them in a drawer.
 import { bothTimes, compact, count, milliseconds, moment, money, plain, shortened, stamp, utc } from "./format.js";
 import {
+  announce,
   badge,
   button,
   copied,
@@ -247,9 +248,12 @@ export class CallsView {
     this.app.neighbours = items.map((row) => String(row.id));
     const words = `${data.total_is_exact === false ? "at least " : ""}${count(data.total)} ${data.total === 1 ? "call" : "calls"}`;
     const isFiltered = Object.keys(filtersOf(given)).length;
+    const query = JSON.stringify(listQuery(given));
+    if (this.told !== undefined && this.told !== query) announce(words); // what a filter found; not every new call
+    this.told = query;
     refill(
       this.summary,
-      h("p", { role: "status" }, words, data.covers_from ? `, in this order those since ${moment(data.covers_from)}` : ""),
+      h("p", {}, words, data.covers_from ? `, in this order those since ${moment(data.covers_from)}` : ""),
       isFiltered ? h("a", { href: viewLink("calls", { range: given.range }), "data-key": "clear" }, "Clear all filters") : null,
     );
     if (!items.length) {

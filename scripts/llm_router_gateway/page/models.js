@@ -277,11 +277,7 @@ export class ModelsView {
         "div",
         { class: "panel-head" },
         h("h2", {}, "Models"),
-        h(
-          "p",
-          { class: "muted", role: "status" },
-          found.length === all ? `${count(all)} in all` : `${count(found.length)} of ${count(all)}`,
-        ),
+        h("p", { class: "muted" }, found.length === all ? `${count(all)} in all` : `${count(found.length)} of ${count(all)}`),
       ),
       found.length
         ? h(
