@@ -22,12 +22,12 @@ from llm_router_gateway.rights import rights_of
 
 LIMIT_US = 10.0  # of CPU: what a key without restrictions may add to a request, its booking included
 KEYS, REPEATS, ROUNDS = 1_000, 7, 20_000
-TOKEN, SECRET = "to" + "ken" * 12, secret_of(bytes(range(32)))
+TOKEN, STORED = "to" + "ken" * 12, secret_of(bytes(range(32)))
 
 
 def ring() -> Keyring:
     made = Keyring(parse({"server": {"token": TOKEN}}))
-    made.take([Row(Key(f"k{place}", f"n{place}"), digest_of(SECRET + str(place or "")), None) for place in range(KEYS)], 1)
+    made.take([Row(Key(f"k{place}", f"n{place}"), digest_of(STORED + str(place or "")), None) for place in range(KEYS)], 1)
     return made
 
 
@@ -55,7 +55,7 @@ def main() -> int:
             made.budgets.spend(caller.key_id, Amount(0.001, 100), time.time())
 
     worst = 0.0
-    for name, secret in (("a token", TOKEN), (f"one of {KEYS} keys", SECRET)):
+    for name, secret in (("a token", TOKEN), (f"one of {KEYS} keys", STORED)):
         figure = cost_us(lambda secret=secret: request(secret))  # type: ignore[misc]  # the loop's own
         worst = max(worst, figure)
         print(f"{name:18}  {figure:5.2f} us of CPU")
