@@ -1,5 +1,6 @@
 """splice: a JSON body keeps its bytes, except in the fields that change."""
 
+import itertools
 import json
 import random
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest
-from llm_router_gateway.splice import read_body
+from llm_router_gateway.splice import applied, read_body
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,21 @@ def test_an_object_that_is_replaced_is_replaced_whole() -> None:
     assert json.loads(body.changed({"a": {"x": 3}, "d": {}}, {"a": {"y": 1}, "c": 3, "e": 4})) == {
         "a": {"x": 3}, "c": 2, "d": {}, "e": 4,
     }  # fmt: skip
+
+
+PIECES = (
+    '"model":"a"', '"mod\\u0065l":"b"', '"x":"model"', '"x":{"model":"n"}', '"x":["model"]', '"model":1', '"model":"a\\"b"',
+    '"m":"\\"model\\":\\"q\\""', '"model" \n:\t"a b"', '"y":"\\u00e9"', '"model":null', '"model":{"model":"a"}',
+)  # fmt: skip
+
+
+def test_the_short_way_to_the_model_and_the_long_one_agree() -> None:
+    """Every body of up to three odd members, changed by one look, is what a walk over its members gives."""
+    for pieces in itertools.product(("", *PIECES), repeat=3):
+        text = "{" + ", ".join(filter(None, pieces)) + "}"
+        body = read_body(text.encode())
+        edits = [(each.start, each.end, '"m"') for each in body.members if each.name == "model"]
+        if not edits:
+            edits = [(1, 1, '"model":"m"' + ("," if body.members else ""))]
+        assert body.changed({"model": "m"}) == applied(text, edits).encode()
+        assert body.fields == json.loads(text)
