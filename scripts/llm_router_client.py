@@ -58,6 +58,7 @@ MAX_EVENT_BYTES = 4_194_304  # one server-sent event; above this the peer is bro
 MAX_KEPT_CHARS = 8_388_608  # text kept for .response; longer streams are handed over whole all the same
 MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
+MAX_CONFIG_BYTES = 1_048_576  # the user's tiers, tasks and prices
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
 READ_BYTES = 65_536  # one read from a socket
 
@@ -66,6 +67,7 @@ SETTINGS = {
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
     "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",  # pragma: allowlist secret
     "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
+    "LLM_ROUTER_CONFIG": "JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.",
 }
 EXIT_CODES = {
     0: "answered",
@@ -957,6 +959,47 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
+CONFIG_KEYS = {  # table -> the keys that its entries take, any where there are none
+    "tiers": ("cheap", "middle", "strong"), "tasks": (), "prices": (),
+}  # fmt: skip
+PRICE_KEYS = ("input", "output", "cached_input")  # USD for a million tokens; the last may be left out
+
+
+def check_keys(value: Any, place: str, known: Sequence[str]) -> JSON:
+    """The value, if it is an object with known keys only."""
+    if not isinstance(value, dict):
+        raise UsageError(f"{place} must be a JSON object")
+    odd = [key for key in value if known and key not in known]
+    if odd:
+        raise UsageError(f"{place} has the unknown key {odd[0][:40]!r}", next_step=f"Known are {', '.join(known)}.")
+    return value
+
+
+def check_price(price: Any, place: str) -> None:
+    for key in PRICE_KEYS:
+        amount = check_keys(price, place, PRICE_KEYS).get(key, 0 if key == "cached_input" else None)
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < 1e9:
+            raise UsageError(f"{place}.{key} must be a number: US dollars for a million tokens")
+
+
+def check_config(config: Any) -> JSON:
+    """The configuration, if it is one; UsageError names the place that is wrong.
+
+    {"tiers": {"cheap": [models], "middle", "strong"}, "tasks": {"code": [models], any name},
+     "prices": {model: {"input": USD for a million tokens, "output", "cached_input"}}}
+    """
+    for table, entries in check_keys(config, "the configuration", tuple(CONFIG_KEYS)).items():
+        for name, entry in check_keys(entries, table, CONFIG_KEYS[table]).items():
+            place = f"{table}.{name[:60]}"
+            if table == "prices":
+                check_price(entry, place)
+            elif not isinstance(entry, list) or not entry:
+                raise UsageError(f"{place} must be a list of model names, not empty")
+            else:
+                model_names(entry)
+    return dict(config)
+
+
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
@@ -1303,6 +1346,26 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
     if len(data) > limit:
         raise SafetyError(f"{name} is over the limit of {limit} bytes")
     return data
+
+
+def user_config() -> JSON:
+    """The user's own tiers, tasks and prices (see check_config), {} where there is no such file.
+
+    LLM_ROUTER_CONFIG names it, else it is llm-router/config.json in the user's configuration directory: never one in
+    the working directory, which may be another's.
+    """
+    named = os.path.expanduser(setting("LLM_ROUTER_CONFIG"))
+    home = os.getenv("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME") or ""
+    home = home if os.path.isabs(home) else os.path.expanduser(os.path.join("~", ".config"))
+    path = named or os.path.join(home, "llm-router", "config.json")
+    if not named and not (os.path.isabs(path) and os.path.exists(path)):
+        return {}
+    try:
+        return check_config(parse_json(read_upload(path, MAX_CONFIG_BYTES, anywhere=True)))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", next_step=error.next_step) from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {one_line(str(error), 80)}") from None
 
 
 def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequence[str] = ()) -> tuple[JSON, str]:
