@@ -58,8 +58,11 @@ MAX_EVENT_BYTES = 4_194_304  # one server-sent event; above this the peer is bro
 MAX_KEPT_CHARS = 8_388_608  # text kept for .response; longer streams are handed over whole all the same
 MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
+LIST_FRESH_S = 300.0  # how long a client takes the endpoint's list of models for granted
 MAX_CONFIG_BYTES = 1_048_576  # the user's tiers, tasks and prices
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
+MAX_WORKERS = 8  # threads for models compared, or for the tools that one answer calls
+MAX_ROUNDS = 8  # of tool calls, before run_tools() gives up
 READ_BYTES = 65_536  # one read from a socket
 
 SETTINGS = {
@@ -130,7 +133,7 @@ class LLMRouterError(Exception):
     """What failed, to which model, and what to do next: facts are fields, classes are what a caller does about it.
 
     code, message, status (HTTP or None), model, request_id, retry_after_s, retryable, next_step, attempts (see Answer),
-    warnings, response (the incomplete Answer so far, or None), maybe_billed, exit_code.
+    warnings, response (the incomplete Answer so far, or None), maybe_billed, exit_code, route and calls (see Answer).
     """
 
     code = "interrupted"
@@ -149,6 +152,8 @@ class LLMRouterError(Exception):
         self.attempts: list[JSON] = []
         self.warnings: list[str] = []
         self.response: Answer | None = None
+        self.route: JSON | None = None
+        self.calls: list[JSON] = []
 
     def __str__(self) -> str:
         return f"{self.model}: {self.message}" if self.model else self.message
@@ -715,7 +720,9 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
     text, reasoning, finish_reason, complete (the server ended it), tool_calls (see Reader.tool_calls), usage, tokens,
     cost (USD) and credits_remaining (None unless the server told), model (as the server names it), model_requested,
     model_used, request_id, latency_s, first_s (until the first output of a stream), warnings, raw (the body as it came,
-    not streamed), attempts [{"model", "cause" ("ok" or an error's code), "status", "seconds", "maybe_billed"}].
+    not streamed), attempts [{"model", "cause" ("ok" or an error's code), "status", "seconds", "maybe_billed"}], data (the
+    JSON value that fits the schema asked for), route (see choose; None where a model was named); of run_tools() also calls
+    [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
     def __init__(self, reader: Reader, model: str = "", complete: bool = True) -> None:
@@ -733,6 +740,10 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.first_s: float | None = None
         self.attempts: list[JSON] = []
         self.warnings: list[str] = []
+        self.data: Any = None
+        self.route: JSON | None = None
+        self.calls: list[JSON] = []
+        self.messages: list[JSON] = []
 
 
 def retry_after_s(headers: dict[str, str], now: float) -> float | None:
@@ -959,45 +970,395 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-CONFIG_KEYS = {  # table -> the keys that its entries take, any where there are none
-    "tiers": ("cheap", "middle", "strong"), "tasks": (), "prices": (),
+AUTO = "auto"  # in place of a model's name: choose() decides
+TIERS: dict[str, Sequence[str]] = {  # weakest first
+    "cheap": ("gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"),
+    "middle": ("gpt-4o", "claude-3-5-sonnet", "qwen-max"),
+    "strong": ("gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"),
+}
+TASKS: dict[str, Sequence[str]] = {
+    "code": ("deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"),
+    "creative": ("claude-3-opus", "claude-3-5-sonnet", "gpt-4o"),
+    "fast": ("gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"),
+    "vision": ("gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet", "gpt-4o-mini", "gemini-3-pro-preview"),
+    "chinese": ("qwen-max", "deepseek-chat", "qwen2.5-72b-instruct"),
+    "reasoning": ("gpt-4.1", "deepseek-r1", "o3-mini", "gemini-3-pro-preview"),
+}
+STAND_IN = ("demo", "demo-reasoning")  # last of all, where they are listed: only the stand-in does
+PREFER = {"cost": -1, "speed": 0, "quality": 1}  # tiers up from the one that the score asks for
+LEVELS = (2, 5)  # points from which the middle, and the strong tier is asked
+LENGTHS = ((4, 30_000), (2, 6_000), (1, 1_000))  # points, from so many characters in all turns
+LONG_ANSWER = 2_000  # tokens asked for
+SIGNS = (  # points, what is told, the pattern in the last turn; each is linear in the text, as that may be long
+    (2, "code", r"```|Traceback|(?m:[{};][ \t]*$|^[ \t]*(?:def|class|import|from|SELECT|#include|function|const) )"),
+    (2, "about code", r"(?i)\b(?:refactor|debug|compil|regex|unit test|stack trace)"),
+    (3, "said to be hard", r"(?i)\b(?:difficult|complex|prove|proof|derive|step by step|in depth|rigorous|trade-?offs?)\b"),
+    (-2, "said to be easy", r"(?i)\b(?:easy|simple|trivial|briefly|in short|yes or no|(?:one|a single) (?:word|sentence))\b"),
+)
+CHAIN = 4  # models in one choice: the one asked, and those after it
+FEW_MODELS = 8  # an endpoint of so few has no costly surprise: without a table for them they are asked in its order
+
+
+def shows_images(turns: Sequence[JSON]) -> bool:
+    return any(part.get("type") == "image_url" for turn in turns for part in dicts(turn.get("content")))
+
+
+def points_of(body: JSON) -> list[tuple[int, str]]:
+    """What in a request speaks for a stronger model, or (below 0) for a weaker: [(2, "code"), (1, "1200 characters")]."""
+    import re
+
+    turns, wish = dicts(body.get("messages")), as_dict(body.get("response_format"))
+    texts = [text_of(turn.get("content")) for turn in turns if turn.get("role") != "system"]
+    chars, most = sum(map(len, texts)), body.get("max_tokens") or body.get("max_completion_tokens")
+    found = [(points, f"{chars} characters") for points, least in LENGTHS if chars >= least][:1]
+    found += [(points, what) for points, what, like in SIGNS if re.search(like, texts[-1] if texts else "")]
+    found += [(1, f"up to {most} tokens")] if isinstance(most, int) and most >= LONG_ANSWER else []
+    found += [(1, "tools")] if body.get("tools") or body.get("functions") else []
+    found += [(1, "a schema")] if wish.get("type") == "json_schema" else []
+    return found + ([(1, "images")] if shows_images(turns) else [])
+
+
+def wanted_models(tables: JSON, level: int, task: str | None, prefer: str | None, images: bool) -> list[str]:
+    """Every model that could answer, best first: the task's, then the tier's, the stronger and the weaker ones."""
+    tiers, tasks = [list(tables["tiers"][tier]) for tier in TIERS], tables["tasks"]
+    rank = {model: number for number, tier in enumerate(tiers) for model in tier}
+    orders: dict[str | None, Callable[[str], Any]] = {
+        "cost": lambda model: rank.get(model, 1), "quality": lambda model: -rank.get(model, 1),
+        "speed": lambda model: model not in tasks["fast"],
+    }  # fmt: skip
+    wanted = sorted(tasks[task] if task else (), key=orders.get(prefer, lambda model: 0))
+    wanted += [model for tier in (tiers[level:] + tiers[:level][::-1]) for model in tier]
+    if images:
+        wanted = [model for model in wanted if model in tasks["vision"]] + list(tasks["vision"])
+    return list(dict.fromkeys(wanted))
+
+
+def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[str]) -> list[str]:
+    """The wanted models under the names that the endpoint has for them; what is missing is told in `why`."""
+    if offered is None:
+        why.append("what the endpoint offers is not known")
+        return list(wanted)
+    wanted = [*wanted, *STAND_IN]
+    names = {**{name.rpartition("/")[2]: name for name in reversed(offered)}, **{name: name for name in offered}}
+    found = [names[model] for model in wanted if model in names]
+    missing = wanted[: next((number for number, model in enumerate(wanted) if model in names), CHAIN)][:CHAIN]
+    why += [f"not offered here: {', '.join(missing)}"] if missing and found else []
+    if not found and 0 < len(offered) <= FEW_MODELS:
+        why.append("the endpoint has few models, and none of those in the tables")
+        return list(offered)
+    if not found:
+        step = "Name some of its models in LLM_ROUTER_CONFIG, or one with --model; `models` lists them."
+        raise UnknownModelError(f"none of the models to choose from is offered: {', '.join(missing)}", next_step=step)
+    return found
+
+
+def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | None = None, prefer: str | None = None) -> JSON:
+    """Which model a request should go to, which ones after it, and why.
+
+    -> {"model", "fallback" [names], "task", "tier", "prefer", "score", "reason" (one line)}
+
+    `offered` are the names that the endpoint lists, None where it does not tell; "gpt-4o" stands for "openai/gpt-4o", too.
+    """
+    tables = {"tiers": {**TIERS, **config.get("tiers", {})}, "tasks": {**TASKS, **config.get("tasks", {})}}
+    for what, name, known in (("task", task, tables["tasks"]), ("preference", prefer, PREFER)):
+        if name is not None and name not in known:
+            raise UsageError(f"no {what} is called {str(name)[:40]!r}", next_step=f"Known are {', '.join(known)}.")
+    task = "fast" if prefer == "speed" and not task else task
+    points = points_of(body)
+    score = sum(number for number, _ in points)
+    level = min(max(sum(score >= least for least in LEVELS) + PREFER.get(prefer or "", 0), 0), 2)
+    wanted = wanted_models(tables, level, task, prefer, shows_images(dicts(body.get("messages"))))
+    told = ", ".join(f"{what} {number:+d}" for number, what in points)
+    tier = None if task else list(TIERS)[level]
+    why = [f"task {task}" if task else f"tier {tier} by score {score}" + (f" ({told})" if told else "")]
+    why += [f"preferred is {prefer}"] if prefer else []
+    found = known_here(wanted, offered, why)
+    return {
+        "model": found[0], "fallback": found[1:CHAIN], "task": task, "tier": tier, "prefer": prefer, "score": score,
+        "reason": "; ".join(why),
+    }  # fmt: skip
+
+
+SCHEMA_TYPES: dict[str, Any] = {
+    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None),
 }  # fmt: skip
-PRICE_KEYS = ("input", "output", "cached_input")  # USD for a million tokens; the last may be left out
+BOUNDS: dict[str, tuple[Any, Callable[[Any, Any], bool], str]] = {  # keyword -> (for whom, what holds, how it is said)
+    "minimum": ((int, float), lambda value, limit: value >= limit, "at least {}"),
+    "maximum": ((int, float), lambda value, limit: value <= limit, "at most {}"),
+    "exclusiveMinimum": ((int, float), lambda value, limit: value > limit, "more than {}"),
+    "exclusiveMaximum": ((int, float), lambda value, limit: value < limit, "less than {}"),
+    "minLength": (str, lambda value, limit: len(value) >= limit, "at least {} characters long"),
+    "maxLength": (str, lambda value, limit: len(value) <= limit, "at most {} characters long"),
+    "minItems": (list, lambda value, limit: len(value) >= limit, "at least {} items long"),
+    "maxItems": (list, lambda value, limit: len(value) <= limit, "at most {} items long"),
+}
+SCHEMA_RULES = """{
+  "type": ["object", "boolean"],
+  "properties": {
+    "type": {"anyOf": [{"$ref": "#/$defs/kind"}, {"type": "array", "items": {"$ref": "#/$defs/kind"}}]},
+    "enum": {"type": "array"}, "required": {"type": "array", "items": {"type": "string"}},
+    "pattern": {"type": "string"}, "$ref": {"type": "string"}, "items": {"$ref": "#"}, "additionalProperties": {"$ref": "#"},
+    "properties": {"$ref": "#/$defs/named"}, "$defs": {"$ref": "#/$defs/named"}, "definitions": {"$ref": "#/$defs/named"},
+    "anyOf": {"$ref": "#/$defs/some"}, "oneOf": {"$ref": "#/$defs/some"}, "allOf": {"$ref": "#/$defs/some"},
+    "minimum": {"type": "number"}, "exclusiveMinimum": {"type": "number"}, "minLength": {"type": "integer"},
+    "maximum": {"type": "number"}, "exclusiveMaximum": {"type": "number"}, "maxLength": {"type": "integer"},
+    "minItems": {"type": "integer"}, "maxItems": {"type": "integer"}
+  },
+  "$defs": {
+    "kind": {"enum": ["object", "array", "string", "integer", "number", "boolean", "null"]},
+    "named": {"type": "object", "additionalProperties": {"$ref": "#"}},
+    "some": {"type": "array", "minItems": 1, "items": {"$ref": "#"}}
+  }
+}"""  # of a schema as far as we check it: other keywords go to the model, and that is all. JSON, as text costs no start
+CONFIG_RULES = """{
+  "type": "object", "additionalProperties": false,
+  "properties": {
+    "tiers": {"type": "object", "additionalProperties": false, "properties": {
+      "cheap": {"$ref": "#/$defs/models"}, "middle": {"$ref": "#/$defs/models"}, "strong": {"$ref": "#/$defs/models"}}},
+    "tasks": {"type": "object", "additionalProperties": {"$ref": "#/$defs/models"}},
+    "prices": {"type": "object", "additionalProperties": {
+      "type": "object", "additionalProperties": false, "required": ["input", "output"], "properties": {
+        "input": {"$ref": "#/$defs/usd"}, "output": {"$ref": "#/$defs/usd"}, "cached_input": {"$ref": "#/$defs/usd"}}}}
+  },
+  "$defs": {
+    "models": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": "^[A-Za-z0-9_@+][A-Za-z0-9_.:/@+-]*$"}},
+    "usd": {"type": "number", "minimum": 0}
+  }
+}"""  # of the user's configuration; prices are USD for a million tokens
 
 
-def check_keys(value: Any, place: str, known: Sequence[str]) -> JSON:
-    """The value, if it is an object with known keys only."""
-    if not isinstance(value, dict):
-        raise UsageError(f"{place} must be a JSON object")
-    odd = [key for key in value if known and key not in known]
-    if odd:
-        raise UsageError(f"{place} has the unknown key {odd[0][:40]!r}", next_step=f"Known are {', '.join(known)}.")
+def schema_of(body: JSON) -> Any:
+    """The schema that a request's response_format asks for; None where there is none."""
+    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
+
+
+def types_of(schema: JSON) -> list[str]:
+    """The types that a schema names, also where it names one without a list."""
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def pointed(root: Any, reference: str) -> Any:
+    """What a $ref within the same schema points at: pointed({"$defs": {"a": 1}}, "#/$defs/a") -> 1; None where nothing is."""
+    for name in reference.split("/")[1:]:
+        root = as_dict(root).get(name.replace("~1", "/").replace("~0", "~"))
+    return root if reference[:1] == "#" else None
+
+
+def is_type(value: Any, kind: str) -> bool:
+    """is_type(1.0, "integer") -> True; is_type(True, "integer") -> False: as JSON sees it, not Python."""
+    if isinstance(value, bool) or kind == "boolean":
+        return isinstance(value, bool) and kind == "boolean"
+    return isinstance(value, SCHEMA_TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
+
+
+def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]:
+    """The members of an object or items of a list, each with the schema for it and its place."""
+    if isinstance(value, list) and "items" in schema:
+        return [(each, schema["items"], f"{place}[{number}]") for number, each in enumerate(value)]
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+    members = value.items() if isinstance(value, dict) else ()
+    return [(each, known.get(name, others), f"{place}.{name}") for name, each in members]
+
+
+def own_faults(value: Any, schema: JSON, place: str) -> Iterator[str]:
+    """Why a value does not fit a schema, what lies inside of both left out."""
+    import re
+
+    kinds = types_of(schema)
+    if kinds and not any(is_type(value, kind) for kind in kinds):
+        yield f"{place} must be {' or '.join(kinds)}"
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else [value])
+    if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices):
+        yield f"{place} must be one of {dump_json(choices).rstrip()}"
+    for word, (kind, holds, said) in BOUNDS.items():
+        if word in schema and isinstance(value, kind) and not isinstance(value, bool) and not holds(value, schema[word]):
+            yield f"{place} must be {said.format(schema[word])}"
+    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        yield f"{place} must match the pattern {schema['pattern']}"
+    for name in schema.get("required", ()) if isinstance(value, dict) else ():
+        if name not in value:
+            yield f"{place}.{name} is missing"
+
+
+def schema_faults(value: Any, schema: Any, root: Any, place: str = "$") -> Iterator[str]:
+    """Why a JSON value does not fit a schema, place by place; keywords not in the tables above are passed over.
+
+    schema_faults({"age": "x"}, {"properties": {"age": {"type": "integer"}}}, schema) -> "$.age must be integer"
+    """
+    if isinstance(schema, bool):
+        yield from () if schema else (f"{place} is not allowed",)
+        return
+    yield from own_faults(value, schema, place)
+    for inner in (*schema.get("allOf", ()), *([pointed(root, schema["$ref"])] if "$ref" in schema else ())):
+        yield from schema_faults(value, inner, root, place)
+    for word in ("anyOf", "oneOf"):
+        faults = [next(schema_faults(value, inner, root, place), "") for inner in schema.get(word, ())]
+        if faults and all(faults):
+            yield "; or ".join(faults)
+    for part, inner, where in parts_of(value, schema, place):
+        yield from schema_faults(part, inner, root, where)
+
+
+def rules_fault(value: Any, rules: str, place: str) -> str:
+    """The first reason why a value does not fit SCHEMA_RULES or CONFIG_RULES, "" where there is none."""
+    schema = parse_json(rules)
+    return next(schema_faults(value, schema, schema, place), "")
+
+
+def broken_words(part: Any, root: Any) -> Iterator[str]:
+    """The patterns and references in a schema that are none."""
+    import re
+
+    for name, inner in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        yield from broken_words(inner, root)
+        if name == "$ref" and isinstance(inner, str) and not isinstance(pointed(root, inner), (dict, bool)):
+            yield f"$ref {inner} leads nowhere"
+        try:
+            re.compile(inner if name == "pattern" and isinstance(inner, str) else "")
+        except re.error as error:
+            yield f"pattern {inner}: {error}"
+
+
+def check_schema(schema: Any) -> None:
+    """UsageError where a JSON schema says what cannot be meant: {"type": "strng"}, a broken pattern, a $ref to nowhere."""
+    fault = rules_fault(schema, SCHEMA_RULES, "the schema") or next(broken_words(schema, schema), "")
+    if fault:
+        raise UsageError(f"not a JSON schema: {one_line(fault, 160)}")
+
+
+def unfenced(text: str) -> str:
+    """unfenced("```json\\n{}\\n```") -> "{}"; other text comes back stripped."""
+    text = text.strip()
+    return text[:-3].partition("\n")[2].strip() if text[:3] == "```" and text[-3:] == "```" else text
+
+
+def fitted(text: str, schema: Any, finish: str = "stop") -> Any:
+    """The JSON value that an answer is, if it fits the schema; a fence around it is taken off.
+
+    BadUpstreamError with param "response_format" says why it does not; where it was cut, IncompleteError.
+    """
+    try:
+        value = parse_json(unfenced(text))
+        fault = next(schema_faults(value, schema, schema), "")
+    except RecursionError:
+        fault = "it is nested too deeply"
+    except ValueError as error:
+        fault = f"it is not JSON: {error}"
+    if fault and finish == "length":
+        raise IncompleteError("the answer was cut at the token limit, before its JSON ended", code="length", maybe_billed=True)
+    if fault:
+        message, step = one_line(f"the answer does not fit the schema: {fault}"), "Loosen the schema, or ask another model."
+        raise BadUpstreamError(message, param="response_format", next_step=step, maybe_billed=True)
     return value
 
 
-def check_price(price: Any, place: str) -> None:
-    for key in PRICE_KEYS:
-        amount = check_keys(price, place, PRICE_KEYS).get(key, 0 if key == "cached_input" else None)
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < 1e9:
-            raise UsageError(f"{place}.{key} must be a number: US dollars for a million tokens")
+def corrected(answer: str, error: LLMRouterError) -> list[JSON]:
+    """The turns that show a model what is wrong with the JSON that it gave."""
+    wish = f"Not usable: {error.message}. Answer again: the corrected JSON and nothing else."
+    return [{"role": "assistant", "content": answer}, {"role": "user", "content": wish}]
 
 
-def check_config(config: Any) -> JSON:
-    """The configuration, if it is one; UsageError names the place that is wrong.
+ANNOTATIONS: dict[Any, str] = {
+    str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", list: "array", dict: "object",
+}  # fmt: skip
 
-    {"tiers": {"cheap": [models], "middle", "strong"}, "tasks": {"code": [models], any name},
-     "prices": {model: {"input": USD for a million tokens, "output", "cached_input"}}}
+
+def annotation_schema(kind: Any, place: str) -> JSON:
+    """The schema of an annotation: list[int] -> {"type": "array", "items": {"type": "integer"}}; UsageError for what has none.
+
+    str, int, float, bool, None, list, dict, Any, Optional, Union, Literal, and Annotated[int, "what it means"].
     """
-    for table, entries in check_keys(config, "the configuration", tuple(CONFIG_KEYS)).items():
-        for name, entry in check_keys(entries, table, CONFIG_KEYS[table]).items():
-            place = f"{table}.{name[:60]}"
-            if table == "prices":
-                check_price(entry, place)
-            elif not isinstance(entry, list) or not entry:
-                raise UsageError(f"{place} must be a list of model names, not empty")
-            else:
-                model_names(entry)
-    return dict(config)
+    import typing
+
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is typing.Any:
+        return {}
+    if isinstance(kind, type) and kind in ANNOTATIONS:
+        return {"type": ANNOTATIONS[kind]}
+    if hasattr(kind, "__metadata__"):
+        told = [text for text in kind.__metadata__ if isinstance(text, str)][:1]
+        return {**annotation_schema(inner[0], place), **({"description": told[0]} if told else {})}
+    if origin is typing.Literal:
+        return {"enum": list(inner)}
+    if origin is typing.Union or type(kind).__name__ == "UnionType":
+        return {"anyOf": [annotation_schema(each, place) for each in inner]}
+    if origin is list:
+        return {"type": "array", "items": annotation_schema(inner[0], place)}
+    if origin is dict and inner[0] is str:
+        return {"type": "object", "additionalProperties": annotation_schema(inner[1], place)}
+    raise UsageError(f"{place}: a tool cannot take {one_line(str(kind), 60)}", next_step="See annotation_schema().")
+
+
+def tool_spec(function: Any) -> JSON:
+    """A function as the API describes tools, from its signature and docstring; UsageError for what no model could call.
+
+    def add(a: int): "Adds."  ->  {"name": "add", "description": "Adds.", "parameters": {"type": "object", ...}}
+
+    A parameter is described by `name: text`, `name (type): text` or `:param name: text` on a line of its own.
+    """
+    import inspect
+    import re
+    import typing
+
+    name, text = getattr(function, "__name__", ""), inspect.getdoc(function) or ""
+    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) or inspect.iscoroutinefunction(function):
+        raise UsageError(f"{name or function!r} cannot be a tool: that is a function with a name, and not async")
+    try:
+        parameters = inspect.signature(function).parameters
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (TypeError, ValueError, NameError) as error:
+        raise UsageError(f"the signature of {name} cannot be read: {one_line(str(error), 100)}") from None
+    properties: JSON = {}
+    for each, parameter in parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise UsageError(f"{name}: a tool's parameters have names of their own; {each} has not")
+        told = re.search(rf"(?m)^\s*(?::param (?:\w+ )?)?{each}(?: \([^)]*\))?: (.+)", text)
+        schema = annotation_schema(hints.get(each, typing.Any), f"{name}({each})")
+        properties[each] = {**schema, **({"description": told[1].strip()} if told else {})}
+    required = [each for each, parameter in parameters.items() if parameter.default is parameter.empty]
+    shape = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {"name": name, "description": text.split("\n\n")[0].strip(), "parameters": shape}
+
+
+def call_tool(call: JSON, box: dict[str, tuple[Any, JSON]]) -> JSON:
+    """Carry out one of an Answer's tool_calls -> {"id", "name", "arguments", "result" (text), "error" (None, or why not)}.
+
+    `box` is name -> (function, its tool_spec). Arguments that the model made up wrongly never reach the function.
+    """
+    function, spec = box.get(call["name"], (None, {}))
+    arguments, result, fault = call["parsed"], "", ""
+    if function is None:
+        fault = f"there is no tool of this name; there are {', '.join(box)}"
+    elif not isinstance(arguments, dict):
+        fault = "the arguments are no JSON object"
+    else:
+        fault = next(schema_faults(arguments, spec["parameters"], spec["parameters"]), "")
+    if not fault:
+        try:
+            value = function(**arguments)
+            result = value if isinstance(value, str) else dump_json(value).rstrip()
+        except (Exception, SystemExit) as error:  # whatever it is: the model is told, and may do better
+            fault = f"{type(error).__name__}: {error}"
+    return {"id": call["id"], "name": call["name"], "arguments": arguments, "result": result, "error": one_line(fault) or None}
+
+
+def turns_of(answer: Answer, made: Sequence[JSON]) -> list[JSON]:
+    """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
+    message = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
+    raw = dicts(message.get("tool_calls"))
+    raw = raw if len(raw) == len(answer.tool_calls) else [{} for _ in answer.tool_calls]
+    calls = [
+        {
+            **{name: value for name, value in before.items() if name != "index"}, "id": call["id"], "type": "function",
+            "function": {"name": call["name"], "arguments": call["arguments"] if call["parsed"] else "{}"},
+        }
+        for before, call in zip(raw, answer.tool_calls)
+    ]  # fmt: skip
+    kept = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
+    turn = {"content": answer.text or None, **kept, "role": "assistant", **({"tool_calls": calls} if calls else {})}
+    results = [(call["id"], f"Error: {call['error']}" if call["error"] else call["result"]) for call in made]
+    return [turn, *({"role": "tool", "tool_call_id": call_id, "content": result} for call_id, result in results)]
 
 
 # ---------------------------------------------------------------------------------------------------------- transport
@@ -1349,7 +1710,7 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
 
 
 def user_config() -> JSON:
-    """The user's own tiers, tasks and prices (see check_config), {} where there is no such file.
+    """The user's own tiers, tasks and prices (see CONFIG_RULES), {} where there is no such file.
 
     LLM_ROUTER_CONFIG names it, else it is llm-router/config.json in the user's configuration directory: never one in
     the working directory, which may be another's.
@@ -1361,11 +1722,15 @@ def user_config() -> JSON:
     if not named and not (os.path.isabs(path) and os.path.exists(path)):
         return {}
     try:
-        return check_config(parse_json(read_upload(path, MAX_CONFIG_BYTES, anywhere=True)))
-    except UsageError as error:
-        raise UsageError(f"{path}: {error.message}", next_step=error.next_step) from None
+        config: JSON = parse_json(read_upload(path, MAX_CONFIG_BYTES, anywhere=True))
+        fault = rules_fault(config, CONFIG_RULES, "the configuration")
+    except UsageError:
+        raise
     except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {one_line(str(error), 80)}") from None
+        fault = f"not JSON: {error}"
+    if fault:
+        raise UsageError(f"{path}: {one_line(fault, 160)}", next_step="See the section Routing of references/cli.md.")
+    return config
 
 
 def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequence[str] = ()) -> tuple[JSON, str]:
@@ -1417,8 +1782,14 @@ class Stream:
     def __init__(
         self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
         *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
+        wish: JSON | None = None,
     ) -> None:  # fmt: skip
         encode_body(body)  # what cannot be sent is refused before anything is
+        self.schema, self.data = schema_of(body), None
+        if self.schema is not None:
+            check_schema(self.schema)
+        self.wish = wish  # task and prefer, where a model is still to be chosen
+        self.route: JSON | None = None  # which was, and why
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
         self.stream, self.gemini, self.added = stream, gemini, added
         self.attempts: list[JSON] = []
@@ -1473,6 +1844,9 @@ class Stream:
 
     def run(self, attempt: Callable[[str, bytes, str], Any]) -> Any:
         """attempt(model, body, idempotency key) with one model after the other until one gives a result."""
+        if self.wish is not None:
+            route = self.client.route(**{**self.body, **self.wish}, deadline_s=self.deadline - self._now())
+            self.route, self.models = route, [route["model"], *(self.models[1:] or route["fallback"])]
         for number, model in enumerate(self.models):
             self.model_used = model
             try:
@@ -1486,12 +1860,14 @@ class Stream:
 
     def _ask(self, model: str, attempt: Callable[[str, bytes, str], Any]) -> Any:
         transport, retries, token = self.client.transport, 0, self.client.transport.token()
+        more: list[JSON] = []  # once the answer did not fit its schema: the turns that say so
         while True:
             began = self._now()
             record: JSON = {"model": model, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
             self.attempts.append(record)
             try:
                 body = {**self.body, "model": model} if "model" in self.body else self.body
+                body = {**body, "messages": [*body["messages"], *more]} if more else body
                 return attempt(model, encode_body(body), token)
             except LLMRouterError as error:
                 if error.code == "timeout" and error.maybe_billed:
@@ -1502,6 +1878,11 @@ class Stream:
                 if fixed:
                     self._repaired, (self.body, warning) = True, fixed
                     self.warnings.append(f"{model}: {warning}")
+                wrong = error.response if error.param == "response_format" and not more else None
+                if wrong is not None:
+                    more = corrected(wrong.text, error)
+                    self.warnings.append(f"{model}: {error.message}; asked again")
+                if fixed or wrong is not None:
                     token = transport.token()  # another body is another request
                     continue
                 wait = retry_wait_s(error, retries, self.client.max_retries, self.deadline - self._now(), transport.dice())
@@ -1516,13 +1897,14 @@ class Stream:
         """Give an error what only the call knows, and take the key out of it, should the server have echoed it."""
         error.message = self.client.hide(error.message)
         error.args = (error.message,)
-        error.model, error.attempts, error.warnings = self.model_used, self.attempts, self.warnings
+        error.model, error.attempts, error.warnings, error.route = self.model_used, self.attempts, self.warnings, self.route
         if reader and reader.choices:
             error.response = self._dress(Answer(reader, self.model_used, complete=False))
 
     def _dress(self, answer: Answer) -> Answer:
         """Give an answer what only the call knows."""
-        answer.model_requested, answer.first_s = self.models[0], self.first_s
+        answer.model_requested, answer.first_s = AUTO if self.route else self.models[0], self.first_s
+        answer.data, answer.route = self.data, self.route
         answer.attempts, answer.warnings = self.attempts, self.warnings
         answer.latency_s = round(self._now() - self.started, 3)
         if any(call["parsed"] is None for call in answer.tool_calls):
@@ -1568,6 +1950,8 @@ class Stream:
         if reader.kept_chars > MAX_KEPT_CHARS:
             self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
         judge(reader, ended or self.client.lenient_end)
+        if self.schema is not None and not reader.tool_calls():
+            self.data = fitted(reader.text(), self.schema, reader.finish)
 
     def _read(self, response: Any, reader: Reader) -> Any:
         """Yields events, returns whether [DONE] came. What came shows whether it is JSON or a stream, not what was asked."""
@@ -1625,6 +2009,52 @@ def builtin_models(reason: str) -> ModelList:
     return ModelList(({"id": name} for names in BUILTIN_MODELS.values() for name in names), "builtin", reason)
 
 
+def summed(answers: Sequence[Answer], calls: list[JSON], turns: list[JSON]) -> Answer:
+    """The last of several answers, with what all of them took: attempts, warnings, seconds, cost."""
+    last, costs = answers[-1], [answer.cost for answer in answers if isinstance(answer.cost, (int, float))]
+    last.attempts = [each for answer in answers for each in answer.attempts]
+    last.warnings = [each for answer in answers for each in answer.warnings]
+    last.latency_s = round(sum(answer.latency_s for answer in answers), 3)
+    last.cost = sum(costs) if len(costs) == len(answers) else None
+    last.calls, last.messages = calls, turns
+    return last
+
+
+def heard(stream: Stream, on_event: Callable[[JSON], None] | None) -> Answer:
+    """A stream's whole answer; its events go to on_event."""
+    for event in stream.events():
+        if on_event:
+            on_event(event)
+    return stream.response  # type: ignore[return-value]  # its events ended
+
+
+def at_once(jobs: Sequence[Callable[[], None]], most: int) -> None:
+    """Do all jobs, so many at a time. In daemon threads, which unlike a pool's do not hold up Ctrl-C."""
+    import threading
+
+    waiting = iter(jobs)  # one thread after the other takes the next
+
+    def work() -> None:
+        for job in waiting:
+            job()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in jobs[: max(1, most)]]
+    for step in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            step(thread)
+
+
+def call_all(tool_calls: Sequence[JSON], box: dict[str, tuple[Any, JSON]]) -> list[JSON]:
+    """What call_tool() makes of each call, in their order, all done at once."""
+    made: list[JSON] = [{} for _ in tool_calls]
+
+    def work(number: int) -> None:
+        made[number] = call_tool(tool_calls[number], box)
+
+    at_once([lambda number=number: work(number) for number in range(len(made))], MAX_WORKERS)  # type: ignore[misc]
+    return made
+
+
 class LLMRouterClient:
     """Ask models through one OpenAI-compatible endpoint. Usable as a context manager and from several threads.
 
@@ -1662,6 +2092,7 @@ class LLMRouterClient:
         self.transport = transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
         self._key: tuple[Secret | None, ...] = ()
+        self._offered: tuple[float, list[str] | None] = (0.0, None)  # until when (monotonic) which models are known to be there
 
     def __enter__(self) -> LLMRouterClient:
         return self
@@ -1674,7 +2105,8 @@ class LLMRouterClient:
         self.transport.close()
 
     def chat(
-        self, model: str, messages: Sequence[JSON], *, temperature: float | None = None, max_tokens: int | None = None,
+        self, model: str | None = None, messages: Sequence[JSON] = (), *, temperature: float | None = None,
+        max_tokens: int | None = None, task: str | None = None, prefer: str | None = None,
         top_p: float | None = None, frequency_penalty: float | None = None, presence_penalty: float | None = None,
         stop: Names = None, tools: Sequence[JSON] | None = None, tool_choice: Any = None,
         functions: Sequence[JSON] | None = None, function_call: Any = None, response_format: JSON | None = None,
@@ -1683,12 +2115,15 @@ class LLMRouterClient:
         """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Stream.
 
         `fallback` names the models asked next where this one is limited, failing, unknown, out of credit, filtered or
-        empty. Unknown keyword arguments travel in the request's body.
+        empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
+        response_format has a schema, the answer is checked, asked for once more, and .data; else it is a BadUpstreamError.
+        Unknown keyword arguments travel in the request's body.
         """
         named = {
             "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p, "frequency_penalty": frequency_penalty,
             "presence_penalty": presence_penalty, "stop": stop, "tools": tools, "tool_choice": tool_choice,
             "functions": functions, "function_call": function_call, "response_format": response_format,
+            "task": task, "prefer": prefer,
         }  # fmt: skip
         body = {**{name: value for name, value in named.items() if value is not None}, **body}
         call = self._chat_call(model, messages, body, fallback, stream, deadline_s)
@@ -1721,27 +2156,18 @@ class LLMRouterClient:
         result: {"success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless stream=True),
         "tokens", "cost" (USD or None), "finish_reason", "error" (None, or as LLMRouterError.to_dict())}
         """
-        import threading
-
         names = model_names(models)
         if not names or len(set(names)) < len(names):
             raise UsageError("name the models to compare, each once")
         messages = with_system(system, *(message if isinstance(message, list) else [{"role": "user", "content": message}]))
         parameters["stream"] = stream
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
-        waiting = names[::-1]
         results: dict[str, JSON] = {name: {} for name in names}
 
-        def work() -> None:
-            while waiting:
-                name = waiting.pop()
-                results[name] = self._compared(name, messages, parameters)
+        def work(name: str) -> None:
+            results[name] = self._compared(name, messages, parameters)
 
-        # Daemon threads, unlike a pool's, do not hold up Ctrl-C.
-        threads = [threading.Thread(target=work, daemon=True) for _ in names[: max(1, max_workers)]]
-        for step in (threading.Thread.start, threading.Thread.join):
-            for thread in threads:
-                step(thread)
+        at_once([lambda name=name: work(name) for name in names], max_workers)  # type: ignore[misc]
         return results
 
     def _compared(self, model: str, messages: list[JSON], parameters: JSON) -> JSON:
@@ -1757,11 +2183,11 @@ class LLMRouterClient:
             "finish_reason": answer.finish_reason or None, "error": error,
         }  # fmt: skip
 
-    def list_models(self, *, offline: bool = False) -> ModelList:
+    def list_models(self, *, offline: bool = False, deadline_s: float | None = None) -> ModelList:
         """The endpoint's models, live; for the default endpoint a short built-in list, marked, where live fails."""
         if offline:
             return builtin_models("asked for offline")
-        call = Stream(self, [""], {}, f"{self.endpoint.path}/models", deadline_s=None)
+        call = Stream(self, [""], {}, f"{self.endpoint.path}/models", deadline_s=deadline_s)
 
         def attempt(*_: object) -> Any:
             response = self.send("GET", call.path, b"", deadline=call.deadline)
@@ -1805,6 +2231,8 @@ class LLMRouterClient:
         Needs no key, sends nothing.
         """
         call = self._chat_call(model, messages, body, None, stream, None) if model else None
+        if call and call.wish is not None:
+            call.body["model"] = self.route(**{**call.body, **call.wish}, offline=True)["model"]
         try:
             key = self.key()
         except AuthenticationError:
@@ -1860,14 +2288,81 @@ class LLMRouterClient:
         return {**head, **self.headers}
 
     def _chat_call(
-        self, model: str, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool, deadline_s: float | None
+        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool, deadline_s: float | None
     ) -> Stream:
+        wish = {name: body.pop(name) for name in ("task", "prefer") if name in body}
+        model = model if model is not None else AUTO if wish else setting("LLM_ROUTER_MODEL") or AUTO
+        if wish and model != AUTO:
+            raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
         request = {"model": check_model(model), "messages": check_messages(messages), "stream": stream, **body}
         added = ("stream_options",) if stream and "stream_options" not in body else ()
         request.update({"stream_options": {"include_usage": True}} if added else {})
         path = f"{self.endpoint.path}/chat/completions"
         models = [request["model"], *model_names(fallback)]
-        return Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, added=added)
+        chosen = wish if request["model"] == AUTO else None
+        return Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, added=added, wish=chosen)
+
+
+    def route(
+        self, messages: Sequence[JSON], *, task: str | None = None, prefer: str | None = None, offline: bool = False,
+        deadline_s: float | None = None, **body: Any,
+    ) -> JSON:  # fmt: skip
+        """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
+
+        task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
+        quality; offline: without the list.
+        """
+        offered = None if offline else self._models_offered(deadline_s)
+        return choose({**body, "messages": check_messages(messages)}, user_config(), offered, task, prefer)
+
+    def _models_offered(self, deadline_s: float | None) -> list[str] | None:
+        """The names in the endpoint's list, None where it has none; asked for again after LIST_FRESH_S."""
+        now = self.transport.monotonic()
+        if now >= self._offered[0]:
+            try:
+                listed = self.list_models(deadline_s=deadline_s)
+            except (UnknownModelError, BadRequestError, BadUpstreamError) as error:
+                listed = builtin_models(error.message)
+            names = [model["id"] for model in listed if model["id"].isprintable()]
+            self._offered = (now + LIST_FRESH_S, names if listed.source == "live" else None)
+        return self._offered[1]
+
+    def run_tools(
+        self, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], *,
+        max_rounds: int = MAX_ROUNDS, stream: bool = False, on_event: Callable[[JSON], None] | None = None, **parameters: Any,
+    ) -> Answer:  # fmt: skip
+        """As chat(), with Python functions that the model may call, until it answers in words -> Answer with .calls.
+
+        Their schemas come from signatures and docstrings (see tool_spec). The calls of one answer run at once, in threads;
+        results and exceptions go back to the model. `stream` streams each answer, its events to `on_event`. Over max_rounds
+        of calls it is a BadUpstreamError; .calls of that and of every other error holds what was called.
+        """
+        specs = [(function, tool_spec(function)) for function in tools]
+        box = {spec["name"]: (function, spec) for function, spec in specs}
+        if not 0 < len(box) == len(specs) or max_rounds < 1:
+            raise UsageError("run_tools() takes one tool or more, each name once, and one round or more")
+        request = {**parameters, "tools": [{"type": "function", "function": spec} for _, spec in specs], "stream": stream}
+        turns, calls, answers = check_messages(messages), [], []
+        try:
+            for number in range(1, max_rounds + 2):
+                answer = self.chat(model, turns, **request)
+                answer = heard(answer, on_event) if stream else answer
+                answers.append(answer)
+                made = call_all(answer.tool_calls, box) if number <= max_rounds else []
+                calls += [{"round": number, **call} for call in made]
+                turns += turns_of(answer, made)
+                if not answer.tool_calls:
+                    return summed(answers, calls, turns)
+                model = answer.model_used  # the one that began goes on
+                request.update(task=None, prefer=None)
+                request.setdefault("fallback", answer.route and answer.route["fallback"])
+            error = BadUpstreamError(f"the model still calls tools after {max_rounds} rounds", next_step="Raise max_rounds.")
+            error.model, error.response = model or "", answer
+            raise error
+        except LLMRouterError as error:
+            error.calls = calls
+            error.attempts = [each for answer in answers for each in answer.attempts] + error.attempts
+            raise
 
 
 # ------------------------------------------------------------------------------------------------------- command line
@@ -1924,7 +2419,8 @@ def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: 
         "model_requested": given.model_requested or model or None, "model_used": given.model_used or None,
         "finish": {"reason": given.finish_reason or None, "complete": given.complete and error is None},
         "usage": given.usage or None, "cost": given.cost, "credits_remaining": given.credits_remaining,
-        "tool_calls": given.tool_calls, "latency_s": given.latency_s, "first_s": given.first_s,
+        "tool_calls": given.tool_calls, "data": given.data, "route": said.route,
+        "latency_s": given.latency_s, "first_s": given.first_s,
         "attempts": said.attempts, "warnings": said.warnings, "error": error.to_dict() if error else None,
     }  # fmt: skip
 
@@ -1970,7 +2466,8 @@ class Console:
         self.printed = self.printed or bool(partial and partial.text)
         for text in (*error.warnings, f"error: {error} [{error.code}]", f"next: {error.next_step}"):
             self.note(text)
-        return 10 if self.printed and error.exit_code not in (11, 130) else error.exit_code
+        kept = error.exit_code in (11, 130) or error.param == "response_format"  # a misfit is whole
+        return 10 if self.printed and not kept else error.exit_code
 
 
 HELP_WIDTH = 110
@@ -1978,8 +2475,10 @@ HELP_WIDTH = 110
 OPTIONS = """
 images | -i --image URL... | URL, data URL or file (repeatable)
 images | -p --prompt TEXT | the same as --message
-model | -m --model NAME | else LLM_ROUTER_MODEL
+model | -m --model NAME | else LLM_ROUTER_MODEL, else auto: one is chosen
 model | --fallback A,B | models asked next where this one cannot answer
+routing | --task NAME | choose for code, creative, fast, vision, chinese, reasoning
+routing | --prefer NAME | choose for cost, speed or quality
 compare | --models A,B | at most 8, each once
 list | --search TEXT | names with TEXT in them, or a family
 list | --limit N | at most N names (50); 0 shows all
@@ -1996,13 +2495,14 @@ parameters | --max-tokens N |
 parameters | --top-p X |
 parameters | --frequency-penalty X |
 parameters | --presence-penalty X |
+parameters | --functions FILE |
+parameters | --function-call NAME |
+parameters | --detail LEVEL |
 parameters | --stop TEXT... | (repeatable)
 parameters | --tools FILE | JSON list; calls are printed, never executed
 parameters | --tool-choice NAME | auto, none, required, a function, or JSON
-parameters | --functions FILE | the older form of --tools
-parameters | --function-call NAME | auto, none, or a function
 parameters | --response-format NAME | json, or a JSON object
-parameters | --detail LEVEL | of images: low, high or auto
+parameters | --schema FILE | JSON schema; the answer is checked, mended once, else exit 9
 endpoint | --base-url URL | another OpenAI-compatible endpoint
 endpoint | --demo | ask the stand-in: no key, no network
 endpoint | --timeout X | total, all attempts together (600 s)
@@ -2112,10 +2612,16 @@ def messages_of(args: Options, before: Any) -> list[JSON]:
     return with_system(args.system, *turns)
 
 
+def model_of(args: Options, body: JSON) -> str:
+    """The model that is asked, or "auto": --task and --prefer ask for a choice where no model is named beside them."""
+    named = args.model or body.get("model")
+    return named or (AUTO if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else AUTO))
+
+
 def request_of(args: Options) -> JSON:
     """Everything chat() takes, out of the flags, with the body file under them."""
     body = json_from(text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
-    plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop")
+    plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
     flags = {name: getattr(args, name) for name in plain}
     for name in ("tools", "functions"):
         flags[name] = json_from(text_from(args, None, getattr(args, name), ""), f"--{name}", list)
@@ -2130,10 +2636,12 @@ def request_of(args: Options) -> JSON:
         if text and text.startswith("{"):
             flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
     args.stream = bool(body.pop("stream", False)) or args.stream
-    model = args.model or body.get("model") or setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
-    if not model:
-        raise UsageError("no model named", next_step="Name one with -m, or set LLM_ROUTER_MODEL; `models` lists them.")
-    flags.update(model=model, messages=messages_of(args, body.get("messages")))
+    schema = json_from(text_from(args, None, args.schema, ""), "--schema", dict)
+    if schema is not None and flags["response_format"]:
+        raise UsageError("give --schema or --response-format, not both")
+    if schema is not None:
+        flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    flags.update(model=model_of(args, body), messages=messages_of(args, body.get("messages")))
     return {**body, **{name: value for name, value in flags.items() if value is not None}}
 
 
@@ -2224,7 +2732,7 @@ def show_answer(answer: Answer, args: Options, console: Console, output: str) ->
     cut = answer.finish_reason == "length"
     error = IncompleteError("the answer was cut at the token limit", code="length") if cut and args.strict else None
     if error:
-        error.attempts, error.warnings = answer.attempts, answer.warnings
+        error.attempts, error.warnings, error.route = answer.attempts, answer.warnings, answer.route
     result = envelope(answer, error)
     if output:
         size = write_output(output, answer.text, args.force, console)
@@ -2238,7 +2746,8 @@ def show_answer(answer: Answer, args: Options, console: Console, output: str) ->
     else:
         console.text("" if console.printed else answer.text)
         console.out("".join(map(dump_json, answer.tool_calls)))
-    for warning in answer.warnings:
+    chosen = [f"chosen: {answer.route['model']}, {answer.route['reason']}"] if answer.route else []
+    for warning in (*chosen, *answer.warnings):
         console.note(warning)
     if cut:
         console.note(f"the answer was cut at the token limit; next: {ERRORS['length'][1]}")
@@ -2342,6 +2851,21 @@ def run_models(args: Options, console: Console) -> int:
     return 0
 
 
+def run_route(args: Options, console: Console) -> int:
+    args.model = AUTO
+    request = request_of(args)
+    client = open_client(args, console)
+    if args.dry_run:
+        console.out(dump_json(client.preview(), indent=2))
+        return 0
+    route = client.route(**request)
+    if args.json:
+        console.result({"ok": True, "route": route, "error": None})
+    else:
+        console.text(f"{route['model']}\nthen: {', '.join(route['fallback']) or 'none'}\nwhy: {route['reason']}")
+    return 0
+
+
 def describe_key(key: Secret | None) -> str:
     if key is None:
         return "none needed on this machine"
@@ -2387,13 +2911,15 @@ def run_doctor(args: Options, console: Console) -> int:
 
 # name -> (what it does, option groups, what runs it, two examples)
 COMMANDS: dict[str, tuple[str, str, Callable[[Any, Console], int], tuple[str, str]]] = {
-    "chat": ("ask a model", "model input parameters endpoint output answer", run_chat,
+    "chat": ("ask a model", "model routing input parameters endpoint output answer", run_chat,
              ('--demo --message "Hello, world!"', "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream")),
-    "vision": ("ask about images", "images model input parameters endpoint output answer", run_vision,
+    "vision": ("ask about images", "images model routing input parameters endpoint output answer", run_vision,
                ('-m gpt-4o --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json")),
     "models": ("list the endpoint's models", "list endpoint output", run_models, ("--search qwen", "--offline --json")),
     "compare": ("ask several models at once", "compare input parameters endpoint output comparison", run_compare,
                 ('--models gpt-4.1,qwen-max --message "What is 2+2?"', '--demo --models demo,demo-reasoning --message "Hi"')),
+    "route": ("show which model would be asked, and why; asks none", "routing input parameters endpoint output", run_route,
+              ('--message "Refactor this class."', '--task code --prefer cost --message-file question.txt --json')),
     "doctor": ("show what is set, and whether the endpoint answers", "endpoint output", run_doctor, ("", "--json")),
 }  # fmt: skip
 
