@@ -999,35 +999,40 @@ CHAIN = 4  # models in one choice: the one asked, and those after it
 FEW_MODELS = 8  # an endpoint of so few has no costly surprise: without a table for them they are asked in its order
 
 
-def shows_images(turns: Sequence[JSON]) -> bool:
-    return any(part.get("type") == "image_url" for turn in turns for part in dicts(turn.get("content")))
+def shows_images(body: JSON) -> bool:
+    parts = [part for turn in dicts(body.get("messages")) for part in dicts(turn.get("content"))]
+    return any(part.get("type") == "image_url" for part in parts)
+
+
+def schema_of(body: JSON) -> Any:
+    """The schema that a request's response_format asks for; None where there is none."""
+    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
 def points_of(body: JSON) -> list[tuple[int, str]]:
     """What in a request speaks for a stronger model, or (below 0) for a weaker: [(2, "code"), (1, "1200 characters")]."""
     import re
 
-    turns, wish = dicts(body.get("messages")), as_dict(body.get("response_format"))
-    texts = [text_of(turn.get("content")) for turn in turns if turn.get("role") != "system"]
+    texts = [text_of(turn.get("content")) for turn in dicts(body.get("messages")) if turn.get("role") != "system"]
     chars, most = sum(map(len, texts)), body.get("max_tokens") or body.get("max_completion_tokens")
     found = [(points, f"{chars} characters") for points, least in LENGTHS if chars >= least][:1]
     found += [(points, what) for points, what, like in SIGNS if re.search(like, texts[-1] if texts else "")]
-    found += [(1, f"up to {most} tokens")] if isinstance(most, int) and most >= LONG_ANSWER else []
-    found += [(1, "tools")] if body.get("tools") or body.get("functions") else []
-    found += [(1, "a schema")] if wish.get("type") == "json_schema" else []
-    return found + ([(1, "images")] if shows_images(turns) else [])
+    others = {
+        f"up to {most} tokens": isinstance(most, int) and most >= LONG_ANSWER, "images": shows_images(body),
+        "tools": body.get("tools") or body.get("functions"), "a schema": schema_of(body) is not None,
+    }  # fmt: skip
+    return found + [(1, what) for what, there in others.items() if there]
 
 
 def wanted_models(tables: JSON, level: int, task: str | None, prefer: str | None, images: bool) -> list[str]:
     """Every model that could answer, best first: the task's, then the tier's, the stronger and the weaker ones."""
     tiers, tasks = [list(tables["tiers"][tier]) for tier in TIERS], tables["tasks"]
     rank = {model: number for number, tier in enumerate(tiers) for model in tier}
-    orders: dict[str | None, Callable[[str], Any]] = {
-        "cost": lambda model: rank.get(model, 1), "quality": lambda model: -rank.get(model, 1),
-        "speed": lambda model: model not in tasks["fast"],
-    }  # fmt: skip
-    wanted = sorted(tasks[task] if task else (), key=orders.get(prefer, lambda model: 0))
-    wanted += [model for tier in (tiers[level:] + tiers[:level][::-1]) for model in tier]
+    sign = -PREFER.get(prefer or "", 0)
+    own = sorted(tasks[task] if task else (), key=lambda model: sign * rank.get(model, 1))
+    if prefer == "speed":
+        own.sort(key=lambda model: model not in tasks["fast"])
+    wanted = own + [model for tier in tiers[level:] + tiers[:level][::-1] for model in tier]
     if images:
         wanted = [model for model in wanted if model in tasks["vision"]] + list(tasks["vision"])
     return list(dict.fromkeys(wanted))
@@ -1038,18 +1043,15 @@ def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[s
     if offered is None:
         why.append("what the endpoint offers is not known")
         return list(wanted)
-    wanted = [*wanted, *STAND_IN]
     names = {**{name.rpartition("/")[2]: name for name in reversed(offered)}, **{name: name for name in offered}}
-    found = [names[model] for model in wanted if model in names]
-    missing = wanted[: next((number for number, model in enumerate(wanted) if model in names), CHAIN)][:CHAIN]
-    why += [f"not offered here: {', '.join(missing)}"] if missing and found else []
-    if not found and 0 < len(offered) <= FEW_MODELS:
-        why.append("the endpoint has few models, and none of those in the tables")
-        return list(offered)
-    if not found:
-        step = "Name some of its models in LLM_ROUTER_CONFIG, or one with --model; `models` lists them."
-        raise UnknownModelError(f"none of the models to choose from is offered: {', '.join(missing)}", next_step=step)
-    return found
+    found = [names[model] for model in (*wanted, *STAND_IN) if model in names]
+    missing = ", ".join([model for model in wanted if model not in names][:CHAIN])
+    if missing and (not found or names.get(wanted[0]) is None):
+        why.append(f"not offered here: {missing}")
+    if found or 0 < len(offered) <= FEW_MODELS:
+        return found or list(offered)
+    step = "Name some of its models in LLM_ROUTER_CONFIG, or one with --model; `models` lists them."
+    raise UnknownModelError(f"the endpoint offers none of the models to choose from: {missing}", next_step=step)
 
 
 def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | None = None, prefer: str | None = None) -> JSON:
@@ -1067,75 +1069,45 @@ def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | 
     points = points_of(body)
     score = sum(number for number, _ in points)
     level = min(max(sum(score >= least for least in LEVELS) + PREFER.get(prefer or "", 0), 0), 2)
-    wanted = wanted_models(tables, level, task, prefer, shows_images(dicts(body.get("messages"))))
-    told = ", ".join(f"{what} {number:+d}" for number, what in points)
-    tier = None if task else list(TIERS)[level]
+    tier, told = None if task else list(TIERS)[level], ", ".join(f"{what} {number:+d}" for number, what in points)
     why = [f"task {task}" if task else f"tier {tier} by score {score}" + (f" ({told})" if told else "")]
     why += [f"preferred is {prefer}"] if prefer else []
-    found = known_here(wanted, offered, why)
-    return {
-        "model": found[0], "fallback": found[1:CHAIN], "task": task, "tier": tier, "prefer": prefer, "score": score,
-        "reason": "; ".join(why),
-    }  # fmt: skip
+    model, *others = known_here(wanted_models(tables, level, task, prefer, shows_images(body)), offered, why)
+    choice = {"model": model, "fallback": others[: CHAIN - 1], "task": task, "tier": tier, "prefer": prefer, "score": score}
+    return {**choice, "reason": "; ".join(why)}
 
 
+# What we check of JSON schemas; other keywords go to the model, and that is all.
 SCHEMA_TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None),
 }  # fmt: skip
-BOUNDS: dict[str, tuple[Any, Callable[[Any, Any], bool], str]] = {  # keyword -> (for whom, what holds, how it is said)
-    "minimum": ((int, float), lambda value, limit: value >= limit, "at least {}"),
-    "maximum": ((int, float), lambda value, limit: value <= limit, "at most {}"),
-    "exclusiveMinimum": ((int, float), lambda value, limit: value > limit, "more than {}"),
-    "exclusiveMaximum": ((int, float), lambda value, limit: value < limit, "less than {}"),
-    "minLength": (str, lambda value, limit: len(value) >= limit, "at least {} characters long"),
-    "maxLength": (str, lambda value, limit: len(value) <= limit, "at most {} characters long"),
-    "minItems": (list, lambda value, limit: len(value) >= limit, "at least {} items long"),
-    "maxItems": (list, lambda value, limit: len(value) <= limit, "at most {} items long"),
-}
-SCHEMA_RULES = """{
-  "type": ["object", "boolean"],
-  "properties": {
-    "type": {"anyOf": [{"$ref": "#/$defs/kind"}, {"type": "array", "items": {"$ref": "#/$defs/kind"}}]},
-    "enum": {"type": "array"}, "required": {"type": "array", "items": {"type": "string"}},
-    "pattern": {"type": "string"}, "$ref": {"type": "string"}, "items": {"$ref": "#"}, "additionalProperties": {"$ref": "#"},
-    "properties": {"$ref": "#/$defs/named"}, "$defs": {"$ref": "#/$defs/named"}, "definitions": {"$ref": "#/$defs/named"},
-    "anyOf": {"$ref": "#/$defs/some"}, "oneOf": {"$ref": "#/$defs/some"}, "allOf": {"$ref": "#/$defs/some"},
-    "minimum": {"type": "number"}, "exclusiveMinimum": {"type": "number"}, "minLength": {"type": "integer"},
-    "maximum": {"type": "number"}, "exclusiveMaximum": {"type": "number"}, "maxLength": {"type": "integer"},
-    "minItems": {"type": "integer"}, "maxItems": {"type": "integer"}
-  },
-  "$defs": {
+BOUNDS = {  # keyword -> the type that it is about, and 1 for the least, -1 for the most
+    "minimum": ("number", 1), "maximum": ("number", -1), "exclusiveMinimum": ("number", 1), "exclusiveMaximum": ("number", -1),
+    "minLength": ("string", 1), "maxLength": ("string", -1), "minItems": ("array", 1), "maxItems": ("array", -1),
+}  # fmt: skip
+# Both are JSON schemas themselves, as text because that costs a cold start nothing: of a schema, and of the user's
+# configuration, where prices are USD for a million tokens.
+SCHEMA_RULES = """{"type": ["object", "boolean"], "properties": {
+  "type": {"anyOf": [{"$ref": "#/$defs/kind"}, {"type": "array", "items": {"$ref": "#/$defs/kind"}}]},
+  "enum": {"type": "array"}, "required": {"type": "array", "items": {"type": "string"}}, "pattern": {"type": "string"},
+  "$ref": {"type": "string"}, "items": {"$ref": "#"}, "additionalProperties": {"$ref": "#"},
+  "properties": {"$ref": "#/$defs/named"}, "$defs": {"$ref": "#/$defs/named"}, "definitions": {"$ref": "#/$defs/named"},
+  "anyOf": {"$ref": "#/$defs/some"}, "oneOf": {"$ref": "#/$defs/some"}, "allOf": {"$ref": "#/$defs/some"},
+  "minimum": {"type": "number"}, "maximum": {"type": "number"}, "exclusiveMinimum": {"type": "number"},
+  "exclusiveMaximum": {"type": "number"}, "minLength": {"type": "integer"}, "maxLength": {"type": "integer"},
+  "minItems": {"type": "integer"}, "maxItems": {"type": "integer"}}, "$defs": {
     "kind": {"enum": ["object", "array", "string", "integer", "number", "boolean", "null"]},
     "named": {"type": "object", "additionalProperties": {"$ref": "#"}},
-    "some": {"type": "array", "minItems": 1, "items": {"$ref": "#"}}
-  }
-}"""  # of a schema as far as we check it: other keywords go to the model, and that is all. JSON, as text costs no start
-CONFIG_RULES = """{
-  "type": "object", "additionalProperties": false,
-  "properties": {
-    "tiers": {"type": "object", "additionalProperties": false, "properties": {
-      "cheap": {"$ref": "#/$defs/models"}, "middle": {"$ref": "#/$defs/models"}, "strong": {"$ref": "#/$defs/models"}}},
-    "tasks": {"type": "object", "additionalProperties": {"$ref": "#/$defs/models"}},
-    "prices": {"type": "object", "additionalProperties": {
-      "type": "object", "additionalProperties": false, "required": ["input", "output"], "properties": {
-        "input": {"$ref": "#/$defs/usd"}, "output": {"$ref": "#/$defs/usd"}, "cached_input": {"$ref": "#/$defs/usd"}}}}
-  },
-  "$defs": {
-    "models": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": "^[A-Za-z0-9_@+][A-Za-z0-9_.:/@+-]*$"}},
-    "usd": {"type": "number", "minimum": 0}
-  }
-}"""  # of the user's configuration; prices are USD for a million tokens
-
-
-def schema_of(body: JSON) -> Any:
-    """The schema that a request's response_format asks for; None where there is none."""
-    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
-
-
-def types_of(schema: JSON) -> list[str]:
-    """The types that a schema names, also where it names one without a list."""
-    kinds = schema.get("type", [])
-    return [kinds] if isinstance(kinds, str) else kinds
+    "some": {"type": "array", "minItems": 1, "items": {"$ref": "#"}}}}"""
+CONFIG_RULES = """{"type": "object", "additionalProperties": false, "properties": {
+  "tiers": {"type": "object", "additionalProperties": false, "properties": {
+    "cheap": {"$ref": "#/$defs/models"}, "middle": {"$ref": "#/$defs/models"}, "strong": {"$ref": "#/$defs/models"}}},
+  "tasks": {"type": "object", "additionalProperties": {"$ref": "#/$defs/models"}},
+  "prices": {"type": "object", "additionalProperties": {
+    "type": "object", "additionalProperties": false, "required": ["input", "output"], "properties": {
+      "input": {"$ref": "#/$defs/usd"}, "output": {"$ref": "#/$defs/usd"}, "cached_input": {"$ref": "#/$defs/usd"}}}}},
+  "$defs": {"usd": {"type": "number", "minimum": 0}, "models": {
+    "type": "array", "minItems": 1, "items": {"type": "string", "pattern": "^[A-Za-z0-9_@+][A-Za-z0-9_.:/@+-]*$"}}}}"""
 
 
 def pointed(root: Any, reference: str) -> Any:
@@ -1152,37 +1124,38 @@ def is_type(value: Any, kind: str) -> bool:
     return isinstance(value, SCHEMA_TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
 
 
-def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]:
-    """The members of an object or items of a list, each with the schema for it and its place."""
-    if isinstance(value, list) and "items" in schema:
-        return [(each, schema["items"], f"{place}[{number}]") for number, each in enumerate(value)]
-    known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
-    members = value.items() if isinstance(value, dict) else ()
-    return [(each, known.get(name, others), f"{place}.{name}") for name, each in members]
-
-
 def own_faults(value: Any, schema: JSON, place: str) -> Iterator[str]:
     """Why a value does not fit a schema, what lies inside of both left out."""
     import re
 
-    kinds = types_of(schema)
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(is_type(value, kind) for kind in kinds):
         yield f"{place} must be {' or '.join(kinds)}"
     choices = schema.get("enum", [schema["const"]] if "const" in schema else [value])
     if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices):
         yield f"{place} must be one of {dump_json(choices).rstrip()}"
-    for word, (kind, holds, said) in BOUNDS.items():
-        if word in schema and isinstance(value, kind) and not isinstance(value, bool) and not holds(value, schema[word]):
-            yield f"{place} must be {said.format(schema[word])}"
+    for word, (kind, sign) in BOUNDS.items():
+        if word in schema and is_type(value, kind):
+            room = sign * ((value if kind == "number" else len(value)) - schema[word])
+            if room < 0 or (room == 0 and word[:3] == "exc"):
+                yield f"{place} must have {word} {schema[word]}"
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
         yield f"{place} must match the pattern {schema['pattern']}"
-    for name in schema.get("required", ()) if isinstance(value, dict) else ():
-        if name not in value:
-            yield f"{place}.{name} is missing"
+    missing = [name for name in schema.get("required", ()) if isinstance(value, dict) and name not in value]
+    yield from (f"{place}.{name} is missing" for name in missing)
+
+
+def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]:
+    """The members of an object or items of a list, each with the schema for it and its place."""
+    if isinstance(value, list) and "items" in schema:
+        return [(each, schema["items"], f"{place}[{number}]") for number, each in enumerate(value)]
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+    return [(each, known.get(name, others), f"{place}.{name}") for name, each in as_dict(value).items()]
 
 
 def schema_faults(value: Any, schema: Any, root: Any, place: str = "$") -> Iterator[str]:
-    """Why a JSON value does not fit a schema, place by place; keywords not in the tables above are passed over.
+    """Why a JSON value does not fit a schema, which is a part of `root`, place by place.
 
     schema_faults({"age": "x"}, {"properties": {"age": {"type": "integer"}}}, schema) -> "$.age must be integer"
     """
@@ -1206,40 +1179,35 @@ def rules_fault(value: Any, rules: str, place: str) -> str:
     return next(schema_faults(value, schema, schema, place), "")
 
 
-def broken_words(part: Any, root: Any) -> Iterator[str]:
-    """The patterns and references in a schema that are none."""
-    import re
-
-    for name, inner in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
-        yield from broken_words(inner, root)
-        if name == "$ref" and isinstance(inner, str) and not isinstance(pointed(root, inner), (dict, bool)):
-            yield f"$ref {inner} leads nowhere"
-        try:
-            re.compile(inner if name == "pattern" and isinstance(inner, str) else "")
-        except re.error as error:
-            yield f"pattern {inner}: {error}"
-
-
 def check_schema(schema: Any) -> None:
     """UsageError where a JSON schema says what cannot be meant: {"type": "strng"}, a broken pattern, a $ref to nowhere."""
-    fault = rules_fault(schema, SCHEMA_RULES, "the schema") or next(broken_words(schema, schema), "")
+    import re
+
+    string, fault = r'("(?:[^"\\]|\\.)*")', ""
+    try:
+        text = dump_json(schema)
+        for each in map(parse_json, re.findall(rf'"\$ref": {string}', text)):
+            fault = f"$ref {each} leads nowhere" if pointed(schema, each) is None else fault
+        for raw in re.findall(rf'"pattern": {string}', text):
+            re.compile(parse_json(raw))
+        fault = rules_fault(schema, SCHEMA_RULES, "the schema") or fault
+    except re.error as error:
+        fault = f"pattern {raw}: {error}"
+    except RecursionError:
+        fault = "nested too deeply"
     if fault:
         raise UsageError(f"not a JSON schema: {one_line(fault, 160)}")
 
 
-def unfenced(text: str) -> str:
-    """unfenced("```json\\n{}\\n```") -> "{}"; other text comes back stripped."""
-    text = text.strip()
-    return text[:-3].partition("\n")[2].strip() if text[:3] == "```" and text[-3:] == "```" else text
-
-
 def fitted(text: str, schema: Any, finish: str = "stop") -> Any:
-    """The JSON value that an answer is, if it fits the schema; a fence around it is taken off.
+    """The JSON value that an answer is, if it fits the schema; a Markdown fence around it is taken off.
 
     BadUpstreamError with param "response_format" says why it does not; where it was cut, IncompleteError.
     """
+    text = text.strip()
+    text = text[:-3].partition("\n")[2] if text[:3] == "```" and text[-3:] == "```" else text
     try:
-        value = parse_json(unfenced(text))
+        value = parse_json(text)
         fault = next(schema_faults(value, schema, schema), "")
     except RecursionError:
         fault = "it is nested too deeply"
@@ -1259,11 +1227,6 @@ def corrected(answer: str, error: LLMRouterError) -> list[JSON]:
     return [{"role": "assistant", "content": answer}, {"role": "user", "content": wish}]
 
 
-ANNOTATIONS: dict[Any, str] = {
-    str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", list: "array", dict: "object",
-}  # fmt: skip
-
-
 def annotation_schema(kind: Any, place: str) -> JSON:
     """The schema of an annotation: list[int] -> {"type": "array", "items": {"type": "integer"}}; UsageError for what has none.
 
@@ -1271,14 +1234,14 @@ def annotation_schema(kind: Any, place: str) -> JSON:
     """
     import typing
 
+    plain = {kinds: name for name, kinds in {**SCHEMA_TYPES, "number": float}.items()}
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is typing.Any:
         return {}
-    if isinstance(kind, type) and kind in ANNOTATIONS:
-        return {"type": ANNOTATIONS[kind]}
+    if isinstance(kind, type) and kind in plain:
+        return {"type": plain[kind]}
     if hasattr(kind, "__metadata__"):
-        told = [text for text in kind.__metadata__ if isinstance(text, str)][:1]
-        return {**annotation_schema(inner[0], place), **({"description": told[0]} if told else {})}
+        return {**annotation_schema(inner[0], place), "description": str(inner[1])}
     if origin is typing.Literal:
         return {"enum": list(inner)}
     if origin is typing.Union or type(kind).__name__ == "UnionType":
@@ -1287,7 +1250,7 @@ def annotation_schema(kind: Any, place: str) -> JSON:
         return {"type": "array", "items": annotation_schema(inner[0], place)}
     if origin is dict and inner[0] is str:
         return {"type": "object", "additionalProperties": annotation_schema(inner[1], place)}
-    raise UsageError(f"{place}: a tool cannot take {one_line(str(kind), 60)}", next_step="See annotation_schema().")
+    raise UsageError(f"{place}: a tool cannot take {one_line(str(kind), 60)}")
 
 
 def tool_spec(function: Any) -> JSON:
@@ -1301,7 +1264,7 @@ def tool_spec(function: Any) -> JSON:
     import re
     import typing
 
-    name, text = getattr(function, "__name__", ""), inspect.getdoc(function) or ""
+    name, text, properties = getattr(function, "__name__", ""), inspect.getdoc(function) or "", {}
     if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) or inspect.iscoroutinefunction(function):
         raise UsageError(f"{name or function!r} cannot be a tool: that is a function with a name, and not async")
     try:
@@ -1309,7 +1272,6 @@ def tool_spec(function: Any) -> JSON:
         hints = typing.get_type_hints(function, include_extras=True)
     except (TypeError, ValueError, NameError) as error:
         raise UsageError(f"the signature of {name} cannot be read: {one_line(str(error), 100)}") from None
-    properties: JSON = {}
     for each, parameter in parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise UsageError(f"{name}: a tool's parameters have names of their own; {each} has not")
@@ -1327,13 +1289,9 @@ def call_tool(call: JSON, box: dict[str, tuple[Any, JSON]]) -> JSON:
     `box` is name -> (function, its tool_spec). Arguments that the model made up wrongly never reach the function.
     """
     function, spec = box.get(call["name"], (None, {}))
-    arguments, result, fault = call["parsed"], "", ""
-    if function is None:
-        fault = f"there is no tool of this name; there are {', '.join(box)}"
-    elif not isinstance(arguments, dict):
-        fault = "the arguments are no JSON object"
-    else:
-        fault = next(schema_faults(arguments, spec["parameters"], spec["parameters"]), "")
+    arguments, result, fault = call["parsed"], "", f"there is no tool of this name; there are {', '.join(box)}"
+    if function is not None:
+        fault = next(schema_faults(arguments, spec["parameters"], spec["parameters"], "arguments"), "")
     if not fault:
         try:
             value = function(**arguments)
@@ -1346,15 +1304,11 @@ def call_tool(call: JSON, box: dict[str, tuple[Any, JSON]]) -> JSON:
 def turns_of(answer: Answer, made: Sequence[JSON]) -> list[JSON]:
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
     message = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
-    raw = dicts(message.get("tool_calls"))
-    raw = raw if len(raw) == len(answer.tool_calls) else [{} for _ in answer.tool_calls]
-    calls = [
-        {
-            **{name: value for name, value in before.items() if name != "index"}, "id": call["id"], "type": "function",
-            "function": {"name": call["name"], "arguments": call["arguments"] if call["parsed"] else "{}"},
-        }
-        for before, call in zip(raw, answer.tool_calls)
-    ]  # fmt: skip
+    more = {call.get("id"): {name: call[name] for name in call if name != "index"} for call in dicts(message.get("tool_calls"))}
+    calls = []
+    for call in answer.tool_calls:  # every call with an id, and arguments that are JSON
+        function = {"name": call["name"], "arguments": call["arguments"] if call["parsed"] else "{}"}
+        calls.append({**more.get(call["id"], {}), "id": call["id"], "type": "function", "function": function})
     kept = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
     turn = {"content": answer.text or None, **kept, "role": "assistant", **({"tool_calls": calls} if calls else {})}
     results = [(call["id"], f"Error: {call['error']}" if call["error"] else call["result"]) for call in made]
@@ -1721,15 +1675,14 @@ def user_config() -> JSON:
     path = named or os.path.join(home, "llm-router", "config.json")
     if not named and not (os.path.isabs(path) and os.path.exists(path)):
         return {}
+    fault, config, data = "", {}, read_upload(path, MAX_CONFIG_BYTES, anywhere=True)
     try:
-        config: JSON = parse_json(read_upload(path, MAX_CONFIG_BYTES, anywhere=True))
+        config = parse_json(data)
         fault = rules_fault(config, CONFIG_RULES, "the configuration")
-    except UsageError:
-        raise
     except ValueError as error:
         fault = f"not JSON: {error}"
     if fault:
-        raise UsageError(f"{path}: {one_line(fault, 160)}", next_step="See the section Routing of references/cli.md.")
+        raise UsageError(f"{path}: {one_line(fault, 160)}", next_step="See references/routing.md.")
     return config
 
 
@@ -1803,10 +1756,11 @@ class Stream:
         self.deadline = self.started + (deadline_s or client.deadline_s)
         self._source: Any = self._ask_all()
 
-    def answer(self) -> Answer:
-        """Ask, and wait for the whole answer."""
-        for _ in self._source:
-            pass
+    def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
+        """Ask, and wait for the whole answer; on_event is given each event on the way."""
+        for event in self._source:
+            if on_event:
+                on_event(event)
         return self.response  # type: ignore[return-value]  # _ask_all() ends with one, or raises
 
     def events(self) -> Iterator[JSON]:
@@ -2020,39 +1974,22 @@ def summed(answers: Sequence[Answer], calls: list[JSON], turns: list[JSON]) -> A
     return last
 
 
-def heard(stream: Stream, on_event: Callable[[JSON], None] | None) -> Answer:
-    """A stream's whole answer; its events go to on_event."""
-    for event in stream.events():
-        if on_event:
-            on_event(event)
-    return stream.response  # type: ignore[return-value]  # its events ended
-
-
-def at_once(jobs: Sequence[Callable[[], None]], most: int) -> None:
-    """Do all jobs, so many at a time. In daemon threads, which unlike a pool's do not hold up Ctrl-C."""
+def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list[Any]:
+    """[work(item) for item in items], so many at a time. In daemon threads, which unlike a pool's do not hold up Ctrl-C."""
     import threading
 
-    waiting = iter(jobs)  # one thread after the other takes the next
+    results: list[Any] = [None for _ in items]
+    waiting = iter(enumerate(items))  # one thread after the other takes the next
 
-    def work() -> None:
-        for job in waiting:
-            job()
+    def step_on() -> None:
+        for number, item in waiting:
+            results[number] = work(item)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in jobs[: max(1, most)]]
+    threads = [threading.Thread(target=step_on, daemon=True) for _ in items[: max(1, most)]]
     for step in (threading.Thread.start, threading.Thread.join):
         for thread in threads:
             step(thread)
-
-
-def call_all(tool_calls: Sequence[JSON], box: dict[str, tuple[Any, JSON]]) -> list[JSON]:
-    """What call_tool() makes of each call, in their order, all done at once."""
-    made: list[JSON] = [{} for _ in tool_calls]
-
-    def work(number: int) -> None:
-        made[number] = call_tool(tool_calls[number], box)
-
-    at_once([lambda number=number: work(number) for number in range(len(made))], MAX_WORKERS)  # type: ignore[misc]
-    return made
+    return results
 
 
 class LLMRouterClient:
@@ -2162,13 +2099,7 @@ class LLMRouterClient:
         messages = with_system(system, *(message if isinstance(message, list) else [{"role": "user", "content": message}]))
         parameters["stream"] = stream
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
-        results: dict[str, JSON] = {name: {} for name in names}
-
-        def work(name: str) -> None:
-            results[name] = self._compared(name, messages, parameters)
-
-        at_once([lambda name=name: work(name) for name in names], max_workers)  # type: ignore[misc]
-        return results
+        return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers)))
 
     def _compared(self, model: str, messages: list[JSON], parameters: JSON) -> JSON:
         began, error = self.transport.monotonic(), None
@@ -2346,9 +2277,10 @@ class LLMRouterClient:
         try:
             for number in range(1, max_rounds + 2):
                 answer = self.chat(model, turns, **request)
-                answer = heard(answer, on_event) if stream else answer
+                answer = answer.answer(on_event) if stream else answer
                 answers.append(answer)
-                made = call_all(answer.tool_calls, box) if number <= max_rounds else []
+                todo = answer.tool_calls if number <= max_rounds else []
+                made = at_once(lambda call: call_tool(call, box), todo, MAX_WORKERS)
                 calls += [{"round": number, **call} for call in made]
                 turns += turns_of(answer, made)
                 if not answer.tool_calls:
@@ -2855,10 +2787,7 @@ def run_route(args: Options, console: Console) -> int:
     args.model = AUTO
     request = request_of(args)
     client = open_client(args, console)
-    if args.dry_run:
-        console.out(dump_json(client.preview(), indent=2))
-        return 0
-    route = client.route(**request)
+    route = client.route(**request, offline=args.dry_run)
     if args.json:
         console.result({"ok": True, "route": route, "error": None})
     else:

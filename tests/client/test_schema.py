@@ -52,15 +52,16 @@ def test_what_fits(value: Any, schema: Any) -> None:
     (1.5, {"type": "integer"}, "$ must be integer"),
     (True, {"type": "integer"}, "$ must be integer"), (1, {"type": "boolean"}, "$ must be boolean"),
     ({}, {"type": ["array", "null"]}, "$ must be array or null"), ("c", {"enum": ["a", "b"]}, '$ must be one of ["a", "b"]'),
-    (True, {"enum": [1]}, "$ must be one of [1]"), (2, {"const": 1}, "$ must be one of [1]"), (4, {"minimum": 5}, "at least 5"),
-    (6, {"maximum": 5}, "at most 5"), (5, {"exclusiveMinimum": 5}, "more than 5"), (5, {"exclusiveMaximum": 5}, "less than 5"),
-    ("ab", {"minLength": 3}, "at least 3 characters"), ("abc", {"maxLength": 2}, "at most 2 characters"),
-    ([], {"minItems": 1}, "at least 1 items"), ([1, 2], {"maxItems": 1}, "at most 1 items"),
+    (True, {"enum": [1]}, "$ must be one of [1]"), (2, {"const": 1}, "$ must be one of [1]"), (4, {"minimum": 5}, "minimum 5"),
+    (6, {"maximum": 5}, "maximum 5"), (5, {"exclusiveMinimum": 5}, "exclusiveMinimum 5"),
+    (5, {"exclusiveMaximum": 5}, "exclusiveMaximum 5"),
+    ("ab", {"minLength": 3}, "minLength 3"), ("abc", {"maxLength": 2}, "maxLength 2"),
+    ([], {"minItems": 1}, "minItems 1"), ([1, 2], {"maxItems": 1}, "maxItems 1"),
     ("ab", {"pattern": "^[0-9]+$"}, "$ must match the pattern ^[0-9]+$"), ({}, PERSON, "$.name is missing"),
-    ({"name": "A", "x": 1}, PERSON, "$.x is not allowed"), ({"name": "A", "age": -1}, PERSON, "$.age must be at least 0"),
+    ({"name": "A", "x": 1}, PERSON, "$.x is not allowed"), ({"name": "A", "age": -1}, PERSON, "$.age must have minimum 0"),
     ({"a": {"b": [1, "x"]}}, {"properties": {"a": {"properties": {"b": {"items": {"type": "integer"}}}}}}, "$.a.b[1] must be"),
     (1.5, {"anyOf": [{"type": "string"}, {"type": "integer"}]}, "$ must be string; or $ must be integer"),
-    ([], {"oneOf": [{"type": "string"}]}, "$ must be string"), (2, {"allOf": [{"minimum": 1}, {"maximum": 1}]}, "at most 1"),
+    ([], {"oneOf": [{"type": "string"}]}, "$ must be string"), (2, {"allOf": [{"minimum": 1}, {"maximum": 1}]}, "maximum 1"),
     ({"next": {"next": {"n": "x"}}}, TREE, "$.next.next.n must be integer"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_with_its_place(value: Any, schema: Any, said: str) -> None:
@@ -75,17 +76,25 @@ def test_what_does_not_fit_is_told_with_its_place(value: Any, schema: Any, said:
     ({"properties": []}, "properties must be object"), ({"properties": {"a": 5}}, "properties.a must be object or boolean"),
     ({"required": "a"}, "required must be array"), ({"required": [1]}, "required[0] must be string"),
     ({"minimum": "5"}, "minimum must be number"), ({"minLength": 1.5}, "minLength must be integer"),
-    ({"anyOf": []}, "at least 1"),
-    ({"items": [{}]}, "items must be object or boolean"), ({"pattern": "["}, "pattern ["),
+    ({"anyOf": []}, "minItems 1"),
+    ({"items": [{}]}, "items must be object or boolean"), ({"pattern": "["}, 'pattern "["'),
     ({"pattern": 5}, "pattern must be string"),
     ({"$ref": "#/$defs/none"}, "$ref #/$defs/none leads nowhere"), ({"$ref": "https://example.com/s"}, "leads nowhere"),
-    ({"properties": {"a": {"items": {"pattern": "("}}}}, "pattern ("),
+    ({"properties": {"a": {"items": {"pattern": "("}}}}, 'pattern "("'),
     ({"$ref": "#/type/x", "type": "object"}, "leads nowhere"),
 ])  # fmt: skip
 def test_what_is_no_schema_is_refused(schema: Any, said: str) -> None:
     with pytest.raises(c.UsageError) as caught:
         c.check_schema(schema)
     assert said in caught.value.message
+
+
+def test_a_schema_without_end_is_refused() -> None:
+    schema: Any = {}
+    for _ in range(2_000):
+        schema = {"items": schema}
+    with pytest.raises(c.UsageError, match="nested too deeply"):
+        c.check_schema(schema)
 
 
 def test_where_a_request_keeps_its_schema() -> None:
