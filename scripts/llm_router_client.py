@@ -972,21 +972,21 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 AUTO = "auto"  # in place of a model's name: choose() decides
-TIERS: dict[str, Sequence[str]] = {  # weakest first
-    "cheap": ("gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"),
-    "middle": ("gpt-4o", "claude-3-5-sonnet", "qwen-max"),
-    "strong": ("gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"),
-}
-TASKS: dict[str, Sequence[str]] = {
-    "code": ("deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"),
-    "creative": ("claude-3-opus", "claude-3-5-sonnet", "gpt-4o"),
-    "fast": ("gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"),
-    "vision": ("gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet", "gpt-4o-mini", "gemini-3-pro-preview"),
-    "chinese": ("qwen-max", "deepseek-chat", "qwen2.5-72b-instruct"),
-    "reasoning": ("gpt-4.1", "deepseek-r1", "o3-mini", "gemini-3-pro-preview"),
-}
+TABLES = """{
+  "tiers": {
+    "cheap": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
+    "middle": ["gpt-4o", "claude-3-5-sonnet", "qwen-max"],
+    "strong": ["gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"]},
+  "tasks": {
+    "code": ["deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"],
+    "creative": ["claude-3-opus", "claude-3-5-sonnet", "gpt-4o"],
+    "fast": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
+    "vision": ["gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet", "gpt-4o-mini", "gemini-3-pro-preview"],
+    "chinese": ["qwen-max", "deepseek-chat", "qwen2.5-72b-instruct"],
+    "reasoning": ["gpt-4.1", "deepseek-r1", "o3-mini", "gemini-3-pro-preview"]}
+}"""  # in the form of the user's configuration, which replaces them entry by entry; text costs a cold start nothing
 STAND_IN = ("demo", "demo-reasoning")  # last of all, where they are listed: only the stand-in does
-PREFER = {"cost": -1, "speed": 0, "quality": 1}  # tiers up from the one that the score asks for
+PREFER = {"cost": -1, "speed": -1, "quality": 1}  # tiers up from the one that the score asks for
 LEVELS = (2, 5)  # points from which the middle, and the strong tier is asked
 LENGTHS = ((4, 30_000), (2, 6_000), (1, 1_000))  # points, from so many characters in all turns
 LONG_ANSWER = 2_000  # tokens asked for
@@ -1025,18 +1025,13 @@ def points_of(body: JSON) -> list[tuple[int, str]]:
     return found + [(1, what) for what, there in others.items() if there]
 
 
-def wanted_models(tables: JSON, level: int, task: str | None, prefer: str | None, images: bool) -> list[str]:
-    """Every model that could answer, best first: the task's, then the tier's, the stronger and the weaker ones."""
-    tiers, tasks = [list(tables["tiers"][tier]) for tier in TIERS], tables["tasks"]
+def wanted_models(tables: JSON, level: int, task: str | None, sign: int, images: bool) -> list[str]:
+    """Every model that could answer, best first: the task's (sign 1: the stronger first), then the tier's, then the others."""
+    tiers, sees = list(tables["tiers"].values()), tables["tasks"]["vision"]
     rank = {model: number for number, tier in enumerate(tiers) for model in tier}
-    sign = -PREFER.get(prefer or "", 0)
-    own = sorted(tasks[task] if task else (), key=lambda model: sign * rank.get(model, 1))
-    if prefer == "speed":
-        own.sort(key=lambda model: model not in tasks["fast"])
-    wanted = own + [model for tier in tiers[level:] + tiers[:level][::-1] for model in tier]
-    if images:
-        wanted = [model for model in wanted if model in tasks["vision"]] + list(tasks["vision"])
-    return list(dict.fromkeys(wanted))
+    wanted = sorted(tables["tasks"][task] if task else (), key=lambda model: -sign * rank.get(model, 1))
+    wanted += [model for tier in tiers[level:] + tiers[:level][::-1] for model in tier]
+    return list(dict.fromkeys([model for model in wanted if model in sees] + sees if images else wanted))
 
 
 def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[str]) -> list[str]:
@@ -1047,8 +1042,7 @@ def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[s
     names = {**{name.rpartition("/")[2]: name for name in reversed(offered)}, **{name: name for name in offered}}
     found = [names[model] for model in (*wanted, *STAND_IN) if model in names]
     missing = ", ".join([model for model in wanted if model not in names][:CHAIN])
-    if missing and (not found or names.get(wanted[0]) is None):
-        why.append(f"not offered here: {missing}")
+    why += [f"not offered here: {missing}"] if wanted[0] not in names else []
     if found or 0 < len(offered) <= FEW_MODELS:
         return found or list(offered)
     step = "Name some of its models in LLM_ROUTER_CONFIG, or one with --model; `models` lists them."
@@ -1062,18 +1056,19 @@ def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | 
 
     `offered` are the names that the endpoint lists, None where it does not tell; "gpt-4o" stands for "openai/gpt-4o", too.
     """
-    tables = {"tiers": {**TIERS, **config.get("tiers", {})}, "tasks": {**TASKS, **config.get("tasks", {})}}
+    tables = {name: {**table, **config.get(name, {})} for name, table in parse_json(TABLES).items()}
     for what, name, known in (("task", task, tables["tasks"]), ("preference", prefer, PREFER)):
         if name is not None and name not in known:
             raise UsageError(f"no {what} is called {str(name)[:40]!r}", next_step=f"Known are {', '.join(known)}.")
-    task = "fast" if prefer == "speed" and not task else task
-    points = points_of(body)
+    points, sign = points_of(body), PREFER.get(prefer or "", 0)
     score = sum(number for number, _ in points)
-    level = min(max(sum(score >= least for least in LEVELS) + PREFER.get(prefer or "", 0), 0), 2)
-    tier, told = None if task else list(TIERS)[level], ", ".join(f"{what} {number:+d}" for number, what in points)
-    why = [f"task {task}" if task else f"tier {tier} by score {score}" + (f" ({told})" if told else "")]
+    level = min(max(sum(score >= least for least in LEVELS) + sign, 0), 2)
+    task = "fast" if prefer == "speed" and not task else task
+    tier = None if task else list(tables["tiers"])[level]
+    told = ", ".join(f"{what} {number:+d}" for number, what in points) or "nothing special"
+    why = [f"task {task}" if task else f"tier {tier} by score {score} ({told})"]
     why += [f"preferred is {prefer}"] if prefer else []
-    model, *others = known_here(wanted_models(tables, level, task, prefer, shows_images(body)), offered, why)
+    model, *others = known_here(wanted_models(tables, level, task, sign, shows_images(body)), offered, why)
     choice = {"model": model, "fallback": others[: CHAIN - 1], "task": task, "tier": tier, "prefer": prefer, "score": score}
     return {**choice, "reason": "; ".join(why)}
 
@@ -1305,11 +1300,12 @@ def call_tool(call: JSON, box: dict[str, tuple[Any, JSON]]) -> JSON:
 def turns_of(answer: Answer, made: Sequence[JSON]) -> list[JSON]:
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
     message = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
-    more = {call.get("id"): {name: call[name] for name in call if name != "index"} for call in dicts(message.get("tool_calls"))}
+    known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
     calls = []
     for call in answer.tool_calls:  # every call with an id, and arguments that are JSON
         function = {"name": call["name"], "arguments": call["arguments"] if call["parsed"] else "{}"}
-        calls.append({**more.get(call["id"], {}), "id": call["id"], "type": "function", "function": function})
+        calls.append({**known.get(call["id"], {}), "id": call["id"], "type": "function", "function": function})
+        calls[-1].pop("index", None)
     kept = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
     turn = {"content": answer.text or None, **kept, "role": "assistant", **({"tool_calls": calls} if calls else {})}
     results = [(call["id"], f"Error: {call['error']}" if call["error"] else call["result"]) for call in made]
@@ -1968,17 +1964,6 @@ def builtin_models(reason: str) -> ModelList:
     return ModelList(({"id": name} for names in BUILTIN_MODELS.values() for name in names), "builtin", reason)
 
 
-def summed(answers: Sequence[Answer], calls: list[JSON], turns: list[JSON]) -> Answer:
-    """The last of several answers, with what all of them took: attempts, warnings, seconds, cost."""
-    last, costs = answers[-1], [answer.cost for answer in answers if isinstance(answer.cost, (int, float))]
-    last.attempts = [each for answer in answers for each in answer.attempts]
-    last.warnings = [each for answer in answers for each in answer.warnings]
-    last.latency_s = round(sum(answer.latency_s for answer in answers), 3)
-    last.cost = sum(costs) if len(costs) == len(answers) else None
-    last.calls, last.messages = calls, turns
-    return last
-
-
 def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list[Any]:
     """[work(item) for item in items], so many at a time. In daemon threads, which unlike a pool's do not hold up Ctrl-C."""
     import threading
@@ -2278,27 +2263,30 @@ class LLMRouterClient:
         if not 0 < len(box) == len(specs) or max_rounds < 1:
             raise UsageError("run_tools() takes one tool or more, each name once, and one round or more")
         request = {**parameters, "tools": [{"type": "function", "function": spec} for _, spec in specs], "stream": stream}
-        turns, calls, answers = check_messages(messages), [], []
+        turns, calls, past = check_messages(messages), [], Answer(Reader())
+        past.cost = 0.0
         try:
             for number in range(1, max_rounds + 2):
-                answer = self.chat(model, turns, **request)
-                answer = answer.answer(on_event) if stream else answer
-                answers.append(answer)
+                answer: Answer = self.chat(model, turns, **request)
+                answer = answer.answer(on_event) if isinstance(answer, Stream) else answer
                 todo = answer.tool_calls if number <= max_rounds else []
+                costs: list[Any] = [past.cost, answer.cost]
                 made = at_once(lambda call: call_tool(call, box), todo, MAX_WORKERS)
                 calls += [{"round": number, **call} for call in made]
                 turns += turns_of(answer, made)
+                answer.attempts, answer.warnings = past.attempts + answer.attempts, past.warnings + answer.warnings
+                answer.cost = sum(costs) if all(isinstance(cost, (int, float)) for cost in costs) else None
+                answer.calls, answer.messages, past = calls, turns, answer
                 if not answer.tool_calls:
-                    return summed(answers, calls, turns)
+                    return answer
                 model = answer.model_used  # the one that began goes on
                 request.update(task=None, prefer=None)
                 request.setdefault("fallback", answer.route and answer.route["fallback"])
             error = BadUpstreamError(f"the model still calls tools after {max_rounds} rounds", next_step="Raise max_rounds.")
-            error.model, error.response = model or "", answer
+            error.model, error.response = past.model_used, past
             raise error
         except LLMRouterError as error:
-            error.calls = calls
-            error.attempts = [each for answer in answers for each in answer.attempts] + error.attempts
+            error.calls, error.attempts = calls, past.attempts + error.attempts
             raise
 
 

@@ -109,7 +109,8 @@ def asked(text: Any, **body: Any) -> Dict[str, Any]:
 
 URL = "https://example.com/a.png"
 IMAGE = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": URL}}]
-MODELS = [model for tier in c.TIERS.values() for model in tier]
+TIERS, TASKS = c.parse_json(c.TABLES).values()
+MODELS = [model for tier in TIERS.values() for model in tier]
 
 
 @pytest.mark.parametrize("body,points", [
@@ -152,8 +153,8 @@ def test_the_score_takes_time_in_proportion_to_the_text() -> None:
 def test_the_score_and_the_preference_choose_the_tier(text: str, prefer: Any, tier: str) -> None:
     route = c.choose(asked(text), {}, MODELS, None, prefer)
     assert (route["tier"], route["task"], route["prefer"]) == (tier, None, prefer)
-    assert route["model"] == c.TIERS[tier][0] and f"tier {tier} by score {route['score']}" in route["reason"]
-    assert route["fallback"][:2] == list(c.TIERS[tier][1:]) and len(route["fallback"]) == c.CHAIN - 1
+    assert route["model"] == TIERS[tier][0] and f"tier {tier} by score {route['score']}" in route["reason"]
+    assert route["fallback"][:2] == list(TIERS[tier][1:]) and len(route["fallback"]) == c.CHAIN - 1
 
 
 def test_after_its_own_tier_come_the_stronger_then_the_weaker() -> None:
@@ -165,7 +166,7 @@ def test_after_its_own_tier_come_the_stronger_then_the_weaker() -> None:
 def test_a_task_has_its_own_table_ordered_by_the_preference() -> None:
     tables = {"tiers": {"cheap": ["c"], "middle": ["m"], "strong": ["s"]}, "tasks": {"own": ["m", "s", "c"], "fast": ["s"]}}
     firsts = {prefer: c.choose(asked("Hi"), tables, None, "own", prefer)["model"] for prefer in (None, *c.PREFER)}
-    assert firsts == {None: "m", "cost": "c", "quality": "s", "speed": "s"}
+    assert firsts == {None: "m", "cost": "c", "quality": "s", "speed": "c"}
     route = c.choose(asked("Hi"), tables, ["c"], "own")
     assert (route["model"], route["tier"], route["task"]) == ("c", None, "own") and "not offered here: m, s" in route["reason"]
 
@@ -177,7 +178,7 @@ def test_who_prefers_speed_without_a_task_gets_the_fast_ones() -> None:
 def test_images_go_to_models_that_see_only() -> None:
     for task in (None, "code", "chinese"):
         route = c.choose(asked(IMAGE), {}, None, task)
-        assert {route["model"], *route["fallback"]} <= set(c.TASKS["vision"])
+        assert {route["model"], *route["fallback"]} <= set(TASKS["vision"])
     assert c.choose(asked(IMAGE), {}, None, "code")["model"] == "claude-3-5-sonnet"  # the first of both tables
 
 
@@ -187,9 +188,13 @@ def test_a_name_stands_for_the_one_with_its_maker_before_it() -> None:
     assert [route["model"], *route["fallback"]] == ["a/gpt-4o-mini", "gpt-4o"]
 
 
+def test_the_built_in_tables_have_the_form_of_the_users() -> None:
+    assert c.rules_fault(c.parse_json(c.TABLES), c.CONFIG_RULES, "the tables") == ""
+
+
 def test_without_a_list_nothing_is_skipped_and_that_is_told() -> None:
     route = c.choose(asked("Hello"), {}, None)
-    assert route["model"] == c.TIERS["cheap"][0] and "what the endpoint offers is not known" in route["reason"]
+    assert route["model"] == TIERS["cheap"][0] and "what the endpoint offers is not known" in route["reason"]
     assert "demo" not in [route["model"], *route["fallback"]]
 
 
@@ -272,7 +277,7 @@ def test_an_error_tells_the_choice_too_and_a_stream_chooses_with_its_first_step(
 def test_an_endpoint_without_a_list_is_asked_for_the_tables_models(serve: Serve, reply: bytes) -> None:
     server = serve(reply, http(completion()))
     answer = client(server).chat("auto", ASK)
-    assert answer.model_used == c.TIERS["cheap"][0] and "is not known" in answer.route["reason"]
+    assert answer.model_used == TIERS["cheap"][0] and "is not known" in answer.route["reason"]
 
 
 def test_a_list_that_cannot_be_had_is_an_error_not_a_guess(serve: Serve) -> None:
@@ -309,7 +314,7 @@ def test_a_wish_beside_a_model_is_refused_before_anything_is_sent(demo: Any) -> 
 
 def test_preview_chooses_without_the_list(demo: Any) -> None:
     shown = client(demo).preview("auto", ASK, prefer="quality")
-    assert shown["body"]["model"] == c.TIERS["middle"][0] and "prefer" not in shown["body"] and demo.requests == []
+    assert shown["body"]["model"] == TIERS["middle"][0] and "prefer" not in shown["body"] and demo.requests == []
 
 
 # ------------------------------------------------------------------------------------------------------- command line
