@@ -2254,9 +2254,8 @@ class LLMRouterClient:
     ) -> Answer:  # fmt: skip
         """As chat(), with Python functions that the model may call, until it answers in words -> Answer with .calls.
 
-        Their schemas come from signatures and docstrings (see tool_spec). The calls of one answer run at once, in threads;
-        results and exceptions go back to the model. `stream` streams each answer, its events to `on_event`. Over max_rounds
-        of calls it is a BadUpstreamError; .calls of that and of every other error holds what was called.
+        Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
+        exceptions go back to the model. Over max_rounds it is a BadUpstreamError; every error's .calls holds what was called.
         """
         specs = [(function, tool_spec(function)) for function in tools]
         box = {spec["name"]: (function, spec) for function, spec in specs}
