@@ -3,7 +3,7 @@
 
   python3 tests/client/check_coverage.py     needs pytest and coverage, both in the dev and test extras
 
-The sections are those between the client file's ruled comments; test_sse.py, test_wire.py and test_policy.py alone must
+The sections are those between the client file's ruled comments; those of TESTS alone must
 reach all of them, so that a branch that only a socket could reach does not count as tested.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Tuple
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "scripts" / "llm_router_client.py"
 PURE = ("errors", "server-sent events", "wire shapes", "policy")
-TESTS = ("test_sse.py", "test_wire.py", "test_policy.py")
+TESTS = ("test_sse.py", "test_wire.py", "test_policy.py", "test_prices.py")
 
 
 def sections(source: str) -> Dict[str, Tuple[int, int]]:
