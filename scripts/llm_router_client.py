@@ -1626,7 +1626,7 @@ class Conversation:
             raise SafetyError(f"{path} is in use by another process", next_step="Wait for it to end, or name another file.")
         try:
             found = os.path.lexists(self.path)
-            turns = parse_json(read_upload(self.path, MAX_KEPT_CHARS, anywhere=True)) if found else []
+            turns = parse_json(read_upload(self.path, MAX_KEPT_CHARS, anywhere=True).decode("utf-8-sig")) if found else []
             self.messages = check_messages(turns) if turns != [] else []
         except ValueError as error:
             self.close()
@@ -1689,6 +1689,8 @@ class Stream:
         *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
+        if self.cache_ttl_s is not None and not (is_amount(self.cache_ttl_s) and self.cache_ttl_s > 0):
+            raise UsageError("cache_ttl_s is a positive number of seconds")
         encode_body(body)  # what cannot be sent is refused before anything is
         for model in models if client.budget and body else ():
             client.price(model)
@@ -2009,7 +2011,7 @@ class LLMRouterClient:
         allow_paths: Sequence[str] = (), cache_ttl_s: float | None = None, max_cost_usd: float | None = None,
         usage_log: bool | None = None, session: str | None = None, transport: Transport | None = None,
     ) -> None:  # fmt: skip
-        clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s, cache_ttl_s)
+        clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
             raise UsageError("time-outs are positive numbers of seconds")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
@@ -2554,7 +2556,7 @@ def open_client(args: Options, console: Console) -> LLMRouterClient:
     given = {
         "deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries,
         "first_event_timeout_s": args.first_event_timeout, "progress_timeout_s": args.progress_timeout,
-        "cache_ttl_s": seconds_in(args.cache, "--cache") if args.cache else None, "max_cost_usd": args.max_cost,
+        "cache_ttl_s": None if args.cache is None else seconds_in(args.cache, "--cache"), "max_cost_usd": args.max_cost,
         "usage_log": args.usage_log or None, "session": args.session,
     }  # fmt: skip
     client = LLMRouterClient(
@@ -2836,7 +2838,7 @@ def run_usage(args: Options, console: Console) -> int:
     rows: list[JSON] = []
     if by not in ("model", "day", "session") or (args.json and args.csv):
         raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
-    since = time.time() - seconds_in(args.since, "--since") if args.since else 0.0
+    since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
     for name, *sums in [*rows_of(path, USAGE_GET, by, since), *rows_of(path, USAGE_GET, "total", since)]:
         numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
         rows.append({by: name or "none", **dict(zip(USAGE_SUMS, numbers))})
@@ -2844,10 +2846,10 @@ def run_usage(args: Options, console: Console) -> int:
         total = rows.pop() if rows else None
         console.result({"ok": True, "by": by, "file": path, "rows": rows, "total": total, "error": None})
         return 0
-    cells = [[by, *USAGE_SUMS], *([clean(usd(value)) for value in row.values()] for row in rows)]
+    cells = [[by, *USAGE_SUMS], *([" ".join(clean(usd(value)).split()) for value in row.values()] for row in rows)]
     widths = [0 if args.csv else max(map(len, column)) for column in zip(*cells)]
     for line in cells:
-        quoted = [f'"{cell}"' if args.csv and set(cell) & set(',"') else cell for cell in line]
+        quoted = ['"' + cell.replace('"', '""') + '"' if args.csv and set(cell) & set(',"') else cell for cell in line]
         console.out(("," if args.csv else "  ").join(map(str.ljust, quoted, widths)).rstrip() + "\n")
     if not rows:
         console.note(f"{path} holds no calls; LLM_ROUTER_USAGE_LOG=1 or --usage-log records them")
@@ -2884,7 +2886,7 @@ def options_of(command: str) -> list[Option]:
 def unknown_argument(command: str, flag: str, known: dict[str, Option]) -> UsageError:
     if flag.startswith(("--api-key", "--key", "--token")):
         return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-    hint = near(flag, known) if flag[:1] == "-" else "Text goes after --message. "
+    hint = near(flag, known) or ("" if flag[:1] == "-" else "Text goes after --message. ")
     return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
 
 
