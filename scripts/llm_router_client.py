@@ -1043,21 +1043,15 @@ def cost_usd(price: JSON, prompt: float, cached: float, answer: float) -> float:
     return float(round(((prompt - cached) * price["input"] + again + answer * price["output"]) / 1e6, 10))
 
 
-def tokens_in(value: Any) -> float:
-    """Tokens of a request or a part of one, taken rather high: one for three bytes of text, IMAGE_TOKENS for an image."""
-    if isinstance(value, dict):
-        image = {"image_url", "inlineData", "inline_data"} & value.keys()
-        return float(IMAGE_TOKENS) if image else tokens_in([part for pair in value.items() for part in pair])
-    many = isinstance(value, (list, tuple))
-    return sum(map(tokens_in, value), 0.0) if many else len(str(value).encode("utf-8", "replace")) / 3
-
-
 def attempt_usd(body: JSON, price: JSON) -> float:
-    """What one attempt may cost: its answer is as long as the body lets it be, or ANSWER_TOKENS."""
+    """What one attempt may cost, taken rather high: a token for three bytes, an answer as long as the body lets it be."""
+    import re
+
+    text = re.sub(r'"(url|data)": "[^"]*"', "x" * 3 * IMAGE_TOKENS, dump_json(body)).encode("utf-8", "replace")
     asked = {**as_dict(body.get("generationConfig")), **body}
     limits = [asked[k] for k in ("max_tokens", "max_completion_tokens", "maxOutputTokens") if is_amount(asked.get(k))]
     answers = asked["n"] if is_amount(asked.get("n")) else 1
-    return cost_usd(price, tokens_in(body), 0, [*limits, ANSWER_TOKENS][0] * answers)
+    return cost_usd(price, len(text) / 3, 0, [*limits, ANSWER_TOKENS][0] * answers)
 
 
 class Budget:
@@ -1536,18 +1530,16 @@ def lock_file(file: int) -> bool:
 
 
 DATABASE = """PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, stored_at REAL NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, stored_at REAL, body BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS answers_by_age ON answers (stored_at);
 CREATE TABLE IF NOT EXISTS calls (at REAL, model TEXT, endpoint TEXT, session TEXT, outcome TEXT, cached INTEGER,
   attempts INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, cost_source TEXT, latency_s REAL)"""
-CACHE_GET = "SELECT body FROM answers WHERE key = ? AND stored_at BETWEEN ? AND ?"
-CACHE_PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)"
+CACHE_GET = "SELECT CAST(body AS BLOB), checksum FROM answers WHERE key = ? AND stored_at BETWEEN ? AND ?"
+CACHE_PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 CACHE_TRIM = (  # above 240 MiB (pages of 4 KiB) the older half goes
     "DELETE FROM answers WHERE stored_at <= (SELECT AVG(stored_at) FROM answers) AND "
     "(SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count) > 61440"
 )
-
-
 USAGE_PUT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 USAGE_GET = (  # by what, since when; "total" sums up all
     "SELECT CASE ? WHEN 'model' THEN model WHEN 'day' THEN date(at, 'unixepoch') WHEN 'session' THEN session ELSE 'total' END "
@@ -1555,6 +1547,12 @@ USAGE_GET = (  # by what, since when; "total" sums up all
     "TOTAL(cost), TOTAL(CASE cost_source WHEN 'estimated' THEN cost END), COUNT(*) - COUNT(cost), AVG(latency_s) "
     "FROM calls WHERE at >= ? GROUP BY name ORDER BY name"
 )
+
+
+def hashed(data: bytes) -> bytes:
+    from hashlib import sha256
+
+    return sha256(data).digest()
 
 
 def cache_file() -> str:
@@ -1594,10 +1592,7 @@ class Kept:
         self.close = response.close if response else lambda: None
 
     def pieces(self) -> Iterator[bytes]:
-        if not self._response:
-            yield bytes(self.body)
-            return
-        for piece in self._response.pieces():
+        for piece in self._response.pieces() if self._response else [bytes(self.body)]:
             self.body += piece[: max(0, MAX_CACHED_BYTES + 1 - len(self.body))]
             yield piece
 
@@ -1628,12 +1623,10 @@ class Conversation:
             found = os.path.lexists(self.path)
             turns = parse_json(read_upload(self.path, MAX_KEPT_CHARS, anywhere=True).decode("utf-8-sig")) if found else []
             self.messages = check_messages(turns) if turns != [] else []
-        except ValueError as error:
+        except (ValueError, LLMRouterError) as error:
             self.close()
-            raise UsageError(f"{path} is no JSON list of messages: {one_line(str(error), 100)}") from None
-        except LLMRouterError:
-            self.close()
-            raise
+            known = isinstance(error, SafetyError)
+            raise error if known else UsageError(f"{path} is no conversation: {one_line(str(error), 100)}") from None
 
     def add(self, question: Sequence[JSON], answer: Answer) -> None:
         """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
@@ -1663,8 +1656,11 @@ class Conversation:
         if os.path.exists(self.path):
             os.chmod(self._part, os.stat(self.path).st_mode & 0o777)
         if os.name == "nt":
-            self.close()  # open files cannot be moved there
+            os.close(self._file)  # open files cannot be moved there
         os.replace(self._part, self.path)
+        if os.name != "nt":
+            os.close(self._file)
+        self._file = -1  # close() must not take away what another process has under that name now
 
     def close(self) -> None:
         """Let others have the conversation."""
@@ -1763,10 +1759,9 @@ class Stream:
             rest.close()
         self.response = self._dress(Answer(reader, self.model_used))
         if self._kept.key and reader.finish not in ("", "length") and len(self._kept.body) <= MAX_CACHED_BYTES:
-            from zlib import compress  # for its checksum, too
-
             self._in_file(cache_file(), CACHE_TRIM)
-            self._in_file(cache_file(), CACHE_PUT, self._kept.key, self.client.transport.unix(), compress(self._kept.body))
+            now, whole = self.client.transport.unix(), bytes(self._kept.body)
+            self._in_file(cache_file(), CACHE_PUT, self._kept.key, now, whole, hashed(whole))
 
     def run(self, attempt: Callable[[str, bytes, str], Any]) -> Any:
         """attempt(model, body, idempotency key) with one model after the other until one gives a result."""
@@ -1871,15 +1866,12 @@ class Stream:
         """What the endpoint sends, or sent to the same request before: then no attempt is made."""
         client, now, record, key = self.client, self.client.transport.unix(), self.attempts.pop(), b""
         if self.cache_ttl_s:
-            import zlib
-
             key = client.cache_key(path, body)
-            for (kept,) in self._in_file(cache_file(), CACHE_GET, key, now - self.cache_ttl_s, now + 1.0):
-                try:
-                    response, self.cached = Kept(None, body=zlib.decompress(kept)), True
-                    return response
-                except (zlib.error, TypeError):
-                    self.warnings.append("the answer in the cache was damaged, and is asked for anew")
+            for kept, checksum in self._in_file(cache_file(), CACHE_GET, key, now - self.cache_ttl_s, now + 1.0):
+                if hashed(kept) == checksum:
+                    self.cached = True
+                    return Kept(None, body=kept)
+                self.warnings.append("the answer in the cache was damaged, and is asked for anew")
         if client.budget:
             cost = attempt_usd(self.body, as_dict(client.price(model)))
             client.budget.reserve(cost, max(0.0, self.deadline - self._now()))
@@ -2055,11 +2047,9 @@ class LLMRouterClient:
 
     def cache_key(self, path: str, body: bytes) -> bytes:
         """What an answer is kept under: a hash of all that may change it, whose key it was, and our version."""
-        from hashlib import sha256
-
         key = self.key()
         parts = [VERSION, self.base_url, path, key.value if key else "", sorted(self.headers.items())]
-        return sha256(dump_json(parts).encode() + body).digest()
+        return hashed(dump_json(parts).encode() + body)
 
     def chat(
         self, model: str, messages: Sequence[JSON], *, temperature: float | None = None, max_tokens: int | None = None,
@@ -2807,20 +2797,16 @@ def run_doctor(args: Options, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
-def rows_of(path: str, sql: str, *values: Any) -> list[Any]:
-    """in_file(), but of a file that is not there nothing, and it is not made."""
-    return in_file(path, sql, *values) if os.path.exists(path) else []
-
-
 def run_cache(args: Options, console: Console) -> int:
     if args.stats == args.clear:
         raise UsageError("say what to do with the cache", next_step="Write `cache stats` or `cache clear`.")
     path = cache_file()
-    rows = rows_of(path, "SELECT COUNT(*), MIN(stored_at), MAX(stored_at) FROM answers") or [(0, None, None)]
-    for sql in ("DELETE FROM answers", "VACUUM") if args.clear else ():  # from the disk, too
-        rows_of(path, sql)
-    facts = {"file": path, **dict(zip(("answers", "oldest", "newest"), rows[0])), "cleared": args.clear}
-    facts["bytes"] = os.path.getsize(path) if os.path.exists(path) else 0
+    facts = {"file": path, "answers": 0, "oldest": None, "newest": None, "cleared": args.clear, "bytes": 0}
+    if os.path.exists(path):
+        [row] = in_file(path, "SELECT COUNT(*), MIN(stored_at), MAX(stored_at) FROM answers")
+        for sql in ("DELETE FROM answers", "VACUUM") if args.clear else ():  # from the disk, too
+            in_file(path, sql)
+        facts.update(zip(("answers", "oldest", "newest"), row), bytes=os.path.getsize(path))
     if args.json:
         console.result({"ok": True, **facts, "error": None})
     else:
@@ -2839,7 +2825,7 @@ def run_usage(args: Options, console: Console) -> int:
     if by not in ("model", "day", "session") or (args.json and args.csv):
         raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
     since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
-    for name, *sums in [*rows_of(path, USAGE_GET, by, since), *rows_of(path, USAGE_GET, "total", since)]:
+    for name, *sums in (row for what in (by, "total") if os.path.exists(path) for row in in_file(path, USAGE_GET, what, since)):
         numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
         rows.append({by: name or "none", **dict(zip(USAGE_SUMS, numbers))})
     if args.json:

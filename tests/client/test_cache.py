@@ -341,7 +341,7 @@ def test_processes_that_begin_it_together_share_it(cli: Any, cached: Any, demo: 
 def test_killed_while_it_writes_it_is_whole(cli: Any, cached: Any, file: Path) -> None:
     code = f"""import os, sys; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
 for number in range(10**6):
-    c.in_file(c.cache_file(), c.CACHE_PUT, os.urandom(32), 1.0, os.urandom(20000))
+    c.in_file(c.cache_file(), c.CACHE_PUT, os.urandom(32), 1.0, os.urandom(20000), b"")
     print(number, flush=True)"""
     for _ in range(4):
         writer = subprocess.Popen([sys.executable, "-c", code], env=cli.env, stdout=subprocess.PIPE)
@@ -390,7 +390,7 @@ def test_it_lies_in_the_users_cache_directory_readable_by_its_owner_alone(cli: A
 def test_without_the_option_nothing_is_written_and_sqlite_is_not_imported(cli: Any, demo: Any, tmp_path: Path) -> None:
     words = ["chat", "-m", "demo", "--base-url", demo.base_url, "--message", "Hi"]
     code = f"""import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
-code = c.main({words!r}); sys.exit(code or bool({{"sqlite3", "threading", "zlib", "hashlib"}} & set(sys.modules)))"""
+code = c.main({words!r}); sys.exit(code or bool({{"sqlite3", "threading", "hashlib"}} & set(sys.modules)))"""
     home = tmp_path / "me"
     home.mkdir()
     environment = {**cli.env, "HOME": str(home)}

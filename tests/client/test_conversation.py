@@ -273,6 +273,25 @@ def test_two_conversations_of_one_process_keep_each_other_out(here: Path) -> Non
     assert entries(here) == []
 
 
+def test_the_end_of_one_conversation_leaves_the_next_ones_lock_alone(here: Path, serve: Any, monkeypatch: Any) -> None:
+    answer = c.LLMRouterClient(base_url=serve(http(completion())).base_url).chat("m", [{"role": "user", "content": "Hi"}])
+    first, later, replace = c.Conversation("talk.json"), [], os.replace
+
+    def replace_and_begin(part: str, path: str) -> None:
+        replace(part, path)
+        later.append(c.Conversation("talk.json"))  # as soon as the name is free
+
+    monkeypatch.setattr(os, "replace", replace_and_begin)
+    first.add([{"role": "user", "content": "Hi"}], answer)
+    monkeypatch.undo()
+    os.chdir(here)
+    with pytest.raises(c.SafetyError, match="in use"):
+        c.Conversation("talk.json")
+    assert len(later[0].messages) == 2
+    later[0].close()
+    assert entries(here) == ["talk.json"]
+
+
 def test_a_path_object_may_lie_anywhere_and_a_text_may_not(here: Path, tmp_path_factory: Any) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "talk.json"
     with pytest.raises(c.SafetyError):
