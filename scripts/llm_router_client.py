@@ -1850,7 +1850,7 @@ class Stream:
         prompt, _, completion = (not self.cached and token_counts(given.usage)) or (None, None, None)
         now, seconds = round(client.transport.unix(), 3), round(self._now() - self.started, 3)
         what = (now, self.model_used, client.endpoint.host, client.session or None, outcome, self.cached, len(self.attempts))
-        cost = given.cost if is_amount(given.cost) else None
+        cost = given.cost if is_amount(given.cost) else None if self.attempts else 0.0  # refused before it was asked
         self._in_file(client.usage_path, USAGE_PUT, *what, prompt, completion, cost, given.cost_source, seconds)
 
     def _in_file(self, path: str, sql: str, *values: Any) -> list[Any]:

@@ -147,6 +147,15 @@ def test_a_cached_answer_is_a_row_that_cost_nothing(serve: Any, log: Path, tmp_p
     assert (hit["cached"], hit["cost"], hit["cost_source"], hit["attempts"], hit["prompt_tokens"]) == (1, 0.0, "cache", 0, None)
 
 
+def test_what_was_refused_before_it_was_asked_cost_nothing(serve: Any, log: Path, prices: Path) -> None:
+    asker = client(serve(told(**TOKENS)), max_cost_usd=0.007)
+    asker.chat("m", HI, max_tokens=500)
+    with pytest.raises(c.SafetyError):
+        asker.chat("m", HI, max_tokens=500)
+    found = [(row["outcome"], row["attempts"], row["cost"]) for row in rows(log)]
+    assert found == [("ok", 1, 0.006), ("over_budget", 0, 0.0)]
+
+
 @pytest.mark.parametrize("variable,argument,recorded", [
     ("", None, False), ("0", None, False), ("1", None, True), ("1", False, False), ("", True, True), ("0", True, True),
 ])  # fmt: skip
