@@ -1502,8 +1502,6 @@ def private_file(path: str, flags: int = 0) -> int:
     """A regular file opened for reading and writing; a new one is for its owner alone. OSError for a link or a device."""
     import stat
 
-    if not os.path.isabs(path):
-        raise OSError("its path is not absolute")
     flags |= os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     file = os.open(path, flags, 0o600)
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -1529,11 +1527,11 @@ def lock_file(file: int) -> bool:
     return True
 
 
-DATABASE = """PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, stored_at REAL, body BLOB NOT NULL, checksum BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS answers_by_age ON answers (stored_at);
-CREATE TABLE IF NOT EXISTS calls (at REAL, model TEXT, endpoint TEXT, session TEXT, outcome TEXT, cached INTEGER,
-  attempts INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, cost_source TEXT, latency_s REAL)"""
+DATABASE = """PRAGMA journal_mode = WAL;
+CREATE TABLE answers (key BLOB PRIMARY KEY, stored_at REAL, body BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE INDEX answers_by_age ON answers (stored_at);
+CREATE TABLE calls (at REAL, model TEXT, endpoint TEXT, session TEXT, outcome TEXT, cached INTEGER, attempts INTEGER,
+  prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, cost_source TEXT, latency_s REAL)"""
 CACHE_GET = "SELECT CAST(body AS BLOB), checksum FROM answers WHERE key = ? AND stored_at BETWEEN ? AND ?"
 CACHE_PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 CACHE_TRIM = (  # above 240 MiB (pages of 4 KiB) the older half goes
@@ -1559,28 +1557,57 @@ def cache_file() -> str:
     return own_file(setting("LLM_ROUTER_CACHE"), "XDG_CACHE_HOME", ".cache", "answers.sqlite")
 
 
+def make_database(path: str, connect: Callable[..., Any]) -> None:
+    """A new database under another name, and then, whole, under its own.
+
+    What is there is opened by SQLite alone: a close() of ours would end the locks that it has in other threads (fcntl(2)).
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    new = f"{path}.{os.urandom(4).hex()}"
+    os.close(private_file(new, os.O_EXCL))
+    try:
+        db = connect(new)
+        try:
+            db.executescript(DATABASE)
+        finally:
+            db.close()
+        os.link(new, path)
+    except FileExistsError:
+        pass  # another process or thread was faster
+    finally:
+        for end in ("", "-wal", "-shm", "-journal"):
+            if os.path.exists(new + end):
+                os.unlink(new + end)
+
+
 def in_file(path: str, sql: str, *values: Any) -> list[Any]:
     """The rows of one statement on a database of ours; OSError where it fails. A damaged file is moved aside: that tells it."""
     try:
         import sqlite3
     except ImportError:
         raise OSError("this Python was built without sqlite3") from None
-    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-    os.close(private_file(path))
-    db, opened = sqlite3.connect(path, timeout=5.0, isolation_level=None), os.stat(path)
+    db: Any = None
+    opened: Any = None
     try:
-        db.executescript(DATABASE)
+        if not os.path.lexists(path) and os.path.isabs(path):
+            make_database(path, sqlite3.connect)
+        if os.path.islink(path) or not os.path.isfile(path) or not os.path.isabs(path):
+            raise OSError("it is not a regular file, named by an absolute path")
+        db, opened = sqlite3.connect(path, timeout=5.0, isolation_level=None), os.stat(path)
+        db.execute("PRAGMA synchronous = NORMAL")
         return list(db.execute(sql, values))
     except sqlite3.Error as error:
         why, aside = one_line(str(error), 100), f"{path}.damaged-{int(time.time())}"
-        if type(error) is sqlite3.DatabaseError and os.path.samestat(os.stat(path), opened):  # its subclasses: busy, full
+        if opened and type(error) is sqlite3.DatabaseError and os.path.samestat(os.stat(path), opened):  # no subclass: busy
+            db.close()
             for end in ("-wal", "-shm", ""):  # what belongs to the damaged file must not be taken for the new one's
                 if os.path.exists(path + end):
                     os.replace(path + end, aside + end)
             why += f"; it was moved to {aside}, and a new one is begun"
         raise OSError(why) from None
     finally:
-        db.close()
+        if db is not None:
+            db.close()
 
 
 class Kept:

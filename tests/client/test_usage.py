@@ -209,6 +209,19 @@ def test_a_damaged_log_is_moved_aside_and_the_next_call_is_recorded(at_demo: Any
     assert next(log.parent.glob("*.damaged-*")).read_bytes().startswith(b"no database")
 
 
+def test_processes_and_threads_that_begin_it_together_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "u.sqlite"
+    code = f"""import sys, threading; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
+sys.stdin.readline()
+threads = [threading.Thread(target=c.in_file, args=({str(path)!r}, c.USAGE_PUT, *[1] * 12)) for _ in range(8)]
+[step(thread) for step in (threading.Thread.start, threading.Thread.join) for thread in threads]"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    running = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(5)]  # type: ignore[call-overload]
+    time.sleep(0.3)  # until they wait: the nearer together, the harder
+    assert [each.communicate(b"go\n", timeout=30)[0] for each in running] == [b""] * 5
+    assert len(rows(path)) == 40 and [each.name for each in tmp_path.iterdir()] == ["u.sqlite"]
+
+
 def test_processes_and_threads_share_it(at_demo: Any, log: Path, serve: Any) -> None:
     running = [at_demo.start("chat", "-m", "demo", "--message", "Hi") for _ in range(8)]
     asker = client(serve(http(completion())))
