@@ -336,7 +336,8 @@ def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: An
     script = tmp_path / "snippets.py"
     script.write_text("\n".join(blocks).replace("MODEL2", "demo-reasoning").replace("MODEL", "demo"), encoding="utf-8")
     environment = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url, "PYTHONPATH": str(SCRIPTS)}
-    run = subprocess.run([sys.executable, str(script)], capture_output=True, timeout=30, env=environment)
+    command = [sys.executable, str(script)]
+    run = subprocess.run(command, capture_output=True, timeout=30, env=environment, cwd=tmp_path)
     assert run.returncode == 0 and b"stand-in" in run.stdout, run
 
 
