@@ -63,6 +63,9 @@ MAX_CONFIG_BYTES = 1_048_576  # the user's tiers, tasks and prices
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
 MAX_WORKERS = 8  # threads for models compared, or for the tools that one answer calls
 MAX_ROUNDS = 8  # of tool calls, before run_tools() gives up
+MAX_CACHED_BYTES = 4_194_304  # one answer as it came; a longer one is not kept in the cache
+ANSWER_TOKENS = 1_000  # for --max-cost: an answer that max_tokens does not bound is taken to be so long
+IMAGE_TOKENS = 2_000  # for --max-cost: an image; most models count fewer
 READ_BYTES = 65_536  # one read from a socket
 
 SETTINGS = {
@@ -71,6 +74,9 @@ SETTINGS = {
     "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",  # pragma: allowlist secret
     "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
     "LLM_ROUTER_CONFIG": "JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.",
+    "LLM_ROUTER_CACHE": "File of the answers that --cache keeps, else one in the user's cache directory.",
+    "LLM_ROUTER_USAGE_LOG": "1 records every call, without its text, in a file of the user's; a path names another file.",
+    "LLM_ROUTER_SESSION": "Name in the usage log when no --session option is given.",
 }
 EXIT_CODES = {
     0: "answered",
@@ -120,6 +126,8 @@ ERRORS = {  # code -> (exit code, what to do next); codes are for programs and n
     "network": (7, "Check address and connection with `doctor`, then try again."),
     "timeout": (7, "Try again with a longer time-out or with --stream; the first request may have been billed."),
     "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
+    "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
+    "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
     "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
     "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
     "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
@@ -219,7 +227,7 @@ class RequestTimeout(LLMRouterError):
 
 
 class SafetyError(LLMRouterError):
-    """Refused by our own rules; nothing was sent."""
+    """Refused by our own rules, nothing was sent; over_budget: the next attempt may cost more than max_cost_usd leaves."""
 
     code = "refused_locally"
 
@@ -720,9 +728,10 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
     """The API's JSON, unchanged, and what a caller wants to know of it as attributes.
 
     text, reasoning, finish_reason, complete (the server ended it), tool_calls (see Reader.tool_calls), usage, tokens,
-    cost (USD) and credits_remaining (None unless the server told), model (as the server names it), model_requested,
-    model_used, request_id, latency_s, first_s (until the first output of a stream), warnings, raw (the body as it came,
-    not streamed), attempts [{"model", "cause" ("ok" or an error's code), "status", "seconds", "maybe_billed"}], data (the
+    cost (USD, None where unknown), cost_source ("endpoint", "estimated" by our prices, or "cache" for one that was `cached`),
+    credits_remaining (None unless the server told), model (as the server names it), model_requested, model_used,
+    request_id, latency_s, first_s (until the first output of a stream), warnings, raw (the body as it came, not streamed),
+    attempts [{"model", "cause" ("ok" or an error's code), "status", "seconds", "maybe_billed"}], data (the
     JSON value that fits the schema asked for), route (see choose; None where a model was named); of run_tools() also calls
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
@@ -733,7 +742,8 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
         self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost = self.usage.get("cost")
+        self.cost, self.cached = self.usage.get("cost"), False
+        self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
         self.request_id = str(self.get("id") or self.get("responseId") or "")
@@ -1312,6 +1322,77 @@ def turns_of(answer: Answer, made: Sequence[JSON]) -> list[JSON]:
     return [turn, *({"role": "tool", "tool_call_id": call_id, "content": result} for call_id, result in results)]
 
 
+UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+COUNTS = (  # tokens of the prompt, of it cached, of the answer, of thoughts beside it: as the vendors call them
+    ("prompt_tokens", "input_tokens", "promptTokenCount"),
+    ("cached_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount"),
+    ("completion_tokens", "output_tokens", "candidatesTokenCount"), ("thoughtsTokenCount",),
+)  # fmt: skip
+
+
+def seconds_in(text: str, flag: str) -> float:
+    """seconds_in("24h", "--cache") -> 86400.0"""
+    number, unit = text[:-1], UNIT_S.get(text[-1:])
+    if unit is None or not (number.isascii() and number.isdigit() and len(number) < 7 and int(number)):
+        raise UsageError(f"{flag} takes a time like 30m, 24h or 7d, not {text[:40]!r}")
+    return float(int(number) * unit)
+
+
+def is_amount(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def token_counts(usage: JSON) -> tuple[float, float, float] | None:
+    """(prompt, of it cached, answer) of a usage object; None unless it tells the first and the last."""
+    flat = {**usage, **as_dict(usage.get("prompt_tokens_details"))}
+    prompt, cached, answer, thoughts = ([flat[k] for k in names if is_amount(flat.get(k))] for names in COUNTS)
+    return (prompt[0], min([*cached, 0][0], prompt[0]), answer[0] + [*thoughts, 0][0]) if prompt and answer else None
+
+
+def cost_usd(price: JSON, prompt: float, cached: float, answer: float) -> float:
+    """What so many tokens cost at a price (see check_config)."""
+    again = cached * (price["cached_input"] if "cached_input" in price else price["input"])
+    return float(round(((prompt - cached) * price["input"] + again + answer * price["output"]) / 1e6, 10))
+
+
+def attempt_usd(body: JSON, price: JSON) -> float:
+    """What one attempt may cost, taken rather high: a token for three bytes, an answer as long as the body lets it be."""
+    import re
+
+    text = re.sub(r'"(url|data)": "[^"]*"', "x" * 3 * IMAGE_TOKENS, dump_json(body)).encode("utf-8", "replace")
+    asked = {**as_dict(body.get("generationConfig")), **body}
+    limits = [asked[k] for k in ("max_tokens", "max_completion_tokens", "maxOutputTokens") if is_amount(asked.get(k))]
+    answers = asked["n"] if is_amount(asked.get("n")) else 1
+    return cost_usd(price, len(text) / 3, 0, [*limits, ANSWER_TOKENS][0] * answers)
+
+
+class Budget:
+    """At most `most` USD for all calls of a client: reserve() before an attempt, settle() when it is known what it cost."""
+
+    def __init__(self, most: float) -> None:
+        import threading
+
+        self.most, self.spent, self.reserved = most, 0.0, 0.0
+        self._changed = threading.Condition()
+
+    def _allows(self, cost: float) -> bool:
+        return self.spent + cost <= self.most + 1e-9  # sums of decimal fractions are not exact
+
+    def reserve(self, cost: float, wait_s: float) -> None:
+        """Set a cost aside. What other attempts set aside is waited for: most of it comes back. SafetyError: too much."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._allows(self.reserved + cost) or not self._allows(cost), wait_s)
+            if not self._allows(self.reserved + cost):
+                spent = f"${self.spent + self.reserved:.6f} of ${self.most:g} is spent or set aside"
+                raise SafetyError(f"asking may cost about ${cost:.6f}, and {spent}", code="over_budget")
+            self.reserved += cost
+
+    def settle(self, reserved: float, cost: float) -> None:
+        with self._changed:
+            self.reserved, self.spent = self.reserved - reserved, self.spent + cost
+            self._changed.notify_all()
+
+
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
@@ -1722,6 +1803,218 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
     return bytes(data)
 
 
+def own_file(named: str, variable: str, folder: str, name: str) -> str:
+    """The file that a setting names, else ours in one of the user's directories: an XDG variable's or ~/folder."""
+    home = os.getenv("LOCALAPPDATA" if os.name == "nt" else variable) or ""
+    home = home if os.path.isabs(home) else os.path.expanduser(f"~/{folder}")
+    return os.path.expanduser(named) if named else os.path.join(home, "llm-router", name)
+
+
+def usage_file() -> str:
+    named = setting("LLM_ROUTER_USAGE_LOG")
+    return own_file("" if named in ("0", "1") else named, "XDG_STATE_HOME", ".local/state", "usage.sqlite")
+
+
+def private_file(path: str, flags: int = 0) -> int:
+    """A regular file opened for reading and writing; a new one is for its owner alone. OSError for a link or a device."""
+    import stat
+
+    flags |= os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError("it is not a regular file")
+    return file
+
+
+def lock_file(file: int) -> bool:
+    """Whether an open file is ours now; the system lets go of it when the process ends, however."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file, 1 << 60, os.SEEK_SET)  # Windows locks ranges of bytes: one that no content reaches
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # any other error is none of a lock that is held, and goes up
+        return False
+    return True
+
+
+DATABASE = """PRAGMA journal_mode = WAL;
+CREATE TABLE answers (key BLOB PRIMARY KEY, stored_at REAL, body BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE INDEX answers_by_age ON answers (stored_at);
+CREATE TABLE calls (at REAL, model TEXT, endpoint TEXT, session TEXT, outcome TEXT, cached INTEGER, attempts INTEGER,
+  prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, cost_source TEXT, latency_s REAL)"""
+CACHE_GET = "SELECT CAST(body AS BLOB), checksum FROM answers WHERE key = ? AND stored_at BETWEEN ? AND ?"
+CACHE_PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
+CACHE_TRIM = (  # above 240 MiB (pages of 4 KiB) the older half goes
+    "DELETE FROM answers WHERE stored_at <= (SELECT AVG(stored_at) FROM answers) AND "
+    "(SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count) > 61440"
+)
+USAGE_PUT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+USAGE_GET = (  # by what, since when; "total" sums up all
+    "SELECT CASE ? WHEN 'model' THEN model WHEN 'day' THEN date(at, 'unixepoch') WHEN 'session' THEN session ELSE 'total' END "
+    "AS name, COUNT(*), COUNT(NULLIF(outcome, 'ok')), TOTAL(cached), TOTAL(prompt_tokens), TOTAL(completion_tokens), "
+    "TOTAL(cost), TOTAL(CASE cost_source WHEN 'estimated' THEN cost END), COUNT(*) - COUNT(cost), AVG(latency_s) "
+    "FROM calls WHERE at >= ? GROUP BY name ORDER BY name"
+)
+
+
+def hashed(data: bytes) -> bytes:
+    from hashlib import sha256
+
+    return sha256(data).digest()
+
+
+def cache_file() -> str:
+    return own_file(setting("LLM_ROUTER_CACHE"), "XDG_CACHE_HOME", ".cache", "answers.sqlite")
+
+
+def make_database(path: str, connect: Callable[..., Any]) -> None:
+    """A new database under another name, and then, whole, under its own.
+
+    What is there is opened by SQLite alone: a close() of ours would end the locks that it has in other threads (fcntl(2)).
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    new = f"{path}.{os.urandom(4).hex()}"
+    os.close(private_file(new, os.O_EXCL))
+    try:
+        db = connect(new)
+        try:
+            db.executescript(DATABASE)
+        finally:
+            db.close()
+        os.link(new, path)
+    except FileExistsError:
+        pass  # another process or thread was faster
+    finally:
+        for end in ("", "-wal", "-shm", "-journal"):
+            if os.path.exists(new + end):
+                os.unlink(new + end)
+
+
+def in_file(path: str, sql: str, *values: Any) -> list[Any]:
+    """The rows of one statement on a database of ours; OSError where it fails. A damaged file is moved aside: that tells it."""
+    try:
+        import sqlite3
+    except ImportError:
+        raise OSError("this Python was built without sqlite3") from None
+    db: Any = None
+    opened: Any = None
+    try:
+        if not os.path.lexists(path) and os.path.isabs(path):
+            make_database(path, sqlite3.connect)
+        if os.path.islink(path) or not os.path.isfile(path) or not os.path.isabs(path):
+            raise OSError("it is not a regular file, named by an absolute path")
+        db, opened = sqlite3.connect(path, timeout=5.0, isolation_level=None), os.stat(path)
+        db.execute("PRAGMA synchronous = NORMAL")
+        return list(db.execute(sql, values))
+    except sqlite3.Error as error:
+        why, aside = one_line(str(error), 100), f"{path}.damaged-{int(time.time())}"
+        if opened and type(error) is sqlite3.DatabaseError and os.path.samestat(os.stat(path), opened):  # no subclass: busy
+            db.close()
+            for end in ("-wal", "-shm", ""):  # what belongs to the damaged file must not be taken for the new one's
+                if os.path.exists(path + end):
+                    os.replace(path + end, aside + end)
+            why += f"; it was moved to {aside}, and a new one is begun"
+        raise OSError(why) from None
+    finally:
+        if db is not None:
+            db.close()
+
+
+class Kept:
+    """A response that remembers its body while it is read, for the cache; or a body out of it in a response's place."""
+
+    def __init__(self, response: Any, key: bytes = b"", body: bytes = b"") -> None:
+        self._response, self.key, self.body = response, key, bytearray(body)
+        self.arm = response.arm if response else lambda *_: None
+        self.close = response.close if response else lambda: None
+
+    def pieces(self) -> Iterator[bytes]:
+        for piece in self._response.pieces() if self._response else [bytes(self.body)]:
+            self.body += piece[: max(0, MAX_CACHED_BYTES + 1 - len(self.body))]
+            yield piece
+
+
+class Conversation:
+    """A JSON list of messages in a file that the caller names, which may not exist yet; no other process can open it.
+
+    talk = Conversation("talk.json")  # a str path lies inside the working directory or allow_paths, a Path anywhere
+    question = {"role": "user", "content": "Hello"}
+    talk.add([question], client.chat("MODEL", [*talk.messages, question]))  # once; or close()
+    """
+
+    def __init__(self, path: Any, allow_paths: Sequence[str] = ()) -> None:
+        self.path, anywhere = os.path.realpath(path), not isinstance(path, str)
+        if not anywhere and not is_inside(self.path, allow_paths):
+            raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
+        self._part = f"{self.path}.part"  # the lock, and then what takes the file's place
+        try:
+            self._file = private_file(self._part)
+            free = lock_file(self._file) and os.path.exists(self._part)
+            free = free and os.path.samestat(os.fstat(self._file), os.stat(self._part))  # else it has just become the file
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+        if not free:
+            os.close(self._file)
+            raise SafetyError(f"{path} is in use by another process", next_step="Wait for it to end, or name another file.")
+        try:
+            found = os.path.lexists(self.path)
+            turns = parse_json(read_upload(self.path, MAX_KEPT_CHARS, anywhere=True).decode("utf-8-sig")) if found else []
+            self.messages = check_messages(turns) if turns != [] else []
+        except (ValueError, LLMRouterError) as error:
+            self.close()
+            known = isinstance(error, SafetyError)
+            raise error if known else UsageError(f"{path} is no conversation: {one_line(str(error), 100)}") from None
+
+    def add(self, question: Sequence[JSON], answer: Answer) -> None:
+        """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
+        if not answer.complete or answer.finish_reason == "length":
+            raise IncompleteError("an incomplete answer is not added to a conversation")
+        said = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
+        calls = {name: said[name] for name in ("tool_calls", "function_call") if said.get(name)}
+        turns = [*self.messages, *question, {"role": "assistant", "content": answer.text or None, **calls}]
+        try:
+            self._replace(dump_json(turns, indent=1).encode())
+        except OSError as error:
+            why = f"the turn was not added to {self.path}: {error.strerror or error}"
+            failure = LLMRouterError(why, code="not_written")
+            failure.response = answer
+            raise failure from None
+        finally:
+            self.close()
+
+    def _replace(self, data: bytes) -> None:
+        if len(data) > MAX_KEPT_CHARS:
+            raise OSError(f"it would be over its limit of {MAX_KEPT_CHARS} bytes")
+        os.ftruncate(self._file, 0)
+        with open(os.dup(self._file), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(self._file)
+        if os.path.exists(self.path):
+            os.chmod(self._part, os.stat(self.path).st_mode & 0o777)
+        if os.name == "nt":
+            os.close(self._file)  # open files cannot be moved there
+        os.replace(self._part, self.path)
+        if os.name != "nt":
+            os.close(self._file)
+        self._file = -1  # close() must not take away what another process has under that name now
+
+    def close(self) -> None:
+        """Let others have the conversation."""
+        if self._file >= 0:
+            if os.path.exists(self._part) and os.name != "nt":
+                os.unlink(self._part)
+            os.close(self._file)
+            self._file = -1
+
+
 class Stream:
     """One logical call: models in order, one deadline, retries, one repair, and the record of every attempt.
 
@@ -1736,12 +2029,17 @@ class Stream:
         *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
         wish: JSON | None = None,
     ) -> None:  # fmt: skip
+        self.cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
+        if self.cache_ttl_s is not None and not (is_amount(self.cache_ttl_s) and self.cache_ttl_s > 0):
+            raise UsageError("cache_ttl_s is a positive number of seconds")
         encode_body(body)  # what cannot be sent is refused before anything is
         self.schema, self.data = schema_of(body), None
         if self.schema is not None:
             check_schema(self.schema)
         self.wish = wish  # task and prefer, where a model is still to be chosen
         self.route: JSON | None = None  # which was, and why
+        for model in models if client.budget and body else ():
+            client.price(model)
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
         self.stream, self.gemini, self.added = stream, gemini, added
         self.attempts: list[JSON] = []
@@ -1749,6 +2047,8 @@ class Stream:
         self.first_s: float | None = None
         self.model_used = self.models[0]
         self.response: Answer | None = None
+        self.cached, self._kept = False, Kept(None)
+        self._reserved = 0.0  # of the budget, for the attempt underway
         self._repaired = False
         self._now: Callable[[], float] = client.transport.monotonic
         self.started = self._now()
@@ -1781,6 +2081,20 @@ class Stream:
         self._source.close()
 
     def _ask_all(self) -> Iterator[JSON]:
+        """The call's events; however it ends, budget and usage log hear of it."""
+        outcome, ended = "interrupted", self.response
+        try:
+            yield from self._ask_models()
+            outcome, ended = "ok", self.response
+        except LLMRouterError as error:
+            outcome, ended = error.code, error.response
+            raise
+        finally:
+            self._settle(ended, True)
+            if self.client.usage_path:
+                self._log(outcome, ended)
+
+    def _ask_models(self) -> Iterator[JSON]:
         """Nothing is yielded before the first text, reasoning or tool call: what fails before can be asked again."""
         reader, held, rest = self.run(self._open)
         try:
@@ -1788,12 +2102,17 @@ class Stream:
             yield from rest
         except LLMRouterError as error:
             error.retryable = False  # some of it has been handed over
-            self.attempts[-1].update(cause=error.code, status=error.status)
+            for record in self.attempts[-1:]:
+                record.update(cause=error.code, status=error.status)
             self._explain(error, reader)
             raise
         finally:
             rest.close()
         self.response = self._dress(Answer(reader, self.model_used))
+        if self._kept.key and reader.finish not in ("", "length") and len(self._kept.body) <= MAX_CACHED_BYTES:
+            self._in_file(cache_file(), CACHE_TRIM)
+            now, whole = self.client.transport.unix(), bytes(self._kept.body)
+            self._in_file(cache_file(), CACHE_PUT, self._kept.key, now, whole, hashed(whole))
 
     def run(self, attempt: Callable[[str, bytes, str], Any]) -> Any:
         """attempt(model, body, idempotency key) with one model after the other until one gives a result."""
@@ -1827,6 +2146,7 @@ class Stream:
                     error.retryable = self.client.retry_timeouts
                 record.update(cause=error.code, status=error.status, maybe_billed=error.maybe_billed)
                 self._explain(error)
+                self._settle(error.response, error.maybe_billed)
                 fixed = None if self._repaired else repaired(self.body, error, self.added)
                 if fixed:
                     self._repaired, (self.body, warning) = True, fixed
@@ -1860,9 +2180,68 @@ class Stream:
         answer.data, answer.route = self.data, self.route
         answer.attempts, answer.warnings = self.attempts, self.warnings
         answer.latency_s = round(self._now() - self.started, 3)
+        self._price(answer)
         if any(call["parsed"] is None for call in answer.tool_calls):
             self.warnings.append("the arguments of a tool call are not JSON")
         return answer
+
+    def _price(self, answer: Answer) -> None:
+        """What an answer cost where the endpoint told nothing: nothing out of the cache, else tokens times our price."""
+        counts, price = token_counts(answer.usage), None
+        if self.cached:
+            answer.cached, answer.cost, answer.cost_source, answer.credits_remaining = True, 0.0, "cache", None
+        elif answer.cost is None and counts:
+            try:
+                price = self.client.price(self.model_used)
+            except LLMRouterError as error:
+                self.warnings.append(f"the cost could not be estimated: {error.message}")
+            if price:
+                answer.cost, answer.cost_source = cost_usd(price, *counts), "estimated"
+
+    def _settle(self, answer: Answer | None, billed: bool) -> None:
+        """Tell the budget what the attempt underway cost; where nobody knows, all that was set aside for it."""
+        if self.client.budget:
+            known: Any = getattr(answer, "cost", None)
+            cost = known if is_amount(known) else self._reserved if billed else 0.0
+            self.client.budget.settle(self._reserved, cost)
+            self._reserved = 0.0
+
+    def _log(self, outcome: str, answer: Answer | None) -> None:
+        """One row in the usage log."""
+        client, given = self.client, Answer(Reader()) if answer is None else answer
+        prompt, _, completion = (not self.cached and token_counts(given.usage)) or (None, None, None)
+        now, seconds = round(client.transport.unix(), 3), round(self._now() - self.started, 3)
+        what = (now, self.model_used, client.endpoint.host, client.session or None, outcome, self.cached, len(self.attempts))
+        cost = given.cost if is_amount(given.cost) else None if self.attempts else 0.0  # refused before it was asked
+        self._in_file(client.usage_path, USAGE_PUT, *what, prompt, completion, cost, given.cost_source, seconds)
+
+    def _in_file(self, path: str, sql: str, *values: Any) -> list[Any]:
+        """in_file(); where that fails nothing and a warning: no answer is lost for its sake."""
+        try:
+            return in_file(path, sql, *values)
+        except OSError as error:
+            warning = f"{path} could not be used: {error.strerror or error}"
+            self.warnings += [warning] if warning not in self.warnings else []
+            return []
+
+    def _response(self, model: str, path: str, body: bytes, token: str) -> Any:
+        """What the endpoint sends, or sent to the same request before: then no attempt is made."""
+        client, now, record, key = self.client, self.client.transport.unix(), self.attempts.pop(), b""
+        if self.cache_ttl_s:
+            key = client.cache_key(path, body)
+            for kept, checksum in self._in_file(cache_file(), CACHE_GET, key, now - self.cache_ttl_s, now + 1.0):
+                if hashed(kept) == checksum:
+                    self.cached = True
+                    return Kept(None, body=kept)
+                self.warnings.append("the answer in the cache was damaged, and is asked for anew")
+        if client.budget:
+            cost = attempt_usd(self.body, as_dict(client.price(model)))
+            client.budget.reserve(cost, max(0.0, self.deadline - self._now()))
+            self._reserved = cost
+        self.attempts.append(record)
+        response = client.send("POST", path, body, deadline=self.deadline, stream=self.stream, token=token)
+        self._kept = Kept(response, key)
+        return self._kept if key else response
 
     def _open(self, model: str, body: bytes, token: str) -> tuple[Reader, list[JSON], Any]:
         """One attempt: (reader, the events until the first output, the events after it); not streamed, until the end."""
@@ -1871,7 +2250,7 @@ class Stream:
             from urllib.parse import quote
 
             path = path.replace("{model}", quote(model, safe="-_.~"))
-        response = self.client.send("POST", path, body, deadline=self.deadline, stream=self.stream, token=token)
+        response = self._response(model, path, body, token)
         reader, held = Reader(self.gemini), []
         rest = self._events(response, reader)
         try:
@@ -1993,6 +2372,9 @@ class LLMRouterClient:
     max_retries  2 more requests for each model; retry_timeouts also after a read time-out, which may bill twice
     lenient_end  accept a stream that just ends, for servers that never say so
     allow_paths  directories, besides the working one, from which a str path may be uploaded
+    cache_ttl_s  whole answers are kept, and up to this age given again; each call takes it, too
+    max_cost_usd for all calls together; the configuration must have the price of each model
+    usage_log    record each call without its text; None: as LLM_ROUTER_USAGE_LOG says. session: a name for it there
 
     Every failure is raised as an LLMRouterError. The key is looked up at the first call.
     """
@@ -2002,13 +2384,16 @@ class LLMRouterClient:
         deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S, max_retries: int = MAX_RETRIES,
         first_event_timeout_s: float | None = None, progress_timeout_s: float | None = None, retry_timeouts: bool = False,
         lenient_end: bool = False, headers: dict[str, str] | None = None, ca_file: str | None = None,
-        allow_paths: Sequence[str] = (), transport: Transport | None = None,
+        allow_paths: Sequence[str] = (), cache_ttl_s: float | None = None, max_cost_usd: float | None = None,
+        usage_log: bool | None = None, session: str | None = None, transport: Transport | None = None,
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
             raise UsageError("time-outs are positive numbers of seconds")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
             raise UsageError("max_retries is a number from 0 to 10")
+        if not is_amount(max_cost_usd or 0) or (max_cost_usd or 0) >= 1e9:
+            raise UsageError("max_cost_usd is a number of US dollars, 0 or more")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
         self.base_url = self.endpoint.url
         self.deadline_s, self.connect_s, self.max_retries = deadline_s, connect_timeout_s, max_retries
@@ -2020,6 +2405,11 @@ class LLMRouterClient:
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
         self._key: tuple[Secret | None, ...] = ()
         self._offered: tuple[float, list[str] | None] = (0.0, None)  # until when (monotonic) which models are known to be there
+        self.budget = None if max_cost_usd is None else Budget(max_cost_usd)
+        self.cache_ttl_s, self.session = cache_ttl_s, session or setting("LLM_ROUTER_SESSION")
+        wanted = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0") if usage_log is None else usage_log
+        self.usage_path = usage_file() if wanted else ""
+        self._prices: JSON | None = None
 
     def __enter__(self) -> LLMRouterClient:
         return self
@@ -2030,6 +2420,21 @@ class LLMRouterClient:
     def close(self) -> None:
         """Close the idle connections; the client can be used again."""
         self.transport.close()
+
+    def price(self, model: str) -> JSON | None:
+        """What the configuration says that a model costs (see check_config). SafetyError under max_cost_usd where nothing."""
+        if self._prices is None:
+            self._prices = as_dict(user_config().get("prices"))
+        if self.budget and model not in self._prices:
+            step = f'Set its price in the configuration: {{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}.'
+            raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
+        return self._prices.get(model)
+
+    def cache_key(self, path: str, body: bytes) -> bytes:
+        """What an answer is kept under: a hash of all that may change it, whose key it was, and our version."""
+        key = self.key()
+        parts = [VERSION, self.base_url, path, key.value if key else "", sorted(self.headers.items())]
+        return hashed(dump_json(parts).encode() + body)
 
     def chat(
         self, model: str | None = None, messages: Sequence[JSON] = (), *, temperature: float | None = None,
@@ -2081,7 +2486,7 @@ class LLMRouterClient:
         """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
 
         result: {"success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless stream=True),
-        "tokens", "cost" (USD or None), "finish_reason", "error" (None, or as LLMRouterError.to_dict())}
+        "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "error" (None, or as to_dict() of one)}
         """
         names = model_names(models)
         if not names or len(set(names)) < len(names):
@@ -2100,8 +2505,8 @@ class LLMRouterClient:
             error, answer = failure.to_dict(), failure.response or Answer(Reader(), model)
         return {
             "success": error is None, "response": answer.text, "latency": round(self.transport.monotonic() - began, 3),
-            "ttft": answer.first_s, "tokens": answer.tokens, "cost": answer.cost,
-            "finish_reason": answer.finish_reason or None, "error": error,
+            "ttft": answer.first_s, "tokens": answer.tokens, "cost": answer.cost, "cost_source": answer.cost_source,
+            "cached": answer.cached, "finish_reason": answer.finish_reason or None, "error": error,
         }  # fmt: skip
 
     def list_models(self, *, offline: bool = False, deadline_s: float | None = None) -> ModelList:
@@ -2337,12 +2742,13 @@ def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: 
     `model` is the one asked for; model_used is None where nothing came.
     """
     given = answer if answer is not None else Answer(Reader(), complete=False)
-    said = error or given
+    said, whole = error or given, given.complete and (error is None or error.response is given)  # not_written: it is whole
     return {
         "ok": error is None, "text": given.text,
         "model_requested": given.model_requested or model or None, "model_used": given.model_used or None,
-        "finish": {"reason": given.finish_reason or None, "complete": given.complete and error is None},
-        "usage": given.usage or None, "cost": given.cost, "credits_remaining": given.credits_remaining,
+        "finish": {"reason": given.finish_reason or None, "complete": whole},
+        "usage": given.usage or None, "cost": given.cost, "cost_source": given.cost_source, "cached": given.cached,
+        "credits_remaining": given.credits_remaining,
         "tool_calls": given.tool_calls, "data": given.data, "route": said.route,
         "latency_s": given.latency_s, "first_s": given.first_s,
         "attempts": said.attempts, "warnings": said.warnings, "error": error.to_dict() if error else None,
@@ -2427,6 +2833,10 @@ parameters | --tools FILE | JSON list; calls are printed, never executed
 parameters | --tool-choice NAME | auto, none, required, a function, or JSON
 parameters | --response-format NAME | json, or a JSON object
 parameters | --schema FILE | JSON schema; the answer is checked, mended once, else exit 9
+cache | --cache AGE | give an answer of that age again: 30m, 24h, 7d
+cost | --max-cost X | USD, all attempts together; needs prices
+cost | --usage-log | record the call without its text; see `usage`
+cost | --session NAME | its name there, else LLM_ROUTER_SESSION
 endpoint | --base-url URL | another OpenAI-compatible endpoint
 endpoint | --demo | ask the stand-in: no key, no network
 endpoint | --timeout X | total, all attempts together (600 s)
@@ -2446,9 +2856,16 @@ answer | --raw | the API's body, untouched
 answer | --output FILE | write the text there; print path and size
 answer | --force | let --output replace a file
 answer | --strict | exit 10 where the token limit cut the answer
+answer | --append | add the turn to the --messages-file
 comparison | --stream | measure the time to the first text, too
 comparison | --markdown | a table
 comparison | --require-all | fail where any model fails
+store | stats | how much the cache holds
+store | clear | take every answer out
+usage | --by NAME | model (default), day or session
+usage | --since AGE | only what is not older: 24h, 7d
+usage | --csv | as CSV
+report | --json | one JSON object
 """
 
 
@@ -2457,10 +2874,10 @@ class Option:
 
     def __init__(self, line: str) -> None:
         self.group, words, self.text = (part.strip() for part in line.split("|"))
-        self.flags = [word for word in words.split() if word[0] == "-"]
+        self.flags = [word for word in words.split() if word[0] == "-" or word.islower()]  # "stats", too
         shown = words.split()[len(self.flags) :]
         self.value, self.repeats = "".join(shown).rstrip("."), words.endswith("...")
-        self.name = "message" if "--prompt" in self.flags else self.flags[-1][2:].replace("-", "_")
+        self.name = "message" if "--prompt" in self.flags else self.flags[-1].lstrip("-").replace("-", "_")
         self.spelled = " ".join([", ".join(self.flags), *([self.value] if shown else [])])
 
     def read(self, flag: str, text: str) -> Any:
@@ -2478,6 +2895,7 @@ class Options:
     model: str | None
     base_url: str | None
     stream: bool
+    talk: Conversation | None
 
     def __init__(self, known: list[Option]) -> None:
         self.uploads: list[str] = []  # what messages_of() will send of files
@@ -2521,7 +2939,8 @@ def json_from(text: str | None, name: str, kind: type) -> Any:
 
 def messages_of(args: Options, before: Any) -> list[JSON]:
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
-    turns = json_from(text_from(args, args.messages, args.messages_file, "--messages"), "--messages", list) or before
+    path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
+    turns = json_from(text_from(args, args.messages, path, "--messages"), "--messages", list) or before
     turns = check_messages(turns) if turns is not None else []
     text = text_from(args, args.message, args.message_file, "--message")
     if text is not None and not text.strip():
@@ -2600,6 +3019,8 @@ def open_client(args: Options, console: Console) -> LLMRouterClient:
     given = {
         "deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries,
         "first_event_timeout_s": args.first_event_timeout, "progress_timeout_s": args.progress_timeout,
+        "cache_ttl_s": None if args.cache is None else seconds_in(args.cache, "--cache"), "max_cost_usd": args.max_cost,
+        "usage_log": args.usage_log or None, "session": args.session,
     }  # fmt: skip
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
@@ -2665,11 +3086,26 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: Options, console
         return stream.response  # type: ignore[return-value]  # its events ended
 
 
-def show_answer(answer: Answer, args: Options, console: Console, output: str) -> int:
-    """Print a whole answer in the form that was asked for; the exit code."""
-    cut = answer.finish_reason == "length"
-    error = IncompleteError("the answer was cut at the token limit", code="length") if cut and args.strict else None
-    if error:
+def open_talk(args: Options, console: Console) -> Conversation:
+    """The conversation of --append, ours until the command ends."""
+    if args.messages is not None or not args.messages_file:
+        raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
+    talk = Conversation(args.messages_file, args.allow_path or ())
+    console.closers.append(talk.close)
+    return talk
+
+
+def show_answer(answer: Answer, args: Options, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
+    """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
+    cut, error = answer.finish_reason == "length", None
+    try:
+        if cut and (args.strict or args.talk):
+            added = "; it was not added to the conversation" if args.talk else ""
+            raise IncompleteError(f"the answer was cut at the token limit{added}", code="length")
+        if args.talk:
+            args.talk.add(asked, answer)
+    except LLMRouterError as failure:
+        error = failure
         error.attempts, error.warnings, error.route = answer.attempts, answer.warnings, answer.route
     result = envelope(answer, error)
     if output:
@@ -2687,10 +3123,11 @@ def show_answer(answer: Answer, args: Options, console: Console, output: str) ->
     chosen = [f"chosen: {answer.route['model']}, {answer.route['reason']}"] if answer.route else []
     for warning in (*chosen, *answer.warnings):
         console.note(warning)
-    if cut:
-        console.note(f"the answer was cut at the token limit; next: {ERRORS['length'][1]}")
+    if cut or error:
+        next_step = ERRORS[error.code if error else "length"][1]
+        console.note(f"{error or 'the answer was cut at the token limit'}; next: {next_step}")
     if args.verbose:
-        cost = "unknown" if answer.cost is None else f"${usd(answer.cost)}"
+        cost = "unknown" if answer.cost is None else f"${usd(answer.cost)} ({answer.cost_source})"
         left = "" if answer.credits_remaining is None else f", credits left {answer.credits_remaining}"
         console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {cost}{left}")
     return error.exit_code if error else 0
@@ -2700,6 +3137,7 @@ def run_chat(args: Options, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = check_output(args) if args.output else ""
+    args.talk = open_talk(args, console) if args.append else None
     request = request_of(args)
     console.model = request["model"]
     client = open_client(args, console)
@@ -2711,7 +3149,8 @@ def run_chat(args: Options, console: Console) -> int:
         console.note(f"sending {upload} to {client.endpoint.host}")
     request["fallback"] = args.fallback
     answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
-    return show_answer(answer, args, console, output)
+    before = len(args.talk.messages) + (args.system is not None) if args.talk else 0
+    return show_answer(answer, args, console, output, request["messages"][before:])
 
 
 def run_vision(args: Options, console: Console) -> int:
@@ -2844,18 +3283,65 @@ def run_doctor(args: Options, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
+def run_cache(args: Options, console: Console) -> int:
+    if args.stats == args.clear:
+        raise UsageError("say what to do with the cache", next_step="Write `cache stats` or `cache clear`.")
+    path = cache_file()
+    facts = {"file": path, "answers": 0, "oldest": None, "newest": None, "cleared": args.clear, "bytes": 0}
+    if os.path.exists(path):
+        [row] = in_file(path, "SELECT COUNT(*), MIN(stored_at), MAX(stored_at) FROM answers")
+        for sql in ("DELETE FROM answers", "VACUUM") if args.clear else ():  # from the disk, too
+            in_file(path, sql)
+        facts.update(zip(("answers", "oldest", "newest"), row), bytes=os.path.getsize(path))
+    if args.json:
+        console.result({"ok": True, **facts, "error": None})
+    else:
+        console.text("{file}: {answers} answers{}, {bytes} bytes".format(" taken out" if args.clear else "", **facts))
+    return 0
+
+
+USAGE_SUMS = (
+    "calls", "failed", "cached", "prompt_tokens", "completion_tokens", "cost", "estimated", "cost_unknown", "latency_s",
+)  # fmt: skip
+
+
+def run_usage(args: Options, console: Console) -> int:
+    by, path = args.by or "model", usage_file()
+    rows: list[JSON] = []
+    if by not in ("model", "day", "session") or (args.json and args.csv):
+        raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
+    since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
+    for name, *sums in (row for what in (by, "total") if os.path.exists(path) for row in in_file(path, USAGE_GET, what, since)):
+        numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
+        rows.append({by: name or "none", **dict(zip(USAGE_SUMS, numbers))})
+    if args.json:
+        total = rows.pop() if rows else None
+        console.result({"ok": True, "by": by, "file": path, "rows": rows, "total": total, "error": None})
+        return 0
+    cells = [[by, *USAGE_SUMS], *([" ".join(clean(usd(value)).split()) for value in row.values()] for row in rows)]
+    widths = [0 if args.csv else max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+        quoted = ['"' + cell.replace('"', '""') + '"' if args.csv and set(cell) & set(',"') else cell for cell in line]
+        console.out(("," if args.csv else "  ").join(map(str.ljust, quoted, widths)).rstrip() + "\n")
+    if not rows:
+        console.note(f"{path} holds no calls; LLM_ROUTER_USAGE_LOG=1 or --usage-log records them")
+    return 0
+
+
 # name -> (what it does, option groups, what runs it, two examples)
 COMMANDS: dict[str, tuple[str, str, Callable[[Any, Console], int], tuple[str, str]]] = {
-    "chat": ("ask a model", "model routing input parameters endpoint output answer", run_chat,
+    "chat": ("ask a model", "model routing input parameters cache cost endpoint output answer", run_chat,
              ('--demo --message "Hello, world!"', "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream")),
-    "vision": ("ask about images", "images model routing input parameters endpoint output answer", run_vision,
+    "vision": ("ask about images", "images model routing input parameters cache cost endpoint output answer", run_vision,
                ('-m gpt-4o --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json")),
     "models": ("list the endpoint's models", "list endpoint output", run_models, ("--search qwen", "--offline --json")),
-    "compare": ("ask several models at once", "compare input parameters endpoint output comparison", run_compare,
+    "compare": ("ask several models at once", "compare input parameters cache cost endpoint output comparison", run_compare,
                 ('--models gpt-4.1,qwen-max --message "What is 2+2?"', '--demo --models demo,demo-reasoning --message "Hi"')),
     "route": ("show which model would be asked, and why; asks none", "routing input parameters endpoint output", run_route,
               ('--message "Refactor this class."', '--task code --prefer cost --message-file question.txt --json')),
     "doctor": ("show what is set, and whether the endpoint answers", "endpoint output", run_doctor, ("", "--json")),
+    "cache": ("show or empty the cache of --cache", "store report", run_cache, ("stats", "clear --json")),
+    "usage": ("sum up the recorded calls", "usage report", run_usage, ("--by model --since 7d", "--by day --csv")),
 }  # fmt: skip
 
 
@@ -2874,7 +3360,7 @@ def options_of(command: str) -> list[Option]:
 def unknown_argument(command: str, flag: str, known: dict[str, Option]) -> UsageError:
     if flag.startswith(("--api-key", "--key", "--token")):
         return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-    hint = near(flag, known) if flag[:1] == "-" else "Text goes after --message. "
+    hint = near(flag, known) or ("" if flag[:1] == "-" else "Text goes after --message. ")
     return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
 
 
@@ -2933,7 +3419,8 @@ def command_help(command: str) -> str:
     section = ""
     brief: list[str] = []
     for option in (*options_of(command), Option("|--|")):
-        title = {"parameters": "parameters:", "endpoint": "endpoint:", "output": "output:"}.get(option.group, section)
+        titles = {"parameters": "parameters:", "cache": "cost:", "endpoint": "endpoint:", "output": "output:"}
+        title = titles.get(option.group, section)
         if brief and (title != section or option.text):
             lines.append(wrapped(brief, ", ", 2))
             brief = []

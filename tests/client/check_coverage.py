@@ -21,7 +21,9 @@ from typing import Any, Dict, List, Tuple
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "scripts" / "llm_router_client.py"
 PURE = ("errors", "server-sent events", "wire shapes", "policy")
-TESTS = ("test_sse.py", "test_wire.py", "test_policy.py", "test_routing.py", "test_schema.py", "test_tools.py")
+TESTS = (
+    "test_sse.py", "test_wire.py", "test_policy.py", "test_prices.py", "test_routing.py", "test_schema.py", "test_tools.py",
+)  # fmt: skip
 IMPURE = {"demo", "serve", "cli"}  # fixtures
 
 
