@@ -35,10 +35,6 @@ sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I 
 
 import llm_router_client as c
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -57,13 +53,12 @@ TICK_S = 0.5  # how often the progress line is drawn
 RATE_WINDOW_S = 60.0  # what the rate and the time left are judged by
 OUTAGES_IN_A_ROW = 20  # then it is not the lines that are wrong
 MAX_TOLD = 20  # bad lines told one by one
-LOCK_AT = 1 << 60  # Windows locks ranges of bytes: one that no answer reaches
 
 STOPPING = frozenset({"missing_key", "key_malformed", "key_refused", "no_credit"})  # no other line would fare better
 OUTAGES = frozenset({"network", "timeout", "server_error", "overloaded", "model_not_found"})
 LIMITED = frozenset({"rate_limited", "overloaded"})
 LINE_FIELDS = ("id", "message", "messages", "body", "model", "metadata", "custom_id", "method", "url")
-NOT_IN_BODY = ("fallback", "deadline_s")  # arguments of chat() that are no field of the API
+NOT_IN_BODY = ("fallback", "deadline_s", "cache_ttl_s")  # arguments of chat() that are no field of the API
 
 OPEN, ANSWERED, FAILED = 0, 1, 2  # what the output says of a line
 
@@ -287,19 +282,6 @@ class Ledger:
         return [self.offsets[row] for row in held]
 
 
-def lock(file: int) -> bool:
-    """Whether the file is ours now: one writer at a time; the system lets go of it when the process ends, however."""
-    try:
-        if sys.platform == "win32":
-            os.lseek(file, LOCK_AT, os.SEEK_SET)
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # any other error is none of a lock that is held, and goes up
-        return False
-    return True
-
-
 def open_locked(path: str) -> int:
     """The output opened for us alone; SafetyError while another process writes it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -308,7 +290,7 @@ def open_locked(path: str) -> int:
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise c.SafetyError(f"{path} is not a regular file")
-            if not lock(file):
+            if not c.lock_file(file):
                 step = "Wait for it to end, or name another --output."
                 raise c.SafetyError(f"{path} is being written by another process", next_step=step)
             if os.path.samestat(os.fstat(file), os.stat(path)):
@@ -345,6 +327,7 @@ class Output:
     def __init__(self, path: str, ledger: Ledger, repair: bool = True) -> None:
         self.path, self.ledger = path, ledger
         self.run, self.size, self.superseded, self.torn = "", 0, 0, 0
+        self.spent = 0.0  # USD, what its records say that they cost
         self._synced_at, self._dirty, self._repair = time.monotonic(), False, repair
         self.file = -1
         if repair:
@@ -389,6 +372,7 @@ class Output:
         self.ledger.digests[row] = int(record["request"], 16)
         self.run = record["run"]
         self.size += length
+        self.spent += record["cost"] if c.is_amount(record.get("cost")) else 0.0
 
     @staticmethod
     def _record(raw: bytes) -> Optional[JSON]:
@@ -443,7 +427,7 @@ class Output:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         new = os.open(part, flags, 0o600)
         try:
-            lock(new)  # before it has the name: nobody finds the output unlocked
+            c.lock_file(new)  # before it has the name: nobody finds the output unlocked
             with open(os.dup(self.file), "rb") as reader, open(os.dup(new), "wb") as writer:
                 for offset in order:
                     reader.seek(offset)
@@ -723,6 +707,14 @@ def check_numbers(args: c.Options) -> None:
         raise c.UsageError("--patience is a number of seconds")
 
 
+def check_budget(client: c.LLMRouterClient, models: List[str], spent: float) -> None:
+    """Under --max-cost: SafetyError for a model without a price, told before any is asked; what the output cost counts."""
+    if client.budget:
+        for model in models:
+            client.price(model)
+        client.budget.spent = spent
+
+
 def output_path(args: c.Options) -> str:
     """The resolved --output path; unlike the client's it may exist, when it holds answers of this command."""
     if not args.output:
@@ -855,8 +847,9 @@ class Run:
     def _write(self, finished: List[Done], job: Job) -> None:
         rows = []
         for each in finished:
-            if each.error and each.error.code in STOPPING and not self.args.keep_going:
-                job.stop(each.error)  # the line stays open: it is asked when key and credit are right
+            code = each.error.code if each.error else ""
+            if code == "over_budget" or (code in STOPPING and not self.args.keep_going):
+                job.stop(each.error)  # the line stays open: it is asked when key, credit and budget are right
                 continue
             record, done = self._record(each)
             rows.append((done.task.row, FAILED if done.error else ANSWERED, done.task.tries, c.dump_json(record).encode()))
@@ -986,6 +979,7 @@ def run_run(args: c.Options, console: c.Console) -> int:
             if args.dry_run:
                 return show_plan(run)
             job = Job(client, tasks_of(file, base, run.survey, run.output.run), args)
+            check_budget(client, [base["model"]] * bool(base["model"]) + job.fallback, run.output.spent)
             run.work(job)
             return finish_run(run, job, args, console)
         except BrokenPipeError:
@@ -1019,6 +1013,7 @@ class Figures:
         self.latencies, self.firsts, self.costs = array("d"), array("d"), array("d")
         self.tokens, self.answer_tokens = array("d"), array("d")
         self.codes: Dict[str, int] = {}
+        self.estimated = False  # some of the cost, by our prices
 
     def take(self, done: Done) -> None:
         self.asked += 1
@@ -1028,6 +1023,7 @@ class Figures:
             self.codes[code] = self.codes.get(code, 0) + 1
             return
         self.latencies.append(answer.latency_s)
+        self.estimated = self.estimated or answer.cost_source == "estimated"
         given = answer.usage.get("completion_tokens", answer.usage.get("output_tokens"))
         columns = (self.firsts, self.tokens, self.answer_tokens, self.costs)
         for column, value in zip(columns, (answer.first_s, answer.tokens, given, answer.cost)):
@@ -1044,7 +1040,7 @@ class Figures:
             "first_median_s": quantile(self.firsts, 0.5), "first_p95_s": quantile(self.firsts, 0.95),
             "tokens": mean(self.tokens, 1), "answer_tokens": mean(self.answer_tokens, 1),
             "cost_per_answer": mean(self.costs, 8), "cost": round(sum(self.costs), 8) if self.costs else None,
-            "failures": self.codes,
+            "cost_estimated": self.estimated, "failures": self.codes,
         }  # fmt: skip
 
 
@@ -1108,6 +1104,9 @@ def measure(job: Job, figures: List[Figures], tally: Tally) -> Optional[c.LLMRou
     first: Optional[c.LLMRouterError] = None
     for finished in job.results():
         for done in finished:
+            if done.error and done.error.code == "over_budget":
+                job.stop(done.error)
+                continue
             figures[done.task.row].take(done)
             tally.count(done)
             if done.error and done.error.code in STOPPING and not tally.answered:
@@ -1156,6 +1155,7 @@ def run_evaluate(args: c.Options, console: c.Console) -> int:
             console.out(c.dump_json({"questions": survey.total * len(models) * repeat, "first": requests}, indent=2))
             return 2 if survey.bad_count else 0
         client.key()
+        check_budget(client, [*models, *c.model_names(args.fallback)], 0.0)
         figures = [Figures(model) for model in models]
         job = Job(client, questions(file, base, survey, models, repeat), args)
         first = measure(job, figures, Tally(survey.total * len(models) * repeat, 0, console))
@@ -1166,6 +1166,7 @@ def run_evaluate(args: c.Options, console: c.Console) -> int:
 
 FROM_CLIENT = {  # groups of the client's options that are taken as they are, and those taken out of a group
     "parameters": "", "endpoint": "", "output": "dry_run", "model": "model fallback", "input": "system body_file allow_path",
+    "cache": "", "cost": "",
 }  # fmt: skip
 # as the client's OPTIONS: group | flags and value | help
 OWN_OPTIONS = """
@@ -1201,10 +1202,12 @@ def options_of(groups: str) -> List[c.Option]:
 
 # name -> (what it does, option groups, what runs it, two examples)
 COMMANDS: Dict[str, Tuple[str, str, Callable[[c.Options, c.Console], int], Tuple[str, str]]] = {
-    "run": ("ask every line of a file, resumable", "files answers pace model input parameters endpoint output", run_run,
+    "run": ("ask every line of a file, resumable",
+            "files answers pace model input parameters cache cost endpoint output", run_run,
             ("--demo --input prompts.jsonl --output answers.jsonl",
              "-m gpt-4.1 --input prompts.jsonl --output answers.jsonl --retry-failed")),
-    "evaluate": ("measure models on the lines of a file", "files models pace input parameters endpoint output", run_evaluate,
+    "evaluate": ("measure models on the lines of a file",
+                 "files models pace input parameters cost endpoint output", run_evaluate,
                  ("--demo --models demo,demo-reasoning --input prompts.jsonl --repeat 3",
                   "--models gpt-4.1,qwen-max --input prompts.jsonl --markdown")),
 }  # fmt: skip

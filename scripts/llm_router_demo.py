@@ -2190,6 +2190,20 @@ def demo_tools(ask: Ask) -> Answer:
     return called(ask) if ask.tools and not ask.results else spoken(ask)
 
 
+def own_turns(ask: Ask) -> int:
+    """How often the model has spoken in this conversation."""
+    turns = dicts(ask.request.body.get("messages")) or dicts(ask.request.body.get("contents"))
+    return sum(turn.get("role") in ("assistant", "model") for turn in turns)
+
+
+def demo_schema_repair(ask: Ask) -> Answer:
+    return spoken(ask) if own_turns(ask) or not ask.schema else said('["the stand-in was told to be wrong"]')
+
+
+def demo_rounds(ask: Ask) -> Answer:
+    return called(ask) if ask.tools and own_turns(ask) < ask.number else spoken(ask)
+
+
 def odd_tools(ask: Ask) -> Answer:
     return demo_tools(ask)._replace(oddity=ask.model)
 
@@ -2313,6 +2327,10 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     ),
     "demo-tools": Behaviour(
         "Calls every tool offered, arguments filled from its schema; then quotes results.", demo_tools
+    ),
+    "demo-rounds-N": Behaviour("Calls every tool offered in its first N turns; then quotes the last results.", demo_rounds),
+    "demo-schema-repair": Behaviour(
+        "A list where a schema asks for something, until it has spoken once; then as demo.", demo_schema_repair
     ),
     "demo-tools-ids": Behaviour("Gemini's calls have ids and want them back; else as demo-tools.", odd_tools),
     "demo-tools-noindex": Behaviour("Streamed calls without an index.", odd_tools),

@@ -14,7 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = ROOT / "scripts" / "llm_router_client.py"
 PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")  # all that a child process gets of this user's environment
-PRIVATE = ("AISA_", "LLM_ROUTER_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "NO_COLOR")
+PRIVATE = (
+    "AISA_", "LLM_ROUTER_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "NO_COLOR", "XDG_CONFIG",
+    "XDG_CACHE", "XDG_STATE",
+)  # fmt: skip
 CHILD_TIMEOUT_S = 30.0  # a command that hangs is a failure with its output, not a test run that never ends
 
 collect_ignore = [] if sys.version_info >= (3, 11) else ["gateway"]  # the gateway needs 3.11

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -18,7 +19,10 @@ COMMANDS = re.findall(r"python3 scripts/llm_router_batch\.py ([^`\n]+)", PAGE)
 def test_every_command_of_the_page_runs_as_printed(batch: Any, demo: Any) -> None:
     [lines] = re.findall(r"(?ms)^```json\n(.*?)^```", PAGE)
     (batch.cwd / "prompts.jsonl").write_text(lines.replace("MODEL2", "demo-reasoning"))
-    assert len(COMMANDS) >= 7
+    price = {"input": 2.0, "output": 8.0}
+    (batch.cwd / "config.json").write_text(json.dumps({"prices": {"demo": price, "demo-reasoning": price}}))
+    batch.env["LLM_ROUTER_CONFIG"] = str(batch.cwd / "config.json")
+    assert len(COMMANDS) >= 8
     for command in COMMANDS:
         ran = batch(*shlex.split(command.replace("MODEL2", "demo-reasoning").replace("MODEL", "demo")))
         assert ran.code == 0 and ran.out, (command, ran)

@@ -236,7 +236,6 @@ USAGE = {  # what is typed -> what the error says
     "chat -m --stream": "-m needs a value",
     "chat --json=yes --message x": "--json takes no value",
     "chat -m demo": "nothing to ask",
-    "chat --message x": "no model named",
     "chat -m demo --message x --max-tokens 1.5": "--max-tokens takes a whole number",
     "chat -m demo --message x --temperature warm": "--temperature takes a number",
     "chat -m demo --message=": "the message is empty",

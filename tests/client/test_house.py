@@ -13,7 +13,7 @@ import llm_router_client as c
 SOURCE = Path(c.__file__).read_text(encoding="utf-8")
 TREE = ast.parse(SOURCE)
 Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
-MOST_LINES = 2_500  # 1,600 were planned, over urllib; the HTTP/1.1 of our own and its clocks (350) save 20 ms of a cold start
+MOST_LINES = 3_500  # 2,500 to ask and to be sure of the answer; the rest routes, checks, remembers and budgets
 
 
 def test_the_sections_come_in_the_order_of_the_plan() -> None:

@@ -20,7 +20,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import pytest
 
-from llm_router_demo import BEHAVIOURS, WHO, WORDS, DemoServer, schema_value
+from llm_router_demo import BEHAVIOURS, WHO, WORD, WORDS, DemoServer, schema_value
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "llm_router_demo.py"
 CHAT = "/v1/chat/completions"
@@ -315,6 +315,27 @@ def test_tool_results_are_quoted(client: Client) -> None:
     ]
     got = client.chat("demo-tools", [{"role": "user", "content": "Weather?"}, asked, *results], tools=TOOLS)
     assert got.text == f"{WHO} get_weather said: result 0; get_time said: result 1" and got.finish == "stop"
+
+
+def test_rounds_call_tools_in_the_first_turns_only(client: Client) -> None:
+    turns: List[Any] = [{"role": "user", "content": "Weather?"}]
+    for _ in range(2):
+        got = client.chat("demo-rounds-2", turns, tools=[TOOLS[1]])
+        assert calls_of(got) == [("get_time", {})]
+        message = got.json["choices"][0]["message"]
+        turns += [message, {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "noon"}]
+    assert client.chat("demo-rounds-2", turns, tools=[TOOLS[1]]).text == f"{WHO} get_time said: noon"
+    assert calls_of(client.chat("demo-rounds-2")) == []
+
+
+def test_a_schema_is_missed_in_the_first_turn_on_demand(client: Client) -> None:
+    wish = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {"a": {}}}}}
+    turns = [{"role": "user", "content": "?"}]
+    first = client.chat("demo-schema-repair", turns, response_format=wish).text
+    assert isinstance(json.loads(first), list)
+    turns += [{"role": "assistant", "content": first}, {"role": "user", "content": "No."}]
+    assert json.loads(client.chat("demo-schema-repair", turns, response_format=wish).text) == {"a": WORD}
+    assert client.chat("demo-schema-repair").text.startswith(WHO)
 
 
 def test_the_older_functions_are_called_one_at_a_time(client: Client) -> None:

@@ -29,11 +29,11 @@ CODES_OF = {  # class name -> its codes; the tests hold this against the client
     "ServerError": ("server_error", "overloaded"),
     "NetworkError": ("network",),
     "RequestTimeout": ("timeout",),
-    "SafetyError": ("refused_locally",),
+    "SafetyError": ("refused_locally", "over_budget"),
     "BadUpstreamError": ("bad_upstream", "empty_answer"),
     "IncompleteError": ("stream_cut", "length"),
     "ContentFilterError": ("content_filter",),
-    "LLMRouterError": ("interrupted",),
+    "LLMRouterError": ("interrupted", "not_written"),
 }
 
 
@@ -65,8 +65,9 @@ def options() -> Dict[Tuple[str, str], List[str]]:
 def options_section() -> str:
     """One table, a row for each option; those that say the same of the same commands share theirs."""
     rows: Dict[Tuple[str, str], List[str]] = {}
+    asking = [name for name, entry in client.COMMANDS.items() if "endpoint" in entry[1].split()]
     for (name, text), commands in options().items():
-        where = "all" if len(commands) == len(client.COMMANDS) else " ".join(commands)
+        where = "all that ask" if commands == asking else " ".join(commands)
         rows.setdefault((where, text), []).append(name)
     cells = [(cell(", ".join(names)), where, cell(text)) for (where, text), names in rows.items()]
     return table(("Option", "Commands", "Meaning"), cells)
