@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import llm_router_batch as b
 
 
@@ -60,3 +62,10 @@ def test_the_gate_says_when_the_patience_is_over_and_stop_lets_everyone_out() ->
     assert gate.limited(now, 60.0) and not gate.limited(now, 200.0)
     gate.stop()
     assert not gate.enter() and gate.closed_s() > 100.0
+
+
+def test_a_wait_of_just_the_patience_is_waited_for_on_every_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """(now + 3600.0) - now is more than 3600.0 for one clock in twelve."""
+    for tenths in range(10_000, 11_000):
+        monkeypatch.setattr(b.time, "monotonic", lambda now=tenths / 10.0: now)
+        assert b.Gate(4, 3600.0).limited(tenths / 10.0, 3600.0)
