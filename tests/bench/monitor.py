@@ -51,7 +51,7 @@ LIMIT_S = 0.3
 MODELS, KEYS = 12, 25    # a few of each have most of the calls
 ERRORS = ("rate_limited", "upstream_failed", "upstream_timeout", "model_not_found", "client_gone")
 LIVE_ANSWERS, LIVE_ROUNDS, CALLERS = 8_000, 5, 16
-PAGES = 20               # open monitor pages, each of which asks anew
+PAGES = (1, 5, 20)       # open monitor pages, each of which asks anew
 PAGE_EVERY_S = 5.0       # so often
 LIMIT_LIVE = 0.9
 
@@ -181,12 +181,12 @@ def answer_rows(paths: Dict[str, Path]) -> List[Row]:
 class Readers:
     """Open monitor pages: each asks all of PAGE_ASKS, then waits. They begin spread over the time."""
 
-    def __init__(self, base_url: str, token: str) -> None:
-        self._base_url, self._token = base_url, token
+    def __init__(self, base_url: str, token: str, count: int) -> None:
+        self._base_url, self._token, self._count = base_url, token, count
         self._over = threading.Event()
         self.answers, self.worst_s = 0, 0.0
         self.errors: List[str] = []
-        self._threads = [threading.Thread(target=self._page, args=(number,), daemon=True) for number in range(PAGES)]
+        self._threads = [threading.Thread(target=self._page, args=(number,), daemon=True) for number in range(count)]
 
     def __enter__(self) -> Readers:
         for thread in self._threads:
@@ -200,7 +200,7 @@ class Readers:
 
     def _page(self, number: int) -> None:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        wait_s = PAGE_EVERY_S * number / PAGES
+        wait_s = PAGE_EVERY_S * number / self._count
         while not self._over.wait(wait_s):
             began_s = time.perf_counter()
             for question in PAGE_ASKS:
@@ -217,9 +217,9 @@ class Readers:
             wait_s = max(0.0, PAGE_EVERY_S - (time.perf_counter() - began_s))
 
 
-def pages(base_url: str) -> int:
+def pages(base_url: str, count: int) -> int:
     """The process of the readers, until its stdin ends: apart from the callers, whose speed is measured."""
-    with Readers(base_url, os.environ["BENCH_TOKEN"]) as readers:
+    with Readers(base_url, os.environ["BENCH_TOKEN"], count) as readers:
         sys.stdin.read()
     print(json.dumps([readers.answers, readers.errors[:3], readers.worst_s]))
     return 0
@@ -233,33 +233,38 @@ def speed(traffic: Traffic, side: Any) -> float:
 
 def live_rows(path: Path, directory: Path) -> List[Row]:
     """The speed of ordinary requests with and without readers, in turns; every call is recorded all the while."""
-    alone: List[float] = []
-    beside: List[float] = []
     with Bench() as bench, Traffic() as traffic, Sides(bench, traffic, directory) as sides:
         copy(path, bench.scratch / "router.db")
         token = os.urandom(16).hex()
         bench.env["LLM_ROUTER_ADMIN_TOKEN"] = token
         side = sides.start(OURS)
-        base_url = f"http://127.0.0.1:{side.address[1]}"
         speed(traffic, side)
-        answers, worst_s = 0, 0.0
-        for number in range(LIVE_ROUNDS):
-            alone.append(speed(traffic, side))
-            command, env = [sys.executable, __file__, "--pages", base_url], {**bench.env, "BENCH_TOKEN": token}
-            with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as readers:
-                time.sleep(2.0)
-                beside.append(speed(traffic, side))
-                told = json.loads(readers.communicate(timeout=60)[0])
-            if told[1]:
-                raise Failed(f"answers failed: {told[1]}")
-            answers, worst_s = answers + told[0], max(worst_s, told[2])
-            print(f"live round {number + 1} of {LIVE_ROUNDS}", file=sys.stderr, flush=True)
+        env = {**bench.env, "BENCH_TOKEN": token}
+        return [row for count in PAGES for row in beside_pages(traffic, side, env, count)]
+
+
+def beside_pages(traffic: Traffic, side: Any, env: Dict[str, str], count: int) -> List[Row]:
+    """The same for so many open pages."""
+    alone: List[float] = []
+    beside: List[float] = []
+    answers, worst_s = 0, 0.0
+    command = [sys.executable, __file__, "--pages", f"http://127.0.0.1:{side.address[1]}", str(count)]
+    for number in range(LIVE_ROUNDS):
+        alone.append(speed(traffic, side))
+        with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as readers:
+            time.sleep(2.0)
+            beside.append(speed(traffic, side))
+            told = json.loads(readers.communicate(timeout=60)[0])
+        if told[1]:
+            raise Failed(f"answers failed: {told[1]}")
+        answers, worst_s = answers + told[0], max(worst_s, told[2])
+        print(f"{count} pages, live round {number + 1} of {LIVE_ROUNDS}", file=sys.stderr, flush=True)
     share = median(beside) / median(alone)
-    what = f"live answers per second beside {PAGES} open pages, each asking {len(PAGE_ASKS)} times in {PAGE_EVERY_S:g} s"
+    what = f"live answers per second beside {count} open pages, each asking {len(PAGE_ASKS)} times in {PAGE_EVERY_S:g} s"
     return [
         Row(f"{what}; peer without them", f"{median(beside):,.0f}", f"{median(alone):,.0f}", share, f">= {LIMIT_LIVE} x",
             share >= LIMIT_LIVE),
-        Row(f"the slowest of {answers} answers to them under full load", ms(worst_s)),
+        Row(f"the slowest of {answers} answers to {count} pages under full load", ms(worst_s)),
     ]  # fmt: skip
 
 
@@ -272,7 +277,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Make the stores, measure, print the table."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--pages"]:
-        return pages(words[1])
+        return pages(words[1], int(words[2]))
     if len(words) > 1 or words[:1] in (["-h"], ["--help"]):
         print(__doc__.strip())
         return 0 if len(words) == 1 else 2
