@@ -728,9 +728,7 @@ def open_input(args: c.Options, output: str = "") -> IO[bytes]:
     if not args.input:
         raise c.UsageError("no input named", next_step="Give --input FILE with one JSON object a line.")
     real = os.path.realpath(args.input)
-    if not c.is_inside(real, args.allow_path or ()):
-        step = "Name its directory with --allow-path."
-        raise c.SafetyError(f"{args.input} is outside the working directory", next_step=step)
+    c.check_inside(args.input, real, args.allow_path or ())
     try:
         if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
             raise c.SafetyError(f"{args.input} is not a regular file; it is read twice")

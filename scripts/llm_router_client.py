@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Union
 
     JSON = dict[str, Any]
+    Turns = list[JSON]  # or any other list of objects
     Names = Union[str, Sequence[str], None]
     ImageSource = Union[str, bytes, os.PathLike[str]]
 
@@ -78,30 +79,35 @@ SETTINGS = {
     "LLM_ROUTER_USAGE_LOG": "1 records every call, without its text, in a file of the user's; a path names another file.",
     "LLM_ROUTER_SESSION": "Name in the usage log when no --session option is given.",
 }
-EXIT_CODES = {
-    0: "answered",
-    1: "the API refused the request, or the output could not be written",
-    2: "wrong usage",
-    3: "key missing or refused",
-    4: "no credit or quota",
-    5: "model unknown",
-    6: "rate limited, overloaded or failing (429, 5xx)",
-    7: "network failure or time-out",
-    8: "refused by our own safety rules",
-    9: "bad upstream: no JSON, empty, redirect, over a limit",
-    10: "incomplete: cut or failed after text was printed; with --strict also at the token limit",
-    11: "the model's provider refused (content filter)",
-    130: "interrupted",
-    141: "closed pipe",
-}
-BUILTIN_MODELS = {  # for `models --offline`, and where the live list cannot be had; always marked as such
-    "gpt": ("gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini"),
-    "claude": ("claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet"),
-    "gemini": ("gemini-3-pro-preview", "gemini-3.5-flash"),
-    "qwen": ("qwen-max", "qwen2.5-72b-instruct"),
-    "deepseek": ("deepseek-chat", "deepseek-coder", "deepseek-v3", "deepseek-r1"),
-    "grok": ("grok-2", "grok-beta"),
-}
+
+
+def table(text: str) -> list[list[str]]:
+    """table("a | b\\nc | d") -> [["a", "b"], ["c", "d"]]: a text costs a cold start far less than the literal would."""
+    return [line.split(" | ") for line in text.strip().split("\n")]
+
+
+EXIT_TABLE = """
+0 | answered
+1 | the API refused the request, or the output could not be written
+2 | wrong usage
+3 | key missing or refused
+4 | no credit or quota
+5 | model unknown
+6 | rate limited, overloaded or failing (429, 5xx)
+7 | network failure or time-out
+8 | refused by our own safety rules
+9 | bad upstream: no JSON, empty, redirect, over a limit
+10 | incomplete: cut or failed after text was printed; with --strict also at the token limit
+11 | the model's provider refused (content filter)
+130 | interrupted
+141 | closed pipe
+"""
+EXIT_CODES = {int(code): text for code, text in table(EXIT_TABLE)}
+# For `models --offline`, and where the live list cannot be had; always marked as such.
+BUILTIN_MODELS = """gpt-4.1 gpt-4o gpt-4o-mini o1 o1-mini o3-mini claude-3-5-sonnet claude-3-opus claude-3-sonnet
+gemini-3-pro-preview gemini-3.5-flash qwen-max qwen2.5-72b-instruct deepseek-chat deepseek-coder deepseek-v3 deepseek-r1
+grok-2 grok-beta"""
+FAMILIES = "gpt claude gemini qwen deepseek grok kimi glm llama demo"
 
 
 def setting(name: str) -> str:
@@ -111,30 +117,32 @@ def setting(name: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- errors
 
-ERRORS = {  # code -> (exit code, what to do next); codes are for programs and never reworded once released
-    "bad_request": (1, "Correct the request as the message says."),
-    "context_too_long": (1, "Shorten the input, or add --fallback with a model of larger context."),
-    "usage": (2, "See --help."),
-    "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
-    "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
-    "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
-    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
-    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
-    "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
-    "overloaded": (6, "Try again later, or add --fallback with other models."),
-    "server_error": (6, "Try again later, or add --fallback with other models."),
-    "network": (7, "Check address and connection with `doctor`, then try again."),
-    "timeout": (7, "Try again with a longer time-out or with --stream; the first request may have been billed."),
-    "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
-    "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
-    "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
-    "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
-    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
-    "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
-    "length": (10, "Raise --max-tokens."),
-    "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
-    "interrupted": (130, "Run it again."),
-}
+# code | exit code | what to do next; codes are for programs and never reworded once released
+ERROR_TABLE = """
+bad_request | 1 | Correct the request as the message says.
+context_too_long | 1 | Shorten the input, or add --fallback with a model of larger context.
+usage | 2 | See --help.
+missing_key | 3 | Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set.
+key_malformed | 3 | Set the key again: printable ASCII without spaces.
+key_refused | 3 | Check that the key belongs to this endpoint and may use this model; see `doctor`.
+no_credit | 4 | Add credit or raise the quota at the provider; waiting does not help.
+model_not_found | 5 | See `models --search` for the names this endpoint knows; check --base-url.
+rate_limited | 6 | Wait for retry_after_s, or add --fallback with other models.
+overloaded | 6 | Try again later, or add --fallback with other models.
+server_error | 6 | Try again later, or add --fallback with other models.
+network | 7 | Check address and connection with `doctor`, then try again.
+timeout | 7 | Try again with a longer time-out or with --stream; the first request may have been billed.
+refused_locally | 8 | Nothing was sent. Change the command as the message says.
+over_budget | 8 | Raise --max-cost, lower --max-tokens, or name a cheaper model.
+not_written | 1 | The answer is whole: take it from here, and make room for the next.
+bad_upstream | 9 | Check --base-url with `doctor`: this is not how a model API answers.
+empty_answer | 9 | Ask again, raise --max-tokens, or add --fallback with other models.
+stream_cut | 10 | The text so far is not the answer: ask again, or add --fallback with other models.
+length | 10 | Raise --max-tokens.
+content_filter | 11 | Rephrase the input, or add --fallback with other models.
+interrupted | 130 | Run it again.
+"""
+ERRORS = {code: (int(exit_code), step) for code, exit_code, step in table(ERROR_TABLE)}
 
 
 class LLMRouterError(Exception):
@@ -145,23 +153,28 @@ class LLMRouterError(Exception):
     """
 
     code = "interrupted"
+    billed = False  # whether it may have been, where nothing else is said
+
+    def __init_subclass__(cls, code: str = "", billed: bool = False) -> None:
+        cls.code, cls.billed = code or cls.code, billed or cls.billed
 
     def __init__(
         self, message: str, *, code: str = "", status: int | None = None, request_id: str = "", param: str = "",
-        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool = False,
+        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.code = code or type(self).code
         self.exit_code, step = ERRORS[self.code]
         self.message, self.status, self.request_id, self.param = message, status, request_id, param
-        self.retry_after_s, self.retryable, self.maybe_billed = retry_after_s, retryable, maybe_billed
+        self.retry_after_s, self.retryable = retry_after_s, retryable
+        self.maybe_billed = self.billed if maybe_billed is None else maybe_billed
         self.next_step = next_step or step
         self.model = ""
-        self.attempts: list[JSON] = []
+        self.attempts: Turns = []
         self.warnings: list[str] = []
         self.response: Answer | None = None
         self.route: JSON | None = None
-        self.calls: list[JSON] = []
+        self.calls: Turns = []
 
     def __str__(self) -> str:
         return f"{self.model}: {self.message}" if self.model else self.message
@@ -172,82 +185,56 @@ class LLMRouterError(Exception):
         return {name: getattr(self, name) for name in names}
 
 
-class BadRequestError(LLMRouterError):
+class BadRequestError(LLMRouterError, code="bad_request"):
     """The API refused the request itself: asking again does not help (context_too_long: a larger model may)."""
 
-    code = "bad_request"
 
-
-class UsageError(LLMRouterError, ValueError):
+class UsageError(LLMRouterError, ValueError, code="usage"):
     """The caller's arguments make no request; nothing was sent."""
 
-    code = "usage"
 
-
-class AuthenticationError(LLMRouterError):
+class AuthenticationError(LLMRouterError, code="key_refused"):
     """The key is missing (missing_key), unusable (key_malformed) or refused (key_refused): no model will answer."""
 
-    code = "key_refused"
 
-
-class CreditsError(LLMRouterError):
+class CreditsError(LLMRouterError, code="no_credit"):
     """No credit or quota is left: waiting does not help."""
 
-    code = "no_credit"
 
-
-class UnknownModelError(LLMRouterError):
+class UnknownModelError(LLMRouterError, code="model_not_found"):
     """The endpoint does not have this model, or no channel for it."""
 
-    code = "model_not_found"
 
-
-class RateLimitError(LLMRouterError):
+class RateLimitError(LLMRouterError, code="rate_limited"):
     """Too many requests for now; retry_after_s says for how long, when the server told."""
 
-    code = "rate_limited"
 
-
-class ServerError(LLMRouterError):
+class ServerError(LLMRouterError, code="server_error"):
     """The server failed (server_error) or is full (overloaded)."""
 
-    code = "server_error"
 
-
-class NetworkError(LLMRouterError):
+class NetworkError(LLMRouterError, code="network"):
     """No connection, or it broke before a status came."""
 
-    code = "network"
 
-
-class RequestTimeout(LLMRouterError):
+class RequestTimeout(LLMRouterError, code="timeout"):
     """One of the four clocks ran out."""
 
-    code = "timeout"
 
-
-class SafetyError(LLMRouterError):
+class SafetyError(LLMRouterError, code="refused_locally"):
     """Refused by our own rules, nothing was sent; over_budget: the next attempt may cost more than max_cost_usd leaves."""
 
-    code = "refused_locally"
 
-
-class BadUpstreamError(LLMRouterError):
+class BadUpstreamError(LLMRouterError, code="bad_upstream", billed=True):
     """What came is no answer: no JSON, a redirect, over a limit (bad_upstream), or nothing said (empty_answer)."""
 
-    code = "bad_upstream"
 
-
-class IncompleteError(LLMRouterError):
+class IncompleteError(LLMRouterError, code="stream_cut", billed=True):
     """The answer ended before the server said so: .response holds the text so far, which is not the answer."""
 
-    code = "stream_cut"
 
-
-class ContentFilterError(LLMRouterError):
+class ContentFilterError(LLMRouterError, code="content_filter", billed=True):
     """The model's provider refused or filtered the answer; what there is of it is in .response."""
-
-    code = "content_filter"
 
 
 # ------------------------------------------------------------------------------------------------- server-sent events
@@ -390,7 +377,7 @@ def as_dict(value: Any) -> JSON:
     return value if isinstance(value, dict) else {}
 
 
-def dicts(value: Any) -> list[JSON]:
+def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
@@ -415,7 +402,7 @@ def family_of(model: str) -> str:
     name = model.lower().rsplit("/", 1)[-1]
     if name[:1] == "o" and name[1:2].isdigit():
         return "gpt"
-    return next((family for family in (*BUILTIN_MODELS, "kimi", "glm", "llama", "demo") if name.startswith(family)), "other")
+    return next((family for family in FAMILIES.split() if name.startswith(family)), "other")
 
 
 def check_model(model: Any) -> str:
@@ -432,7 +419,7 @@ def model_names(models: Names) -> list[str]:
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
-def check_messages(messages: Any) -> list[JSON]:
+def check_messages(messages: Any) -> Turns:
     """The messages as a list of objects with a role each; UsageError says which one is wrong."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
@@ -442,7 +429,7 @@ def check_messages(messages: Any) -> list[JSON]:
     return list(messages)
 
 
-def with_system(system: str | None, *messages: JSON) -> list[JSON]:
+def with_system(system: str | None, *messages: JSON) -> Turns:
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -488,7 +475,7 @@ class ToolCalls:
     """
 
     def __init__(self) -> None:
-        self.calls: list[JSON] = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
+        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
     def add(self, fragment: JSON) -> int:
         function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
@@ -516,7 +503,7 @@ class ToolCalls:
         ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
         return ended and parsed_arguments("".join(call["arguments"])) is not None
 
-    def wire(self) -> list[JSON]:
+    def wire(self) -> Turns:
         """message.tool_calls as a plain answer has them."""
         functions = [{"name": call["name"], "arguments": "".join(call["arguments"])} for call in self.calls]
         return [
@@ -525,26 +512,24 @@ class ToolCalls:
         ]
 
 
-# What upstreams say, in the order in which it is tried: class, code, HTTP statuses, a pattern of codes, types and texts.
-COMPLAINTS: tuple[tuple[type[LLMRouterError], str, Sequence[int], str], ...] = (
-    (UnknownModelError, "model_not_found", (),
-     "model_not_(found|available)|invalid_model|no available channel|no endpoints found|unknown model|not a valid model"),
-    (CreditsError, "no_credit", (402,),
-     "pre-deduction failed|billing_(error|not_active)|insufficient[ _](quota|credit|balance)|exceeded your current quota"),
-    (BadRequestError, "context_too_long", (),
-     "context[ _]length|context[ _](window|size)|prompt is too long|maximum context|request_too_large"),
-    (ContentFilterError, "content_filter", (),
-     "content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
-    (AuthenticationError, "key_refused", (401, 403),
-     "(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
-    (RateLimitError, "rate_limited", (429,), "rate_limit|resource_exhausted"),
-    (ServerError, "overloaded", (529,), "overloaded|^unavailable"),
-    (RequestTimeout, "timeout", (408,), "timeout_error|deadline_exceeded"),
-    (UnknownModelError, "model_not_found", (404,), "not_found_error"),
-    (ServerError, "server_error", range(500, 600), "server_error|api_error"),
-    (BadRequestError, "bad_request", range(400, 500), "invalid_request_error|invalid_argument"),
-    (ServerError, "server_error", (0,), ""),
-)  # fmt: skip
+# What upstreams say, in the order in which it is tried: code | pattern of HTTP status, line end, codes, types and text.
+COMPLAINTS = """
+model_not_found | model_not_(found|available)|invalid_model|no available channel|no endpoints found|(unknown|not a valid) model
+no_credit | ^402\\n|pre-deduction failed|billing_(error|not_active)
+no_credit | insufficient[ _](quota|credit|balance)|exceeded your current quota
+context_too_long | context[ _](length|window|size)|prompt is too long|maximum context|request_too_large
+content_filter | content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation
+key_refused | ^40[13]\\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error
+rate_limited | ^429\\n|rate_limit|resource_exhausted
+overloaded | ^529\\n|overloaded|\\nunavailable
+timeout | ^408\\n|timeout_error|deadline_exceeded
+model_not_found | ^404\\n|not_found_error
+server_error | ^5..\\n|server_error|api_error
+bad_request | ^4..\\n|invalid_request_error|invalid_argument
+server_error | ^
+"""
+KINDS = {kind.code: kind for kind in LLMRouterError.__subclasses__()}
+KINDS.update(context_too_long=BadRequestError, overloaded=ServerError)
 
 
 def complaint_of(value: Any, depth: int = 0) -> JSON:
@@ -573,25 +558,25 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
     return said
 
 
-def kind_of(status: int, said: JSON) -> tuple[type[LLMRouterError], str]:
-    """The class and code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
+def code_of(status: int, said: JSON) -> str:
+    """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
     import re
 
-    text = f"{said['names']}{said['message'].lower()}"
-    return next((kind, code) for kind, code, known, like in COMPLAINTS if status in known or re.search(like, text))
+    text = f"{status}\n{said['names']}{said['message'].lower()}"
+    return next(code for code, like in table(COMPLAINTS) if re.search(like, text))
 
 
 def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
-    kind, code = kind_of(said["status"], said)
+    code = code_of(said["status"], said)
     message = said["message"] or "the upstream reported an error without a message"
     retryable = code in ("rate_limited", "overloaded", "server_error")
-    return kind(message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
+    return KINDS[code](message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
 GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", **dict.fromkeys(
-    ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"), "content_filter"
+    "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY".split(), "content_filter"
 )}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
 
 
@@ -627,11 +612,11 @@ class Reader:
         self.kept_chars = 0
         self.choices: dict[int, JSON] = {}
         self._head: JSON = {}
-        self._parts: list[JSON] = []
+        self._parts: Turns = []
 
-    def take(self, chunk: Any) -> list[JSON]:
+    def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
-            raise BadUpstreamError("the answer is JSON, but no object", maybe_billed=True)
+            raise BadUpstreamError("the answer is JSON, but no object")
         merged = () if self.raw else ("choices", "usage", "object", "candidates")
         self._head.update({key: value for key, value in chunk.items() if key not in merged})
         if self.gemini:
@@ -658,7 +643,7 @@ class Reader:
                 self._parts.append(dict(part))
         self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
 
-    def _take_choice(self, choice: JSON) -> list[JSON]:
+    def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
         delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
@@ -700,7 +685,7 @@ class Reader:
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
-    def tool_calls(self) -> list[JSON]:
+    def tool_calls(self) -> Turns:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
         calls = self.choices[0]["calls"].wire() if 0 in self.choices else []
         found = [{"id": call["id"], **call["function"]} for call in calls]
@@ -742,7 +727,8 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
         self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost, self.cached = self.usage.get("cost"), False
+        self.cost: Any = self.usage.get("cost")
+        self.cached = False
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
@@ -750,12 +736,12 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.model_requested = self.model_used = model
         self.latency_s = 0.0
         self.first_s: float | None = None
-        self.attempts: list[JSON] = []
+        self.attempts: Turns = []
         self.warnings: list[str] = []
         self.data: Any = None
         self.route: JSON | None = None
-        self.calls: list[JSON] = []
-        self.messages: list[JSON] = []
+        self.calls: Turns = []
+        self.messages: Turns = []
 
 
 def retry_after_s(headers: dict[str, str], now: float) -> float | None:
@@ -788,19 +774,19 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
     html = body.lstrip()[:1] == b"<"
     said = complaint_of("" if html else body.decode("utf-8", "replace"))
-    kind, code = kind_of(status, said)
+    code = code_of(status, said)
     message = said["message"] or ("an HTML page" if html else "no explanation")
     if 300 <= status < 400:
-        kind, code = BadUpstreamError, "bad_upstream"
+        code = "bad_upstream"
         place = headers.get("location", "").partition("://")[2].split("/")[0].rpartition("@")[2]
         message = f"redirected to {one_line(place, 100) or 'another path'}; redirects are not followed"
     retryable = status in RETRY_STATUSES and code not in ("no_credit", "model_not_found", "context_too_long", "content_filter")
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
-    return kind(
+    return KINDS[code](
         f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step,
         request_id=one_line(headers.get("x-request-id", ""), 100),
-        retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"),
+        retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"), maybe_billed=False,
     )  # fmt: skip
 
 
@@ -811,30 +797,30 @@ def parse_answer(data: bytes) -> Any:
     except ValueError as error:
         start = data.lstrip()[:1]
         what = "empty" if not start else "an HTML page" if start == b"<" else f"not JSON ({one_line(str(error), 80)})"
-        raise BadUpstreamError(f"the answer is {what}", maybe_billed=True) from None
+        raise BadUpstreamError(f"the answer is {what}") from None
 
 
 def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
-        raise BadUpstreamError("the answer is empty: it holds no choices", maybe_billed=True)
+        raise BadUpstreamError("the answer is empty: it holds no choices")
     if not reader.finish and not ended:
-        raise IncompleteError("the answer ended without a finish reason or [DONE]", maybe_billed=True)
+        raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
-        raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}", maybe_billed=True)
+        raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
     if not reader.text() and not reader.tool_calls():
         why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
-        raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer", maybe_billed=True)
+        raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer")
 
 
 # ------------------------------------------------------------------------------------------------------------- policy
 
-FALLBACK_CODES = frozenset({
-    "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
-    "empty_answer", "content_filter", "bad_upstream", "stream_cut",
-})  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
-SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
-OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
+FALLBACK_CODES = frozenset(
+    "rate_limited overloaded server_error timeout network model_not_found "
+    "no_credit context_too_long empty_answer content_filter bad_upstream stream_cut".split()
+)  # never a missing or refused key (another account would pay unseen), never a bad request
+SECRET_HEADERS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie".split())
+OWN_HEADERS = frozenset("host content-length transfer-encoding connection accept-encoding authorization".split())
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
@@ -1087,10 +1073,11 @@ def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | 
 SCHEMA_TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None),
 }  # fmt: skip
-BOUNDS = {  # keyword -> the type that it is about, and 1 for the least, -1 for the most
-    "minimum": ("number", 1), "maximum": ("number", -1), "exclusiveMinimum": ("number", 1), "exclusiveMaximum": ("number", -1),
-    "minLength": ("string", 1), "maxLength": ("string", -1), "minItems": ("array", 1), "maxItems": ("array", -1),
-}  # fmt: skip
+BOUNDS = {  # type -> the keywords about it
+    "number": "minimum exclusiveMinimum maximum exclusiveMaximum",
+    "string": "minLength maxLength",
+    "array": "minItems maxItems",
+}
 # Both are JSON schemas themselves, as text because that costs a cold start nothing: of a schema, and of the user's
 # configuration, where prices are USD for a million tokens.
 SCHEMA_RULES = """{"type": ["object", "boolean"], "properties": {
@@ -1141,9 +1128,10 @@ def own_faults(value: Any, schema: JSON, place: str) -> Iterator[str]:
     choices = schema.get("enum", [schema["const"]] if "const" in schema else [value])
     if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices):
         yield f"{place} must be one of {dump_json(choices).rstrip()}"
-    for word, (kind, sign) in BOUNDS.items():
-        if word in schema and is_type(value, kind):
-            room = sign * ((value if kind == "number" else len(value)) - schema[word])
+    for kind, words in BOUNDS.items():
+        for word in schema.keys() & words.split() if is_type(value, kind) else ():
+            room = (value if kind == "number" else len(value)) - schema[word]
+            room = -room if "max" in word.lower() else room
             if room < 0 or (room == 0 and word[:3] == "exc"):
                 yield f"{place} must have {word} {schema[word]}"
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
@@ -1220,14 +1208,14 @@ def fitted(text: str, schema: Any, finish: str = "stop") -> Any:
     except ValueError as error:
         fault = f"it is not JSON: {error}"
     if fault and finish == "length":
-        raise IncompleteError("the answer was cut at the token limit, before its JSON ended", code="length", maybe_billed=True)
+        raise IncompleteError("the answer was cut at the token limit, before its JSON ended", code="length")
     if fault:
         message, step = one_line(f"the answer does not fit the schema: {fault}"), "Loosen the schema, or ask another model."
-        raise BadUpstreamError(message, param="response_format", next_step=step, maybe_billed=True)
+        raise BadUpstreamError(message, param="response_format", next_step=step)
     return value
 
 
-def corrected(answer: str, error: LLMRouterError) -> list[JSON]:
+def corrected(answer: str, error: LLMRouterError) -> Turns:
     """The turns that show a model what is wrong with the JSON that it gave."""
     wish = f"Not usable: {error.message}. Answer again: the corrected JSON and nothing else."
     return [{"role": "assistant", "content": answer}, {"role": "user", "content": wish}]
@@ -1307,7 +1295,7 @@ def call_tool(call: JSON, box: dict[str, tuple[Any, JSON]]) -> JSON:
     return {"id": call["id"], "name": call["name"], "arguments": arguments, "result": result, "error": one_line(fault) or None}
 
 
-def turns_of(answer: Answer, made: Sequence[JSON]) -> list[JSON]:
+def turns_of(answer: Answer, made: Sequence[JSON]) -> Turns:
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
     message = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
     known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
@@ -1455,10 +1443,10 @@ class Connection:
         """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
         while mark not in self._buffer:
             if len(self._buffer) >= MAX_HEAD_BYTES:
-                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes", maybe_billed=True)
+                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes")
             more = self._use(self.sock.recv, READ_BYTES)
             if not more:
-                raise IncompleteError(f"the connection was closed inside {what}", maybe_billed=True)
+                raise IncompleteError(f"the connection was closed inside {what}")
             self._buffer += more
         data, _, self._buffer = self._buffer.partition(mark)
         return data
@@ -1488,7 +1476,7 @@ class Connection:
             yield from self._exactly(size)
             while self._until_mark(b"\n", "the answer").strip():  # nothing after a chunk; trailers after the last
                 if size:
-                    raise BadUpstreamError("a chunk does not end where it said", maybe_billed=True)
+                    raise BadUpstreamError("a chunk does not end where it said")
         if not coding and length is None:
             yield from iter(lambda: self._read(READ_BYTES), b"")
         elif not coding:
@@ -1499,14 +1487,14 @@ class Connection:
     @staticmethod
     def _length(text: str, base: int) -> int:
         if not 0 < len(text) < 16 or text.lower().strip("0123456789abcdef"[:base]):
-            raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable", maybe_billed=True)
+            raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
         return int(text, base)
 
     def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
             data = self._read(left)
             if not data:
-                raise IncompleteError("the connection was closed in the middle of the answer", maybe_billed=True)
+                raise IncompleteError("the connection was closed in the middle of the answer")
             left -= len(data)
             yield data
 
@@ -1521,10 +1509,10 @@ class Connection:
                 try:
                     yield decoder.decompress(data, 16 * READ_BYTES)
                 except zlib.error:
-                    raise BadUpstreamError("the answer's compressed data is broken", maybe_billed=True) from None
+                    raise BadUpstreamError("the answer's compressed data is broken") from None
                 data = decoder.unconsumed_tail
         if decoder and not decoder.eof:
-            raise IncompleteError("the answer's compressed data ends too early", maybe_billed=True)
+            raise IncompleteError("the answer's compressed data ends too early")
 
     def close(self) -> None:
         if self._ended:
@@ -1716,9 +1704,10 @@ class Transport:
 # ------------------------------------------------------------------------------------------------------------- client
 
 
-def is_inside(real: str, allow_paths: Sequence[str]) -> bool:
-    """Whether a resolved path lies in the working directory or one of allow_paths."""
-    return any(real.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep) for root in (os.getcwd(), *allow_paths))
+def check_inside(path: Any, real: str, allow_paths: Sequence[str]) -> None:
+    """SafetyError unless a path, resolved as `real`, lies in the working directory or one of allow_paths."""
+    if not any(real.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep) for root in (os.getcwd(), *allow_paths)):
+        raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
 
 
 def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere: bool = False) -> bytes:
@@ -1729,8 +1718,8 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
     import stat
 
     real, name = os.path.realpath(path), os.fspath(path)
-    if not anywhere and not is_inside(real, allow_paths):
-        raise SafetyError(f"{name} is outside the working directory", next_step="Name its directory with --allow-path.")
+    if not anywhere:
+        check_inside(name, real, allow_paths)
     try:
         if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
             raise SafetyError(f"{name} is not a regular file")
@@ -1743,16 +1732,21 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
     return data
 
 
+def own_file(named: str, variable: str, folder: str, name: str, windows: str = "LOCALAPPDATA") -> str:
+    """The file that a setting names, else ours in one of the user's directories: an XDG variable's or ~/folder."""
+    home = os.getenv(windows if os.name == "nt" else variable) or ""
+    home = home if os.path.isabs(home) else os.path.expanduser(f"~/{folder}")
+    return os.path.expanduser(named) if named else os.path.join(home, "llm-router", name)
+
+
 def user_config() -> JSON:
     """The user's own tiers, tasks and prices (see CONFIG_RULES), {} where there is no such file.
 
     LLM_ROUTER_CONFIG names it, else it is llm-router/config.json in the user's configuration directory: never one in
     the working directory, which may be another's.
     """
-    named = os.path.expanduser(setting("LLM_ROUTER_CONFIG"))
-    home = os.getenv("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME") or ""
-    home = home if os.path.isabs(home) else os.path.expanduser(os.path.join("~", ".config"))
-    path = named or os.path.join(home, "llm-router", "config.json")
+    named = setting("LLM_ROUTER_CONFIG")
+    path = own_file(named, "XDG_CONFIG_HOME", ".config", "config.json", "APPDATA")
     if not named and not (os.path.isabs(path) and os.path.exists(path)):
         return {}
     fault, config, data = "", {}, read_upload(path, MAX_CONFIG_BYTES, anywhere=True)
@@ -1799,15 +1793,8 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
     for piece in pieces:
         data += piece
         if len(data) > MAX_BODY_BYTES:
-            raise BadUpstreamError(f"the answer is longer than {MAX_BODY_BYTES} bytes", maybe_billed=True)
+            raise BadUpstreamError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
     return bytes(data)
-
-
-def own_file(named: str, variable: str, folder: str, name: str) -> str:
-    """The file that a setting names, else ours in one of the user's directories: an XDG variable's or ~/folder."""
-    home = os.getenv("LOCALAPPDATA" if os.name == "nt" else variable) or ""
-    home = home if os.path.isabs(home) else os.path.expanduser(f"~/{folder}")
-    return os.path.expanduser(named) if named else os.path.join(home, "llm-router", name)
 
 
 def usage_file() -> str:
@@ -1950,9 +1937,9 @@ class Conversation:
     """
 
     def __init__(self, path: Any, allow_paths: Sequence[str] = ()) -> None:
-        self.path, anywhere = os.path.realpath(path), not isinstance(path, str)
-        if not anywhere and not is_inside(self.path, allow_paths):
-            raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
+        self.path = os.path.realpath(path)
+        if isinstance(path, str):
+            check_inside(path, self.path, allow_paths)
         self._part = f"{self.path}.part"  # the lock, and then what takes the file's place
         try:
             self._file = private_file(self._part)
@@ -2039,16 +2026,17 @@ class Stream:
         self.wish = wish  # task and prefer, where a model is still to be chosen
         self.route: JSON | None = None  # which was, and why
         for model in models if client.budget and body else ():
-            client.price(model)
+            client.price(model) if wish is None or model != AUTO else None
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
         self.stream, self.gemini, self.added = stream, gemini, added
-        self.attempts: list[JSON] = []
+        self.attempts: Turns = []
         self.warnings: list[str] = []
         self.first_s: float | None = None
         self.model_used = self.models[0]
         self.response: Answer | None = None
         self.cached, self._kept = False, Kept(None)
-        self._reserved = 0.0  # of the budget, for the attempt underway
+        self._reserved: float | None = None  # of the budget, for the attempt underway
+        self._costs: list[float] = []  # of the attempts, as far as they are known
         self._repaired = False
         self._now: Callable[[], float] = client.transport.monotonic
         self.started = self._now()
@@ -2068,11 +2056,10 @@ class Stream:
     def __iter__(self) -> Stream:
         return self
 
+    __enter__ = __iter__
+
     def __next__(self) -> str:
         return str(next(event["text"] for event in self._source if event["type"] == "text"))
-
-    def __enter__(self) -> Stream:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -2091,6 +2078,8 @@ class Stream:
             raise
         finally:
             self._settle(ended, True)
+            if ended and len(self._costs) > 1 and is_amount(ended.cost):
+                ended.cost = sum(self._costs)  # an answer that did not fit its schema was paid for, too
             if self.client.usage_path:
                 self._log(outcome, ended)
 
@@ -2114,15 +2103,15 @@ class Stream:
             now, whole = self.client.transport.unix(), bytes(self._kept.body)
             self._in_file(cache_file(), CACHE_PUT, self._kept.key, now, whole, hashed(whole))
 
-    def run(self, attempt: Callable[[str, bytes, str], Any]) -> Any:
-        """attempt(model, body, idempotency key) with one model after the other until one gives a result."""
+    def run(self, attempt: Callable[[JSON, str], Any]) -> Any:
+        """attempt(body, idempotency key) with one model after the other until one gives a result."""
         if self.wish is not None:
             route = self.client.route(**{**self.body, **self.wish}, deadline_s=self.deadline - self._now())
             self.route, self.models = route, [route["model"], *(self.models[1:] or route["fallback"])]
         for number, model in enumerate(self.models):
             self.model_used = model
             try:
-                return self._ask(model, attempt)
+                return self._ask(attempt)
             except LLMRouterError as error:
                 others = self.models[number + 1 :]
                 if not others or error.code not in FALLBACK_CODES or self._now() >= self.deadline:
@@ -2130,41 +2119,50 @@ class Stream:
                 self.warnings.append(f"{model} failed ({error.code}); asked {others[0]}")
         raise AssertionError("there is always a model")
 
-    def _ask(self, model: str, attempt: Callable[[str, bytes, str], Any]) -> Any:
+    def _body(self) -> JSON:
+        return {**self.body, "model": self.model_used} if "model" in self.body else self.body
+
+    def _ask(self, attempt: Callable[[JSON, str], Any]) -> Any:
         transport, retries, token = self.client.transport, 0, self.client.transport.token()
-        more: list[JSON] = []  # once the answer did not fit its schema: the turns that say so
+        misfit: Any = None  # the error of an answer that did not fit its schema: its turns go to the model once
         while True:
-            began = self._now()
-            record: JSON = {"model": model, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
+            began, body = self._now(), self._body()
+            record: JSON = {"model": self.model_used, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
             self.attempts.append(record)
             try:
-                body = {**self.body, "model": model} if "model" in self.body else self.body
-                body = {**body, "messages": [*body["messages"], *more]} if more else body
-                return attempt(model, encode_body(body), token)
+                turns = corrected(misfit.response.text, misfit) if misfit else []
+                return attempt({**body, "messages": [*body["messages"], *turns]} if turns else body, token)
             except LLMRouterError as error:
                 if error.code == "timeout" and error.maybe_billed:
                     error.retryable = self.client.retry_timeouts
                 record.update(cause=error.code, status=error.status, maybe_billed=error.maybe_billed)
                 self._explain(error)
                 self._settle(error.response, error.maybe_billed)
-                fixed = None if self._repaired else repaired(self.body, error, self.added)
-                if fixed:
-                    self._repaired, (self.body, warning) = True, fixed
-                    self.warnings.append(f"{model}: {warning}")
-                wrong = error.response if error.param == "response_format" and not more else None
-                if wrong is not None:
-                    more = corrected(wrong.text, error)
-                    self.warnings.append(f"{model}: {error.message}; asked again")
-                if fixed or wrong is not None:
-                    token = transport.token()  # another body is another request
+                if misfit and error.code == "over_budget":
+                    self.warnings.append(f"{self.model_used}: not asked again, as {error.message}")
+                    raise misfit from None
+                if error.param == "response_format" and error.response and not misfit:
+                    misfit = error
+                    self.warnings.append(f"{error}; asked again")
+                elif not self._repair(error):
+                    left = self.deadline - self._now()
+                    wait = retry_wait_s(error, retries, self.client.max_retries, left, transport.dice())
+                    if wait is None:
+                        raise
+                    retries += 1
+                    transport.sleep(wait)
                     continue
-                wait = retry_wait_s(error, retries, self.client.max_retries, self.deadline - self._now(), transport.dice())
-                if wait is None:
-                    raise
-                retries += 1
-                transport.sleep(wait)
+                token = transport.token()  # another body is another request
             finally:
                 record["seconds"] = round(self._now() - began, 3)
+
+    def _repair(self, error: LLMRouterError) -> bool:
+        """Whether the request was mended after a refusal, which is done once."""
+        fixed = None if self._repaired else repaired(self.body, error, self.added)
+        if fixed:
+            self._repaired, self.body = True, fixed[0]
+            self.warnings.append(f"{self.model_used}: {fixed[1]}")
+        return bool(fixed)
 
     def _explain(self, error: LLMRouterError, reader: Reader | None = None) -> None:
         """Give an error what only the call knows, and take the key out of it, should the server have echoed it."""
@@ -2200,11 +2198,13 @@ class Stream:
 
     def _settle(self, answer: Answer | None, billed: bool) -> None:
         """Tell the budget what the attempt underway cost; where nobody knows, all that was set aside for it."""
-        if self.client.budget:
-            known: Any = getattr(answer, "cost", None)
+        known: Any = getattr(answer, "cost", None)
+        if self._reserved is not None:
+            self._costs += [known] if is_amount(known) else []
             cost = known if is_amount(known) else self._reserved if billed else 0.0
-            self.client.budget.settle(self._reserved, cost)
-            self._reserved = 0.0
+            if self.client.budget:
+                self.client.budget.settle(self._reserved, cost)
+            self._reserved = None
 
     def _log(self, outcome: str, answer: Answer | None) -> None:
         """One row in the usage log."""
@@ -2224,33 +2224,36 @@ class Stream:
             self.warnings += [warning] if warning not in self.warnings else []
             return []
 
-    def _response(self, model: str, path: str, body: bytes, token: str) -> Any:
-        """What the endpoint sends, or sent to the same request before: then no attempt is made."""
-        client, now, record, key = self.client, self.client.transport.unix(), self.attempts.pop(), b""
-        if self.cache_ttl_s:
-            key = client.cache_key(path, body)
-            for kept, checksum in self._in_file(cache_file(), CACHE_GET, key, now - self.cache_ttl_s, now + 1.0):
-                if hashed(kept) == checksum:
-                    self.cached = True
-                    return Kept(None, body=kept)
-                self.warnings.append("the answer in the cache was damaged, and is asked for anew")
-        if client.budget:
-            cost = attempt_usd(self.body, as_dict(client.price(model)))
-            client.budget.reserve(cost, max(0.0, self.deadline - self._now()))
-            self._reserved = cost
-        self.attempts.append(record)
-        response = client.send("POST", path, body, deadline=self.deadline, stream=self.stream, token=token)
-        self._kept = Kept(response, key)
-        return self._kept if key else response
-
-    def _open(self, model: str, body: bytes, token: str) -> tuple[Reader, list[JSON], Any]:
-        """One attempt: (reader, the events until the first output, the events after it); not streamed, until the end."""
-        path = self.path
+    def _open(self, body: JSON, token: str) -> tuple[Reader, Turns, Any]:
+        """One attempt, see _begun(); none is made where the endpoint's answer to the same request was kept, and is one."""
+        client, path, record, key = self.client, self.path, self.attempts.pop(), b""
         if self.gemini:
             from urllib.parse import quote
 
-            path = path.replace("{model}", quote(model, safe="-_.~"))
-        response = self._response(model, path, body, token)
+            path = path.replace("{model}", quote(self.model_used, safe="-_.~"))
+        if self.cache_ttl_s:
+            key, now = client.cache_key(path, encode_body(self._body())), client.transport.unix()
+            span = (now - self.cache_ttl_s, now + 1.0) if key != self._kept.key else (0.0, 0.0)  # not where it was just asked
+            for kept, checksum in self._in_file(cache_file(), CACHE_GET, key, *span):
+                try:
+                    self.cached = hashed(kept) == checksum
+                    if self.cached:
+                        self._kept = Kept(None, body=kept)
+                        return self._begun(self._kept)
+                except LLMRouterError:
+                    self.cached = False
+                self.warnings.append("the answer in the cache was damaged, and is asked for anew")
+        cost = attempt_usd(body, as_dict(client.price(self.model_used))) if client.budget else 0.0
+        if client.budget:
+            client.budget.reserve(cost, max(0.0, self.deadline - self._now()))
+        self._reserved = cost
+        self.attempts.append(record)
+        response = client.send("POST", path, encode_body(body), deadline=self.deadline, stream=self.stream, token=token)
+        self._kept = Kept(response, key)
+        return self._begun(self._kept if key else response)
+
+    def _begun(self, response: Any) -> tuple[Reader, Turns, Any]:
+        """(reader, the events until the first output, the events after it) of a response; not streamed, until the end."""
         reader, held = Reader(self.gemini), []
         rest = self._events(response, reader)
         try:
@@ -2258,7 +2261,8 @@ class Stream:
                 held.append(event)
                 if self.stream and event["type"] in ("text", "reasoning", "tool_call"):
                     self.first_s = round(self._now() - self.started, 3)
-                    break
+                    if not self.cached:  # what was kept is whole, and judged before any of it is handed over
+                        break
         except LLMRouterError as error:
             error.retryable = error.retryable or (self.stream and error.code == "stream_cut")
             self._explain(error, reader)
@@ -2272,11 +2276,11 @@ class Stream:
             ended = yield from self._read(response, reader)
         except (IncompleteError, RequestTimeout, NetworkError) as error:
             if not reader.finish and isinstance(error, NetworkError):
-                raise IncompleteError(f"{error.message}, in the middle of the answer", maybe_billed=True) from None
+                raise IncompleteError(f"{error.message}, in the middle of the answer") from None
             if not reader.finish:
                 raise
         except ValueError as error:
-            raise BadUpstreamError(f"a stream event is unreadable: {one_line(str(error), 80)}", maybe_billed=True) from None
+            raise BadUpstreamError(f"a stream event is unreadable: {one_line(str(error), 80)}") from None
         finally:
             response.close()
         if reader.usage is not None:
@@ -2294,7 +2298,7 @@ class Stream:
         while piece.isspace():  # white space may keep the line open while the model thinks
             blank += len(piece)
             if blank > MAX_BODY_BYTES:
-                raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space", maybe_billed=True)
+                raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
             piece = next(pieces, b"")
         if piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<", b""):  # a byte order mark is no text
             response.arm("the rest of the answer", self.client.progress_s)
@@ -2303,8 +2307,8 @@ class Stream:
             yield from reader.take(value)
             return False
         parser, events = SSEParser(), 0
-        while piece:
-            arrived = parser.feed(piece)
+        while True:
+            arrived = parser.feed(piece) if piece else parser.close()
             events += len(arrived)
             for event in arrived:
                 if event.data[:6] == "[DONE]":
@@ -2312,20 +2316,17 @@ class Stream:
                     read_all(pieces)
                     return True
                 yield from self._take(event, reader)
+            if not piece:
+                break
             if arrived:  # only now: the time that the caller spends on an event is not the server's
                 response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
             piece = next(pieces, b"")
-        for event in parser.close():
-            if event.data[:6] == "[DONE]":
-                return True
-            yield from self._take(event, reader)
-            events += 1
         if not events:
-            raise BadUpstreamError("the answer is neither JSON nor a stream of events", maybe_billed=True)
+            raise BadUpstreamError("the answer is neither JSON nor a stream of events")
         return False
 
     @staticmethod
-    def _take(event: Event, reader: Reader) -> list[JSON]:
+    def _take(event: Event, reader: Reader) -> Turns:
         if event.event != "error":
             return reader.take(parse_json(event.data))
         raise inner_error(event.data)
@@ -2340,7 +2341,7 @@ class ModelList(list):  # type: ignore[type-arg]
 
 
 def builtin_models(reason: str) -> ModelList:
-    return ModelList(({"id": name} for names in BUILTIN_MODELS.values() for name in names), "builtin", reason)
+    return ModelList(({"id": name} for name in BUILTIN_MODELS.split()), "builtin", reason)
 
 
 def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list[Any]:
@@ -2359,6 +2360,12 @@ def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list
         for thread in threads:
             step(thread)
     return results
+
+
+PARAMETERS = frozenset(
+    "temperature max_tokens top_p frequency_penalty presence_penalty stop tools tool_choice functions function_call "
+    "response_format task prefer".split()
+)  # what chat() and the command line know by name
 
 
 class LLMRouterClient:
@@ -2423,12 +2430,16 @@ class LLMRouterClient:
 
     def price(self, model: str) -> JSON | None:
         """What the configuration says that a model costs (see check_config). SafetyError under max_cost_usd where nothing."""
-        if self._prices is None:
-            self._prices = as_dict(user_config().get("prices"))
-        if self.budget and model not in self._prices:
+        prices = self._known_prices()
+        if self.budget and model not in prices:
             step = f'Set its price in the configuration: {{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}.'
             raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
-        return self._prices.get(model)
+        return prices.get(model)
+
+    def _known_prices(self) -> JSON:
+        if self._prices is None:
+            self._prices = as_dict(user_config().get("prices"))
+        return self._prices
 
     def cache_key(self, path: str, body: bytes) -> bytes:
         """What an answer is kept under: a hash of all that may change it, whose key it was, and our version."""
@@ -2437,27 +2448,17 @@ class LLMRouterClient:
         return hashed(dump_json(parts).encode() + body)
 
     def chat(
-        self, model: str | None = None, messages: Sequence[JSON] = (), *, temperature: float | None = None,
-        max_tokens: int | None = None, task: str | None = None, prefer: str | None = None,
-        top_p: float | None = None, frequency_penalty: float | None = None, presence_penalty: float | None = None,
-        stop: Names = None, tools: Sequence[JSON] | None = None, tool_choice: Any = None,
-        functions: Sequence[JSON] | None = None, function_call: Any = None, response_format: JSON | None = None,
-        fallback: Names = None, stream: bool = False, deadline_s: float | None = None, **body: Any,
+        self, model: str | None = None, messages: Sequence[JSON] = (), *, fallback: Names = None, stream: bool = False,
+        deadline_s: float | None = None, **body: Any,
     ) -> Any:  # fmt: skip
         """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Stream.
 
         `fallback` names the models asked next where this one is limited, failing, unknown, out of credit, filtered or
         empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
         response_format has a schema, the answer is checked, asked for once more, and .data; else it is a BadUpstreamError.
-        Unknown keyword arguments travel in the request's body.
+        The other arguments travel in the request's body: those in PARAMETERS where they are not None, any other as it is.
         """
-        named = {
-            "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p, "frequency_penalty": frequency_penalty,
-            "presence_penalty": presence_penalty, "stop": stop, "tools": tools, "tool_choice": tool_choice,
-            "functions": functions, "function_call": function_call, "response_format": response_format,
-            "task": task, "prefer": prefer,
-        }  # fmt: skip
-        body = {**{name: value for name, value in named.items() if value is not None}, **body}
+        body = {name: value for name, value in body.items() if value is not None or name not in PARAMETERS}
         call = self._chat_call(model, messages, body, fallback, stream, deadline_s)
         return call if stream else call.answer()
 
@@ -2480,7 +2481,7 @@ class LLMRouterClient:
         return self.chat(model, with_system(system, {"role": "user", "content": content}), **parameters)
 
     def compare_models(
-        self, models: Names, message: str | list[JSON], *, system: str | None = None, max_workers: int = 8,
+        self, models: Names, message: str | Turns, *, system: str | None = None, max_workers: int = 8,
         stream: bool = False, **parameters: Any,
     ) -> dict[str, JSON]:  # fmt: skip
         """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
@@ -2496,7 +2497,7 @@ class LLMRouterClient:
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
         return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers)))
 
-    def _compared(self, model: str, messages: list[JSON], parameters: JSON) -> JSON:
+    def _compared(self, model: str, messages: Turns, parameters: JSON) -> JSON:
         began, error = self.transport.monotonic(), None
         try:
             answer = self.chat(model, messages, **parameters)
@@ -2565,9 +2566,8 @@ class LLMRouterClient:
             key = None
         headers = self._head(stream, "(random)" if call else "")
         headers["Authorization"] = f"Bearer {key!r}" if key else "(no key set)"
-        if not call:
-            return {"method": "GET", "url": f"{self.base_url}/models", "headers": headers, "body": None}
-        return {"method": "POST", "url": f"{self.base_url}/chat/completions", "headers": headers, "body": call.body}
+        method, path, sent = ("POST", "chat/completions", call.body) if call else ("GET", "models", None)
+        return {"method": method, "url": f"{self.base_url}/{path}", "headers": headers, "body": sent}
 
     def key(self) -> Secret | None:
         """The key for this endpoint, looked up once: argument, environment, credentials file; None where none is needed."""
@@ -2628,7 +2628,6 @@ class LLMRouterClient:
         chosen = wish if request["model"] == AUTO else None
         return Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, added=added, wish=chosen)
 
-
     def route(
         self, messages: Sequence[JSON], *, task: str | None = None, prefer: str | None = None, offline: bool = False,
         deadline_s: float | None = None, **body: Any,
@@ -2636,9 +2635,15 @@ class LLMRouterClient:
         """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
 
         task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
-        quality; offline: without the list.
+        quality; offline: without the list. Under max_cost_usd only models with a price are chosen from.
         """
         offered = None if offline else self._models_offered(deadline_s)
+        if self.budget:  # only what has a price can be asked
+            prices = self._known_prices()
+            offered = [model for model in (prices if offered is None else offered) if model in prices]
+            if not offered:
+                step = "Set prices in the configuration, see references/routing.md."
+                raise SafetyError("no model to choose from has a price, so --max-cost cannot be kept", next_step=step)
         return choose({**body, "messages": check_messages(messages)}, user_config(), offered, task, prefer)
 
     def _models_offered(self, deadline_s: float | None) -> list[str] | None:
@@ -2671,15 +2676,14 @@ class LLMRouterClient:
         past.cost = 0.0
         try:
             for number in range(1, max_rounds + 2):
-                answer: Answer = self.chat(model, turns, **request)
-                answer = answer.answer(on_event) if isinstance(answer, Stream) else answer
+                asked: Any = self.chat(model, turns, **request)
+                answer: Answer = asked.answer(on_event) if stream else asked
                 todo = answer.tool_calls if number <= max_rounds else []
-                costs: list[Any] = [past.cost, answer.cost]
                 made = at_once(lambda call: call_tool(call, box), todo, MAX_WORKERS)
                 calls += [{"round": number, **call} for call in made]
                 turns += turns_of(answer, made)
                 answer.attempts, answer.warnings = past.attempts + answer.attempts, past.warnings + answer.warnings
-                answer.cost = sum(costs) if all(isinstance(cost, (int, float)) for cost in costs) else None
+                answer.cost = past.cost + answer.cost if is_amount(past.cost) and is_amount(answer.cost) else None
                 answer.calls, answer.messages, past = calls, turns, answer
                 if not answer.tool_calls:
                     return answer
@@ -2785,6 +2789,13 @@ class Console:
 
     def result(self, value: JSON) -> None:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
+
+    def show(self, value: JSON, text: str, error: JSON | None = None) -> None:
+        """What a command found: with --json as an object, else as a text."""
+        if self.as_json:
+            self.result({"ok": not error, **value, "error": error})
+        else:
+            self.out(text)
 
     def fail(self, error: LLMRouterError) -> int:
         """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
@@ -2937,7 +2948,7 @@ def json_from(text: str | None, name: str, kind: type) -> Any:
     return value
 
 
-def messages_of(args: Options, before: Any) -> list[JSON]:
+def messages_of(args: Options, before: Any) -> Turns:
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
     path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
     turns = json_from(text_from(args, args.messages, path, "--messages"), "--messages", list) or before
@@ -2948,7 +2959,7 @@ def messages_of(args: Options, before: Any) -> list[JSON]:
     images = [image_part(image, args.detail, args.allow_path or ()) for image in getattr(args, "image", None) or ()]
     args.uploads = [note for _, note in images if note]
     if images or text is not None:
-        parts: list[JSON] = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
+        parts: Turns = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
         turns.append({"role": "user", "content": parts if images else text})
     if all(turn["role"] == "system" for turn in turns):
         raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
@@ -2968,16 +2979,15 @@ def request_of(args: Options) -> JSON:
     flags = {name: getattr(args, name) for name in plain}
     for name in ("tools", "functions"):
         flags[name] = json_from(text_from(args, None, getattr(args, name), ""), f"--{name}", list)
-    shapes: dict[str, Callable[[str], JSON]] = {
-        "tool_choice": lambda name: {"type": "function", "function": {"name": name}},
-        "function_call": lambda name: {"name": name},
-        "response_format": lambda name: {"type": "json_object" if name == "json" else name},
-    }
-    for name, shape in shapes.items():  # a JSON object and the API's own words go as they are
-        text = getattr(args, name)
-        flags[name] = text if text in (None, "auto", "none", "required") else shape(text)
+    for name in ("tool_choice", "function_call", "response_format"):  # a JSON object and the API's own words go as they are
+        text = flags[name] = getattr(args, name)
         if text and text.startswith("{"):
             flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
+        elif text and name == "response_format":
+            flags[name] = {"type": "json_object" if text == "json" else text}
+        elif text not in (None, "auto", "none", "required"):
+            function = {"name": text}
+            flags[name] = function if name == "function_call" else {"type": "function", "function": function}
     args.stream = bool(body.pop("stream", False)) or args.stream
     schema = json_from(text_from(args, None, args.schema, ""), "--schema", dict)
     if schema is not None and flags["response_format"]:
@@ -3032,16 +3042,15 @@ def open_client(args: Options, console: Console) -> LLMRouterClient:
 
 
 def usd(cost: Any) -> str:
-    """usd(4.2e-05) -> "0.000042"; what is no number stays as the server said it."""
-    return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else str(cost)
+    """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
+    return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
 
 
 def check_output(args: Options) -> str:
     """The resolved --output path, checked before anything is asked (and billed)."""
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
-    if not is_inside(path, args.allow_path or ()):
-        raise SafetyError(f"{args.output} is outside the working directory", next_step="Name its directory with --allow-path.")
+    check_inside(args.output, path, args.allow_path or ())
     if os.path.lexists(path) and not args.force:
         raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
     if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
@@ -3164,14 +3173,13 @@ COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| -
 
 def compare_row(name: str, result: JSON) -> str:
     text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
-    cost = None if result["cost"] is None else usd(result["cost"])
-    cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], " ".join(text.split()))
+    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
     return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
 def compare_block(name: str, result: JSON) -> str:
-    cost = None if result["cost"] is None else usd(result["cost"])
-    facts = [(result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], "")]
+    cost = usd(result["cost"]) or None
+    facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
     line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
@@ -3194,13 +3202,9 @@ def run_compare(args: Options, console: Console) -> int:
     errors = {name: result["error"] for name, result in results.items() if result["error"]}
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
     first = next(iter(errors.values())) if failed else None
-    if args.json:
-        rows = [{"model": name, **result} for name, result in results.items()]
-        console.result({"ok": not failed, "results": rows, "error": first})
-    else:
-        layout = compare_row if args.markdown else compare_block
-        console.out(COMPARE_HEAD if args.markdown else "")
-        console.out("".join(layout(name, result) for name, result in results.items()))
+    layout, head = (compare_row, COMPARE_HEAD) if args.markdown else (compare_block, "")
+    text = head + "".join(layout(name, result) for name, result in results.items())
+    console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text, first)
     for name, error in errors.items():
         console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
     return ERRORS[first["code"]][0] if first else 0
@@ -3215,11 +3219,8 @@ def run_models(args: Options, console: Console) -> int:
     wanted, limit = (args.search or "").lower(), 50 if args.limit is None else args.limit
     found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
     shown = found[:limit] if limit > 0 else found
-    if args.json:
-        counts = {"source": listed.source, "total": len(found), "shown": len(shown)}
-        console.result({"ok": True, **counts, "models": shown, "error": None})
-    else:
-        console.out("".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
+    value = {"source": listed.source, "total": len(found), "shown": len(shown), "models": shown}
+    console.show(value, "".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
     if listed.source != "live":
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
@@ -3233,10 +3234,8 @@ def run_route(args: Options, console: Console) -> int:
     request = request_of(args)
     client = open_client(args, console)
     route = client.route(**request, offline=args.dry_run)
-    if args.json:
-        console.result({"ok": True, "route": route, "error": None})
-    else:
-        console.text(f"{route['model']}\nthen: {', '.join(route['fallback']) or 'none'}\nwhy: {route['reason']}")
+    text = f"{route['model']}\nthen: {', '.join(route['fallback']) or 'none'}\nwhy: {route['reason']}\n"
+    console.show({"route": route}, clean(text))
     return 0
 
 
@@ -3247,10 +3246,20 @@ def describe_key(key: Secret | None) -> str:
     return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
 
 
-def describe_models(listed: ModelList) -> str:
+LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
+
+
+def looks(client: LLMRouterClient, args: Options) -> Iterator[str]:
+    """What `doctor` finds of each of LOOKS; raises at the first that fails."""
+    yield client.base_url
+    host, port, _ = proxy_for(client.endpoint)
+    yield f"{host}:{port} by CONNECT" if host else "none"
+    yield args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's"
+    yield describe_key(client.key())
+    listed = client.list_models()
     if listed.source != "live":
         raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    return f"{len(listed)} listed"
+    yield f"{len(listed)} listed"
 
 
 def run_doctor(args: Options, console: Console) -> int:
@@ -3258,26 +3267,16 @@ def run_doctor(args: Options, console: Console) -> int:
     if args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
         return 0
-    looks: dict[str, Callable[[], str]] = {
-        "endpoint": lambda: client.base_url,
-        "proxy": lambda: "{}:{} by CONNECT".format(*proxy_for(client.endpoint)) if proxy_for(client.endpoint)[0] else "none",
-        "certificates": lambda: args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's",
-        "key": lambda: describe_key(client.key()),
-        "models": lambda: describe_models(client.list_models()),
-    }
-    checks: list[JSON] = []
+    checks: Turns = []
     failed: LLMRouterError | None = None
-    for name, look in looks.items():
-        try:
-            checks.append({"name": name, "ok": True, "detail": look(), "next_step": None})
-        except LLMRouterError as error:
-            failed = error
-            checks.append({"name": name, "ok": False, "detail": error.message, "next_step": error.next_step})
-            break  # what comes after builds on it
-    if args.json:
-        console.result({"ok": not failed, "checks": checks, "error": failed.to_dict() if failed else None})
-    else:
-        console.text("\n".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}" for c in checks))
+    try:
+        for name, detail in zip(LOOKS, looks(client, args)):
+            checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
+    except LLMRouterError as error:
+        failed = error
+        checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
+    text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
+    console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
     if failed:
         console.note(f"next: {failed.next_step}")
     return failed.exit_code if failed else 0
@@ -3293,21 +3292,17 @@ def run_cache(args: Options, console: Console) -> int:
         for sql in ("DELETE FROM answers", "VACUUM") if args.clear else ():  # from the disk, too
             in_file(path, sql)
         facts.update(zip(("answers", "oldest", "newest"), row), bytes=os.path.getsize(path))
-    if args.json:
-        console.result({"ok": True, **facts, "error": None})
-    else:
-        console.text("{file}: {answers} answers{}, {bytes} bytes".format(" taken out" if args.clear else "", **facts))
+    text = "{file}: {answers} answers{}, {bytes} bytes\n".format(" taken out" if args.clear else "", **facts)
+    console.show(facts, clean(text))
     return 0
 
 
-USAGE_SUMS = (
-    "calls", "failed", "cached", "prompt_tokens", "completion_tokens", "cost", "estimated", "cost_unknown", "latency_s",
-)  # fmt: skip
+USAGE_SUMS = "calls failed cached prompt_tokens completion_tokens cost estimated cost_unknown latency_s".split()
 
 
 def run_usage(args: Options, console: Console) -> int:
     by, path = args.by or "model", usage_file()
-    rows: list[JSON] = []
+    rows: Turns = []
     if by not in ("model", "day", "session") or (args.json and args.csv):
         raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
     since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
@@ -3328,21 +3323,31 @@ def run_usage(args: Options, console: Console) -> int:
     return 0
 
 
-# name -> (what it does, option groups, what runs it, two examples)
-COMMANDS: dict[str, tuple[str, str, Callable[[Any, Console], int], tuple[str, str]]] = {
-    "chat": ("ask a model", "model routing input parameters cache cost endpoint output answer", run_chat,
-             ('--demo --message "Hello, world!"', "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream")),
-    "vision": ("ask about images", "images model routing input parameters cache cost endpoint output answer", run_vision,
-               ('-m gpt-4o --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json")),
-    "models": ("list the endpoint's models", "list endpoint output", run_models, ("--search qwen", "--offline --json")),
-    "compare": ("ask several models at once", "compare input parameters cache cost endpoint output comparison", run_compare,
-                ('--models gpt-4.1,qwen-max --message "What is 2+2?"', '--demo --models demo,demo-reasoning --message "Hi"')),
-    "route": ("show which model would be asked, and why; asks none", "routing input parameters endpoint output", run_route,
-              ('--message "Refactor this class."', '--task code --prefer cost --message-file question.txt --json')),
-    "doctor": ("show what is set, and whether the endpoint answers", "endpoint output", run_doctor, ("", "--json")),
-    "cache": ("show or empty the cache of --cache", "store report", run_cache, ("stats", "clear --json")),
-    "usage": ("sum up the recorded calls", "usage report", run_usage, ("--by model --since 7d", "--by day --csv")),
+# name | what it does | option groups
+COMMANDS = {name: facts for name, *facts in table("""
+chat | ask a model | model routing input parameters cache cost endpoint output answer
+vision | ask about images | images model routing input parameters cache cost endpoint output answer
+models | list the endpoint's models | list endpoint output
+compare | ask several models at once | compare input parameters cache cost endpoint output comparison
+route | show which model would be asked, and why; asks none | routing input parameters endpoint output
+doctor | show what is set, and whether the endpoint answers | endpoint output
+cache | show or empty the cache of --cache | store report
+usage | sum up the recorded calls | usage report
+""")}  # fmt: skip
+RUN: dict[str, Callable[[Options, Console], int]] = {
+    "chat": run_chat, "vision": run_vision, "models": run_models, "compare": run_compare, "route": run_route,
+    "doctor": run_doctor, "cache": run_cache, "usage": run_usage,
 }  # fmt: skip
+EXAMPLES = """
+chat | --demo --message "Hello, world!" | -m gpt-4.1 --fallback qwen-max --message-file question.txt --stream
+vision | -m gpt-4o --image cat.png --prompt "What is this?" | --demo --image https://example.com/a.png --json
+models | --search qwen | --offline --json
+compare | --models gpt-4.1,qwen-max --message "What is 2+2?" | --demo --models demo,demo-reasoning --message "Hi"
+route | --message "Refactor this class." | --task code --prefer cost --message-file question.txt --json
+doctor |  | --json
+cache | stats | clear --json
+usage | --by model --since 7d | --by day --csv
+"""
 
 
 def near(word: str, known: Any) -> str:
@@ -3405,8 +3410,7 @@ def wrapped(words: list[str], separator: str, indent: int) -> str:
 
 def endings(command: str = "") -> str:
     """Examples, environment and exit codes for --help."""
-    chosen = [(name, example) for name, entry in COMMANDS.items() for example in entry[3] if name == command]
-    chosen = chosen or [(name, entry[3][0]) for name, entry in COMMANDS.items()]
+    chosen = [(name, each) for name, *pair in table(EXAMPLES) if command in ("", name) for each in pair[: 2 if command else 1]]
     lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
     names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
     codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
@@ -3418,18 +3422,14 @@ def command_help(command: str) -> str:
     lines = [f"usage: llm_router_client.py {command} [options]\n{COMMANDS[command][0]}\n\n"]
     section = ""
     brief: list[str] = []
-    for option in (*options_of(command), Option("|--|")):
-        titles = {"parameters": "parameters:", "cache": "cost:", "endpoint": "endpoint:", "output": "output:"}
-        title = titles.get(option.group, section)
-        if brief and (title != section or option.text):
-            lines.append(wrapped(brief, ", ", 2))
-            brief = []
-        lines += [f"{title}\n"] if title != section else []
-        section = title
+    for option in options_of(command):
+        title = {"cache": "cost"}.get(option.group, option.group)
+        if title != section and title in ("parameters", "cost", "endpoint", "output"):
+            section = title
+            lines.append(f"{title}:\n")
         if option.text:
-            lines.append(f"  {option.spelled:<29} {option.text}\n")
-        elif option.group:
-            brief.append(option.spelled)
+            lines += [wrapped(brief, ", ", 2) if brief else "", f"  {option.spelled:<29} {option.text}\n"]
+        brief = [] if option.text else [*brief, option.spelled]
     return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{endings(command)}"
 
 
@@ -3452,7 +3452,7 @@ def run(words: list[str], console: Console) -> int:
     elif "--help" in words or "-h" in words:
         console.out(command_help(command))
     else:
-        return COMMANDS[command][2](parse_args(command, words[1:]), console)
+        return RUN[command](parse_args(command, words[1:]), console)
     return 0
 
 
