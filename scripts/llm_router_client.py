@@ -19,7 +19,6 @@ keeps the text so far. Modules are imported where they are needed, because most 
 would cost `--help` 8 ms of its 30.
 """
 
-from __future__ import annotations
 
 import os
 import sys
@@ -81,7 +80,7 @@ SETTINGS = {
 }
 
 
-def table(text: str) -> list[list[str]]:
+def table(text: str) -> "list[list[str]]":
     """table("a | b\\nc | d") -> [["a", "b"], ["c", "d"]]: a text costs a cold start far less than the literal would."""
     return [line.split(" | ") for line in text.strip().split("\n")]
 
@@ -159,8 +158,8 @@ class LLMRouterError(Exception):
         cls.code, cls.billed = code or cls.code, billed or cls.billed
 
     def __init__(
-        self, message: str, *, code: str = "", status: int | None = None, request_id: str = "", param: str = "",
-        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool | None = None,
+        self, message: str, *, code: str = "", status: "int | None" = None, request_id: str = "", param: str = "",
+        retry_after_s: "float | None" = None, retryable: bool = False, next_step: str = "", maybe_billed: "bool | None" = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.code = code or type(self).code
@@ -170,16 +169,16 @@ class LLMRouterError(Exception):
         self.maybe_billed = self.billed if maybe_billed is None else maybe_billed
         self.next_step = next_step or step
         self.model = ""
-        self.attempts: Turns = []
-        self.warnings: list[str] = []
-        self.response: Answer | None = None
-        self.route: JSON | None = None
-        self.calls: Turns = []
+        self.attempts: "Turns" = []
+        self.warnings: "list[str]" = []
+        self.response: "Answer | None" = None
+        self.route: "JSON | None" = None
+        self.calls: "Turns" = []
 
     def __str__(self) -> str:
         return f"{self.model}: {self.message}" if self.model else self.message
 
-    def to_dict(self) -> JSON:
+    def to_dict(self) -> "JSON":
         """The `error` object of the command line's envelope."""
         names = ("code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
         return {name: getattr(self, name) for name in names}
@@ -245,7 +244,7 @@ class Event:
 
     __slots__ = ("data", "event", "id", "retry")
 
-    def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
+    def __init__(self, event: str, data: str, id: str = "", retry: "int | None" = None) -> None:
         self.event, self.data, self.id, self.retry = event, data, id, retry
 
 
@@ -263,12 +262,12 @@ class SSEParser:
         self._tail = bytearray()  # the line that has not ended yet
         self._skip_lf = False  # the last piece ended in CR: its LF may follow
         self._at_start = True  # a byte order mark may still come
-        self._data: list[bytes] = []
+        self._data: "list[bytes]" = []
         self._size = 0
         self._name = self._id = ""
-        self._retry: int | None = None
+        self._retry: "int | None" = None
 
-    def feed(self, piece: bytes) -> list[Event]:
+    def feed(self, piece: bytes) -> "list[Event]":
         # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
         if self._skip_lf and piece:
             piece = piece[1:] if piece[:1] == b"\n" else piece
@@ -286,11 +285,11 @@ class SSEParser:
             raise ValueError(f"an event is longer than {self._max} bytes")
         return events
 
-    def close(self) -> list[Event]:
+    def close(self) -> "list[Event]":
         event = None if self._tail else self._dispatch()
         return [event] if event else []
 
-    def _line(self, line: bytes) -> Event | None:
+    def _line(self, line: bytes) -> "Event | None":
         if self._at_start:
             self._at_start = False
             line = line[3:] if line.startswith(b"\xef\xbb\xbf") else line
@@ -311,7 +310,7 @@ class SSEParser:
             self._retry = int(value)
         return None
 
-    def _dispatch(self) -> Event | None:
+    def _dispatch(self) -> "Event | None":
         event = None
         if self._data:
             data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -331,11 +330,11 @@ def _number(text: str) -> float:
     return number
 
 
-DECODERS: list[Any] = []  # one, made at its first use
+DECODERS: "list[Any]" = []  # one, made at its first use
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: "str | bytes") -> "Any":
     """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     if not DECODERS:
         import json
@@ -349,7 +348,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def dump_json(value: Any, indent: int | None = None) -> str:
+def dump_json(value: "Any", indent: "int | None" = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
     import json
     import re
@@ -360,7 +359,7 @@ def dump_json(value: Any, indent: int | None = None) -> str:
     return re.sub(f"[{STEERING}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def encode_body(body: JSON) -> bytes:
+def encode_body(body: "JSON") -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
     import json
 
@@ -373,15 +372,15 @@ def encode_body(body: JSON) -> bytes:
     return data
 
 
-def as_dict(value: Any) -> JSON:
+def as_dict(value: "Any") -> "JSON":
     return value if isinstance(value, dict) else {}
 
 
-def dicts(value: Any) -> Turns:
+def dicts(value: "Any") -> "Turns":
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def text_of(content: Any) -> str:
+def text_of(content: "Any") -> str:
     """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
     if isinstance(content, str) or not content:
         return content or ""
@@ -405,7 +404,7 @@ def family_of(model: str) -> str:
     return next((family for family in FAMILIES.split() if name.startswith(family)), "other")
 
 
-def check_model(model: Any) -> str:
+def check_model(model: "Any") -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     name = model.strip() if isinstance(model, str) else ""
     usable = name.isascii() and all(c.isalnum() or c in "-_.:/@+" for c in name)
@@ -414,12 +413,12 @@ def check_model(model: Any) -> str:
     return name
 
 
-def model_names(models: Names) -> list[str]:
+def model_names(models: "Names") -> "list[str]":
     """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
-def check_messages(messages: Any) -> Turns:
+def check_messages(messages: "Any") -> "Turns":
     """The messages as a list of objects with a role each; UsageError says which one is wrong."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
@@ -429,7 +428,7 @@ def check_messages(messages: Any) -> Turns:
     return list(messages)
 
 
-def with_system(system: str | None, *messages: JSON) -> Turns:
+def with_system(system: "str | None", *messages: "JSON") -> "Turns":
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -452,13 +451,13 @@ def data_url(data: bytes, name: str) -> str:
     return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
 
 
-def arguments_of(function: JSON) -> str:
+def arguments_of(function: "JSON") -> str:
     """A call's arguments as text, though some servers send an object or null."""
     raw = function.get("arguments")
     return raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
 
 
-def parsed_arguments(raw: str) -> Any:
+def parsed_arguments(raw: str) -> "Any":
     """A tool call's arguments as a JSON value: {} where there are none, None where they are not JSON (cut)."""
     try:
         value = parse_json(raw) if raw.strip() else {}
@@ -475,9 +474,9 @@ class ToolCalls:
     """
 
     def __init__(self) -> None:
-        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
+        self.calls: "Turns" = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
-    def add(self, fragment: JSON) -> int:
+    def add(self, fragment: "JSON") -> int:
         function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
         name, arguments = function.get("name") or "", arguments_of(function)
         number = len(self.calls) - 1
@@ -493,17 +492,17 @@ class ToolCalls:
         return number
 
     @staticmethod
-    def _like(call: JSON, index: Any, call_id: str) -> bool:
+    def _like(call: "JSON", index: "Any", call_id: str) -> bool:
         return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
 
     @staticmethod
-    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
+    def _begins(call: "JSON", call_id: str, name: str, arguments: str) -> bool:
         if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
             return True
         ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
         return ended and parsed_arguments("".join(call["arguments"])) is not None
 
-    def wire(self) -> Turns:
+    def wire(self) -> "Turns":
         """message.tool_calls as a plain answer has them."""
         functions = [{"name": call["name"], "arguments": "".join(call["arguments"])} for call in self.calls]
         return [
@@ -532,12 +531,12 @@ KINDS = {kind.code: kind for kind in LLMRouterError.__subclasses__()}
 KINDS.update(context_too_long=BadRequestError, overloaded=ServerError)
 
 
-def complaint_of(value: Any, depth: int = 0) -> JSON:
+def complaint_of(value: "Any", depth: int = 0) -> "JSON":
     """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
 
     complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
     """
-    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
+    said: "JSON" = {"message": "", "names": "", "param": "", "status": 0}
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
@@ -558,7 +557,7 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
     return said
 
 
-def code_of(status: int, said: JSON) -> str:
+def code_of(status: int, said: "JSON") -> str:
     """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
     import re
 
@@ -566,7 +565,7 @@ def code_of(status: int, said: JSON) -> str:
     return next(code for code, like in table(COMPLAINTS) if re.search(like, text))
 
 
-def inner_error(value: Any) -> LLMRouterError:
+def inner_error(value: "Any") -> "LLMRouterError":
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
     code = code_of(said["status"], said)
@@ -580,7 +579,7 @@ GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CAL
 )}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
 
 
-def openai_chunk(chunk: JSON) -> JSON:
+def openai_chunk(chunk: "JSON") -> "JSON":
     """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
     candidate = (dicts(chunk.get("candidates")) or [{}])[0]
     parts = dicts(as_dict(candidate.get("content")).get("parts"))
@@ -608,13 +607,13 @@ class Reader:
     def __init__(self, gemini: bool = False) -> None:
         self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
         self.finish = self.refusal = ""
-        self.usage: Any = None
+        self.usage: "Any" = None
         self.kept_chars = 0
-        self.choices: dict[int, JSON] = {}
-        self._head: JSON = {}
-        self._parts: Turns = []
+        self.choices: "dict[int, JSON]" = {}
+        self._head: "JSON" = {}
+        self._parts: "Turns" = []
 
-    def take(self, chunk: Any) -> Turns:
+    def take(self, chunk: "Any") -> "Turns":
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
         merged = () if self.raw else ("choices", "usage", "object", "candidates")
@@ -623,14 +622,14 @@ class Reader:
             self._take_candidate((dicts(chunk.get("candidates")) or [{}])[0])
             chunk = openai_chunk(chunk)
         choices = dicts(chunk.get("choices"))
-        failed: JSON = next((c for c in choices if c.get("error") or c.get("finish_reason") == "error"), {})
+        failed: "JSON" = next((c for c in choices if c.get("error") or c.get("finish_reason") == "error"), {})
         self.usage = as_dict(chunk.get("usage")) or self.usage
         events = [event for choice in choices for event in self._take_choice(choice)]
         if chunk.get("error") or failed:
             raise inner_error(chunk.get("error") or failed.get("error"))
         return events
 
-    def _take_candidate(self, candidate: JSON) -> None:
+    def _take_candidate(self, candidate: "JSON") -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
         if self.raw or not candidate:
             return
@@ -643,7 +642,7 @@ class Reader:
                 self._parts.append(dict(part))
         self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
 
-    def _take_choice(self, choice: JSON) -> Turns:
+    def _take_choice(self, choice: "JSON") -> "Turns":
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
         delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
@@ -657,7 +656,7 @@ class Reader:
             events.append({"type": "finish", "reason": self.finish})
         return events
 
-    def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
+    def _delta_events(self, delta: "JSON", state: "JSON") -> "Iterator[JSON]":
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
@@ -675,7 +674,7 @@ class Reader:
             known = {"index": number, "id": call["id"], "name": call["name"]}
             yield {"type": "tool_call", **known, "arguments": call["arguments"][-1]}
 
-    def _keep(self, pieces: list[str], text: str) -> None:
+    def _keep(self, pieces: "list[str]", text: str) -> None:
         if self.kept_chars < MAX_KEPT_CHARS:
             pieces.append(text)
         self.kept_chars += len(text)
@@ -685,22 +684,22 @@ class Reader:
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
-    def tool_calls(self) -> Turns:
+    def tool_calls(self) -> "Turns":
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
         calls = self.choices[0]["calls"].wire() if 0 in self.choices else []
         found = [{"id": call["id"], **call["function"]} for call in calls]
         return [{**call, "parsed": parsed_arguments(call["arguments"])} for call in found]
 
-    def body(self) -> JSON:
+    def body(self) -> "JSON":
         """The server's own object where it came whole; else the same shape put together from its chunks."""
         if self.raw or self.gemini:
             return self._head
         body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
         return {**body, "usage": self.usage} if self.usage is not None else body
 
-    def _choice(self, number: int) -> JSON:
+    def _choice(self, number: int) -> "JSON":
         state = self.choices[number]
-        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+        message: "JSON" = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
         message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
         message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
         calls = state["calls"].wire()
@@ -721,13 +720,13 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
-    def __init__(self, reader: Reader, model: str = "", complete: bool = True) -> None:
+    def __init__(self, reader: "Reader", model: str = "", complete: bool = True) -> None:
         super().__init__(reader.body())
         self.text, self.reasoning, self.tool_calls = reader.text(), reader.text("reasoning"), reader.tool_calls()
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
-        self.usage: JSON = reader.usage or {}
+        self.usage: "JSON" = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost: Any = self.usage.get("cost")
+        self.cost: "Any" = self.usage.get("cost")
         self.cached = False
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
@@ -735,16 +734,16 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.request_id = str(self.get("id") or self.get("responseId") or "")
         self.model_requested = self.model_used = model
         self.latency_s = 0.0
-        self.first_s: float | None = None
-        self.attempts: Turns = []
-        self.warnings: list[str] = []
-        self.data: Any = None
-        self.route: JSON | None = None
-        self.calls: Turns = []
-        self.messages: Turns = []
+        self.first_s: "float | None" = None
+        self.attempts: "Turns" = []
+        self.warnings: "list[str]" = []
+        self.data: "Any" = None
+        self.route: "JSON | None" = None
+        self.calls: "Turns" = []
+        self.messages: "Turns" = []
 
 
-def retry_after_s(headers: dict[str, str], now: float) -> float | None:
+def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
     """Seconds to wait as a response's headers say; None where they say nothing readable.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
@@ -770,7 +769,7 @@ def retry_after_s(headers: dict[str, str], now: float) -> float | None:
         return None
 
 
-def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
+def response_error(status: int, headers: "dict[str, str]", body: bytes, now: float) -> "LLMRouterError":
     """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
     html = body.lstrip()[:1] == b"<"
     said = complaint_of("" if html else body.decode("utf-8", "replace"))
@@ -790,7 +789,7 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     )  # fmt: skip
 
 
-def parse_answer(data: bytes) -> Any:
+def parse_answer(data: bytes) -> "Any":
     """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
     try:
         return parse_json(data)
@@ -800,7 +799,7 @@ def parse_answer(data: bytes) -> Any:
         raise BadUpstreamError(f"the answer is {what}") from None
 
 
-def judge(reader: Reader, ended: bool) -> None:
+def judge(reader: "Reader", ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
@@ -824,7 +823,7 @@ OWN_HEADERS = frozenset("host content-length transfer-encoding connection accept
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
-def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, dice: float) -> float | None:
+def retry_wait_s(error: "LLMRouterError", retries: int, max_retries: int, remaining_s: float, dice: float) -> "float | None":
     """Seconds until the same model is asked again, None for not at all; `dice` is in [0, 1).
 
     Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
@@ -835,7 +834,7 @@ def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remainin
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
 
 
-def format_instruction(body: JSON) -> JSON:
+def format_instruction(body: "JSON") -> "JSON":
     """What stands in for a refused response_format: an instruction, and json_object where a schema was refused."""
     schema = as_dict(as_dict(body["response_format"]).get("json_schema")).get("schema")
     text = "Answer with one JSON object and nothing else."
@@ -844,7 +843,7 @@ def format_instruction(body: JSON) -> JSON:
     return {**looser, "response_format": {"type": "json_object"}} if schema is not None else looser
 
 
-def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
+def repaired(body: "JSON", error: "LLMRouterError", added: "Sequence[str]" = ()) -> "tuple[JSON, str] | None":
     """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
 
     repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
@@ -920,7 +919,7 @@ class Secret:
         return text
 
 
-def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
+def choose_key(endpoint: "Endpoint", settings: "dict[str, str]", in_file: str) -> "Secret | None":
     """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
 
     AISA_API_KEY, from the environment or the credentials file, goes to https://api.aisa.one and nowhere else. Any other
@@ -956,7 +955,7 @@ def key_in_file(data: bytes) -> str:
     return next((value for value in reversed(values) if value and "\ufffd" not in value), "")
 
 
-def check_headers(headers: dict[str, str]) -> dict[str, str]:
+def check_headers(headers: "dict[str, str]") -> "dict[str, str]":
     """The headers, if they can stand in a request and are none of the client's own."""
     for name, value in headers.items():
         usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
@@ -996,17 +995,17 @@ CHAIN = 4  # models in one choice: the one asked, and those after it
 FEW_MODELS = 8  # an endpoint of so few has no costly surprise: without a table for them they are asked in its order
 
 
-def shows_images(body: JSON) -> bool:
+def shows_images(body: "JSON") -> bool:
     parts = [part for turn in dicts(body.get("messages")) for part in dicts(turn.get("content"))]
     return any(part.get("type") == "image_url" for part in parts)
 
 
-def schema_of(body: JSON) -> Any:
+def schema_of(body: "JSON") -> "Any":
     """The schema that a request's response_format asks for; None where there is none."""
     return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
-def points_of(body: JSON) -> list[tuple[int, str]]:
+def points_of(body: "JSON") -> "list[tuple[int, str]]":
     """What in a request speaks for a stronger model, or (below 0) for a weaker: [(2, "code"), (1, "1200 characters")]."""
     import re
 
@@ -1021,7 +1020,7 @@ def points_of(body: JSON) -> list[tuple[int, str]]:
     return found + [(1, what) for what, there in others.items() if there]
 
 
-def wanted_models(tables: JSON, level: int, task: str | None, sign: int, images: bool) -> list[str]:
+def wanted_models(tables: "JSON", level: int, task: "str | None", sign: int, images: bool) -> "list[str]":
     """Every model that could answer, best first: the task's (sign 1: the stronger first), then the tier's, then the others."""
     tiers, sees = list(tables["tiers"].values()), tables["tasks"]["vision"]
     rank = {model: number for number, tier in enumerate(tiers) for model in tier}
@@ -1030,7 +1029,7 @@ def wanted_models(tables: JSON, level: int, task: str | None, sign: int, images:
     return list(dict.fromkeys([model for model in wanted if model in sees] + sees if images else wanted))
 
 
-def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[str]) -> list[str]:
+def known_here(wanted: "Sequence[str]", offered: "Sequence[str] | None", why: "list[str]") -> "list[str]":
     """The wanted models under the names that the endpoint has for them; what is missing is told in `why`."""
     if offered is None:
         why.append("what the endpoint offers is not known")
@@ -1045,7 +1044,9 @@ def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[s
     raise UnknownModelError(f"the endpoint offers none of the models to choose from: {missing}", next_step=step)
 
 
-def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | None = None, prefer: str | None = None) -> JSON:
+def choose(
+    body: "JSON", config: "JSON", offered: "Sequence[str] | None", task: "str | None" = None, prefer: "str | None" = None
+) -> "JSON":
     """Which model a request should go to, which ones after it, and why.
 
     -> {"model", "fallback" [names], "task", "tier", "prefer", "score", "reason" (one line)}
@@ -1070,7 +1071,7 @@ def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | 
 
 
 # What we check of JSON schemas; other keywords go to the model, and that is all.
-SCHEMA_TYPES: dict[str, Any] = {
+SCHEMA_TYPES: "dict[str, Any]" = {
     "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None),
 }  # fmt: skip
 BOUNDS = {  # type -> the keywords about it
@@ -1103,21 +1104,21 @@ CONFIG_RULES = """{"type": "object", "additionalProperties": false, "properties"
     "type": "array", "minItems": 1, "items": {"type": "string", "pattern": "^[A-Za-z0-9_@+][A-Za-z0-9_.:/@+-]*$"}}}}"""
 
 
-def pointed(root: Any, reference: str) -> Any:
+def pointed(root: "Any", reference: str) -> "Any":
     """What a $ref within the same schema points at: pointed({"$defs": {"a": 1}}, "#/$defs/a") -> 1; None where nothing is."""
     for name in reference.split("/")[1:]:
         root = as_dict(root).get(name.replace("~1", "/").replace("~0", "~"))
     return root if reference[:1] == "#" else None
 
 
-def is_type(value: Any, kind: str) -> bool:
+def is_type(value: "Any", kind: str) -> bool:
     """is_type(1.0, "integer") -> True; is_type(True, "integer") -> False: as JSON sees it, not Python."""
     if isinstance(value, bool) or kind == "boolean":
         return isinstance(value, bool) and kind == "boolean"
     return isinstance(value, SCHEMA_TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
 
 
-def own_faults(value: Any, schema: JSON, place: str) -> Iterator[str]:
+def own_faults(value: "Any", schema: "JSON", place: str) -> "Iterator[str]":
     """Why a value does not fit a schema, what lies inside of both left out."""
     import re
 
@@ -1140,7 +1141,7 @@ def own_faults(value: Any, schema: JSON, place: str) -> Iterator[str]:
     yield from (f"{place}.{name} is missing" for name in missing)
 
 
-def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]:
+def parts_of(value: "Any", schema: "JSON", place: str) -> "list[tuple[Any, Any, str]]":
     """The members of an object or items of a list, each with the schema for it and its place."""
     if isinstance(value, list) and "items" in schema:
         return [(each, schema["items"], f"{place}[{number}]") for number, each in enumerate(value)]
@@ -1148,7 +1149,7 @@ def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]
     return [(each, known.get(name, others), f"{place}.{name}") for name, each in as_dict(value).items()]
 
 
-def schema_faults(value: Any, schema: Any, root: Any, place: str = "$") -> Iterator[str]:
+def schema_faults(value: "Any", schema: "Any", root: "Any", place: str = "$") -> "Iterator[str]":
     """Why a JSON value does not fit a schema, which is a part of `root`, place by place.
 
     schema_faults({"age": "x"}, {"properties": {"age": {"type": "integer"}}}, schema) -> "$.age must be integer"
@@ -1167,13 +1168,13 @@ def schema_faults(value: Any, schema: Any, root: Any, place: str = "$") -> Itera
         yield from schema_faults(part, inner, root, where)
 
 
-def rules_fault(value: Any, rules: str, place: str) -> str:
+def rules_fault(value: "Any", rules: str, place: str) -> str:
     """The first reason why a value does not fit SCHEMA_RULES or CONFIG_RULES, "" where there is none."""
     schema = parse_json(rules)
     return next(schema_faults(value, schema, schema, place), "")
 
 
-def check_schema(schema: Any) -> None:
+def check_schema(schema: "Any") -> None:
     """UsageError where a JSON schema says what cannot be meant: {"type": "strng"}, a broken pattern, a $ref to nowhere."""
     import re
 
@@ -1193,7 +1194,7 @@ def check_schema(schema: Any) -> None:
         raise UsageError(f"not a JSON schema: {one_line(fault, 160)}")
 
 
-def fitted(text: str, schema: Any, finish: str = "stop") -> Any:
+def fitted(text: str, schema: "Any", finish: str = "stop") -> "Any":
     """The JSON value that an answer is, if it fits the schema; a Markdown fence around it is taken off.
 
     BadUpstreamError with param "response_format" says why it does not; where it was cut, IncompleteError.
@@ -1215,13 +1216,13 @@ def fitted(text: str, schema: Any, finish: str = "stop") -> Any:
     return value
 
 
-def corrected(answer: str, error: LLMRouterError) -> Turns:
+def corrected(answer: str, error: "LLMRouterError") -> "Turns":
     """The turns that show a model what is wrong with the JSON that it gave."""
     wish = f"Not usable: {error.message}. Answer again: the corrected JSON and nothing else."
     return [{"role": "assistant", "content": answer}, {"role": "user", "content": wish}]
 
 
-def annotation_schema(kind: Any, place: str) -> JSON:
+def annotation_schema(kind: "Any", place: str) -> "JSON":
     """The schema of an annotation: list[int] -> {"type": "array", "items": {"type": "integer"}}; UsageError for what has none.
 
     str, int, float, bool, None, list, dict, Any, Optional, Union, Literal, and Annotated[int, "what it means"].
@@ -1247,7 +1248,7 @@ def annotation_schema(kind: Any, place: str) -> JSON:
     raise UsageError(f"{place}: a tool cannot take {one_line(str(kind), 60)}")
 
 
-def tool_spec(function: Any) -> JSON:
+def tool_spec(function: "Any") -> "JSON":
     """A function as the API describes tools, from its signature and docstring; UsageError for what no model could call.
 
     def add(a: int): "Adds."  ->  {"name": "add", "description": "Adds.", "parameters": {"type": "object", ...}}
@@ -1277,7 +1278,7 @@ def tool_spec(function: Any) -> JSON:
     return {"name": name, "description": text.split("\n\n")[0].strip(), "parameters": shape}
 
 
-def call_tool(call: JSON, box: dict[str, tuple[Any, JSON]]) -> JSON:
+def call_tool(call: "JSON", box: "dict[str, tuple[Any, JSON]]") -> "JSON":
     """Carry out one of an Answer's tool_calls -> {"id", "name", "arguments", "result" (text), "error" (None, or why not)}.
 
     `box` is name -> (function, its tool_spec). Arguments that the model made up wrongly never reach the function.
@@ -1295,7 +1296,7 @@ def call_tool(call: JSON, box: dict[str, tuple[Any, JSON]]) -> JSON:
     return {"id": call["id"], "name": call["name"], "arguments": arguments, "result": result, "error": one_line(fault) or None}
 
 
-def turns_of(answer: Answer, made: Sequence[JSON]) -> Turns:
+def turns_of(answer: "Answer", made: "Sequence[JSON]") -> "Turns":
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
     message = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
     known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
@@ -1326,24 +1327,24 @@ def seconds_in(text: str, flag: str) -> float:
     return float(int(number) * unit)
 
 
-def is_amount(value: Any) -> bool:
+def is_amount(value: "Any") -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
-def token_counts(usage: JSON) -> tuple[float, float, float] | None:
+def token_counts(usage: "JSON") -> "tuple[float, float, float] | None":
     """(prompt, of it cached, answer) of a usage object; None unless it tells the first and the last."""
     flat = {**usage, **as_dict(usage.get("prompt_tokens_details"))}
     prompt, cached, answer, thoughts = ([flat[k] for k in names if is_amount(flat.get(k))] for names in COUNTS)
     return (prompt[0], min([*cached, 0][0], prompt[0]), answer[0] + [*thoughts, 0][0]) if prompt and answer else None
 
 
-def cost_usd(price: JSON, prompt: float, cached: float, answer: float) -> float:
+def cost_usd(price: "JSON", prompt: float, cached: float, answer: float) -> float:
     """What so many tokens cost at a price (see check_config)."""
     again = cached * (price["cached_input"] if "cached_input" in price else price["input"])
     return float(round(((prompt - cached) * price["input"] + again + answer * price["output"]) / 1e6, 10))
 
 
-def attempt_usd(body: JSON, price: JSON) -> float:
+def attempt_usd(body: "JSON", price: "JSON") -> float:
     """What one attempt may cost, taken rather high: a token for three bytes, an answer as long as the body lets it be."""
     import re
 
@@ -1391,17 +1392,17 @@ class Connection:
     unless the body was read to its end; then the connection goes back to `idle`.
     """
 
-    def __init__(self, sock: socket.socket, idle: list[Connection]) -> None:
+    def __init__(self, sock: "socket.socket", idle: "list[Connection]") -> None:
         self.sock, self.idle = sock, idle
         self.status, self.headers, self._buffer, self._waiting, self._ended = 0, {"": ""}, b"", "", False
         self.deadline = self._until = 0.0
 
-    def arm(self, waiting: str, seconds: float | None) -> None:
+    def arm(self, waiting: str, seconds: "float | None") -> None:
         """Start a clock: `waiting` has to be over within `seconds`, and never after the deadline."""
         self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
         self._waiting = waiting if self._until < self.deadline else f"{waiting} (total time-out)"
 
-    def _use(self, call: Callable[[Any], Any], argument: Any) -> Any:
+    def _use(self, call: "Callable[[Any], Any]", argument: "Any") -> "Any":
         """One call of the socket within what is left of the clock; failures become ours."""
         try:
             left = self._until - time.monotonic()
@@ -1414,7 +1415,7 @@ class Connection:
                 raise RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True) from None
             raise NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True) from None
 
-    def send(self, request: bytes, first_s: float | None) -> None:
+    def send(self, request: bytes, first_s: "float | None") -> None:
         """Send the request and read the response's head; 1xx are passed over."""
         self.arm("the request to be sent", None)
         self._ended, broken = False, False
@@ -1456,14 +1457,14 @@ class Connection:
         self._buffer = data[most:]
         return data[:most] if self._buffer else bytes(data)
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> "Iterator[bytes]":
         """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
         coding = self.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
         return self._framed() if coding in ("identity", "") else self._inflated()
 
-    def _framed(self) -> Iterator[bytes]:
+    def _framed(self) -> "Iterator[bytes]":
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
         length, coding = self.headers.get("content-length"), self.headers.get("transfer-encoding", "").strip().lower()
         if coding not in ("", "chunked"):
@@ -1490,7 +1491,7 @@ class Connection:
             raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
         return int(text, base)
 
-    def _exactly(self, left: int) -> Iterator[bytes]:
+    def _exactly(self, left: int) -> "Iterator[bytes]":
         while left:
             data = self._read(left)
             if not data:
@@ -1498,10 +1499,10 @@ class Connection:
             left -= len(data)
             yield data
 
-    def _inflated(self) -> Iterator[bytes]:
+    def _inflated(self) -> "Iterator[bytes]":
         import zlib
 
-        decoder: Any = None
+        decoder: "Any" = None
         for data in self._framed():
             # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
             decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
@@ -1541,7 +1542,7 @@ class Connection:
             raise NetworkError(f"the proxy answered {self.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")
 
 
-def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
+def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
     """(host, port, user:password) of the proxy that HTTPS_PROXY and NO_PROXY name for an endpoint; host "" for none."""
     if endpoint.scheme != "https" or endpoint.loopback or not (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY")):
         return "", 0, ""
@@ -1562,7 +1563,7 @@ def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
-def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
+def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: float) -> "LLMRouterError":
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
     if isinstance(error, TimeoutError) or "timed out" in str(error):
@@ -1583,10 +1584,10 @@ class Transport:
     Connections are kept and reused; one that turns out dead is replaced once. Tests put a fake in its place.
     """
 
-    def __init__(self, ca_file: str | None = None) -> None:
+    def __init__(self, ca_file: "str | None" = None) -> None:
         self._ca_file = ca_file
-        self._tls: ssl.SSLContext | None = None
-        self._idle: dict[str, list[Connection]] = {}  # list.append and list.pop are atomic: no lock
+        self._tls: "ssl.SSLContext | None" = None
+        self._idle: "dict[str, list[Connection]]" = {}  # list.append and list.pop are atomic: no lock
 
     monotonic = staticmethod(time.monotonic)
     unix = staticmethod(time.time)
@@ -1595,9 +1596,9 @@ class Transport:
     token = staticmethod(lambda: os.urandom(16).hex())
 
     def send(
-        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
-        *, connect_s: float, first_s: float | None, deadline: float,
-    ) -> Connection:  # fmt: skip
+        self, method: str, endpoint: "Endpoint", path: str, headers: "dict[str, str]", body: bytes,
+        *, connect_s: float, first_s: "float | None", deadline: float,
+    ) -> "Connection":  # fmt: skip
         """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
 
         A NetworkError is retryable: no status had come.
@@ -1627,7 +1628,7 @@ class Transport:
 
     __del__ = close  # a client that was dropped leaves no connection open
 
-    def _take_idle(self, endpoint: Endpoint) -> Connection | None:
+    def _take_idle(self, endpoint: "Endpoint") -> "Connection | None":
         idle = self._idle.get(endpoint.url, [])
         while idle:
             try:
@@ -1639,10 +1640,10 @@ class Transport:
             connection.sock.close()
         return None
 
-    def _connect(self, endpoint: Endpoint, seconds: float) -> Connection:
+    def _connect(self, endpoint: "Endpoint", seconds: float) -> "Connection":
         """A new connection. In a thread of its own, as a name look-up knows no time-out and a handshake can drip."""
         proxy = proxy_for(endpoint)
-        outcome: list[Any] = []
+        outcome: "list[Any]" = []
 
         def dial() -> None:
             try:
@@ -1665,7 +1666,7 @@ class Transport:
             raise result
         return result  # type: ignore[no-any-return]
 
-    def _dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Connection:
+    def _dial(self, endpoint: "Endpoint", proxy: "tuple[str, int, str]", seconds: float) -> "Connection":
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
         if seconds <= 0.0:
@@ -1686,7 +1687,7 @@ class Transport:
             raise
         return connection
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def _tls_context(self) -> "ssl.SSLContext":
         if self._tls is None:
             import ssl
 
@@ -1704,13 +1705,13 @@ class Transport:
 # ------------------------------------------------------------------------------------------------------------- client
 
 
-def check_inside(path: Any, real: str, allow_paths: Sequence[str]) -> None:
+def check_inside(path: "Any", real: str, allow_paths: "Sequence[str]") -> None:
     """SafetyError unless a path, resolved as `real`, lies in the working directory or one of allow_paths."""
     if not any(real.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep) for root in (os.getcwd(), *allow_paths)):
         raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
 
 
-def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere: bool = False) -> bytes:
+def read_upload(path: "Any", limit: int, allow_paths: "Sequence[str]" = (), anywhere: bool = False) -> bytes:
     """A regular file's bytes, at most limit, from inside the working directory or allow_paths (links resolved).
 
     SafetyError for a file elsewhere, a pipe, a device, or too many bytes; UsageError for one that cannot be read.
@@ -1739,7 +1740,7 @@ def own_file(named: str, variable: str, folder: str, name: str, windows: str = "
     return os.path.expanduser(named) if named else os.path.join(home, "llm-router", name)
 
 
-def user_config() -> JSON:
+def user_config() -> "JSON":
     """The user's own tiers, tasks and prices (see CONFIG_RULES), {} where there is no such file.
 
     LLM_ROUTER_CONFIG names it, else it is llm-router/config.json in the user's configuration directory: never one in
@@ -1760,7 +1761,7 @@ def user_config() -> JSON:
     return config
 
 
-def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequence[str] = ()) -> tuple[JSON, str]:
+def image_part(source: "ImageSource", detail: "str | None" = None, allow_paths: "Sequence[str]" = ()) -> "tuple[JSON, str]":
     """An image as a part of a message's content, and what of it will be uploaded ("" for a URL).
 
     A str is an http(s) URL (passed on, never fetched), a data URL (judged by its bytes), or a path inside the working
@@ -1787,7 +1788,7 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}, note
 
 
-def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
+def read_all(pieces: "Iterator[bytes]", start: bytes = b"") -> bytes:
     """A whole body; BadUpstreamError over MAX_BODY_BYTES."""
     data = bytearray(start)
     for piece in pieces:
@@ -1861,7 +1862,7 @@ def cache_file() -> str:
     return own_file(setting("LLM_ROUTER_CACHE"), "XDG_CACHE_HOME", ".cache", "answers.sqlite")
 
 
-def make_database(path: str, connect: Callable[..., Any]) -> None:
+def make_database(path: str, connect: "Callable[..., Any]") -> None:
     """A new database under another name, and then, whole, under its own.
 
     What is there is opened by SQLite alone: a close() of ours would end the locks that it has in other threads (fcntl(2)).
@@ -1884,14 +1885,14 @@ def make_database(path: str, connect: Callable[..., Any]) -> None:
                 os.unlink(new + end)
 
 
-def in_file(path: str, sql: str, *values: Any) -> list[Any]:
+def in_file(path: str, sql: str, *values: "Any") -> "list[Any]":
     """The rows of one statement on a database of ours; OSError where it fails. A damaged file is moved aside: that tells it."""
     try:
         import sqlite3
     except ImportError:
         raise OSError("this Python was built without sqlite3") from None
-    db: Any = None
-    opened: Any = None
+    db: "Any" = None
+    opened: "Any" = None
     try:
         if not os.path.lexists(path) and os.path.isabs(path):
             make_database(path, sqlite3.connect)
@@ -1917,12 +1918,12 @@ def in_file(path: str, sql: str, *values: Any) -> list[Any]:
 class Kept:
     """A response that remembers its body while it is read, for the cache; or a body out of it in a response's place."""
 
-    def __init__(self, response: Any, key: bytes = b"", body: bytes = b"") -> None:
+    def __init__(self, response: "Any", key: bytes = b"", body: bytes = b"") -> None:
         self._response, self.key, self.body = response, key, bytearray(body)
         self.arm = response.arm if response else lambda *_: None
         self.close = response.close if response else lambda: None
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> "Iterator[bytes]":
         for piece in self._response.pieces() if self._response else [bytes(self.body)]:
             self.body += piece[: max(0, MAX_CACHED_BYTES + 1 - len(self.body))]
             yield piece
@@ -1936,7 +1937,7 @@ class Conversation:
     talk.add([question], client.chat("MODEL", [*talk.messages, question]))  # once; or close()
     """
 
-    def __init__(self, path: Any, allow_paths: Sequence[str] = ()) -> None:
+    def __init__(self, path: "Any", allow_paths: "Sequence[str]" = ()) -> None:
         self.path = os.path.realpath(path)
         if isinstance(path, str):
             check_inside(path, self.path, allow_paths)
@@ -1959,7 +1960,7 @@ class Conversation:
             known = isinstance(error, SafetyError)
             raise error if known else UsageError(f"{path} is no conversation: {one_line(str(error), 100)}") from None
 
-    def add(self, question: Sequence[JSON], answer: Answer) -> None:
+    def add(self, question: "Sequence[JSON]", answer: "Answer") -> None:
         """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
         if not answer.complete or answer.finish_reason == "length":
             raise IncompleteError("an incomplete answer is not added to a conversation")
@@ -2012,9 +2013,9 @@ class Stream:
     """
 
     def __init__(
-        self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
-        *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
-        wish: JSON | None = None,
+        self, client: "LLMRouterClient", models: "Sequence[str]", body: "JSON", path: str,
+        *, deadline_s: "float | None", stream: bool = False, gemini: bool = False, added: "Sequence[str]" = (),
+        wish: "JSON | None" = None,
     ) -> None:  # fmt: skip
         self.cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
         if self.cache_ttl_s is not None and not (is_amount(self.cache_ttl_s) and self.cache_ttl_s > 0):
@@ -2024,36 +2025,36 @@ class Stream:
         if self.schema is not None:
             check_schema(self.schema)
         self.wish = wish  # task and prefer, where a model is still to be chosen
-        self.route: JSON | None = None  # which was, and why
+        self.route: "JSON | None" = None  # which was, and why
         for model in models if client.budget and body else ():
             client.price(model) if wish is None or model != AUTO else None
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
         self.stream, self.gemini, self.added = stream, gemini, added
-        self.attempts: Turns = []
-        self.warnings: list[str] = []
-        self.first_s: float | None = None
+        self.attempts: "Turns" = []
+        self.warnings: "list[str]" = []
+        self.first_s: "float | None" = None
         self.model_used = self.models[0]
-        self.response: Answer | None = None
+        self.response: "Answer | None" = None
         self.cached, self._kept = False, Kept(None)
-        self._reserved: float | None = None  # of the budget, for the attempt underway
-        self._costs: list[float] = []  # of the attempts, as far as they are known
+        self._reserved: "float | None" = None  # of the budget, for the attempt underway
+        self._costs: "list[float]" = []  # of the attempts, as far as they are known
         self._repaired = False
-        self._now: Callable[[], float] = client.transport.monotonic
+        self._now: "Callable[[], float]" = client.transport.monotonic
         self.started = self._now()
         self.deadline = self.started + (deadline_s or client.deadline_s)
-        self._source: Any = self._ask_all()
+        self._source: "Any" = self._ask_all()
 
-    def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
+    def answer(self, on_event: "Callable[[JSON], None] | None" = None) -> "Answer":
         """Ask, and wait for the whole answer; on_event is given each event on the way."""
         for event in self._source:
             if on_event:
                 on_event(event)
         return self.response  # type: ignore[return-value]  # _ask_all() ends with one, or raises
 
-    def events(self) -> Iterator[JSON]:
+    def events(self) -> "Iterator[JSON]":
         yield from iter(lambda: next(self._source, None), None)
 
-    def __iter__(self) -> Stream:
+    def __iter__(self) -> "Stream":
         return self
 
     __enter__ = __iter__
@@ -2067,7 +2068,7 @@ class Stream:
     def close(self) -> None:
         self._source.close()
 
-    def _ask_all(self) -> Iterator[JSON]:
+    def _ask_all(self) -> "Iterator[JSON]":
         """The call's events; however it ends, budget and usage log hear of it."""
         outcome, ended = "interrupted", self.response
         try:
@@ -2083,7 +2084,7 @@ class Stream:
             if self.client.usage_path:
                 self._log(outcome, ended)
 
-    def _ask_models(self) -> Iterator[JSON]:
+    def _ask_models(self) -> "Iterator[JSON]":
         """Nothing is yielded before the first text, reasoning or tool call: what fails before can be asked again."""
         reader, held, rest = self.run(self._open)
         try:
@@ -2103,7 +2104,7 @@ class Stream:
             now, whole = self.client.transport.unix(), bytes(self._kept.body)
             self._in_file(cache_file(), CACHE_PUT, self._kept.key, now, whole, hashed(whole))
 
-    def run(self, attempt: Callable[[JSON, str], Any]) -> Any:
+    def run(self, attempt: "Callable[[JSON, str], Any]") -> "Any":
         """attempt(body, idempotency key) with one model after the other until one gives a result."""
         if self.wish is not None:
             route = self.client.route(**{**self.body, **self.wish}, deadline_s=self.deadline - self._now())
@@ -2119,15 +2120,15 @@ class Stream:
                 self.warnings.append(f"{model} failed ({error.code}); asked {others[0]}")
         raise AssertionError("there is always a model")
 
-    def _body(self) -> JSON:
+    def _body(self) -> "JSON":
         return {**self.body, "model": self.model_used} if "model" in self.body else self.body
 
-    def _ask(self, attempt: Callable[[JSON, str], Any]) -> Any:
+    def _ask(self, attempt: "Callable[[JSON, str], Any]") -> "Any":
         transport, retries, token = self.client.transport, 0, self.client.transport.token()
-        misfit: Any = None  # the error of an answer that did not fit its schema: its turns go to the model once
+        misfit: "Any" = None  # the error of an answer that did not fit its schema: its turns go to the model once
         while True:
             began, body = self._now(), self._body()
-            record: JSON = {"model": self.model_used, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
+            record: "JSON" = {"model": self.model_used, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
             self.attempts.append(record)
             try:
                 turns = corrected(misfit.response.text, misfit) if misfit else []
@@ -2156,7 +2157,7 @@ class Stream:
             finally:
                 record["seconds"] = round(self._now() - began, 3)
 
-    def _repair(self, error: LLMRouterError) -> bool:
+    def _repair(self, error: "LLMRouterError") -> bool:
         """Whether the request was mended after a refusal, which is done once."""
         fixed = None if self._repaired else repaired(self.body, error, self.added)
         if fixed:
@@ -2164,7 +2165,7 @@ class Stream:
             self.warnings.append(f"{self.model_used}: {fixed[1]}")
         return bool(fixed)
 
-    def _explain(self, error: LLMRouterError, reader: Reader | None = None) -> None:
+    def _explain(self, error: "LLMRouterError", reader: "Reader | None" = None) -> None:
         """Give an error what only the call knows, and take the key out of it, should the server have echoed it."""
         error.message = self.client.hide(error.message)
         error.args = (error.message,)
@@ -2172,7 +2173,7 @@ class Stream:
         if reader and reader.choices:
             error.response = self._dress(Answer(reader, self.model_used, complete=False))
 
-    def _dress(self, answer: Answer) -> Answer:
+    def _dress(self, answer: "Answer") -> "Answer":
         """Give an answer what only the call knows."""
         answer.model_requested, answer.first_s = AUTO if self.route else self.models[0], self.first_s
         answer.data, answer.route = self.data, self.route
@@ -2183,7 +2184,7 @@ class Stream:
             self.warnings.append("the arguments of a tool call are not JSON")
         return answer
 
-    def _price(self, answer: Answer) -> None:
+    def _price(self, answer: "Answer") -> None:
         """What an answer cost where the endpoint told nothing: nothing out of the cache, else tokens times our price."""
         counts, price = token_counts(answer.usage), None
         if self.cached:
@@ -2196,9 +2197,9 @@ class Stream:
             if price:
                 answer.cost, answer.cost_source = cost_usd(price, *counts), "estimated"
 
-    def _settle(self, answer: Answer | None, billed: bool) -> None:
+    def _settle(self, answer: "Answer | None", billed: bool) -> None:
         """Tell the budget what the attempt underway cost; where nobody knows, all that was set aside for it."""
-        known: Any = getattr(answer, "cost", None)
+        known: "Any" = getattr(answer, "cost", None)
         if self._reserved is not None:
             self._costs += [known] if is_amount(known) else []
             cost = known if is_amount(known) else self._reserved if billed else 0.0
@@ -2206,7 +2207,7 @@ class Stream:
                 self.client.budget.settle(self._reserved, cost)
             self._reserved = None
 
-    def _log(self, outcome: str, answer: Answer | None) -> None:
+    def _log(self, outcome: str, answer: "Answer | None") -> None:
         """One row in the usage log."""
         client, given = self.client, Answer(Reader()) if answer is None else answer
         prompt, _, completion = (not self.cached and token_counts(given.usage)) or (None, None, None)
@@ -2215,7 +2216,7 @@ class Stream:
         cost = given.cost if is_amount(given.cost) else None if self.attempts else 0.0  # refused before it was asked
         self._in_file(client.usage_path, USAGE_PUT, *what, prompt, completion, cost, given.cost_source, seconds)
 
-    def _in_file(self, path: str, sql: str, *values: Any) -> list[Any]:
+    def _in_file(self, path: str, sql: str, *values: "Any") -> "list[Any]":
         """in_file(); where that fails nothing and a warning: no answer is lost for its sake."""
         try:
             return in_file(path, sql, *values)
@@ -2224,7 +2225,7 @@ class Stream:
             self.warnings += [warning] if warning not in self.warnings else []
             return []
 
-    def _open(self, body: JSON, token: str) -> tuple[Reader, Turns, Any]:
+    def _open(self, body: "JSON", token: str) -> "tuple[Reader, Turns, Any]":
         """One attempt, see _begun(); none is made where the endpoint's answer to the same request was kept, and is one."""
         client, path, record, key = self.client, self.path, self.attempts.pop(), b""
         if self.gemini:
@@ -2252,7 +2253,7 @@ class Stream:
         self._kept = Kept(response, key)
         return self._begun(self._kept if key else response)
 
-    def _begun(self, response: Any) -> tuple[Reader, Turns, Any]:
+    def _begun(self, response: "Any") -> "tuple[Reader, Turns, Any]":
         """(reader, the events until the first output, the events after it) of a response; not streamed, until the end."""
         reader, held = Reader(self.gemini), []
         rest = self._events(response, reader)
@@ -2269,7 +2270,7 @@ class Stream:
             raise
         return reader, held, rest
 
-    def _events(self, response: Any, reader: Reader) -> Iterator[JSON]:
+    def _events(self, response: "Any", reader: "Reader") -> "Iterator[JSON]":
         """The events of one response; raises unless the server ended it properly. Closing it hangs up."""
         ended = True  # once the finish reason came, only what may follow it (usage, [DONE]) can be missing
         try:
@@ -2291,7 +2292,7 @@ class Stream:
         if self.schema is not None and not reader.tool_calls():
             self.data = fitted(reader.text(), self.schema, reader.finish)
 
-    def _read(self, response: Any, reader: Reader) -> Any:
+    def _read(self, response: "Any", reader: "Reader") -> "Any":
         """Yields events, returns whether [DONE] came. What came shows whether it is JSON or a stream, not what was asked."""
         pieces, blank = response.pieces(), 0
         piece = next(pieces, b"")
@@ -2326,7 +2327,7 @@ class Stream:
         return False
 
     @staticmethod
-    def _take(event: Event, reader: Reader) -> Turns:
+    def _take(event: "Event", reader: "Reader") -> "Turns":
         if event.event != "error":
             return reader.take(parse_json(event.data))
         raise inner_error(event.data)
@@ -2335,20 +2336,20 @@ class Stream:
 class ModelList(list):  # type: ignore[type-arg]
     """Models as [{"id", "family", and what the server says}]; source "live", or "builtin" with the reason why."""
 
-    def __init__(self, models: Any, source: str = "live", reason: str = "") -> None:
+    def __init__(self, models: "Any", source: str = "live", reason: str = "") -> None:
         super().__init__({**item, "family": family_of(item["id"])} for item in models)
         self.source, self.reason = source, reason
 
 
-def builtin_models(reason: str) -> ModelList:
+def builtin_models(reason: str) -> "ModelList":
     return ModelList(({"id": name} for name in BUILTIN_MODELS.split()), "builtin", reason)
 
 
-def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list[Any]:
+def at_once(work: "Callable[[Any], Any]", items: "Sequence[Any]", most: int) -> "list[Any]":
     """[work(item) for item in items], so many at a time. In daemon threads, which unlike a pool's do not hold up Ctrl-C."""
     import threading
 
-    results: list[Any] = [None for _ in items]
+    results: "list[Any]" = [None for _ in items]
     waiting = iter(enumerate(items))  # one thread after the other takes the next
 
     def step_on() -> None:
@@ -2387,12 +2388,12 @@ class LLMRouterClient:
     """
 
     def __init__(
-        self, api_key: str | None = None, base_url: str | None = None, *, timeout_s: float | None = None,
+        self, api_key: "str | None" = None, base_url: "str | None" = None, *, timeout_s: "float | None" = None,
         deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S, max_retries: int = MAX_RETRIES,
-        first_event_timeout_s: float | None = None, progress_timeout_s: float | None = None, retry_timeouts: bool = False,
-        lenient_end: bool = False, headers: dict[str, str] | None = None, ca_file: str | None = None,
-        allow_paths: Sequence[str] = (), cache_ttl_s: float | None = None, max_cost_usd: float | None = None,
-        usage_log: bool | None = None, session: str | None = None, transport: Transport | None = None,
+        first_event_timeout_s: "float | None" = None, progress_timeout_s: "float | None" = None, retry_timeouts: bool = False,
+        lenient_end: bool = False, headers: "dict[str, str] | None" = None, ca_file: "str | None" = None,
+        allow_paths: "Sequence[str]" = (), cache_ttl_s: "float | None" = None, max_cost_usd: "float | None" = None,
+        usage_log: "bool | None" = None, session: "str | None" = None, transport: "Transport | None" = None,
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
@@ -2410,15 +2411,15 @@ class LLMRouterClient:
         self.headers = check_headers(headers or {})
         self.transport = transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
-        self._key: tuple[Secret | None, ...] = ()
-        self._offered: tuple[float, list[str] | None] = (0.0, None)  # until when (monotonic) which models are known to be there
+        self._key: "tuple[Secret | None, ...]" = ()
+        self._offered: "tuple[float, list[str] | None]" = (0.0, None)  # until when (monotonic) which models are known
         self.budget = None if max_cost_usd is None else Budget(max_cost_usd)
         self.cache_ttl_s, self.session = cache_ttl_s, session or setting("LLM_ROUTER_SESSION")
         wanted = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0") if usage_log is None else usage_log
         self.usage_path = usage_file() if wanted else ""
-        self._prices: JSON | None = None
+        self._prices: "JSON | None" = None
 
-    def __enter__(self) -> LLMRouterClient:
+    def __enter__(self) -> "LLMRouterClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -2428,7 +2429,7 @@ class LLMRouterClient:
         """Close the idle connections; the client can be used again."""
         self.transport.close()
 
-    def price(self, model: str) -> JSON | None:
+    def price(self, model: str) -> "JSON | None":
         """What the configuration says that a model costs (see check_config). SafetyError under max_cost_usd where nothing."""
         prices = self._known_prices()
         if self.budget and model not in prices:
@@ -2436,7 +2437,7 @@ class LLMRouterClient:
             raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
         return prices.get(model)
 
-    def _known_prices(self) -> JSON:
+    def _known_prices(self) -> "JSON":
         if self._prices is None:
             self._prices = as_dict(user_config().get("prices"))
         return self._prices
@@ -2448,9 +2449,9 @@ class LLMRouterClient:
         return hashed(dump_json(parts).encode() + body)
 
     def chat(
-        self, model: str | None = None, messages: Sequence[JSON] = (), *, fallback: Names = None, stream: bool = False,
-        deadline_s: float | None = None, **body: Any,
-    ) -> Any:  # fmt: skip
+        self, model: "str | None" = None, messages: "Sequence[JSON]" = (), *, fallback: "Names" = None, stream: bool = False,
+        deadline_s: "float | None" = None, **body: "Any",
+    ) -> "Any":  # fmt: skip
         """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Stream.
 
         `fallback` names the models asked next where this one is limited, failing, unknown, out of credit, filtered or
@@ -2462,28 +2463,28 @@ class LLMRouterClient:
         call = self._chat_call(model, messages, body, fallback, stream, deadline_s)
         return call if stream else call.answer()
 
-    def chat_stream(self, model: str, messages: Sequence[JSON], **parameters: Any) -> Stream:
+    def chat_stream(self, model: str, messages: "Sequence[JSON]", **parameters: "Any") -> "Stream":
         """As chat(), the answer's text in pieces as it comes."""
         return self.chat(model, messages, **{**parameters, "stream": True})  # type: ignore[no-any-return]
 
-    def fallback(self, models: Names, messages: Sequence[JSON], **parameters: Any) -> Any:
+    def fallback(self, models: "Names", messages: "Sequence[JSON]", **parameters: "Any") -> "Any":
         """As chat(): the first of the models, then the others in turn where it cannot answer."""
         first, *rest = model_names(models) or [""]
         return self.chat(first, messages, **{**parameters, "fallback": rest})
 
     def vision(
-        self, model: str, image_url: ImageSource | list[ImageSource], prompt: str = "Describe this image.",
-        *, detail: str | None = None, system: str | None = None, **parameters: Any,
-    ) -> Any:  # fmt: skip
+        self, model: str, image_url: "ImageSource | list[ImageSource]", prompt: str = "Describe this image.",
+        *, detail: "str | None" = None, system: "str | None" = None, **parameters: "Any",
+    ) -> "Any":  # fmt: skip
         """Ask about one image or several: URL, data URL, path or bytes each (see image_part); the rest as chat()."""
         sources = image_url if isinstance(image_url, list) else [image_url]
         content = [{"type": "text", "text": prompt}, *(image_part(source, detail, self.allow_paths)[0] for source in sources)]
         return self.chat(model, with_system(system, {"role": "user", "content": content}), **parameters)
 
     def compare_models(
-        self, models: Names, message: str | Turns, *, system: str | None = None, max_workers: int = 8,
-        stream: bool = False, **parameters: Any,
-    ) -> dict[str, JSON]:  # fmt: skip
+        self, models: "Names", message: "str | Turns", *, system: "str | None" = None, max_workers: int = 8,
+        stream: bool = False, **parameters: "Any",
+    ) -> "dict[str, JSON]":  # fmt: skip
         """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
 
         result: {"success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless stream=True),
@@ -2497,7 +2498,7 @@ class LLMRouterClient:
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
         return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers)))
 
-    def _compared(self, model: str, messages: Turns, parameters: JSON) -> JSON:
+    def _compared(self, model: str, messages: "Turns", parameters: "JSON") -> "JSON":
         began, error = self.transport.monotonic(), None
         try:
             answer = self.chat(model, messages, **parameters)
@@ -2510,13 +2511,13 @@ class LLMRouterClient:
             "cached": answer.cached, "finish_reason": answer.finish_reason or None, "error": error,
         }  # fmt: skip
 
-    def list_models(self, *, offline: bool = False, deadline_s: float | None = None) -> ModelList:
+    def list_models(self, *, offline: bool = False, deadline_s: "float | None" = None) -> "ModelList":
         """The endpoint's models, live; for the default endpoint a short built-in list, marked, where live fails."""
         if offline:
             return builtin_models("asked for offline")
         call = Stream(self, [""], {}, f"{self.endpoint.path}/models", deadline_s=deadline_s)
 
-        def attempt(*_: object) -> Any:
+        def attempt(*_: object) -> "Any":
             response = self.send("GET", call.path, b"", deadline=call.deadline)
             try:
                 return parse_answer(read_all(response.pieces()))
@@ -2535,9 +2536,9 @@ class LLMRouterClient:
         return ModelList(item for item in dicts(listed) if isinstance(item.get("id"), str))
 
     def generate_content(
-        self, model: str, contents: str | Sequence[JSON], *, generation_config: JSON | None = None, stream: bool = False,
-        api_version: str = "v1beta", fallback: Names = None, deadline_s: float | None = None, **body: Any,
-    ) -> Any:  # fmt: skip
+        self, model: str, contents: "str | Sequence[JSON]", *, generation_config: "JSON | None" = None, stream: bool = False,
+        api_version: str = "v1beta", fallback: "Names" = None, deadline_s: "float | None" = None, **body: "Any",
+    ) -> "Any":  # fmt: skip
         """Gemini's native format: contents [{"role", "parts"}], or a text -> Answer of Gemini's JSON; stream=True -> Stream.
 
         POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
@@ -2552,7 +2553,7 @@ class LLMRouterClient:
         call = Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
         return call if stream else call.answer()
 
-    def preview(self, model: str = "", messages: Sequence[JSON] = (), *, stream: bool = False, **body: Any) -> JSON:
+    def preview(self, model: str = "", messages: "Sequence[JSON]" = (), *, stream: bool = False, **body: "Any") -> "JSON":
         """What chat() would send, or without a model list_models(): {"method", "url", "headers", "body"}, the key masked.
 
         Needs no key, sends nothing.
@@ -2569,7 +2570,7 @@ class LLMRouterClient:
         method, path, sent = ("POST", "chat/completions", call.body) if call else ("GET", "models", None)
         return {"method": method, "url": f"{self.base_url}/{path}", "headers": headers, "body": sent}
 
-    def key(self) -> Secret | None:
+    def key(self) -> "Secret | None":
         """The key for this endpoint, looked up once: argument, environment, credentials file; None where none is needed."""
         if not self._key:
             in_file = ""
@@ -2587,12 +2588,12 @@ class LLMRouterClient:
         """The text without the key."""
         return self._key[0].hide(text) if self._key and self._key[0] else text
 
-    def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> Any:
+    def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> "Any":
         """A 2xx response; every other status is raised."""
         key, headers = self.key(), self._head(stream, token)
         headers.update({"Authorization": f"Bearer {key.value}"} if key else {})
         first_s = FIRST_EVENT_TIMEOUT_S if stream and self.first_s is None else self.first_s
-        response: Connection = self.transport.send(
+        response: "Connection" = self.transport.send(
             method, self.endpoint, path, headers, body, connect_s=self.connect_s, first_s=first_s, deadline=deadline
         )
         if 200 <= response.status < 300:
@@ -2607,15 +2608,16 @@ class LLMRouterClient:
             response.close()
         raise response_error(response.status, response.headers, text, self.transport.unix())
 
-    def _head(self, stream: bool, token: str) -> dict[str, str]:
+    def _head(self, stream: bool, token: str) -> "dict[str, str]":
         head = {"Accept": "text/event-stream" if stream else "application/json", "User-Agent": f"llm-router/{VERSION}"}
         head["Accept-Encoding"] = "identity" if stream else "gzip, deflate"  # compressing holds a stream's pieces back
         head.update({"Content-Type": "application/json", "Idempotency-Key": token} if token else {})
         return {**head, **self.headers}
 
     def _chat_call(
-        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool, deadline_s: float | None
-    ) -> Stream:
+        self, model: "str | None", messages: "Sequence[JSON]", body: "JSON", fallback: "Names", stream: bool,
+        deadline_s: "float | None",
+    ) -> "Stream":
         wish = {name: body.pop(name) for name in ("task", "prefer") if name in body}
         model = model if model is not None else AUTO if wish else setting("LLM_ROUTER_MODEL") or AUTO
         if wish and model != AUTO:
@@ -2629,9 +2631,9 @@ class LLMRouterClient:
         return Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, added=added, wish=chosen)
 
     def route(
-        self, messages: Sequence[JSON], *, task: str | None = None, prefer: str | None = None, offline: bool = False,
-        deadline_s: float | None = None, **body: Any,
-    ) -> JSON:  # fmt: skip
+        self, messages: "Sequence[JSON]", *, task: "str | None" = None, prefer: "str | None" = None, offline: bool = False,
+        deadline_s: "float | None" = None, **body: "Any",
+    ) -> "JSON":  # fmt: skip
         """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
 
         task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
@@ -2646,7 +2648,7 @@ class LLMRouterClient:
                 raise SafetyError("no model to choose from has a price, so --max-cost cannot be kept", next_step=step)
         return choose({**body, "messages": check_messages(messages)}, user_config(), offered, task, prefer)
 
-    def _models_offered(self, deadline_s: float | None) -> list[str] | None:
+    def _models_offered(self, deadline_s: "float | None") -> "list[str] | None":
         """The names in the endpoint's list, None where it has none; asked for again after LIST_FRESH_S."""
         now = self.transport.monotonic()
         if now >= self._offered[0]:
@@ -2659,9 +2661,10 @@ class LLMRouterClient:
         return self._offered[1]
 
     def run_tools(
-        self, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], *,
-        max_rounds: int = MAX_ROUNDS, stream: bool = False, on_event: Callable[[JSON], None] | None = None, **parameters: Any,
-    ) -> Answer:  # fmt: skip
+        self, model: "str | None", messages: "Sequence[JSON]", tools: "Sequence[Callable[..., Any]]", *,
+        max_rounds: int = MAX_ROUNDS, stream: bool = False, on_event: "Callable[[JSON], None] | None" = None,
+        **parameters: "Any",
+    ) -> "Answer":  # fmt: skip
         """As chat(), with Python functions that the model may call, until it answers in words -> Answer with .calls.
 
         Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
@@ -2676,8 +2679,8 @@ class LLMRouterClient:
         past.cost = 0.0
         try:
             for number in range(1, max_rounds + 2):
-                asked: Any = self.chat(model, turns, **request)
-                answer: Answer = asked.answer(on_event) if stream else asked
+                asked: "Any" = self.chat(model, turns, **request)
+                answer: "Answer" = asked.answer(on_event) if stream else asked
                 todo = answer.tool_calls if number <= max_rounds else []
                 made = at_once(lambda call: call_tool(call, box), todo, MAX_WORKERS)
                 calls += [{"round": number, **call} for call in made]
@@ -2740,7 +2743,7 @@ def clean(text: str) -> str:
     return sanitizer.feed(text) + sanitizer.close()
 
 
-def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
+def envelope(answer: "Answer | None", error: "LLMRouterError | None" = None, model: str = "") -> "JSON":
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
     `model` is the one asked for; model_used is None where nothing came.
@@ -2766,10 +2769,10 @@ class Console:
         self.as_json, self.ndjson = as_json, False
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the model asked for, once it is known
-        self.hide: Callable[[str], str] = lambda text: text
-        self.closers: list[Callable[[], None]] = []
+        self.hide: "Callable[[str], str]" = lambda text: text
+        self.closers: "list[Callable[[], None]]" = []
 
-    def out(self, data: str | bytes) -> None:
+    def out(self, data: "str | bytes") -> None:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.buffer.write(self.hide(data).encode("utf-8", "replace") if isinstance(data, str) else data)
@@ -2787,17 +2790,17 @@ class Console:
         except (OSError, AttributeError):
             pass  # nobody listens; the exit code still tells
 
-    def result(self, value: JSON) -> None:
+    def result(self, value: "JSON") -> None:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
 
-    def show(self, value: JSON, text: str, error: JSON | None = None) -> None:
+    def show(self, value: "JSON", text: str, error: "JSON | None" = None) -> None:
         """What a command found: with --json as an object, else as a text."""
         if self.as_json:
             self.result({"ok": not error, **value, "error": error})
         else:
             self.out(text)
 
-    def fail(self, error: LLMRouterError) -> int:
+    def fail(self, error: "LLMRouterError") -> int:
         """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
         partial = error.response
         if self.as_json:
@@ -2891,7 +2894,7 @@ class Option:
         self.name = "message" if "--prompt" in self.flags else self.flags[-1].lstrip("-").replace("-", "_")
         self.spelled = " ".join([", ".join(self.flags), *([self.value] if shown else [])])
 
-    def read(self, flag: str, text: str) -> Any:
+    def read(self, flag: str, text: str) -> "Any":
         """The value of a flag: N whole numbers, X any, else the text."""
         try:
             return {"N": int, "X": float}.get(self.value, str)(text)
@@ -2903,21 +2906,21 @@ class Option:
 class Options:
     """What a command line said: an attribute for each option, None (a switch: False) where it was not given."""
 
-    model: str | None
-    base_url: str | None
+    model: "str | None"
+    base_url: "str | None"
     stream: bool
-    talk: Conversation | None
+    talk: "Conversation | None"
 
-    def __init__(self, known: list[Option]) -> None:
-        self.uploads: list[str] = []  # what messages_of() will send of files
+    def __init__(self, known: "list[Option]") -> None:
+        self.uploads: "list[str]" = []  # what messages_of() will send of files
         for option in known:
             setattr(self, option.name, None if option.value else False)
 
-    def __getattr__(self, name: str) -> Any:  # only for what __init__ did not set: another command's option
+    def __getattr__(self, name: str) -> "Any":  # only for what __init__ did not set: another command's option
         return None
 
 
-def text_from(args: Options, text: str | None, path: str | None, flag: str) -> str | None:
+def text_from(args: "Options", text: "str | None", path: "str | None", flag: str) -> "str | None":
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
         raise UsageError(f"give {flag} or {flag}-file, not both")
@@ -2937,7 +2940,7 @@ def text_from(args: Options, text: str | None, path: str | None, flag: str) -> s
         raise UsageError(f"{path} is not UTF-8 text") from None
 
 
-def json_from(text: str | None, name: str, kind: type) -> Any:
+def json_from(text: "str | None", name: str, kind: "type") -> "Any":
     """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
     try:
         value = None if text is None else parse_json(text)
@@ -2948,7 +2951,7 @@ def json_from(text: str | None, name: str, kind: type) -> Any:
     return value
 
 
-def messages_of(args: Options, before: Any) -> Turns:
+def messages_of(args: "Options", before: "Any") -> "Turns":
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
     path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
     turns = json_from(text_from(args, args.messages, path, "--messages"), "--messages", list) or before
@@ -2959,20 +2962,20 @@ def messages_of(args: Options, before: Any) -> Turns:
     images = [image_part(image, args.detail, args.allow_path or ()) for image in getattr(args, "image", None) or ()]
     args.uploads = [note for _, note in images if note]
     if images or text is not None:
-        parts: Turns = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
+        parts: "Turns" = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
         turns.append({"role": "user", "content": parts if images else text})
     if all(turn["role"] == "system" for turn in turns):
         raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
     return with_system(args.system, *turns)
 
 
-def model_of(args: Options, body: JSON) -> str:
+def model_of(args: "Options", body: "JSON") -> str:
     """The model that is asked, or "auto": --task and --prefer ask for a choice where no model is named beside them."""
     named = args.model or body.get("model")
     return named or (AUTO if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else AUTO))
 
 
-def request_of(args: Options) -> JSON:
+def request_of(args: "Options") -> "JSON":
     """Everything chat() takes, out of the flags, with the body file under them."""
     body = json_from(text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
     plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
@@ -3002,7 +3005,7 @@ def stop_on_sigterm() -> None:
     """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
     import signal
 
-    def interrupt(*_: object) -> NoReturn:
+    def interrupt(*_: object) -> "NoReturn":
         raise KeyboardInterrupt
 
     try:
@@ -3011,7 +3014,7 @@ def stop_on_sigterm() -> None:
         pass  # not the main thread: signals are its caller's
 
 
-def open_client(args: Options, console: Console) -> LLMRouterClient:
+def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
     """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
     stop_on_sigterm()
     headers = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in args.header or ())}
@@ -3041,12 +3044,12 @@ def open_client(args: Options, console: Console) -> LLMRouterClient:
     return client
 
 
-def usd(cost: Any) -> str:
+def usd(cost: "Any") -> str:
     """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
     return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
 
 
-def check_output(args: Options) -> str:
+def check_output(args: "Options") -> str:
     """The resolved --output path, checked before anything is asked (and billed)."""
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
@@ -3058,7 +3061,7 @@ def check_output(args: Options) -> str:
     return str(path)
 
 
-def write_output(path: str, text: str, force: bool, console: Console) -> int:
+def write_output(path: str, text: str, force: bool, console: "Console") -> int:
     """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
     part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
     try:
@@ -3074,7 +3077,7 @@ def write_output(path: str, text: str, force: bool, console: Console) -> int:
     return len(data)
 
 
-def stream_answer(client: LLMRouterClient, request: JSON, args: Options, console: Console) -> Answer:
+def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", console: "Console") -> "Answer":
     """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
     console.ndjson = args.json
     sanitizer, last = Sanitizer(), "\n"
@@ -3095,7 +3098,7 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: Options, console
         return stream.response  # type: ignore[return-value]  # its events ended
 
 
-def open_talk(args: Options, console: Console) -> Conversation:
+def open_talk(args: "Options", console: "Console") -> "Conversation":
     """The conversation of --append, ours until the command ends."""
     if args.messages is not None or not args.messages_file:
         raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
@@ -3104,7 +3107,7 @@ def open_talk(args: Options, console: Console) -> Conversation:
     return talk
 
 
-def show_answer(answer: Answer, args: Options, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
+def show_answer(answer: "Answer", args: "Options", console: "Console", output: str, asked: "Sequence[JSON]" = ()) -> int:
     """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
     cut, error = answer.finish_reason == "length", None
     try:
@@ -3142,7 +3145,7 @@ def show_answer(answer: Answer, args: Options, console: Console, output: str, as
     return error.exit_code if error else 0
 
 
-def run_chat(args: Options, console: Console) -> int:
+def run_chat(args: "Options", console: "Console") -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = check_output(args) if args.output else ""
@@ -3162,7 +3165,7 @@ def run_chat(args: Options, console: Console) -> int:
     return show_answer(answer, args, console, output, request["messages"][before:])
 
 
-def run_vision(args: Options, console: Console) -> int:
+def run_vision(args: "Options", console: "Console") -> int:
     if not args.image:
         raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     return run_chat(args, console)
@@ -3171,13 +3174,13 @@ def run_vision(args: Options, console: Console) -> int:
 COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
 
 
-def compare_row(name: str, result: JSON) -> str:
+def compare_row(name: str, result: "JSON") -> str:
     text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
     cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
     return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
-def compare_block(name: str, result: JSON) -> str:
+def compare_block(name: str, result: "JSON") -> str:
     cost = usd(result["cost"]) or None
     facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
@@ -3185,7 +3188,7 @@ def compare_block(name: str, result: JSON) -> str:
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
-def run_compare(args: Options, console: Console) -> int:
+def run_compare(args: "Options", console: "Console") -> int:
     if not args.models:
         raise UsageError("no models named", next_step="Name them with --models A,B; `models` lists them.")
     args.model = args.models
@@ -3210,7 +3213,7 @@ def run_compare(args: Options, console: Console) -> int:
     return ERRORS[first["code"]][0] if first else 0
 
 
-def run_models(args: Options, console: Console) -> int:
+def run_models(args: "Options", console: "Console") -> int:
     client = None if args.offline else open_client(args, console)
     if client and args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
@@ -3229,7 +3232,7 @@ def run_models(args: Options, console: Console) -> int:
     return 0
 
 
-def run_route(args: Options, console: Console) -> int:
+def run_route(args: "Options", console: "Console") -> int:
     args.model = AUTO
     request = request_of(args)
     client = open_client(args, console)
@@ -3239,7 +3242,7 @@ def run_route(args: Options, console: Console) -> int:
     return 0
 
 
-def describe_key(key: Secret | None) -> str:
+def describe_key(key: "Secret | None") -> str:
     if key is None:
         return "none needed on this machine"
     loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
@@ -3249,7 +3252,7 @@ def describe_key(key: Secret | None) -> str:
 LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
 
 
-def looks(client: LLMRouterClient, args: Options) -> Iterator[str]:
+def looks(client: "LLMRouterClient", args: "Options") -> "Iterator[str]":
     """What `doctor` finds of each of LOOKS; raises at the first that fails."""
     yield client.base_url
     host, port, _ = proxy_for(client.endpoint)
@@ -3262,13 +3265,13 @@ def looks(client: LLMRouterClient, args: Options) -> Iterator[str]:
     yield f"{len(listed)} listed"
 
 
-def run_doctor(args: Options, console: Console) -> int:
+def run_doctor(args: "Options", console: "Console") -> int:
     client = open_client(args, console)
     if args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
         return 0
-    checks: Turns = []
-    failed: LLMRouterError | None = None
+    checks: "Turns" = []
+    failed: "LLMRouterError | None" = None
     try:
         for name, detail in zip(LOOKS, looks(client, args)):
             checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
@@ -3282,7 +3285,7 @@ def run_doctor(args: Options, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
-def run_cache(args: Options, console: Console) -> int:
+def run_cache(args: "Options", console: "Console") -> int:
     if args.stats == args.clear:
         raise UsageError("say what to do with the cache", next_step="Write `cache stats` or `cache clear`.")
     path = cache_file()
@@ -3300,9 +3303,9 @@ def run_cache(args: Options, console: Console) -> int:
 USAGE_SUMS = "calls failed cached prompt_tokens completion_tokens cost estimated cost_unknown latency_s".split()
 
 
-def run_usage(args: Options, console: Console) -> int:
+def run_usage(args: "Options", console: "Console") -> int:
     by, path = args.by or "model", usage_file()
-    rows: Turns = []
+    rows: "Turns" = []
     if by not in ("model", "day", "session") or (args.json and args.csv):
         raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
     since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
@@ -3334,7 +3337,7 @@ doctor | show what is set, and whether the endpoint answers | endpoint output
 cache | show or empty the cache of --cache | store report
 usage | sum up the recorded calls | usage report
 """)}  # fmt: skip
-RUN: dict[str, Callable[[Options, Console], int]] = {
+RUN: "dict[str, Callable[[Options, Console], int]]" = {
     "chat": run_chat, "vision": run_vision, "models": run_models, "compare": run_compare, "route": run_route,
     "doctor": run_doctor, "cache": run_cache, "usage": run_usage,
 }  # fmt: skip
@@ -3350,26 +3353,26 @@ usage | --by model --since 7d | --by day --csv
 """
 
 
-def near(word: str, known: Any) -> str:
+def near(word: str, known: "Any") -> str:
     import difflib
 
     found = difflib.get_close_matches(word, known, 1)
     return f"Did you mean {found[0]}? " if found else ""
 
 
-def options_of(command: str) -> list[Option]:
+def options_of(command: str) -> "list[Option]":
     groups = COMMANDS[command][1].split()
     return [option for option in map(Option, OPTIONS.strip().split("\n")) if option.group in groups]
 
 
-def unknown_argument(command: str, flag: str, known: dict[str, Option]) -> UsageError:
+def unknown_argument(command: str, flag: str, known: "dict[str, Option]") -> "UsageError":
     if flag.startswith(("--api-key", "--key", "--token")):
         return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
     hint = near(flag, known) or ("" if flag[:1] == "-" else "Text goes after --message. ")
     return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
 
 
-def parse_args(command: str, words: list[str]) -> Options:
+def parse_args(command: str, words: "list[str]") -> "Options":
     """A command's words -> its options; UsageError for what is unknown, with the nearest name, or lacks its value.
 
     parse_args("chat", ["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
@@ -3398,7 +3401,7 @@ def parse_args(command: str, words: list[str]) -> Options:
     return args
 
 
-def wrapped(words: list[str], separator: str, indent: int) -> str:
+def wrapped(words: "list[str]", separator: str, indent: int) -> str:
     """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
     lines = [""]
     for word in words:
@@ -3421,7 +3424,7 @@ def command_help(command: str) -> str:
     """--help of one command: options that need no word of explanation share their lines."""
     lines = [f"usage: llm_router_client.py {command} [options]\n{COMMANDS[command][0]}\n\n"]
     section = ""
-    brief: list[str] = []
+    brief: "list[str]" = []
     for option in options_of(command):
         title = {"cache": "cost"}.get(option.group, option.group)
         if title != section and title in ("parameters", "cost", "endpoint", "output"):
@@ -3439,7 +3442,7 @@ def help_text() -> str:
     return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
 
 
-def run(words: list[str], console: Console) -> int:
+def run(words: "list[str]", console: "Console") -> int:
     """One command line: its words -> its exit code. Everything that goes wrong is raised."""
     command = words[0] if words else ""
     if command in ("--version", "-V"):
@@ -3456,7 +3459,7 @@ def run(words: list[str], console: Console) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: "Sequence[str] | None" = None) -> int:
     """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console("--json" in words)
