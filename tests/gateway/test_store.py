@@ -544,10 +544,13 @@ def test_who_is_killed_loses_the_last_second_at_most_and_doubles_nothing(tmp_pat
     for round_ in range(5):
         argv = [sys.executable, "-c", VICTIM, str(SCRIPTS), str(Path(__file__).parent), str(path), str(first)]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as victim:
-            time.sleep(0.7 + 0.07 * round_)
+            output = victim.stdout
+            assert output is not None
+            begun = output.readline()  # by now it is at work, however long a start takes here
+            time.sleep(0.9 + 0.07 * round_)
             victim.kill()
             killed_at = time.monotonic()
-            told = [line.split() for line in (victim.stdout or "").read().splitlines()]  # type: ignore[union-attr]
+            told = [line.split() for line in (begun + output.read()).splitlines()]
         told = [line for line in told if len(line) == 2]
         safe = max((int(number) for number, at in told if float(at) < killed_at - 1.0), default=first)
         have = {int(name[1:]) for name in ids(path)} if path.exists() else set()
