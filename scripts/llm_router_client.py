@@ -2388,12 +2388,13 @@ class LLMRouterClient:
     """
 
     def __init__(
-        self, api_key: "str | None" = None, base_url: "str | None" = None, *, timeout_s: "float | None" = None,
-        deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S, max_retries: int = MAX_RETRIES,
-        first_event_timeout_s: "float | None" = None, progress_timeout_s: "float | None" = None, retry_timeouts: bool = False,
-        lenient_end: bool = False, headers: "dict[str, str] | None" = None, ca_file: "str | None" = None,
-        allow_paths: "Sequence[str]" = (), cache_ttl_s: "float | None" = None, max_cost_usd: "float | None" = None,
-        usage_log: "bool | None" = None, session: "str | None" = None, transport: "Transport | None" = None,
+        self, api_key: "str | None" = None, base_url: "str | None" = None, *,  # pragma: allowlist secret (a type)
+        timeout_s: "float | None" = None, deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        max_retries: int = MAX_RETRIES, first_event_timeout_s: "float | None" = None, progress_timeout_s: "float | None" = None,
+        retry_timeouts: bool = False, lenient_end: bool = False, headers: "dict[str, str] | None" = None,
+        ca_file: "str | None" = None, allow_paths: "Sequence[str]" = (), cache_ttl_s: "float | None" = None,
+        max_cost_usd: "float | None" = None, usage_log: "bool | None" = None, session: "str | None" = None,
+        transport: "Transport | None" = None,
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):

@@ -88,7 +88,9 @@ def test_a_second_process_on_the_same_output_is_refused_and_disturbs_nothing(
     until = time.monotonic() + 20
     while not (batch.cwd / "out.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)  # it is at work until the second has ended, however slow this machine is
     second = batch("run", "-m", "demo", *FILES)
+    first.send_signal(signal.SIGCONT)
     assert second.code == 8 and b"is being written by another process" in second.err
     assert first.wait(30) == 0
     first.communicate()
