@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,11 @@ PRIVATE = (
     "XDG_CACHE", "XDG_STATE",
 )  # fmt: skip
 CHILD_TIMEOUT_S = 30.0  # a command that hangs is a failure with its output, not a test run that never ends
+
+# What a shell or nohup lets its background jobs ignore, commands that tests start would ignore, too.
+for each, default in (("SIGINT", signal.default_int_handler), ("SIGQUIT", signal.SIG_DFL), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, each) and signal.getsignal(getattr(signal, each)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, each), default)
 
 collect_ignore = [] if sys.version_info >= (3, 11) else ["gateway"]  # the gateway needs 3.11
 

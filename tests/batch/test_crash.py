@@ -86,7 +86,7 @@ def test_a_second_process_on_the_same_output_is_refused_and_disturbs_nothing(
     prompts(100)
     first = batch.start("run", "-m", "demo-sleep-20", *FILES)
     until = time.monotonic() + 20
-    while not (batch.cwd / "out.jsonl").exists() and time.monotonic() < until:
+    while not demo.requests and time.monotonic() < until:  # it has locked its output by then
         time.sleep(0.005)
     first.send_signal(signal.SIGSTOP)  # it is at work until the second has ended, however slow this machine is
     second = batch("run", "-m", "demo", *FILES)
@@ -94,7 +94,10 @@ def test_a_second_process_on_the_same_output_is_refused_and_disturbs_nothing(
     assert second.code == 8 and b"is being written by another process" in second.err
     assert first.wait(30) == 0
     first.communicate()
-    assert len(answers()) == 100 and len(demo.requests) == 100
+    asked = sorted(int(request["body"]["messages"][-1]["content"][4:-1]) for request in demo.requests)
+    assert asked == list(range(1, 101))  # each once
+    assert sorted(record["line"] for record in answers()) == asked
+    assert all(record["text"] == f"{ECHO}Say {record['line']}." for record in answers())
 
 
 def test_two_processes_started_at_once_one_works_and_the_other_says_so(batch: Any, prompts: Any, demo: Any) -> None:
@@ -183,7 +186,6 @@ def test_signals_are_the_only_things_that_interrupt(batch: Any, prompts: Any, an
     until = time.monotonic() + 20
     while not (batch.cwd / "out.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.01)
-    time.sleep(0.1)
     running.send_signal(signal.SIGHUP)
     running.communicate(timeout=10)
     assert running.returncode == -signal.SIGHUP

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -205,7 +205,12 @@ class Page:
     def find(self, css: str) -> Element:
         """The first shown element of a selector, waited for."""
         script = "return [...document.querySelectorAll(arguments[0])].find((each) => each.checkVisibility()) ?? null"
-        found: Element = self.until(script, css)
+        return self._found(script, css)
+
+    def _found(self, script: str, *arguments: Any) -> Element:
+        """The element that a script finds, waited for; it is looked for again if the page draws it anew before a click."""
+        found: Element = self.until(script, *arguments)
+        found.again = lambda: self._found(script, *arguments)
         return found
 
     def has(self, css: str) -> bool:
@@ -231,8 +236,7 @@ class Page:
             const within = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
             return [...within.querySelectorAll("button, a, summary, [role]")].find((each) => each.checkVisibility() &&
                 (each.getAttribute("aria-label") ?? each.textContent).trim() === arguments[0]) ?? null"""
-        found: Element = self.until(script, words)
-        return found
+        return self._found(script, words)
 
     def field(self, label: str) -> Element:
         """The control that a label names, by itself or by aria-label."""
@@ -240,8 +244,7 @@ class Page:
             const within = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document;
             const label = [...within.querySelectorAll("label")].find((each) => each.textContent.trim() === arguments[0]);
             return label?.control ?? within.querySelector(`[aria-label="${arguments[0]}"]`)"""
-        found: Element = self.until(script, label)
-        return found
+        return self._found(script, label)
 
     def press(self, *names: str) -> None:
         """Keys, one after the other, to whatever has the focus; "shift+tab" holds the first."""
@@ -288,9 +291,15 @@ class Element:
 
     def __init__(self, page: Page, id_: str) -> None:
         self.page, self.id = page, id_
+        self.again: Callable[[], Element] | None = None  # finds what stands in its place now
 
     def click(self) -> None:
-        self.page.ask("POST", f"/element/{self.id}/click")
+        try:
+            self.page.ask("POST", f"/element/{self.id}/click")
+        except BrowserError as error:
+            if self.again is None or "stale element" not in str(error):
+                raise
+            self.again().click()
 
     def type(self, text: str) -> None:
         self.page.ask("POST", f"/element/{self.id}/value", {"text": text})

@@ -47,7 +47,7 @@ from running import (
 
 Start = Callable[..., Process]
 
-SHORT_S = 0.15  # the time-outs of the providers called quick-...
+SHORT_S = 0.6  # the time-outs of the providers called quick-...: twelve at once begin within it, on a busy machine too
 BODY_LIMIT = 1_000_000
 GIGABYTE = 1_000_000_000
 SOON_S = 2.0  # for what must happen at once, on a busy machine
