@@ -21,6 +21,18 @@ STEPS_S = (60, 3_600, 86_400)   # of the rollups
 ALL = "*"                       # in `totals`: every provider, model or key; none of them is called so
 MINUTES_KEPT_S = 2 * 86_400     # the chart of a day needs them; older times are told by hours
 
+# Of the tables of sums, in the steps that made them.
+SUMMED = """(
+    step_s INTEGER NOT NULL, at_s INTEGER NOT NULL,
+    provider TEXT NOT NULL, model TEXT NOT NULL, key_id TEXT NOT NULL,
+    calls INTEGER NOT NULL, success INTEGER NOT NULL, errors INTEGER NOT NULL, client_gone INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL, unpriced INTEGER NOT NULL,
+    timed INTEGER NOT NULL, duration_ms REAL NOT NULL, firsts INTEGER NOT NULL, first_ms REAL NOT NULL,
+    duration_bins BLOB NOT NULL, first_bins BLOB NOT NULL,
+    PRIMARY KEY (step_s, at_s, provider, model, key_id)) WITHOUT ROWID"""
+
 # name -> its statements. Steps of other parts (keys, ...) follow here, each with a name of its own.
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("m001_calls", (
@@ -41,16 +53,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             call_id INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL,
             request BLOB, response BLOB, request_cut INTEGER NOT NULL, response_cut INTEGER NOT NULL)""",
         "CREATE INDEX bodies_started ON bodies (started_ms)",
-        """CREATE TABLE rollups (
-            step_s INTEGER NOT NULL, at_s INTEGER NOT NULL,
-            provider TEXT NOT NULL, model TEXT NOT NULL, key_id TEXT NOT NULL,
-            calls INTEGER NOT NULL, success INTEGER NOT NULL, errors INTEGER NOT NULL, client_gone INTEGER NOT NULL,
-            input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
-            cache_write_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
-            cost_usd REAL NOT NULL, unpriced INTEGER NOT NULL,
-            timed INTEGER NOT NULL, duration_ms REAL NOT NULL, firsts INTEGER NOT NULL, first_ms REAL NOT NULL,
-            duration_bins BLOB NOT NULL, first_bins BLOB NOT NULL,
-            PRIMARY KEY (step_s, at_s, provider, model, key_id)) WITHOUT ROWID""",
+        f"CREATE TABLE rollups {SUMMED}",
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     )),
     # `digest` is the key's SHA-256, `terms` JSON of all that `keys.terms_json` says. Whoever changes a row, with whatever
@@ -70,16 +73,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # The same sums as `rollups` has, of all calls (*, *, *), of each model (provider, model, *), of each key (*, *, key_id):
     # a chart reads one row for a step, not one for every model with every key.
     ("m003_totals", (
-        """CREATE TABLE totals (
-            step_s INTEGER NOT NULL, at_s INTEGER NOT NULL,
-            provider TEXT NOT NULL, model TEXT NOT NULL, key_id TEXT NOT NULL,
-            calls INTEGER NOT NULL, success INTEGER NOT NULL, errors INTEGER NOT NULL, client_gone INTEGER NOT NULL,
-            input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
-            cache_write_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
-            cost_usd REAL NOT NULL, unpriced INTEGER NOT NULL,
-            timed INTEGER NOT NULL, duration_ms REAL NOT NULL, firsts INTEGER NOT NULL, first_ms REAL NOT NULL,
-            duration_bins BLOB NOT NULL, first_bins BLOB NOT NULL,
-            PRIMARY KEY (step_s, at_s, provider, model, key_id)) WITHOUT ROWID""",
+        f"CREATE TABLE totals {SUMMED}",
         """CREATE TRIGGER rollups_forgotten AFTER DELETE ON rollups BEGIN
             DELETE FROM totals WHERE step_s = OLD.step_s AND at_s = OLD.at_s; END""",
     )),

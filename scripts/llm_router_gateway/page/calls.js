@@ -19,6 +19,7 @@ import {
   segmented,
   select,
   sortable,
+  table,
 } from "./dom.js";
 import { EventParser, address, call } from "./api.js";
 import { RANGES, filtersOf, go, here, link, rangeOf, viewLink } from "./address.js";
@@ -274,35 +275,20 @@ export class CallsView {
     const sorter = (text, name, kind) =>
       sortable(text, name, order, link({ sort: `${name}.${by === name && desc ? "up" : "down"}`, before: "" }), kind);
     const most = Math.max(...items.map((row) => row.duration_ms ?? 0));
-    return h(
-      "div",
-      { class: "table-frame", tabindex: "0", role: "region", "aria-label": "Calls" },
-      h(
-        "table",
-        { class: "calls" },
-        h("caption", { class: "unseen" }, "Calls, the address bar holds their filters"),
-        h(
-          "thead",
-          {},
-          h(
-            "tr",
-            {},
-            sorter("Time", "started_at"),
-            heading("Model"),
-            heading("Status"),
-            sorter("Tokens", "total_tokens", "number wide-only"),
-            sorter("Cost", "cost_usd", "number phone-less"),
-            sorter("Duration", "duration_ms", "number"),
-            heading("Key", "wide-only"),
-            heading("Caller", "wider-only"),
-          ),
-        ),
-        h(
-          "tbody",
-          {},
-          items.map((row) => this.row(row, most, given)),
-        ),
-      ),
+    return table(
+      "Calls, the address bar holds their filters",
+      [
+        sorter("Time", "started_at"),
+        heading("Model"),
+        heading("Status"),
+        sorter("Tokens", "total_tokens", "number wide-only"),
+        sorter("Cost", "cost_usd", "number phone-less"),
+        sorter("Duration", "duration_ms", "number"),
+        heading("Key", "wide-only"),
+        heading("Caller", "wider-only"),
+      ],
+      items.map((row) => this.row(row, most, given)),
+      { class: "calls", label: "Calls" },
     );
   }
 

@@ -271,10 +271,10 @@ export function toggle(label, isOn, onchange, properties = {}) {
 }
 
 /** A table with a caption for readers of the screen, in a frame that scrolls by itself on narrow screens. */
-export function table(caption, headings, rows, properties = {}) {
+export function table(caption, headings, rows, { label = caption, frame = "", ...properties } = {}) {
   return h(
     "div",
-    { class: "table-frame", tabindex: "0", role: "region", "aria-label": caption },
+    { class: `table-frame ${frame}`, tabindex: "0", role: "region", "aria-label": label },
     h(
       "table",
       properties,

@@ -15,6 +15,7 @@ import {
   onChange,
   openDialog,
   refill,
+  table,
   toast,
 } from "./dom.js";
 import { call } from "./api.js";
@@ -135,33 +136,18 @@ export class KeysView {
     }
     refill(
       this.body,
-      h(
-        "div",
-        { class: "table-frame", tabindex: "0", role: "region", "aria-label": "Keys" },
-        h(
-          "table",
-          { class: "keys" },
-          h("caption", { class: "unseen" }, "Keys"),
-          h(
-            "thead",
-            {},
-            h(
-              "tr",
-              {},
-              heading("Name"),
-              heading("State"),
-              heading("May use", "wide-only"),
-              heading("Budget"),
-              heading("Last used", "wide-only"),
-              heading("Actions"),
-            ),
-          ),
-          h(
-            "tbody",
-            {},
-            items.map((key) => this.row(key)),
-          ),
-        ),
+      table(
+        "Keys",
+        [
+          heading("Name"),
+          heading("State"),
+          heading("May use", "wide-only"),
+          heading("Budget"),
+          heading("Last used", "wide-only"),
+          heading("Actions"),
+        ],
+        items.map((key) => this.row(key)),
+        { class: "keys" },
       ),
     );
   }

@@ -1,6 +1,6 @@
 // Models: who can be asked, what it costs, how well it is, and a switch for each.
 import { ago, compact, count, milliseconds, percent, perMillion, seconds, shortened } from "./format.js";
-import { badge, empty, failure, foreign, h, heading, loading, onChange, refill, select, toast, toggle } from "./dom.js";
+import { badge, empty, failure, foreign, h, heading, loading, onChange, refill, select, table, toast, toggle } from "./dom.js";
 import { call } from "./api.js";
 import { go, here, link, viewLink } from "./address.js";
 import { meter } from "./activity.js";
@@ -205,29 +205,11 @@ export class ModelsView {
               ),
             ),
             group.description ? h("p", { class: "muted" }, foreign(group.description)) : null,
-            h(
-              "div",
-              {
-                class: "table-frame bare",
-                tabindex: "0",
-                role: "region",
-                "aria-label": `Members of ${shortened(group.name, 60)}`,
-              },
-              h(
-                "table",
-                {},
-                h("caption", { class: "unseen" }, `Members of ${shortened(group.name, 60)}`),
-                h(
-                  "thead",
-                  {},
-                  h("tr", {}, heading("Member"), heading("Share", "number"), heading("Weight", "number"), heading("State")),
-                ),
-                h(
-                  "tbody",
-                  {},
-                  group.members.map((member) => this.member(member, sum, health.get(member.model))),
-                ),
-              ),
+            table(
+              `Members of ${shortened(group.name, 60)}`,
+              [heading("Member"), heading("Share", "number"), heading("Weight", "number"), heading("State")],
+              group.members.map((member) => this.member(member, sum, health.get(member.model))),
+              { frame: "bare" },
             ),
             group.fallbacks?.length
               ? h(
@@ -280,35 +262,20 @@ export class ModelsView {
         h("p", { class: "muted" }, found.length === all ? `${count(all)} in all` : `${count(found.length)} of ${count(all)}`),
       ),
       found.length
-        ? h(
-            "div",
-            { class: "table-frame", tabindex: "0", role: "region", "aria-label": "Models" },
-            h(
-              "table",
-              { class: "models" },
-              h("caption", { class: "unseen" }, "Models"),
-              h(
-                "thead",
-                {},
-                h(
-                  "tr",
-                  {},
-                  heading("On"),
-                  heading("Model"),
-                  heading("Context", "number wide-only"),
-                  heading("Price in / out", "number wide-only"),
-                  heading("Health"),
-                  heading("Latency", "number wide-only"),
-                  heading("Limits", "wider-only"),
-                  h("th", {}, h("span", { class: "unseen" }, "Try it")),
-                ),
-              ),
-              h(
-                "tbody",
-                {},
-                found.map((model) => this.model(model)),
-              ),
-            ),
+        ? table(
+            "Models",
+            [
+              heading("On"),
+              heading("Model"),
+              heading("Context", "number wide-only"),
+              heading("Price in / out", "number wide-only"),
+              heading("Health"),
+              heading("Latency", "number wide-only"),
+              heading("Limits", "wider-only"),
+              h("th", {}, h("span", { class: "unseen" }, "Try it")),
+            ],
+            found.map((model) => this.model(model)),
+            { class: "models" },
           )
         : empty("No model fits.", h("a", { class: "button", href: viewLink("models") }, "Show all models")),
     );
