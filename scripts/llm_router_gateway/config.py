@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -101,6 +101,7 @@ class Provider:
     rename: Mapping[str, str] = field(default_factory=dict)
     overrides: Overrides = NONE
     limit: Limit | None = None
+    secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in headers that it or its models add: never told
 
     def url(self, call: str, model: str = "") -> str:
         """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
@@ -340,6 +341,19 @@ def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
     return paths
 
 
+CREDENTIAL = re.compile(r"auth|key|token|secret|cookie|credential|password", re.I)  # in a header's name
+MIN_CREDENTIAL = 8  # characters; taking out a shorter text would spoil the words around it
+
+
+def secrets_of(provider: Provider, models: Iterable[Model]) -> tuple[Secret, ...]:
+    """What no answer, error or log may repeat of what a provider is sent. "Bearer abcdefgh" is told by its last word."""
+    added = [provider.headers, provider.overrides.headers]
+    added += [model.overrides.headers for model in models if model.provider == provider.name]
+    values = [value for headers in added for name, value in headers.items() if value and CREDENTIAL.search(name)]
+    found = [Secret(value.split()[-1]) for value in values if value.strip()]
+    return (*provider.keys, *(secret for secret in found if len(secret.reveal()) >= MIN_CREDENTIAL))
+
+
 # -- [[models]]
 
 
@@ -514,9 +528,8 @@ def parse(
         reading.notes.append("[frontend] belongs to an older server and is not used")
     if reading.problems:
         raise ConfigError(reading.problems)
-    return Config(
-        server, tuple(providers.values()), models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys
-    )
+    careful = tuple(replace(provider, secrets=secrets_of(provider, models)) for provider in providers.values())
+    return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys)
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml

@@ -72,24 +72,24 @@ def upstream_headers(
 
 def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | None = None) -> list[tuple[str, str]]:
     """The headers of an upstream answer that its caller may see: rate limits, retry-after, content-type, ..."""
-    keys = [key.reveal() for key in candidate.provider.keys] if candidate else []
+    keys = [key.reveal() for key in candidate.provider.secrets] if candidate else []
     return [(name, value) for name, value in upstream
             if name not in NOT_SENT_BACK and not any(key in value for key in keys)]  # fmt: skip
 
 
 def masked(data: bytes, candidate: Candidate) -> bytes:
-    """An upstream's error text without our key in it: some repeat what they were sent."""
-    for key in candidate.provider.keys:
-        data = data.replace(key.reveal().encode(), b"***")
+    """An upstream's error text without our credentials in it: some repeat what they were sent."""
+    for secret in candidate.provider.secrets:
+        data = data.replace(secret.reveal().encode(), b"***")
     return data
 
 
-def without_keys(error: GatewayError, providers: Iterable[Provider]) -> GatewayError:
-    """The same error, with no provider's key in its text, whoever wrote it."""
+def without_secrets(error: GatewayError, providers: Iterable[Provider]) -> GatewayError:
+    """The same error, with no provider's key or other credential in its text, whoever wrote it."""
     for provider in providers:
-        for key in provider.keys:
-            error.message = error.message.replace(key.reveal(), "***")
-            error.code = error.code.replace(key.reveal(), "***")
+        for secret in provider.secrets:
+            error.message = error.message.replace(secret.reveal(), "***")
+            error.code = error.code.replace(secret.reveal(), "***")
     return error
 
 

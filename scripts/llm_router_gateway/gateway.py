@@ -315,7 +315,7 @@ class Gateway:
     async def _refuse(self, job: Job, error: GatewayError) -> None:
         """The error, as a status when none has been sent yet, else as the stream's last event."""
         record = job.record
-        forward.without_keys(error, job.state.config.providers)
+        forward.without_secrets(error, job.state.config.providers)
         record.error, record.message = error.code, error.message
         if isinstance(error, Relayed):
             await self._respond(job, error.status, error.headers, error.data)
@@ -594,7 +594,7 @@ class Gateway:
             if not exchange.started:
                 raise
             told = error if isinstance(error, GatewayError) else self._fault(job, error)
-            forward.without_keys(told, job.state.config.providers)
+            forward.without_secrets(told, job.state.config.providers)
             record.error, record.message = told.code, told.message
             last = streams[-1] if job.answering else Stream(job)  # what was held back is as if it had never been
             await exchange.send(last.fail(told))
@@ -717,7 +717,7 @@ class Gateway:
         if made.healthy():
             await self._json(job, decision)
             return
-        error = forward.without_keys(made.refusal(self._clock()), job.state.config.providers)
+        error = forward.without_secrets(made.refusal(self._clock()), job.state.config.providers)
         job.record.error, job.record.message = error.code, error.message
         status, headers, body = wire("openai").write_error(error, job.record.request_id)
         await self._respond(job, status, list(headers), dumped({**body, **decision}))

@@ -155,11 +155,11 @@ def bodies_of(job: Job) -> Bodies | None:
 
 
 def secrets_in(config: Config) -> list[Any]:
-    """Every key of the configuration."""
+    """Every key of the configuration, and every other credential."""
     server = config.server
     keys = [*server.tokens, *server.admin_tokens]
     for provider in config.providers:
-        keys.extend(provider.keys)
+        keys.extend(provider.secrets)
     return keys
 
 

@@ -66,6 +66,16 @@ def test_our_key_is_taken_out_of_what_an_upstream_repeats() -> None:
     assert forward.masked(f"bad key {KEY}!".encode(), candidate()) == b"bad key ***!"
 
 
+def test_so_is_a_credential_in_a_header_that_the_configuration_adds() -> None:
+    team, model = "team" + "-token" * 2, "model" + "-token" * 2
+    headers = {"X-Team-Token": f"Bearer {team}", "X-Region": "frankfurt", "X-Key": "eu"}
+    table = {"name": "openai", "settings": {"headers": headers}}
+    listed = {"name": "m", "provider": "openai", "rewrite_header": {"Cookie": model, "X-Token": None}}
+    one = policy.candidates(policy.routes_of(config.parse({"providers": [table], "models": [listed]})), "openai/m")[0]
+    assert forward.masked(f"{team} {model} of eu in frankfurt".encode(), one) == b"*** *** of eu in frankfurt"
+    assert forward.caller_headers([("x-a", f"you sent {team}"), ("x-b", "frankfurt")], one) == [("x-b", "frankfurt")]
+
+
 @pytest.mark.parametrize(("value", "taken"), [("abc-1", True), ("", False), ("a b", False), ("a\nb", False), ("é", False),
                                               ("x" * 129, False)])  # fmt: skip
 def test_a_request_id_is_taken_only_when_it_is_harmless(value: str, taken: bool) -> None:

@@ -10,7 +10,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -525,17 +525,17 @@ def test_a_name_that_is_allowed_is_ours(start: Start, stand_in: Any) -> None:
     assert gateway.get("/health", host="other.example").status == 403
 
 
-def told_key(asked: Any) -> str:
-    """The key as the upstream was sent it."""
-    return next(value.removeprefix("Bearer ") for name, value in asked.headers.items()
-                if name in ("authorization", "x-api-key", "x-goog-api-key"))  # fmt: skip
+TEAM = made_up("team")
+TEAM_HEADER = f'[providers.settings]\nheaders = {{ X-Team-Token = "Token {TEAM}" }}\n'
+CREDENTIAL_HEADERS = {"key": ("authorization", "x-api-key", "x-goog-api-key"), "configured header": ("x-team-token",)}
 
 
-def repeating(shape: Callable[[str], bytes]) -> Callable[..., bool]:
-    """An upstream that repeats the key it was sent."""
+def repeating(shape: Callable[[str], bytes], headers: Sequence[str]) -> Callable[..., bool]:
+    """An upstream that repeats the credential which it was sent in one of these headers."""
 
     def act(sock: socket.socket, asked: Any) -> bool:
-        sock.sendall(shape(told_key(asked)))
+        sent = next(value for name, value in asked.headers.items() if name in headers)
+        sock.sendall(shape(sent.rpartition(" ")[2]))
         return True
 
     return act
@@ -561,18 +561,20 @@ REPEATS: dict[str, Callable[[str], bytes]] = {
 }
 
 
+@pytest.mark.parametrize("credential", CREDENTIAL_HEADERS)
 @pytest.mark.parametrize("shape", REPEATS)
-def test_the_upstreams_key_is_shown_to_nobody(shape: str, start: Start, upstream: Upstream) -> None:
-    gateway = start(config(upstream.url), "-l", "trace", "--log-file", "out.log", env=ENV)
+def test_an_upstreams_credential_is_shown_to_nobody(shape: str, credential: str, start: Start, upstream: Upstream) -> None:
+    sides = "".join(provider(f"to-{api}", api, upstream.url, TEAM_HEADER) for api in PROTOCOLS)
+    gateway = start(SERVER + sides, "-l", "trace", "--log-file", "out.log", env=ENV)
     gateway.token = TOKEN
-    upstream.does(repeating(REPEATS[shape]))
+    upstream.does(repeating(REPEATS[shape], CREDENTIAL_HEADERS[credential]))
     for caller, target in PAIRS:
         for stream in (False, True):
             answer = gateway.chat(caller, f"to-{target}/m", stream=stream)
-            assert KEYS[target] not in str(answer), (caller, target, stream)
+            assert KEYS[target] not in str(answer) and TEAM not in str(answer), (caller, target, stream)
     gateway.end()
     for text in (gateway.log, gateway.out, (gateway.folder / "out.log").read_text()):
-        assert not [key for key in KEYS.values() if key in text], text
+        assert not [secret for secret in (TEAM, *KEYS.values()) if secret in text], text
 
 
 # --------------------------------------------------------------------------------------------------------------- HTTP
