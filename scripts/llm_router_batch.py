@@ -113,7 +113,7 @@ def object_in(raw: bytes) -> JSON:
     except UnicodeDecodeError:
         raise c.UsageError("is not UTF-8 text") from None
     except ValueError as error:
-        raise c.UsageError(f"is not JSON: {c.one_line(str(error), 80)}") from None
+        raise c.UsageError(f"is not JSON: {c.one_line(error, 80)}") from None
     if not isinstance(value, dict):
         raise c.UsageError("is JSON, but no object")
     unknown = [name for name in value if name not in LINE_FIELDS]
