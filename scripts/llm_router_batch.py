@@ -689,7 +689,7 @@ class Tally:
 
 def base_of(args: c.Options) -> JSON:
     """What the command line says for every line: chat()'s arguments, `messages` those before the line's, `model` or ""."""
-    body = c.json_from(c.text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
+    body = c.json_from(c.text_from(args, args.body_file), "--body-file", dict) or {}
     model = args.model or body.get("model") or c.setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else "")
     args.model = model or "unnamed"
     setattr(args, "message", "the line's")  # noqa: B010  (Options knows its attributes only at run time)

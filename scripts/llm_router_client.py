@@ -623,7 +623,7 @@ class Reader:
             self._take_candidate(first_dict(chunk.get("candidates")))
             chunk = openai_chunk(chunk)
         self.usage = as_dict(chunk.get("usage")) or self.usage
-        events, failed = [], chunk.get("error") and chunk
+        events, failed = [], chunk if chunk.get("error") else {}
         for choice in dicts(chunk.get("choices")):
             events += self._take_choice(choice)
             if choice.get("error") or choice.get("finish_reason") == "error":
@@ -2669,11 +2669,11 @@ class LLMRouterClient:
         Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
         exceptions go back to the model. Over max_rounds it is a BadUpstreamError; every error's .calls holds what was called.
         """
-        box = {spec["name"]: (function, spec) for function, spec in zip(tools, map(tool_spec, tools))}
-        if not 0 < len(box) == len(tools) or max_rounds < 1:
+        specs = [(function, tool_spec(function)) for function in tools]
+        box = {spec["name"]: (function, spec) for function, spec in specs}
+        if not 0 < len(box) == len(specs) or max_rounds < 1:
             raise UsageError("run_tools() takes one tool or more, each name once, and one round or more")
-        told = [{"type": "function", "function": spec} for _, spec in box.values()]
-        request = {**parameters, "tools": told, "stream": stream}
+        request = {**parameters, "tools": [{"type": "function", "function": spec} for _, spec in specs], "stream": stream}
         turns, calls, past = check_messages(messages), [], Answer(Reader())
         past.cost = 0.0
         try:
@@ -2917,7 +2917,7 @@ class Options:
         return None
 
 
-def text_from(args: "Options", text: "str | None", path: "str | None", flag: str) -> "str | None":
+def text_from(args: "Options", path: "str | None", text: "str | None" = None, flag: str = "") -> "str | None":
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
         raise UsageError(f"give {flag} or {flag}-file, not both")
@@ -2951,9 +2951,9 @@ def json_from(text: "str | None", name: str, kind: "type") -> "Any":
 def messages_of(args: "Options", before: "Any") -> "Turns":
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
     path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
-    turns = json_from(text_from(args, args.messages, path, "--messages"), "--messages", list) or before
+    turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
     turns = check_messages(turns) if turns is not None else []
-    text = text_from(args, args.message, args.message_file, "--message")
+    text = text_from(args, args.message_file, args.message, "--message")
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
     images: "Turns" = []
@@ -2975,11 +2975,11 @@ def without_none(fields: "JSON") -> "JSON":
 
 def request_of(args: "Options") -> "JSON":
     """Everything chat() takes, out of the flags, with the body file under them."""
-    body = json_from(text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
+    body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
     plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
     flags = attributes(args, *plain)
     for name in ("tools", "functions"):
-        flags[name] = json_from(text_from(args, None, getattr(args, name), ""), f"--{name}", list)
+        flags[name] = json_from(text_from(args, getattr(args, name)), f"--{name}", list)
     for name in ("tool_choice", "function_call", "response_format"):  # a JSON object and the API's own words go as they are
         text = flags[name] = getattr(args, name)
         if text and text.startswith("{"):
@@ -2990,7 +2990,7 @@ def request_of(args: "Options") -> "JSON":
             function = {"name": text}
             flags[name] = function if name == "function_call" else {"type": "function", "function": function}
     args.stream = bool(body.pop("stream", False)) or args.stream
-    schema = json_from(text_from(args, None, args.schema, ""), "--schema", dict)
+    schema = json_from(text_from(args, args.schema), "--schema", dict)
     if schema is not None and flags["response_format"]:
         raise UsageError("give --schema or --response-format, not both")
     if schema is not None:
