@@ -113,7 +113,7 @@ def object_in(raw: bytes) -> JSON:
     except UnicodeDecodeError:
         raise c.UsageError("is not UTF-8 text") from None
     except ValueError as error:
-        raise c.UsageError(f"is not JSON: {c.one_line(str(error), 80)}") from None
+        raise c.UsageError(f"is not JSON: {c.one_line(error, 80)}") from None
     if not isinstance(value, dict):
         raise c.UsageError("is JSON, but no object")
     unknown = [name for name in value if name not in LINE_FIELDS]
@@ -689,7 +689,7 @@ class Tally:
 
 def base_of(args: c.Options) -> JSON:
     """What the command line says for every line: chat()'s arguments, `messages` those before the line's, `model` or ""."""
-    body = c.json_from(c.text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
+    body = c.json_from(c.text_from(args, args.body_file), "--body-file", dict) or {}
     model = args.model or body.get("model") or c.setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else "")
     args.model = model or "unnamed"
     setattr(args, "message", "the line's")  # noqa: B010  (Options knows its attributes only at run time)

@@ -19,7 +19,6 @@ keeps the text so far. Modules are imported where they are needed, because most 
 would cost `--help` 8 ms of its 30.
 """
 
-
 import os
 import sys
 import time
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, NoReturn, Union
+    from typing import Any, Union
 
     JSON = dict[str, Any]
     Turns = list[JSON]  # or any other list of objects
@@ -68,24 +67,23 @@ ANSWER_TOKENS = 1_000  # for --max-cost: an answer that max_tokens does not boun
 IMAGE_TOKENS = 2_000  # for --max-cost: an image; most models count fewer
 READ_BYTES = 65_536  # one read from a socket
 
-SETTINGS = {
-    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",  # pragma: allowlist secret
-    "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
-    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",  # pragma: allowlist secret
-    "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
-    "LLM_ROUTER_CONFIG": "JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.",
-    "LLM_ROUTER_CACHE": "File of the answers that --cache keeps, else one in the user's cache directory.",
-    "LLM_ROUTER_USAGE_LOG": "1 records every call, without its text, in a file of the user's; a path names another file.",
-    "LLM_ROUTER_SESSION": "Name in the usage log when no --session option is given.",
-}
-
 
 def table(text: str) -> "list[list[str]]":
     """table("a | b\\nc | d") -> [["a", "b"], ["c", "d"]]: a text costs a cold start far less than the literal would."""
     return [line.split(" | ") for line in text.strip().split("\n")]
 
 
-EXIT_TABLE = """
+SETTINGS = dict(table("""
+AISA_API_KEY | Bearer key for the default endpoint, sent to api.aisa.one only.
+LLM_ROUTER_BASE_URL | Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.
+LLM_ROUTER_API_KEY | Bearer key for LLM_ROUTER_BASE_URL only.
+LLM_ROUTER_MODEL | Model used when no --model option is given.
+LLM_ROUTER_CONFIG | JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.
+LLM_ROUTER_CACHE | File of the answers that --cache keeps, else one in the user's cache directory.
+LLM_ROUTER_USAGE_LOG | 1 records every call, without its text, in a file of the user's; a path names another file.
+LLM_ROUTER_SESSION | Name in the usage log when no --session option is given.
+"""))  # fmt: skip
+EXIT_CODES = {int(code): text for code, text in table("""
 0 | answered
 1 | the API refused the request, or the output could not be written
 2 | wrong usage
@@ -100,8 +98,7 @@ EXIT_TABLE = """
 11 | the model's provider refused (content filter)
 130 | interrupted
 141 | closed pipe
-"""
-EXIT_CODES = {int(code): text for code, text in table(EXIT_TABLE)}
+""")}  # fmt: skip
 # For `models --offline`, and where the live list cannot be had; always marked as such.
 BUILTIN_MODELS = """gpt-4.1 gpt-4o gpt-4o-mini o1 o1-mini o3-mini claude-3-5-sonnet claude-3-opus claude-3-sonnet
 gemini-3-pro-preview gemini-3.5-flash qwen-max qwen2.5-72b-instruct deepseek-chat deepseek-coder deepseek-v3 deepseek-r1
@@ -111,13 +108,13 @@ FAMILIES = "gpt claude gemini qwen deepseek grok kimi glm llama demo"
 
 def setting(name: str) -> str:
     """The environment's value of one of SETTINGS, stripped; "" when unset. The only place that reads our variables."""
-    return (os.getenv(name) or "").strip() if name in SETTINGS else ""
+    return os.getenv(name, "").strip() if name in SETTINGS else ""
 
 
 # ------------------------------------------------------------------------------------------------------------- errors
 
 # code | exit code | what to do next; codes are for programs and never reworded once released
-ERROR_TABLE = """
+ERRORS = {code: (int(exit_code), step) for code, exit_code, step in table("""
 bad_request | 1 | Correct the request as the message says.
 context_too_long | 1 | Shorten the input, or add --fallback with a model of larger context.
 usage | 2 | See --help.
@@ -140,8 +137,11 @@ stream_cut | 10 | The text so far is not the answer: ask again, or add --fallbac
 length | 10 | Raise --max-tokens.
 content_filter | 11 | Rephrase the input, or add --fallback with other models.
 interrupted | 130 | Run it again.
-"""
-ERRORS = {code: (int(exit_code), step) for code, exit_code, step in table(ERROR_TABLE)}
+""")}  # fmt: skip
+
+
+def attributes(of: object, *names: str) -> "JSON":
+    return {name: getattr(of, name) for name in names}
 
 
 class LLMRouterError(Exception):
@@ -167,8 +167,7 @@ class LLMRouterError(Exception):
         self.message, self.status, self.request_id, self.param = message, status, request_id, param
         self.retry_after_s, self.retryable = retry_after_s, retryable
         self.maybe_billed = self.billed if maybe_billed is None else maybe_billed
-        self.next_step = next_step or step
-        self.model = ""
+        self.model, self.next_step = "", next_step or step
         self.attempts: "Turns" = []
         self.warnings: "list[str]" = []
         self.response: "Answer | None" = None
@@ -180,8 +179,7 @@ class LLMRouterError(Exception):
 
     def to_dict(self) -> "JSON":
         """The `error` object of the command line's envelope."""
-        names = ("code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
-        return {name: getattr(self, name) for name in names}
+        return attributes(self, "code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
 
 
 class BadRequestError(LLMRouterError, code="bad_request"):
@@ -263,14 +261,13 @@ class SSEParser:
         self._skip_lf = False  # the last piece ended in CR: its LF may follow
         self._at_start = True  # a byte order mark may still come
         self._data: "list[bytes]" = []
-        self._size = 0
-        self._name = self._id = ""
+        self._size, self._name, self._id = 0, "", ""
         self._retry: "int | None" = None
 
     def feed(self, piece: bytes) -> "list[Event]":
         # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
         if self._skip_lf and piece:
-            piece = piece[1:] if piece[:1] == b"\n" else piece
+            piece = piece.removeprefix(b"\n")
             self._skip_lf = False
         if b"\r" in piece:
             self._skip_lf = piece.endswith(b"\r")
@@ -280,23 +277,22 @@ class SSEParser:
             lines[0] = bytes(self._tail) + lines[0]
             self._tail.clear()
         self._tail += lines.pop()
-        events = [event for event in map(self._line, lines) if event is not None]
+        events = [event for line in lines for event in self._line(line)]
         if self._size + len(self._tail) > self._max:
             raise ValueError(f"an event is longer than {self._max} bytes")
         return events
 
     def close(self) -> "list[Event]":
-        event = None if self._tail else self._dispatch()
-        return [event] if event else []
+        return [] if self._tail else self._dispatch()
 
-    def _line(self, line: bytes) -> "Event | None":
+    def _line(self, line: bytes) -> "list[Event]":
         if self._at_start:
             self._at_start = False
-            line = line[3:] if line.startswith(b"\xef\xbb\xbf") else line
+            line = line.removeprefix(b"\xef\xbb\xbf")
         if not line:
             return self._dispatch()
         name, _, value = line.partition(b":")
-        value = value[1:] if value[:1] == b" " else value
+        value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
             self._size += len(value) + 1
@@ -308,16 +304,16 @@ class SSEParser:
             self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) < 16:
             self._retry = int(value)
-        return None
+        return []
 
-    def _dispatch(self) -> "Event | None":
-        event = None
+    def _dispatch(self) -> "list[Event]":
+        events = []
         if self._data:
             data = b"\n".join(self._data).decode("utf-8", "replace")
-            event = Event(self._name or "message", data, self._id, self._retry)
+            events.append(Event(self._name or "message", data, self._id, self._retry))
             self._data, self._size = [], 0
         self._name, self._retry = "", None
-        return event
+        return events
 
 
 # -------------------------------------------------------------------------------------------------------- wire shapes
@@ -380,6 +376,14 @@ def dicts(value: "Any") -> "Turns":
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def first_dict(value: "Any") -> "JSON":
+    return next(iter(dicts(value)), {})
+
+
+def without(fields: "JSON", *names: str) -> "JSON":
+    return {name: value for name, value in fields.items() if name not in names}
+
+
 def text_of(content: "Any") -> str:
     """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
     if isinstance(content, str) or not content:
@@ -387,12 +391,13 @@ def text_of(content: "Any") -> str:
     return "".join(part["text"] for part in dicts(content) if isinstance(part.get("text"), str))
 
 
-def one_line(text: str, limit: int = 300) -> str:
-    """Text fit for a message: one line, printable, nothing that looks like a key, at most limit characters."""
+def one_line(value: object, limit: int = 300) -> str:
+    """A text or an error fit for a message: one line, printable, nothing that looks like a key, at most limit characters."""
     import re
 
-    text = re.sub(r"(?i)\b(sk|rk|pk|key|api)-[\w-]{8,}|\bbearer\s+\S+|\bAIza[\w-]{20,}", "[key]", " ".join(text.split()))
-    text = "".join(c for c in text if c.isprintable())
+    words = " ".join(str(value).split())
+    text = re.sub(r"(?i)\b(sk|rk|pk|key|api)-[\w-]{8,}|\bbearer\s+\S+|\bAIza[\w-]{20,}", "[key]", words)
+    text = "".join(filter(str.isprintable, text))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
@@ -406,9 +411,10 @@ def family_of(model: str) -> str:
 
 def check_model(model: "Any") -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
+    import re
+
     name = model.strip() if isinstance(model, str) else ""
-    usable = name.isascii() and all(c.isalnum() or c in "-_.:/@+" for c in name)
-    if not name or len(name) > 200 or not usable or ".." in name or name[0] in "/.-":
+    if not re.fullmatch(r"(?a)[\w:@+][\w:@+./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
     return name
 
@@ -434,10 +440,10 @@ def with_system(system: "str | None", *messages: "JSON") -> "Turns":
 
 def image_type(data: bytes) -> str:
     """The media type told by the first bytes; "" for anything but PNG, JPEG, GIF and WebP."""
-    kinds = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"))
-    kind = "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
-    kind = next((kind for start, kind in kinds if data.startswith(start)), kind)
-    return kind and f"image/{kind}"
+    for start, kind in ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif")):
+        if data.startswith(start):
+            return f"image/{kind}"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
 
 
 def data_url(data: bytes, name: str) -> str:
@@ -449,12 +455,6 @@ def data_url(data: bytes, name: str) -> str:
     if len(data) > MAX_IMAGE_BYTES:
         raise SafetyError(f"{name} has {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
     return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
-
-
-def arguments_of(function: "JSON") -> str:
-    """A call's arguments as text, though some servers send an object or null."""
-    raw = function.get("arguments")
-    return raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
 
 
 def parsed_arguments(raw: str) -> "Any":
@@ -478,7 +478,8 @@ class ToolCalls:
 
     def add(self, fragment: "JSON") -> int:
         function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
-        name, arguments = function.get("name") or "", arguments_of(function)
+        name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
+        arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
         number = len(self.calls) - 1
         while number >= 0 and not self._like(self.calls[number], index, call_id):
             number -= 1
@@ -488,7 +489,7 @@ class ToolCalls:
         call = self.calls[number]
         call["id"], call["name"] = call["id"] or call_id, call["name"] or name
         call["arguments"].append(arguments)
-        call["more"].update({k: v for k, v in fragment.items() if k not in ("index", "id", "type", "function")})
+        call["more"].update(without(fragment, "index", "id", "type", "function"))
         return number
 
     @staticmethod
@@ -504,11 +505,11 @@ class ToolCalls:
 
     def wire(self) -> "Turns":
         """message.tool_calls as a plain answer has them."""
-        functions = [{"name": call["name"], "arguments": "".join(call["arguments"])} for call in self.calls]
-        return [
-            {"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]}
-            for number, (call, function) in enumerate(zip(self.calls, functions))
-        ]
+        found = []
+        for number, call in enumerate(self.calls):
+            function = {"name": call["name"], "arguments": "".join(call["arguments"])}
+            found.append({"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]})
+        return found
 
 
 # What upstreams say, in the order in which it is tried: code | pattern of HTTP status, line end, codes, types and text.
@@ -543,17 +544,20 @@ def complaint_of(value: "Any", depth: int = 0) -> "JSON":
         except ValueError:
             pass
     value = value[0] if isinstance(value, list) and value else value
-    if isinstance(value, str):
-        said["message"] = one_line(value)
-    for name in (as_dict(value).get(key) for key in ("code", "type", "status", "reason")):
+    said["message"] = one_line(value) if isinstance(value, str) else ""
+    fields = as_dict(value)
+    for key in ("code", "type", "status", "reason"):
+        name = fields.get(key)
         if isinstance(name, int) and 400 <= name < 600:
             said["status"] = name
         elif isinstance(name, str):
             said["names"] += f"{name.lower()} "
-    said["param"] = str(as_dict(value).get("param") or as_dict(value).get("loc") or "")
-    for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw") if depth < 8 else ():
-        inner = complaint_of(as_dict(value).get(key), depth + 1) if as_dict(value).get(key) else {}
-        said = {k: inner.get(k) or v for k, v in said.items()} | {"names": said["names"] + inner.get("names", "")}
+    said["param"] = str(fields.get("param") or fields.get("loc") or "")
+    for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw"):
+        if fields.get(key) and depth < 8:
+            inner = complaint_of(fields[key], depth + 1)
+            inner["names"] = said["names"] + inner["names"]
+            said = {what: inner[what] or said[what] for what in said}
     return said
 
 
@@ -581,15 +585,14 @@ GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CAL
 
 def openai_chunk(chunk: "JSON") -> "JSON":
     """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
-    candidate = (dicts(chunk.get("candidates")) or [{}])[0]
-    parts = dicts(as_dict(candidate.get("content")).get("parts"))
-    calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
-    functions = [{"name": call.get("name"), "arguments": call.get("args") or {}} for call in calls]
-    delta = {
-        "content": text_of([part for part in parts if not part.get("thought")]),
-        "reasoning_content": text_of([part for part in parts if part.get("thought")]),
-        "tool_calls": [{"id": call.get("id"), "function": function} for call, function in zip(calls, functions)],
-    }
+    candidate = first_dict(chunk.get("candidates"))
+    delta: "JSON" = {"content": "", "reasoning_content": "", "tool_calls": []}
+    for part in dicts(as_dict(candidate.get("content")).get("parts")):
+        delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
+        call = part.get("functionCall")
+        if isinstance(call, dict):
+            function = {"name": call.get("name"), "arguments": call.get("args") or {}}
+            delta["tool_calls"].append({"id": call.get("id"), "function": function})
     blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
     finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
     choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
@@ -606,9 +609,8 @@ class Reader:
 
     def __init__(self, gemini: bool = False) -> None:
         self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
-        self.finish = self.refusal = ""
+        self.finish, self.refusal, self.kept_chars = "", "", 0
         self.usage: "Any" = None
-        self.kept_chars = 0
         self.choices: "dict[int, JSON]" = {}
         self._head: "JSON" = {}
         self._parts: "Turns" = []
@@ -616,17 +618,18 @@ class Reader:
     def take(self, chunk: "Any") -> "Turns":
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
-        merged = () if self.raw else ("choices", "usage", "object", "candidates")
-        self._head.update({key: value for key, value in chunk.items() if key not in merged})
+        self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
         if self.gemini:
-            self._take_candidate((dicts(chunk.get("candidates")) or [{}])[0])
+            self._take_candidate(first_dict(chunk.get("candidates")))
             chunk = openai_chunk(chunk)
-        choices = dicts(chunk.get("choices"))
-        failed: "JSON" = next((c for c in choices if c.get("error") or c.get("finish_reason") == "error"), {})
         self.usage = as_dict(chunk.get("usage")) or self.usage
-        events = [event for choice in choices for event in self._take_choice(choice)]
-        if chunk.get("error") or failed:
-            raise inner_error(chunk.get("error") or failed.get("error"))
+        events, failed = [], chunk if chunk.get("error") else {}
+        for choice in dicts(chunk.get("choices")):
+            events += self._take_choice(choice)
+            if choice.get("error") or choice.get("finish_reason") == "error":
+                failed = failed or choice
+        if failed:
+            raise inner_error(failed.get("error"))
         return events
 
     def _take_candidate(self, candidate: "JSON") -> None:
@@ -661,7 +664,11 @@ class Reader:
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
             if text:
-                self._keep(state[kind], text)
+                if self.kept_chars < MAX_KEPT_CHARS:
+                    state[kind].append(text)
+                if len(state[kind]) > 512:  # a million pieces of five letters would cost fifty bytes each
+                    state[kind] = ["".join(state[kind])]
+                self.kept_chars += len(text)
                 yield {"type": kind, "text": text}
         self.refusal += text_of(delta.get("refusal"))
         fragments = dicts(delta.get("tool_calls"))
@@ -674,21 +681,16 @@ class Reader:
             known = {"index": number, "id": call["id"], "name": call["name"]}
             yield {"type": "tool_call", **known, "arguments": call["arguments"][-1]}
 
-    def _keep(self, pieces: "list[str]", text: str) -> None:
-        if self.kept_chars < MAX_KEPT_CHARS:
-            pieces.append(text)
-        self.kept_chars += len(text)
-        if len(pieces) > 512:  # a million pieces of five letters would cost fifty bytes each
-            pieces[:] = ["".join(pieces)]
-
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
     def tool_calls(self) -> "Turns":
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
-        calls = self.choices[0]["calls"].wire() if 0 in self.choices else []
-        found = [{"id": call["id"], **call["function"]} for call in calls]
-        return [{**call, "parsed": parsed_arguments(call["arguments"])} for call in found]
+        found = []
+        for call in self.choices[0]["calls"].wire() if 0 in self.choices else ():
+            function = call["function"]
+            found.append({"id": call["id"], **function, "parsed": parsed_arguments(function["arguments"])})
+        return found
 
     def body(self) -> "JSON":
         """The server's own object where it came whole; else the same shape put together from its chunks."""
@@ -727,13 +729,12 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.usage: "JSON" = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
         self.cost: "Any" = self.usage.get("cost")
-        self.cached = False
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
         self.request_id = str(self.get("id") or self.get("responseId") or "")
         self.model_requested = self.model_used = model
-        self.latency_s = 0.0
+        self.cached, self.latency_s = False, 0.0
         self.first_s: "float | None" = None
         self.attempts: "Turns" = []
         self.warnings: "list[str]" = []
@@ -795,7 +796,7 @@ def parse_answer(data: bytes) -> "Any":
         return parse_json(data)
     except ValueError as error:
         start = data.lstrip()[:1]
-        what = "empty" if not start else "an HTML page" if start == b"<" else f"not JSON ({one_line(str(error), 80)})"
+        what = "empty" if not start else "an HTML page" if start == b"<" else f"not JSON ({one_line(error, 80)})"
         raise BadUpstreamError(f"the answer is {what}") from None
 
 
@@ -834,13 +835,9 @@ def retry_wait_s(error: "LLMRouterError", retries: int, max_retries: int, remain
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
 
 
-def format_instruction(body: "JSON") -> "JSON":
-    """What stands in for a refused response_format: an instruction, and json_object where a schema was refused."""
-    schema = as_dict(as_dict(body["response_format"]).get("json_schema")).get("schema")
-    text = "Answer with one JSON object and nothing else."
-    text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}" if schema is not None else ""
-    looser = {"messages": with_system(text, *body["messages"])}
-    return {**looser, "response_format": {"type": "json_object"}} if schema is not None else looser
+def schema_of(body: "JSON") -> "Any":
+    """The schema that a request's response_format asks for; None where there is none."""
+    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
 def repaired(body: "JSON", error: "LLMRouterError", added: "Sequence[str]" = ()) -> "tuple[JSON, str] | None":
@@ -858,9 +855,14 @@ def repaired(body: "JSON", error: "LLMRouterError", added: "Sequence[str]" = ())
         return None
     fields = (*added, *TWINS, "temperature", "response_format")
     field = next((name for name in fields if name in body and re.search(rf"\b{name}\b", text)), "")
-    rest = {key: value for key, value in body.items() if key != field}
+    rest = without(body, field)
     if field == "response_format":
-        return {**rest, **format_instruction(body)}, f"{field} was refused and given as an instruction"
+        schema, text = schema_of(body), "Answer with one JSON object and nothing else."
+        if schema is not None:
+            rest[field] = {"type": "json_object"}
+            text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}"
+        rest["messages"] = with_system(text, *body["messages"])
+        return rest, f"{field} was refused and given as an instruction"
     if field in TWINS and TWINS[field] not in body:
         return {**rest, TWINS[field]: body[field]}, f"{field} was refused and sent as {TWINS[field]}"
     return (rest, f"{field} was refused and left out") if field else None
@@ -873,19 +875,18 @@ class Endpoint:
         import re
 
         # By hand: urllib.parse would cost a cold start 2 ms, and what it takes beyond this is refused here all the same.
+        url = url.strip()
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
-        found = re.fullmatch(like, url.strip())
-        odd = any(not "!" <= c <= "~" or c in "\\?#" for c in url.strip())
-        if odd or not found or not found[3].strip(".") or int(found[4] or 0) > 65535:
+        found = re.fullmatch(like, url)
+        if re.search(r"[^!-~]|[\\?#]", url) or not found or not found[3].strip(".") or int(found[4] or 0) > 65535:
             raise UsageError("the base URL is no URL like https://api.example.com/v1")
         self.scheme, self.host = found[1].lower(), found[3].strip("[]").lower().rstrip(".")
         self.path = (found[5] or "").rstrip("/")
         standard = {"https": 443, "http": 80}.get(self.scheme)
         if not standard or found[2]:
             raise SafetyError("base URLs are https (http on this machine), without a user name or password in them")
-        quad = self.host.split(".")  # other spellings of 127.0.0.1, and names that start like it, are not this machine
-        v4 = len(quad) == 4 and quad[0] == "127" and all(n.isdigit() and len(n) < 4 and int(n) < 256 for n in quad)
-        self.loopback = v4 or self.host in ("localhost", "::1")
+        # Other spellings of 127.0.0.1, and names that start like it, are not this machine.
+        self.loopback = bool(re.fullmatch(r"127(\.([01]?\d?\d|2[0-4]\d|25[0-5])){3}|localhost|::1", self.host))
         if self.scheme == "http" and not self.loopback:
             raise SafetyError(f"plain http to {self.host} would show key and prompt on the way; use https")
         self.port = int(found[4] or 0) or standard
@@ -902,7 +903,7 @@ class Secret:
 
     def __init__(self, value: str, source: str) -> None:
         self.value, self.source = value.strip(), source
-        if any(not "!" <= c <= "~" for c in self.value) or len(self.value) > 4096:
+        if not self.value.isascii() or not self.value.isprintable() or " " in self.value or len(self.value) > 4096:
             raise AuthenticationError(f"the key from {source} holds characters that no key has", code="key_malformed")
         from binascii import b2a_base64
 
@@ -950,18 +951,23 @@ def key_in_file(data: bytes) -> str:
     import re
 
     line = r"\s*(?:export\s+)?AISA_API_KEY\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s#]\S*)|)(?:\s+#.*|\s*)"
-    found = [re.fullmatch(line, raw.decode("utf-8-sig", "replace")) for raw in data.splitlines()]
-    values = ["".join(match.groups("")).strip() for match in found if match]
-    return next((value for value in reversed(values) if value and "\ufffd" not in value), "")
+    key = ""
+    for raw in data.splitlines():
+        found = re.fullmatch(line, raw.decode("utf-8-sig", "replace"))
+        value = "".join(found.groups("")).strip() if found else ""
+        key = value if value and "\ufffd" not in value else key
+    return key
 
 
 def check_headers(headers: "dict[str, str]") -> "dict[str, str]":
     """The headers, if they can stand in a request and are none of the client's own."""
+    import re
+
     for name, value in headers.items():
         usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
         if not usable or name.lower() in OWN_HEADERS:
             raise UsageError(f"{name[:40]!r} cannot be set as a header", next_step="The client sets its own.")
-        if not isinstance(value, str) or any((c < " " and c != "\t") or c == "\x7f" or c > "\xff" for c in value):
+        if not isinstance(value, str) or not re.fullmatch(r"[\t -~\x80-\xff]*", value):
             raise UsageError(f"the value of header {name} holds characters that no header has")
     return dict(headers)
 
@@ -982,15 +988,16 @@ TABLES = """{
 }"""  # in the form of the user's configuration, which replaces them entry by entry; text costs a cold start nothing
 STAND_IN = ("demo", "demo-reasoning")  # last of all, where they are listed: only the stand-in does
 PREFER = {"cost": -1, "speed": -1, "quality": 1}  # tiers up from the one that the score asks for
-LEVELS = (2, 5)  # points from which the middle, and the strong tier is asked
+MIDDLE, STRONG = 2, 5  # points from which these tiers are asked
 LENGTHS = ((4, 30_000), (2, 6_000), (1, 1_000))  # points, from so many characters in all turns
 LONG_ANSWER = 2_000  # tokens asked for
-SIGNS = (  # points, what is told, the pattern in the last turn; each is linear in the text, as that may be long
-    (2, "code", r"```|Traceback|(?m:[{};][ \t]*$|^[ \t]*(?:def|class|import|from|SELECT|#include|function|const) )"),
-    (2, "about code", r"(?i)\b(?:refactor|debug|compil|regex|unit test|stack trace)"),
-    (3, "said to be hard", r"(?i)\b(?:difficult|complex|prove|proof|derive|step by step|in depth|rigorous|trade-?offs?)\b"),
-    (-2, "said to be easy", r"(?i)\b(?:easy|simple|trivial|briefly|in short|yes or no|(?:one|a single) (?:word|sentence))\b"),
-)
+# points | what is told | the pattern in the last turn; each is linear in the text, as that may be long
+SIGNS = r"""
+2 | code | ```|Traceback|(?m:[{};][ \t]*$|^[ \t]*(?:def|class|import|from|SELECT|#include|function|const) )
+2 | about code | (?i)\b(?:refactor|debug|compil|regex|unit test|stack trace)
+3 | said to be hard | (?i)\b(?:difficult|complex|prove|proof|derive|step by step|in depth|rigorous|trade-?offs?)\b
+-2 | said to be easy | (?i)\b(?:easy|simple|trivial|briefly|in short|yes or no|(?:one|a single) (?:word|sentence))\b
+"""
 CHAIN = 4  # models in one choice: the one asked, and those after it
 FEW_MODELS = 8  # an endpoint of so few has no costly surprise: without a table for them they are asked in its order
 
@@ -1000,11 +1007,6 @@ def shows_images(body: "JSON") -> bool:
     return any(part.get("type") == "image_url" for part in parts)
 
 
-def schema_of(body: "JSON") -> "Any":
-    """The schema that a request's response_format asks for; None where there is none."""
-    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
-
-
 def points_of(body: "JSON") -> "list[tuple[int, str]]":
     """What in a request speaks for a stronger model, or (below 0) for a weaker: [(2, "code"), (1, "1200 characters")]."""
     import re
@@ -1012,7 +1014,7 @@ def points_of(body: "JSON") -> "list[tuple[int, str]]":
     texts = [text_of(turn.get("content")) for turn in dicts(body.get("messages")) if turn.get("role") != "system"]
     chars, most = sum(map(len, texts)), body.get("max_tokens") or body.get("max_completion_tokens")
     found = [(points, f"{chars} characters") for points, least in LENGTHS if chars >= least][:1]
-    found += [(points, what) for points, what, like in SIGNS if re.search(like, texts[-1] if texts else "")]
+    found += [(int(points), what) for points, what, like in table(SIGNS) if re.search(like, texts[-1] if texts else "")]
     others = {
         f"up to {most} tokens": isinstance(most, int) and most >= LONG_ANSWER, "images": shows_images(body),
         "tools": body.get("tools") or body.get("functions"), "a schema": schema_of(body) is not None,
@@ -1034,7 +1036,7 @@ def known_here(wanted: "Sequence[str]", offered: "Sequence[str] | None", why: "l
     if offered is None:
         why.append("what the endpoint offers is not known")
         return list(wanted)
-    names = {**{name.rpartition("/")[2]: name for name in reversed(offered)}, **{name: name for name in offered}}
+    names = {name.rpartition("/")[2]: name for name in reversed(offered)} | dict(zip(offered, offered))
     found = [names[model] for model in (*wanted, *STAND_IN) if model in names]
     missing = ", ".join([model for model in wanted if model not in names][:CHAIN])
     why += [f"not offered here: {missing}"] if wanted[0] not in names else []
@@ -1059,7 +1061,7 @@ def choose(
             raise UsageError(f"no {what} is called {str(name)[:40]!r}", next_step=f"Known are {', '.join(known)}.")
     points, sign = points_of(body), PREFER.get(prefer or "", 0)
     score = sum(number for number, _ in points)
-    level = min(max(sum(score >= least for least in LEVELS) + sign, 0), 2)
+    level = min(max((score >= MIDDLE) + (score >= STRONG) + sign, 0), 2)
     task = "fast" if prefer == "speed" and not task else task
     tier = None if task else list(tables["tiers"])[level]
     told = ", ".join(f"{what} {number:+d}" for number, what in points) or "nothing special"
@@ -1137,8 +1139,9 @@ def own_faults(value: "Any", schema: "JSON", place: str) -> "Iterator[str]":
                 yield f"{place} must have {word} {schema[word]}"
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
         yield f"{place} must match the pattern {schema['pattern']}"
-    missing = [name for name in schema.get("required", ()) if isinstance(value, dict) and name not in value]
-    yield from (f"{place}.{name} is missing" for name in missing)
+    for name in schema.get("required", ()) if isinstance(value, dict) else ():
+        if name not in value:
+            yield f"{place}.{name} is missing"
 
 
 def parts_of(value: "Any", schema: "JSON", place: str) -> "list[tuple[Any, Any, str]]":
@@ -1154,8 +1157,9 @@ def schema_faults(value: "Any", schema: "Any", root: "Any", place: str = "$") ->
 
     schema_faults({"age": "x"}, {"properties": {"age": {"type": "integer"}}}, schema) -> "$.age must be integer"
     """
+    if schema is False:
+        yield f"{place} is not allowed"
     if isinstance(schema, bool):
-        yield from () if schema else (f"{place} is not allowed",)
         return
     yield from own_faults(value, schema, place)
     for inner in (*schema.get("allOf", ()), *([pointed(root, schema["$ref"])] if "$ref" in schema else ())):
@@ -1168,9 +1172,8 @@ def schema_faults(value: "Any", schema: "Any", root: "Any", place: str = "$") ->
         yield from schema_faults(part, inner, root, where)
 
 
-def rules_fault(value: "Any", rules: str, place: str) -> str:
-    """The first reason why a value does not fit SCHEMA_RULES or CONFIG_RULES, "" where there is none."""
-    schema = parse_json(rules)
+def first_fault(value: "Any", schema: "Any", place: str = "$") -> str:
+    """The first reason why a JSON value does not fit a schema, "" where there is none."""
     return next(schema_faults(value, schema, schema, place), "")
 
 
@@ -1185,7 +1188,7 @@ def check_schema(schema: "Any") -> None:
             fault = f"$ref {each} leads nowhere" if pointed(schema, each) is None else fault
         for raw in re.findall(rf'"pattern": {string}', text):
             re.compile(parse_json(raw))
-        fault = rules_fault(schema, SCHEMA_RULES, "the schema") or fault
+        fault = first_fault(schema, parse_json(SCHEMA_RULES), "the schema") or fault
     except re.error as error:
         fault = f"pattern {raw}: {error}"
     except RecursionError:
@@ -1203,7 +1206,7 @@ def fitted(text: str, schema: "Any", finish: str = "stop") -> "Any":
     text = text[:-3].partition("\n")[2] if text[:3] == "```" and text[-3:] == "```" else text
     try:
         value = parse_json(text)
-        fault = next(schema_faults(value, schema, schema), "")
+        fault = first_fault(value, schema)
     except RecursionError:
         fault = "it is nested too deeply"
     except ValueError as error:
@@ -1245,7 +1248,7 @@ def annotation_schema(kind: "Any", place: str) -> "JSON":
         return {"type": "array", "items": annotation_schema(inner[0], place)}
     if origin is dict and inner[0] is str:
         return {"type": "object", "additionalProperties": annotation_schema(inner[1], place)}
-    raise UsageError(f"{place}: a tool cannot take {one_line(str(kind), 60)}")
+    raise UsageError(f"{place}: a tool cannot take {one_line(kind, 60)}")
 
 
 def tool_spec(function: "Any") -> "JSON":
@@ -1266,13 +1269,14 @@ def tool_spec(function: "Any") -> "JSON":
         parameters = inspect.signature(function).parameters
         hints = typing.get_type_hints(function, include_extras=True)
     except (TypeError, ValueError, NameError) as error:
-        raise UsageError(f"the signature of {name} cannot be read: {one_line(str(error), 100)}") from None
+        raise UsageError(f"the signature of {name} cannot be read: {one_line(error, 100)}") from None
     for each, parameter in parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise UsageError(f"{name}: a tool's parameters have names of their own; {each} has not")
         told = re.search(rf"(?m)^\s*(?::param (?:\w+ )?)?{each}(?: \([^)]*\))?: (.+)", text)
-        schema = annotation_schema(hints.get(each, typing.Any), f"{name}({each})")
-        properties[each] = {**schema, **({"description": told[1].strip()} if told else {})}
+        properties[each] = annotation_schema(hints.get(each, typing.Any), f"{name}({each})")
+        if told:
+            properties[each]["description"] = told[1].strip()
     required = [each for each, parameter in parameters.items() if parameter.default is parameter.empty]
     shape = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     return {"name": name, "description": text.split("\n\n")[0].strip(), "parameters": shape}
@@ -1286,7 +1290,7 @@ def call_tool(call: "JSON", box: "dict[str, tuple[Any, JSON]]") -> "JSON":
     function, spec = box.get(call["name"], (None, {}))
     arguments, result, fault = call["parsed"], "", f"there is no tool of this name; there are {', '.join(box)}"
     if function is not None:
-        fault = next(schema_faults(arguments, spec["parameters"], spec["parameters"], "arguments"), "")
+        fault = first_fault(arguments, spec["parameters"], "arguments")
     if not fault:
         try:
             value = function(**arguments)
@@ -1298,24 +1302,26 @@ def call_tool(call: "JSON", box: "dict[str, tuple[Any, JSON]]") -> "JSON":
 
 def turns_of(answer: "Answer", made: "Sequence[JSON]") -> "Turns":
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
-    message = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
+    message = as_dict(first_dict(answer.get("choices")).get("message"))
     known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
     calls = []
     for call in answer.tool_calls:  # every call with an id, and arguments that are JSON
         function = {"name": call["name"], "arguments": call["arguments"] if call["parsed"] else "{}"}
         calls.append({**known.get(call["id"], {}), "id": call["id"], "type": "function", "function": function})
         calls[-1].pop("index", None)
-    kept = {name: value for name, value in message.items() if name not in ("tool_calls", "function_call")}
-    turn = {"content": answer.text or None, **kept, "role": "assistant", **({"tool_calls": calls} if calls else {})}
-    results = [(call["id"], f"Error: {call['error']}" if call["error"] else call["result"]) for call in made]
-    return [turn, *({"role": "tool", "tool_call_id": call_id, "content": result} for call_id, result in results)]
+    kept = without(message, "tool_calls", "function_call")
+    turns = [{"content": answer.text or None, **kept, "role": "assistant", **({"tool_calls": calls} if calls else {})}]
+    for call in made:
+        result = f"Error: {call['error']}" if call["error"] else call["result"]
+        turns.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+    return turns
 
 
 UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 COUNTS = (  # tokens of the prompt, of it cached, of the answer, of thoughts beside it: as the vendors call them
-    ("prompt_tokens", "input_tokens", "promptTokenCount"),
-    ("cached_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount"),
-    ("completion_tokens", "output_tokens", "candidatesTokenCount"), ("thoughtsTokenCount",),
+    "prompt_tokens input_tokens promptTokenCount",
+    "cached_tokens prompt_cache_hit_tokens cachedContentTokenCount",
+    "completion_tokens output_tokens candidatesTokenCount", "thoughtsTokenCount",
 )  # fmt: skip
 
 
@@ -1334,7 +1340,7 @@ def is_amount(value: "Any") -> bool:
 def token_counts(usage: "JSON") -> "tuple[float, float, float] | None":
     """(prompt, of it cached, answer) of a usage object; None unless it tells the first and the last."""
     flat = {**usage, **as_dict(usage.get("prompt_tokens_details"))}
-    prompt, cached, answer, thoughts = ([flat[k] for k in names if is_amount(flat.get(k))] for names in COUNTS)
+    prompt, cached, answer, thoughts = ([flat[k] for k in names.split() if is_amount(flat.get(k))] for names in COUNTS)
     return (prompt[0], min([*cached, 0][0], prompt[0]), answer[0] + [*thoughts, 0][0]) if prompt and answer else None
 
 
@@ -1418,27 +1424,27 @@ class Connection:
     def send(self, request: bytes, first_s: "float | None") -> None:
         """Send the request and read the response's head; 1xx are passed over."""
         self.arm("the request to be sent", None)
-        self._ended, broken = False, False
+        self._ended, self.status = False, 0
         try:
             self._use(self.sock.sendall, request)
         except NetworkError:
-            broken = True  # the answer may be there all the same: a refusal before the body was read
-        self.arm("the answer", 1.0 if broken else first_s)
-        self.status = 0
+            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
+        self.arm("the answer", first_s)
         while self.status < 200:
             try:
                 head = self._until_mark(b"\r\n\r\n", "the response's head")
             except IncompleteError:
                 raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
             first, *lines = head.decode("latin-1").split("\r\n")
-            pairs = [line.partition(":") for line in lines]
-            broken_line = any(not colon or name != name.strip() for name, colon, _ in pairs)
-            if not first.startswith("HTTP/1.") or not first[9:12].isdigit() or broken_line:
-                raise BadUpstreamError("what answers there is no HTTP/1.1 server")
-            self.status, self.headers = int(first[9:12]), {}
-            for name, _, value in pairs:
+            sound, self.headers = first.startswith("HTTP/1.") and first[9:12].isdigit(), {}
+            for line in lines:
+                name, colon, value = line.partition(":")
+                sound = sound and colon != "" and name == name.strip()
                 before = self.headers.get(name.lower())
                 self.headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
+            if not sound:
+                raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+            self.status = int(first[9:12])
 
     def _until_mark(self, mark: bytes, what: str) -> bytes:
         """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
@@ -1466,11 +1472,10 @@ class Connection:
 
     def _framed(self) -> "Iterator[bytes]":
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
-        length, coding = self.headers.get("content-length"), self.headers.get("transfer-encoding", "").strip().lower()
+        length = "0" if self.status == 204 else self.headers.get("content-length")
+        coding = self.headers.get("transfer-encoding", "").strip().lower()
         if coding not in ("", "chunked"):
             raise BadUpstreamError("the answer's transfer coding is unknown")
-        if self.status == 204:
-            length = "0"
         size = -1
         while coding and size:
             size = self._length(self._until_mark(b"\r\n", "the answer").partition(b";")[0].decode("latin-1").strip(), 16)
@@ -1570,7 +1575,7 @@ def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: f
         step = ERRORS["network"][1]
         return RequestTimeout(f"no connection to {where} within {max(seconds, 0):g} s", retryable=True, next_step=step)
     if name == "SSLCertVerificationError":
-        why = one_line(str(getattr(error, "verify_message", error)), 120)
+        why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
     why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
@@ -1606,20 +1611,22 @@ class Transport:
         lines = [f"{method} {path} HTTP/1.1", f"Host: {endpoint.netloc}", *(f"{k}: {v}" for k, v in headers.items())]
         lines += [f"Content-Length: {len(body)}"] if body else []
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        for idle in (self._take_idle(endpoint), None):
+        idle = self._take_idle(endpoint)
+        while True:
             connection = idle or self._connect(endpoint, min(connect_s, deadline - time.monotonic()))
             connection.deadline = deadline
             try:
                 connection.send(request, first_s)
                 return connection
-            except BaseException as error:
+            except NetworkError as error:
                 connection.sock.close()
-                if isinstance(error, NetworkError):
-                    error.retryable = True
-                    if idle:
-                        continue  # it had been closed meanwhile: replaced once, in silence
+                error.retryable = True
+                if not idle:
+                    raise
+                idle = None  # it had been closed meanwhile: replaced once, in silence
+            except BaseException:
+                connection.sock.close()
                 raise
-        raise AssertionError("the second connection is a new one")
 
     def close(self) -> None:
         while self._idle:
@@ -1630,15 +1637,14 @@ class Transport:
 
     def _take_idle(self, endpoint: "Endpoint") -> "Connection | None":
         idle = self._idle.get(endpoint.url, [])
-        while idle:
-            try:
+        try:
+            while True:
                 connection = idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if not connection.is_dead():
-                return connection
-            connection.sock.close()
-        return None
+                if not connection.is_dead():
+                    return connection
+                connection.sock.close()
+        except IndexError:  # none is left; another thread may have been faster
+            return None
 
     def _connect(self, endpoint: "Endpoint", seconds: float) -> "Connection":
         """A new connection. In a thread of its own, as a name look-up knows no time-out and a handshake can drip."""
@@ -1753,7 +1759,7 @@ def user_config() -> "JSON":
     fault, config, data = "", {}, read_upload(path, MAX_CONFIG_BYTES, anywhere=True)
     try:
         config = parse_json(data)
-        fault = rules_fault(config, CONFIG_RULES, "the configuration")
+        fault = first_fault(config, parse_json(CONFIG_RULES), "the configuration")
     except ValueError as error:
         fault = f"not JSON: {error}"
     if fault:
@@ -1769,6 +1775,7 @@ def image_part(source: "ImageSource", detail: "str | None" = None, allow_paths: 
     """
     scheme, colon, rest = source.partition(":") if isinstance(source, str) else ("", "", "")
     scheme, name, data = scheme.lower(), "the image", source if isinstance(source, bytes) else None
+    remote = scheme in ("http", "https")
     if scheme == "data":
         import binascii
 
@@ -1776,12 +1783,12 @@ def image_part(source: "ImageSource", detail: "str | None" = None, allow_paths: 
             data = binascii.a2b_base64(rest.partition(";base64,")[2])
         except ValueError:
             raise UsageError("the data URL is not base64") from None
-    elif colon and scheme.isalpha() and len(scheme) > 1 and scheme not in ("http", "https"):
+    elif colon and scheme.isalpha() and len(scheme) > 1 and not remote:
         raise SafetyError(f"images come from https and data URLs or from files, not from {scheme}:")
-    elif isinstance(source, (str, os.PathLike)) and scheme not in ("http", "https") and os.fspath(source):
+    elif isinstance(source, (str, os.PathLike)) and not remote and os.fspath(source):
         data = read_upload(source, MAX_IMAGE_BYTES, allow_paths, anywhere=not isinstance(source, str))
         name = os.path.basename(os.fspath(source))
-    if data is None and not scheme.startswith("http"):
+    if data is None and not remote:
         raise UsageError("an image is a URL, a path, or bytes")
     url = source if data is None else data_url(data, name)
     note = "" if data is None else f"{name} ({image_type(data)}, {len(data)} bytes)"
@@ -1807,8 +1814,9 @@ def private_file(path: str, flags: int = 0) -> int:
     """A regular file opened for reading and writing; a new one is for its owner alone. OSError for a link or a device."""
     import stat
 
-    flags |= os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    file = os.open(path, flags, 0o600)
+    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # as far as the system has them
+        flags |= getattr(os, name, 0)
+    file = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError("it is not a regular file")
@@ -1902,7 +1910,7 @@ def in_file(path: str, sql: str, *values: "Any") -> "list[Any]":
         db.execute("PRAGMA synchronous = NORMAL")
         return list(db.execute(sql, values))
     except sqlite3.Error as error:
-        why, aside = one_line(str(error), 100), f"{path}.damaged-{int(time.time())}"
+        why, aside = one_line(error, 100), f"{path}.damaged-{int(time.time())}"
         if opened and type(error) is sqlite3.DatabaseError and os.path.samestat(os.stat(path), opened):  # no subclass: busy
             db.close()
             for end in ("-wal", "-shm", ""):  # what belongs to the damaged file must not be taken for the new one's
@@ -1958,13 +1966,13 @@ class Conversation:
         except (ValueError, LLMRouterError) as error:
             self.close()
             known = isinstance(error, SafetyError)
-            raise error if known else UsageError(f"{path} is no conversation: {one_line(str(error), 100)}") from None
+            raise error if known else UsageError(f"{path} is no conversation: {one_line(error, 100)}") from None
 
     def add(self, question: "Sequence[JSON]", answer: "Answer") -> None:
         """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
         if not answer.complete or answer.finish_reason == "length":
             raise IncompleteError("an incomplete answer is not added to a conversation")
-        said = as_dict((dicts(answer.get("choices")) or [{}])[0].get("message"))
+        said = as_dict(first_dict(answer.get("choices")).get("message"))
         calls = {name: said[name] for name in ("tool_calls", "function_call") if said.get(name)}
         turns = [*self.messages, *question, {"role": "assistant", "content": answer.text or None, **calls}]
         try:
@@ -2035,10 +2043,9 @@ class Stream:
         self.first_s: "float | None" = None
         self.model_used = self.models[0]
         self.response: "Answer | None" = None
-        self.cached, self._kept = False, Kept(None)
+        self.cached, self._repaired, self._kept = False, False, Kept(None)
         self._reserved: "float | None" = None  # of the budget, for the attempt underway
         self._costs: "list[float]" = []  # of the attempts, as far as they are known
-        self._repaired = False
         self._now: "Callable[[], float]" = client.transport.monotonic
         self.started = self._now()
         self.deadline = self.started + (deadline_s or client.deadline_s)
@@ -2109,16 +2116,15 @@ class Stream:
         if self.wish is not None:
             route = self.client.route(**{**self.body, **self.wish}, deadline_s=self.deadline - self._now())
             self.route, self.models = route, [route["model"], *(self.models[1:] or route["fallback"])]
-        for number, model in enumerate(self.models):
-            self.model_used = model
+        self.model_used, *others = self.models
+        while True:
             try:
                 return self._ask(attempt)
             except LLMRouterError as error:
-                others = self.models[number + 1 :]
                 if not others or error.code not in FALLBACK_CODES or self._now() >= self.deadline:
                     raise
-                self.warnings.append(f"{model} failed ({error.code}); asked {others[0]}")
-        raise AssertionError("there is always a model")
+                self.warnings.append(f"{self.model_used} failed ({error.code}); asked {others[0]}")
+                self.model_used = others.pop(0)
 
     def _body(self) -> "JSON":
         return {**self.body, "model": self.model_used} if "model" in self.body else self.body
@@ -2131,8 +2137,9 @@ class Stream:
             record: "JSON" = {"model": self.model_used, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
             self.attempts.append(record)
             try:
-                turns = corrected(misfit.response.text, misfit) if misfit else []
-                return attempt({**body, "messages": [*body["messages"], *turns]} if turns else body, token)
+                if misfit:
+                    body = {**body, "messages": [*body["messages"], *corrected(misfit.response.text, misfit)]}
+                return attempt(body, token)
             except LLMRouterError as error:
                 if error.code == "timeout" and error.maybe_billed:
                     error.retryable = self.client.retry_timeouts
@@ -2179,23 +2186,19 @@ class Stream:
         answer.data, answer.route = self.data, self.route
         answer.attempts, answer.warnings = self.attempts, self.warnings
         answer.latency_s = round(self._now() - self.started, 3)
-        self._price(answer)
-        if any(call["parsed"] is None for call in answer.tool_calls):
-            self.warnings.append("the arguments of a tool call are not JSON")
-        return answer
-
-    def _price(self, answer: "Answer") -> None:
-        """What an answer cost where the endpoint told nothing: nothing out of the cache, else tokens times our price."""
         counts, price = token_counts(answer.usage), None
         if self.cached:
             answer.cached, answer.cost, answer.cost_source, answer.credits_remaining = True, 0.0, "cache", None
-        elif answer.cost is None and counts:
+        elif answer.cost is None and counts:  # the endpoint told nothing: tokens times our price
             try:
                 price = self.client.price(self.model_used)
             except LLMRouterError as error:
                 self.warnings.append(f"the cost could not be estimated: {error.message}")
             if price:
                 answer.cost, answer.cost_source = cost_usd(price, *counts), "estimated"
+        if any(call["parsed"] is None for call in answer.tool_calls):
+            self.warnings.append("the arguments of a tool call are not JSON")
+        return answer
 
     def _settle(self, answer: "Answer | None", billed: bool) -> None:
         """Tell the budget what the attempt underway cost; where nobody knows, all that was set aside for it."""
@@ -2281,7 +2284,7 @@ class Stream:
             if not reader.finish:
                 raise
         except ValueError as error:
-            raise BadUpstreamError(f"a stream event is unreadable: {one_line(str(error), 80)}") from None
+            raise BadUpstreamError(f"a stream event is unreadable: {one_line(error, 80)}") from None
         finally:
             response.close()
         if reader.usage is not None:
@@ -2316,7 +2319,9 @@ class Stream:
                     response.arm("the end of the stream", 0.1)  # usually there already; the connection can be used again
                     read_all(pieces)
                     return True
-                yield from self._take(event, reader)
+                if event.event == "error":
+                    raise inner_error(event.data)
+                yield from reader.take(parse_json(event.data))
             if not piece:
                 break
             if arrived:  # only now: the time that the caller spends on an event is not the server's
@@ -2326,18 +2331,12 @@ class Stream:
             raise BadUpstreamError("the answer is neither JSON nor a stream of events")
         return False
 
-    @staticmethod
-    def _take(event: "Event", reader: "Reader") -> "Turns":
-        if event.event != "error":
-            return reader.take(parse_json(event.data))
-        raise inner_error(event.data)
-
 
 class ModelList(list):  # type: ignore[type-arg]
     """Models as [{"id", "family", and what the server says}]; source "live", or "builtin" with the reason why."""
 
     def __init__(self, models: "Any", source: str = "live", reason: str = "") -> None:
-        super().__init__({**item, "family": family_of(item["id"])} for item in models)
+        super().__init__({**item, "family": family_of(item["id"])} for item in models if isinstance(item.get("id"), str))
         self.source, self.reason = source, reason
 
 
@@ -2349,7 +2348,7 @@ def at_once(work: "Callable[[Any], Any]", items: "Sequence[Any]", most: int) -> 
     """[work(item) for item in items], so many at a time. In daemon threads, which unlike a pool's do not hold up Ctrl-C."""
     import threading
 
-    results: "list[Any]" = [None for _ in items]
+    results: "list[Any]" = [None] * len(items)
     waiting = iter(enumerate(items))  # one thread after the other takes the next
 
     def step_on() -> None:
@@ -2409,8 +2408,7 @@ class LLMRouterClient:
         self.first_s = first_event_timeout_s or timeout_s
         self.progress_s = progress_timeout_s or timeout_s or PROGRESS_TIMEOUT_S
         self.retry_timeouts, self.lenient_end, self.allow_paths = retry_timeouts, lenient_end, tuple(allow_paths)
-        self.headers = check_headers(headers or {})
-        self.transport = transport or Transport(ca_file)
+        self.headers, self.transport = check_headers(headers or {}), transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
         self._key: "tuple[Secret | None, ...]" = ()
         self._offered: "tuple[float, list[str] | None]" = (0.0, None)  # until when (monotonic) which models are known
@@ -2508,8 +2506,8 @@ class LLMRouterClient:
             error, answer = failure.to_dict(), failure.response or Answer(Reader(), model)
         return {
             "success": error is None, "response": answer.text, "latency": round(self.transport.monotonic() - began, 3),
-            "ttft": answer.first_s, "tokens": answer.tokens, "cost": answer.cost, "cost_source": answer.cost_source,
-            "cached": answer.cached, "finish_reason": answer.finish_reason or None, "error": error,
+            "ttft": answer.first_s, **attributes(answer, "tokens", "cost", "cost_source", "cached"),
+            "finish_reason": answer.finish_reason or None, "error": error,
         }  # fmt: skip
 
     def list_models(self, *, offline: bool = False, deadline_s: "float | None" = None) -> "ModelList":
@@ -2534,7 +2532,7 @@ class LLMRouterClient:
         listed = body if isinstance(body, list) else as_dict(body).get("data", as_dict(body).get("models"))
         if not isinstance(listed, list):
             raise BadUpstreamError("there is no list of models in the answer")
-        return ModelList(item for item in dicts(listed) if isinstance(item.get("id"), str))
+        return ModelList(dicts(listed))
 
     def generate_content(
         self, model: str, contents: "str | Sequence[JSON]", *, generation_config: "JSON | None" = None, stream: bool = False,
@@ -2548,8 +2546,8 @@ class LLMRouterClient:
         if api_version not in ("v1beta", "v1") or not turns:
             raise UsageError("contents must not be empty, and api_version is v1beta or v1")
         request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
-        base = self.endpoint.path[:-3] if self.endpoint.path.endswith("/v1") else self.endpoint.path
-        path = f"{base}/{api_version}/models/{{model}}:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
+        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
         models = [check_model(model), *model_names(fallback)]
         call = Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
         return call if stream else call.answer()
@@ -2618,7 +2616,7 @@ class LLMRouterClient:
     def _chat_call(
         self, model: "str | None", messages: "Sequence[JSON]", body: "JSON", fallback: "Names", stream: bool,
         deadline_s: "float | None",
-    ) -> "Stream":
+    ) -> "Stream":  # fmt: skip
         wish = {name: body.pop(name) for name in ("task", "prefer") if name in body}
         model = model if model is not None else AUTO if wish else setting("LLM_ROUTER_MODEL") or AUTO
         if wish and model != AUTO:
@@ -2730,11 +2728,11 @@ class Sanitizer:
         unfinished = self._open.search(text)
         if unfinished:
             text, self._held = text[: unfinished.start()], text[unfinished.start() :]
-        return str(self._drop.sub("", text))
+        return self._drop.sub("", text)
 
     def close(self) -> str:
         text, self._held = self._held, ""
-        return str(self._drop.sub("", text))
+        return self._drop.sub("", text)
 
 
 def clean(text: str) -> str:
@@ -2755,10 +2753,9 @@ def envelope(answer: "Answer | None", error: "LLMRouterError | None" = None, mod
         "ok": error is None, "text": given.text,
         "model_requested": given.model_requested or model or None, "model_used": given.model_used or None,
         "finish": {"reason": given.finish_reason or None, "complete": whole},
-        "usage": given.usage or None, "cost": given.cost, "cost_source": given.cost_source, "cached": given.cached,
-        "credits_remaining": given.credits_remaining,
-        "tool_calls": given.tool_calls, "data": given.data, "route": said.route,
-        "latency_s": given.latency_s, "first_s": given.first_s,
+        "usage": given.usage or None,
+        **attributes(given, "cost", "cost_source", "cached", "credits_remaining", "tool_calls", "data"),
+        "route": said.route, "latency_s": given.latency_s, "first_s": given.first_s,
         "attempts": said.attempts, "warnings": said.warnings, "error": error.to_dict() if error else None,
     }  # fmt: skip
 
@@ -2888,12 +2885,11 @@ class Option:
     """One line of OPTIONS: group, flags, value (what --help calls it, "" for a switch), text, name (its attribute)."""
 
     def __init__(self, line: str) -> None:
-        self.group, words, self.text = (part.strip() for part in line.split("|"))
+        self.group, words, self.text = map(str.strip, line.split("|"))
         self.flags = [word for word in words.split() if word[0] == "-" or word.islower()]  # "stats", too
-        shown = words.split()[len(self.flags) :]
-        self.value, self.repeats = "".join(shown).rstrip("."), words.endswith("...")
+        self.value, self.repeats = "".join(words.split()[len(self.flags) :]).rstrip("."), words.endswith("...")
         self.name = "message" if "--prompt" in self.flags else self.flags[-1].lstrip("-").replace("-", "_")
-        self.spelled = " ".join([", ".join(self.flags), *([self.value] if shown else [])])
+        self.spelled = f"{', '.join(self.flags)} {self.value}".rstrip()
 
     def read(self, flag: str, text: str) -> "Any":
         """The value of a flag: N whole numbers, X any, else the text."""
@@ -2921,7 +2917,7 @@ class Options:
         return None
 
 
-def text_from(args: "Options", text: "str | None", path: "str | None", flag: str) -> "str | None":
+def text_from(args: "Options", path: "str | None", text: "str | None" = None, flag: str = "") -> "str | None":
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
         raise UsageError(f"give {flag} or {flag}-file, not both")
@@ -2955,34 +2951,35 @@ def json_from(text: "str | None", name: str, kind: "type") -> "Any":
 def messages_of(args: "Options", before: "Any") -> "Turns":
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
     path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
-    turns = json_from(text_from(args, args.messages, path, "--messages"), "--messages", list) or before
+    turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
     turns = check_messages(turns) if turns is not None else []
-    text = text_from(args, args.message, args.message_file, "--message")
+    text = text_from(args, args.message_file, args.message, "--message")
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
-    images = [image_part(image, args.detail, args.allow_path or ()) for image in getattr(args, "image", None) or ()]
-    args.uploads = [note for _, note in images if note]
+    images: "Turns" = []
+    for image in args.image or ():
+        part, note = image_part(image, args.detail, args.allow_path or ())
+        images.append(part)
+        args.uploads += [note] if note else []
     if images or text is not None:
-        parts: "Turns" = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
-        turns.append({"role": "user", "content": parts if images else text})
+        content = [{"type": "text", "text": text or "Describe this image."}, *images] if images else text
+        turns.append({"role": "user", "content": content})
     if all(turn["role"] == "system" for turn in turns):
         raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
     return with_system(args.system, *turns)
 
 
-def model_of(args: "Options", body: "JSON") -> str:
-    """The model that is asked, or "auto": --task and --prefer ask for a choice where no model is named beside them."""
-    named = args.model or body.get("model")
-    return named or (AUTO if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else AUTO))
+def without_none(fields: "JSON") -> "JSON":
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def request_of(args: "Options") -> "JSON":
     """Everything chat() takes, out of the flags, with the body file under them."""
-    body = json_from(text_from(args, None, args.body_file, ""), "--body-file", dict) or {}
+    body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
     plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
-    flags = {name: getattr(args, name) for name in plain}
+    flags = attributes(args, *plain)
     for name in ("tools", "functions"):
-        flags[name] = json_from(text_from(args, None, getattr(args, name), ""), f"--{name}", list)
+        flags[name] = json_from(text_from(args, getattr(args, name)), f"--{name}", list)
     for name in ("tool_choice", "function_call", "response_format"):  # a JSON object and the API's own words go as they are
         text = flags[name] = getattr(args, name)
         if text and text.startswith("{"):
@@ -2993,24 +2990,24 @@ def request_of(args: "Options") -> "JSON":
             function = {"name": text}
             flags[name] = function if name == "function_call" else {"type": "function", "function": function}
     args.stream = bool(body.pop("stream", False)) or args.stream
-    schema = json_from(text_from(args, None, args.schema, ""), "--schema", dict)
+    schema = json_from(text_from(args, args.schema), "--schema", dict)
     if schema is not None and flags["response_format"]:
         raise UsageError("give --schema or --response-format, not both")
     if schema is not None:
         flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-    flags.update(model=model_of(args, body), messages=messages_of(args, body.get("messages")))
-    return {**body, **{name: value for name, value in flags.items() if value is not None}}
+    # --task and --prefer ask for a choice where no model is named beside them
+    usual = None if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or (args.demo and "demo")
+    flags["model"] = args.model or body.get("model") or usual or AUTO
+    flags["messages"] = messages_of(args, body.get("messages"))
+    return {**body, **without_none(flags)}
 
 
 def stop_on_sigterm() -> None:
     """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
     import signal
 
-    def interrupt(*_: object) -> "NoReturn":
-        raise KeyboardInterrupt
-
     try:
-        signal.signal(signal.SIGTERM, interrupt)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:
         pass  # not the main thread: signals are its caller's
 
@@ -3018,9 +3015,12 @@ def stop_on_sigterm() -> None:
 def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
     """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
     stop_on_sigterm()
-    headers = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in args.header or ())}
-    if any(name.lower() in SECRET_HEADERS for name in headers):
-        raise UsageError("--header takes no credentials: those come from the environment")
+    headers = {}
+    for line in args.header or ():
+        name, _, value = line.partition(":")
+        headers[name.strip()] = value.strip()
+        if name.strip().lower() in SECRET_HEADERS:
+            raise UsageError("--header takes no credentials: those come from the environment")
     if args.demo:
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
         try:
@@ -3030,15 +3030,12 @@ def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
         server = DemoServer()
         console.closers.append(server.close)
         args.base_url = server.base_url
-    given = {
-        "deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries,
-        "first_event_timeout_s": args.first_event_timeout, "progress_timeout_s": args.progress_timeout,
-        "cache_ttl_s": None if args.cache is None else seconds_in(args.cache, "--cache"), "max_cost_usd": args.max_cost,
-        "usage_log": args.usage_log or None, "session": args.session,
-    }  # fmt: skip
+    limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
-        ca_file=args.ca_file, **{name: value for name, value in given.items() if value is not None},
+        first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,
+        cache_ttl_s=None if args.cache is None else seconds_in(args.cache, "--cache"), max_cost_usd=args.max_cost,
+        usage_log=args.usage_log or None, session=args.session, **without_none(limits),
     )  # fmt: skip
     console.closers.append(client.close)
     console.hide = client.hide
@@ -3099,15 +3096,6 @@ def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", c
         return stream.response  # type: ignore[return-value]  # its events ended
 
 
-def open_talk(args: "Options", console: "Console") -> "Conversation":
-    """The conversation of --append, ours until the command ends."""
-    if args.messages is not None or not args.messages_file:
-        raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
-    talk = Conversation(args.messages_file, args.allow_path or ())
-    console.closers.append(talk.close)
-    return talk
-
-
 def show_answer(answer: "Answer", args: "Options", console: "Console", output: str, asked: "Sequence[JSON]" = ()) -> int:
     """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
     cut, error = answer.finish_reason == "length", None
@@ -3150,7 +3138,11 @@ def run_chat(args: "Options", console: "Console") -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = check_output(args) if args.output else ""
-    args.talk = open_talk(args, console) if args.append else None
+    if args.append:
+        if args.messages is not None or not args.messages_file:
+            raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
+        args.talk = Conversation(args.messages_file, args.allow_path or ())  # ours until the command ends
+        console.closers.append(args.talk.close)
     request = request_of(args)
     console.model = request["model"]
     client = open_client(args, console)
@@ -3207,7 +3199,7 @@ def run_compare(args: "Options", console: "Console") -> int:
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
     first = next(iter(errors.values())) if failed else None
     layout, head = (compare_row, COMPARE_HEAD) if args.markdown else (compare_block, "")
-    text = head + "".join(layout(name, result) for name, result in results.items())
+    text = head + "".join(map(layout, results.keys(), results.values()))
     console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text, first)
     for name, error in errors.items():
         console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
@@ -3236,8 +3228,7 @@ def run_models(args: "Options", console: "Console") -> int:
 def run_route(args: "Options", console: "Console") -> int:
     args.model = AUTO
     request = request_of(args)
-    client = open_client(args, console)
-    route = client.route(**request, offline=args.dry_run)
+    route = open_client(args, console).route(**request, offline=args.dry_run)
     text = f"{route['model']}\nthen: {', '.join(route['fallback']) or 'none'}\nwhy: {route['reason']}\n"
     console.show({"route": route}, clean(text))
     return 0
@@ -3310,9 +3301,10 @@ def run_usage(args: "Options", console: "Console") -> int:
     if by not in ("model", "day", "session") or (args.json and args.csv):
         raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
     since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
-    for name, *sums in (row for what in (by, "total") if os.path.exists(path) for row in in_file(path, USAGE_GET, what, since)):
-        numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
-        rows.append({by: name or "none", **dict(zip(USAGE_SUMS, numbers))})
+    for what in (by, "total") if os.path.exists(path) else ():
+        for name, *sums in in_file(path, USAGE_GET, what, since):
+            numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
+            rows.append({by: name or "none", **dict(zip(USAGE_SUMS, numbers))})
     if args.json:
         total = rows.pop() if rows else None
         console.result({"ok": True, "by": by, "file": path, "rows": rows, "total": total, "error": None})

@@ -39,12 +39,12 @@ NOT_CONFIGURATIONS: Tuple[Tuple[Any, str], ...] = (
 
 @pytest.mark.parametrize("config", [{}, WHOLE, {"prices": {}}])
 def test_a_configuration_is_taken_as_it_is(config: Any) -> None:
-    assert c.rules_fault(config, c.CONFIG_RULES, "the configuration") == ""
+    assert c.first_fault(config, c.parse_json(c.CONFIG_RULES), "the configuration") == ""
 
 
 @pytest.mark.parametrize("config,said", NOT_CONFIGURATIONS, ids=[said for _, said in NOT_CONFIGURATIONS])
 def test_what_is_wrong_in_a_configuration_is_named_with_its_place(config: Any, said: str) -> None:
-    assert said in c.rules_fault(config, c.CONFIG_RULES, "the configuration")
+    assert said in c.first_fault(config, c.parse_json(c.CONFIG_RULES), "the configuration")
 
 
 def write(path: Path, text: str) -> str:
@@ -189,7 +189,7 @@ def test_a_name_stands_for_the_one_with_its_maker_before_it() -> None:
 
 
 def test_the_built_in_tables_have_the_form_of_the_users() -> None:
-    assert c.rules_fault(c.parse_json(c.TABLES), c.CONFIG_RULES, "the tables") == ""
+    assert c.first_fault(c.parse_json(c.TABLES), c.parse_json(c.CONFIG_RULES), "the tables") == ""
 
 
 def test_without_a_list_nothing_is_skipped_and_that_is_told() -> None:
