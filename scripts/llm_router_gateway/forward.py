@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from . import overrides
 from .auth import PRIVATE_HEADERS
@@ -34,9 +35,11 @@ NOT_SENT_BACK = ONE_CONNECTION | frozenset({
     "openai-organization", "openai-project", "anthropic-organization-id", "www-authenticate", "report-to", "nel",
     "vary", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers",
 })  # fmt: skip
+KNOWN_NAMES = 512  # of headers that are remembered with whether they go on
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
+@lru_cache(maxsize=KNOWN_NAMES)
 def is_private(name: str) -> bool:
     return name in NOT_SENT_ON or name.startswith(CALLERS_OWN_STARTS)
 
@@ -55,7 +58,7 @@ def upstream_headers(
     does not, for they speak of a body that is no longer there. The provider's own come last and win.
     """
     provider = candidate.provider
-    headers = {name: value for name, value in caller if same and not is_private(name)}
+    headers = {name: value for name, value in caller if not is_private(name)} if same else {}
     headers.setdefault("accept", "*/*")
     headers["content-type"] = "application/json"
     headers["accept-encoding"] = "identity"
@@ -65,16 +68,19 @@ def upstream_headers(
     if provider.keys:
         scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
         headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
-    headers.update((name.lower(), value) for name, value in provider.headers.items())
+    for name, value in provider.headers.items():
+        headers[name.lower()] = value
     spec = candidate.overrides
     return overrides.headers(headers.items(), spec) if spec.headers else list(headers.items())
 
 
 def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | None = None) -> list[tuple[str, str]]:
     """The headers of an upstream answer that its caller may see: rate limits, retry-after, content-type, ..."""
-    keys = [key.reveal() for key in candidate.provider.keys] if candidate else []
-    return [(name, value) for name, value in upstream
-            if name not in NOT_SENT_BACK and not any(key in value for key in keys)]  # fmt: skip
+    headers = [pair for pair in upstream if pair[0] not in NOT_SENT_BACK]
+    for key in candidate.provider.keys if candidate else ():
+        secret = key.reveal()
+        headers = [pair for pair in headers if secret not in pair[1]]
+    return headers
 
 
 def masked(data: bytes, candidate: Candidate) -> bytes:

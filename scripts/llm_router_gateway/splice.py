@@ -32,6 +32,8 @@ def refuse_constant(name: str) -> NoReturn:
 DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 # (text, index) -> (value, end), at C speed.
 read_value: Callable[[str, int], tuple[Any, int]] = DECODER.scan_once  # type: ignore[attr-defined]  # not in typeshed
+# Compact, every script's letters as they are.
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ def skip(text: str, index: int, mark: str) -> int:
 def dumped(value: object) -> str:
     """Compact JSON, every script's letters as they are; null for numbers that JSON has not (some servers send NaN)."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return ENCODER.encode(value)
     except ValueError:
-        return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"))
+        return ENCODER.encode(finite(value))
 
 
 def finite(value: Any) -> Any:
@@ -184,11 +186,11 @@ def read_body(data: bytes) -> Body:
 def fields_of(text: str) -> dict[str, Any]:
     """The object that a text is; of a name that is there twice the last value."""
     try:
-        fields = DECODER.decode(text)
-        if isinstance(fields, dict):
+        fields, end = read_value(text, 0)
+        if isinstance(fields, dict) and (end == len(text) or not text[end:].strip(" \t\n\r")):
             return fields
-    except json.JSONDecodeError:
-        pass  # told by the slower way, which knows where
+    except (StopIteration, json.JSONDecodeError):
+        pass  # told by the slower way, which knows where; and it knows of white space before the object
     return {member.name: member.value for member in members_of(text)}
 
 
