@@ -68,19 +68,16 @@ def upstream_headers(
     if provider.keys:
         scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
         headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
-    for name, value in provider.headers.items():
-        headers[name.lower()] = value
+    headers.update((name.lower(), value) for name, value in provider.headers.items())
     spec = candidate.overrides
     return overrides.headers(headers.items(), spec) if spec.headers else list(headers.items())
 
 
 def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | None = None) -> list[tuple[str, str]]:
     """The headers of an upstream answer that its caller may see: rate limits, retry-after, content-type, ..."""
-    headers = [pair for pair in upstream if pair[0] not in NOT_SENT_BACK]
-    for key in candidate.provider.keys if candidate else ():
-        secret = key.reveal()
-        headers = [pair for pair in headers if secret not in pair[1]]
-    return headers
+    keys = [key.reveal() for key in candidate.provider.keys] if candidate else []
+    return [(name, value) for name, value in upstream
+            if name not in NOT_SENT_BACK and not any(key in value for key in keys)]  # fmt: skip
 
 
 def masked(data: bytes, candidate: Candidate) -> bytes:
