@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .errors import Forbidden
 from .settings import LOOPBACK
 
+KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
 CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
 EXPOSED = (  # to web pages
     "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
@@ -63,14 +65,24 @@ def host_name(host: str) -> str:
     return name.rpartition(":")[0] if name.count(":") == 1 else name
 
 
+@lru_cache(maxsize=KNOWN_HOSTS)
+def is_this_machine(host: str) -> bool:
+    """Whether a Host header names the machine that it came to, or nothing at all."""
+    name = host_name(host)
+    return not name or LOOPBACK.fullmatch(name) is not None
+
+
 def check_host(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
     """Forbidden when a server on loopback is called by a name that is not its own.
 
     A web page can point its own name at 127.0.0.1 and then talk to whatever listens there; the Host header
     still holds that name. Programs on this machine send localhost or the address.
     """
-    name = host_name(headers.get("host", ""))
-    if name and not LOOPBACK.fullmatch(name) and name not in allowed:
+    host = headers.get("host", "")
+    if is_this_machine(host):
+        return
+    name = host_name(host)
+    if name not in allowed:
         raise Forbidden(f"Host {name[:100]!r} is not this server's name; add it to [server] allowed_hosts if it is")
 
 

@@ -58,7 +58,7 @@ async def ask(pool: Pool, candidate: Candidate) -> str:
     api = wire(candidate.provider.api)
     request = wire("openai").read_request(QUESTION, model=candidate.remote_id)
     body = api.write_request(request, model=candidate.remote_id, quirks=candidate.provider.quirks, lost=[])
-    data = await fetch(pool, "POST", candidate, candidate.url("chat", quoted(candidate)), dumped(body))
+    data = await fetch(pool, "POST", candidate, candidate.url("chat", quoted(candidate.remote_id)), dumped(body))
     api.read_answer(parsed(data, candidate.name))
     return ""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from . import overrides
 from .auth import PRIVATE_HEADERS
@@ -34,9 +35,11 @@ NOT_SENT_BACK = ONE_CONNECTION | frozenset({
     "openai-organization", "openai-project", "anthropic-organization-id", "www-authenticate", "report-to", "nel",
     "vary", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers",
 })  # fmt: skip
+KNOWN_NAMES = 512  # of headers that are remembered with whether they go on
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
+@lru_cache(maxsize=KNOWN_NAMES)
 def is_private(name: str) -> bool:
     return name in NOT_SENT_ON or name.startswith(CALLERS_OWN_STARTS)
 
@@ -55,7 +58,7 @@ def upstream_headers(
     does not, for they speak of a body that is no longer there. The provider's own come last and win.
     """
     provider = candidate.provider
-    headers = {name: value for name, value in caller if same and not is_private(name)}
+    headers = {name: value for name, value in caller if not is_private(name)} if same else {}
     headers.setdefault("accept", "*/*")
     headers["content-type"] = "application/json"
     headers["accept-encoding"] = "identity"

@@ -37,6 +37,7 @@ from .groups import Ask, Attempt, Board, Plan, plan
 from .health import moves_on
 from .job import Exchange, Job, Outgoing, Record, State, converted, dumped, relayed, state_of, wire
 from .keyring import Keyring
+from .limits import Limit
 from .log import Log
 from .piping import Array, ConvertPipe, RelayPipe
 from .policy import Candidate
@@ -86,7 +87,8 @@ def parsed(data: bytes, name: str) -> dict[str, Any]:
 
 def parsed_or_none(data: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(data)
+        is_utf8 = data.startswith((b'{"', b"{\n"))  # for certain: json need not look for other encodings
+        value = json.loads(data.decode("utf-8", "surrogatepass") if is_utf8 else data)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -238,7 +240,7 @@ class Gateway:
         record = Record(request_id, exchange.method, exchange.path, client, self._clock())
         record.protocol = surface.protocol_of(exchange.path, headers)
         query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
-        job = Job(exchange, self.state, record, headers, query, surface.Call("", record.protocol))
+        job = Job(exchange, self.state, record, headers, query, surface.UNREAD[record.protocol])
         task = asyncio.current_task()
         self._jobs[task] = job
         try:
@@ -423,10 +425,14 @@ class Gateway:
             return None
         return lone_attempt(job.state.table, self.board, job.state.lone, job.record.asked, self._clock(), job.rights)
 
-    async def _asked(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle = nullcontext) -> Answer:
-        """The answer of whoever gives one, within the caller's budget; what it cost is booked."""
-        if job.caller.key is None:
-            return await self._asked_within(job, once, idle)
+    def _asked(
+        self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle = nullcontext
+    ) -> Awaitable[Answer]:
+        """The answer of whoever gives one, within the caller's budget and limit."""
+        return (self._asked_within if job.caller.key is None else self._asked_and_booked)(job, once, idle)
+
+    async def _asked_and_booked(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
+        """The same, within the caller's budget; what it cost is booked."""
         if job.allowance is not None and job.call.kind != "count":
             job.allowance.check()
         is_whole = False
@@ -448,15 +454,21 @@ class Gateway:
         elif usage is not None and job.call.kind != "count":
             self.keyring.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._wall())
 
-    async def _asked_within(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
+    def _asked_within(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Awaitable[Answer]:
         """The same, within the limit of the caller's key."""
         key = job.caller.key
         limit = (key.limits if key is not None else None) or job.state.config.server.key_limits
-        if limit is None:
-            attempt = self._lone(job)
-            if attempt is not None:
-                return await asked_alone(job, attempt, once, self._clock)
-            return await self._asked_several(job, once, idle)
+        if limit is not None:
+            return self._asked_in_turn(job, limit, once, idle)
+        attempt = self._lone(job)
+        if attempt is not None:
+            return asked_alone(job, attempt, once, self._clock)
+        return self._asked_several(job, once, idle)
+
+    async def _asked_in_turn(
+        self, job: Job, limit: Limit, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle
+    ) -> Answer:
+        """The same, when the limit lets it through."""
         permit = self.board.admit_key(limit, job.caller.key_id, partial(input_tokens, job.fields), self._clock())
         try:
             if not await has_turn(permit, idle):
@@ -531,10 +543,10 @@ class Gateway:
         finally:
             response.close()
 
-    async def _send(self, method: str, outgoing: Outgoing) -> Response:
+    def _send(self, method: str, outgoing: Outgoing) -> Awaitable[Response]:
         provider = outgoing.candidate.provider
         timeouts = Timeouts(provider.connect_timeout_s, provider.timeout_s, provider.timeout_s)
-        return await self._pool.request(
+        return self._pool.request(
             method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
         )
 

@@ -29,6 +29,7 @@ MAX_INTERIM = 16          # 1xx answers before the real one
 MAX_LENGTH_DIGITS = 15    # of a content-length: a petabyte
 MAX_SIZE_DIGITS = 12      # of a chunk's size, in hex: 256 terabytes
 KNOWN_NAMES = 512         # header names kept in their lower-case form
+KNOWN_LINES = 64          # first lines, and hosts, that are remembered with what they say
 
 CHUNKED = -1      # a body's length: told chunk by chunk
 UNTIL_CLOSE = -2  # a body's length: what comes until the connection ends; answers only
@@ -185,13 +186,18 @@ def read_target(method: str, target: str) -> tuple[str, str, str | None]:
     return path, query, host
 
 
+@lru_cache(maxsize=KNOWN_LINES)
+def is_host(text: str) -> bool:
+    return HOST.fullmatch(text) is not None
+
+
 def check_host(fields: dict[str, str], minor: int, from_target: str | None) -> None:
     """One readable Host, which a whole URL in the request line overrules. RFC 9112 3.2."""
     if "host" not in fields and minor >= 1:
         raise Malformed("no host header")
     if from_target is not None:
         fields["host"] = from_target
-    if not HOST.fullmatch(fields.get("host", "")):
+    if not is_host(fields.get("host", "")):
         raise Malformed("the host header is no host")
 
 
@@ -205,17 +211,25 @@ def read_expect(fields: dict[str, str], minor: int) -> bool:
     return True
 
 
+def read_line(line: str) -> tuple[str, str, str, str | None, int]:
+    """read_line("GET /a?b HTTP/1.1") -> ("GET", "/a", "b", None, 1): method, path, query, host, minor version."""
+    match = REQUEST_LINE.fullmatch(line)
+    if not match:
+        raise Malformed("the request line is not METHOD TARGET HTTP/1.1")
+    method, target, major, minor = match.groups()
+    if major != "1":
+        raise Malformed("HTTP/1.1 is spoken here", status=505)
+    # A later 1.x is to be read as the highest that is known; RFC 9110 2.5.
+    return method, *read_target(method, target), min(int(minor), 1)
+
+
+known_line = lru_cache(maxsize=KNOWN_LINES)(read_line)  # only for lines without a query, which may hold a caller's key
+
+
 def read_request(block: str, limits: Limits = LIMITS) -> RequestHead:
     """The lines of a request's head, without the blank one -> RequestHead."""
     lines = block.split("\r\n")
-    match = REQUEST_LINE.fullmatch(lines[0])
-    if not match:
-        raise Malformed("the request line is not METHOD TARGET HTTP/1.1")
-    method, target, major, minor_text = match.groups()
-    if major != "1":
-        raise Malformed("HTTP/1.1 is spoken here", status=505)
-    minor = min(int(minor_text), 1)  # a later 1.x is to be read as the highest that is known; RFC 9110 2.5
-    path, query, host = read_target(method, target)
+    method, path, query, host, minor = (read_line if "?" in lines[0] else known_line)(lines[0])
     fields = read_fields(lines[1:], limits.fields)
     check_host(fields, minor, host)
     length = body_length(fields, minor, 0)
@@ -223,13 +237,19 @@ def read_request(block: str, limits: Limits = LIMITS) -> RequestHead:
     return RequestHead(method, path, query, list(fields.items()), minor, length, stays_open(fields, minor), expects)
 
 
+@lru_cache(maxsize=KNOWN_LINES)
+def read_status(line: str) -> tuple[int, int]:
+    """read_status("HTTP/1.1 200 OK") -> (1, 200): the minor version and the status."""
+    match = STATUS_LINE.fullmatch(line)
+    if not match:
+        raise Malformed("the status line is not HTTP/1.1 STATUS")
+    return min(int(match[1]), 1), int(match[2])
+
+
 def read_response(block: str, method: str, limits: Limits = LIMITS) -> ResponseHead:
     """The lines of an answer's head -> ResponseHead. `method` is the request's: it decides whether a body follows."""
     lines = block.split("\r\n")
-    match = STATUS_LINE.fullmatch(lines[0])
-    if not match:
-        raise Malformed("the status line is not HTTP/1.1 STATUS")
-    minor, status = min(int(match[1]), 1), int(match[2])
+    minor, status = read_status(lines[0])
     fields = read_fields(lines[1:], limits.fields)
     length = body_length(fields, minor, UNTIL_CLOSE)
     if method == "HEAD" or status in (204, 304) or status < 200 or (method == "CONNECT" and status < 300):
@@ -520,12 +540,17 @@ def status_line(status: int) -> str:
     return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
-def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """The bytes up to and with the blank line. ValueError for a target or header that cannot be sent."""
+def request_line(method: str, target: str) -> str:
+    """request_line("GET", "/a") -> "GET /a HTTP/1.1\\r\\n". ValueError for a target that cannot be sent."""
     line = f"{method} {target} HTTP/1.1"
     if not REQUEST_LINE.fullmatch(line):
         raise ValueError("the path holds what no request line may hold")
-    return f"{line}\r\n{fields_text(headers)}\r\n".encode("latin-1")
+    return line + "\r\n"
+
+
+def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The bytes up to and with the blank line. ValueError for a target or header that cannot be sent."""
+    return f"{request_line(method, target)}{fields_text(headers)}\r\n".encode("latin-1")
 
 
 def response_head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote_plus
 
 from . import auth, forward, ir, overrides, splice, surface
@@ -28,6 +28,7 @@ from .streaming import Headers
 from .tags import TAG, TASK, Query
 
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
+KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
 
 
@@ -88,7 +89,7 @@ class Record:
 
     def line(self) -> str:
         """POST /v1/messages 200 812ms first=320ms claude-x -> openai/gpt-x in=12 out=34 id=..."""
-        parts = [self.method, self.path, str(self.status), f"{self.seconds * 1000:.0f}ms"]
+        parts = [f"{self.method} {self.path} {self.status} {self.seconds * 1000:.0f}ms"]
         if self.first_output_s is not None:
             parts.append(f"first={self.first_output_s * 1000:.0f}ms")
         if self.asked:
@@ -101,7 +102,8 @@ class Record:
             parts.append(f"lost={','.join(self.lost)}")
         if self.error:
             parts.append(f"error={self.error} ({self.message})")
-        return " ".join([*parts, f"id={self.request_id}"])
+        parts.append(f"id={self.request_id}")
+        return " ".join(parts)
 
 
 @dataclass(slots=True)
@@ -178,8 +180,7 @@ class Job:
         return self.tags is not None or self.record.asked.startswith((TAG, TASK))
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """What goes to an upstream, complete."""
 
     candidate: Candidate
@@ -231,7 +232,7 @@ def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
         changes |= job.allowance.fit(candidate, call, sent, job.read, **manners(candidate))
     body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
-    url = with_query(candidate.url(call, quoted(candidate)), job.exchange.query)
+    url = with_query(candidate.url(call, quoted(candidate.remote_id)), job.exchange.query)
     headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
     return Outgoing(candidate, url, headers, body)
 
@@ -249,7 +250,7 @@ def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outg
         out = overrides.applied(out, candidate.overrides)
     if job.allowance is not None:
         out = {**out, **job.allowance.fit(candidate, "chat", out, **manners(candidate))}
-    url = candidate.url("stream" if job.record.stream and provider.api == "gemini" else "chat", quoted(candidate))
+    url = candidate.url("stream" if job.record.stream and provider.api == "gemini" else "chat", quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
 
@@ -264,12 +265,15 @@ def manners(candidate: Candidate) -> dict[str, Any]:
             "steered": not module.UNSTEERED_MODELS.search(name)}  # fmt: skip
 
 
-def quoted(candidate: Candidate) -> str:
+@lru_cache(maxsize=KNOWN_MODELS)
+def quoted(remote_id: str) -> str:
     """The upstream's name of a model as it stands in a path."""
-    return quote(candidate.remote_id, safe="/:@-._~")
+    return quote(remote_id, safe="/:@-._~")
 
 
 def with_query(url: str, query: str) -> str:
     """The caller's query behind the upstream's own, without the caller's key and what we decide ourselves."""
+    if not query:
+        return url
     kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in ("key", "alt")]
     return url + ("&" if "?" in url else "?") + "&".join(kept) if kept else url

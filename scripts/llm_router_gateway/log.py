@@ -35,6 +35,8 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]
 
 def escaped(text: str) -> str:
     """One printable line: escaped("a\\nb") -> "a\\\\x0ab"."""
+    if len(text) <= MAX_LINE and text.isascii() and text.isprintable():  # as nearly always: told without a search
+        return text
     return UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text[:MAX_LINE])
 
 
@@ -124,7 +126,7 @@ class Log:
         if self.as_json:
             line = as_object(at=self._now(), level=level, event="note", message=text)
         else:
-            line = f"{self._now()} {level:5} " + (escaped(text) if UNSAFE.search(text) or len(text) > MAX_LINE else text)
+            line = f"{self._now()} {level:5} {escaped(text)}"
         self._keep(line, level)
 
     def _keep(self, line: str, level: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 APIS = ("openai", "anthropic", "gemini")  # OpenAI Responses comes next
 
@@ -110,6 +111,7 @@ AUTH: Mapping[str, tuple[str, str]] = {
 }
 
 ANTHROPIC_VERSION = "2023-06-01"  # the API refuses requests without one
+KNOWN_URLS = 1_024  # addresses of calls that are remembered
 OLLAMA_ADDRESS = ("127.0.0.1", 11434)  # asked for at start when there is no file
 
 
@@ -118,6 +120,7 @@ def preset_of(type_name: str) -> Preset | None:
     return PRESETS.get(ALIASES.get(type_name, type_name))
 
 
+@lru_cache(maxsize=KNOWN_URLS)
 def join_url(base_url: str, path: str) -> str:
     """`path` below `base_url`; a segment that both name is taken once.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import auth, ir, pricing
 from .bodies import MARGIN_BYTES, Bodies
-from .calls import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
+from .calls import KINDS, MAX_MESSAGE, MAX_NAME, NO_TEXTS, Call, ended_of, texts, tokens_of
 from .config import Config
 from .job import Exchange, Job, wire
 from .streaming import Headers
@@ -99,19 +99,23 @@ def call_of(job: Job, now_s: float) -> Call:
         None if first_s is None else round(first_s * 1000, 3), round(record.seconds * 1000, 3),
         job.call.kind, job.call.protocol, candidate.provider.api if candidate else "", int(record.stream),
         clean(record.asked, MAX_NAME), clean(record.served, MAX_NAME), clean(provider, MAX_NAME), clean(model, MAX_NAME),
-        record.attempts, texts([clean(text, MAX_NAME) for text in record.failed]),
+        record.attempts, clean_list(record.failed),
         record.status, clean(record.error, MAX_NAME), clean(record.message, MAX_MESSAGE),
         ended_of(record.error, refused=refused, output_began=job.answering), clean(finish_of(job), MAX_FINISH),
         *tokens_of(usage), cost, source,
-        job.caller.key_id, job.caller.name, clean(record.client, MAX_NAME),
-        texts([clean(text, MAX_NAME) for text in record.lost]),
+        job.caller.key_id, job.caller.name, clean(record.client, MAX_NAME), clean_list(record.lost),
     )  # fmt: skip
 
 
 def clean(text: str, limit: int) -> str:
     """As any program can read it: half of a pair of surrogates has no bytes."""
-    text = text[:limit] if len(text) > limit else text
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    if len(text) <= limit and text.isascii():
+        return text
+    return text[:limit].encode("utf-8", "replace").decode()
+
+
+def clean_list(items: list[str]) -> str:
+    return texts([clean(text, MAX_NAME) for text in items]) if items else NO_TEXTS
 
 
 def sound(usage: ir.Usage | None) -> ir.Usage | None:

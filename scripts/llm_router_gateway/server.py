@@ -193,8 +193,10 @@ class Exchange:
         length = f"content-length: {len(body)}\r\n" if has_body or self.method == "HEAD" else ""
         head = answer_head(status, headers, length + self._fate())
         self.started = self.ended = True
-        self._connection.transport.write(head + body if has_body else head)
-        await self._connection.drained()
+        connection = self._connection
+        connection.transport.write(head + body if has_body else head)
+        if connection.is_paused:
+            await connection.drained()
 
     def start(self, status: int, headers: Headers) -> None:
         """The head of an answer whose body follows; it goes out with the first bytes of that."""

@@ -32,6 +32,8 @@ def refuse_constant(name: str) -> NoReturn:
 DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 # (text, index) -> (value, end), at C speed.
 read_value: Callable[[str, int], tuple[Any, int]] = DECODER.scan_once  # type: ignore[attr-defined]  # not in typeshed
+# Compact, every script's letters as they are.
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ def skip(text: str, index: int, mark: str) -> int:
 def dumped(value: object) -> str:
     """Compact JSON, every script's letters as they are; null for numbers that JSON has not (some servers send NaN)."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return ENCODER.encode(value)
     except ValueError:
-        return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"))
+        return ENCODER.encode(finite(value))
 
 
 def finite(value: Any) -> Any:

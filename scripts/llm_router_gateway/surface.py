@@ -42,6 +42,7 @@ ACTIONS: Mapping[str, tuple[str, bool]] = {
 DESK = frozenset({"monitor", "api-keys", "providers", "config", "metrics", "auth", "favicon.ico"})  # first parts of its paths
 LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})  # GET /models, told at the desk
 OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell nothing
+USUAL_PREFIXES = ("", "/v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,15 @@ class Call:
     stream: bool = False  # when the path says so; else the body does
     array: bool = False  # Gemini without alt=sse: the stream is one JSON array
     action: str = ""  # Gemini's word for it
+
+
+# Before the path was read: all that is known is in whose shape an error would be told.
+UNREAD: Mapping[str, Call] = {protocol: Call("", protocol) for protocol in ("openai", "anthropic", "gemini")}
+# Method and path of nearly all requests -> what read_call makes of them.
+KNOWN: Mapping[tuple[str, str], Call] = {
+    (method, f"{prefix}/{rest}"): Call(kind, protocol)
+    for rest, (method, kind, protocol) in FIXED.items() for prefix in USUAL_PREFIXES
+}  # fmt: skip
 
 
 def protocol_of(path: str, headers: Mapping[str, str]) -> str:
@@ -69,6 +79,9 @@ def protocol_of(path: str, headers: Mapping[str, str]) -> str:
 
 def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Call:
     """The Call; NotFound or BadMethod where there is none. HEAD asks as GET does. `path` is as it came, escaped."""
+    known = KNOWN.get((method, path))
+    if known is not None:
+        return known
     parts = [part for part in path.split("/") if part]
     while parts and parts[0] in PREFIXES:  # also twice: a base URL with /v1 in front of a client that adds its own
         del parts[0]

@@ -113,16 +113,24 @@ def split_url(url: str) -> tuple[str, str]:
 
 def request_bytes(method: str, origin: Origin, target: str, headers: Headers, body: bytes) -> bytes:
     """The whole request. BadRequest for a path or header that cannot be sent."""
+    length = f"content-length: {len(body)}\r\n" if body or method not in ("GET", "HEAD") else ""
+    try:
+        first = opening(method, origin, target) if "?" in target else known_opening(method, origin, target)
+        return f"{first}{length}{http1.fields_text(headers)}\r\n".encode("latin-1") + body
+    except ValueError as wrong:
+        raise BadRequest(f"{origin.name}: cannot be asked: {wrong}") from None
+
+
+def opening(method: str, origin: Origin, target: str) -> str:
+    """A request's first lines: all that depends on the address alone. ValueError for what cannot be sent."""
     own = [("host", origin.name)]
     if origin.proxy and origin.scheme == "http" and origin.proxy.startswith("http"):
         target = f"http://{origin.name}{target}"  # a proxy is asked with the whole address; RFC 9112 3.2.2
         own += proxy_credentials(origin.proxy)
-    if body or method not in ("GET", "HEAD"):
-        own.append(("content-length", str(len(body))))
-    try:
-        return http1.request_head(method, target, own + headers) + body
-    except ValueError as wrong:
-        raise BadRequest(f"{origin.name}: cannot be asked: {wrong}") from None
+    return http1.request_line(method, target) + http1.fields_text(own)
+
+
+known_opening = lru_cache(maxsize=KNOWN_URLS)(opening)  # only for targets without a query, which may hold a caller's key
 
 
 def proxy_credentials(proxy: str) -> Headers:
@@ -220,6 +228,8 @@ class Response:
 
     async def read(self, limit: int) -> bytes:
         """The rest of the body as a whole. UpstreamFailed above `limit` bytes."""
+        if self._ended and self._error is None and self._size <= limit:  # as most are: all of it is here
+            return self._taken()
         out: list[bytes] = []
         size = 0
         async for piece in self:

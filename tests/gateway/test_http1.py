@@ -235,6 +235,15 @@ def test_what_is_written_reads_the_same() -> None:
     assert transcript(ResponseReader(), [data])[1:] == ["x" * 31 + "y", "END"]
 
 
+def test_a_line_with_a_query_is_not_remembered() -> None:
+    before = http1.known_line.cache_info()
+    assert http1.read_request("GET /a?key=secret HTTP/1.1\r\nhost: h").query == "key=secret"
+    assert http1.known_line.cache_info() == before
+    first = http1.read_request("GET /remembered HTTP/1.1\r\nhost: h")
+    assert http1.read_request("GET /remembered HTTP/1.1\r\nhost: h") == first
+    assert http1.known_line.cache_info().hits == before.hits + 1
+
+
 def test_a_status_without_a_name_is_written_all_the_same() -> None:
     assert http1.response_head(529, []) == b"HTTP/1.1 529 Status\r\n\r\n"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from llm_router_gateway.errors import BadMethod, NotFound
-from llm_router_gateway.surface import Call, protocol_of, read_call
+from llm_router_gateway.surface import KNOWN, Call, protocol_of, read_call
 
 ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
 
@@ -35,6 +35,12 @@ ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
 )  # fmt: skip
 def test_a_path_is_one_call_with_and_without_its_version(method: str, path: str, call: Call) -> None:
     assert read_call(method, path, {}, {}) == call
+
+
+def test_the_usual_paths_are_known_for_what_reading_them_says() -> None:
+    assert KNOWN["POST", "/v1/chat/completions"] == Call("chat", "openai")
+    for (method, path), call in KNOWN.items():
+        assert read_call(method, path, {}, {}) == call == read_call(method, f"{path}//", {}, {})
 
 
 def test_a_gemini_stream_is_events_only_when_asked_so() -> None:

@@ -813,6 +813,16 @@ def test_urls_are_split_without_a_loss() -> None:
     assert upstream.split_url("http://h") == ("http://h", "/")
 
 
+def test_an_address_with_a_query_is_not_remembered() -> None:
+    origin, before = Origin("http", "h.test", 80), upstream.known_opening.cache_info()
+    data = upstream.request_bytes("POST", origin, "/a?key=secret", [("x", "1")], b"hi")
+    assert data == b"POST /a?key=secret HTTP/1.1\r\nhost: h.test\r\ncontent-length: 2\r\nx: 1\r\n\r\nhi"
+    assert upstream.known_opening.cache_info() == before
+    first = upstream.request_bytes("POST", origin, "/remembered", [], b"hi")
+    assert upstream.request_bytes("POST", origin, "/remembered", [], b"hi") == first
+    assert upstream.known_opening.cache_info().hits == before.hits + 1
+
+
 # ----------------------------------------------------------------------------------------------------- out of descriptors
 
 

@@ -133,7 +133,7 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
 
     own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST_FIELDS) -> {"openai": {"logit_bias": {"5": 1}}}
     """
-    if not fields.keys() - known:
+    if known.issuperset(fields):
         return ir.NOTHING
     rest = {name: value for name, value in fields.items() if name not in known and value not in (None, [], {}, "")}
     return {OWN: rest} if rest else ir.NOTHING
@@ -1044,7 +1044,7 @@ def count(fields: Any, *names: str) -> int:
     if isinstance(fields, dict):
         for name in names:
             value = fields.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:  # 1e999 is inf
+            if value and isinstance(value, (int, float)) and value is not True and 0 < value < math.inf:  # 1e999 is inf
                 return int(value)
     return 0
 
@@ -1068,7 +1068,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     cost = usage.get("cost")
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else None, own(usage, USAGE_FIELDS),
+        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None, own(usage, USAGE_FIELDS),
     )  # fmt: skip
 
 
