@@ -79,10 +79,7 @@ def check_host(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
     still holds that name. Programs on this machine send localhost or the address.
     """
     host = headers.get("host", "")
-    if is_this_machine(host):
-        return
-    name = host_name(host)
-    if name not in allowed:
+    if not is_this_machine(host) and (name := host_name(host)) not in allowed:
         raise Forbidden(f"Host {name[:100]!r} is not this server's name; add it to [server] allowed_hosts if it is")
 
 

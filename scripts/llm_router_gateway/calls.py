@@ -67,13 +67,12 @@ class Call(NamedTuple):
         return not self.error and self.kind != "count"
 
 
-NO_TEXTS = "[]"  # a list without any, as its column holds it
 COLUMNS = ", ".join(Call._fields)
 
 
 def texts(items: Sequence[str]) -> str:
     """A list as its column holds it."""
-    return json.dumps(items, ensure_ascii=False) if items else NO_TEXTS
+    return json.dumps(items, ensure_ascii=False) if items else "[]"
 
 
 def stamp(ms: int) -> str:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from . import forward
 from .config import Config, ConfigError, parse
 from .errors import GatewayError
 from .job import Exchange, Job, Outgoing, Record, converted, relayed, state_of
@@ -92,17 +93,11 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
 
 def shown(out: Outgoing) -> dict[str, Any]:
     """The request as JSON, keys masked."""
-    keys = [key.reveal() for key in out.candidate.provider.keys]
-    headers = {name: masked(value, keys) for name, value in out.headers}
-    secret = {name.lower() for name in out.candidate.provider.headers}
-    headers.update(dict.fromkeys(secret & headers.keys(), MASK))  # configured values may be credentials too
+    candidate = out.candidate
+    headers = {name: forward.hidden(value, candidate.provider) for name, value in out.headers}
+    configured = {name.lower() for name in (*candidate.provider.headers, *candidate.overrides.headers)}
+    headers.update(dict.fromkeys(configured & headers.keys(), MASK))  # their values may be credentials too
     return {"method": "POST", "url": out.url, "headers": headers, "body": json.loads(out.body)}
-
-
-def masked(value: str, keys: Sequence[str]) -> str:
-    for key in keys:
-        value = value.replace(key, MASK)
-    return value
 
 
 def run(argv: Sequence[str]) -> int:

@@ -87,12 +87,17 @@ def masked(data: bytes, candidate: Candidate) -> bytes:
     return data
 
 
+def hidden(text: str, provider: Provider) -> str:
+    """A text without what a provider is sent as a credential."""
+    for secret in provider.secrets:
+        text = text.replace(secret.reveal(), "***")
+    return text
+
+
 def without_secrets(error: GatewayError, providers: Iterable[Provider]) -> GatewayError:
     """The same error, with no provider's key or other credential in its text, whoever wrote it."""
     for provider in providers:
-        for secret in provider.secrets:
-            error.message = error.message.replace(secret.reveal(), "***")
-            error.code = error.code.replace(secret.reveal(), "***")
+        error.message, error.code = hidden(error.message, provider), hidden(error.code, provider)
     return error
 
 

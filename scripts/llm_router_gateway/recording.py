@@ -14,7 +14,7 @@ from typing import Any
 
 from . import auth, ir, pricing
 from .bodies import MARGIN_BYTES, Bodies
-from .calls import KINDS, MAX_MESSAGE, MAX_NAME, NO_TEXTS, Call, ended_of, texts, tokens_of
+from .calls import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
 from .config import Config
 from .job import Exchange, Job, wire
 from .streaming import Headers
@@ -115,7 +115,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def clean_list(items: list[str]) -> str:
-    return texts([clean(text, MAX_NAME) for text in items]) if items else NO_TEXTS
+    return texts([clean(text, MAX_NAME) for text in items])
 
 
 def sound(usage: ir.Usage | None) -> ir.Usage | None:

@@ -41,6 +41,7 @@ Start = Callable[..., Process]
 
 KEYS = {protocol: made_up(f"key-{protocol}") for protocol in PROTOCOLS}
 TOKEN = made_up("token")
+TEAM = made_up("team")
 ENV = {"LLM_ROUTER_TOKEN": TOKEN, **{f"KEY_{protocol.upper()}": key for protocol, key in KEYS.items()}}
 SERVER = "[server]\nkeepalive_s = 60\n"
 MODELS = """
@@ -291,7 +292,8 @@ def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, st
 def test_a_dry_run_prints_the_request_and_sends_nothing(
     caller: str, target: str, tmp_path: Path, stand_in: Any, asked: list[Any]
 ) -> None:
-    (tmp_path / "router.toml").write_text(config(stand_in.url))
+    rewritten = f'rewrite_header = {{ X-Team = "{TEAM}" }}\n'
+    (tmp_path / "router.toml").write_text(SERVER + provider(f"to-{target}", target, stand_in.url, rewritten))
     body = ask(caller, "demo").body | {"temperature": 0.5} | ({"top_k": 5} if caller == "anthropic" else {})
     words = ["convert", "--from", caller, "--to", f"to-{target}/demo", "-c", "router.toml", "-m", "demo"]
     done = command(tmp_path, *words, stdin=json.dumps(body).encode(), **ENV)
@@ -299,6 +301,7 @@ def test_a_dry_run_prints_the_request_and_sends_nothing(
     made = json.loads(done.stdout)
     assert made["request"]["url"].startswith(stand_in.url)
     assert KEYS[target] not in done.stdout.decode() and "***" in done.stdout.decode()
+    assert TEAM not in done.stdout.decode() and made["request"]["headers"]["x-team"] == "***"
     assert "hi" in json.dumps(made["request"]["body"])
     assert made["lost"] == (["top_k"] if (caller, target) == ("anthropic", "openai") else
                             ["temperature"] if caller == "gemini" else [])  # fmt: skip
@@ -525,7 +528,6 @@ def test_a_name_that_is_allowed_is_ours(start: Start, stand_in: Any) -> None:
     assert gateway.get("/health", host="other.example").status == 403
 
 
-TEAM = made_up("team")
 TEAM_HEADER = f'[providers.settings]\nheaders = {{ X-Team-Token = "Token {TEAM}" }}\n'
 CREDENTIAL_HEADERS = {"key": ("authorization", "x-api-key", "x-goog-api-key"), "configured header": ("x-team-token",)}
 

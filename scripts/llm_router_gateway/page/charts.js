@@ -1,7 +1,7 @@
 // Charts as SVG: stacked bars and lines over time, with axes people can read, a tooltip under mouse, finger and keyboard,
 // and the same figures as a table.
 import { clock, day, stamp, utc } from "./format.js";
-import { announce, h, heading, refill, svg } from "./dom.js";
+import { announce, h, heading, refill, svg, table } from "./dom.js";
 
 const LEFT = 58,
   RIGHT = 12,
@@ -375,25 +375,14 @@ export class Chart {
       .reverse();
     refill(
       this.rows,
-      h(
-        "div",
-        { class: "table-frame short", tabindex: "0", role: "region", "aria-label": this.label },
-        h(
-          "table",
-          {},
-          h("caption", { class: "unseen" }, this.label),
-          h(
-            "thead",
-            {},
-            h(
-              "tr",
-              {},
-              heading(this.stepName),
-              series.map((line) => h("th", { scope: "col", class: "number" }, h("bdi", { class: "foreign" }, line.name))),
-            ),
-          ),
-          h("tbody", {}, rows),
-        ),
+      table(
+        this.label,
+        [
+          heading(this.stepName),
+          series.map((line) => h("th", { scope: "col", class: "number" }, h("bdi", { class: "foreign" }, line.name))),
+        ],
+        rows,
+        { frame: "short" },
       ),
     );
   }
