@@ -143,7 +143,7 @@ def read_overrides(values: Mapping[str, Any], path: str, reading: Reading) -> Ov
 
 
 def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
-    from . import jq  # only a configuration with expressions pays for the language
+    from .jq import compiler as jq  # only a configuration with expressions pays for the language
 
     try:
         names = tuple(name for name in VARIABLES if f"${name}" in text)

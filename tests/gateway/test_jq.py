@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import jq
+from llm_router_gateway.jq import compiler as jq
 
 BODY: dict[str, Any] = {
     "model": "m",

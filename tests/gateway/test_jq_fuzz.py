@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from jq_random import INPUTS, closed, mutated
 
-from llm_router_gateway import jq
+from llm_router_gateway.jq import compiler as jq
 
 PROGRAMS = [
     line

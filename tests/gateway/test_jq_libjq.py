@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jq_random import INPUTS, closed
 
-from llm_router_gateway import jq
+from llm_router_gateway.jq import compiler as jq
 
 libjq = pytest.importorskip("jq", reason="the package jq (libjq) is not installed")
 

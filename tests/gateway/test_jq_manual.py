@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import jq
+from llm_router_gateway.jq import compiler as jq
 
 CASES = Path(__file__).parents[3] / "shared" / "jq_manual_cases.json"
 OUTSIDE = "reaches outside the program"

@@ -26,8 +26,9 @@ from routed import group as group_table
 from test_config import ABC, member, problems, provider
 from test_gateway import Upstream
 
-from llm_router_gateway import config, forward, health, jq, limits, policy
+from llm_router_gateway import config, forward, health, limits, policy
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
+from llm_router_gateway.jq import compiler as jq
 from llm_router_gateway.keyring import Keyring
 from llm_router_gateway.loading import Source
 from llm_router_gateway.settings import Secret

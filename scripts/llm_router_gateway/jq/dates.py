@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable
 
-from .jq_values import NUMERIC, JqRefused, Value, double, fail, made
+from .values import NUMERIC, JqRefused, Value, double, fail, made
 
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 MONTHS = (

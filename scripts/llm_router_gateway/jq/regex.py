@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from .jq_values import JqBudget, JqRefused, Value, fail
+from .values import JqBudget, JqRefused, Value, fail
 
 MAX_PATTERN = 1000  # characters
 MAX_WORK = 4_000_000  # steps of the matcher on one text: some 50 ms at worst

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from .jq_values import JqError, JqRefused, Value, literal, number_text
+from .values import JqError, JqRefused, Value, literal, number_text
 
 MAX_PROGRAM = 65_536  # characters; a selector has a hundred
 MAX_DEPTH = 60  # brackets and bindings inside one another: each costs the reader some eight frames of Python's stack

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .jq_codes import (
+from .codes import (
     Bind,
     Code,
     Env,
@@ -50,11 +50,11 @@ from .jq_codes import (
     text,
     variable,
 )
-from .jq_forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
-from .jq_functions import FIRST, FORMATS, LAST, PRICES, SHORTER
-from .jq_parse import Node, parse
-from .jq_regex import pattern_of
-from .jq_values import ARITHMETIC, JqBudget, JqError, JqRaised, JqRefused, JqUntold, Value, index, kind, negate, text_of, truthy
+from .forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
+from .functions import FIRST, FORMATS, LAST, PRICES, SHORTER
+from .parser import Node, parse
+from .regex import pattern_of
+from .values import ARITHMETIC, JqBudget, JqError, JqRaised, JqRefused, JqUntold, Value, index, kind, negate, text_of, truthy
 
 __all__ = ["Filter", "JqBudget", "JqError", "JqRaised", "JqRefused", "JqUntold", "compile"]
 

@@ -16,13 +16,10 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterator
 
-from .jq_codes import (
-    items_of,
-    key_text,
-)
-from .jq_dates import gmtime, mktime, strftime, strptime
-from .jq_regex import Pattern, pattern_of
-from .jq_values import (
+from .codes import items_of, key_text
+from .dates import gmtime, mktime, strftime, strptime
+from .regex import Pattern, pattern_of
+from .values import (
     MAX_NESTING,
     NUMERIC,
     JqBudget,

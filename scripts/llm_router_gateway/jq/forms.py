@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .jq_codes import (
+from .codes import (
     Code,
     Env,
     Lost,
@@ -33,19 +33,8 @@ from .jq_codes import (
     select,
     spend,
 )
-from .jq_functions import (
-    extreme,
-    grouped,
-    match_steps,
-    matches,
-    pattern_for,
-    scan,
-    scan_steps,
-    splits,
-    test,
-    tostream,
-)
-from .jq_values import (
+from .functions import extreme, grouped, match_steps, matches, pattern_for, scan, scan_steps, splits, test, tostream
+from .values import (
     EXACT,
     NUMERIC,
     JqBudget,

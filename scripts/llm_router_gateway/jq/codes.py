@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .jq_values import (
+from .values import (
     ARITHMETIC,
     EXACT,
     JqBudget,
