@@ -18,19 +18,19 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import overlay as overlays
 from .board import Board
-from .config import Config, ConfigError, Model, Problem, Provider
-from .describe import MASK, masked_proxy
+from .config import overlay as overlays
+from .config.config import Config, ConfigError, Model, Problem, Provider
+from .config.describe import MASK, masked_proxy
+from .config.groups import Group
+from .config.overlay import Overlay, kind_of
+from .config.presets import ALIASES, PRESETS, preset_of
+from .config.settings import MODEL_NAME, NAME
+from .config.sources import Source
 from .desk import CALLER, Handler, Reply, Route, Visit
 from .errors import BadRequest, Conflict, GatewayError, NotFound
 from .job import State
 from .limits import Limit
-from .loading import Source
-from .overlay import Overlay, kind_of
-from .presets import ALIASES, PRESETS, preset_of
-from .routing import Group
-from .settings import MODEL_NAME, NAME
 
 MAX_DEPTH = 32  # of a body; nobody's settings are nested like this
 TRUE = frozenset({"1", "true", "yes", "on"})

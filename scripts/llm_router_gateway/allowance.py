@@ -17,9 +17,9 @@ from typing import Any
 from . import caps
 from .budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
 from .caps import OUTPUT, Bound
+from .config.keys import Key
 from .estimate import input_tokens
 from .ir import Usage
-from .keys import Key
 from .policy import Candidate
 from .rights import price_of
 from .splice import Body

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .config.settings import LOOPBACK
 from .errors import Forbidden
-from .settings import LOOPBACK
 
 KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
 CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")

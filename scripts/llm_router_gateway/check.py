@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import catalog, forward
-from .config import Config
+from .config.config import Config
 from .errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from .gateway import MAX_ANSWER_BYTES, check_key, parsed
 from .job import dumped, quoted, wire

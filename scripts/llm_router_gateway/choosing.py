@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import Model
+from .config.config import Model
 from .errors import BadRequest
 from .ir import Usage
 from .tags import TAG, Query, read_query

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import PROGRAM, __version__
-from .config import Config, ConfigError
-from .loading import Source
-from .settings import SERVER
+from .config.config import Config, ConfigError
+from .config.settings import SERVER
+from .config.sources import Source
 
 EXIT_CODES = {
     0: "served and stopped, or all was well",
@@ -149,7 +149,7 @@ def act(options: argparse.Namespace, source: Source) -> int:
     if config is None:
         return 2
     if options.print_config:
-        from .describe import config_text
+        from .config.describe import config_text
 
         sys.stdout.write(config_text(config))
         return 0

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import forward
-from .config import Config, ConfigError, parse
+from .config.config import Config, ConfigError, parse
+from .config.presets import APIS, preset_of
+from .config.sources import Source
 from .errors import GatewayError
 from .job import Exchange, Job, Outgoing, Record, converted, relayed, state_of
-from .loading import Source
 from .policy import Candidate, candidates
-from .presets import APIS, preset_of
 from .splice import read_body
 from .surface import Call
 

@@ -18,14 +18,14 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from .config import ConfigError
+from .config.config import ConfigError
+from .config.presets import APIS
+from .config.sources import Source
 from .errors import BadRequest, GatewayError
 from .estimate import input_tokens
 from .groups import Ask, Board, plan
 from .job import state_of
-from .loading import Source
 from .log import escaped
-from .presets import APIS
 from .rights import rights_of
 from .splice import read_body
 

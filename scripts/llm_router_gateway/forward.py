@@ -14,10 +14,10 @@ from functools import lru_cache
 
 from . import overrides
 from .auth import PRIVATE_HEADERS
-from .config import Provider
+from .config.config import Provider
+from .config.settings import Secret
 from .errors import GatewayError
 from .policy import Candidate
-from .settings import Secret
 
 ONE_CONNECTION = frozenset({
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",

@@ -27,7 +27,7 @@ from .allowance import allowance_of
 from .bodies import Bodies
 from .budgets import Amount
 from .calls import Call
-from .config import Config
+from .config.config import Config
 from .desk import ADMIN, OPEN, Desk, Reply, Visit
 from .embeddings import as_asked
 from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed

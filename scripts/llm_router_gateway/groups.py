@@ -24,6 +24,7 @@ from . import health as healths
 from .auth import PRIVATE_HEADERS
 from .board import Attempt as Attempt
 from .board import Board as Board
+from .config.groups import Group, Routing, Selector
 from .errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
 from .limits import GO, Forecast, refusal
 from .policy import candidates
@@ -33,7 +34,6 @@ from .pools import Target as Target
 from .pools import scopes_of as scopes_of
 from .pools import table_of as table_of
 from .rights import Rights
-from .routing import Group, Routing, Selector
 from .strategy import Dice, Option, best_of, by_dice, by_turn, weighted
 from .tags import TAG, Query, query_in
 

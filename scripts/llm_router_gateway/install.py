@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import ConfigError
-from .loading import OVERLAY_VARIABLE, Source
+from .config.config import ConfigError
+from .config.sources import OVERLAY_VARIABLE, Source
 
 PACKAGE = Path(__file__).absolute().parent
 NAME = "llm-router"

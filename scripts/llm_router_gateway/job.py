@@ -16,12 +16,12 @@ from urllib.parse import quote, unquote_plus
 
 from . import auth, forward, ir, overrides, splice, surface
 from .allowance import Allowance
-from .config import Config
+from .config.config import Config
+from .config.settings import LOOPBACK, Secret
 from .errors import GatewayError
 from .groups import Plan, Table, Target, table_of
 from .policy import Candidate, Routes, routes_of
 from .rights import Rights
-from .settings import LOOPBACK, Secret
 from .splice import Body
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers

@@ -20,12 +20,12 @@ from typing import Any
 
 from . import keyrows
 from .budgets import Budgets
-from .config import ConfigError
+from .config.config import ConfigError
+from .config.keys import digest_of, hint_of, key_json, read_json
+from .config.sources import Source
 from .errors import GatewayError
 from .keydesk import named, new_secret
 from .keyrows import Row
-from .keys import digest_of, hint_of, key_json, read_json
-from .loading import Source
 from .log import escaped
 from .storefile import StoreBroken, opened, reason
 

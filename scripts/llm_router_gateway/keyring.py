@@ -19,12 +19,12 @@ from typing import Any
 from . import auth
 from .auth import Caller
 from .budgets import Budgets, utc_text
-from .config import Config
+from .config.config import Config
+from .config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
+from .config.settings import LOOPBACK, Secret
 from .errors import Forbidden, Unauthorized
 from .keyrows import Row
-from .keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
 from .sessions import Sessions, Tries, token_in
-from .settings import LOOPBACK, Secret
 
 ADMIN_NAME = "admin"
 # Whoever sends one of these is not this machine's own program, or wants to look like somebody else.

@@ -15,7 +15,7 @@ from typing import Any
 from . import auth, ir, pricing
 from .bodies import MARGIN_BYTES, Bodies
 from .calls import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
-from .config import Config
+from .config.config import Config
 from .job import Exchange, Job, wire
 from .streaming import Headers
 

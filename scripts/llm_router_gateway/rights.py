@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .budgets import Price, no_price
+from .config.keys import Key
 from .errors import GatewayError
-from .keys import Key
 from .policy import Candidate
 
 NOT_ALLOWED = "not allowed for this key"

@@ -20,7 +20,8 @@ from . import PROGRAM, __version__
 from .admin import Admin
 from .bodies import Bodies
 from .calls import Call
-from .config import Config, ConfigError
+from .config.config import Config, ConfigError
+from .config.sources import Source
 from .desk import Desk, Route
 from .errors import Unavailable
 from .gateway import Gateway
@@ -28,7 +29,6 @@ from .keydesk import KeyDesk
 from .keyring import Keyring
 from .keyrows import mark_used
 from .keywatch import KeyWatch
-from .loading import Source
 from .log import Log
 from .metrics import Metrics
 from .monitor import Monitor

@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from llm_router_gateway.allowance import allowance_of
 from llm_router_gateway.budgets import Amount
-from llm_router_gateway.config import parse
+from llm_router_gateway.config.config import parse
+from llm_router_gateway.config.keys import Key, digest_of, secret_of
 from llm_router_gateway.keyring import Keyring
 from llm_router_gateway.keyrows import Row
-from llm_router_gateway.keys import Key, digest_of, secret_of
 from llm_router_gateway.rights import rights_of
 
 LIMIT_US = 10.0  # of CPU: what a key without restrictions may add to a request, its booking included

@@ -14,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from llm_router_gateway import auth, surface
-from llm_router_gateway.config import parse
+from llm_router_gateway.config.config import parse
 from llm_router_gateway.ir import Usage
 from llm_router_gateway.job import Job, Record, state_of
 from llm_router_gateway.recording import call_of

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
-from llm_router_gateway import config, groups, policy
+from llm_router_gateway import groups, policy
+from llm_router_gateway.config import config
 from llm_router_gateway.errors import GatewayError, of_status
 
 SEED = 4

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from test_gateway import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Upstream
 
-from llm_router_gateway import config
+from llm_router_gateway.config import config
 from llm_router_gateway.gateway import Gateway
 from llm_router_gateway.log import Log
 

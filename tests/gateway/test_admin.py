@@ -15,11 +15,11 @@ import pytest
 from llm_router_gateway.admin import Admin
 from llm_router_gateway.auth import Caller
 from llm_router_gateway.board import Board
-from llm_router_gateway.config import Config
+from llm_router_gateway.config.config import Config
+from llm_router_gateway.config.sources import Source
 from llm_router_gateway.desk import Desk, Reply, Visit
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.job import State, state_of
-from llm_router_gateway.loading import Source
 
 KEY = "k" + "ey-" * 6
 OTHER = "o" + "ther-" * 5
@@ -317,7 +317,7 @@ def test_models_are_found_by_tags_types_and_switches(office: Office, query: str,
 
 
 def test_a_caller_whose_key_has_bounds_sees_what_is_inside_them(office: Office) -> None:
-    from llm_router_gateway.keys import Key
+    from llm_router_gateway.config.keys import Key
 
     caller = Caller("id", "ci", key=Key("id", "ci", allowed_models=("office/*",)))
     assert names(office.does("GET", "models?include_inactive=1", caller=caller)) == ["vendor/small", "off"]

@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from llm_router_gateway import catalog, config, policy
+from llm_router_gateway import catalog, policy
+from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest, UnknownModel
 
 TEXT = """

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway import cli, serving, settings
-from llm_router_gateway.config import parse
+from llm_router_gateway import cli, serving
+from llm_router_gateway.config import settings
+from llm_router_gateway.config.config import parse
 
 ROOT = Path(__file__).parents[2]
 KEY = "k" + "ey-" * 4

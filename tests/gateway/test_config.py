@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import config, limits, presets, settings
+from llm_router_gateway import limits
+from llm_router_gateway.config import config, presets, settings
 
 KEY = "k" + "ey-" * 4
 

@@ -4,7 +4,7 @@ import dataclasses
 import tomllib
 from typing import Any
 
-from llm_router_gateway import config, describe, settings
+from llm_router_gateway.config import config, describe, settings
 
 KEY = "k" + "ey-" * 4
 TEXT = f"""

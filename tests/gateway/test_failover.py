@@ -396,7 +396,7 @@ def test_fallbacks_are_asked_when_no_member_is_left(run: Run) -> None:
 
 
 def test_a_new_configuration_keeps_what_is_known_by_name(run: Run) -> None:
-    from llm_router_gateway import config
+    from llm_router_gateway.config import config
 
     async def story(ways: Ways) -> None:
         for _ in range(3):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from llm_router_gateway import config, forward, policy
+from llm_router_gateway import forward, policy
+from llm_router_gateway.config import config
 
 KEY, CALLERS = "up" + "-key" * 3, "caller" + "-key" * 3
 

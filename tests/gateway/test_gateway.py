@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import config
+from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.gateway import Gateway
 from llm_router_gateway.log import Log

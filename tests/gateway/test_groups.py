@@ -8,8 +8,8 @@ import pytest
 from choices import PROVIDER, World, group, listed
 
 from llm_router_gateway import board, catalog, groups, health
+from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.errors import GatewayError, RateLimited, UnknownModel, of_status
-from llm_router_gateway.settings import Secret
 
 ABC = PROVIDER + listed("a", "b", "c")
 

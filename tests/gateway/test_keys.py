@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import caps, config, describe, keys
+from llm_router_gateway import caps
+from llm_router_gateway.config import config, describe, keys
+from llm_router_gateway.config.keys import Key, read_json
 from llm_router_gateway.errors import BadRequest
-from llm_router_gateway.keys import Key, read_json
 from llm_router_gateway.splice import read_body
 
 FULL = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway import loading
-from llm_router_gateway.config import ConfigError
-from llm_router_gateway.loading import Source
+from llm_router_gateway.config import sources
+from llm_router_gateway.config.config import ConfigError
+from llm_router_gateway.config.sources import Source
 
 KEY = "k" + "ey-" * 4
 
@@ -58,20 +58,20 @@ def test_a_file_that_was_named_and_is_not_there_is_a_problem(tmp_path: Path) -> 
 
 def test_without_a_file_the_environment_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loading, "ollama_is_there", lambda: True)
+    monkeypatch.setattr(sources, "ollama_is_there", lambda: True)
     (tmp_path / ".env").write_text(f"GEMINI_API_KEY={KEY}\n")  # not beside a file of ours: anybody's
     source = Source("", flags={}, env={"OPENAI_API_KEY": KEY})
     assert [provider.name for provider in source.load().providers] == ["openai", "ollama"]
     (tmp_path / "router.toml").write_text("[[providers]]\nname = 'claude'\n")
     assert [provider.name for provider in Source("", flags={}, env={}).load().providers] == ["claude"]
-    assert Source("", flags={}, env={loading.FILE_VARIABLE: "router.toml"}).name == "router.toml"
+    assert Source("", flags={}, env={sources.FILE_VARIABLE: "router.toml"}).name == "router.toml"
 
 
 def test_an_ollama_is_asked_for_and_not_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert loading.ollama_is_there(server.getsockname())
+        assert sources.ollama_is_there(server.getsockname())
         port = server.getsockname()[1]
-    assert not loading.ollama_is_there(("127.0.0.1", port))
+    assert not sources.ollama_is_there(("127.0.0.1", port))
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import loading, overlay
-from llm_router_gateway.config import Config, ConfigError, parse
-from llm_router_gateway.describe import config_text
-from llm_router_gateway.loading import Source
-from llm_router_gateway.overlay import ADDED, CHANGED, REMOVED, Entry, changed, forgotten, laid, merge, patched, removed
+from llm_router_gateway.config import overlay, sources
+from llm_router_gateway.config.config import Config, ConfigError, parse
+from llm_router_gateway.config.describe import config_text
+from llm_router_gateway.config.overlay import ADDED, CHANGED, REMOVED, Entry, changed, forgotten, laid, merge, patched, removed
+from llm_router_gateway.config.sources import Source
 
 IN_FILE = "of-" + "the-file"
 FILE = f"""
@@ -223,8 +223,8 @@ def test_the_overlay_is_beside_the_file_and_its_owners_alone(source: Source) -> 
 
 def test_a_variable_puts_it_elsewhere_and_without_a_file_it_is_in_memory(tmp_path: Path, monkeypatch: Any) -> None:
     elsewhere = str(tmp_path / "state.json")
-    assert str(Source("r.toml", flags={}, env={loading.OVERLAY_VARIABLE: elsewhere}).overlay_path) == elsewhere
-    monkeypatch.setattr(loading, "ollama_is_there", lambda: False)
+    assert str(Source("r.toml", flags={}, env={sources.OVERLAY_VARIABLE: elsewhere}).overlay_path) == elsewhere
+    monkeypatch.setattr(sources, "ollama_is_there", lambda: False)
     source = Source("", flags={}, env={}, document={"providers": [{"name": "openai"}]})
     source.load()
     made_up = {"openai": Entry(CHANGED, {"is_active": False})}
@@ -321,7 +321,7 @@ def test_one_that_is_damaged_later_leaves_what_is_in_force(source: Source) -> No
     config = source.load()
     assert not config.providers[1].is_active
     assert "is in force and saved anew" in config.notes[-1]
-    assert loading.overlay_in(path_of(source)) == OFF
+    assert sources.overlay_in(path_of(source)) == OFF
 
 
 def test_what_cannot_be_written_leaves_the_old_one(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

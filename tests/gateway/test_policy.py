@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from llm_router_gateway import config, policy
+from llm_router_gateway import policy
+from llm_router_gateway.config import config
 from llm_router_gateway.errors import UnknownModel
 
 LISTED = """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway import cli, config, describe, surface
+from llm_router_gateway import cli, surface
+from llm_router_gateway.config import config, describe
 
 PAGE = (Path(__file__).parents[2] / "references" / "gateway.md").read_text(encoding="utf-8")
 

@@ -26,12 +26,13 @@ from routed import group as group_table
 from test_config import ABC, member, problems, provider
 from test_gateway import Upstream
 
-from llm_router_gateway import config, forward, health, limits, policy
+from llm_router_gateway import forward, health, limits, policy
+from llm_router_gateway.config import config
+from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
 from llm_router_gateway.jq import compiler as jq
 from llm_router_gateway.keyring import Keyring
-from llm_router_gateway.loading import Source
-from llm_router_gateway.settings import Secret
 
 HERE = Path(__file__).parent
 KEY, OTHER = "k" + "ey-" * 4, "other" + "-key" * 3

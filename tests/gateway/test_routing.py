@@ -11,7 +11,8 @@ import pytest
 from routed import Hosts, Story, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 from test_gateway import ANSWER, DONE, FIRST, LAST, TEXT, Exchange, Upstream
 
-from llm_router_gateway import choosing, config
+from llm_router_gateway import choosing
+from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.ir import Usage
 

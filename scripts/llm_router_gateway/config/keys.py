@@ -17,12 +17,12 @@ from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from .budgets import Budget, utc_text
-from .caps import Bound, Caps, caps_json, read_caps
-from .errors import BadRequest, Forbidden
-from .limits import Limit
-from .reading import Problem, Reading, closest, list_of, read_settings, sub_table
-from .routing import read_limit
+from ..budgets import Budget, utc_text
+from ..caps import Bound, Caps, caps_json, read_caps
+from ..errors import BadRequest, Forbidden
+from ..limits import Limit
+from .groups import read_limit
+from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, Secret
 
 PREFIX = "llmr_"        # how keys that this gateway makes begin

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import listed_providers
-from .reading import ConfigError, Problem
+from .reader import ConfigError, Problem
 from .settings import MODEL_NAME, NAME
 
 FORMAT = 1

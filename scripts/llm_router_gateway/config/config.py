@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
 
+from ..limits import Limit
+from ..overrides import NONE, Overrides
+from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file
-from .limits import Limit
-from .overrides import NONE, Overrides
 from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
-from .reading import ConfigError as ConfigError
-from .reading import Problem as Problem
-from .reading import Reading, check, closest, list_of, read_settings, sub_table
-from .routing import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
-from .settings import (
+from .reader import ConfigError as ConfigError
+from .reader import Problem as Problem
+from .reader import Reading, check, closest, list_of, read_settings, sub_table
+from .settings import (  # fmt: skip
     LOOPBACK,
     MODEL,
     MODEL_CONFIG,
@@ -35,7 +35,7 @@ from .settings import (
     Secret,
     Setting,
     read_keys,
-)  # fmt: skip
+)
 
 # ------------------------------------------------------------------------------------------------------- the result
 

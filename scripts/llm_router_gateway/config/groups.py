@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .errors import BadRequest
-from .health import RULES, Rules
-from .limits import MINUTE_S, Limit
-from .overrides import Overrides
-from .reading import Reading, list_of, read_settings, shown, sub_table
+from ..errors import BadRequest
+from ..health import RULES, Rules
+from ..limits import MINUTE_S, Limit
+from ..overrides import Overrides
+from ..tags import TAG, TASK, Query, parse_tags
+from .reader import Reading, list_of, read_settings, shown, sub_table
 from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
-from .tags import TAG, TASK, Query, parse_tags
 
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
 VARIABLES = ("model", "protocol", "stream", "headers", "key")  # what an expression may name, with $ before it
@@ -143,7 +143,7 @@ def read_overrides(values: Mapping[str, Any], path: str, reading: Reading) -> Ov
 
 
 def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
-    from .jq import compiler as jq  # only a configuration with expressions pays for the language
+    from ..jq import compiler as jq  # only a configuration with expressions pays for the language
 
     try:
         names = tuple(name for name in VARIABLES if f"${name}" in text)

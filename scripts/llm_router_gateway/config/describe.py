@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from ..health import Rules
+from ..limits import Limit
+from ..overrides import Overrides
 from .config import Config, Model, Provider
-from .health import Rules
+from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
-from .limits import Limit
-from .overrides import Overrides
 from .presets import ALIASES, PRESETS, Preset
-from .routing import Group, Routing, Selector
 from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
 
 MASK = "***"
