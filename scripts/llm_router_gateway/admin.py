@@ -18,7 +18,6 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from .board import Board
 from .config import overlay as overlays
 from .config.config import Config, ConfigError, Model, Problem, Provider
 from .config.describe import MASK, masked_proxy
@@ -29,8 +28,9 @@ from .config.settings import MODEL_NAME, NAME
 from .config.sources import Source
 from .desk import CALLER, Handler, Reply, Route, Visit
 from .errors import BadRequest, Conflict, GatewayError, NotFound
-from .job import State
 from .limits import Limit
+from .routing.snapshot import State
+from .routing.state import Board
 
 MAX_DEPTH = 32  # of a body; nobody's settings are nested like this
 TRUE = frozenset({"1", "true", "yes", "on"})

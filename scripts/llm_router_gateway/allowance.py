@@ -20,8 +20,8 @@ from .caps import OUTPUT, Bound
 from .config.keys import Key
 from .estimate import input_tokens
 from .ir import Usage
-from .policy import Candidate
-from .rights import price_of
+from .routing.permissions import price_of
+from .routing.resolve import Candidate
 from .splice import Body
 
 DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be

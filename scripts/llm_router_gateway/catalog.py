@@ -15,9 +15,9 @@ from typing import Any
 from .config.config import Model
 from .config.groups import Group
 from .errors import BadRequest, UnknownModel
-from .groups import Table
-from .policy import Routes
-from .rights import Rights
+from .routing.permissions import Rights
+from .routing.plan import Table
+from .routing.resolve import Routes
 
 PAGE = {"anthropic": 20, "gemini": 50}  # entries when the caller names no number, as at the vendors
 MAX_PAGE = 1_000

@@ -19,7 +19,7 @@ from .config.config import Config
 from .errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from .gateway import MAX_ANSWER_BYTES, check_key, parsed
 from .job import dumped, quoted, wire
-from .policy import Candidate, routes_of
+from .routing.resolve import Candidate, routes_of
 from .upstream import Pool, Timeouts
 
 AT_ONCE = 20      # questions on their way

@@ -20,8 +20,9 @@ from .config.config import Config, ConfigError, parse
 from .config.presets import APIS, preset_of
 from .config.sources import Source
 from .errors import GatewayError
-from .job import Exchange, Job, Outgoing, Record, converted, relayed, state_of
-from .policy import Candidate, candidates
+from .job import Exchange, Job, Outgoing, Record, converted, relayed
+from .routing.resolve import Candidate, candidates
+from .routing.snapshot import state_of
 from .splice import read_body
 from .surface import Call
 

@@ -23,10 +23,10 @@ from .config.presets import APIS
 from .config.sources import Source
 from .errors import BadRequest, GatewayError
 from .estimate import input_tokens
-from .groups import Ask, Board, plan
-from .job import state_of
 from .log import escaped
-from .rights import rights_of
+from .routing.permissions import rights_of
+from .routing.plan import Ask, Board, plan
+from .routing.snapshot import state_of
 from .splice import read_body
 
 PROGRAM = "llm-router-gateway explain"

@@ -17,7 +17,7 @@ from .auth import PRIVATE_HEADERS
 from .config.config import Provider
 from .config.settings import Secret
 from .errors import GatewayError
-from .policy import Candidate
+from .routing.resolve import Candidate
 
 ONE_CONNECTION = frozenset({
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",

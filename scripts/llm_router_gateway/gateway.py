@@ -33,16 +33,17 @@ from .embeddings import as_asked
 from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .estimate import input_tokens
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
-from .groups import Ask, Attempt, Board, Plan, plan
 from .health import moves_on
-from .job import Exchange, Job, Outgoing, Record, State, converted, dumped, relayed, state_of, wire
+from .job import Exchange, Job, Outgoing, Record, converted, dumped, relayed, wire
 from .keyring import Keyring
 from .limits import Limit
 from .log import Log
 from .piping import Array, ConvertPipe, RelayPipe
-from .policy import Candidate
 from .recording import Overheard, bodies_of, call_of, finish_in, is_call
-from .rights import rights_of
+from .routing.permissions import rights_of
+from .routing.plan import Ask, Attempt, Board, Plan, plan
+from .routing.resolve import Candidate
+from .routing.snapshot import State, state_of
 from .splice import read_body
 from .streaming import Headers, Limits, StreamedAnswer, Watch
 from .tags import TAG

@@ -16,12 +16,12 @@ from urllib.parse import quote, unquote_plus
 
 from . import auth, forward, ir, overrides, splice, surface
 from .allowance import Allowance
-from .config.config import Config
-from .config.settings import LOOPBACK, Secret
+from .config.settings import Secret
 from .errors import GatewayError
-from .groups import Plan, Table, Target, table_of
-from .policy import Candidate, Routes, routes_of
-from .rights import Rights
+from .routing.permissions import Rights
+from .routing.plan import Plan
+from .routing.resolve import Candidate
+from .routing.snapshot import State
 from .splice import Body
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
@@ -44,22 +44,6 @@ class Exchange(StreamExchange, Protocol):
     async def read_body(self, limit: int) -> bytes: ...
     async def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
     async def end(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A Config and what is computed from it once. One assignment swaps it."""
-
-    config: Config
-    routes: Routes
-    table: Table
-    on_loopback: bool
-    lone: dict[str, Target] = field(default_factory=dict)  # models by what callers call them
-
-
-def state_of(config: Config) -> State:
-    routes = routes_of(config)
-    return State(config, routes, table_of(config, routes), LOOPBACK.fullmatch(config.server.host) is not None)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from llm_router_gateway.config.config import parse
 from llm_router_gateway.config.keys import Key, digest_of, secret_of
 from llm_router_gateway.keyring import Keyring
 from llm_router_gateway.keyrows import Row
-from llm_router_gateway.rights import rights_of
+from llm_router_gateway.routing.permissions import rights_of
 
 LIMIT_US = 10.0  # of CPU: what a key without restrictions may add to a request, its booking included
 KEYS, REPEATS, ROUNDS = 1_000, 7, 20_000

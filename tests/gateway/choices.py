@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
-from llm_router_gateway import groups, policy
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import GatewayError, of_status
+from llm_router_gateway.routing import plan as groups
+from llm_router_gateway.routing import resolve
 
 SEED = 4
 
@@ -50,7 +51,7 @@ class World:
 
     def swap(self, text: str) -> None:
         self.config = parse(text, **self.env)
-        self.table = groups.table_of(self.config, policy.routes_of(self.config))
+        self.table = groups.table_of(self.config, resolve.routes_of(self.config))
 
     def plan(self, name: str, body: dict[str, Any] | None = None, **more: Any) -> groups.Plan:
         return groups.plan(self.table, self.board, groups.Ask(name, body or {}, **more), self.now, self.rng)

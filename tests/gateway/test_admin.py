@@ -14,12 +14,12 @@ import pytest
 
 from llm_router_gateway.admin import Admin
 from llm_router_gateway.auth import Caller
-from llm_router_gateway.board import Board
 from llm_router_gateway.config.config import Config
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.desk import Desk, Reply, Visit
 from llm_router_gateway.errors import GatewayError
-from llm_router_gateway.job import State, state_of
+from llm_router_gateway.routing.snapshot import State, state_of
+from llm_router_gateway.routing.state import Board
 
 KEY = "k" + "ey-" * 6
 OTHER = "o" + "ther-" * 5

@@ -13,7 +13,7 @@ from llm_router_gateway.config import config
 from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import NoCredit
 from llm_router_gateway.ir import Usage
-from llm_router_gateway.policy import Candidate, candidates, routes_of
+from llm_router_gateway.routing.resolve import Candidate, candidates, routes_of
 from llm_router_gateway.splice import read_body
 
 NOON = 1_795_262_400.0  # 2026-11-21T12:00:00Z

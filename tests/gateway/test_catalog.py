@@ -4,9 +4,10 @@ import tomllib
 
 import pytest
 
-from llm_router_gateway import catalog, policy
+from llm_router_gateway import catalog
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest, UnknownModel
+from llm_router_gateway.routing import resolve
 
 TEXT = """
 [[providers]]
@@ -30,14 +31,14 @@ name = "openai"
 [[providers]]
 name = "llama.cpp"
 """
-ROUTES = policy.routes_of(config.parse(tomllib.loads(TEXT.replace("\n          ", " "))))
+ROUTES = resolve.routes_of(config.parse(tomllib.loads(TEXT.replace("\n          ", " "))))
 FOUND = catalog.entries(ROUTES, {"openai": ("gpt-9",), "llama.cpp": ("tiny",)})
 
 
 def test_every_listed_name_is_one_that_a_call_accepts() -> None:
     for entry in FOUND:
         for name in (entry.name, entry.short):
-            assert policy.candidates(ROUTES, name)[0].name == entry.name
+            assert resolve.candidates(ROUTES, name)[0].name == entry.name
     assert [entry.name for entry in FOUND] == ["one/claude-big", "one/both", "two/both", "openai/gpt-9", "llama.cpp/tiny"]
 
 

@@ -2,15 +2,16 @@
 
 import pytest
 
-from llm_router_gateway import forward, policy
+from llm_router_gateway import forward
 from llm_router_gateway.config import config
+from llm_router_gateway.routing import resolve
 
 KEY, CALLERS = "up" + "-key" * 3, "caller" + "-key" * 3
 
 
-def candidate(name: str = "claude", **settings: object) -> policy.Candidate:
+def candidate(name: str = "claude", **settings: object) -> resolve.Candidate:
     table = {"name": name, "api_key": KEY, "settings": settings}
-    return policy.candidates(policy.routes_of(config.parse({"providers": [table]})), f"{name}/m")[0]
+    return resolve.candidates(resolve.routes_of(config.parse({"providers": [table]})), f"{name}/m")[0]
 
 
 CALLER = [
@@ -72,7 +73,7 @@ def test_so_is_a_credential_in_a_header_that_the_configuration_adds() -> None:
     headers = {"X-Team-Token": f"Bearer {team}", "X-Region": "frankfurt", "X-Key": "eu"}
     table = {"name": "openai", "settings": {"headers": headers}}
     listed = {"name": "m", "provider": "openai", "rewrite_header": {"Cookie": model, "X-Token": None}}
-    one = policy.candidates(policy.routes_of(config.parse({"providers": [table], "models": [listed]})), "openai/m")[0]
+    one = resolve.candidates(resolve.routes_of(config.parse({"providers": [table], "models": [listed]})), "openai/m")[0]
     assert forward.masked(f"{team} {model} of eu in frankfurt".encode(), one) == b"*** *** of eu in frankfurt"
     assert forward.caller_headers([("x-a", f"you sent {team}"), ("x-b", "frankfurt")], one) == [("x-b", "frankfurt")]
 

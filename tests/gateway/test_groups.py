@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from choices import PROVIDER, World, group, listed
 
-from llm_router_gateway import board, catalog, groups, health
+from llm_router_gateway import catalog, health
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.errors import GatewayError, RateLimited, UnknownModel, of_status
+from llm_router_gateway.routing import plan as groups
+from llm_router_gateway.routing import state
 
 ABC = PROVIDER + listed("a", "b", "c")
 
@@ -403,9 +405,9 @@ def test_conversations_are_forgotten_after_an_hour_and_never_more_than_so_many()
     made.ask("g", headers={"x-s": "1"})
     assert made.board.session(("group:g", "1"), made.now + 3599) == "p/a"
     assert made.board.session(("group:g", "1"), made.now + 3600) == ""
-    for number in range(board.MAX_SESSIONS + 50):
+    for number in range(state.MAX_SESSIONS + 50):
         made.board.keep_session(("group:g", str(number)), "p/a", made.now)
-    assert len(made.board.sessions) == board.MAX_SESSIONS
+    assert len(made.board.sessions) == state.MAX_SESSIONS
 
 
 # -- limits
@@ -566,7 +568,7 @@ def test_the_report_shows_every_model_and_no_key() -> None:
 
 
 def test_what_is_remembered_does_not_grow_with_the_names_that_callers_make_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "MAX_MODELS", 20)
+    monkeypatch.setattr(state, "MAX_MODELS", 20)
     made = World('[[providers]]\nname = "ollama"\n' + group("g", "ollama/a"))
     held = made.plan("ollama/held").next(made.now)
     assert held is not None

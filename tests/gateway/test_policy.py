@@ -4,9 +4,9 @@ import tomllib
 
 import pytest
 
-from llm_router_gateway import policy
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UnknownModel
+from llm_router_gateway.routing import resolve
 
 LISTED = """
 [[providers]]
@@ -36,16 +36,16 @@ name = "lost"
 """
 
 
-def routes(text: str = LISTED) -> policy.Routes:
-    return policy.routes_of(config.parse(tomllib.loads(text)))
+def routes(text: str = LISTED) -> resolve.Routes:
+    return resolve.routes_of(config.parse(tomllib.loads(text)))
 
 
-def opened(*names: str) -> policy.Routes:
-    return policy.routes_of(config.parse({"providers": [{"name": name} for name in names]}))
+def opened(*names: str) -> resolve.Routes:
+    return resolve.routes_of(config.parse({"providers": [{"name": name} for name in names]}))
 
 
-def found(table: policy.Routes, name: str) -> list[tuple[str, str]]:
-    return [(candidate.provider.name, candidate.remote_id) for candidate in policy.candidates(table, name)]
+def found(table: resolve.Routes, name: str) -> list[tuple[str, str]]:
+    return [(candidate.provider.name, candidate.remote_id) for candidate in resolve.candidates(table, name)]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_name_cannot_climb_out_of_a_path() -> None:
 
 def test_a_model_may_have_an_endpoint_of_its_own() -> None:
     table = routes('[[providers]]\nname="ollama"\n[[ollama.models]]\nname="m"\nconfig={endpoint="/x/chat"}')
-    assert policy.candidates(table, "m")[0].url("chat") == "http://127.0.0.1:11434/v1/x/chat"
+    assert resolve.candidates(table, "m")[0].url("chat") == "http://127.0.0.1:11434/v1/x/chat"
 
 
 def test_what_is_switched_off_is_not_asked_of_a_provider_that_takes_any_name() -> None:
@@ -125,4 +125,4 @@ def test_a_provider_may_rename_and_a_models_own_name_there_wins() -> None:
     text = '[[providers]]\nname="ollama"\nany_model=true\nrename={a="a:1", b="b:1", c="c:1"}\n'
     table = routes(text + '[[ollama.models]]\nname="a"\n[[ollama.models]]\nname="b"\nremote_identifier="b:2"')
     assert [found(table, name)[0][1] for name in ("a", "ollama/b", "ollama/c", "d")] == ["a:1", "b:2", "c:1", "d"]
-    assert policy.candidates(table, "ollama/c")[0].name == "ollama/c"
+    assert resolve.candidates(table, "ollama/c")[0].name == "ollama/c"

@@ -26,13 +26,14 @@ from routed import group as group_table
 from test_config import ABC, member, problems, provider
 from test_gateway import Upstream
 
-from llm_router_gateway import forward, health, limits, policy
+from llm_router_gateway import forward, health, limits
 from llm_router_gateway.config import config
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
 from llm_router_gateway.jq import compiler as jq
 from llm_router_gateway.keyring import Keyring
+from llm_router_gateway.routing import resolve
 
 HERE = Path(__file__).parent
 KEY, OTHER = "k" + "ey-" * 4, "other" + "-key" * 3
@@ -335,7 +336,7 @@ def test_each_apis_paths_are_as_they_were_and_no_key_is_in_them(
 ) -> None:
     """Gemini's key was in the address, hence in the log and in error messages."""
     made = config.parse({"providers": [{"name": "p", "api": api, "base_url": "https://h.example/x", "api_key": KEY}]})
-    one = policy.candidates(policy.routes_of(made), "p/m")[0]
+    one = resolve.candidates(resolve.routes_of(made), "p/m")[0]
     assert one.provider.url("chat", "m") == f"https://h.example/x{chat_url}"
     assert one.provider.url("stream" if api == "gemini" else "chat", "m") == f"https://h.example/x{stream_url}"
     assert header in forward.upstream_headers(one, [], "r", same=True)
@@ -343,7 +344,7 @@ def test_each_apis_paths_are_as_they_were_and_no_key_is_in_them(
 
 def test_a_local_server_needs_no_key_and_is_sent_none() -> None:
     """Its key had to be given, be it empty."""
-    one = policy.candidates(policy.routes_of(parse(PROVIDER)), "p/m")[0]
+    one = resolve.candidates(resolve.routes_of(parse(PROVIDER)), "p/m")[0]
     assert "authorization" not in dict(forward.upstream_headers(one, [], "r", same=True))
 
 
@@ -462,7 +463,7 @@ def test_a_rewrite_changes_neither_the_model_nor_the_stream(field: str) -> None:
 def test_a_rewritten_header_is_sent_once(name: str) -> None:
     document = trio()
     document["providers"][0]["rewrite_header"] = {name: "mine"}
-    one = policy.candidates(policy.routes_of(config.parse(document)), "a/m")[0]
+    one = resolve.candidates(resolve.routes_of(config.parse(document)), "a/m")[0]
     caller = [("x-request-id", "theirs"), ("user-agent", "theirs")]
     sent = forward.upstream_headers(one, caller, "r", same=True)
     assert [value for each, value in sent if each == name.lower()] == ["mine"]

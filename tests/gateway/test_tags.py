@@ -6,7 +6,7 @@ import pytest
 from choices import PROVIDER, World, listed
 
 from llm_router_gateway.errors import BadRequest, GatewayError, UnknownModel
-from llm_router_gateway.groups import Plan
+from llm_router_gateway.routing.plan import Plan
 from llm_router_gateway.tags import Query, parse_tags, query_in, read_query
 
 CONFIG = (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .pools import Target
+from .table import Target
 
 NEAR = {"latency": (0.1, 0.005)}  # strategy -> what counts as equal: part of the best, and seconds
 EQUAL = (0.0, 1e-9)

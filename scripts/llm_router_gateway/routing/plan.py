@@ -20,22 +20,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import health as healths
-from .auth import PRIVATE_HEADERS
-from .board import Attempt as Attempt
-from .board import Board as Board
-from .config.groups import Group, Routing, Selector
-from .errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
-from .limits import GO, Forecast, refusal
-from .policy import candidates
-from .pools import Listed, Pool
-from .pools import Table as Table
-from .pools import Target as Target
-from .pools import scopes_of as scopes_of
-from .pools import table_of as table_of
-from .rights import Rights
-from .strategy import Dice, Option, best_of, by_dice, by_turn, weighted
-from .tags import TAG, Query, query_in
+from .. import health as healths
+from ..auth import PRIVATE_HEADERS
+from ..config.groups import Group, Routing, Selector
+from ..errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
+from ..limits import GO, Forecast, refusal
+from ..tags import TAG, Query, query_in
+from .permissions import Rights
+from .resolve import candidates
+from .state import Attempt as Attempt
+from .state import Board as Board
+from .strategies import Dice, Option, best_of, by_dice, by_turn, weighted
+from .table import Listed, Pool
+from .table import Table as Table
+from .table import Target as Target
+from .table import scopes_of as scopes_of
+from .table import table_of as table_of
 
 MAX_SESSION_CHARS = 256  # of what names a conversation
 MAX_NAMED = 24           # tags or names in one error text

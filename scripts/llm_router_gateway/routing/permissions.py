@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .budgets import Price, no_price
-from .config.keys import Key
-from .errors import GatewayError
-from .policy import Candidate
+from ..budgets import Price, no_price
+from ..config.keys import Key
+from ..errors import GatewayError
+from .resolve import Candidate
 
 NOT_ALLOWED = "not allowed for this key"
 NO_PRICE = "it has no price, and this key's budget is in US dollars"

@@ -14,14 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import health as healths
-from .config.groups import Member
-from .config.settings import Secret
-from .errors import GatewayError
-from .health import WELL, Health, Rules
-from .limits import Limit, Meters, Permit
-from .policy import Candidate
-from .pools import Table, Target, target_of
+from .. import health as healths
+from ..config.groups import Member
+from ..config.settings import Secret
+from ..errors import GatewayError
+from ..health import WELL, Health, Rules
+from ..limits import Limit, Meters, Permit
+from .resolve import Candidate
+from .table import Table, Target, target_of
 
 MAX_MODELS = 10_000      # whose health is remembered
 MAX_SESSIONS = 10_000    # conversations remembered for affinity

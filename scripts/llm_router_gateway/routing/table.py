@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .config.config import Config
-from .config.groups import Group, Member, Routing, Selector
-from .errors import UnknownModel
-from .limits import Limit, Scope
-from .policy import Candidate, Routes, candidates
+from ..config.config import Config
+from ..config.groups import Group, Member, Routing, Selector
+from ..errors import UnknownModel
+from ..limits import Limit, Scope
+from .resolve import Candidate, Routes, candidates
 
 INPUTS_PER_OUTPUT = 3.0  # tokens, for comparing prices
 
