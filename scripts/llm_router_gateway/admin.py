@@ -28,7 +28,7 @@ from .config.settings import MODEL_NAME, NAME
 from .config.sources import Source
 from .desk import CALLER, Handler, Reply, Route, Visit
 from .errors import BadRequest, Conflict, GatewayError, NotFound
-from .limits import Limit
+from .policy.rate_limits import Limit
 from .routing.snapshot import State
 from .routing.state import Board
 

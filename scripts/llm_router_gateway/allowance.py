@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import caps
-from .budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
-from .caps import OUTPUT, Bound
 from .config.keys import Key
 from .estimate import input_tokens
 from .ir import Usage
+from .policy import parameter_limits
+from .policy.budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
+from .policy.parameter_limits import OUTPUT, Bound
 from .routing.permissions import price_of
 from .routing.resolve import Candidate
 from .splice import Body
@@ -63,15 +63,15 @@ class Allowance:
         changes: dict[str, Any] = {}
         api = candidate.provider.api
         if is_chat and self._key.parameter_limits:
-            changes, self.told = caps.changed(
+            changes, self.told = parameter_limits.changed(
                 self._key.parameter_limits, api, fields, body=body, field=field, steered=steered
             )
         if self._key.budget is None:
             return changes
         most = self._reserve(candidate, {**fields, **changes}, is_chat, body)
         if is_chat:
-            bound = {OUTPUT: Bound(most)} if most < caps.INF else {}
-            more, told = caps.changed(bound, api, {**fields, **changes}, body=body, field=field)
+            bound = {OUTPUT: Bound(most)} if most < parameter_limits.INF else {}
+            more, told = parameter_limits.changed(bound, api, {**fields, **changes}, body=body, field=field)
             changes |= more
             self.told += told
             if api == "openai" and fields.get("stream") is True:  # else its end would not say what it cost
@@ -83,16 +83,16 @@ class Allowance:
         """Puts the most that this may cost on hold; how many output tokens there are for it, INF where the model knows."""
         budget = self._key.budget
         if budget is None:
-            return caps.INF
+            return parameter_limits.INF
         api, now, price = candidate.provider.api, self._unix_s(), price_of(candidate)
         if price is None and budget.in_usd:
             raise no_price(candidate.name)
         if price is not None:
             price = Price(price.input * cache_factor(body.text if body else str(fields)), price.output)
         given = float(input_tokens(fields))
-        said = caps.output_of(fields, api) if is_chat else 0.0
+        said = parameter_limits.output_of(fields, api) if is_chat else 0.0
         own = candidate.model.max_output_tokens if candidate.model else None
-        wanted = float(own or DEFAULT_OUTPUT) * caps.choices_of(fields, api) if said is None else said
+        wanted = float(own or DEFAULT_OUTPUT) * parameter_limits.choices_of(fields, api) if said is None else said
         left = self._budgets.left(self._key.id, budget, now)
         room = granted(left, given, wanted, price)
         if room < 0 or not is_enough(room, wanted):
@@ -101,7 +101,7 @@ class Allowance:
         usd = given * price.input + room * price.output if price else 0.0
         self._hold = self._budgets.hold(self._key.id, Amount(usd, given + room), now)
         self._candidate, self._api, self._input, self._output = candidate, api, given, room
-        return caps.INF if said is None and own is not None and room >= wanted else room
+        return parameter_limits.INF if said is None and own is not None and room >= wanted else room
 
     # -- afterwards
 

@@ -15,13 +15,13 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from .errors import GatewayError
-from .health import moves_on
 from .job import Job
-from .limits import Meters, Permit
+from .policy.circuit_breaker import moves_on
+from .policy.rate_limits import Meters, Permit
+from .policy.tag_query import TAG, TASK
 from .routing.permissions import Rights
 from .routing.plan import Attempt, Board, Plan, Table, Target, scopes_of
 from .routing.resolve import candidates
-from .tags import TAG, TASK
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from . import overrides
 from .auth import PRIVATE_HEADERS
 from .config.config import Provider
 from .config.settings import Secret
 from .errors import GatewayError
+from .policy import overrides
 from .routing.resolve import Candidate
 
 ONE_CONNECTION = frozenset({

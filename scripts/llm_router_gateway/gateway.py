@@ -25,7 +25,6 @@ from urllib.parse import parse_qsl
 from . import __version__, auth, catalog, choosing, forward, ir, pricing, sessions, surface
 from .allowance import allowance_of
 from .bodies import Bodies
-from .budgets import Amount
 from .calls import Call
 from .config.config import Config
 from .desk import ADMIN, OPEN, Desk, Reply, Visit
@@ -33,12 +32,14 @@ from .embeddings import as_asked
 from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .estimate import input_tokens
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
-from .health import moves_on
 from .job import Exchange, Job, Outgoing, Record, converted, dumped, relayed, wire
 from .keyring import Keyring
-from .limits import Limit
 from .log import Log
 from .piping import Array, ConvertPipe, RelayPipe
+from .policy.budgets import Amount
+from .policy.circuit_breaker import moves_on
+from .policy.rate_limits import Limit
+from .policy.tag_query import TAG
 from .recording import Overheard, bodies_of, call_of, finish_in, is_call
 from .routing.permissions import rights_of
 from .routing.plan import Ask, Attempt, Board, Plan, plan
@@ -46,7 +47,6 @@ from .routing.resolve import Candidate
 from .routing.snapshot import State, state_of
 from .splice import read_body
 from .streaming import Headers, Limits, StreamedAnswer, Watch
-from .tags import TAG
 from .upstream import Pool, Response, Timeouts
 
 MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64

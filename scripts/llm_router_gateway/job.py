@@ -14,10 +14,12 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote_plus
 
-from . import auth, forward, ir, overrides, splice, surface
+from . import auth, forward, ir, splice, surface
 from .allowance import Allowance
 from .config.settings import Secret
 from .errors import GatewayError
+from .policy import overrides
+from .policy.tag_query import TAG, TASK, Query
 from .routing.permissions import Rights
 from .routing.plan import Plan
 from .routing.resolve import Candidate
@@ -25,7 +27,6 @@ from .routing.snapshot import State
 from .splice import Body
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
-from .tags import TAG, TASK, Query
 
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path

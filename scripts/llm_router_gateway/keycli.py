@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import keyrows
-from .budgets import Budgets
 from .config.config import ConfigError
 from .config.keys import digest_of, hint_of, key_json, read_json
 from .config.sources import Source
@@ -27,6 +26,7 @@ from .errors import GatewayError
 from .keydesk import named, new_secret
 from .keyrows import Row
 from .log import escaped
+from .policy.budgets import Budgets
 from .storefile import StoreBroken, opened, reason
 
 PROGRAM = "llm-router-gateway keys"

@@ -15,8 +15,8 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from llm_router_gateway import health
 from llm_router_gateway.config import config
+from llm_router_gateway.policy import circuit_breaker
 from llm_router_gateway.routing import plan, resolve
 
 LIMIT_US = 60.0  # of CPU, on the machine that the gate runs on
@@ -50,8 +50,8 @@ def table_of(strategy: str, members: int) -> plan.Table:
 def cost_us(table: plan.Table, rounds: int) -> float:
     """CPU time of one plan and its first attempt, told and ended."""
     board, rng, now = plan.Board(), Random(1), 100.0
-    board.healths["p/m1"] = health.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
-    board.healths["p/m4"] = health.Health(open_until=1e9)
+    board.healths["p/m1"] = circuit_breaker.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
+    board.healths["p/m4"] = circuit_breaker.Health(open_until=1e9)
     begun = time.process_time()
     for _ in range(rounds):
         attempt = plan.plan(table, board, plan.Ask("fleet", BODY, "openai", True, HEADERS), now, rng).next(now)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import limits
 from llm_router_gateway.config import config, presets, settings
+from llm_router_gateway.policy import rate_limits
 
 KEY = "k" + "ey-" * 4
 
@@ -259,7 +259,7 @@ def test_a_model_twice_is_a_problem() -> None:
 
 def test_a_rate_limit_is_checked_and_read() -> None:
     base = '[[providers]]\nname = "ollama"\n[[models]]\nname = "m"\nprovider = "ollama"\n[models.rate_limit]\n'
-    assert parse(base + "max_requests = 5\nper_seconds = 1").models[0].limit == limits.Limit(5, 1)
+    assert parse(base + "max_requests = 5\nper_seconds = 1").models[0].limit == rate_limits.Limit(5, 1)
     wrong = problems(base + "max_requests = 5\nper_seconds = 1\nburst_size = 2")
     assert wrong.keys() == {"models[0].rate_limit.burst_size"}
 
@@ -412,14 +412,14 @@ def test_tasks_are_tag_queries() -> None:
 @pytest.mark.parametrize("where", ["limits", "rate_limit"])
 def test_a_models_limits(where: str) -> None:
     text = f'{ABC}{where} = {{max_requests = 2, per_seconds = 4, burst_size = 3, wait_s = 1, max_concurrent = 5, queue = 6}}'
-    assert parse(text).models[2].limit == limits.Limit(2, 4, 3, None, 1, 5, 6)
+    assert parse(text).models[2].limit == rate_limits.Limit(2, 4, 3, None, 1, 5, 6)
 
 
 def test_limits_of_providers_and_of_callers_keys() -> None:
     provider_lines = '[[providers]]\nname = "ollama"\nlimits = {max_concurrent = 2}'
     made = parse('[server]\nkey_limits = {tokens_per_minute = "1k"}\n' + provider_lines)
-    assert made.server.key_limits == limits.Limit(tokens_per_minute=1000)
-    assert made.providers[0].limit == limits.Limit(max_concurrent=2)
+    assert made.server.key_limits == rate_limits.Limit(tokens_per_minute=1000)
+    assert made.providers[0].limit == rate_limits.Limit(max_concurrent=2)
 
 
 @pytest.mark.parametrize(

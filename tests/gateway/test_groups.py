@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from choices import PROVIDER, World, group, listed
 
-from llm_router_gateway import catalog, health
+from llm_router_gateway import catalog
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.errors import GatewayError, RateLimited, UnknownModel, of_status
+from llm_router_gateway.policy import circuit_breaker
 from llm_router_gateway.routing import plan as groups
 from llm_router_gateway.routing import state
 
@@ -161,7 +162,7 @@ def test_the_last_member_is_always_tried_soonest_back_first() -> None:
         with pytest.raises(GatewayError):
             made.ask("g", fail={"p/a", "p/b"})
         made.now += 1
-    made.board.healths["p/a"] = health.failed(made.board.health("p/a"), health.Rules(), made.now, "x", 90)
+    made.board.healths["p/a"] = circuit_breaker.failed(made.board.health("p/a"), circuit_breaker.Rules(), made.now, "x", 90)
     assert states(made) == {"p/a": "cooling", "p/b": "open"}
     assert made.ask("g") == ["p/b"]
 
@@ -316,11 +317,11 @@ def test_weight_0_is_asked_only_when_no_other_is_left() -> None:
 
 def test_random_honours_health_and_breaker() -> None:
     made = world("a", "b", lines='strategy = "random"')
-    made.board.healths["p/a"] = health.Health(factor=0.25, at=made.now)
+    made.board.healths["p/a"] = circuit_breaker.Health(factor=0.25, at=made.now)
     shares = [made.plan("g").next(made.now) for _ in range(2000)]
     part = sum(each is not None and each.candidate.name == "p/a" for each in shares) / 2000
     assert part == pytest.approx(0.2, abs=0.03)
-    made.board.healths["p/a"] = health.Health(open_until=made.now + 9)
+    made.board.healths["p/a"] = circuit_breaker.Health(open_until=made.now + 9)
     assert made.shares("g", 50) == {"p/b": 1}
 
 
@@ -354,7 +355,7 @@ def test_latency_prefers_the_fastest_and_looks_at_the_others_again() -> None:
 
 def test_latency_sends_one_request_at_a_time_to_who_was_never_measured() -> None:
     made = world("a", "b", lines='strategy = "latency"')
-    made.board.healths["p/a"] = health.measured(health.WELL, 1.0, made.now)
+    made.board.healths["p/a"] = circuit_breaker.measured(circuit_breaker.WELL, 1.0, made.now)
     asked = [made.plan("g").next(made.now) for _ in range(4)]
     assert [each and each.candidate.name for each in asked] == ["p/b", "p/a", "p/a", "p/a"]
 
@@ -545,7 +546,7 @@ def test_explain_says_why_each_one_is_not_taken() -> None:
     text = ABC + listed("off", "lim", off="is_active = false", lim="limits = {max_requests = 1, per_seconds = 60}")
     made = World(text + group("g", "a", "b", "p/off", "lim", 'c selector="error"'))
     made.ask("p/lim")
-    made.board.healths["p/b"] = health.Health(open_until=made.now + 5, in_a_row=3)
+    made.board.healths["p/b"] = circuit_breaker.Health(open_until=made.now + 5, in_a_row=3)
     told = whys(made)
     assert told["p/a"] == "chosen"
     assert "breaker is open" in told["p/b"]

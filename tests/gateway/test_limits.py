@@ -3,7 +3,7 @@
 import pytest
 
 from llm_router_gateway.errors import RateLimited
-from llm_router_gateway.limits import Bucket, Limit, Meters, Permit, Rate, given_back, level_of, taken, wait_for
+from llm_router_gateway.policy.rate_limits import Bucket, Limit, Meters, Permit, Rate, given_back, level_of, taken, wait_for
 
 RATE = Rate(2, 0.5)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import overrides, splice
-from llm_router_gateway.overrides import Overrides, applied, composed, edits, merged
+from llm_router_gateway import splice
+from llm_router_gateway.policy import overrides
+from llm_router_gateway.policy.overrides import Overrides, applied, composed, edits, merged
 
 RFC_7396 = [  # appendix A, whole
     ({"a": "b"}, {"a": "c"}, {"a": "c"}),

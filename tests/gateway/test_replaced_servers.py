@@ -26,13 +26,14 @@ from routed import group as group_table
 from test_config import ABC, member, problems, provider
 from test_gateway import Upstream
 
-from llm_router_gateway import forward, health, limits
+from llm_router_gateway import forward
 from llm_router_gateway.config import config
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
 from llm_router_gateway.jq import compiler as jq
 from llm_router_gateway.keyring import Keyring
+from llm_router_gateway.policy import circuit_breaker, rate_limits
 from llm_router_gateway.routing import resolve
 
 HERE = Path(__file__).parent
@@ -252,7 +253,7 @@ def test_a_model_of_its_file_is_read_whole() -> None:
     ).models[0]  # fmt: skip
     assert (made.display_name, made.description, made.tags, made.priority) == ("M", "d", ("chat",), 7)
     assert made.overrides.defaults == {"temperature": 0}
-    assert made.limit == limits.Limit(5, 60, 10)
+    assert made.limit == rate_limits.Limit(5, 60, 10)
 
 
 @pytest.mark.parametrize(
@@ -274,8 +275,8 @@ def test_its_pages_settings_are_told_to_be_unused() -> None:
 
 
 def test_the_breaker_is_as_it_was_by_default_and_can_be_set() -> None:
-    assert parse("").routing.health == health.Rules(failures_to_open=3, open_s=30)
-    assert parse("[health]\nfailures_to_open = 5\nopen_s = 9").routing.health == health.Rules(failures_to_open=5, open_s=9)
+    assert parse("").routing.health == circuit_breaker.Rules(failures_to_open=3, open_s=30)
+    assert parse("[health]\nfailures_to_open = 5\nopen_s = 9").routing.health == circuit_breaker.Rules(failures_to_open=5, open_s=9)
 
 
 # -- a changed file
@@ -447,9 +448,9 @@ def test_an_answer_that_is_none_is_a_failure_and_another_is_asked(run: Run, brok
 def test_a_member_with_an_open_breaker_is_not_asked_under_any_strategy() -> None:
     for strategy in ("roundrobin", "random", "leastconn", "latency", "cost", "priority"):
         made = World(PROVIDER + listed("a", "b") + group("g", "a", "b", lines=f'strategy = "{strategy}"'))
-        rules = health.Rules()
+        rules = circuit_breaker.Rules()
         for _ in range(3):
-            made.board.healths["p/a"] = health.failed(made.board.health("p/a"), rules, made.now, "x")
+            made.board.healths["p/a"] = circuit_breaker.failed(made.board.health("p/a"), rules, made.now, "x")
         assert made.shares("g", 20) == {"p/b": 1}, strategy
 
 

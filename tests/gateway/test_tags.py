@@ -6,8 +6,8 @@ import pytest
 from choices import PROVIDER, World, listed
 
 from llm_router_gateway.errors import BadRequest, GatewayError, UnknownModel
+from llm_router_gateway.policy.tag_query import Query, parse_tags, query_in, read_query
 from llm_router_gateway.routing.plan import Plan
-from llm_router_gateway.tags import Query, parse_tags, query_in, read_query
 
 CONFIG = (
     PROVIDER

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
 
-from ..limits import Limit
-from ..overrides import NONE, Overrides
+from ..policy.overrides import NONE, Overrides
+from ..policy.rate_limits import Limit
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file
 from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..health import Rules
-from ..limits import Limit
-from ..overrides import Overrides
+from ..policy.circuit_breaker import Rules
+from ..policy.overrides import Overrides
+from ..policy.rate_limits import Limit
 from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BadRequest
-from ..health import RULES, Rules
-from ..limits import MINUTE_S, Limit
-from ..overrides import Overrides
-from ..tags import TAG, TASK, Query, parse_tags
+from ..policy.circuit_breaker import RULES, Rules
+from ..policy.overrides import Overrides
+from ..policy.rate_limits import MINUTE_S, Limit
+from ..policy.tag_query import TAG, TASK, Query, parse_tags
 from .reader import Reading, list_of, read_settings, shown, sub_table
 from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 

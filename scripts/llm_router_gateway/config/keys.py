@@ -17,10 +17,10 @@ from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from ..budgets import Budget, utc_text
-from ..caps import Bound, Caps, caps_json, read_caps
 from ..errors import BadRequest, Forbidden
-from ..limits import Limit
+from ..policy.budgets import Budget, utc_text
+from ..policy.parameter_limits import Bound, Caps, caps_json, read_caps
+from ..policy.rate_limits import Limit
 from .groups import read_limit
 from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, Secret

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..budgets import Price, no_price
 from ..config.keys import Key
 from ..errors import GatewayError
+from ..policy.budgets import Price, no_price
 from .resolve import Candidate
 
 NOT_ALLOWED = "not allowed for this key"

@@ -20,12 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import health as healths
 from ..auth import PRIVATE_HEADERS
 from ..config.groups import Group, Routing, Selector
 from ..errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
-from ..limits import GO, Forecast, refusal
-from ..tags import TAG, Query, query_in
+from ..policy import circuit_breaker
+from ..policy.rate_limits import GO, Forecast, refusal
+from ..policy.tag_query import TAG, Query, query_in
 from .permissions import Rights
 from .resolve import candidates
 from .state import Attempt as Attempt
@@ -134,7 +134,7 @@ class Plan:
         if self._board.key_rests and self._board.keys_back_in_s(candidate, now):
             return "cooling"
         known = self._board.healths.get(target.name)
-        return "ok" if known is None else healths.state(known, now)
+        return "ok" if known is None else circuit_breaker.state(known, now)
 
     def _option(self, target: Target, now: float) -> Option | None:
         """None when it cannot be asked now."""
@@ -146,8 +146,8 @@ class Plan:
         known = board.healths.get(name)
         if known is None:
             return Option(target, target.weight, 1.0, board.active.get(name, 0), 0.0)
-        factor = healths.factor(known, self._table.routing.health, now)
-        return Option(target, target.weight * factor, factor, board.active.get(name, 0), healths.latency(known, now))
+        factor = circuit_breaker.factor(known, self._table.routing.health, now)
+        return Option(target, target.weight * factor, factor, board.active.get(name, 0), circuit_breaker.latency(known, now))
 
     def _forecast(self, target: Target, now: float) -> Forecast:
         return self._board.meters.forecast(target.scopes, self._ask.tokens, now) if target.scopes else GO
@@ -200,7 +200,7 @@ class Plan:
 
     def _back_in_s(self, target: Target, now: float) -> float:
         keys_s = self._board.keys_back_in_s(target.candidate, now) if target.candidate else 0.0
-        return max(keys_s, healths.back_in_s(self._board.health(target.name), now))
+        return max(keys_s, circuit_breaker.back_in_s(self._board.health(target.name), now))
 
     def _pick(self, now: float, *, keep: bool) -> Target | None:
         for pool in self._pools:
@@ -286,7 +286,7 @@ class Plan:
         return {
             "model": target.name, "provider": target.name.partition("/")[0],
             "group": pool.group.name if pool.group else None, "weight": target.weight, "priority": target.priority,
-            "effective_weight": round(target.weight * healths.factor(known, rules, now), 3),
+            "effective_weight": round(target.weight * circuit_breaker.factor(known, rules, now), 3),
             "share": round(option.weight / total, 4) if option and total else 0.0,
             "state": "not_allowed" if self._barred(target)
             else {"wait": "limited", "queue": "full", "refuse": "limited"}.get(forecast.state, state)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ..config.config import Config, Model, Provider, takers
 from ..config.settings import MODEL_NAME
 from ..errors import UnknownModel
-from ..overrides import Overrides, composed
+from ..policy.overrides import Overrides, composed
 
 MAX_NAME = 256     # characters; the longest real ones have about 100
 MAX_NAMED = 8      # names in one error text

@@ -14,12 +14,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .. import health as healths
 from ..config.groups import Member
 from ..config.settings import Secret
 from ..errors import GatewayError
-from ..health import WELL, Health, Rules
-from ..limits import Limit, Meters, Permit
+from ..policy import circuit_breaker
+from ..policy.circuit_breaker import WELL, Health, Rules
+from ..policy.rate_limits import Limit, Meters, Permit
 from .resolve import Candidate
 from .table import Table, Target, target_of
 
@@ -91,7 +91,7 @@ class Board:
         """401 and 402 concern the key everywhere, 403 and 429 perhaps only this model."""
         where = candidate.provider.name if error.status in (401, 402) else candidate.name
         rest_s = KEY_REFUSED_S if error.status in (401, 402) else error.retry_after_s or KEY_LIMITED_S
-        self.key_rests[where, key] = now + min(rest_s, healths.MAX_COOL_S)
+        self.key_rests[where, key] = now + min(rest_s, circuit_breaker.MAX_COOL_S)
         if len(self.key_rests) > MAX_MODELS:
             self.key_rests = {name: until for name, until in self.key_rests.items() if until > now}
 
@@ -127,9 +127,9 @@ class Board:
         keyless = candidate is not None and candidate.provider.needs_key and not candidate.provider.keys
         return {
             "model": name, "provider": name.partition("/")[0],
-            "state": "off" if candidate is None else "no_key" if keyless else healths.state(known, now),
-            "factor": round(healths.factor(known, table.routing.health, now), 4), "active": self.active.get(name, 0),
-            "consecutive_failures": known.in_a_row, "back_in_s": round(healths.back_in_s(known, now), 3),
+            "state": "off" if candidate is None else "no_key" if keyless else circuit_breaker.state(known, now),
+            "factor": round(circuit_breaker.factor(known, table.routing.health, now), 4), "active": self.active.get(name, 0),
+            "consecutive_failures": known.in_a_row, "back_in_s": round(circuit_breaker.back_in_s(known, now), 3),
             "latency_s": known.latency_s, "successes": known.successes, "failures": known.failures,
             "last_error": known.last_error or None, "keys": self._key_report(candidate, now) if candidate else [],
             "groups": [group.name for group in table.groups if any(member.model == name for member in group.members)],
@@ -158,8 +158,8 @@ class Attempt:
         self.ended = False
         board.active[target.name] = board.active.get(target.name, 0) + 1
         known = board.healths.get(target.name)
-        if known is not None and healths.state(known, now) == "probe":
-            board.keep(target.name, healths.probed(known))
+        if known is not None and circuit_breaker.state(known, now) == "probe":
+            board.keep(target.name, circuit_breaker.probed(known))
 
     @property
     def wait_s(self) -> float:
@@ -184,8 +184,8 @@ class Attempt:
 
     def output(self, now: float) -> None:
         """The first output is there."""
-        known = healths.measured(self._board.health(self.target.name), max(0.0, now - self._started_at), now)
-        self._board.keep(self.target.name, healths.released(known))
+        known = circuit_breaker.measured(self._board.health(self.target.name), max(0.0, now - self._started_at), now)
+        self._board.keep(self.target.name, circuit_breaker.released(known))
 
     def key_failed(self, now: float, error: GatewayError) -> bool:
         """After 401, 402, 403 or 429: whether another key is there; `key` is that one then."""
@@ -204,7 +204,7 @@ class Attempt:
         if self.ended:
             return
         name = self.target.name
-        self._board.keep(name, healths.succeeded(self._board.health(name), self._rules, now))
+        self._board.keep(name, circuit_breaker.succeeded(self._board.health(name), self._rules, now))
         if self.key is not None and self._board.key_rests:
             self._board.wake_key(self.candidate, self.key)
         if tokens is not None:
@@ -215,10 +215,10 @@ class Attempt:
         """It did not answer. Only its own fault is held against it."""
         if self.ended:
             return
-        if healths.is_own_fault(error):
+        if circuit_breaker.is_own_fault(error):
             name, why = self.target.name, f"{error.status} {error.code}"
             known = self._board.health(name)
-            self._board.keep(name, healths.failed(known, self._rules, now, why, error.retry_after_s))
+            self._board.keep(name, circuit_breaker.failed(known, self._rules, now, why, error.retry_after_s))
         self.end(now)
 
     def end(self, now: float) -> None:
@@ -232,5 +232,5 @@ class Attempt:
             del board.active[name]
         known = board.healths.get(name)
         if known is not None and known.probing:
-            board.keep(name, healths.released(known))
+            board.keep(name, circuit_breaker.released(known))
         self._permit.end(now)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..config.config import Config
 from ..config.groups import Group, Member, Routing, Selector
 from ..errors import UnknownModel
-from ..limits import Limit, Scope
+from ..policy.rate_limits import Limit, Scope
 from .resolve import Candidate, Routes, candidates
 
 INPUTS_PER_OUTPUT = 3.0  # tokens, for comparing prices

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .errors import GatewayError
+from ..errors import GatewayError
 
 MIN_FACTOR = 1 / 64       # what failures leave of a weight at the least: enough to be noticed when it is well again
 SUCCESS_GAIN = 0.1        # of the whole, for each success: ten undo everything

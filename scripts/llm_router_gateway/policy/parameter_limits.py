@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import BadRequest
-from .splice import Body, members_of
+from ..errors import BadRequest
+from ..splice import Body, members_of
 
 Path = tuple[str, ...]
 INF = float("inf")

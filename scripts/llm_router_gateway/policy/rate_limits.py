@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .errors import RateLimited
+from ..errors import RateLimited
 
 BUSY_RETRY_S = 1.0  # Retry-After where nobody can know when a slot will be free
 MINUTE_S = 60.0

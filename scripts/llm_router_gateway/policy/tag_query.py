@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import BadRequest
+from ..errors import BadRequest
 
 MAX_TAGS = 64          # in one query
 MAX_QUERY_CHARS = 1_000

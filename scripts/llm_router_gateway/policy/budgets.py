@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from .errors import NoCredit
+from ..errors import NoCredit
 
 DAY_S = 86_400
 SPANS = ("day", "month")
