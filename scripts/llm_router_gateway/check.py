@@ -18,9 +18,10 @@ from . import catalog, forward
 from .config.config import Config
 from .errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from .gateway import MAX_ANSWER_BYTES, check_key, parsed
-from .job import dumped, quoted, wire
+from .job import dumped, quoted
 from .routing.resolve import Candidate, routes_of
 from .upstream import Pool, Timeouts
+from .wire.registry import wire
 
 AT_ONCE = 20      # questions on their way
 LIMIT_S = 60.0    # for one answer; local servers may have to load the model first

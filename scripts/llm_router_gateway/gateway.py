@@ -22,20 +22,17 @@ from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
-from . import __version__, auth, catalog, choosing, forward, ir, pricing, sessions, surface
+from . import __version__, auth, catalog, choosing, forward, pricing, sessions, surface
 from .allowance import allowance_of
 from .bodies import Bodies
 from .calls import Call
 from .config.config import Config
 from .desk import ADMIN, OPEN, Desk, Reply, Visit
-from .embeddings import as_asked
 from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
-from .estimate import input_tokens
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
-from .job import Exchange, Job, Outgoing, Record, converted, dumped, relayed, wire
+from .job import Exchange, Job, Outgoing, Record, converted, dumped, relayed
 from .keyring import Keyring
 from .log import Log
-from .piping import Array, ConvertPipe, RelayPipe
 from .policy.budgets import Amount
 from .policy.circuit_breaker import moves_on
 from .policy.rate_limits import Limit
@@ -48,6 +45,11 @@ from .routing.snapshot import State, state_of
 from .splice import read_body
 from .streaming import Headers, Limits, StreamedAnswer, Watch
 from .upstream import Pool, Response, Timeouts
+from .wire import ir
+from .wire.embeddings import as_asked
+from .wire.pipes import Array, ConvertPipe, RelayPipe
+from .wire.registry import wire
+from .wire.token_estimate import input_tokens
 
 MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64
 MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from importlib import import_module
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote_plus
 
-from . import auth, forward, ir, splice, surface
+from . import auth, forward, splice, surface
 from .allowance import Allowance
 from .config.settings import Secret
 from .errors import GatewayError
@@ -27,6 +26,8 @@ from .routing.snapshot import State
 from .splice import Body
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
+from .wire import ir
+from .wire.registry import wire
 
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
@@ -188,12 +189,6 @@ def lost_header(lost: list[str]) -> str:
     """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
     text = ", ".join(map(printable, lost))
     return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
-
-
-@cache
-def wire(protocol: str) -> Any:
-    """The module of a protocol, loaded when it is first needed."""
-    return import_module(f".wire.{protocol}", __package__)
 
 
 def dumped(value: object) -> bytes:

@@ -12,12 +12,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import auth, ir, pricing
+from . import auth, pricing
 from .bodies import MARGIN_BYTES, Bodies
 from .calls import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
 from .config.config import Config
-from .job import Exchange, Job, wire
+from .job import Exchange, Job
 from .streaming import Headers
+from .wire import ir
+from .wire.registry import wire
 
 REFUSALS = frozenset({401, 402, 403, 429})  # ours, before anybody was asked
 REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"})  # the same, where a stream had begun

@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from llm_router_gateway import auth, surface
 from llm_router_gateway.config.config import parse
-from llm_router_gateway.ir import Usage
 from llm_router_gateway.job import Job, Record
 from llm_router_gateway.recording import call_of
 from llm_router_gateway.routing.snapshot import state_of
 from llm_router_gateway.store import Store
+from llm_router_gateway.wire.ir import Usage
 
 BURST = 5_000  # calls between two waits for the thread that writes
 MODELS, KEYS = 7, 11

@@ -13,9 +13,9 @@ from storing import AT_MS, call
 from llm_router_gateway import histogram
 from llm_router_gateway.bodies import Bodies, kept
 from llm_router_gateway.calls import SUMS, civil, counts_of, ended_of, stamp, texts, tokens_of, view
-from llm_router_gateway.ir import Usage
 from llm_router_gateway.migrations import MIGRATIONS
 from llm_router_gateway.storerows import bodies_row, rollups, unpacked
+from llm_router_gateway.wire.ir import Usage
 
 
 def test_a_call_as_json() -> None:

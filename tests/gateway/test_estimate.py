@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_router_gateway.estimate import input_tokens
+from llm_router_gateway.wire.token_estimate import input_tokens
 
 PROSE = "The quick brown fox jumps over the lazy dog near the river bank. "  # 14 tokens with the vendors' tokenizers
 

@@ -5,8 +5,8 @@ import typing
 
 import pytest
 
-from llm_router_gateway import ir, sse
 from llm_router_gateway.errors import StreamCut
+from llm_router_gateway.wire import ir, sse
 
 ANSWER = ir.Answer(
     "a1",

@@ -327,9 +327,11 @@ def test_a_number_that_is_given_twice_is_written_once(api: str, text: str) -> No
 
 def test_a_body_within_bounds_is_not_changed_by_a_byte() -> None:
     body = read_body(b'{ "max_tokens" : 5e1,"temperature":0.50 }')
-    assert parameter_limits.changed(parameter_limits.read_caps({"max_tokens": 100, "temperature": 1}), "openai", body.fields, body=body) == ({}, [])
+    caps = parameter_limits.read_caps({"max_tokens": 100, "temperature": 1})
+    assert parameter_limits.changed(caps, "openai", body.fields, body=body) == ({}, [])
 
 
 def test_what_was_changed_is_told() -> None:
-    told = parameter_limits.changed(parameter_limits.read_caps({"max_tokens": 100, "temperature": 0.5}), "openai", {"n": 3, "max_tokens": 7000})[1]
+    caps = parameter_limits.read_caps({"max_tokens": 100, "temperature": 0.5})
+    told = parameter_limits.changed(caps, "openai", {"n": 3, "max_tokens": 7000})[1]
     assert told == ["temperature=0.5", "max_tokens=33"]

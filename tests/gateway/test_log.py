@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import ir
 from llm_router_gateway import log as log_module
 from llm_router_gateway.job import Record
 from llm_router_gateway.log import Log
+from llm_router_gateway.wire import ir
 
 
 def test_lines_have_a_stamp_and_a_level_and_wait_for_the_flush(tmp_path: Path) -> None:

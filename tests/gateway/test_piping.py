@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import ir
-from llm_router_gateway.piping import ConvertPipe, RelayPipe
-from llm_router_gateway.wire import openai
+from llm_router_gateway.wire import ir, openai
+from llm_router_gateway.wire.pipes import ConvertPipe, RelayPipe
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "wire" / "openai"
 STREAMS = sorted(CORPUS.glob("*.sse"))

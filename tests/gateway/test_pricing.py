@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from llm_router_gateway.ir import Usage
 from llm_router_gateway.pricing import cost
+from llm_router_gateway.wire.ir import Usage
 
 
 @dataclass

@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from llm_router_gateway import ir
 from llm_router_gateway.errors import GatewayError
-from llm_router_gateway.sse import SSEParser
-from llm_router_gateway.wire import anthropic, gemini, openai, safe_name
+from llm_router_gateway.wire import anthropic, gemini, ir, openai
+from llm_router_gateway.wire.names import safe_name
+from llm_router_gateway.wire.openai.answer import refusal_text
+from llm_router_gateway.wire.sse import SSEParser
 
 WHERE = Path(os.environ.get("LLM_ROUTER_RECORDINGS") or Path(__file__).resolve().parents[3] / "shared" / "recordings")
 WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
@@ -181,7 +182,7 @@ def refused(expected: Said, answer: ir.Answer, to: str) -> Said:
     """A refusal is told in words where the protocol has words for it: OpenAI's message.refusal."""
     first = answer.candidates[0]
     if to == "openai" and first.stop.reason == "refusal" and not any(isinstance(part, ir.Refusal) for part in first.parts):
-        return expected._replace(text=expected.text + openai.refusal_text(first.stop))
+        return expected._replace(text=expected.text + refusal_text(first.stop))
     return expected
 
 

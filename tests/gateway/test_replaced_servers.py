@@ -276,7 +276,8 @@ def test_its_pages_settings_are_told_to_be_unused() -> None:
 
 def test_the_breaker_is_as_it_was_by_default_and_can_be_set() -> None:
     assert parse("").routing.health == circuit_breaker.Rules(failures_to_open=3, open_s=30)
-    assert parse("[health]\nfailures_to_open = 5\nopen_s = 9").routing.health == circuit_breaker.Rules(failures_to_open=5, open_s=9)
+    rules = circuit_breaker.Rules(failures_to_open=5, open_s=9)
+    assert parse("[health]\nfailures_to_open = 5\nopen_s = 9").routing.health == rules
 
 
 # -- a changed file

@@ -14,7 +14,7 @@ from test_gateway import ANSWER, DONE, FIRST, LAST, TEXT, Exchange, Upstream
 from llm_router_gateway import choosing
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest
-from llm_router_gateway.ir import Usage
+from llm_router_gateway.wire.ir import Usage
 
 Run = Callable[..., Ways]
 TURN = [{"role": "user", "content": "hi"}]

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import ir
 from llm_router_gateway.errors import (
     BadRequest,
     GatewayError,
@@ -24,8 +23,11 @@ from llm_router_gateway.errors import (
     UpstreamTimeout,
     of_status,
 )
-from llm_router_gateway.sse import Event, SSEParser
-from llm_router_gateway.wire import anthropic, packed_id, safe_id
+from llm_router_gateway.wire import anthropic, ir
+from llm_router_gateway.wire.anthropic import common, request_reader, request_writer
+from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
+from llm_router_gateway.wire.names import packed_id, safe_id
+from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "corpus" / "wire" / "anthropic"
@@ -67,7 +69,7 @@ def read(stream: bytes) -> list[ir.StreamEvent]:
 
 
 def sse(*events: dict[str, Any]) -> bytes:
-    return b"".join(anthropic.sent(event["type"], event) for event in events)
+    return b"".join(common.sent(event["type"], event) for event in events)
 
 
 def start(**usage: int) -> dict[str, Any]:
@@ -290,7 +292,7 @@ def test_tools_that_run_at_the_vendor_are_kept_whole() -> None:
 
 def test_a_tool_reference_can_be_told_to_others() -> None:
     """Row 30."""
-    part = anthropic.read_opaque({"type": "tool_reference", "tool_name": "f"}, "")
+    part = request_reader.read_opaque({"type": "tool_reference", "tool_name": "f"}, "")
     assert part.text == "[tool f is loaded]"
 
 
@@ -314,7 +316,7 @@ def test_unknown_fields_never_refuse_a_request() -> None:
     (None, None, None),
 ])  # fmt: skip
 def test_thinking_and_effort_are_one_thing(thinking: Any, effort: Any, want: Any) -> None:
-    assert anthropic.read_reasoning(thinking, effort) == want
+    assert request_reader.read_reasoning(thinking, effort) == want
 
 
 @pytest.mark.parametrize(("choice", "want"), [
@@ -326,7 +328,7 @@ def test_thinking_and_effort_are_one_thing(thinking: Any, effort: Any, want: Any
 ])  # fmt: skip
 def test_tool_choice(choice: Any, want: Any) -> None:
     """Row 29."""
-    assert anthropic.read_choice(choice) == want
+    assert request_reader.read_choice(choice) == want
 
 
 # ------------------------------------------------------------------------------------------------------- writing a request
@@ -346,7 +348,7 @@ def test_the_beginning_of_an_answer_does_not_end_in_space() -> None:
 def test_a_conversation_without_words_gets_a_turn_and_one_without_anything_is_refused() -> None:
     """Other vendors answer to a system text alone; this API refuses a list without turns."""
     body, lost = write(ir.Request("m", (said("  "),), system=(ir.Text("Greet."),)))
-    assert body["messages"][0]["content"][0]["text"] == anthropic.EMPTY_TURN and lost == ["messages=empty"]
+    assert body["messages"][0]["content"][0]["text"] == common.EMPTY_TURN and lost == ["messages=empty"]
     with pytest.raises(BadRequest):
         write(ir.Request("m", ()))
 
@@ -364,13 +366,13 @@ def test_an_empty_error_gets_words() -> None:
     """The API refuses is_error without content."""
     failed = ir.Message("user", (ir.ToolResult("t1", (), is_error=True),))
     body, _ = write(ask(ir.Message("assistant", (CALL,)), failed))
-    assert body["messages"][1]["content"][0]["content"] == anthropic.NO_WORDS
+    assert body["messages"][1]["content"][0]["content"] == common.NO_WORDS
 
 
 def test_what_a_server_tool_found_is_not_what_the_model_said() -> None:
     """In a history others may be told of it; in an answer it is no text."""
     hits = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "T", "url": "https://h"}]}
-    assert anthropic.read_opaque(hits, "").text == "T https://h"
+    assert request_reader.read_opaque(hits, "").text == "T https://h"
     assert anthropic.read_answer({"content": [hits]}).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
     assert ir.answer_of(read(sse(start(), block(0, **hits), stop(0), *end()))).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
 
@@ -624,11 +626,11 @@ def test_a_schema_is_demanded_in_the_way_that_the_model_has() -> None:
     body, lost = write(ask(response_format=wanted, tools=(TOOL,)), OLD)  # a forced call would leave no room for others
     assert '"minimum":0' in body["system"] and lost == ["response_format=schema"]
     body, lost = write(ask(response_format=ir.ResponseFormat("json"), system=(ir.Text("s"),)))
-    assert [each["text"] for each in body["system"]] == ["s", anthropic.JSON_HINT] and lost == ["response_format=json"]
+    assert [each["text"] for each in body["system"]] == ["s", request_writer.JSON_HINT] and lost == ["response_format=json"]
 
 
 def test_the_call_that_gives_the_answer_its_form_is_the_answer() -> None:
-    content = [{"type": "tool_use", "id": "t", "name": anthropic.SCHEMA_TOOL, "input": {"n": 1}}]
+    content = [{"type": "tool_use", "id": "t", "name": common.SCHEMA_TOOL, "input": {"n": 1}}]
     found = anthropic.read_answer({"content": content, "stop_reason": "tool_use"}).candidates[0]
     assert found.parts == (ir.Text('{"n":1}'),) and found.stop.reason == "end"
     events = read(sse(
@@ -652,7 +654,7 @@ def test_the_call_that_gives_the_answer_its_form_is_the_answer() -> None:
 def test_schemas_fit_the_decoder(schema: Any, want: Any, lost: Any) -> None:
     """A property that is named like a keyword is a property."""
     named: list[str] = []
-    assert anthropic.fitted_schema(schema, named) == want and named == lost
+    assert request_writer.fitted_schema(schema, named) == want and named == lost
 
 
 @pytest.mark.parametrize(("name", "version"), [
@@ -661,7 +663,7 @@ def test_schemas_fit_the_decoder(schema: Any, want: Any, lost: Any) -> None:
     ("glm-4.6", None),
 ])  # fmt: skip
 def test_the_version_of_a_model_is_in_its_name(name: str, version: Any) -> None:
-    assert anthropic.claude_version(name) == version
+    assert request_writer.claude_version(name) == version
 
 
 # -------------------------------------------------------------------------------------------------------- reading an answer
@@ -674,7 +676,7 @@ def test_the_version_of_a_model_is_in_its_name(name: str, version: Any) -> None:
 ])  # fmt: skip
 def test_why_it_ended(native: str, called: bool, reason: str) -> None:
     """Rows 28 and 44."""
-    found = anthropic.read_stop({"stop_reason": native}, called)
+    found = read_stop({"stop_reason": native}, called)
     assert (found.reason, found.native) == (reason, native)
 
 
@@ -690,7 +692,7 @@ def test_tokens_are_counted_once(usage: Any, want: ir.Usage) -> None:
     """Row 45."""
     found = anthropic.usage_in({"usage": usage})
     assert found == want
-    assert anthropic.read_usage(anthropic.write_usage(found)) == want
+    assert common.read_usage(common.write_usage(found)) == want
 
 
 def test_no_usage_is_not_zero() -> None:
@@ -753,7 +755,7 @@ def test_what_an_answer_cannot_show_is_named() -> None:
 ])  # fmt: skip
 def test_the_word_for_why_it_ended(reason: Any, called: bool, native: str) -> None:
     """Rows 28 and 44."""
-    assert anthropic.write_stop(ir.Stop(reason), called, [])["stop_reason"] == native
+    assert write_stop(ir.Stop(reason), called, [])["stop_reason"] == native
 
 
 def test_a_refusal_shows_its_words() -> None:
@@ -967,7 +969,7 @@ def test_errors_keep_their_status_and_have_their_type(status: int, kind: str) ->
 
 def test_an_error_in_a_stream_gets_its_status_from_its_type() -> None:
     event = parsed(anthropic.error_event(UpstreamTimeout("silent"), "r"))[0]
-    assert event.event == "error" and anthropic.error_of(json.loads(event.data), 200).status == 504
+    assert event.event == "error" and common.error_of(json.loads(event.data), 200).status == 504
 
 
 @pytest.mark.parametrize(("status", "headers", "body", "want"), [

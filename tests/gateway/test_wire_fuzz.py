@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import ir
 from llm_router_gateway.errors import BadRequest, GatewayError
-from llm_router_gateway.sse import Event, SSEParser
-from llm_router_gateway.wire import anthropic, gemini, openai
+from llm_router_gateway.wire import anthropic, gemini, ir, openai
+from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROUNDS = int(os.environ.get("LLM_ROUTER_FUZZ", "300"))  # per case; a second or two in all
 WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import ir
 from llm_router_gateway.errors import BadRequest, GatewayError, Overloaded, RateLimited, StreamCut, UpstreamFailed
-from llm_router_gateway.sse import Event, SSEParser
-from llm_router_gateway.wire import gemini, minted_id, packed_id, safe_name, unpacked_id
-from llm_router_gateway.wire.gemini_schema import from_gemini, to_gemini
+from llm_router_gateway.wire import gemini, ir
+from llm_router_gateway.wire.gemini import common
+from llm_router_gateway.wire.gemini.answer import write_stop, write_usage
+from llm_router_gateway.wire.gemini.schema import from_gemini, to_gemini
+from llm_router_gateway.wire.names import minted_id, packed_id, safe_name, unpacked_id
+from llm_router_gateway.wire.sse import Event, SSEParser
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "wire" / "gemini"
 STREAMS = sorted(path.stem for path in CORPUS.glob("*.sse"))
@@ -585,7 +587,7 @@ def test_usage_counts_every_token_once(counts: Body | None, expected: ir.Usage |
     assert found == expected
     if found is not None and counts is not None:
         assert found.total == counts["totalTokenCount"]
-        assert gemini.write_usage(found)["totalTokenCount"] == counts["totalTokenCount"]
+        assert write_usage(found)["totalTokenCount"] == counts["totalTokenCount"]
 
 
 def test_an_answer_is_written_as_gemini_would() -> None:
@@ -638,7 +640,7 @@ def test_another_vendors_signature_comes_back_through_a_gemini_client(part: ir.T
 ])  # fmt: skip
 def test_why_it_ended_is_said_in_geminis_words(stop: ir.Stop, expected: Body, lost: list[str]) -> None:
     told: list[str] = []
-    assert gemini.write_stop(stop, "", told) == expected and told == lost
+    assert write_stop(stop, "", told) == expected and told == lost
 
 
 def test_arguments_that_are_no_object_are_a_malformed_call_and_no_empty_one() -> None:
@@ -814,7 +816,7 @@ def test_thoughts_and_their_signature_are_streamed_to_who_asked_for_them() -> No
     chunks = [json.loads(event.data) for event in events_in(b"".join(map(writer.feed, FOREIGN)))]
     first, second = chunks[0]["candidates"][0]["content"]["parts"][0], chunks[1]["candidates"][0]["content"]["parts"][0]
     assert first == {"text": "Hm", "thought": True}
-    assert gemini.unpacked_signature(second["thoughtSignature"]) == ("anthropic", "EqQB", "")
+    assert common.unpacked_signature(second["thoughtSignature"]) == ("anthropic", "EqQB", "")
 
 
 def test_the_frames_are_the_only_ones_that_googles_sdks_take() -> None:  # row 15 and the table of what SDKs tolerate

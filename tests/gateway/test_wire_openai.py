@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import ir
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed, of_status
-from llm_router_gateway.sse import Event, SSEParser
-from llm_router_gateway.wire import openai, unpacked_id
+from llm_router_gateway.wire import ir, openai
+from llm_router_gateway.wire.names import unpacked_id
+from llm_router_gateway.wire.openai import common
+from llm_router_gateway.wire.sse import Event, SSEParser
 
 USER: dict[str, Any] = {"role": "user", "content": "hi"}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
@@ -505,9 +506,9 @@ def test_usage_is_read_in_disjoint_classes(usage: Any, expected: ir.Usage | None
 
 def test_row_45_cached_tokens_are_counted_once_and_stay_counted() -> None:
     usage = ir.Usage(6, 4, 2, text=2, reasoning=5)
-    written_usage = openai.write_usage(usage)
+    written_usage = common.write_usage(usage)
     assert (written_usage["prompt_tokens"], written_usage["total_tokens"]) == (12, 19)
-    assert openai.read_usage(written_usage) == usage
+    assert common.read_usage(written_usage) == usage
 
 
 # ------------------------------------------------------------------------------------------------------- golden: streams
@@ -986,7 +987,7 @@ def test_row_43_the_form_of_the_answer_is_carried() -> None:
 def test_row_43_json_is_asked_for_in_words_too() -> None:
     request = asking(response_format=ir.ResponseFormat("json"), system=(ir.Text("be brief"),))
     body = write(request)
-    assert body["messages"][0]["content"] == "be brief\n\n" + openai.JSON_HINT
+    assert body["messages"][0]["content"] == "be brief\n\n" + common.JSON_HINT
     said = asking(ir.Text("as JSON, please"), response_format=ir.ResponseFormat("json"))
     assert write(said)["messages"] == [{"role": "user", "content": "as JSON, please"}]
 

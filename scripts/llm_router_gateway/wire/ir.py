@@ -46,7 +46,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from .errors import GatewayError
+from ..errors import GatewayError
 
 JSON = Mapping[str, Any]
 Extras = Mapping[str, Mapping[str, Any]]  # vendor -> its field -> its value

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from ..errors import GatewayError, StreamCut, UpstreamFailed
 from . import ir
-from .errors import GatewayError, StreamCut, UpstreamFailed
 from .sse import Event, SSEParser
 
 MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
