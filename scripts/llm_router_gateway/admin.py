@@ -26,8 +26,8 @@ from .config.overlay import Overlay, kind_of
 from .config.presets import ALIASES, PRESETS, preset_of
 from .config.settings import MODEL_NAME, NAME
 from .config.sources import Source
-from .desk import CALLER, Handler, Reply, Route, Visit
 from .errors import BadRequest, Conflict, GatewayError, NotFound
+from .net.router import CALLER, Handler, Reply, Route, Visit
 from .policy.rate_limits import Limit
 from .routing.snapshot import State
 from .routing.state import Board

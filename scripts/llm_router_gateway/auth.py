@@ -9,35 +9,17 @@ Header names arrive in lower case. Whose credential it is, `keyring` knows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from .config.settings import LOOPBACK
 from .errors import Forbidden
+from .net.headers import CREDENTIAL_HEADERS
 
 KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
-CREDENTIAL_HEADERS = ("x-api-key", "x-goog-api-key")
 EXPOSED = (  # to web pages
     "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
 )
 METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
-# What a caller's credential may stand in: none of it is ever passed on.
-PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *CREDENTIAL_HEADERS})
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is calling: the id and name of the key, whether it may administer, and what else is known of the key."""
-
-    key_id: str = ""
-    name: str = ""
-    is_admin: bool = False
-    key: Any = None  # keys.Key, where the caller has one of those
-    is_cookie: bool = False  # known by a session's cookie
-
-
-NOBODY = Caller()
 
 
 def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:

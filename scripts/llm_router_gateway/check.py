@@ -19,8 +19,8 @@ from .config.config import Config
 from .errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from .gateway import MAX_ANSWER_BYTES, check_key, parsed
 from .job import dumped, quoted
+from .net.client import Pool, Timeouts
 from .routing.resolve import Candidate, routes_of
-from .upstream import Pool, Timeouts
 from .wire.registry import wire
 
 AT_ONCE = 20      # questions on their way

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from .auth import PRIVATE_HEADERS
 from .config.config import Provider
 from .config.settings import Secret
 from .errors import GatewayError
+from .net.headers import PRIVATE_HEADERS
 from .policy import overrides
 from .routing.resolve import Candidate
 

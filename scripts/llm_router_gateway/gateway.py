@@ -27,12 +27,13 @@ from .allowance import allowance_of
 from .bodies import Bodies
 from .calls import Call
 from .config.config import Config
-from .desk import ADMIN, OPEN, Desk, Reply, Visit
 from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
 from .job import Exchange, Job, Outgoing, Record, converted, dumped, relayed
 from .keyring import Keyring
 from .log import Log
+from .net.client import Pool, Response, Timeouts
+from .net.router import ADMIN, OPEN, Desk, Reply, Visit
 from .policy.budgets import Amount
 from .policy.circuit_breaker import moves_on
 from .policy.rate_limits import Limit
@@ -44,7 +45,6 @@ from .routing.resolve import Candidate
 from .routing.snapshot import State, state_of
 from .splice import read_body
 from .streaming import Headers, Limits, StreamedAnswer, Watch
-from .upstream import Pool, Response, Timeouts
 from .wire import ir
 from .wire.embeddings import as_asked
 from .wire.pipes import Array, ConvertPipe, RelayPipe

@@ -17,6 +17,7 @@ from . import auth, forward, splice, surface
 from .allowance import Allowance
 from .config.settings import Secret
 from .errors import GatewayError
+from .net.caller import NOBODY, Caller
 from .policy import overrides
 from .policy.tag_query import TAG, TASK, Query
 from .routing.permissions import Rights
@@ -106,7 +107,7 @@ class Job:
     plan: Plan | None = None
     candidate: Candidate | None = None  # who was asked last
     key_name: str = ""  # of the caller's key
-    caller: auth.Caller = auth.NOBODY
+    caller: Caller = NOBODY
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     outputs: int = 0  # pieces of an answer that a stream has brought

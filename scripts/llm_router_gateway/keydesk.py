@@ -21,10 +21,10 @@ from typing import Any
 from . import __version__, keyrows
 from .auth import credential
 from .config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, secret_of
-from .desk import OPEN, Reply, Route, Visit
 from .errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from .keyring import Keyring
 from .keyrows import Row
+from .net.router import OPEN, Reply, Route, Visit
 from .sessions import COOKIE, cookie_line, token_in
 from .store import Store
 from .storefile import MEMORY

@@ -17,12 +17,12 @@ from hmac import compare_digest
 from typing import Any
 
 from . import auth
-from .auth import Caller
 from .config.config import Config
 from .config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
 from .config.settings import LOOPBACK, Secret
 from .errors import Forbidden, Unauthorized
 from .keyrows import Row
+from .net.caller import Caller
 from .policy.budgets import Budgets, utc_text
 from .sessions import Sessions, Tries, token_in
 

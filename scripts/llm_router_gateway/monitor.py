@@ -24,10 +24,10 @@ from typing import Any, Protocol
 
 from . import stats
 from .calls import Call, view
-from .desk import Reply, Route, Visit
 from .errors import BadRequest, NotFound, Unavailable
 from .metrics import CONTENT_TYPE, Metrics, Moment
 from .migrations import MINUTES_KEPT_S
+from .net.router import Reply, Route, Visit
 from .stats import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
 from .storerows import unpacked
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 
-from .desk import OPEN, Headers, Reply, Route, Visit
+from .net.router import OPEN, Headers, Reply, Route, Visit
 
 FOLDER = "page"
 SCRIPTS = (

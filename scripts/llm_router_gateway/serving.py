@@ -22,7 +22,6 @@ from .bodies import Bodies
 from .calls import Call
 from .config.config import Config, ConfigError
 from .config.sources import Source
-from .desk import Desk, Route
 from .errors import Unavailable
 from .gateway import Gateway
 from .keydesk import KeyDesk
@@ -32,12 +31,13 @@ from .keywatch import KeyWatch
 from .log import Log
 from .metrics import Metrics
 from .monitor import Monitor
+from .net.client import Pool
+from .net.router import Desk, Route
+from .net.server import Server
 from .page import Page
 from .retention import Keep
-from .server import Server
 from .store import Store
 from .storefile import MEMORY, store_path
-from .upstream import Pool
 
 RELOAD_S = 1.0  # how often the files are looked at
 FLUSH_S = 0.2   # how long a log line may wait

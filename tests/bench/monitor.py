@@ -29,13 +29,14 @@ from traffic import Traffic
 
 sys.path.insert(0, str(SCRIPTS))
 
-from llm_router_gateway import auth, storefile, storerows
+from llm_router_gateway import storefile, storerows
 from llm_router_gateway.calls import Call
-from llm_router_gateway.desk import Desk, Visit
 from llm_router_gateway.errors import NotFound
 from llm_router_gateway.metrics import Metrics
 from llm_router_gateway.migrations import MINUTES_KEPT_S
 from llm_router_gateway.monitor import Monitor
+from llm_router_gateway.net import caller
+from llm_router_gateway.net.router import Desk, Visit
 from llm_router_gateway.store import Store
 
 TYPE_CHECKING = False
@@ -138,7 +139,7 @@ async def seconds_of(desk: Desk, monitor: Monitor, question: str) -> float:
     began_s = time.perf_counter()
     route, args = desk.find("GET", path)
     try:
-        answer = await route.handler(Visit("GET", path, args, dict(parse_qsl(query)), {}, None, "", auth.NOBODY))
+        answer = await route.handler(Visit("GET", path, args, dict(parse_qsl(query)), {}, None, "", caller.NOBODY))
     except NotFound:
         return time.perf_counter() - began_s
     took_s = time.perf_counter() - began_s

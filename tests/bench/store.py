@@ -13,9 +13,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from llm_router_gateway import auth, surface
+from llm_router_gateway import surface
 from llm_router_gateway.config.config import parse
 from llm_router_gateway.job import Job, Record
+from llm_router_gateway.net import caller
 from llm_router_gateway.recording import call_of
 from llm_router_gateway.routing.snapshot import state_of
 from llm_router_gateway.store import Store
@@ -39,7 +40,7 @@ def jobs() -> list[Job]:
         record.usage, record.finish = Usage(input=1_000 + number, cache_read=50, text=300), "stop"
         exchange: Any = None
         job = Job(exchange, state, record, {}, {}, surface.Call("chat", "openai"))
-        job.caller = auth.Caller(f"key-{number % KEYS}", "team")
+        job.caller = caller.Caller(f"key-{number % KEYS}", "team")
         job.candidate = state.routes.full[name]
         made.append(job)
     return made

@@ -19,8 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from llm_router_gateway.auth import Caller
-from llm_router_gateway.desk import Visit
+from llm_router_gateway.net.caller import Caller
+from llm_router_gateway.net.router import Visit
 from llm_router_gateway.page import Page, packaged
 
 Answer = tuple[int, Any]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from llm_router_gateway.deadline import Deadline
+from llm_router_gateway.net.deadline import Deadline
 
 
 class Timer:

@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import desk, surface
+from llm_router_gateway import surface
 from llm_router_gateway.errors import BadMethod, NotFound
+from llm_router_gateway.net import router
 
 
-async def nothing(visit: desk.Visit) -> desk.Reply:
-    return desk.Reply()
+async def nothing(visit: router.Visit) -> router.Reply:
+    return router.Reply()
 
 
 ROUTES = [
-    desk.Route("GET", "monitor/invocations", nothing),
-    desk.Route("GET", "monitor/invocations/{id}", nothing),
-    desk.Route("GET", "monitor/invocations/export", nothing),
-    desk.Route("PATCH", "models/{provider}/{model...}", nothing),
-    desk.Route("DELETE", "api-keys/{id}", nothing),
+    router.Route("GET", "monitor/invocations", nothing),
+    router.Route("GET", "monitor/invocations/{id}", nothing),
+    router.Route("GET", "monitor/invocations/export", nothing),
+    router.Route("PATCH", "models/{provider}/{model...}", nothing),
+    router.Route("DELETE", "api-keys/{id}", nothing),
 ]
 
 
@@ -35,25 +36,25 @@ ROUTES = [
     ],
 )
 def test_a_route_is_found_with_its_names(method: str, path: str, route: int, args: dict[str, str]) -> None:
-    assert desk.Desk(ROUTES).find(method, path) == (ROUTES[route], args)
+    assert router.Desk(ROUTES).find(method, path) == (ROUTES[route], args)
 
 
 @pytest.mark.parametrize("path", ["", "/", "monitor", "monitor/invocations/7/8", "models/p", "nowhere"])
 def test_what_is_not_there_is_not_found(path: str) -> None:
     with pytest.raises(NotFound):
-        desk.Desk(ROUTES).find("GET", path)
+        router.Desk(ROUTES).find("GET", path)
 
 
 def test_another_method_is_told_which_there_are() -> None:
     with pytest.raises(BadMethod) as told:
-        desk.Desk(ROUTES).find("POST", "monitor/invocations")
+        router.Desk(ROUTES).find("POST", "monitor/invocations")
     assert told.value.details["allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_bytes_say_what_they_are() -> None:
     with pytest.raises(TypeError):
-        desk.Reply(b"x")
-    assert not desk.Reply(b"x", headers=[("content-type", "text/plain")]).is_stream
+        router.Reply(b"x")
+    assert not router.Reply(b"x", headers=[("content-type", "text/plain")]).is_stream
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import http1
-from llm_router_gateway.http1 import (
+from llm_router_gateway.net import http1
+from llm_router_gateway.net.http1 import (
     END,
     Limits,
     Malformed,

@@ -15,13 +15,14 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from logged import NOW_S, Shelf, call, random_calls
 
-from llm_router_gateway import auth, monitor, stats
+from llm_router_gateway import monitor, stats
 from llm_router_gateway.bodies import Bodies
 from llm_router_gateway.calls import Call, texts, view
-from llm_router_gateway.desk import Desk, Reply, Visit
 from llm_router_gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 from llm_router_gateway.metrics import Metrics
 from llm_router_gateway.monitor import Monitor
+from llm_router_gateway.net import caller
+from llm_router_gateway.net.router import Desk, Reply, Visit
 from llm_router_gateway.store import Store
 
 DAY_S = 86_400
@@ -42,7 +43,7 @@ def desk_of(store: Any, **how: Any) -> Desk:
 async def reply(desk: Desk, address: str) -> Reply:
     path, _, query = address.partition("?")
     route, args = desk.find("GET", path)
-    visit = Visit("GET", path, args, dict(parse_qsl(query, keep_blank_values=True)), {}, None, "", auth.NOBODY)
+    visit = Visit("GET", path, args, dict(parse_qsl(query, keep_blank_values=True)), {}, None, "", caller.NOBODY)
     return await route.handler(visit)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway.auth import Caller
-from llm_router_gateway.desk import OPEN, Desk, Reply, Visit
+from llm_router_gateway.net.caller import Caller
+from llm_router_gateway.net.router import OPEN, Desk, Reply, Visit
 from llm_router_gateway.page import SCRIPTS, Page, assembled, joined, packaged
 
 ROOT = Path(__file__).parents[2]

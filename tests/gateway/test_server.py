@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import http1, server
 from llm_router_gateway.errors import GatewayError
-from llm_router_gateway.http1 import ResponseReader
-from llm_router_gateway.server import Exchange, Patience, Server
+from llm_router_gateway.net import http1, server
+from llm_router_gateway.net.http1 import ResponseReader
+from llm_router_gateway.net.server import Exchange, Patience, Server
 
 QUICK = Patience(head_s=0.05, body_s=0.05, idle_s=0.05, stall_s=0.1, linger_s=0.2)
 TEXT = [("content-type", "text/plain")]

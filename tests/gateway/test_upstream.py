@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from llm_router_gateway import upstream
 from llm_router_gateway.errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
-from llm_router_gateway.http1 import END, RequestHead, RequestReader, ResponseHead
-from llm_router_gateway.upstream import Origin, Pool, Response, Timeouts
+from llm_router_gateway.net import client
+from llm_router_gateway.net.client import Origin, Pool, Response, Timeouts
+from llm_router_gateway.net.http1 import END, RequestHead, RequestReader, ResponseHead
 
 PATIENT = Timeouts(5, 5, 5)
 HASTY = Timeouts(0.05, 0.05, 0.05)
@@ -532,7 +532,7 @@ def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it() -> None:
             assert sent < 20_000_000
             pieces = response.pieces()
             for _ in range(5):
-                assert 0 < len(await pieces.__anext__()) <= 2 * upstream.READ_AHEAD + upstream.READ_BYTES
+                assert 0 < len(await pieces.__anext__()) <= 2 * client.READ_AHEAD + client.READ_BYTES
             response.close()
             await gone(pool)
 
@@ -797,30 +797,30 @@ def test_a_proxy_that_refuses_is_told_of(script: Script, scheme: str, told: str)
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "a.localhost"])
 def test_loopback_never_goes_through_a_proxy(host: str) -> None:
-    assert upstream.origin_of(f"http://{host}:1", "http://proxy.test:3128").proxy == ""
-    assert upstream.origin_of("http://127.0.0.1.example:1", "http://proxy.test:3128").proxy
+    assert client.origin_of(f"http://{host}:1", "http://proxy.test:3128").proxy == ""
+    assert client.origin_of("http://127.0.0.1.example:1", "http://proxy.test:3128").proxy
 
 
 def test_the_names_of_origins() -> None:
     assert Origin("https", "h.test", 443).name == "h.test"
     assert Origin("https", "h.test", 80).name == "h.test:80"
     assert Origin("http", "::1", 80).name == "[::1]"
-    assert upstream.origin_of("https://[::1]:8443", "") == Origin("https", "::1", 8443)
+    assert client.origin_of("https://[::1]:8443", "") == Origin("https", "::1", 8443)
 
 
 def test_urls_are_split_without_a_loss() -> None:
-    assert upstream.split_url("http://h/a?b/c") == ("http://h", "/a?b/c")
-    assert upstream.split_url("http://h") == ("http://h", "/")
+    assert client.split_url("http://h/a?b/c") == ("http://h", "/a?b/c")
+    assert client.split_url("http://h") == ("http://h", "/")
 
 
 def test_an_address_with_a_query_is_not_remembered() -> None:
-    origin, before = Origin("http", "h.test", 80), upstream.known_opening.cache_info()
-    data = upstream.request_bytes("POST", origin, "/a?key=secret", [("x", "1")], b"hi")
+    origin, before = Origin("http", "h.test", 80), client.known_opening.cache_info()
+    data = client.request_bytes("POST", origin, "/a?key=secret", [("x", "1")], b"hi")
     assert data == b"POST /a?key=secret HTTP/1.1\r\nhost: h.test\r\ncontent-length: 2\r\nx: 1\r\n\r\nhi"
-    assert upstream.known_opening.cache_info() == before
-    first = upstream.request_bytes("POST", origin, "/remembered", [], b"hi")
-    assert upstream.request_bytes("POST", origin, "/remembered", [], b"hi") == first
-    assert upstream.known_opening.cache_info().hits == before.hits + 1
+    assert client.known_opening.cache_info() == before
+    first = client.request_bytes("POST", origin, "/remembered", [], b"hi")
+    assert client.request_bytes("POST", origin, "/remembered", [], b"hi") == first
+    assert client.known_opening.cache_info().hits == before.hits + 1
 
 
 # ----------------------------------------------------------------------------------------------------- out of descriptors
@@ -861,7 +861,7 @@ def test_a_tap_takes_what_comes_while_its_reader_waits_and_its_error_reaches_the
 
     async def story() -> list[bytes]:
         head = ResponseHead(200, [], 1, 0, True)
-        response = Response(Origin("http", "127.0.0.1", 9), head, cast(upstream.Connection, Reading()))
+        response = Response(Origin("http", "127.0.0.1", 9), head, cast(client.Connection, Reading()))
         response.tap = tap
         response.take(b"early")  # nobody waits: it is kept
         seen = [await response.__anext__()]

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..auth import PRIVATE_HEADERS
 from ..config.groups import Group, Routing, Selector
 from ..errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
+from ..net.headers import PRIVATE_HEADERS
 from ..policy import circuit_breaker
 from ..policy.rate_limits import GO, Forecast, refusal
 from ..policy.tag_query import TAG, Query, query_in

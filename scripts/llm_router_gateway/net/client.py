@@ -27,9 +27,9 @@ from functools import lru_cache
 from typing import NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
+from ..errors import BadRequest, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from . import http1
 from .deadline import Deadline
-from .errors import BadRequest, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from .http1 import END, Headers, Malformed, ResponseHead
 
 READ_BYTES = 65_536        # one read; also about what a slow caller lets pile up, beside READ_AHEAD

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from .auth import Caller
-from .errors import BadMethod, NotFound
+from ..errors import BadMethod, NotFound
+from .caller import Caller
 
 OPEN, CALLER, ADMIN = "open", "caller", "admin"  # who may: everybody, whoever may call a model, administrators
 

@@ -19,7 +19,7 @@ from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from .errors import GatewayError
+from ..errors import GatewayError
 
 MAX_LINE_BYTES = 8_192    # a request line; RFC 9112 3 asks for 8,000 at least
 MAX_HEAD_BYTES = 65_536   # all lines of a head, or of trailers

@@ -23,9 +23,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
+from ..errors import GatewayError, RequestTooSlow, TooLarge, Unavailable
 from . import http1
 from .deadline import Deadline
-from .errors import GatewayError, RequestTooSlow, TooLarge, Unavailable
 from .http1 import END, Headers, Malformed, RequestHead
 
 HEAD_S = 20.0       # for a whole head, from its first byte
