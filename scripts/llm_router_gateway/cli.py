@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return dryrun.run(arguments[1:])
         if arguments[:1] == ["keys"]:
             from . import keycli
-            from .storefile import store_path
+            from .store.sqlite.file import store_path
 
             return keycli.run(arguments[1:], store_path)
         if arguments[:1] == ["explain"]:

@@ -22,10 +22,8 @@ from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
-from . import __version__, auth, catalog, choosing, forward, pricing, sessions, surface
+from . import __version__, auth, catalog, choosing, forward, sessions, surface
 from .allowance import allowance_of
-from .bodies import Bodies
-from .calls import Call
 from .config.config import Config
 from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
@@ -44,6 +42,9 @@ from .routing.plan import Ask, Attempt, Board, Plan, plan
 from .routing.resolve import Candidate
 from .routing.snapshot import State, state_of
 from .splice import read_body
+from .store import pricing
+from .store.call import Call
+from .store.redaction import Bodies
 from .streaming import Headers, Limits, StreamedAnswer, Watch
 from .wire import ir
 from .wire.embeddings import as_asked

@@ -27,7 +27,7 @@ from .keydesk import named, new_secret
 from .keyrows import Row
 from .log import escaped
 from .policy.budgets import Budgets
-from .storefile import StoreBroken, opened, reason
+from .store.sqlite.file import StoreBroken, opened, reason
 
 PROGRAM = "llm-router-gateway keys"
 DONE, NOT_DONE, USAGE = 0, 1, 2

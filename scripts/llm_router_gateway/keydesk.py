@@ -26,8 +26,8 @@ from .keyring import Keyring
 from .keyrows import Row
 from .net.router import OPEN, Reply, Route, Visit
 from .sessions import COOKIE, cookie_line, token_in
-from .store import Store
-from .storefile import MEMORY
+from .store.sqlite.database import Store
+from .store.sqlite.file import MEMORY
 
 ID_BYTES = 6
 NO_STORE = 'keys cannot be kept, for there is no store: set [server] store, or write [[keys]] into the file'

@@ -18,7 +18,7 @@ from typing import Any
 
 from .keyring import Keyring
 from .keyrows import look, spent
-from .storefile import connect, identity
+from .store.sqlite.file import connect, identity
 
 LOOK_S = 0.1
 UNREADABLE = "the store that holds the keys cannot be read: nobody may in without a key until it can"

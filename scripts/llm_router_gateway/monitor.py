@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from . import stats
-from .calls import Call, view
 from .errors import BadRequest, NotFound, Unavailable
 from .metrics import CONTENT_TYPE, Metrics, Moment
-from .migrations import MINUTES_KEPT_S
 from .net.router import Reply, Route, Visit
-from .stats import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
-from .storerows import unpacked
+from .store.call import Call, view
+from .store.sqlite import queries
+from .store.sqlite.migrations import MINUTES_KEPT_S
+from .store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
+from .store.sqlite.rows import unpacked
 
 MAX_RANGE_S = 400 * DAY_S
 MAX_TIME_S = 253_402_300_800   # the year 10000
@@ -181,7 +181,7 @@ def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -
 
 def read_where(query: Mapping[str, str]) -> Where:
     status = query.get("status", "").lower()
-    if status and status not in stats.OUTCOMES and not (WHOLE.fullmatch(status) and 100 <= int(status) <= 999):
+    if status and status not in queries.OUTCOMES and not (WHOLE.fullmatch(status) and 100 <= int(status) <= 999):
         raise wrong("status", "must be success, error, client_gone, or a status such as 429")
     return Where(
         model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
@@ -333,7 +333,7 @@ class Monitor:
         page, where = read_page(query, self._now()), read_where(query)
 
         def make(db: Any) -> dict[str, Any]:
-            found = stats.found(db, page, where, self._clock)
+            found = queries.found(db, page, where, self._clock)
             return {**found, "next": cursor_text(found["next"], page)}
 
         return await self._once(visit, make)
@@ -348,9 +348,9 @@ class Monitor:
 
     async def _statistics(self, visit: Visit) -> Reply:
         query = read_query(visit.query, FILTERS | TIMES | {"group_by", "limit"})
-        by, limit = choice(query, "group_by", "model", stats.BY), whole(query, "limit", 20, 1, MAX_GROUPS)
+        by, limit = choice(query, "group_by", "model", queries.BY), whole(query, "limit", 20, 1, MAX_GROUPS)
         span, where, health = self._statistics_span(query), read_where(query), self._there.health()
-        return await self._once(visit, lambda db: {**stats.statistics(db, span, where, by, limit), "store": health})
+        return await self._once(visit, lambda db: {**queries.statistics(db, span, where, by, limit), "store": health})
 
     def _statistics_span(self, query: Mapping[str, str]) -> Span:
         """As the series of the same question has it; where from and to are given, whole hours at the most."""
@@ -363,15 +363,15 @@ class Monitor:
         query = read_query(visit.query, FILTERS | TIMES | {"granularity"})
         span, where = self._series_span(query, 1), read_where(query)
         names = {"granularity": name_of(span)}
-        return await self._once(visit, lambda db: {**names, **stats.series(db, span, where)})
+        return await self._once(visit, lambda db: {**names, **queries.series(db, span, where)})
 
     async def _grouped(self, visit: Visit) -> Reply:
         query = read_query(visit.query, FILTERS | TIMES | {"granularity", "group_by", "limit"})
-        by, limit = choice(query, "group_by", "model", stats.BY), whole(query, "limit", 0, 1, MAX_GROUPS)
+        by, limit = choice(query, "group_by", "model", queries.BY), whole(query, "limit", 0, 1, MAX_GROUPS)
         span, where = self._series_span(query, limit + 1), read_where(query)
         limit = limit or max(1, min(GROUPS, MAX_ALL_POINTS // len(span.steps()) - 1))
         names = {"granularity": name_of(span), "group_by": by}
-        return await self._once(visit, lambda db: {**names, **stats.grouped_series(db, span, where, by, limit)})
+        return await self._once(visit, lambda db: {**names, **queries.grouped_series(db, span, where, by, limit)})
 
     def _series_span(self, query: Mapping[str, str], count: int) -> Span:
         span = read_span(query, self._now(), choice(query, "granularity", "auto", ("auto", *STEPS)))
@@ -397,7 +397,7 @@ class Monitor:
                 yield head + data
             if go_on is None:
                 return
-            head, page = b"", stats.moved(page, go_on)
+            head, page = b"", queries.moved(page, go_on)
 
     async def _metrics(self, visit: Visit) -> Reply:
         read_query(visit.query, ())
@@ -412,17 +412,17 @@ def name_of(span: Span) -> str:
 
 def piece(db: Any, *, form: Format, page: Page, where: Where, clock: Callable[[], float]) -> tuple[bytes, Cursor | None]:
     """Some rows as they are written, and where to go on."""
-    give_up = clock() + stats.SEARCH_S
-    rows, go_on = stats.by_time(db, page, where, lambda: clock() > give_up)
+    give_up = clock() + queries.SEARCH_S
+    rows, go_on = queries.by_time(db, page, where, lambda: clock() > give_up)
     return form.write(view(row[1], Call._make(row[2:])) for row in rows), go_on
 
 
 def whole_call(db: Any, name: str) -> bytes | None:
     """One call with its texts, as JSON."""
-    found = stats.one(db, name)
+    found = queries.one(db, name)
     if found is None:
         return None
-    kept = stats.bodies_of(db, found[0])
+    kept = queries.bodies_of(db, found[0])
     request, response, request_cut, response_cut = kept or (None, None, 0, 0)
     texts = {"request": unpacked(request), "response": unpacked(response), "request_cut": bool(request_cut),
              "response_cut": bool(response_cut), "kept": kept is not None}  # fmt: skip

@@ -12,11 +12,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import auth, pricing
-from .bodies import MARGIN_BYTES, Bodies
-from .calls import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
+from . import auth
 from .config.config import Config
 from .job import Exchange, Job
+from .store import pricing
+from .store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
+from .store.redaction import MARGIN_BYTES, Bodies
 from .streaming import Headers
 from .wire import ir
 from .wire.registry import wire

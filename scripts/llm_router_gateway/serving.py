@@ -18,8 +18,6 @@ from contextlib import suppress
 
 from . import PROGRAM, __version__
 from .admin import Admin
-from .bodies import Bodies
-from .calls import Call
 from .config.config import Config, ConfigError
 from .config.sources import Source
 from .errors import Unavailable
@@ -35,9 +33,11 @@ from .net.client import Pool
 from .net.router import Desk, Route
 from .net.server import Server
 from .page import Page
-from .retention import Keep
-from .store import Store
-from .storefile import MEMORY, store_path
+from .store.call import Call
+from .store.redaction import Bodies
+from .store.sqlite.database import Store
+from .store.sqlite.file import MEMORY, store_path
+from .store.sqlite.retention import Keep
 
 RELOAD_S = 1.0  # how often the files are looked at
 FLUSH_S = 0.2   # how long a log line may wait

@@ -19,7 +19,7 @@ from llm_router_gateway.job import Job, Record
 from llm_router_gateway.net import caller
 from llm_router_gateway.recording import call_of
 from llm_router_gateway.routing.snapshot import state_of
-from llm_router_gateway.store import Store
+from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.wire.ir import Usage
 
 BURST = 5_000  # calls between two waits for the thread that writes

@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from llm_router_gateway import storefile, storerows
-from llm_router_gateway.calls import Call, texts
+from llm_router_gateway.store.call import Call, texts
+from llm_router_gateway.store.sqlite import file, rows
 
 NOW_S = 1_792_567_680  # 2026-10-21T07:28:00Z
 MODELS = (("openai", "gpt-x"), ("openai", "gpt-y"), ("claude", "claude-x"), ("office", "vendor/small"), ("", ""))
@@ -60,14 +60,14 @@ class Shelf:
     """A store that reads where it stands. The batches are small, so that sums are added to sums."""
 
     def __init__(self, path: Path, calls: Iterable[Call] = (), batch: int = 97) -> None:
-        self.db = storefile.opened(str(path / "calls.db"), NOW_S * 1_000)
+        self.db = file.opened(str(path / "calls.db"), NOW_S * 1_000)
         self.calls = list(calls)
         for at in range(0, len(self.calls), batch):
             self.add(self.calls[at : at + batch])
 
     def add(self, calls: Iterable[Call], bodies: Any = None) -> None:
         self.db.execute("BEGIN IMMEDIATE")
-        storerows.put(self.db, [(each, bodies) for each in calls])
+        rows.put(self.db, [(each, bodies) for each in calls])
         self.db.execute("COMMIT")
 
     async def reading(self, function: Callable[[Any], Any]) -> Any:

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from llm_router_gateway.calls import COLUMNS, Call
-from llm_router_gateway.storefile import connect
+from llm_router_gateway.store.call import COLUMNS, Call
+from llm_router_gateway.store.sqlite.file import connect
 
 AT_MS = 1_792_567_680_123  # 2026-10-21T07:28:00.123Z
 

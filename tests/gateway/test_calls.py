@@ -10,11 +10,11 @@ import pytest
 from running import made_up
 from storing import AT_MS, call
 
-from llm_router_gateway import histogram
-from llm_router_gateway.bodies import Bodies, kept
-from llm_router_gateway.calls import SUMS, civil, counts_of, ended_of, stamp, texts, tokens_of, view
-from llm_router_gateway.migrations import MIGRATIONS
-from llm_router_gateway.storerows import bodies_row, rollups, unpacked
+from llm_router_gateway.store import histogram
+from llm_router_gateway.store.call import SUMS, civil, counts_of, ended_of, stamp, texts, tokens_of, view
+from llm_router_gateway.store.redaction import Bodies, kept
+from llm_router_gateway.store.sqlite.migrations import MIGRATIONS
+from llm_router_gateway.store.sqlite.rows import bodies_row, rollups, unpacked
 from llm_router_gateway.wire.ir import Usage
 
 

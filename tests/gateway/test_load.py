@@ -19,7 +19,7 @@ import pytest
 from running import PLAIN, STREAM, Process, Upstream, chunked, http, made_up, openai_event, until
 from storing import differences, kept
 
-from llm_router_gateway.storefile import connect
+from llm_router_gateway.store.sqlite.file import connect
 
 CALLS, CALLERS = 5_000, 12
 KILLED_AFTER, RELOAD_EVERY = 2_600, 400

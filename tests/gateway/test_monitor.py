@@ -15,15 +15,16 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from logged import NOW_S, Shelf, call, random_calls
 
-from llm_router_gateway import monitor, stats
-from llm_router_gateway.bodies import Bodies
-from llm_router_gateway.calls import Call, texts, view
+from llm_router_gateway import monitor
 from llm_router_gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 from llm_router_gateway.metrics import Metrics
 from llm_router_gateway.monitor import Monitor
 from llm_router_gateway.net import caller
 from llm_router_gateway.net.router import Desk, Reply, Visit
-from llm_router_gateway.store import Store
+from llm_router_gateway.store.call import Call, texts, view
+from llm_router_gateway.store.redaction import Bodies
+from llm_router_gateway.store.sqlite import queries
+from llm_router_gateway.store.sqlite.database import Store
 
 DAY_S = 86_400
 MANY = 3_000
@@ -318,8 +319,8 @@ def test_the_loop_is_never_held_up_and_memory_is_not_filled(tmp_path: Path) -> N
 
 def test_many_who_ask_the_same_cost_one_answer_and_all_get_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    real = stats.statistics
-    monkeypatch.setattr(stats, "statistics", lambda *words: asked.append(words) or real(*words))
+    real = queries.statistics
+    monkeypatch.setattr(queries, "statistics", lambda *words: asked.append(words) or real(*words))
 
     async def run() -> set[bytes]:
         now = [0.0]

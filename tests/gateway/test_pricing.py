@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from llm_router_gateway.pricing import cost
+from llm_router_gateway.store.pricing import cost
 from llm_router_gateway.wire.ir import Usage
 
 

@@ -33,10 +33,10 @@ from running import (
 )
 from storing import differences, kept
 
-from llm_router_gateway import storefile
-from llm_router_gateway.calls import Call
-from llm_router_gateway.storefile import connect
-from llm_router_gateway.storerows import unpacked
+from llm_router_gateway.store.call import Call
+from llm_router_gateway.store.sqlite import file
+from llm_router_gateway.store.sqlite.file import connect
+from llm_router_gateway.store.sqlite.rows import unpacked
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
 STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP"}
@@ -363,4 +363,4 @@ def test_where_calls_are_kept(start: Callable[..., Process], upstream: Upstream,
     ("memory", "/etc/router.toml", ":memory:"), ("off", "/etc/router.toml", ""), ("x.db", "", "x.db"),
 ])  # fmt: skip
 def test_the_place_of_the_store(named: str, config_path: str, expected: str) -> None:
-    assert storefile.store_path(named, config_path) == expected
+    assert file.store_path(named, config_path) == expected

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from logged import NOW_S, Shelf, call, random_calls
 
-from llm_router_gateway import histogram, stats
-from llm_router_gateway.calls import Call, stamp, view
-from llm_router_gateway.stats import DAY_S, HOUR_S, MINUTE_S, Page, Span, Where, split
+from llm_router_gateway.store import histogram
+from llm_router_gateway.store.call import Call, stamp, view
+from llm_router_gateway.store.sqlite import queries
+from llm_router_gateway.store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, Page, Span, Where, split
 
 WHOLE = {"calls", "success", "errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
          "total_tokens", "unpriced_calls"}  # fmt: skip
@@ -81,7 +82,7 @@ def same(got: dict[str, Any], calls: list[Call], near: bool = True) -> None:
             assert told == {"mean": None, "p50": None, "p95": None, "p99": None}
             continue
         assert math.isclose(told["mean"], sum(times) / len(times), abs_tol=0.01, rel_tol=1e-6)
-        for key, share in stats.PERCENTILES if near else ():
+        for key, share in queries.PERCENTILES if near else ():
             exact = times[math.ceil(share * len(times)) - 1]
             assert told[key] == round(histogram.middle(histogram.bin_of(exact)), 3)
             assert abs(told[key] - exact) <= max(1.05, 0.05 * exact)
@@ -106,8 +107,8 @@ LOOKED_AT = [Where(status="success"), Where(status="error"), Where(status="clien
 @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
 def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Where) -> None:
     calls = chosen(shelf.calls, span, where)
-    for by in stats.BY:
-        got = stats.statistics(shelf.db, span, where, by, 20)
+    for by in queries.BY:
+        got = queries.statistics(shelf.db, span, where, by, 20)
         same(got["overall"], calls)
         names = {group(each, by) for each in calls}
         assert {one["id"] for one in got["groups"]} == names and got["is_whole"]
@@ -127,18 +128,18 @@ def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Wher
 def test_series_have_every_step_and_each_is_that_of_its_calls(shelf: Shelf, name: str, where: Where) -> None:
     span = SPANS[name]
     calls = chosen(shelf.calls, span, where)
-    got = stats.series(shelf.db, span, where)
-    assert [one["at"] for one in got["data"]] == [stats.second(at_s) for at_s in span.steps()]
+    got = queries.series(shelf.db, span, where)
+    assert [one["at"] for one in got["data"]] == [queries.second(at_s) for at_s in span.steps()]
     for at_s, one in zip(span.steps(), got["data"], strict=True):
         same(one, [each for each in calls if at_s * 1_000 <= each.started_ms < (at_s + span.step_s) * 1_000])
 
 
-@pytest.mark.parametrize("by", stats.BY)
+@pytest.mark.parametrize("by", queries.BY)
 @pytest.mark.parametrize("where", [Where(), Where(key="k1"), Where(provider="openai"), Where(protocol="openai")], ids=str)
 def test_grouped_series_name_the_largest_and_sum_up_the_rest(shelf: Shelf, by: str, where: Where) -> None:
     span = SPANS["a day in hours"]
     calls = chosen(shelf.calls, span, where)
-    got = stats.grouped_series(shelf.db, span, where, by, 2)
+    got = queries.grouped_series(shelf.db, span, where, by, 2)
     names = {group(each, by) for each in calls}
     shown = [one["id"] for one in got["groups"]]
     assert len(shown) == min(len(names), 3) and (shown[-1] is None) == (len(names) > 2)
@@ -149,7 +150,7 @@ def test_grouped_series_name_the_largest_and_sum_up_the_rest(shelf: Shelf, by: s
 
 
 def test_keys_are_called_by_their_names(shelf: Shelf) -> None:
-    got = stats.statistics(shelf.db, SPANS["thirty days"], Where(), "key", 20)
+    got = queries.statistics(shelf.db, SPANS["thirty days"], Where(), "key", 20)
     assert {one["id"]: one["name"] for one in got["groups"]} == {
         "": "", "k1": "Ann", "k2": "Ben", "config:ci": "ci", "k3": "Zo\u00eb"}  # fmt: skip
 
@@ -157,26 +158,26 @@ def test_keys_are_called_by_their_names(shelf: Shelf) -> None:
 def test_too_many_calls_to_look_at_are_cut_and_the_answer_says_since_when(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stats, "MAX_ROWS", 500)
+    monkeypatch.setattr(queries, "MAX_ROWS", 500)
     span, where = SPANS["thirty days"], Where(stream=True)
-    got = stats.statistics(shelf.db, span, where, "model", 20)
+    got = queries.statistics(shelf.db, span, where, "model", 20)
     newest = sorted((each.started_ms for each in chosen(shelf.calls, span, Where())), reverse=True)
     since = newest[500] + 1
     assert not got["is_whole"] and got["range"]["from"] == stamp(since)
     same(got["overall"], [each for each in chosen(shelf.calls, span, where) if each.started_ms >= since])
-    assert stats.statistics(shelf.db, span, Where(), "model", 20)["is_whole"]
+    assert queries.statistics(shelf.db, span, Where(), "model", 20)["is_whole"]
 
 
 def test_an_empty_store_has_every_step_and_no_calls(tmp_path: Path) -> None:
     empty = Shelf(tmp_path)
     span = SPANS["a day in hours"]
     for where in (Where(), Where(stream=True)):
-        got = stats.statistics(empty.db, span, where, "model", 20)
+        got = queries.statistics(empty.db, span, where, "model", 20)
         same(got["overall"], [])
         assert (got["groups"], got["errors"], got["recent_errors"]) == ([], [], [])
-        assert len(stats.series(empty.db, span, where)["data"]) == 25
-        assert stats.grouped_series(empty.db, span, where, "key", 8)["groups"] == []
-    assert stats.found(empty.db, Page(), Where(), float)["items"] == []
+        assert len(queries.series(empty.db, span, where)["data"]) == 25
+        assert queries.grouped_series(empty.db, span, where, "key", 8)["groups"] == []
+    assert queries.found(empty.db, Page(), Where(), float)["items"] == []
     empty.db.close()
 
 
@@ -184,16 +185,16 @@ def test_a_row_belongs_to_the_step_that_it_begins_in(tmp_path: Path) -> None:
     at = NOW_S // DAY_S * DAY_S * 1_000
     made = Shelf(tmp_path, [call(started_ms=at + later) for later in (-1, 0, 59_999, 60_000)])
     span = Span(at // 1_000 - 60, at // 1_000 + 120, 60)
-    assert [one["calls"] for one in stats.series(made.db, span, Where())["data"]] == [1, 2, 1]
-    assert [one["calls"] for one in stats.series(made.db, span, Where(protocol="openai"))["data"]] == [1, 2, 1]
+    assert [one["calls"] for one in queries.series(made.db, span, Where())["data"]] == [1, 2, 1]
+    assert [one["calls"] for one in queries.series(made.db, span, Where(protocol="openai"))["data"]] == [1, 2, 1]
     made.db.close()
 
 
 def test_a_clock_that_went_backwards_does_no_harm(tmp_path: Path) -> None:
     made = Shelf(tmp_path, [call(started_ms=(NOW_S + 7_200) * 1_000), call(duration_ms=-5.0, first_ms=-1.0), call()], batch=1)
-    got = stats.statistics(made.db, Span(NOW_S - 60, NOW_S + 60, 60), Where(), "model", 5)
+    got = queries.statistics(made.db, Span(NOW_S - 60, NOW_S + 60, 60), Where(), "model", 5)
     assert got["overall"]["calls"] == 2 and got["overall"]["latency_ms"]["p99"] is not None
-    listed = stats.found(made.db, Page(), Where(), float)["items"]
+    listed = queries.found(made.db, Page(), Where(), float)["items"]
     assert [one["id"] for one in listed] == [1, 3, 2]  # by their time, not by when they were written
     made.db.close()
 
@@ -227,64 +228,64 @@ def ordered(calls: list[Call], page: Page, where: Where) -> list[int]:
 
 
 @pytest.mark.parametrize("is_descending", [True, False])
-@pytest.mark.parametrize("order", stats.ORDERS)
+@pytest.mark.parametrize("order", queries.ORDERS)
 def test_pages_one_after_the_other_are_the_whole_list(shelf: Shelf, order: str, is_descending: bool,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "FIRST_CHUNK_ROWS", 150)
-    monkeypatch.setattr(stats, "CHUNK_ROWS", 400)
+    monkeypatch.setattr(queries, "FIRST_CHUNK_ROWS", 150)
+    monkeypatch.setattr(queries, "CHUNK_ROWS", 400)
     for where, begin in ((Where(), None), (Where(search="ann"), None), (Where(model="openai/gpt-x", status="error"), None),
                          (Where(client="::1"), (NOW_S - DAY_S) * 1_000), (Where(search="nothing like it"), None)):
         page, got = Page(limit=333, order=order, is_descending=is_descending, from_ms=begin), list[int]()
         want = ordered(shelf.calls, page, where)
         while True:
-            answer = stats.found(shelf.db, page, where, float)
+            answer = queries.found(shelf.db, page, where, float)
             got += [one["id"] for one in answer["items"]]
             assert (answer["total"], answer["total_is_exact"]) == (len(want), True)
             if answer["next"] is None:
                 break
-            page = stats.moved(page, answer["next"])
+            page = queries.moved(page, answer["next"])
         assert got == want
 
 
 def test_a_search_that_takes_too_long_is_gone_on_with(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "FIRST_CHUNK_ROWS", 100)
-    monkeypatch.setattr(stats, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(queries, "FIRST_CHUNK_ROWS", 100)
+    monkeypatch.setattr(queries, "CHUNK_ROWS", 100)
     page, where, got, short = Page(limit=50), Where(search="Zo\u00eb", status="error"), list[int](), 0
     clock = iter(range(100_000))  # every look at it is a second later
     while True:
-        answer = stats.found(shelf.db, page, where, lambda: float(next(clock)))
+        answer = queries.found(shelf.db, page, where, lambda: float(next(clock)))
         got += [one["id"] for one in answer["items"]]
         if answer["next"] is None:
             break
         short += len(answer["items"]) < 50
-        page = stats.moved(page, answer["next"])
+        page = queries.moved(page, answer["next"])
     assert got == ordered(shelf.calls, Page(), where) and short > 10
 
 
 @pytest.mark.parametrize("where", [Where(), Where(protocol="gemini"), Where(search="k")], ids=str)
 @pytest.mark.parametrize("offset", [0, 1, 149, 150, 151, 1_999, 5_999, 6_000, 9_999])
 def test_an_offset_leaves_so_many_out(shelf: Shelf, offset: int, where: Where, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "FIRST_CHUNK_ROWS", 150)
+    monkeypatch.setattr(queries, "FIRST_CHUNK_ROWS", 150)
     for order in ("started_at", "cost_usd"):
         page = Page(limit=70, offset=offset, order=order)
-        got = [one["id"] for one in stats.found(shelf.db, page, where, float)["items"]]
+        got = [one["id"] for one in queries.found(shelf.db, page, where, float)["items"]]
         assert got == ordered(shelf.calls, page, where)[offset : offset + 70]
 
 
 def test_what_is_too_much_to_count_or_to_sort_says_so(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "COUNTED_ROWS", 1_000)
-    monkeypatch.setattr(stats, "SORTED_ROWS", 1_000)
+    monkeypatch.setattr(queries, "COUNTED_ROWS", 1_000)
+    monkeypatch.setattr(queries, "SORTED_ROWS", 1_000)
     newest = sorted(shelf.calls, key=lambda each: each.started_ms, reverse=True)[:1_000]
-    answer = stats.found(shelf.db, Page(order="duration_ms"), Where(stream=True), float)
+    answer = queries.found(shelf.db, Page(order="duration_ms"), Where(stream=True), float)
     assert not answer["total_is_exact"] and answer["covers_from"] is not None
     assert abs(answer["total"] - sum(each.stream for each in newest)) <= 2  # several at the same time
     assert answer["items"][0]["duration_ms"] == max(each.duration_ms for each in newest if each.stream)
-    assert stats.found(shelf.db, Page(), Where(), float)["total_is_exact"]
+    assert queries.found(shelf.db, Page(), Where(), float)["total_is_exact"]
 
 
 def test_a_call_is_found_by_its_id_and_by_its_request_id(shelf: Shelf) -> None:
     third = shelf.calls[2]
-    assert stats.one(shelf.db, "3") == stats.one(shelf.db, third.request_id) == (3, third)
+    assert queries.one(shelf.db, "3") == queries.one(shelf.db, third.request_id) == (3, third)
     assert view(3, third)["request_id"] == third.request_id
     for name in ("", "0", "-1", "9" * 18, "9" * 40, "x' OR 1=1 --", "\u0663"):
-        assert stats.one(shelf.db, name) is None
+        assert queries.one(shelf.db, name) is None

@@ -20,13 +20,14 @@ import pytest
 from running import SCRIPTS, until
 from storing import AT_MS, call, differences, kept
 
-from llm_router_gateway import migrations, retention, store, storefile
-from llm_router_gateway.bodies import Bodies
-from llm_router_gateway.calls import Call
 from llm_router_gateway.errors import Unavailable
-from llm_router_gateway.retention import Keep
-from llm_router_gateway.store import Store
-from llm_router_gateway.storefile import APPLICATION_ID, connect
+from llm_router_gateway.store.call import Call
+from llm_router_gateway.store.redaction import Bodies
+from llm_router_gateway.store.sqlite import database, migrations, retention
+from llm_router_gateway.store.sqlite import file as storefile
+from llm_router_gateway.store.sqlite.database import Store
+from llm_router_gateway.store.sqlite.file import APPLICATION_ID, connect
+from llm_router_gateway.store.sqlite.retention import Keep
 
 AT_S = AT_MS / 1000
 DAY_S = 86_400
@@ -52,7 +53,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RETRY_S", "AGAIN_S", "GATHER_S"):
-        monkeypatch.setattr(store, name, 0.02)
+        monkeypatch.setattr(database, name, 0.02)
     monkeypatch.setattr(storefile, "BUSY_S", 0.05)
 
 
@@ -96,14 +97,14 @@ def test_batches_of_any_size(opened: Opened, count: int) -> None:
 
 
 def test_what_is_added_is_there_within_half_a_second_without_a_word(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "GATHER_S", 0.25)
+    monkeypatch.setattr(database, "GATHER_S", 0.25)
     kept_in = opened()
     add(kept_in, 1)
     until(lambda: ids(kept_in.path) == ["r0"], limit_s=0.5 + 0.5)  # a slow machine's half second on top
 
 
 def test_closing_writes_what_waits(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "GATHER_S", 60.0)
+    monkeypatch.setattr(database, "GATHER_S", 60.0)
     kept_in = opened()
     add(kept_in, 1_500)
     kept_in.close()
@@ -272,14 +273,14 @@ def test_what_waited_is_stored_when_the_directory_comes(opened: Opened, tmp_path
 
 
 def test_what_waits_is_bounded(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MAX_WAITING", 50)
+    monkeypatch.setattr(database, "MAX_WAITING", 50)
     kept_in = opened("x/calls.db")
     add(kept_in, 80)
     assert (kept_in.health()["rows_waiting"], kept_in.health()["dropped"]) == (50, 30)
 
 
 def test_texts_that_wait_are_bounded(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MAX_WAITING_BYTES", 1_000)
+    monkeypatch.setattr(database, "MAX_WAITING_BYTES", 1_000)
     kept_in = opened()
     for _ in range(5):
         for _ in range(20):
@@ -654,8 +655,8 @@ def test_steps_of_forgetting_are_short(opened: Opened) -> None:
 
 
 def test_forgetting_goes_on_beside_the_writing(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "CARE_S", 0.02)
-    monkeypatch.setattr(store, "CARE_PAUSE_S", 0.001)
+    monkeypatch.setattr(database, "CARE_S", 0.02)
+    monkeypatch.setattr(database, "CARE_PAUSE_S", 0.001)
     kept_in = opened(keep=Keep(days=1))
     add(kept_in, 3_000, started_ms=AT_MS - 2 * DAY_S * 1000)
     add(kept_in, 100, 3_000)
@@ -664,7 +665,7 @@ def test_forgetting_goes_on_beside_the_writing(opened: Opened, monkeypatch: pyte
 
 
 def test_a_clock_that_jumps_forward_forgets_nothing(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "CARE_S", 0.01)
+    monkeypatch.setattr(database, "CARE_S", 0.01)
     now = [AT_S]
     kept_in = opened(keep=Keep(days=3), wall=lambda: now[0])
     add(kept_in, 10)
@@ -685,7 +686,7 @@ def test_a_clock_that_goes_backwards_harms_nothing(opened: Opened) -> None:
 
 
 def test_a_store_in_memory_stays_small(opened: Opened) -> None:
-    assert opened(":memory:", keep=Keep(max_bytes=1 << 40)).keep.max_bytes == store.MEMORY_BYTES
+    assert opened(":memory:", keep=Keep(max_bytes=1 << 40)).keep.max_bytes == database.MEMORY_BYTES
 
 
 def test_work_in_order_and_none_forgotten(opened: Opened) -> None:

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from . import histogram
+from .. import histogram
 from .migrations import APPLICATION_ID, apply, unknown
 
 MEMORY = ":memory:"

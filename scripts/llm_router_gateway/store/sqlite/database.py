@@ -24,11 +24,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .bodies import Bodies
-from .calls import Call
-from .errors import Unavailable
-from .retention import Keep, care
-from .storefile import (
+from ...errors import Unavailable
+from ..call import Call
+from ..redaction import Bodies
+from .file import (
     MEMORY,
     Database,
     StoreBroken,
@@ -45,7 +44,8 @@ from .storefile import (
     reason,
     taken_over,
 )
-from .storerows import Entry, put
+from .retention import Keep, care
+from .rows import Entry, put
 
 GATHER_S = 0.25              # calls are collected so long before they are written together
 BATCH = 512                  # calls in one transaction

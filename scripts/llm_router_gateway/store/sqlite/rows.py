@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import histogram
-from .bodies import Bodies, kept
-from .calls import SUMS, Call, counts_of
+from .. import histogram
+from ..call import SUMS, Call, counts_of
+from ..redaction import Bodies, kept
 from .migrations import ALL, STEPS_S
 
 Key = tuple[int, str, str, str]  # at_s, provider, model, key_id

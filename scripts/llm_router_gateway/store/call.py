@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .wire.ir import Usage
+from ..wire.ir import Usage
 
 KINDS = frozenset({"chat", "count", "embeddings", "invoke"})
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .wire.ir import Usage
+from ..wire.ir import Usage
 
 UPSTREAM, PRICES, UNKNOWN = "upstream", "prices", ""
 TOKENS = 1_000_000  # what a price is for

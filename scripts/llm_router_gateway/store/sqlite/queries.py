@@ -23,8 +23,8 @@ from itertools import accumulate
 from operator import add, sub
 from typing import Any
 
-from . import histogram
-from .calls import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
+from .. import histogram
+from ..call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
 from .migrations import ALL
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
