@@ -22,13 +22,14 @@ from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
-from . import __version__, auth, catalog, choosing, forward, sessions, surface
+from . import __version__, catalog, choosing, forward, surface
+from .access import browser, sessions
+from .access.authenticate import Keyring
 from .allowance import allowance_of
 from .config.config import Config
 from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
 from .job import Exchange, Job, Outgoing, Record, converted, dumped, relayed
-from .keyring import Keyring
 from .log import Log
 from .net.client import Pool, Response, Timeouts
 from .net.router import ADMIN, OPEN, Desk, Reply, Visit
@@ -290,8 +291,8 @@ class Gateway:
     async def _admit_and_handle(self, job: Job) -> None:
         exchange, server = job.exchange, job.state.config.server
         if job.state.on_loopback:
-            auth.check_host(job.headers, server.allowed_hosts)
-            auth.check_origin(job.headers, server.allowed_hosts, server.cors_origins)
+            browser.check_host(job.headers, server.allowed_hosts)
+            browser.check_origin(job.headers, server.allowed_hosts, server.cors_origins)
         if exchange.method == "OPTIONS":
             await self._options(job)
             return
@@ -343,8 +344,8 @@ class Gateway:
     # -- the small ones
 
     async def _options(self, job: Job) -> None:
-        headers = auth.preflight_headers(job.headers, job.state.config.server.cors_origins)
-        await self._respond(job, 204, [*headers, ("allow", auth.METHODS)], b"")
+        headers = browser.preflight_headers(job.headers, job.state.config.server.cors_origins)
+        await self._respond(job, 204, [*headers, ("allow", browser.METHODS)], b"")
 
     async def _health(self, job: Job) -> None:
         await self._json(job, {"status": "ok", "name": "llm-router-gateway", "version": __version__})

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote_plus
 
-from . import auth, forward, splice, surface
+from . import forward, splice, surface
+from .access import browser
 from .allowance import Allowance
 from .config.settings import Secret
 from .errors import GatewayError
@@ -152,7 +153,7 @@ class Job:
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
-        return own + auth.cors_headers(self.headers, self.state.config.server.cors_origins)
+        return own + browser.cors_headers(self.headers, self.state.config.server.cors_origins)
 
     @property
     def is_open(self) -> bool:

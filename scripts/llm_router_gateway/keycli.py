@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import keyrows
+from .access import key_rows
+from .access.key_rows import Row
 from .config.config import ConfigError
 from .config.keys import digest_of, hint_of, key_json, read_json
 from .config.sources import Source
 from .errors import GatewayError
 from .keydesk import named, new_secret
-from .keyrows import Row
 from .log import escaped
 from .policy.budgets import Budgets
 from .store.sqlite.file import StoreBroken, opened, reason
@@ -192,8 +192,8 @@ def item_of(row: Row, books: Budgets, now: float) -> dict[str, Any]:
 
 def items(db: Any, now: float) -> list[dict[str, Any]]:
     books = Budgets()
-    books.load(keyrows.spent(db, now), now)
-    return [item_of(row, books, now) for row in keyrows.rows(db)]
+    books.load(key_rows.spent(db, now), now)
+    return [item_of(row, books, now) for row in key_rows.rows(db)]
 
 
 def state_of(item: Mapping[str, Any], now_text: str) -> str:
@@ -218,7 +218,7 @@ def run_create(options: argparse.Namespace, place: str, now: float) -> int:
     described, secret = read_json(terms_of(options, now)), new_secret()
     key = named(described, secret, now)
     db = connected(place, creates=True)
-    within(db, place, lambda db: keyrows.insert(db, key, digest_of(secret)))
+    within(db, place, lambda db: key_rows.insert(db, key, digest_of(secret)))
     told(options, secret, item_of(Row(key, b"", None), Budgets(), now))
     say(f"made {key.name} ({key.id}) in {place}; the key is shown this once")
     return DONE
@@ -246,8 +246,8 @@ def run_list(options: argparse.Namespace, place: str, now: float) -> int:
 def run_show(options: argparse.Namespace, place: str, now: float) -> int:
     def found(db: Any) -> dict[str, Any]:
         books = Budgets()
-        books.load(keyrows.spent(db, now), now)
-        return item_of(keyrows.find(db, options.key), books, now)
+        books.load(key_rows.spent(db, now), now)
+        return item_of(key_rows.find(db, options.key), books, now)
 
     item = within(connected(place, creates=False), place, found)
     if options.json:
@@ -263,8 +263,8 @@ def run_switch(options: argparse.Namespace, place: str, now: float) -> int:
     table = {"is_active": options.command == "enable"}
 
     def work(db: Any) -> Row:
-        keyrows.change(db, keyrows.find(db, options.key).key.id, table)
-        return keyrows.find(db, options.key)
+        key_rows.change(db, key_rows.find(db, options.key).key.id, table)
+        return key_rows.find(db, options.key)
 
     row = within(connected(place, creates=False), place, work)
     if options.json:
@@ -275,7 +275,7 @@ def run_switch(options: argparse.Namespace, place: str, now: float) -> int:
 
 def run_delete(options: argparse.Namespace, place: str, now: float) -> int:
     key = within(connected(place, creates=False), place,
-                 lambda db: keyrows.delete(db, keyrows.find(db, options.key).key.id))  # fmt: skip
+                 lambda db: key_rows.delete(db, key_rows.find(db, options.key).key.id))  # fmt: skip
     if options.json:
         sys.stdout.write(json.dumps({"deleted": key.id}) + "\n")
     say(f"deleted {key.name} ({key.id})")
@@ -286,8 +286,8 @@ def run_rotate(options: argparse.Namespace, place: str, now: float) -> int:
     secret = new_secret()
 
     def work(db: Any) -> Row:
-        keyrows.rotate(db, keyrows.find(db, options.key).key.id, digest_of(secret), hint_of(secret))
-        return keyrows.find(db, options.key)
+        key_rows.rotate(db, key_rows.find(db, options.key).key.id, digest_of(secret), hint_of(secret))
+        return key_rows.find(db, options.key)
 
     row = within(connected(place, creates=False), place, work)
     told(options, secret, item_of(row, Budgets(), now))

@@ -18,14 +18,15 @@ from dataclasses import replace
 from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Any
 
-from . import __version__, keyrows
-from .auth import credential
+from . import __version__
+from .access import key_rows
+from .access.authenticate import Keyring
+from .access.credentials import credential
+from .access.key_rows import Row
+from .access.sessions import COOKIE, cookie_line, token_in
 from .config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, secret_of
 from .errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
-from .keyring import Keyring
-from .keyrows import Row
 from .net.router import OPEN, Reply, Route, Visit
-from .sessions import COOKIE, cookie_line, token_in
 from .store.sqlite.database import Store
 from .store.sqlite.file import MEMORY
 
@@ -94,7 +95,7 @@ class KeyDesk:
 
         def whole(db: Any) -> tuple[Any, list[Row], int]:
             result = work(db)
-            return result, keyrows.rows(db), int(keyrows.generation(db) or 0)
+            return result, key_rows.rows(db), int(key_rows.generation(db) or 0)
 
         result, rows, generation = await asyncio.wrap_future(self._store.write(whole))
         self._ring.take(rows, generation)
@@ -110,7 +111,7 @@ class KeyDesk:
             raise Conflict(FIRST, code="first_key", details={"path": "is_admin"})
         secret = new_secret()
         key = named(described, secret, self._wall())
-        await self._write(lambda db: keyrows.insert(db, key, digest_of(secret)))
+        await self._write(lambda db: key_rows.insert(db, key, digest_of(secret)))
         return Reply({"key": secret, "item": self._item(key)}, 201, list(NO_CACHE))
 
     async def show(self, visit: Visit) -> Reply:
@@ -121,18 +122,18 @@ class KeyDesk:
         changed = read_json(visit.body, key)
         if not (changed.is_admin and changed.is_active):
             self._keep_an_admin(key)
-        return Reply(self._item(await self._write(lambda db: keyrows.change(db, key.id, visit.body))))
+        return Reply(self._item(await self._write(lambda db: key_rows.change(db, key.id, visit.body))))
 
     async def delete(self, visit: Visit) -> Reply:
         key = self._stored(visit)
         self._keep_an_admin(key)
-        await self._write(lambda db: keyrows.delete(db, key.id))
+        await self._write(lambda db: key_rows.delete(db, key.id))
         self._ring.budgets.forget(key.id)
         return Reply(None, 204)
 
     async def rotate(self, visit: Visit) -> Reply:
         key, secret = self._stored(visit), new_secret()
-        key = await self._write(lambda db: keyrows.rotate(db, key.id, digest_of(secret), hint_of(secret)))
+        key = await self._write(lambda db: key_rows.rotate(db, key.id, digest_of(secret), hint_of(secret)))
         return Reply({"key": secret, "item": self._item(key)}, 200, list(NO_CACHE))
 
     def _keep_an_admin(self, key: Key) -> None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import auth
+from .access import credentials
 from .config.config import Config
 from .job import Exchange, Job
 from .store import pricing
@@ -155,7 +155,7 @@ def bodies_of(job: Job) -> Bodies | None:
     heard = job.exchange
     if not isinstance(heard, Overheard):
         return None
-    own = auth.credential(job.headers, job.query)
+    own = credentials.credential(job.headers, job.query)
     keys = {key.reveal() for key in secrets_in(job.state.config)} | {own, own.strip()}
     secrets = tuple(key.encode() for key in sorted(keys, key=len, reverse=True) if key)
     return Bodies(heard.request, heard.response, heard.limit, secrets)

@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from . import PROGRAM, __version__
+from .access.authenticate import Keyring
+from .access.key_rows import mark_used
+from .access.key_watch import KeyWatch
 from .admin import Admin
 from .config.config import Config, ConfigError
 from .config.sources import Source
 from .errors import Unavailable
 from .gateway import Gateway
 from .keydesk import KeyDesk
-from .keyring import Keyring
-from .keyrows import mark_used
-from .keywatch import KeyWatch
 from .log import Log
 from .metrics import Metrics
 from .monitor import Monitor

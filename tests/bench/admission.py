@@ -12,11 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
+from llm_router_gateway.access.authenticate import Keyring
+from llm_router_gateway.access.key_rows import Row
 from llm_router_gateway.allowance import allowance_of
 from llm_router_gateway.config.config import parse
 from llm_router_gateway.config.keys import Key, digest_of, secret_of
-from llm_router_gateway.keyring import Keyring
-from llm_router_gateway.keyrows import Row
 from llm_router_gateway.policy.budgets import Amount
 from llm_router_gateway.routing.permissions import rights_of
 

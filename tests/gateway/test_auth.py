@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_router_gateway import auth
+from llm_router_gateway.access import browser, credentials
 from llm_router_gateway.errors import Forbidden
 
 
@@ -22,14 +22,14 @@ from llm_router_gateway.errors import Forbidden
 def test_the_key_is_taken_from_every_place_that_clients_use(
     headers: dict[str, str], query: dict[str, str], key: str
 ) -> None:
-    assert auth.credential(headers, query) == key
+    assert credentials.credential(headers, query) == key
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.1.2.3", "box.lan:80", ""]
 )
 def test_our_own_names_pass(host: str) -> None:
-    auth.check_host({"host": host}, ("box.lan",))
+    browser.check_host({"host": host}, ("box.lan",))
 
 
 @pytest.mark.parametrize(
@@ -37,25 +37,25 @@ def test_our_own_names_pass(host: str) -> None:
 )
 def test_a_foreign_host_is_refused(host: str) -> None:
     with pytest.raises(Forbidden):
-        auth.check_host({"host": host}, ("box.lan",))
+        browser.check_host({"host": host}, ("box.lan",))
 
 
 @pytest.mark.parametrize("origin", ["", "http://localhost:3000", "http://127.0.0.1", "http://box.lan", "https://app.example"])
 def test_pages_of_this_machine_and_configured_ones_may_call(origin: str) -> None:
-    auth.check_origin({"origin": origin}, ("box.lan",), ("https://app.example",))
+    browser.check_origin({"origin": origin}, ("box.lan",), ("https://app.example",))
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example", "https://app.example:1"])
 def test_other_pages_may_not(origin: str) -> None:
     with pytest.raises(Forbidden):
-        auth.check_origin({"origin": origin}, ("box.lan",), ("https://app.example",))
-    auth.check_origin({"origin": origin}, (), ("*",))
+        browser.check_origin({"origin": origin}, ("box.lan",), ("https://app.example",))
+    browser.check_origin({"origin": origin}, (), ("*",))
 
 
 def test_browsers_may_read_answers_only_where_it_is_configured() -> None:
     page = {"origin": "https://app.example", "access-control-request-headers": "x-api-key"}
-    assert auth.cors_headers(page, ()) == []
-    assert auth.preflight_headers(page, ()) == []
-    assert ("access-control-allow-origin", "https://app.example") in auth.cors_headers(page, ("https://app.example",))
-    assert ("access-control-allow-headers", "x-api-key") in auth.preflight_headers(page, ("*",))
-    assert auth.cors_headers({}, ("*",)) == []
+    assert browser.cors_headers(page, ()) == []
+    assert browser.preflight_headers(page, ()) == []
+    assert ("access-control-allow-origin", "https://app.example") in browser.cors_headers(page, ("https://app.example",))
+    assert ("access-control-allow-headers", "x-api-key") in browser.preflight_headers(page, ("*",))
+    assert browser.cors_headers({}, ("*",)) == []

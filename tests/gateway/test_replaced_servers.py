@@ -27,12 +27,12 @@ from test_config import ABC, member, problems, provider
 from test_gateway import Upstream
 
 from llm_router_gateway import forward
+from llm_router_gateway.access.authenticate import Keyring
 from llm_router_gateway.config import config
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
 from llm_router_gateway.jq import compiler as jq
-from llm_router_gateway.keyring import Keyring
 from llm_router_gateway.policy import circuit_breaker, rate_limits
 from llm_router_gateway.routing import resolve
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from llm_router_gateway import sessions
+from llm_router_gateway.access import sessions
+from llm_router_gateway.access.sessions import Sessions, Tries, check_csrf, cookie_line, token_in
 from llm_router_gateway.errors import Forbidden, RateLimited
-from llm_router_gateway.sessions import Sessions, Tries, check_csrf, cookie_line, token_in
 
 OURS = {"host": "router.example:8000", "x-llm-router-csrf": "1"}
 

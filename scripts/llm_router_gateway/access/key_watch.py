@@ -16,9 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .keyring import Keyring
-from .keyrows import look, spent
-from .store.sqlite.file import connect, identity
+from ..store.sqlite.file import connect, identity
+from .authenticate import Keyring
+from .key_rows import look, spent
 
 LOOK_S = 0.1
 UNREADABLE = "the store that holds the keys cannot be read: nobody may in without a key until it can"

@@ -1,9 +1,9 @@
-"""What a request says of its caller: the credential in it; and whether a browser was tricked.
+"""Whether a browser was tricked into a call, and what lets a web page read the answer.
 
-    credential({"x-api-key": "abc"}, {})          -> "abc"
     check_host({"host": "evil.example"}, hosts)   -> raises Forbidden (DNS rebinding)
+    cors_headers({"origin": "https://a.example"}, ["https://a.example"])  -> the headers that let that page read it
 
-Header names arrive in lower case. Whose credential it is, `keyring` knows.
+Header names arrive in lower case.
 """
 
 from __future__ import annotations
@@ -11,40 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from .config.settings import LOOPBACK
-from .errors import Forbidden
-from .net.headers import CREDENTIAL_HEADERS
+from ..config.settings import LOOPBACK
+from ..errors import Forbidden
+from .credentials import host_name
 
 KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
 EXPOSED = (  # to web pages
     "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
 )
 METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
-
-
-def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
-    """The caller's key, from Authorization: Bearer, x-api-key, x-goog-api-key or ?key=; "" if there is none.
-
-    credential({"authorization": "bearer abc"}, {}) -> "abc"   (the scheme's case does not matter, RFC 9110 11.1)
-    """
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value.strip():
-        return value.strip()
-    for name in CREDENTIAL_HEADERS:
-        if headers.get(name, "").strip():
-            return headers[name].strip()
-    return query.get("key", "").strip()
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header or an origin, without scheme and port.
-
-    host_name("localhost:8000") -> "localhost"; host_name("http://[::1]:80") -> "::1"
-    """
-    name = host.rpartition("://")[2].lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.rpartition(":")[0] if name.count(":") == 1 else name
 
 
 @lru_cache(maxsize=KNOWN_HOSTS)

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Any
 
-from . import auth
-from .config.config import Config
-from .config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
-from .config.settings import LOOPBACK, Secret
-from .errors import Forbidden, Unauthorized
-from .keyrows import Row
-from .net.caller import Caller
-from .policy.budgets import Budgets, utc_text
+from ..config.config import Config
+from ..config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
+from ..config.settings import LOOPBACK, Secret
+from ..errors import Forbidden, Unauthorized
+from ..net.caller import Caller
+from ..policy.budgets import Budgets, utc_text
+from . import browser, credentials
+from .key_rows import Row
 from .sessions import Sessions, Tries, token_in
 
 ADMIN_NAME = "admin"
@@ -167,7 +167,7 @@ class Keyring:
 
     def admit(self, headers: Mapping[str, str], query: Mapping[str, str], peer: str, now: float) -> Caller:
         """The caller; Unauthorized without a key that is known, Forbidden when it may not be used (any more, or here)."""
-        given = auth.credential(headers, query)
+        given = credentials.credential(headers, query)
         if given:
             entry = self.entry(given)
             if entry is not None:
@@ -210,6 +210,6 @@ class Keyring:
         if not (server.loopback_without_key and is_direct) and not (self.is_open and is_loopback(peer)):
             raise Unauthorized(self.sealed or (UNKNOWN_KEY if was_given else NO_KEY))
         if not self._is_local:  # else the gateway has looked already
-            auth.check_host(headers, server.allowed_hosts)
-            auth.check_origin(headers, server.allowed_hosts, server.cors_origins)
+            browser.check_host(headers, server.allowed_hosts)
+            browser.check_origin(headers, server.allowed_hosts, server.cors_origins)
         return Caller(is_admin=is_direct and self._is_local)

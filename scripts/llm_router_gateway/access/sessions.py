@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from .auth import host_name
-from .errors import Forbidden, RateLimited
+from ..errors import Forbidden, RateLimited
+from .credentials import host_name
 
 COOKIE = "llm_router_session"
 CSRF_HEADER = "x-llm-router-csrf"  # no page of another origin can send it: its browser would ask us first
