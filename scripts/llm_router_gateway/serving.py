@@ -20,19 +20,19 @@ from . import PROGRAM, __version__
 from .access.authenticate import Keyring
 from .access.key_rows import mark_used
 from .access.key_watch import KeyWatch
-from .admin import Admin
 from .config.config import Config, ConfigError
 from .config.sources import Source
 from .errors import Unavailable
 from .gateway import Gateway
-from .keydesk import KeyDesk
 from .log import Log
-from .metrics import Metrics
-from .monitor import Monitor
+from .management.keys_api import KeyDesk
+from .management.metrics import Metrics
+from .management.monitor_api import Monitor
+from .management.page.document import Page
+from .management.providers_api import Admin
 from .net.client import Pool
 from .net.router import Desk, Route
 from .net.server import Server
-from .page import Page
 from .store.call import Call
 from .store.redaction import Bodies
 from .store.sqlite.database import Store

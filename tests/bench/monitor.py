@@ -30,8 +30,8 @@ from traffic import Traffic
 sys.path.insert(0, str(SCRIPTS))
 
 from llm_router_gateway.errors import NotFound
-from llm_router_gateway.metrics import Metrics
-from llm_router_gateway.monitor import Monitor
+from llm_router_gateway.management.metrics import Metrics
+from llm_router_gateway.management.monitor_api import Monitor
 from llm_router_gateway.net import caller
 from llm_router_gateway.net.router import Desk, Visit
 from llm_router_gateway.store.call import Call

@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from llm_router_gateway.admin import Admin
 from llm_router_gateway.config.config import Config
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError
+from llm_router_gateway.management.providers_api import Admin
 from llm_router_gateway.net.caller import Caller
 from llm_router_gateway.net.router import Desk, Reply, Visit
 from llm_router_gateway.routing.snapshot import State, state_of

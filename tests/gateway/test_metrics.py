@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import metrics
-from llm_router_gateway.metrics import Metrics, Moment
+from llm_router_gateway.management import metrics
+from llm_router_gateway.management.metrics import Metrics, Moment
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\\\|\\"|\\n)*)"')

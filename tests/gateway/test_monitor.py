@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from logged import NOW_S, Shelf, call, random_calls
 
-from llm_router_gateway import monitor
 from llm_router_gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
-from llm_router_gateway.metrics import Metrics
-from llm_router_gateway.monitor import Monitor
+from llm_router_gateway.management import monitor_api
+from llm_router_gateway.management.metrics import Metrics
+from llm_router_gateway.management.monitor_api import Monitor
 from llm_router_gateway.net import caller
 from llm_router_gateway.net.router import Desk, Reply, Visit
 from llm_router_gateway.store.call import Call, texts, view
@@ -232,7 +232,7 @@ def test_without_a_store_the_counters_are_there_and_the_rest_says_why() -> None:
 
 @pytest.mark.parametrize("query", ["", "?status=error", "?search=ann&range=7d", "?order_desc=0"])
 def test_an_export_holds_every_row_once(shelf: Shelf, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "EXPORT_ROWS", 97)
+    monkeypatch.setattr(monitor_api, "EXPORT_ROWS", 97)
     listed = ask(shelf, "monitor/invocations" + (query + "&" if query else "?") + "limit=1000")
     lines = [json.loads(line) for line in get(shelf, "monitor/export.jsonl" + query).splitlines()]
     assert lines[:1000] == listed["items"] and len({line["id"] for line in lines}) == len(lines) == listed["total"]
@@ -272,7 +272,7 @@ def test_other_cells_are_as_they_are(text: str, tmp_path: Path) -> None:
 
 
 def test_an_export_goes_on_while_calls_are_added_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "EXPORT_ROWS", 10)
+    monkeypatch.setattr(monitor_api, "EXPORT_ROWS", 10)
     made = Shelf(tmp_path, [call(started_ms=NOW_S * 1_000 + number) for number in range(100)])
 
     async def run() -> list[int]:

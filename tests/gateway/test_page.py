@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from llm_router_gateway.management.page.document import SCRIPTS, Page, assembled, joined, packaged
 from llm_router_gateway.net.caller import Caller
 from llm_router_gateway.net.router import OPEN, Desk, Reply, Visit
-from llm_router_gateway.page import SCRIPTS, Page, assembled, joined, packaged
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "scripts" / "llm_router_gateway" / "page"
-FILES = sorted(path.name for path in FOLDER.iterdir())
+FOLDER = ROOT / "scripts" / "llm_router_gateway" / "management" / "page"
+FILES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".html", ".css", ".js"))
 MAX_BYTES = 200_000  # all of it; a first look over a slow line takes a second or two
 FORBIDDEN = (
     "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc", "DOMParser", ".cookie",
@@ -145,6 +145,6 @@ def test_the_document_has_no_style_and_no_script_in_its_tags() -> None:
 
 def test_the_wheel_holds_the_files() -> None:
     tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    (pattern,) = tables["package-data"]["llm_router_gateway"]
-    assert sorted(path.name for path in FOLDER.parent.glob(pattern)) == FILES
+    patterns = tables["package-data"]["llm_router_gateway.management.page"]
+    assert sorted(path.name for pattern in patterns for path in FOLDER.glob(pattern)) == FILES
     assert sys.version_info >= (3, 11)

@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from .errors import BadRequest, NotFound, Unavailable
+from ..errors import BadRequest, NotFound, Unavailable
+from ..net.router import Reply, Route, Visit
+from ..store.call import Call, view
+from ..store.sqlite import queries
+from ..store.sqlite.migrations import MINUTES_KEPT_S
+from ..store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
+from ..store.sqlite.rows import unpacked
 from .metrics import CONTENT_TYPE, Metrics, Moment
-from .net.router import Reply, Route, Visit
-from .store.call import Call, view
-from .store.sqlite import queries
-from .store.sqlite.migrations import MINUTES_KEPT_S
-from .store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
-from .store.sqlite.rows import unpacked
 
 MAX_RANGE_S = 400 * DAY_S
 MAX_TIME_S = 253_402_300_800   # the year 10000

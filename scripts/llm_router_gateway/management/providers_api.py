@@ -18,19 +18,19 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from .config import overlay as overlays
-from .config.config import Config, ConfigError, Model, Problem, Provider
-from .config.describe import MASK, masked_proxy
-from .config.groups import Group
-from .config.overlay import Overlay, kind_of
-from .config.presets import ALIASES, PRESETS, preset_of
-from .config.settings import MODEL_NAME, NAME
-from .config.sources import Source
-from .errors import BadRequest, Conflict, GatewayError, NotFound
-from .net.router import CALLER, Handler, Reply, Route, Visit
-from .policy.rate_limits import Limit
-from .routing.snapshot import State
-from .routing.state import Board
+from ..config import overlay as overlays
+from ..config.config import Config, ConfigError, Model, Problem, Provider
+from ..config.describe import MASK, masked_proxy
+from ..config.groups import Group
+from ..config.overlay import Overlay, kind_of
+from ..config.presets import ALIASES, PRESETS, preset_of
+from ..config.settings import MODEL_NAME, NAME
+from ..config.sources import Source
+from ..errors import BadRequest, Conflict, GatewayError, NotFound
+from ..net.router import CALLER, Handler, Reply, Route, Visit
+from ..policy.rate_limits import Limit
+from ..routing.snapshot import State
+from ..routing.state import Board
 
 MAX_DEPTH = 32  # of a body; nobody's settings are nested like this
 TRUE = frozenset({"1", "true", "yes", "on"})

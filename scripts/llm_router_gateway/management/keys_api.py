@@ -18,17 +18,17 @@ from dataclasses import replace
 from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Any
 
-from . import __version__
-from .access import key_rows
-from .access.authenticate import Keyring
-from .access.credentials import credential
-from .access.key_rows import Row
-from .access.sessions import COOKIE, cookie_line, token_in
-from .config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, secret_of
-from .errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
-from .net.router import OPEN, Reply, Route, Visit
-from .store.sqlite.database import Store
-from .store.sqlite.file import MEMORY
+from .. import __version__
+from ..access import key_rows
+from ..access.authenticate import Keyring
+from ..access.credentials import credential
+from ..access.key_rows import Row
+from ..access.sessions import COOKIE, cookie_line, token_in
+from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, secret_of
+from ..errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
+from ..net.router import OPEN, Reply, Route, Visit
+from ..store.sqlite.database import Store
+from ..store.sqlite.file import MEMORY
 
 ID_BYTES = 6
 NO_STORE = 'keys cannot be kept, for there is no store: set [server] store, or write [[keys]] into the file'

@@ -1,4 +1,4 @@
-"""The monitor page: one HTML document, put together from the files in page/ and held by a policy that lets nothing else in.
+"""The monitor page: one HTML document, put together from the files beside this one; its policy lets nothing else in.
 
     Page().routes()                    GET /monitor, for everybody: it holds no data, and asks for a key where one is needed
     assembled(read)                    -> Document(body, policy, etag); read("style.css") -> its text
@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 
-from .net.router import OPEN, Headers, Reply, Route, Visit
+from ...net.router import OPEN, Headers, Reply, Route, Visit
 
-FOLDER = "page"
 SCRIPTS = (
     "format.js", "dom.js", "api.js", "address.js", "charts.js", "activity.js", "calls.js", "models.js", "keys.js", "try.js",
     "app.js",
@@ -67,7 +66,7 @@ def assembled(read: Callable[[str], str]) -> Document:
 
 
 def packaged(name: str) -> str:
-    return resources.files(__package__).joinpath(FOLDER, name).read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 class Page:
