@@ -14,12 +14,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import catalog, forward
 from .config.config import Config
 from .errors import GatewayError, UpstreamFailed, UpstreamTimeout
-from .gateway import MAX_ANSWER_BYTES, check_key, parsed
-from .job import dumped, quoted
 from .net.client import Pool, Timeouts
+from .proxy import headers as forward
+from .proxy import model_list
+from .proxy.answers import check_key, parsed
+from .proxy.gateway import MAX_ANSWER_BYTES
+from .proxy.outgoing import quoted
+from .proxy.request import dumped
 from .routing.resolve import Candidate, routes_of
 from .wire.registry import wire
 
@@ -66,7 +69,7 @@ async def ask(pool: Pool, candidate: Candidate) -> str:
 
 async def ask_for_list(pool: Pool, candidate: Candidate) -> str:
     data = await fetch(pool, "GET", candidate, candidate.url("models"), b"")
-    names = catalog.names_in(parsed(data, candidate.provider.name))
+    names = model_list.names_in(parsed(data, candidate.provider.name))
     return f"takes any name; lists {len(names)}"
 
 

@@ -15,16 +15,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import forward
 from .config.config import Config, ConfigError, parse
 from .config.presets import APIS, preset_of
 from .config.sources import Source
 from .errors import GatewayError
-from .job import Exchange, Job, Outgoing, Record, converted, relayed
+from .proxy import headers as forward
+from .proxy.outgoing import Outgoing, converted, relayed
+from .proxy.paths import Call
+from .proxy.request import Exchange, Job, Record
 from .routing.resolve import Candidate, candidates
 from .routing.snapshot import state_of
 from .splice import read_body
-from .surface import Call
 
 MASK = "***"
 HOUSES = {"openai": "openai", "anthropic": "claude", "gemini": "gemini"}  # whose address a bare protocol stands for

@@ -22,7 +22,7 @@ from .config.config import ConfigError
 from .config.presets import APIS
 from .config.sources import Source
 from .errors import BadRequest, GatewayError
-from .log import escaped
+from .proxy.log import escaped
 from .routing.permissions import rights_of
 from .routing.plan import Ask, Board, plan
 from .routing.snapshot import state_of

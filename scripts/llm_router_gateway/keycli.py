@@ -24,9 +24,9 @@ from .config.config import ConfigError
 from .config.keys import digest_of, hint_of, key_json, read_json
 from .config.sources import Source
 from .errors import GatewayError
-from .log import escaped
 from .management.keys_api import named, new_secret
 from .policy.budgets import Budgets
+from .proxy.log import escaped
 from .store.sqlite.file import StoreBroken, opened, reason
 
 PROGRAM = "llm-router-gateway keys"

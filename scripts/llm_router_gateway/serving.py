@@ -23,8 +23,6 @@ from .access.key_watch import KeyWatch
 from .config.config import Config, ConfigError
 from .config.sources import Source
 from .errors import Unavailable
-from .gateway import Gateway
-from .log import Log
 from .management.keys_api import KeyDesk
 from .management.metrics import Metrics
 from .management.monitor_api import Monitor
@@ -33,6 +31,8 @@ from .management.providers_api import Admin
 from .net.client import Pool
 from .net.router import Desk, Route
 from .net.server import Server
+from .proxy.gateway import Gateway
+from .proxy.log import Log
 from .store.call import Call
 from .store.redaction import Bodies
 from .store.sqlite.database import Store

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from test_gateway import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Upstream
 
 from llm_router_gateway.config import config
-from llm_router_gateway.gateway import Gateway
-from llm_router_gateway.log import Log
+from llm_router_gateway.proxy.gateway import Gateway
+from llm_router_gateway.proxy.log import Log
 
 Headers = list[tuple[str, str]]
 Script = list[Any]  # Upstream, an exception, or a function of the request that gives one

@@ -4,9 +4,9 @@ import tomllib
 
 import pytest
 
-from llm_router_gateway import catalog
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest, UnknownModel
+from llm_router_gateway.proxy import model_list
 from llm_router_gateway.routing import resolve
 
 TEXT = """
@@ -32,7 +32,7 @@ name = "openai"
 name = "llama.cpp"
 """
 ROUTES = resolve.routes_of(config.parse(tomllib.loads(TEXT.replace("\n          ", " "))))
-FOUND = catalog.entries(ROUTES, {"openai": ("gpt-9",), "llama.cpp": ("tiny",)})
+FOUND = model_list.entries(ROUTES, {"openai": ("gpt-9",), "llama.cpp": ("tiny",)})
 
 
 def test_every_listed_name_is_one_that_a_call_accepts() -> None:
@@ -43,7 +43,7 @@ def test_every_listed_name_is_one_that_a_call_accepts() -> None:
 
 
 def test_openai_shape_has_window_modalities_and_price_where_they_are_known() -> None:
-    listing = catalog.SHAPES["openai"].listing(FOUND, {})
+    listing = model_list.SHAPES["openai"].listing(FOUND, {})
     assert listing["object"] == "list"
     assert listing["data"][0] == {
         "id": "one/claude-big", "object": "model", "created": 0, "owned_by": "one", "name": "Big",
@@ -55,7 +55,7 @@ def test_openai_shape_has_window_modalities_and_price_where_they_are_known() -> 
 
 
 def test_anthropic_shape_uses_short_names_and_pages() -> None:
-    shape = catalog.SHAPES["anthropic"]
+    shape = model_list.SHAPES["anthropic"]
     whole = shape.listing(FOUND, {"limit": "1000"})
     assert [entry["id"] for entry in whole["data"]] == ["claude-big", "one/both", "two/both", "gpt-9", "llama.cpp/tiny"]
     assert (whole["has_more"], whole["first_id"], whole["last_id"]) == (False, "claude-big", "llama.cpp/tiny")
@@ -68,7 +68,7 @@ def test_anthropic_shape_uses_short_names_and_pages() -> None:
 
 
 def test_gemini_shape_pages_with_a_token() -> None:
-    shape, names, query = catalog.SHAPES["gemini"], [], {"pageSize": "2"}
+    shape, names, query = model_list.SHAPES["gemini"], [], {"pageSize": "2"}
     while True:
         page = shape.listing(FOUND, query)
         names += [entry["name"] for entry in page["models"]]
@@ -80,12 +80,12 @@ def test_gemini_shape_pages_with_a_token() -> None:
 
 
 def test_one_model_by_either_name_and_none_by_another() -> None:
-    assert catalog.one(FOUND, "claude-big").name == catalog.one(FOUND, "models/one/claude-big").name
+    assert model_list.one(FOUND, "claude-big").name == model_list.one(FOUND, "models/one/claude-big").name
     for name in ("both", "nothing", ""):
         with pytest.raises(UnknownModel):
-            catalog.one(FOUND, name)
+            model_list.one(FOUND, name)
     with pytest.raises(BadRequest):
-        catalog.SHAPES["gemini"].listing(FOUND, {"pageSize": "many"})
+        model_list.SHAPES["gemini"].listing(FOUND, {"pageSize": "many"})
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_one_model_by_either_name_and_none_by_another() -> None:
     ],
 )  # fmt: skip
 def test_names_are_read_from_any_upstreams_list(listing: object, names: tuple[str, ...]) -> None:
-    assert catalog.names_in(listing) == names
+    assert model_list.names_in(listing) == names

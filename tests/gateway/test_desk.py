@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import surface
 from llm_router_gateway.errors import BadMethod, NotFound
 from llm_router_gateway.net import router
+from llm_router_gateway.proxy import paths
 
 
 async def nothing(visit: router.Visit) -> router.Reply:
@@ -73,4 +73,4 @@ def test_bytes_say_what_they_are() -> None:
     ],
 )
 def test_the_surface_tells_its_paths_from_those_of_models(method: str, path: str, query: Any, kind: str) -> None:
-    assert surface.read_call(method, path, query, {}).kind == kind
+    assert paths.read_call(method, path, query, {}).kind == kind

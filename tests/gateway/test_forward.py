@@ -2,8 +2,8 @@
 
 import pytest
 
-from llm_router_gateway import forward
 from llm_router_gateway.config import config
+from llm_router_gateway.proxy import headers as forward
 from llm_router_gateway.routing import resolve
 
 KEY, CALLERS = "up" + "-key" * 3, "caller" + "-key" * 3

@@ -11,8 +11,8 @@ import pytest
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
-from llm_router_gateway.gateway import Gateway
-from llm_router_gateway.log import Log
+from llm_router_gateway.proxy.gateway import Gateway
+from llm_router_gateway.proxy.log import Log
 
 KEY, TOKEN = "up" + "-key" * 4, "our" + "-token" * 4
 Headers = list[tuple[str, str]]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from choices import PROVIDER, World, group, listed
 
-from llm_router_gateway import catalog
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.errors import GatewayError, RateLimited, UnknownModel, of_status
 from llm_router_gateway.policy import circuit_breaker
+from llm_router_gateway.proxy import model_list
 from llm_router_gateway.routing import plan as groups
 from llm_router_gateway.routing import state
 
@@ -37,20 +37,20 @@ def test_a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_na
     assert made.ask("a") == ["p/b"]
     assert made.ask("models/a") == ["p/b"]
     assert made.ask("p/a") == ["p/a"]
-    found = catalog.entries(made.table.routes, {}, made.table)
+    found = model_list.entries(made.table.routes, {}, made.table)
     assert [entry.name for entry in found] == ["a", "fleet", "p/a", "p/b", "p/c"]
     assert [entry.bare for entry in found] == ["a", "fleet", "", "b", "c"]
-    for shape in catalog.SHAPES.values():
+    for shape in model_list.SHAPES.values():
         assert "fleet" in json.dumps(shape.listing(found, {}))
-    assert catalog.one(found, "fleet").owner == "llm-router"
-    assert catalog.SHAPES["openai"].entry(found[1])["description"] == "both"
+    assert model_list.one(found, "fleet").owner == "llm-router"
+    assert model_list.SHAPES["openai"].entry(found[1])["description"] == "both"
 
 
 def test_a_group_is_described_by_what_its_members_have_in_common() -> None:
     sizes = {"a": 'tags=["x","y"]\nconfig={context_window="128k",supports_vision=true}',
              "b": 'tags=["y"]\nconfig={context_window="64k"}'}  # fmt: skip
     made = world("a", "b", models=PROVIDER + listed("a", "b", **sizes))
-    model = catalog.entries(made.table.routes, {}, made.table)[0].model
+    model = model_list.entries(made.table.routes, {}, made.table)[0].model
     assert model is not None
     assert (model.context_window, model.tags, model.modalities) == (64_000, ("y",), ())
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import log as log_module
-from llm_router_gateway.job import Record
-from llm_router_gateway.log import Log
+from llm_router_gateway.proxy import log as log_module
+from llm_router_gateway.proxy.log import Log
+from llm_router_gateway.proxy.request import Record
 from llm_router_gateway.wire import ir
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway import cli, surface
+from llm_router_gateway import cli
 from llm_router_gateway.config import config, describe
+from llm_router_gateway.proxy import paths
 
 PAGE = (Path(__file__).parents[2] / "references" / "gateway.md").read_text(encoding="utf-8")
 
@@ -68,7 +69,7 @@ def test_every_command_parses() -> None:
             cli.parser().parse_args(words)
 
 
-@pytest.mark.parametrize("path", [path for path in surface.FIXED if path not in ("", "api/event_logging/batch")])
+@pytest.mark.parametrize("path", [path for path in paths.FIXED if path not in ("", "api/event_logging/batch")])
 def test_every_path_is_named(path: str) -> None:
     assert f"/{path.rpartition('/')[2]}" in PAGE
 

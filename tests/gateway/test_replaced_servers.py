@@ -26,7 +26,6 @@ from routed import group as group_table
 from test_config import ABC, member, problems, provider
 from test_gateway import Upstream
 
-from llm_router_gateway import forward
 from llm_router_gateway.access.authenticate import Keyring
 from llm_router_gateway.config import config
 from llm_router_gateway.config.settings import Secret
@@ -34,6 +33,7 @@ from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
 from llm_router_gateway.jq import compiler as jq
 from llm_router_gateway.policy import circuit_breaker, rate_limits
+from llm_router_gateway.proxy import headers
 from llm_router_gateway.routing import resolve
 
 HERE = Path(__file__).parent
@@ -341,13 +341,13 @@ def test_each_apis_paths_are_as_they_were_and_no_key_is_in_them(
     one = resolve.candidates(resolve.routes_of(made), "p/m")[0]
     assert one.provider.url("chat", "m") == f"https://h.example/x{chat_url}"
     assert one.provider.url("stream" if api == "gemini" else "chat", "m") == f"https://h.example/x{stream_url}"
-    assert header in forward.upstream_headers(one, [], "r", same=True)
+    assert header in headers.upstream_headers(one, [], "r", same=True)
 
 
 def test_a_local_server_needs_no_key_and_is_sent_none() -> None:
     """Its key had to be given, be it empty."""
     one = resolve.candidates(resolve.routes_of(parse(PROVIDER)), "p/m")[0]
-    assert "authorization" not in dict(forward.upstream_headers(one, [], "r", same=True))
+    assert "authorization" not in dict(headers.upstream_headers(one, [], "r", same=True))
 
 
 def test_no_provider_is_waited_for_without_a_limit() -> None:
@@ -467,7 +467,7 @@ def test_a_rewritten_header_is_sent_once(name: str) -> None:
     document["providers"][0]["rewrite_header"] = {name: "mine"}
     one = resolve.candidates(resolve.routes_of(config.parse(document)), "a/m")[0]
     caller = [("x-request-id", "theirs"), ("user-agent", "theirs")]
-    sent = forward.upstream_headers(one, caller, "r", same=True)
+    sent = headers.upstream_headers(one, caller, "r", same=True)
     assert [value for each, value in sent if each == name.lower()] == ["mine"]
 
 

@@ -11,9 +11,9 @@ import pytest
 from routed import Hosts, Story, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 from test_gateway import ANSWER, DONE, FIRST, LAST, TEXT, Exchange, Upstream
 
-from llm_router_gateway import choosing
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest
+from llm_router_gateway.proxy import route_api
 from llm_router_gateway.wire.ir import Usage
 
 Run = Callable[..., Ways]
@@ -307,18 +307,18 @@ def test_a_wish_that_is_none_names_its_field(run: Run, wish: dict[str, Any], pat
 
 def test_costs_are_the_upstreams_or_by_the_configured_prices() -> None:
     priced = config.parse(tagged()).models[0]
-    assert choosing.cost_usd(None, priced) is None
-    assert choosing.cost_usd(Usage(input=10, cost=0.5), priced) == 0.5
-    assert choosing.cost_usd(Usage(input=1_000_000, text=1_000_000), priced) == 30
-    assert choosing.cost_usd(Usage(input=10), None) is None
+    assert route_api.cost_usd(None, priced) is None
+    assert route_api.cost_usd(Usage(input=10, cost=0.5), priced) == 0.5
+    assert route_api.cost_usd(Usage(input=1_000_000, text=1_000_000), priced) == 30
+    assert route_api.cost_usd(Usage(input=10), None) is None
 
 
 def test_what_the_model_said_is_found_in_any_answer() -> None:
-    assert choosing.text_of({"choices": [{"message": {"content": [{"type": "text", "text": "a"}]}}]}) == "a"
+    assert route_api.text_of({"choices": [{"message": {"content": [{"type": "text", "text": "a"}]}}]}) == "a"
     for odd in ({}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": {"content": None}}]}):
-        assert choosing.text_of(odd) == ""
+        assert route_api.text_of(odd) == ""
     with pytest.raises(BadRequest):
-        choosing.read_wish({"query": 5, "request": {"prompt": "x"}}, needs_request=True)
+        route_api.read_wish({"query": 5, "request": {"prompt": "x"}}, needs_request=True)
 
 
 # -- limits

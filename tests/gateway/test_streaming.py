@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import GatewayError, StreamCut, Unavailable, UpstreamTimeout
-from llm_router_gateway.streaming import Limits, StreamedAnswer, Watch
+from llm_router_gateway.proxy.streaming import Limits, StreamedAnswer, Watch
 
 LIMITS = Limits(first_output_s=20, gap_s=10, keepalive_s=4)
 

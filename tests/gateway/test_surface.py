@@ -3,7 +3,7 @@
 import pytest
 
 from llm_router_gateway.errors import BadMethod, NotFound
-from llm_router_gateway.surface import KNOWN, Call, protocol_of, read_call
+from llm_router_gateway.proxy.paths import KNOWN, Call, protocol_of, read_call
 
 ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
 

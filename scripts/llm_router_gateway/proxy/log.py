@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from .config.settings import LOG_LEVELS
+from ..config.settings import LOG_LEVELS
 
 INFO = LOG_LEVELS.index("info")
 MAX_FILE_BYTES = 10_000_000  # then the file becomes PATH.1 and a new one begins

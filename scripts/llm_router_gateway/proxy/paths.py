@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from .errors import BadMethod, NotFound
+from ..errors import BadMethod, NotFound
 
 PREFIXES = frozenset({"v1", "v1beta", "v1beta1", "v1alpha"})
 

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config.config import Model
-from .errors import BadRequest
-from .policy.tag_query import TAG, Query, read_query
-from .wire.ir import Usage
+from ..config.config import Model
+from ..errors import BadRequest
+from ..policy.tag_query import TAG, Query, read_query
+from ..wire.ir import Usage
 
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 CACHE_WRITE, CACHE_WRITE_1H = 1.25, 2.0  # times the price of an input token, where caching is written for money

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .config.config import Model
-from .config.groups import Group
-from .errors import BadRequest, UnknownModel
-from .routing.permissions import Rights
-from .routing.plan import Table
-from .routing.resolve import Routes
+from ..config.config import Model
+from ..config.groups import Group
+from ..errors import BadRequest, UnknownModel
+from ..routing.permissions import Rights
+from ..routing.plan import Table
+from ..routing.resolve import Routes
 
 PAGE = {"anthropic": 20, "gemini": 50}  # entries when the caller names no number, as at the vendors
 MAX_PAGE = 1_000

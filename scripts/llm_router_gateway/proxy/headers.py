@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from .config.config import Provider
-from .config.settings import Secret
-from .errors import GatewayError
-from .net.headers import PRIVATE_HEADERS
-from .policy import overrides
-from .routing.resolve import Candidate
+from ..config.config import Provider
+from ..config.settings import Secret
+from ..errors import GatewayError
+from ..net.headers import PRIVATE_HEADERS
+from ..policy import overrides
+from ..routing.resolve import Candidate
 
 ONE_CONNECTION = frozenset({
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .errors import GatewayError, UpstreamTimeout
+from ..errors import GatewayError, UpstreamTimeout
 
 MAX_HELD_BYTES = 1_048_576  # before the first output; more than that is output, whatever it is
 TAIL_S = 5.0                # after the true end: for upstreams that forget to close

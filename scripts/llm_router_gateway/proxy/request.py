@@ -1,39 +1,31 @@
-"""One request while it is answered: what is known of it, and what goes to the upstream for it.
+"""One request while it is answered: what is known of it.
 
-    relayed(job, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
-    converted(job, candidate)        -> Outgoing(...)                  written anew; what was lost is on job.record.lost
-    job.record.line()                -> "POST /v1/messages 200 812ms ..."
+    job.record.line()  -> "POST /v1/messages 200 812ms ..."
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote, unquote_plus
+from typing import Any, Protocol
 
-from . import forward, splice, surface
-from .access import browser
-from .allowance import Allowance
-from .config.settings import Secret
-from .errors import GatewayError
-from .net.caller import NOBODY, Caller
-from .policy import overrides
-from .policy.tag_query import TAG, TASK, Query
-from .routing.permissions import Rights
-from .routing.plan import Plan
-from .routing.resolve import Candidate
-from .routing.snapshot import State
-from .splice import Body
+from .. import splice
+from ..access import browser
+from ..errors import GatewayError
+from ..net.caller import NOBODY, Caller
+from ..policy.tag_query import TAG, TASK, Query
+from ..routing.permissions import Rights
+from ..routing.plan import Plan
+from ..routing.resolve import Candidate
+from ..routing.snapshot import State
+from ..splice import Body
+from ..wire import ir
+from . import paths
+from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
-from .wire import ir
-from .wire.registry import wire
 
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
-KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
-CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
 
 
 class Exchange(StreamExchange, Protocol):
@@ -103,7 +95,7 @@ class Job:
     record: Record
     headers: Mapping[str, str]
     query: Mapping[str, str]
-    call: surface.Call
+    call: paths.Call
     body: Body | None = None
     plan: Plan | None = None
     candidate: Candidate | None = None  # who was asked last
@@ -168,20 +160,6 @@ class Job:
         return self.tags is not None or self.record.asked.startswith((TAG, TASK))
 
 
-class Outgoing(NamedTuple):
-    """What goes to an upstream, complete."""
-
-    candidate: Candidate
-    url: str
-    headers: Headers
-    body: bytes
-    request: ir.Request | None = None  # None: relayed unread
-
-    @property
-    def same(self) -> bool:
-        return self.request is None
-
-
 def printable(text: str) -> str:
     """As a header can hold it."""
     return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
@@ -195,67 +173,3 @@ def lost_header(lost: list[str]) -> str:
 
 def dumped(value: object) -> bytes:
     return splice.dumped(value).encode("utf-8", "backslashreplace")
-
-
-# ------------------------------------------------------------------------------------- what goes to the upstream (pure)
-
-
-def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
-    """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
-    fields, spec = job.read.fields, candidate.overrides
-    changes: dict[str, Any] = {}
-    dropped: frozenset[str] = frozenset()
-    if not job.call.action and fields.get("model") != candidate.remote_id:
-        changes["model"] = candidate.remote_id
-    if not spec.empty and call in CHATS:
-        more, dropped = overrides.edits({**fields, **changes}, spec)
-        changes |= more
-    if job.allowance is not None:
-        sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= job.allowance.fit(candidate, call, sent, job.read, **manners(candidate))
-    body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
-    url = with_query(candidate.url(call, quoted(candidate.remote_id)), job.exchange.query)
-    headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body)
-
-
-def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outgoing:
-    """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
-    request = wire(job.call.protocol).read_request(
-        job.read.fields, model=job.record.asked, stream=job.record.stream or None
-    )
-    out = wire(provider.api).write_request(
-        request, model=candidate.remote_id, quirks=provider.quirks, lost=job.record.lost
-    )
-    if not candidate.overrides.empty:
-        out = overrides.applied(out, candidate.overrides)
-    if job.allowance is not None:
-        out = {**out, **job.allowance.fit(candidate, "chat", out, **manners(candidate))}
-    url = candidate.url("stream" if job.record.stream and provider.api == "gemini" else "chat", quoted(candidate.remote_id))
-    headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request)
-
-
-def manners(candidate: Candidate) -> dict[str, Any]:
-    """What its protocol's module knows of a model: the name of the output limit, whether it can be steered."""
-    if candidate.provider.api != "openai":
-        return {}
-    module, name = wire("openai"), candidate.remote_id.lower()
-    modern = "max_completion_tokens" if module.MODERN_MODELS.search(name) else "max_tokens"
-    return {"field": candidate.provider.quirks.get("max_tokens_field") or modern,
-            "steered": not module.UNSTEERED_MODELS.search(name)}  # fmt: skip
-
-
-@lru_cache(maxsize=KNOWN_MODELS)
-def quoted(remote_id: str) -> str:
-    """The upstream's name of a model as it stands in a path."""
-    return quote(remote_id, safe="/:@-._~")
-
-
-def with_query(url: str, query: str) -> str:
-    """The caller's query behind the upstream's own, without the caller's key and what we decide ourselves."""
-    if not query:
-        return url
-    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in ("key", "alt")]
-    return url + ("&" if "?" in url else "?") + "&".join(kept) if kept else url

@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .config.keys import Key
-from .policy import parameter_limits
-from .policy.budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
-from .policy.parameter_limits import OUTPUT, Bound
-from .routing.permissions import price_of
-from .routing.resolve import Candidate
-from .splice import Body
-from .wire.ir import Usage
-from .wire.token_estimate import input_tokens
+from ..config.keys import Key
+from ..policy import parameter_limits
+from ..policy.budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
+from ..policy.parameter_limits import OUTPUT, Bound
+from ..routing.permissions import price_of
+from ..routing.resolve import Candidate
+from ..splice import Body
+from ..wire.ir import Usage
+from ..wire.token_estimate import input_tokens
 
 DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be
 EVENT_TOKENS = {"openai": 2, "anthropic": 8, "gemini": 64}  # about the most in one piece of a stream that was broken off

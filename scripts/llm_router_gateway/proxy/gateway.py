@@ -22,36 +22,39 @@ from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
-from . import __version__, catalog, choosing, forward, surface
-from .access import browser, sessions
-from .access.authenticate import Keyring
-from .allowance import allowance_of
-from .config.config import Config
-from .errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from .. import __version__
+from ..access import browser, sessions
+from ..access.authenticate import Keyring
+from ..config.config import Config
+from ..errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from ..net.client import Pool, Response, Timeouts
+from ..net.router import ADMIN, OPEN, Desk, Reply, Visit
+from ..policy.budgets import Amount
+from ..policy.circuit_breaker import moves_on
+from ..policy.rate_limits import Limit
+from ..policy.tag_query import TAG
+from ..routing.permissions import rights_of
+from ..routing.plan import Ask, Attempt, Board, Plan, plan
+from ..routing.resolve import Candidate
+from ..routing.snapshot import State, state_of
+from ..splice import read_body
+from ..store import pricing
+from ..store.call import Call
+from ..store.redaction import Bodies
+from ..wire.embeddings import as_asked
+from ..wire.registry import wire
+from ..wire.token_estimate import input_tokens
+from . import headers as forward
+from . import model_list, paths, route_api
+from .answers import check_key, is_error, is_event_stream, parsed, parsed_or_none, status_in
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
-from .job import Exchange, Job, Outgoing, Record, converted, dumped, relayed
 from .log import Log
-from .net.client import Pool, Response, Timeouts
-from .net.router import ADMIN, OPEN, Desk, Reply, Visit
-from .policy.budgets import Amount
-from .policy.circuit_breaker import moves_on
-from .policy.rate_limits import Limit
-from .policy.tag_query import TAG
+from .outgoing import Outgoing, converted, relayed
 from .recording import Overheard, bodies_of, call_of, finish_in, is_call
-from .routing.permissions import rights_of
-from .routing.plan import Ask, Attempt, Board, Plan, plan
-from .routing.resolve import Candidate
-from .routing.snapshot import State, state_of
-from .splice import read_body
-from .store import pricing
-from .store.call import Call
-from .store.redaction import Bodies
+from .request import Exchange, Job, Record, dumped
+from .request_budget import allowance_of
+from .stream_answer import Stream
 from .streaming import Headers, Limits, StreamedAnswer, Watch
-from .wire import ir
-from .wire.embeddings import as_asked
-from .wire.pipes import Array, ConvertPipe, RelayPipe
-from .wire.registry import wire
-from .wire.token_estimate import input_tokens
 
 MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64
 MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal
@@ -62,10 +65,6 @@ LIST_RETRY_S = 20.0             # how long a failure to get one is
 NEVER_S = float("inf")
 CLIENT_GONE = 499               # for the log alone: nobody is there to read a status
 JSON_TYPE = ("content-type", "application/json")
-STREAM_HEADERS: Headers = [
-    ("cache-control", "no-cache, no-transform"),
-    ("x-accel-buffering", "no"),  # nginx would hold the events back
-]
 
 
 class Relayed(GatewayError):
@@ -74,41 +73,6 @@ class Relayed(GatewayError):
     def __init__(self, error: GatewayError, headers: Headers, data: bytes) -> None:
         super().__init__(error.message, status=error.status, code=error.code, retry_after_s=error.retry_after_s)
         self.headers, self.data = headers, data
-
-
-def check_key(candidate: Candidate) -> None:
-    provider = candidate.provider
-    if provider.needs_key and not provider.keys:
-        raise Unavailable(f"{candidate.name}: {provider.name} has no key: set {provider.key_hint}", code="no_key")
-
-
-def parsed(data: bytes, name: str) -> dict[str, Any]:
-    """An upstream's JSON object; UpstreamFailed when it is none."""
-    value = parsed_or_none(data)
-    if value is None:
-        raise UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
-    return value
-
-
-def parsed_or_none(data: bytes) -> dict[str, Any] | None:
-    try:
-        is_utf8 = data.startswith((b'{"', b"{\n"))  # for certain: json need not look for other encodings
-        value = json.loads(data.decode("utf-8", "surrogatepass") if is_utf8 else data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def is_error(answer: Mapping[str, Any]) -> bool:
-    """A status of 200 over an error: some servers and proxies do that."""
-    return bool(answer.get("error")) and not any(name in answer for name in ("choices", "content", "candidates"))
-
-
-def status_in(answer: Mapping[str, Any]) -> int:
-    """The status that such an error names itself, else 502."""
-    error = answer["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
 def fault(error: BaseException) -> str:
@@ -123,68 +87,6 @@ def fault(error: BaseException) -> str:
 
 async def one_piece(data: bytes) -> AsyncIterator[bytes]:
     yield data
-
-
-def is_event_stream(response: Response) -> bool:
-    kind: str = response.header("content-type")
-    return kind.partition(";")[0].strip().lower() == "text/event-stream"
-
-
-class Stream:
-    """What one streamed answer is made with: its head, its pipe, its signs of life, its last words."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.pipe: RelayPipe | ConvertPipe | None = None
-        self._module = wire(job.call.protocol)
-        self._array = Array() if job.call.array else None
-        self._array_writer: Any = None  # of a converted array, which knows what it has written
-        self._passed: Headers = []
-        self.keepalive: bytes = b"\n" if self._array else self._module.KEEPALIVE
-
-    def head(self) -> Headers:
-        kind = "application/json" if self._array else "text/event-stream"
-        own = [("content-type", kind), *STREAM_HEADERS, *self.job.own_headers]
-        names = {name for name, _ in own}
-        return own + [pair for pair in self._passed if pair[0] not in names]
-
-    def open(self, response: Response, outgoing: Outgoing) -> RelayPipe | ConvertPipe:
-        """The pipe for an upstream's event stream."""
-        if outgoing.request is None:
-            candidate = outgoing.candidate
-            self._passed = forward.caller_headers(response.headers, candidate)
-            self.pipe = RelayPipe(self._module.Scanner(), self._array, lambda data: forward.masked(data, candidate))
-        else:
-            reader = wire(outgoing.candidate.provider.api).StreamReader()
-            self.pipe = ConvertPipe(reader, self._writer(outgoing.request), int(unix_s()))
-        return self.pipe
-
-    def _writer(self, request: ir.Request) -> Any:
-        writer = self._module.StreamWriter(request, lost=self.job.record.lost, array=self._array is not None)
-        self._array_writer = writer if self._array is not None else None
-        return writer
-
-    def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
-        """A whole answer that came where a stream was asked for, as the stream that it should have been."""
-        name, api = outgoing.candidate.name, outgoing.candidate.provider.api
-        answer = wire(api).read_answer(parsed(data, name))
-        self.job.record.usage = answer.usage
-        request = outgoing.request or self._module.read_request(self.job.fields, model=name, stream=True)
-        writer = self._writer(request)
-        return b"".join(map(writer.feed, ir.events_of(answer)))
-
-    def fail(self, error: GatewayError) -> bytes:
-        """The stream's last words after a failure."""
-        if self.pipe is not None and self.pipe.error_passed:
-            return b""  # the upstream's own error event went on already
-        request_id = self.job.record.request_id
-        if self._array_writer is not None:
-            last: bytes = self._array_writer.fail(error, request_id)
-            return last
-        if self._array is not None:
-            return self._array.failure(dumped(self._module.write_error(error, request_id)[2]).decode())
-        data: bytes = self._module.error_event(error, request_id)
-        return data
 
 
 # --------------------------------------------------------------------------------------------------- one request's life
@@ -243,9 +145,9 @@ class Gateway:
         request_id = given if forward.is_request_id(given) else self._new_id()
         client = self.keyring.client(exchange.client, headers)
         record = Record(request_id, exchange.method, exchange.path, client, self._clock())
-        record.protocol = surface.protocol_of(exchange.path, headers)
+        record.protocol = paths.protocol_of(exchange.path, headers)
         query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
-        job = Job(exchange, self.state, record, headers, query, surface.UNREAD[record.protocol])
+        job = Job(exchange, self.state, record, headers, query, paths.UNREAD[record.protocol])
         task = asyncio.current_task()
         self._jobs[task] = job
         try:
@@ -296,9 +198,9 @@ class Gateway:
         if exchange.method == "OPTIONS":
             await self._options(job)
             return
-        job.call = surface.read_call(exchange.method, exchange.path, job.query, job.headers)
+        job.call = paths.read_call(exchange.method, exchange.path, job.query, job.headers)
         job.record.protocol = job.call.protocol
-        if job.call.kind not in surface.OPEN_CALLS:
+        if job.call.kind not in paths.OPEN_CALLS:
             self._admit(job)
         await self._handlers[job.call.kind](job)
 
@@ -355,16 +257,16 @@ class Gateway:
         await self._json(job, {})
 
     async def _models(self, job: Job) -> None:
-        found = catalog.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
-        found = catalog.for_key(found, job.rights, job.state.table)
-        await self._json(job, catalog.SHAPES[job.call.protocol].listing(found, job.query))
+        found = model_list.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
+        found = model_list.for_key(found, job.rights, job.state.table)
+        await self._json(job, model_list.SHAPES[job.call.protocol].listing(found, job.query))
 
     async def _model(self, job: Job) -> None:
-        found = catalog.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
-        entry = catalog.one(found, job.call.model)
-        if job.rights is not None and not catalog.is_for(entry, job.rights, job.state.table):
+        found = model_list.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
+        entry = model_list.one(found, job.call.model)
+        if job.rights is not None and not model_list.is_for(entry, job.rights, job.state.table):
             raise job.rights.key.refuse(entry.name)
-        await self._json(job, catalog.SHAPES[job.call.protocol].entry(entry))
+        await self._json(job, model_list.SHAPES[job.call.protocol].entry(entry))
 
     async def _live_lists(self, state: State) -> dict[str, tuple[str, ...]]:
         """What providers that take any name say they have; asked at once, remembered for a while."""
@@ -379,7 +281,7 @@ class Gateway:
         try:
             check_key(candidate)
             async with asyncio.timeout(LIST_TIMEOUT_S):
-                names = catalog.names_in(json.loads(await self._get(candidate, candidate.url("models"))))
+                names = model_list.names_in(json.loads(await self._get(candidate, candidate.url("models"))))
         except (GatewayError, TimeoutError, ValueError, RecursionError) as error:
             self._log.debug(f"{name}: no list of models: {type(error).__name__}")
         self._lists[name] = (self._clock() + (LIST_KEPT_S if names else LIST_RETRY_S), names)
@@ -406,7 +308,7 @@ class Gateway:
     async def _read(self, job: Job) -> None:
         """The body and the model's name."""
         job.body = read_body(await job.exchange.read_body(job.state.config.server.max_body_bytes))
-        tags = job.headers.get(choosing.TAGS_HEADER)
+        tags = job.headers.get(route_api.TAGS_HEADER)
         name = TAG + tags if tags else job.call.model or job.body.fields.get("model")
         if not isinstance(name, str) or not name:
             raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
@@ -728,9 +630,9 @@ class Gateway:
     async def _route(self, job: Job) -> None:
         """Decides as a request would, and asks nobody."""
         await self._wish(job, needs_request=False)
-        job.call = replace(job.call, protocol=surface.protocol_of(job.exchange.path, job.headers))
+        job.call = replace(job.call, protocol=paths.protocol_of(job.exchange.path, job.headers))
         made = self._plan(job)
-        decision = choosing.decision(made.explain(self._clock()))
+        decision = route_api.decision(made.explain(self._clock()))
         if made.healthy():
             await self._json(job, decision)
             return
@@ -749,11 +651,11 @@ class Gateway:
         candidate = job.state.routes.full.get(job.record.served)
         model = candidate.model if candidate else None
         raw = parsed(data, job.record.served)
-        await self._json(job, choosing.invoked(raw, job.record.served, job.record.usage, model))
+        await self._json(job, route_api.invoked(raw, job.record.served, job.record.usage, model))
 
     async def _wish(self, job: Job, *, needs_request: bool) -> None:
         """The body of a routing call, made into a chat request's."""
         body = read_body(await job.exchange.read_body(job.state.config.server.max_body_bytes))
-        wish = choosing.read_wish(body.fields, needs_request=needs_request)
+        wish = route_api.read_wish(body.fields, needs_request=needs_request)
         job.body = body if wish.body is body.fields else read_body(dumped(wish.body))
         job.record.asked, job.record.stream, job.tags = wish.name, wish.stream, wish.query

@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from .errors import GatewayError
-from .job import Job
-from .policy.circuit_breaker import moves_on
-from .policy.rate_limits import Meters, Permit
-from .policy.tag_query import TAG, TASK
-from .routing.permissions import Rights
-from .routing.plan import Attempt, Board, Plan, Table, Target, scopes_of
-from .routing.resolve import candidates
+from ..errors import GatewayError
+from ..policy.circuit_breaker import moves_on
+from ..policy.rate_limits import Meters, Permit
+from ..policy.tag_query import TAG, TASK
+from ..routing.permissions import Rights
+from ..routing.plan import Attempt, Board, Plan, Table, Target, scopes_of
+from ..routing.resolve import candidates
+from .request import Job
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})

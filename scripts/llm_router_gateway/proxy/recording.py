@@ -12,15 +12,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .access import credentials
-from .config.config import Config
-from .job import Exchange, Job
-from .store import pricing
-from .store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
-from .store.redaction import MARGIN_BYTES, Bodies
+from ..access import credentials
+from ..config.config import Config
+from ..store import pricing
+from ..store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
+from ..store.redaction import MARGIN_BYTES, Bodies
+from ..wire import ir
+from ..wire.registry import wire
+from .request import Exchange, Job
 from .streaming import Headers
-from .wire import ir
-from .wire.registry import wire
 
 REFUSALS = frozenset({401, 402, 403, 429})  # ours, before anybody was asked
 REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"})  # the same, where a stream had begun
