@@ -29,9 +29,10 @@ POLL_S = 0.005
 IMPATIENT = """\
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from llm_router_gateway import cli, server
+from llm_router_gateway.commands import main
+from llm_router_gateway.net import server
 server.Server.__init__.__kwdefaults__["patience"] = server.Patience(*map(float, sys.argv.pop(1).split(",")))
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 

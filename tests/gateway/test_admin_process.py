@@ -28,7 +28,7 @@ from running import (
     until,
 )
 
-from llm_router_gateway import install
+from llm_router_gateway.commands import install
 
 Start = Callable[..., Process]
 YES = sends(http(json.dumps(PLAIN["openai"]).encode()))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway import cli, serving
+from llm_router_gateway.commands import main as cli
+from llm_router_gateway.commands import serve
 from llm_router_gateway.config import settings
 from llm_router_gateway.config.config import parse
 
@@ -81,11 +82,11 @@ def test_the_first_file_reads_as_any_python_3() -> None:
 
 
 def test_what_to_do_next_is_said_once_the_address_is_open() -> None:
-    lines = "\n".join(serving.ready_lines(parse({}, flags={"host": "::1"}), 9, demo=True, is_open=True))
+    lines = "\n".join(serve.ready_lines(parse({}, flags={"host": "::1"}), 9, demo=True, is_open=True))
     assert "http://[::1]:9/v1" in lines
     assert "no token" in lines
     closed = parse({}, env={"LLM_ROUTER_TOKEN": KEY})
-    assert "no token" not in "\n".join(serving.ready_lines(closed, 9, demo=False, is_open=False))
+    assert "no token" not in "\n".join(serve.ready_lines(closed, 9, demo=False, is_open=False))
 
 
 def test_the_stand_in_is_one_provider_for_each_protocol() -> None:

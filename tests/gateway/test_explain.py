@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import cli
+from llm_router_gateway.commands import main
 
 CONFIG = """\
 [[providers]]
@@ -54,7 +54,7 @@ class Run:
     def __call__(self, *words: str, body: object = None) -> tuple[int, str, str]:
         data = b"" if body is None else json.dumps(body).encode()
         self._patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-        code = cli.main(["explain", "-c", str(self._folder / "router.toml"), *words])
+        code = main.main(["explain", "-c", str(self._folder / "router.toml"), *words])
         told = self._capsys.readouterr()
         return code, told.out, told.err
 

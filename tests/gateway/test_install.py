@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from running import GATEWAY, SCRIPTS, command, environment
 
-from llm_router_gateway import install
-from llm_router_gateway.install import Place, container, quoted, unit
+from llm_router_gateway.commands import install
+from llm_router_gateway.commands.install import Place, container, quoted, unit
 
 PLACE = Place("/usr/bin/python3", Path("/opt/llm-router/llm_router_gateway"), Path("/etc/llm-router/router.toml"))
 

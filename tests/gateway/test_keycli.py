@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from running import command
 
-from llm_router_gateway import keycli
+from llm_router_gateway.commands import keys as keycli
 
 CONFIG = '[[providers]]\nname = "ollama"\n'
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway import cli
+from llm_router_gateway.commands import main
 from llm_router_gateway.config import config, describe
 from llm_router_gateway.proxy import paths
 
@@ -50,23 +50,23 @@ def test_every_command_parses() -> None:
     for command in commands:
         words = command.split()
         if words[:1] == ["convert"]:
-            from llm_router_gateway import dryrun
+            from llm_router_gateway.commands import convert
 
-            dryrun.parser().parse_args(words[1:])
+            convert.parser().parse_args(words[1:])
         elif words[:1] == ["keys"]:
-            from llm_router_gateway import keycli
+            from llm_router_gateway.commands import keys
 
-            keycli.parser().parse_args(words[1:])
+            keys.parser().parse_args(words[1:])
         elif words[:1] == ["explain"]:
-            from llm_router_gateway import explain
+            from llm_router_gateway.commands import explain
 
             explain.parser().parse_args(words[1:])
         elif words[:1] == ["install"]:
-            from llm_router_gateway import install
+            from llm_router_gateway.commands import install
 
             install.parser().parse_args(words[1:])
         else:
-            cli.parser().parse_args(words)
+            main.parser().parse_args(words)
 
 
 @pytest.mark.parametrize("path", [path for path in paths.FIXED if path not in ("", "api/event_logging/batch")])
@@ -75,7 +75,7 @@ def test_every_path_is_named(path: str) -> None:
 
 
 def test_every_exit_code_is_named() -> None:
-    for code in cli.EXIT_CODES:
+    for code in main.EXIT_CODES:
         assert re.search(rf"\b{code} [a-z]", PAGE)
 
 

@@ -424,10 +424,10 @@ FULL = """\
 import resource, sys, time
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, sys.argv[2])
-from llm_router_gateway import store
-from llm_router_gateway.store import Store
+from llm_router_gateway.store.sqlite import database
+from llm_router_gateway.store.sqlite.database import Store
 from storing import call
-store.RETRY_S = store.GATHER_S = 0.02
+database.RETRY_S = database.GATHER_S = 0.02
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 made = Store.open(sys.argv[3])
 size = made.health()["bytes"]
@@ -525,7 +525,7 @@ VICTIM = """\
 import sys, time
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, sys.argv[2])
-from llm_router_gateway.store import Store
+from llm_router_gateway.store.sqlite.database import Store
 from storing import call
 made = Store.open(sys.argv[3])
 number = int(sys.argv[4])

@@ -14,17 +14,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .config.config import Config
-from .errors import GatewayError, UpstreamFailed, UpstreamTimeout
-from .net.client import Pool, Timeouts
-from .proxy import headers as forward
-from .proxy import model_list
-from .proxy.answers import check_key, parsed
-from .proxy.gateway import MAX_ANSWER_BYTES
-from .proxy.outgoing import quoted
-from .proxy.request import dumped
-from .routing.resolve import Candidate, routes_of
-from .wire.registry import wire
+from ..config.config import Config
+from ..errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from ..net.client import Pool, Timeouts
+from ..proxy import headers as forward
+from ..proxy import model_list
+from ..proxy.answers import check_key, parsed
+from ..proxy.gateway import MAX_ANSWER_BYTES
+from ..proxy.outgoing import quoted
+from ..proxy.request import dumped
+from ..routing.resolve import Candidate, routes_of
+from ..wire.registry import wire
 
 AT_ONCE = 20      # questions on their way
 LIMIT_S = 60.0    # for one answer; local servers may have to load the model first

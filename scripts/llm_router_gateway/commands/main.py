@@ -17,10 +17,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from . import PROGRAM, __version__
-from .config.config import Config, ConfigError
-from .config.settings import SERVER
-from .config.sources import Source
+from .. import PROGRAM, __version__
+from ..config.config import Config, ConfigError
+from ..config.settings import SERVER
+from ..config.sources import Source
 
 EXIT_CODES = {
     0: "served and stopped, or all was well",
@@ -95,14 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments[:1] == ["convert"]:
-            from . import dryrun
+            from . import convert
 
-            return dryrun.run(arguments[1:])
+            return convert.run(arguments[1:])
         if arguments[:1] == ["keys"]:
-            from . import keycli
-            from .store.sqlite.file import store_path
+            from ..store.sqlite.file import store_path
+            from . import keys
 
-            return keycli.run(arguments[1:], store_path)
+            return keys.run(arguments[1:], store_path)
         if arguments[:1] == ["explain"]:
             from . import explain
 
@@ -149,7 +149,7 @@ def act(options: argparse.Namespace, source: Source) -> int:
     if config is None:
         return 2
     if options.print_config:
-        from .config.describe import config_text
+        from ..config.describe import config_text
 
         sys.stdout.write(config_text(config))
         return 0
@@ -161,6 +161,6 @@ def act(options: argparse.Namespace, source: Source) -> int:
         from . import check
 
         return asyncio.run(check.run(config, time.monotonic))
-    from . import serving
+    from . import serve
 
-    return asyncio.run(serving.serve(config, source, demo=options.demo))
+    return asyncio.run(serve.serve(config, source, demo=options.demo))

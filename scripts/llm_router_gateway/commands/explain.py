@@ -18,16 +18,16 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from .config.config import ConfigError
-from .config.presets import APIS
-from .config.sources import Source
-from .errors import BadRequest, GatewayError
-from .proxy.log import escaped
-from .routing.permissions import rights_of
-from .routing.plan import Ask, Board, plan
-from .routing.snapshot import state_of
-from .splice import read_body
-from .wire.token_estimate import input_tokens
+from ..config.config import ConfigError
+from ..config.presets import APIS
+from ..config.sources import Source
+from ..errors import BadRequest, GatewayError
+from ..proxy.log import escaped
+from ..routing.permissions import rights_of
+from ..routing.plan import Ask, Board, plan
+from ..routing.snapshot import state_of
+from ..splice import read_body
+from ..wire.token_estimate import input_tokens
 
 PROGRAM = "llm-router-gateway explain"
 

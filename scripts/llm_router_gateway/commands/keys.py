@@ -18,16 +18,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .access import key_rows
-from .access.key_rows import Row
-from .config.config import ConfigError
-from .config.keys import digest_of, hint_of, key_json, read_json
-from .config.sources import Source
-from .errors import GatewayError
-from .management.keys_api import named, new_secret
-from .policy.budgets import Budgets
-from .proxy.log import escaped
-from .store.sqlite.file import StoreBroken, opened, reason
+from ..access import key_rows
+from ..access.key_rows import Row
+from ..config.config import ConfigError
+from ..config.keys import digest_of, hint_of, key_json, read_json
+from ..config.sources import Source
+from ..errors import GatewayError
+from ..management.keys_api import named, new_secret
+from ..policy.budgets import Budgets
+from ..proxy.log import escaped
+from ..store.sqlite.file import StoreBroken, opened, reason
 
 PROGRAM = "llm-router-gateway keys"
 DONE, NOT_DONE, USAGE = 0, 1, 2

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config.config import ConfigError
-from .config.sources import OVERLAY_VARIABLE, Source
+from ..config.config import ConfigError
+from ..config.sources import OVERLAY_VARIABLE, Source
 
-PACKAGE = Path(__file__).absolute().parent
+PACKAGE = Path(__file__).absolute().parents[1]
 NAME = "llm-router"
 ENV_FILE = f"/etc/{NAME}/env"
 STATE = f"/var/lib/{NAME}"

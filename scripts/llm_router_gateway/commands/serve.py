@@ -16,28 +16,28 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from . import PROGRAM, __version__
-from .access.authenticate import Keyring
-from .access.key_rows import mark_used
-from .access.key_watch import KeyWatch
-from .config.config import Config, ConfigError
-from .config.sources import Source
-from .errors import Unavailable
-from .management.keys_api import KeyDesk
-from .management.metrics import Metrics
-from .management.monitor_api import Monitor
-from .management.page.document import Page
-from .management.providers_api import Admin
-from .net.client import Pool
-from .net.router import Desk, Route
-from .net.server import Server
-from .proxy.gateway import Gateway
-from .proxy.log import Log
-from .store.call import Call
-from .store.redaction import Bodies
-from .store.sqlite.database import Store
-from .store.sqlite.file import MEMORY, store_path
-from .store.sqlite.retention import Keep
+from .. import PROGRAM, __version__
+from ..access.authenticate import Keyring
+from ..access.key_rows import mark_used
+from ..access.key_watch import KeyWatch
+from ..config.config import Config, ConfigError
+from ..config.sources import Source
+from ..errors import Unavailable
+from ..management.keys_api import KeyDesk
+from ..management.metrics import Metrics
+from ..management.monitor_api import Monitor
+from ..management.page.document import Page
+from ..management.providers_api import Admin
+from ..net.client import Pool
+from ..net.router import Desk, Route
+from ..net.server import Server
+from ..proxy.gateway import Gateway
+from ..proxy.log import Log
+from ..store.call import Call
+from ..store.redaction import Bodies
+from ..store.sqlite.database import Store
+from ..store.sqlite.file import MEMORY, store_path
+from ..store.sqlite.retention import Keep
 
 RELOAD_S = 1.0  # how often the files are looked at
 FLUSH_S = 0.2   # how long a log line may wait
