@@ -32,10 +32,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "scripts"))
 
 from llm_router_gateway.errors import GatewayError  # noqa: E402
+from llm_router_gateway.json_body import read_body  # noqa: E402
 from llm_router_gateway.net import http1  # noqa: E402  # the script finds its package first
 from llm_router_gateway.proxy.answers import is_error, parsed_or_none  # noqa: E402
 from llm_router_gateway.proxy.request import dumped  # noqa: E402
-from llm_router_gateway.splice import read_body  # noqa: E402
 from llm_router_gateway.wire import ir  # noqa: E402
 from llm_router_gateway.wire.pipes import Array, ConvertPipe, RelayPipe  # noqa: E402
 from llm_router_gateway.wire.registry import wire  # noqa: E402

@@ -10,10 +10,10 @@ import pytest
 from llm_router_gateway.config import config
 from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import NoCredit
+from llm_router_gateway.json_body import read_body
 from llm_router_gateway.policy.budgets import Amount, Budget, Budgets, Left, Price, day_of, granted, next_start, utc_text
 from llm_router_gateway.proxy.request_budget import Allowance, allowance_of
 from llm_router_gateway.routing.resolve import Candidate, candidates, routes_of
-from llm_router_gateway.splice import read_body
 from llm_router_gateway.wire.ir import Usage
 
 NOON = 1_795_262_400.0  # 2026-11-21T12:00:00Z

@@ -9,7 +9,7 @@ import fuzz
 import pytest
 
 from llm_router_gateway.errors import UpstreamFailed
-from llm_router_gateway.splice import dumped
+from llm_router_gateway.json_body import dumped
 from llm_router_gateway.wire import gemini
 from llm_router_gateway.wire.pipes import Array, RelayPipe
 

@@ -9,8 +9,8 @@ import pytest
 from llm_router_gateway.config import config, describe, keys
 from llm_router_gateway.config.keys import Key, read_json
 from llm_router_gateway.errors import BadRequest
+from llm_router_gateway.json_body import read_body
 from llm_router_gateway.policy import parameter_limits
-from llm_router_gateway.splice import read_body
 
 FULL = {
     "name": "ci", "owner": "team", "note": "nightly", "expires_at": "2027-01-31T18:00:00Z", "is_active": False,

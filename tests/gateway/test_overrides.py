@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway import splice
+from llm_router_gateway import json_body
 from llm_router_gateway.policy import overrides
 from llm_router_gateway.policy.overrides import Overrides, applied, composed, edits, merged
 
@@ -85,7 +85,7 @@ def test_headers_are_replaced_not_added_and_null_removes() -> None:
 
 
 def test_a_relayed_body_keeps_the_bytes_that_nothing_concerns() -> None:
-    body = splice.read_body(b'{ "n":1.0, "top_k" : 5,"messages": [ 1e2 ], "t":{"x":1} }')
+    body = json_body.read_body(b'{ "n":1.0, "top_k" : 5,"messages": [ 1e2 ], "t":{"x":1} }')
     changes, drop = edits(body.fields, Overrides(drop=("top_k",), defaults={"s": 1}, patches=({"t": {"x": None}},)))
     assert (changes, drop) == ({"s": 1, "t": {}}, {"top_k"})
     data = body.changed(changes, {}, drop)
@@ -94,7 +94,7 @@ def test_a_relayed_body_keeps_the_bytes_that_nothing_concerns() -> None:
 
 
 def test_a_field_that_is_there_twice_is_dropped_twice() -> None:
-    body = splice.read_body(b'{"a":1,"b":2,"a":3}')
+    body = json_body.read_body(b'{"a":1,"b":2,"a":3}')
     assert body.changed({}, {}, frozenset({"a"})) == b'{"b":2}'
     assert body.changed({"c": 1}, {}, frozenset({"a", "b"})) == b'{"c":1}'
 

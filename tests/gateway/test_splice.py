@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest
-from llm_router_gateway.splice import applied, read_body
+from llm_router_gateway.json_body import applied, read_body
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from ..config.config import Config, ConfigError, parse
 from ..config.presets import APIS, preset_of
 from ..config.sources import Source
 from ..errors import GatewayError
+from ..json_body import read_body
 from ..proxy import headers as forward
 from ..proxy.outgoing import Outgoing, converted, relayed
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Job, Record
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import state_of
-from ..splice import read_body
 
 MASK = "***"
 HOUSES = {"openai": "openai", "anthropic": "claude", "gemini": "gemini"}  # whose address a bare protocol stands for

@@ -22,11 +22,11 @@ from ..config.config import ConfigError
 from ..config.presets import APIS
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
+from ..json_body import read_body
 from ..proxy.log import escaped
 from ..routing.permissions import rights_of
 from ..routing.plan import Ask, Board, plan
 from ..routing.snapshot import state_of
-from ..splice import read_body
 from ..wire.token_estimate import input_tokens
 
 PROGRAM = "llm-router-gateway explain"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadRequest
-from ..splice import Body, members_of
+from ..json_body import Body, members_of
 
 Path = tuple[str, ...]
 INF = float("inf")

@@ -27,6 +27,7 @@ from ..access import browser, sessions
 from ..access.authenticate import Keyring
 from ..config.config import Config
 from ..errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from ..json_body import read_body
 from ..net.client import Pool, Response, Timeouts
 from ..net.router import ADMIN, OPEN, Desk, Reply, Visit
 from ..policy.budgets import Amount
@@ -37,7 +38,6 @@ from ..routing.permissions import rights_of
 from ..routing.plan import Ask, Attempt, Board, Plan, plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State, state_of
-from ..splice import read_body
 from ..store import pricing
 from ..store.call import Call
 from ..store.redaction import Bodies

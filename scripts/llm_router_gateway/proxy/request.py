@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .. import splice
+from .. import json_body
 from ..access import browser
 from ..errors import GatewayError
+from ..json_body import Body
 from ..net.caller import NOBODY, Caller
 from ..policy.tag_query import TAG, TASK, Query
 from ..routing.permissions import Rights
 from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State
-from ..splice import Body
 from ..wire import ir
 from . import paths
 from .request_budget import Allowance
@@ -172,4 +172,4 @@ def lost_header(lost: list[str]) -> str:
 
 
 def dumped(value: object) -> bytes:
-    return splice.dumped(value).encode("utf-8", "backslashreplace")
+    return json_body.dumped(value).encode("utf-8", "backslashreplace")

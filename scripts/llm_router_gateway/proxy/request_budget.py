@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..config.keys import Key
+from ..json_body import Body
 from ..policy import parameter_limits
 from ..policy.budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
 from ..policy.parameter_limits import OUTPUT, Bound
 from ..routing.permissions import price_of
 from ..routing.resolve import Candidate
-from ..splice import Body
 from ..wire.ir import Usage
 from ..wire.token_estimate import input_tokens
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ..errors import BadRequest
-from ..splice import dumped
+from ..json_body import dumped
 
 compact = dumped  # JSON without spaces
 
