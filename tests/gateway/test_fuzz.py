@@ -1,4 +1,4 @@
-"""A bounded share of fuzz.py, the same every time. More of it: python3 tests/gateway/fuzz.py --rounds 100000."""
+"""A bounded share of fuzz.py, the same every time. More of it: python3 tests/support/fuzz.py --rounds 100000."""
 
 from __future__ import annotations
 
