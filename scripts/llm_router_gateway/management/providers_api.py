@@ -5,7 +5,8 @@
 
 What is changed is kept in the overlay beside the configuration file (`config/overlay`, `config/sources`), which no reload
 overwrites, and is in force at once. A change that makes an impossible configuration is refused whole, with every problem and
-its path. Keys can be written and never read back; nor does one that is here already go to another address because somebody changed the address.
+its path. Keys can be written and never read back; nor does one that is here already go to another address because somebody
+changed the address.
 """
 
 from __future__ import annotations
