@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""The stand-in: a model API on this machine that answers without a model, and fails on demand.
+"""Mock server: model APIs on this machine that answer without a model, and fail on demand.
 
   python3 llm_router_demo.py --port 8099    serves http://127.0.0.1:8099/v1 until Ctrl-C
   python3 llm_router_demo.py --help         lists what it can act out
 
   with DemoServer() as demo:                the same for programs: a free port, closed at the end
       ask(demo.base_url)
-      demo.requests[0]["body"]              what it was asked
+      demo.requests[0]["body"]              what it received
 
-The model's name says what happens: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
-Same question, same answer, byte for byte. It speaks OpenAI's chat completions, Anthropic's messages and Gemini, plain
+The model name selects the behaviour: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
+Equal requests get equal answers, byte for byte. It speaks OpenAI's chat completions, Anthropic's messages and Gemini, plain
 and streamed, needs no key and listens on 127.0.0.1 only.
 
 Of Anthropic and Gemini it refuses what the real APIs refuse, in their words. Other makers' servers take more than
@@ -39,12 +39,12 @@ Headers = Tuple[Tuple[str, str], ...]
 
 # ---------------------------------------------------------------------------------------------------------- constants
 
-WHO = "This is the stand-in, not a model."
-WORD = "stand-in"  # every string that a schema asks for
-REASONING = "The stand-in does not think. It repeats what it was told."
-WORDS = ("stand-in, ", "not ", "a ", "model. ")  # what demo-words-N repeats
+NOTICE = "This is the mock server, not a model."
+WORD = "mock"  # every string that a schema asks for
+REASONING = "The mock server does not think. It repeats the last message."
+WORDS = ("mock, ", "not ", "a ", "model. ")  # what demo-words-N repeats
 CREATED = 1_700_000_000  # Unix seconds; a real clock would make two answers differ
-ELSEWHERE = "http://127.0.0.2:1"  # where redirects lead: nobody listens there
+REDIRECT_TARGET = "http://127.0.0.2:1"  # where redirects lead; no server listens there
 
 MAX_BODY_BYTES = 67_108_864  # one request
 MAX_N = 100_000_000  # the N of a model name; a list of so many words takes 800 MB
@@ -67,7 +67,7 @@ CREDITS_USD = 100.0  # before each request
 # ------------------------------------------------------------------------------------------------------------- values
 
 
-class CaseBlind(Dict[str, str]):
+class CaseInsensitiveHeaders(Dict[str, str]):
     """Header names in lower case, found however they are written: headers["Content-Type"]."""
 
     def __init__(self, pairs: Iterable[Tuple[str, str]] = ()) -> None:
@@ -89,10 +89,10 @@ class Request(NamedTuple):
     method: str
     path: str
     query: str
-    headers: CaseBlind
+    headers: CaseInsensitiveHeaders
     body: Any  # parsed JSON, or the bytes where it is none
     id: str = ""  # the same for the same body
-    elsewhere: str = ELSEWHERE  # where redirects lead
+    redirect_to: str = REDIRECT_TARGET  # where redirects lead
     strict: bool = False  # refuse what api.openai.com refuses, whatever the model is called
 
 
@@ -108,7 +108,7 @@ class Failure(NamedTuple):
     details: Any = None  # Google's and Anthropic's
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The request is wrong: a surface raises it with the Failure to send."""
 
     def __init__(self, failure: Failure) -> None:
@@ -116,8 +116,8 @@ class Refused(Exception):
         self.failure = failure
 
 
-def wrong(message: str, param: str = "") -> Refused:
-    return Refused(Failure(400, "invalid_request", message, param=param))
+def bad_request(message: str, param: str = "") -> Rejected:
+    return Rejected(Failure(400, "invalid_request", message, param=param))
 
 
 class Call(NamedTuple):
@@ -128,15 +128,15 @@ class Call(NamedTuple):
     arguments: Optional[str]
 
 
-class Ask(NamedTuple):
-    """A request to a model, in no vendor's words."""
+class Prompt(NamedTuple):
+    """A request to a model, in no vendor's shape."""
 
     model: str
     request: Request
     stream: bool = False
     text: str = ""  # of the last user message
     images: Sequence[str] = ()  # of the last user message: data URLs and URLs
-    results: Sequence[Tuple[str, str]] = ()  # (tool, what it said), where the request ends in tool results
+    results: Sequence[Tuple[str, str]] = ()  # (tool, its result), where the request ends in tool results
     stops: Sequence[str] = ()  # text at which the answer ends
     choices: int = 1  # how many answers are wanted
     tools: Sequence[JSON] = ()  # those that may be called: {"name", "parameters"}
@@ -158,25 +158,25 @@ class Reply(NamedTuple):
     status: int = 200
     content_type: str = "application/json"
     headers: Headers = ()
-    streamed: bool = False  # in chunks; else first and rest are sequences, and their length is told
+    streamed: bool = False  # in chunks; else first and rest are sequences, and Content-Length is sent
     sign: bytes = b" \n"  # of life, while there is nothing to say
     broken: bytes = b""  # an event that is no JSON
 
 
 class Answer(NamedTuple):
-    """What a model says, in no vendor's words, and what goes wrong on the way."""
+    """A model's answer, in no vendor's shape, and what goes wrong on the way."""
 
     text: Sequence[str] = ()  # in the pieces of a stream
     reasoning: Sequence[str] = ()
     calls: Sequence[Call] = ()
-    finish: str = "stop"  # OpenAI's finish_reason, or a vendor's own word; "" never comes
+    finish: str = "stop"  # OpenAI's finish_reason, or a vendor's own word; "" leaves it out
     stop: str = ""  # which of the stops ended it
     cached: int = 0  # tokens of the prompt that were in the cache
-    stored: int = 0  # tokens of the prompt that came into it; only Anthropic tells
+    stored: int = 0  # tokens of the prompt that were written to the cache for 5 minutes
     refusal: str = ""
-    error: Optional[Failure] = None  # told inside the answer, in place of its end
+    error: Optional[Failure] = None  # inside the answer, in place of its end
     oddity: str = ""  # what a surface writes in an odd way: the behaviour's name
-    plain: bool = False  # plain JSON although a stream was asked for
+    plain: bool = False  # plain JSON although a stream was requested
     size: int = 0  # bytes of the plain JSON, reached with more text
     send: Optional[Callable[[Any, Reply], None]] = None  # a sender; None sends the Reply whole
 
@@ -191,32 +191,32 @@ def dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def pieces_of(text: str) -> List[str]:
+def split_pieces(text: str) -> List[str]:
     """Text in the pieces in which it is streamed: a word and the space behind it. pieces_of("a b") -> ["a ", "b"]"""
     return re.findall(r"\S+\s*|\s+", text)
 
 
-def dicts(value: Any) -> List[JSON]:
+def objects(value: Any) -> List[JSON]:
     """The objects in a JSON array; [] for anything else."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def inner(value: Any, *names: str) -> Any:
+def lookup(value: Any, *names: str) -> Any:
     """The value at a path of names, None where there is none: inner({"a": {"b": 1}}, "a", "b") -> 1"""
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-def text_in(content: Any) -> str:
+def join_text(content: Any) -> str:
     """The text of a message's content: a string, or parts of which some hold text."""
     if isinstance(content, str):
         return content
-    return "".join(part["text"] for part in dicts(content) if isinstance(part.get("text"), str))
+    return "".join(part["text"] for part in objects(content) if isinstance(part.get("text"), str))
 
 
 def word_count(value: Any) -> int:
-    """The words in a JSON value's strings: what the stand-in counts as tokens."""
+    """The words in a JSON value's strings: what the mock server counts as tokens."""
     if isinstance(value, str):
         return len(value.split()) if not value.startswith("data:") else 1
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -259,12 +259,12 @@ def image_size(data: bytes) -> Tuple[str, Optional[Tuple[int, int]]]:
     return "unknown", None
 
 
-def image_words(url: str) -> str:
-    """What the stand-in says about an image: "PNG, 640x480 pixels"; a URL is never fetched."""
+def describe_image(url: str) -> str:
+    """The description of an image: "PNG, 640x480 pixels"; a URL is never fetched."""
     from base64 import b64decode
 
     if not url.startswith("data:"):
-        return f"given as a URL ({url}), which the stand-in did not fetch"
+        return f"given as a URL ({url}), which the mock server did not fetch"
     try:
         kind, size = image_size(b64decode(url.partition(",")[2], validate=True))
     except ValueError:
@@ -272,16 +272,16 @@ def image_words(url: str) -> str:
     return f"{kind}, {size[0]}x{size[1]} pixels" if size and all(size) else f"{kind}, size not readable"
 
 
-def with_images(text: str, urls: Sequence[str]) -> str:
-    """Text, and what the stand-in says about the images beside it."""
-    return text + "".join(f" Image {number}: {image_words(url)}." for number, url in enumerate(urls, 1))
+def append_images(text: str, urls: Sequence[str]) -> str:
+    """Text, followed by a description of each image beside it."""
+    return text + "".join(f" Image {number}: {describe_image(url)}." for number, url in enumerate(urls, 1))
 
 
 # ---------------------------------------------------------------------------------------------- values for JSON schemas
 
 FORMATS = {
     "date": "2026-01-01", "date-time": "2026-01-01T00:00:00Z", "time": "00:00:00Z", "duration": "P1D",
-    "email": "stand-in@example.com", "hostname": "example.com", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
+    "email": "mock@example.com", "hostname": "example.com", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
     "uri": "https://example.com/", "url": "https://example.com/", "uuid": "00000000-0000-4000-8000-000000000000",
 }  # fmt: skip
 OPTIONAL_DEPTH = 3  # deeper, only what is required is filled: a schema may contain itself
@@ -296,28 +296,28 @@ def schema_value(schema: Any) -> Any:
     schema_value({"type": "object", "properties": {"unit": {"enum": ["C", "F"]}, "days": {"type": "integer"}}})
         -> {"unit": "C", "days": 1}
     """
-    return filled(schema, schema, 0)
+    return fill(schema, schema, 0)
 
 
-def filled(schema: Any, root: Any, depth: int) -> Any:
+def fill(schema: Any, root: Any, depth: int) -> Any:
     if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return WORD
     if isinstance(schema.get("$ref"), str):
-        return filled(inner(root, *schema["$ref"].split("/")[1:]), root, depth + 1)
+        return fill(lookup(root, *schema["$ref"].split("/")[1:]), root, depth + 1)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
-    union = dicts(schema.get("anyOf")) or dicts(schema.get("oneOf"))
+    union = objects(schema.get("anyOf")) or objects(schema.get("oneOf"))
     if union:
-        return filled(next((each for each in union if each.get("type") != "null"), union[0]), root, depth + 1)
-    if dicts(schema.get("allOf")):
-        return filled_all_of(schema, root, depth)
-    return FILL.get(kind_in(schema), FILL["string"])(schema, root, depth)
+        return fill(next((each for each in union if each.get("type") != "null"), union[0]), root, depth + 1)
+    if objects(schema.get("allOf")):
+        return fill_all_of(schema, root, depth)
+    return FILLERS.get(schema_type(schema), FILLERS["string"])(schema, root, depth)
 
 
-def kind_in(schema: JSON) -> str:
-    """The type that a schema asks for: the first that is not null; where none is named, what its other words imply."""
+def schema_type(schema: JSON) -> str:
+    """The type that a schema names, the first that is not null; else the one that its other keywords imply."""
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = next((each for each in kind if each != "null"), "null")
@@ -326,35 +326,35 @@ def kind_in(schema: JSON) -> str:
     return "object" if "properties" in schema else "array" if "items" in schema else "string"
 
 
-def filled_all_of(schema: JSON, root: Any, depth: int) -> Any:
+def fill_all_of(schema: JSON, root: Any, depth: int) -> Any:
     rest = {name: value for name, value in schema.items() if name != "allOf"}
-    values = [filled(each, root, depth + 1) for each in [*schema["allOf"], rest]]
+    values = [fill(each, root, depth + 1) for each in [*schema["allOf"], rest]]
     if not isinstance(values[0], dict):
         return values[0]
     return {name: value for each in values if isinstance(each, dict) for name, value in each.items()}
 
 
-def filled_object(schema: JSON, root: Any, depth: int) -> JSON:
+def fill_object(schema: JSON, root: Any, depth: int) -> JSON:
     properties: JSON = schema.get("properties") or {}
     required: List[str] = schema.get("required") or []
     names = [name for name in properties if depth < OPTIONAL_DEPTH or name in required]
     names += [name for name in required if name not in properties]
-    return {name: filled(properties.get(name), root, depth + 1) for name in names}
+    return {name: fill(properties.get(name), root, depth + 1) for name in names}
 
 
-def filled_array(schema: JSON, root: Any, depth: int) -> List[Any]:
+def fill_array(schema: JSON, root: Any, depth: int) -> List[Any]:
     least = int(schema.get("minItems", 0))
     count = min(max(least, int(depth < OPTIONAL_DEPTH)), int(schema.get("maxItems", MAX_ITEMS)), MAX_ITEMS)
-    return [filled(schema.get("items"), root, depth + 1) for _ in range(count)]
+    return [fill(schema.get("items"), root, depth + 1) for _ in range(count)]
 
 
-def filled_string(schema: JSON, root: Any, depth: int) -> str:
+def fill_string(schema: JSON, root: Any, depth: int) -> str:
     text = FORMATS.get(str(schema.get("format")), WORD)
     text = text.ljust(min(int(schema.get("minLength", 0)), MAX_CHARS), "-")
     return text[: int(schema.get("maxLength", MAX_CHARS))]
 
 
-def filled_number(schema: JSON, root: Any, depth: int) -> Any:
+def fill_number(schema: JSON, root: Any, depth: int) -> Any:
     """1, or else of a few numbers near the limits the one nearest to 1 that lies within them."""
     least, most = schema.get("minimum", -INFINITE), schema.get("maximum", INFINITE)
     over, under = schema.get("exclusiveMinimum", -INFINITE), schema.get("exclusiveMaximum", INFINITE)
@@ -362,17 +362,17 @@ def filled_number(schema: JSON, root: Any, depth: int) -> Any:
     low, high = max(least, over), min(most, under)
     low, high = (low if low > -INFINITE else min(1, high - step)), (high if high < INFINITE else max(1, low + step))
     tries = [1, low, low + 1, high, high - 1, (low + high) / 2, *(step * (low // step + n) for n in range(3)), 0]
-    tries = sorted(map(int, tries) if kind_in(schema) == "integer" else tries, key=lambda x: abs(x - 1))
+    tries = sorted(map(int, tries) if schema_type(schema) == "integer" else tries, key=lambda x: abs(x - 1))
     free = "multipleOf" not in schema
     return next((x for x in tries if least <= x <= most and over < x < under and (free or x % step == 0)), 1)
 
 
-FILL: Dict[str, Callable[[JSON, Any, int], Any]] = {
-    "object": filled_object,
-    "array": filled_array,
-    "string": filled_string,
-    "integer": filled_number,
-    "number": filled_number,
+FILLERS: Dict[str, Callable[[JSON, Any, int], Any]] = {
+    "object": fill_object,
+    "array": fill_array,
+    "string": fill_string,
+    "integer": fill_number,
+    "number": fill_number,
     "boolean": lambda schema, root, depth: True,
     "null": lambda schema, root, depth: None,
 }
@@ -380,29 +380,29 @@ FILL: Dict[str, Callable[[JSON, Any, int], Any]] = {
 # ------------------------------------------------------------------------------------------ what the real APIs refuse
 
 
-def refused(message: str, param: str = "", code: str = "", details: Any = None) -> Refused:
-    return Refused(Failure(400, code, message, param=param, details=details))
+def rejection(message: str, param: str = "", code: str = "", details: Any = None) -> Rejected:
+    return Rejected(Failure(400, code, message, param=param, details=details))
 
 
-def listed(names: Iterable[str], last: str) -> str:
+def quote_names(names: Iterable[str], last: str) -> str:
     """Names in quotes, as the vendors list them: listed(["a", "b", "c"], "or") -> "'a', 'b' or 'c'" """
     quoted = [f"'{name}'" for name in names]
     return f" {last} ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))
 
 
 def signature_of(text: str) -> str:
-    """What the stand-in signs a thought with."""
+    """What the mock server signs a thought with."""
     from base64 import b64encode
     from zlib import crc32
 
-    return b64encode(b"stand-in %08x" % crc32(text.encode("utf-8", "replace"))).decode()
+    return b64encode(b"mock-server %08x" % crc32(text.encode("utf-8", "replace"))).decode()
 
 
-def signed_by_us(signature: str) -> bool:
+def is_signature(signature: str) -> bool:
     from base64 import b64decode
 
     try:
-        return b64decode(signature, validate=True).startswith(b"stand-in ")
+        return b64decode(signature, validate=True).startswith(b"mock-server ")
     except ValueError:
         return False
 
@@ -439,7 +439,7 @@ def check_openai(body: JSON) -> None:
     unknown = [name for name in body if name not in OPENAI_FIELDS]
     if unknown:
         plural = "s" if unknown[1:] else ""
-        raise refused(f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
+        raise rejection(f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
     for number, message in enumerate(body["messages"]):
         check_openai_message(message, f"messages[{number}]")
     check_openai_turns(body["messages"])
@@ -451,16 +451,16 @@ def check_openai(body: JSON) -> None:
 def check_openai_known(value: JSON, known: Iterable[str], path: str) -> None:
     for name in value:
         if name not in known:
-            raise refused(f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}", "unknown_parameter")
+            raise rejection(f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}", "unknown_parameter")
 
 
 def check_openai_choice(value: Any, known: Iterable[str], path: str) -> None:
-    """One of the words that are known."""
+    """Reject a value that is not one of the known ones."""
     if value is None:
-        raise refused(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+        raise rejection(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     if value not in known:
-        message = f"Invalid value: '{value}'. Supported values are: {listed(known, 'and')}."
-        raise refused(message, path, "invalid_value")
+        message = f"Invalid value: '{value}'. Supported values are: {quote_names(known, 'and')}."
+        raise rejection(message, path, "invalid_value")
 
 
 def check_openai_size(value: Any, path: str, most: float = INFINITE) -> None:
@@ -468,10 +468,10 @@ def check_openai_size(value: Any, path: str, most: float = INFINITE) -> None:
     kind, article = ("array", "an array") if isinstance(value, list) else ("string", "a string")
     if not value:
         message = f"empty {kind}. Expected {article} with minimum length 1, but got an empty {kind} instead."
-        raise refused(f"Invalid '{path}': {message}", path, f"empty_{kind}")
+        raise rejection(f"Invalid '{path}': {message}", path, f"empty_{kind}")
     if len(value) > most:
         message = f"{kind} too long. Expected {article} with maximum length {most}, but got {article} with length"
-        raise refused(f"Invalid '{path}': {message} {len(value)} instead.", path, f"{kind}_above_max_length")
+        raise rejection(f"Invalid '{path}': {message} {len(value)} instead.", path, f"{kind}_above_max_length")
 
 
 def check_openai_message(message: JSON, path: str) -> None:
@@ -479,7 +479,7 @@ def check_openai_message(message: JSON, path: str) -> None:
     check_openai_choice(role, OPENAI_MESSAGES, f"{path}.role")
     check_openai_known(message, {"role", *OPENAI_MESSAGES[str(role)]}, path)
     if content is None and not (role == "assistant" and {"tool_calls", "function_call", "audio"} & set(message)):
-        raise refused("Invalid value for 'content': expected a string, got null.", f"{path}.content")
+        raise rejection("Invalid value for 'content': expected a string, got null.", f"{path}.content")
     if isinstance(content, list):
         check_openai_size(content, f"{path}.content")
         for number, part in enumerate(content):
@@ -496,11 +496,11 @@ def check_openai_part(part: JSON, role: str, path: str) -> None:
     check_openai_known(part, {"type", *OPENAI_PARTS[str(kind)]}, path)
     if kind == "image_url" and role != "user":
         message = f"messages with role 'user', but this message with role '{role}' contains an image URL."
-        raise refused(f"Image URLs are only allowed for {message}", path)
+        raise rejection(f"Image URLs are only allowed for {message}", path)
     if kind == "image_url":
         check_openai_known(part["image_url"], ("url", "detail"), f"{path}.image_url")
     if not isinstance(part.get(str(kind)), str if kind in ("text", "refusal") else dict):
-        raise refused(f"Missing required parameter: '{path}.{kind}'.", f"{path}.{kind}", "missing_required_parameter")
+        raise rejection(f"Missing required parameter: '{path}.{kind}'.", f"{path}.{kind}", "missing_required_parameter")
 
 
 def check_openai_call(call: JSON, path: str) -> None:
@@ -511,14 +511,14 @@ def check_openai_call(call: JSON, path: str) -> None:
     check_openai_name(call["function"]["name"], f"{path}.function.name")
     if not isinstance(call["function"].get("arguments"), str):
         path = f"{path}.function.arguments"
-        raise refused(f"Invalid type for '{path}': expected a string.", path, "invalid_type")
+        raise rejection(f"Invalid type for '{path}': expected a string.", path, "invalid_type")
 
 
 def check_openai_name(name: Any, path: str) -> None:
     check_openai_size(name, path, OPENAI_NAME_CHARS)
     if not re.fullmatch(OPENAI_NAME, name):
         message = f"Expected a string that matches the pattern '^{OPENAI_NAME}$'."
-        raise refused(f"Invalid '{path}': string does not match pattern. {message}", path, "invalid_value")
+        raise rejection(f"Invalid '{path}': string does not match pattern. {message}", path, "invalid_value")
 
 
 def check_openai_turns(messages: List[JSON]) -> None:
@@ -527,19 +527,19 @@ def check_openai_turns(messages: List[JSON]) -> None:
     ids: List[str] = []  # of the calls that may be answered here
     for number, message in enumerate([*messages, {"role": "end"}]):
         if message["role"] == "tool":
-            asked = message.get("tool_call_id")
+            call_id = message.get("tool_call_id")
             if not ids:
                 text = "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
-                raise refused(f"Invalid parameter: {text}", f"messages.[{number}].role")
-            if asked not in ids:
-                text = f"'tool_call_id' of '{asked}' not found in 'tool_calls' of previous message."
-                raise refused(f"Invalid parameter: {text}", f"messages.[{number}].tool_call_id")
-            open_ids = [each for each in open_ids if each != asked]
+                raise rejection(f"Invalid parameter: {text}", f"messages.[{number}].role")
+            if call_id not in ids:
+                text = f"'tool_call_id' of '{call_id}' not found in 'tool_calls' of previous message."
+                raise rejection(f"Invalid parameter: {text}", f"messages.[{number}].tool_call_id")
+            open_ids = [each for each in open_ids if each != call_id]
             continue
         if open_ids:
             text = "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
             text += "'tool_call_id'. The following tool_call_ids did not have response messages: "
-            raise refused(text + ", ".join(open_ids), f"messages.[{number}].role")
+            raise rejection(text + ", ".join(open_ids), f"messages.[{number}].role")
         ids = [call["id"] for call in message.get("tool_calls") or ()]
         open_ids = ids
 
@@ -548,7 +548,7 @@ def check_openai_tools(body: JSON) -> None:
     for name in ("tool_choice", "parallel_tool_calls"):
         if name in body and not body.get("tools"):
             message = f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified."
-            raise refused(message, name)
+            raise rejection(message, name)
     if "tools" in body:
         check_openai_size(body["tools"], "tools", 128)
     for number, tool in enumerate(body.get("tools", ())):
@@ -558,16 +558,16 @@ def check_openai_tools(body: JSON) -> None:
         if tool["type"] == "function":
             check_openai_known(tool["function"], ("name", "description", "parameters", "strict"), f"{path}.function")
             check_openai_name(tool["function"]["name"], f"{path}.function.name")
-    choice = inner(body.get("tool_choice"), "function", "name")
-    if choice and choice not in [inner(tool, "function", "name") for tool in body["tools"]]:
+    choice = lookup(body.get("tool_choice"), "function", "name")
+    if choice and choice not in [lookup(tool, "function", "name") for tool in body["tools"]]:
         message = f"Tool choice '{choice}' not found in 'tools' parameter."
-        raise refused(f"Invalid value for 'tool_choice': {message}", "tool_choice")
+        raise rejection(f"Invalid value for 'tool_choice': {message}", "tool_choice")
 
 
 def check_openai_options(body: JSON) -> None:
     if "stream_options" in body and not body.get("stream"):
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-        raise refused(message, "stream_options")
+        raise rejection(message, "stream_options")
     for name, (least, most) in OPENAI_RANGES.items():
         value = body.get(name)
         if value is None or least <= value <= most:
@@ -575,24 +575,24 @@ def check_openai_options(body: JSON) -> None:
         kind = "integer" if name.startswith(("max_", "n", "top_l")) else "decimal"
         side, sign, limit = ("below minimum", ">=", least) if value < least else ("above maximum", "<=", most)
         message = f"{kind} {side} value. Expected a value {sign} {limit}, but got {value} instead."
-        raise refused(f"Invalid '{name}': {message}", name, f"{kind}_{side[:9].strip().replace(' ', '_')}_value")
+        raise rejection(f"Invalid '{name}': {message}", name, f"{kind}_{side[:9].strip().replace(' ', '_')}_value")
     if isinstance(body.get("stop"), list):
         check_openai_size(body["stop"], "stop", 4)
 
 
 def check_openai_format(body: JSON) -> None:
-    wish = body.get("response_format") or {"type": "text"}
-    check_openai_choice(wish.get("type"), ("json_object", "json_schema", "text"), "response_format.type")
-    if wish["type"] == "json_object" and "json" not in json.dumps(body["messages"]).lower():
+    wanted = body.get("response_format") or {"type": "text"}
+    check_openai_choice(wanted.get("type"), ("json_object", "json_schema", "text"), "response_format.type")
+    if wanted["type"] == "json_object" and "json" not in json.dumps(body["messages"]).lower():
         message = "must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
-        raise refused(f"'messages' {message}", "messages")
-    if wish["type"] == "json_schema":
+        raise rejection(f"'messages' {message}", "messages")
+    if wanted["type"] == "json_schema":
         path = "response_format.json_schema"
-        if not isinstance(inner(wish, "json_schema", "name"), str):
-            raise refused(f"Missing required parameter: '{path}.name'.", f"{path}.name", "missing_required_parameter")
-        check_openai_known(wish["json_schema"], ("name", "description", "schema", "strict"), path)
-        if wish["json_schema"].get("strict"):
-            check_openai_strict_schema(wish["json_schema"]["schema"], wish["json_schema"]["name"], ())
+        if not isinstance(lookup(wanted, "json_schema", "name"), str):
+            raise rejection(f"Missing required parameter: '{path}.name'.", f"{path}.name", "missing_required_parameter")
+        check_openai_known(wanted["json_schema"], ("name", "description", "schema", "strict"), path)
+        if wanted["json_schema"].get("strict"):
+            check_openai_strict_schema(wanted["json_schema"]["schema"], wanted["json_schema"]["name"], ())
 
 
 def check_openai_strict_schema(schema: Any, name: str, context: Tuple[str, ...]) -> None:
@@ -600,14 +600,14 @@ def check_openai_strict_schema(schema: Any, name: str, context: Tuple[str, ...])
     if not isinstance(schema, dict):
         return
     start = f"Invalid schema for response_format '{name}': In context={context}, "
-    if kind_in(schema) == "object":
+    if schema_type(schema) == "object":
         if schema.get("additionalProperties") is not False:
             message = "'additionalProperties' is required to be supplied and to be false."
-            raise refused(start + message, "response_format")
+            raise rejection(start + message, "response_format")
         missing = [each for each in schema.get("properties", ()) if each not in schema.get("required", ())]
         if missing:
             message = "'required' is required to be supplied and to be an array including every key in properties. "
-            raise refused(f"{start}{message}Missing '{missing[0]}'.", "response_format")
+            raise rejection(f"{start}{message}Missing '{missing[0]}'.", "response_format")
     for key, value in schema.get("properties", {}).items():
         check_openai_strict_schema(value, name, (*context, "properties", key))
     check_openai_strict_schema(schema.get("items"), name, (*context, "items"))
@@ -642,7 +642,7 @@ ANTHROPIC_BLOCKS: Dict[str, Tuple[Set[str], Set[str]]] = {  # type -> fields tha
     "thinking": ({"thinking", "signature"}, set()), "redacted_thinking": ({"data"}, set()),
     "tool_reference": ({"tool_name"}, CACHED),
 }  # fmt: skip
-ANTHROPIC_OWN_BLOCKS = (  # of Anthropic's own tools, which the stand-in does not have
+ANTHROPIC_OWN_BLOCKS = (  # of Anthropic's own tools, which the mock server does not have
     "_tool_result", "server_tool_use", "mcp_tool_use", "container_upload", "compaction",
 )  # fmt: skip
 ANTHROPIC_SOURCES: Dict[str, Set[str]] = {
@@ -657,12 +657,12 @@ def check_anthropic(request: Request, fields: JSON) -> None:
     """Refuse what api.anthropic.com refuses; `fields` are those of the path."""
     version = request.headers.get("anthropic-version")
     if version is None:
-        raise refused("anthropic-version: header is required")
+        raise rejection("anthropic-version: header is required")
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", version):
-        raise refused(f'anthropic-version: "{version}" is not a valid version')
+        raise rejection(f'anthropic-version: "{version}" is not a valid version')
     body, beta = request.body, str(request.headers.get("anthropic-beta", ""))
     if not isinstance(body, dict):
-        raise refused("The request body is not valid JSON")
+        raise rejection("The request body is not valid JSON")
     check_anthropic_fields(body, fields, beta)
     for number, message in enumerate(body["messages"]):
         check_anthropic_message(message, f"messages.{number}", number > 0 and "mid-conversation-system-" in beta)
@@ -672,91 +672,91 @@ def check_anthropic(request: Request, fields: JSON) -> None:
     check_anthropic_thinking(body)
     marks = json.dumps(body).count('"cache_control": {')
     if marks > 4:
-        raise refused(f"A maximum of 4 blocks with cache_control may be provided. Found {marks}.")
+        raise rejection(f"A maximum of 4 blocks with cache_control may be provided. Found {marks}.")
 
 
 def check_anthropic_fields(body: JSON, fields: JSON, beta: str) -> None:
     for name in ("model", "messages", "max_tokens"):
         if name in fields and name not in body:
-            raise refused(f"{name}: Field required")
+            raise rejection(f"{name}: Field required")
     for name, value in body.items():
         if name in ANTHROPIC_BETA and ANTHROPIC_BETA[name] in beta:
             continue
         if name == "thread" and "message-threads-" in beta:  # Anthropic's SDK then sends the whole conversation instead
             facts = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
-            raise refused("thread: the stand-in keeps no conversations", details=facts)
+            raise rejection("thread: the mock server keeps no conversations", details=facts)
         if name not in fields:
-            raise refused(f"{name}: Extra inputs are not permitted")
+            raise rejection(f"{name}: Extra inputs are not permitted")
         right = isinstance(value, fields[name]) and (not isinstance(value, bool) or fields[name] is bool)
         if not right:
-            raise refused(f"{name}: Input should be a valid {PYDANTIC.get(fields[name], 'string')}")
+            raise rejection(f"{name}: Input should be a valid {PYDANTIC.get(fields[name], 'string')}")
     for name, least in (("max_tokens", 1), ("top_k", 0)):
         if body.get(name, least) < least:
-            raise refused(f"{name}: Input should be greater than or equal to {least}")
+            raise rejection(f"{name}: Input should be greater than or equal to {least}")
     for name in ("temperature", "top_p"):
         if not 0 <= body.get(name, 0) <= 1:
-            raise refused(f"{name}: range: 0..1")
+            raise rejection(f"{name}: range: 0..1")
     check_extra(body.get("metadata", {}), {"user_id"}, "metadata")
     if not all(isinstance(each, str) and each.strip() for each in body.get("stop_sequences", ())):
-        raise refused("stop_sequences: each stop sequence must contain non-whitespace")
+        raise rejection("stop_sequences: each stop sequence must contain non-whitespace")
     if not body["messages"]:
-        raise refused("messages: at least one message is required")
+        raise rejection("messages: at least one message is required")
 
 
 def check_extra(value: JSON, known: Iterable[str], path: str, required: Iterable[str] = ()) -> None:
-    """No field missing, none too many, as pydantic says it."""
+    """Reject missing and unknown fields, in pydantic's words."""
     for name in sorted(required):
         if name not in value:
-            raise refused(f"{path}.{name}: Field required")
+            raise rejection(f"{path}.{name}: Field required")
     for name in value:
         if name not in known:
-            raise refused(f"{path}.{name}: Extra inputs are not permitted")
+            raise rejection(f"{path}.{name}: Extra inputs are not permitted")
 
 
 def check_anthropic_message(message: JSON, path: str, system: bool) -> None:
-    """`system` says whether a system message may stand here."""
+    """`system`: a system message is allowed here."""
     check_extra(message, {"role", "content"}, path, {"role", "content"})
     role, content = message["role"], message["content"]
     if role == "system" and not system:
         text = 'The Messages API accepts a top-level `system` parameter, not "system" as an input message role.'
-        raise refused(f'messages: Unexpected role "system". {text}')
+        raise rejection(f'messages: Unexpected role "system". {text}')
     if role not in ("user", "assistant", "system"):
-        raise refused(f"{path}.role: Input should be 'user' or 'assistant'")
+        raise rejection(f"{path}.role: Input should be 'user' or 'assistant'")
     if not content and role != "assistant":
-        raise refused(f"{path}: all messages must have non-empty content except for the optional final assistant message")
+        raise rejection(f"{path}: all messages must have non-empty content except for the optional final assistant message")
     if not isinstance(content, (str, list)):
-        raise refused(f"{path}.content: Input should be a valid list")
+        raise rejection(f"{path}.content: Input should be a valid list")
     if content and (isinstance(content, str) or all(block.get("type") == "text" for block in content)):
-        check_anthropic_blank(text_in(content))
-    for number, block in enumerate(dicts(content)):
+        check_anthropic_blank(join_text(content))
+    for number, block in enumerate(objects(content)):
         check_anthropic_block(block, f"{path}.content.{number}", ANTHROPIC_BLOCKS)
         owner = {"tool_use": "assistant", "thinking": "assistant", "tool_result": "user"}.get(block["type"], role)
         if owner != role:
-            raise refused(f"{path}: `{block['type']}` blocks can only be in `{owner}` messages")
+            raise rejection(f"{path}: `{block['type']}` blocks can only be in `{owner}` messages")
 
 
 def check_anthropic_text(text: Any, where: str) -> None:
     if text == "":
-        raise refused(f"{where}: text content blocks must be non-empty")
+        raise rejection(f"{where}: text content blocks must be non-empty")
     if not isinstance(text, str):
-        raise refused(f"{where}: Input should be a valid string")
+        raise rejection(f"{where}: Input should be a valid string")
 
 
 def check_anthropic_blank(text: str) -> None:
     """Blanks are taken beside other blocks, but are no message of their own."""
     if text and not text.strip():
-        raise refused("messages: text content blocks must contain non-whitespace text")
+        raise rejection("messages: text content blocks must contain non-whitespace text")
 
 
 def check_anthropic_block(block: JSON, path: str, kinds: Iterable[str]) -> None:
     kind = block.get("type")
     if kind is None:
-        raise refused(f"{path}.type: Field required")
+        raise rejection(f"{path}.type: Field required")
     if isinstance(kind, str) and kind.endswith(ANTHROPIC_OWN_BLOCKS):
         return
     if kind not in kinds:
         message = f"does not match any of the expected tags: {', '.join(map(repr, kinds))}"
-        raise refused(f"{path}: Input tag '{kind}' found using 'type' {message}")
+        raise rejection(f"{path}: Input tag '{kind}' found using 'type' {message}")
     needed, allowed = ANTHROPIC_BLOCKS[kind]
     check_extra(block, {"type"} | needed | allowed, f"{path}.{kind}", needed)
     check = ANTHROPIC_BLOCK_CHECKS.get(kind)
@@ -771,11 +771,11 @@ def check_anthropic_source(block: JSON, path: str) -> None:
     if kind not in ANTHROPIC_SOURCES:
         tags = ", ".join(map(repr, ANTHROPIC_SOURCES))
         message = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
-        raise refused(f"{path}.source: {message}")
+        raise rejection(f"{path}.source: {message}")
     path = f"{path}.source.{kind}"
     check_extra(source, {"type"} | ANTHROPIC_SOURCES[kind], path, ANTHROPIC_SOURCES[kind])
     if kind == "url" and not source["url"].startswith("https://"):
-        raise refused(f"{path}.url: Only HTTPS URLs are supported.")
+        raise rejection(f"{path}.url: Only HTTPS URLs are supported.")
     if kind == "base64":
         check_anthropic_bytes(block["type"], source, path)
 
@@ -785,22 +785,22 @@ def check_anthropic_bytes(kind: str, source: JSON, path: str) -> None:
 
     wanted = ANTHROPIC_IMAGES if kind == "image" else ("application/pdf",)
     if source["media_type"] not in wanted:
-        raise refused(f"{path}.media_type: Input should be {listed(wanted, 'or')}")
+        raise rejection(f"{path}.media_type: Input should be {quote_names(wanted, 'or')}")
     try:
         seen = f"image/{image_size(b64decode(source['data'], validate=True))[0].lower()}"
     except ValueError:
-        raise refused(f"{path}.data: Invalid base64 data") from None
+        raise rejection(f"{path}.data: Invalid base64 data") from None
     if seen in ANTHROPIC_IMAGES and seen != source["media_type"]:
         message = f"using the {source['media_type']} media type, but the image appears to be a {seen} image"
-        raise refused(f"{path}: The image was specified {message}")
+        raise rejection(f"{path}: The image was specified {message}")
 
 
 def check_anthropic_use(block: JSON, path: str) -> None:
     for name, pattern in (("id", ANTHROPIC_ID), ("name", ANTHROPIC_NAME)):
         if not re.fullmatch(pattern, block[name]):
-            raise refused(f"{path}.{name}: String should match pattern '^{pattern}$'")
+            raise rejection(f"{path}.{name}: String should match pattern '^{pattern}$'")
     if not isinstance(block["input"], dict):
-        raise refused(f"{path}.input: Input should be a valid dictionary")
+        raise rejection(f"{path}.input: Input should be a valid dictionary")
 
 
 def check_anthropic_result(block: JSON, path: str) -> None:
@@ -812,8 +812,8 @@ def check_anthropic_result(block: JSON, path: str) -> None:
 
 def check_anthropic_signature(block: JSON, path: str) -> None:
     text, signature = block["thinking"], block["signature"]
-    if not signed_by_us(signature) or (text and signature != signature_of(text)):
-        raise refused(f"{path.rpartition('.')[0]}: Invalid `signature` in `thinking` block")
+    if not is_signature(signature) or (text and signature != signature_of(text)):
+        raise rejection(f"{path.rpartition('.')[0]}: Invalid `signature` in `thinking` block")
 
 
 ANTHROPIC_BLOCK_CHECKS: Dict[str, Callable[[JSON, str], None]] = {
@@ -829,19 +829,19 @@ ANTHROPIC_BLOCK_CHECKS: Dict[str, Callable[[JSON, str], None]] = {
 def check_anthropic_system(system: Any) -> None:
     for number, block in enumerate(system if isinstance(system, list) else ()):
         if block.get("type") != "text":
-            raise refused(f"system.{number}.type: Input should be 'text'")
+            raise rejection(f"system.{number}.type: Input should be 'text'")
         check_extra(block, {"type", "text", "cache_control", "citations"}, f"system.{number}", {"text"})
         check_anthropic_text(block["text"], "system")
 
 
 def anthropic_ids(message: JSON, kind: str, name: str) -> List[str]:
-    return [block[name] for block in dicts(message.get("content")) if block["type"] == kind]
+    return [block[name] for block in objects(message.get("content")) if block["type"] == kind]
 
 
 def leading_results(message: JSON) -> List[str]:
     """The ids of the tool results that a message begins with: those behind other blocks do not count."""
     found: List[str] = []
-    for block in dicts(message.get("content")):
+    for block in objects(message.get("content")):
         if block["type"] != "tool_result":
             break
         found.append(block["tool_use_id"])
@@ -851,38 +851,38 @@ def leading_results(message: JSON) -> List[str]:
 def check_anthropic_turns(messages: List[JSON]) -> None:
     """A user begins (newer models take less); calls are answered at once, in one message, before anything else in it."""
     if messages[0]["role"] != "user":
-        raise refused('messages: first message must use the "user" role')
-    asked: List[str] = []
+        raise rejection('messages: first message must use the "user" role')
+    open_calls: List[str] = []
     for number, message in enumerate([*messages, {"role": "end", "content": []}]):
         answered = leading_results(message)
-        left = [each for each in asked if each not in answered]
+        left = [each for each in open_calls if each not in answered]
         if left:
             text = f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(left)}."
             text += " Each `tool_use` block must have a corresponding `tool_result` block in the next message."
-            raise refused(f"messages.{number - 1}: {text}")
-        check_anthropic_answers(message, asked, f"messages.{number}")
-        asked = anthropic_ids(message, "tool_use", "id")
-        if len(set(asked)) < len(asked):
-            raise refused(f"messages.{number}: `tool_use` ids must be unique")
+            raise rejection(f"messages.{number - 1}: {text}")
+        check_anthropic_answers(message, open_calls, f"messages.{number}")
+        open_calls = anthropic_ids(message, "tool_use", "id")
+        if len(set(open_calls)) < len(open_calls):
+            raise rejection(f"messages.{number}: `tool_use` ids must be unique")
     last = messages[-1]["content"]
-    text = last if isinstance(last, str) else str(dicts(last)[-1].get("text", "")) if last else ""
+    text = last if isinstance(last, str) else str(objects(last)[-1].get("text", "")) if last else ""
     if messages[-1]["role"] == "assistant" and text != text.rstrip():
-        raise refused("messages: final assistant content cannot end with trailing whitespace")
+        raise rejection("messages: final assistant content cannot end with trailing whitespace")
 
 
-def check_anthropic_answers(message: JSON, asked: List[str], path: str) -> None:
+def check_anthropic_answers(message: JSON, open_calls: List[str], path: str) -> None:
     seen: Set[str] = set()
-    for number, block in enumerate(dicts(message["content"])):
+    for number, block in enumerate(objects(message["content"])):
         if block["type"] != "tool_result":
             continue
         found = block["tool_use_id"]
-        if found not in asked:
+        if found not in open_calls:
             text = f"unexpected `tool_use_id` found in `tool_result` blocks: {found}."
             text += " Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
-            raise refused(f"{path}.content.{number}: {text}")
+            raise rejection(f"{path}.content.{number}: {text}")
         if found in seen:
             text = "each tool_use must have a single result. Found multiple `tool_result` blocks with id:"
-            raise refused(f"{path}.content.{number}: {text} {found}")
+            raise rejection(f"{path}.content.{number}: {text} {found}")
         seen.add(found)
 
 
@@ -892,17 +892,17 @@ def check_anthropic_tools(body: JSON) -> None:
         check_anthropic_tool(tool, f"tools.{number}")
     names = [tool.get("name") for tool in tools]
     if len(set(names)) < len(names):
-        raise refused("tools: Tool names must be unique.")
+        raise rejection("tools: Tool names must be unique.")
     if choice is None:
         return
     if not tools:
-        raise refused("tool_choice: tool_choice may only be specified while providing tools")
+        raise rejection("tool_choice: tool_choice may only be specified while providing tools")
     if choice.get("type") not in ("auto", "any", "tool", "none"):
         message = "does not match any of the expected tags: 'any', 'auto', 'none', 'tool'"
-        raise refused(f"tool_choice: Input tag '{choice.get('type')}' found using 'type' {message}")
+        raise rejection(f"tool_choice: Input tag '{choice.get('type')}' found using 'type' {message}")
     check_extra(choice, {"type", "name", "disable_parallel_tool_use"}, f"tool_choice.{choice['type']}")
     if choice["type"] == "tool" and choice.get("name") not in names:
-        raise refused(f"tool_choice: Tool '{choice.get('name')}' not found in provided tools")
+        raise rejection(f"tool_choice: Tool '{choice.get('name')}' not found in provided tools")
 
 
 def check_anthropic_tool(tool: JSON, path: str) -> None:
@@ -911,20 +911,20 @@ def check_anthropic_tool(tool: JSON, path: str) -> None:
         return
     if kind != "custom":
         message = "does not match any of the expected tags: 'bash_20250124', 'custom', 'web_search_20250305', ..."
-        raise refused(f"{path}: Input tag '{kind}' found using 'type' {message}")
+        raise rejection(f"{path}: Input tag '{kind}' found using 'type' {message}")
     path = f"{path}.custom"
     known = {"type", "name", "description", "input_schema", "cache_control", "strict", "defer_loading"}
     known |= {"allowed_callers", "input_examples", "eager_input_streaming"}
     check_extra(tool, known, path, {"name", "input_schema"})
     if not re.fullmatch(ANTHROPIC_NAME, tool["name"]):
-        raise refused(f"{path}.name: String should match pattern '^{ANTHROPIC_NAME}$'")
+        raise rejection(f"{path}.name: String should match pattern '^{ANTHROPIC_NAME}$'")
     if "type" not in tool["input_schema"]:
-        raise refused(f"{path}.input_schema.type: Field required")
+        raise rejection(f"{path}.input_schema.type: Field required")
     if tool["input_schema"]["type"] != "object":
-        raise refused(f"{path}.input_schema.type: Input should be 'object'")
+        raise rejection(f"{path}.input_schema.type: Input should be 'object'")
     if {"oneOf", "allOf", "anyOf"} & set(tool["input_schema"]):
         message = "input_schema does not support oneOf, allOf, or anyOf at the top level"
-        raise refused(f"{path}.input_schema: {message}")
+        raise rejection(f"{path}.input_schema: {message}")
 
 
 def check_anthropic_thinking(body: JSON) -> None:
@@ -932,25 +932,25 @@ def check_anthropic_thinking(body: JSON) -> None:
     kind = thinking.get("type")
     if kind not in ("enabled", "disabled", "adaptive"):
         message = "does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'"
-        raise refused(f"thinking: Input tag '{kind}' found using 'type' {message}")
-    wish = inner(body, "output_config", "format", "schema")
-    if wish is not None and kind_in(wish) == "object" and wish.get("additionalProperties") is not False:
+        raise rejection(f"thinking: Input tag '{kind}' found using 'type' {message}")
+    wanted = lookup(body, "output_config", "format", "schema")
+    if wanted is not None and schema_type(wanted) == "object" and wanted.get("additionalProperties") is not False:
         message = "For 'object' type, 'additionalProperties' must be explicitly set to false"
-        raise refused(f"output_config.format.schema: {message}")
+        raise rejection(f"output_config.format.schema: {message}")
     if kind == "disabled":
         return
     if kind == "enabled":
         check_extra(thinking, {"type", "budget_tokens", "display"}, "thinking.enabled", {"budget_tokens"})
         if thinking["budget_tokens"] < 1024:
-            raise refused("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
+            raise rejection("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
         if thinking["budget_tokens"] >= body.get("max_tokens", INFINITE):
-            raise refused(f"`max_tokens` must be greater than `thinking.budget_tokens`. {THINK_DOCS}")
+            raise rejection(f"`max_tokens` must be greater than `thinking.budget_tokens`. {THINK_DOCS}")
     if body.get("temperature", 1) != 1:
-        raise refused(f"`temperature` may only be set to 1 when thinking is enabled. {THINK_DOCS}")
+        raise rejection(f"`temperature` may only be set to 1 when thinking is enabled. {THINK_DOCS}")
     if "top_k" in body:
-        raise refused(f"`top_k` must be unset when thinking is enabled. {THINK_DOCS}")
-    if kind == "enabled" and inner(body, "tool_choice", "type") in ("any", "tool"):
-        raise refused("Thinking may not be enabled when tool_choice forces tool use.")
+        raise rejection(f"`top_k` must be unset when thinking is enabled. {THINK_DOCS}")
+    if kind == "enabled" and lookup(body, "tool_choice", "type") in ("any", "tool"):
+        raise rejection("Thinking may not be enabled when tool_choice forces tool use.")
     if kind == "enabled":
         check_anthropic_thought_first(body["messages"])
 
@@ -964,7 +964,7 @@ def check_anthropic_thought_first(messages: List[JSON]) -> None:
         text = "When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding"
         text += " the lastmost set of `tool_use` and `tool_result` blocks). To avoid this requirement, disable `thinking`."
         place = f"messages.{len(messages) - 2}.content.0.type"
-        raise refused(f"{place}: Expected `thinking` or `redacted_thinking`, but found `{found}`. {text} {THINK_DOCS}")
+        raise rejection(f"{place}: Expected `thinking` or `redacted_thinking`, but found `{found}`. {text} {THINK_DOCS}")
 
 
 # generativelanguage.googleapis.com: protobuf as JSON. A name in lower case with underscores is as good as its own.
@@ -1047,7 +1047,7 @@ GEMINI_NAME_RULE = (
 UNSIGNED = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")  # Google takes these as well
 DATA = ("text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult",
         "toolCall", "toolResponse")  # fmt: skip
-Wrongs = List[Tuple[str, str]]  # place, what is wrong there
+Violations = List[Tuple[str, str]]  # place, what is wrong there
 
 
 def camel(name: str) -> str:
@@ -1063,67 +1063,67 @@ def snake(name: str) -> str:
 def read_proto(kind: str, body: Any) -> JSON:
     """A message whose names are all in camelCase; refuses what its protobuf does not have, all of it in one error."""
     if not isinstance(body, dict):
-        raise refused("Invalid JSON payload received. Unexpected token.")
-    wrongs: Wrongs = []
-    message = proto_message(kind, body, "", wrongs)
-    if wrongs:
-        violations = [{"field": path, "description": text} for path, text in wrongs]
-        details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
-        raise refused("\n".join(text for _, text in wrongs), wrongs[0][0], details=details)
+        raise rejection("Invalid JSON payload received. Unexpected token.")
+    violations: Violations = []
+    message = proto_message(kind, body, "", violations)
+    if violations:
+        fields = [{"field": path, "description": text} for path, text in violations]
+        details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": fields}]
+        raise rejection("\n".join(text for _, text in violations), violations[0][0], details=details)
     return message
 
 
-def unknown_name(name: str, path: str, why: str, wrongs: Wrongs) -> None:
+def report_unknown_name(name: str, path: str, why: str, violations: Violations) -> None:
     place = f" at '{path}'" if path else ""
-    wrongs.append((path, f'Invalid JSON payload received. Unknown name "{name}"{place}: {why}'))
+    violations.append((path, f'Invalid JSON payload received. Unknown name "{name}"{place}: {why}'))
 
 
-def proto_message(kind: str, value: JSON, path: str, wrongs: Wrongs) -> JSON:
+def proto_message(kind: str, value: JSON, path: str, violations: Violations) -> JSON:
     read: JSON = {}
     for name, each in value.items():
         shape = PROTO[kind].get(camel(name))
         if shape is None:
-            unknown_name(name, path, "Cannot find field.", wrongs)
+            report_unknown_name(name, path, "Cannot find field.", violations)
         elif isinstance(each, list) and not isinstance(shape, list) and shape not in ("any", "struct"):
-            unknown_name(name, path, "Proto field is not repeating, cannot start list.", wrongs)
+            report_unknown_name(name, path, "Proto field is not repeating, cannot start list.", violations)
         elif each is not None:
             place = f"{path}.{snake(camel(name))}".lstrip(".")
-            read[camel(name)] = proto_value(shape, each, place, wrongs)
+            read[camel(name)] = proto_value(shape, each, place, violations)
     return read
 
 
-def proto_value(shape: Any, value: Any, path: str, wrongs: Wrongs) -> Any:
+def proto_value(shape: Any, value: Any, path: str, violations: Violations) -> Any:
     if isinstance(shape, list):
         values = value if isinstance(value, list) else [value]
-        return [proto_value(shape[0], each, f"{path}[{number}]", wrongs) for number, each in enumerate(values)]
+        return [proto_value(shape[0], each, f"{path}[{number}]", violations) for number, each in enumerate(values)]
     if isinstance(shape, dict) and isinstance(value, dict):
         pairs = enumerate(value.items())
-        return {name: proto_value(shape[""], each, f"{path}[{n}].value", wrongs) for n, (name, each) in pairs}
+        return {name: proto_value(shape[""], each, f"{path}[{n}].value", violations) for n, (name, each) in pairs}
     if shape in SCALARS:
         kind, right = SCALARS[shape]
     elif isinstance(value, dict) and isinstance(shape, str):
-        return proto_message(shape, value, path, wrongs)
+        return proto_message(shape, value, path, violations)
     else:
         kind, right = f"type.googleapis.com/google.ai.generativelanguage.v1beta.{shape}", lambda value: False
     if not right(value):
         why = f'Base64 decoding failed for "{value}"' if shape == "bytes" else json.dumps(value)
-        wrongs.append((path, f"Invalid value at '{path}' ({kind}), {why}"))
+        violations.append((path, f"Invalid value at '{path}' ({kind}), {why}"))
     return value
 
 
-def wrong_gemini(place: str, text: str) -> Refused:
-    return refused(f"* GenerateContentRequest.{place}: {text}\n", place)
+def gemini_violation(place: str, text: str) -> Rejected:
+    return rejection(f"* GenerateContentRequest.{place}: {text}\n", place)
 
 
 def check_gemini(body: JSON, model: str) -> None:
     """Refuse what Google refuses beyond its protobuf; `body` as read_proto gives it."""
     if not body.get("contents"):
-        raise wrong_gemini("contents", "contents is not specified")
+        raise gemini_violation("contents", "contents is not specified")
     for number, content in enumerate(body["contents"]):
         check_gemini_content(content, f"contents[{number}]", model)
-    check_gemini_turns(joined_turns(body["contents"]))
+    check_gemini_turns(join_turns(body["contents"]))
     if model.startswith("demo-reasoning"):
-        check_gemini_signed(joined_turns(body["contents"]))
+        check_gemini_signed(join_turns(body["contents"]))
     declared = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
     for number, tool in enumerate(body.get("tools", ())):
         for place, each in enumerate(tool.get("functionDeclarations", ())):
@@ -1131,16 +1131,16 @@ def check_gemini(body: JSON, model: str) -> None:
     names = [each["name"] for each in declared]
     for name in names:
         if names.count(name) > 1:
-            raise refused(f"Duplicate function declaration found: {name}")
-    check_gemini_choice(inner(body, "toolConfig", "functionCallingConfig") or {}, names)
+            raise rejection(f"Duplicate function declaration found: {name}")
+    check_gemini_choice(lookup(body, "toolConfig", "functionCallingConfig") or {}, names)
     check_gemini_options(body.get("generationConfig") or {})
 
 
 def check_gemini_content(content: JSON, path: str, model: str) -> None:
     if content.get("role", "user") not in ("user", "model"):
-        raise refused("Please use a valid role: user, model.")
+        raise rejection("Please use a valid role: user, model.")
     if not content.get("parts"):
-        raise wrong_gemini(f"{path}.parts", "contents.parts must not be empty.")
+        raise gemini_violation(f"{path}.parts", "contents.parts must not be empty.")
     for number, part in enumerate(content["parts"]):
         check_gemini_part(part, f"{path}.parts[{number}]", model)
 
@@ -1148,24 +1148,24 @@ def check_gemini_content(content: JSON, path: str, model: str) -> None:
 def check_gemini_part(part: JSON, path: str, model: str) -> None:
     found = [name for name in DATA if name in part]
     if len(found) > 1:
-        raise refused(f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{snake(found[1])}'")
+        raise rejection(f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{snake(found[1])}'")
     if not found and "thoughtSignature" not in part:
-        raise wrong_gemini(f"{path}.data", "required oneof field 'data' must have one initialized field")
+        raise gemini_violation(f"{path}.data", "required oneof field 'data' must have one initialized field")
     if "inlineData" in part and not part["inlineData"].get("mimeType"):
-        raise wrong_gemini(f"{path}.inline_data.mime_type", "mimeType must not be empty.")
+        raise gemini_violation(f"{path}.inline_data.mime_type", "mimeType must not be empty.")
     for name in ("functionCall", "functionResponse"):
         if name in part and not part[name].get("name"):
-            raise wrong_gemini(f"{path}.{snake(name)}.name", "Name cannot be empty.")
+            raise gemini_violation(f"{path}.{snake(name)}.name", "Name cannot be empty.")
         if "id" in part.get(name, {}) and not model.endswith("-ids"):
             place = f"{path}.{snake(name)}"
-            raise refused(f"Invalid JSON payload received. Unknown name \"id\" at '{place}': Cannot find field.", place)
+            raise rejection(f"Invalid JSON payload received. Unknown name \"id\" at '{place}': Cannot find field.", place)
     signature = part.get("thoughtSignature", "")
-    if signature and signature not in UNSIGNED and not signed_by_us(signature):
-        raise refused("Corrupted thought signature.")
+    if signature and signature not in UNSIGNED and not is_signature(signature):
+        raise rejection("Corrupted thought signature.")
 
 
-def joined_turns(contents: List[JSON]) -> List[JSON]:
-    """Contents with what the model said in a row as one: Google's own clients send each piece of a stream back alone."""
+def join_turns(contents: List[JSON]) -> List[JSON]:
+    """Contents with consecutive model turns joined: Google's own clients send each piece of a stream back as a turn."""
     turns: List[JSON] = []
     for content in contents:
         if turns and content.get("role") == turns[-1].get("role") == "model":
@@ -1175,52 +1175,53 @@ def joined_turns(contents: List[JSON]) -> List[JSON]:
     return turns
 
 
-def calls_in(content: JSON, name: str) -> List[JSON]:
+def find_calls(content: JSON, name: str) -> List[JSON]:
     return [part[name] for part in content["parts"] if name in part]
 
 
 def check_gemini_turns(contents: List[JSON]) -> None:
     """Every call is answered in the next turn, all calls of a turn in one, and nothing else is."""
-    asked: List[JSON] = []
+    open_calls: List[JSON] = []
     for number, content in enumerate(contents):
-        answered = calls_in(content, "functionResponse")
-        if answered and not asked:
-            raise refused("Please ensure that function response turn comes immediately after a function call turn.")
-        if len(answered) != len(asked) or (answered and content.get("role") == "model"):
+        answered = find_calls(content, "functionResponse")
+        if answered and not open_calls:
+            raise rejection("Please ensure that function response turn comes immediately after a function call turn.")
+        if len(answered) != len(open_calls) or (answered and content.get("role") == "model"):
             message = "Please ensure that the number of function response parts is equal to the number of function call"
-            raise refused(f"{message} parts of the function call turn.")
+            raise rejection(f"{message} parts of the function call turn.")
         if answered and any("text" in part for part in content["parts"]):
-            raise refused("Please ensure that function response turn comes immediately after a function call turn.")
+            raise rejection("Please ensure that function response turn comes immediately after a function call turn.")
         for name in ("name", "id"):
-            if sorted(str(each.get(name)) for each in answered) != sorted(str(each.get(name)) for each in asked):
+            if sorted(str(each.get(name)) for each in answered) != sorted(str(each.get(name)) for each in open_calls):
                 place = f"contents[{number}].parts[0].function_response.{name}"
-                raise wrong_gemini(place, f"does not match the {name} of a function call of the function call turn.")
-        asked = calls_in(content, "functionCall")
-        if asked and (content.get("role") != "model" or number == 0):
+                raise gemini_violation(place, f"does not match the {name} of a function call of the function call turn.")
+        open_calls = find_calls(content, "functionCall")
+        if open_calls and (content.get("role") != "model" or number == 0):
             message = "Please ensure that function call turn comes immediately after a user turn or after a function"
-            raise refused(f"{message} response turn.")
-    if asked:
-        raise refused("Please ensure that function response turn comes immediately after a function call turn.")
+            raise rejection(f"{message} response turn.")
+    if open_calls:
+        raise rejection("Please ensure that function response turn comes immediately after a function call turn.")
 
 
 def check_gemini_signed(contents: List[JSON]) -> None:
-    """A model that thinks wants its signature back on the first call of each step since the user last spoke."""
-    spoken = [n for n, each in enumerate(contents) if each.get("role") != "model" and not calls_in(each, "functionResponse")]
-    for number in range(spoken[-1] if spoken else 0, len(contents)):
+    """A thinking model requires its signature on the first call of each step since the last user turn."""
+    users = [number for number, each in enumerate(contents) if each.get("role") != "model"]
+    user_turns = [number for number in users if not find_calls(contents[number], "functionResponse")]
+    for number in range(user_turns[-1] if user_turns else 0, len(contents)):
         parts = [part for part in contents[number]["parts"] if "functionCall" in part]
         if parts and not parts[0].get("thoughtSignature"):
             name = parts[0]["functionCall"]["name"]
             message = "Function call is missing a thought_signature in functionCall parts. This is required for tools to"
             message += " work correctly, and missing thought_signature may lead to degraded model performance. Additional"
             message += f" data, function call `default_api:{name}` , position {number + 1}. Please refer to"
-            raise refused(f"{message} https://ai.google.dev/gemini-api/docs/thought-signatures for more details.")
+            raise rejection(f"{message} https://ai.google.dev/gemini-api/docs/thought-signatures for more details.")
 
 
 def check_gemini_function(function: JSON, path: str) -> None:
     if not re.fullmatch(GEMINI_NAME, function.get("name", "")):
-        raise wrong_gemini(f"{path}.name", GEMINI_NAME_RULE)
+        raise gemini_violation(f"{path}.name", GEMINI_NAME_RULE)
     if "parameters" in function and "parametersJsonSchema" in function:
-        raise refused("parameters and parameters_json_schema are mutually exclusive.")
+        raise rejection("parameters and parameters_json_schema are mutually exclusive.")
     if "parameters" in function:
         check_gemini_schema(function["parameters"], f"{path}.parameters")
 
@@ -1228,16 +1229,16 @@ def check_gemini_function(function: JSON, path: str) -> None:
 def check_gemini_schema(schema: JSON, path: str) -> None:
     kind = str(schema.get("type", "")).lower()
     if kind == "array" and "items" not in schema:
-        raise wrong_gemini(f"{path}.items", "missing field.")
+        raise gemini_violation(f"{path}.items", "missing field.")
     if schema.get("enum") and kind not in ("string", ""):
-        raise wrong_gemini(f"{path}.enum", "only allowed for STRING type")
+        raise gemini_violation(f"{path}.enum", "only allowed for STRING type")
     if "" in schema.get("enum", ()):
-        raise wrong_gemini(f"{path}.enum[{schema['enum'].index('')}]", "cannot be empty")
+        raise gemini_violation(f"{path}.enum[{schema['enum'].index('')}]", "cannot be empty")
     if kind == "string" and schema.get("format", "enum") not in ("enum", "date-time"):
-        raise wrong_gemini(f"{path}.format", "only 'enum' and 'date-time' are supported for STRING type")
+        raise gemini_violation(f"{path}.format", "only 'enum' and 'date-time' are supported for STRING type")
     for name in schema.get("required", ()):
         if name not in schema.get("properties", {}):
-            raise wrong_gemini(f"{path}.required[{schema['required'].index(name)}]", "property is not defined")
+            raise gemini_violation(f"{path}.required[{schema['required'].index(name)}]", "property is not defined")
     inside = [(f"{path}.properties[{name}]", each) for name, each in schema.get("properties", {}).items()]
     inside += [(f"{path}.any_of[{number}]", each) for number, each in enumerate(schema.get("anyOf", ()))]
     inside += [(f"{path}.items", schema["items"])] if "items" in schema else []
@@ -1245,55 +1246,55 @@ def check_gemini_schema(schema: JSON, path: str) -> None:
         check_gemini_schema(each, place)
 
 
-def check_gemini_choice(wish: JSON, names: List[str]) -> None:
-    mode = wish.get("mode", "AUTO")
+def check_gemini_choice(wanted: JSON, names: List[str]) -> None:
+    mode = wanted.get("mode", "AUTO")
     if mode not in ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"):
         kind = "type.googleapis.com/google.ai.generativelanguage.v1beta.FunctionCallingConfig.Mode"
         place = "tool_config.function_calling_config.mode"
-        raise refused(f"Invalid value at '{place}' ({kind}), \"{mode}\"", place)
+        raise rejection(f"Invalid value at '{place}' ({kind}), \"{mode}\"", place)
     if mode in ("ANY", "VALIDATED") and not names:
-        raise refused("Function calling config is set without function_declarations.")
-    allowed = wish.get("allowedFunctionNames") or []
+        raise rejection("Function calling config is set without function_declarations.")
+    allowed = wanted.get("allowedFunctionNames") or []
     if allowed and mode not in ("ANY", "VALIDATED"):
-        raise refused("Please set allowed_function_names only when function calling mode is ANY.")
+        raise rejection("Please set allowed_function_names only when function calling mode is ANY.")
     if set(allowed) - set(names):
-        raise refused("allowed_function_names should be a subset of [FunctionDeclaration.name].")
+        raise rejection("allowed_function_names should be a subset of [FunctionDeclaration.name].")
 
 
 def check_gemini_options(options: JSON) -> None:
     for name, most in (("temperature", 2), ("topP", 1)):
         if not 0 <= options.get(name, 0) <= most:
-            raise wrong_gemini(f"generation_config.{snake(name)}", f"must be in the range [0.0, {most}.0].")
+            raise gemini_violation(f"generation_config.{snake(name)}", f"must be in the range [0.0, {most}.0].")
     if len(options.get("stopSequences", ())) > 5:
-        raise wrong_gemini("generation_config.stop_sequences", "must have at most 5 elements.")
+        raise gemini_violation("generation_config.stop_sequences", "must have at most 5 elements.")
     if int(options.get("maxOutputTokens", 1)) < 1:
-        raise wrong_gemini("generation_config.max_output_tokens", "must be positive.")
+        raise gemini_violation("generation_config.max_output_tokens", "must be positive.")
     mime = options.get("responseMimeType", "text/plain")
     if mime not in ("text/plain", "application/json", "text/x.enum"):
         message = "allowed mimetypes are `text/plain`, `application/json`, `application/xml`, `application/yaml` and"
-        raise wrong_gemini("generation_config.response_mime_type", f"{message} `text/x.enum`.")
+        raise gemini_violation("generation_config.response_mime_type", f"{message} `text/x.enum`.")
     for name in ("responseSchema", "responseJsonSchema"):
         if options.get(name) and mime == "text/plain":
             message = "only allowed when response_mime_type is 'application/json' or 'text/x.enum'."
-            raise wrong_gemini(f"generation_config.{snake(name)}", message)
+            raise gemini_violation(f"generation_config.{snake(name)}", message)
     if "responseSchema" in options and "responseJsonSchema" in options:
-        raise refused("response_schema and response_json_schema are mutually exclusive.")
+        raise rejection("response_schema and response_json_schema are mutually exclusive.")
     check_gemini_schema(options.get("responseSchema", {}), "generation_config.response_schema")
 
 
-# ----------------------------------------------------------------------------------------------------------- surfaces
+# ----------------------------------------------------------------------------------------------------------- protocols
 
 
-def usage_of(ask: Ask, answer: Answer) -> JSON:
+def count_usage(prompt: Prompt, answer: Answer) -> JSON:
     """OpenAI's usage with the two fields that AIsa adds."""
-    reasoning, said = len(answer.reasoning), len(answer.text) + len(answer.refusal.split())
-    completion = reasoning + said + sum(1 + len((call.arguments or "").split()) for call in answer.calls)
-    completion *= ask.choices
-    cost = round(ask.prompt_tokens * PROMPT_USD + completion * COMPLETION_USD, 6)
+    reasoning, text = len(answer.reasoning), len(answer.text) + len(answer.refusal.split())
+    completion = reasoning + text + sum(1 + len((call.arguments or "").split()) for call in answer.calls)
+    completion *= prompt.choices
+    cost = round(prompt.prompt_tokens * PROMPT_USD + completion * COMPLETION_USD, 6)
     return {
-        "prompt_tokens": ask.prompt_tokens,
+        "prompt_tokens": prompt.prompt_tokens,
         "completion_tokens": completion,
-        "total_tokens": ask.prompt_tokens + completion,
+        "total_tokens": prompt.prompt_tokens + completion,
         "prompt_tokens_details": {"cached_tokens": answer.cached},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
         "cost": cost,
@@ -1301,7 +1302,7 @@ def usage_of(ask: Ask, answer: Answer) -> JSON:
     }
 
 
-def arguments_of(call: Call) -> Any:
+def parse_arguments(call: Call) -> Any:
     """A call's arguments where they are no text but an object: nothing can be cut off in it."""
     try:
         return json.loads(call.arguments or "{}")
@@ -1309,29 +1310,29 @@ def arguments_of(call: Call) -> Any:
         return {}
 
 
-class Surface:
+class Protocol:
     """How one vendor's API reads and writes: no I/O, no behaviour."""
 
     sign = b": keep-alive\n\n"  # of life in a stream
     broken = b'data: {"choices": [{"delta": {"con\n\n'  # an event that is no JSON
 
-    def ask(self, request: Request) -> Ask:
-        """The request in no vendor's words; raises Refused."""
+    def read_request(self, request: Request) -> Prompt:
+        """The request in no vendor's shape; raises Rejected."""
         raise NotImplementedError
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         """The whole answer as one JSON object."""
         raise NotImplementedError
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """A stream's events up to what ends it."""
         raise NotImplementedError
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """What ends a stream: finish reason, usage, last mark; or an error."""
         raise NotImplementedError
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
         """An error body; `id` is the request's."""
         raise NotImplementedError
 
@@ -1339,60 +1340,60 @@ class Surface:
         """What every response has beside the headers of its kind."""
         return ()
 
-    def framed(self, ask: Ask, reply: Reply) -> Reply:
-        """A streamed reply as this request wants it, where an API has more than server-sent events."""
+    def frame(self, prompt: Prompt, reply: Reply) -> Reply:
+        """A streamed reply in the framing of this request, where an API has more than server-sent events."""
         return reply
 
 
-class OpenAI(Surface):
+class OpenAI(Protocol):
     """POST /v1/chat/completions. platform.openai.com/docs/api-reference/chat"""
 
-    def ask(self, request: Request) -> Ask:
+    def read_request(self, request: Request) -> Prompt:
         body = request.body
         if not isinstance(body, dict):
-            raise wrong("The body is no JSON object.")
+            raise bad_request("The body is no JSON object.")
         messages = body.get("messages")
         if not isinstance(body.get("model"), str) or not body["model"]:
-            raise wrong("you must provide a model parameter", "model")
-        if not messages or not isinstance(messages, list) or len(dicts(messages)) != len(messages):
-            raise wrong("'messages' must be an array of at least one message.", "messages")
+            raise bad_request("you must provide a model parameter", "model")
+        if not messages or not isinstance(messages, list) or len(objects(messages)) != len(messages):
+            raise bad_request("'messages' must be an array of at least one message.", "messages")
         if request.strict or body["model"].startswith("demo-strict"):
             check_openai(body)
         stops = body.get("stop") or []
-        said = next((each.get("content") for each in reversed(messages) if each.get("role") == "user"), "")
-        urls = [inner(part, "image_url", "url") or part.get("image_url") for part in dicts(said)]
+        last = next((each.get("content") for each in reversed(messages) if each.get("role") == "user"), "")
+        urls = [lookup(part, "image_url", "url") or part.get("image_url") for part in objects(last)]
         tools, forced = self._tools(body)
-        return Ask(
-            model=body["model"], stream=bool(body.get("stream")), text=text_in(said),
+        return Prompt(
+            model=body["model"], stream=bool(body.get("stream")), text=join_text(last),
             images=[url for url in urls if isinstance(url, str)], results=self._results(messages),
             tools=tools, forced=forced, legacy="functions" in body, schema=self._schema(body),
             prompt_tokens=word_count(messages), turn=len(messages),
-            include_usage=bool(inner(body, "stream_options", "include_usage")), request=request,
+            include_usage=bool(lookup(body, "stream_options", "include_usage")), request=request,
             stops=[stops] if isinstance(stops, str) else stops, choices=min(int(body.get("n") or 1), MAX_CHOICES),
         )  # fmt: skip
 
     @staticmethod
     def _results(messages: List[JSON]) -> List[Tuple[str, str]]:
         """(tool's name, its result) of the messages at the end."""
-        calls = [call for message in messages for call in dicts(message.get("tool_calls"))]
-        names = {call.get("id"): inner(call, "function", "name") for call in calls}
+        calls = [call for message in messages for call in objects(message.get("tool_calls"))]
+        names = {call.get("id"): lookup(call, "function", "name") for call in calls}
         found: List[Tuple[str, str]] = []
         for message in reversed(messages):
             if message.get("role") not in ("tool", "function"):
                 break
             name = message.get("name") or names.get(message.get("tool_call_id")) or "tool"
-            urls = [inner(part, "image_url", "url") for part in dicts(message.get("content"))]
-            text = with_images(text_in(message.get("content")), [url for url in urls if isinstance(url, str)])
+            urls = [lookup(part, "image_url", "url") for part in objects(message.get("content"))]
+            text = append_images(join_text(message.get("content")), [url for url in urls if isinstance(url, str)])
             found.insert(0, (str(name), text))
         return found
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
         """The functions that may be called, and whether one must be."""
-        tools = [inner(tool, "function") for tool in dicts(body.get("tools"))] + dicts(body.get("functions"))
-        tools = dicts(tools)
+        tools = [lookup(tool, "function") for tool in objects(body.get("tools"))] + objects(body.get("functions"))
+        tools = objects(tools)
         choice = body.get("tool_choice", body.get("function_call"))
-        name = inner(choice, "function", "name") or inner(choice, "name")
+        name = lookup(choice, "function", "name") or lookup(choice, "name")
         if choice == "none":
             return [], False
         if name:
@@ -1402,14 +1403,14 @@ class OpenAI(Surface):
 
     @staticmethod
     def _schema(body: JSON) -> Optional[JSON]:
-        kind = inner(body, "response_format", "type")
+        kind = lookup(body, "response_format", "type")
         if kind == "json_schema":
-            return inner(body, "response_format", "json_schema", "schema") or {}
+            return lookup(body, "response_format", "json_schema", "schema") or {}
         return {} if kind == "json_object" else None
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         if answer.error and not answer.text:
-            return self.failure(answer.error)
+            return self.error_body(answer.error)
         message: JSON = {"role": "assistant", "content": "".join(answer.text), "refusal": answer.refusal or None}
         if answer.calls or answer.refusal:
             message["content"] = None
@@ -1417,61 +1418,61 @@ class OpenAI(Surface):
             message["reasoning_content"] = "".join(answer.reasoning)
         wire = [self._call(call) for call in answer.calls]
         if wire:
-            message.update({"function_call": wire[0]["function"]} if ask.legacy else {"tool_calls": wire})
-        choice: JSON = {"message": message, "finish_reason": self._finish(ask, answer), "logprobs": None}
+            message.update({"function_call": wire[0]["function"]} if prompt.legacy else {"tool_calls": wire})
+        choice: JSON = {"message": message, "finish_reason": self._finish(prompt, answer), "logprobs": None}
         if answer.error:
-            choice.update(self.failure(answer.error), finish_reason="error")
-        choices = [{"index": index, **choice} for index in range(ask.choices)]
+            choice.update(self.error_body(answer.error), finish_reason="error")
+        choices = [{"index": index, **choice} for index in range(prompt.choices)]
         choices = [] if answer.oddity == "fail-choices-empty" else choices
-        return {**self._head(ask, "chat.completion"), "choices": choices, "usage": usage_of(ask, answer)}
+        return {**self._head(prompt, "chat.completion"), "choices": choices, "usage": count_usage(prompt, answer)}
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         role: JSON = {"role": "assistant", "content": None if answer.calls else ""}
-        yield self._chunk(ask, [] if answer.oddity == "fail-choices-empty" else [{"delta": role}])
+        yield self._chunk(prompt, [] if answer.oddity == "fail-choices-empty" else [{"delta": role}])
         for name, pieces in (("reasoning_content", answer.reasoning), ("content", answer.text)):
-            known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
+            known: Dict[str, bytes] = {}  # demo-words-N repeats four words
             for piece in pieces:
                 if piece not in known:
-                    known[piece] = self._chunk(ask, [{"delta": {name: piece}}])
+                    known[piece] = self._chunk(prompt, [{"delta": {name: piece}}])
                 yield known[piece]
-        for piece in pieces_of(answer.refusal):
-            yield self._chunk(ask, [{"delta": {"refusal": piece}}])
+        for piece in split_pieces(answer.refusal):
+            yield self._chunk(prompt, [{"delta": {"refusal": piece}}])
         for number, call in enumerate(answer.calls):
-            for delta in self._fragments(number, call, ask.legacy, answer.oddity):
-                yield self._chunk(ask, [{"delta": delta}])
+            for delta in self._fragments(number, call, prompt.legacy, answer.oddity):
+                yield self._chunk(prompt, [{"delta": delta}])
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         if answer.oddity == "fail-error-choice" and answer.error:
-            yield self._chunk(ask, [{"delta": {"content": ""}, **self.failure(answer.error), "finish_reason": "error"}])
+            yield self._chunk(prompt, [{"delta": {"content": ""}, **self.error_body(answer.error), "finish_reason": "error"}])
         elif answer.error:
-            yield b"data: " + dump(self.failure(answer.error)) + b"\n\n"
+            yield b"data: " + dump(self.error_body(answer.error)) + b"\n\n"
             return
         elif answer.finish and answer.oddity != "fail-choices-empty":
-            yield self._chunk(ask, [{"delta": {}, "finish_reason": self._finish(ask, answer)}])
-        if ask.include_usage:
-            yield self._chunk(ask, [], usage_of(ask, answer))
+            yield self._chunk(prompt, [{"delta": {}, "finish_reason": self._finish(prompt, answer)}])
+        if prompt.include_usage:
+            yield self._chunk(prompt, [], count_usage(prompt, answer))
         if answer.oddity != "fail-nodone":
             yield b"data: [DONE]\n\n"
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
         error = {"message": failure.message, "type": failure.kind, "param": failure.param or None}
         return {"error": {**error, "code": failure.code or None}}
 
     @staticmethod
-    def _head(ask: Ask, kind: str) -> JSON:
-        return {"id": f"chatcmpl-{ask.request.id}", "object": kind, "created": CREATED, "model": ask.model}
+    def _head(prompt: Prompt, kind: str) -> JSON:
+        return {"id": f"chatcmpl-{prompt.request.id}", "object": kind, "created": CREATED, "model": prompt.model}
 
-    def _chunk(self, ask: Ask, choices: List[JSON], usage: Optional[JSON] = None) -> bytes:
+    def _chunk(self, prompt: Prompt, choices: List[JSON], usage: Optional[JSON] = None) -> bytes:
         """An event, or one for each answer where more are wanted: a chunk has one choice at most."""
-        told = {"usage": usage} if ask.include_usage else {}
-        head = self._head(ask, "chat.completion.chunk")
-        wholes = [[{"index": index, "finish_reason": None, **each} for each in choices] for index in range(ask.choices)]
+        counts = {"usage": usage} if prompt.include_usage else {}
+        head = self._head(prompt, "chat.completion.chunk")
+        wholes = [[{"index": index, "finish_reason": None, **each} for each in choices] for index in range(prompt.choices)]
         wholes = wholes if choices else [[]]
-        return b"".join(b"data: " + dump({**head, "choices": whole, **told}) + b"\n\n" for whole in wholes)
+        return b"".join(b"data: " + dump({**head, "choices": whole, **counts}) + b"\n\n" for whole in wholes)
 
     @staticmethod
-    def _finish(ask: Ask, answer: Answer) -> str:
-        return "function_call" if ask.legacy and answer.finish == "tool_calls" else answer.finish or "stop"
+    def _finish(prompt: Prompt, answer: Answer) -> str:
+        return "function_call" if prompt.legacy and answer.finish == "tool_calls" else answer.finish or "stop"
 
     @staticmethod
     def _call(call: Call) -> JSON:
@@ -1499,24 +1500,24 @@ class OpenAI(Surface):
 class Embeddings(OpenAI):
     """POST /v1/embeddings: vectors that depend on the text alone. platform.openai.com/docs/api-reference/embeddings"""
 
-    def ask(self, request: Request) -> Ask:
+    def read_request(self, request: Request) -> Prompt:
         body = request.body
         given = body.get("input") if isinstance(body, dict) else None
         if not isinstance(body, dict) or not body.get("model"):
-            raise wrong("you must provide a model parameter", "model")
+            raise bad_request("you must provide a model parameter", "model")
         if given is None or given in ("", []):
-            raise wrong("'$.input' is invalid. Please check the API reference.", "input")
+            raise bad_request("'$.input' is invalid. Please check the API reference.", "input")
         if not 0 < int(body.get("dimensions") or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
-            raise wrong("Invalid 'dimensions'.", "dimensions")
-        return Ask(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
+            raise bad_request("Invalid 'dimensions'.", "dimensions")
+        return Prompt(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
-        body = ask.request.body
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        body = prompt.request.body
         many = isinstance(body["input"], list) and not all(isinstance(each, int) for each in body["input"])
         vectors = [self._vector(body, each) for each in (body["input"] if many else [body["input"]])]
         data = [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(vectors)]
-        usage = {"prompt_tokens": ask.prompt_tokens, "total_tokens": ask.prompt_tokens}
-        return {"object": "list", "data": data, "model": ask.model, "usage": usage}
+        usage = {"prompt_tokens": prompt.prompt_tokens, "total_tokens": prompt.prompt_tokens}
+        return {"object": "list", "data": data, "model": prompt.model, "usage": usage}
 
     @staticmethod
     def _vector(body: JSON, text: Any) -> Any:
@@ -1538,24 +1539,24 @@ ANTHROPIC_ERRORS = {  # status -> the error's type
     504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
 EMPTY: JSON = {"thinking": "", "signature": "", "text": "", "input": {}}  # how a block's fields are when it starts
-TOO_LONG = "context_length_exceeded"  # the code of the failure that each vendor tells in words of its own
+TOO_LONG = "context_length_exceeded"  # the code of the failure that each vendor words differently
 
 
-class Anthropic(Surface):
+class Anthropic(Protocol):
     """POST /v1/messages. docs.claude.com/en/api/messages"""
 
     sign = b'event: ping\ndata: {"type": "ping"}\n\n'
     broken = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n'
     fields: JSON = ANTHROPIC_FIELDS
 
-    def ask(self, request: Request) -> Ask:
+    def read_request(self, request: Request) -> Prompt:
         check_anthropic(request, self.fields)
         body = request.body
         messages = body["messages"]
-        said = next((each["content"] for each in reversed(messages) if each["role"] == "user"), "")
+        last = next((each["content"] for each in reversed(messages) if each["role"] == "user"), "")
         tools, forced = self._tools(body)
-        return Ask(
-            model=body["model"], stream=bool(body.get("stream")), text=text_in(said), images=self._images(said),
+        return Prompt(
+            model=body["model"], stream=bool(body.get("stream")), text=join_text(last), images=self._images(last),
             results=self._results(messages), tools=tools, forced=forced, schema=self._schema(body),
             prompt_tokens=word_count([body.get("system"), messages, body.get("tools")]), turn=len(messages),
             stops=body.get("stop_sequences") or (), request=request,
@@ -1564,22 +1565,22 @@ class Anthropic(Surface):
     @staticmethod
     def _images(content: Any) -> List[str]:
         """The images of a message or a tool result, as data URLs and URLs."""
-        sources = [block["source"] for block in dicts(content) if block["type"] == "image"]
+        sources = [block["source"] for block in objects(content) if block["type"] == "image"]
         return [each.get("url") or f"data:;base64,{each.get('data')}" for each in sources]
 
     def _results(self, messages: List[JSON]) -> List[Tuple[str, str]]:
         """(tool's name, its result) of the last message."""
-        names = {block["id"]: block["name"] for each in messages for block in dicts(each["content"]) if "input" in block}
+        names = {block["id"]: block["name"] for each in messages for block in objects(each["content"]) if "input" in block}
         found = []
-        for block in dicts(messages[-1]["content"]):
+        for block in objects(messages[-1]["content"]):
             if block["type"] == "tool_result":
-                text = with_images(text_in(block.get("content")), self._images(block.get("content")))
+                text = append_images(join_text(block.get("content")), self._images(block.get("content")))
                 found.append((names[block["tool_use_id"]], text))
         return found
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
-        """The tools that may be called, and whether one must be; Anthropic's own are none of the stand-in's."""
+        """The tools that may be called, and whether one must be; Anthropic's own are none of the mock server's."""
         own = [tool for tool in body.get("tools") or () if "input_schema" in tool]
         tools = [{"name": tool["name"], "parameters": tool["input_schema"]} for tool in own]
         choice = body.get("tool_choice") or {"type": "auto"}
@@ -1591,47 +1592,47 @@ class Anthropic(Surface):
 
     @staticmethod
     def _schema(body: JSON) -> Optional[JSON]:
-        wish = inner(body, "output_config", "format") or body.get("output_format")
-        return inner(wish, "schema") or None
+        wanted = lookup(body, "output_config", "format") or body.get("output_format")
+        return lookup(wanted, "schema") or None
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         if answer.error:
-            return self.failure(answer.error, ask.request.id)
-        content = [block for block, _ in self._blocks(ask, answer)]
-        return self._message(ask, content, self._stop(answer), answer.stop or None, self._usage(ask, answer))
+            return self.error_body(answer.error, prompt.request.id)
+        content = [block for block, _ in self._blocks(prompt, answer)]
+        return self._message(prompt, content, self._stop(answer), answer.stop or None, self._usage(prompt, answer))
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """All but the end of the last block, which an error or a cut would not let come."""
-        usage = {**self._usage(ask, answer), "output_tokens": 1}
-        yield self._event("message_start", message=self._message(ask, [], None, None, usage))
-        for index, (block, deltas) in enumerate(self._blocks(ask, answer)):
+        usage = {**self._usage(prompt, answer), "output_tokens": 1}
+        yield self._event("message_start", message=self._message(prompt, [], None, None, usage))
+        for index, (block, deltas) in enumerate(self._blocks(prompt, answer)):
             if index:
                 yield self._event("content_block_stop", index=index - 1)
             empty = {name: EMPTY.get(name, value) for name, value in block.items()}
             yield self._event("content_block_start", index=index, content_block=empty)
             if not index:
                 yield self.sign
-            known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
+            known: Dict[str, bytes] = {}  # demo-words-N repeats four words
             for delta in deltas:
                 key = str(delta)
                 if key not in known:
                     known[key] = self._event("content_block_delta", index=index, delta=delta)
                 yield known[key]
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         if answer.error:
-            yield b"event: error\ndata: " + dump(self.failure(answer.error, ask.request.id)) + b"\n\n"
+            yield b"event: error\ndata: " + dump(self.error_body(answer.error, prompt.request.id)) + b"\n\n"
             return
-        blocks = len(self._blocks(ask, answer))
+        blocks = len(self._blocks(prompt, answer))
         if blocks:
             yield self._event("content_block_stop", index=blocks - 1)
         delta = {"stop_reason": self._stop(answer), "stop_sequence": answer.stop or None}
-        counts = {name: count for name, count in self._usage(ask, answer).items() if name.endswith("_tokens")}
+        counts = {name: count for name, count in self._usage(prompt, answer).items() if name.endswith("_tokens")}
         yield self._event("message_delta", delta=delta, usage=counts)
         if answer.oddity != "fail-nodone":
             yield self._event("message_stop")
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
         kind = ANTHROPIC_ERRORS.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
         message = "prompt is too long: 9000 tokens > 8192 maximum" if failure.code == TOO_LONG else failure.message
         details = {"details": failure.details} if failure.details else {}
@@ -1645,8 +1646,8 @@ class Anthropic(Surface):
         return f"event: {kind}\n".encode() + b"data: " + dump({"type": kind, **fields}) + b"\n\n"
 
     @staticmethod
-    def _message(ask: Ask, content: List[JSON], reason: Any, stop: Any, usage: JSON) -> JSON:
-        head = {"id": f"msg_{ask.request.id}", "type": "message", "role": "assistant", "model": ask.model}
+    def _message(prompt: Prompt, content: List[JSON], reason: Any, stop: Any, usage: JSON) -> JSON:
+        head = {"id": f"msg_{prompt.request.id}", "type": "message", "role": "assistant", "model": prompt.model}
         return {**head, "content": content, "stop_reason": reason, "stop_sequence": stop, "usage": usage}
 
     @staticmethod
@@ -1656,9 +1657,9 @@ class Anthropic(Surface):
         return "refusal" if answer.refusal else ANTHROPIC_STOP.get(answer.finish, answer.finish) or None
 
     @staticmethod
-    def _usage(ask: Ask, answer: Answer) -> JSON:
+    def _usage(prompt: Prompt, answer: Answer) -> JSON:
         """Tokens from the cache and into it are not among input_tokens."""
-        counts = usage_of(ask, answer)
+        counts = count_usage(prompt, answer)
         return {
             "input_tokens": counts["prompt_tokens"] - answer.cached - answer.stored,
             "cache_creation_input_tokens": answer.stored,
@@ -1668,15 +1669,15 @@ class Anthropic(Surface):
             "service_tier": "standard",
         }
 
-    def _blocks(self, ask: Ask, answer: Answer) -> List[Tuple[JSON, Iterable[JSON]]]:
+    def _blocks(self, prompt: Prompt, answer: Answer) -> List[Tuple[JSON, Iterable[JSON]]]:
         """The blocks of the answer's content, and what comes of each in a stream after its start."""
         found: List[Tuple[JSON, Iterable[JSON]]] = []
-        if answer.reasoning and inner(ask.request.body, "thinking", "type") != "disabled":
+        if answer.reasoning and lookup(prompt.request.body, "thinking", "type") != "disabled":
             signed = {"thinking": "".join(answer.reasoning), "signature": signature_of("".join(answer.reasoning))}
             deltas: Iterable[JSON] = ({"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning)
             last = [{"type": "signature_delta", "signature": signed["signature"]}]
             found.append(({"type": "thinking", **signed}, chain(deltas, last)))
-        text = answer.text or pieces_of(answer.refusal)
+        text = answer.text or split_pieces(answer.refusal)
         if text:
             deltas = ({"type": "text_delta", "text": piece} for piece in text)
             found.append(({"type": "text", "text": "".join(text)}, deltas))
@@ -1685,7 +1686,7 @@ class Anthropic(Surface):
 
     @staticmethod
     def _call(call: Call) -> JSON:
-        return {"type": "tool_use", "id": f"toolu_{call.id[5:]}", "name": call.name, "input": arguments_of(call)}
+        return {"type": "tool_use", "id": f"toolu_{call.id[5:]}", "name": call.name, "input": parse_arguments(call)}
 
     @staticmethod
     def _fragments(call: Call) -> Iterator[JSON]:
@@ -1700,8 +1701,8 @@ class AnthropicCount(Anthropic):
 
     fields: JSON = ANTHROPIC_COUNTED
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
-        return self.failure(answer.error, ask.request.id) if answer.error else {"input_tokens": ask.prompt_tokens}
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        return self.error_body(answer.error, prompt.request.id) if answer.error else {"input_tokens": prompt.prompt_tokens}
 
 
 GEMINI_FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
@@ -1712,22 +1713,22 @@ GEMINI_STATUS = {
 GEMINI_TOO_LONG = "The input token count (9000) exceeds the maximum number of tokens allowed (8192)."
 
 
-class Gemini(Surface):
+class Gemini(Protocol):
     """POST /v1beta/models/{model}:generateContent and :streamGenerateContent. ai.google.dev/api/generate-content"""
 
     sign = b"\r\n"  # its clients take no comments
     broken = b'data: {"candidates": [{"con\r\n\r\n'
 
-    def ask(self, request: Request) -> Ask:
+    def read_request(self, request: Request) -> Prompt:
         model, _, action = request.path.rpartition("/")[2].rpartition(":")
         body = self._body(request.body)
         check_gemini(body, model.replace("demo-strict-", "demo-", 1))
         contents = body["contents"]
-        said: List[JSON] = next((each["parts"] for each in contents[::-1] if each.get("role", "user") == "user"), [])
+        last: List[JSON] = next((each["parts"] for each in contents[::-1] if each.get("role", "user") == "user"), [])
         tools, forced = self._tools(body)
         options = body.get("generationConfig") or {}
-        return Ask(
-            model=model, stream=action == "streamGenerateContent", text=text_in(said), images=self._images(said),
+        return Prompt(
+            model=model, stream=action == "streamGenerateContent", text=join_text(last), images=self._images(last),
             results=self._results(contents[-1]["parts"]), tools=tools, forced=forced, schema=self._schema(options),
             prompt_tokens=word_count([body.get("systemInstruction"), contents]), turn=len(contents), request=request,
             stops=options.get("stopSequences") or (), choices=min(int(options.get("candidateCount", 1)), MAX_CHOICES),
@@ -1754,67 +1755,67 @@ class Gemini(Surface):
             if "functionResponse" in part:
                 result = part["functionResponse"]
                 text = dump(result.get("response")).decode()
-                found.append((result["name"], with_images(text, self._images(result.get("parts") or []))))
+                found.append((result["name"], append_images(text, self._images(result.get("parts") or []))))
             elif found:
-                found[-1] = (found[-1][0], with_images(found[-1][1], self._images([part])))
+                found[-1] = (found[-1][0], append_images(found[-1][1], self._images([part])))
         return found
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
         tools = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
         tools = [{**tool, "parameters": tool.get("parameters") or tool.get("parametersJsonSchema")} for tool in tools]
-        wish = inner(body, "toolConfig", "functionCallingConfig") or {}
-        names = wish.get("allowedFunctionNames")
+        wanted = lookup(body, "toolConfig", "functionCallingConfig") or {}
+        names = wanted.get("allowedFunctionNames")
         allowed = [tool for tool in tools if not names or tool.get("name") in names]
-        return [] if wish.get("mode") == "NONE" else allowed, wish.get("mode") == "ANY"
+        return [] if wanted.get("mode") == "NONE" else allowed, wanted.get("mode") == "ANY"
 
     @staticmethod
     def _schema(options: JSON) -> Optional[JSON]:
         schema = options.get("responseJsonSchema") or options.get("responseSchema")
         return schema or ({} if options.get("responseMimeType") == "application/json" else None)
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         if answer.error:
-            return self.failure(answer.error)
+            return self.error_body(answer.error)
         parts = [{"text": "".join(answer.reasoning), "thought": True}] if answer.reasoning else []
         parts += [{"text": "".join(answer.text) + answer.refusal}] if answer.text or answer.refusal else []
         parts += self._calls(answer)
         if answer.reasoning and not answer.calls:
             parts[-1]["thoughtSignature"] = signature_of("".join(answer.reasoning))
-        return self._chunk(ask, answer, parts, answer.finish or "stop")
+        return self._chunk(prompt, answer, parts, answer.finish or "stop")
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         parts: Iterable[JSON] = chain(
             ({"text": piece, "thought": True} for piece in answer.reasoning),
-            ({"text": piece} for piece in chain(answer.text, pieces_of(answer.refusal))),
+            ({"text": piece} for piece in chain(answer.text, split_pieces(answer.refusal))),
             self._calls(answer),
         )
-        known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
+        known: Dict[str, bytes] = {}  # demo-words-N repeats four words
         for part in parts:
             key = str(part)
             if key not in known:
-                known[key] = self._event(self._chunk(ask, answer, [part]))
+                known[key] = self._event(self._chunk(prompt, answer, [part]))
             yield known[key]
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         signed = answer.reasoning and not answer.calls
         last: List[JSON] = [{"text": ""}] if answer.text or answer.calls else []
         if signed and last:
             last[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
         if answer.error:
-            yield self._event(self.failure(answer.error))
+            yield self._event(self.error_body(answer.error))
         elif answer.finish:
-            yield self._event(self._chunk(ask, answer, last, answer.finish))
+            yield self._event(self._chunk(prompt, answer, last, answer.finish))
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
         status = GEMINI_STATUS.get(failure.status, "FAILED_PRECONDITION" if failure.status < 500 else "INTERNAL")
         message = GEMINI_TOO_LONG if failure.code == TOO_LONG else failure.message
         details = {"details": failure.details} if failure.details else {}
         return {"error": {"code": failure.status, "message": message, "status": status, **details}}
 
-    def framed(self, ask: Ask, reply: Reply) -> Reply:
+    def frame(self, prompt: Prompt, reply: Reply) -> Reply:
         """Without alt=sse Google sends the same objects as one JSON array."""
-        if "alt=sse" in ask.request.query.split("&"):
+        if "alt=sse" in prompt.request.query.split("&"):
             return reply
         marks = chain([b"["], repeat(b",\n"))
         first, rest = (
@@ -1831,16 +1832,18 @@ class Gemini(Surface):
     def _calls(answer: Answer) -> List[JSON]:
         """The calls as parts: only the first of them is signed."""
         ids = answer.oddity == "demo-tools-ids"
-        calls = [{**({"id": call.id} if ids else {}), "name": call.name, "args": arguments_of(call)} for call in answer.calls]
-        parts: List[JSON] = [{"functionCall": call} for call in calls]
+        parts: List[JSON] = []
+        for call in answer.calls:
+            found = {"name": call.name, "args": parse_arguments(call)}
+            parts.append({"functionCall": {"id": call.id, **found} if ids else found})
         if parts and answer.reasoning:
             parts[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
         return parts
 
     @staticmethod
-    def _counts(ask: Ask, answer: Answer) -> JSON:
+    def _counts(prompt: Prompt, answer: Answer) -> JSON:
         """Thoughts are not among the candidates' tokens."""
-        usage = usage_of(ask, answer)
+        usage = count_usage(prompt, answer)
         thoughts = usage["completion_tokens_details"]["reasoning_tokens"]
         counts = {
             "promptTokenCount": usage["prompt_tokens"],
@@ -1851,16 +1854,16 @@ class Gemini(Surface):
         counts.update({"cachedContentTokenCount": answer.cached} if answer.cached else {})
         return {**counts, "cost": usage["cost"], "credits_remaining": usage["credits_remaining"]}
 
-    def _chunk(self, ask: Ask, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
+    def _chunk(self, prompt: Prompt, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
         candidate: JSON = {"content": {**({"parts": parts} if parts else {}), "role": "model"}}
         if finish:
             candidate["finishReason"] = GEMINI_FINISH.get(finish, finish)
-        candidates = [{**candidate, "index": index} for index in range(ask.choices)]
+        candidates = [{**candidate, "index": index} for index in range(prompt.choices)]
         head: JSON = {"candidates": [] if answer.oddity == "fail-choices-empty" else candidates}
         if answer.oddity == "demo-blocked":
             head = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
-        counts = self._counts(ask, answer)
-        return {**head, "usageMetadata": counts, "modelVersion": ask.model, "responseId": ask.request.id}
+        counts = self._counts(prompt, answer)
+        return {**head, "usageMetadata": counts, "modelVersion": prompt.model, "responseId": prompt.request.id}
 
 
 class GeminiCount(Gemini):
@@ -1871,14 +1874,14 @@ class GeminiCount(Gemini):
         read = read_proto("CountTokensRequest", body)
         whole: JSON = read.get("generateContentRequest") or {}
         if "contents" in read and whole:
-            raise refused("Please set either contents or generate_content_request, not both.")
+            raise rejection("Please set either contents or generate_content_request, not both.")
         return whole or read
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         if answer.error:
-            return self.failure(answer.error)
-        details = [{"modality": "TEXT", "tokenCount": ask.prompt_tokens}]
-        return {"totalTokens": ask.prompt_tokens, "promptTokensDetails": details}
+            return self.error_body(answer.error)
+        details = [{"modality": "TEXT", "tokenCount": prompt.prompt_tokens}]
+        return {"totalTokens": prompt.prompt_tokens, "promptTokensDetails": details}
 
 
 OPENAI, EMBEDDINGS, ANTHROPIC, ANTHROPIC_COUNT = OpenAI(), Embeddings(), Anthropic(), AnthropicCount()
@@ -1892,16 +1895,16 @@ def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
     return Reply((body[:half],), (body[half:],), status, headers=headers)
 
 
-def refusal(surface: Surface, failure: Failure, id: str = "") -> Reply:
+def error_reply(protocol: Protocol, failure: Failure, id: str = "") -> Reply:
     """A failure as an HTTP error, in the surface's shape."""
-    return json_reply(surface.failure(failure, id), failure.status, failure.headers)
+    return json_reply(protocol.error_body(failure, id), failure.status, failure.headers)
 
 
 # ----------------------------------------------------------------------------------------------------- one connection
 
 
 class Wire(BaseHTTPRequestHandler):
-    """One client's connection: reads requests, writes bytes as a sender says, and is silent when the client is gone."""
+    """One client's connection: reads requests, writes bytes as a sender directs, and ends quietly when the client is gone."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else an event may wait 40 ms for the acknowledgement of the one before
@@ -1932,9 +1935,9 @@ class Wire(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = self._body()
         if data is None:
-            self.close_connection = True  # what follows cannot be told from another request
+            self.close_connection = True  # the rest of the body would be read as a request
             send_whole(
-                self, refusal(OPENAI, Failure(413, "", f"The body has no length, or over {MAX_BODY_BYTES} bytes."))
+                self, error_reply(OPENAI, Failure(413, "", f"The body has no length, or over {MAX_BODY_BYTES} bytes."))
             )
         else:
             self.server.respond(self, data)
@@ -1974,7 +1977,7 @@ class Wire(BaseHTTPRequestHandler):
         lines += [f"Content-Type: {reply.content_type}", f"X-Request-Id: {self.request_id}", "Server: llm-router-demo"]
         lines += [f"{name}: {value}" for name, value in reply.headers]
         if reply.streamed and self.request_version == "HTTP/1.0":
-            self.close_connection = True  # it knows no chunks: the end of the connection is the end of the answer
+            self.close_connection = True  # it has no chunks: the end of the connection ends the answer
         elif reply.streamed:
             lines += ["Transfer-Encoding: chunked", "Cache-Control: no-cache"]
         else:
@@ -1996,16 +1999,16 @@ class Wire(BaseHTTPRequestHandler):
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than the server lives."""
         if self.server.ending.wait(seconds):
-            raise ConnectionAbortedError("the stand-in is closing")
+            raise ConnectionAbortedError("the mock server is closing")
 
     def hang_up(self) -> None:
-        """Close the connection without another word."""
+        """Close the connection without sending anything more."""
         self.close_connection = True
 
     def reset(self) -> None:
         """Break the connection off: the client sees a reset, not an end."""
-        no_goodbye = b"\x01\x00\x00\x00\x00\x00\x00\x00" if sys.platform != "win32" else b"\x01\x00\x00\x00"
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
+        linger_none = b"\x01\x00\x00\x00\x00\x00\x00\x00" if sys.platform != "win32" else b"\x01\x00\x00\x00"
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_none)
         self.close_connection = True
         self.rfile.close()  # it holds the socket open
         self.connection.close()
@@ -2087,7 +2090,7 @@ def send_comments(wire: Wire, reply: Reply) -> None:
 
 
 def send_comments_mid(wire: Wire, reply: Reply) -> None:
-    reply = reply._replace(streamed=True)  # a length cannot be told
+    reply = reply._replace(streamed=True)  # the length is unknown
     send_first(wire, reply)
     while not wire.server.ending.is_set():
         wire.write(reply, reply.sign)
@@ -2157,99 +2160,100 @@ def send_bad_json(wire: Wire, reply: Reply) -> None:
 # --------------------------------------------------------------------------------------------------------- behaviours
 
 
-def said(text: str) -> Answer:
-    return Answer(pieces_of(text))
+def text_answer(text: str) -> Answer:
+    return Answer(split_pieces(text))
 
 
-def called(ask: Ask) -> Answer:
+def call_tools(prompt: Prompt) -> Answer:
     """One call for each tool that may be called, its arguments filled from its schema."""
     calls = []
-    for number, tool in enumerate(ask.tools, 1):
+    for number, tool in enumerate(prompt.tools, 1):
         arguments = schema_value(tool.get("parameters") or {"type": "object"})
-        calls.append(Call(f"call_{ask.turn}_{number}", str(tool.get("name")), dump(arguments).decode()))
+        calls.append(Call(f"call_{prompt.turn}_{number}", str(tool.get("name")), dump(arguments).decode()))
     return Answer(calls=calls, finish="tool_calls")
 
 
-def spoken(ask: Ask) -> Answer:
-    """What the stand-in says: the JSON that was asked for, what the tools said, or what the user said."""
-    if ask.schema:
-        return said(dump(schema_value(ask.schema)).decode())
-    if ask.schema == {}:
-        return said(dump({"answer": WHO, "you_said": ask.text}).decode())
-    if ask.results:
-        quoted = "; ".join(f"{name} said: {text}" for name, text in ask.results)
-        return said(f"{WHO} {quoted}")
-    return said(with_images(f"{WHO} You said: {ask.text}", ask.images))
+def echo(prompt: Prompt) -> Answer:
+    """The JSON that was requested, else the tool results, else the last user message."""
+    if prompt.schema:
+        return text_answer(dump(schema_value(prompt.schema)).decode())
+    if prompt.schema == {}:
+        return text_answer(dump({"answer": NOTICE, "you_said": prompt.text}).decode())
+    if prompt.results:
+        quoted = "; ".join(f"{name} said: {text}" for name, text in prompt.results)
+        return text_answer(f"{NOTICE} {quoted}")
+    return text_answer(append_images(f"{NOTICE} You said: {prompt.text}", prompt.images))
 
 
-def demo(ask: Ask) -> Answer:
-    return called(ask) if ask.forced and ask.tools and not ask.results else spoken(ask)
+def demo(prompt: Prompt) -> Answer:
+    return call_tools(prompt) if prompt.forced and prompt.tools and not prompt.results else echo(prompt)
 
 
-def demo_tools(ask: Ask) -> Answer:
-    return called(ask) if ask.tools and not ask.results else spoken(ask)
+def demo_tools(prompt: Prompt) -> Answer:
+    return call_tools(prompt) if prompt.tools and not prompt.results else echo(prompt)
 
 
-def own_turns(ask: Ask) -> int:
-    """How often the model has spoken in this conversation."""
-    turns = dicts(ask.request.body.get("messages")) or dicts(ask.request.body.get("contents"))
+def count_model_turns(prompt: Prompt) -> int:
+    """How many turns of this conversation are the model's."""
+    turns = objects(prompt.request.body.get("messages")) or objects(prompt.request.body.get("contents"))
     return sum(turn.get("role") in ("assistant", "model") for turn in turns)
 
 
-def demo_schema_repair(ask: Ask) -> Answer:
-    return spoken(ask) if own_turns(ask) or not ask.schema else said('["the stand-in was told to be wrong"]')
+def demo_schema_repair(prompt: Prompt) -> Answer:
+    if prompt.schema and not count_model_turns(prompt):
+        return text_answer('["this list does not fit the schema"]')
+    return echo(prompt)
 
 
-def demo_rounds(ask: Ask) -> Answer:
-    return called(ask) if ask.tools and own_turns(ask) < ask.number else spoken(ask)
+def demo_rounds(prompt: Prompt) -> Answer:
+    return call_tools(prompt) if prompt.tools and count_model_turns(prompt) < prompt.number else echo(prompt)
 
 
-def odd_tools(ask: Ask) -> Answer:
-    return demo_tools(ask)._replace(oddity=ask.model)
+def odd_tools(prompt: Prompt) -> Answer:
+    return demo_tools(prompt)._replace(oddity=prompt.model)
 
 
-def odd_arguments(ask: Ask, change: Callable[[str], Optional[str]]) -> Answer:
-    answer = demo_tools(ask)
+def odd_arguments(prompt: Prompt, change: Callable[[str], Optional[str]]) -> Answer:
+    answer = demo_tools(prompt)
     return answer._replace(calls=[call._replace(arguments=change(call.arguments or "")) for call in answer.calls])
 
 
-def demo_reasoning_tools(ask: Ask) -> Answer:
-    return demo_tools(ask)._replace(reasoning=pieces_of(REASONING))
+def demo_reasoning_tools(prompt: Prompt) -> Answer:
+    return demo_tools(prompt)._replace(reasoning=split_pieces(REASONING))
 
 
-def demo_cached(ask: Ask) -> Answer:
-    return demo(ask)._replace(cached=ask.prompt_tokens // 2, stored=ask.prompt_tokens // 4)
+def demo_cached(prompt: Prompt) -> Answer:
+    return demo(prompt)._replace(cached=prompt.prompt_tokens // 2, stored=prompt.prompt_tokens // 4)
 
 
-def demo_finish(ask: Ask) -> Answer:
-    return demo(ask)._replace(finish=ask.field)
+def demo_finish(prompt: Prompt) -> Answer:
+    return demo(prompt)._replace(finish=prompt.field)
 
 
-def demo_words(ask: Ask) -> Answer:
-    return Answer(list(islice(cycle(WORDS), ask.number)))
+def demo_words(prompt: Prompt) -> Answer:
+    return Answer(list(islice(cycle(WORDS), prompt.number)))
 
 
-def unknown_model(ask: Ask) -> Failure:
-    return Failure(404, "model_not_found", f"The model '{ask.model}' does not exist; the stand-in has 'demo'.")
+def unknown_model(prompt: Prompt) -> Failure:
+    return Failure(404, "model_not_found", f"The model '{prompt.model}' does not exist; the mock server has 'demo'.")
 
 
-def fail_status(ask: Ask) -> Failure:
-    if not 400 <= ask.number <= 599:
-        return unknown_model(ask)
-    kind = "invalid_request_error" if ask.number < 500 else "server_error"
-    return Failure(ask.number, "", f"The stand-in was asked for a {ask.number}.", kind)
+def fail_status(prompt: Prompt) -> Failure:
+    if not 400 <= prompt.number <= 599:
+        return unknown_model(prompt)
+    kind = "invalid_request_error" if prompt.number < 500 else "server_error"
+    return Failure(prompt.number, "", f"The mock server answers {prompt.number}.", kind)
 
 
-def fail_empty_body(ask: Ask) -> Reply:
-    return Reply(content_type="text/event-stream" if ask.stream else "application/json", streamed=ask.stream)
+def fail_empty_body(prompt: Prompt) -> Reply:
+    return Reply(content_type="text/event-stream" if prompt.stream else "application/json", streamed=prompt.stream)
 
 
-def fail_redirect(ask: Ask) -> Failure:
-    if ask.number not in (301, 302, 303, 307, 308):
-        return unknown_model(ask)
-    return Failure(
-        ask.number, "redirect", "This API has moved.", headers=(("Location", ask.request.elsewhere + ask.request.path),)
-    )
+def fail_redirect(prompt: Prompt) -> Failure:
+    if prompt.number not in (301, 302, 303, 307, 308):
+        return unknown_model(prompt)
+    location = prompt.request.redirect_to + prompt.request.path
+    return Failure(prompt.number, "redirect", "This API has moved.", headers=(("Location", location),))
 
 
 STRICT = {  # how real servers say it; {0} is the field, {1} its value
@@ -2259,16 +2263,16 @@ STRICT = {  # how real servers say it; {0} is the field, {1} its value
 }
 
 
-def fail_strict(ask: Ask) -> Outcome:
-    sent = ask.request.body
-    if ask.field not in sent:
-        return demo(ask)
-    code, message = STRICT.get(ask.field, ("unknown_parameter", "Unrecognized request argument supplied: {0}"))
-    return Failure(400, code, message.format(ask.field, sent[ask.field]), param=ask.field)
+def fail_strict(prompt: Prompt) -> Outcome:
+    sent = prompt.request.body
+    if prompt.field not in sent:
+        return demo(prompt)
+    code, message = STRICT.get(prompt.field, ("unknown_parameter", "Unrecognized request argument supplied: {0}"))
+    return Failure(400, code, message.format(prompt.field, sent[prompt.field]), param=prompt.field)
 
 
-INSIDE = Failure(502, "upstream_error", "The provider behind the stand-in failed.", "server_error")
-HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>The stand-in's page.</body></html>\n"
+INSIDE = Failure(502, "upstream_error", "The provider behind the mock server failed.", "server_error")
+HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>The mock server's page.</body></html>\n"
 TEXT = b"upstream connect error or disconnect/reset before headers\n"
 RATE = "rate_limit_error"
 
@@ -2294,35 +2298,35 @@ FAILURES = {  # model name -> the HTTP error that it gets
 
 
 class Behaviour(NamedTuple):
-    """What a model's name makes happen, and the line that --help says about it."""
+    """What a model name causes, and its line in --help."""
 
     line: str
-    run: Callable[[Ask], Outcome]
+    run: Callable[[Prompt], Outcome]
 
 
 def http_failure(failure: Failure) -> Behaviour:
-    told = "".join(f", {name}: {value}" for name, value in failure.headers)
-    return Behaviour(f"HTTP {failure.status}{told}. {failure.message}", lambda ask: failure)
+    headers = "".join(f", {name}: {value}" for name, value in failure.headers)
+    return Behaviour(f"HTTP {failure.status}{headers}. {failure.message}", lambda prompt: failure)
 
 
-def changed(line: str, **change: Any) -> Behaviour:
+def variant(line: str, **change: Any) -> Behaviour:
     """What demo answers, but for these fields of the Answer."""
-    return Behaviour(line, lambda ask: demo(ask)._replace(**change))
+    return Behaviour(line, lambda prompt: demo(prompt)._replace(**change))
 
 
-def instead(line: str, outcome: Outcome) -> Behaviour:
-    """The same whatever was asked."""
-    return Behaviour(line, lambda ask: outcome)
+def constant(line: str, outcome: Outcome) -> Behaviour:
+    """The same outcome for every request."""
+    return Behaviour(line, lambda prompt: outcome)
 
 
 BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the request
     "demo": Behaviour("Repeats the last user message, names type and size of images, calls a tool if it must.", demo),
-    "demo-reasoning": changed("Reasons (reasoning_content), then answers as demo.", reasoning=pieces_of(REASONING)),
+    "demo-reasoning": variant("Reasons (reasoning_content), then answers as demo.", reasoning=split_pieces(REASONING)),
     "demo-strict": Behaviour("Refuses what api.openai.com refuses; demo-strict-tools does as demo-tools, and so on.", demo),
     "demo-reasoning-tools": Behaviour("Reasons, then does as demo-tools.", demo_reasoning_tools),
     "demo-cached": Behaviour("Half of the prompt was cached, and a quarter comes into Anthropic's cache.", demo_cached),
     "demo-finish-FIELD": Behaviour("Ends in the finish reason FIELD as it is written here.", demo_finish),
-    "demo-blocked": instead(
+    "demo-blocked": constant(
         "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="demo-blocked")
     ),
     "demo-tools": Behaviour(
@@ -2330,78 +2334,78 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     ),
     "demo-rounds-N": Behaviour("Calls every tool offered in its first N turns; then quotes the last results.", demo_rounds),
     "demo-schema-repair": Behaviour(
-        "A list where a schema asks for something, until it has spoken once; then as demo.", demo_schema_repair
+        "A list in place of what a schema requests, in its first turn; then as demo.", demo_schema_repair
     ),
     "demo-tools-ids": Behaviour("Gemini's calls have ids and want them back; else as demo-tools.", odd_tools),
     "demo-tools-noindex": Behaviour("Streamed calls without an index.", odd_tools),
     "demo-tools-index0": Behaviour("Streamed calls that all have index 0; a new id begins a call.", odd_tools),
     "demo-tools-sameindex-newname": Behaviour("Streamed calls, index 0, no id; a new name begins a call.", odd_tools),
     "demo-tools-repeatid": Behaviour("Streamed calls that repeat their id in every fragment.", odd_tools),
-    "demo-tools-null-args": Behaviour("Calls with arguments null.", lambda ask: odd_arguments(ask, lambda raw: None)),
-    "demo-tools-empty-args": Behaviour('Calls with arguments "".', lambda ask: odd_arguments(ask, lambda raw: "")),
+    "demo-tools-null-args": Behaviour("Calls with arguments null.", lambda prompt: odd_arguments(prompt, lambda raw: None)),
+    "demo-tools-empty-args": Behaviour('Calls with arguments "".', lambda prompt: odd_arguments(prompt, lambda raw: "")),
     "demo-tools-cut-args": Behaviour(
-        "Calls with arguments that break off.", lambda ask: odd_arguments(ask, lambda raw: raw[: len(raw) // 2])
+        "Calls with arguments that break off.", lambda prompt: odd_arguments(prompt, lambda raw: raw[: len(raw) // 2])
     ),
     "demo-tools-stop": Behaviour(
-        'Calls beside finish_reason "stop".', lambda ask: demo_tools(ask)._replace(finish="stop")
+        'Calls beside finish_reason "stop".', lambda prompt: demo_tools(prompt)._replace(finish="stop")
     ),
     "demo-sleep-N": Behaviour(
-        "Waits N ms, then answers as demo.", lambda ask: demo(ask)._replace(send=send_late(ask.number / 1000))
+        "Waits N ms, then answers as demo.", lambda prompt: demo(prompt)._replace(send=send_late(prompt.number / 1000))
     ),
     "demo-slow-N": Behaviour(
-        "Waits N ms after each event of a stream.", lambda ask: demo(ask)._replace(send=send_slowly(ask.number / 1000))
+        "Waits N ms after each event of a stream.", lambda prompt: demo(prompt)._replace(send=send_slowly(prompt.number / 1000))
     ),
     "demo-words-N": Behaviour("Answers N words, each an event of its own.", demo_words),
     "demo-burst-N": Behaviour(
-        "Answers N words, the events in blocks of 64 KiB.", lambda ask: demo_words(ask)._replace(send=send_in_blocks)
+        "Answers N words, the events in blocks of 64 KiB.", lambda prompt: demo_words(prompt)._replace(send=send_in_blocks)
     ),
     "demo-bytes-N": Behaviour(
-        "A plain body of N bytes; a stream of the same text in pieces of 16 KiB.", lambda ask: Answer(size=ask.number)
+        "A plain body of N bytes; a stream of the same text in pieces of 16 KiB.", lambda prompt: Answer(size=prompt.number)
     ),
     **{name: http_failure(failure) for name, failure in FAILURES.items()},
     "fail-N": Behaviour("HTTP N, 400 to 599.", fail_status),
     "fail-strict-FIELD": Behaviour("HTTP 400 naming FIELD where the request has it; else as demo.", fail_strict),
-    "fail-filter": instead('finish_reason "content_filter" without text.', Answer(finish="content_filter")),
-    "fail-filter-mid": changed('finish_reason "content_filter" after text.', finish="content_filter"),
-    "fail-refusal": instead("message.refusal in place of content.", Answer(refusal="The stand-in was told to refuse.")),
-    "fail-length": changed('finish_reason "length" after text.', finish="length"),
-    "fail-empty": instead('Content "" with finish_reason "stop".', Answer()),
+    "fail-filter": constant('finish_reason "content_filter" without text.', Answer(finish="content_filter")),
+    "fail-filter-mid": variant('finish_reason "content_filter" after text.', finish="content_filter"),
+    "fail-refusal": constant("message.refusal in place of content.", Answer(refusal="The mock server refuses.")),
+    "fail-length": variant('finish_reason "length" after text.', finish="length"),
+    "fail-empty": constant('Content "" with finish_reason "stop".', Answer()),
     "fail-empty-body": Behaviour("HTTP 200 with no body.", fail_empty_body),
-    "fail-html": instead("HTTP 200 with an HTML page.", Reply((HTML,), content_type="text/html; charset=utf-8")),
-    "fail-text": instead("HTTP 200 with a line of text.", Reply((TEXT,), content_type="text/plain")),
-    "fail-badjson": changed("An event that is no JSON after the text; plain: half the JSON.", send=send_bad_json),
-    "fail-choices-empty": instead('HTTP 200 with "choices": [].', Answer(oddity="fail-choices-empty")),
-    "fail-json-for-stream": changed("A good plain answer, also where a stream was asked for.", plain=True),
-    "fail-nofinish": changed(
+    "fail-html": constant("HTTP 200 with an HTML page.", Reply((HTML,), content_type="text/html; charset=utf-8")),
+    "fail-text": constant("HTTP 200 with a line of text.", Reply((TEXT,), content_type="text/plain")),
+    "fail-badjson": variant("An event that is no JSON after the text; plain: half the JSON.", send=send_bad_json),
+    "fail-choices-empty": constant('HTTP 200 with "choices": [].', Answer(oddity="fail-choices-empty")),
+    "fail-json-for-stream": variant("A good plain answer, also to a stream request.", plain=True),
+    "fail-nofinish": variant(
         "A stream that ends in [DONE] without finish_reason: complete. Plain: as demo.", finish=""
     ),
-    "fail-nodone": changed("A stream that ends in finish_reason without [DONE]: complete.", oddity="fail-nodone"),
-    "fail-error-200": instead('HTTP 200 with {"error": ...}, streamed or not.', Answer(error=INSIDE, plain=True)),
-    "fail-error-choice": changed(
+    "fail-nodone": variant("A stream that ends in finish_reason without [DONE]: complete.", oddity="fail-nodone"),
+    "fail-error-200": constant('HTTP 200 with {"error": ...}, streamed or not.', Answer(error=INSIDE, plain=True)),
+    "fail-error-choice": variant(
         'An error in choices[0], finish_reason "error", after text.', error=INSIDE, oddity="fail-error-choice"
     ),
-    "fail-error-first": instead(
+    "fail-error-first": constant(
         'An error event before any text; plain: 200 with {"error": ...}.', Answer(error=INSIDE)
     ),
-    "fail-error-mid": changed("An error event after text; plain: an error in choices[0].", error=INSIDE),
-    "fail-cut": changed("Some text, then a clean end without a finish; plain: half the JSON.", send=send_cut),
-    "fail-cut-plain": changed("Some text, then the connection ends before HTTP's own end.", send=send_short),
-    "fail-reset": changed("Some text, then a TCP reset.", send=send_reset),
-    "fail-drop": changed("The connection ends before any status.", send=send_nothing),
-    "fail-stall": changed("Headers, then silence.", send=send_stall),
-    "fail-stall-mid": changed("Some text, then silence.", send=send_stall_mid),
-    "fail-comments": changed("Keep-alive comments for ever; plain: white space for ever.", send=send_comments),
-    "fail-comments-mid": changed("Some text, then the same for ever.", send=send_comments_mid),
+    "fail-error-mid": variant("An error event after text; plain: an error in choices[0].", error=INSIDE),
+    "fail-cut": variant("Some text, then a clean end without a finish; plain: half the JSON.", send=send_cut),
+    "fail-cut-plain": variant("Some text, then the connection ends before HTTP's own end.", send=send_short),
+    "fail-reset": variant("Some text, then a TCP reset.", send=send_reset),
+    "fail-drop": variant("The connection ends before any status.", send=send_nothing),
+    "fail-stall": variant("Headers, then silence.", send=send_stall),
+    "fail-stall-mid": variant("Some text, then silence.", send=send_stall_mid),
+    "fail-comments": variant("Keep-alive comments for ever; plain: white space for ever.", send=send_comments),
+    "fail-comments-mid": variant("Some text, then the same for ever.", send=send_comments_mid),
     "break-reset-N": Behaviour(
         "The first N bytes of the response, then a TCP reset.",
-        lambda ask: demo(ask)._replace(send=send_bytes(ask.number, Wire.reset)),
+        lambda prompt: demo(prompt)._replace(send=send_bytes(prompt.number, Wire.reset)),
     ),
     "break-close-N": Behaviour(
         "The first N bytes of the response, then the connection ends.",
-        lambda ask: demo(ask)._replace(send=send_bytes(ask.number, Wire.hang_up)),
+        lambda prompt: demo(prompt)._replace(send=send_bytes(prompt.number, Wire.hang_up)),
     ),
-    "break-garbage": changed("Bytes that are no HTTP.", send=send_garbage),
-    "fail-drip": changed("One byte every 50 ms.", send=send_drip),
+    "break-garbage": variant("Bytes that are no HTTP.", send=send_garbage),
+    "fail-drip": variant("One byte every 50 ms.", send=send_drip),
     "fail-redirect-N": Behaviour("HTTP N (301, 302, 303, 307, 308) to another host.", fail_redirect),
     "fail-...-once": Behaviour("Any failure, but once (for each Idempotency-Key, else model); then as demo.", demo),
 }
@@ -2427,7 +2431,7 @@ def find(model: str) -> Optional[Found]:
     return Found(BEHAVIOURS["demo"]) if model.startswith("demo") else None
 
 
-def soon(outcome: Outcome) -> Outcome:
+def without_delay(outcome: Outcome) -> Outcome:
     """A failure that happens once lets the client try again at once."""
     if not isinstance(outcome, Failure):
         return outcome
@@ -2436,24 +2440,24 @@ def soon(outcome: Outcome) -> Outcome:
     )
 
 
-def outcome_of(ask: Ask, is_first: Callable[[str], bool]) -> Outcome:
-    """What the model's name says; `is_first` tells whether a key was never seen before."""
-    once = ask.model.startswith("fail-") and ask.model.endswith("-once")
-    model = ask.model[: -len("-once")] if once else ask.model.replace("demo-strict-", "demo-", 1)
+def run_behaviour(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
+    """Run the behaviour that the model name selects; `is_first` is False for a key seen before."""
+    once = prompt.model.startswith("fail-") and prompt.model.endswith("-once")
+    model = prompt.model[: -len("-once")] if once else prompt.model.replace("demo-strict-", "demo-", 1)
     found = find(model)
     if found is None:
-        return unknown_model(ask)
-    if once and not is_first(f"{ask.model} {ask.request.headers.get('idempotency-key')}"):
-        return demo(ask)
-    outcome = found.behaviour.run(ask._replace(model=model, number=found.number, field=found.field))
-    return soon(outcome) if once else outcome
+        return unknown_model(prompt)
+    if once and not is_first(f"{prompt.model} {prompt.request.headers.get('idempotency-key')}"):
+        return demo(prompt)
+    outcome = found.behaviour.run(prompt._replace(model=model, number=found.number, field=found.field))
+    return without_delay(outcome) if once else outcome
 
 
-def stopped(ask: Ask, answer: Answer) -> Answer:
+def cut_at_stop(prompt: Prompt, answer: Answer) -> Answer:
     """The answer up to the first of the stop sequences in it."""
     text = "".join(answer.text)
-    found = [(text.find(stop), stop) for stop in ask.stops if stop in text]
-    return answer._replace(text=pieces_of(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
+    found = [(text.find(stop), stop) for stop in prompt.stops if stop in text]
+    return answer._replace(text=split_pieces(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
 
 
 def behaviour_lines() -> str:
@@ -2464,75 +2468,75 @@ def behaviour_lines() -> str:
 # ------------------------------------------------------------------------------------------------------------- routes
 
 
-def padded(surface: Surface, ask: Ask, answer: Answer) -> Answer:
+def pad(protocol: Protocol, prompt: Prompt, answer: Answer) -> Answer:
     """The answer with as much text as makes its plain JSON answer.size bytes long."""
-    start = f"{WHO} "
-    text = start + "x" * (answer.size - len(dump(surface.plain(ask, Answer([start])))))
-    step = PIECE_CHARS if ask.stream else len(text)
+    start = f"{NOTICE} "
+    text = start + "x" * (answer.size - len(dump(protocol.plain(prompt, Answer([start])))))
+    step = PIECE_CHARS if prompt.stream else len(text)
     return answer._replace(text=[text[at : at + step] for at in range(0, len(text), step)])
 
 
-def reply_to(surface: Surface, ask: Ask, outcome: Outcome) -> Reply:
-    """An outcome in the surface's words."""
+def reply_to(protocol: Protocol, prompt: Prompt, outcome: Outcome) -> Reply:
+    """An outcome in the protocol's shape."""
     if isinstance(outcome, Reply):
         return outcome
     if isinstance(outcome, Failure):
-        return refusal(surface, outcome, ask.request.id)
+        return error_reply(protocol, outcome, prompt.request.id)
     if outcome.size:
-        outcome = padded(surface, ask, outcome)
-    outcome = stopped(ask, outcome) if ask.stops else outcome
-    if outcome.plain or not ask.stream:
-        return json_reply(surface.plain(ask, outcome))
-    opening, closing = surface.opening(ask, outcome), surface.closing(ask, outcome)
-    reply = Reply(opening, closing, content_type="text/event-stream", streamed=True)
-    return surface.framed(ask, reply._replace(sign=surface.sign, broken=surface.broken))
+        outcome = pad(protocol, prompt, outcome)
+    outcome = cut_at_stop(prompt, outcome) if prompt.stops else outcome
+    if outcome.plain or not prompt.stream:
+        return json_reply(protocol.plain(prompt, outcome))
+    stream_start, stream_end = protocol.stream_start(prompt, outcome), protocol.stream_end(prompt, outcome)
+    reply = Reply(stream_start, stream_end, content_type="text/event-stream", streamed=True)
+    return protocol.frame(prompt, reply._replace(sign=protocol.sign, broken=protocol.broken))
 
 
-# What our readers of messages, tools and schemas run into where a value is of another type than its vendor says.
+# What reading a request raises where a value has another type than its API documents.
 WRONG_SHAPE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def converse(wire: Wire, surface: Surface, request: Request) -> None:
+def converse(wire: Wire, protocol: Protocol, request: Request) -> None:
     """Answer one request to a model."""
     outcome: Optional[Outcome] = None
     try:
-        ask = surface.ask(request)
-        outcome = outcome_of(ask, wire.server.is_first)
-        reply = reply_to(surface, ask, outcome)
-    except Refused as error:
-        reply = refusal(surface, error.failure, request.id)
+        prompt = protocol.read_request(request)
+        outcome = run_behaviour(prompt, wire.server.is_first)
+        reply = reply_to(protocol, prompt, outcome)
+    except Rejected as error:
+        reply = error_reply(protocol, error.failure, request.id)
     except WRONG_SHAPE as error:
-        reply = refusal(surface, wrong(f"The request has a wrong shape: {error}").failure, request.id)
+        reply = error_reply(protocol, bad_request(f"The request has a wrong shape: {error}").failure, request.id)
     send = outcome.send if isinstance(outcome, Answer) and outcome.send else send_whole
-    send(wire, reply._replace(headers=reply.headers + surface.headers(request)))
+    send(wire, reply._replace(headers=reply.headers + protocol.headers(request)))
 
 
-def post_to(surface: Surface) -> Callable[[Wire, Request], None]:
-    return lambda wire, request: converse(wire, surface, request)
+def post_to(protocol: Protocol) -> Callable[[Wire, Request], None]:
+    return lambda wire, request: converse(wire, protocol, request)
 
 
-def model_names() -> List[str]:
+def list_model_names() -> List[str]:
     """The models of the list: what answers, with an example for each N and FIELD."""
     names = [name for name in BEHAVIOURS if name.startswith("demo")]
     return [name.replace("-N", "-100").replace("-FIELD", "-stop") for name in names]
 
 
-def send_models(wire: Wire, request: Request, surface: Surface, models: Dict[str, JSON], whole: JSON) -> None:
+def send_models(wire: Wire, request: Request, protocol: Protocol, models: Dict[str, JSON], whole: JSON) -> None:
     """The list, or the one model that the path names."""
     name = request.path.partition("/models/")[2]
     if name and name not in models:
-        failure = Failure(404, "model_not_found", f"The model '{name}' does not exist; the stand-in has 'demo'.")
-        reply = refusal(surface, failure, request.id)
+        failure = Failure(404, "model_not_found", f"The model '{name}' does not exist; the mock server has 'demo'.")
+        reply = error_reply(protocol, failure, request.id)
     else:
         reply = json_reply(models[name] if name else whole)
-    send_whole(wire, reply._replace(headers=reply.headers + surface.headers(request)))
+    send_whole(wire, reply._replace(headers=reply.headers + protocol.headers(request)))
 
 
 def get_anthropic_models(wire: Wire, request: Request) -> None:
     """Anthropic's list, in pages of ?limit=20 behind ?after_id=."""
     given = dict(pair.partition("=")[::2] for pair in request.query.split("&"))
     made = {"type": "model", "created_at": "2023-11-14T22:13:20Z"}  # CREATED
-    models = {name: {**made, "id": name, "display_name": name.title()} for name in model_names()}
+    models = {name: {**made, "id": name, "display_name": name.title()} for name in list_model_names()}
     names = list(models)
     after = names.index(given["after_id"]) + 1 if given.get("after_id") in names else 0
     end = after + int(given.get("limit") or 20)
@@ -2546,26 +2550,26 @@ def get_gemini_models(wire: Wire, request: Request) -> None:
     """Google's list."""
     can = {"supportedGenerationMethods": ["generateContent", "countTokens"]}
     limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
-    models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in model_names()}
+    models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in list_model_names()}
     send_models(wire, request, GEMINI, models, {"models": list(models.values())})
 
 
 def get_models(wire: Wire, request: Request) -> None:
-    """OpenAI's list, or Anthropic's where its version is told, or Google's where a key for it comes."""
+    """OpenAI's list; Anthropic's where the request has its version header, Google's where it has its key header."""
     if "anthropic-version" in request.headers:
         get_anthropic_models(wire, request)
         return
     if "x-goog-api-key" in request.headers:
         get_gemini_models(wire, request)
         return
-    made = {"object": "model", "created": CREATED, "owned_by": "stand-in"}
-    models = {name: {"id": name, **made} for name in model_names()}
+    made = {"object": "model", "created": CREATED, "owned_by": "llm-router"}
+    models = {name: {"id": name, **made} for name in list_model_names()}
     send_models(wire, request, OPENAI, models, {"object": "list", "data": list(models.values())})
 
 
 def get_page(wire: Wire, request: Request) -> None:
-    """What this is, for whoever opens it in a browser."""
-    page = f"{WHO} POST {wire.server.base_url}/chat/completions with one of these models:\n\n{behaviour_lines()}\n"
+    """A page for browsers: what this server is, and its models."""
+    page = f"{NOTICE} POST {wire.server.base_url}/chat/completions with one of these models:\n\n{behaviour_lines()}\n"
     send_whole(wire, Reply((page.encode(),), content_type="text/plain; charset=utf-8"))
 
 
@@ -2585,7 +2589,7 @@ ROUTES: List[Tuple[str, str, Callable[[Wire, Request], None]]] = [  # method, pa
 
 
 class DemoServer(ThreadingHTTPServer):
-    """The stand-in on 127.0.0.1, running until close(); port 0 takes a free one.
+    """The mock server on 127.0.0.1, running until close(); port 0 takes a free one.
 
     url ("http://127.0.0.1:PORT"), base_url (url + "/v1"), port, connections (how many there were), and requests: a list
     of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number)}.
@@ -2601,7 +2605,7 @@ class DemoServer(ThreadingHTTPServer):
         port: int = 0,
         *,
         tls: Optional[Tuple[str, str]] = None,
-        redirect_to: str = ELSEWHERE,
+        redirect_to: str = REDIRECT_TARGET,
         record: bool = True,
         strict: bool = False,
     ) -> None:
@@ -2626,7 +2630,7 @@ class DemoServer(ThreadingHTTPServer):
         self.close()
 
     def close(self) -> None:
-        """Stop at once; whoever still waits for an answer sees the connection end."""
+        """Stop at once; clients still waiting for an answer see the connection end."""
         if self.ending.is_set():
             return
         self.ending.set()
@@ -2681,7 +2685,7 @@ class DemoServer(ThreadingHTTPServer):
         """Note a new connection; returns its number."""
         with self._lock:
             if self.ending.is_set():
-                raise ConnectionAbortedError("the stand-in is closing")
+                raise ConnectionAbortedError("the mock server is closing")
             self._open.add(connection)
             self.connections += 1
             return self.connections
@@ -2691,7 +2695,7 @@ class DemoServer(ThreadingHTTPServer):
             self._open.discard(connection)
 
     def is_first(self, key: str) -> bool:
-        """True the first time that it is asked for a key."""
+        """True for a key that was not given before."""
         with self._lock:
             first = key not in self._seen
             self._seen.add(key)
@@ -2702,7 +2706,7 @@ class DemoServer(ThreadingHTTPServer):
         from zlib import crc32
 
         wire.request_id = f"demo-{crc32(data):08x}"
-        headers = CaseBlind(wire.headers.items())
+        headers = CaseInsensitiveHeaders(wire.headers.items())
         try:
             body = json.loads(data)
         except (ValueError, RecursionError):
@@ -2719,7 +2723,7 @@ class DemoServer(ThreadingHTTPServer):
                 answer(wire, request)
                 return
         failure = Failure(404, "unknown_url", f"Unknown request URL: {wire.command} {path}.")
-        send_whole(wire, json_reply(OPENAI.failure(failure), 404))
+        send_whole(wire, json_reply(OPENAI.error_body(failure), 404))
 
 
 # ------------------------------------------------------------------------------------------------------- command line
@@ -2730,10 +2734,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     import argparse
     import signal
 
-    table = f"the model's name says what happens:\n{behaviour_lines()}"
+    table = f"the model name selects the behaviour:\n{behaviour_lines()}"
     parser = argparse.ArgumentParser(
         prog="llm_router_demo.py", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="A stand-in for a model API, on 127.0.0.1: it answers without a model, and fails on demand.",
+        description="A mock model API, on 127.0.0.1: it answers without a model, and fails on demand.",
         epilog=f"{table}\n\nexit codes: 0 stopped, 1 cannot serve, 2 usage",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=8099, help="port to listen on, 0 for a free one (default 8099)")
@@ -2747,13 +2751,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except (OSError, OverflowError) as error:
         print(f"llm_router_demo.py: cannot serve on port {args.port}: {error}", file=sys.stderr)
         return 1
-    stopped = threading.Event()
+    cut_at_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: cut_at_stop.set())
     with server:
         use = "name it with --base-url, and demo as the model (--help lists more); Ctrl-C stops it"
-        print(f"{server.base_url} is a stand-in for a model API: {use}", flush=True)
-        while not stopped.wait(0.5):  # a wait without end cannot be interrupted on Windows
+        print(f"{server.base_url} is a mock model API: {use}", flush=True)
+        while not cut_at_stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
             pass
     return 0
 
