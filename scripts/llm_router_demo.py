@@ -413,7 +413,7 @@ def is_signature(signature: str) -> bool:
 OPENAI_FIELDS = {
     "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
     "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n", "parallel_tool_calls",
-    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
+    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
     "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
     "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
 }  # fmt: skip
@@ -425,6 +425,9 @@ OPENAI_MESSAGES = {  # role -> its fields
 OPENAI_PARTS = {  # type -> its fields
     "text": {"text"}, "image_url": {"image_url"}, "input_audio": {"input_audio"}, "file": {"file"},
     "refusal": {"refusal"},
+}  # fmt: skip
+OPENAI_TOOLS = {  # type -> the fields of its object
+    "function": {"name", "description", "parameters", "strict"}, "custom": {"name", "description", "format"},
 }  # fmt: skip
 OPENAI_NAME = r"[a-zA-Z0-9_-]+"
 OPENAI_ID_CHARS, OPENAI_NAME_CHARS = 40, 64  # of a tool call's id, of a function's name
@@ -440,12 +443,17 @@ def check_openai(body: JSON) -> None:
     if unknown:
         plural = "s" if unknown[1:] else ""
         raise rejection(f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
+    body = drop_nulls(body)  # null is the same as leaving a field out
     for number, message in enumerate(body["messages"]):
         check_openai_message(message, f"messages[{number}]")
     check_openai_turns(body["messages"])
     check_openai_tools(body)
     check_openai_options(body)
     check_openai_format(body)
+
+
+def drop_nulls(value: JSON) -> JSON:
+    return {name: each for name, each in value.items() if each is not None}
 
 
 def check_openai_known(value: JSON, known: Iterable[str], path: str) -> None:
@@ -478,13 +486,16 @@ def check_openai_message(message: JSON, path: str) -> None:
     role, content = message.get("role"), message.get("content")
     check_openai_choice(role, OPENAI_MESSAGES, f"{path}.role")
     check_openai_known(message, {"role", *OPENAI_MESSAGES[str(role)]}, path)
-    if content is None and not (role == "assistant" and {"tool_calls", "function_call", "audio"} & set(message)):
+    if content is None and not (role == "assistant" and {"tool_calls", "function_call", "audio"} & set(drop_nulls(message))):
         raise rejection("Invalid value for 'content': expected a string, got null.", f"{path}.content")
     if isinstance(content, list):
         check_openai_size(content, f"{path}.content")
         for number, part in enumerate(content):
             check_openai_part(part, str(role), f"{path}.content[{number}]")
     if "tool_calls" in message:
+        if message["tool_calls"] is None:
+            text = f"Invalid type for '{path}.tool_calls': expected an array of objects, but got null instead."
+            raise rejection(text, f"{path}.tool_calls", "invalid_type")
         check_openai_size(message["tool_calls"], f"{path}.tool_calls")
         for number, call in enumerate(message["tool_calls"]):
             check_openai_call(call, f"{path}.tool_calls[{number}]")
@@ -497,6 +508,8 @@ def check_openai_part(part: JSON, role: str, path: str) -> None:
     if kind == "image_url" and role != "user":
         message = f"messages with role 'user', but this message with role '{role}' contains an image URL."
         raise rejection(f"Image URLs are only allowed for {message}", path)
+    if kind == "image_url" and isinstance(part.get("image_url"), str):
+        return  # not documented, but taken as {"url": ...}
     if kind == "image_url":
         check_openai_known(part["image_url"], ("url", "detail"), f"{path}.image_url")
     if not isinstance(part.get(str(kind)), str if kind in ("text", "refusal") else dict):
@@ -504,13 +517,15 @@ def check_openai_part(part: JSON, role: str, path: str) -> None:
 
 
 def check_openai_call(call: JSON, path: str) -> None:
-    check_openai_known(call, ("id", "type", "function"), path)
+    kind = str(call.get("type"))
     check_openai_choice(call.get("type"), ("function", "custom"), f"{path}.type")
+    check_openai_known(call, ("id", "type", kind), path)
     check_openai_size(call["id"], f"{path}.id", OPENAI_ID_CHARS)
-    check_openai_known(call["function"], ("name", "arguments"), f"{path}.function")
-    check_openai_name(call["function"]["name"], f"{path}.function.name")
-    if not isinstance(call["function"].get("arguments"), str):
-        path = f"{path}.function.arguments"
+    text = "arguments" if kind == "function" else "input"
+    check_openai_known(call[kind], ("name", text), f"{path}.{kind}")
+    check_openai_name(call[kind]["name"], f"{path}.{kind}.name")
+    if not isinstance(call[kind].get(text), str):
+        path = f"{path}.{kind}.{text}"
         raise rejection(f"Invalid type for '{path}': expected a string.", path, "invalid_type")
 
 
@@ -551,17 +566,30 @@ def check_openai_tools(body: JSON) -> None:
             raise rejection(message, name)
     if "tools" in body:
         check_openai_size(body["tools"], "tools", 128)
+    names: List[Tuple[str, str]] = []
     for number, tool in enumerate(body.get("tools", ())):
-        path = f"tools[{number}]"
-        check_openai_choice(tool.get("type"), ("function", "custom"), f"{path}.type")
-        check_openai_known(tool, ("type", "function", "custom"), path)
-        if tool["type"] == "function":
-            check_openai_known(tool["function"], ("name", "description", "parameters", "strict"), f"{path}.function")
-            check_openai_name(tool["function"]["name"], f"{path}.function.name")
-    choice = lookup(body.get("tool_choice"), "function", "name")
-    if choice and choice not in [lookup(tool, "function", "name") for tool in body["tools"]]:
-        message = f"Tool choice '{choice}' not found in 'tools' parameter."
-        raise rejection(f"Invalid value for 'tool_choice': {message}", "tool_choice")
+        path, kind = f"tools[{number}]", str(tool.get("type"))
+        check_openai_choice(tool.get("type"), OPENAI_TOOLS, f"{path}.type")
+        check_openai_known(tool, ("type", kind), path)
+        check_openai_known(tool[kind], OPENAI_TOOLS[kind], f"{path}.{kind}")
+        check_openai_name(tool[kind]["name"], f"{path}.{kind}.name")
+        names.append((kind, tool[kind]["name"]))
+    check_openai_tool_choice(body.get("tool_choice"), names)
+
+
+def check_openai_tool_choice(choice: Any, names: List[Tuple[str, str]]) -> None:
+    """A choice that names a tool names one of `names`: (type, name) of each tool."""
+    kind = lookup(choice, "type")
+    if not isinstance(choice, dict):
+        check_openai_choice(choice or "auto", ("none", "auto", "required"), "tool_choice")
+        return
+    check_openai_choice(kind, ("allowed_tools", "function", "custom"), "tool_choice.type")
+    wanted = [choice] if kind != "allowed_tools" else choice["allowed_tools"]["tools"]
+    for each in wanted:
+        name = each[each["type"]]["name"]
+        if (each["type"], name) not in names:
+            message = f"Tool choice '{name}' not found in 'tools' parameter."
+            raise rejection(f"Invalid value for 'tool_choice': {message}", "tool_choice")
 
 
 def check_openai_options(body: JSON) -> None:
@@ -619,28 +647,30 @@ ANTHROPIC_FIELDS = {  # field -> the types of its JSON value
     "model": str, "messages": list, "max_tokens": int, "system": (str, list), "metadata": dict, "stop_sequences": list,
     "stream": bool, "temperature": (int, float), "top_k": int, "top_p": (int, float), "thinking": dict, "tools": list,
     "tool_choice": dict, "service_tier": str, "container": (str, dict), "output_config": dict, "cache_control": dict,
-    "inference_geo": str,
+    "inference_geo": str, "speed": str, "diagnostics": dict,
 }  # fmt: skip
+ANTHROPIC_NULLABLE = {"cache_control", "container", "diagnostics", "inference_geo", "speed"}  # null as in its SDK's types
 ANTHROPIC_COUNTED = {  # what count_tokens takes of these
     name: ANTHROPIC_FIELDS[name]
     for name in ("model", "messages", "system", "thinking", "tools", "tool_choice", "output_config", "cache_control")
 }
 ANTHROPIC_BETA = {  # field -> the beginning of the anthropic-beta that it takes
-    "context_management": "context-management-", "mcp_servers": "mcp-client-", "output_format": "structured-outputs-",
-    "speed": "fast-mode-",
+    "compaction": "compact-", "context_management": "context-management-", "fallbacks": "server-side-fallback-",
+    "fallback_credit_token": "fallback-credit-", "mcp_servers": "mcp-client-", "output_format": "structured-outputs-",
+    "user_profile_id": "user-profiles-",
 }  # fmt: skip
 PYDANTIC = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary", (int, float): "number"}
 ANTHROPIC_NAME, ANTHROPIC_ID = r"[a-zA-Z0-9_-]{1,128}", r"[a-zA-Z0-9_-]+"
 ANTHROPIC_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 CACHED = {"cache_control"}
 ANTHROPIC_BLOCKS: Dict[str, Tuple[Set[str], Set[str]]] = {  # type -> fields that it must have, and may have
-    "text": ({"text"}, CACHED | {"citations"}), "image": ({"source"}, CACHED),
+    "text": ({"text"}, CACHED | {"citations"}), "image": ({"source"}, CACHED | {"transformations"}),
     "document": ({"source"}, CACHED | {"title", "context", "citations"}),
     "search_result": ({"source", "title", "content"}, CACHED | {"citations"}),
-    "tool_use": ({"id", "name", "input"}, CACHED | {"caller"}),
-    "tool_result": ({"tool_use_id"}, CACHED | {"content", "is_error"}),
+    "tool_use": ({"id", "name", "input"}, CACHED | {"caller", "toolset_name"}),
+    "tool_result": ({"tool_use_id"}, CACHED | {"content", "is_error", "toolset_name"}),
     "thinking": ({"thinking", "signature"}, set()), "redacted_thinking": ({"data"}, set()),
-    "tool_reference": ({"tool_name"}, CACHED),
+    "tool_reference": ({"tool_name"}, CACHED), "tool_addition": ({"tool"}, set()), "tool_removal": ({"tool"}, set()),
 }  # fmt: skip
 ANTHROPIC_OWN_BLOCKS = (  # of Anthropic's own tools, which the mock server does not have
     "_tool_result", "server_tool_use", "mcp_tool_use", "container_upload", "compaction",
@@ -648,6 +678,10 @@ ANTHROPIC_OWN_BLOCKS = (  # of Anthropic's own tools, which the mock server does
 ANTHROPIC_SOURCES: Dict[str, Set[str]] = {
     "base64": {"media_type", "data"}, "url": {"url"}, "text": {"media_type", "data"}, "file": {"file_id"},
     "content": {"content"},
+}  # fmt: skip
+ANTHROPIC_OWNERS = {  # type of a block -> the only role whose messages may hold it
+    "tool_use": "assistant", "thinking": "assistant", "tool_result": "user", "tool_addition": "system",
+    "tool_removal": "system",
 }  # fmt: skip
 OWN_TOOLS = r"(bash|text_editor|computer|web_search|web_fetch|code_execution|memory|tool_search_tool_\w+|advisor)_\d{8}"
 THINK_DOCS = "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking"
@@ -665,7 +699,7 @@ def check_anthropic(request: Request, fields: JSON) -> None:
         raise rejection("The request body is not valid JSON")
     check_anthropic_fields(body, fields, beta)
     for number, message in enumerate(body["messages"]):
-        check_anthropic_message(message, f"messages.{number}", number > 0 and "mid-conversation-system-" in beta)
+        check_anthropic_message(message, f"messages.{number}", number > 0 and "mid-conversation-" in beta)
     check_anthropic_system(body.get("system", ""))
     check_anthropic_turns(body["messages"])
     check_anthropic_tools(body)
@@ -687,9 +721,11 @@ def check_anthropic_fields(body: JSON, fields: JSON, beta: str) -> None:
             raise rejection("thread: the mock server keeps no conversations", details=facts)
         if name not in fields:
             raise rejection(f"{name}: Extra inputs are not permitted")
+        if value is None and name in ANTHROPIC_NULLABLE:
+            continue
         right = isinstance(value, fields[name]) and (not isinstance(value, bool) or fields[name] is bool)
         if not right:
-            raise rejection(f"{name}: Input should be a valid {PYDANTIC.get(fields[name], 'string')}")
+            raise rejection(f"{name}: Input should be a valid {PYDANTIC.get(fields[name], 'list')}")
     for name, least in (("max_tokens", 1), ("top_k", 0)):
         if body.get(name, least) < least:
             raise rejection(f"{name}: Input should be greater than or equal to {least}")
@@ -730,7 +766,7 @@ def check_anthropic_message(message: JSON, path: str, system: bool) -> None:
         check_anthropic_blank(join_text(content))
     for number, block in enumerate(objects(content)):
         check_anthropic_block(block, f"{path}.content.{number}", ANTHROPIC_BLOCKS)
-        owner = {"tool_use": "assistant", "thinking": "assistant", "tool_result": "user"}.get(block["type"], role)
+        owner = ANTHROPIC_OWNERS.get(block["type"], role)
         if owner != role:
             raise rejection(f"{path}: `{block['type']}` blocks can only be in `{owner}` messages")
 
@@ -1120,8 +1156,8 @@ def check_gemini(body: JSON, model: str) -> None:
     if not body.get("contents"):
         raise gemini_violation("contents", "contents is not specified")
     for number, content in enumerate(body["contents"]):
-        check_gemini_content(content, f"contents[{number}]", model)
-    check_gemini_turns(join_turns(body["contents"]))
+        check_gemini_content(content, f"contents[{number}]")
+    check_gemini_turns(join_turns(body["contents"]), ("name", "id") if model.endswith("-ids") else ("name",))
     if model.startswith("demo-reasoning"):
         check_gemini_signed(join_turns(body["contents"]))
     declared = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
@@ -1136,16 +1172,16 @@ def check_gemini(body: JSON, model: str) -> None:
     check_gemini_options(body.get("generationConfig") or {})
 
 
-def check_gemini_content(content: JSON, path: str, model: str) -> None:
+def check_gemini_content(content: JSON, path: str) -> None:
     if content.get("role", "user") not in ("user", "model"):
         raise rejection("Please use a valid role: user, model.")
     if not content.get("parts"):
         raise gemini_violation(f"{path}.parts", "contents.parts must not be empty.")
     for number, part in enumerate(content["parts"]):
-        check_gemini_part(part, f"{path}.parts[{number}]", model)
+        check_gemini_part(part, f"{path}.parts[{number}]")
 
 
-def check_gemini_part(part: JSON, path: str, model: str) -> None:
+def check_gemini_part(part: JSON, path: str) -> None:
     found = [name for name in DATA if name in part]
     if len(found) > 1:
         raise rejection(f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{snake(found[1])}'")
@@ -1156,9 +1192,6 @@ def check_gemini_part(part: JSON, path: str, model: str) -> None:
     for name in ("functionCall", "functionResponse"):
         if name in part and not part[name].get("name"):
             raise gemini_violation(f"{path}.{snake(name)}.name", "Name cannot be empty.")
-        if "id" in part.get(name, {}) and not model.endswith("-ids"):
-            place = f"{path}.{snake(name)}"
-            raise rejection(f"Invalid JSON payload received. Unknown name \"id\" at '{place}': Cannot find field.", place)
     signature = part.get("thoughtSignature", "")
     if signature and signature not in UNSIGNED and not is_signature(signature):
         raise rejection("Corrupted thought signature.")
@@ -1179,8 +1212,11 @@ def find_calls(content: JSON, name: str) -> List[JSON]:
     return [part[name] for part in content["parts"] if name in part]
 
 
-def check_gemini_turns(contents: List[JSON]) -> None:
-    """Every call is answered in the next turn, all calls of a turn in one, and nothing else is."""
+def check_gemini_turns(contents: List[JSON], keys: Sequence[str]) -> None:
+    """Every call is answered in the next turn, all calls of a turn in one, and nothing else is.
+
+    A response and its call agree in `keys`: older models ignore the id that a client made up, newer ones check their own.
+    """
     open_calls: List[JSON] = []
     for number, content in enumerate(contents):
         answered = find_calls(content, "functionResponse")
@@ -1191,7 +1227,7 @@ def check_gemini_turns(contents: List[JSON]) -> None:
             raise rejection(f"{message} parts of the function call turn.")
         if answered and any("text" in part for part in content["parts"]):
             raise rejection("Please ensure that function response turn comes immediately after a function call turn.")
-        for name in ("name", "id"):
+        for name in keys:
             if sorted(str(each.get(name)) for each in answered) != sorted(str(each.get(name)) for each in open_calls):
                 place = f"contents[{number}].parts[0].function_response.{name}"
                 raise gemini_violation(place, f"does not match the {name} of a function call of the function call turn.")
