@@ -29,9 +29,9 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from itertools import chain, cycle, islice, repeat
+from itertools import chain, count, cycle, islice, repeat
 from socketserver import TCPServer
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import unquote
 
 JSON = Dict[str, Any]
@@ -53,6 +53,7 @@ BLOCK_BYTES = 65_536  # what demo-burst-N writes at once
 FRAGMENT_CHARS = 7  # of a streamed tool call's arguments
 GARBAGE = b"\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n"  # what break-garbage answers
 MAX_CHOICES = 128
+MAX_STORED = 1000  # responses of which a server keeps the conversation
 MAX_EMBEDDING_SIZE = 4096
 EMBEDDING_SIZE = 8  # numbers of a vector, where no other size is asked for
 DRIP_S = 0.05  # between two bytes of fail-drip
@@ -63,6 +64,11 @@ STALL_S = 900.0  # longer than any client waits; then the thread is given back
 PROMPT_USD = 0.000_001  # one token, and one token is one word
 COMPLETION_USD = 0.000_004
 CREDITS_USD = 100.0  # before each request
+BYOK_FEE = 0.05  # OpenRouter's share of what a caller's own key pays its vendor
+OBFUSCATION = "mock"  # beside each text delta of Responses; the real API pads with it
+
+CHOICES_EMPTY, ERROR_BESIDE = "fail-choices-empty", "fail-error-beside"  # oddities that several protocols write
+START_TWICE, TOOLS_HALF = "fail-start-twice", "fail-tools-half"
 
 # ------------------------------------------------------------------------------------------------------------- values
 
@@ -93,19 +99,23 @@ class Request(NamedTuple):
     body: Any  # parsed JSON, or the bytes where it is none
     id: str = ""  # the same for the same body
     redirect_to: str = REDIRECT_TARGET  # where redirects lead
-    strict: bool = False  # refuse what api.openai.com refuses, whatever the model is called
+    strict: bool = False  # refuse what api.openai.com refuses, for every model
+    any_model: bool = False  # unknown models answer as demo
+    responses: Any = None  # the server's ResponseStore
 
 
 class Failure(NamedTuple):
     """An error, in no vendor's shape."""
 
     status: int
-    code: str
+    code: Any  # text; a number in some servers' bodies
     message: str
     kind: str = "invalid_request_error"  # OpenAI's "type"
     param: str = ""
     headers: Headers = ()
     details: Any = None  # Google's and Anthropic's
+    extra: Optional[JSON] = None  # further fields of OpenAI's error object
+    raw: Any = None  # the whole body, the same in every protocol
 
 
 class Rejected(Exception):
@@ -126,6 +136,21 @@ class Call(NamedTuple):
     id: str  # "call_..."; Anthropic's begin with "toolu_"
     name: str
     arguments: Optional[str]
+    custom: bool = False  # of a custom tool: the arguments are free text
+    namespace: str = ""  # of the tool, in Responses
+
+
+class Usage(NamedTuple):
+    """Tokens and money of an answer. The prompt counts what the cache holds, the completion counts the reasoning."""
+
+    prompt: int
+    completion: int
+    reasoning: int = 0
+    cache_read: int = 0
+    cache_write: int = 0  # for 5 minutes
+    cache_write_1h: int = 0
+    cost: Optional[float] = None  # US dollars; None where the vendor sends none
+    upstream_cost: Optional[float] = None  # OpenRouter's, where the caller's own key pays the vendor
 
 
 class Prompt(NamedTuple):
@@ -145,6 +170,9 @@ class Prompt(NamedTuple):
     schema: Optional[JSON] = None  # of the JSON that is wanted as the answer; {} for any object
     prompt_tokens: int = 0
     turn: int = 0  # how many messages came
+    model_turns: int = 0  # how many of them are the model's
+    prefilled: bool = False  # the last of them is the model's
+    items: Sequence[JSON] = ()  # of Responses: the whole conversation
     include_usage: bool = True
     number: int = 0  # the N of the model's name
     field: str = ""  # the FIELD of fail-strict-FIELD
@@ -171,12 +199,19 @@ class Answer(NamedTuple):
     calls: Sequence[Call] = ()
     finish: str = "stop"  # OpenAI's finish_reason, or a vendor's own word; "" leaves it out
     stop: str = ""  # which of the stops ended it
-    cached: int = 0  # tokens of the prompt that were in the cache
-    stored: int = 0  # tokens of the prompt that were written to the cache for 5 minutes
+    cache_read: int = 0  # tokens of the prompt
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    usage: Optional[Usage] = None  # in place of counted words
+    byok: bool = False  # the caller's own key pays the vendor behind OpenRouter
+    model: str = ""  # in place of the requested one
+    native_finish: str = ""  # OpenRouter's native_finish_reason
     refusal: str = ""
     error: Optional[Failure] = None  # inside the answer, in place of its end
     oddity: str = ""  # what a surface writes in an odd way: the behaviour's name
+    other_id: bool = False  # written with an id that differs from the answer's
     plain: bool = False  # plain JSON although a stream was requested
+    sse: bool = False  # a stream although plain JSON was requested
     size: int = 0  # bytes of the plain JSON, reached with more text
     send: Optional[Callable[[Any, Reply], None]] = None  # a sender; None sends the Reply whole
 
@@ -206,6 +241,15 @@ def lookup(value: Any, *names: str) -> Any:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def count_role(messages: Sequence[JSON], role: str) -> int:
+    return sum(message.get("role") == role for message in messages)
+
+
+def custom_tool(tool: Any) -> Any:
+    """A custom tool, marked as one; None for anything else."""
+    return {**tool, "custom": True} if isinstance(tool, dict) else None
 
 
 def join_text(content: Any) -> str:
@@ -431,7 +475,7 @@ OPENAI_TOOLS = {  # type -> the fields of its object
 }  # fmt: skip
 OPENAI_NAME = r"[a-zA-Z0-9_-]+"
 OPENAI_ID_CHARS, OPENAI_NAME_CHARS = 40, 64  # of a tool call's id, of a function's name
-OPENAI_RANGES = {  # field -> least, most
+OPENAI_RANGES: Dict[str, Tuple[float, float]] = {  # field -> least, most
     "temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "n": (1, 128),
     "max_tokens": (1, INFINITE), "max_completion_tokens": (1, INFINITE), "top_logprobs": (0, 20),
 }  # fmt: skip
@@ -596,7 +640,13 @@ def check_openai_options(body: JSON) -> None:
     if "stream_options" in body and not body.get("stream"):
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise rejection(message, "stream_options")
-    for name, (least, most) in OPENAI_RANGES.items():
+    check_openai_ranges(body, OPENAI_RANGES)
+    if isinstance(body.get("stop"), list):
+        check_openai_size(body["stop"], "stop", 4)
+
+
+def check_openai_ranges(body: JSON, ranges: Dict[str, Tuple[float, float]]) -> None:
+    for name, (least, most) in ranges.items():
         value = body.get(name)
         if value is None or least <= value <= most:
             continue
@@ -604,8 +654,6 @@ def check_openai_options(body: JSON) -> None:
         side, sign, limit = ("below minimum", ">=", least) if value < least else ("above maximum", "<=", most)
         message = f"{kind} {side} value. Expected a value {sign} {limit}, but got {value} instead."
         raise rejection(f"Invalid '{name}': {message}", name, f"{kind}_{side[:9].strip().replace(' ', '_')}_value")
-    if isinstance(body.get("stop"), list):
-        check_openai_size(body["stop"], "stop", 4)
 
 
 def check_openai_format(body: JSON) -> None:
@@ -620,25 +668,435 @@ def check_openai_format(body: JSON) -> None:
             raise rejection(f"Missing required parameter: '{path}.name'.", f"{path}.name", "missing_required_parameter")
         check_openai_known(wanted["json_schema"], ("name", "description", "schema", "strict"), path)
         if wanted["json_schema"].get("strict"):
-            check_openai_strict_schema(wanted["json_schema"]["schema"], wanted["json_schema"]["name"], ())
+            owner = f"response_format '{wanted['json_schema']['name']}'"
+            check_openai_strict_schema(wanted["json_schema"]["schema"], owner, (), "response_format")
 
 
-def check_openai_strict_schema(schema: Any, name: str, context: Tuple[str, ...]) -> None:
+def check_openai_strict_schema(schema: Any, owner: str, context: Tuple[str, ...], param: str) -> None:
     """With strict: true every object is closed, and every property required."""
     if not isinstance(schema, dict):
         return
-    start = f"Invalid schema for response_format '{name}': In context={context}, "
+    start = f"Invalid schema for {owner}: In context={context}, "
     if schema_type(schema) == "object":
         if schema.get("additionalProperties") is not False:
             message = "'additionalProperties' is required to be supplied and to be false."
-            raise rejection(start + message, "response_format")
+            raise rejection(start + message, param)
         missing = [each for each in schema.get("properties", ()) if each not in schema.get("required", ())]
         if missing:
             message = "'required' is required to be supplied and to be an array including every key in properties. "
-            raise rejection(f"{start}{message}Missing '{missing[0]}'.", "response_format")
+            raise rejection(f"{start}{message}Missing '{missing[0]}'.", param)
     for key, value in schema.get("properties", {}).items():
-        check_openai_strict_schema(value, name, (*context, "properties", key))
-    check_openai_strict_schema(schema.get("items"), name, (*context, "items"))
+        check_openai_strict_schema(value, owner, (*context, "properties", key), param)
+    check_openai_strict_schema(schema.get("items"), owner, (*context, "items"), param)
+
+
+# POST /v1/responses of api.openai.com: fields and items are those of the openai package, 3.57. Conversations that the
+# server keeps and the ids in them are looked up in a ResponseStore.
+
+RESPONSES_FIELDS = {
+    "access_programs", "background", "client_metadata", "context_management", "conversation", "image", "include", "input",
+    "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
+    "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
+    "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice",
+    "tools", "top_logprobs", "top_p", "truncation", "user",
+}  # fmt: skip
+RESPONSES_COUNTED = {  # what input_tokens takes of these
+    "conversation", "input", "instructions", "model", "parallel_tool_calls", "personality", "previous_response_id",
+    "reasoning", "text", "tool_choice", "tools", "truncation",
+}  # fmt: skip
+RESPONSES_COMPACTED = {
+    "image", "input", "instructions", "model", "previous_response_id", "prompt_cache_key", "prompt_cache_options",
+    "prompt_cache_retention", "service_tier",
+}  # fmt: skip
+RESPONSES_MOVED = {  # field of chat completions -> its place here
+    "max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens", "messages": "input",
+    "response_format": "text.format", "reasoning_effort": "reasoning.effort", "verbosity": "text.verbosity",
+}  # fmt: skip
+RESPONSES_ITEMS: Dict[str, Tuple[Set[str], Set[str]]] = {  # type -> fields that it must have, and may have
+    "message": ({"role", "content"}, {"id", "status", "phase", "internal_chat_message_metadata_passthrough"}),
+    "function_call": ({"call_id", "name", "arguments"}, {"id", "status", "namespace", "caller", "async"}),
+    "function_call_output": ({"call_id", "output"}, {"id", "status", "namespace", "caller", "name"}),
+    "custom_tool_call": ({"call_id", "name", "input"}, {"id", "status", "namespace", "caller", "async"}),
+    "custom_tool_call_output": ({"call_id", "output"}, {"id", "status", "namespace", "caller", "name"}),
+    "reasoning": ({"id", "summary"}, {"encrypted_content", "content", "status"}),
+    "item_reference": ({"id"}, set()),
+    "compaction": ({"encrypted_content"}, {"id", "created_by"}),
+    "compaction_trigger": (set(), {"id"}),
+    "additional_tools": ({"role", "tools"}, {"id"}),
+}  # fmt: skip
+RESPONSES_OWN_ITEMS = (  # of OpenAI's own tools, which the mock server does not have
+    r"(apply_patch|code_interpreter|computer|file_search|image_generation|local_shell|mcp|shell|tool_search|web_search)_call"
+    r"(_output)?|mcp_list_tools|mcp_approval_(request|response)|tool_search_output|program(_output)?|configuration_update"
+)
+RESPONSES_PREFIXES = {"message": "msg", "function_call": "fc", "custom_tool_call": "ctc", "reasoning": "rs"}  # of their ids
+RESPONSES_PARTS: Dict[str, Dict[str, Set[str]]] = {  # role -> type of a part -> its fields
+    "assistant": {"output_text": {"text", "annotations", "logprobs"}, "refusal": {"refusal"}},
+    "user": {
+        "input_text": {"text"}, "input_image": {"image_url", "file_id", "detail"}, "input_audio": {"input_audio"},
+        "input_file": {"file_id", "file_data", "file_url", "filename", "detail"},
+    },
+}  # fmt: skip
+RESPONSES_TOOLS: Dict[str, Set[str]] = {  # type -> its fields
+    "function": {"name", "description", "parameters", "strict", "defer_loading", "allowed_callers", "output_schema"},
+    "custom": {"name", "description", "format", "defer_loading", "allowed_callers"},
+    "namespace": {"name", "description", "tools"},
+}
+RESPONSES_OWN_TOOLS = (
+    r"web_search\w*|file_search|code_interpreter|computer\w*|mcp|image_generation|local_shell|shell|apply_patch|tool_search"
+    r"|programmatic_tool_calling"
+)
+RESPONSES_RANGES: Dict[str, Tuple[float, float]] = {
+    "temperature": (0, 2), "top_p": (0, 1), "top_logprobs": (0, 20), "max_output_tokens": (16, INFINITE),
+    "max_tool_calls": (1, INFINITE),
+}  # fmt: skip
+RESPONSES_ID_CHARS = 64  # of an item's id and of a call_id
+CALLS = {"function_call": "function call", "custom_tool_call": "custom tool call"}  # type -> OpenAI's words for it
+OUTPUTS = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
+NOT_STORED = (
+    " Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from"
+    " your input."
+)
+
+
+class StoredResponse(NamedTuple):
+    """A response that can be continued: what GET answers, and the conversation up to its end."""
+
+    response: JSON
+    input: List[JSON]  # all that the model saw, items of earlier responses included
+    prompt: Prompt
+    answer: Answer
+    waiting: bool = False  # a background response that was not read yet
+    cancelled: bool = False
+
+
+class ResponseStore:
+    """The responses that a server keeps, newest last, up to MAX_STORED."""
+
+    def __init__(self) -> None:
+        self._responses: Dict[str, StoredResponse] = {}
+        self._lock = threading.Lock()
+
+    def put(self, stored: StoredResponse) -> None:
+        with self._lock:
+            self._responses[stored.response["id"]] = stored
+            while len(self._responses) > MAX_STORED:
+                del self._responses[next(iter(self._responses))]
+
+    def get(self, response_id: str) -> Optional[StoredResponse]:
+        return self._responses.get(response_id)
+
+    def delete(self, response_id: str) -> bool:
+        with self._lock:
+            return self._responses.pop(response_id, None) is not None
+
+    def find_item(self, item_id: str) -> Tuple[Optional[JSON], str]:
+        """(item, id of the reasoning that it needs before it), or (None, "")."""
+        with self._lock:
+            stored = list(self._responses.values())
+        for each in reversed(stored):
+            reasoning = ""
+            for item in each.input + each.response["output"]:
+                if item.get("id") == item_id:
+                    return item, reasoning
+                reasoning = item["id"] if item["type"] == "reasoning" else ""
+        return None, ""
+
+
+def check_responses(body: Any, fields: Set[str], store: ResponseStore) -> List[JSON]:
+    """Refuse what OpenAI's Responses API refuses; returns all items of the conversation, each with its type."""
+    if not isinstance(body, dict):
+        raise rejection("We could not parse the JSON body of your request. The API expects a JSON payload.")
+    check_responses_fields(body, fields)
+    before = find_previous(body, store)
+    given = body.get("input")
+    if not given and not before:
+        message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation' must be provided."
+        raise rejection(message, "input", "missing_required_parameter")
+    items: List[JSON] = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
+    items = [read_item(item, f"input[{number}]") for number, item in enumerate(items)]
+    items = [resolve_reference(item, store, body) for item in items]
+    check_item_ids(items, store, body)
+    items = before + items
+    check_item_turns(items)
+    for number, item in enumerate(items[:-1]):
+        if item["type"] == "compaction_trigger":
+            raise rejection("A 'compaction_trigger' item must be the last item of the input.", f"input[{number}]")
+    check_responses_tools(body, items)
+    check_responses_options(body, items)
+    return items
+
+
+def check_responses_fields(body: JSON, fields: Set[str]) -> None:
+    for name in body:
+        if name in RESPONSES_MOVED and name not in fields:
+            moved = RESPONSES_MOVED[name]
+            message = f"In the Responses API, this parameter has moved to '{moved}'. Try again with the new parameter."
+            message += " See the API documentation for more information:"
+            message += " https://platform.openai.com/docs/api-reference/responses/create."
+            raise rejection(f"Unsupported parameter: '{name}'. {message}", name, "unsupported_parameter")
+        if name not in fields:
+            raise rejection(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise rejection("Missing required parameter: 'model'.", "model", "missing_required_parameter")
+    if not isinstance(body.get("input", ""), (str, list, type(None))):
+        message = "Invalid type for 'input': expected one of an array of objects or string."
+        raise rejection(message, "input", "invalid_type")
+    for name in ("stream", "store", "background", "parallel_tool_calls"):
+        if not isinstance(body.get(name, False), (bool, type(None))):
+            raise rejection(f"Invalid type for '{name}': expected a boolean.", name, "invalid_type")
+
+
+def find_previous(body: JSON, store: ResponseStore) -> List[JSON]:
+    """The conversation that previous_response_id continues; [] where it is not given."""
+    if body.get("conversation"):
+        name = lookup(body["conversation"], "id") or body["conversation"]
+        raise Rejected(Failure(404, "", f"Conversation with id '{name}' not found."))
+    if body.get("prompt"):
+        raise Rejected(Failure(404, "", f"Prompt with id '{lookup(body['prompt'], 'id')}' not found."))
+    previous = body.get("previous_response_id")
+    if previous is None:
+        return []
+    found = store.get(str(previous))
+    if found is None:
+        message = f"Previous response with id '{previous}' not found."
+        raise rejection(message, "previous_response_id", "previous_response_not_found")
+    output: List[JSON] = found.response["output"]
+    return found.input + output
+
+
+def read_item(item: Any, path: str) -> JSON:
+    """An input item with its type, which messages and references may leave out; refuses wrong fields."""
+    if not isinstance(item, dict):
+        raise rejection(f"Invalid type for '{path}': expected an object.", path, "invalid_type")
+    kind = item.get("type") or ("message" if "role" in item else "item_reference" if set(item) <= {"id", "type"} else None)
+    if isinstance(kind, str) and re.fullmatch(RESPONSES_OWN_ITEMS, kind):
+        return dict(item)
+    check_openai_choice(kind, RESPONSES_ITEMS, f"{path}.type" if "type" in item else path)
+    needed, allowed = RESPONSES_ITEMS[str(kind)]
+    for name in sorted(needed):
+        if item.get(name) is None:
+            raise rejection(f"Missing required parameter: '{path}.{name}'.", f"{path}.{name}", "missing_required_parameter")
+    check_openai_known(item, {"type"} | needed | allowed, path)
+    check_item_names(item, str(kind), path)
+    whole: JSON = {**item, "type": kind}
+    check = RESPONSES_ITEM_CHECKS.get(str(kind))
+    if check:
+        check(whole, path)
+    return whole
+
+
+def check_item_names(item: JSON, kind: str, path: str) -> None:
+    prefix, name = RESPONSES_PREFIXES.get(kind, ""), item.get("id")
+    if name is not None:
+        check_openai_size(name, f"{path}.id", RESPONSES_ID_CHARS)
+        if not name.startswith(prefix):
+            message = f"Invalid '{path}.id': '{name}'. Expected an ID that begins with '{prefix}'."
+            raise rejection(message, f"{path}.id", "invalid_value")
+    if "call_id" in item:
+        check_openai_size(item["call_id"], f"{path}.call_id", RESPONSES_ID_CHARS)
+    if kind in CALLS:
+        check_openai_name(item["name"], f"{path}.name")
+    if item.get("status") is not None:
+        check_openai_choice(item["status"], ("in_progress", "completed", "incomplete"), f"{path}.status")
+    for text in ("arguments", "input", "encrypted_content"):
+        if item.get(text) is not None and not isinstance(item[text], str):
+            message = f"Invalid type for '{path}.{text}': expected a string."
+            raise rejection(message, f"{path}.{text}", "invalid_type")
+
+
+def check_message_item(item: JSON, path: str) -> None:
+    role, content = item["role"], item["content"]
+    check_openai_choice(role, ("assistant", "system", "developer", "user"), f"{path}.role")
+    if not isinstance(content, str):
+        check_item_parts(content, "assistant" if role == "assistant" else "user", f"{path}.content")
+
+
+def check_output_item(item: JSON, path: str) -> None:
+    if not isinstance(item["output"], str):
+        check_item_parts(item["output"], "user", f"{path}.output")
+
+
+def check_item_parts(parts: Any, role: str, path: str) -> None:
+    if not isinstance(parts, list):
+        message = f"Invalid type for '{path}': expected one of an array of objects or string."
+        raise rejection(message, path, "invalid_type")
+    known = RESPONSES_PARTS[role]
+    for number, part in enumerate(parts):
+        place = f"{path}[{number}]"
+        check_openai_choice(part.get("type"), known, f"{place}.type")
+        check_openai_known(part, {"type", "prompt_cache_breakpoint"} | known[part["type"]], place)
+        text = "refusal" if part["type"] == "refusal" else "text"
+        if text in known[part["type"]] and not isinstance(part.get(text), str):
+            raise rejection(f"Missing required parameter: '{place}.{text}'.", f"{place}.{text}", "missing_required_parameter")
+        if part["type"] == "input_image":
+            check_item_image(part, place)
+
+
+def check_item_image(part: JSON, path: str) -> None:
+    url = part.get("image_url")
+    if url is None and not part.get("file_id"):
+        message = f"Missing required parameter: '{path}.image_url'."
+        raise rejection(message, f"{path}.image_url", "missing_required_parameter")
+    if url is not None and not isinstance(url, str):
+        message = f"Invalid type for '{path}.image_url': expected an image URL, but got an object instead."
+        raise rejection(message, f"{path}.image_url", "invalid_type")
+    if url is not None and not re.match(r"https?://|data:image/", url):
+        message = f"Invalid '{path}.image_url'. Expected a valid URL, but got a value with an invalid format."
+        raise rejection(message, f"{path}.image_url", "invalid_value")
+
+
+def check_sealed_item(item: JSON, path: str) -> None:
+    """Encrypted content is this server's own."""
+    sealed = item.get("encrypted_content")
+    if sealed is not None and not is_signature(sealed):
+        message = f"The encrypted content {sealed[:4]}... could not be verified. Reason: Encrypted content could not be"
+        raise rejection(f"{message} decrypted or parsed.", path, "invalid_encrypted_content")
+    if not isinstance(item.get("summary", []), list):
+        raise rejection(f"Invalid type for '{path}.summary': expected an array.", f"{path}.summary", "invalid_type")
+
+
+RESPONSES_ITEM_CHECKS: Dict[str, Callable[[JSON, str], None]] = {
+    "message": check_message_item,
+    "function_call_output": check_output_item,
+    "custom_tool_call_output": check_output_item,
+    "reasoning": check_sealed_item,
+    "compaction": check_sealed_item,
+}
+
+
+def item_not_found(name: str, body: JSON) -> Rejected:
+    hint = NOT_STORED if body.get("store") is False else ""
+    return Rejected(Failure(404, "", f"Item with id '{name}' not found.{hint}", param="input"))
+
+
+def resolve_reference(item: JSON, store: ResponseStore, body: JSON) -> JSON:
+    """The stored item that a reference names; any other item as it is."""
+    if item["type"] != "item_reference":
+        return item
+    found, _ = store.find_item(item["id"])
+    if found is None:
+        raise item_not_found(item["id"], body)
+    return found
+
+
+def check_item_ids(items: List[JSON], store: ResponseStore, body: JSON) -> None:
+    """An id occurs once; reasoning is sealed or stored, and precedes the stored item that came with it."""
+    seen: Set[str] = set()
+    for number, item in enumerate(items):
+        name = str(item.get("id") or "")
+        if name and name in seen:
+            message = f"Duplicate item found with id {name}. Remove duplicate items from your input and try again."
+            raise rejection(message, "input")
+        seen.add(name)
+        stored, reasoning = store.find_item(name) if name else (None, "")
+        if item["type"] == "reasoning" and not item.get("encrypted_content") and stored is None:
+            raise item_not_found(name, body)
+        if reasoning and (number == 0 or items[number - 1].get("id") != reasoning) and not body.get("previous_response_id"):
+            message = f"Item '{name}' of type '{item['type']}' was provided without its required 'reasoning' item:"
+            raise rejection(f"{message} '{reasoning}'.", "input")
+
+
+def check_item_turns(items: List[JSON]) -> None:
+    """Each output stands behind its call, each call has an output, and no reasoning is the last of its turn."""
+    calls: Dict[str, str] = {}  # call_id -> type
+    answered: Set[str] = set()
+    for number, item in enumerate(items):
+        kind = item["type"]
+        if kind in CALLS:
+            calls[item["call_id"]] = kind
+        if kind in OUTPUTS:
+            if calls.get(item["call_id"]) != OUTPUTS[kind]:
+                words = CALLS[OUTPUTS[kind]]
+                raise rejection(f"No tool call found for {words} output with call_id {item['call_id']}.", "input")
+            answered.add(item["call_id"])
+        if kind == "reasoning" and not is_model_item(items[number + 1] if number + 1 < len(items) else {}):
+            message = f"Item '{item['id']}' of type 'reasoning' was provided without its required following item."
+            raise rejection(message, "input")
+    for call_id, kind in calls.items():
+        if call_id not in answered:
+            raise rejection(f"No tool output found for {CALLS[kind]} {call_id}.", "input")
+
+
+def is_model_item(item: JSON) -> bool:
+    """An item that a model wrote, as opposed to the caller's."""
+    kind = item.get("type", "")
+    return kind in CALLS or kind in ("reasoning", "compaction") or item.get("role") == "assistant" or kind.endswith("_call")
+
+
+def flat_tools(tools: Any, path: str = "tools") -> Iterator[Tuple[str, str, JSON]]:
+    """(place, namespace, tool) of each function and custom tool; refuses what is none."""
+    for number, tool in enumerate(tools or ()):
+        place, kind = f"{path}[{number}]", tool.get("type")
+        if isinstance(kind, str) and re.fullmatch(RESPONSES_OWN_TOOLS, kind):
+            continue
+        check_openai_choice(kind, RESPONSES_TOOLS, f"{place}.type")
+        if "function" in tool:
+            message = f"Missing required parameter: '{place}.name'."
+            raise rejection(message, f"{place}.name", "missing_required_parameter")
+        check_openai_known(tool, {"type"} | RESPONSES_TOOLS[kind], place)
+        check_openai_name(tool.get("name"), f"{place}.name")
+        if kind != "namespace":
+            yield place, "", tool
+            continue
+        for inner_place, _, each in flat_tools(tool.get("tools"), f"{place}.tools"):
+            yield inner_place, tool["name"], each
+
+
+def all_tools(body: JSON, items: List[JSON]) -> List[Tuple[str, str, JSON]]:
+    """flat_tools of the request and of its additional_tools items."""
+    found = list(flat_tools(body.get("tools")))
+    for number, item in enumerate(items):
+        if item["type"] == "additional_tools":
+            found += flat_tools(item["tools"], f"input[{number}].tools")
+    return found
+
+
+def check_responses_tools(body: JSON, items: List[JSON]) -> None:
+    tools = all_tools(body, items)
+    for place, _, tool in tools:
+        if tool["type"] == "function" and tool.get("strict"):
+            schema = tool.get("parameters")
+            check_openai_strict_schema(schema, f"function '{tool['name']}'", (), f"{place}.parameters")
+    choice = body.get("tool_choice")
+    if choice is None or choice in ("auto", "none"):
+        return
+    if not isinstance(choice, dict):
+        check_openai_choice(choice, ("none", "auto", "required"), "tool_choice")
+    if not tools and not body.get("tools"):
+        raise rejection(f"Tool choice '{choice}' must be specified with 'tools' parameter.", "tool_choice")
+    names = {(tool["type"], tool["name"]) for _, _, tool in tools}
+    wanted = choice["tools"] if lookup(choice, "type") == "allowed_tools" else [choice] if isinstance(choice, dict) else []
+    for each in wanted:
+        if each["type"] in ("function", "custom") and (each["type"], each["name"]) not in names:
+            raise rejection(f"Tool choice '{each['name']}' not found in 'tools' parameter.", "tool_choice")
+
+
+def check_responses_options(body: JSON, items: List[JSON]) -> None:
+    check_openai_ranges(body, RESPONSES_RANGES)
+    if body.get("background") and body.get("store") is False:
+        raise rejection("Background mode requires 'store' to be true.", "background")
+    for name in ("text", "reasoning", "stream_options"):
+        if not isinstance(body.get(name) or {}, dict):
+            raise rejection(f"Invalid type for '{name}': expected an object.", name, "invalid_type")
+    known = {"text": {"format", "verbosity"}, "reasoning": {"effort", "summary", "generate_summary", "context", "mode"}}
+    for name, allowed in known.items():
+        check_openai_known(body.get(name) or {}, allowed, name)
+    if body.get("stream_options") and not body.get("stream"):
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise rejection(message, "stream_options")
+    wanted = lookup(body, "text", "format") or {"type": "text"}
+    check_openai_choice(wanted.get("type"), ("text", "json_object", "json_schema"), "text.format.type")
+    if wanted["type"] == "json_object" and "json" not in json.dumps(items).lower():
+        message = "Response input messages must contain the word 'json' in some form to use 'text.format' of type"
+        raise rejection(f"{message} 'json_object'.", "input")
+    if wanted["type"] == "json_schema":
+        for name in ("name", "schema"):
+            if wanted.get(name) is None:
+                path = f"text.format.{name}"
+                raise rejection(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+        check_openai_known(wanted, {"type", "name", "description", "schema", "strict"}, "text.format")
+        if wanted.get("strict"):
+            check_openai_strict_schema(wanted["schema"], f"response_format '{wanted['name']}'", (), "text.format.schema")
 
 
 # api.anthropic.com. Its messages name the place with dots: messages.0.content.1.text.cache
@@ -1028,6 +1486,10 @@ PROTO: Dict[str, Proto] = {
     "CountTokensRequest": {
         "model": "string", "contents": ["Content"], "generateContentRequest": "GenerateContentRequest",
     },
+    "EmbedContentRequest": {
+        "model": "string", "content": "Content", "taskType": "string", "title": "string", "outputDimensionality": "int",
+    },
+    "BatchEmbedContentsRequest": {"model": "string", "requests": ["EmbedContentRequest"]},
     "Content": {"role": "string", "parts": ["Part"]},
     "Part": {
         "text": "string", "inlineData": "Blob", "fileData": "FileData", "functionCall": "FunctionCall",
@@ -1318,24 +1780,50 @@ def check_gemini_options(options: JSON) -> None:
     check_gemini_schema(options.get("responseSchema", {}), "generation_config.response_schema")
 
 
-# ----------------------------------------------------------------------------------------------------------- protocols
+# ---------------------------------------------------------------------------------------------------------- protocols
+
+SPOILED: Dict[str, Any] = {  # FIELD of fail-usage-FIELD -> what stands in place of every number
+    "nan": float("nan"), "infinite": INFINITE, "negative": -100, "huge": 1e308, "text": "many", "null": None,
+}  # fmt: skip
+SPOILING = "fail-usage-"
 
 
-def count_usage(prompt: Prompt, answer: Answer) -> JSON:
-    """OpenAI's usage with the two fields that AIsa adds."""
+def count_usage(prompt: Prompt, answer: Answer) -> Usage:
+    """Tokens of an answer, one for each word, and their price; or what the answer itself brings."""
+    if answer.usage:
+        return answer.usage
     reasoning, text = len(answer.reasoning), len(answer.text) + len(answer.refusal.split())
     completion = reasoning + text + sum(1 + len((call.arguments or "").split()) for call in answer.calls)
     completion *= prompt.choices
     cost = round(prompt.prompt_tokens * PROMPT_USD + completion * COMPLETION_USD, 6)
-    return {
-        "prompt_tokens": prompt.prompt_tokens,
-        "completion_tokens": completion,
-        "total_tokens": prompt.prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": answer.cached},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
-        "cost": cost,
-        "credits_remaining": round(CREDITS_USD - cost, 6),
-    }
+    cached = (answer.cache_read, answer.cache_write, answer.cache_write_1h)
+    if answer.byok:
+        fee = round(cost * BYOK_FEE, 8)
+        return Usage(prompt.prompt_tokens, completion, reasoning, *cached, cost=fee, upstream_cost=cost)
+    return Usage(prompt.prompt_tokens, completion, reasoning, *cached, cost=cost)
+
+
+def money(usage: Usage) -> JSON:
+    """What OpenRouter and AIsa add to a vendor's usage; nothing where the answer has no cost."""
+    if usage.cost is None:
+        return {}
+    if usage.upstream_cost is not None:
+        return {"cost": usage.cost, "is_byok": True, "cost_details": {"upstream_inference_cost": usage.upstream_cost}}
+    return {"cost": usage.cost, "credits_remaining": round(CREDITS_USD - usage.cost, 6)}
+
+
+def spoil(counts: JSON, answer: Answer) -> JSON:
+    """The counts; for fail-usage-FIELD with another value in place of each number."""
+    if not answer.oddity.startswith(SPOILING):
+        return counts
+    value = SPOILED[answer.oddity[len(SPOILING) :]]
+
+    def change(each: Any) -> Any:
+        if isinstance(each, dict):
+            return {name: change(inside) for name, inside in each.items()}
+        return value if isinstance(each, (int, float)) and not isinstance(each, bool) else each
+
+    return dict(change(counts))
 
 
 def parse_arguments(call: Call) -> Any:
@@ -1346,11 +1834,19 @@ def parse_arguments(call: Call) -> Any:
         return {}
 
 
+def split_arguments(call: Call, answer: Answer) -> List[str]:
+    """The arguments of a call in the pieces of a stream; fail-tools-half has only the first half."""
+    raw = call.arguments or ""
+    raw = raw[: len(raw) // 2] if answer.oddity == TOOLS_HALF else raw
+    return [raw[at : at + FRAGMENT_CHARS] for at in range(0, len(raw), FRAGMENT_CHARS)]
+
+
 class Protocol:
     """How one vendor's API reads and writes: no I/O, no behaviour."""
 
     sign = b": keep-alive\n\n"  # of life in a stream
     broken = b'data: {"choices": [{"delta": {"con\n\n'  # an event that is no JSON
+    wording: ClassVar[Dict[str, str]] = {}  # code of a Failure -> this vendor's message for it
 
     def read_request(self, request: Request) -> Prompt:
         """The request in no vendor's shape; raises Rejected."""
@@ -1368,6 +1864,10 @@ class Protocol:
         """What ends a stream: finish reason, usage, last mark; or an error."""
         raise NotImplementedError
 
+    def stream(self, prompt: Prompt, answer: Answer) -> Tuple[Iterator[bytes], Iterator[bytes]]:
+        """Both parts of a stream; the first is read to its end before the second."""
+        return self.stream_start(prompt, answer), self.stream_end(prompt, answer)
+
     def error_body(self, failure: Failure, id: str = "") -> JSON:
         """An error body; `id` is the request's."""
         raise NotImplementedError
@@ -1380,9 +1880,17 @@ class Protocol:
         """A streamed reply in the framing of this request, where an API has more than server-sent events."""
         return reply
 
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        """Store an answer, where an API does."""
+
 
 class OpenAI(Protocol):
     """POST /v1/chat/completions. platform.openai.com/docs/api-reference/chat"""
+
+    wording: ClassVar[Dict[str, str]] = {
+        "billing_hard_limit_reached": "Billing hard limit has been reached",
+        "usage_limit_reached": "Billing hard limit has been reached",
+    }
 
     def read_request(self, request: Request) -> Prompt:
         body = request.body
@@ -1403,7 +1911,8 @@ class OpenAI(Protocol):
             model=body["model"], stream=bool(body.get("stream")), text=join_text(last),
             images=[url for url in urls if isinstance(url, str)], results=self._results(messages),
             tools=tools, forced=forced, legacy="functions" in body, schema=self._schema(body),
-            prompt_tokens=word_count(messages), turn=len(messages),
+            prompt_tokens=word_count(messages), turn=len(messages), model_turns=count_role(messages, "assistant"),
+            prefilled=messages[-1].get("role") == "assistant",
             include_usage=bool(lookup(body, "stream_options", "include_usage")), request=request,
             stops=[stops] if isinstance(stops, str) else stops, choices=min(int(body.get("n") or 1), MAX_CHOICES),
         )  # fmt: skip
@@ -1412,7 +1921,7 @@ class OpenAI(Protocol):
     def _results(messages: List[JSON]) -> List[Tuple[str, str]]:
         """(tool's name, its result) of the messages at the end."""
         calls = [call for message in messages for call in objects(message.get("tool_calls"))]
-        names = {call.get("id"): lookup(call, "function", "name") for call in calls}
+        names = {call.get("id"): lookup(call, str(call.get("type", "function")), "name") for call in calls}
         found: List[Tuple[str, str]] = []
         for message in reversed(messages):
             if message.get("role") not in ("tool", "function"):
@@ -1425,16 +1934,21 @@ class OpenAI(Protocol):
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
-        """The functions that may be called, and whether one must be."""
-        tools = [lookup(tool, "function") for tool in objects(body.get("tools"))] + objects(body.get("functions"))
-        tools = objects(tools)
+        """The tools that may be called, and whether one must be."""
+        tools = [lookup(tool, "function") or custom_tool(lookup(tool, "custom")) for tool in objects(body.get("tools"))]
+        tools = objects(tools + objects(body.get("functions")))
         choice = body.get("tool_choice", body.get("function_call"))
-        name = lookup(choice, "function", "name") or lookup(choice, "name")
+        one = body.get("parallel_tool_calls") is False or "functions" in body
+        if lookup(choice, "type") == "allowed_tools":
+            wanted = objects(lookup(choice, "allowed_tools", "tools"))
+            names = [lookup(each, str(each.get("type")), "name") for each in wanted]
+            tools = [tool for tool in tools if tool.get("name") in names]
+            choice = lookup(choice, "allowed_tools", "mode")
+        name = lookup(choice, "function", "name") or lookup(choice, "custom", "name") or lookup(choice, "name")
         if choice == "none":
             return [], False
         if name:
             return [tool for tool in tools if tool.get("name") == name], True
-        one = body.get("parallel_tool_calls") is False or "functions" in body
         return tools[: 1 if one else None], choice == "required"
 
     @staticmethod
@@ -1447,81 +1961,116 @@ class OpenAI(Protocol):
     def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         if answer.error and not answer.text:
             return self.error_body(answer.error)
+        beside = self.error_body(answer.error) if answer.error and answer.oddity == ERROR_BESIDE else {}
         message: JSON = {"role": "assistant", "content": "".join(answer.text), "refusal": answer.refusal or None}
         if answer.calls or answer.refusal:
             message["content"] = None
         if answer.reasoning:
             message["reasoning_content"] = "".join(answer.reasoning)
-        wire = [self._call(call) for call in answer.calls]
+        wire = [self._call(call, answer) for call in answer.calls]
         if wire:
             message.update({"function_call": wire[0]["function"]} if prompt.legacy else {"tool_calls": wire})
         choice: JSON = {"message": message, "finish_reason": self._finish(prompt, answer), "logprobs": None}
-        if answer.error:
+        choice.update({"native_finish_reason": answer.native_finish} if answer.native_finish else {})
+        if answer.error and not beside:
             choice.update(self.error_body(answer.error), finish_reason="error")
         choices = [{"index": index, **choice} for index in range(prompt.choices)]
-        choices = [] if answer.oddity == "fail-choices-empty" else choices
-        return {**self._head(prompt, "chat.completion"), "choices": choices, "usage": count_usage(prompt, answer)}
+        choices = [] if answer.oddity == CHOICES_EMPTY else choices
+        usage = spoil(self._usage(prompt, answer), answer)
+        return {**self._head(prompt, answer, "chat.completion"), "choices": choices, "usage": usage, **beside}
 
     def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        if answer.oddity == "demo-azure":
+            results = [{"prompt_index": 0, "content_filter_results": {}}]
+            first = {"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": results}
+            yield b"data: " + dump(first) + b"\n\n"
         role: JSON = {"role": "assistant", "content": None if answer.calls else ""}
-        yield self._chunk(prompt, [] if answer.oddity == "fail-choices-empty" else [{"delta": role}])
+        yield self._chunk(prompt, answer, [] if answer.oddity == CHOICES_EMPTY else [{"delta": role}])
         for name, pieces in (("reasoning_content", answer.reasoning), ("content", answer.text)):
             known: Dict[str, bytes] = {}  # demo-words-N repeats four words
             for piece in pieces:
                 if piece not in known:
-                    known[piece] = self._chunk(prompt, [{"delta": {name: piece}}])
+                    known[piece] = self._chunk(prompt, answer, [{"delta": {name: piece}}])
                 yield known[piece]
         for piece in split_pieces(answer.refusal):
-            yield self._chunk(prompt, [{"delta": {"refusal": piece}}])
+            yield self._chunk(prompt, answer, [{"delta": {"refusal": piece}}])
         for number, call in enumerate(answer.calls):
-            for delta in self._fragments(number, call, prompt.legacy, answer.oddity):
-                yield self._chunk(prompt, [{"delta": delta}])
+            for delta in self._fragments(number, call, prompt.legacy, answer):
+                yield self._chunk(prompt, answer, [{"delta": delta}])
 
     def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
-        if answer.oddity == "fail-error-choice" and answer.error:
-            yield self._chunk(prompt, [{"delta": {"content": ""}, **self.error_body(answer.error), "finish_reason": "error"}])
+        if answer.oddity == START_TWICE:
+            answer = answer._replace(other_id=True)
+            yield self._chunk(prompt, answer, [{"delta": {"role": "assistant", "content": ""}}])
+        finish = {"finish_reason": self._finish(prompt, answer)}
+        finish.update({"native_finish_reason": answer.native_finish} if answer.native_finish else {})
+        if answer.oddity == ERROR_BESIDE and answer.error:
+            yield self._chunk(prompt, answer, [{"delta": {}, **finish}], **self.error_body(answer.error))
+        elif answer.oddity == "fail-error-choice" and answer.error:
+            choice = {"delta": {"content": ""}, **self.error_body(answer.error), "finish_reason": "error"}
+            yield self._chunk(prompt, answer, [choice])
         elif answer.error:
             yield b"data: " + dump(self.error_body(answer.error)) + b"\n\n"
             return
-        elif answer.finish and answer.oddity != "fail-choices-empty":
-            yield self._chunk(prompt, [{"delta": {}, "finish_reason": self._finish(prompt, answer)}])
+        elif answer.finish and answer.oddity != CHOICES_EMPTY:
+            yield self._chunk(prompt, answer, [{"delta": {}, **finish}])
         if prompt.include_usage:
-            yield self._chunk(prompt, [], count_usage(prompt, answer))
+            yield self._chunk(prompt, answer, [], usage=spoil(self._usage(prompt, answer), answer))
         if answer.oddity != "fail-nodone":
             yield b"data: [DONE]\n\n"
 
     def error_body(self, failure: Failure, id: str = "") -> JSON:
-        error = {"message": failure.message, "type": failure.kind, "param": failure.param or None}
-        return {"error": {**error, "code": failure.code or None}}
+        message = self.wording.get(str(failure.code), failure.message)
+        error = {"message": message, "type": failure.kind, "param": failure.param or None, "code": failure.code or None}
+        return {"error": {**error, **(failure.extra or {})}}
 
     @staticmethod
-    def _head(prompt: Prompt, kind: str) -> JSON:
-        return {"id": f"chatcmpl-{prompt.request.id}", "object": kind, "created": CREATED, "model": prompt.model}
+    def _usage(prompt: Prompt, answer: Answer) -> JSON:
+        usage = count_usage(prompt, answer)
+        written = usage.cache_write + usage.cache_write_1h
+        return {
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "total_tokens": usage.prompt + usage.completion,
+            "prompt_tokens_details": {
+                "cached_tokens": usage.cache_read, **({"cache_write_tokens": written} if written else {})
+            },
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+            **money(usage),
+        }  # fmt: skip
 
-    def _chunk(self, prompt: Prompt, choices: List[JSON], usage: Optional[JSON] = None) -> bytes:
+    @staticmethod
+    def _head(prompt: Prompt, answer: Answer, kind: str) -> JSON:
+        id = f"chatcmpl-{prompt.request.id}" + ("-2" if answer.other_id else "")
+        return {"id": id, "object": kind, "created": CREATED, "model": answer.model or prompt.model}
+
+    def _chunk(self, prompt: Prompt, answer: Answer, choices: List[JSON], **more: Any) -> bytes:
         """An event, or one for each answer where more are wanted: a chunk has one choice at most."""
-        counts = {"usage": usage} if prompt.include_usage else {}
-        head = self._head(prompt, "chat.completion.chunk")
+        counts = {"usage": None} if prompt.include_usage else {}
+        head = self._head(prompt, answer, "chat.completion.chunk")
         wholes = [[{"index": index, "finish_reason": None, **each} for each in choices] for index in range(prompt.choices)]
         wholes = wholes if choices else [[]]
-        return b"".join(b"data: " + dump({**head, "choices": whole, **counts}) + b"\n\n" for whole in wholes)
+        return b"".join(b"data: " + dump({**head, "choices": whole, **counts, **more}) + b"\n\n" for whole in wholes)
 
     @staticmethod
     def _finish(prompt: Prompt, answer: Answer) -> str:
         return "function_call" if prompt.legacy and answer.finish == "tool_calls" else answer.finish or "stop"
 
     @staticmethod
-    def _call(call: Call) -> JSON:
-        return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    def _call(call: Call, answer: Answer) -> JSON:
+        arguments = "".join(split_arguments(call, answer)) if call.arguments is not None else None
+        if call.custom:
+            return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": arguments}}
+        return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
-    def _fragments(self, number: int, call: Call, legacy: bool, oddity: str) -> Iterator[JSON]:
+    def _fragments(self, number: int, call: Call, legacy: bool, answer: Answer) -> Iterator[JSON]:
         """The deltas of one call: id and name first, then the arguments a few characters at a time."""
-        raw = call.arguments or ""
-        start: JSON = {"name": call.name, "arguments": None if call.arguments is None else ""}
-        cuts = range(0, len(raw), FRAGMENT_CHARS)
-        for function in [start] + [{"arguments": raw[at : at + FRAGMENT_CHARS]} for at in cuts]:
-            named = {"id": call.id, "type": "function"} if function is start else {}
-            fragment: JSON = {"index": number, **named, "function": function}
+        kind, text = ("custom", "input") if call.custom else ("function", "arguments")
+        start: JSON = {"name": call.name, text: None if call.arguments is None else ""}
+        oddity = answer.oddity
+        for function in [start] + [{text: piece} for piece in split_arguments(call, answer)]:
+            named = {"id": call.id, "type": kind} if function is start else {}
+            fragment: JSON = {"index": number, **named, kind: function}
             if oddity == "demo-tools-noindex":
                 del fragment["index"]
             if oddity in ("demo-tools-index0", "demo-tools-sameindex-newname"):
@@ -1533,8 +2082,107 @@ class OpenAI(Protocol):
             yield {"function_call": function} if legacy else {"tool_calls": [fragment]}
 
 
+class Completions(OpenAI):
+    """POST /v1/completions: text in, text out, several prompts at once. platform.openai.com/docs/api-reference/completions"""
+
+    def read_request(self, request: Request) -> Prompt:
+        body = request.body
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
+            raise bad_request("you must provide a model parameter", "model")
+        texts, stops = self._prompts(body), body.get("stop") or []
+        if not texts or not all(isinstance(each, (str, list)) for each in texts):
+            raise bad_request("Invalid type for 'prompt': expected a string, or an array of strings or tokens.", "prompt")
+        choices = min(int(body.get("n") or 1) * len(texts), MAX_CHOICES)
+        return Prompt(
+            model=body["model"], request=request, stream=bool(body.get("stream")), text=self._text(texts[0], body),
+            stops=[stops] if isinstance(stops, str) else stops, choices=choices, prompt_tokens=word_count(texts), turn=1,
+            include_usage=bool(lookup(body, "stream_options", "include_usage")),
+        )  # fmt: skip
+
+    @staticmethod
+    def _prompts(body: JSON) -> List[Any]:
+        """Each prompt: a text or a list of tokens."""
+        given = body.get("prompt", "<|endoftext|>")
+        many = isinstance(given, list) and not all(isinstance(each, int) for each in given)
+        return given if many else [given]
+
+    @staticmethod
+    def _text(given: Any, body: JSON) -> str:
+        """What the answer repeats: a prompt, with the suffix of fill-in-the-middle behind it."""
+        text = given if isinstance(given, str) else " ".join(map(str, given))
+        return f"{text} [...] {body['suffix']}" if body.get("suffix") else text
+
+    def _texts(self, prompt: Prompt, answer: Answer) -> List[str]:
+        """The answer to each prompt, n times each."""
+        body, whole = prompt.request.body, "".join(answer.text) + answer.refusal
+        found = []
+        for given in self._prompts(body):
+            text = whole.replace(prompt.text, self._text(given, body)) if prompt.text else whole
+            found += [(given if body.get("echo") and isinstance(given, str) else "") + text] * int(body.get("n") or 1)
+        return found[: prompt.choices]
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error and not answer.text:
+            return self.error_body(answer.error)
+        finish = {"finish_reason": "error" if answer.error else answer.finish or "stop"}
+        beside = self.error_body(answer.error) if answer.error else {}
+        choices = [
+            {"text": text, "index": index, "logprobs": self._logprobs(prompt, text), **finish, **beside}
+            for index, text in enumerate(self._texts(prompt, answer))
+        ]
+        choices = [] if answer.oddity == CHOICES_EMPTY else choices
+        usage = spoil(self._usage(prompt, answer), answer)
+        return {**self._head(prompt, answer, "text_completion"), "choices": choices, "usage": usage}
+
+    @staticmethod
+    def _logprobs(prompt: Prompt, text: str) -> Optional[JSON]:
+        if prompt.request.body.get("logprobs") is None:
+            return None
+        tokens = split_pieces(text)
+        offsets = [sum(map(len, tokens[:number])) for number in range(len(tokens))]
+        return {"tokens": tokens, "token_logprobs": [0.0] * len(tokens), "top_logprobs": None, "text_offset": offsets}
+
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        for index, text in enumerate(self._texts(prompt, answer)):
+            for piece in split_pieces(text):
+                yield self._text_chunk(prompt, answer, [{"text": piece, "index": index, "finish_reason": None}])
+
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        if answer.error:
+            yield b"data: " + dump(self.error_body(answer.error)) + b"\n\n"
+            return
+        for index in range(prompt.choices if answer.finish and answer.oddity != CHOICES_EMPTY else 0):
+            yield self._text_chunk(prompt, answer, [{"text": "", "index": index, "finish_reason": answer.finish}])
+        if prompt.include_usage:
+            yield self._text_chunk(prompt, answer, [], usage=spoil(self._usage(prompt, answer), answer))
+        if answer.oddity != "fail-nodone":
+            yield b"data: [DONE]\n\n"
+
+    def _text_chunk(self, prompt: Prompt, answer: Answer, choices: List[JSON], **more: Any) -> bytes:
+        choices = [{**each, "logprobs": self._logprobs(prompt, each["text"])} for each in choices]
+        head = self._head(prompt, answer, "text_completion")
+        return b"data: " + dump({**head, "choices": choices, **more}) + b"\n\n"
+
+    @staticmethod
+    def _head(prompt: Prompt, answer: Answer, kind: str) -> JSON:
+        return {"id": f"cmpl-{prompt.request.id}", "object": kind, "created": CREATED, "model": answer.model or prompt.model}
+
+
+def embed(text: Any, size: int) -> List[float]:
+    """A vector that depends on the text alone."""
+    from zlib import crc32
+
+    return [crc32(dump(text), index) / 2**31 - 1 for index in range(size)]
+
+
+def check_embedding_size(size: Any, name: str) -> int:
+    if not 0 < int(size or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
+        raise bad_request(f"Invalid '{name}'.", name)
+    return int(size or EMBEDDING_SIZE)
+
+
 class Embeddings(OpenAI):
-    """POST /v1/embeddings: vectors that depend on the text alone. platform.openai.com/docs/api-reference/embeddings"""
+    """POST /v1/embeddings. platform.openai.com/docs/api-reference/embeddings"""
 
     def read_request(self, request: Request) -> Prompt:
         body = request.body
@@ -1543,8 +2191,7 @@ class Embeddings(OpenAI):
             raise bad_request("you must provide a model parameter", "model")
         if given is None or given in ("", []):
             raise bad_request("'$.input' is invalid. Please check the API reference.", "input")
-        if not 0 < int(body.get("dimensions") or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
-            raise bad_request("Invalid 'dimensions'.", "dimensions")
+        check_embedding_size(body.get("dimensions"), "dimensions")
         return Prompt(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
 
     def plain(self, prompt: Prompt, answer: Answer) -> JSON:
@@ -1552,20 +2199,313 @@ class Embeddings(OpenAI):
         many = isinstance(body["input"], list) and not all(isinstance(each, int) for each in body["input"])
         vectors = [self._vector(body, each) for each in (body["input"] if many else [body["input"]])]
         data = [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(vectors)]
-        usage = {"prompt_tokens": prompt.prompt_tokens, "total_tokens": prompt.prompt_tokens}
-        return {"object": "list", "data": data, "model": prompt.model, "usage": usage}
+        usage = spoil({"prompt_tokens": prompt.prompt_tokens, "total_tokens": prompt.prompt_tokens}, answer)
+        return {"object": "list", "data": data, "model": answer.model or prompt.model, "usage": usage}
 
     @staticmethod
     def _vector(body: JSON, text: Any) -> Any:
         """Numbers, or their four bytes each in base64."""
         from base64 import b64encode
         from struct import pack
-        from zlib import crc32
 
-        size = int(body.get("dimensions") or EMBEDDING_SIZE)
-        numbers = [crc32(dump(text), index) / 2**31 - 1 for index in range(size)]
-        wants_bytes = body.get("encoding_format") == "base64"
-        return b64encode(pack(f"<{size}f", *numbers)).decode() if wants_bytes else numbers
+        numbers = embed(text, int(body.get("dimensions") or EMBEDDING_SIZE))
+        as_bytes = body.get("encoding_format") == "base64"
+        return b64encode(pack(f"<{len(numbers)}f", *numbers)).decode() if as_bytes else numbers
+
+
+RESPONSES_ERRORS = {  # codes that a failed response may have; anything else is a server_error
+    "server_error", "rate_limit_exceeded", "invalid_prompt", "context_length_exceeded", "insufficient_quota",
+    "server_is_overloaded", "slow_down", "usage_limit_reached",
+}  # fmt: skip
+RESPONSES_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+RESPONSES_DEFAULTS: JSON = {  # what a response repeats of its request, and what it has where the request has nothing
+    "background": False, "instructions": None, "max_output_tokens": None, "max_tool_calls": None, "metadata": {},
+    "parallel_tool_calls": True, "previous_response_id": None, "prompt_cache_key": None, "safety_identifier": None,
+    "service_tier": "default", "store": True, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_logprobs": 0,
+    "top_p": 1.0, "truncation": "disabled", "user": None,
+}  # fmt: skip
+Event = Tuple[str, JSON]  # type, the other fields
+
+
+class Responses(OpenAI):
+    """POST /v1/responses; what is stored can be continued. platform.openai.com/docs/api-reference/responses"""
+
+    broken = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","del\n\n'
+    fields: ClassVar[Set[str]] = RESPONSES_FIELDS
+    wording: ClassVar[Dict[str, str]] = {
+        **OpenAI.wording,
+        "context_length_exceeded": "Your input exceeds the context window of this model. Please adjust your input and try"
+        " again.",
+    }
+
+    def read_request(self, request: Request) -> Prompt:
+        items = check_responses(request.body, self.fields, request.responses)
+        body = request.body
+        last: List[JSON] = [each for each in items if each.get("role") == "user"]
+        content = last[-1]["content"] if last else ""
+        urls = [part.get("image_url") for part in objects(content)]
+        tools, forced = self._choose_tools(body, items)
+        ours = [is_model_item(each) for each in items]
+        turns = sum(now and not before for before, now in zip([False, *ours], ours))
+        return Prompt(
+            model=body["model"], request=request, stream=bool(body.get("stream")), text=join_text(content), items=items,
+            images=[url for url in urls if isinstance(url, str)], results=self._item_results(items), tools=tools,
+            forced=forced, schema=self._text_schema(body), turn=len(items), model_turns=turns,
+            prompt_tokens=word_count([body.get("instructions"), items]), prefilled=items[-1].get("role") == "assistant",
+        )  # fmt: skip
+
+    @staticmethod
+    def _item_results(items: List[JSON]) -> List[Tuple[str, str]]:
+        """(tool's name, its output) of the items at the end."""
+        names = {item["call_id"]: item["name"] for item in items if item["type"] in CALLS}
+        found: List[Tuple[str, str]] = []
+        for item in reversed(items):
+            if item["type"] not in OUTPUTS:
+                break
+            urls = [part["image_url"] for part in objects(item["output"]) if part.get("image_url")]
+            found.insert(0, (names[item["call_id"]], append_images(join_text(item["output"]), urls)))
+        return found
+
+    @staticmethod
+    def _choose_tools(body: JSON, items: List[JSON]) -> Tuple[List[JSON], bool]:
+        """The tools that may be called, and whether one must be."""
+        tools: List[JSON] = []
+        for _, namespace, tool in all_tools(body, items):
+            tools.append({**(custom_tool(tool) if tool["type"] == "custom" else tool), "namespace": namespace})
+        choice: Any = body.get("tool_choice")
+        if lookup(choice, "type") == "allowed_tools":
+            names = [each.get("name") for each in choice["tools"]]
+            tools, choice = [tool for tool in tools if tool["name"] in names], choice["mode"]
+        if choice == "none":
+            return [], False
+        if lookup(choice, "name"):
+            return [tool for tool in tools if tool["name"] == choice["name"]], True
+        return tools[: 1 if body.get("parallel_tool_calls") is False else None], choice == "required"
+
+    @staticmethod
+    def _text_schema(body: JSON) -> Optional[JSON]:
+        wanted = lookup(body, "text", "format") or {}
+        return wanted.get("schema") or {} if wanted.get("type", "text") != "text" else None
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if prompt.request.body.get("background"):
+            return self._response(prompt, answer, "queued", [])
+        return self.whole(prompt, answer)
+
+    def whole(self, prompt: Prompt, answer: Answer) -> JSON:
+        """The response at its end."""
+        return self._response(prompt, answer, self._status(answer), self.output(prompt, answer))
+
+    def _status(self, answer: Answer) -> str:
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            return "failed"
+        return "completed" if answer.finish in ("stop", "tool_calls", "") else "incomplete"
+
+    def _response(self, prompt: Prompt, answer: Answer, status: str, output: List[JSON]) -> JSON:
+        body, ended = prompt.request.body, status in ("completed", "incomplete", "failed")
+        given = drop_nulls({name: body[name] for name in RESPONSES_DEFAULTS if name in body})
+        wanted = body.get("text") or {}
+        reasoning = {"effort": None, "summary": None, **(body.get("reasoning") or {})}
+        incomplete = {"reason": RESPONSES_INCOMPLETE.get(answer.finish, answer.finish)} if status == "incomplete" else None
+        failed = answer.error and (status == "failed" or (ended and answer.oddity == ERROR_BESIDE))
+        id = self._id(prompt, "resp") + ("2" if answer.other_id else "")
+        return {
+            "id": id, "object": "response", "created_at": CREATED, "status": status, **RESPONSES_DEFAULTS, **given,
+            "completed_at": CREATED + 1 if status == "completed" else None, "incomplete_details": incomplete,
+            "error": self._error(answer.error) if failed and answer.error else None, "model": answer.model or prompt.model,
+            "output": output, "reasoning": reasoning,
+            "text": {"format": {"type": "text"}, "verbosity": "medium", **drop_nulls(wanted)},
+            "usage": spoil(self._usage(prompt, answer), answer) if ended else None,
+        }  # fmt: skip
+
+    @staticmethod
+    def _error(failure: Failure) -> JSON:
+        return {"code": failure.code if failure.code in RESPONSES_ERRORS else "server_error", "message": failure.message}
+
+    @staticmethod
+    def _usage(prompt: Prompt, answer: Answer) -> JSON:
+        usage = count_usage(prompt, answer)
+        written = usage.cache_write + usage.cache_write_1h
+        return {
+            "input_tokens": usage.prompt,
+            "input_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": written},
+            "output_tokens": usage.completion,
+            "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+            "total_tokens": usage.prompt + usage.completion,
+            **money(usage),
+        }
+
+    @staticmethod
+    def _id(prompt: Prompt, kind: str, number: Any = "") -> str:
+        return f"{kind}_{prompt.request.id.replace('-', '')}{number}"
+
+    def output(self, prompt: Prompt, answer: Answer) -> List[JSON]:
+        """The output items as they are at the end."""
+        if prompt.items and prompt.items[-1]["type"] == "compaction_trigger":
+            return [{"id": self._id(prompt, "cmp"), "type": "compaction", "encrypted_content": signature_of(prompt.text)}]
+        items: List[JSON] = [self._reasoning(prompt, answer)] if answer.reasoning else []
+        text, refusal = "".join(answer.text), answer.refusal
+        part: JSON = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+        if refusal:
+            part = {"type": "refusal", "refusal": refusal}
+        status = "completed" if self._status(answer) == "completed" else "incomplete"
+        silent = not (text or refusal) and (answer.error or answer.finish not in ("stop", ""))
+        empty = answer.oddity == CHOICES_EMPTY or silent
+        if not answer.calls and not empty:
+            head = {"id": self._id(prompt, "msg", len(items)), "type": "message", "status": status, "role": "assistant"}
+            items.append({**head, "content": [part], "phase": "final_answer"})
+        return items + [self._item_call(prompt, answer, call, len(items) + number) for number, call in enumerate(answer.calls)]
+
+    def _reasoning(self, prompt: Prompt, answer: Answer) -> JSON:
+        """The summary only where the request wants one, the sealed text only where it includes it."""
+        text, body = "".join(answer.reasoning), prompt.request.body
+        summary = [{"type": "summary_text", "text": text}] if lookup(body, "reasoning", "summary") else []
+        sealed = "reasoning.encrypted_content" in (body.get("include") or ())
+        item = {"id": self._id(prompt, "rs", 0), "type": "reasoning", "summary": summary}
+        return {**item, "encrypted_content": signature_of(text)} if sealed else item
+
+    def _item_call(self, prompt: Prompt, answer: Answer, call: Call, number: int) -> JSON:
+        kind, text, prefix = ("custom_tool_call", "input", "ctc") if call.custom else ("function_call", "arguments", "fc")
+        status = "incomplete" if answer.oddity == TOOLS_HALF else "completed"
+        item = {"id": self._id(prompt, prefix, number), "type": kind, "status": status, "call_id": call.id, "name": call.name}
+        item.update({"namespace": call.namespace} if call.namespace else {})
+        return {**item, text: "".join(split_arguments(call, answer))}
+
+    def stream(self, prompt: Prompt, answer: Answer) -> Tuple[Iterator[bytes], Iterator[bytes]]:
+        numbers = count()
+        known: Dict[Any, bytes] = {}  # demo-words-N repeats four words
+
+        def write(events: Iterator[Event]) -> Iterator[bytes]:
+            for kind, fields in events:
+                key = (kind, fields.get("output_index"), fields["delta"]) if "delta" in fields else None
+                rest = known.get(key) or dump(fields)[1:]
+                known.update({key: rest} if key else {})
+                head = f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{next(numbers)},'
+                yield head.encode() + rest + b"\n\n"
+
+        return write(self._start(prompt, answer)), write(self._end(prompt, answer))
+
+    def _start(self, prompt: Prompt, answer: Answer) -> Iterator[Event]:
+        """All but the end of the last item, which an error or a cut would not let come."""
+        response = self._response(prompt, answer, "in_progress", [])
+        yield "response.created", {"response": response}
+        yield "response.in_progress", {"response": response}
+        items = self.output(prompt, answer)
+        for number, item in enumerate(items):
+            yield from self._item_start(number, item, answer)
+            if number < len(items) - 1:
+                yield from self._item_end(number, item)
+
+    def _item_start(self, number: int, item: JSON, answer: Answer) -> Iterator[Event]:
+        """An item up to its last delta."""
+        kind, place = item["type"], {"output_index": number, "item_id": item["id"]}
+        empty = {name: {"content": [], "summary": [], "arguments": "", "input": ""}.get(name, item[name]) for name in item}
+        empty.update({"status": "in_progress"} if "status" in item else {})
+        yield "response.output_item.added", {"output_index": number, "item": empty}
+        if kind == "reasoning":
+            for index, _ in enumerate(item["summary"]):
+                at = {**place, "summary_index": index}
+                yield "response.reasoning_summary_part.added", {**at, "part": {"type": "summary_text", "text": ""}}
+                for piece in answer.reasoning:
+                    yield "response.reasoning_summary_text.delta", {**at, "delta": piece}
+        if kind == "message":
+            at, part = {**place, "content_index": 0}, item["content"][0]
+            refused = part["type"] == "refusal"
+            yield "response.content_part.added", {**at, "part": {**part, "refusal" if refused else "text": ""}}
+            for piece in split_pieces(answer.refusal) if refused else answer.text:
+                if refused:
+                    yield "response.refusal.delta", {**at, "delta": piece}
+                else:
+                    yield "response.output_text.delta", {**at, "delta": piece, "logprobs": [], "obfuscation": OBFUSCATION}
+        if kind in CALLS:
+            text, event = ("arguments", "function_call_arguments") if kind == "function_call" else ("input", f"{kind}_input")
+            for at_char in range(0, len(item[text]), FRAGMENT_CHARS):
+                yield f"response.{event}.delta", {**place, "delta": item[text][at_char : at_char + FRAGMENT_CHARS]}
+
+    def _item_end(self, number: int, item: JSON) -> Iterator[Event]:
+        """What follows an item's last delta."""
+        kind, place = item["type"], {"output_index": number, "item_id": item["id"]}
+        for index, part in enumerate(item.get("summary", ())):
+            at = {**place, "summary_index": index}
+            yield "response.reasoning_summary_text.done", {**at, "text": part["text"]}
+            yield "response.reasoning_summary_part.done", {**at, "part": part}
+        for index, part in enumerate(item.get("content", ())):
+            at = {**place, "content_index": index}
+            if part["type"] == "refusal":
+                yield "response.refusal.done", {**at, "refusal": part["refusal"]}
+            else:
+                yield "response.output_text.done", {**at, "text": part["text"], "logprobs": []}
+            yield "response.content_part.done", {**at, "part": part}
+        if kind == "function_call":
+            yield "response.function_call_arguments.done", {**place, "name": item["name"], "arguments": item["arguments"]}
+        if kind == "custom_tool_call":
+            yield "response.custom_tool_call_input.done", {**place, "input": item["input"]}
+        yield "response.output_item.done", {"output_index": number, "item": item}
+
+    def _end(self, prompt: Prompt, answer: Answer) -> Iterator[Event]:
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            yield self._error_event(prompt, answer, answer.error)
+            return
+        items = self.output(prompt, answer)
+        if items and answer.oddity != TOOLS_HALF:
+            yield from self._item_end(len(items) - 1, items[-1])
+        if answer.oddity == START_TWICE:
+            answer = answer._replace(other_id=True)
+            yield "response.created", {"response": self._response(prompt, answer, "in_progress", [])}
+        if answer.finish:
+            response = self._response(prompt, answer, self._status(answer), items)
+            yield f"response.{response['status']}", {"response": response}
+
+    def _error_event(self, prompt: Prompt, answer: Answer, failure: Failure) -> Event:
+        """The three ways in which streams are seen to fail."""
+        error = self._error(failure)
+        if answer.oddity == "fail-error-choice":
+            return "error", {**error, "param": failure.param or None}
+        if answer.oddity == "fail-error-first":
+            return "error", {"error": {"type": failure.kind, **error, "param": failure.param or None}}
+        return "response.failed", {"response": self._response(prompt, answer, "failed", self.output(prompt, answer))}
+
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        body = prompt.request.body
+        if body.get("store") is False:
+            return
+        items: List[JSON] = []
+        for number, item in enumerate(prompt.items):
+            prefix = RESPONSES_PREFIXES.get(item["type"], item["type"].rpartition("_")[2])
+            items.append(item if item.get("id") else {**item, "id": self._id(prompt, prefix, f"i{number}")})
+        response = self.whole(prompt, answer)
+        prompt.request.responses.put(StoredResponse(response, items, prompt, answer, bool(body.get("background"))))
+
+
+class ResponsesCount(Responses):
+    """POST /v1/responses/input_tokens: the same number as the answer's usage."""
+
+    fields = RESPONSES_COUNTED
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        return {"object": "response.input_tokens", "input_tokens": prompt.prompt_tokens}
+
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        """Nothing: a count is no response."""
+
+
+class ResponsesCompact(Responses):
+    """POST /v1/responses/compact: the user's messages, and the rest of the conversation as one sealed item."""
+
+    fields = RESPONSES_COMPACTED
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        kept: List[JSON] = []
+        for number, item in enumerate(each for each in prompt.items if each.get("role") == "user"):
+            parts = item["content"]
+            parts = [{"type": "input_text", "text": parts}] if isinstance(parts, str) else parts
+            kept.append({**item, "id": self._id(prompt, "msg", number), "status": "completed", "content": parts})
+        sealed = {"id": self._id(prompt, "cmp"), "type": "compaction", "encrypted_content": signature_of(prompt.text)}
+        head = {"id": self._id(prompt, "resp"), "object": "response.compaction", "created_at": CREATED}
+        return {**head, "output": [*kept, sealed], "usage": spoil(self._usage(prompt, answer), answer)}
+
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        """Nothing: the caller sends the items back."""
 
 
 ANTHROPIC_STOP = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
@@ -1575,7 +2515,6 @@ ANTHROPIC_ERRORS = {  # status -> the error's type
     504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
 EMPTY: JSON = {"thinking": "", "signature": "", "text": "", "input": {}}  # how a block's fields are when it starts
-TOO_LONG = "context_length_exceeded"  # the code of the failure that each vendor words differently
 
 
 class Anthropic(Protocol):
@@ -1584,6 +2523,14 @@ class Anthropic(Protocol):
     sign = b'event: ping\ndata: {"type": "ping"}\n\n'
     broken = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n'
     fields: JSON = ANTHROPIC_FIELDS
+    wording: ClassVar[Dict[str, str]] = {
+        "context_length_exceeded": "prompt is too long: 9000 tokens > 8192 maximum",
+        "billing_hard_limit_reached": "Your credit balance is too low to access the Anthropic API. Please go to Plans &"
+        " Billing to upgrade or purchase credits.",
+        "usage_limit_reached": "You have reached your specified API usage limits. You will regain access on 2026-12-01 at"
+        " 00:00 UTC.",
+        "organization_disabled": "This organization has been disabled.",
+    }
 
     def read_request(self, request: Request) -> Prompt:
         check_anthropic(request, self.fields)
@@ -1595,6 +2542,7 @@ class Anthropic(Protocol):
             model=body["model"], stream=bool(body.get("stream")), text=join_text(last), images=self._images(last),
             results=self._results(messages), tools=tools, forced=forced, schema=self._schema(body),
             prompt_tokens=word_count([body.get("system"), messages, body.get("tools")]), turn=len(messages),
+            model_turns=count_role(messages, "assistant"), prefilled=messages[-1]["role"] == "assistant",
             stops=body.get("stop_sequences") or (), request=request,
         )  # fmt: skip
 
@@ -1632,15 +2580,19 @@ class Anthropic(Protocol):
         return lookup(wanted, "schema") or None
 
     def plain(self, prompt: Prompt, answer: Answer) -> JSON:
-        if answer.error:
+        if answer.error and answer.oddity != ERROR_BESIDE:
             return self.error_body(answer.error, prompt.request.id)
         content = [block for block, _ in self._blocks(prompt, answer)]
-        return self._message(prompt, content, self._stop(answer), answer.stop or None, self._usage(prompt, answer))
+        usage = spoil(self._usage(prompt, answer), answer)
+        message = self._message(prompt, answer, content, self._stop(answer), answer.stop or None, usage)
+        return {**message, **self._beside(answer)}
+
+    def _beside(self, answer: Answer) -> JSON:
+        return {"error": self.error_body(answer.error)["error"]} if answer.error and answer.oddity == ERROR_BESIDE else {}
 
     def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """All but the end of the last block, which an error or a cut would not let come."""
-        usage = {**self._usage(prompt, answer), "output_tokens": 1}
-        yield self._event("message_start", message=self._message(prompt, [], None, None, usage))
+        yield self._message_start(prompt, answer)
         for index, (block, deltas) in enumerate(self._blocks(prompt, answer)):
             if index:
                 yield self._event("content_block_stop", index=index - 1)
@@ -1656,21 +2608,24 @@ class Anthropic(Protocol):
                 yield known[key]
 
     def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
-        if answer.error:
+        if answer.error and answer.oddity != ERROR_BESIDE:
             yield b"event: error\ndata: " + dump(self.error_body(answer.error, prompt.request.id)) + b"\n\n"
             return
         blocks = len(self._blocks(prompt, answer))
-        if blocks:
+        if blocks and answer.oddity != TOOLS_HALF:
             yield self._event("content_block_stop", index=blocks - 1)
+        if answer.oddity == START_TWICE:
+            yield self._message_start(prompt, answer._replace(other_id=True))
         delta = {"stop_reason": self._stop(answer), "stop_sequence": answer.stop or None}
-        counts = {name: count for name, count in self._usage(prompt, answer).items() if name.endswith("_tokens")}
-        yield self._event("message_delta", delta=delta, usage=counts)
+        usage = spoil(self._usage(prompt, answer), answer)
+        counts = {name: usage[name] for name in usage if name.endswith("_tokens")}
+        yield self._event("message_delta", delta=delta, usage=counts, **self._beside(answer))
         if answer.oddity != "fail-nodone":
             yield self._event("message_stop")
 
     def error_body(self, failure: Failure, id: str = "") -> JSON:
         kind = ANTHROPIC_ERRORS.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
-        message = "prompt is too long: 9000 tokens > 8192 maximum" if failure.code == TOO_LONG else failure.message
+        message = self.wording.get(str(failure.code), failure.message)
         details = {"details": failure.details} if failure.details else {}
         return {"type": "error", "error": {"type": kind, "message": message, **details}, "request_id": f"req_{id}"}
 
@@ -1681,9 +2636,14 @@ class Anthropic(Protocol):
     def _event(kind: str, **fields: Any) -> bytes:
         return f"event: {kind}\n".encode() + b"data: " + dump({"type": kind, **fields}) + b"\n\n"
 
+    def _message_start(self, prompt: Prompt, answer: Answer) -> bytes:
+        usage = spoil({**self._usage(prompt, answer), "output_tokens": 1}, answer)
+        return self._event("message_start", message=self._message(prompt, answer, [], None, None, usage))
+
     @staticmethod
-    def _message(prompt: Prompt, content: List[JSON], reason: Any, stop: Any, usage: JSON) -> JSON:
-        head = {"id": f"msg_{prompt.request.id}", "type": "message", "role": "assistant", "model": prompt.model}
+    def _message(prompt: Prompt, answer: Answer, content: List[JSON], reason: Any, stop: Any, usage: JSON) -> JSON:
+        id = f"msg_{prompt.request.id}" + ("-2" if answer.other_id else "")
+        head = {"id": id, "type": "message", "role": "assistant", "model": answer.model or prompt.model}
         return {**head, "content": content, "stop_reason": reason, "stop_sequence": stop, "usage": usage}
 
     @staticmethod
@@ -1695,13 +2655,14 @@ class Anthropic(Protocol):
     @staticmethod
     def _usage(prompt: Prompt, answer: Answer) -> JSON:
         """Tokens from the cache and into it are not among input_tokens."""
-        counts = count_usage(prompt, answer)
+        usage = count_usage(prompt, answer)
+        written, hour = usage.cache_write, usage.cache_write_1h
         return {
-            "input_tokens": counts["prompt_tokens"] - answer.cached - answer.stored,
-            "cache_creation_input_tokens": answer.stored,
-            "cache_read_input_tokens": answer.cached,
-            "cache_creation": {"ephemeral_5m_input_tokens": answer.stored, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": counts["completion_tokens"],
+            "input_tokens": usage.prompt - usage.cache_read - written - hour,
+            "cache_creation_input_tokens": written + hour,
+            "cache_read_input_tokens": usage.cache_read,
+            "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": hour},
+            "output_tokens": usage.completion,
             "service_tier": "standard",
         }
 
@@ -1717,18 +2678,18 @@ class Anthropic(Protocol):
         if text:
             deltas = ({"type": "text_delta", "text": piece} for piece in text)
             found.append(({"type": "text", "text": "".join(text)}, deltas))
-        found += [(self._call(call), self._fragments(call)) for call in answer.calls]
-        return [] if answer.oddity == "fail-choices-empty" else found
+        found += [(self._call(call), self._fragments(call, answer)) for call in answer.calls]
+        return [] if answer.oddity == CHOICES_EMPTY else found
 
     @staticmethod
     def _call(call: Call) -> JSON:
         return {"type": "tool_use", "id": f"toolu_{call.id[5:]}", "name": call.name, "input": parse_arguments(call)}
 
     @staticmethod
-    def _fragments(call: Call) -> Iterator[JSON]:
+    def _fragments(call: Call, answer: Answer) -> Iterator[JSON]:
         """The arguments a few characters at a time, behind an empty piece; {} is what no piece at all means."""
-        raw = "" if call.arguments in (None, "{}") else str(call.arguments)
-        for piece in ["", *(raw[at : at + FRAGMENT_CHARS] for at in range(0, len(raw), FRAGMENT_CHARS))]:
+        pieces = [] if call.arguments in (None, "{}") else split_arguments(call, answer)
+        for piece in ["", *pieces]:
             yield {"type": "input_json_delta", "partial_json": piece}
 
 
@@ -1738,7 +2699,9 @@ class AnthropicCount(Anthropic):
     fields: JSON = ANTHROPIC_COUNTED
 
     def plain(self, prompt: Prompt, answer: Answer) -> JSON:
-        return self.error_body(answer.error, prompt.request.id) if answer.error else {"input_tokens": prompt.prompt_tokens}
+        if answer.error:
+            return self.error_body(answer.error, prompt.request.id)
+        return {"input_tokens": prompt.prompt_tokens}
 
 
 GEMINI_FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
@@ -1746,7 +2709,7 @@ GEMINI_STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
-GEMINI_TOO_LONG = "The input token count (9000) exceeds the maximum number of tokens allowed (8192)."
+GEMINI_PRECONDITIONS = ("billing_hard_limit_reached", "usage_limit_reached", "unsupported_country_region_territory")
 
 
 class Gemini(Protocol):
@@ -1754,6 +2717,12 @@ class Gemini(Protocol):
 
     sign = b"\r\n"  # its clients take no comments
     broken = b'data: {"candidates": [{"con\r\n\r\n'
+    wording: ClassVar[Dict[str, str]] = {
+        "context_length_exceeded": "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
+        "billing_hard_limit_reached": "Gemini API free tier is not available in your country. Please enable billing on your"
+        " project in Google AI Studio.",
+        "unsupported_country_region_territory": "User location is not supported for the API use.",
+    }
 
     def read_request(self, request: Request) -> Prompt:
         model, _, action = request.path.rpartition("/")[2].rpartition(":")
@@ -1768,6 +2737,7 @@ class Gemini(Protocol):
             results=self._results(contents[-1]["parts"]), tools=tools, forced=forced, schema=self._schema(options),
             prompt_tokens=word_count([body.get("systemInstruction"), contents]), turn=len(contents), request=request,
             stops=options.get("stopSequences") or (), choices=min(int(options.get("candidateCount", 1)), MAX_CHOICES),
+            model_turns=count_role(contents, "model"), prefilled=contents[-1].get("role") == "model",
         )  # fmt: skip
 
     @staticmethod
@@ -1811,7 +2781,7 @@ class Gemini(Protocol):
         return schema or ({} if options.get("responseMimeType") == "application/json" else None)
 
     def plain(self, prompt: Prompt, answer: Answer) -> JSON:
-        if answer.error:
+        if answer.error and answer.oddity != ERROR_BESIDE:
             return self.error_body(answer.error)
         parts = [{"text": "".join(answer.reasoning), "thought": True}] if answer.reasoning else []
         parts += [{"text": "".join(answer.text) + answer.refusal}] if answer.text or answer.refusal else []
@@ -1838,20 +2808,23 @@ class Gemini(Protocol):
         last: List[JSON] = [{"text": ""}] if answer.text or answer.calls else []
         if signed and last:
             last[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
-        if answer.error:
+        if answer.oddity == START_TWICE:
+            answer = answer._replace(other_id=True)
+        if answer.error and answer.oddity != ERROR_BESIDE:
             yield self._event(self.error_body(answer.error))
         elif answer.finish:
             yield self._event(self._chunk(prompt, answer, last, answer.finish))
 
     def error_body(self, failure: Failure, id: str = "") -> JSON:
         status = GEMINI_STATUS.get(failure.status, "FAILED_PRECONDITION" if failure.status < 500 else "INTERNAL")
-        message = GEMINI_TOO_LONG if failure.code == TOO_LONG else failure.message
+        status = "FAILED_PRECONDITION" if failure.code in GEMINI_PRECONDITIONS else status
+        message = self.wording.get(str(failure.code), failure.message)
         details = {"details": failure.details} if failure.details else {}
         return {"error": {"code": failure.status, "message": message, "status": status, **details}}
 
     def frame(self, prompt: Prompt, reply: Reply) -> Reply:
         """Without alt=sse Google sends the same objects as one JSON array."""
-        if "alt=sse" in prompt.request.query.split("&"):
+        if "alt=sse" in prompt.request.query.split("&") or not prompt.stream:
             return reply
         marks = chain([b"["], repeat(b",\n"))
         first, rest = (
@@ -1867,11 +2840,14 @@ class Gemini(Protocol):
     @staticmethod
     def _calls(answer: Answer) -> List[JSON]:
         """The calls as parts: only the first of them is signed."""
-        ids = answer.oddity == "demo-tools-ids"
         parts: List[JSON] = []
         for call in answer.calls:
             found = {"name": call.name, "args": parse_arguments(call)}
-            parts.append({"functionCall": {"id": call.id, **found} if ids else found})
+            if answer.oddity == "demo-tools-ids":
+                found = {"id": call.id, **found}
+            if answer.oddity == TOOLS_HALF:
+                del found["name"]
+            parts.append({"functionCall": found})
         if parts and answer.reasoning:
             parts[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
         return parts
@@ -1880,26 +2856,28 @@ class Gemini(Protocol):
     def _counts(prompt: Prompt, answer: Answer) -> JSON:
         """Thoughts are not among the candidates' tokens."""
         usage = count_usage(prompt, answer)
-        thoughts = usage["completion_tokens_details"]["reasoning_tokens"]
         counts = {
-            "promptTokenCount": usage["prompt_tokens"],
-            "candidatesTokenCount": usage["completion_tokens"] - thoughts,
-            "totalTokenCount": usage["total_tokens"],
+            "promptTokenCount": usage.prompt,
+            "candidatesTokenCount": usage.completion - usage.reasoning,
+            "totalTokenCount": usage.prompt + usage.completion,
         }
-        counts.update({"thoughtsTokenCount": thoughts} if thoughts else {})
-        counts.update({"cachedContentTokenCount": answer.cached} if answer.cached else {})
-        return {**counts, "cost": usage["cost"], "credits_remaining": usage["credits_remaining"]}
+        counts.update({"thoughtsTokenCount": usage.reasoning} if usage.reasoning else {})
+        counts.update({"cachedContentTokenCount": usage.cache_read} if usage.cache_read else {})
+        return {**counts, **money(usage)}
 
     def _chunk(self, prompt: Prompt, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
         candidate: JSON = {"content": {**({"parts": parts} if parts else {}), "role": "model"}}
         if finish:
             candidate["finishReason"] = GEMINI_FINISH.get(finish, finish)
         candidates = [{**candidate, "index": index} for index in range(prompt.choices)]
-        head: JSON = {"candidates": [] if answer.oddity == "fail-choices-empty" else candidates}
+        head: JSON = {"candidates": [] if answer.oddity == CHOICES_EMPTY else candidates}
         if answer.oddity == "demo-blocked":
             head = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
-        counts = self._counts(prompt, answer)
-        return {**head, "usageMetadata": counts, "modelVersion": prompt.model, "responseId": prompt.request.id}
+        if answer.error and finish and answer.oddity == ERROR_BESIDE:
+            head.update(self.error_body(answer.error))
+        id = prompt.request.id + ("-2" if answer.other_id else "")
+        counts = spoil(self._counts(prompt, answer), answer)
+        return {**head, "usageMetadata": counts, "modelVersion": answer.model or prompt.model, "responseId": id}
 
 
 class GeminiCount(Gemini):
@@ -1920,8 +2898,38 @@ class GeminiCount(Gemini):
         return {"totalTokens": prompt.prompt_tokens, "promptTokensDetails": details}
 
 
-OPENAI, EMBEDDINGS, ANTHROPIC, ANTHROPIC_COUNT = OpenAI(), Embeddings(), Anthropic(), AnthropicCount()
-GEMINI, GEMINI_COUNT = Gemini(), GeminiCount()
+class GeminiEmbeddings(Gemini):
+    """POST /v1beta/models/{model}:embedContent and :batchEmbedContents. ai.google.dev/api/embeddings"""
+
+    def read_request(self, request: Request) -> Prompt:
+        model, _, action = request.path.rpartition("/")[2].rpartition(":")
+        batch = action == "batchEmbedContents"
+        body = read_proto("BatchEmbedContentsRequest" if batch else "EmbedContentRequest", request.body)
+        requests = body.get("requests") or [] if batch else [body]
+        if not requests:
+            raise rejection("* BatchEmbedContentsRequest.requests: at least one request is required\n", "requests")
+        for number, each in enumerate(requests):
+            if not lookup(each, "content", "parts"):
+                place = f"requests[{number}].content" if batch else "content"
+                raise rejection(f"* EmbedContentRequest.{place}: contents is not specified\n", place)
+            check_embedding_size(each.get("outputDimensionality"), "output_dimensionality")
+        contents = [each["content"]["parts"] for each in requests]
+        return Prompt(model=model, request=request, prompt_tokens=word_count(contents), items=requests)
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error:
+            return self.error_body(answer.error)
+        sizes = [int(each.get("outputDimensionality") or EMBEDDING_SIZE) for each in prompt.items]
+        texts = [join_text(each["content"]["parts"]) for each in prompt.items]
+        vectors = [{"values": embed(text, size)} for text, size in zip(texts, sizes)]
+        batch = prompt.request.path.endswith(":batchEmbedContents")
+        return {"embeddings": vectors} if batch else {"embedding": vectors[0]}
+
+
+OPENAI, COMPLETIONS, EMBEDDINGS = OpenAI(), Completions(), Embeddings()
+RESPONSES, RESPONSES_COUNT, RESPONSES_COMPACT = Responses(), ResponsesCount(), ResponsesCompact()
+ANTHROPIC, ANTHROPIC_COUNT = Anthropic(), AnthropicCount()
+GEMINI, GEMINI_COUNT, GEMINI_EMBEDDINGS = Gemini(), GeminiCount(), GeminiEmbeddings()
 
 
 def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
@@ -1932,8 +2940,9 @@ def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
 
 
 def error_reply(protocol: Protocol, failure: Failure, id: str = "") -> Reply:
-    """A failure as an HTTP error, in the surface's shape."""
-    return json_reply(protocol.error_body(failure, id), failure.status, failure.headers)
+    """A failure as an HTTP error, in the protocol's shape."""
+    body = protocol.error_body(failure, id) if failure.raw is None else failure.raw
+    return json_reply(body, failure.status, failure.headers)
 
 
 # ----------------------------------------------------------------------------------------------------- one connection
@@ -1978,7 +2987,7 @@ class Wire(BaseHTTPRequestHandler):
         else:
             self.server.respond(self, data)
 
-    do_GET = do_POST
+    do_GET = do_DELETE = do_POST
 
     def _body(self) -> Optional[bytes]:
         """The request's body; None where its length is wrong or too much."""
@@ -2185,6 +3194,40 @@ def send_garbage(wire: Wire, reply: Reply) -> None:
     wire.hang_up()
 
 
+def send_between(filler: bytes) -> Callable[[Wire, Reply], None]:
+    """A stream with an event that carries nothing before each of its own."""
+
+    def send(wire: Wire, reply: Reply) -> None:
+        if reply.streamed:
+            blocks = chain(reply.first, reply.rest)
+            reply = reply._replace(first=chain.from_iterable((filler, block) for block in blocks), rest=())
+        send_whole(wire, reply)
+
+    return send
+
+
+def send_gzipped(wire: Wire, reply: Reply) -> None:
+    """Compressed, each event flushed, whatever the request accepts."""
+    from zlib import Z_SYNC_FLUSH, compressobj
+
+    packer = compressobj(wbits=31)  # gzip's own head
+    blocks = (packer.compress(block) + packer.flush(Z_SYNC_FLUSH) for block in chain(reply.first, reply.rest))
+    packed: Iterable[bytes] = chain(blocks, (packer.flush() for _ in range(1)))
+    packed = packed if reply.streamed else list(packed)
+    send_whole(wire, reply._replace(first=packed, rest=(), headers=(*reply.headers, ("Content-Encoding", "gzip"))))
+
+
+def send_with_bom(wire: Wire, reply: Reply) -> None:
+    """Behind a byte order mark."""
+    send_whole(wire, reply._replace(first=[b"\xef\xbb\xbf", *reply.first]))
+
+
+def send_unterminated(wire: Wire, reply: Reply) -> None:
+    """Without the blank line behind the last event."""
+    blocks = [*reply.first, *reply.rest]
+    send_whole(wire, reply._replace(first=[*blocks[:-1], blocks[-1].rstrip()], rest=()))
+
+
 def send_bad_json(wire: Wire, reply: Reply) -> None:
     """One event that is no JSON before the end; a plain body is cut in the middle."""
     if reply.streamed:
@@ -2201,11 +3244,13 @@ def text_answer(text: str) -> Answer:
 
 
 def call_tools(prompt: Prompt) -> Answer:
-    """One call for each tool that may be called, its arguments filled from its schema."""
+    """One call for each tool that may be called, its arguments filled from its schema; free text for a custom tool."""
     calls = []
     for number, tool in enumerate(prompt.tools, 1):
-        arguments = schema_value(tool.get("parameters") or {"type": "object"})
-        calls.append(Call(f"call_{prompt.turn}_{number}", str(tool.get("name")), dump(arguments).decode()))
+        custom = bool(tool.get("custom"))
+        arguments = WORD if custom else dump(schema_value(tool.get("parameters") or {"type": "object"})).decode()
+        name, namespace = str(tool.get("name")), str(tool.get("namespace") or "")
+        calls.append(Call(f"call_{prompt.turn}_{number}", name, arguments, custom, namespace))
     return Answer(calls=calls, finish="tool_calls")
 
 
@@ -2229,20 +3274,14 @@ def demo_tools(prompt: Prompt) -> Answer:
     return call_tools(prompt) if prompt.tools and not prompt.results else echo(prompt)
 
 
-def count_model_turns(prompt: Prompt) -> int:
-    """How many turns of this conversation are the model's."""
-    turns = objects(prompt.request.body.get("messages")) or objects(prompt.request.body.get("contents"))
-    return sum(turn.get("role") in ("assistant", "model") for turn in turns)
-
-
 def demo_schema_repair(prompt: Prompt) -> Answer:
-    if prompt.schema and not count_model_turns(prompt):
+    if prompt.schema and not prompt.model_turns:
         return text_answer('["this list does not fit the schema"]')
     return echo(prompt)
 
 
 def demo_rounds(prompt: Prompt) -> Answer:
-    return call_tools(prompt) if prompt.tools and count_model_turns(prompt) < prompt.number else echo(prompt)
+    return call_tools(prompt) if prompt.tools and prompt.model_turns < prompt.number else echo(prompt)
 
 
 def odd_tools(prompt: Prompt) -> Answer:
@@ -2259,7 +3298,38 @@ def demo_reasoning_tools(prompt: Prompt) -> Answer:
 
 
 def demo_cached(prompt: Prompt) -> Answer:
-    return demo(prompt)._replace(cached=prompt.prompt_tokens // 2, stored=prompt.prompt_tokens // 4)
+    """Half is read; a quarter is written, for an hour where the model or a cache_control of the request says so."""
+    hour = prompt.model.endswith("-1h") or '"ttl":"1h"' in dump(prompt.request.body).decode()
+    written = prompt.prompt_tokens // 4
+    half = demo(prompt)._replace(cache_read=prompt.prompt_tokens // 2)
+    return half._replace(cache_write_1h=written) if hour else half._replace(cache_write=written)
+
+
+USAGE_LETTERS = "iorwht"  # of demo-usage-FIELD: input, output, cache read, cache write, the same for an hour, thinking
+
+
+def demo_usage(prompt: Prompt) -> Outcome:
+    """Counts as the model name gives them, without a cost; or no counts at all, but a word of SPOILED."""
+    if prompt.field in SPOILED:
+        return demo(prompt)._replace(oddity=prompt.model)
+    if not re.fullmatch(rf"(\d{{1,12}}[{USAGE_LETTERS}])+", prompt.field):
+        return unknown_model(prompt)
+    counts = {letter: int(number) for number, letter in re.findall(r"(\d+)(\w)", prompt.field)}
+    fresh, output, read, written, hour, thinking = (counts.get(letter, 0) for letter in USAGE_LETTERS)
+    return demo(prompt)._replace(usage=Usage(fresh + read + written + hour, output, thinking, read, written, hour))
+
+
+def demo_no_cost(prompt: Prompt) -> Answer:
+    answer = demo(prompt)
+    return answer._replace(usage=count_usage(prompt, answer)._replace(cost=None))
+
+
+def demo_model(prompt: Prompt) -> Answer:
+    return demo(prompt)._replace(model=prompt.field)
+
+
+def demo_ignore(prompt: Prompt) -> Answer:
+    return echo(prompt._replace(schema=None))._replace(oddity="demo-ignore")
 
 
 def demo_finish(prompt: Prompt) -> Answer:
@@ -2279,6 +3349,42 @@ def fail_status(prompt: Prompt) -> Failure:
         return unknown_model(prompt)
     kind = "invalid_request_error" if prompt.number < 500 else "server_error"
     return Failure(prompt.number, "", f"The mock server answers {prompt.number}.", kind)
+
+
+def fail_finish(prompt: Prompt) -> Answer:
+    return Answer(finish=prompt.field)
+
+
+def fail_native(prompt: Prompt) -> Answer:
+    return Answer(native_finish=prompt.field)
+
+
+def fail_event(prompt: Prompt) -> Answer:
+    status = EVENT_STATUS.get(prompt.field, 500)
+    kind = "invalid_request_error" if status == 400 else RATE if status == 429 else "server_error"
+    message = EVENT_MESSAGES.get(prompt.field, f"The mock server fails inside the answer: {prompt.field}.")
+    return Answer(error=Failure(status, prompt.field, message, kind))
+
+
+def fail_tools_half(prompt: Prompt) -> Answer:
+    return (call_tools(prompt) if prompt.tools else demo(prompt))._replace(oddity=TOOLS_HALF)
+
+
+def fail_image(prompt: Prompt) -> Outcome:
+    shown = bool(prompt.images) or "Image 1: " in str(prompt.results)
+    return IMAGE_FAILURES[prompt.number] if shown else demo(prompt)
+
+
+def fail_prefill(prompt: Prompt) -> Outcome:
+    message = "This model does not support assistant message prefill. The conversation must end with a user message."
+    return Failure(400, "", message) if prompt.prefilled else demo(prompt)
+
+
+def fail_fields(prompt: Prompt) -> Outcome:
+    """As `transformers serve` answers; the body is the same in every protocol."""
+    if prompt.field not in prompt.request.body:
+        return demo(prompt)
+    return Failure(422, "", "", raw={"detail": f"Unexpected fields in the request: {{'{prompt.field}'}}"})
 
 
 def fail_empty_body(prompt: Prompt) -> Reply:
@@ -2311,6 +3417,29 @@ INSIDE = Failure(502, "upstream_error", "The provider behind the mock server fai
 HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>The mock server's page.</body></html>\n"
 TEXT = b"upstream connect error or disconnect/reset before headers\n"
 RATE = "rate_limit_error"
+EVENT_STATUS = {  # code of fail-event-FIELD -> the status that it would have before the answer
+    "context_length_exceeded": 400, "invalid_prompt": 400, "rate_limit_exceeded": 429, "insufficient_quota": 429,
+    "server_is_overloaded": 503, "overloaded": 529,
+}  # fmt: skip
+EVENT_MESSAGES = {
+    "rate_limit_exceeded": "Rate limit reached. Please try again in 1.5s.",
+    "context_length_exceeded": "This model's maximum context length is 8192 tokens.",
+    "insufficient_quota": "You exceeded your current quota, please check your plan and billing details.",
+}
+IMAGE_FAILURES = {  # status -> what a model without eyes answers: OpenAI, mlx-lm, llama.cpp
+    400: Failure(400, "", "Invalid content type. image_url is only supported by certain models."),
+    404: Failure(404, "", "", raw={"error": "Only 'text' content type is supported."}),
+    500: Failure(
+        500, 500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+        "server_error",
+    ),
+}  # fmt: skip
+BALANCE = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase"
+LIMIT = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
+VLLM_LONG = (
+    "This model's maximum context length is 8192 tokens. However, you requested 9256 tokens (9000 in the messages, 256 in the"
+    " completion). Please reduce the length of the messages or completion."
+)
 
 FAILURES = {  # model name -> the HTTP error that it gets
     "fail-401": Failure(401, "invalid_api_key", "Incorrect API key provided.", "authentication_error"),
@@ -2329,8 +3458,30 @@ FAILURES = {  # model name -> the HTTP error that it gets
     "fail-503": Failure(503, "overloaded", "The engine is currently overloaded.", "overloaded_error"),
     "fail-503-channels": Failure(503, "", "No available channels for this model in group default.", "api_error"),
     "fail-529": Failure(529, "overloaded", "Overloaded.", "overloaded_error"),
+    "fail-400-credits": Failure(400, "billing_hard_limit_reached", "Billing hard limit has been reached"),
+    "fail-400-balance": Failure(400, "", f"{BALANCE} credits."),
+    "fail-400-limit": Failure(400, "", LIMIT),
+    "fail-400-organization": Failure(400, "", "This organization has been disabled."),
+    "fail-400-location": Failure(
+        400, "unsupported_country_region_territory", "Country, region, or territory not supported"
+    ),
     "fail-context": Failure(400, "context_length_exceeded", "This model's maximum context length is 8192 tokens."),
-}
+    "fail-context-llamacpp": Failure(
+        400, 400, "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
+        "exceed_context_size_error", extra={"n_prompt_tokens": 9000, "n_ctx": 8192},
+    ),
+    "fail-context-vllm": Failure(400, 400, VLLM_LONG, "BadRequestError"),
+    "fail-context-vllm-output": Failure(
+        400, 400, "max_tokens=9000 cannot be greater than max_model_len=8192. Please request fewer output tokens.",
+        "BadRequestError", "max_tokens",
+    ),
+    "fail-context-openrouter": Failure(
+        400, 400, "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens."
+    ),
+}  # fmt: skip
+
+
+HELP_CHARS = 88  # of a behaviour's line in --help
 
 
 class Behaviour(NamedTuple):
@@ -2342,12 +3493,18 @@ class Behaviour(NamedTuple):
 
 def http_failure(failure: Failure) -> Behaviour:
     headers = "".join(f", {name}: {value}" for name, value in failure.headers)
-    return Behaviour(f"HTTP {failure.status}{headers}. {failure.message}", lambda prompt: failure)
+    line = f"HTTP {failure.status}{headers}. {failure.message.rstrip('.')}."
+    line = line if len(line) <= HELP_CHARS else f"{line[: HELP_CHARS - 3]}..."
+    return Behaviour(line, lambda prompt: failure)
 
 
 def variant(line: str, **change: Any) -> Behaviour:
     """What demo answers, but for these fields of the Answer."""
     return Behaviour(line, lambda prompt: demo(prompt)._replace(**change))
+
+
+def interleaved(kind: str, filler: bytes) -> Behaviour:
+    return variant(f"Stream events with {kind} between, which carry nothing; else as demo.", send=send_between(filler))
 
 
 def constant(line: str, outcome: Outcome) -> Behaviour:
@@ -2361,6 +3518,22 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "demo-strict": Behaviour("Refuses what api.openai.com refuses; demo-strict-tools does as demo-tools, and so on.", demo),
     "demo-reasoning-tools": Behaviour("Reasons, then does as demo-tools.", demo_reasoning_tools),
     "demo-cached": Behaviour("Half of the prompt was cached, and a quarter comes into Anthropic's cache.", demo_cached),
+    "demo-cached-1h": Behaviour("As demo-cached, but what comes into the cache stays for an hour.", demo_cached),
+    "demo-usage-FIELD": Behaviour(
+        "Usage by FIELD: 9i8o7r6w5h4t (see below), or nan, infinite, negative, huge, text, null.", demo_usage
+    ),
+    "demo-byok": variant("OpenRouter's usage with is_byok and cost_details.", byok=True),
+    "demo-nocost": Behaviour("Usage without a cost.", demo_no_cost),
+    "demo-model-FIELD": Behaviour("The answer says that it comes from the model FIELD.", demo_model),
+    "demo-ignore": Behaviour("Ignores tool_choice, schema and n.", demo_ignore),
+    "demo-azure": variant("A stream's first chunk has choices [], as Azure's; else as demo.", oddity="demo-azure"),
+    "demo-data-null": interleaved("data: null", b"data: null\n\n"),
+    "demo-data-array": interleaved("data: []", b"data: []\n\n"),
+    "demo-data-blank": interleaved("blank data", b"data: \n\n"),
+    "demo-sse": variant("Server-sent events, also to a plain request.", sse=True),
+    "demo-gzip": variant("Compressed with gzip, whatever the request accepts.", send=send_gzipped),
+    "demo-bom": variant("A byte order mark before the answer.", send=send_with_bom),
+    "demo-unterminated": variant("A stream whose last event has no blank line behind it.", send=send_unterminated),
     "demo-finish-FIELD": Behaviour("Ends in the finish reason FIELD as it is written here.", demo_finish),
     "demo-blocked": constant(
         "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="demo-blocked")
@@ -2400,10 +3573,17 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     ),
     **{name: http_failure(failure) for name, failure in FAILURES.items()},
     "fail-N": Behaviour("HTTP N, 400 to 599.", fail_status),
+    "fail-422-FIELD": Behaviour("HTTP 422 with a detail naming FIELD where the request has it; else as demo.", fail_fields),
+    "fail-image-N": Behaviour("HTTP N (400, 404, 500) in some server's words to an image; else as demo.", fail_image),
+    "fail-prefill": Behaviour("HTTP 400 where the model's own turn is the last; else as demo.", fail_prefill),
     "fail-strict-FIELD": Behaviour("HTTP 400 naming FIELD where the request has it; else as demo.", fail_strict),
     "fail-filter": constant('finish_reason "content_filter" without text.', Answer(finish="content_filter")),
     "fail-filter-mid": variant('finish_reason "content_filter" after text.', finish="content_filter"),
     "fail-refusal": constant("message.refusal in place of content.", Answer(refusal="The mock server refuses.")),
+    "fail-finish-FIELD": Behaviour("No content, and the finish reason FIELD as it is written here.", fail_finish),
+    "fail-native-FIELD": Behaviour("No content, native_finish_reason FIELD beside stop (OpenRouter).", fail_native),
+    "fail-tools-half": Behaviour("Half a tool call at the end; a clean end with finish reason.", fail_tools_half),
+    "fail-start-twice": variant("After the text of a stream a second start with another id.", oddity=START_TWICE),
     "fail-length": variant('finish_reason "length" after text.', finish="length"),
     "fail-empty": constant('Content "" with finish_reason "stop".', Answer()),
     "fail-empty-body": Behaviour("HTTP 200 with no body.", fail_empty_body),
@@ -2420,8 +3600,10 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "fail-error-choice": variant(
         'An error in choices[0], finish_reason "error", after text.', error=INSIDE, oddity="fail-error-choice"
     ),
+    "fail-error-beside": variant("A whole answer with an error beside its choices.", error=INSIDE, oddity=ERROR_BESIDE),
+    "fail-event-FIELD": Behaviour("An error with code FIELD before any text, inside HTTP 200.", fail_event),
     "fail-error-first": constant(
-        'An error event before any text; plain: 200 with {"error": ...}.', Answer(error=INSIDE)
+        'An error event before any text; plain: 200 with {"error": ...}.', Answer(error=INSIDE, oddity="fail-error-first")
     ),
     "fail-error-mid": variant("An error event after text; plain: an error in choices[0].", error=INSIDE),
     "fail-cut": variant("Some text, then a clean end without a finish; plain: half the JSON.", send=send_cut),
@@ -2455,6 +3637,9 @@ class Found(NamedTuple):
     field: str = ""
 
 
+FIELD_STEMS = sorted((name[: -len("FIELD")] for name in BEHAVIOURS if name.endswith("-FIELD")), key=len, reverse=True)
+
+
 def find(model: str) -> Optional[Found]:
     """The behaviour of a model name, None if there is none; what begins with "demo" and is not in the table is demo."""
     if model in BEHAVIOURS:
@@ -2462,8 +3647,9 @@ def find(model: str) -> Optional[Found]:
     stem, _, end = model.rpartition("-")
     if f"{stem}-N" in BEHAVIOURS and end.isdecimal():
         return Found(BEHAVIOURS[f"{stem}-N"], int(end)) if len(end) < 9 and int(end) <= MAX_N else None
-    if f"{stem}-FIELD" in BEHAVIOURS:
-        return Found(BEHAVIOURS[f"{stem}-FIELD"], field=end)
+    for start in FIELD_STEMS:
+        if model.startswith(start) and len(model) > len(start):
+            return Found(BEHAVIOURS[f"{start}FIELD"], field=model[len(start) :])
     return Found(BEHAVIOURS["demo"]) if model.startswith("demo") else None
 
 
@@ -2481,6 +3667,8 @@ def run_behaviour(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
     once = prompt.model.startswith("fail-") and prompt.model.endswith("-once")
     model = prompt.model[: -len("-once")] if once else prompt.model.replace("demo-strict-", "demo-", 1)
     found = find(model)
+    if found is None and prompt.request.any_model and not model.startswith(("fail-", "break-")):
+        return demo(prompt)
     if found is None:
         return unknown_model(prompt)
     if once and not is_first(f"{prompt.model} {prompt.request.headers.get('idempotency-key')}"):
@@ -2496,9 +3684,15 @@ def cut_at_stop(prompt: Prompt, answer: Answer) -> Answer:
     return answer._replace(text=split_pieces(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
 
 
+LETTERS = """\
+  in demo-usage-FIELD a number stands before each letter: i input (neither from nor to the cache), o output, r cache read,
+  w cache write for 5 minutes, h cache write for 1 hour, t thinking (a part of o)
+"""
+
+
 def behaviour_lines() -> str:
     """The table as text, a line for each behaviour."""
-    return "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items())
+    return f"{LETTERS}" + "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items())
 
 
 # ------------------------------------------------------------------------------------------------------------- routes
@@ -2520,11 +3714,14 @@ def reply_to(protocol: Protocol, prompt: Prompt, outcome: Outcome) -> Reply:
         return error_reply(protocol, outcome, prompt.request.id)
     if outcome.size:
         outcome = pad(protocol, prompt, outcome)
+    prompt = prompt._replace(choices=1) if outcome.oddity == "demo-ignore" else prompt
     outcome = cut_at_stop(prompt, outcome) if prompt.stops else outcome
-    if outcome.plain or not prompt.stream:
+    protocol.keep(prompt, outcome)
+    if outcome.plain or not (prompt.stream or outcome.sse):
         return json_reply(protocol.plain(prompt, outcome))
-    stream_start, stream_end = protocol.stream_start(prompt, outcome), protocol.stream_end(prompt, outcome)
-    reply = Reply(stream_start, stream_end, content_type="text/event-stream", streamed=True)
+    prompt = prompt if prompt.stream else prompt._replace(include_usage=True)
+    start, end = protocol.stream(prompt, outcome)
+    reply = Reply(start, end, content_type="text/event-stream", streamed=True)
     return protocol.frame(prompt, reply._replace(sign=protocol.sign, broken=protocol.broken))
 
 
@@ -2553,7 +3750,7 @@ def post_to(protocol: Protocol) -> Callable[[Wire, Request], None]:
 
 def list_model_names() -> List[str]:
     """The models of the list: what answers, with an example for each N and FIELD."""
-    names = [name for name in BEHAVIOURS if name.startswith("demo")]
+    names = [name.replace("usage-FIELD", "usage-100i10o") for name in BEHAVIOURS if name.startswith("demo")]
     return [name.replace("-N", "-100").replace("-FIELD", "-stop") for name in names]
 
 
@@ -2603,6 +3800,81 @@ def get_models(wire: Wire, request: Request) -> None:
     send_models(wire, request, OPENAI, models, {"object": "list", "data": list(models.values())})
 
 
+def read_query(request: Request) -> Dict[str, str]:
+    return dict(pair.partition("=")[::2] for pair in request.query.split("&") if pair)
+
+
+def find_response(request: Request) -> StoredResponse:
+    """The stored response that the path names; raises Rejected."""
+    name = request.path.split("/")[3]
+    if not name.startswith("resp"):
+        message = f"Invalid 'response_id': '{name}'. Expected an ID that begins with 'resp'."
+        raise rejection(message, "response_id", "invalid_value")
+    found: Optional[StoredResponse] = request.responses.get(name)
+    if found is None:
+        raise Rejected(Failure(404, "", f"Response with id '{name}' not found."))
+    return found
+
+
+def get_response(request: Request) -> Reply:
+    """A response, or with ?stream=true its events again; a background response is done when it is first read."""
+    stored, query = find_response(request), read_query(request)
+    if stored.cancelled:
+        return json_reply({**stored.response, "status": "cancelled", "output": [], "usage": None})
+    request.responses.put(stored._replace(waiting=False))
+    if query.get("stream") == "true":
+        events = chain(*RESPONSES.stream(stored.prompt, stored.answer))
+        after = int(query.get("starting_after") or -1)
+        return Reply(islice(events, after + 1, None), content_type="text/event-stream", streamed=True)
+    return json_reply(stored.response)
+
+
+def delete_response(request: Request) -> Reply:
+    name = find_response(request).response["id"]
+    request.responses.delete(name)
+    return json_reply({"id": name, "object": "response", "deleted": True})
+
+
+def cancel_response(request: Request) -> Reply:
+    stored = find_response(request)
+    if not stored.prompt.request.body.get("background"):
+        raise rejection("Cannot cancel a synchronous response.", "response_id")
+    if stored.waiting:
+        request.responses.put(stored._replace(cancelled=True))
+    return get_response(request)
+
+
+def get_input_items(request: Request) -> Reply:
+    """The items that the model saw, in pages of ?limit=20 behind ?after=, the newest first."""
+    stored, query = find_response(request), read_query(request)
+    items = stored.input if query.get("order") == "asc" else stored.input[::-1]
+    names = [item["id"] for item in items]
+    start = names.index(query["after"]) + 1 if query.get("after") in names else 0
+    page = items[start : start + int(query.get("limit") or 20)]
+    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+    return json_reply({"object": "list", "data": page, **ends, "has_more": start + len(page) < len(items)})
+
+
+def refuse_websocket(request: Request) -> Reply:
+    message = "This server does not speak websockets; send a POST request."
+    raise Rejected(Failure(426, "", message, headers=(("Upgrade", "HTTP/1.1"),)))
+
+
+def answer_with(read: Callable[[Request], Reply]) -> Callable[[Wire, Request], None]:
+    """A route that sends what `read` returns, or the error that it raises."""
+
+    def answer(wire: Wire, request: Request) -> None:
+        try:
+            reply = read(request)
+        except Rejected as error:
+            reply = error_reply(RESPONSES, error.failure)
+        except WRONG_SHAPE as error:
+            reply = error_reply(RESPONSES, bad_request(f"The request has a wrong shape: {error}").failure)
+        send_whole(wire, reply)
+
+    return answer
+
+
 def get_page(wire: Wire, request: Request) -> None:
     """A page for browsers: what this server is, and its models."""
     page = f"{NOTICE} POST {wire.server.base_url}/chat/completions with one of these models:\n\n{behaviour_lines()}\n"
@@ -2611,11 +3883,21 @@ def get_page(wire: Wire, request: Request) -> None:
 
 ROUTES: List[Tuple[str, str, Callable[[Wire, Request], None]]] = [  # method, pattern of the path, what answers
     ("POST", r"/v1/chat/completions", post_to(OPENAI)),
+    ("POST", r"/v1/completions", post_to(COMPLETIONS)),
     ("POST", r"/v1/embeddings", post_to(EMBEDDINGS)),
+    ("POST", r"/v1/responses", post_to(RESPONSES)),
+    ("POST", r"/v1/responses/input_tokens", post_to(RESPONSES_COUNT)),
+    ("POST", r"/v1/responses/compact", post_to(RESPONSES_COMPACT)),
+    ("POST", r"/v1/responses/[^/]+/cancel", answer_with(cancel_response)),
+    ("GET", r"/v1/responses", answer_with(refuse_websocket)),
+    ("GET", r"/v1/responses/[^/]+", answer_with(get_response)),
+    ("GET", r"/v1/responses/[^/]+/input_items", answer_with(get_input_items)),
+    ("DELETE", r"/v1/responses/[^/]+", answer_with(delete_response)),
     ("POST", r"/v1/messages", post_to(ANTHROPIC)),
     ("POST", r"/v1/messages/count_tokens", post_to(ANTHROPIC_COUNT)),
     ("POST", r"/(v1|v1beta)/models/[^/]+:(generateContent|streamGenerateContent)", post_to(GEMINI)),
     ("POST", r"/(v1|v1beta)/models/[^/]+:countTokens", post_to(GEMINI_COUNT)),
+    ("POST", r"/(v1|v1beta)/models/[^/]+:(embedContent|batchEmbedContents)", post_to(GEMINI_EMBEDDINGS)),
     ("GET", r"/v1/models(/[^/]+)?", get_models),
     ("GET", r"/v1beta/models(/[^/]+)?", get_gemini_models),
     ("GET", r"/", get_page),
@@ -2630,7 +3912,7 @@ class DemoServer(ThreadingHTTPServer):
     url ("http://127.0.0.1:PORT"), base_url (url + "/v1"), port, connections (how many there were), and requests: a list
     of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number)}.
     tls=(certfile, keyfile) serves https; redirect_to is where fail-redirect-N leads; record=False keeps no requests;
-    strict=True refuses what api.openai.com refuses, whatever the model is called.
+    strict=True refuses what api.openai.com refuses, for every model; any_model=True answers unknown models as demo.
     """
 
     daemon_threads = True
@@ -2644,8 +3926,10 @@ class DemoServer(ThreadingHTTPServer):
         redirect_to: str = REDIRECT_TARGET,
         record: bool = True,
         strict: bool = False,
+        any_model: bool = False,
     ) -> None:
-        self.redirect_to, self.record, self.strict = redirect_to, record, strict
+        self.redirect_to, self.record, self.strict, self.any_model = redirect_to, record, strict, any_model
+        self.responses = ResponseStore()
         self.requests: List[JSON] = []
         self.connections = 0
         self.ending = threading.Event()  # every wait of a handler is a wait for this
@@ -2753,7 +4037,10 @@ class DemoServer(ThreadingHTTPServer):
             )
         path, _, query = wire.path.partition("?")
         path = unquote(path)
-        request = Request(wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict)
+        request = Request(
+            wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict, self.any_model,
+            self.responses,
+        )  # fmt: skip
         for method, pattern, answer in ROUTES:
             if method == wire.command and re.fullmatch(pattern, path):
                 answer(wire, request)
@@ -2781,9 +4068,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         "--tls", nargs=2, metavar=("CERT", "KEY"), help="serve https with this certificate and key (PEM)"
     )
     parser.add_argument("--strict", action="store_true", help="refuse what api.openai.com refuses, for every model")
+    parser.add_argument("--any-model", action="store_true", help="answer unknown model names as demo, not with HTTP 404")
     args = parser.parse_args(argv)
     try:
-        server = DemoServer(args.port, tls=tuple(args.tls) if args.tls else None, record=False, strict=args.strict)
+        tls = tuple(args.tls) if args.tls else None
+        server = DemoServer(args.port, tls=tls, record=False, strict=args.strict, any_model=args.any_model)
     except (OSError, OverflowError) as error:
         print(f"llm_router_demo.py: cannot serve on port {args.port}: {error}", file=sys.stderr)
         return 1

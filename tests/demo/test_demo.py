@@ -747,7 +747,7 @@ def test_odd_messages_are_survived(client: Client) -> None:
 
 
 def test_unknown_paths_are_404(client: Client) -> None:
-    for method, path in (("POST", "/v1/nothing"), ("GET", CHAT), ("POST", "/v1beta/models/demo:embedContent")):
+    for method, path in (("POST", "/v1/nothing"), ("GET", CHAT), ("POST", "/v1beta/models/demo:predict")):
         assert client.send(method, path, {} if method == "POST" else None).status == 404
 
 

@@ -346,7 +346,8 @@ def test_more_choices_than_one_are_told_apart_by_their_index(api: Any) -> None:
 def test_stops_cached_tokens_and_images_in_results(api: Any) -> None:
     assert api.openai(say="one two", stop="two").json["choices"][0]["message"]["content"] == f"{NOTICE} You said: one "
     usage = api.openai("demo-cached", "one two three").json["usage"]
-    assert usage["prompt_tokens_details"] == {"cached_tokens": usage["prompt_tokens"] // 2}
+    prompt = usage["prompt_tokens"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": prompt // 2, "cache_write_tokens": prompt // 4}
     shown = {**SAID, "content": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]}
     assert "f said:  Image 1: PNG, 640x480" in api.openai(say=[USER, assistant(CALL), shown]).body.decode()
 
