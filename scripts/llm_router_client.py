@@ -2850,7 +2850,7 @@ cost | --max-cost X | USD, all attempts together; needs prices
 cost | --usage-log | record the call without its text; see `usage`
 cost | --session NAME | its name there, else LLM_ROUTER_SESSION
 endpoint | --base-url URL | another OpenAI-compatible endpoint
-endpoint | --demo | ask the stand-in: no key, no network
+endpoint | --demo | use the mock server: no key, no network
 endpoint | --timeout X | total, all attempts together (600 s)
 endpoint | --connect-timeout X | (10 s)
 endpoint | --first-event-timeout X | until a stream's first event (120 s)

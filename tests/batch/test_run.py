@@ -20,7 +20,7 @@ import llm_router_batch as b
 import llm_router_client as c
 
 FILES = ("--input", "in.jsonl", "--output", "out.jsonl")
-ECHO = "This is the stand-in, not a model. You said: "
+ECHO = "This is the mock server, not a model. You said: "
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and limits as POSIX has them")
 
 

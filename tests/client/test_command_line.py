@@ -18,7 +18,7 @@ from failures import BAD_ANSWERS, OUTCOMES
 
 import llm_router_client as c
 
-ANSWERED = "This is the stand-in, not a model. You said: Hello"
+ANSWERED = "This is the mock server, not a model. You said: Hello"
 SOON = ("--retries", "0", "--first-event-timeout", "0.2", "--progress-timeout", "0.2")
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAIAAAADCAIAAAA2iEnWAAAAEklEQVR4nGP4z8AARAwQCgwANr4F+1YbV4AAAAAASUVORK5CYII=")
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and devices as POSIX has them")

@@ -1,4 +1,4 @@
-"""Asking the stand-in over http.client, in each vendor's words."""
+"""Asking the mock server over http.client, in each vendor's words."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Response(NamedTuple):
         return found
 
 
-class Asker:
-    """One keep-alive connection to a stand-in; every verb returns a Response."""
+class Api:
+    """One keep-alive connection to a mock server; every verb returns a Response."""
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
@@ -70,7 +70,7 @@ class Asker:
 
 
 @pytest.fixture
-def ask(demo: Any) -> Iterator[Asker]:
-    asker = Asker(demo.port)
-    yield asker
-    asker.connection.close()
+def api(demo: Any) -> Iterator[Api]:
+    client = Api(demo.port)
+    yield client
+    client.connection.close()

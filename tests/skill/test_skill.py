@@ -339,7 +339,7 @@ def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: An
     environment = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, str(script)]
     run = subprocess.run(command, capture_output=True, timeout=30, env=environment, cwd=tmp_path)
-    assert run.returncode == 0 and b"stand-in" in run.stdout, run
+    assert run.returncode == 0 and b"mock server" in run.stdout, run
 
 
 def test_the_python_page_names_the_real_arguments_and_attributes() -> None:
