@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from material import files_in, needs
 
 from llm_router_gateway import ir
 from llm_router_gateway.errors import (
@@ -29,7 +30,6 @@ from llm_router_gateway.wire import anthropic, packed_id, safe_id
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "corpus" / "wire" / "anthropic"
-RECORDINGS = ROOT.parent / "shared" / "recordings"  # real exchanges; not ours to copy into the repository
 NEW, OLD, OTHER = "claude-sonnet-4-5", "claude-3-5-haiku-latest", "glm-4.6"
 
 
@@ -993,7 +993,7 @@ def test_the_small_things() -> None:
 
 
 def recordings() -> list[Path]:
-    return sorted(RECORDINGS.glob("*-anthropic-messages-*.json"))
+    return files_in("LLM_ROUTER_RECORDINGS", "*-anthropic-messages-*.json")
 
 
 def exchanges() -> list[tuple[str, Any]]:
@@ -1001,7 +1001,7 @@ def exchanges() -> list[tuple[str, Any]]:
     return [(name, each) for name, all_of in found for each in all_of]
 
 
-@pytest.mark.skipif(not recordings(), reason=f"no recordings in {RECORDINGS}")
+@needs("LLM_ROUTER_RECORDINGS")
 def test_real_requests_come_back_as_they_went() -> None:
     count = 0
     for name, exchange in exchanges():
@@ -1041,7 +1041,7 @@ def bare(block: Any) -> Any:
     return {**block, "content": texts, "is_error": bool(block.get("is_error"))}
 
 
-@pytest.mark.skipif(not recordings(), reason=f"no recordings in {RECORDINGS}")
+@needs("LLM_ROUTER_RECORDINGS")
 def test_real_answers_survive_as_plain_and_as_streams() -> None:
     count = 0
     for name, exchange in exchanges():
