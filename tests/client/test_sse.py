@@ -42,6 +42,7 @@ def test_events_depend_on_the_bytes_never_on_how_the_network_cut_them(path: Path
         assert plain(parse([data[:cut], b"", data[cut:]])) == expected, cut
 
 
+@pytest.mark.slow
 @needs("LLM_ROUTER_SSE_CASES")
 def test_the_collected_cases_of_other_parsers_hold_whole_byte_by_byte_and_cut_everywhere() -> None:
     assert COLLECTED

@@ -209,6 +209,7 @@ def test_a_damaged_log_is_moved_aside_and_the_next_call_is_recorded(at_demo: Any
     assert next(log.parent.glob("*.damaged-*")).read_bytes().startswith(b"no database")
 
 
+@pytest.mark.slow
 def test_processes_and_threads_that_begin_it_together_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "u.sqlite"
     code = f"""import sys, threading; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c

@@ -73,6 +73,7 @@ def again(start: Start, gateway: Process, config: str = "", **how: Any) -> Proce
 # ------------------------------------------------------------------------------------------------------------------ live
 
 
+@pytest.mark.slow
 def test_an_address_changes_under_calls_and_none_of_them_fails(start: Start, upstream: Upstream, other: Upstream) -> None:
     gateway = start(provider("a", upstream.url))
     statuses: list[int] = []
@@ -164,6 +165,7 @@ def test_changes_at_once_all_hold(start: Start, upstream: Upstream) -> None:
 # --------------------------------------------------------------------------------------------------- reloads, restarts
 
 
+@pytest.mark.slow
 def test_a_reload_and_a_restart_keep_what_the_api_changed(start: Start, upstream: Upstream, other: Upstream) -> None:
     one, two = provider("a", upstream.url), provider("b", upstream.url)
     gateway = start(one + two)
@@ -207,6 +209,7 @@ def test_a_sync_of_a_bad_file_says_so_and_nothing_changes(start: Start, upstream
     assert ask(gateway, "PATCH", "/providers/a", {"is_active": False}).status == 200  # over what is in force
 
 
+@pytest.mark.slow
 def test_an_answered_change_survives_a_kill(start: Start, upstream: Upstream) -> None:
     gateway = start(provider("a", upstream.url))
     for place in range(5):
@@ -217,6 +220,7 @@ def test_an_answered_change_survives_a_kill(start: Start, upstream: Upstream) ->
         assert len(ask(gateway, "GET", "/models?include_inactive=1").json) == place + 1
 
 
+@pytest.mark.slow
 def test_a_hand_that_writes_the_overlay_is_followed(start: Start, upstream: Upstream) -> None:
     gateway = start(Z + provider("a", upstream.url))
     new = gateway.folder / "new"
@@ -228,6 +232,7 @@ def test_a_hand_that_writes_the_overlay_is_followed(start: Start, upstream: Upst
 # ------------------------------------------------------------------------------------------------------ what goes wrong
 
 
+@pytest.mark.slow
 def test_a_damaged_overlay_is_moved_aside_and_traffic_goes_on(start: Start, upstream: Upstream) -> None:
     gateway = start(Z + provider("a", upstream.url) + provider("b", upstream.url))
     ask(gateway, "PATCH", "/providers/b", {"is_active": False})

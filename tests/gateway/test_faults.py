@@ -45,6 +45,8 @@ from running import (
     whole_stream,
 )
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Process]
 
 SHORT_S = 0.6  # the time-outs of the providers called quick-...: twelve at once begin within it, on a busy machine too

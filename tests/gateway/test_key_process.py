@@ -255,6 +255,7 @@ def test_a_forwarded_header_never_makes_a_caller_local(start: Callable[..., Proc
 # -- revocation, by another process and under load
 
 
+@pytest.mark.slow
 def test_a_key_that_another_process_changes_is_followed_at_once(start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config_of(upstream.url), env=ENV)
 
@@ -302,6 +303,7 @@ def test_a_key_that_is_revoked_while_it_calls_gets_nothing_after_the_answer(gate
     assert {status for _, status in seen} == {200, 401}
 
 
+@pytest.mark.slow
 def test_keys_of_the_file_change_with_a_reload(start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config_of(upstream.url), env=ENV)
     old = f"Bearer {SECRETS['old']}"
@@ -386,6 +388,7 @@ def test_without_a_place_for_a_store_calls_go_on(start: Callable[..., Process], 
     assert gateway.get("/v1/models").status == 200
 
 
+@pytest.mark.slow
 def test_a_store_that_is_lost_while_it_runs_does_not_open_the_door(start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config_of(upstream.url).partition("[[keys]]")[0], env={"UP_KEY": ENV["UP_KEY"]})
     key = gateway.send("POST", "/api-keys", b'{"name": "boss", "is_admin": true}').json["key"]

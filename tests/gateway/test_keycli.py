@@ -74,6 +74,7 @@ def test_a_key_is_switched_rotated_and_deleted_by_name_or_id(folder: Path) -> No
     assert shown(folder, "list") == {"items": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

@@ -195,6 +195,7 @@ def test_what_is_no_toml_is_one_problem(text: str, tmp_path: Path) -> None:
     assert b"router.toml: 1 problem\n  router.toml: is not TOML: " in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", [".".join("0000"), "::", "192.0.2.1", "example.com"])
 def test_whoever_others_reach_needs_a_token(host: str, tmp_path: Path, stand_in: Any) -> None:
     (tmp_path / "router.toml").write_text(config(stand_in.url))
@@ -288,6 +289,7 @@ def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, st
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("caller", "target"), [pair for pair in PAIRS if pair[0] != pair[1]])
 def test_a_dry_run_prints_the_request_and_sends_nothing(
     caller: str, target: str, tmp_path: Path, stand_in: Any, asked: list[Any]
@@ -310,6 +312,7 @@ def test_a_dry_run_prints_the_request_and_sends_nothing(
     assert bare.returncode == 0, bare.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", b'{"messages": 5}', b'{"contents": 5}'])
 def test_a_dry_run_of_what_is_no_request_is_exit_code_1(data: bytes, tmp_path: Path) -> None:
     done = command(tmp_path, "convert", "--from", "openai", "--to", "gemini", "-m", "m", stdin=data)
@@ -476,6 +479,7 @@ def test_several_tokens(start: Start, stand_in: Any) -> None:
     assert statuses == [200, 200, 401, 401, 401]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("caller", "target"), PAIRS)
 def test_a_request_id_is_taken_or_made_sent_on_echoed_and_logged(
     caller: str, target: str, gateway: Process, asked: list[Any]
@@ -563,6 +567,7 @@ REPEATS: dict[str, Callable[[str], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("credential", CREDENTIAL_HEADERS)
 @pytest.mark.parametrize("shape", REPEATS)
 def test_an_upstreams_credential_is_shown_to_nobody(shape: str, credential: str, start: Start, upstream: Upstream) -> None:
@@ -649,6 +654,7 @@ def test_a_body_in_chunks_and_one_that_is_compressed(gateway: Process) -> None:
 # ------------------------------------------------------------------------------------------------------------- the end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_open_stream_may_end_and_nobody_else_comes_in(number: int, start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
@@ -672,6 +678,7 @@ def refuses(gateway: Process) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["fail-stall-mid", "fail-comments-mid", "demo-slow-200"])
 def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url, "[server]\ndrain_s = 0.2\n"), env=ENV)
@@ -700,6 +707,7 @@ def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, sta
         assert b"going down" in data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_who_waits_for_a_first_word_at_the_limit_gets_a_status(stream: bool, start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url, "[server]\ndrain_s = 0.2\n"), env=ENV)
@@ -750,6 +758,7 @@ def test_with_nothing_open_it_ends_at_once(start: Start, stand_in: Any) -> None:
 # ------------------------------------------------------------------------------------------------------- changed files
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN
@@ -763,6 +772,7 @@ def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_i
     assert gateway.log.count("not taken over") == 2  # once, not with every look
 
 
+@pytest.mark.slow
 def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN
@@ -782,6 +792,7 @@ def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start
     assert gateway.is_running
 
 
+@pytest.mark.slow
 def test_a_changed_secret_is_taken_over(start: Start, stand_in: Any, tmp_path: Path) -> None:
     keys = [made_up("first"), made_up("second")]
     token = tmp_path / "token"
@@ -808,6 +819,7 @@ def test_a_change_of_what_is_set_at_the_start_is_told(start: Start, stand_in: An
     assert gateway.get("/health").status == 200
 
 
+@pytest.mark.slow
 def test_the_log_file_is_turned_over_at_10_mb(start: Start, stand_in: Any, tmp_path: Path) -> None:
     log = tmp_path / "out.log"
     log.write_bytes(b"old\n" * 2_499_990)

@@ -91,6 +91,7 @@ def answers(upstream: Upstream, protocol: str, **more: Any) -> None:
     upstream.does(sends(http(json.dumps({**PLAIN[protocol], **more}).encode())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caller, provider", PAIRS)
 def test_a_plain_answer(gateway: Logged, upstream: Upstream, caller: str, provider: str) -> None:
     answers(upstream, provider)
@@ -106,6 +107,7 @@ def test_a_plain_answer(gateway: Logged, upstream: Upstream, caller: str, provid
     assert 0 < call.duration_ms < 15_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caller, provider", PAIRS)
 def test_a_whole_stream(gateway: Logged, upstream: Upstream, caller: str, provider: str) -> None:
     upstream.does(sends(whole_stream(provider)))
@@ -139,6 +141,7 @@ def test_a_cost_that_the_upstream_tells(gateway: Logged, upstream: Upstream) -> 
     assert gateway.call()[24:26] == (0.125, "upstream")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", ["1e999", "NaN", "-1", '"free"', "1e400", "[]"])
 def test_a_cost_that_is_none_breaks_no_sum(gateway: Logged, upstream: Upstream, cost: str) -> None:
     text = json.dumps({**PLAIN["openai"], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
@@ -169,6 +172,7 @@ def test_an_upstream_that_refuses(gateway: Logged, upstream: Upstream, stream: b
     assert call.error and "no such thing" in call.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", PROTOCOLS)
 @pytest.mark.parametrize("then", [close, reset], ids=["end", "reset"])
 def test_a_stream_that_breaks_off(gateway: Logged, upstream: Upstream, provider: str, then: Any) -> None:
@@ -233,6 +237,7 @@ def test_what_we_refuse(gateway: Logged) -> None:
     assert (call.served, call.attempts, call.key_id) == ("", 0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body, status, asked", [
     (b'{"model": "nobody/none", "messages": []}', 404, "nobody/none"), (b"{", 400, ""), (b'{"messages": []}', 400, ""),
 ])  # fmt: skip
@@ -265,6 +270,7 @@ def test_counting_and_embeddings_and_routing(gateway: Logged, upstream: Upstream
     assert (found[3].error == "") == (answer.status == 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/", "/nothing", "/health/models"])
 def test_what_is_no_call_is_not_in_the_log(gateway: Logged, upstream: Upstream, path: str) -> None:
     gateway.process.get(path)
@@ -308,6 +314,7 @@ def test_texts_are_kept_when_the_configuration_says_so(start: Callable[..., Proc
     assert "nobody/none" in (third[0] or "") and json.loads((third[1] or "").split("}}")[0] + "}}")["error"]
 
 
+@pytest.mark.slow
 def test_texts_of_callers_who_leave_are_what_was_sent_until_then(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url, server="log_bodies = true\n")))
     upstream.does(sends(begun_stream("openai"), hold))
@@ -317,6 +324,7 @@ def test_texts_of_callers_who_leave_are_what_was_sent_until_then(start: Callable
     assert (bodies(logged.path)[0][1] or "").encode() == seen
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_double_when_it_stops(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url, server="drain_s = 0.3\n")))
     answers(upstream, "openai")
@@ -334,6 +342,7 @@ def test_nothing_is_lost_or_double_when_it_stops(start: Callable[..., Process], 
     assert not differences(logged.path)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once_and_keeps_what_ended(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url)))
     answers(upstream, "openai")
@@ -348,6 +357,7 @@ def test_a_second_signal_ends_it_at_once_and_keeps_what_ended(start: Callable[..
     assert [call.ended for call in logged.calls(1)] == ["complete"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named, expected", [("off", []), ("memory", []), ("calls.db", ["calls.db", "calls.db.lock"])])
 def test_where_calls_are_kept(start: Callable[..., Process], upstream: Upstream, named: str, expected: list[str]) -> None:
     logged = Logged(start(config(upstream.url, server=f'store = "{named}"\n')))

@@ -202,6 +202,7 @@ def test_a_stream_says_what_the_whole_answer_says(exchange: Exchange, to: str) -
 # ------------------------------------------------------------------------------------------------------------------ streams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", chosen(streamed=True))
 def test_a_stream_says_the_same_wherever_it_is_cut(exchange: Exchange) -> None:
     expected, size = events_in(exchange.wire, exchange.body), len(exchange.body)

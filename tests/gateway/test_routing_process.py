@@ -84,6 +84,7 @@ def test_a_member_that_is_down_is_not_noticed(
         assert text_of(caller, answer.json) == "yes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [BUSY, chunked(data_event({"error": {"message": "no"}})), b"HTTP/1.1 200 OK\r\n\r\n", b""])
 @STREAMS
 def test_what_breaks_before_its_first_output_is_followed_by_the_next(

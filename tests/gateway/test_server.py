@@ -675,6 +675,7 @@ def test_hundreds_of_callers_at_once_leave_nothing_behind() -> None:
     run(story())
 
 
+@pytest.mark.slow
 def test_any_bytes_are_answered_or_closed_and_leave_nothing_behind() -> None:
     dice = random.Random("server")
     words = [b"POST / HTTP/1.1\r\nhost: h\r\n", b"content-length: 3\r\n", b"transfer-encoding: chunked\r\n", b"\r\n",

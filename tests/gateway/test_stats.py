@@ -102,6 +102,7 @@ LOOKED_AT = [Where(status="success"), Where(status="error"), Where(status="clien
              Where(search="\u00fcber")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", SUMMED + LOOKED_AT, ids=str)
 @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
 def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Where) -> None:
@@ -226,6 +227,7 @@ def ordered(calls: list[Call], page: Page, where: Where) -> list[int]:
     return [number for _, number in sorted(rows, reverse=page.is_descending)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_descending", [True, False])
 @pytest.mark.parametrize("order", stats.ORDERS)
 def test_pages_one_after_the_other_are_the_whole_list(shelf: Shelf, order: str, is_descending: bool,

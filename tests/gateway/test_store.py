@@ -451,6 +451,7 @@ def script(code: str, *words: str, limit_s: float = 30) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of a file's size")
 def test_a_limit_of_file_sizes_loses_nothing_once_it_is_lifted(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
@@ -538,6 +539,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_who_is_killed_loses_the_last_second_at_most_and_doubles_nothing(tmp_path: Path) -> None:
     path, first = tmp_path / "calls.db", 0

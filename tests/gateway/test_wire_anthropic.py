@@ -167,6 +167,7 @@ def test_a_stream_keeps_the_rules_of_streams(name: str) -> None:
             assert opened[-1] == event.index and (event.text or event.signature or event.extras)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus("stream"))
 def test_a_stream_does_not_depend_on_how_the_network_cut_it(name: str) -> None:
     body, _ = pair(name)
@@ -178,6 +179,7 @@ def test_a_stream_does_not_depend_on_how_the_network_cut_it(name: str) -> None:
         assert plain([*found, *reader.close()]) == plain(whole), cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus("stream"))
 def test_a_stream_that_ends_too_soon_is_an_error_wherever_it_ends(name: str) -> None:
     """Row 8: never a made-up end."""
