@@ -57,8 +57,10 @@ def is_named(item: pytest.Item, named: Tuple[str, ...]) -> bool:
     return f"{item.path.name}::{item.nodeid.partition('::')[2].partition('[')[0]}" in named
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """One line about what was left out, and how to run it."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Iterator[None]:
+    """One line about what was left out, and how to run it, just above the last."""
+    yield
     left_out = config.stash.get(LEFT_OUT, [])
     if left_out:
         terminalreporter.write_line(f"{len(left_out)} slow tests were left out; the option --slow runs them, too")

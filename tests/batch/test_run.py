@@ -232,6 +232,7 @@ USAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
 def test_wrong_usage_is_told_before_anything_is_sent_or_written(batch: Any, prompts: Any, demo: Any, typed: str) -> None:
     prompts(2)
@@ -349,6 +350,7 @@ def test_under_a_limit_a_fallback_is_asked(batch: Any, prompts: Any, answers: An
     assert {record["model_used"] for record in answers()} == {"demo"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, code, exit_code", [("fail-401", "key_refused", 3), ("fail-402", "no_credit", 4)])
 def test_a_refused_key_or_an_empty_account_stops_the_batch_with_its_lines_open(
     batch: Any, prompts: Any, answers: Any, demo: Any, model: str, code: str, exit_code: int
@@ -508,6 +510,7 @@ def test_the_key_is_in_no_output(batch: Any, prompts: Any) -> None:
     assert key.encode() not in Path(batch.cwd / "out.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_key_that_looks_like_json_breaks_no_record(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     prompts(3)
     for number, word in enumerate(("null", "true", "text", "error", "demo")):

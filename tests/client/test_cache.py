@@ -276,6 +276,7 @@ def test_a_file_that_cannot_be_used_is_a_warning(client: Any, serve: Any, file: 
     assert (tmp_path / "real").read_bytes() == b""
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("limit", [0, 100, 8192])
 def test_on_a_full_disk_the_answer_comes_with_a_warning(cached: Any, cli: Any, tmp_path: Path, limit: int) -> None:
@@ -360,6 +361,7 @@ for number in range(10**6):
 # ---------------------------------------------------------------------------------------------------------- command line
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_came_out_of_the_cache(cached: Any, demo: Any) -> None:
     plain = [cached("Hi", "-v") for _ in range(2)]
     assert plain[0].out == plain[1].out and [run.code for run in plain] == [0, 0] and asked(demo) == 1

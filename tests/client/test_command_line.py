@@ -264,6 +264,7 @@ USAGE = {  # what is typed -> what the error says
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
 def test_wrong_usage_is_told_before_anything_is_sent(at_demo: Any, demo: Any, typed: str) -> None:
     (at_demo.cwd / "latin").write_bytes(b"\xe9")

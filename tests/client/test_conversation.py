@@ -127,6 +127,7 @@ def test_a_dry_run_writes_nothing(talk: Any, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- bad input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [
     b"", b"{", b"{}", b'[{"role": "user", "content": "\xff"}]', b"null",
     b'"text"', b'[{"content": "no role"}]', b"[1]", b"\xff\xfe", b"[" * 100_000, b'[{"role": NaN}]',

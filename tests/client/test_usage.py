@@ -176,6 +176,7 @@ def test_the_file_is_its_owners_alone_in_the_users_state_directory(cli: Any, dem
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/nobody/u", "relative.sqlite", "true", "LINK", "FOLDER"])
 def test_a_log_that_cannot_be_written_is_a_warning(at_demo: Any, tmp_path: Path, path: str) -> None:
@@ -328,6 +329,7 @@ def test_what_may_cost_more_than_the_cap_is_not_asked(at_demo: Any, demo: Any) -
     assert at_demo("chat", "-m", "demo", "--message", "Hi", "--max-cost", "0.005", "--max-tokens", "100").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amount,code", [("0", 8), ("-1", 2), ("nan", 2), ("inf", 2), ("much", 2), ("1e9", 2), ("0.5", 0)])
 def test_a_cap_is_an_amount(at_demo: Any, demo: Any, amount: str, code: int) -> None:
     ran = at_demo("chat", "-m", "demo", "--message", "Hi", f"--max-cost={amount}")

@@ -400,6 +400,7 @@ def test_a_store_that_is_lost_while_it_runs_does_not_open_the_door(start: Callab
     assert gateway.get("/v1/models").status == 401
 
 
+@pytest.mark.slow
 def test_keys_that_cannot_be_read_at_the_start_let_nobody_in(
     start: Callable[..., Process], upstream: Upstream, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def secrets_shown(stand_in: Any) -> Iterator[list[str]]:
 # ----------------------------------------------------------------------------------------------------- flags and exits
 
 
+@pytest.mark.slow
 def test_every_flag_in_its_long_form(start: Start, stand_in: Any, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     flags = ["--ip", "127.0.0.1", "--port", "0", "--log-level", "debug", "--log-file", "out.log", "--token-file", "token",
@@ -811,6 +812,7 @@ def test_a_changed_secret_is_taken_over(start: Start, stand_in: Any, tmp_path: P
     assert stand_in.requests[0]["headers"]["authorization"] == f"Bearer {KEYS['openai']}"
 
 
+@pytest.mark.slow
 def test_a_change_of_what_is_set_at_the_start_is_told(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.write(config(stand_in.url, SERVER + 'port = 1\nlog_file = "x.log"\n'))
@@ -858,6 +860,7 @@ def test_one_line_for_each_request_with_what_is_needed_and_no_more(start: Start,
     assert gateway.out == ""
 
 
+@pytest.mark.slow
 def test_a_process_that_is_asked_from_outside_keeps_no_files_open(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN

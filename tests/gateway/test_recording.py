@@ -135,6 +135,7 @@ def test_tokens_and_the_price_of_the_configuration(gateway: Logged, upstream: Up
     assert (call.cost_usd, call.cost_source) == (pytest.approx(0.1 + 0.1), "prices")
 
 
+@pytest.mark.slow
 def test_a_cost_that_the_upstream_tells(gateway: Logged, upstream: Upstream) -> None:
     answers(upstream, "openai", usage={"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.125})
     gateway.process.chat("openai", "openai-up/m")
@@ -150,12 +151,14 @@ def test_a_cost_that_is_none_breaks_no_sum(gateway: Logged, upstream: Upstream, 
     assert gateway.call().cost_usd in (None, pytest.approx(0.003))
 
 
+@pytest.mark.slow
 def test_tokens_that_nobody_could_have_used(gateway: Logged, upstream: Upstream) -> None:
     answers(upstream, "openai", usage={"prompt_tokens": 10**30, "completion_tokens": 1})
     gateway.process.chat("openai", "openai-up/m")
     assert gateway.call().input_tokens is None
 
 
+@pytest.mark.slow
 def test_without_a_usage_nothing_is_known(gateway: Logged, upstream: Upstream) -> None:
     answers(upstream, "openai")
     gateway.process.chat("openai", "openai-up/m")
@@ -184,6 +187,7 @@ def test_a_stream_that_breaks_off(gateway: Logged, upstream: Upstream, provider:
     assert call.error and call.message and call.first_ms is not None
 
 
+@pytest.mark.slow
 def test_a_stream_with_an_error_in_it(gateway: Logged, upstream: Upstream) -> None:
     error = data_event({"error": {"message": "overloaded", "type": "server_error", "code": 529}})
     upstream.does(sends(chunked(*STREAM["openai"][0], error)))
@@ -192,6 +196,7 @@ def test_a_stream_with_an_error_in_it(gateway: Logged, upstream: Upstream) -> No
     assert gateway.call().ended == "cut"
 
 
+@pytest.mark.slow
 def test_a_caller_who_goes_away_in_a_stream(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(begun_stream("openai"), hold))
     with gateway.process.streaming("openai", "openai-up/m") as response:
@@ -200,6 +205,7 @@ def test_a_caller_who_goes_away_in_a_stream(gateway: Logged, upstream: Upstream)
     assert (call.status, call.error, call.ended) == (200, "client_gone", "client_gone")
 
 
+@pytest.mark.slow
 def test_a_caller_who_goes_away_before_the_answer(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(b"", hold))
     asked = ask("openai", "openai-up/m")
@@ -211,6 +217,7 @@ def test_a_caller_who_goes_away_before_the_answer(gateway: Logged, upstream: Ups
     assert (call.status, call.error, call.ended, call.attempts) == (499, "client_gone", "client_gone", 1)
 
 
+@pytest.mark.slow
 def test_who_hangs_up_at_the_last_event_has_the_whole_answer(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(whole_stream("openai").removesuffix(b"0\r\n\r\n"), hold))
     with gateway.process.streaming("openai", "openai-up/m") as response:
@@ -229,6 +236,7 @@ def test_a_member_that_fails_is_named_and_the_call_is_one(gateway: Logged, upstr
         assert json.loads(call.failed)[0].startswith("gone/x ")
 
 
+@pytest.mark.slow
 def test_what_we_refuse(gateway: Logged) -> None:
     asked = ask("anthropic", "openai-up/m")
     assert gateway.process.send("POST", asked.path, asked.data, authorization=f"Bearer {made_up('wrong')}").status == 401
@@ -247,6 +255,7 @@ def test_what_cannot_be_asked_of_anybody(gateway: Logged, body: bytes, status: i
     assert (call.status, call.ended, call.asked, call.attempts) == (status, "error", asked, 0)
 
 
+@pytest.mark.slow
 def test_names_that_no_database_takes_are_kept_as_far_as_they_can_be(gateway: Logged) -> None:
     body = json.dumps({"model": "\ud800 \x00 \u202e" + "x" * 5_000, "messages": []}).encode()
     assert gateway.process.send("POST", "/v1/chat/completions", body).status in (400, 404)
@@ -297,6 +306,7 @@ def bodies(path: Path) -> list[tuple[str | None, str | None, int, int]]:
     return [(unpacked(row[0]), unpacked(row[1]), row[2], row[3]) for row in rows]
 
 
+@pytest.mark.slow
 def test_texts_are_kept_when_the_configuration_says_so(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url, server="log_bodies = true\nlog_body_bytes = 300\n")))
     answers(upstream, "openai")

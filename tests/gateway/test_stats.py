@@ -263,6 +263,7 @@ def test_a_search_that_takes_too_long_is_gone_on_with(shelf: Shelf, monkeypatch:
     assert got == ordered(shelf.calls, Page(), where) and short > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [Where(), Where(protocol="gemini"), Where(search="k")], ids=str)
 @pytest.mark.parametrize("offset", [0, 1, 149, 150, 151, 1_999, 5_999, 6_000, 9_999])
 def test_an_offset_leaves_so_many_out(shelf: Shelf, offset: int, where: Where, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,7 @@ def text(path: Path) -> None:
     path.write_text("[server]\nport = 1\n" * 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make, name, said", [
     (gone, "x/calls.db", "No such file"), (directory, "x/calls.db", "is a directory"),
     (foreign, "x/calls.db", "another program's"), (newer, "x/calls.db", "newer version (m999_more)"),
@@ -730,6 +731,7 @@ def test_calls_are_tuples_in_the_order_of_their_columns() -> None:
         assert [row[1] for row in db.execute("PRAGMA table_info(calls)")] == ["id", *Call._fields]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_asked_to_end_is_not_held_by_its_store(tmp_path: Path) -> None:
     code = VICTIM.replace("while True:", "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nwhile True:")
     argv = [sys.executable, "-c", code, str(SCRIPTS), str(Path(__file__).parent), str(tmp_path / "calls.db"), "0"]

@@ -48,6 +48,7 @@ def test_slow_tests_are_left_out_and_one_line_says_how_to_run_them(tmp_path: Pat
     assert lines[-1].startswith("1 passed, 2 deselected")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words,passed",
     [
@@ -64,6 +65,7 @@ def test_slow_tests_run_when_they_are_asked_for(tmp_path: Path, words: List[str]
     assert lines[-1].startswith(f"{passed} passed") and not any(LEFT_OUT in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_variable_asks_for_slow_tests_too(tmp_path: Path) -> None:
     assert outcome(tmp_path, LLM_ROUTER_SLOW="1")[-1].startswith("3 passed")
     assert outcome(tmp_path, LLM_ROUTER_SLOW="0")[-1].startswith("1 passed")
