@@ -30,6 +30,7 @@ def test_the_figures_are_what_the_answers_add_up_to(batch: Any, prompts: Any, de
     assert ran.code == 1 and ran.json["error"]["code"] == "bad_request"  # a model that never answered is not compared
 
 
+@pytest.mark.slow
 def test_as_text_markdown_and_csv(batch: Any, prompts: Any) -> None:
     prompts(2)
     words = [*WORDS, "--models", "demo,demo-reasoning"]

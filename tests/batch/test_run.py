@@ -73,6 +73,7 @@ def test_the_model_is_the_line_s_the_command_s_or_the_environment_s(batch: Any, 
     assert [record["model_used"] for record in answers("two-out.jsonl")] == ["demo-words-2"]
 
 
+@pytest.mark.slow
 def test_ordered_brings_the_answers_into_the_input_s_order(batch: Any, prompts: Any, answers: Any) -> None:
     slow = {"id": "slow", "message": "Hi", "model": "demo-sleep-300"}
     prompts(slow, 30)
@@ -269,6 +270,7 @@ def test_a_foreign_output_is_refused_and_left_alone(batch: Any, prompts: Any, de
     assert (batch.cwd / "out.jsonl").read_text() == "my notes"
 
 
+@pytest.mark.slow
 def test_an_input_that_changes_meanwhile_stops_the_batch_and_keeps_what_is_done(
     batch: Any, prompts: Any, answers: Any
 ) -> None:
@@ -402,6 +404,7 @@ def wait_for(ready: Any, limit_s: float = 20.0) -> None:
     assert ready()
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_the_end_is_quick_and_what_is_done_is_kept(
@@ -420,6 +423,7 @@ def test_interrupted_the_end_is_quick_and_what_is_done_is_kept(
     assert len(answers()) == 40
 
 
+@pytest.mark.slow
 @posix_only
 def test_interrupted_while_limited_the_end_is_quick(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(10)

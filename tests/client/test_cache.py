@@ -371,6 +371,7 @@ def test_the_command_line_says_what_came_out_of_the_cache(cached: Any, demo: Any
     assert cached("Hi", "--raw").out == cached("Hi", "--raw").out and asked(demo) == 2
 
 
+@pytest.mark.slow
 def test_compare_and_vision_take_it_too(cli: Any, cached: Any, demo: Any) -> None:
     words = ["compare", "--models", "demo,demo-reasoning", "--message", "Hi", "--cache", "1h", "--json"]
     for hit in (False, True):
@@ -404,6 +405,7 @@ code = c.main({words!r}); sys.exit(code or bool({{"sqlite3", "threading", "hashl
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("age", ["", "24", "1y", "-1h", "0s"])
 def test_an_age_that_is_none_is_wrong_usage(cli: Any, demo: Any, age: str) -> None:
     ran = cli("chat", "-m", "demo", "--base-url", demo.base_url, "--message", "Hi", f"--cache={age}")
@@ -420,6 +422,7 @@ def test_an_age_that_is_none_is_refused_in_python(serve: Any, file: Path, age: A
     assert asked(server) == 0
 
 
+@pytest.mark.slow
 def test_stats_and_clear(cli: Any, cached: Any, file: Path) -> None:
     empty = cli("cache", "stats", "--json").json
     assert (empty["answers"], empty["bytes"], empty["oldest"], empty["cleared"]) == (0, 0, None, False) and not file.exists()
@@ -444,6 +447,7 @@ def test_clear_takes_answers_from_the_disk(cli: Any, client: Any, serve: Any, ca
     assert blob not in b"".join(path.read_bytes() for path in file.parent.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words,hint", [
     ((), b"cache stats"), (("stats", "clear"), b"cache stats"), (("claer",), b"clear"), (("--clear",), b"See cache --help"),
     (("stats", "--cache", "1h"), b"unknown argument"),

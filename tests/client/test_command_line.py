@@ -366,6 +366,7 @@ def test_interrupted_in_mid_stream_the_text_is_there_and_the_end_is_quick(at_dem
         assert json.loads((out + rest).splitlines()[-1])["error"]["code"] == "interrupted"
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("command", [["chat", "-m", "fail-stall"], ["compare", "--models", "fail-stall,demo-sleep-9000"]])
 def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, command: List[str]) -> None:

@@ -99,6 +99,7 @@ def test_an_answer_alone_is_added_where_the_file_ends_in_the_question(cli: Any, 
 # ----------------------------------------------------------------------------------------------------- what is not added
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model,code", [
     ("fail-401", 3), ("fail-cut", 10), ("fail-error-mid", 10), ("fail-filter", 11), ("fail-empty", 9), ("fail-length", 10),
 ])  # fmt: skip
@@ -248,6 +249,7 @@ def test_of_many_processes_no_turn_is_lost(cli: Any, demo: Any, tmp_path: Path) 
     assert sorted(turn["content"] for turn in told[::2]) == added and entries(tmp_path) == ["talk.json"]
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_process_killed_in_the_middle_leaves_the_file_and_no_lock(talk: Any, cli: Any, tmp_path: Path) -> None:
     talk("One")

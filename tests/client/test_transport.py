@@ -92,6 +92,7 @@ def test_every_broken_response_is_an_error_of_its_kind(serve: Serve, reply: byte
                 list(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [http(ANSWER), chunked(ANSWER[:40], ANSWER[40:])])
 def test_a_plain_answer_that_breaks_at_byte_n_is_never_an_answer(serve: Serve, whole: bytes) -> None:
     for n in range(len(whole)):
@@ -100,6 +101,7 @@ def test_a_plain_answer_that_breaks_at_byte_n_is_never_an_answer(serve: Serve, w
     assert client(serve(whole)).chat("m", ASK).text == "hello"
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_at_byte_n_is_complete_only_after_its_finish_reason(serve: Serve) -> None:
     whole = stream(delta("he"), delta("llo"), delta(finish="stop"), DONE)
     finished = whole.index(b"data: [DONE]") - 1  # the line with the finish reason is whole

@@ -224,6 +224,7 @@ threads = [threading.Thread(target=c.in_file, args=({str(path)!r}, c.USAGE_PUT, 
     assert len(rows(path)) == 40 and [each.name for each in tmp_path.iterdir()] == ["u.sqlite"]
 
 
+@pytest.mark.slow
 def test_processes_and_threads_share_it(at_demo: Any, log: Path, serve: Any) -> None:
     running = [at_demo.start("chat", "-m", "demo", "--message", "Hi") for _ in range(8)]
     asker = client(serve(http(completion())))
@@ -282,6 +283,7 @@ def test_usage_of_nothing_says_how_to_record(at_demo: Any, log: Path) -> None:
     assert at_demo("usage", "--csv").out.decode().strip() == ",".join(["model", *c.USAGE_SUMS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ("--by", "colour"), ("--since", "yesterday"), ("--since="), ("--json", "--csv"), ("--by",), ("today",), ("-m", "a"),
 ])  # fmt: skip

@@ -237,6 +237,7 @@ def test_a_number_given_twice_does_not_pass_twice(gateway: Process, upstream: Up
 # -- who is in front
 
 
+@pytest.mark.slow
 def test_claimed_addresses_count_only_behind_trusted_proxies(start: Callable[..., Process], upstream: Upstream) -> None:
     trusting = start(config_of(upstream.url, 'trusted_proxies = ["127.0.0.1"]'), env=ENV)
     key = f"Bearer {SECRETS['far']}"
@@ -244,6 +245,7 @@ def test_claimed_addresses_count_only_behind_trusted_proxies(start: Callable[...
         assert trusting.get("/v1/models", authorization=key, x_forwarded_for=claimed).status == status, claimed
 
 
+@pytest.mark.slow
 def test_a_forwarded_header_never_makes_a_caller_local(start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config_of(upstream.url, 'loopback_without_key = true\ntrusted_proxies = ["127.0.0.1"]'), env=ENV)
     assert gateway.get("/v1/models").status == 200 and gateway.get("/api-keys").status == 200
@@ -350,6 +352,7 @@ def test_parallel_calls_never_spend_more_than_the_budget(gateway: Process, upstr
     assert next(each for each in items if each["name"] == "team")["spent"]["tokens_day"] == spent
 
 
+@pytest.mark.slow
 def test_what_was_spent_survives_a_restart(start: Callable[..., Process], upstream: Upstream) -> None:
     upstream.does(slow_and_dear)
     first = start(config_of(upstream.url), env=ENV)
@@ -382,6 +385,7 @@ def test_a_stream_that_is_given_up_is_not_free(gateway: Process, upstream: Upstr
 # -- a store that is not there
 
 
+@pytest.mark.slow
 def test_without_a_place_for_a_store_calls_go_on(start: Callable[..., Process], upstream: Upstream) -> None:
     text = config_of(upstream.url, 'store = "none/such/router.db"').partition("[[keys]]")[0]
     gateway = start(text, env={"UP_KEY": ENV["UP_KEY"]})

@@ -110,6 +110,7 @@ def test_every_flag_in_its_long_form(start: Start, stand_in: Any, tmp_path: Path
     assert gateway.end() == 0
 
 
+@pytest.mark.slow
 def test_every_flag_in_its_short_form(start: Start, stand_in: Any, tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text(config(stand_in.url))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -141,6 +142,7 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(tmp_path: Pa
     assert 'host = "127.0.0.1"  # default' in text
 
 
+@pytest.mark.slow
 def test_the_address_is_taken_exit_code_3(tmp_path: Path, stand_in: Any) -> None:
     (tmp_path / "router.toml").write_text(config(stand_in.url))
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -188,6 +190,7 @@ provider = "nobody"
     assert told.startswith("router.toml: 1")  # the count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["[server", "\udcff", "[server]\nport = 1\nport = 2\n"])
 def test_what_is_no_toml_is_one_problem(text: str, tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -217,6 +220,7 @@ def test_no_provider_at_all_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert b"OPENAI_API_KEY" in done.stderr and b"--demo" in done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_file_the_keys_in_the_environment_are_the_providers(start: Start) -> None:
     gateway = start("", env={"OPENAI_API_KEY": KEYS["openai"], "GEMINI_API_KEY": KEYS["gemini"]})
     assert "2 providers" in gateway.log or "3 providers" in gateway.log  # with an Ollama, three
@@ -241,6 +245,7 @@ def test_what_needs_no_configuration(words: list[str], tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ check, print, convert
 
 
+@pytest.mark.slow
 def test_check_tells_of_each_model_what_failed_and_what_to_do(tmp_path: Path, stand_in: Any) -> None:
     models = "".join(f'[[models]]\nname = "{name}"\nprovider = "to-{api}"\n'
                      for api in PROTOCOLS for name in ("demo", "fail-401", "fail-429"))  # fmt: skip
@@ -263,6 +268,7 @@ def test_check_of_what_is_well_is_exit_code_0(tmp_path: Path, stand_in: Any) -> 
     assert done.stdout.decode().count("ok ") == 4
 
 
+@pytest.mark.slow
 def test_check_of_who_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text(config("http://127.0.0.1:1"))
     done = command(tmp_path, "--check", **ENV)
@@ -324,6 +330,7 @@ def test_a_dry_run_of_what_is_no_request_is_exit_code_1(data: bytes, tmp_path: P
 # ----------------------------------------------------------------------------------------------------------- endpoints
 
 
+@pytest.mark.slow
 def test_health_needs_no_token(gateway: Process) -> None:
     for path in ("/health", "/v1/health", "/"):
         answer = gateway.get(path, authorization="")
@@ -473,6 +480,7 @@ def test_the_callers_key_is_taken_from_four_places_and_never_goes_on(
     assert TOKEN not in gateway.log
 
 
+@pytest.mark.slow
 def test_several_tokens(start: Start, stand_in: Any) -> None:
     other = made_up("other")
     gateway = start(config(stand_in.url), env=ENV | {"LLM_ROUTER_TOKEN": f"{TOKEN}, {other}"})
@@ -527,6 +535,7 @@ def test_a_name_that_is_not_ours_is_rebinding(name: str, gateway: Process) -> No
             assert gateway.send("POST", asked.path, asked.data, host=own).status == 200, own
 
 
+@pytest.mark.slow
 def test_a_name_that_is_allowed_is_ours(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url, SERVER + 'allowed_hosts = ["router.example"]\n'), env=ENV)
     assert gateway.get("/health", host="router.example:80").status == 200
@@ -839,6 +848,7 @@ def test_the_log_file_is_turned_over_at_10_mb(start: Start, stand_in: Any, tmp_p
     assert sorted(each.name for each in tmp_path.glob("out*")) == ["out.log", "out.log.1"]
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, stand_in: Any, start: Start) -> None:
     gateway = start(config(stand_in.url), "--log-file", "/dev/full", env=ENV)
     for _ in range(50):
