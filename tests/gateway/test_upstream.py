@@ -539,18 +539,41 @@ def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it() -> None:
     run(story())
 
 
-def test_a_long_request_is_not_a_late_answer() -> None:
+class ByHand:
+    """A Deadline whose time is up when a test says so."""
+
+    def __init__(self, call_at: Any, clock: Any, on_time: Callable[[], None]) -> None:
+        self.on_time, self.is_set = on_time, False
+
+    def set(self, seconds: float) -> None:
+        self.is_set = True
+
+    def clear(self) -> None:
+        self.is_set = False
+
+    stop = clear
+
+
+def test_a_long_request_is_not_a_late_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time for an answer is up again and again while the request still moves; then once more while nothing moves."""
+    deadlines: list[ByHand] = []
+    monkeypatch.setattr(upstream, "Deadline", lambda *how: deadlines.append(ByHand(*how)) or deadlines[-1])
+
     async def story() -> None:
         async def script(peer: Peer) -> None:
-            left = 30_000_000
-            while left > 0 and (data := await peer.reader.read(1_000_000)):
-                left -= len(data)
-                await asyncio.sleep(0.005)
-            await peer.say(OK)
+            connection: Any = deadlines[0].on_time.__self__  # type: ignore[attr-defined]  # a bound method
+            await peer.reader.read(1)
+            for _ in range(5):
+                while connection._transport.get_write_buffer_size() >= connection._unsent:
+                    assert await peer.reader.read(1_000_000)
+                deadlines[0].on_time()
+                assert deadlines[0].is_set
+            deadlines[0].on_time()
 
         async with upstream_of(script) as server, pool_of() as pool:
-            body = b"x" * 30_000_000
-            assert await whole(pool, server.url, body=body, timeouts=Timeouts(5, 0.4, 5)) == b"ok"
+            with pytest.raises(UpstreamTimeout):
+                await post(pool, server.url, body=b"x" * 30_000_000)
+            await gone(pool)
 
     run(story())
 
