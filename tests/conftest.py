@@ -19,7 +19,7 @@ PRIVATE = (
     "AISA_", "LLM_ROUTER_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "NO_COLOR", "XDG_CONFIG",
     "XDG_CACHE", "XDG_STATE",
 )  # fmt: skip
-CHILD_TIMEOUT_S = 30.0  # a command that hangs is a failure with its output, not a test run that never ends
+CHILD_TIMEOUT_S = 60.0  # a command that hangs is a failure with its output, not a test run that never ends
 
 # What a shell or nohup lets its background jobs ignore, commands that tests start would ignore, too.
 for each, default in (("SIGINT", signal.default_int_handler), ("SIGQUIT", signal.SIG_DFL), ("SIGHUP", signal.SIG_DFL)):

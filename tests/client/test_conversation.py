@@ -183,11 +183,11 @@ def test_links_are_followed_inside_and_refused_outside(talk: Any, tmp_path: Path
 @pytest.mark.parametrize("end", ["", ".part"])
 def test_devices_pipes_and_links_in_its_place_are_refused(talk: Any, tmp_path: Path, end: str, demo: Any) -> None:
     os.mkfifo(tmp_path / f"talk.json{end}")
-    ran = talk("One", timeout_s=10)
+    ran = talk("One", timeout_s=30)
     assert ran.code in (2, 8) and b"not a regular file" in ran.err and not demo.requests
     os.unlink(tmp_path / f"talk.json{end}")
     os.symlink("/dev/full", tmp_path / f"talk.json{end}")
-    assert talk("One", timeout_s=10).code in (2, 8) and not demo.requests
+    assert talk("One", timeout_s=30).code in (2, 8) and not demo.requests
 
 
 def test_a_file_over_its_limit_is_refused_before_anything_is_asked(talk: Any, tmp_path: Path, demo: Any) -> None:
@@ -258,7 +258,7 @@ def test_a_process_killed_in_the_middle_leaves_the_file_and_no_lock(talk: Any, c
     while not (tmp_path / "talk.json.part").exists():
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=10)
+    killed.communicate(timeout=30)
     assert (tmp_path / "talk.json").read_bytes() == before
     assert talk("Three").code == 0 and len(turns(tmp_path)) == 4 and entries(tmp_path) == ["talk.json"]
 

@@ -29,7 +29,7 @@ def run(story: Coroutine[Any, Any, None]) -> None:
             await asyncio.sleep(0)  # closed transports are closed by the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
-            _, others = await asyncio.wait(others, timeout=1)
+            _, others = await asyncio.wait(others, timeout=10)
         assert not others, f"left running: {others}"
 
     asyncio.run(limited())

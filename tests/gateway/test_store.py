@@ -711,7 +711,7 @@ def test_a_reader_does_not_stop_the_writer(opened: Opened) -> None:
     def slow(db: sqlite3.Connection) -> int:
         cursor = db.execute("SELECT id FROM calls")
         cursor.fetchone()
-        go.wait(5)
+        go.wait(30)
         return 1 + len(cursor.fetchall())
 
     async def both() -> tuple[int, bool]:
@@ -738,7 +738,7 @@ def test_a_process_that_is_asked_to_end_is_not_held_by_its_store(tmp_path: Path)
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
         until(lambda: (tmp_path / "calls.db").exists() and kept_or_none(tmp_path / "calls.db"))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
     assert not differences(tmp_path / "calls.db")
 
 
