@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import pytest
 
-TIMEOUT_S = 10.0  # a hang is a failure
+TIMEOUT_S = 30.0  # a hang is a failure
 VERSION = {"anthropic-version": "2023-06-01"}
 
 

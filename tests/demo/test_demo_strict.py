@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import struct
-from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
+from material import files_in, needs
 
 from llm_router_demo import (
     ANTHROPIC_BETA,
@@ -593,7 +592,6 @@ def test_the_protobuf_of_gemini_names_only_what_it_has() -> None:
 
 # ------------------------------------------------------------------------------------------------- what was once taken
 
-RECORDINGS = Path(os.environ.get("LLM_ROUTER_RECORDINGS") or "/nonexistent")
 OTHER_RULES = {  # recordings whose requests the mock server refuses all the same
     "081": "newer Claude models let the assistant begin; older ones do not",
     "134": "Vertex alone has modelArmorConfig", "164": "Vertex alone has labels",
@@ -624,11 +622,11 @@ def check_recorded(protocol: str, body: Any) -> None:
         check_anthropic(Request("POST", "/", "", headers, body), fields)
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="LLM_ROUTER_RECORDINGS names no folder of recorded exchanges")
+@needs("LLM_ROUTER_RECORDINGS")
 def test_requests_that_the_real_apis_took_are_taken() -> None:
     hosts = {"openai-chat": "api.openai.com", "anthropic-messages": "", "anthropic-count": "", "gemini": ""}
     taken = 0
-    for path in sorted(RECORDINGS.glob("[0-9]*.json")):
+    for path in files_in("LLM_ROUTER_RECORDINGS", "[0-9]*.json"):
         recording = json.loads(path.read_text(encoding="utf-8"))
         protocol = recording["protocol"]
         if hosts.get(protocol) not in ("", recording["provider"]) or path.name[:3] in OTHER_RULES:

@@ -17,6 +17,7 @@ ROUNDS = 400  # of each target; under a second each
 SEED = 20_260_101
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", fuzz.TARGETS)
 def test_any_bytes_give_values_or_our_own_errors(name: str) -> None:
     assert not list(fuzz.run(name, ROUNDS, SEED))

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
+from material import files_in, needs
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
-SEEDS = ROOT.parent / "shared" / "seeds"
+SEED_PAGES = files_in("LLM_ROUTER_SEEDS", "skill-*.txt")  # what the skill that this one replaces printed
 CLIENT = SCRIPTS / "llm_router_client.py"
 sys.path[:0] = [str(SCRIPTS), str(Path(__file__).resolve().parent)]
 
@@ -90,6 +91,7 @@ def test_the_generated_sections_agree_with_the_code() -> None:
     assert not wrong, "run: python3 tests/skill/generate_cli_reference.py --write"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(client.COMMANDS))
 def test_help_is_short_shows_an_example_and_every_exit_code(cli: Any, command: str) -> None:
     run = cli(command, "--help")
@@ -272,11 +274,11 @@ def test_the_client_alone_runs_from_an_empty_directory(tmp_path: Path) -> None:
 
 def seed_commands() -> List[Tuple[str, List[str]]]:
     """The command lines that the skill this one replaces printed; empty where that text is not at hand."""
-    pages = {path.name: path.read_text(encoding="utf-8") for path in sorted(SEEDS.glob("skill-*.txt"))}
+    pages = {path.name: path.read_text(encoding="utf-8") for path in SEED_PAGES}
     return [(name, words) for name, page in pages.items() for words in commands_in(page)]
 
 
-@pytest.mark.skipif(not SEEDS.is_dir(), reason="the texts of the replaced skill (../shared/seeds) are not here")
+@needs("LLM_ROUTER_SEEDS")
 def test_the_commands_of_the_replaced_skill_still_parse_and_dry_run(cli: Any) -> None:
     commands = seed_commands()
     assert len(commands) >= 14
@@ -306,8 +308,8 @@ def longest_program(text: str) -> str:
     raise AssertionError("there is no program at the start of this text")
 
 
-@pytest.mark.skipif(not SEEDS.is_dir(), reason="the texts of the replaced skill (../shared/seeds) are not here")
-@pytest.mark.parametrize("page", sorted(SEEDS.glob("skill-*.txt")), ids=lambda page: page.name)
+@needs("LLM_ROUTER_SEEDS")
+@pytest.mark.parametrize("page", SEED_PAGES, ids=lambda page: page.name)
 def test_the_snippets_of_the_replaced_skill_run_as_printed(demo: Any, cli: Any, tmp_path: Path, page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     blocks = [block for block in re.findall(r"(?ms)^```python[^\n]*\n(.*?)^```", text) if "import OpenAI" not in block]
@@ -406,6 +408,7 @@ def envelope_of(cli: Any, demo: Any) -> Callable[..., Tuple[int, Any]]:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, more, code", [
     ("demo", (), 0), ("demo", ("--stream",), 0), ("demo-reasoning", (), 0), ("demo-tools", (), 0),
     ("fail-400", (), 1), ("fail-401", (), 3), ("fail-402", (), 4), ("fail-404", (), 5), ("fail-html", (), 9),
@@ -421,6 +424,7 @@ def test_the_envelope_keeps_its_schema(envelope_of: Any, model: str, more: Tuple
     assert envelope["ok"] is (code == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ("compare", "--models", "demo,fail-404", "--message", "Hello"),
     ("compare", "--models", "fail-401", "--message", "Hello"),

@@ -286,7 +286,6 @@ class Setting:
 
 PORT_HIGH, LONG_S = 65_535, 86_400
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
-NO_LIMIT = "0 = no limit"
 
 SERVER: tuple[Setting, ...] = (
     Setting("host", "text", "127.0.0.1", "address to listen on; one that others can reach needs a token",

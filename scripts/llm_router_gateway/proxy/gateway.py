@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -85,8 +85,6 @@ def fault(error: BaseException) -> str:
     return f"{type(error).__name__} at {' < '.join(reversed(places[-8:]))}"
 
 
-async def one_piece(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 # --------------------------------------------------------------------------------------------------- one request's life

@@ -9,7 +9,7 @@ Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), who 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
 from ..config.config import Provider
@@ -99,9 +99,3 @@ def without_secrets(error: GatewayError, providers: Iterable[Provider]) -> Gatew
     for provider in providers:
         error.message, error.code = hidden(error.message, provider), hidden(error.code, provider)
     return error
-
-
-def retry_after(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The headers that tell a caller when to come back, which every kind of answer keeps."""
-    names = ("retry-after", "retry-after-ms", "x-should-retry")
-    return [(name, headers[name]) for name in names if name in headers]

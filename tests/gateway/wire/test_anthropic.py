@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from material import files_in, needs
 
 from llm_router_gateway.errors import (
     BadRequest,
@@ -31,7 +32,6 @@ from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROOT = Path(__file__).parents[3]
 CORPUS = ROOT / "tests" / "corpus" / "wire" / "anthropic"
-RECORDINGS = ROOT.parent / "shared" / "recordings"  # real exchanges; not ours to copy into the repository
 NEW, OLD, OTHER = "claude-sonnet-4-5", "claude-3-5-haiku-latest", "glm-4.6"
 
 
@@ -169,6 +169,7 @@ def test_a_stream_keeps_the_rules_of_streams(name: str) -> None:
             assert opened[-1] == event.index and (event.text or event.signature or event.extras)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus("stream"))
 def test_a_stream_does_not_depend_on_how_the_network_cut_it(name: str) -> None:
     body, _ = pair(name)
@@ -180,6 +181,7 @@ def test_a_stream_does_not_depend_on_how_the_network_cut_it(name: str) -> None:
         assert plain([*found, *reader.close()]) == plain(whole), cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus("stream"))
 def test_a_stream_that_ends_too_soon_is_an_error_wherever_it_ends(name: str) -> None:
     """Row 8: never a made-up end."""
@@ -995,7 +997,7 @@ def test_the_small_things() -> None:
 
 
 def recordings() -> list[Path]:
-    return sorted(RECORDINGS.glob("*-anthropic-messages-*.json"))
+    return files_in("LLM_ROUTER_RECORDINGS", "*-anthropic-messages-*.json")
 
 
 def exchanges() -> list[tuple[str, Any]]:
@@ -1003,7 +1005,7 @@ def exchanges() -> list[tuple[str, Any]]:
     return [(name, each) for name, all_of in found for each in all_of]
 
 
-@pytest.mark.skipif(not recordings(), reason=f"no recordings in {RECORDINGS}")
+@needs("LLM_ROUTER_RECORDINGS")
 def test_real_requests_come_back_as_they_went() -> None:
     count = 0
     for name, exchange in exchanges():
@@ -1043,7 +1045,7 @@ def bare(block: Any) -> Any:
     return {**block, "content": texts, "is_error": bool(block.get("is_error"))}
 
 
-@pytest.mark.skipif(not recordings(), reason=f"no recordings in {RECORDINGS}")
+@needs("LLM_ROUTER_RECORDINGS")
 def test_real_answers_survive_as_plain_and_as_streams() -> None:
     count = 0
     for name, exchange in exchanges():

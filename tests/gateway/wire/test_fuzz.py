@@ -130,6 +130,7 @@ def test_the_whole_request_is_read(wire: str) -> None:
     assert caller(wire).tools and caller(wire).messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_request_gives_a_value_or_names_what_is_wrong(wire: str) -> None:
     rng = random.Random(f"{wire} request")
@@ -147,6 +148,7 @@ def test_any_request_gives_a_value_or_names_what_is_wrong(wire: str) -> None:
                 pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_answer_gives_a_value_or_an_error(wire: str) -> None:
     rng = random.Random(f"{wire} answer")
@@ -190,6 +192,7 @@ def damaged_stream(events: list[Event], rng: random.Random) -> list[Event]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_stream_has_one_end_and_can_be_written(wire: str) -> None:
     rng = random.Random(f"{wire} stream")
@@ -225,6 +228,7 @@ def in_order(events: list[ir.StreamEvent]) -> None:
             assert opened.pop(event.candidate) == event.index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_refusal_is_read(wire: str) -> None:
     rng = random.Random(f"{wire} refusal")

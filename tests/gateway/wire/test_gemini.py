@@ -710,6 +710,7 @@ def check_order(events: list[ir.StreamEvent]) -> None:
     assert not open_ or kinds[-1] is ir.Failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_says_what_it_says_wherever_it_is_cut(name: str) -> None:  # rows 8, 10, 11, 14
     data = (CORPUS / f"{name}.sse").read_bytes()

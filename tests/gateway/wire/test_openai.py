@@ -1128,6 +1128,7 @@ def told_by(*pieces: bytes) -> Any:
     return plain(ir.answer_of(events))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus())
 def test_a_servers_stream_says_what_it_says_wherever_it_is_cut(name: str) -> None:
     data = (CORPUS / name).read_bytes()
@@ -1139,6 +1140,7 @@ def test_a_servers_stream_says_what_it_says_wherever_it_is_cut(name: str) -> Non
 DOUBTFUL = {"openrouter-reason-on-every-chunk.sse"}  # every chunk says that it was the last: [DONE] alone could tell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(corpus()) - DOUBTFUL))
 def test_a_servers_stream_that_breaks_off_is_never_an_answer(name: str) -> None:
     data = (CORPUS / name).read_bytes()
