@@ -809,7 +809,7 @@ def check_responses(body: Any, fields: Set[str], store: ResponseStore) -> List[J
     check_responses_fields(body, fields)
     before = find_previous(body, store)
     given = body.get("input")
-    if not given and not before:
+    if given in (None, []) and not before:
         message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation' must be provided."
         raise rejection(message, "input", "missing_required_parameter")
     items: List[JSON] = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
