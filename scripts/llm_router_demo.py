@@ -1782,10 +1782,10 @@ def check_gemini_options(options: JSON) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- protocols
 
-SPOILED: Dict[str, Any] = {  # FIELD of fail-usage-FIELD -> what stands in place of every number
+SPOILED: Dict[str, Any] = {  # FIELD of demo-usage-FIELD -> what stands in place of every number
     "nan": float("nan"), "infinite": INFINITE, "negative": -100, "huge": 1e308, "text": "many", "null": None,
 }  # fmt: skip
-SPOILING = "fail-usage-"
+SPOILING = "demo-usage-"
 
 
 def count_usage(prompt: Prompt, answer: Answer) -> Usage:
@@ -1813,7 +1813,7 @@ def money(usage: Usage) -> JSON:
 
 
 def spoil(counts: JSON, answer: Answer) -> JSON:
-    """The counts; for fail-usage-FIELD with another value in place of each number."""
+    """The counts; where a word of SPOILED is in the model name, with its value in place of each number."""
     if not answer.oddity.startswith(SPOILING):
         return counts
     value = SPOILED[answer.oddity[len(SPOILING) :]]
@@ -2103,7 +2103,7 @@ class Completions(OpenAI):
     def _prompts(body: JSON) -> List[Any]:
         """Each prompt: a text or a list of tokens."""
         given = body.get("prompt", "<|endoftext|>")
-        many = isinstance(given, list) and not all(isinstance(each, int) for each in given)
+        many = isinstance(given, list) and not (given and all(isinstance(each, int) for each in given))
         return given if many else [given]
 
     @staticmethod

@@ -680,7 +680,7 @@ BODIES: List[Any] = [
     ("/v1/responses", {
         "model": "demo", "instructions": "x", "store": False, "stream": False, "include": ["reasoning.encrypted_content"],
         "input": [
-            {"role": "user", "content": [{"type": "input_text", "text": "Hi"}, 
+            {"role": "user", "content": [{"type": "input_text", "text": "Hi"},
                                          {"type": "input_image", "image_url": "data:image/"}]},
             {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "x"}],
              "encrypted_content": signature_of("x")},
