@@ -2,22 +2,23 @@
 """Mock server: model APIs on this machine that answer without a model, and fail on demand.
 
   python3 llm_router_demo.py --port 8099    serves http://127.0.0.1:8099/v1 until Ctrl-C
-  python3 llm_router_demo.py --help         lists what it can act out
+  python3 llm_router_demo.py --help         lists the models: all that it can act out
 
   with DemoServer() as demo:                the same for programs: a free port, closed at the end
       ask(demo.base_url)
       demo.requests[0]["body"]              what it received
 
 The model name selects the behaviour: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
-Equal requests get equal answers, byte for byte. It speaks OpenAI's chat completions, Anthropic's messages and Gemini, plain
-and streamed, needs no key and listens on 127.0.0.1 only.
+Equal requests get equal answers, byte for byte. It speaks OpenAI's chat completions, Responses, completions and embeddings,
+Anthropic's messages, and Gemini, plain and streamed, needs no key and listens on 127.0.0.1 only.
 
-Of Anthropic and Gemini it refuses what the real APIs refuse, in their words. Other makers' servers take more than
-OpenAI's, so its OpenAI side is strict only for models called demo-strict..., and for all with --strict (strict=True).
+Of Responses, Anthropic and Gemini it refuses what the real APIs refuse, in their words. Other makers' servers take more
+than OpenAI's chat completions, so these are strict only for models called demo-strict..., and with --strict for all.
 
-A request becomes an Ask; its behaviour makes an Answer of it (or a Failure, or a Reply in raw bytes); a surface writes
-that in its vendor's words as a Reply; a sender puts the Reply on the wire, whole or broken. A new protocol is one more
-surface and its routes.
+A request becomes a Prompt; its behaviour makes an Answer of it (or a Failure, or a Reply in raw bytes); a protocol writes
+that in its vendor's shape as a Reply; a sender puts the Reply on the wire, whole or broken. A new protocol is one more
+Protocol and its routes. Sections: constants, values, pure functions, JSON schemas, what each real API refuses (OpenAI chat,
+Responses, Anthropic, Gemini), protocols, one connection, senders, behaviours, routes, server, command line.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ GARBAGE = b"\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n"  # what break-garbage 
 MAX_CHOICES = 128
 MAX_STORED = 1000  # responses of which a server keeps the conversation
 MAX_EMBEDDING_SIZE = 4096
-EMBEDDING_SIZE = 8  # numbers of a vector, where no other size is asked for
+EMBEDDING_SIZE = 8  # numbers of a vector, where the request names no other size
 DRIP_S = 0.05  # between two bytes of fail-drip
 COMMENT_S = 0.02  # between two keep-alive comments
 RESET_AFTER_S = 0.02  # a reset throws away what the other side has not read yet, so the text gets a head start
@@ -451,6 +452,8 @@ def is_signature(signature: str) -> bool:
         return False
 
 
+# ----------------------------------------------------------------------------------------------- refused: OpenAI chat
+
 # api.openai.com, for models called demo-strict... and servers that are strict: other makers' servers take more, and
 # what they take differs. The messages are OpenAI's.
 
@@ -690,6 +693,8 @@ def check_openai_strict_schema(schema: Any, owner: str, context: Tuple[str, ...]
     check_openai_strict_schema(schema.get("items"), owner, (*context, "items"), param)
 
 
+# ------------------------------------------------------------------------------------------ refused: OpenAI Responses
+
 # POST /v1/responses of api.openai.com: fields and items are those of the openai package, 3.57. Conversations that the
 # server keeps and the ids in them are looked up in a ResponseStore.
 
@@ -809,7 +814,7 @@ def check_responses(body: Any, fields: Set[str], store: ResponseStore) -> List[J
     check_responses_fields(body, fields)
     before = find_previous(body, store)
     given = body.get("input")
-    if not given and not before:
+    if given in (None, []) and not before:
         message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation' must be provided."
         raise rejection(message, "input", "missing_required_parameter")
     items: List[JSON] = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
@@ -1098,6 +1103,8 @@ def check_responses_options(body: JSON, items: List[JSON]) -> None:
         if wanted.get("strict"):
             check_openai_strict_schema(wanted["schema"], f"response_format '{wanted['name']}'", (), "text.format.schema")
 
+
+# ------------------------------------------------------------------------------------------------- refused: Anthropic
 
 # api.anthropic.com. Its messages name the place with dots: messages.0.content.1.text.cache
 
@@ -1461,6 +1468,8 @@ def check_anthropic_thought_first(messages: List[JSON]) -> None:
         raise rejection(f"{place}: Expected `thinking` or `redacted_thinking`, but found `{found}`. {text} {THINK_DOCS}")
 
 
+# ---------------------------------------------------------------------------------------------------- refused: Gemini
+
 # generativelanguage.googleapis.com: protobuf as JSON. A name in lower case with underscores is as good as its own.
 
 GOOGLE_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null", "type_unspecified")
@@ -1782,10 +1791,10 @@ def check_gemini_options(options: JSON) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- protocols
 
-SPOILED: Dict[str, Any] = {  # FIELD of fail-usage-FIELD -> what stands in place of every number
+SPOILED: Dict[str, Any] = {  # FIELD of demo-usage-FIELD -> what stands in place of every number
     "nan": float("nan"), "infinite": INFINITE, "negative": -100, "huge": 1e308, "text": "many", "null": None,
 }  # fmt: skip
-SPOILING = "fail-usage-"
+SPOILING = "demo-usage-"
 
 
 def count_usage(prompt: Prompt, answer: Answer) -> Usage:
@@ -1813,7 +1822,7 @@ def money(usage: Usage) -> JSON:
 
 
 def spoil(counts: JSON, answer: Answer) -> JSON:
-    """The counts; for fail-usage-FIELD with another value in place of each number."""
+    """The counts; where a word of SPOILED is in the model name, with its value in place of each number."""
     if not answer.oddity.startswith(SPOILING):
         return counts
     value = SPOILED[answer.oddity[len(SPOILING) :]]
@@ -2103,7 +2112,7 @@ class Completions(OpenAI):
     def _prompts(body: JSON) -> List[Any]:
         """Each prompt: a text or a list of tokens."""
         given = body.get("prompt", "<|endoftext|>")
-        many = isinstance(given, list) and not all(isinstance(each, int) for each in given)
+        many = isinstance(given, list) and not (given and all(isinstance(each, int) for each in given))
         return given if many else [given]
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Asking the mock server over http.client, in each vendor's words."""
+"""Requests to the mock server over http.client, in each protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Response(NamedTuple):
 
     @property
     def events(self) -> List[Tuple[str, Any]]:
-        """(name, data) of each server-sent event; the name is "" where none is told, broken data stay text."""
+        """(name, data) of each server-sent event; the name is "" where there is none, broken data stay text."""
         found = []
         for block in filter(None, self.body.decode().replace("\r\n", "\n").split("\n\n")):
             fields = dict(line.partition(": ")[::2] for line in block.split("\n"))
@@ -63,6 +63,13 @@ class Api:
     def openai(self, model: str = "demo", say: Any = "Hello there", **more: Any) -> Response:
         messages = say if isinstance(say, list) else [{"role": "user", "content": say}]
         return self.send("POST", "/v1/chat/completions", {"model": model, "messages": messages, **more})
+
+    def responses(self, model: str = "demo", say: Any = "Hello there", **more: Any) -> Response:
+        """A response; a list is the whole of input."""
+        return self.send("POST", "/v1/responses", {"model": model, "input": say, **more})
+
+    def complete(self, model: str = "demo", say: Any = "Hello there", **more: Any) -> Response:
+        return self.send("POST", "/v1/completions", {"model": model, "prompt": say, **more})
 
     def gemini(self, model: str = "demo", say: Any = "Hello there", action: str = "generateContent", **more: Any) -> Response:
         contents = say if isinstance(say, list) else [{"role": "user", "parts": [{"text": say}]}]
