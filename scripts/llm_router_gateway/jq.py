@@ -113,6 +113,7 @@ for _heading, _body in DEFINED.items():
     SHORT[_heading.split()[0]] = (_heading.split()[1:], _body)
 LIBRARY: dict[str, Function] = {}  # those of SHORT that some program has used
 WRITING = frozenset({"tostring", "tojson", "format", "join", "INDEX"})  # functions that write numbers as text
+FOLDED = frozenset({*ARITHMETIC, "==", "!=", "<", "<=", ">", ">="})
 PATTERN_FUNCTIONS = frozenset({"test", "match", "capture", "scan", "split", "splits", "sub", "gsub"})
 
 
@@ -216,10 +217,12 @@ class Compiler:
         return mapping(entries)
 
     def key(self, node: Node, scope: Scope) -> Code:
-        """An object's key; one that is known must be a string, as jq demands when compiling."""
+        """An object's key; one that jq knows when compiling must be a string."""
         code = self.code(node, scope)
-        if code.constant is not None and type(code.constant[0]) is not str:
-            raise JqError(f"Cannot use {kind(code.constant[0])} as object key", node.at)
+        if is_folded(node):
+            value = next(iter(code.many(None, ([MAX_STEPS, 0, 0],))))
+            if type(value) is not str:
+                raise JqError(f"Cannot use {kind(value)} as object key", node.at)
         return code
 
     def make_string(self, node: Node, scope: Scope) -> Code:
@@ -379,9 +382,29 @@ class Compiler:
             parameters, body = SHORT[key]
             function = Function(TOP.size)
             scope = TOP.with_function(key, function)
-            function.body = self.body([(each.lstrip("$"), each[0] == "$") for each in parameters], parse(body), scope)
+            function.body = Compiler().body([(each.lstrip("$"), each[0] == "$") for each in parameters], parse(body), scope)
             LIBRARY[key] = function
         return LIBRARY[key]
+
+
+def is_folded(node: Node) -> bool:
+    """Whether jq makes this a constant when compiling: literals, what is computed from them, arrays and objects of them."""
+    if node.kind == "literal":
+        return len(node.parts) == 1  # a negative number is not
+    if node.kind == "call":
+        return node.parts[0] in ("null", "true", "false") and not node.parts[1]
+    if node.kind in ("group", "array"):
+        return node.parts[0] is None or is_folded(node.parts[0]) or (node.kind == "array" and is_list(node.parts[0]))
+    if node.kind == "object":
+        return all(is_folded(key) and value is not None and is_folded(value) for key, value in node.parts[0])
+    return node.kind == "binary" and node.parts[0] in FOLDED and is_folded(node.parts[1]) and is_folded(node.parts[2])
+
+
+def is_list(node: Node) -> bool:
+    """Constants with commas between them."""
+    if node.kind == "binary" and node.parts[0] == ",":
+        return is_list(node.parts[1]) and is_list(node.parts[2])
+    return is_folded(node)
 
 
 def operation(sign: str, left: Code, right: Code) -> Code:

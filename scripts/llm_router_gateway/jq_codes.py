@@ -773,8 +773,10 @@ def reduced(source: Code, bind: Bind, start: Code, update: Code) -> Code:
         return Code(lambda value, env: fold(value, env, first(value, env)))
 
     def many(value: Value, env: Env) -> Iterator[Value]:
+        seen: Value = value
         for state in start.many(value, env):
-            yield fold(value, env, state)
+            yield fold(seen, env, state)
+            seen = None  # jq's source has used its input up: under a second start it sees null
 
     return Code(None, many)
 

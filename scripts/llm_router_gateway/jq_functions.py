@@ -374,13 +374,13 @@ def transpose(value: Value) -> list[Value]:
 def bsearch(value: Value, target: Value) -> int:
     if type(value) is not list:
         raise fail(f"{brief(value)} cannot be searched from")
-    low, high = 0, len(value) - 1
-    while low <= high:
+    low, high = 0, len(value)
+    while low < high:
         middle = (low + high) // 2
-        result = compare(value[middle], target)
+        result = compare(target, value[middle])
         if result == 0:
             return middle
-        low, high = (middle + 1, high) if result < 0 else (low, middle - 1)
+        low, high = (low, middle) if result < 0 else (middle + 1, high)
     return -1 - low
 
 

@@ -565,7 +565,7 @@ def negative(inner: Node, at: int) -> Node:
     if inner.kind == "literal" and type(inner.parts[0]) is not str and inner.parts[0] is not None:
         text = number_text(inner.parts[0])
         value = literal(text if not inner.parts[0] else text[1:] if text.startswith("-") else "-" + text)
-        return Node("literal", at, (value,))
+        return Node("literal", at, (value, "negative"))
     return Node("negate", at, (inner,))
 
 

@@ -199,8 +199,10 @@ def reduced_fed(source: Code, binds: list[Bind], start: Code, update: Code) -> C
         return state
 
     def many(value: Value, env: Env) -> Iterator[Value]:
+        seen_by_source: Value = value
         for first in start.many(value, env):
-            yield fold(value, env, first)
+            yield fold(seen_by_source, env, first)
+            seen_by_source = None  # as in jq_codes.reduced
 
     return Code(None, many)
 

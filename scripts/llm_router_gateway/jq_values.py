@@ -359,7 +359,13 @@ def truthy(value: Value) -> bool:
     return value is not None and value is not False
 
 
-sort_key = cmp_to_key(compare)
+def sort_compare(a: Value, b: Value) -> int:
+    """compare, but 0 where each sorts below the other, as nan and nan do: a stable sort leaves them where they are."""
+    result = compare(a, b)
+    return 0 if result < 0 and compare(b, a) < 0 else result
+
+
+sort_key = cmp_to_key(sort_compare)
 
 
 def sorted_values(values: list[Value]) -> list[Value]:

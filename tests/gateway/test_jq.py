@@ -144,6 +144,8 @@ LIBJQ = [  # program, input as text, libjq 1.8's outputs as text or its error
     ("[label $f | (. as [$a] ?// $a | $a) | ., break $f]", "[3]", "[3,[3]]"),
     ('reduce .[] as [$a] ?// $a (0; if $a == 3 then error("no") else [., $a] end)', "[[3]]", "[null,[3]]"),
     ('[foreach .[] as [$a] ?// $a (0; . + 1; if $a == 3 then error("no") else [., $a] end)]', "[[3]]", "[[2,[3]]]"),
+    ("[reduce . as $x (0, 1; [., $x])]", "7", "[[0,7],[1,null]]"),
+    ("[foreach . as $x (0, 1; [., $x])]", "7", "[[0,7],[1,7]]"),
     ("[.[] | isnan, isinfinite, isnormal]", '["a",null,[],{},true]', "[" + ",".join(["false"] * 15) + "]"),
     (".t | tostring", '{"t":1.10}', '"1.10"'),
     ("[.[] | tojson]", "[1.10,1e2,-0,1E-5,1e400,0.0]", '["1.10","1E+2","-0","0.00001","1E+400","0.0"]'),
