@@ -60,7 +60,8 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
 
 def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     """The decision on one request, as `POST /route` tells it."""
-    fields = read_body(data).fields if data.strip() else {}
+    body = read_body(data) if data.strip() else None
+    fields = body.fields if body else {}
     name = options.model or fields.get("model")
     if not isinstance(name, str) or not name:
         raise BadRequest("model is missing: give --model or name one in the request")
@@ -70,7 +71,8 @@ def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
         raise BadRequest(f"no key {options.key!r} in [[keys]]; there are {', '.join(held) or 'none'}")
     stream = options.stream or fields.get("stream") is True
     ask = Ask(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
-              key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)))  # fmt: skip
+              key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)),
+              text=body.text if body else "")  # fmt: skip
     return plan(state.table, Board(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
 
 

@@ -317,7 +317,7 @@ class Gateway:
         ask = Ask(
             name="" if job.tags else job.record.asked, body=job.fields, protocol=job.call.protocol, stream=job.record.stream,
             headers=job.headers, key_name=job.key_name, tokens=partial(input_tokens, job.fields), query=job.tags,
-            rights=job.rights,
+            rights=job.rights, text=job.body.text if job.body else "",
         )  # fmt: skip
         job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng)
         if self.board.complaints:

@@ -103,6 +103,25 @@ def test_an_error_does_not_select_and_is_told_once() -> None:
     assert "its selector failed" in whys(made)["p/a"]
 
 
+def test_a_selector_sees_numbers_as_the_caller_wrote_them() -> None:
+    made = world("a selector='(.t | tostring) == \"1.10\"'", "b")
+    assert made.ask("g", {"t": 1.1}, text='{"t": 1.10}') == ["p/a"]
+    assert world("a selector='(.t | tostring) == \"1.10\"'", "b").ask("g", {"t": 1.1}, text='{"t": 1.1}') == ["p/b"]
+
+
+def test_a_fault_inside_a_selector_or_an_affinity_does_not_select_and_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llm_router_gateway.jq import functions
+
+    def failing(*_: object) -> object:
+        raise OverflowError
+
+    monkeypatch.setitem(functions.LAST, "length/0", failing)
+    made = world("a selector='length > 0'", "b", lines='affinity = "(length)"')
+    for _ in range(3):
+        assert made.ask("g", {"x": 1}) == ["p/b"]
+    assert sorted(line.split()[0] for line in made.board.take_complaints()) == ["affinity", "selector"]
+
+
 def test_what_a_selector_may_name_and_that_credentials_are_not_among_it() -> None:
     made = world('a selector="$stream"')
     assert made.ask("g", stream=True) == ["p/a"]
