@@ -19,6 +19,9 @@ keeps the text so far. Modules are imported where they are needed, because most 
 would cost `--help` 8 ms of its 30.
 """
 
+from __future__ import annotations
+
+import argparse
 import os
 import sys
 import time
@@ -2742,7 +2745,7 @@ def clean(text: str) -> str:
     return sanitizer.feed(text) + sanitizer.close()
 
 
-def envelope(answer: "Answer | None", error: "LLMRouterError | None" = None, model: str = "") -> "JSON":
+def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
     `model` is the one asked for; model_used is None where nothing came.
@@ -2767,10 +2770,10 @@ class Console:
         self.as_json, self.ndjson = as_json, False
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the model asked for, once it is known
-        self.hide: "Callable[[str], str]" = lambda text: text
-        self.closers: "list[Callable[[], None]]" = []
+        self.hide: Callable[[str], str] = lambda text: text
+        self.closers: list[Callable[[], None]] = []
 
-    def out(self, data: "str | bytes") -> None:
+    def out(self, data: str | bytes) -> None:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.buffer.write(self.hide(data).encode("utf-8", "replace") if isinstance(data, str) else data)
@@ -2788,17 +2791,17 @@ class Console:
         except (OSError, AttributeError):
             pass  # nobody listens; the exit code still tells
 
-    def result(self, value: "JSON") -> None:
+    def result(self, value: JSON) -> None:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
 
-    def show(self, value: "JSON", text: str, error: "JSON | None" = None) -> None:
+    def show(self, value: JSON, text: str, error: JSON | None = None) -> None:
         """What a command found: with --json as an object, else as a text."""
         if self.as_json:
             self.result({"ok": not error, **value, "error": error})
         else:
             self.out(text)
 
-    def fail(self, error: "LLMRouterError") -> int:
+    def fail(self, error: LLMRouterError) -> int:
         """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
         partial = error.response
         if self.as_json:
@@ -2813,111 +2816,226 @@ class Console:
 
 
 HELP_WIDTH = 110
-# group | flags and value (N a whole number, X any, ... repeatable) | help
-OPTIONS = """
-images | -i --image URL... | URL, data URL or file (repeatable)
-images | -p --prompt TEXT | the same as --message
-model | -m --model NAME | else LLM_ROUTER_MODEL, else auto: one is chosen
-model | --fallback A,B | models asked next where this one cannot answer
-routing | --task NAME | choose for code, creative, fast, vision, chinese, reasoning
-routing | --prefer NAME | choose for cost, speed or quality
-compare | --models A,B | at most 8, each once
-list | --search TEXT | names with TEXT in them, or a family
-list | --limit N | at most N names (50); 0 shows all
-list | --offline | the built-in list; no key, no network
-input | --message TEXT | what to ask; - reads standard input
-input | --message-file FILE | the same from a UTF-8 file
-input | --messages JSON | the turns so far, a JSON list
-input | --messages-file FILE | the same from a file
-input | -s --system TEXT | instruction before all turns
-input | --body-file FILE | JSON object merged under the flags
-input | --allow-path DIR... | files may also lie in DIR (repeatable)
-parameters | -t --temperature X |
-parameters | --max-tokens N |
-parameters | --top-p X |
-parameters | --frequency-penalty X |
-parameters | --presence-penalty X |
-parameters | --functions FILE |
-parameters | --function-call NAME |
-parameters | --detail LEVEL |
-parameters | --stop TEXT... | (repeatable)
-parameters | --tools FILE | JSON list; calls are printed, never executed
-parameters | --tool-choice NAME | auto, none, required, a function, or JSON
-parameters | --response-format NAME | json, or a JSON object
-parameters | --schema FILE | JSON schema; the answer is checked, mended once, else exit 9
-cache | --cache AGE | give an answer of that age again: 30m, 24h, 7d
-cost | --max-cost X | USD, all attempts together; needs prices
-cost | --usage-log | record the call without its text; see `usage`
-cost | --session NAME | its name there, else LLM_ROUTER_SESSION
-endpoint | --base-url URL | another OpenAI-compatible endpoint
-endpoint | --demo | ask the stand-in: no key, no network
-endpoint | --timeout X | total, all attempts together (600 s)
-endpoint | --connect-timeout X | (10 s)
-endpoint | --first-event-timeout X | until a stream's first event (120 s)
-endpoint | --progress-timeout X | between events (60 s)
-endpoint | --retries N | after the first request, per model (2)
-endpoint | --retry-timeouts | retry time-outs, too; may bill twice
-endpoint | --lenient-end | accept a stream that just ends
-endpoint | --ca-file FILE | trust these certificates, too
-endpoint | --header LINE... | 'Name: value' (repeatable)
-output | --json | one JSON object, on failure too; streamed: one a line
-output | -v --verbose | time, tokens and cost on stderr
-output | --dry-run | print the request, key masked; send nothing
-answer | --stream | print the answer as it comes
-answer | --raw | the API's body, untouched
-answer | --output FILE | write the text there; print path and size
-answer | --force | let --output replace a file
-answer | --strict | exit 10 where the token limit cut the answer
-answer | --append | add the turn to the --messages-file
-comparison | --stream | measure the time to the first text, too
-comparison | --markdown | a table
-comparison | --require-all | fail where any model fails
-store | stats | how much the cache holds
-store | clear | take every answer out
-usage | --by NAME | model (default), day or session
-usage | --since AGE | only what is not older: 24h, 7d
-usage | --csv | as CSV
-report | --json | one JSON object
-"""
 
 
-class Option:
-    """One line of OPTIONS: group, flags, value (what --help calls it, "" for a switch), text, name (its attribute)."""
+def near(word: str, known: Sequence[str]) -> str:
+    """A hint for the next step: near("--mesage", ["--message", "--json"]) -> "Did you mean --message? ", "" for none."""
+    import difflib
 
-    def __init__(self, line: str) -> None:
-        self.group, words, self.text = map(str.strip, line.split("|"))
-        self.flags = [word for word in words.split() if word[0] == "-" or word.islower()]  # "stats", too
-        self.value, self.repeats = "".join(words.split()[len(self.flags) :]).rstrip("."), words.endswith("...")
-        self.name = "message" if "--prompt" in self.flags else self.flags[-1].lstrip("-").replace("-", "_")
-        self.spelled = f"{', '.join(self.flags)} {self.value}".rstrip()
+    found = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {found[0]}? " if found else ""
 
-    def read(self, flag: str, text: str) -> "Any":
-        """The value of a flag: N whole numbers, X any, else the text."""
+
+def wrapped(words: list[str], separator: str, indent: int) -> str:
+    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
+            lines.append("")
+        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
+    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
+
+
+def whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes a whole number, not {text[:40]!r}") from None
+
+
+def decimal_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes a number, not {text[:40]!r}") from None
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of one command. Its errors are UsageErrors that name the nearest option; --help has a layout of its own.
+
+    Long options count in full only. A value may begin with a dash: --message -hello.
+    """
+
+    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
+        self.options: dict[str, argparse.Action] = {}  # by flag, -m and --model alike
+        self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
+        self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
+        super().__init__(prog, None, description, epilog, add_help=False, allow_abbrev=False, exit_on_error=False)
+
+    def section(self, title: str) -> None:
+        """Put what is added from here on under this title in --help."""
+        self.sections.append((title, []))
+
+    def add_argument(self, *flags: Any, **facts: Any) -> argparse.Action:
+        """As argparse has it; an option without `help` shares its line in --help."""
+        option = super().add_argument(*flags, **facts)
+        self.options.update(dict.fromkeys(option.option_strings, option))
+        if not option.option_strings:
+            self.words.update(dict(option.choices or {}))
+        self.sections[-1][1].append(option)
+        return option
+
+    @property
+    def command(self) -> str:
+        return self.prog.split()[-1]
+
+    def unknown(self, word: str) -> UsageError:
+        if word.startswith(("--api-key", "--key", "--token")):
+            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
+        return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
+
+    def joined(self, words: Sequence[str]) -> Iterator[str]:
+        """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
+
+        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
+        """
+        left = list(words[::-1])
+        while left:
+            word = left.pop()
+            flag, equals, value = word.partition("=")
+            option = self.options.get(flag)
+            if not option and word not in self.words and word[:2] not in self.options:  # -mNAME is argparse's to take apart
+                raise self.unknown(flag if word[:2] == "--" else word)
+            if option and option.nargs == 0 and equals:
+                raise UsageError(f"{flag} takes no value")
+            if option and option.nargs != 0 and not equals:
+                if not left or left[-1] in self.options:
+                    step = f"Write {flag} {option.metavar}; see {self.command} --help."
+                    raise UsageError(f"{flag} needs a value", next_step=step)
+                value = left.pop()
+                word = f"{option.option_strings[-1]}={value}"
+            if any("\udc80" <= character <= "\udcff" for character in value):
+                raise UsageError(f"the value of {flag} is not UTF-8 text")
+            yield word
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
+
+        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
+        """
         try:
-            return {"N": int, "X": float}.get(self.value, str)(text)
-        except ValueError:
-            kind = "a whole number" if self.value == "N" else "a number"
-            raise UsageError(f"{flag} takes {kind}, not {text[:40]!r}") from None
+            args, rest = self.parse_known_args(list(self.joined(words)))
+        except argparse.ArgumentError as error:
+            raise UsageError(f"{(error.argument_name or '').split('/')[-1]} {error.message}") from None
+        if rest and self.words:
+            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
+            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
+        if rest:
+            raise self.unknown(rest[0])
+        return args
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
+        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
+
+    def format_help(self) -> str:
+        """What --help prints: options that need no word of explanation share their lines."""
+        lines = [f"usage: {self.prog} [options]\n{self.description}\n\n"]
+        for title, options in self.sections:
+            lines.append(f"{title}:\n" if title else "")
+            brief: list[str] = []
+            for option in options:
+                spelled = ", ".join(option.option_strings) + f" {option.metavar}" * (option.nargs != 0)
+                if not option.option_strings:
+                    lines += [f"  {word:<29} {text}\n" for word, text in self.words.items()]
+                elif option.help:
+                    lines += [wrapped(brief, ", ", 2) if brief else "", f"  {spelled:<29} {option.help}\n"]
+                    brief = []
+                else:
+                    brief.append(spelled)
+            lines.append(wrapped(brief, ", ", 2) if brief else "")
+        return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{self.epilog}"
 
 
-class Options:
-    """What a command line said: an attribute for each option, None (a switch: False) where it was not given."""
-
-    model: "str | None"
-    base_url: "str | None"
-    stream: bool
-    talk: "Conversation | None"
-
-    def __init__(self, known: "list[Option]") -> None:
-        self.uploads: "list[str]" = []  # what messages_of() will send of files
-        for option in known:
-            setattr(self, option.name, None if option.value else False)
-
-    def __getattr__(self, name: str) -> "Any":  # only for what __init__ did not set: another command's option
-        return None
+def add_images(parser: Parser) -> None:
+    parser.add_argument("-i", "--image", metavar="URL", action="append", help="URL, data URL or file (repeatable)")
+    parser.add_argument("-p", "--prompt", metavar="TEXT", dest="message", help="the same as --message")
 
 
-def text_from(args: "Options", path: "str | None", text: "str | None" = None, flag: str = "") -> "str | None":
+def add_model(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", metavar="NAME", help="else LLM_ROUTER_MODEL, else auto: one is chosen")
+    parser.add_argument("--fallback", metavar="A,B", help="models asked next where this one cannot answer")
+
+
+def add_routing(parser: Parser) -> None:
+    parser.add_argument("--task", metavar="NAME", help="choose for code, creative, fast, vision, chinese, reasoning")
+    parser.add_argument("--prefer", metavar="NAME", help="choose for cost, speed or quality")
+
+
+def add_turns(parser: Parser) -> None:
+    parser.add_argument("--message", metavar="TEXT", help="what to ask; - reads standard input")
+    parser.add_argument("--message-file", metavar="FILE", help="the same from a UTF-8 file")
+    parser.add_argument("--messages", metavar="JSON", help="the turns so far, a JSON list")
+    parser.add_argument("--messages-file", metavar="FILE", help="the same from a file")
+
+
+def add_context(parser: Parser) -> None:
+    parser.add_argument("-s", "--system", metavar="TEXT", help="instruction before all turns")
+    parser.add_argument("--body-file", metavar="FILE", help="JSON object merged under the flags")
+    parser.add_argument("--allow-path", metavar="DIR", action="append", help="files may also lie in DIR (repeatable)")
+    # What request_of() reads, of options that not every command has.
+    parser.set_defaults(model=None, image=None, detail=None, task=None, prefer=None, stream=False, talk=None)
+
+
+def add_input(parser: Parser) -> None:
+    add_turns(parser)
+    add_context(parser)
+
+
+def add_parameters(parser: Parser, images: bool = True) -> None:
+    parser.section("parameters")
+    parser.add_argument("-t", "--temperature", metavar="X", type=decimal_number)
+    parser.add_argument("--max-tokens", metavar="N", type=whole_number)
+    for name in ("--top-p", "--frequency-penalty", "--presence-penalty"):
+        parser.add_argument(name, metavar="X", type=decimal_number)
+    parser.add_argument("--functions", metavar="FILE")
+    parser.add_argument("--function-call", metavar="NAME")
+    if images:
+        parser.add_argument("--detail", metavar="LEVEL")
+    parser.add_argument("--stop", metavar="TEXT", action="append", help="(repeatable)")
+    parser.add_argument("--tools", metavar="FILE", help="JSON list; calls are printed, never executed")
+    parser.add_argument("--tool-choice", metavar="NAME", help="auto, none, required, a function, or JSON")
+    parser.add_argument("--response-format", metavar="NAME", help="json, or a JSON object")
+    parser.add_argument("--schema", metavar="FILE", help="JSON schema; the answer is checked, mended once, else exit 9")
+
+
+def add_budget(parser: Parser) -> None:
+    parser.add_argument("--max-cost", metavar="X", type=decimal_number, help="USD, all attempts together; needs prices")
+    parser.add_argument("--usage-log", action="store_true", help="record the call without its text; see `usage`")
+    parser.add_argument("--session", metavar="NAME", help="its name there, else LLM_ROUTER_SESSION")
+
+
+def add_cost(parser: Parser) -> None:
+    parser.section("cost")
+    parser.add_argument("--cache", metavar="AGE", help="give an answer of that age again: 30m, 24h, 7d")
+    add_budget(parser)
+
+
+def add_endpoint(parser: Parser) -> None:
+    parser.section("endpoint")
+    parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
+    parser.add_argument("--demo", action="store_true", help="ask the mock server: no key, no network")
+    parser.add_argument("--timeout", metavar="X", type=decimal_number, help="total, all attempts together (600 s)")
+    parser.add_argument("--connect-timeout", metavar="X", type=decimal_number, help="(10 s)")
+    parser.add_argument("--first-event-timeout", metavar="X", type=decimal_number, help="until a stream's first event (120 s)")
+    parser.add_argument("--progress-timeout", metavar="X", type=decimal_number, help="between events (60 s)")
+    parser.add_argument("--retries", metavar="N", type=whole_number, help="after the first request, per model (2)")
+    parser.add_argument("--retry-timeouts", action="store_true", help="retry timeouts, too; may bill twice")
+    parser.add_argument("--lenient-end", action="store_true", help="accept a stream that just ends")
+    parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, too")
+    parser.add_argument("--header", metavar="LINE", action="append", help="'Name: value' (repeatable)")
+    parser.set_defaults(cache=None, max_cost=None, usage_log=False, session=None)  # for open_client()
+
+
+def add_output(parser: Parser) -> None:
+    parser.section("output")
+    parser.add_argument("--json", action="store_true", help="one JSON object, on failure too; streamed: one a line")
+    parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
+    parser.add_argument("--dry-run", action="store_true", help="print the request, key masked; send nothing")
+
+
+def text_from(args: argparse.Namespace, path: str | None, text: str | None = None, flag: str = "") -> str | None:
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
         raise UsageError(f"give {flag} or {flag}-file, not both")
@@ -2937,7 +3055,7 @@ def text_from(args: "Options", path: "str | None", text: "str | None" = None, fl
         raise UsageError(f"{path} is not UTF-8 text") from None
 
 
-def json_from(text: "str | None", name: str, kind: "type") -> "Any":
+def json_from(text: str | None, name: str, kind: type) -> Any:
     """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
     try:
         value = None if text is None else parse_json(text)
@@ -2948,7 +3066,7 @@ def json_from(text: "str | None", name: str, kind: "type") -> "Any":
     return value
 
 
-def messages_of(args: "Options", before: "Any") -> "Turns":
+def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
     path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
     turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
@@ -2956,7 +3074,8 @@ def messages_of(args: "Options", before: "Any") -> "Turns":
     text = text_from(args, args.message_file, args.message, "--message")
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
-    images: "Turns" = []
+    images: Turns = []
+    args.uploads = []  # what is sent of files
     for image in args.image or ():
         part, note = image_part(image, args.detail, args.allow_path or ())
         images.append(part)
@@ -2969,11 +3088,11 @@ def messages_of(args: "Options", before: "Any") -> "Turns":
     return with_system(args.system, *turns)
 
 
-def without_none(fields: "JSON") -> "JSON":
+def without_none(fields: JSON) -> JSON:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def request_of(args: "Options") -> "JSON":
+def request_of(args: argparse.Namespace) -> JSON:
     """Everything chat() takes, out of the flags, with the body file under them."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
     plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
@@ -3012,8 +3131,8 @@ def stop_on_sigterm() -> None:
         pass  # not the main thread: signals are its caller's
 
 
-def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
-    """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
+def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
+    """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
     stop_on_sigterm()
     headers = {}
     for line in args.header or ():
@@ -3042,12 +3161,12 @@ def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
     return client
 
 
-def usd(cost: "Any") -> str:
+def usd(cost: Any) -> str:
     """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
     return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
 
 
-def check_output(args: "Options") -> str:
+def check_output(args: argparse.Namespace) -> str:
     """The resolved --output path, checked before anything is asked (and billed)."""
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
@@ -3059,7 +3178,7 @@ def check_output(args: "Options") -> str:
     return str(path)
 
 
-def write_output(path: str, text: str, force: bool, console: "Console") -> int:
+def write_output(path: str, text: str, force: bool, console: Console) -> int:
     """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
     part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
     try:
@@ -3075,7 +3194,7 @@ def write_output(path: str, text: str, force: bool, console: "Console") -> int:
     return len(data)
 
 
-def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", console: "Console") -> "Answer":
+def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespace, console: Console) -> Answer:
     """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
     console.ndjson = args.json
     sanitizer, last = Sanitizer(), "\n"
@@ -3096,7 +3215,7 @@ def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", c
         return stream.response  # type: ignore[return-value]  # its events ended
 
 
-def show_answer(answer: "Answer", args: "Options", console: "Console", output: str, asked: "Sequence[JSON]" = ()) -> int:
+def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
     """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
     cut, error = answer.finish_reason == "length", None
     try:
@@ -3134,7 +3253,18 @@ def show_answer(answer: "Answer", args: "Options", console: "Console", output: s
     return error.exit_code if error else 0
 
 
-def run_chat(args: "Options", console: "Console") -> int:
+def add_chat(parser: Parser) -> None:
+    for add in (add_model, add_routing, add_input, add_parameters, add_cost, add_endpoint, add_output):
+        add(parser)
+    parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
+    parser.add_argument("--raw", action="store_true", help="the API's body, untouched")
+    parser.add_argument("--output", metavar="FILE", help="write the text there; print path and size")
+    parser.add_argument("--force", action="store_true", help="let --output replace a file")
+    parser.add_argument("--strict", action="store_true", help="exit 10 where the token limit cut the answer")
+    parser.add_argument("--append", action="store_true", help="add the turn to the --messages-file")
+
+
+def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = check_output(args) if args.output else ""
@@ -3158,7 +3288,12 @@ def run_chat(args: "Options", console: "Console") -> int:
     return show_answer(answer, args, console, output, request["messages"][before:])
 
 
-def run_vision(args: "Options", console: "Console") -> int:
+def add_vision(parser: Parser) -> None:
+    add_images(parser)
+    add_chat(parser)
+
+
+def run_vision(args: argparse.Namespace, console: Console) -> int:
     if not args.image:
         raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     return run_chat(args, console)
@@ -3167,13 +3302,13 @@ def run_vision(args: "Options", console: "Console") -> int:
 COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
 
 
-def compare_row(name: str, result: "JSON") -> str:
+def compare_row(name: str, result: JSON) -> str:
     text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
     cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
     return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
-def compare_block(name: str, result: "JSON") -> str:
+def compare_block(name: str, result: JSON) -> str:
     cost = usd(result["cost"]) or None
     facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
@@ -3181,7 +3316,16 @@ def compare_block(name: str, result: "JSON") -> str:
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
-def run_compare(args: "Options", console: "Console") -> int:
+def add_compare(parser: Parser) -> None:
+    parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
+    for add in (add_input, add_parameters, add_cost, add_endpoint, add_output):
+        add(parser)
+    parser.add_argument("--stream", action="store_true", help="measure the time to the first text, too")
+    parser.add_argument("--markdown", action="store_true", help="a table")
+    parser.add_argument("--require-all", action="store_true", help="fail where any model fails")
+
+
+def run_compare(args: argparse.Namespace, console: Console) -> int:
     if not args.models:
         raise UsageError("no models named", next_step="Name them with --models A,B; `models` lists them.")
     args.model = args.models
@@ -3206,7 +3350,15 @@ def run_compare(args: "Options", console: "Console") -> int:
     return ERRORS[first["code"]][0] if first else 0
 
 
-def run_models(args: "Options", console: "Console") -> int:
+def add_models(parser: Parser) -> None:
+    parser.add_argument("--search", metavar="TEXT", help="names with TEXT in them, or a family")
+    parser.add_argument("--limit", metavar="N", type=whole_number, help="at most N names (50); 0 shows all")
+    parser.add_argument("--offline", action="store_true", help="the built-in list; no key, no network")
+    add_endpoint(parser)
+    add_output(parser)
+
+
+def run_models(args: argparse.Namespace, console: Console) -> int:
     client = None if args.offline else open_client(args, console)
     if client and args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
@@ -3225,7 +3377,12 @@ def run_models(args: "Options", console: "Console") -> int:
     return 0
 
 
-def run_route(args: "Options", console: "Console") -> int:
+def add_route(parser: Parser) -> None:
+    for add in (add_routing, add_input, add_parameters, add_endpoint, add_output):
+        add(parser)
+
+
+def run_route(args: argparse.Namespace, console: Console) -> int:
     args.model = AUTO
     request = request_of(args)
     route = open_client(args, console).route(**request, offline=args.dry_run)
@@ -3234,7 +3391,7 @@ def run_route(args: "Options", console: "Console") -> int:
     return 0
 
 
-def describe_key(key: "Secret | None") -> str:
+def describe_key(key: Secret | None) -> str:
     if key is None:
         return "none needed on this machine"
     loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
@@ -3244,7 +3401,7 @@ def describe_key(key: "Secret | None") -> str:
 LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
 
 
-def looks(client: "LLMRouterClient", args: "Options") -> "Iterator[str]":
+def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     """What `doctor` finds of each of LOOKS; raises at the first that fails."""
     yield client.base_url
     host, port, _ = proxy_for(client.endpoint)
@@ -3257,13 +3414,18 @@ def looks(client: "LLMRouterClient", args: "Options") -> "Iterator[str]":
     yield f"{len(listed)} listed"
 
 
-def run_doctor(args: "Options", console: "Console") -> int:
+def add_doctor(parser: Parser) -> None:
+    add_endpoint(parser)
+    add_output(parser)
+
+
+def run_doctor(args: argparse.Namespace, console: Console) -> int:
     client = open_client(args, console)
     if args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
         return 0
-    checks: "Turns" = []
-    failed: "LLMRouterError | None" = None
+    checks: Turns = []
+    failed: LLMRouterError | None = None
     try:
         for name, detail in zip(LOOKS, looks(client, args)):
             checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
@@ -3277,27 +3439,40 @@ def run_doctor(args: "Options", console: "Console") -> int:
     return failed.exit_code if failed else 0
 
 
-def run_cache(args: "Options", console: "Console") -> int:
-    if args.stats == args.clear:
+def add_cache(parser: Parser) -> None:
+    what = {"stats": "how much the cache holds", "clear": "take every answer out"}
+    parser.add_argument("action", nargs="?", choices=what)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run_cache(args: argparse.Namespace, console: Console) -> int:
+    if args.action is None:
         raise UsageError("say what to do with the cache", next_step="Write `cache stats` or `cache clear`.")
     path = cache_file()
-    facts = {"file": path, "answers": 0, "oldest": None, "newest": None, "cleared": args.clear, "bytes": 0}
+    facts = {"file": path, "answers": 0, "oldest": None, "newest": None, "cleared": args.action == "clear", "bytes": 0}
     if os.path.exists(path):
         [row] = in_file(path, "SELECT COUNT(*), MIN(stored_at), MAX(stored_at) FROM answers")
-        for sql in ("DELETE FROM answers", "VACUUM") if args.clear else ():  # from the disk, too
+        for sql in ("DELETE FROM answers", "VACUUM") if facts["cleared"] else ():  # from the disk, too
             in_file(path, sql)
         facts.update(zip(("answers", "oldest", "newest"), row), bytes=os.path.getsize(path))
-    text = "{file}: {answers} answers{}, {bytes} bytes\n".format(" taken out" if args.clear else "", **facts)
+    text = "{file}: {answers} answers{}, {bytes} bytes\n".format(" taken out" if facts["cleared"] else "", **facts)
     console.show(facts, clean(text))
     return 0
+
+
+def add_usage(parser: Parser) -> None:
+    parser.add_argument("--by", metavar="NAME", help="model (default), day or session")
+    parser.add_argument("--since", metavar="AGE", help="only what is not older: 24h, 7d")
+    parser.add_argument("--csv", action="store_true", help="as CSV")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 USAGE_SUMS = "calls failed cached prompt_tokens completion_tokens cost estimated cost_unknown latency_s".split()
 
 
-def run_usage(args: "Options", console: "Console") -> int:
+def run_usage(args: argparse.Namespace, console: Console) -> int:
     by, path = args.by or "model", usage_file()
-    rows: "Turns" = []
+    rows: Turns = []
     if by not in ("model", "day", "session") or (args.json and args.csv):
         raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
     since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
@@ -3319,123 +3494,87 @@ def run_usage(args: "Options", console: "Console") -> int:
     return 0
 
 
-# name | what it does | option groups
-COMMANDS = {name: facts for name, *facts in table("""
-chat | ask a model | model routing input parameters cache cost endpoint output answer
-vision | ask about images | images model routing input parameters cache cost endpoint output answer
-models | list the endpoint's models | list endpoint output
-compare | ask several models at once | compare input parameters cache cost endpoint output comparison
-route | show which model would be asked, and why; asks none | routing input parameters endpoint output
-doctor | show what is set, and whether the endpoint answers | endpoint output
-cache | show or empty the cache of --cache | store report
-usage | sum up the recorded calls | usage report
-""")}  # fmt: skip
-RUN: "dict[str, Callable[[Options, Console], int]]" = {
-    "chat": run_chat, "vision": run_vision, "models": run_models, "compare": run_compare, "route": run_route,
-    "doctor": run_doctor, "cache": run_cache, "usage": run_usage,
+class Command:
+    """What one word of the command line does: its line in --help, two examples, its options, and what runs it."""
+
+    def __init__(
+        self, summary: str, add: Callable[[Parser], None], run: Callable[[argparse.Namespace, Console], int], *examples: str
+    ) -> None:
+        self.summary, self.add_arguments, self.run, self.examples = summary, add, run, examples
+
+
+COMMANDS = {
+    "chat": Command(
+        "ask a model", add_chat, run_chat,
+        '--demo --message "Hello, world!"', "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream",
+    ),
+    "vision": Command(
+        "ask about images", add_vision, run_vision,
+        '-m gpt-4o --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json",
+    ),
+    "models": Command(
+        "list the endpoint's models", add_models, run_models,
+        "--search qwen", "--offline --json",
+    ),
+    "compare": Command(
+        "ask several models at once", add_compare, run_compare,
+        '--models gpt-4.1,qwen-max --message "What is 2+2?"', '--demo --models demo,demo-reasoning --message "Hi"',
+    ),
+    "route": Command(
+        "show which model would be asked, and why; asks none", add_route, run_route,
+        '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json",
+    ),
+    "doctor": Command(
+        "show what is set, and whether the endpoint answers", add_doctor, run_doctor,
+        "", "--json",
+    ),
+    "cache": Command(
+        "show or empty the cache of --cache", add_cache, run_cache,
+        "stats", "clear --json",
+    ),
+    "usage": Command(
+        "sum up the recorded calls", add_usage, run_usage,
+        "--by model --since 7d", "--by day --csv",
+    ),
 }  # fmt: skip
-EXAMPLES = """
-chat | --demo --message "Hello, world!" | -m gpt-4.1 --fallback qwen-max --message-file question.txt --stream
-vision | -m gpt-4o --image cat.png --prompt "What is this?" | --demo --image https://example.com/a.png --json
-models | --search qwen | --offline --json
-compare | --models gpt-4.1,qwen-max --message "What is 2+2?" | --demo --models demo,demo-reasoning --message "Hi"
-route | --message "Refactor this class." | --task code --prefer cost --message-file question.txt --json
-doctor |  | --json
-cache | stats | clear --json
-usage | --by model --since 7d | --by day --csv
-"""
 
 
-def near(word: str, known: "Any") -> str:
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {found[0]}? " if found else ""
+def example_lines(command: str, most: int) -> str:
+    shown = COMMANDS[command].examples[:most]
+    return "".join(f"  python3 llm_router_client.py {command} {words}".rstrip() + "\n" for words in shown)
 
 
-def options_of(command: str) -> "list[Option]":
-    groups = COMMANDS[command][1].split()
-    return [option for option in map(Option, OPTIONS.strip().split("\n")) if option.group in groups]
+def exit_codes() -> str:
+    return "exit codes:\n" + wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
 
 
-def unknown_argument(command: str, flag: str, known: "dict[str, Option]") -> "UsageError":
-    if flag.startswith(("--api-key", "--key", "--token")):
-        return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-    hint = near(flag, known) or ("" if flag[:1] == "-" else "Text goes after --message. ")
-    return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
-
-
-def parse_args(command: str, words: "list[str]") -> "Options":
-    """A command's words -> its options; UsageError for what is unknown, with the nearest name, or lacks its value.
-
-    parse_args("chat", ["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
-
-    Not argparse: that would cost a cold start 5 ms, and it takes a text that begins with a dash for an option.
-    """
-    known = options_of(command)
-    by_flag = {flag: option for option in known for flag in option.flags}
-    args, left = Options(known), words[::-1]
-    while left:
-        word = left.pop()
-        flag, equals, value = word.partition("=") if word[:2] == "--" else (word, "", "")
-        option = by_flag.get(flag)
-        if option is None:
-            raise unknown_argument(command, flag, by_flag)
-        if option.value and not equals:
-            if not left or left[-1] in by_flag:
-                raise UsageError(f"{flag} needs a value", next_step=f"Write {flag} {option.value}; see {command} --help.")
-            value = left.pop()
-        elif equals and not option.value:
-            raise UsageError(f"{flag} takes no value")
-        if any("\udc80" <= character <= "\udcff" for character in value):
-            raise UsageError(f"the value of {flag} is not UTF-8 text")
-        given = option.read(flag, value) if option.value else True
-        setattr(args, option.name, [*(getattr(args, option.name) or ()), given] if option.repeats else given)
-    return args
-
-
-def wrapped(words: "list[str]", separator: str, indent: int) -> str:
-    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
-    lines = [""]
-    for word in words:
-        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
-            lines.append("")
-        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
-    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
-
-
-def endings(command: str = "") -> str:
-    """Examples, environment and exit codes for --help."""
-    chosen = [(name, each) for name, *pair in table(EXAMPLES) if command in ("", name) for each in pair[: 2 if command else 1]]
-    lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
-    names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
-    return f"examples:\n{lines}{names}\nexit codes:\n{codes}"
-
-
-def command_help(command: str) -> str:
-    """--help of one command: options that need no word of explanation share their lines."""
-    lines = [f"usage: llm_router_client.py {command} [options]\n{COMMANDS[command][0]}\n\n"]
-    section = ""
-    brief: "list[str]" = []
-    for option in options_of(command):
-        title = {"cache": "cost"}.get(option.group, option.group)
-        if title != section and title in ("parameters", "cost", "endpoint", "output"):
-            section = title
-            lines.append(f"{title}:\n")
-        if option.text:
-            lines += [wrapped(brief, ", ", 2) if brief else "", f"  {option.spelled:<29} {option.text}\n"]
-        brief = [] if option.text else [*brief, option.spelled]
-    return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{endings(command)}"
+def parser_of(command: str) -> Parser:
+    """The argparse parser of one command; only the one that is called is ever built."""
+    epilog = f"examples:\n{example_lines(command, 2)}\n{exit_codes()}"
+    parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
+    COMMANDS[command].add_arguments(parser)
+    return parser
 
 
 def help_text() -> str:
-    rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
-    usage = "usage: llm_router_client.py COMMAND [options]\n\nAsk any large language model through one endpoint and one key."
-    return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
+    """What --help prints without a command."""
+    rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
+    shown = "".join(example_lines(name, 1) for name in COMMANDS)
+    names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
+    return f"""usage: llm_router_client.py COMMAND [options]
+
+Ask any large language model through one endpoint and one key.
+
+commands (each has --help):
+{rows}
+examples:
+{shown}
+environment:
+{names}
+{exit_codes()}"""
 
 
-def run(words: "list[str]", console: "Console") -> int:
+def run(words: list[str], console: Console) -> int:
     """One command line: its words -> its exit code. Everything that goes wrong is raised."""
     command = words[0] if words else ""
     if command in ("--version", "-V"):
@@ -3444,15 +3583,15 @@ def run(words: "list[str]", console: "Console") -> int:
         console.out(help_text())
     elif command not in COMMANDS:
         what = f"unknown command {command[:40]!r}" if command else "no command given"
-        raise UsageError(what, next_step=f"{near(command, COMMANDS)}Commands: {', '.join(COMMANDS)}; see --help.")
+        raise UsageError(what, next_step=f"{near(command, list(COMMANDS))}Commands: {', '.join(COMMANDS)}; see --help.")
     elif "--help" in words or "-h" in words:
-        console.out(command_help(command))
+        console.out(parser_of(command).format_help())
     else:
-        return RUN[command](parse_args(command, words[1:]), console)
+        return COMMANDS[command].run(parser_of(command).parse(words[1:]), console)
     return 0
 
 
-def main(argv: "Sequence[str] | None" = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console("--json" in words)

@@ -65,16 +65,6 @@ def test_no_top_level_name_is_used_above_its_definition() -> None:
     assert not wrong
 
 
-def test_annotations_stand_in_quotes() -> None:
-    """The file is compiled at every run: a text costs less than an expression, `from __future__` an import: 4 % together."""
-    assert "from __future__" not in SOURCE
-    for node in ast.walk(TREE):
-        annotation = getattr(node, "annotation", None) or getattr(node, "returns", None)
-        if annotation is not None:
-            plain = isinstance(annotation, ast.Name) and annotation.id in {"str", "int", "bool", "float", "bytes", "object"}
-            assert plain or isinstance(annotation, ast.Constant), f"{SOURCE.splitlines()[annotation.lineno - 1]}"
-
-
 def test_functions_are_short() -> None:
     functions = [node for node in ast.walk(TREE) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     lengths = [(node.end_lineno or 0) - node.lineno + 1 for node in functions]

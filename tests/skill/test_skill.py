@@ -59,7 +59,7 @@ def parsed(words: List[str]) -> str:
     if "--help" in words:
         return ""
     try:
-        client.parse_args(words[0], words[1:])
+        client.parser_of(words[0]).parse(words[1:])
     except client.UsageError as error:
         return str(error)
     return ""
@@ -78,8 +78,8 @@ def test_the_pages_hold_commands_at_all() -> None:
 
 def test_every_option_named_in_a_page_exists() -> None:
     known = {"--port", "--extra"}  # the stand-in's
-    known.update(flag for command in client.COMMANDS for option in client.options_of(command) for flag in option.flags)
-    known.update(flag for entry in batch.COMMANDS.values() for option in batch.options_of(entry[1]) for flag in option.flags)
+    known.update(flag for command in client.COMMANDS for flag in client.parser_of(command).options)
+    known.update(flag for command in batch.COMMANDS for flag in batch.parser_of(command).options)
     for page in REFERENCES + [ROOT / "SKILL.md"]:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text(encoding="utf-8")))
         assert named <= known | {"--version", "--help"}, page.name
