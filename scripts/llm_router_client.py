@@ -2706,36 +2706,78 @@ class LLMRouterClient:
 # ------------------------------------------------------------------------------------------------------- command line
 
 
+MAX_SEQUENCE_CHARS = 1024  # of one escape sequence; of a longer one only the opening is dropped, what follows is text
+
+
 class Sanitizer:
     """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
 
     feed() takes pieces cut anywhere, also inside a sequence; close() gives what was held back. Line feeds, tabs, joiners
-    and every script's letters stay.
+    and every script's letters stay. The time is linear in the text, whatever is in it. ECMA-48 5.3, 5.4, 5.6, 8.3.89.
     """
 
     def __init__(self) -> None:
         import re
 
-        odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,1024}"  # OSC and its kin, up to BEL or ST
-        control = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"  # CSI, up to its final letter
-        self._odd = re.compile(odd)
-        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|\x1b[ -/]*[0-~]|{odd}")
-        self._open = re.compile(rf"(?:{string}\x1b?|{control}|\x1b[ -/]*)\Z")
+        most = f"{{0,{MAX_SEQUENCE_CHARS}}}"
+        self._odd = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+        self._string = re.compile(r"\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]")  # OSC and its kin, up to BEL or ST
+        self._strings = re.compile(r"[\x90\x98\x9d-\x9f]*")
+        self._string_end = re.compile(r"[\x07\x1b\x9c]")
+        self._control = re.compile(rf"(\x1b\[|\x9b)[0-?]{most}[ -/]{most}")  # CSI, up to its final letter
+        self._escape = re.compile(rf"(\x1b)[ -/]{most}")
         self._held = ""
 
     def feed(self, text: str) -> str:
-        text, self._held = self._held + text, ""
-        if not self._odd.search(text):
-            return text
-        unfinished = self._open.search(text)
-        if unfinished:
-            text, self._held = text[: unfinished.start()], text[unfinished.start() :]
-        return self._drop.sub("", text)
+        return self._clean(self._held + text, False)
 
     def close(self) -> str:
-        text, self._held = self._held, ""
-        return self._drop.sub("", text)
+        return self._clean(self._held, True)
+
+    def _clean(self, text: str, whole: bool) -> str:
+        """The text without what is odd in it; a sequence that may go on in the next piece is held back unless it is whole."""
+        kept, at, self._held = [], 0, ""
+        self._string_ends = -1
+        while odd := self._odd.search(text, at):
+            kept.append(text[at : odd.start()])
+            at = self._after(text, odd.start())
+            if at < 0 and not whole:
+                self._held, at = text[odd.start() :], len(text)
+            elif at < 0:
+                at = self._opening_ends(text, odd.start())
+        return "".join([*kept, text[at:]])
+
+    def _opening_ends(self, text: str, at: int) -> int:
+        return at + (2 if text[at] == "\x1b" and text[at + 1 : at + 2] in tuple("[]PX^_") else 1)
+
+    def _after(self, text: str, at: int) -> int:
+        """Where the text goes on behind the odd character at `at`, and the sequence that it opens; -1: not known yet."""
+        string = self._string.match(text, at)
+        if string:
+            return self._after_string(text, string.end())
+        sequence = self._control.match(text, at) or self._escape.match(text, at)
+        if not sequence:
+            return at + 1
+        end = sequence.end()
+        if end == len(text):
+            return -1 if end - at <= MAX_SEQUENCE_CHARS else sequence.end(1)
+        final = "@" if len(sequence[1]) > 1 or sequence[1] == "\x9b" else "0"
+        return end + 1 if final <= text[end] <= "~" else self._opening_ends(text, at)
+
+    def _after_string(self, text: str, body: int) -> int:
+        """The same for a string whose text begins at `body`. What ends one is looked for once: runs of openings stay linear."""
+        if self._string_ends < body:
+            found = self._string_end.search(text, body)
+            self._string_ends = found.start() if found else len(text)
+        end = self._string_ends
+        if end - body > MAX_SEQUENCE_CHARS:
+            run = self._strings.match(text, body, end - MAX_SEQUENCE_CHARS - 1)  # none of these has its end in reach
+            return run.end() if run else body
+        if end == len(text) or (text[end] == "\x1b" and end + 1 == len(text)):
+            return -1
+        if text[end] != "\x1b":
+            return end + 1
+        return end + 2 if text[end + 1] == "\\" else body
 
 
 def clean(text: str) -> str:
