@@ -34,6 +34,7 @@ from typing import IO, TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tup
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
 
 import llm_router_client as c
+from llm_router_extras.files import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -291,7 +292,7 @@ def open_locked(path: str) -> int:
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise c.SafetyError(f"{path} is not a regular file")
-            if not c.lock_file(file):
+            if not lock_file(file):
                 step = "Wait for it to end, or name another --output."
                 raise c.SafetyError(f"{path} is being written by another process", next_step=step)
             if os.path.samestat(os.fstat(file), os.stat(path)):
@@ -428,7 +429,7 @@ class Output:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         new = os.open(part, flags, 0o600)
         try:
-            c.lock_file(new)  # before it has the name: nobody finds the output unlocked
+            lock_file(new)  # before it has the name: nobody finds the output unlocked
             with open(os.dup(self.file), "rb") as reader, open(os.dup(new), "wb") as writer:
                 for offset in order:
                     reader.seek(offset)
