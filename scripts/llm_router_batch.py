@@ -1171,8 +1171,8 @@ def add_pace(parser: c.Parser) -> None:
 
 
 def add_run(parser: c.Parser) -> None:
-    parser.add_argument("--input", metavar="FILE", help="JSON Lines: a message, messages or body each")
-    parser.add_argument("--output", metavar="FILE", help="answers, one a line; go on where it ends")
+    parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
+    parser.add_argument("--output", metavar="FILE", action=c.Once, help="answers, one a line; go on where it ends")
     parser.add_argument("--ordered", action="store_true", help="bring them into the input's order at the end")
     parser.add_argument("--retry-failed", action="store_true", help="ask failed lines again")
     parser.add_argument("--keep-going", action="store_true", help="no stop at a refused key, no credit, an outage")
@@ -1191,7 +1191,7 @@ def add_run(parser: c.Parser) -> None:
 
 
 def add_evaluate(parser: c.Parser) -> None:
-    parser.add_argument("--input", metavar="FILE", help="JSON Lines: a message, messages or body each")
+    parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
     parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
     parser.add_argument("--repeat", metavar="N", type=c.whole_number, help="ask every line so often (1)")
     parser.add_argument("--json", action="store_true", help="figures as one JSON object")

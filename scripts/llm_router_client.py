@@ -2114,78 +2114,38 @@ class LLMRouterClient:
 # ------------------------------------------------------------------------------------------------------- command line
 
 
-MAX_SEQUENCE_CHARS = 1024  # of one escape sequence; of a longer one only the opening is dropped, what follows is text
-
-
 class Sanitizer:
     """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
 
     feed() takes pieces cut anywhere, also inside a sequence; close() gives what was held back. Line feeds, tabs, joiners
-    and every script's letters stay. The time is linear in the text, whatever is in it. ECMA-48 5.3, 5.4, 5.6, 8.3.89.
+    and every script's letters stay. Of a sequence longer than any real one the opening is dropped, and the rest is text.
     """
 
     def __init__(self) -> None:
         import re
 
-        most = f"{{0,{MAX_SEQUENCE_CHARS}}}"
-        self._odd = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-        self._string = re.compile(r"\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]")  # OSC and its kin, up to BEL or ST
-        self._strings = re.compile(r"[\x90\x98\x9d-\x9f]*")
-        self._string_end = re.compile(r"[\x07\x1b\x9c]")
-        self._control = re.compile(rf"(\x1b\[|\x9b)[0-?]{most}[ -/]{most}")  # CSI, up to its final letter
-        self._escape = re.compile(rf"(\x1b)[ -/]{most}")
+        odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+        # OSC and its kin, up to BEL or ST. Another control inside ends it, as in terminals: so each character is read once.
+        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]{0,1024}"
+        control = r"(?:\x1b\[|\x9b)[0-?]{0,1024}[ -/]{0,1024}"  # CSI, up to its final letter
+        escape = r"\x1b[ -/]{0,1024}"
+        self._odd = re.compile(odd)
+        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|{escape}[0-~]|{odd}")
+        self._open = re.compile(rf"(?:{string}\x1b?|{control}|{escape})\Z")
         self._held = ""
 
     def feed(self, text: str) -> str:
-        return self._clean(self._held + text, False)
+        text, self._held = self._held + text, ""
+        if not self._odd.search(text):
+            return text
+        unfinished = self._open.search(text)
+        if unfinished:
+            text, self._held = text[: unfinished.start()], text[unfinished.start() :]
+        return self._drop.sub("", text)
 
     def close(self) -> str:
-        return self._clean(self._held, True)
-
-    def _clean(self, text: str, whole: bool) -> str:
-        """The text without what is odd in it; a sequence that may go on in the next piece is held back unless it is whole."""
-        kept, at, self._held = [], 0, ""
-        self._string_ends = -1
-        while odd := self._odd.search(text, at):
-            kept.append(text[at : odd.start()])
-            at = self._after(text, odd.start())
-            if at < 0 and not whole:
-                self._held, at = text[odd.start() :], len(text)
-            elif at < 0:
-                at = self._opening_ends(text, odd.start())
-        return "".join([*kept, text[at:]])
-
-    def _opening_ends(self, text: str, at: int) -> int:
-        return at + (2 if text[at] == "\x1b" and text[at + 1 : at + 2] in tuple("[]PX^_") else 1)
-
-    def _after(self, text: str, at: int) -> int:
-        """Where the text goes on behind the odd character at `at`, and the sequence that it opens; -1: not known yet."""
-        string = self._string.match(text, at)
-        if string:
-            return self._after_string(text, string.end())
-        sequence = self._control.match(text, at) or self._escape.match(text, at)
-        if not sequence:
-            return at + 1
-        end = sequence.end()
-        if end == len(text):
-            return -1 if end - at <= MAX_SEQUENCE_CHARS else sequence.end(1)
-        final = "@" if len(sequence[1]) > 1 or sequence[1] == "\x9b" else "0"
-        return end + 1 if final <= text[end] <= "~" else self._opening_ends(text, at)
-
-    def _after_string(self, text: str, body: int) -> int:
-        """The same for a string whose text begins at `body`. What ends one is looked for once: runs of openings stay linear."""
-        if self._string_ends < body:
-            found = self._string_end.search(text, body)
-            self._string_ends = found.start() if found else len(text)
-        end = self._string_ends
-        if end - body > MAX_SEQUENCE_CHARS:
-            run = self._strings.match(text, body, end - MAX_SEQUENCE_CHARS - 1)  # none of these has its end in reach
-            return run.end() if run else body
-        if end == len(text) or (text[end] == "\x1b" and end + 1 == len(text)):
-            return -1
-        if text[end] != "\x1b":
-            return end + 1
-        return end + 2 if text[end + 1] == "\\" else body
+        text, self._held = self._held, ""
+        return self._drop.sub("", text)
 
 
 def clean(text: str) -> str:
@@ -2310,6 +2270,7 @@ class Parser(argparse.ArgumentParser):
         self.options: dict[str, argparse.Action] = {}  # by flag, -m and --model alike
         self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
         self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
+        self.command = prog.split()[-1]
         super().__init__(prog, None, description, epilog, add_help=False, allow_abbrev=False, exit_on_error=False)
 
     def section(self, title: str) -> None:
@@ -2324,10 +2285,6 @@ class Parser(argparse.ArgumentParser):
             self.words.update(dict(option.choices or {}))
         self.sections[-1][1].append(option)
         return option
-
-    @property
-    def command(self) -> str:
-        return self.prog.split()[-1]
 
     def unknown(self, word: str) -> UsageError:
         if word.startswith(("--api-key", "--key", "--token")):
@@ -2398,9 +2355,20 @@ class Parser(argparse.ArgumentParser):
         return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{self.epilog}"
 
 
+class Once(argparse.Action):
+    """An option that says what is asked: of two, one would be lost."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
+        setattr(namespace, self.dest, values)
+
+
 def add_images(parser: Parser) -> None:
     parser.add_argument("-i", "--image", metavar="URL", action="append", help="URL, data URL or file (repeatable)")
-    parser.add_argument("-p", "--prompt", metavar="TEXT", dest="message", help="the same as --message")
+    parser.add_argument("-p", "--prompt", metavar="TEXT", action=Once, dest="message", help="the same as --message")
 
 
 def add_model(parser: Parser) -> None:
@@ -2414,15 +2382,15 @@ def add_routing(parser: Parser) -> None:
 
 
 def add_turns(parser: Parser) -> None:
-    parser.add_argument("--message", metavar="TEXT", help="what to ask; - reads standard input")
-    parser.add_argument("--message-file", metavar="FILE", help="the same from a UTF-8 file")
-    parser.add_argument("--messages", metavar="JSON", help="the turns so far, a JSON list")
-    parser.add_argument("--messages-file", metavar="FILE", help="the same from a file")
+    parser.add_argument("--message", metavar="TEXT", action=Once, help="what to ask; - reads standard input")
+    parser.add_argument("--message-file", metavar="FILE", action=Once, help="the same from a UTF-8 file")
+    parser.add_argument("--messages", metavar="JSON", action=Once, help="the turns so far, a JSON list")
+    parser.add_argument("--messages-file", metavar="FILE", action=Once, help="the same from a file")
 
 
 def add_context(parser: Parser) -> None:
-    parser.add_argument("-s", "--system", metavar="TEXT", help="instruction before all turns")
-    parser.add_argument("--body-file", metavar="FILE", help="JSON object merged under the flags")
+    parser.add_argument("-s", "--system", metavar="TEXT", action=Once, help="instruction before all turns")
+    parser.add_argument("--body-file", metavar="FILE", action=Once, help="JSON object merged under the flags")
     parser.add_argument("--allow-path", metavar="DIR", action="append", help="files may also lie in DIR (repeatable)")
     # What request_of() reads, of options that not every command has.
     parser.set_defaults(model=None, image=None, detail=None, task=None, prefer=None, stream=False, talk=None)
@@ -2583,15 +2551,25 @@ def stop_on_sigterm() -> None:
         pass  # not the main thread: signals are its caller's
 
 
+def headers_of(lines: Sequence[str]) -> dict[str, str]:
+    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for what is none, without its text: it may be a secret."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not name or not colon:
+            raise UsageError("--header takes 'Name: value', with the colon", next_step="Write it like --header 'X-Team: blue'.")
+        if name.lower() in SECRET_HEADERS:
+            raise UsageError("--header takes no credentials: those come from the environment")
+        if name.lower() in map(str.lower, headers):
+            raise UsageError(f"--header names {name[:40]} twice", next_step="Give each header once.")
+        headers[name] = value
+    return headers
+
+
 def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
     """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
     stop_on_sigterm()
-    headers = {}
-    for line in args.header or ():
-        name, _, value = line.partition(":")
-        headers[name.strip()] = value.strip()
-        if name.strip().lower() in SECRET_HEADERS:
-            raise UsageError("--header takes no credentials: those come from the environment")
+    headers = headers_of(args.header or ())
     if args.demo:
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
         try:
@@ -2891,7 +2869,7 @@ def run_extra(args: argparse.Namespace, console: Console) -> int:
 
 
 class Command:
-    """What one word of the command line does: its line in --help, two examples, its options, and what runs it."""
+    """What one word of the command line does: its line in --help, its options, what runs it, and two examples."""
 
     def __init__(
         self, summary: str, add: Callable[[Parser], None], run: Callable[[argparse.Namespace, Console], int], *examples: str
@@ -2900,38 +2878,21 @@ class Command:
 
 
 COMMANDS = {
-    "chat": Command(
-        "ask a model", add_chat, run_chat,
-        '--demo --message "Hello, world!"', "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream",
-    ),
-    "vision": Command(
-        "ask about images", add_vision, run_vision,
-        '-m gpt-4o --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json",
-    ),
-    "models": Command(
-        "list the endpoint's models", add_models, run_models,
-        "--search qwen", "--offline --json",
-    ),
-    "compare": Command(
-        "ask several models at once", add_compare, run_compare,
-        '--models gpt-4.1,qwen-max --message "What is 2+2?"', '--demo --models demo,demo-reasoning --message "Hi"',
-    ),
-    "route": Command(
-        "show which model would be asked, and why; asks none", add_extra, run_extra,
-        '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json",
-    ),
-    "doctor": Command(
-        "show what is set, and whether the endpoint answers", add_doctor, run_doctor,
-        "", "--json",
-    ),
-    "cache": Command(
-        "show or empty the cache of --cache", add_extra, run_extra,
-        "stats", "clear --json",
-    ),
-    "usage": Command(
-        "sum up the recorded calls", add_extra, run_extra,
-        "--by model --since 7d", "--by day --csv",
-    ),
+    "chat": Command("ask a model", add_chat, run_chat,
+                    '--demo --message "Hello, world!"',
+                    "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
+    "vision": Command("ask about images", add_vision, run_vision,
+                      '-m gpt-4o --image cat.png --prompt "What is this?"',
+                      "--demo --image https://example.com/a.png --json"),
+    "models": Command("list the endpoint's models", add_models, run_models, "--search qwen", "--offline --json"),
+    "compare": Command("ask several models at once", add_compare, run_compare,
+                       '--models gpt-4.1,qwen-max --message "What is 2+2?"',
+                       '--demo --models demo,demo-reasoning --message "Hi"'),
+    "route": Command("show which model would be asked, and why; asks none", add_extra, run_extra,
+                     '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
+    "doctor": Command("show what is set, and whether the endpoint answers", add_doctor, run_doctor, "", "--json"),
+    "cache": Command("show or empty the cache of --cache", add_extra, run_extra, "stats", "clear --json"),
+    "usage": Command("sum up the recorded calls", add_extra, run_extra, "--by model --since 7d", "--by day --csv"),
 }  # fmt: skip
 
 

@@ -219,6 +219,8 @@ USAGE = {
     "run --input in.jsonl --output out.jsonl --retries 11": "max_retries",
     "run --input in.jsonl --output out.jsonl --outputt x": "unknown argument '--outputt'",
     "run --input in.jsonl --output": "--output needs a value",
+    "run --input in.jsonl --input in.jsonl --output out.jsonl": "--input would replace",
+    "run --input in.jsonl --output out.jsonl --output out.jsonl": "--output would replace",
     "run --input in.jsonl --output out.jsonl --api-key x": "no option takes a key",
     "run --input in.jsonl --output out.jsonl --header Authorization:x": "no credentials",
     "evaluate --input in.jsonl": "name 1 to 8 models",

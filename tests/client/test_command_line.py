@@ -250,6 +250,18 @@ USAGE = {  # what is typed -> what the error says
     "chat -m ../x --message x": "not a model name",
     "chat -m demo --message x --header Authorization:x": "takes no credentials",
     "chat -m demo --message x --retries 11": "max_retries",
+    "chat -m demo --message x --message y": "--message would replace",
+    "chat -m demo --message x --message= ": "--message would replace",
+    "chat -m demo --message-file x --message-file y": "--message-file would replace",
+    "chat -m demo --messages [] --messages []": "--messages would replace",
+    "chat -m demo --messages-file x --messages-file y": "--messages-file would replace",
+    "chat -m demo --message x -s a --system b": "--system would replace",
+    "chat --body-file x --body-file y": "--body-file would replace",
+    "vision -m demo -i x --message x -p y": "--prompt would replace",
+    "compare --models a,b --message x --message y": "--message would replace",
+    "chat -m demo --message x --header bad": "--header takes 'Name: value'",
+    "chat -m demo --message x --header :value": "--header takes 'Name: value'",
+    "chat -m demo --message x --header X-A:1 --header x-a:2": "--header names x-a twice",
     "vision -m demo -p x": "no image named",
     "compare --message x": "no models",
     "compare --models demo,demo --message x": "each once",
@@ -267,6 +279,11 @@ def test_wrong_usage_is_told_before_anything_is_sent(at_demo: Any, demo: Any, ty
     ran = at_demo(*typed.split())
     assert ran.code == 2 and ran.out == b"" and USAGE[typed] in ran.err.decode() and b"\nllm-router: next: " in ran.err, ran
     assert demo.requests == []
+
+
+def test_what_is_no_header_is_not_shown_as_it_may_be_a_secret(at_demo: Any) -> None:
+    ran = at_demo("chat", "-m", "demo", "--message", "x", "--header", "Authorization Bearer canary")
+    assert ran.code == 2 and b"canary" not in ran.out + ran.err
 
 
 def test_typos_get_a_suggestion(at_demo: Any) -> None:
