@@ -97,7 +97,7 @@ class AnswerCache(Collaborator):
     def before(self, attempt: Attempt) -> None:
         call, client = attempt.call, attempt.call.client
         # Of the request as the caller made it: a model that is shown its misfit again answers the same question.
-        key, before = cache_key(client, attempt.path, encode_body(attempt.asked)), self._key
+        key, before = cache_key(client, attempt.path, encode_body(attempt.original_body)), self._key
         self._key, self._recorded, attempt.opened = key, None, self._record
         if key == before:
             return  # looked up already, and there was nothing, or nothing usable

@@ -240,8 +240,10 @@ def test_shipped_pages_avoid_the_wording_of_attacks(page: Path) -> None:
 def test_the_clients_files_and_their_tests_hold_no_key_and_nothing_invisible() -> None:
     names = ("a literal that looks like a key", "an invisible character", "a quoted injection")
     strict = [FORBIDDEN[why] for why in names]
-    files = [CLIENT, SCRIPTS / "llm_router_demo.py", SCRIPTS / "llm_router_batch.py", *(SCRIPTS / "llm_router_extras").glob("*.py")]
-    files += [path for part in ("batch", "client", "demo", "extras", "skill") for path in sorted((ROOT / "tests" / part).rglob("*.py"))]
+    files = [CLIENT, SCRIPTS / "llm_router_demo.py", SCRIPTS / "llm_router_batch.py"]
+    folders = [ROOT / "tests" / part for part in ("batch", "client", "demo", "extras", "skill")]
+    folders.append(SCRIPTS / "llm_router_extras")
+    files += [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     for path in filter(Path.exists, files):
         text = path.read_text(encoding="utf-8")
         assert not [pattern for pattern in strict if re.search(pattern, text)], path.name
