@@ -2316,6 +2316,7 @@ class Options:
     model: "str | None"
     base_url: "str | None"
     stream: bool
+    action: "str | None"
     talk: "Any"  # a Conversation, or None
 
     def __init__(self, known: "list[Option]") -> None:
@@ -2640,12 +2641,7 @@ def run_models(args: "Options", console: "Console") -> int:
 
 
 def run_route(args: "Options", console: "Console") -> int:
-    args.model = AUTO
-    request = request_of(args)
-    route = open_client(args, console).route(**request, offline=args.dry_run)
-    text = f"{route['model']}\nthen: {', '.join(route['fallback']) or 'none'}\nwhy: {route['reason']}\n"
-    console.show({"route": route}, clean(text))
-    return 0
+    return extra("routing", "the command route").run(args, console)  # type: ignore[no-any-return]
 
 
 def describe_key(key: "Secret | None") -> str:
@@ -2692,44 +2688,12 @@ def run_doctor(args: "Options", console: "Console") -> int:
 
 
 def run_cache(args: "Options", console: "Console") -> int:
-    if args.stats == args.clear:
-        raise UsageError("say what to do with the cache", next_step="Write `cache stats` or `cache clear`.")
-    cache, database = extra("cache", "the command cache"), extra("database", "the command cache")
-    path = cache.cache_file()
-    facts = {"file": path, "answers": 0, "oldest": None, "newest": None, "cleared": args.clear, "bytes": 0}
-    if os.path.exists(path):
-        [row] = database.in_file(path, "SELECT COUNT(*), MIN(stored_at), MAX(stored_at) FROM answers")
-        for sql in ("DELETE FROM answers", "VACUUM") if args.clear else ():  # from the disk, too
-            database.in_file(path, sql)
-        facts.update(zip(("answers", "oldest", "newest"), row), bytes=os.path.getsize(path))
-    text = "{file}: {answers} answers{}, {bytes} bytes\n".format(" taken out" if args.clear else "", **facts)
-    console.show(facts, clean(text))
-    return 0
+    args.action = None if args.stats == args.clear else "stats" if args.stats else "clear"
+    return extra("cache", "the command cache").run(args, console)  # type: ignore[no-any-return]
 
 
 def run_usage(args: "Options", console: "Console") -> int:
-    log, cache, database = (extra(module, "the command usage") for module in ("usage", "cache", "database"))
-    by, path = args.by or "model", log.usage_file()
-    rows: "Turns" = []
-    if by not in ("model", "day", "session") or (args.json and args.csv):
-        raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
-    since = 0.0 if args.since is None else time.time() - cache.seconds_in(args.since, "--since")
-    for what in (by, "total") if os.path.exists(path) else ():
-        for name, *sums in database.in_file(path, log.USAGE_GET, what, since):
-            numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
-            rows.append({by: name or "none", **dict(zip(log.USAGE_SUMS, numbers))})
-    if args.json:
-        total = rows.pop() if rows else None
-        console.result({"ok": True, "by": by, "file": path, "rows": rows, "total": total, "error": None})
-        return 0
-    cells = [[by, *log.USAGE_SUMS], *([" ".join(clean(usd(value)).split()) for value in row.values()] for row in rows)]
-    widths = [0 if args.csv else max(map(len, column)) for column in zip(*cells)]
-    for line in cells:
-        quoted = ['"' + cell.replace('"', '""') + '"' if args.csv and set(cell) & set(',"') else cell for cell in line]
-        console.out(("," if args.csv else "  ").join(map(str.ljust, quoted, widths)).rstrip() + "\n")
-    if not rows:
-        console.note(f"{path} holds no calls; LLM_ROUTER_USAGE_LOG=1 or --usage-log records them")
-    return 0
+    return extra("usage", "the command usage").run(args, console)  # type: ignore[no-any-return]
 
 
 # name | what it does | option groups
