@@ -19,13 +19,15 @@ keeps the text so far. Modules are imported where they are needed, because most 
 would cost `--help` 8 ms of its 30.
 """
 
+from __future__ import annotations
+
+import functools
 import os
 import sys
 import time
 
 TYPE_CHECKING = False  # importing typing would cost 7 ms at start; type checkers take this name as true
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Union
@@ -1391,104 +1393,168 @@ class Budget:
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
-class Connection:
-    """One TCP or TLS connection and, after send(), the response on it: status, headers, pieces().
+class Clock:
+    """How long the wait underway may take: arm() starts it, and every read and write of a socket gets what is left of it.
 
-    Every wait ends by the clock that arm() started, however slowly the peer drips. close(), once for each send(), hangs up
-    unless the body was read to its end; then the connection goes back to `idle`.
+    So it bounds the sum of the reads, however slowly the peer drips. Times are seconds of time.monotonic().
     """
 
-    def __init__(self, sock: "socket.socket", idle: "list[Connection]") -> None:
-        self.sock, self.idle = sock, idle
-        self.status, self.headers, self._buffer, self._waiting, self._ended = 0, {"": ""}, b"", "", False
-        self.deadline = self._until = 0.0
+    def __init__(self, deadline: float) -> None:
+        self.deadline = self._until = deadline
+        self._waiting = ""
 
-    def arm(self, waiting: str, seconds: "float | None") -> None:
-        """Start a clock: `waiting` has to be over within `seconds`, and never after the deadline."""
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """`waiting` has to be over within `seconds`, and never after the deadline."""
         self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
-        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total time-out)"
+        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total timeout)"
 
-    def _use(self, call: "Callable[[Any], Any]", argument: "Any") -> "Any":
-        """One call of the socket within what is left of the clock; failures become ours."""
+    def left(self) -> float:
+        """Seconds that are left; TimeoutError where none are."""
+        left = self._until - time.monotonic()
+        if left <= 0.0:
+            raise TimeoutError
+        return left
+
+    def failure(self, error: OSError) -> LLMRouterError:
+        """What a failed read or write means."""
+        if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
+            return RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True)
+        return NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True)
+
+
+class ClockedSocket:
+    """Mixed into a TCP or TLS socket: what http.client reads and writes through it keeps to the clock, and fails as ours."""
+
+    clock: Clock
+
+    def recv_into(self, *arguments: Any) -> int:
+        return self._in_time(super().recv_into, arguments)  # type: ignore[misc, no-any-return]
+
+    def sendall(self, *arguments: Any) -> None:
+        self._in_time(super().sendall, arguments)  # type: ignore[misc]
+
+    def send(self, *arguments: Any) -> int:  # TLS sends a large body by many of these
+        return self._in_time(super().send, arguments)  # type: ignore[misc, no-any-return]
+
+    def makefile(self, mode: str) -> Any:
+        return super().makefile(mode, READ_BYTES)  # type: ignore[misc]
+
+    def _in_time(self, call: Callable[..., Any], arguments: Any) -> Any:
         try:
-            left = self._until - time.monotonic()
-            if left <= 0.0:
-                raise TimeoutError
-            self.sock.settimeout(left)
-            return call(argument)
+            self.settimeout(self.clock.left())  # type: ignore[attr-defined]
+            return call(*arguments)
         except OSError as error:
-            if isinstance(error, TimeoutError) or "timed out" in str(error):  # 3.9 has two kinds of time-out
-                raise RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True) from None
-            raise NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True) from None
+            raise self.clock.failure(error) from None
 
-    def send(self, request: bytes, first_s: "float | None") -> None:
-        """Send the request and read the response's head; 1xx are passed over."""
-        self.arm("the request to be sent", None)
-        self._ended, self.status = False, 0
+
+def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
+    """A response's status and headers, names in lower case. BadUpstreamError for what is no HTTP/1 head.
+
+    parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
+    """
+    first, *others = [str(line, "latin-1") for line in lines] or [""]
+    sound, headers = first.startswith("HTTP/1.") and first[9:12].isdigit() and first[9:12].isascii(), {"": ""}
+    for line in others:
+        name, colon, value = line.partition(":")
+        sound = sound and colon != "" and name == name.strip()
+        before = headers.get(name.lower())
+        headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
+    if not sound:
+        raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+    return int(first[9:12]), headers
+
+
+class Response:
+    """Mixed into http.client.HTTPResponse: status, headers (names in lower case), and the body by pieces().
+
+    Head and framing are read here, because http.client takes a body that is shorter than its length for a whole one, reads
+    what is no chunk as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its
+    end; then the connection is kept for another call.
+    """
+
+    status: int
+    headers: dict[str, str]
+    fp: Any  # the buffered reader of the socket; None after close()
+    clock: Clock
+    connection: Any = None  # once the head is there
+
+    def begin(self) -> None:
+        """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
+        self._whole, status = False, 100
         try:
-            self._use(self.sock.sendall, request)
-        except NetworkError:
-            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
-        self.arm("the answer", first_s)
-        while self.status < 200:
-            try:
-                head = self._until_mark(b"\r\n\r\n", "the response's head")
-            except IncompleteError:
-                raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
-            first, *lines = head.decode("latin-1").split("\r\n")
-            sound, self.headers = first.startswith("HTTP/1.") and first[9:12].isdigit(), {}
-            for line in lines:
-                name, colon, value = line.partition(":")
-                sound = sound and colon != "" and name == name.strip()
-                before = self.headers.get(name.lower())
-                self.headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
-            if not sound:
-                raise BadUpstreamError("what answers there is no HTTP/1.1 server")
-            self.status = int(first[9:12])
+            while status < 200:
+                lines = list(self._lines("the response's head"))
+                status, self.headers = parse_head(lines)
+        except IncompleteError:
+            raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
+        self.status, self.bodiless = status, status in (204, 304)
+        framed = self.bodiless or ("transfer-encoding" in self.headers) != ("content-length" in self.headers)
+        asked = self.headers.get("connection", "").lower()
+        self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
-    def _until_mark(self, mark: bytes, what: str) -> bytes:
-        """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
-        while mark not in self._buffer:
-            if len(self._buffer) >= MAX_HEAD_BYTES:
-                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes")
-            more = self._use(self.sock.recv, READ_BYTES)
-            if not more:
-                raise IncompleteError(f"the connection was closed inside {what}")
-            self._buffer += more
-        data, _, self._buffer = self._buffer.partition(mark)
-        return data
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """Start the clock anew, see Clock.arm()."""
+        self.clock.arm(waiting, seconds)
 
-    def _read(self, most: int) -> bytes:
-        data = self._buffer or self._use(self.sock.recv, READ_BYTES)
-        self._buffer = data[most:]
-        return data[:most] if self._buffer else bytes(data)
-
-    def pieces(self) -> "Iterator[bytes]":
+    def pieces(self) -> Iterator[bytes]:
         """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
         coding = self.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
         return self._framed() if coding in ("identity", "") else self._inflated()
 
-    def _framed(self) -> "Iterator[bytes]":
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        super().close()  # type: ignore[misc]
+        if connection is not None:
+            connection.release(self._whole)  # the last thing done with it here: another thread may have it now
+
+    def is_followed(self) -> bool:
+        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
+        self.clock.arm("", 0.0)
+        try:
+            return bool(self.fp.peek(1))
+        except RequestTimeout:  # nothing is buffered, and there is no time to read
+            return False
+
+    def _lines(self, where: str) -> Iterator[bytes]:
+        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
+        left = MAX_HEAD_BYTES
+        while True:
+            line = self.fp.readline(left + 1)
+            left -= len(line)
+            if left < 0:
+                raise BadUpstreamError(f"{where} is longer than {MAX_HEAD_BYTES} bytes")
+            if not line.endswith(b"\n"):
+                raise IncompleteError(f"the connection was closed inside {where}")
+            line = line.rstrip(b"\r\n")
+            if not line:
+                return
+            yield line
+
+    def _framed(self) -> Iterator[bytes]:
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
-        length = "0" if self.status == 204 else self.headers.get("content-length")
+        length = "0" if self.bodiless else self.headers.get("content-length")
         coding = self.headers.get("transfer-encoding", "").strip().lower()
         if coding not in ("", "chunked"):
             raise BadUpstreamError("the answer's transfer coding is unknown")
-        size = -1
-        while coding and size:
-            size = self._length(self._until_mark(b"\r\n", "the answer").partition(b";")[0].decode("latin-1").strip(), 16)
+        if coding and not self.bodiless:
+            yield from self._chunks()
+        elif length is not None:
+            yield from self._exactly(self._length(length, 10))
+        else:
+            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
+        self._whole = not self.will_close and not self.is_followed()
+
+    def _chunks(self) -> Iterator[bytes]:
+        size = 1
+        while size:
+            head = next(self._lines("the answer"), b"")
+            size = self._length(head.partition(b";")[0].decode("latin-1").strip(), 16)
             yield from self._exactly(size)
-            while self._until_mark(b"\n", "the answer").strip():  # nothing after a chunk; trailers after the last
+            for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
                 if size:
                     raise BadUpstreamError("a chunk does not end where it said")
-        if not coding and length is None:
-            yield from iter(lambda: self._read(READ_BYTES), b"")
-        elif not coding:
-            yield from self._exactly(self._length(length or "", 10))
-        keep = bool(coding) != (length is not None) and not self._buffer
-        self._ended = keep and "close" not in self.headers.get("connection", "").lower()
 
     @staticmethod
     def _length(text: str, base: int) -> int:
@@ -1496,18 +1562,18 @@ class Connection:
             raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
         return int(text, base)
 
-    def _exactly(self, left: int) -> "Iterator[bytes]":
+    def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
-            data = self._read(left)
+            data = self.fp.read1(min(left, READ_BYTES))
             if not data:
                 raise IncompleteError("the connection was closed in the middle of the answer")
             left -= len(data)
             yield data
 
-    def _inflated(self) -> "Iterator[bytes]":
+    def _inflated(self) -> Iterator[bytes]:
         import zlib
 
-        decoder: "Any" = None
+        decoder: Any = None
         for data in self._framed():
             # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
             decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
@@ -1520,11 +1586,59 @@ class Connection:
         if decoder and not decoder.eof:
             raise IncompleteError("the answer's compressed data ends too early")
 
-    def close(self) -> None:
-        if self._ended:
-            self.idle.append(self)  # the last thing done with it here: another thread may have it now
+
+class Connection:
+    """Mixed into http.client.HTTPConnection: one connection, and the list of idle ones to which it goes back."""
+
+    sock: Any
+    idle: list[Any]
+    auto_open = 0  # the pool connects; http.client would do it without a clock
+    _parts: list[bytes]
+
+    def exchange(self, request: Any) -> Any:
+        """Send a request and read the head of its response."""
+        clock = self.sock.clock = Clock(request.deadline)
+        clock.arm("the request to be sent", None)
+        self._parts, first_s, headers = [], request.first_s, dict(request.header_items())
+        self.request(request.get_method(), request.selector, request.data, headers)  # type: ignore[attr-defined]
+        try:
+            self.sock.sendall(b"".join(self._parts))
+        except NetworkError:
+            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
+        clock.arm("the answer", first_s)
+        response = self.getresponse()  # type: ignore[attr-defined]
+        response.clock, response.connection = clock, self
+        return response
+
+    def send(self, data: bytes) -> None:
+        """What request() writes: kept until all is there, as http.client would make two packets of a small request."""
+        self._parts.append(data)
+
+    def open_tunnel(self, address: str, login: str, response: Any) -> None:
+        """CONNECT through an http proxy, whose answer `response` reads; NetworkError where it refuses."""
+        from binascii import b2a_base64
+
+        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+        basic = b2a_base64(login.encode(), newline=False).decode()
+        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
+        try:
+            self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            response.clock = self.sock.clock
+            response.begin()
+            if not 200 <= response.status < 300 or response.is_followed():
+                step = "Check HTTPS_PROXY and NO_PROXY."
+                raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
+        except RequestTimeout:
+            raise TimeoutError from None
+        finally:
+            response.close()
+
+    def release(self, reusable: bool) -> None:
+        """Keep the connection for another call, or hang up."""
+        if reusable and self.sock is not None:
+            self.idle.append(self)
         else:
-            self.sock.close()
+            self.close()  # type: ignore[attr-defined]
 
     def is_dead(self) -> bool:
         """Whether an idle connection was closed, or sent what nobody asked for."""
@@ -1535,29 +1649,81 @@ class Connection:
         except (OSError, ValueError):
             return True
 
-    def open_tunnel(self, address: str, login: str) -> None:
-        """CONNECT through an http proxy; NetworkError where it refuses."""
-        from binascii import b2a_base64
 
-        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        basic = b2a_base64(login.encode(), newline=False).decode()
-        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
-        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"), None)
-        if not 200 <= self.status < 300 or self._buffer:
-            raise NetworkError(f"the proxy answered {self.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")
+class KeepAliveHandler:
+    """Mixed into urllib.request.BaseHandler: opens http and https requests on connections that are kept alive.
+
+    A request has endpoint, timeout (to connect), first_s and deadline, see Transport.send().
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+
+    def http_open(self, request: Any) -> Any:
+        kept = self._pool.take(request.endpoint)
+        while True:
+            seconds = min(request.timeout, request.deadline - time.monotonic())
+            connection = kept or self._pool.connect(request.endpoint, seconds)
+            try:
+                return connection.exchange(request)
+            except NetworkError as error:
+                connection.close()
+                error.retryable = True
+                if not kept:
+                    raise
+                kept = None  # it had been closed meanwhile: replaced once, in silence
+            except BaseException:
+                connection.close()
+                raise
+
+    https_open = http_open
 
 
-def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
-    """(host, port, user:password) of the proxy that HTTPS_PROXY and NO_PROXY name for an endpoint; host "" for none."""
-    if endpoint.scheme != "https" or endpoint.loopback or not (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY")):
+@functools.cache
+def http_classes() -> Any:
+    """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
+
+    Called with the first request, as importing urllib.request takes more time than everything else that a command does.
+    """
+    import socket
+    import ssl
+    from http import client
+    from types import SimpleNamespace
+    from urllib import request
+
+    class TCPSocket(ClockedSocket, socket.socket):  # type: ignore[misc]
+        """TCP by the clock."""
+
+    class TLSSocket(ClockedSocket, ssl.SSLSocket):  # type: ignore[misc]
+        """TLS by the clock."""
+
+    class HTTPResponse(Response, client.HTTPResponse):  # type: ignore[misc]
+        """A response on either."""
+
+    class HTTPConnection(Connection, client.HTTPConnection):  # type: ignore[misc]
+        """A connection whose responses are ours."""
+
+        response_class = HTTPResponse
+
+    class Handler(KeepAliveHandler, request.BaseHandler):
+        """What the opener asks."""
+
+    return SimpleNamespace(
+        TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
+        Handler=Handler, OpenerDirector=request.OpenerDirector, Request=request.Request,
+    )  # fmt: skip
+
+
+def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
+    """(host, port, user:password) of the proxy for an endpoint, by the rules of urllib; host "" for none."""
+    if endpoint.scheme != "https" or endpoint.loopback:
         return "", 0, ""
     from urllib.parse import unquote, urlsplit
-    from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+    from urllib.request import getproxies, proxy_bypass
 
-    proxies = getproxies_environment()
-    if proxy_bypass_environment(endpoint.host, proxies):
+    url = getproxies().get("https", "")
+    if not url or proxy_bypass(endpoint.host):
         return "", 0, ""
-    url = proxies["https"]
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname if parts.scheme == "http" else "", parts.port or 80
@@ -1568,7 +1734,7 @@ def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
-def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: float) -> "LLMRouterError":
+def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
     if isinstance(error, TimeoutError) or "timed out" in str(error):
@@ -1582,87 +1748,44 @@ def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: f
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
 
-class Transport:
-    """HTTP/1.1 over our own sockets, and this machine's clock and dice: all that touches the world.
+class ConnectionPool:
+    """Connections kept alive for the next call, and new ones."""
 
-    http.client would cost a cold start 20 ms, most of it for its e-mail parser, and bounds each read but not their sum.
-    Connections are kept and reused; one that turns out dead is replaced once. Tests put a fake in its place.
-    """
-
-    def __init__(self, ca_file: "str | None" = None) -> None:
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.idle: dict[str, list[Any]] = {}  # by URL; list.append and list.pop are atomic: no lock
         self._ca_file = ca_file
-        self._tls: "ssl.SSLContext | None" = None
-        self._idle: "dict[str, list[Connection]]" = {}  # list.append and list.pop are atomic: no lock
+        self._tls: ssl.SSLContext | None = None
 
-    monotonic = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
-    sleep = staticmethod(time.sleep)
-    dice = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
-    token = staticmethod(lambda: os.urandom(16).hex())
-
-    def send(
-        self, method: str, endpoint: "Endpoint", path: str, headers: "dict[str, str]", body: bytes,
-        *, connect_s: float, first_s: "float | None", deadline: float,
-    ) -> "Connection":  # fmt: skip
-        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
-
-        A NetworkError is retryable: no status had come.
-        """
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {endpoint.netloc}", *(f"{k}: {v}" for k, v in headers.items())]
-        lines += [f"Content-Length: {len(body)}"] if body else []
-        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        idle = self._take_idle(endpoint)
-        while True:
-            connection = idle or self._connect(endpoint, min(connect_s, deadline - time.monotonic()))
-            connection.deadline = deadline
+    def take(self, endpoint: Endpoint) -> Any:
+        """An idle connection that is alive, None where there is none."""
+        idle = self.idle.get(endpoint.url, [])
+        while idle:
             try:
-                connection.send(request, first_s)
-                return connection
-            except NetworkError as error:
-                connection.sock.close()
-                error.retryable = True
-                if not idle:
-                    raise
-                idle = None  # it had been closed meanwhile: replaced once, in silence
-            except BaseException:
-                connection.sock.close()
-                raise
-
-    def close(self) -> None:
-        while self._idle:
-            for connection in self._idle.popitem()[1]:
-                connection.sock.close()
-
-    __del__ = close  # a client that was dropped leaves no connection open
-
-    def _take_idle(self, endpoint: "Endpoint") -> "Connection | None":
-        idle = self._idle.get(endpoint.url, [])
-        try:
-            while True:
                 connection = idle.pop()
-                if not connection.is_dead():
-                    return connection
-                connection.sock.close()
-        except IndexError:  # none is left; another thread may have been faster
-            return None
+            except IndexError:  # another thread was faster
+                break
+            if not connection.is_dead():
+                return connection
+            connection.close()
+        return None
 
-    def _connect(self, endpoint: "Endpoint", seconds: float) -> "Connection":
-        """A new connection. In a thread of its own, as a name look-up knows no time-out and a handshake can drip."""
+    def connect(self, endpoint: Endpoint, seconds: float) -> Any:
+        """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
         proxy = proxy_for(endpoint)
-        outcome: "list[Any]" = []
+        outcome: list[Any] = []
 
-        def dial() -> None:
+        def work() -> None:
             try:
-                outcome.append(self._dial(endpoint, proxy, seconds))
+                outcome.append(self.dial(endpoint, proxy, seconds))
             except BaseException as error:
                 outcome.append(error)
 
         if endpoint.loopback:
-            dial()
+            work()
         else:
             import threading
 
-            thread = threading.Thread(target=dial, daemon=True)
+            thread = threading.Thread(target=work, daemon=True)
             thread.start()
             thread.join(max(0.0, seconds))
         result = outcome[0] if outcome else TimeoutError()
@@ -1670,42 +1793,95 @@ class Transport:
             raise connect_error(result, endpoint, proxy[0], seconds) from None
         if isinstance(result, BaseException):
             raise result
-        return result  # type: ignore[no-any-return]
+        return result
 
-    def _dial(self, endpoint: "Endpoint", proxy: "tuple[str, int, str]", seconds: float) -> "Connection":
+    def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
+        """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
         if seconds <= 0.0:
             raise TimeoutError
+        classes, clock = http_classes(), Clock(time.monotonic() + seconds)
+        connection = classes.HTTPConnection(endpoint.host, endpoint.port)
+        connection.idle = self.idle.setdefault(endpoint.url, [])
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
-        sock = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
+        made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
         try:
-            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection = Connection(sock, self._idle.setdefault(endpoint.url, []))
-            connection.deadline = time.monotonic() + seconds
+            connection.sock = classes.TCPSocket(fileno=made.detach())
+            connection.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            connection.sock.clock = clock
             if proxy[0]:
-                connection.open_tunnel(endpoint.address, proxy[2])
+                connection.open_tunnel(endpoint.address, proxy[2], classes.HTTPResponse(connection.sock))
             if endpoint.scheme == "https":
-                connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host)
+                clock.arm("the handshake", None)
+                connection.sock.settimeout(clock.left())
+                name = endpoint.host.encode("ascii")
+                connection.sock = self._tls_context().wrap_socket(connection.sock, server_hostname=name)
         except BaseException:
-            sock.close()
+            connection.close()
             raise
         return connection
 
-    def _tls_context(self) -> "ssl.SSLContext":
+    def close(self) -> None:
+        """Hang up on what is idle; the pool can be used again."""
+        while self.idle:
+            for connection in self.idle.popitem()[1]:
+                connection.close()
+
+    def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             import ssl
 
             try:
                 context = ssl.create_default_context()  # verifies, honours SSL_CERT_FILE; there is no switch for less
                 context.minimum_version = ssl.TLSVersion.TLSv1_2
+                context.sslsocket_class = http_classes().TLSSocket
                 if self._ca_file:
                     context.load_verify_locations(self._ca_file)
             except (OSError, ValueError) as error:
                 raise UsageError(f"the CA file cannot be used: {error}") from None
             self._tls = context
         return self._tls
+
+
+class Transport:
+    """HTTP/1.1 by urllib.request with our own handler, and this machine's clock and rng: all that touches the world.
+
+    An OpenerDirector that knows no redirects and takes every status as it comes. Tests put a fake in its place.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.pool = ConnectionPool(ca_file)
+        self._opener: Any = None
+
+    monotonic = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
+    sleep = staticmethod(time.sleep)
+    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
+    token = staticmethod(lambda: os.urandom(16).hex())
+
+    def send(
+        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
+        *, connect_s: float, first_s: float | None, deadline: float,
+    ) -> Response:  # fmt: skip
+        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
+
+        A NetworkError is retryable: no status had come.
+        """
+        classes = http_classes()
+        if self._opener is None:
+            self._opener = classes.OpenerDirector()
+            self._opener.add_handler(classes.Handler(self.pool))
+        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
+        request = classes.Request(url, body or None, headers, method=method)
+        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
+        return self._opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self.pool.close()
+
+    __del__ = close  # a client that was dropped leaves no connection open
 
 
 # ------------------------------------------------------------------------------------------------------------- client
@@ -2154,7 +2330,7 @@ class Stream:
                     self.warnings.append(f"{error}; asked again")
                 elif not self._repair(error):
                     left = self.deadline - self._now()
-                    wait = retry_wait_s(error, retries, self.client.max_retries, left, transport.dice())
+                    wait = retry_wait_s(error, retries, self.client.max_retries, left, transport.rng())
                     if wait is None:
                         raise
                     retries += 1
@@ -2592,7 +2768,7 @@ class LLMRouterClient:
         key, headers = self.key(), self._head(stream, token)
         headers.update({"Authorization": f"Bearer {key.value}"} if key else {})
         first_s = FIRST_EVENT_TIMEOUT_S if stream and self.first_s is None else self.first_s
-        response: "Connection" = self.transport.send(
+        response: Response = self.transport.send(
             method, self.endpoint, path, headers, body, connect_s=self.connect_s, first_s=first_s, deadline=deadline
         )
         if 200 <= response.status < 300:

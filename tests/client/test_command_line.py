@@ -488,20 +488,11 @@ def test_a_cold_start_imports_only_what_it_needs(cli: Any, demo: Any) -> None:
 
     bare = subprocess.run([sys.executable, "-X", "importtime", "-c", "pass"], capture_output=True, env=cli.env, timeout=30)
     known = {line.rsplit("|", 1)[1].strip() for line in bare.stderr.decode().splitlines() if line.startswith("import time:")}
-    assert modules("--help") - known <= {"__future__"}
-    heavy = {
-        "http.client",
-        "email",
-        "ssl",
-        "asyncio",
-        "argparse",
-        "typing",
-        "threading",
-        "urllib.request",
-        "logging",
-        "dataclasses",
-    }
-    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--stream") - known) & heavy
+    network = {"http.client", "socket", "ssl", "email", "urllib.request"}
+    never = {"asyncio", "threading", "logging", "dataclasses"}
+    assert not (modules("--help") - known) & {*network, *never, "json"}
+    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--dry-run") - known) & {*network, *never}
+    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--stream") - known) & never
 
 
 def test_help_names_no_option_that_is_not_there() -> None:
