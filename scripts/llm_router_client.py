@@ -15,8 +15,8 @@ Exit codes: 0 answered, 1 request refused, 2 usage, 3 key, 4 credit, 5 model unk
 8 refused by our own rules, 9 bad upstream, 10 incomplete, 11 content filter, 130 interrupted, 141 closed pipe.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
-keeps the text so far. Modules are imported where they are needed, because most users start this file cold: json alone
-would cost `--help` 8 ms of its 30.
+keeps the text so far. What takes long to import is imported where it is needed: urllib.request, with the first request,
+takes more time than all else that a command does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import os
 import sys
 import time
 
-TYPE_CHECKING = False  # importing typing would cost 7 ms at start; type checkers take this name as true
+TYPE_CHECKING = False  # importing typing would take 3 ms at each start; type checkers take this name as true
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Sequence
@@ -70,42 +70,44 @@ IMAGE_TOKENS = 2_000  # for --max-cost: an image; most models count fewer
 READ_BYTES = 65_536  # one read from a socket
 
 
-def table(text: str) -> "list[list[str]]":
+def table(text: str) -> list[list[str]]:
     """table("a | b\\nc | d") -> [["a", "b"], ["c", "d"]]: a text costs a cold start far less than the literal would."""
     return [line.split(" | ") for line in text.strip().split("\n")]
 
 
-SETTINGS = dict(table("""
-AISA_API_KEY | Bearer key for the default endpoint, sent to api.aisa.one only.
-LLM_ROUTER_BASE_URL | Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.
-LLM_ROUTER_API_KEY | Bearer key for LLM_ROUTER_BASE_URL only.
-LLM_ROUTER_MODEL | Model used when no --model option is given.
-LLM_ROUTER_CONFIG | JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.
-LLM_ROUTER_CACHE | File of the answers that --cache keeps, else one in the user's cache directory.
-LLM_ROUTER_USAGE_LOG | 1 records every call, without its text, in a file of the user's; a path names another file.
-LLM_ROUTER_SESSION | Name in the usage log when no --session option is given.
-"""))  # fmt: skip
-EXIT_CODES = {int(code): text for code, text in table("""
-0 | answered
-1 | the API refused the request, or the output could not be written
-2 | wrong usage
-3 | key missing or refused
-4 | no credit or quota
-5 | model unknown
-6 | rate limited, overloaded or failing (429, 5xx)
-7 | network failure or time-out
-8 | refused by our own safety rules
-9 | bad upstream: no JSON, empty, redirect, over a limit
-10 | incomplete: cut or failed after text was printed; with --strict also at the token limit
-11 | the model's provider refused (content filter)
-130 | interrupted
-141 | closed pipe
-""")}  # fmt: skip
+SETTINGS = {
+    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
+    "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
+    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",
+    "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
+    "LLM_ROUTER_CONFIG": "JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.",
+    "LLM_ROUTER_CACHE": "File of the answers that --cache keeps, else one in the user's cache directory.",
+    "LLM_ROUTER_USAGE_LOG": "1 records every call, without its text, in a file of the user's; a path names another file.",
+    "LLM_ROUTER_SESSION": "Name in the usage log when no --session option is given.",
+}
+EXIT_CODES = {
+    0: "answered",
+    1: "the API refused the request, or the output could not be written",
+    2: "wrong usage",
+    3: "key missing or refused",
+    4: "no credit or quota",
+    5: "model unknown",
+    6: "rate limited, overloaded or failing (429, 5xx)",
+    7: "network failure or timeout",
+    8: "refused by our own safety rules",
+    9: "bad upstream: no JSON, empty, redirect, over a limit",
+    10: "incomplete: cut or failed after text was printed; with --strict also at the token limit",
+    11: "the model's provider refused (content filter)",
+    130: "interrupted",
+    141: "closed pipe",
+}
 # For `models --offline`, and where the live list cannot be had; always marked as such.
-BUILTIN_MODELS = """gpt-4.1 gpt-4o gpt-4o-mini o1 o1-mini o3-mini claude-3-5-sonnet claude-3-opus claude-3-sonnet
-gemini-3-pro-preview gemini-3.5-flash qwen-max qwen2.5-72b-instruct deepseek-chat deepseek-coder deepseek-v3 deepseek-r1
-grok-2 grok-beta"""
-FAMILIES = "gpt claude gemini qwen deepseek grok kimi glm llama demo"
+BUILTIN_MODELS = (
+    "gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini", "claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet",
+    "gemini-3-pro-preview", "gemini-3.5-flash", "qwen-max", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder",
+    "deepseek-v3", "deepseek-r1", "grok-2", "grok-beta",
+)  # fmt: skip
+FAMILIES = ("gpt", "claude", "gemini", "qwen", "deepseek", "grok", "kimi", "glm", "llama", "demo")
 
 
 def setting(name: str) -> str:
@@ -115,34 +117,34 @@ def setting(name: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- errors
 
-# code | exit code | what to do next; codes are for programs and never reworded once released
-ERRORS = {code: (int(exit_code), step) for code, exit_code, step in table("""
-bad_request | 1 | Correct the request as the message says.
-context_too_long | 1 | Shorten the input, or add --fallback with a model of larger context.
-usage | 2 | See --help.
-missing_key | 3 | Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set.
-key_malformed | 3 | Set the key again: printable ASCII without spaces.
-key_refused | 3 | Check that the key belongs to this endpoint and may use this model; see `doctor`.
-no_credit | 4 | Add credit or raise the quota at the provider; waiting does not help.
-model_not_found | 5 | See `models --search` for the names this endpoint knows; check --base-url.
-rate_limited | 6 | Wait for retry_after_s, or add --fallback with other models.
-overloaded | 6 | Try again later, or add --fallback with other models.
-server_error | 6 | Try again later, or add --fallback with other models.
-network | 7 | Check address and connection with `doctor`, then try again.
-timeout | 7 | Try again with a longer time-out or with --stream; the first request may have been billed.
-refused_locally | 8 | Nothing was sent. Change the command as the message says.
-over_budget | 8 | Raise --max-cost, lower --max-tokens, or name a cheaper model.
-not_written | 1 | The answer is whole: take it from here, and make room for the next.
-bad_upstream | 9 | Check --base-url with `doctor`: this is not how a model API answers.
-empty_answer | 9 | Ask again, raise --max-tokens, or add --fallback with other models.
-stream_cut | 10 | The text so far is not the answer: ask again, or add --fallback with other models.
-length | 10 | Raise --max-tokens.
-content_filter | 11 | Rephrase the input, or add --fallback with other models.
-interrupted | 130 | Run it again.
-""")}  # fmt: skip
+# code: (exit code, what to do next); codes are for programs and never reworded once released
+ERRORS = {
+    "bad_request": (1, "Correct the request as the message says."),
+    "context_too_long": (1, "Shorten the input, or add --fallback with a model of larger context."),
+    "usage": (2, "See --help."),
+    "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
+    "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
+    "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
+    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
+    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
+    "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
+    "overloaded": (6, "Try again later, or add --fallback with other models."),
+    "server_error": (6, "Try again later, or add --fallback with other models."),
+    "network": (7, "Check address and connection with `doctor`, then try again."),
+    "timeout": (7, "Try again with a longer timeout or with --stream; the first request may have been billed."),
+    "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
+    "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
+    "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
+    "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
+    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
+    "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
+    "length": (10, "Raise --max-tokens."),
+    "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
+    "interrupted": (130, "Run it again."),
+}
 
 
-def attributes(of: object, *names: str) -> "JSON":
+def attributes(of: object, *names: str) -> JSON:
     return {name: getattr(of, name) for name in names}
 
 
@@ -160,8 +162,8 @@ class LLMRouterError(Exception):
         cls.code, cls.billed = code or cls.code, billed or cls.billed
 
     def __init__(
-        self, message: str, *, code: str = "", status: "int | None" = None, request_id: str = "", param: str = "",
-        retry_after_s: "float | None" = None, retryable: bool = False, next_step: str = "", maybe_billed: "bool | None" = None,
+        self, message: str, *, code: str = "", status: int | None = None, request_id: str = "", param: str = "",
+        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.code = code or type(self).code
@@ -170,16 +172,16 @@ class LLMRouterError(Exception):
         self.retry_after_s, self.retryable = retry_after_s, retryable
         self.maybe_billed = self.billed if maybe_billed is None else maybe_billed
         self.model, self.next_step = "", next_step or step
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.response: "Answer | None" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.response: Answer | None = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
 
     def __str__(self) -> str:
         return f"{self.model}: {self.message}" if self.model else self.message
 
-    def to_dict(self) -> "JSON":
+    def to_dict(self) -> JSON:
         """The `error` object of the command line's envelope."""
         return attributes(self, "code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
 
@@ -244,7 +246,7 @@ class Event:
 
     __slots__ = ("data", "event", "id", "retry")
 
-    def __init__(self, event: str, data: str, id: str = "", retry: "int | None" = None) -> None:
+    def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
         self.event, self.data, self.id, self.retry = event, data, id, retry
 
 
@@ -262,11 +264,11 @@ class SSEParser:
         self._tail = bytearray()  # the line that has not ended yet
         self._skip_lf = False  # the last piece ended in CR: its LF may follow
         self._at_start = True  # a byte order mark may still come
-        self._data: "list[bytes]" = []
+        self._data: list[bytes] = []
         self._size, self._name, self._id = 0, "", ""
-        self._retry: "int | None" = None
+        self._retry: int | None = None
 
-    def feed(self, piece: bytes) -> "list[Event]":
+    def feed(self, piece: bytes) -> list[Event]:
         # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
         if self._skip_lf and piece:
             piece = piece.removeprefix(b"\n")
@@ -284,10 +286,10 @@ class SSEParser:
             raise ValueError(f"an event is longer than {self._max} bytes")
         return events
 
-    def close(self) -> "list[Event]":
+    def close(self) -> list[Event]:
         return [] if self._tail else self._dispatch()
 
-    def _line(self, line: bytes) -> "list[Event]":
+    def _line(self, line: bytes) -> list[Event]:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -308,7 +310,7 @@ class SSEParser:
             self._retry = int(value)
         return []
 
-    def _dispatch(self) -> "list[Event]":
+    def _dispatch(self) -> list[Event]:
         events = []
         if self._data:
             data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -328,25 +330,27 @@ def _number(text: str) -> float:
     return number
 
 
-DECODERS: "list[Any]" = []  # one, made at its first use
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
-def parse_json(text: "str | bytes") -> "Any":
-    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
-    if not DECODERS:
-        import json
+@functools.cache
+def _decoder() -> Any:
+    import json
 
-        DECODERS.append(json.JSONDecoder(parse_float=_number, parse_constant=_number))
+    return json.JSONDecoder(parse_float=_number, parse_constant=_number)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace").removeprefix("\ufeff")
-        return DECODERS[0].decode(text)
+        return _decoder().decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def dump_json(value: "Any", indent: "int | None" = None) -> str:
+def dump_json(value: Any, indent: int | None = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
     import json
     import re
@@ -357,7 +361,7 @@ def dump_json(value: "Any", indent: "int | None" = None) -> str:
     return re.sub(f"[{STEERING}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def encode_body(body: "JSON") -> bytes:
+def encode_body(body: JSON) -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
     import json
 
@@ -370,23 +374,23 @@ def encode_body(body: "JSON") -> bytes:
     return data
 
 
-def as_dict(value: "Any") -> "JSON":
+def as_dict(value: Any) -> JSON:
     return value if isinstance(value, dict) else {}
 
 
-def dicts(value: "Any") -> "Turns":
+def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def first_dict(value: "Any") -> "JSON":
+def first_dict(value: Any) -> JSON:
     return next(iter(dicts(value)), {})
 
 
-def without(fields: "JSON", *names: str) -> "JSON":
+def without(fields: JSON, *names: str) -> JSON:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def text_of(content: "Any") -> str:
+def text_of(content: Any) -> str:
     """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
     if isinstance(content, str) or not content:
         return content or ""
@@ -408,10 +412,10 @@ def family_of(model: str) -> str:
     name = model.lower().rsplit("/", 1)[-1]
     if name[:1] == "o" and name[1:2].isdigit():
         return "gpt"
-    return next((family for family in FAMILIES.split() if name.startswith(family)), "other")
+    return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
-def check_model(model: "Any") -> str:
+def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     import re
 
@@ -421,12 +425,12 @@ def check_model(model: "Any") -> str:
     return name
 
 
-def model_names(models: "Names") -> "list[str]":
+def model_names(models: Names) -> list[str]:
     """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
-def check_messages(messages: "Any") -> "Turns":
+def check_messages(messages: Any) -> Turns:
     """The messages as a list of objects with a role each; UsageError says which one is wrong."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
@@ -436,7 +440,7 @@ def check_messages(messages: "Any") -> "Turns":
     return list(messages)
 
 
-def with_system(system: "str | None", *messages: "JSON") -> "Turns":
+def with_system(system: str | None, *messages: JSON) -> Turns:
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -459,7 +463,7 @@ def data_url(data: bytes, name: str) -> str:
     return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
 
 
-def parsed_arguments(raw: str) -> "Any":
+def parsed_arguments(raw: str) -> Any:
     """A tool call's arguments as a JSON value: {} where there are none, None where they are not JSON (cut)."""
     try:
         value = parse_json(raw) if raw.strip() else {}
@@ -476,9 +480,9 @@ class ToolCalls:
     """
 
     def __init__(self) -> None:
-        self.calls: "Turns" = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
+        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
-    def add(self, fragment: "JSON") -> int:
+    def add(self, fragment: JSON) -> int:
         function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
         name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
         arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
@@ -495,17 +499,17 @@ class ToolCalls:
         return number
 
     @staticmethod
-    def _like(call: "JSON", index: "Any", call_id: str) -> bool:
+    def _like(call: JSON, index: Any, call_id: str) -> bool:
         return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
 
     @staticmethod
-    def _begins(call: "JSON", call_id: str, name: str, arguments: str) -> bool:
+    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
         if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
             return True
         ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
         return ended and parsed_arguments("".join(call["arguments"])) is not None
 
-    def wire(self) -> "Turns":
+    def wire(self) -> Turns:
         """message.tool_calls as a plain answer has them."""
         found = []
         for number, call in enumerate(self.calls):
@@ -514,32 +518,33 @@ class ToolCalls:
         return found
 
 
-# What upstreams say, in the order in which it is tried: code | pattern of HTTP status, line end, codes, types and text.
-COMPLAINTS = """
-model_not_found | model_not_(found|available)|invalid_model|no available channel|no endpoints found|(unknown|not a valid) model
-no_credit | ^402\\n|pre-deduction failed|billing_(error|not_active)
-no_credit | insufficient[ _](quota|credit|balance)|exceeded your current quota
-context_too_long | context[ _](length|window|size)|prompt is too long|maximum context|request_too_large
-content_filter | content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation
-key_refused | ^40[13]\\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error
-rate_limited | ^429\\n|rate_limit|resource_exhausted
-overloaded | ^529\\n|overloaded|\\nunavailable
-timeout | ^408\\n|timeout_error|deadline_exceeded
-model_not_found | ^404\\n|not_found_error
-server_error | ^5..\\n|server_error|api_error
-bad_request | ^4..\\n|invalid_request_error|invalid_argument
-server_error | ^
-"""
+# What upstreams say, in the order in which it is tried: (code, pattern of HTTP status, line end, codes, types and text).
+COMPLAINTS = (
+    ("model_not_found", r"model_not_(found|available)|invalid_model|no available channel|no endpoints found"),
+    ("model_not_found", r"(unknown|not a valid) model"),
+    ("no_credit", r"^402\n|pre-deduction failed|billing_(error|not_active)"),
+    ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota"),
+    ("context_too_long", r"context[ _](length|window|size)|prompt is too long|maximum context|request_too_large"),
+    ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
+    ("key_refused", r"^40[13]\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
+    ("rate_limited", r"^429\n|rate_limit|resource_exhausted"),
+    ("overloaded", r"^529\n|overloaded|\nunavailable"),
+    ("timeout", r"^408\n|timeout_error|deadline_exceeded"),
+    ("model_not_found", r"^404\n|not_found_error"),
+    ("server_error", r"^5..\n|server_error|api_error"),
+    ("bad_request", r"^4..\n|invalid_request_error|invalid_argument"),
+    ("server_error", r"^"),
+)
 KINDS = {kind.code: kind for kind in LLMRouterError.__subclasses__()}
 KINDS.update(context_too_long=BadRequestError, overloaded=ServerError)
 
 
-def complaint_of(value: "Any", depth: int = 0) -> "JSON":
+def complaint_of(value: Any, depth: int = 0) -> JSON:
     """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
 
     complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
     """
-    said: "JSON" = {"message": "", "names": "", "param": "", "status": 0}
+    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
@@ -563,15 +568,15 @@ def complaint_of(value: "Any", depth: int = 0) -> "JSON":
     return said
 
 
-def code_of(status: int, said: "JSON") -> str:
+def code_of(status: int, said: JSON) -> str:
     """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
     import re
 
     text = f"{status}\n{said['names']}{said['message'].lower()}"
-    return next(code for code, like in table(COMPLAINTS) if re.search(like, text))
+    return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
 
-def inner_error(value: "Any") -> "LLMRouterError":
+def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
     code = code_of(said["status"], said)
@@ -580,15 +585,18 @@ def inner_error(value: "Any") -> "LLMRouterError":
     return KINDS[code](message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
-GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", **dict.fromkeys(
-    "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY".split(), "content_filter"
-)}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
+# ai.google.dev, FinishReason; others are passed on in lower case
+GEMINI_FINISH = {
+    "STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error",
+    "SAFETY": "content_filter", "RECITATION": "content_filter", "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter", "IMAGE_SAFETY": "content_filter",
+}  # fmt: skip
 
 
-def openai_chunk(chunk: "JSON") -> "JSON":
+def openai_chunk(chunk: JSON) -> JSON:
     """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
     candidate = first_dict(chunk.get("candidates"))
-    delta: "JSON" = {"content": "", "reasoning_content": "", "tool_calls": []}
+    delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
     for part in dicts(as_dict(candidate.get("content")).get("parts")):
         delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
         call = part.get("functionCall")
@@ -612,12 +620,12 @@ class Reader:
     def __init__(self, gemini: bool = False) -> None:
         self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
         self.finish, self.refusal, self.kept_chars = "", "", 0
-        self.usage: "Any" = None
-        self.choices: "dict[int, JSON]" = {}
-        self._head: "JSON" = {}
-        self._parts: "Turns" = []
+        self.usage: Any = None
+        self.choices: dict[int, JSON] = {}
+        self._head: JSON = {}
+        self._parts: Turns = []
 
-    def take(self, chunk: "Any") -> "Turns":
+    def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
@@ -634,7 +642,7 @@ class Reader:
             raise inner_error(failed.get("error"))
         return events
 
-    def _take_candidate(self, candidate: "JSON") -> None:
+    def _take_candidate(self, candidate: JSON) -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
         if self.raw or not candidate:
             return
@@ -647,7 +655,7 @@ class Reader:
                 self._parts.append(dict(part))
         self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
 
-    def _take_choice(self, choice: "JSON") -> "Turns":
+    def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
         delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
@@ -661,7 +669,7 @@ class Reader:
             events.append({"type": "finish", "reason": self.finish})
         return events
 
-    def _delta_events(self, delta: "JSON", state: "JSON") -> "Iterator[JSON]":
+    def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
@@ -686,7 +694,7 @@ class Reader:
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
-    def tool_calls(self) -> "Turns":
+    def tool_calls(self) -> Turns:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
         found = []
         for call in self.choices[0]["calls"].wire() if 0 in self.choices else ():
@@ -694,16 +702,16 @@ class Reader:
             found.append({"id": call["id"], **function, "parsed": parsed_arguments(function["arguments"])})
         return found
 
-    def body(self) -> "JSON":
+    def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
         if self.raw or self.gemini:
             return self._head
         body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
         return {**body, "usage": self.usage} if self.usage is not None else body
 
-    def _choice(self, number: int) -> "JSON":
+    def _choice(self, number: int) -> JSON:
         state = self.choices[number]
-        message: "JSON" = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
         message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
         message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
         calls = state["calls"].wire()
@@ -724,29 +732,29 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
-    def __init__(self, reader: "Reader", model: str = "", complete: bool = True) -> None:
+    def __init__(self, reader: Reader, model: str = "", complete: bool = True) -> None:
         super().__init__(reader.body())
         self.text, self.reasoning, self.tool_calls = reader.text(), reader.text("reasoning"), reader.tool_calls()
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
-        self.usage: "JSON" = reader.usage or {}
+        self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost: "Any" = self.usage.get("cost")
+        self.cost: Any = self.usage.get("cost")
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
         self.request_id = str(self.get("id") or self.get("responseId") or "")
         self.model_requested = self.model_used = model
         self.cached, self.latency_s = False, 0.0
-        self.first_s: "float | None" = None
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.data: "Any" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
-        self.messages: "Turns" = []
+        self.first_s: float | None = None
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.data: Any = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
+        self.messages: Turns = []
 
 
-def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
+def retry_after_s(headers: dict[str, str], now: float) -> float | None:
     """Seconds to wait as a response's headers say; None where they say nothing readable.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
@@ -772,7 +780,7 @@ def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
         return None
 
 
-def response_error(status: int, headers: "dict[str, str]", body: bytes, now: float) -> "LLMRouterError":
+def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
     """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
     html = body.lstrip()[:1] == b"<"
     said = complaint_of("" if html else body.decode("utf-8", "replace"))
@@ -792,7 +800,7 @@ def response_error(status: int, headers: "dict[str, str]", body: bytes, now: flo
     )  # fmt: skip
 
 
-def parse_answer(data: bytes) -> "Any":
+def parse_answer(data: bytes) -> Any:
     """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
     try:
         return parse_json(data)
@@ -802,7 +810,7 @@ def parse_answer(data: bytes) -> "Any":
         raise BadUpstreamError(f"the answer is {what}") from None
 
 
-def judge(reader: "Reader", ended: bool) -> None:
+def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
@@ -817,32 +825,32 @@ def judge(reader: "Reader", ended: bool) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- policy
 
-FALLBACK_CODES = frozenset(
-    "rate_limited overloaded server_error timeout network model_not_found "
-    "no_credit context_too_long empty_answer content_filter bad_upstream stream_cut".split()
-)  # never a missing or refused key (another account would pay unseen), never a bad request
-SECRET_HEADERS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie".split())
-OWN_HEADERS = frozenset("host content-length transfer-encoding connection accept-encoding authorization".split())
+FALLBACK_CODES = frozenset({
+    "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
+    "empty_answer", "content_filter", "bad_upstream", "stream_cut",
+})  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
+OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
-def retry_wait_s(error: "LLMRouterError", retries: int, max_retries: int, remaining_s: float, dice: float) -> "float | None":
-    """Seconds until the same model is asked again, None for not at all; `dice` is in [0, 1).
+def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
+    """Seconds until the same model is asked again, None for not at all; `rng` is in [0, 1).
 
     Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
     """
     if not error.retryable or retries >= max_retries:
         return None
-    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * dice) if error.retry_after_s is None else error.retry_after_s
+    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * rng) if error.retry_after_s is None else error.retry_after_s
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
 
 
-def schema_of(body: "JSON") -> "Any":
+def schema_of(body: JSON) -> Any:
     """The schema that a request's response_format asks for; None where there is none."""
     return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
-def repaired(body: "JSON", error: "LLMRouterError", added: "Sequence[str]" = ()) -> "tuple[JSON, str] | None":
+def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
     """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
 
     repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
@@ -876,7 +884,7 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         import re
 
-        # By hand: urllib.parse would cost a cold start 2 ms, and what it takes beyond this is refused here all the same.
+        # One strict pattern: what urllib.parse takes beyond it would have to be refused afterwards.
         url = url.strip()
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
         found = re.fullmatch(like, url)
@@ -922,7 +930,7 @@ class Secret:
         return text
 
 
-def choose_key(endpoint: "Endpoint", settings: "dict[str, str]", in_file: str) -> "Secret | None":
+def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
     """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
 
     AISA_API_KEY, from the environment or the credentials file, goes to https://api.aisa.one and nowhere else. Any other
@@ -961,7 +969,7 @@ def key_in_file(data: bytes) -> str:
     return key
 
 
-def check_headers(headers: "dict[str, str]") -> "dict[str, str]":
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers, if they can stand in a request and are none of the client's own."""
     import re
 
@@ -2517,7 +2525,7 @@ class ModelList(list):  # type: ignore[type-arg]
 
 
 def builtin_models(reason: str) -> "ModelList":
-    return ModelList(({"id": name} for name in BUILTIN_MODELS.split()), "builtin", reason)
+    return ModelList(({"id": name} for name in BUILTIN_MODELS), "builtin", reason)
 
 
 def at_once(work: "Callable[[Any], Any]", items: "Sequence[Any]", most: int) -> "list[Any]":
