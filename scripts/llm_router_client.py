@@ -1878,13 +1878,15 @@ class Transport:
         A NetworkError is retryable: no status had come.
         """
         classes = http_classes()
-        if self._opener is None:
-            self._opener = classes.OpenerDirector()
-            self._opener.add_handler(classes.Handler(self.pool))
+        opener = self._opener
+        if opener is None:
+            opener = classes.OpenerDirector()
+            opener.add_handler(classes.Handler(self.pool))
+            self._opener = opener  # only now: another thread must find it whole
         url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
         request = classes.Request(url, body or None, headers, method=method)
         request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
-        return self._opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
+        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         self.pool.close()
