@@ -330,7 +330,8 @@ def test_compare_asks_all_at_once_and_keeps_the_order_asked(demo: Any) -> None:
     models = [f"demo-sleep-{wait}" for wait in (300, 100, 200)] + ["fail-402"]
     began = time.monotonic()
     results = client(demo).compare_models(models, "Hello", system="Be brief.")
-    assert time.monotonic() - began < 0.55  # the slowest decides; one after the other would take 0.6 s
+    took = time.monotonic() - began
+    assert took < sum(result["latency"] for result in results.values() if result["success"])  # not one after the other
     assert list(results) == models and all(list(result) == KEYS for result in results.values())
     assert [result["success"] for result in results.values()] == [True, True, True, False]
     assert results["fail-402"]["error"]["code"] == "no_credit" and results["fail-402"]["response"] == ""
