@@ -197,8 +197,8 @@ def test_the_answer_is_the_api_s_json_with_attributes(demo: Any) -> None:
 
 
 def test_a_stream_gives_text_events_and_at_its_end_the_assembled_answer(demo: Any) -> None:
-    answer = client(demo).chat_stream("demo-reasoning", ASK)
-    assert answer.response is None
+    answer: Any = client(demo).chat_stream("demo-reasoning", ASK)
+    assert [answer.response] == [None]
     events = list(answer.events())
     assert [event["type"] for event in events if event["type"] not in ("text", "reasoning")] == ["finish", "usage"]
     assert events[0]["type"] == "reasoning"

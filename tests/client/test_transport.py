@@ -328,7 +328,7 @@ def fail_to_dial(asked: c.LLMRouterClient, error: BaseException) -> None:
     def dial(*_: Any) -> Any:
         raise error
 
-    asked.transport._dial = dial  # type: ignore[method-assign]
+    asked.transport._dial = dial  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize(
