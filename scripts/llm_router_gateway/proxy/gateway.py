@@ -85,8 +85,6 @@ def fault(error: BaseException) -> str:
     return f"{type(error).__name__} at {' < '.join(reversed(places[-8:]))}"
 
 
-
-
 # --------------------------------------------------------------------------------------------------- one request's life
 
 

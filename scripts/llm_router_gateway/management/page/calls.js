@@ -7,7 +7,6 @@ import {
   copied,
   empty,
   failure,
-  field,
   foreign,
   h,
   heading,
