@@ -2867,8 +2867,9 @@ class Gemini(Protocol):
     def error_body(self, failure: Failure, id: str = "") -> JSON:
         status = GEMINI_STATUS.get(failure.status, "FAILED_PRECONDITION" if failure.status < 500 else "INTERNAL")
         status = "FAILED_PRECONDITION" if failure.code in GEMINI_PRECONDITIONS else status
-        message = self.message(failure)
-        details = {"details": failure.details} if failure.details else {}
+        message, retry_after = self.message(failure), dict(failure.headers).get("Retry-After")
+        retry = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{retry_after}s"}] if retry_after else []
+        details = {"details": failure.details or retry} if failure.details or retry else {}
         return {"error": {"code": failure.status, "message": message, "status": status, **details}}
 
     def frame(self, prompt: Prompt, reply: Reply) -> Reply:
@@ -3436,6 +3437,8 @@ def fail_tools_half(prompt: Prompt) -> Answer:
 
 
 def fail_image(prompt: Prompt) -> Outcome:
+    if prompt.number not in IMAGE_FAILURES:
+        return unknown_model(prompt)
     shown = bool(prompt.images) or "Image 1: " in str(prompt.results)
     return IMAGE_FAILURES[prompt.number] if shown else demo(prompt)
 
@@ -3634,8 +3637,8 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
         "Usage by FIELD: 9i8o7r6w5h4t (see below), or nan, infinite, negative, huge, text, null.", demo_usage
     ),
     "demo-headers": variant("Rate-limit and vendor headers, a cookie, and an internal header.", headers=HEADERS),
-    "demo-window-N": Behaviour("Context of N tokens: its list has max_model_len, longer prompts fail (vLLM).", demo_window),
-    "demo-nctx-N": Behaviour("The same in llama.cpp's words, with meta.n_ctx in the list.", demo_window),
+    "demo-window-N": Behaviour("A window of N tokens: max_model_len in the model list, longer prompts fail (vLLM).", demo_window),
+    "demo-nctx-N": Behaviour("The same in llama.cpp's words, with meta.n_ctx in the model list.", demo_window),
     "demo-byok": variant("OpenRouter's usage with is_byok and cost_details.", byok=True),
     "demo-nocost": Behaviour("Usage without a cost.", demo_no_cost),
     "demo-model-FIELD": Behaviour("The answer says that it comes from the model FIELD.", demo_model),
@@ -3761,15 +3764,14 @@ def cut_at_stop(prompt: Prompt, answer: Answer) -> Answer:
     return answer._replace(text=split_pieces(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
 
 
-LETTERS = """\
+LETTERS = """
   in demo-usage-FIELD a number stands before each letter: i input (neither from nor to the cache), o output, r cache read,
-  w cache write for 5 minutes, h cache write for 1 hour, t thinking (a part of o)
-"""
+  w cache write for 5 minutes, h cache write for 1 hour, t thinking (a part of o)"""
 
 
 def behaviour_lines() -> str:
     """The table as text, a line for each behaviour."""
-    return f"{LETTERS}" + "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items())
+    return "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items()) + f"\n{LETTERS}"
 
 
 # ------------------------------------------------------------------------------------------------------------- routes

@@ -311,6 +311,13 @@ def test_refusals_with_status_400_have_each_vendors_words(
         assert got.status == 400 and words in got.json["error"]["message"], name
 
 
+def test_google_tells_when_to_try_again_in_the_body_as_well(api: Any) -> None:
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3600s"}
+    got = api.gemini("fail-429-long")
+    assert got.json["error"]["details"] == [retry] and got.headers["retry-after"] == "3600"
+    assert "details" not in api.gemini("fail-503").json["error"]
+
+
 def test_codes_and_figures_of_those_refusals(api: Any) -> None:
     assert api.openai("fail-400-credits").json["error"]["code"] == "billing_hard_limit_reached"
     assert api.gemini("fail-400-location").json["error"]["status"] == "FAILED_PRECONDITION"
