@@ -3637,8 +3637,8 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
         "Usage by FIELD: 9i8o7r6w5h4t (see below), or nan, infinite, negative, huge, text, null.", demo_usage
     ),
     "demo-headers": variant("Rate-limit and vendor headers, a cookie, and an internal header.", headers=HEADERS),
-    "demo-window-N": Behaviour("A window of N tokens: max_model_len in the model list, longer prompts fail (vLLM).", demo_window),
-    "demo-nctx-N": Behaviour("The same in llama.cpp's words, with meta.n_ctx in the model list.", demo_window),
+    "demo-window-N": Behaviour("A window of N tokens, listed as max_model_len; longer prompts fail (vLLM).", demo_window),
+    "demo-nctx-N": Behaviour("The same in llama.cpp's words, listed as meta.n_ctx.", demo_window),
     "demo-byok": variant("OpenRouter's usage with is_byok and cost_details.", byok=True),
     "demo-nocost": Behaviour("Usage without a cost.", demo_no_cost),
     "demo-model-FIELD": Behaviour("The answer says that it comes from the model FIELD.", demo_model),
