@@ -90,6 +90,14 @@ class CaseInsensitiveHeaders(Dict[str, str]):
         return super().get(name.lower(), default)
 
 
+class Step(NamedTuple):
+    """One turn of the model in a conversation that a test writes: calls, or else a text."""
+
+    text: str = ""
+    calls: Sequence[Tuple[str, Any]] = ()  # (tool, its arguments as an object; a custom tool's as text)
+    first: str = ""  # the model name whose failure the first request for this turn gets
+
+
 class Request(NamedTuple):
     """What came over the wire."""
 
@@ -103,6 +111,7 @@ class Request(NamedTuple):
     strict: bool = False  # refuse what api.openai.com refuses, for every model
     any_model: bool = False  # unknown models answer as demo
     responses: Any = None  # the server's ResponseStore
+    script: Sequence[Step] = ()  # the server's
 
 
 class Failure(NamedTuple):
@@ -3742,11 +3751,33 @@ def without_delay(outcome: Outcome) -> Outcome:
     )
 
 
+def run_step(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
+    """The turn of the script that this conversation has come to; behind its end, and where its tools are missing, as demo."""
+    steps, tools = prompt.request.script, {str(tool.get("name")): tool for tool in prompt.tools}
+    step = steps[prompt.model_turns] if prompt.model_turns < len(steps) else None
+    if step is None or not all(name in tools for name, _ in step.calls):
+        return echo(prompt)
+    failure = find(step.first) if step.first else None
+    if failure and is_first(f"{prompt.model} step {prompt.model_turns}"):
+        failing = prompt._replace(model=step.first, number=failure.number, field=failure.field)
+        return without_delay(failure.behaviour.run(failing))
+    if not step.calls:
+        return text_answer(step.text)
+    calls = []
+    for number, (name, given) in enumerate(step.calls, 1):
+        arguments = given if isinstance(given, str) else dump(given).decode()
+        custom, namespace = bool(tools[name].get("custom")), str(tools[name].get("namespace") or "")
+        calls.append(Call(f"call_{prompt.turn}_{number}", name, arguments, custom, namespace))
+    return Answer(calls=calls, finish="tool_calls")
+
+
 def run_behaviour(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
     """Run the behaviour that the model name selects; `is_first` is False for a key seen before."""
     once = prompt.model.startswith("fail-") and prompt.model.endswith("-once")
     model = prompt.model[: -len("-once")] if once else prompt.model.replace("demo-strict-", "demo-", 1)
     found = find(model)
+    if prompt.request.script and (model == "demo-script" or found is None):
+        return run_step(prompt, is_first)
     if found is None and prompt.request.any_model and not model.startswith(("fail-", "break-")):
         return demo(prompt)
     if found is None:
@@ -4003,7 +4034,8 @@ class DemoServer(ThreadingHTTPServer):
     of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number)}.
     tls=(certfile, keyfile) serves https; redirect_to is where fail-redirect-N leads; record=False keeps no requests;
     strict=True refuses what api.openai.com refuses, for every model; any_model=True answers unknown models as demo;
-    models are the names to list, in place of the table's.
+    models are the names to list, in place of the table's. With a script, demo-script and unknown models answer the
+    conversation's first turn with its first Step, the second with the second, in every protocol.
     """
 
     daemon_threads = True
@@ -4019,8 +4051,9 @@ class DemoServer(ThreadingHTTPServer):
         strict: bool = False,
         any_model: bool = False,
         models: Optional[Sequence[str]] = None,
+        script: Sequence[Step] = (),
     ) -> None:
-        self.models = models
+        self.models, self.script = models, script
         self.redirect_to, self.record, self.strict, self.any_model = redirect_to, record, strict, any_model
         self.responses = ResponseStore()
         self.requests: List[JSON] = []
@@ -4132,7 +4165,7 @@ class DemoServer(ThreadingHTTPServer):
         path = unquote(path)
         request = Request(
             wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict, self.any_model,
-            self.responses,
+            self.responses, self.script,
         )  # fmt: skip
         for method, pattern, answer in ROUTES:
             if method == wire.command and re.fullmatch(pattern, path):

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
 
-from llm_router_demo import NOTICE, DemoServer
+from llm_router_demo import NOTICE, DemoServer, Step
 
 VERSION = {"anthropic-version": "2023-06-01"}
 CITY: Any = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -351,6 +351,31 @@ def test_unknown_fields_are_a_422_with_a_detail(api: Any) -> None:
     got = api.openai("fail-422-top_k", top_k=5)
     assert (got.status, got.json) == (422, {"detail": "Unexpected fields in the request: {'top_k'}"})
     assert api.openai("fail-422-top_k").status == 200
+
+
+# ------------------------------------------------------------------------------------------------------------- scripts
+
+
+def test_a_script_leads_through_a_conversation_in_every_protocol(api: Any) -> None:
+    script = [Step(calls=[("f", {"city": "Rome"})], first="fail-503"), Step("Done.")]
+    with DemoServer(script=script) as demo:
+        other = type(api)(demo.port)
+        for name, side in SIDES.items():
+            model = f"agent-{name}"
+            assert side.send(other, model, **side.tools).status == 503, name
+            for stream in (False, True):
+                assert b"Rome" in side.send(other, model, stream, **side.tools).body, name
+            assert NOTICE.encode() in side.send(other, model).body, name  # a side question without tools
+        first = other.responses("demo-script", **SIDES["responses"].tools)
+        assert first.status == 503
+        first = other.responses("demo-script", **SIDES["responses"].tools).json
+        result = {"type": "function_call_output", "call_id": first["output"][0]["call_id"], "output": "sun"}
+        more = SIDES["responses"].tools
+        second = other.responses("demo-script", [result], previous_response_id=first["id"], **more).json
+        assert second["output"][0]["content"][0]["text"] == "Done."
+        third = other.responses("demo-script", "And?", previous_response_id=second["id"], **more)
+        assert f"{NOTICE} You said: And?" in third.body.decode()
+        other.connection.close()
 
 
 # --------------------------------------------------------------------------------------- text completions, embeddings
