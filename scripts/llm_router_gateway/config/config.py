@@ -92,7 +92,7 @@ class Provider:
     headers: Mapping[str, str]
     auth_header: str
     auth_scheme: str
-    version_headers: Mapping[str, str]  # without which its protocol refuses a request; a caller's own come before them
+    versions: Mapping[str, str]  # setting -> what protocols that want a version are told, where the caller told none
     proxy: str
     connect_timeout_s: float
     timeout_s: float
@@ -293,7 +293,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         paths=paths_of(api, special["endpoint"], special["endpoint_template"]), headers=special["headers"],
         auth_header=special["auth_header"] or header,
         auth_scheme=scheme if special["auth_scheme"] is None else special["auth_scheme"],
-        version_headers=version_headers(api, special),
+        versions={name: special[name] for name in VERSION_SETTINGS},
         proxy=server.proxy if special["proxy"] is None else special["proxy"],
         connect_timeout_s=special["connect_timeout_s"] or server.connect_timeout_s,
         timeout_s=special["timeout"] or server.timeout_s,
@@ -336,11 +336,6 @@ def auth_of(api: str) -> tuple[str, str]:
     return UPSTREAMS[api].auth_header, UPSTREAMS[api].auth_scheme
 
 
-def version_headers(api: str, special: Mapping[str, Any]) -> Mapping[str, str]:
-    version = UPSTREAMS[api].version
-    return {version.header: special[version.setting]} if version is not None else {}
-
-
 def either(names: Iterable[str]) -> str:
     """either(["a", "b", "c"]) -> '"a", "b" or "c"'."""
     *most, last = (f'"{name}"' for name in names)
@@ -358,6 +353,7 @@ def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
     return paths
 
 
+VERSION_SETTINGS = tuple(upstream.version.setting for upstream in UPSTREAMS.values() if upstream.version)
 CREDENTIAL = re.compile(r"auth|key|token|secret|cookie|credential|password", re.I)  # in a header's name
 MIN_CREDENTIAL = 8  # characters; taking out a shorter text would spoil the words around it
 

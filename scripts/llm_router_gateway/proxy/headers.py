@@ -17,7 +17,7 @@ from ..config.settings import Secret
 from ..errors import GatewayError
 from ..policy import overrides
 from ..routing.resolve import Candidate
-from ..wire.registry import ACCOUNT_HEADERS, CALLERS_ACCOUNT, PRIVATE_HEADERS
+from ..wire.registry import ACCOUNT_HEADERS, CALLERS_ACCOUNT, PRIVATE_HEADERS, UPSTREAMS
 
 ONE_CONNECTION = frozenset({
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",
@@ -63,8 +63,9 @@ def upstream_headers(
     headers["content-type"] = "application/json"
     headers["accept-encoding"] = "identity"
     headers["x-request-id"] = request_id
-    for name, value in provider.version_headers.items():
-        headers.setdefault(name, value)
+    version = UPSTREAMS[provider.api].version
+    if version is not None:
+        headers.setdefault(version.header, provider.versions[version.setting])
     if provider.keys:
         scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
         headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
