@@ -105,7 +105,7 @@ def test_a_plain_answer_that_breaks_at_byte_n_is_never_an_answer(serve: Serve, w
 
 def test_a_stream_that_breaks_at_byte_n_is_complete_only_after_its_finish_reason(serve: Serve) -> None:
     whole = stream(delta("he"), delta("llo"), delta(finish="stop"), DONE)
-    finished = whole.index(b"data: [DONE]") - 1  # the line with the finish reason is whole
+    finished = whole.index(b"data: [DONE]") - 2  # the JSON with the finish reason is whole
     for n in range(len(whole) + 1):
         asked = client(serve(whole[:n])).chat_stream("m", ASK)
         try:
