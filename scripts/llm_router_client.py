@@ -1690,13 +1690,13 @@ class Collaborator:
 class Attempt:
     """One request of a Call to one model.
 
-    asked is the call's body for this model, body what is sent (a collaborator may have changed it), token its Idempotency-Key;
-    opened(response) may wrap what came. kept: the response is a collaborator's. again: ask again at once.
+    original_body is the call's for this model, body what is sent (a collaborator may have changed it), token its
+    Idempotency-Key; opened(response) may wrap what came. kept: the response is a collaborator's. again: try again at once.
     """
 
     def __init__(self, call: Call, model: str, token: str) -> None:
         self.call, self.model, self.token = call, model, token
-        self.asked = self.body = {**call.body, "model": model} if "model" in call.body else call.body
+        self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
         self.path, self.reader = call.path_for(model), Reader(call.gemini)
         self.response: Any = None
         self.opened: Callable[[Any], Any] = lambda response: response
@@ -1827,15 +1827,15 @@ class Call:
         if self.choice is not None:
             route = self.client.route(**{**self.body, **self.choice}, deadline_s=self.left_s())
             self.route, self.models = route, [route["model"], *(self.models[1:] or route["fallback"])]
-        for model, after in zip(self.models, [*self.models[1:], None]):
+        for model, following in zip(self.models, [*self.models[1:], ""]):
             self.model_used = model
             try:
                 yield from self._attempts(model)
                 return
             except LLMRouterError as error:
-                if after is None or self.handed_over or error.code not in FALLBACK_CODES or self.left_s() <= 0.0:
+                if not following or self.handed_over or error.code not in FALLBACK_CODES or self.left_s() <= 0.0:
                     raise
-                self.warnings.append(f"{model} failed ({error.code}); asked {after}")
+                self.warnings.append(f"{model} failed ({error.code}); asked {following}")
 
     def _attempts(self, model: str) -> Iterator[JSON]:
         """The same model again where its error allows it: after a wait, mended, or as a collaborator wants it."""
@@ -2015,10 +2015,10 @@ def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list
     return results
 
 
-PARAMETERS = frozenset(
-    "temperature max_tokens top_p frequency_penalty presence_penalty stop tools tool_choice functions function_call "
-    "response_format task prefer".split()
-)  # what chat() and the command line know by name
+PARAMETERS = frozenset({  # what chat() and the command line know by name
+    "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
+    "function_call", "response_format", "task", "prefer",
+})  # fmt: skip
 
 
 class LLMRouterClient:
@@ -2648,7 +2648,7 @@ def add_cost(parser: Parser) -> None:
 def add_endpoint(parser: Parser) -> None:
     parser.section("endpoint")
     parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
-    parser.add_argument("--demo", action="store_true", help="ask the mock server: no key, no network")
+    parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
     parser.add_argument("--timeout", metavar="X", type=decimal_number, help="total, all attempts together (600 s)")
     parser.add_argument("--connect-timeout", metavar="X", type=decimal_number, help="(10 s)")
     parser.add_argument("--first-event-timeout", metavar="X", type=decimal_number, help="until a stream's first event (120 s)")
@@ -3072,11 +3072,14 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
+EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
+
+
 def add_extra(parser: Parser) -> None:
-    """The options of a command that llm_router_extras holds; it is imported here and not before."""
-    commands = extra("commands", f"the command {parser.command}")
-    getattr(commands, f"add_{parser.command}")(parser)
-    parser.set_defaults(run=getattr(commands, f"run_{parser.command}"))
+    """The options of a command that llm_router_extras holds; its module is imported here and not before."""
+    module = extra(EXTRA_COMMANDS[parser.command], f"the command {parser.command}")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
 
 
 def run_extra(args: argparse.Namespace, console: Console) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from llm_router_client import (
     VERSION,
     Collaborator,
     UsageError,
+    clean,
     dump_json,
     encode_body,
     is_amount,
@@ -16,12 +18,12 @@ from llm_router_client import (
     setting,
 )
 
-from .database import try_in_file
+from .database import in_file, try_in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llm_router_client import Attempt, LLMRouterClient
+    from llm_router_client import Attempt, Console, LLMRouterClient
 
 MAX_CACHED_BYTES = 4_194_304  # one answer as it came; a longer one is not kept
 UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -97,7 +99,7 @@ class AnswerCache(Collaborator):
     def before(self, attempt: Attempt) -> None:
         call, client = attempt.call, attempt.call.client
         # Of the request as the caller made it: a model that is shown its misfit again answers the same question.
-        key, before = cache_key(client, attempt.path, encode_body(attempt.asked)), self._key
+        key, before = cache_key(client, attempt.path, encode_body(attempt.original_body)), self._key
         self._key, self._recorded, attempt.opened = key, None, self._record
         if key == before:
             return  # looked up already, and there was nothing, or nothing usable
@@ -131,3 +133,26 @@ class AnswerCache(Collaborator):
             try_in_file(attempt.call, cache_file(), CACHE_TRIM)
             now = attempt.call.client.transport.unix()
             try_in_file(attempt.call, cache_file(), CACHE_PUT, self._key, now, body, hashed(body))
+
+
+def add_arguments(parser: Any) -> None:
+    """Options of the command `cache`, for an argparse parser."""
+    what = {"stats": "how much the cache holds", "clear": "take every answer out"}
+    parser.add_argument("action", nargs="?", choices=what)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: Any, console: Console) -> int:
+    """The command `cache`: args.action is "stats", "clear", or None."""
+    if args.action is None:
+        raise UsageError("say what to do with the cache", next_step="Write `cache stats` or `cache clear`.")
+    path, clear = cache_file(), args.action == "clear"
+    facts = {"file": path, "answers": 0, "oldest": None, "newest": None, "cleared": clear, "bytes": 0}
+    if os.path.exists(path):
+        [row] = in_file(path, "SELECT COUNT(*), MIN(stored_at), MAX(stored_at) FROM answers")
+        for sql in ("DELETE FROM answers", "VACUUM") if clear else ():  # from the disk, too
+            in_file(path, sql)
+        facts.update(zip(("answers", "oldest", "newest"), row), bytes=os.path.getsize(path))
+    text = "{file}: {answers} answers{}, {bytes} bytes\n".format(" taken out" if clear else "", **facts)
+    console.show(facts, clean(text))
+    return 0

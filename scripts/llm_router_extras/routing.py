@@ -9,14 +9,23 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
+    AUTO,
     BadRequestError,
     BadUpstreamError,
     SafetyError,
     UnknownModelError,
     UsageError,
+    add_endpoint,
+    add_input,
+    add_output,
+    add_parameters,
+    add_routing,
     builtin_models,
     check_messages,
+    clean,
     dicts,
+    open_client,
+    request_of,
     schema_of,
     text_of,
 )
@@ -26,7 +35,7 @@ from .config import user_config
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_router_client import JSON, LLMRouterClient, Names
+    from llm_router_client import JSON, Console, LLMRouterClient, Names, Parser
 
 # In the form of the user's configuration, which replaces them entry by entry.
 TIERS = {
@@ -183,3 +192,19 @@ class Router:
             self._offered = names if listed.source == "live" else None
             self._fresh_until = now + LIST_FRESH_S
         return self._offered
+
+
+def add_arguments(parser: Parser) -> None:
+    """Options of the command `route`."""
+    for add in (add_routing, add_input, add_parameters, add_endpoint, add_output):
+        add(parser)
+
+
+def run(args: Any, console: Console) -> int:
+    """The command `route`: which model would be used, and why; calls none."""
+    args.model = AUTO
+    request = request_of(args)
+    route = open_client(args, console).route(**request, offline=args.dry_run)
+    text = f"{route['model']}\nthen: {', '.join(route['fallback']) or 'none'}\nwhy: {route['reason']}\n"
+    console.show({"route": route}, clean(text))
+    return 0

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
-from llm_router_client import AUTO, Collaborator, SafetyError, as_dict, is_amount, own_file, setting
+from llm_router_client import (
+    AUTO,
+    Collaborator,
+    SafetyError,
+    UsageError,
+    as_dict,
+    clean,
+    is_amount,
+    own_file,
+    setting,
+    usd,
+)
 
-from .database import try_in_file
+from .cache import seconds_in
+from .database import in_file, try_in_file
 from .pricing import attempt_usd, token_counts
 
 if TYPE_CHECKING:
-    from llm_router_client import Attempt, Call
+    from llm_router_client import Attempt, Call, Console, Turns
 
 USAGE_PUT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 USAGE_GET = (  # by what, since when; "total" sums up all
@@ -105,3 +119,45 @@ class UsageLog(Collaborator):
             answer.cost_source if answer is not None else None, call.seconds(),
         )  # fmt: skip
         try_in_file(call, self.path, USAGE_PUT, *values)
+
+
+def sums_of(path: str, by: str, since: float) -> Turns:
+    """One row for each model, day or session with its USAGE_SUMS, and at last the total; none where there is no log."""
+    rows = []
+    for grouped_by in (by, "total") if os.path.exists(path) else ():
+        for name, *sums in in_file(path, USAGE_GET, grouped_by, since):
+            numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
+            rows.append({by: name or "none", **dict(zip(USAGE_SUMS, numbers))})
+    return rows
+
+
+def show_table(rows: Turns, by: str, as_csv: bool, console: Console) -> None:
+    cells = [[by, *USAGE_SUMS], *([" ".join(clean(usd(value)).split()) for value in row.values()] for row in rows)]
+    widths = [0 if as_csv else max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+        quoted = ['"' + cell.replace('"', '""') + '"' if as_csv and set(cell) & set(',"') else cell for cell in line]
+        console.out(("," if as_csv else "  ").join(map(str.ljust, quoted, widths)).rstrip() + "\n")
+
+
+def add_arguments(parser: Any) -> None:
+    """Options of the command `usage`, for an argparse parser."""
+    parser.add_argument("--by", metavar="NAME", help="model (default), day or session")
+    parser.add_argument("--since", metavar="AGE", help="only what is not older: 24h, 7d")
+    parser.add_argument("--csv", action="store_true", help="as CSV")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: Any, console: Console) -> int:
+    """The command `usage`: sums of the log by model, day or session, as a table, CSV or JSON."""
+    by, path = args.by or "model", usage_file()
+    if by not in ("model", "day", "session") or (args.json and args.csv):
+        raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
+    rows = sums_of(path, by, 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since"))
+    if args.json:
+        total = rows.pop() if rows else None
+        console.result({"ok": True, "by": by, "file": path, "rows": rows, "total": total, "error": None})
+        return 0
+    show_table(rows, by, args.csv, console)
+    if not rows:
+        console.note(f"{path} holds no calls; LLM_ROUTER_USAGE_LOG=1 or --usage-log records them")
+    return 0

@@ -71,6 +71,14 @@ def test_functions_are_short() -> None:
     assert statistics.median(lengths) <= 8 and max(lengths) < 40
 
 
+def test_the_events_of_a_call_pass_five_generators() -> None:
+    """One each for the call, its models, their attempts, a response, its events: a sixth would be a layer without a name."""
+    call = next(node for node in TREE.body if isinstance(node, ast.ClassDef) and node.name == "Call")
+    methods = [node for node in call.body if isinstance(node, ast.FunctionDef)]
+    generators = [node.name for node in methods if any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(node))]
+    assert generators == ["_run", "_models", "_attempts", "_response", "_events"]
+
+
 def test_the_file_can_still_be_read_in_one_sitting() -> None:
     assert len(SOURCE.splitlines()) < MOST_LINES
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
 import pytest
+from material import material, needs
 
 from llm_router_client import Event, SSEParser
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "sse"
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "sse_cases.json"
+COLLECTED = material("LLM_ROUTER_SSE_CASES")
 
 
 def parse(pieces: Iterable[bytes], **options: int) -> List[Event]:
@@ -41,9 +42,11 @@ def test_events_depend_on_the_bytes_never_on_how_the_network_cut_them(path: Path
         assert plain(parse([data[:cut], b"", data[cut:]])) == expected, cut
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED.name} is not beside the repository")
+@pytest.mark.slow
+@needs("LLM_ROUTER_SSE_CASES")
 def test_the_collected_cases_of_other_parsers_hold_whole_byte_by_byte_and_cut_everywhere() -> None:
-    for case in json.loads(SHARED.read_text()):
+    assert COLLECTED
+    for case in json.loads(COLLECTED.read_text()):
         data = base64.b64decode(case["input_base64"])
         cuts = [[data], [data[i : i + 1] for i in range(len(data))], *([data[:i], data[i:]] for i in range(len(data)))]
         for pieces in cuts:
