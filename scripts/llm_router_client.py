@@ -1356,6 +1356,23 @@ def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
+def sockets_are_forbidden(error: OSError) -> bool:
+    """Whether a failure to connect comes of a sandbox that lets nobody have a socket; a name look-up hides that."""
+    import socket
+
+    try:
+        if isinstance(error, socket.gaierror):
+            socket.socket().close()
+    except PermissionError:
+        return True
+    return isinstance(error, PermissionError)
+
+
+def sandbox_error(what: str) -> NetworkError:
+    step = "Ask for network access, or run the same command outside the sandbox."
+    return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
+
+
 def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
@@ -1366,6 +1383,8 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
+    if sockets_are_forbidden(error):
+        return sandbox_error(f"no connection to {where}")
     why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
@@ -2791,7 +2810,12 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
             from llm_router_demo import DemoServer
         except ImportError:
             raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        server = DemoServer()
+        try:
+            server = DemoServer()
+        except PermissionError:
+            raise sandbox_error("the mock server cannot start") from None
+        except OSError as error:
+            raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
         console.closers.append(server.close)
         args.base_url = server.base_url
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}

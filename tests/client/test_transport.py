@@ -324,6 +324,22 @@ def test_a_refused_connection_is_retryable_and_says_where() -> None:
     assert not any(attempt["maybe_billed"] for attempt in caught.value.attempts)
 
 
+NO_SOCKETS = """
+import socket
+
+class Refused(socket.socket):
+    def __init__(self, *arguments, **named):
+        raise PermissionError(1, "Operation not permitted")
+
+def refuse(*arguments, **named):
+    if arguments[0] in (b"127.0.0.1", "127.0.0.1"):
+        return look_up(*arguments, **named)
+    raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+look_up, socket.getaddrinfo, socket.socket = socket.getaddrinfo, refuse, Refused
+"""  # as a filter of system calls shows itself to Python
+
+
 def fail_to_dial(asked: c.LLMRouterClient, error: BaseException) -> None:
     def dial(*_: Any) -> Any:
         raise error
@@ -346,6 +362,24 @@ def test_why_no_connection_came_about(error: BaseException, kind: Any, text: str
     with pytest.raises(kind, match=text) as caught:
         asked.chat("m", ASK)
     assert caught.value.retryable is (kind is not c.UsageError)
+
+
+@pytest.mark.parametrize("words", [
+    ["chat", "-m", "m"], ["chat", "-m", "m", "--stream"], ["compare", "--models", "m,n"], ["chat", "--demo"],
+])  # fmt: skip
+@pytest.mark.parametrize("host", ["http://127.0.0.1:9/v1", "https://llm.example/v1"])
+def test_in_a_sandbox_without_sockets_the_next_step_is_clear(cli: Any, tmp_path: Any, words: List[str], host: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_SOCKETS)
+    env = {"PYTHONPATH": str(tmp_path), "LLM_ROUTER_BASE_URL": host, "LLM_ROUTER_API_KEY": "key-0123456789"}
+    for more in ([], ["--json"]):
+        ran = cli(*words, "--message", "hi", *more, env=env)
+        assert ran.code == 7 and b"could not be written" not in ran.err, ran
+        told = ran.out.decode() if more else ran.err.decode() + ran.out.decode()
+        assert "this sandbox forbids network access; ask for it" in told
+        if more and words[0] == "chat":
+            error = ran.json["error"]
+            assert (error["code"], error["retryable"]) == ("network", False) and "outside the sandbox" in error["next_step"]
+            assert len(ran.json["attempts"]) <= 1
 
 
 def test_a_name_look_up_that_hangs_ends_with_the_connect_clock() -> None:
