@@ -1272,35 +1272,6 @@ class Connection:
             return True
 
 
-class KeepAliveHandler:
-    """Mixed into urllib.request.BaseHandler: opens http and https requests on connections that are kept alive.
-
-    A request has endpoint, timeout (to connect), first_s and deadline, see Transport.send().
-    """
-
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-
-    def http_open(self, request: Any) -> Any:
-        kept = self._pool.take(request.endpoint)
-        while True:
-            seconds = min(request.timeout, request.deadline - time.monotonic())
-            connection = kept or self._pool.connect(request.endpoint, seconds)
-            try:
-                return connection.exchange(request)
-            except NetworkError as error:
-                connection.close()
-                error.retryable = True
-                if not kept:
-                    raise
-                kept = None  # it had been closed meanwhile: replaced once, in silence
-            except BaseException:
-                connection.close()
-                raise
-
-    https_open = http_open
-
-
 @functools.cache
 def http_classes() -> Any:
     """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
@@ -1327,8 +1298,11 @@ def http_classes() -> Any:
 
         response_class = HTTPResponse
 
-    class Handler(KeepAliveHandler, request.BaseHandler):
-        """What the opener asks."""
+    class Handler(request.BaseHandler):
+        """Opens http and https requests on the connections of a pool."""
+
+        def __init__(self, pool: ConnectionPool) -> None:
+            self.http_open = self.https_open = pool.open
 
     return SimpleNamespace(
         TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
@@ -1390,14 +1364,34 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
 
 
 class ConnectionPool:
-    """Connections kept alive for the next call, and new ones."""
+    """Opens urllib's requests on connections that are kept alive; new ones go through the proxy and TLS.
+
+    A request has endpoint, timeout (to connect), first_s and deadline beside what urllib gives it, see Transport.send().
+    """
 
     def __init__(self, ca_file: str | None = None) -> None:
         self.idle: dict[str, list[Any]] = {}  # by URL; list.append and list.pop are atomic: no lock
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
 
-    def take(self, endpoint: Endpoint) -> Any:
+    def open(self, request: Any) -> Any:
+        """The response to a request, its head read."""
+        kept = self._take(request.endpoint)
+        while True:
+            connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
+            try:
+                return connection.exchange(request)
+            except NetworkError as error:
+                connection.close()
+                error.retryable = True
+                if not kept:
+                    raise
+                kept = None  # it had been closed meanwhile: replaced once, in silence
+            except BaseException:
+                connection.close()
+                raise
+
+    def _take(self, endpoint: Endpoint) -> Any:
         """An idle connection that is alive, None where there is none."""
         idle = self.idle.get(endpoint.url, [])
         while idle:
@@ -1410,7 +1404,7 @@ class ConnectionPool:
             connection.close()
         return None
 
-    def connect(self, endpoint: Endpoint, seconds: float) -> Any:
+    def _connect(self, endpoint: Endpoint, seconds: float) -> Any:
         """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
         proxy = proxy_for(endpoint)
         outcome: list[Any] = []
