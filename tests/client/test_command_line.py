@@ -557,10 +557,11 @@ def test_a_cold_start_imports_only_what_it_needs(cli: Any, demo: Any) -> None:
 
     bare = subprocess.run([sys.executable, "-X", "importtime", "-c", "pass"], capture_output=True, env=cli.env, timeout=30)
     known = {line.rsplit("|", 1)[1].strip() for line in bare.stderr.decode().splitlines() if line.startswith("import time:")}
-    network = {"http.client", "socket", "ssl", "email", "urllib.request"}
-    never = {"asyncio", "threading", "logging", "dataclasses"}
-    assert not (modules("--help") - known) & {*network, *never, "json"}
-    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--dry-run") - known) & {*network, *never}
+    network = {"http.client", "socket", "ssl", "email", "urllib", "urllib.parse", "urllib.request", "hashlib", "signal"}
+    never = {"asyncio", "typing", "threading", "logging", "dataclasses"}
+    for words in (["--help"], ["chat", "--help"], ["models", "--offline"]):
+        assert not (modules(*words) - known) & {*network, *never}, words
+    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--dry-run") - known) & {*network, *never} - {"signal"}
     assert not (modules("chat", "-m", "demo", "--message", "Hello", "--stream") - known) & never
 
 

@@ -107,7 +107,7 @@ def test_a_plain_answer_that_breaks_at_byte_n_is_never_an_answer(serve: Serve, w
 @pytest.mark.slow
 def test_a_stream_that_breaks_at_byte_n_is_complete_only_after_its_finish_reason(serve: Serve) -> None:
     whole = stream(delta("he"), delta("llo"), delta(finish="stop"), DONE)
-    finished = whole.index(b"data: [DONE]") - 1  # the line with the finish reason is whole
+    finished = whole.index(b"data: [DONE]") - 2  # the JSON with the finish reason is whole
     for n in range(len(whole) + 1):
         asked = client(serve(whole[:n])).chat_stream("m", ASK)
         try:
@@ -124,6 +124,17 @@ def test_a_chunked_stream_without_its_last_chunk_is_complete_when_the_server_sai
     assert "".join(client(serve(cut)).chat_stream("m", ASK)) == "hi"
     with pytest.raises(c.LLMRouterError):
         list(client(serve(chunked(delta("hi"), end=b""))).chat_stream("m", ASK))
+
+
+def test_a_head_is_a_status_and_headers_whose_names_are_in_lower_case() -> None:
+    assert c.parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"VARY:b ", b"X: \xe9"]) == (200, {"vary": "a, b", "x": "\xe9"})
+    assert c.parse_head([b"HTTP/1.0 404"]) == (404, {})
+    for first in (b"", b"HTTP/2 200", b"HTTP/1.1 20", b"HTTP/1.1 2000", b"HTTP/1.1 \xb2\xb3\xb9 OK", b"ICY 200 OK"):
+        with pytest.raises(c.BadUpstreamError):
+            c.parse_head([first])
+    for lines in ([], [b"HTTP/1.1 200 OK", b"no colon"], [b"HTTP/1.1 200 OK", b"Space : before"]):
+        with pytest.raises(c.BadUpstreamError):
+            c.parse_head(lines)
 
 
 def test_a_hundred_hostile_bodies_end_in_our_own_errors(serve: Serve) -> None:
@@ -324,6 +335,22 @@ def test_a_refused_connection_is_retryable_and_says_where() -> None:
     assert not any(attempt["maybe_billed"] for attempt in caught.value.attempts)
 
 
+NO_SOCKETS = """
+import socket
+
+class Refused(socket.socket):
+    def __init__(self, *arguments, **named):
+        raise PermissionError(1, "Operation not permitted")
+
+def refuse(*arguments, **named):
+    if arguments[0] in (b"127.0.0.1", "127.0.0.1"):
+        return look_up(*arguments, **named)
+    raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+look_up, socket.getaddrinfo, socket.socket = socket.getaddrinfo, refuse, Refused
+"""  # as a filter of system calls shows itself to Python
+
+
 def fail_to_dial(asked: c.LLMRouterClient, error: BaseException) -> None:
     def dial(*_: Any) -> Any:
         raise error
@@ -346,6 +373,24 @@ def test_why_no_connection_came_about(error: BaseException, kind: Any, text: str
     with pytest.raises(kind, match=text) as caught:
         asked.chat("m", ASK)
     assert caught.value.retryable is (kind is not c.UsageError)
+
+
+@pytest.mark.parametrize("words", [
+    ["chat", "-m", "m"], ["chat", "-m", "m", "--stream"], ["compare", "--models", "m,n"], ["chat", "--demo"],
+])  # fmt: skip
+@pytest.mark.parametrize("host", ["http://127.0.0.1:9/v1", "https://llm.example/v1"])
+def test_in_a_sandbox_without_sockets_the_next_step_is_clear(cli: Any, tmp_path: Any, words: List[str], host: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_SOCKETS)
+    env = {"PYTHONPATH": str(tmp_path), "LLM_ROUTER_BASE_URL": host, "LLM_ROUTER_API_KEY": "key-0123456789"}
+    for more in ([], ["--json"]):
+        ran = cli(*words, "--message", "hi", *more, env=env)
+        assert ran.code == 7 and b"could not be written" not in ran.err, ran
+        told = ran.out.decode() if more else ran.err.decode() + ran.out.decode()
+        assert "this sandbox forbids network access; ask for it" in told
+        if more and words[0] == "chat":
+            error = ran.json["error"]
+            assert (error["code"], error["retryable"]) == ("network", False) and "outside the sandbox" in error["next_step"]
+            assert len(ran.json["attempts"]) <= 1
 
 
 def test_a_name_look_up_that_hangs_ends_with_the_connect_clock() -> None:
@@ -397,6 +442,9 @@ def test_no_proxy_and_loopback_go_direct(serve: Serve, monkeypatch: pytest.Monke
     monkeypatch.setenv("NO_PROXY", "llm.example")
     assert c.proxy_for(c.Endpoint("https://llm.example/v1")) == ("", 0, "")
     assert c.proxy_for(c.Endpoint("https://other.example/v1"))[0] == "127.0.0.1"
+    monkeypatch.setenv("NO_PROXY", "other.example:8443, .inside.example")
+    for name, host in (("other.example:8443", ""), ("a.inside.example", ""), ("other.example", "127.0.0.1")):
+        assert c.proxy_for(c.Endpoint(f"https://{name}/v1"))[0] == host
     assert c.proxy_for(c.Endpoint("https://127.0.0.1/v1")) == ("", 0, "")
     assert proxy.heads == []
 
