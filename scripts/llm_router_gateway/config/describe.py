@@ -153,7 +153,7 @@ def provider_lines(provider: Provider) -> Iterator[str]:
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"
         elif name == "versions":
-            special.update(value)
+            special.update(provider.versions)
         else:
             special[SPELLED.get(name, name)] = value
     special["headers"] = dict.fromkeys(provider.headers, MASK)  # values may be credentials too

@@ -41,7 +41,6 @@ from ..routing.snapshot import State, state_of
 from ..store import pricing
 from ..store.call import Call
 from ..store.redaction import Bodies
-from ..wire.embeddings import as_asked
 from ..wire.registry import DEFAULT, SPECS, wire
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
@@ -490,7 +489,7 @@ class Gateway:
     async def _embeddings(self, job: Job) -> None:
         await self._read(job)
         headers, data = await self._asked(job, partial(self._embedded, job))
-        await self._respond(job, 200, headers, as_asked(data, job.fields.get("encoding_format")))
+        await self._respond(job, 200, headers, SPECS[job.call.protocol].embeddings(data, job.fields))
 
     async def _embedded(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
         name, provider = attempt.candidate.name, attempt.candidate.provider

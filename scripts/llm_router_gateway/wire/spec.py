@@ -81,6 +81,10 @@ def no_more(body: JSON) -> dict[str, Any]:
     return {}
 
 
+def as_they_are(data: bytes, body: JSON) -> bytes:
+    return data
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """How the gateway calls a provider that speaks the protocol."""
@@ -126,6 +130,7 @@ class Spec:
     keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
     account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
+    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
 
     # -- conversion
     packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
