@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import pytest
 
@@ -89,6 +89,30 @@ def demo() -> Iterator[Any]:
 
     with DemoServer(port=0) as server:
         yield server
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Any]]:
+    """serve(*replies) -> a RawServer, closed with the test."""
+    from raw_server import RawServer
+
+    servers: List[RawServer] = []
+
+    def start(*replies: Any, hold: bool = False) -> RawServer:
+        servers.append(RawServer(*replies, hold=hold))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def still() -> Any:
+    """A transport without a clock: it sleeps by counting."""
+    from raw_server import StillTransport
+
+    return StillTransport()
 
 
 class Ran(NamedTuple):

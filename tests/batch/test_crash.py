@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Set
 import pytest
 
 FILES = ("--input", "in.jsonl", "--output", "out.jsonl")
-ECHO = "This is the stand-in, not a model. You said: "
+ECHO = "This is the mock server, not a model. You said: "
 AT_ONCE = 8
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals, limits and rusage as POSIX has them")]
 

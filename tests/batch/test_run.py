@@ -20,7 +20,7 @@ import llm_router_batch as b
 import llm_router_client as c
 
 FILES = ("--input", "in.jsonl", "--output", "out.jsonl")
-ECHO = "This is the stand-in, not a model. You said: "
+ECHO = "This is the mock server, not a model. You said: "
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and limits as POSIX has them")
 
 
@@ -219,7 +219,9 @@ USAGE = {
     "run --input in.jsonl --output out.jsonl --patience -1": "--patience is",
     "run --input in.jsonl --output out.jsonl --retries 11": "max_retries",
     "run --input in.jsonl --output out.jsonl --outputt x": "unknown argument '--outputt'",
-    "run --input in.jsonl --output": "expected one argument",
+    "run --input in.jsonl --output": "--output needs a value",
+    "run --input in.jsonl --input in.jsonl --output out.jsonl": "--input would replace",
+    "run --input in.jsonl --output out.jsonl --output out.jsonl": "--output would replace",
     "run --input in.jsonl --output out.jsonl --api-key x": "no option takes a key",
     "run --input in.jsonl --output out.jsonl --header Authorization:x": "no credentials",
     "evaluate --input in.jsonl": "name 1 to 8 models",
@@ -482,20 +484,23 @@ def test_help_is_short_shows_two_commands_that_parse_and_every_exit_code(batch: 
         text = ran.out.decode()
         assert ran.code == 0 and ran.err == b"" and len(text.splitlines()) < 75
         examples = re.findall(rf"python3 llm_router_batch\.py {command} (.*)", text)
-        assert len(examples) == 2 and all(b.parse_args(command, example.split()) for example in examples)
+        assert len(examples) == 2 and all(b.parser_of(command).parse(example.split()) for example in examples)
         assert all(re.search(rf"(?<!\d){code} ", text) for code in c.EXIT_CODES)
     assert batch("--help").code == 0 and c.VERSION.encode() in batch("--version").out
 
 
 def test_options_have_the_client_s_names_and_meaning() -> None:
-    theirs = {option.name: option for option in map(c.Option, c.OPTIONS.strip().split("\n"))}
-    own = {"input", "ordered", "retry_failed", "keep_going", "concurrency", "patience", "repeat", "csv"}
+    theirs = {flag: option for name in c.COMMANDS for flag, option in c.parser_of(name).options.items()}
+    own = {"--input", "--ordered", "--retry-failed", "--keep-going", "--concurrency", "--patience", "--repeat", "--csv"}
     for command in b.COMMANDS:
-        for option in b.options_of(b.COMMANDS[command][1]):
-            assert option.name in own or (theirs[option.name].flags, theirs[option.name].value) == (option.flags, option.value)
-    names = {option.name for option in b.options_of(b.COMMANDS["run"][1])}
-    groups = {name for name, option in theirs.items() if option.group in ("parameters", "endpoint", "output", "model")}
-    assert groups - {"detail"} <= names
+        for flag, option in b.parser_of(command).options.items():
+            assert flag in own or (option.option_strings, option.metavar, option.type) == (
+                theirs[flag].option_strings, theirs[flag].metavar, theirs[flag].type
+            )  # fmt: skip
+    groups = c.Parser("groups")
+    for add in (c.add_parameters, c.add_endpoint, c.add_output, c.add_model):
+        add(groups)
+    assert set(groups.options) - {"--detail"} <= set(b.parser_of("run").options)
 
 
 @posix_only

@@ -8,19 +8,20 @@ from typing import Any, Dict
 import pytest
 
 import llm_router_client as c
+from llm_router_extras import cache, pricing, usage
 
 PRICE = {"input": 2.0, "output": 8.0, "cached_input": 0.5}
 
 
 @pytest.mark.parametrize("text,seconds", [("1s", 1), ("30m", 1800), ("24h", 86400), ("7d", 604800), ("2w", 1209600)])
 def test_a_time_is_a_number_and_its_unit(text: str, seconds: float) -> None:
-    assert c.seconds_in(text, "--since") == seconds
+    assert cache.seconds_in(text, "--since") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "24", "0h", "-1h", "1.5h", "1 h", "1y", "\u0661h", "\u00b2h", "1234567d", "1H"])
 def test_what_is_no_time_is_named_with_its_flag(text: str) -> None:
     with pytest.raises(c.UsageError, match="--since takes a time like"):
-        c.seconds_in(text, "--since")
+        cache.seconds_in(text, "--since")
 
 
 @pytest.mark.parametrize("usage,counts", [
@@ -35,39 +36,39 @@ def test_what_is_no_time_is_named_with_its_flag(text: str) -> None:
     ({"prompt_tokens": -1, "completion_tokens": 2}, None), ({"prompt_tokens": 9, "completion_tokens": [2]}, None),
 ])  # fmt: skip
 def test_tokens_are_counted_under_any_vendors_names_and_never_guessed(usage: Dict[str, Any], counts: Any) -> None:
-    assert c.token_counts(usage) == counts
+    assert pricing.token_counts(usage) == counts
 
 
 def test_a_cost_is_tokens_times_prices_per_million() -> None:
-    assert c.cost_usd(PRICE, 1_000_000, 0, 0) == 2.0
-    assert c.cost_usd(PRICE, 1_000_000, 500_000, 250_000) == 1.0 + 0.25 + 2.0
-    assert c.cost_usd({"input": 2.0, "output": 8.0}, 1_000_000, 500_000, 0) == 2.0
-    assert c.cost_usd({"input": 0, "output": 0}, 9, 9, 9) == 0.0
+    assert pricing.cost_usd(PRICE, 1_000_000, 0, 0) == 2.0
+    assert pricing.cost_usd(PRICE, 1_000_000, 500_000, 250_000) == 1.0 + 0.25 + 2.0
+    assert pricing.cost_usd({"input": 2.0, "output": 8.0}, 1_000_000, 500_000, 0) == 2.0
+    assert pricing.cost_usd({"input": 0, "output": 0}, 9, 9, 9) == 0.0
 
 
 @pytest.mark.parametrize("content,tokens", [
     ("abc" * 1000, 1000), ("\u4e2d" * 1000, 1000), ("\ud800", 2), ('"url": "' * 300, 1100),
-    ([{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}], c.IMAGE_TOKENS),
-    ([{"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "low"}}] * 2, 2 * c.IMAGE_TOKENS),
-    ({"parts": [{"inlineData": {"mimeType": "image/png", "data": "A" * 99999}}]}, c.IMAGE_TOKENS),
+    ([{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}], pricing.IMAGE_TOKENS),
+    ([{"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "low"}}] * 2, 2 * pricing.IMAGE_TOKENS),
+    ({"parts": [{"inlineData": {"mimeType": "image/png", "data": "A" * 99999}}]}, pricing.IMAGE_TOKENS),
 ])  # fmt: skip
 def test_the_tokens_of_a_request_are_taken_rather_high(content: Any, tokens: float) -> None:
-    found = c.attempt_usd({"messages": [{"role": "user", "content": content}]}, {"input": 1e6, "output": 0.0})
+    found = pricing.attempt_usd({"messages": [{"role": "user", "content": content}]}, {"input": 1e6, "output": 0.0})
     assert tokens <= found < tokens + 80
 
 
 @pytest.mark.parametrize("body,answer_tokens", [
-    ({}, c.ANSWER_TOKENS), ({"max_tokens": 7}, 7), ({"max_completion_tokens": 7}, 7), ({"max_tokens": 7, "n": 3}, 21),
-    ({"generationConfig": {"maxOutputTokens": 7}}, 7), ({"max_tokens": "7"}, c.ANSWER_TOKENS),
-    ({"max_tokens": -7, "n": -1}, c.ANSWER_TOKENS),
+    ({}, pricing.ANSWER_TOKENS), ({"max_tokens": 7}, 7), ({"max_completion_tokens": 7}, 7), ({"max_tokens": 7, "n": 3}, 21),
+    ({"generationConfig": {"maxOutputTokens": 7}}, 7), ({"max_tokens": "7"}, pricing.ANSWER_TOKENS),
+    ({"max_tokens": -7, "n": -1}, pricing.ANSWER_TOKENS),
 ])  # fmt: skip
 def test_an_attempt_may_cost_as_much_as_its_body_allows(body: Dict[str, Any], answer_tokens: int) -> None:
-    assert c.attempt_usd(body, {"input": 0.0, "output": 1e6}) == answer_tokens
-    assert c.attempt_usd({"messages": "abc" * 1000}, {"input": 1e6, "output": 0.0}) >= 1000
+    assert pricing.attempt_usd(body, {"input": 0.0, "output": 1e6}) == answer_tokens
+    assert pricing.attempt_usd({"messages": "abc" * 1000}, {"input": 1e6, "output": 0.0}) >= 1000
 
 
 def test_a_budget_is_spent_to_the_last_cent_and_no_further() -> None:
-    budget = c.Budget(0.3)
+    budget = usage.Budget(0.3)
     for _ in range(3):
         budget.reserve(0.1, 0.0)
         budget.settle(0.1, 0.1)
@@ -75,11 +76,11 @@ def test_a_budget_is_spent_to_the_last_cent_and_no_further() -> None:
         budget.reserve(0.01, 0.0)
     assert (caught.value.code, caught.value.exit_code) == ("over_budget", 8)
     budget.reserve(0.0, 0.0)  # what costs nothing may still be asked
-    assert c.Budget(0.0).spent == 0.0
+    assert usage.Budget(0.0).spent == 0.0
 
 
 def test_what_others_set_aside_is_waited_for_and_what_is_too_much_alone_is_not() -> None:
-    budget = c.Budget(1.0)
+    budget = usage.Budget(1.0)
     budget.reserve(0.9, 0.0)
     with pytest.raises(c.SafetyError):
         budget.reserve(1.1, 60.0)  # at once
