@@ -11,8 +11,6 @@ from typing import Any, List
 
 import pytest
 
-import llm_router_client as client
-
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
