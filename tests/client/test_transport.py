@@ -355,7 +355,7 @@ def fail_to_dial(asked: c.LLMRouterClient, error: BaseException) -> None:
     def dial(*_: Any) -> Any:
         raise error
 
-    asked.transport.pool.dial = dial  # type: ignore[method-assign]
+    asked.transport.pool.dial = dial  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize(

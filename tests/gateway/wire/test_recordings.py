@@ -32,6 +32,7 @@ from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai.answer import refusal_text
 from llm_router_gateway.wire.sse import SSEParser
 
+pytestmark = pytest.mark.slow  # thousands of conversions
 FOLDER = material("LLM_ROUTER_RECORDINGS")
 WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
 PROTOCOLS = {"openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini"}  # Responses: not built yet
@@ -206,7 +207,6 @@ def test_a_stream_says_what_the_whole_answer_says(exchange: Exchange, to: str) -
 # ------------------------------------------------------------------------------------------------------------------ streams
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("exchange", chosen(streamed=True))
 def test_a_stream_says_the_same_wherever_it_is_cut(exchange: Exchange) -> None:
     expected, size = events_in(exchange.wire, exchange.body), len(exchange.body)
