@@ -834,8 +834,8 @@ def judge(reader: Reader, ended: bool) -> None:
     said = reader.text() or reader.tool_calls()
     for word in (reader.finish, "" if said else reader.native):
         if word.lower() in UNFINISHED:
-            message = f"the server says itself that it did not finish (finish reason {word})"
-            raise IncompleteError(message) if said else ServerError(message, retryable=True, maybe_billed=True)
+            message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
+            raise IncompleteError(message, retryable=not said)
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
