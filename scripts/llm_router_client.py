@@ -15,20 +15,20 @@ Exit codes: 0 answered, 1 request refused, 2 usage, 3 key, 4 credit, 5 model unk
 8 refused by our own rules, 9 bad upstream, 10 incomplete, 11 content filter, 130 interrupted, 141 closed pipe.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
-keeps the text so far. Modules are imported where they are needed, because most users start this file cold: json alone
-would cost `--help` 8 ms of its 30.
+keeps the text so far. What takes long to import is imported where it is needed: urllib.request, with the first request,
+takes more time than all else that a command does.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import time
 
-TYPE_CHECKING = False  # importing typing would cost 7 ms at start; type checkers take this name as true
+TYPE_CHECKING = False  # importing typing would take 3 ms at each start; type checkers take this name as true
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Union
@@ -65,42 +65,39 @@ MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
 
 
-def table(text: str) -> "list[list[str]]":
-    """table("a | b\\nc | d") -> [["a", "b"], ["c", "d"]]: a text costs a cold start far less than the literal would."""
-    return [line.split(" | ") for line in text.strip().split("\n")]
-
-
-SETTINGS = dict(table("""
-AISA_API_KEY | Bearer key for the default endpoint, sent to api.aisa.one only.
-LLM_ROUTER_BASE_URL | Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.
-LLM_ROUTER_API_KEY | Bearer key for LLM_ROUTER_BASE_URL only.
-LLM_ROUTER_MODEL | Model used when no --model option is given.
-LLM_ROUTER_CONFIG | JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.
-LLM_ROUTER_CACHE | File of the answers that --cache keeps, else one in the user's cache directory.
-LLM_ROUTER_USAGE_LOG | 1 records every call, without its text, in a file of the user's; a path names another file.
-LLM_ROUTER_SESSION | Name in the usage log when no --session option is given.
-"""))  # fmt: skip
-EXIT_CODES = {int(code): text for code, text in table("""
-0 | answered
-1 | the API refused the request, or the output could not be written
-2 | wrong usage
-3 | key missing or refused
-4 | no credit or quota
-5 | model unknown
-6 | rate limited, overloaded or failing (429, 5xx)
-7 | network failure or time-out
-8 | refused by our own safety rules
-9 | bad upstream: no JSON, empty, redirect, over a limit
-10 | incomplete: cut or failed after text was printed; with --strict also at the token limit
-11 | the model's provider refused (content filter)
-130 | interrupted
-141 | closed pipe
-""")}  # fmt: skip
+SETTINGS = {
+    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
+    "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
+    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",
+    "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
+    "LLM_ROUTER_CONFIG": "JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.",
+    "LLM_ROUTER_CACHE": "File of the answers that --cache keeps, else one in the user's cache directory.",
+    "LLM_ROUTER_USAGE_LOG": "1 records every call, without its text, in a file of the user's; a path names another file.",
+    "LLM_ROUTER_SESSION": "Name in the usage log when no --session option is given.",
+}
+EXIT_CODES = {
+    0: "answered",
+    1: "the API refused the request, or the output could not be written",
+    2: "wrong usage",
+    3: "key missing or refused",
+    4: "no credit or quota",
+    5: "model unknown",
+    6: "rate limited, overloaded or failing (429, 5xx)",
+    7: "network failure or timeout",
+    8: "refused by our own safety rules",
+    9: "bad upstream: no JSON, empty, redirect, over a limit",
+    10: "incomplete: cut or failed after text was printed; with --strict also at the token limit",
+    11: "the model's provider refused (content filter)",
+    130: "interrupted",
+    141: "closed pipe",
+}
 # For `models --offline`, and where the live list cannot be had; always marked as such.
-BUILTIN_MODELS = """gpt-4.1 gpt-4o gpt-4o-mini o1 o1-mini o3-mini claude-3-5-sonnet claude-3-opus claude-3-sonnet
-gemini-3-pro-preview gemini-3.5-flash qwen-max qwen2.5-72b-instruct deepseek-chat deepseek-coder deepseek-v3 deepseek-r1
-grok-2 grok-beta"""
-FAMILIES = "gpt claude gemini qwen deepseek grok kimi glm llama demo"
+BUILTIN_MODELS = (
+    "gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini", "claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet",
+    "gemini-3-pro-preview", "gemini-3.5-flash", "qwen-max", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder",
+    "deepseek-v3", "deepseek-r1", "grok-2", "grok-beta",
+)  # fmt: skip
+FAMILIES = ("gpt", "claude", "gemini", "qwen", "deepseek", "grok", "kimi", "glm", "llama", "demo")
 
 
 def setting(name: str) -> str:
@@ -110,34 +107,34 @@ def setting(name: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- errors
 
-# code | exit code | what to do next; codes are for programs and never reworded once released
-ERRORS = {code: (int(exit_code), step) for code, exit_code, step in table("""
-bad_request | 1 | Correct the request as the message says.
-context_too_long | 1 | Shorten the input, or add --fallback with a model of larger context.
-usage | 2 | See --help.
-missing_key | 3 | Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set.
-key_malformed | 3 | Set the key again: printable ASCII without spaces.
-key_refused | 3 | Check that the key belongs to this endpoint and may use this model; see `doctor`.
-no_credit | 4 | Add credit or raise the quota at the provider; waiting does not help.
-model_not_found | 5 | See `models --search` for the names this endpoint knows; check --base-url.
-rate_limited | 6 | Wait for retry_after_s, or add --fallback with other models.
-overloaded | 6 | Try again later, or add --fallback with other models.
-server_error | 6 | Try again later, or add --fallback with other models.
-network | 7 | Check address and connection with `doctor`, then try again.
-timeout | 7 | Try again with a longer time-out or with --stream; the first request may have been billed.
-refused_locally | 8 | Nothing was sent. Change the command as the message says.
-over_budget | 8 | Raise --max-cost, lower --max-tokens, or name a cheaper model.
-not_written | 1 | The answer is whole: take it from here, and make room for the next.
-bad_upstream | 9 | Check --base-url with `doctor`: this is not how a model API answers.
-empty_answer | 9 | Ask again, raise --max-tokens, or add --fallback with other models.
-stream_cut | 10 | The text so far is not the answer: ask again, or add --fallback with other models.
-length | 10 | Raise --max-tokens.
-content_filter | 11 | Rephrase the input, or add --fallback with other models.
-interrupted | 130 | Run it again.
-""")}  # fmt: skip
+# code: (exit code, what to do next); codes are for programs and never reworded once released
+ERRORS = {
+    "bad_request": (1, "Correct the request as the message says."),
+    "context_too_long": (1, "Shorten the input, or add --fallback with a model of larger context."),
+    "usage": (2, "See --help."),
+    "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
+    "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
+    "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
+    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
+    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
+    "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
+    "overloaded": (6, "Try again later, or add --fallback with other models."),
+    "server_error": (6, "Try again later, or add --fallback with other models."),
+    "network": (7, "Check address and connection with `doctor`, then try again."),
+    "timeout": (7, "Try again with a longer timeout or with --stream; the first request may have been billed."),
+    "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
+    "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
+    "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
+    "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
+    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
+    "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
+    "length": (10, "Raise --max-tokens."),
+    "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
+    "interrupted": (130, "Run it again."),
+}
 
 
-def attributes(of: object, *names: str) -> "JSON":
+def attributes(of: object, *names: str) -> JSON:
     return {name: getattr(of, name) for name in names}
 
 
@@ -155,8 +152,8 @@ class LLMRouterError(Exception):
         cls.code, cls.billed = code or cls.code, billed or cls.billed
 
     def __init__(
-        self, message: str, *, code: str = "", status: "int | None" = None, request_id: str = "", param: str = "",
-        retry_after_s: "float | None" = None, retryable: bool = False, next_step: str = "", maybe_billed: "bool | None" = None,
+        self, message: str, *, code: str = "", status: int | None = None, request_id: str = "", param: str = "",
+        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.code = code or type(self).code
@@ -165,16 +162,16 @@ class LLMRouterError(Exception):
         self.retry_after_s, self.retryable = retry_after_s, retryable
         self.maybe_billed = self.billed if maybe_billed is None else maybe_billed
         self.model, self.next_step = "", next_step or step
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.response: "Answer | None" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.response: Answer | None = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
 
     def __str__(self) -> str:
         return f"{self.model}: {self.message}" if self.model else self.message
 
-    def to_dict(self) -> "JSON":
+    def to_dict(self) -> JSON:
         """The `error` object of the command line's envelope."""
         return attributes(self, "code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
 
@@ -239,7 +236,7 @@ class Event:
 
     __slots__ = ("data", "event", "id", "retry")
 
-    def __init__(self, event: str, data: str, id: str = "", retry: "int | None" = None) -> None:
+    def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
         self.event, self.data, self.id, self.retry = event, data, id, retry
 
 
@@ -257,11 +254,11 @@ class SSEParser:
         self._tail = bytearray()  # the line that has not ended yet
         self._skip_lf = False  # the last piece ended in CR: its LF may follow
         self._at_start = True  # a byte order mark may still come
-        self._data: "list[bytes]" = []
+        self._data: list[bytes] = []
         self._size, self._name, self._id = 0, "", ""
-        self._retry: "int | None" = None
+        self._retry: int | None = None
 
-    def feed(self, piece: bytes) -> "list[Event]":
+    def feed(self, piece: bytes) -> list[Event]:
         # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
         if self._skip_lf and piece:
             piece = piece.removeprefix(b"\n")
@@ -279,10 +276,10 @@ class SSEParser:
             raise ValueError(f"an event is longer than {self._max} bytes")
         return events
 
-    def close(self) -> "list[Event]":
+    def close(self) -> list[Event]:
         return [] if self._tail else self._dispatch()
 
-    def _line(self, line: bytes) -> "list[Event]":
+    def _line(self, line: bytes) -> list[Event]:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -303,7 +300,7 @@ class SSEParser:
             self._retry = int(value)
         return []
 
-    def _dispatch(self) -> "list[Event]":
+    def _dispatch(self) -> list[Event]:
         events = []
         if self._data:
             data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -323,25 +320,27 @@ def _number(text: str) -> float:
     return number
 
 
-DECODERS: "list[Any]" = []  # one, made at its first use
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
-def parse_json(text: "str | bytes") -> "Any":
-    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
-    if not DECODERS:
-        import json
+@functools.cache
+def _decoder() -> Any:
+    import json
 
-        DECODERS.append(json.JSONDecoder(parse_float=_number, parse_constant=_number))
+    return json.JSONDecoder(parse_float=_number, parse_constant=_number)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace").removeprefix("\ufeff")
-        return DECODERS[0].decode(text)
+        return _decoder().decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def dump_json(value: "Any", indent: "int | None" = None) -> str:
+def dump_json(value: Any, indent: int | None = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
     import json
     import re
@@ -352,7 +351,7 @@ def dump_json(value: "Any", indent: "int | None" = None) -> str:
     return re.sub(f"[{STEERING}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def encode_body(body: "JSON") -> bytes:
+def encode_body(body: JSON) -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
     import json
 
@@ -365,23 +364,23 @@ def encode_body(body: "JSON") -> bytes:
     return data
 
 
-def as_dict(value: "Any") -> "JSON":
+def as_dict(value: Any) -> JSON:
     return value if isinstance(value, dict) else {}
 
 
-def dicts(value: "Any") -> "Turns":
+def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def first_dict(value: "Any") -> "JSON":
+def first_dict(value: Any) -> JSON:
     return next(iter(dicts(value)), {})
 
 
-def without(fields: "JSON", *names: str) -> "JSON":
+def without(fields: JSON, *names: str) -> JSON:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def text_of(content: "Any") -> str:
+def text_of(content: Any) -> str:
     """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
     if isinstance(content, str) or not content:
         return content or ""
@@ -403,10 +402,10 @@ def family_of(model: str) -> str:
     name = model.lower().rsplit("/", 1)[-1]
     if name[:1] == "o" and name[1:2].isdigit():
         return "gpt"
-    return next((family for family in FAMILIES.split() if name.startswith(family)), "other")
+    return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
-def check_model(model: "Any") -> str:
+def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     import re
 
@@ -416,12 +415,12 @@ def check_model(model: "Any") -> str:
     return name
 
 
-def model_names(models: "Names") -> "list[str]":
+def model_names(models: Names) -> list[str]:
     """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
-def check_messages(messages: "Any") -> "Turns":
+def check_messages(messages: Any) -> Turns:
     """The messages as a list of objects with a role each; UsageError says which one is wrong."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
@@ -431,7 +430,7 @@ def check_messages(messages: "Any") -> "Turns":
     return list(messages)
 
 
-def with_system(system: "str | None", *messages: "JSON") -> "Turns":
+def with_system(system: str | None, *messages: JSON) -> Turns:
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -454,7 +453,7 @@ def data_url(data: bytes, name: str) -> str:
     return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
 
 
-def parsed_arguments(raw: str) -> "Any":
+def parsed_arguments(raw: str) -> Any:
     """A tool call's arguments as a JSON value: {} where there are none, None where they are not JSON (cut)."""
     try:
         value = parse_json(raw) if raw.strip() else {}
@@ -471,9 +470,9 @@ class ToolCalls:
     """
 
     def __init__(self) -> None:
-        self.calls: "Turns" = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
+        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
-    def add(self, fragment: "JSON") -> int:
+    def add(self, fragment: JSON) -> int:
         function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
         name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
         arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
@@ -490,17 +489,17 @@ class ToolCalls:
         return number
 
     @staticmethod
-    def _like(call: "JSON", index: "Any", call_id: str) -> bool:
+    def _like(call: JSON, index: Any, call_id: str) -> bool:
         return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
 
     @staticmethod
-    def _begins(call: "JSON", call_id: str, name: str, arguments: str) -> bool:
+    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
         if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
             return True
         ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
         return ended and parsed_arguments("".join(call["arguments"])) is not None
 
-    def wire(self) -> "Turns":
+    def wire(self) -> Turns:
         """message.tool_calls as a plain answer has them."""
         found = []
         for number, call in enumerate(self.calls):
@@ -509,32 +508,33 @@ class ToolCalls:
         return found
 
 
-# What upstreams say, in the order in which it is tried: code | pattern of HTTP status, line end, codes, types and text.
-COMPLAINTS = """
-model_not_found | model_not_(found|available)|invalid_model|no available channel|no endpoints found|(unknown|not a valid) model
-no_credit | ^402\\n|pre-deduction failed|billing_(error|not_active)
-no_credit | insufficient[ _](quota|credit|balance)|exceeded your current quota
-context_too_long | context[ _](length|window|size)|prompt is too long|maximum context|request_too_large
-content_filter | content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation
-key_refused | ^40[13]\\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error
-rate_limited | ^429\\n|rate_limit|resource_exhausted
-overloaded | ^529\\n|overloaded|\\nunavailable
-timeout | ^408\\n|timeout_error|deadline_exceeded
-model_not_found | ^404\\n|not_found_error
-server_error | ^5..\\n|server_error|api_error
-bad_request | ^4..\\n|invalid_request_error|invalid_argument
-server_error | ^
-"""
+# What upstreams say, in the order in which it is tried: (code, pattern of HTTP status, line end, codes, types and text).
+COMPLAINTS = (
+    ("model_not_found", r"model_not_(found|available)|invalid_model|no available channel|no endpoints found"),
+    ("model_not_found", r"(unknown|not a valid) model"),
+    ("no_credit", r"^402\n|pre-deduction failed|billing_(error|not_active)"),
+    ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota"),
+    ("context_too_long", r"context[ _](length|window|size)|prompt is too long|maximum context|request_too_large"),
+    ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
+    ("key_refused", r"^40[13]\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
+    ("rate_limited", r"^429\n|rate_limit|resource_exhausted"),
+    ("overloaded", r"^529\n|overloaded|\nunavailable"),
+    ("timeout", r"^408\n|timeout_error|deadline_exceeded"),
+    ("model_not_found", r"^404\n|not_found_error"),
+    ("server_error", r"^5..\n|server_error|api_error"),
+    ("bad_request", r"^4..\n|invalid_request_error|invalid_argument"),
+    ("server_error", r"^"),
+)
 KINDS = {kind.code: kind for kind in LLMRouterError.__subclasses__()}
 KINDS.update(context_too_long=BadRequestError, overloaded=ServerError)
 
 
-def complaint_of(value: "Any", depth: int = 0) -> "JSON":
+def complaint_of(value: Any, depth: int = 0) -> JSON:
     """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
 
     complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
     """
-    said: "JSON" = {"message": "", "names": "", "param": "", "status": 0}
+    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
@@ -558,15 +558,15 @@ def complaint_of(value: "Any", depth: int = 0) -> "JSON":
     return said
 
 
-def code_of(status: int, said: "JSON") -> str:
+def code_of(status: int, said: JSON) -> str:
     """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
     import re
 
     text = f"{status}\n{said['names']}{said['message'].lower()}"
-    return next(code for code, like in table(COMPLAINTS) if re.search(like, text))
+    return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
 
-def inner_error(value: "Any") -> "LLMRouterError":
+def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
     code = code_of(said["status"], said)
@@ -575,15 +575,18 @@ def inner_error(value: "Any") -> "LLMRouterError":
     return KINDS[code](message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
-GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", **dict.fromkeys(
-    "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY".split(), "content_filter"
-)}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
+# ai.google.dev, FinishReason; others are passed on in lower case
+GEMINI_FINISH = {
+    "STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error",
+    "SAFETY": "content_filter", "RECITATION": "content_filter", "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter", "IMAGE_SAFETY": "content_filter",
+}  # fmt: skip
 
 
-def openai_chunk(chunk: "JSON") -> "JSON":
+def openai_chunk(chunk: JSON) -> JSON:
     """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
     candidate = first_dict(chunk.get("candidates"))
-    delta: "JSON" = {"content": "", "reasoning_content": "", "tool_calls": []}
+    delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
     for part in dicts(as_dict(candidate.get("content")).get("parts")):
         delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
         call = part.get("functionCall")
@@ -607,12 +610,12 @@ class Reader:
     def __init__(self, gemini: bool = False) -> None:
         self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
         self.finish, self.refusal, self.kept_chars = "", "", 0
-        self.usage: "Any" = None
-        self.choices: "dict[int, JSON]" = {}
-        self._head: "JSON" = {}
-        self._parts: "Turns" = []
+        self.usage: Any = None
+        self.choices: dict[int, JSON] = {}
+        self._head: JSON = {}
+        self._parts: Turns = []
 
-    def take(self, chunk: "Any") -> "Turns":
+    def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
@@ -629,7 +632,7 @@ class Reader:
             raise inner_error(failed.get("error"))
         return events
 
-    def _take_candidate(self, candidate: "JSON") -> None:
+    def _take_candidate(self, candidate: JSON) -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
         if self.raw or not candidate:
             return
@@ -642,7 +645,7 @@ class Reader:
                 self._parts.append(dict(part))
         self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
 
-    def _take_choice(self, choice: "JSON") -> "Turns":
+    def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
         delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
@@ -656,7 +659,7 @@ class Reader:
             events.append({"type": "finish", "reason": self.finish})
         return events
 
-    def _delta_events(self, delta: "JSON", state: "JSON") -> "Iterator[JSON]":
+    def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
@@ -681,7 +684,7 @@ class Reader:
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
-    def tool_calls(self) -> "Turns":
+    def tool_calls(self) -> Turns:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
         found = []
         for call in self.choices[0]["calls"].wire() if 0 in self.choices else ():
@@ -689,16 +692,16 @@ class Reader:
             found.append({"id": call["id"], **function, "parsed": parsed_arguments(function["arguments"])})
         return found
 
-    def body(self) -> "JSON":
+    def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
         if self.raw or self.gemini:
             return self._head
         body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
         return {**body, "usage": self.usage} if self.usage is not None else body
 
-    def _choice(self, number: int) -> "JSON":
+    def _choice(self, number: int) -> JSON:
         state = self.choices[number]
-        message: "JSON" = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
         message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
         message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
         calls = state["calls"].wire()
@@ -719,29 +722,29 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
-    def __init__(self, reader: "Reader", model: str = "", complete: bool = True) -> None:
+    def __init__(self, reader: Reader, model: str = "", complete: bool = True) -> None:
         super().__init__(reader.body())
         self.text, self.reasoning, self.tool_calls = reader.text(), reader.text("reasoning"), reader.tool_calls()
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
-        self.usage: "JSON" = reader.usage or {}
+        self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost: "Any" = self.usage.get("cost")
+        self.cost: Any = self.usage.get("cost")
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
         self.request_id = str(self.get("id") or self.get("responseId") or "")
         self.model_requested = self.model_used = model
         self.cached, self.latency_s = False, 0.0
-        self.first_s: "float | None" = None
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.data: "Any" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
-        self.messages: "Turns" = []
+        self.first_s: float | None = None
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.data: Any = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
+        self.messages: Turns = []
 
 
-def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
+def retry_after_s(headers: dict[str, str], now: float) -> float | None:
     """Seconds to wait as a response's headers say; None where they say nothing readable.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
@@ -767,7 +770,7 @@ def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
         return None
 
 
-def response_error(status: int, headers: "dict[str, str]", body: bytes, now: float) -> "LLMRouterError":
+def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
     """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
     html = body.lstrip()[:1] == b"<"
     said = complaint_of("" if html else body.decode("utf-8", "replace"))
@@ -787,7 +790,7 @@ def response_error(status: int, headers: "dict[str, str]", body: bytes, now: flo
     )  # fmt: skip
 
 
-def parse_answer(data: bytes) -> "Any":
+def parse_answer(data: bytes) -> Any:
     """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
     try:
         return parse_json(data)
@@ -797,7 +800,7 @@ def parse_answer(data: bytes) -> "Any":
         raise BadUpstreamError(f"the answer is {what}") from None
 
 
-def judge(reader: "Reader", ended: bool) -> None:
+def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
@@ -812,32 +815,32 @@ def judge(reader: "Reader", ended: bool) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- policy
 
-FALLBACK_CODES = frozenset(
-    "rate_limited overloaded server_error timeout network model_not_found "
-    "no_credit context_too_long empty_answer content_filter bad_upstream stream_cut".split()
-)  # never a missing or refused key (another account would pay unseen), never a bad request
-SECRET_HEADERS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie".split())
-OWN_HEADERS = frozenset("host content-length transfer-encoding connection accept-encoding authorization".split())
+FALLBACK_CODES = frozenset({
+    "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
+    "empty_answer", "content_filter", "bad_upstream", "stream_cut",
+})  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
+OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
-def retry_wait_s(error: "LLMRouterError", retries: int, max_retries: int, remaining_s: float, dice: float) -> "float | None":
-    """Seconds until the same model is asked again, None for not at all; `dice` is in [0, 1).
+def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
+    """Seconds until the same model is asked again, None for not at all; `rng` is in [0, 1).
 
     Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
     """
     if not error.retryable or retries >= max_retries:
         return None
-    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * dice) if error.retry_after_s is None else error.retry_after_s
+    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * rng) if error.retry_after_s is None else error.retry_after_s
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
 
 
-def schema_of(body: "JSON") -> "Any":
+def schema_of(body: JSON) -> Any:
     """The schema that a request's response_format asks for; None where there is none."""
     return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
-def repaired(body: "JSON", error: "LLMRouterError", added: "Sequence[str]" = ()) -> "tuple[JSON, str] | None":
+def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
     """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
 
     repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
@@ -871,7 +874,7 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         import re
 
-        # By hand: urllib.parse would cost a cold start 2 ms, and what it takes beyond this is refused here all the same.
+        # One strict pattern: what urllib.parse takes beyond it would have to be refused afterwards.
         url = url.strip()
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
         found = re.fullmatch(like, url)
@@ -917,7 +920,7 @@ class Secret:
         return text
 
 
-def choose_key(endpoint: "Endpoint", settings: "dict[str, str]", in_file: str) -> "Secret | None":
+def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
     """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
 
     AISA_API_KEY, from the environment or the credentials file, goes to https://api.aisa.one and nowhere else. Any other
@@ -956,7 +959,7 @@ def key_in_file(data: bytes) -> str:
     return key
 
 
-def check_headers(headers: "dict[str, str]") -> "dict[str, str]":
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers, if they can stand in a request and are none of the client's own."""
     import re
 
@@ -980,104 +983,168 @@ def is_amount(value: Any) -> bool:
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
-class Connection:
-    """One TCP or TLS connection and, after send(), the response on it: status, headers, pieces().
+class Clock:
+    """How long the wait underway may take: arm() starts it, and every read and write of a socket gets what is left of it.
 
-    Every wait ends by the clock that arm() started, however slowly the peer drips. close(), once for each send(), hangs up
-    unless the body was read to its end; then the connection goes back to `idle`.
+    So it bounds the sum of the reads, however slowly the peer drips. Times are seconds of time.monotonic().
     """
 
-    def __init__(self, sock: "socket.socket", idle: "list[Connection]") -> None:
-        self.sock, self.idle = sock, idle
-        self.status, self.headers, self._buffer, self._waiting, self._ended = 0, {"": ""}, b"", "", False
-        self.deadline = self._until = 0.0
+    def __init__(self, deadline: float) -> None:
+        self.deadline = self._until = deadline
+        self._waiting = ""
 
-    def arm(self, waiting: str, seconds: "float | None") -> None:
-        """Start a clock: `waiting` has to be over within `seconds`, and never after the deadline."""
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """`waiting` has to be over within `seconds`, and never after the deadline."""
         self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
-        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total time-out)"
+        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total timeout)"
 
-    def _use(self, call: "Callable[[Any], Any]", argument: "Any") -> "Any":
-        """One call of the socket within what is left of the clock; failures become ours."""
+    def left(self) -> float:
+        """Seconds that are left; TimeoutError where none are."""
+        left = self._until - time.monotonic()
+        if left <= 0.0:
+            raise TimeoutError
+        return left
+
+    def failure(self, error: OSError) -> LLMRouterError:
+        """What a failed read or write means."""
+        if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
+            return RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True)
+        return NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True)
+
+
+class ClockedSocket:
+    """Mixed into a TCP or TLS socket: what http.client reads and writes through it keeps to the clock, and fails as ours."""
+
+    clock: Clock
+
+    def recv_into(self, *arguments: Any) -> int:
+        return self._in_time(super().recv_into, arguments)  # type: ignore[misc, no-any-return]
+
+    def sendall(self, *arguments: Any) -> None:
+        self._in_time(super().sendall, arguments)  # type: ignore[misc]
+
+    def send(self, *arguments: Any) -> int:  # TLS sends a large body by many of these
+        return self._in_time(super().send, arguments)  # type: ignore[misc, no-any-return]
+
+    def makefile(self, mode: str) -> Any:
+        return super().makefile(mode, READ_BYTES)  # type: ignore[misc]
+
+    def _in_time(self, call: Callable[..., Any], arguments: Any) -> Any:
         try:
-            left = self._until - time.monotonic()
-            if left <= 0.0:
-                raise TimeoutError
-            self.sock.settimeout(left)
-            return call(argument)
+            self.settimeout(self.clock.left())  # type: ignore[attr-defined]
+            return call(*arguments)
         except OSError as error:
-            if isinstance(error, TimeoutError) or "timed out" in str(error):  # 3.9 has two kinds of time-out
-                raise RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True) from None
-            raise NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True) from None
+            raise self.clock.failure(error) from None
 
-    def send(self, request: bytes, first_s: "float | None") -> None:
-        """Send the request and read the response's head; 1xx are passed over."""
-        self.arm("the request to be sent", None)
-        self._ended, self.status = False, 0
+
+def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
+    """A response's status and headers, names in lower case. BadUpstreamError for what is no HTTP/1 head.
+
+    parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
+    """
+    first, *others = [str(line, "latin-1") for line in lines] or [""]
+    sound, headers = first.startswith("HTTP/1.") and first[9:12].isdigit() and first[9:12].isascii(), {"": ""}
+    for line in others:
+        name, colon, value = line.partition(":")
+        sound = sound and colon != "" and name == name.strip()
+        before = headers.get(name.lower())
+        headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
+    if not sound:
+        raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+    return int(first[9:12]), headers
+
+
+class Response:
+    """Mixed into http.client.HTTPResponse: status, headers (names in lower case), and the body by pieces().
+
+    Head and framing are read here, because http.client takes a body that is shorter than its length for a whole one, reads
+    what is no chunk as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its
+    end; then the connection is kept for another call.
+    """
+
+    status: int
+    headers: dict[str, str]
+    fp: Any  # the buffered reader of the socket; None after close()
+    clock: Clock
+    connection: Any = None  # once the head is there
+
+    def begin(self) -> None:
+        """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
+        self._whole, status = False, 100
         try:
-            self._use(self.sock.sendall, request)
-        except NetworkError:
-            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
-        self.arm("the answer", first_s)
-        while self.status < 200:
-            try:
-                head = self._until_mark(b"\r\n\r\n", "the response's head")
-            except IncompleteError:
-                raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
-            first, *lines = head.decode("latin-1").split("\r\n")
-            sound, self.headers = first.startswith("HTTP/1.") and first[9:12].isdigit(), {}
-            for line in lines:
-                name, colon, value = line.partition(":")
-                sound = sound and colon != "" and name == name.strip()
-                before = self.headers.get(name.lower())
-                self.headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
-            if not sound:
-                raise BadUpstreamError("what answers there is no HTTP/1.1 server")
-            self.status = int(first[9:12])
+            while status < 200:
+                lines = list(self._lines("the response's head"))
+                status, self.headers = parse_head(lines)
+        except IncompleteError:
+            raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
+        self.status, self.bodiless = status, status in (204, 304)
+        framed = self.bodiless or ("transfer-encoding" in self.headers) != ("content-length" in self.headers)
+        asked = self.headers.get("connection", "").lower()
+        self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
-    def _until_mark(self, mark: bytes, what: str) -> bytes:
-        """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
-        while mark not in self._buffer:
-            if len(self._buffer) >= MAX_HEAD_BYTES:
-                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes")
-            more = self._use(self.sock.recv, READ_BYTES)
-            if not more:
-                raise IncompleteError(f"the connection was closed inside {what}")
-            self._buffer += more
-        data, _, self._buffer = self._buffer.partition(mark)
-        return data
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """Start the clock anew, see Clock.arm()."""
+        self.clock.arm(waiting, seconds)
 
-    def _read(self, most: int) -> bytes:
-        data = self._buffer or self._use(self.sock.recv, READ_BYTES)
-        self._buffer = data[most:]
-        return data[:most] if self._buffer else bytes(data)
-
-    def pieces(self) -> "Iterator[bytes]":
+    def pieces(self) -> Iterator[bytes]:
         """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
         coding = self.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
         return self._framed() if coding in ("identity", "") else self._inflated()
 
-    def _framed(self) -> "Iterator[bytes]":
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        super().close()  # type: ignore[misc]
+        if connection is not None:
+            connection.release(self._whole)  # the last thing done with it here: another thread may have it now
+
+    def is_followed(self) -> bool:
+        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
+        self.clock.arm("", 0.0)
+        try:
+            return bool(self.fp.peek(1))
+        except RequestTimeout:  # nothing is buffered, and there is no time to read
+            return False
+
+    def _lines(self, where: str) -> Iterator[bytes]:
+        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
+        left = MAX_HEAD_BYTES
+        while True:
+            line = self.fp.readline(left + 1)
+            left -= len(line)
+            if left < 0:
+                raise BadUpstreamError(f"{where} is longer than {MAX_HEAD_BYTES} bytes")
+            if not line.endswith(b"\n"):
+                raise IncompleteError(f"the connection was closed inside {where}")
+            line = line.rstrip(b"\r\n")
+            if not line:
+                return
+            yield line
+
+    def _framed(self) -> Iterator[bytes]:
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
-        length = "0" if self.status == 204 else self.headers.get("content-length")
+        length = "0" if self.bodiless else self.headers.get("content-length")
         coding = self.headers.get("transfer-encoding", "").strip().lower()
         if coding not in ("", "chunked"):
             raise BadUpstreamError("the answer's transfer coding is unknown")
-        size = -1
-        while coding and size:
-            size = self._length(self._until_mark(b"\r\n", "the answer").partition(b";")[0].decode("latin-1").strip(), 16)
+        if coding and not self.bodiless:
+            yield from self._chunks()
+        elif length is not None:
+            yield from self._exactly(self._length(length, 10))
+        else:
+            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
+        self._whole = not self.will_close and not self.is_followed()
+
+    def _chunks(self) -> Iterator[bytes]:
+        size = 1
+        while size:
+            head = next(self._lines("the answer"), b"")
+            size = self._length(head.partition(b";")[0].decode("latin-1").strip(), 16)
             yield from self._exactly(size)
-            while self._until_mark(b"\n", "the answer").strip():  # nothing after a chunk; trailers after the last
+            for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
                 if size:
                     raise BadUpstreamError("a chunk does not end where it said")
-        if not coding and length is None:
-            yield from iter(lambda: self._read(READ_BYTES), b"")
-        elif not coding:
-            yield from self._exactly(self._length(length or "", 10))
-        keep = bool(coding) != (length is not None) and not self._buffer
-        self._ended = keep and "close" not in self.headers.get("connection", "").lower()
 
     @staticmethod
     def _length(text: str, base: int) -> int:
@@ -1085,18 +1152,18 @@ class Connection:
             raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
         return int(text, base)
 
-    def _exactly(self, left: int) -> "Iterator[bytes]":
+    def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
-            data = self._read(left)
+            data = self.fp.read1(min(left, READ_BYTES))
             if not data:
                 raise IncompleteError("the connection was closed in the middle of the answer")
             left -= len(data)
             yield data
 
-    def _inflated(self) -> "Iterator[bytes]":
+    def _inflated(self) -> Iterator[bytes]:
         import zlib
 
-        decoder: "Any" = None
+        decoder: Any = None
         for data in self._framed():
             # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
             decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
@@ -1109,11 +1176,59 @@ class Connection:
         if decoder and not decoder.eof:
             raise IncompleteError("the answer's compressed data ends too early")
 
-    def close(self) -> None:
-        if self._ended:
-            self.idle.append(self)  # the last thing done with it here: another thread may have it now
+
+class Connection:
+    """Mixed into http.client.HTTPConnection: one connection, and the list of idle ones to which it goes back."""
+
+    sock: Any
+    idle: list[Any]
+    auto_open = 0  # the pool connects; http.client would do it without a clock
+    _parts: list[bytes]
+
+    def exchange(self, request: Any) -> Any:
+        """Send a request and read the head of its response."""
+        clock = self.sock.clock = Clock(request.deadline)
+        clock.arm("the request to be sent", None)
+        self._parts, first_s, headers = [], request.first_s, dict(request.header_items())
+        self.request(request.get_method(), request.selector, request.data, headers)  # type: ignore[attr-defined]
+        try:
+            self.sock.sendall(b"".join(self._parts))
+        except NetworkError:
+            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
+        clock.arm("the answer", first_s)
+        response = self.getresponse()  # type: ignore[attr-defined]
+        response.clock, response.connection = clock, self
+        return response
+
+    def send(self, data: bytes) -> None:
+        """What request() writes: kept until all is there, as http.client would make two packets of a small request."""
+        self._parts.append(data)
+
+    def open_tunnel(self, address: str, login: str, response: Any) -> None:
+        """CONNECT through an http proxy, whose answer `response` reads; NetworkError where it refuses."""
+        from binascii import b2a_base64
+
+        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+        basic = b2a_base64(login.encode(), newline=False).decode()
+        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
+        try:
+            self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            response.clock = self.sock.clock
+            response.begin()
+            if not 200 <= response.status < 300 or response.is_followed():
+                step = "Check HTTPS_PROXY and NO_PROXY."
+                raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
+        except RequestTimeout:
+            raise TimeoutError from None
+        finally:
+            response.close()
+
+    def release(self, reusable: bool) -> None:
+        """Keep the connection for another call, or hang up."""
+        if reusable and self.sock is not None:
+            self.idle.append(self)
         else:
-            self.sock.close()
+            self.close()  # type: ignore[attr-defined]
 
     def is_dead(self) -> bool:
         """Whether an idle connection was closed, or sent what nobody asked for."""
@@ -1124,29 +1239,81 @@ class Connection:
         except (OSError, ValueError):
             return True
 
-    def open_tunnel(self, address: str, login: str) -> None:
-        """CONNECT through an http proxy; NetworkError where it refuses."""
-        from binascii import b2a_base64
 
-        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        basic = b2a_base64(login.encode(), newline=False).decode()
-        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
-        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"), None)
-        if not 200 <= self.status < 300 or self._buffer:
-            raise NetworkError(f"the proxy answered {self.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")
+class KeepAliveHandler:
+    """Mixed into urllib.request.BaseHandler: opens http and https requests on connections that are kept alive.
+
+    A request has endpoint, timeout (to connect), first_s and deadline, see Transport.send().
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+
+    def http_open(self, request: Any) -> Any:
+        kept = self._pool.take(request.endpoint)
+        while True:
+            seconds = min(request.timeout, request.deadline - time.monotonic())
+            connection = kept or self._pool.connect(request.endpoint, seconds)
+            try:
+                return connection.exchange(request)
+            except NetworkError as error:
+                connection.close()
+                error.retryable = True
+                if not kept:
+                    raise
+                kept = None  # it had been closed meanwhile: replaced once, in silence
+            except BaseException:
+                connection.close()
+                raise
+
+    https_open = http_open
 
 
-def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
-    """(host, port, user:password) of the proxy that HTTPS_PROXY and NO_PROXY name for an endpoint; host "" for none."""
-    if endpoint.scheme != "https" or endpoint.loopback or not (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY")):
+@functools.cache
+def http_classes() -> Any:
+    """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
+
+    Called with the first request, as importing urllib.request takes more time than everything else that a command does.
+    """
+    import socket
+    import ssl
+    from http import client
+    from types import SimpleNamespace
+    from urllib import request
+
+    class TCPSocket(ClockedSocket, socket.socket):  # type: ignore[misc]
+        """TCP by the clock."""
+
+    class TLSSocket(ClockedSocket, ssl.SSLSocket):  # type: ignore[misc]
+        """TLS by the clock."""
+
+    class HTTPResponse(Response, client.HTTPResponse):  # type: ignore[misc]
+        """A response on either."""
+
+    class HTTPConnection(Connection, client.HTTPConnection):  # type: ignore[misc]
+        """A connection whose responses are ours."""
+
+        response_class = HTTPResponse
+
+    class Handler(KeepAliveHandler, request.BaseHandler):
+        """What the opener asks."""
+
+    return SimpleNamespace(
+        TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
+        Handler=Handler, OpenerDirector=request.OpenerDirector, Request=request.Request,
+    )  # fmt: skip
+
+
+def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
+    """(host, port, user:password) of the proxy for an endpoint, by the rules of urllib; host "" for none."""
+    if endpoint.scheme != "https" or endpoint.loopback:
         return "", 0, ""
     from urllib.parse import unquote, urlsplit
-    from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+    from urllib.request import getproxies, proxy_bypass
 
-    proxies = getproxies_environment()
-    if proxy_bypass_environment(endpoint.host, proxies):
+    url = getproxies().get("https", "")
+    if not url or proxy_bypass(endpoint.host):
         return "", 0, ""
-    url = proxies["https"]
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname if parts.scheme == "http" else "", parts.port or 80
@@ -1157,7 +1324,7 @@ def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
-def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: float) -> "LLMRouterError":
+def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
     if isinstance(error, TimeoutError) or "timed out" in str(error):
@@ -1171,87 +1338,44 @@ def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: f
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
 
-class Transport:
-    """HTTP/1.1 over our own sockets, and this machine's clock and dice: all that touches the world.
+class ConnectionPool:
+    """Connections kept alive for the next call, and new ones."""
 
-    http.client would cost a cold start 20 ms, most of it for its e-mail parser, and bounds each read but not their sum.
-    Connections are kept and reused; one that turns out dead is replaced once. Tests put a fake in its place.
-    """
-
-    def __init__(self, ca_file: "str | None" = None) -> None:
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.idle: dict[str, list[Any]] = {}  # by URL; list.append and list.pop are atomic: no lock
         self._ca_file = ca_file
-        self._tls: "ssl.SSLContext | None" = None
-        self._idle: "dict[str, list[Connection]]" = {}  # list.append and list.pop are atomic: no lock
+        self._tls: ssl.SSLContext | None = None
 
-    monotonic = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
-    sleep = staticmethod(time.sleep)
-    dice = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
-    token = staticmethod(lambda: os.urandom(16).hex())
-
-    def send(
-        self, method: str, endpoint: "Endpoint", path: str, headers: "dict[str, str]", body: bytes,
-        *, connect_s: float, first_s: "float | None", deadline: float,
-    ) -> "Connection":  # fmt: skip
-        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
-
-        A NetworkError is retryable: no status had come.
-        """
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {endpoint.netloc}", *(f"{k}: {v}" for k, v in headers.items())]
-        lines += [f"Content-Length: {len(body)}"] if body else []
-        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        idle = self._take_idle(endpoint)
-        while True:
-            connection = idle or self._connect(endpoint, min(connect_s, deadline - time.monotonic()))
-            connection.deadline = deadline
+    def take(self, endpoint: Endpoint) -> Any:
+        """An idle connection that is alive, None where there is none."""
+        idle = self.idle.get(endpoint.url, [])
+        while idle:
             try:
-                connection.send(request, first_s)
-                return connection
-            except NetworkError as error:
-                connection.sock.close()
-                error.retryable = True
-                if not idle:
-                    raise
-                idle = None  # it had been closed meanwhile: replaced once, in silence
-            except BaseException:
-                connection.sock.close()
-                raise
-
-    def close(self) -> None:
-        while self._idle:
-            for connection in self._idle.popitem()[1]:
-                connection.sock.close()
-
-    __del__ = close  # a client that was dropped leaves no connection open
-
-    def _take_idle(self, endpoint: "Endpoint") -> "Connection | None":
-        idle = self._idle.get(endpoint.url, [])
-        try:
-            while True:
                 connection = idle.pop()
-                if not connection.is_dead():
-                    return connection
-                connection.sock.close()
-        except IndexError:  # none is left; another thread may have been faster
-            return None
+            except IndexError:  # another thread was faster
+                break
+            if not connection.is_dead():
+                return connection
+            connection.close()
+        return None
 
-    def _connect(self, endpoint: "Endpoint", seconds: float) -> "Connection":
-        """A new connection. In a thread of its own, as a name look-up knows no time-out and a handshake can drip."""
+    def connect(self, endpoint: Endpoint, seconds: float) -> Any:
+        """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
         proxy = proxy_for(endpoint)
-        outcome: "list[Any]" = []
+        outcome: list[Any] = []
 
-        def dial() -> None:
+        def work() -> None:
             try:
-                outcome.append(self._dial(endpoint, proxy, seconds))
+                outcome.append(self.dial(endpoint, proxy, seconds))
             except BaseException as error:
                 outcome.append(error)
 
         if endpoint.loopback:
-            dial()
+            work()
         else:
             import threading
 
-            thread = threading.Thread(target=dial, daemon=True)
+            thread = threading.Thread(target=work, daemon=True)
             thread.start()
             thread.join(max(0.0, seconds))
         result = outcome[0] if outcome else TimeoutError()
@@ -1259,42 +1383,97 @@ class Transport:
             raise connect_error(result, endpoint, proxy[0], seconds) from None
         if isinstance(result, BaseException):
             raise result
-        return result  # type: ignore[no-any-return]
+        return result
 
-    def _dial(self, endpoint: "Endpoint", proxy: "tuple[str, int, str]", seconds: float) -> "Connection":
+    def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
+        """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
         if seconds <= 0.0:
             raise TimeoutError
+        classes, clock = http_classes(), Clock(time.monotonic() + seconds)
+        connection = classes.HTTPConnection(endpoint.host, endpoint.port)
+        connection.idle = self.idle.setdefault(endpoint.url, [])
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
-        sock = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
+        made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
         try:
-            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection = Connection(sock, self._idle.setdefault(endpoint.url, []))
-            connection.deadline = time.monotonic() + seconds
+            connection.sock = classes.TCPSocket(fileno=made.detach())
+            connection.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            connection.sock.clock = clock
             if proxy[0]:
-                connection.open_tunnel(endpoint.address, proxy[2])
+                connection.open_tunnel(endpoint.address, proxy[2], classes.HTTPResponse(connection.sock))
             if endpoint.scheme == "https":
-                connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host)
+                clock.arm("the handshake", None)
+                connection.sock.settimeout(clock.left())
+                name = endpoint.host.encode("ascii")
+                connection.sock = self._tls_context().wrap_socket(connection.sock, server_hostname=name)
         except BaseException:
-            sock.close()
+            connection.close()
             raise
         return connection
 
-    def _tls_context(self) -> "ssl.SSLContext":
+    def close(self) -> None:
+        """Hang up on what is idle; the pool can be used again."""
+        while self.idle:
+            for connection in self.idle.popitem()[1]:
+                connection.close()
+
+    def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             import ssl
 
             try:
                 context = ssl.create_default_context()  # verifies, honours SSL_CERT_FILE; there is no switch for less
                 context.minimum_version = ssl.TLSVersion.TLSv1_2
+                context.sslsocket_class = http_classes().TLSSocket
                 if self._ca_file:
                     context.load_verify_locations(self._ca_file)
             except (OSError, ValueError) as error:
                 raise UsageError(f"the CA file cannot be used: {error}") from None
             self._tls = context
         return self._tls
+
+
+class Transport:
+    """HTTP/1.1 by urllib.request with our own handler, and this machine's clock and rng: all that touches the world.
+
+    An OpenerDirector that knows no redirects and takes every status as it comes. Tests put a fake in its place.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.pool = ConnectionPool(ca_file)
+        self._opener: Any = None
+
+    monotonic = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
+    sleep = staticmethod(time.sleep)
+    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
+    token = staticmethod(lambda: os.urandom(16).hex())
+
+    def send(
+        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
+        *, connect_s: float, first_s: float | None, deadline: float,
+    ) -> Response:  # fmt: skip
+        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
+
+        A NetworkError is retryable: no status had come.
+        """
+        classes = http_classes()
+        opener = self._opener
+        if opener is None:
+            opener = classes.OpenerDirector()
+            opener.add_handler(classes.Handler(self.pool))
+            self._opener = opener  # only now: another thread must find it whole
+        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
+        request = classes.Request(url, body or None, headers, method=method)
+        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
+        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self.pool.close()
+
+    __del__ = close  # a client that was dropped leaves no connection open
 
 
 # ------------------------------------------------------------------------------------------------------------- client
@@ -1637,7 +1816,7 @@ class Call:
                 if attempt.again or self._mend(error):
                     token = transport.token()  # another body is another request
                     continue
-                wait = retry_wait_s(error, retries, self.client.max_retries, self.left_s(), transport.dice())
+                wait = retry_wait_s(error, retries, self.client.max_retries, self.left_s(), transport.rng())
                 if wait is None:
                     raise error from None
                 retries += 1
@@ -1779,7 +1958,7 @@ class ModelList(list):  # type: ignore[type-arg]
 
 
 def builtin_models(reason: str) -> ModelList:
-    return ModelList(({"id": name} for name in BUILTIN_MODELS.split()), "builtin", reason)
+    return ModelList(({"id": name} for name in BUILTIN_MODELS), "builtin", reason)
 
 
 def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list[Any]:
@@ -2038,7 +2217,7 @@ class LLMRouterClient:
         key, headers = self.key(), self._head(stream, token)
         headers.update({"Authorization": f"Bearer {key.value}"} if key else {})
         first_s = FIRST_EVENT_TIMEOUT_S if stream and self.first_s is None else self.first_s
-        response: Connection = self.transport.send(
+        response: Response = self.transport.send(
             method, self.endpoint, path, headers, body, connect_s=self.connect_s, first_s=first_s, deadline=deadline
         )
         if 200 <= response.status < 300:

@@ -551,10 +551,13 @@ def test_a_cold_start_imports_only_what_it_needs(cli: Any, demo: Any) -> None:
 
     bare = subprocess.run([sys.executable, "-X", "importtime", "-c", "pass"], capture_output=True, env=cli.env, timeout=30)
     known = {line.rsplit("|", 1)[1].strip() for line in bare.stderr.decode().splitlines() if line.startswith("import time:")}
-    heavy = {"http.client", "email", "ssl", "asyncio", "typing", "threading", "urllib.request", "logging", "dataclasses"}
+    network = {"http.client", "socket", "ssl", "email", "urllib.request"}
+    never = {"asyncio", "threading", "logging", "dataclasses"}
     for words in (["--help"], ["chat", "--help"], ["models", "--offline"]):
-        assert not (modules(*words) - known) & {*heavy, "urllib", "urllib.parse", "hashlib", "socket", "signal"}, words
-    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--stream") - known) & heavy
+        assert not (modules(*words) - known) & {*network, *never, "urllib.parse", "hashlib", "signal"}, words
+    assert not (modules("--help") - known) & {"json", "difflib"}
+    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--dry-run") - known) & {*network, *never}
+    assert not (modules("chat", "-m", "demo", "--message", "Hello", "--stream") - known) & never
 
 
 def test_help_names_no_option_that_is_not_there() -> None:
