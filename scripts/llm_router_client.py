@@ -2334,6 +2334,11 @@ def clean(text: str) -> str:
     return sanitizer.feed(text) + sanitizer.close()
 
 
+def on_one_line(value: object) -> str:
+    """Foreign text for one line of output, harmless to a terminal: on_one_line("a\nb\x1b[2J") -> "a b"."""
+    return " ".join(clean(str(value)).replace("\t", " ").splitlines())
+
+
 def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
@@ -2914,16 +2919,16 @@ COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| -
 
 
 def compare_row(name: str, result: JSON) -> str:
-    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
-    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+    text = " ".join(result["response"].split()) if result["success"] else f"failed: {result['error']['message']}"
+    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"] or "", text)
+    return "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
 def compare_block(name: str, result: JSON) -> str:
     cost = usd(result["cost"]) or None
     facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
+    line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
@@ -2979,7 +2984,7 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
     shown = found[:limit] if limit > 0 else found
     value = {"source": listed.source, "total": len(found), "shown": len(shown), "models": shown}
-    console.show(value, "".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
+    console.show(value, "".join(f"{on_one_line(model['id'])}\t{model['family']}\n" for model in shown))
     if listed.source != "live":
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
