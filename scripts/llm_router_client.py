@@ -64,7 +64,6 @@ MAX_COMPARE_MODELS = 8  # what one compare command may cost
 MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
 
-
 SETTINGS = {
     "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
@@ -245,8 +244,9 @@ class SSEParser:
 
     feed(b'data: {"a"') -> []        feed(b':1}\\n\\n') -> [Event("message", '{"a":1}')]
 
-    Any cut of the bytes gives the same events. Source: WHATWG HTML 9.2.6, with one addition: close() also delivers a
-    last event whose lines are all whole; half a line is never delivered. ValueError: an event over max_event_bytes.
+    Any cut of the bytes gives the same events. Source: WHATWG HTML 9.2.6, with one addition: close() also delivers a last
+    event without its blank line if its data is a whole JSON object or [DONE]; else `cut` is true where one had begun.
+    ValueError: an event over max_event_bytes.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -257,6 +257,7 @@ class SSEParser:
         self._data: list[bytes] = []
         self._size, self._name, self._id = 0, "", ""
         self._retry: int | None = None
+        self.cut = False
 
     def feed(self, piece: bytes) -> list[Event]:
         # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
@@ -277,7 +278,19 @@ class SSEParser:
         return events
 
     def close(self) -> list[Event]:
-        return [] if self._tail else self._dispatch()
+        events = self._line(bytes(self._tail)) if self._tail else []
+        self._tail.clear()
+        self.cut = bool(self._data) and not self._is_whole()
+        return events + ([] if self.cut else self._dispatch())
+
+    def _is_whole(self) -> bool:
+        import json
+
+        data = b"\n".join(self._data).strip()
+        try:
+            return data == b"[DONE]" or isinstance(json.loads(data), dict)
+        except (ValueError, RecursionError):
+            return False
 
     def _line(self, line: bytes) -> list[Event]:
         if self._at_start:
@@ -333,9 +346,8 @@ def _decoder() -> Any:
 def parse_json(text: str | bytes) -> Any:
     """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace").removeprefix("\ufeff")
-        return _decoder().decode(text)
+        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return _decoder().decode(text.removeprefix("\ufeff"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -473,12 +485,12 @@ def data_url(data: bytes, name: str) -> str:
 
 
 def parsed_arguments(raw: str) -> Any:
-    """A tool call's arguments as a JSON value: {} where there are none, None where they are not JSON (cut)."""
+    """A tool call's arguments as an object: {} where there are none, None where they are no JSON (cut) or no object."""
     try:
         value = parse_json(raw) if raw.strip() else {}
     except ValueError:
         return None
-    return {} if value is None else value
+    return {} if value is None else value if isinstance(value, dict) else None
 
 
 class ToolCalls:
@@ -529,11 +541,17 @@ class ToolCalls:
 
 # What upstreams say, in the order in which it is tried: (code, pattern of HTTP status, line end, codes, types and text).
 COMPLAINTS = (
+    ("bad_request", r"image input is not supported|only 'text' content type is supported"),  # llama.cpp: 500; mlx-lm: 404
     ("model_not_found", r"model_not_(found|available)|invalid_model|no available channel|no endpoints found"),
     ("model_not_found", r"(unknown|not a valid) model"),
     ("no_credit", r"^402\n|pre-deduction failed|billing_(error|not_active)"),
-    ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota"),
-    ("context_too_long", r"context[ _](length|window|size)|prompt is too long|maximum context|request_too_large"),
+    ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota|credit balance is too low"),
+    ("no_credit", r"billing[ _]hard[ _]limit|specified api usage limit|organi[sz]ation (has been|is) disabled"),
+    ("no_credit", r"user location is not supported"),  # Gemini: no account there
+    ("context_too_long", r"context[ _](length|window|size|limit)|exceed_context|prompt is too long|maximum context|n_ctx"),
+    ("context_too_long", r"maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
+    ("context_too_long", r"reduce the length of|range of input length|prompt exceeds|model token limit|request_too_large"),
+    ("context_too_long", r"`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
     ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
     ("key_refused", r"^40[13]\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
     ("rate_limited", r"^429\n|rate_limit|resource_exhausted"),
@@ -608,10 +626,17 @@ def inner_error(value: Any) -> LLMRouterError:
 
 # ai.google.dev, FinishReason; others are passed on in lower case
 GEMINI_FINISH = {
-    "STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error",
-    "SAFETY": "content_filter", "RECITATION": "content_filter", "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter", "IMAGE_SAFETY": "content_filter",
+    "STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter", "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
 }  # fmt: skip
+
+# Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
+UNFINISHED = frozenset({
+    "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
+    "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "malformed_response", "other", "no_image",
+    "language",
+})  # fmt: skip
 
 
 def openai_chunk(chunk: JSON) -> JSON:
@@ -640,7 +665,7 @@ class Reader:
 
     def __init__(self, gemini: bool = False) -> None:
         self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
-        self.finish, self.refusal, self.kept_chars = "", "", 0
+        self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
         self.usage: Any = None
         self.choices: dict[int, JSON] = {}
         self._head: JSON = {}
@@ -657,7 +682,7 @@ class Reader:
         events, failed = [], chunk if chunk.get("error") else {}
         for choice in dicts(chunk.get("choices")):
             events += self._take_choice(choice)
-            if choice.get("error") or choice.get("finish_reason") == "error":
+            if choice.get("error"):
                 failed = failed or choice
         if failed:
             raise inner_error(failed.get("error"))
@@ -685,6 +710,7 @@ class Reader:
         state["finish"] = state["finish"] or finish
         if number != 0:
             return []  # with n > 1 the other choices are in body(), not in the text
+        self.native = str(choice.get("native_finish_reason") or self.native)
         if finish and not self.finish:
             self.finish = str(finish)
             events.append({"type": "finish", "reason": self.finish})
@@ -811,7 +837,8 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
         code = "bad_upstream"
         place = headers.get("location", "").partition("://")[2].split("/")[0].rpartition("@")[2]
         message = f"redirected to {one_line(place, 100) or 'another path'}; redirects are not followed"
-    retryable = status in RETRY_STATUSES and code not in ("no_credit", "model_not_found", "context_too_long", "content_filter")
+    lasting = ("no_credit", "model_not_found", "context_too_long", "content_filter")  # whatever the status
+    retryable = status in RETRY_STATUSES and code not in lasting and not (code == "bad_request" and status >= 500)
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
     return KINDS[code](
@@ -835,11 +862,16 @@ def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
+    said = reader.text() or reader.tool_calls()
+    for word in (reader.finish, "" if said else reader.native):
+        if word.lower() in UNFINISHED:
+            message = f"the server says itself that it did not finish (finish reason {word})"
+            raise IncompleteError(message) if said else ServerError(message, retryable=True, maybe_billed=True)
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    if not reader.text() and not reader.tool_calls():
+    if not said:
         why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
         raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer")
 
@@ -1271,35 +1303,6 @@ class Connection:
             return True
 
 
-class KeepAliveHandler:
-    """Mixed into urllib.request.BaseHandler: opens http and https requests on connections that are kept alive.
-
-    A request has endpoint, timeout (to connect), first_s and deadline, see Transport.send().
-    """
-
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-
-    def http_open(self, request: Any) -> Any:
-        kept = self._pool.take(request.endpoint)
-        while True:
-            seconds = min(request.timeout, request.deadline - time.monotonic())
-            connection = kept or self._pool.connect(request.endpoint, seconds)
-            try:
-                return connection.exchange(request)
-            except NetworkError as error:
-                connection.close()
-                error.retryable = True
-                if not kept:
-                    raise
-                kept = None  # it had been closed meanwhile: replaced once, in silence
-            except BaseException:
-                connection.close()
-                raise
-
-    https_open = http_open
-
-
 @functools.cache
 def http_classes() -> Any:
     """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
@@ -1326,8 +1329,11 @@ def http_classes() -> Any:
 
         response_class = HTTPResponse
 
-    class Handler(KeepAliveHandler, request.BaseHandler):
-        """What the opener asks."""
+    class Handler(request.BaseHandler):
+        """Opens http and https requests on the connections of a pool."""
+
+        def __init__(self, pool: ConnectionPool) -> None:
+            self.http_open = self.https_open = pool.open
 
     return SimpleNamespace(
         TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
@@ -1355,6 +1361,23 @@ def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
+def sockets_are_forbidden(error: OSError) -> bool:
+    """Whether a failure to connect comes of a sandbox that lets nobody have a socket; a name look-up hides that."""
+    import socket
+
+    try:
+        if isinstance(error, socket.gaierror):
+            socket.socket().close()
+    except PermissionError:
+        return True
+    return isinstance(error, PermissionError)
+
+
+def sandbox_error(what: str) -> NetworkError:
+    step = "Ask for network access, or run the same command outside the sandbox."
+    return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
+
+
 def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
@@ -1365,19 +1388,41 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
+    if sockets_are_forbidden(error):
+        return sandbox_error(f"no connection to {where}")
     why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
 
 class ConnectionPool:
-    """Connections kept alive for the next call, and new ones."""
+    """Opens urllib's requests on connections that are kept alive; new ones go through the proxy and TLS.
+
+    A request has endpoint, timeout (to connect), first_s and deadline beside what urllib gives it, see Transport.send().
+    """
 
     def __init__(self, ca_file: str | None = None) -> None:
         self.idle: dict[str, list[Any]] = {}  # by URL; list.append and list.pop are atomic: no lock
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
 
-    def take(self, endpoint: Endpoint) -> Any:
+    def open(self, request: Any) -> Any:
+        """The response to a request, its head read."""
+        kept = self._take(request.endpoint)
+        while True:
+            connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
+            try:
+                return connection.exchange(request)
+            except NetworkError as error:
+                connection.close()
+                error.retryable = True
+                if not kept:
+                    raise
+                kept = None  # it had been closed meanwhile: replaced once, in silence
+            except BaseException:
+                connection.close()
+                raise
+
+    def _take(self, endpoint: Endpoint) -> Any:
         """An idle connection that is alive, None where there is none."""
         idle = self.idle.get(endpoint.url, [])
         while idle:
@@ -1390,7 +1435,7 @@ class ConnectionPool:
             connection.close()
         return None
 
-    def connect(self, endpoint: Endpoint, seconds: float) -> Any:
+    def _connect(self, endpoint: Endpoint, seconds: float) -> Any:
         """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
         proxy = proxy_for(endpoint)
         outcome: list[Any] = []
@@ -1632,14 +1677,15 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
 
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
-    """A body's first piece that is not blank: white space may keep the line open while the model thinks."""
-    blank = 0
-    piece = next(pieces, b"")
-    while piece.isspace():
-        blank += len(piece)
-        if blank > MAX_BODY_BYTES:
+    """The start of a body, until it shows what it is: white space may keep the line open while the model thinks."""
+    piece, size = b"", 0
+    while not piece.strip(b"\xef\xbb\xbf \t\r\n"):  # a byte order mark, or a part of one, shows nothing
+        more = next(pieces, b"")
+        piece, size = piece.lstrip() + more, size + len(more)
+        if not more:
+            break
+        if size > MAX_BODY_BYTES:
             raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
-        piece = next(pieces, b"")
     return piece
 
 
@@ -1648,18 +1694,21 @@ def is_stream(piece: bytes) -> bool:
     return piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"<", b"")  # a byte order mark is no text
 
 
-def stream_value(event: Event) -> Any:
-    """The JSON of a server-sent event; the error that it says it is, is raised."""
+def events_of(event: Event, reader: Reader) -> Turns:
+    """What a server-sent event adds to the answer; the error that it says it is, is raised."""
     if event.event == "error":
         raise inner_error(event.data)
-    return parse_json(event.data)
+    value = parse_json(event.data) if event.data.strip() else None
+    return [] if value in (None, []) else reader.take(value)  # those are signs of life
 
 
-def finish_stream(response: Any, pieces: Iterator[bytes], ended: bool, seen: bool) -> None:
-    """After [DONE]: read the little that is left, so that the connection can be used again."""
+def finish_stream(response: Any, pieces: Iterator[bytes], parser: SSEParser, ended: bool, seen: bool) -> None:
+    """After the last event: read what follows [DONE], so that the connection can be used again, or say what is wrong."""
     if ended:
         response.arm("the end of the stream", 0.1)  # usually there already
         read_all(pieces)
+    elif parser.cut:
+        raise IncompleteError("the stream ended in the middle of an event")
     elif not seen:
         raise BadUpstreamError("the answer is neither JSON nor a stream of events")
 
@@ -1944,13 +1993,13 @@ class Call:
                         attempt.ended = event.data.startswith("[DONE]")
                         if attempt.ended:
                             break
-                        yield from reader.take(stream_value(event))
+                        yield from events_of(event, reader)
                     seen, more = seen or bool(arrived), bool(piece) and not attempt.ended
                     if more:
                         if arrived:  # only now: the time that the caller spends on an event is not the server's
                             response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
                         piece = next(pieces, b"")
-                finish_stream(response, pieces, attempt.ended, seen)
+                finish_stream(response, pieces, parser, attempt.ended, seen)
             else:
                 response.arm("the rest of the answer", self.client.progress_s)
                 body = read_all(pieces, piece)
@@ -2654,7 +2703,7 @@ def add_cost(parser: Parser) -> None:
 def add_endpoint(parser: Parser) -> None:
     parser.section("endpoint")
     parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
-    parser.add_argument("--demo", action="store_true", help="ask the mock server: no key, no network")
+    parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
     parser.add_argument("--timeout", metavar="X", type=decimal_number, help="total, all attempts together (600 s)")
     parser.add_argument("--connect-timeout", metavar="X", type=decimal_number, help="(10 s)")
     parser.add_argument("--first-event-timeout", metavar="X", type=decimal_number, help="until a stream's first event (120 s)")
@@ -2797,7 +2846,12 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
             from llm_router_demo import DemoServer
         except ImportError:
             raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        server = DemoServer()
+        try:
+            server = DemoServer()
+        except PermissionError:
+            raise sandbox_error("the mock server cannot start") from None
+        except OSError as error:
+            raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
         console.closers.append(server.close)
         args.base_url = server.base_url
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}

@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import llm_router_batch as b
 import llm_router_client as c
 
@@ -17,6 +19,7 @@ OURS = ("--output", "--strict", "--stream", "--json", "--verbose", "--models", "
 COMMANDS = re.findall(r"python3 scripts/llm_router_batch\.py ([^`\n]+)", PAGE)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_runs_as_printed(batch: Any, demo: Any) -> None:
     [lines] = re.findall(r"(?ms)^```json\n(.*?)^```", PAGE)
     (batch.cwd / "prompts.jsonl").write_text(lines.replace("MODEL2", "demo-reasoning"))

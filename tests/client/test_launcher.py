@@ -16,7 +16,7 @@ import pytest
 import llm_router_client as c
 
 LAUNCHER = Path(c.__file__).with_name("llm-router")
-ANSWERED = b"This is the stand-in, not a model. You said: Hello\n"
+ANSWERED = b"This is the mock server, not a model. You said: Hello\n"
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, signals and the first line of a script as POSIX has them")
 
 
