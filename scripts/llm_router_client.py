@@ -2541,7 +2541,10 @@ class Parser(argparse.ArgumentParser):
         self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
         self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
         self.command = prog.split()[-1]
-        super().__init__(prog, None, description, epilog, add_help=False, allow_abbrev=False, exit_on_error=False)
+        super().__init__(
+            prog, None, description, epilog, add_help=False, allow_abbrev=False, exit_on_error=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=HELP_WIDTH),  # else shutil asks the terminal: 3 ms
+        )  # fmt: skip
 
     def section(self, title: str) -> None:
         """Put what is added from here on under this title in --help."""
