@@ -307,8 +307,8 @@ def test_every_option_means_the_same_in_every_command(command: str) -> None:
 
 DASHED = {
     None: ("-hello", "--hello", "--", "-", "--no-such=x", "-- a b", "-1", "-mx", ""),
-    c.decimal_number: ("-0.5",),
-    c.whole_number: ("-1",),
+    float: ("-0.5",),
+    int: ("-1",),
 }
 
 
