@@ -865,8 +865,8 @@ def judge(reader: Reader, ended: bool) -> None:
     said = reader.text() or reader.tool_calls()
     for word in (reader.finish, "" if said else reader.native):
         if word.lower() in UNFINISHED:
-            message = f"the server says itself that it did not finish (finish reason {word})"
-            raise IncompleteError(message) if said else ServerError(message, retryable=True, maybe_billed=True)
+            message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
+            raise IncompleteError(message, retryable=not said)
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
@@ -1105,16 +1105,19 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
     parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
     """
+    import re
+
     first, *others = [str(line, "latin-1") for line in lines] or [""]
-    sound, headers = first.startswith("HTTP/1.") and first[9:12].isdigit() and first[9:12].isascii(), {"": ""}
+    found = re.fullmatch(r"(?as)HTTP/1\.\d ([1-9]\d\d)( .*)?", first)
+    sound, headers = found is not None, dict[str, str]()
     for line in others:
         name, colon, value = line.partition(":")
         sound = sound and colon != "" and name == name.strip()
         before = headers.get(name.lower())
         headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
-    if not sound:
+    if not found or not sound:
         raise BadUpstreamError("what answers there is no HTTP/1.1 server")
-    return int(first[9:12]), headers
+    return int(found[1]), headers
 
 
 class Response:
@@ -1349,7 +1352,7 @@ def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     from urllib.request import getproxies, proxy_bypass
 
     url = getproxies().get("https", "")
-    if not url or proxy_bypass(endpoint.host):
+    if not url or proxy_bypass(endpoint.netloc):
         return "", 0, ""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")

@@ -126,6 +126,17 @@ def test_a_chunked_stream_without_its_last_chunk_is_complete_when_the_server_sai
         list(client(serve(chunked(delta("hi"), end=b""))).chat_stream("m", ASK))
 
 
+def test_a_head_is_a_status_and_headers_whose_names_are_in_lower_case() -> None:
+    assert c.parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"VARY:b ", b"X: \xe9"]) == (200, {"vary": "a, b", "x": "\xe9"})
+    assert c.parse_head([b"HTTP/1.0 404"]) == (404, {})
+    for first in (b"", b"HTTP/2 200", b"HTTP/1.1 20", b"HTTP/1.1 2000", b"HTTP/1.1 \xb2\xb3\xb9 OK", b"ICY 200 OK"):
+        with pytest.raises(c.BadUpstreamError):
+            c.parse_head([first])
+    for lines in ([], [b"HTTP/1.1 200 OK", b"no colon"], [b"HTTP/1.1 200 OK", b"Space : before"]):
+        with pytest.raises(c.BadUpstreamError):
+            c.parse_head(lines)
+
+
 def test_a_hundred_hostile_bodies_end_in_our_own_errors(serve: Serve) -> None:
     dice = random.Random(7)
     seeds: List[bytes] = [
@@ -431,6 +442,9 @@ def test_no_proxy_and_loopback_go_direct(serve: Serve, monkeypatch: pytest.Monke
     monkeypatch.setenv("NO_PROXY", "llm.example")
     assert c.proxy_for(c.Endpoint("https://llm.example/v1")) == ("", 0, "")
     assert c.proxy_for(c.Endpoint("https://other.example/v1"))[0] == "127.0.0.1"
+    monkeypatch.setenv("NO_PROXY", "other.example:8443, .inside.example")
+    for name, host in (("other.example:8443", ""), ("a.inside.example", ""), ("other.example", "127.0.0.1")):
+        assert c.proxy_for(c.Endpoint(f"https://{name}/v1"))[0] == host
     assert c.proxy_for(c.Endpoint("https://127.0.0.1/v1")) == ("", 0, "")
     assert proxy.heads == []
 
@@ -588,11 +602,14 @@ def test_calls_through_a_proxy_share_one_tunnel(certificate: Any, monkeypatch: p
             pour(connection, upstream)
 
     def pour(source: Any, target: Any) -> None:
-        while True:
-            data = source.recv(65536)
-            if not data:
-                break
-            target.sendall(data)
+        try:
+            while True:
+                data = source.recv(65536)
+                if not data:
+                    break
+                target.sendall(data)
+        except OSError:  # the other direction has ended
+            pass
 
     with Loopback(answers, certificate) as server, Loopback(relays) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
