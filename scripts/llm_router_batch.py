@@ -1166,8 +1166,8 @@ def run_evaluate(args: Namespace, console: c.Console) -> int:
 
 
 def add_pace(parser: c.Parser) -> None:
-    parser.add_argument("--concurrency", metavar="N", type=c.whole_number, help="requests underway (8); fewer while limited")
-    parser.add_argument("--patience", metavar="X", type=c.decimal_number, help="longest wait without an answer (3600 s)")
+    parser.add_argument("--concurrency", metavar="N", type=int, help="requests underway (8); fewer while limited")
+    parser.add_argument("--patience", metavar="X", type=float, help="longest wait without an answer (3600 s)")
 
 
 def add_run(parser: c.Parser) -> None:
@@ -1193,7 +1193,7 @@ def add_run(parser: c.Parser) -> None:
 def add_evaluate(parser: c.Parser) -> None:
     parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
     parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
-    parser.add_argument("--repeat", metavar="N", type=c.whole_number, help="ask every line so often (1)")
+    parser.add_argument("--repeat", metavar="N", type=int, help="ask every line so often (1)")
     parser.add_argument("--json", action="store_true", help="figures as one JSON object")
     parser.add_argument("--csv", action="store_true", help="figures as CSV")
     parser.add_argument("--markdown", action="store_true", help="figures as a table")

@@ -2525,20 +2525,6 @@ def wrapped(words: list[str], separator: str, indent: int) -> str:
     return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
 
 
-def whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"takes a whole number, not {text[:40]!r}") from None
-
-
-def decimal_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"takes a number, not {text[:40]!r}") from None
-
-
 class Parser(argparse.ArgumentParser):
     """The options of one command. Its errors are UsageErrors that name the nearest option; --help has a layout of its own.
 
@@ -2550,7 +2536,10 @@ class Parser(argparse.ArgumentParser):
         self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
         self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
         self.command = prog.split()[-1]
-        super().__init__(prog, None, description, epilog, add_help=False, allow_abbrev=False, exit_on_error=False)
+        super().__init__(
+            prog, None, description, epilog, add_help=False, allow_abbrev=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=HELP_WIDTH),  # else shutil asks the terminal: 3 ms
+        )  # fmt: skip
 
     def section(self, title: str) -> None:
         """Put what is added from here on under this title in --help."""
@@ -2580,35 +2569,43 @@ class Parser(argparse.ArgumentParser):
         while left:
             word = left.pop()
             flag, equals, value = word.partition("=")
+            if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
+                flag, equals, value = word[:2], "=", word[2:]  # -mNAME
             option = self.options.get(flag)
-            if not option and word not in self.words and word[:2] not in self.options:  # -mNAME is argparse's to take apart
-                raise self.unknown(flag if word[:2] == "--" else word)
+            if option is None and word not in self.words:
+                raise self.unknown(flag)
             if option and option.nargs == 0 and equals:
                 raise UsageError(f"{flag} takes no value")
-            if option and option.nargs != 0 and not equals:
-                if not left or left[-1] in self.options:
-                    step = f"Write {flag} {option.metavar}; see {self.command} --help."
-                    raise UsageError(f"{flag} needs a value", next_step=step)
-                value = left.pop()
+            if option and option.nargs != 0:
+                value = value if equals else self.next_value(option, flag, left)
+                self.check_value(option, flag, value)
                 word = f"{option.option_strings[-1]}={value}"
-            if any("\udc80" <= character <= "\udcff" for character in value):
-                raise UsageError(f"the value of {flag} is not UTF-8 text")
             yield word
+
+    def next_value(self, option: argparse.Action, flag: str, left: list[str]) -> str:
+        if not left or left[-1] in self.options:
+            step = f"Write {flag} {option.metavar}; see {self.command} --help."
+            raise UsageError(f"{flag} needs a value", next_step=step)
+        return left.pop()
+
+    def check_value(self, option: argparse.Action, flag: str, value: str) -> None:
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise UsageError(f"the value of {flag} is not UTF-8 text")
+        try:
+            (option.type or str)(value)  # type: ignore[operator]  # int and float are all that is used
+        except ValueError:
+            kind = "a whole number" if option.type is int else "a number"
+            raise UsageError(f"{flag} takes {kind}, not {value[:40]!r}") from None
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
 
         parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
         """
-        try:
-            args, rest = self.parse_known_args(list(self.joined(words)))
-        except argparse.ArgumentError as error:
-            raise UsageError(f"{(error.argument_name or '').split('/')[-1]} {error.message}") from None
-        if rest and self.words:
+        args, rest = self.parse_known_args(list(self.joined(words)))
+        if rest:  # a second word without a dash
             choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
             raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
-        if rest:
-            raise self.unknown(rest[0])
         return args
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
@@ -2682,10 +2679,10 @@ def add_input(parser: Parser) -> None:
 
 def add_parameters(parser: Parser, images: bool = True) -> None:
     parser.section("parameters")
-    parser.add_argument("-t", "--temperature", metavar="X", type=decimal_number)
-    parser.add_argument("--max-tokens", metavar="N", type=whole_number)
+    parser.add_argument("-t", "--temperature", metavar="X", type=float)
+    parser.add_argument("--max-tokens", metavar="N", type=int)
     for name in ("--top-p", "--frequency-penalty", "--presence-penalty"):
-        parser.add_argument(name, metavar="X", type=decimal_number)
+        parser.add_argument(name, metavar="X", type=float)
     parser.add_argument("--functions", metavar="FILE")
     parser.add_argument("--function-call", metavar="NAME")
     if images:
@@ -2698,7 +2695,7 @@ def add_parameters(parser: Parser, images: bool = True) -> None:
 
 
 def add_budget(parser: Parser) -> None:
-    parser.add_argument("--max-cost", metavar="X", type=decimal_number, help="USD, all attempts together; needs prices")
+    parser.add_argument("--max-cost", metavar="X", type=float, help="USD, all attempts together; needs prices")
     parser.add_argument("--usage-log", action="store_true", help="record the call without its text; see `usage`")
     parser.add_argument("--session", metavar="NAME", help="its name there, else LLM_ROUTER_SESSION")
 
@@ -2713,11 +2710,11 @@ def add_endpoint(parser: Parser) -> None:
     parser.section("endpoint")
     parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
     parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
-    parser.add_argument("--timeout", metavar="X", type=decimal_number, help="total, all attempts together (600 s)")
-    parser.add_argument("--connect-timeout", metavar="X", type=decimal_number, help="(10 s)")
-    parser.add_argument("--first-event-timeout", metavar="X", type=decimal_number, help="until a stream's first event (120 s)")
-    parser.add_argument("--progress-timeout", metavar="X", type=decimal_number, help="between events (60 s)")
-    parser.add_argument("--retries", metavar="N", type=whole_number, help="after the first request, per model (2)")
+    parser.add_argument("--timeout", metavar="X", type=float, help="total, all attempts together (600 s)")
+    parser.add_argument("--connect-timeout", metavar="X", type=float, help="(10 s)")
+    parser.add_argument("--first-event-timeout", metavar="X", type=float, help="until a stream's first event (120 s)")
+    parser.add_argument("--progress-timeout", metavar="X", type=float, help="between events (60 s)")
+    parser.add_argument("--retries", metavar="N", type=int, help="after the first request, per model (2)")
     parser.add_argument("--retry-timeouts", action="store_true", help="retry timeouts, too; may bill twice")
     parser.add_argument("--lenient-end", action="store_true", help="accept a stream that just ends")
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, too")
@@ -3070,7 +3067,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
 
 def add_models(parser: Parser) -> None:
     parser.add_argument("--search", metavar="TEXT", help="names with TEXT in them, or a family")
-    parser.add_argument("--limit", metavar="N", type=whole_number, help="at most N names (50); 0 shows all")
+    parser.add_argument("--limit", metavar="N", type=int, help="at most N names (50); 0 shows all")
     parser.add_argument("--offline", action="store_true", help="the built-in list; no key, no network")
     add_endpoint(parser)
     add_output(parser)
