@@ -15,19 +15,20 @@ Exit codes: 0 answered, 1 request refused, 2 usage, 3 key, 4 credit, 5 model unk
 8 refused by our own rules, 9 bad upstream, 10 incomplete, 11 content filter, 130 interrupted, 141 closed pipe.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
-keeps the text so far. Modules are imported where they are needed, because most users start this file cold: json alone
-would cost `--help` 8 ms of its 30.
+keeps the text so far. What takes long to import is imported where it is needed: urllib.request, with the first request,
+takes more time than all else that a command does.
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import os
 import sys
 import time
 
-TYPE_CHECKING = False  # importing typing would cost 7 ms at start; type checkers take this name as true
+TYPE_CHECKING = False  # importing typing would take 3 ms at each start; type checkers take this name as true
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Union
@@ -64,43 +65,39 @@ MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that
 MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
 
-
-def table(text: str) -> "list[list[str]]":
-    """table("a | b\\nc | d") -> [["a", "b"], ["c", "d"]]: a text costs a cold start far less than the literal would."""
-    return [line.split(" | ") for line in text.strip().split("\n")]
-
-
-SETTINGS = dict(table("""
-AISA_API_KEY | Bearer key for the default endpoint, sent to api.aisa.one only.
-LLM_ROUTER_BASE_URL | Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.
-LLM_ROUTER_API_KEY | Bearer key for LLM_ROUTER_BASE_URL only.
-LLM_ROUTER_MODEL | Model used when no --model option is given.
-LLM_ROUTER_CONFIG | JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.
-LLM_ROUTER_CACHE | File of the answers that --cache keeps, else one in the user's cache directory.
-LLM_ROUTER_USAGE_LOG | 1 records every call, without its text, in a file of the user's; a path names another file.
-LLM_ROUTER_SESSION | Name in the usage log when no --session option is given.
-"""))  # fmt: skip
-EXIT_CODES = {int(code): text for code, text in table("""
-0 | answered
-1 | the API refused the request, or the output could not be written
-2 | wrong usage
-3 | key missing or refused
-4 | no credit or quota
-5 | model unknown
-6 | rate limited, overloaded or failing (429, 5xx)
-7 | network failure or time-out
-8 | refused by our own safety rules
-9 | bad upstream: no JSON, empty, redirect, over a limit
-10 | incomplete: cut or failed after text was printed; with --strict also at the token limit
-11 | the model's provider refused (content filter)
-130 | interrupted
-141 | closed pipe
-""")}  # fmt: skip
+SETTINGS = {
+    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
+    "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
+    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",
+    "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
+    "LLM_ROUTER_CONFIG": "JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.",
+    "LLM_ROUTER_CACHE": "File of the answers that --cache keeps, else one in the user's cache directory.",
+    "LLM_ROUTER_USAGE_LOG": "1 records every call, without its text, in a file of the user's; a path names another file.",
+    "LLM_ROUTER_SESSION": "Name in the usage log when no --session option is given.",
+}
+EXIT_CODES = {
+    0: "answered",
+    1: "the API refused the request, or the output could not be written",
+    2: "wrong usage",
+    3: "key missing or refused",
+    4: "no credit or quota",
+    5: "model unknown",
+    6: "rate limited, overloaded or failing (429, 5xx)",
+    7: "network failure or timeout",
+    8: "refused by our own safety rules",
+    9: "bad upstream: no JSON, empty, redirect, over a limit",
+    10: "incomplete: cut or failed after text was printed; with --strict also at the token limit",
+    11: "the model's provider refused (content filter)",
+    130: "interrupted",
+    141: "closed pipe",
+}
 # For `models --offline`, and where the live list cannot be had; always marked as such.
-BUILTIN_MODELS = """gpt-4.1 gpt-4o gpt-4o-mini o1 o1-mini o3-mini claude-3-5-sonnet claude-3-opus claude-3-sonnet
-gemini-3-pro-preview gemini-3.5-flash qwen-max qwen2.5-72b-instruct deepseek-chat deepseek-coder deepseek-v3 deepseek-r1
-grok-2 grok-beta"""
-FAMILIES = "gpt claude gemini qwen deepseek grok kimi glm llama demo"
+BUILTIN_MODELS = (
+    "gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini", "claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet",
+    "gemini-3-pro-preview", "gemini-3.5-flash", "qwen-max", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder",
+    "deepseek-v3", "deepseek-r1", "grok-2", "grok-beta",
+)  # fmt: skip
+FAMILIES = ("gpt", "claude", "gemini", "qwen", "deepseek", "grok", "kimi", "glm", "llama", "demo")
 
 
 def setting(name: str) -> str:
@@ -110,34 +107,34 @@ def setting(name: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- errors
 
-# code | exit code | what to do next; codes are for programs and never reworded once released
-ERRORS = {code: (int(exit_code), step) for code, exit_code, step in table("""
-bad_request | 1 | Correct the request as the message says.
-context_too_long | 1 | Shorten the input, or add --fallback with a model of larger context.
-usage | 2 | See --help.
-missing_key | 3 | Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set.
-key_malformed | 3 | Set the key again: printable ASCII without spaces.
-key_refused | 3 | Check that the key belongs to this endpoint and may use this model; see `doctor`.
-no_credit | 4 | Add credit or raise the quota at the provider; waiting does not help.
-model_not_found | 5 | See `models --search` for the names this endpoint knows; check --base-url.
-rate_limited | 6 | Wait for retry_after_s, or add --fallback with other models.
-overloaded | 6 | Try again later, or add --fallback with other models.
-server_error | 6 | Try again later, or add --fallback with other models.
-network | 7 | Check address and connection with `doctor`, then try again.
-timeout | 7 | Try again with a longer time-out or with --stream; the first request may have been billed.
-refused_locally | 8 | Nothing was sent. Change the command as the message says.
-over_budget | 8 | Raise --max-cost, lower --max-tokens, or name a cheaper model.
-not_written | 1 | The answer is whole: take it from here, and make room for the next.
-bad_upstream | 9 | Check --base-url with `doctor`: this is not how a model API answers.
-empty_answer | 9 | Ask again, raise --max-tokens, or add --fallback with other models.
-stream_cut | 10 | The text so far is not the answer: ask again, or add --fallback with other models.
-length | 10 | Raise --max-tokens.
-content_filter | 11 | Rephrase the input, or add --fallback with other models.
-interrupted | 130 | Run it again.
-""")}  # fmt: skip
+# code: (exit code, what to do next); codes are for programs and never reworded once released
+ERRORS = {
+    "bad_request": (1, "Correct the request as the message says."),
+    "context_too_long": (1, "Shorten the input, or add --fallback with a model of larger context."),
+    "usage": (2, "See --help."),
+    "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
+    "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
+    "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
+    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
+    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
+    "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
+    "overloaded": (6, "Try again later, or add --fallback with other models."),
+    "server_error": (6, "Try again later, or add --fallback with other models."),
+    "network": (7, "Check address and connection with `doctor`, then try again."),
+    "timeout": (7, "Try again with a longer timeout or with --stream; the first request may have been billed."),
+    "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
+    "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
+    "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
+    "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
+    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
+    "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
+    "length": (10, "Raise --max-tokens."),
+    "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
+    "interrupted": (130, "Run it again."),
+}
 
 
-def attributes(of: object, *names: str) -> "JSON":
+def attributes(of: object, *names: str) -> JSON:
     return {name: getattr(of, name) for name in names}
 
 
@@ -155,8 +152,8 @@ class LLMRouterError(Exception):
         cls.code, cls.billed = code or cls.code, billed or cls.billed
 
     def __init__(
-        self, message: str, *, code: str = "", status: "int | None" = None, request_id: str = "", param: str = "",
-        retry_after_s: "float | None" = None, retryable: bool = False, next_step: str = "", maybe_billed: "bool | None" = None,
+        self, message: str, *, code: str = "", status: int | None = None, request_id: str = "", param: str = "",
+        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.code = code or type(self).code
@@ -165,16 +162,16 @@ class LLMRouterError(Exception):
         self.retry_after_s, self.retryable = retry_after_s, retryable
         self.maybe_billed = self.billed if maybe_billed is None else maybe_billed
         self.model, self.next_step = "", next_step or step
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.response: "Answer | None" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.response: Answer | None = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
 
     def __str__(self) -> str:
         return f"{self.model}: {self.message}" if self.model else self.message
 
-    def to_dict(self) -> "JSON":
+    def to_dict(self) -> JSON:
         """The `error` object of the command line's envelope."""
         return attributes(self, "code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
 
@@ -239,7 +236,7 @@ class Event:
 
     __slots__ = ("data", "event", "id", "retry")
 
-    def __init__(self, event: str, data: str, id: str = "", retry: "int | None" = None) -> None:
+    def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
         self.event, self.data, self.id, self.retry = event, data, id, retry
 
 
@@ -248,8 +245,9 @@ class SSEParser:
 
     feed(b'data: {"a"') -> []        feed(b':1}\\n\\n') -> [Event("message", '{"a":1}')]
 
-    Any cut of the bytes gives the same events. Source: WHATWG HTML 9.2.6, with one addition: close() also delivers a
-    last event whose lines are all whole; half a line is never delivered. ValueError: an event over max_event_bytes.
+    Any cut of the bytes gives the same events. Source: WHATWG HTML 9.2.6, with one addition: close() also delivers a last
+    event without its blank line if its data is a whole JSON object or [DONE]; else `cut` is true where one had begun.
+    ValueError: an event over max_event_bytes.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -257,11 +255,12 @@ class SSEParser:
         self._tail = bytearray()  # the line that has not ended yet
         self._skip_lf = False  # the last piece ended in CR: its LF may follow
         self._at_start = True  # a byte order mark may still come
-        self._data: "list[bytes]" = []
+        self._data: list[bytes] = []
         self._size, self._name, self._id = 0, "", ""
-        self._retry: "int | None" = None
+        self._retry: int | None = None
+        self.cut = False
 
-    def feed(self, piece: bytes) -> "list[Event]":
+    def feed(self, piece: bytes) -> list[Event]:
         # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
         if self._skip_lf and piece:
             piece = piece.removeprefix(b"\n")
@@ -279,10 +278,22 @@ class SSEParser:
             raise ValueError(f"an event is longer than {self._max} bytes")
         return events
 
-    def close(self) -> "list[Event]":
-        return [] if self._tail else self._dispatch()
+    def close(self) -> list[Event]:
+        events = self._line(bytes(self._tail)) if self._tail else []
+        self._tail.clear()
+        self.cut = bool(self._data) and not self._is_whole()
+        return events + ([] if self.cut else self._dispatch())
 
-    def _line(self, line: bytes) -> "list[Event]":
+    def _is_whole(self) -> bool:
+        import json
+
+        data = b"\n".join(self._data).strip()
+        try:
+            return data == b"[DONE]" or isinstance(json.loads(data), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    def _line(self, line: bytes) -> list[Event]:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -303,7 +314,7 @@ class SSEParser:
             self._retry = int(value)
         return []
 
-    def _dispatch(self) -> "list[Event]":
+    def _dispatch(self) -> list[Event]:
         events = []
         if self._data:
             data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -323,25 +334,26 @@ def _number(text: str) -> float:
     return number
 
 
-DECODERS: "list[Any]" = []  # one, made at its first use
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
-def parse_json(text: "str | bytes") -> "Any":
-    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
-    if not DECODERS:
-        import json
+@functools.cache
+def _decoder() -> Any:
+    import json
 
-        DECODERS.append(json.JSONDecoder(parse_float=_number, parse_constant=_number))
+    return json.JSONDecoder(parse_float=_number, parse_constant=_number)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace").removeprefix("\ufeff")
-        return DECODERS[0].decode(text)
+        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return _decoder().decode(text.removeprefix("\ufeff"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def dump_json(value: "Any", indent: "int | None" = None) -> str:
+def dump_json(value: Any, indent: int | None = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
     import json
     import re
@@ -352,7 +364,7 @@ def dump_json(value: "Any", indent: "int | None" = None) -> str:
     return re.sub(f"[{STEERING}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def encode_body(body: "JSON") -> bytes:
+def encode_body(body: JSON) -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
     import json
 
@@ -365,23 +377,23 @@ def encode_body(body: "JSON") -> bytes:
     return data
 
 
-def as_dict(value: "Any") -> "JSON":
+def as_dict(value: Any) -> JSON:
     return value if isinstance(value, dict) else {}
 
 
-def dicts(value: "Any") -> "Turns":
+def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def first_dict(value: "Any") -> "JSON":
+def first_dict(value: Any) -> JSON:
     return next(iter(dicts(value)), {})
 
 
-def without(fields: "JSON", *names: str) -> "JSON":
+def without(fields: JSON, *names: str) -> JSON:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def text_of(content: "Any") -> str:
+def text_of(content: Any) -> str:
     """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
     if isinstance(content, str) or not content:
         return content or ""
@@ -403,10 +415,10 @@ def family_of(model: str) -> str:
     name = model.lower().rsplit("/", 1)[-1]
     if name[:1] == "o" and name[1:2].isdigit():
         return "gpt"
-    return next((family for family in FAMILIES.split() if name.startswith(family)), "other")
+    return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
-def check_model(model: "Any") -> str:
+def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     import re
 
@@ -416,12 +428,12 @@ def check_model(model: "Any") -> str:
     return name
 
 
-def model_names(models: "Names") -> "list[str]":
+def model_names(models: Names) -> list[str]:
     """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
-def check_messages(messages: "Any") -> "Turns":
+def check_messages(messages: Any) -> Turns:
     """The messages as a list of objects with a role each; UsageError says which one is wrong."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
@@ -431,7 +443,7 @@ def check_messages(messages: "Any") -> "Turns":
     return list(messages)
 
 
-def with_system(system: "str | None", *messages: "JSON") -> "Turns":
+def with_system(system: str | None, *messages: JSON) -> Turns:
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -454,13 +466,13 @@ def data_url(data: bytes, name: str) -> str:
     return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
 
 
-def parsed_arguments(raw: str) -> "Any":
-    """A tool call's arguments as a JSON value: {} where there are none, None where they are not JSON (cut)."""
+def parsed_arguments(raw: str) -> Any:
+    """A tool call's arguments as an object: {} where there are none, None where they are no JSON (cut) or no object."""
     try:
         value = parse_json(raw) if raw.strip() else {}
     except ValueError:
         return None
-    return {} if value is None else value
+    return {} if value is None else value if isinstance(value, dict) else None
 
 
 class ToolCalls:
@@ -471,9 +483,9 @@ class ToolCalls:
     """
 
     def __init__(self) -> None:
-        self.calls: "Turns" = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
+        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
-    def add(self, fragment: "JSON") -> int:
+    def add(self, fragment: JSON) -> int:
         function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
         name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
         arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
@@ -490,17 +502,17 @@ class ToolCalls:
         return number
 
     @staticmethod
-    def _like(call: "JSON", index: "Any", call_id: str) -> bool:
+    def _like(call: JSON, index: Any, call_id: str) -> bool:
         return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
 
     @staticmethod
-    def _begins(call: "JSON", call_id: str, name: str, arguments: str) -> bool:
+    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
         if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
             return True
         ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
         return ended and parsed_arguments("".join(call["arguments"])) is not None
 
-    def wire(self) -> "Turns":
+    def wire(self) -> Turns:
         """message.tool_calls as a plain answer has them."""
         found = []
         for number, call in enumerate(self.calls):
@@ -509,32 +521,39 @@ class ToolCalls:
         return found
 
 
-# What upstreams say, in the order in which it is tried: code | pattern of HTTP status, line end, codes, types and text.
-COMPLAINTS = """
-model_not_found | model_not_(found|available)|invalid_model|no available channel|no endpoints found|(unknown|not a valid) model
-no_credit | ^402\\n|pre-deduction failed|billing_(error|not_active)
-no_credit | insufficient[ _](quota|credit|balance)|exceeded your current quota
-context_too_long | context[ _](length|window|size)|prompt is too long|maximum context|request_too_large
-content_filter | content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation
-key_refused | ^40[13]\\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error
-rate_limited | ^429\\n|rate_limit|resource_exhausted
-overloaded | ^529\\n|overloaded|\\nunavailable
-timeout | ^408\\n|timeout_error|deadline_exceeded
-model_not_found | ^404\\n|not_found_error
-server_error | ^5..\\n|server_error|api_error
-bad_request | ^4..\\n|invalid_request_error|invalid_argument
-server_error | ^
-"""
+# What upstreams say, in the order in which it is tried: (code, pattern of HTTP status, line end, codes, types and text).
+COMPLAINTS = (
+    ("bad_request", r"image input is not supported|only 'text' content type is supported"),  # llama.cpp: 500; mlx-lm: 404
+    ("model_not_found", r"model_not_(found|available)|invalid_model|no available channel|no endpoints found"),
+    ("model_not_found", r"(unknown|not a valid) model"),
+    ("no_credit", r"^402\n|pre-deduction failed|billing_(error|not_active)"),
+    ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota|credit balance is too low"),
+    ("no_credit", r"billing[ _]hard[ _]limit|specified api usage limit|organi[sz]ation (has been|is) disabled"),
+    ("no_credit", r"user location is not supported"),  # Gemini: no account there
+    ("context_too_long", r"context[ _](length|window|size|limit)|exceed_context|prompt is too long|maximum context|n_ctx"),
+    ("context_too_long", r"maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
+    ("context_too_long", r"reduce the length of|range of input length|prompt exceeds|model token limit|request_too_large"),
+    ("context_too_long", r"`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
+    ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
+    ("key_refused", r"^40[13]\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
+    ("rate_limited", r"^429\n|rate_limit|resource_exhausted"),
+    ("overloaded", r"^529\n|overloaded|\nunavailable"),
+    ("timeout", r"^408\n|timeout_error|deadline_exceeded"),
+    ("model_not_found", r"^404\n|not_found_error"),
+    ("server_error", r"^5..\n|server_error|api_error"),
+    ("bad_request", r"^4..\n|invalid_request_error|invalid_argument"),
+    ("server_error", r"^"),
+)
 KINDS = {kind.code: kind for kind in LLMRouterError.__subclasses__()}
 KINDS.update(context_too_long=BadRequestError, overloaded=ServerError)
 
 
-def complaint_of(value: "Any", depth: int = 0) -> "JSON":
+def complaint_of(value: Any, depth: int = 0) -> JSON:
     """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
 
     complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
     """
-    said: "JSON" = {"message": "", "names": "", "param": "", "status": 0}
+    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
@@ -558,15 +577,15 @@ def complaint_of(value: "Any", depth: int = 0) -> "JSON":
     return said
 
 
-def code_of(status: int, said: "JSON") -> str:
+def code_of(status: int, said: JSON) -> str:
     """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
     import re
 
     text = f"{status}\n{said['names']}{said['message'].lower()}"
-    return next(code for code, like in table(COMPLAINTS) if re.search(like, text))
+    return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
 
-def inner_error(value: "Any") -> "LLMRouterError":
+def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
     code = code_of(said["status"], said)
@@ -575,15 +594,25 @@ def inner_error(value: "Any") -> "LLMRouterError":
     return KINDS[code](message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
-GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", **dict.fromkeys(
-    "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY".split(), "content_filter"
-)}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
+# ai.google.dev, FinishReason; others are passed on in lower case
+GEMINI_FINISH = {
+    "STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter", "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+}  # fmt: skip
+
+# Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
+UNFINISHED = frozenset({
+    "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
+    "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "malformed_response", "other", "no_image",
+    "language",
+})  # fmt: skip
 
 
-def openai_chunk(chunk: "JSON") -> "JSON":
+def openai_chunk(chunk: JSON) -> JSON:
     """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
     candidate = first_dict(chunk.get("candidates"))
-    delta: "JSON" = {"content": "", "reasoning_content": "", "tool_calls": []}
+    delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
     for part in dicts(as_dict(candidate.get("content")).get("parts")):
         delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
         call = part.get("functionCall")
@@ -606,13 +635,13 @@ class Reader:
 
     def __init__(self, gemini: bool = False) -> None:
         self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
-        self.finish, self.refusal, self.kept_chars = "", "", 0
-        self.usage: "Any" = None
-        self.choices: "dict[int, JSON]" = {}
-        self._head: "JSON" = {}
-        self._parts: "Turns" = []
+        self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
+        self.usage: Any = None
+        self.choices: dict[int, JSON] = {}
+        self._head: JSON = {}
+        self._parts: Turns = []
 
-    def take(self, chunk: "Any") -> "Turns":
+    def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
@@ -623,13 +652,13 @@ class Reader:
         events, failed = [], chunk if chunk.get("error") else {}
         for choice in dicts(chunk.get("choices")):
             events += self._take_choice(choice)
-            if choice.get("error") or choice.get("finish_reason") == "error":
+            if choice.get("error"):
                 failed = failed or choice
         if failed:
             raise inner_error(failed.get("error"))
         return events
 
-    def _take_candidate(self, candidate: "JSON") -> None:
+    def _take_candidate(self, candidate: JSON) -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
         if self.raw or not candidate:
             return
@@ -642,7 +671,7 @@ class Reader:
                 self._parts.append(dict(part))
         self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
 
-    def _take_choice(self, choice: "JSON") -> "Turns":
+    def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
         delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
@@ -651,12 +680,13 @@ class Reader:
         state["finish"] = state["finish"] or finish
         if number != 0:
             return []  # with n > 1 the other choices are in body(), not in the text
+        self.native = str(choice.get("native_finish_reason") or self.native)
         if finish and not self.finish:
             self.finish = str(finish)
             events.append({"type": "finish", "reason": self.finish})
         return events
 
-    def _delta_events(self, delta: "JSON", state: "JSON") -> "Iterator[JSON]":
+    def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
@@ -681,7 +711,7 @@ class Reader:
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
-    def tool_calls(self) -> "Turns":
+    def tool_calls(self) -> Turns:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
         found = []
         for call in self.choices[0]["calls"].wire() if 0 in self.choices else ():
@@ -689,16 +719,16 @@ class Reader:
             found.append({"id": call["id"], **function, "parsed": parsed_arguments(function["arguments"])})
         return found
 
-    def body(self) -> "JSON":
+    def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
         if self.raw or self.gemini:
             return self._head
         body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
         return {**body, "usage": self.usage} if self.usage is not None else body
 
-    def _choice(self, number: int) -> "JSON":
+    def _choice(self, number: int) -> JSON:
         state = self.choices[number]
-        message: "JSON" = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
         message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
         message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
         calls = state["calls"].wire()
@@ -743,29 +773,29 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
-    def __init__(self, reader: "Reader", model: str = "", complete: bool = True) -> None:
+    def __init__(self, reader: Reader, model: str = "", complete: bool = True) -> None:
         super().__init__(reader.body())
         self.text, self.reasoning, self.tool_calls = reader.text(), reader.text("reasoning"), reader.tool_calls()
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
-        self.usage: "JSON" = reader.usage or {}
+        self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost: "Any" = stated_cost(self.usage)
+        self.cost: Any = stated_cost(self.usage)
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
         self.request_id = str(self.get("id") or self.get("responseId") or "")
         self.model_requested = self.model_used = model
         self.cached, self.latency_s = False, 0.0
-        self.first_s: "float | None" = None
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.data: "Any" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
-        self.messages: "Turns" = []
+        self.first_s: float | None = None
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.data: Any = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
+        self.messages: Turns = []
 
 
-def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
+def retry_after_s(headers: dict[str, str], now: float) -> float | None:
     """Seconds to wait as a response's headers say; None where they say nothing readable.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
@@ -791,7 +821,7 @@ def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
         return None
 
 
-def response_error(status: int, headers: "dict[str, str]", body: bytes, now: float) -> "LLMRouterError":
+def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
     """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
     html = body.lstrip()[:1] == b"<"
     said = complaint_of("" if html else body.decode("utf-8", "replace"))
@@ -801,7 +831,8 @@ def response_error(status: int, headers: "dict[str, str]", body: bytes, now: flo
         code = "bad_upstream"
         place = headers.get("location", "").partition("://")[2].split("/")[0].rpartition("@")[2]
         message = f"redirected to {one_line(place, 100) or 'another path'}; redirects are not followed"
-    retryable = status in RETRY_STATUSES and code not in ("no_credit", "model_not_found", "context_too_long", "content_filter")
+    lasting = ("no_credit", "model_not_found", "context_too_long", "content_filter")  # whatever the status
+    retryable = status in RETRY_STATUSES and code not in lasting and not (code == "bad_request" and status >= 500)
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
     return KINDS[code](
@@ -811,7 +842,7 @@ def response_error(status: int, headers: "dict[str, str]", body: bytes, now: flo
     )  # fmt: skip
 
 
-def parse_answer(data: bytes) -> "Any":
+def parse_answer(data: bytes) -> Any:
     """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
     try:
         return parse_json(data)
@@ -821,47 +852,52 @@ def parse_answer(data: bytes) -> "Any":
         raise BadUpstreamError(f"the answer is {what}") from None
 
 
-def judge(reader: "Reader", ended: bool) -> None:
+def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
+    said = reader.text() or reader.tool_calls()
+    for word in (reader.finish, "" if said else reader.native):
+        if word.lower() in UNFINISHED:
+            message = f"the server says itself that it did not finish (finish reason {word})"
+            raise IncompleteError(message) if said else ServerError(message, retryable=True, maybe_billed=True)
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    if not reader.text() and not reader.tool_calls():
+    if not said:
         why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
         raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer")
 
 
 # ------------------------------------------------------------------------------------------------------------- policy
 
-FALLBACK_CODES = frozenset(
-    "rate_limited overloaded server_error timeout network model_not_found "
-    "no_credit context_too_long empty_answer content_filter bad_upstream stream_cut".split()
-)  # never a missing or refused key (another account would pay unseen), never a bad request
-SECRET_HEADERS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie".split())
-OWN_HEADERS = frozenset("host content-length transfer-encoding connection accept-encoding authorization".split())
+FALLBACK_CODES = frozenset({
+    "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
+    "empty_answer", "content_filter", "bad_upstream", "stream_cut",
+})  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
+OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
-def retry_wait_s(error: "LLMRouterError", retries: int, max_retries: int, remaining_s: float, dice: float) -> "float | None":
-    """Seconds until the same model is asked again, None for not at all; `dice` is in [0, 1).
+def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
+    """Seconds until the same model is asked again, None for not at all; `rng` is in [0, 1).
 
     Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
     """
     if not error.retryable or retries >= max_retries:
         return None
-    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * dice) if error.retry_after_s is None else error.retry_after_s
+    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * rng) if error.retry_after_s is None else error.retry_after_s
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
 
 
-def schema_of(body: "JSON") -> "Any":
+def schema_of(body: JSON) -> Any:
     """The schema that a request's response_format asks for; None where there is none."""
     return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
-def repaired(body: "JSON", error: "LLMRouterError", added: "Sequence[str]" = ()) -> "tuple[JSON, str] | None":
+def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
     """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
 
     repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
@@ -895,7 +931,7 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         import re
 
-        # By hand: urllib.parse would cost a cold start 2 ms, and what it takes beyond this is refused here all the same.
+        # One strict pattern: what urllib.parse takes beyond it would have to be refused afterwards.
         url = url.strip()
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
         found = re.fullmatch(like, url)
@@ -941,7 +977,7 @@ class Secret:
         return text
 
 
-def choose_key(endpoint: "Endpoint", settings: "dict[str, str]", in_file: str) -> "Secret | None":
+def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
     """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
 
     AISA_API_KEY, from the environment or the credentials file, goes to https://api.aisa.one and nowhere else. Any other
@@ -980,7 +1016,7 @@ def key_in_file(data: bytes) -> str:
     return key
 
 
-def check_headers(headers: "dict[str, str]") -> "dict[str, str]":
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers, if they can stand in a request and are none of the client's own."""
     import re
 
@@ -1000,104 +1036,171 @@ DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, whic
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
-class Connection:
-    """One TCP or TLS connection and, after send(), the response on it: status, headers, pieces().
+class Clock:
+    """How long the wait underway may take: arm() starts it, and every read and write of a socket gets what is left of it.
 
-    Every wait ends by the clock that arm() started, however slowly the peer drips. close(), once for each send(), hangs up
-    unless the body was read to its end; then the connection goes back to `idle`.
+    So it bounds the sum of the reads, however slowly the peer drips. Times are seconds of time.monotonic().
     """
 
-    def __init__(self, sock: "socket.socket", idle: "list[Connection]") -> None:
-        self.sock, self.idle = sock, idle
-        self.status, self.headers, self._buffer, self._waiting, self._ended = 0, {"": ""}, b"", "", False
-        self.deadline = self._until = 0.0
+    def __init__(self, deadline: float) -> None:
+        self.deadline = self._until = deadline
+        self._waiting = ""
 
-    def arm(self, waiting: str, seconds: "float | None") -> None:
-        """Start a clock: `waiting` has to be over within `seconds`, and never after the deadline."""
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """`waiting` has to be over within `seconds`, and never after the deadline."""
         self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
-        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total time-out)"
+        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total timeout)"
 
-    def _use(self, call: "Callable[[Any], Any]", argument: "Any") -> "Any":
-        """One call of the socket within what is left of the clock; failures become ours."""
+    def left(self) -> float:
+        """Seconds that are left; TimeoutError where none are."""
+        left = self._until - time.monotonic()
+        if left <= 0.0:
+            raise TimeoutError
+        return left
+
+    def failure(self, error: OSError) -> LLMRouterError:
+        """What a failed read or write means."""
+        if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
+            return RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True)
+        return NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True)
+
+
+class ClockedSocket:
+    """Mixed into a TCP or TLS socket: what http.client reads and writes through it keeps to the clock, and fails as ours."""
+
+    clock: Clock
+
+    def recv_into(self, *arguments: Any) -> int:
+        return self._in_time(super().recv_into, arguments)  # type: ignore[misc, no-any-return]
+
+    def sendall(self, *arguments: Any) -> None:
+        self._in_time(super().sendall, arguments)  # type: ignore[misc]
+
+    def send(self, *arguments: Any) -> int:  # TLS sends a large body by many of these
+        return self._in_time(super().send, arguments)  # type: ignore[misc, no-any-return]
+
+    def makefile(self, mode: str) -> Any:
+        return super().makefile(mode, READ_BYTES)  # type: ignore[misc]
+
+    def _in_time(self, call: Callable[..., Any], arguments: Any) -> Any:
         try:
-            left = self._until - time.monotonic()
-            if left <= 0.0:
-                raise TimeoutError
-            self.sock.settimeout(left)
-            return call(argument)
+            self.settimeout(self.clock.left())  # type: ignore[attr-defined]
+            return call(*arguments)
         except OSError as error:
-            if isinstance(error, TimeoutError) or "timed out" in str(error):  # 3.9 has two kinds of time-out
-                raise RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True) from None
-            raise NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True) from None
+            raise self.clock.failure(error) from None
 
-    def send(self, request: bytes, first_s: "float | None") -> None:
-        """Send the request and read the response's head; 1xx are passed over."""
-        self.arm("the request to be sent", None)
-        self._ended, self.status = False, 0
+
+def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
+    """A response's status and headers, names in lower case. BadUpstreamError for what is no HTTP/1 head.
+
+    parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
+    """
+    import re
+
+    first, *others = [str(line, "latin-1") for line in lines] or [""]
+    found = re.fullmatch(r"(?as)HTTP/1\.\d ([1-9]\d\d)( .*)?", first)
+    sound, headers = found is not None, dict[str, str]()
+    for line in others:
+        name, colon, value = line.partition(":")
+        sound = sound and colon != "" and name == name.strip()
+        before = headers.get(name.lower())
+        headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
+    if not found or not sound:
+        raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+    return int(found[1]), headers
+
+
+class Response:
+    """Mixed into http.client.HTTPResponse: status, headers (names in lower case), and the body by pieces().
+
+    Head and framing are read here, because http.client takes a body that is shorter than its length for a whole one, reads
+    what is no chunk as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its
+    end; then the connection is kept for another call.
+    """
+
+    status: int
+    headers: dict[str, str]
+    fp: Any  # the buffered reader of the socket; None after close()
+    clock: Clock
+    connection: Any = None  # once the head is there
+
+    def begin(self) -> None:
+        """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
+        self._whole, status = False, 100
         try:
-            self._use(self.sock.sendall, request)
-        except NetworkError:
-            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
-        self.arm("the answer", first_s)
-        while self.status < 200:
-            try:
-                head = self._until_mark(b"\r\n\r\n", "the response's head")
-            except IncompleteError:
-                raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
-            first, *lines = head.decode("latin-1").split("\r\n")
-            sound, self.headers = first.startswith("HTTP/1.") and first[9:12].isdigit(), {}
-            for line in lines:
-                name, colon, value = line.partition(":")
-                sound = sound and colon != "" and name == name.strip()
-                before = self.headers.get(name.lower())
-                self.headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
-            if not sound:
-                raise BadUpstreamError("what answers there is no HTTP/1.1 server")
-            self.status = int(first[9:12])
+            while status < 200:
+                lines = list(self._lines("the response's head"))
+                status, self.headers = parse_head(lines)
+        except IncompleteError:
+            raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
+        self.status, self.bodiless = status, status in (204, 304)
+        framed = self.bodiless or ("transfer-encoding" in self.headers) != ("content-length" in self.headers)
+        asked = self.headers.get("connection", "").lower()
+        self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
-    def _until_mark(self, mark: bytes, what: str) -> bytes:
-        """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
-        while mark not in self._buffer:
-            if len(self._buffer) >= MAX_HEAD_BYTES:
-                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes")
-            more = self._use(self.sock.recv, READ_BYTES)
-            if not more:
-                raise IncompleteError(f"the connection was closed inside {what}")
-            self._buffer += more
-        data, _, self._buffer = self._buffer.partition(mark)
-        return data
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """Start the clock anew, see Clock.arm()."""
+        self.clock.arm(waiting, seconds)
 
-    def _read(self, most: int) -> bytes:
-        data = self._buffer or self._use(self.sock.recv, READ_BYTES)
-        self._buffer = data[most:]
-        return data[:most] if self._buffer else bytes(data)
-
-    def pieces(self) -> "Iterator[bytes]":
+    def pieces(self) -> Iterator[bytes]:
         """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
         coding = self.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
         return self._framed() if coding in ("identity", "") else self._inflated()
 
-    def _framed(self) -> "Iterator[bytes]":
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        super().close()  # type: ignore[misc]
+        if connection is not None:
+            connection.release(self._whole)  # the last thing done with it here: another thread may have it now
+
+    def is_followed(self) -> bool:
+        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
+        self.clock.arm("", 0.0)
+        try:
+            return bool(self.fp.peek(1))
+        except RequestTimeout:  # nothing is buffered, and there is no time to read
+            return False
+
+    def _lines(self, where: str) -> Iterator[bytes]:
+        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
+        left = MAX_HEAD_BYTES
+        while True:
+            line = self.fp.readline(left + 1)
+            left -= len(line)
+            if left < 0:
+                raise BadUpstreamError(f"{where} is longer than {MAX_HEAD_BYTES} bytes")
+            if not line.endswith(b"\n"):
+                raise IncompleteError(f"the connection was closed inside {where}")
+            line = line.rstrip(b"\r\n")
+            if not line:
+                return
+            yield line
+
+    def _framed(self) -> Iterator[bytes]:
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
-        length = "0" if self.status == 204 else self.headers.get("content-length")
+        length = "0" if self.bodiless else self.headers.get("content-length")
         coding = self.headers.get("transfer-encoding", "").strip().lower()
         if coding not in ("", "chunked"):
             raise BadUpstreamError("the answer's transfer coding is unknown")
-        size = -1
-        while coding and size:
-            size = self._length(self._until_mark(b"\r\n", "the answer").partition(b";")[0].decode("latin-1").strip(), 16)
+        if coding and not self.bodiless:
+            yield from self._chunks()
+        elif length is not None:
+            yield from self._exactly(self._length(length, 10))
+        else:
+            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
+        self._whole = not self.will_close and not self.is_followed()
+
+    def _chunks(self) -> Iterator[bytes]:
+        size = 1
+        while size:
+            head = next(self._lines("the answer"), b"")
+            size = self._length(head.partition(b";")[0].decode("latin-1").strip(), 16)
             yield from self._exactly(size)
-            while self._until_mark(b"\n", "the answer").strip():  # nothing after a chunk; trailers after the last
+            for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
                 if size:
                     raise BadUpstreamError("a chunk does not end where it said")
-        if not coding and length is None:
-            yield from iter(lambda: self._read(READ_BYTES), b"")
-        elif not coding:
-            yield from self._exactly(self._length(length or "", 10))
-        keep = bool(coding) != (length is not None) and not self._buffer
-        self._ended = keep and "close" not in self.headers.get("connection", "").lower()
 
     @staticmethod
     def _length(text: str, base: int) -> int:
@@ -1105,18 +1208,18 @@ class Connection:
             raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
         return int(text, base)
 
-    def _exactly(self, left: int) -> "Iterator[bytes]":
+    def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
-            data = self._read(left)
+            data = self.fp.read1(min(left, READ_BYTES))
             if not data:
                 raise IncompleteError("the connection was closed in the middle of the answer")
             left -= len(data)
             yield data
 
-    def _inflated(self) -> "Iterator[bytes]":
+    def _inflated(self) -> Iterator[bytes]:
         import zlib
 
-        decoder: "Any" = None
+        decoder: Any = None
         for data in self._framed():
             # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
             decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
@@ -1129,11 +1232,59 @@ class Connection:
         if decoder and not decoder.eof:
             raise IncompleteError("the answer's compressed data ends too early")
 
-    def close(self) -> None:
-        if self._ended:
-            self.idle.append(self)  # the last thing done with it here: another thread may have it now
+
+class Connection:
+    """Mixed into http.client.HTTPConnection: one connection, and the list of idle ones to which it goes back."""
+
+    sock: Any
+    idle: list[Any]
+    auto_open = 0  # the pool connects; http.client would do it without a clock
+    _parts: list[bytes]
+
+    def exchange(self, request: Any) -> Any:
+        """Send a request and read the head of its response."""
+        clock = self.sock.clock = Clock(request.deadline)
+        clock.arm("the request to be sent", None)
+        self._parts, first_s, headers = [], request.first_s, dict(request.header_items())
+        self.request(request.get_method(), request.selector, request.data, headers)  # type: ignore[attr-defined]
+        try:
+            self.sock.sendall(b"".join(self._parts))
+        except NetworkError:
+            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
+        clock.arm("the answer", first_s)
+        response = self.getresponse()  # type: ignore[attr-defined]
+        response.clock, response.connection = clock, self
+        return response
+
+    def send(self, data: bytes) -> None:
+        """What request() writes: kept until all is there, as http.client would make two packets of a small request."""
+        self._parts.append(data)
+
+    def open_tunnel(self, address: str, login: str, response: Any) -> None:
+        """CONNECT through an http proxy, whose answer `response` reads; NetworkError where it refuses."""
+        from binascii import b2a_base64
+
+        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+        basic = b2a_base64(login.encode(), newline=False).decode()
+        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
+        try:
+            self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            response.clock = self.sock.clock
+            response.begin()
+            if not 200 <= response.status < 300 or response.is_followed():
+                step = "Check HTTPS_PROXY and NO_PROXY."
+                raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
+        except RequestTimeout:
+            raise TimeoutError from None
+        finally:
+            response.close()
+
+    def release(self, reusable: bool) -> None:
+        """Keep the connection for another call, or hang up."""
+        if reusable and self.sock is not None:
+            self.idle.append(self)
         else:
-            self.sock.close()
+            self.close()  # type: ignore[attr-defined]
 
     def is_dead(self) -> bool:
         """Whether an idle connection was closed, or sent what nobody asked for."""
@@ -1144,29 +1295,55 @@ class Connection:
         except (OSError, ValueError):
             return True
 
-    def open_tunnel(self, address: str, login: str) -> None:
-        """CONNECT through an http proxy; NetworkError where it refuses."""
-        from binascii import b2a_base64
 
-        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        basic = b2a_base64(login.encode(), newline=False).decode()
-        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
-        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"), None)
-        if not 200 <= self.status < 300 or self._buffer:
-            raise NetworkError(f"the proxy answered {self.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")
+@functools.cache
+def http_classes() -> Any:
+    """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
+
+    Called with the first request, as importing urllib.request takes more time than everything else that a command does.
+    """
+    import socket
+    import ssl
+    from http import client
+    from types import SimpleNamespace
+    from urllib import request
+
+    class TCPSocket(ClockedSocket, socket.socket):  # type: ignore[misc]
+        """TCP by the clock."""
+
+    class TLSSocket(ClockedSocket, ssl.SSLSocket):  # type: ignore[misc]
+        """TLS by the clock."""
+
+    class HTTPResponse(Response, client.HTTPResponse):  # type: ignore[misc]
+        """A response on either."""
+
+    class HTTPConnection(Connection, client.HTTPConnection):  # type: ignore[misc]
+        """A connection whose responses are ours."""
+
+        response_class = HTTPResponse
+
+    class Handler(request.BaseHandler):
+        """Opens http and https requests on the connections of a pool."""
+
+        def __init__(self, pool: ConnectionPool) -> None:
+            self.http_open = self.https_open = pool.open
+
+    return SimpleNamespace(
+        TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
+        Handler=Handler, OpenerDirector=request.OpenerDirector, Request=request.Request,
+    )  # fmt: skip
 
 
-def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
-    """(host, port, user:password) of the proxy that HTTPS_PROXY and NO_PROXY name for an endpoint; host "" for none."""
-    if endpoint.scheme != "https" or endpoint.loopback or not (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY")):
+def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
+    """(host, port, user:password) of the proxy for an endpoint, by the rules of urllib; host "" for none."""
+    if endpoint.scheme != "https" or endpoint.loopback:
         return "", 0, ""
     from urllib.parse import unquote, urlsplit
-    from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+    from urllib.request import getproxies, proxy_bypass
 
-    proxies = getproxies_environment()
-    if proxy_bypass_environment(endpoint.host, proxies):
+    url = getproxies().get("https", "")
+    if not url or proxy_bypass(endpoint.netloc):
         return "", 0, ""
-    url = proxies["https"]
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname if parts.scheme == "http" else "", parts.port or 80
@@ -1177,7 +1354,24 @@ def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
-def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: float) -> "LLMRouterError":
+def sockets_are_forbidden(error: OSError) -> bool:
+    """Whether a failure to connect comes of a sandbox that lets nobody have a socket; a name look-up hides that."""
+    import socket
+
+    try:
+        if isinstance(error, socket.gaierror):
+            socket.socket().close()
+    except PermissionError:
+        return True
+    return isinstance(error, PermissionError)
+
+
+def sandbox_error(what: str) -> NetworkError:
+    step = "Ask for network access, or run the same command outside the sandbox."
+    return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
+
+
+def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
     if isinstance(error, TimeoutError) or "timed out" in str(error):
@@ -1187,91 +1381,70 @@ def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: f
         why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
+    if sockets_are_forbidden(error):
+        return sandbox_error(f"no connection to {where}")
     why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
 
-class Transport:
-    """HTTP/1.1 over our own sockets, and this machine's clock and dice: all that touches the world.
+class ConnectionPool:
+    """Opens urllib's requests on connections that are kept alive; new ones go through the proxy and TLS.
 
-    http.client would cost a cold start 20 ms, most of it for its e-mail parser, and bounds each read but not their sum.
-    Connections are kept and reused; one that turns out dead is replaced once. Tests put a fake in its place.
+    A request has endpoint, timeout (to connect), first_s and deadline beside what urllib gives it, see Transport.send().
     """
 
-    def __init__(self, ca_file: "str | None" = None) -> None:
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.idle: dict[str, list[Any]] = {}  # by URL; list.append and list.pop are atomic: no lock
         self._ca_file = ca_file
-        self._tls: "ssl.SSLContext | None" = None
-        self._idle: "dict[str, list[Connection]]" = {}  # list.append and list.pop are atomic: no lock
+        self._tls: ssl.SSLContext | None = None
 
-    monotonic = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
-    sleep = staticmethod(time.sleep)
-    dice = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
-    token = staticmethod(lambda: os.urandom(16).hex())
-
-    def send(
-        self, method: str, endpoint: "Endpoint", path: str, headers: "dict[str, str]", body: bytes,
-        *, connect_s: float, first_s: "float | None", deadline: float,
-    ) -> "Connection":  # fmt: skip
-        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
-
-        A NetworkError is retryable: no status had come.
-        """
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {endpoint.netloc}", *(f"{k}: {v}" for k, v in headers.items())]
-        lines += [f"Content-Length: {len(body)}"] if body else []
-        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        idle = self._take_idle(endpoint)
+    def open(self, request: Any) -> Any:
+        """The response to a request, its head read."""
+        kept = self._take(request.endpoint)
         while True:
-            connection = idle or self._connect(endpoint, min(connect_s, deadline - time.monotonic()))
-            connection.deadline = deadline
+            connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
             try:
-                connection.send(request, first_s)
-                return connection
+                return connection.exchange(request)
             except NetworkError as error:
-                connection.sock.close()
+                connection.close()
                 error.retryable = True
-                if not idle:
+                if not kept:
                     raise
-                idle = None  # it had been closed meanwhile: replaced once, in silence
+                kept = None  # it had been closed meanwhile: replaced once, in silence
             except BaseException:
-                connection.sock.close()
+                connection.close()
                 raise
 
-    def close(self) -> None:
-        while self._idle:
-            for connection in self._idle.popitem()[1]:
-                connection.sock.close()
-
-    __del__ = close  # a client that was dropped leaves no connection open
-
-    def _take_idle(self, endpoint: "Endpoint") -> "Connection | None":
-        idle = self._idle.get(endpoint.url, [])
-        try:
-            while True:
-                connection = idle.pop()
-                if not connection.is_dead():
-                    return connection
-                connection.sock.close()
-        except IndexError:  # none is left; another thread may have been faster
-            return None
-
-    def _connect(self, endpoint: "Endpoint", seconds: float) -> "Connection":
-        """A new connection. In a thread of its own, as a name look-up knows no time-out and a handshake can drip."""
-        proxy = proxy_for(endpoint)
-        outcome: "list[Any]" = []
-
-        def dial() -> None:
+    def _take(self, endpoint: Endpoint) -> Any:
+        """An idle connection that is alive, None where there is none."""
+        idle = self.idle.get(endpoint.url, [])
+        while idle:
             try:
-                outcome.append(self._dial(endpoint, proxy, seconds))
+                connection = idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if not connection.is_dead():
+                return connection
+            connection.close()
+        return None
+
+    def _connect(self, endpoint: Endpoint, seconds: float) -> Any:
+        """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
+        proxy = proxy_for(endpoint)
+        outcome: list[Any] = []
+
+        def work() -> None:
+            try:
+                outcome.append(self.dial(endpoint, proxy, seconds))
             except BaseException as error:
                 outcome.append(error)
 
         if endpoint.loopback:
-            dial()
+            work()
         else:
             import threading
 
-            thread = threading.Thread(target=dial, daemon=True)
+            thread = threading.Thread(target=work, daemon=True)
             thread.start()
             thread.join(max(0.0, seconds))
         result = outcome[0] if outcome else TimeoutError()
@@ -1279,42 +1452,97 @@ class Transport:
             raise connect_error(result, endpoint, proxy[0], seconds) from None
         if isinstance(result, BaseException):
             raise result
-        return result  # type: ignore[no-any-return]
+        return result
 
-    def _dial(self, endpoint: "Endpoint", proxy: "tuple[str, int, str]", seconds: float) -> "Connection":
+    def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
+        """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
         if seconds <= 0.0:
             raise TimeoutError
+        classes, clock = http_classes(), Clock(time.monotonic() + seconds)
+        connection = classes.HTTPConnection(endpoint.host, endpoint.port)
+        connection.idle = self.idle.setdefault(endpoint.url, [])
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
-        sock = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
+        made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
         try:
-            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection = Connection(sock, self._idle.setdefault(endpoint.url, []))
-            connection.deadline = time.monotonic() + seconds
+            connection.sock = classes.TCPSocket(fileno=made.detach())
+            connection.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            connection.sock.clock = clock
             if proxy[0]:
-                connection.open_tunnel(endpoint.address, proxy[2])
+                connection.open_tunnel(endpoint.address, proxy[2], classes.HTTPResponse(connection.sock))
             if endpoint.scheme == "https":
-                connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host)
+                clock.arm("the handshake", None)
+                connection.sock.settimeout(clock.left())
+                name = endpoint.host.encode("ascii")
+                connection.sock = self._tls_context().wrap_socket(connection.sock, server_hostname=name)
         except BaseException:
-            sock.close()
+            connection.close()
             raise
         return connection
 
-    def _tls_context(self) -> "ssl.SSLContext":
+    def close(self) -> None:
+        """Hang up on what is idle; the pool can be used again."""
+        while self.idle:
+            for connection in self.idle.popitem()[1]:
+                connection.close()
+
+    def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             import ssl
 
             try:
                 context = ssl.create_default_context()  # verifies, honours SSL_CERT_FILE; there is no switch for less
                 context.minimum_version = ssl.TLSVersion.TLSv1_2
+                context.sslsocket_class = http_classes().TLSSocket
                 if self._ca_file:
                     context.load_verify_locations(self._ca_file)
             except (OSError, ValueError) as error:
                 raise UsageError(f"the CA file cannot be used: {error}") from None
             self._tls = context
         return self._tls
+
+
+class Transport:
+    """HTTP/1.1 by urllib.request with our own handler, and this machine's clock and rng: all that touches the world.
+
+    An OpenerDirector that knows no redirects and takes every status as it comes. Tests put a fake in its place.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.pool = ConnectionPool(ca_file)
+        self._opener: Any = None
+
+    monotonic = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
+    sleep = staticmethod(time.sleep)
+    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
+    token = staticmethod(lambda: os.urandom(16).hex())
+
+    def send(
+        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
+        *, connect_s: float, first_s: float | None, deadline: float,
+    ) -> Response:  # fmt: skip
+        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
+
+        A NetworkError is retryable: no status had come.
+        """
+        classes = http_classes()
+        opener = self._opener
+        if opener is None:
+            opener = classes.OpenerDirector()
+            opener.add_handler(classes.Handler(self.pool))
+            self._opener = opener  # only now: another thread must find it whole
+        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
+        request = classes.Request(url, body or None, headers, method=method)
+        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
+        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self.pool.close()
+
+    __del__ = close  # a client that was dropped leaves no connection open
 
 
 # ------------------------------------------------------------------------------------------------------------- client
@@ -1442,14 +1670,15 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
 
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
-    """A body's first piece that is not blank: white space may keep the line open while the model thinks."""
-    blank = 0
-    piece = next(pieces, b"")
-    while piece.isspace():
-        blank += len(piece)
-        if blank > MAX_BODY_BYTES:
+    """The start of a body, until it shows what it is: white space may keep the line open while the model thinks."""
+    piece, size = b"", 0
+    while not piece.strip(b"\xef\xbb\xbf \t\r\n"):  # a byte order mark, or a part of one, shows nothing
+        more = next(pieces, b"")
+        piece, size = piece.lstrip() + more, size + len(more)
+        if not more:
+            break
+        if size > MAX_BODY_BYTES:
             raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
-        piece = next(pieces, b"")
     return piece
 
 
@@ -1458,18 +1687,21 @@ def is_stream(piece: bytes) -> bool:
     return piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"<", b"")  # a byte order mark is no text
 
 
-def stream_value(event: Event) -> Any:
-    """The JSON of a server-sent event; the error that it says it is, is raised."""
+def events_of(event: Event, reader: Reader) -> Turns:
+    """What a server-sent event adds to the answer; the error that it says it is, is raised."""
     if event.event == "error":
         raise inner_error(event.data)
-    return parse_json(event.data)
+    value = parse_json(event.data) if event.data.strip() else None
+    return [] if value in (None, []) else reader.take(value)  # those are signs of life
 
 
-def finish_stream(response: Any, pieces: Iterator[bytes], ended: bool, seen: bool) -> None:
-    """After [DONE]: read the little that is left, so that the connection can be used again."""
+def finish_stream(response: Any, pieces: Iterator[bytes], parser: SSEParser, ended: bool, seen: bool) -> None:
+    """After the last event: read what follows [DONE], so that the connection can be used again, or say what is wrong."""
     if ended:
         response.arm("the end of the stream", 0.1)  # usually there already
         read_all(pieces)
+    elif parser.cut:
+        raise IncompleteError("the stream ended in the middle of an event")
     elif not seen:
         raise BadUpstreamError("the answer is neither JSON nor a stream of events")
 
@@ -1657,7 +1889,7 @@ class Call:
                 if attempt.again or self._mend(error):
                     token = transport.token()  # another body is another request
                     continue
-                wait = retry_wait_s(error, retries, self.client.max_retries, self.left_s(), transport.dice())
+                wait = retry_wait_s(error, retries, self.client.max_retries, self.left_s(), transport.rng())
                 if wait is None:
                     raise error from None
                 retries += 1
@@ -1750,13 +1982,13 @@ class Call:
                         attempt.ended = event.data.startswith("[DONE]")
                         if attempt.ended:
                             break
-                        yield from reader.take(stream_value(event))
+                        yield from events_of(event, reader)
                     seen, more = seen or bool(arrived), bool(piece) and not attempt.ended
                     if more:
                         if arrived:  # only now: the time that the caller spends on an event is not the server's
                             response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
                         piece = next(pieces, b"")
-                finish_stream(response, pieces, attempt.ended, seen)
+                finish_stream(response, pieces, parser, attempt.ended, seen)
             else:
                 response.arm("the rest of the answer", self.client.progress_s)
                 body = read_all(pieces, piece)
@@ -1799,7 +2031,7 @@ class ModelList(list):  # type: ignore[type-arg]
 
 
 def builtin_models(reason: str) -> ModelList:
-    return ModelList(({"id": name} for name in BUILTIN_MODELS.split()), "builtin", reason)
+    return ModelList(({"id": name} for name in BUILTIN_MODELS), "builtin", reason)
 
 
 def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list[Any]:
@@ -2058,7 +2290,7 @@ class LLMRouterClient:
         key, headers = self.key(), self._head(stream, token)
         headers.update({"Authorization": f"Bearer {key.value}"} if key else {})
         first_s = FIRST_EVENT_TIMEOUT_S if stream and self.first_s is None else self.first_s
-        response: Connection = self.transport.send(
+        response: Response = self.transport.send(
             method, self.endpoint, path, headers, body, connect_s=self.connect_s, first_s=first_s, deadline=deadline
         )
         if 200 <= response.status < 300:
@@ -2138,18 +2370,20 @@ class Sanitizer:
     """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
 
     feed() takes pieces cut anywhere, also inside a sequence; close() gives what was held back. Line feeds, tabs, joiners
-    and every script's letters stay.
+    and every script's letters stay. Of a sequence longer than any real one the opening is dropped, and the rest is text.
     """
 
     def __init__(self) -> None:
         import re
 
         odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,1024}"  # OSC and its kin, up to BEL or ST
-        control = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"  # CSI, up to its final letter
+        # OSC and its kin, up to BEL or ST. Another control inside ends it, as in terminals: so each character is read once.
+        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]{0,1024}"
+        control = r"(?:\x1b\[|\x9b)[0-?]{0,1024}[ -/]{0,1024}"  # CSI, up to its final letter
+        escape = r"\x1b[ -/]{0,1024}"
         self._odd = re.compile(odd)
-        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|\x1b[ -/]*[0-~]|{odd}")
-        self._open = re.compile(rf"(?:{string}\x1b?|{control}|\x1b[ -/]*)\Z")
+        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|{escape}[0-~]|{odd}")
+        self._open = re.compile(rf"(?:{string}\x1b?|{control}|{escape})\Z")
         self._held = ""
 
     def feed(self, text: str) -> str:
@@ -2173,7 +2407,7 @@ def clean(text: str) -> str:
     return sanitizer.feed(text) + sanitizer.close()
 
 
-def envelope(answer: "Answer | None", error: "LLMRouterError | None" = None, model: str = "") -> "JSON":
+def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
     `model` is the one asked for; model_used is None where nothing came.
@@ -2198,10 +2432,10 @@ class Console:
         self.as_json, self.ndjson = as_json, False
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the model asked for, once it is known
-        self.hide: "Callable[[str], str]" = lambda text: text
-        self.closers: "list[Callable[[], None]]" = []
+        self.hide: Callable[[str], str] = lambda text: text
+        self.closers: list[Callable[[], None]] = []
 
-    def out(self, data: "str | bytes") -> None:
+    def out(self, data: str | bytes) -> None:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.buffer.write(self.hide(data).encode("utf-8", "replace") if isinstance(data, str) else data)
@@ -2219,17 +2453,17 @@ class Console:
         except (OSError, AttributeError):
             pass  # nobody listens; the exit code still tells
 
-    def result(self, value: "JSON") -> None:
+    def result(self, value: JSON) -> None:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
 
-    def show(self, value: "JSON", text: str, error: "JSON | None" = None) -> None:
+    def show(self, value: JSON, text: str, error: JSON | None = None) -> None:
         """What a command found: with --json as an object, else as a text."""
         if self.as_json:
             self.result({"ok": not error, **value, "error": error})
         else:
             self.out(text)
 
-    def fail(self, error: "LLMRouterError") -> int:
+    def fail(self, error: LLMRouterError) -> int:
         """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
         partial = error.response
         if self.as_json:
@@ -2244,112 +2478,234 @@ class Console:
 
 
 HELP_WIDTH = 110
-# group | flags and value (N a whole number, X any, ... repeatable) | help
-OPTIONS = """
-images | -i --image URL... | URL, data URL or file (repeatable)
-images | -p --prompt TEXT | the same as --message
-model | -m --model NAME | else LLM_ROUTER_MODEL, else auto: one is chosen
-model | --fallback A,B | models asked next where this one cannot answer
-routing | --task NAME | choose for code, creative, fast, vision, chinese, reasoning
-routing | --prefer NAME | choose for cost, speed or quality
-compare | --models A,B | at most 8, each once
-list | --search TEXT | names with TEXT in them, or a family
-list | --limit N | at most N names (50); 0 shows all
-list | --offline | the built-in list; no key, no network
-input | --message TEXT | what to ask; - reads standard input
-input | --message-file FILE | the same from a UTF-8 file
-input | --messages JSON | the turns so far, a JSON list
-input | --messages-file FILE | the same from a file
-input | -s --system TEXT | instruction before all turns
-input | --body-file FILE | JSON object merged under the flags
-input | --allow-path DIR... | files may also lie in DIR (repeatable)
-parameters | -t --temperature X |
-parameters | --max-tokens N |
-parameters | --top-p X |
-parameters | --frequency-penalty X |
-parameters | --presence-penalty X |
-parameters | --functions FILE |
-parameters | --function-call NAME |
-parameters | --detail LEVEL |
-parameters | --stop TEXT... | (repeatable)
-parameters | --tools FILE | JSON list; calls are printed, never executed
-parameters | --tool-choice NAME | auto, none, required, a function, or JSON
-parameters | --response-format NAME | json, or a JSON object
-parameters | --schema FILE | JSON schema; the answer is checked, mended once, else exit 9
-cache | --cache AGE | give an answer of that age again: 30m, 24h, 7d
-cost | --max-cost X | USD, all attempts together; needs prices
-cost | --usage-log | record the call without its text; see `usage`
-cost | --session NAME | its name there, else LLM_ROUTER_SESSION
-endpoint | --base-url URL | another OpenAI-compatible endpoint
-endpoint | --demo | ask the stand-in: no key, no network
-endpoint | --timeout X | total, all attempts together (600 s)
-endpoint | --connect-timeout X | (10 s)
-endpoint | --first-event-timeout X | until a stream's first event (120 s)
-endpoint | --progress-timeout X | between events (60 s)
-endpoint | --retries N | after the first request, per model (2)
-endpoint | --retry-timeouts | retry time-outs, too; may bill twice
-endpoint | --lenient-end | accept a stream that just ends
-endpoint | --ca-file FILE | trust these certificates, too
-endpoint | --header LINE... | 'Name: value' (repeatable)
-output | --json | one JSON object, on failure too; streamed: one a line
-output | -v --verbose | time, tokens and cost on stderr
-output | --dry-run | print the request, key masked; send nothing
-answer | --stream | print the answer as it comes
-answer | --raw | the API's body, untouched
-answer | --output FILE | write the text there; print path and size
-answer | --force | let --output replace a file
-answer | --strict | exit 10 where the token limit cut the answer
-answer | --append | add the turn to the --messages-file
-comparison | --stream | measure the time to the first text, too
-comparison | --markdown | a table
-comparison | --require-all | fail where any model fails
-store | stats | how much the cache holds
-store | clear | take every answer out
-usage | --by NAME | model (default), day or session
-usage | --since AGE | only what is not older: 24h, 7d
-usage | --csv | as CSV
-report | --json | one JSON object
-"""
 
 
-class Option:
-    """One line of OPTIONS: group, flags, value (what --help calls it, "" for a switch), text, name (its attribute)."""
+def near(word: str, known: Sequence[str]) -> str:
+    """A hint for the next step: near("--mesage", ["--message", "--json"]) -> "Did you mean --message? ", "" for none."""
+    import difflib
 
-    def __init__(self, line: str) -> None:
-        self.group, words, self.text = map(str.strip, line.split("|"))
-        self.flags = [word for word in words.split() if word[0] == "-" or word.islower()]  # "stats", too
-        self.value, self.repeats = "".join(words.split()[len(self.flags) :]).rstrip("."), words.endswith("...")
-        self.name = "message" if "--prompt" in self.flags else self.flags[-1].lstrip("-").replace("-", "_")
-        self.spelled = f"{', '.join(self.flags)} {self.value}".rstrip()
+    found = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {found[0]}? " if found else ""
 
-    def read(self, flag: str, text: str) -> "Any":
-        """The value of a flag: N whole numbers, X any, else the text."""
+
+def wrapped(words: list[str], separator: str, indent: int) -> str:
+    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
+            lines.append("")
+        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
+    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
+
+
+def whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes a whole number, not {text[:40]!r}") from None
+
+
+def decimal_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes a number, not {text[:40]!r}") from None
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of one command. Its errors are UsageErrors that name the nearest option; --help has a layout of its own.
+
+    Long options count in full only. A value may begin with a dash: --message -hello.
+    """
+
+    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
+        self.options: dict[str, argparse.Action] = {}  # by flag, -m and --model alike
+        self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
+        self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
+        self.command = prog.split()[-1]
+        super().__init__(prog, None, description, epilog, add_help=False, allow_abbrev=False, exit_on_error=False)
+
+    def section(self, title: str) -> None:
+        """Put what is added from here on under this title in --help."""
+        self.sections.append((title, []))
+
+    def add_argument(self, *flags: Any, **facts: Any) -> argparse.Action:
+        """As argparse has it; an option without `help` shares its line in --help."""
+        option = super().add_argument(*flags, **facts)
+        self.options.update(dict.fromkeys(option.option_strings, option))
+        if not option.option_strings:
+            self.words.update(dict(option.choices or {}))
+        self.sections[-1][1].append(option)
+        return option
+
+    def unknown(self, word: str) -> UsageError:
+        if word.startswith(("--api-key", "--key", "--token")):
+            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
+        return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
+
+    def joined(self, words: Sequence[str]) -> Iterator[str]:
+        """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
+
+        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
+        """
+        left = list(words[::-1])
+        while left:
+            word = left.pop()
+            flag, equals, value = word.partition("=")
+            option = self.options.get(flag)
+            if not option and word not in self.words and word[:2] not in self.options:  # -mNAME is argparse's to take apart
+                raise self.unknown(flag if word[:2] == "--" else word)
+            if option and option.nargs == 0 and equals:
+                raise UsageError(f"{flag} takes no value")
+            if option and option.nargs != 0 and not equals:
+                if not left or left[-1] in self.options:
+                    step = f"Write {flag} {option.metavar}; see {self.command} --help."
+                    raise UsageError(f"{flag} needs a value", next_step=step)
+                value = left.pop()
+                word = f"{option.option_strings[-1]}={value}"
+            if any("\udc80" <= character <= "\udcff" for character in value):
+                raise UsageError(f"the value of {flag} is not UTF-8 text")
+            yield word
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
+
+        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
+        """
         try:
-            return {"N": int, "X": float}.get(self.value, str)(text)
-        except ValueError:
-            kind = "a whole number" if self.value == "N" else "a number"
-            raise UsageError(f"{flag} takes {kind}, not {text[:40]!r}") from None
+            args, rest = self.parse_known_args(list(self.joined(words)))
+        except argparse.ArgumentError as error:
+            raise UsageError(f"{(error.argument_name or '').split('/')[-1]} {error.message}") from None
+        if rest and self.words:
+            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
+            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
+        if rest:
+            raise self.unknown(rest[0])
+        return args
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
+        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
+
+    def format_help(self) -> str:
+        """What --help prints: options that need no word of explanation share their lines."""
+        lines = [f"usage: {self.prog} [options]\n{self.description}\n\n"]
+        for title, options in self.sections:
+            lines.append(f"{title}:\n" if title else "")
+            brief: list[str] = []
+            for option in options:
+                spelled = ", ".join(option.option_strings) + f" {option.metavar}" * (option.nargs != 0)
+                if not option.option_strings:
+                    lines += [f"  {word:<29} {text}\n" for word, text in self.words.items()]
+                elif option.help:
+                    lines += [wrapped(brief, ", ", 2) if brief else "", f"  {spelled:<29} {option.help}\n"]
+                    brief = []
+                else:
+                    brief.append(spelled)
+            lines.append(wrapped(brief, ", ", 2) if brief else "")
+        return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{self.epilog}"
 
 
-class Options:
-    """What a command line said: an attribute for each option, None (a switch: False) where it was not given."""
+class Once(argparse.Action):
+    """An option that says what is asked: of two, one would be lost."""
 
-    model: "str | None"
-    base_url: "str | None"
-    stream: bool
-    action: "str | None"
-    talk: "Any"  # a Conversation, or None
-
-    def __init__(self, known: "list[Option]") -> None:
-        self.uploads: "list[str]" = []  # what messages_of() will send of files
-        for option in known:
-            setattr(self, option.name, None if option.value else False)
-
-    def __getattr__(self, name: str) -> "Any":  # only for what __init__ did not set: another command's option
-        return None
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
+        setattr(namespace, self.dest, values)
 
 
-def text_from(args: "Options", path: "str | None", text: "str | None" = None, flag: str = "") -> "str | None":
+def add_images(parser: Parser) -> None:
+    parser.add_argument("-i", "--image", metavar="URL", action="append", help="URL, data URL or file (repeatable)")
+    parser.add_argument("-p", "--prompt", metavar="TEXT", action=Once, dest="message", help="the same as --message")
+
+
+def add_model(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", metavar="NAME", help="else LLM_ROUTER_MODEL, else auto: one is chosen")
+    parser.add_argument("--fallback", metavar="A,B", help="models asked next where this one cannot answer")
+
+
+def add_routing(parser: Parser) -> None:
+    parser.add_argument("--task", metavar="NAME", help="choose for code, creative, fast, vision, chinese, reasoning")
+    parser.add_argument("--prefer", metavar="NAME", help="choose for cost, speed or quality")
+
+
+def add_turns(parser: Parser) -> None:
+    parser.add_argument("--message", metavar="TEXT", action=Once, help="what to ask; - reads standard input")
+    parser.add_argument("--message-file", metavar="FILE", action=Once, help="the same from a UTF-8 file")
+    parser.add_argument("--messages", metavar="JSON", action=Once, help="the turns so far, a JSON list")
+    parser.add_argument("--messages-file", metavar="FILE", action=Once, help="the same from a file")
+
+
+def add_context(parser: Parser) -> None:
+    parser.add_argument("-s", "--system", metavar="TEXT", action=Once, help="instruction before all turns")
+    parser.add_argument("--body-file", metavar="FILE", action=Once, help="JSON object merged under the flags")
+    parser.add_argument("--allow-path", metavar="DIR", action="append", help="files may also lie in DIR (repeatable)")
+    # What request_of() reads, of options that not every command has.
+    parser.set_defaults(model=None, image=None, detail=None, task=None, prefer=None, stream=False, talk=None)
+
+
+def add_input(parser: Parser) -> None:
+    add_turns(parser)
+    add_context(parser)
+
+
+def add_parameters(parser: Parser, images: bool = True) -> None:
+    parser.section("parameters")
+    parser.add_argument("-t", "--temperature", metavar="X", type=decimal_number)
+    parser.add_argument("--max-tokens", metavar="N", type=whole_number)
+    for name in ("--top-p", "--frequency-penalty", "--presence-penalty"):
+        parser.add_argument(name, metavar="X", type=decimal_number)
+    parser.add_argument("--functions", metavar="FILE")
+    parser.add_argument("--function-call", metavar="NAME")
+    if images:
+        parser.add_argument("--detail", metavar="LEVEL")
+    parser.add_argument("--stop", metavar="TEXT", action="append", help="(repeatable)")
+    parser.add_argument("--tools", metavar="FILE", help="JSON list; calls are printed, never executed")
+    parser.add_argument("--tool-choice", metavar="NAME", help="auto, none, required, a function, or JSON")
+    parser.add_argument("--response-format", metavar="NAME", help="json, or a JSON object")
+    parser.add_argument("--schema", metavar="FILE", help="JSON schema; the answer is checked, mended once, else exit 9")
+
+
+def add_budget(parser: Parser) -> None:
+    parser.add_argument("--max-cost", metavar="X", type=decimal_number, help="USD, all attempts together; needs prices")
+    parser.add_argument("--usage-log", action="store_true", help="record the call without its text; see `usage`")
+    parser.add_argument("--session", metavar="NAME", help="its name there, else LLM_ROUTER_SESSION")
+
+
+def add_cost(parser: Parser) -> None:
+    parser.section("cost")
+    parser.add_argument("--cache", metavar="AGE", help="give an answer of that age again: 30m, 24h, 7d")
+    add_budget(parser)
+
+
+def add_endpoint(parser: Parser) -> None:
+    parser.section("endpoint")
+    parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
+    parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
+    parser.add_argument("--timeout", metavar="X", type=decimal_number, help="total, all attempts together (600 s)")
+    parser.add_argument("--connect-timeout", metavar="X", type=decimal_number, help="(10 s)")
+    parser.add_argument("--first-event-timeout", metavar="X", type=decimal_number, help="until a stream's first event (120 s)")
+    parser.add_argument("--progress-timeout", metavar="X", type=decimal_number, help="between events (60 s)")
+    parser.add_argument("--retries", metavar="N", type=whole_number, help="after the first request, per model (2)")
+    parser.add_argument("--retry-timeouts", action="store_true", help="retry timeouts, too; may bill twice")
+    parser.add_argument("--lenient-end", action="store_true", help="accept a stream that just ends")
+    parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, too")
+    parser.add_argument("--header", metavar="LINE", action="append", help="'Name: value' (repeatable)")
+    parser.set_defaults(cache=None, max_cost=None, usage_log=False, session=None)  # for open_client()
+
+
+def add_output(parser: Parser) -> None:
+    parser.section("output")
+    parser.add_argument("--json", action="store_true", help="one JSON object, on failure too; streamed: one a line")
+    parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
+    parser.add_argument("--dry-run", action="store_true", help="print the request, key masked; send nothing")
+
+
+def text_from(args: argparse.Namespace, path: str | None, text: str | None = None, flag: str = "") -> str | None:
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
         raise UsageError(f"give {flag} or {flag}-file, not both")
@@ -2369,7 +2725,7 @@ def text_from(args: "Options", path: "str | None", text: "str | None" = None, fl
         raise UsageError(f"{path} is not UTF-8 text") from None
 
 
-def json_from(text: "str | None", name: str, kind: "type") -> "Any":
+def json_from(text: str | None, name: str, kind: type) -> Any:
     """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
     try:
         value = None if text is None else parse_json(text)
@@ -2380,7 +2736,7 @@ def json_from(text: "str | None", name: str, kind: "type") -> "Any":
     return value
 
 
-def messages_of(args: "Options", before: "Any") -> "Turns":
+def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
     path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
     turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
@@ -2388,7 +2744,8 @@ def messages_of(args: "Options", before: "Any") -> "Turns":
     text = text_from(args, args.message_file, args.message, "--message")
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
-    images: "Turns" = []
+    images: Turns = []
+    args.uploads = []  # what is sent of files
     for image in args.image or ():
         part, note = image_part(image, args.detail, args.allow_path or ())
         images.append(part)
@@ -2401,11 +2758,11 @@ def messages_of(args: "Options", before: "Any") -> "Turns":
     return with_system(args.system, *turns)
 
 
-def without_none(fields: "JSON") -> "JSON":
+def without_none(fields: JSON) -> JSON:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def request_of(args: "Options") -> "JSON":
+def request_of(args: argparse.Namespace) -> JSON:
     """Everything chat() takes, out of the flags, with the body file under them."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
     plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
@@ -2446,26 +2803,41 @@ def stop_on_sigterm() -> None:
         pass  # not the main thread: signals are its caller's
 
 
-def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
-    """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
-    stop_on_sigterm()
-    headers = {}
-    for line in args.header or ():
-        name, _, value = line.partition(":")
-        headers[name.strip()] = value.strip()
-        if name.strip().lower() in SECRET_HEADERS:
+def headers_of(lines: Sequence[str]) -> dict[str, str]:
+    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for what is none, without its text: it may be a secret."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not name or not colon:
+            raise UsageError("--header takes 'Name: value', with the colon", next_step="Write it like --header 'X-Team: blue'.")
+        if name.lower() in SECRET_HEADERS:
             raise UsageError("--header takes no credentials: those come from the environment")
+        if name.lower() in map(str.lower, headers):
+            raise UsageError(f"--header names {name[:40]} twice", next_step="Give each header once.")
+        headers[name] = value
+    return headers
+
+
+def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
+    """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
+    stop_on_sigterm()
+    headers = headers_of(args.header or ())
     if args.demo:
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
         try:
             from llm_router_demo import DemoServer
         except ImportError:
             raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        server = DemoServer()
+        try:
+            server = DemoServer()
+        except PermissionError:
+            raise sandbox_error("the mock server cannot start") from None
+        except OSError as error:
+            raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
         console.closers.append(server.close)
         args.base_url = server.base_url
-    cache_ttl_s = None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache")
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
+    cache_ttl_s = None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache")
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,
@@ -2477,12 +2849,12 @@ def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
     return client
 
 
-def usd(cost: "Any") -> str:
+def usd(cost: Any) -> str:
     """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
     return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
 
 
-def check_output(args: "Options") -> str:
+def check_output(args: argparse.Namespace) -> str:
     """The resolved --output path, checked before anything is asked (and billed)."""
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
@@ -2494,7 +2866,7 @@ def check_output(args: "Options") -> str:
     return str(path)
 
 
-def write_output(path: str, text: str, force: bool, console: "Console") -> int:
+def write_output(path: str, text: str, force: bool, console: Console) -> int:
     """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
     part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
     try:
@@ -2510,7 +2882,7 @@ def write_output(path: str, text: str, force: bool, console: "Console") -> int:
     return len(data)
 
 
-def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", console: "Console") -> "Answer":
+def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespace, console: Console) -> Answer:
     """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
     console.ndjson = args.json
     sanitizer, last = Sanitizer(), "\n"
@@ -2531,7 +2903,7 @@ def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", c
         return stream.response  # type: ignore[return-value]  # its events ended
 
 
-def show_answer(answer: "Answer", args: "Options", console: "Console", output: str, asked: "Sequence[JSON]" = ()) -> int:
+def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
     """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
     cut, error = answer.finish_reason == "length", None
     try:
@@ -2569,7 +2941,18 @@ def show_answer(answer: "Answer", args: "Options", console: "Console", output: s
     return error.exit_code if error else 0
 
 
-def run_chat(args: "Options", console: "Console") -> int:
+def add_chat(parser: Parser) -> None:
+    for add in (add_model, add_routing, add_input, add_parameters, add_cost, add_endpoint, add_output):
+        add(parser)
+    parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
+    parser.add_argument("--raw", action="store_true", help="the API's body, untouched")
+    parser.add_argument("--output", metavar="FILE", help="write the text there; print path and size")
+    parser.add_argument("--force", action="store_true", help="let --output replace a file")
+    parser.add_argument("--strict", action="store_true", help="exit 10 where the token limit cut the answer")
+    parser.add_argument("--append", action="store_true", help="add the turn to the --messages-file")
+
+
+def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = check_output(args) if args.output else ""
@@ -2594,7 +2977,12 @@ def run_chat(args: "Options", console: "Console") -> int:
     return show_answer(answer, args, console, output, request["messages"][before:])
 
 
-def run_vision(args: "Options", console: "Console") -> int:
+def add_vision(parser: Parser) -> None:
+    add_images(parser)
+    add_chat(parser)
+
+
+def run_vision(args: argparse.Namespace, console: Console) -> int:
     if not args.image:
         raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     return run_chat(args, console)
@@ -2603,13 +2991,13 @@ def run_vision(args: "Options", console: "Console") -> int:
 COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
 
 
-def compare_row(name: str, result: "JSON") -> str:
+def compare_row(name: str, result: JSON) -> str:
     text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
     cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
     return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
-def compare_block(name: str, result: "JSON") -> str:
+def compare_block(name: str, result: JSON) -> str:
     cost = usd(result["cost"]) or None
     facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
@@ -2617,7 +3005,16 @@ def compare_block(name: str, result: "JSON") -> str:
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
-def run_compare(args: "Options", console: "Console") -> int:
+def add_compare(parser: Parser) -> None:
+    parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
+    for add in (add_input, add_parameters, add_cost, add_endpoint, add_output):
+        add(parser)
+    parser.add_argument("--stream", action="store_true", help="measure the time to the first text, too")
+    parser.add_argument("--markdown", action="store_true", help="a table")
+    parser.add_argument("--require-all", action="store_true", help="fail where any model fails")
+
+
+def run_compare(args: argparse.Namespace, console: Console) -> int:
     if not args.models:
         raise UsageError("no models named", next_step="Name them with --models A,B; `models` lists them.")
     args.model = args.models
@@ -2642,7 +3039,15 @@ def run_compare(args: "Options", console: "Console") -> int:
     return ERRORS[first["code"]][0] if first else 0
 
 
-def run_models(args: "Options", console: "Console") -> int:
+def add_models(parser: Parser) -> None:
+    parser.add_argument("--search", metavar="TEXT", help="names with TEXT in them, or a family")
+    parser.add_argument("--limit", metavar="N", type=whole_number, help="at most N names (50); 0 shows all")
+    parser.add_argument("--offline", action="store_true", help="the built-in list; no key, no network")
+    add_endpoint(parser)
+    add_output(parser)
+
+
+def run_models(args: argparse.Namespace, console: Console) -> int:
     client = None if args.offline else open_client(args, console)
     if client and args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
@@ -2661,11 +3066,7 @@ def run_models(args: "Options", console: "Console") -> int:
     return 0
 
 
-def run_route(args: "Options", console: "Console") -> int:
-    return extra("routing", "the command route").run(args, console)  # type: ignore[no-any-return]
-
-
-def describe_key(key: "Secret | None") -> str:
+def describe_key(key: Secret | None) -> str:
     if key is None:
         return "none needed on this machine"
     loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
@@ -2675,7 +3076,7 @@ def describe_key(key: "Secret | None") -> str:
 LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
 
 
-def looks(client: "LLMRouterClient", args: "Options") -> "Iterator[str]":
+def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     """What `doctor` finds of each of LOOKS; raises at the first that fails."""
     yield client.base_url
     host, port, _ = proxy_for(client.endpoint)
@@ -2688,13 +3089,18 @@ def looks(client: "LLMRouterClient", args: "Options") -> "Iterator[str]":
     yield f"{len(listed)} listed"
 
 
-def run_doctor(args: "Options", console: "Console") -> int:
+def add_doctor(parser: Parser) -> None:
+    add_endpoint(parser)
+    add_output(parser)
+
+
+def run_doctor(args: argparse.Namespace, console: Console) -> int:
     client = open_client(args, console)
     if args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
         return 0
-    checks: "Turns" = []
-    failed: "LLMRouterError | None" = None
+    checks: Turns = []
+    failed: LLMRouterError | None = None
     try:
         for name, detail in zip(LOOKS, looks(client, args)):
             checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
@@ -2708,132 +3114,84 @@ def run_doctor(args: "Options", console: "Console") -> int:
     return failed.exit_code if failed else 0
 
 
-def run_cache(args: "Options", console: "Console") -> int:
-    args.action = None if args.stats == args.clear else "stats" if args.stats else "clear"
-    return extra("cache", "the command cache").run(args, console)  # type: ignore[no-any-return]
+EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
 
 
-def run_usage(args: "Options", console: "Console") -> int:
-    return extra("usage", "the command usage").run(args, console)  # type: ignore[no-any-return]
+def add_extra(parser: Parser) -> None:
+    """The options of a command that llm_router_extras holds; its module is imported here and not before."""
+    module = extra(EXTRA_COMMANDS[parser.command], f"the command {parser.command}")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
 
 
-# name | what it does | option groups
-COMMANDS = {name: facts for name, *facts in table("""
-chat | ask a model | model routing input parameters cache cost endpoint output answer
-vision | ask about images | images model routing input parameters cache cost endpoint output answer
-models | list the endpoint's models | list endpoint output
-compare | ask several models at once | compare input parameters cache cost endpoint output comparison
-route | show which model would be asked, and why; asks none | routing input parameters endpoint output
-doctor | show what is set, and whether the endpoint answers | endpoint output
-cache | show or empty the cache of --cache | store report
-usage | sum up the recorded calls | usage report
-""")}  # fmt: skip
-RUN: "dict[str, Callable[[Options, Console], int]]" = {
-    "chat": run_chat, "vision": run_vision, "models": run_models, "compare": run_compare, "route": run_route,
-    "doctor": run_doctor, "cache": run_cache, "usage": run_usage,
+def run_extra(args: argparse.Namespace, console: Console) -> int:
+    return int(args.run(args, console))
+
+
+class Command:
+    """What one word of the command line does: its line in --help, its options, what runs it, and two examples."""
+
+    def __init__(
+        self, summary: str, add: Callable[[Parser], None], run: Callable[[argparse.Namespace, Console], int], *examples: str
+    ) -> None:
+        self.summary, self.add_arguments, self.run, self.examples = summary, add, run, examples
+
+
+COMMANDS = {
+    "chat": Command("ask a model", add_chat, run_chat,
+                    '--demo --message "Hello, world!"',
+                    "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
+    "vision": Command("ask about images", add_vision, run_vision,
+                      '-m gpt-4o --image cat.png --prompt "What is this?"',
+                      "--demo --image https://example.com/a.png --json"),
+    "models": Command("list the endpoint's models", add_models, run_models, "--search qwen", "--offline --json"),
+    "compare": Command("ask several models at once", add_compare, run_compare,
+                       '--models gpt-4.1,qwen-max --message "What is 2+2?"',
+                       '--demo --models demo,demo-reasoning --message "Hi"'),
+    "route": Command("show which model would be asked, and why; asks none", add_extra, run_extra,
+                     '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
+    "doctor": Command("show what is set, and whether the endpoint answers", add_doctor, run_doctor, "", "--json"),
+    "cache": Command("show or empty the cache of --cache", add_extra, run_extra, "stats", "clear --json"),
+    "usage": Command("sum up the recorded calls", add_extra, run_extra, "--by model --since 7d", "--by day --csv"),
 }  # fmt: skip
-EXAMPLES = """
-chat | --demo --message "Hello, world!" | -m gpt-4.1 --fallback qwen-max --message-file question.txt --stream
-vision | -m gpt-4o --image cat.png --prompt "What is this?" | --demo --image https://example.com/a.png --json
-models | --search qwen | --offline --json
-compare | --models gpt-4.1,qwen-max --message "What is 2+2?" | --demo --models demo,demo-reasoning --message "Hi"
-route | --message "Refactor this class." | --task code --prefer cost --message-file question.txt --json
-doctor |  | --json
-cache | stats | clear --json
-usage | --by model --since 7d | --by day --csv
-"""
 
 
-def near(word: str, known: "Any") -> str:
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {found[0]}? " if found else ""
+def example_lines(command: str, most: int) -> str:
+    shown = COMMANDS[command].examples[:most]
+    return "".join(f"  python3 llm_router_client.py {command} {words}".rstrip() + "\n" for words in shown)
 
 
-def options_of(command: str) -> "list[Option]":
-    groups = COMMANDS[command][1].split()
-    return [option for option in map(Option, OPTIONS.strip().split("\n")) if option.group in groups]
+def exit_codes() -> str:
+    return "exit codes:\n" + wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
 
 
-def unknown_argument(command: str, flag: str, known: "dict[str, Option]") -> "UsageError":
-    if flag.startswith(("--api-key", "--key", "--token")):
-        return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-    hint = near(flag, known) or ("" if flag[:1] == "-" else "Text goes after --message. ")
-    return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
-
-
-def parse_args(command: str, words: "list[str]") -> "Options":
-    """A command's words -> its options; UsageError for what is unknown, with the nearest name, or lacks its value.
-
-    parse_args("chat", ["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
-
-    Not argparse: that would cost a cold start 5 ms, and it takes a text that begins with a dash for an option.
-    """
-    known = options_of(command)
-    by_flag = {flag: option for option in known for flag in option.flags}
-    args, left = Options(known), words[::-1]
-    while left:
-        word = left.pop()
-        flag, equals, value = word.partition("=") if word[:2] == "--" else (word, "", "")
-        option = by_flag.get(flag)
-        if option is None:
-            raise unknown_argument(command, flag, by_flag)
-        if option.value and not equals:
-            if not left or left[-1] in by_flag:
-                raise UsageError(f"{flag} needs a value", next_step=f"Write {flag} {option.value}; see {command} --help.")
-            value = left.pop()
-        elif equals and not option.value:
-            raise UsageError(f"{flag} takes no value")
-        if any("\udc80" <= character <= "\udcff" for character in value):
-            raise UsageError(f"the value of {flag} is not UTF-8 text")
-        given = option.read(flag, value) if option.value else True
-        setattr(args, option.name, [*(getattr(args, option.name) or ()), given] if option.repeats else given)
-    return args
-
-
-def wrapped(words: "list[str]", separator: str, indent: int) -> str:
-    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
-    lines = [""]
-    for word in words:
-        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
-            lines.append("")
-        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
-    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
-
-
-def endings(command: str = "") -> str:
-    """Examples, environment and exit codes for --help."""
-    chosen = [(name, each) for name, *pair in table(EXAMPLES) if command in ("", name) for each in pair[: 2 if command else 1]]
-    lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
-    names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
-    return f"examples:\n{lines}{names}\nexit codes:\n{codes}"
-
-
-def command_help(command: str) -> str:
-    """--help of one command: options that need no word of explanation share their lines."""
-    lines = [f"usage: llm_router_client.py {command} [options]\n{COMMANDS[command][0]}\n\n"]
-    section = ""
-    brief: "list[str]" = []
-    for option in options_of(command):
-        title = {"cache": "cost"}.get(option.group, option.group)
-        if title != section and title in ("parameters", "cost", "endpoint", "output"):
-            section = title
-            lines.append(f"{title}:\n")
-        if option.text:
-            lines += [wrapped(brief, ", ", 2) if brief else "", f"  {option.spelled:<29} {option.text}\n"]
-        brief = [] if option.text else [*brief, option.spelled]
-    return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{endings(command)}"
+def parser_of(command: str) -> Parser:
+    """The argparse parser of one command; only the one that is called is ever built."""
+    epilog = f"examples:\n{example_lines(command, 2)}\n{exit_codes()}"
+    parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
+    COMMANDS[command].add_arguments(parser)
+    return parser
 
 
 def help_text() -> str:
-    rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
-    usage = "usage: llm_router_client.py COMMAND [options]\n\nAsk any large language model through one endpoint and one key."
-    return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
+    """What --help prints without a command."""
+    rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
+    shown = "".join(example_lines(name, 1) for name in COMMANDS)
+    names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
+    return f"""usage: llm_router_client.py COMMAND [options]
+
+Ask any large language model through one endpoint and one key.
+
+commands (each has --help):
+{rows}
+examples:
+{shown}
+environment:
+{names}
+{exit_codes()}"""
 
 
-def run(words: "list[str]", console: "Console") -> int:
+def run(words: list[str], console: Console) -> int:
     """One command line: its words -> its exit code. Everything that goes wrong is raised."""
     command = words[0] if words else ""
     if command in ("--version", "-V"):
@@ -2842,15 +3200,15 @@ def run(words: "list[str]", console: "Console") -> int:
         console.out(help_text())
     elif command not in COMMANDS:
         what = f"unknown command {command[:40]!r}" if command else "no command given"
-        raise UsageError(what, next_step=f"{near(command, COMMANDS)}Commands: {', '.join(COMMANDS)}; see --help.")
+        raise UsageError(what, next_step=f"{near(command, list(COMMANDS))}Commands: {', '.join(COMMANDS)}; see --help.")
     elif "--help" in words or "-h" in words:
-        console.out(command_help(command))
+        console.out(parser_of(command).format_help())
     else:
-        return RUN[command](parse_args(command, words[1:]), console)
+        return COMMANDS[command].run(parser_of(command).parse(words[1:]), console)
     return 0
 
 
-def main(argv: "Sequence[str] | None" = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console("--json" in words)

@@ -138,7 +138,7 @@ class AnswerCache(Collaborator):
 def add_arguments(parser: Any) -> None:
     """Options of the command `cache`, for an argparse parser."""
     what = {"stats": "how much the cache holds", "clear": "take every answer out"}
-    parser.add_argument("action", nargs="?", choices=what, help="; ".join(f"{word}: {text}" for word, text in what.items()))
+    parser.add_argument("action", nargs="?", choices=what)
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 

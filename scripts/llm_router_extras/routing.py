@@ -15,6 +15,11 @@ from llm_router_client import (
     SafetyError,
     UnknownModelError,
     UsageError,
+    add_endpoint,
+    add_input,
+    add_output,
+    add_parameters,
+    add_routing,
     builtin_models,
     check_messages,
     clean,
@@ -30,7 +35,7 @@ from .config import user_config
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_router_client import JSON, Console, LLMRouterClient
+    from llm_router_client import JSON, Console, LLMRouterClient, Parser
 
 # In the form of the user's configuration, which replaces them entry by entry.
 TIERS = {
@@ -187,6 +192,12 @@ class Router:
             self._offered = names if listed.source == "live" else None
             self._fresh_until = now + LIST_FRESH_S
         return self._offered
+
+
+def add_arguments(parser: Parser) -> None:
+    """Options of the command `route`."""
+    for add in (add_routing, add_input, add_parameters, add_endpoint, add_output):
+        add(parser)
 
 
 def run(args: Any, console: Console) -> int:

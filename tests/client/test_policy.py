@@ -36,7 +36,7 @@ def failure(**facts: Any) -> c.LLMRouterError:
 
 
 @pytest.mark.parametrize(
-    "error,retries,left,dice,wait",
+    "error,retries,left,rng,wait",
     [
         (failure(), 0, 600, 0.0, 0.5),
         (failure(), 1, 600, 0.0, 1.0),
@@ -50,8 +50,8 @@ def failure(**facts: Any) -> c.LLMRouterError:
         (failure(retryable=False), 0, 600, 0.0, None),
     ],
 )
-def test_how_long_to_wait(error: Any, retries: int, left: float, dice: float, wait: Any) -> None:
-    got = c.retry_wait_s(error, retries, 2, left, dice)
+def test_how_long_to_wait(error: Any, retries: int, left: float, rng: float, wait: Any) -> None:
+    got = c.retry_wait_s(error, retries, 2, left, rng)
     assert got == (pytest.approx(wait, abs=1e-3) if wait is not None else None)
 
 

@@ -160,7 +160,7 @@ def test_tool_calls_in_order_and_by_index() -> None:
 
 def test_tool_calls_interleaved_by_index() -> None:
     got = calls_from(part(index=0, id="a", name="f"), part(index=1, id="b", name="f"), part("{}", index=1), part("[]", index=0))
-    assert got == [("a", "f", "[]", []), ("b", "f", "{}", {})]
+    assert got == [("a", "f", "[]", None), ("b", "f", "{}", {})]
 
 
 def test_tool_calls_without_index_go_by_id_then_to_the_last() -> None:
@@ -367,8 +367,10 @@ def test_a_prompt_that_gemini_blocks_is_filtered_and_an_answer_it_breaks_is_an_e
     reader.take({"promptFeedback": {"blockReason": "SAFETY"}})
     with pytest.raises(c.ContentFilterError):
         c.judge(reader, False)
-    with pytest.raises(c.ServerError):
-        c.Reader(gemini=True).take(gemini(finish="MALFORMED_FUNCTION_CALL"))
+    broken = c.Reader(gemini=True)
+    broken.take(gemini(finish="MALFORMED_FUNCTION_CALL"))
+    with pytest.raises(c.ServerError, match="malformed_function_call"):
+        c.judge(broken, False)
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -404,7 +406,66 @@ CASES: List[Any] = [
      c.BadRequestError, "bad_request", False),
     (418, b"\xff\xfe", c.BadRequestError, "bad_request", False),
     (302, "", c.BadUpstreamError, "bad_upstream", False),
+    (500, {"error": {"code": 500, "type": "server_error", "message": "image input is not supported - hint: mmproj"}},
+     c.BadRequestError, "bad_request", False),
+    (404, {"error": "Only 'text' content type is supported."}, c.BadRequestError, "bad_request", False),
 ]  # fmt: skip
+
+
+NO_CREDIT = [  # (status, type or code, text) as vendors report an account that will not pay
+    (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."),
+    (400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on 2026-12-01."),
+    (400, "invalid_request_error", "This organization has been disabled."),
+    (400, "billing_hard_limit_reached", "Billing hard limit has been reached"),
+    (429, "insufficient_quota", "You exceeded your current quota, please check your plan and billing details."),
+    (400, "FAILED_PRECONDITION", "User location is not supported for the API use."),
+]
+
+
+@pytest.mark.parametrize("status,name,text", NO_CREDIT)
+def test_an_account_that_will_not_pay_is_no_credit_whatever_the_status(status: int, name: str, text: str) -> None:
+    for error in ({"type": name, "message": text}, {"code": name, "message": text}, {"status": name, "message": text}):
+        for body in ({"error": error}, [{"error": error}], {"type": "error", "error": error}):
+            failure = c.response_error(status, {}, json.dumps(body).encode(), 0.0)
+            assert (failure.code, failure.exit_code, failure.retryable) == ("no_credit", 4, False)
+    assert "no_credit" in c.FALLBACK_CODES
+
+
+TOO_LONG = [  # (status, type or code, text) as servers say that the input does not fit
+    (400, "context_length_exceeded", "This model's maximum context length is 128000 tokens. However, your messages have more."),
+    (400, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
+    (400, "invalid_request_error", "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"),
+    (400, "INVALID_ARGUMENT", "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."),
+    (400, "exceed_context_size_error", "request (900 tokens) exceeds the available context size (512 tokens)"),
+    (500, "server_error", "the request exceeds the available context size. try increasing the context size"),
+    (400, "invalid_request_error", "prompt (900 tokens) is longer than n_ctx (512)"),
+    (400, "BadRequestError", "The decoder prompt (length 5000) is longer than the maximum model length of 4096."),
+    (400, "BadRequestError", "You passed 5000 input tokens. However, the model's context length is only 4096 tokens."),
+    (422, "validation", "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000"),
+    (400, "invalid_request_error", "This model's maximum prompt length is 131072 but the request contains 200000 tokens."),
+    (400, "invalid_request_message", "Please reduce the length of the messages or completion."),
+    (400, "InvalidParameter", "Range of input length should be [1, 30720]"),
+    (400, "1261", "Prompt exceeds max length"),
+    (400, "invalid_request_error", "Invalid request: Your request exceeded model token limit: 131072"),
+    (400, "ValidationException", "Input is too long for requested model."),
+    (400, "bad_request", "too many tokens: total number of tokens in the prompt cannot exceed 4081"),
+    (413, "request_too_large", "Request exceeds the maximum size"),
+]
+
+
+@pytest.mark.parametrize("status,name,text", TOO_LONG)
+def test_an_input_that_is_too_long_is_known_in_every_dialect(status: int, name: str, text: str) -> None:
+    for body in ({"error": {"type": name, "message": text}}, {"error": {"code": name, "message": text}}, {"detail": text}):
+        if name != "request_too_large" or "error" in body:
+            failure = c.response_error(status, {}, json.dumps(body).encode(), 0.0)
+            assert (failure.code, failure.exit_code, failure.retryable) == ("context_too_long", 1, False), failure.message
+    assert "context_too_long" in c.FALLBACK_CODES
+
+
+@pytest.mark.parametrize("text", ["Too many tokens per minute, slow down", "Rate limit reached: 30000 tokens per min"])
+def test_a_limit_of_tokens_per_minute_is_not_taken_for_an_input_that_is_too_long(text: str) -> None:
+    failure = c.response_error(429, {}, json.dumps({"error": {"message": text}}).encode(), 0.0)
+    assert (failure.code, failure.retryable) == ("rate_limited", True)
 
 
 @pytest.mark.parametrize("status,body,kind,code,retryable", CASES)
@@ -463,7 +524,9 @@ def test_an_error_inside_an_answer_has_the_status_it_would_have_had(
 )
 def test_an_error_inside_a_200_is_raised(body: Any) -> None:
     with pytest.raises(c.ServerError):
-        c.Reader().take(body)
+        answer = c.Reader()
+        answer.take(body)
+        c.judge(answer, True)
 
 
 @pytest.mark.parametrize("data,what", [(b"", "empty"), (b" \n", "empty"), (b"<html>", "HTML"), (b"oops", "not JSON")])

@@ -148,6 +148,7 @@ def test_what_counts_for_a_stronger_model_is_told(body: Any, points: Any) -> Non
     assert routing.points_of(body) == points
 
 
+@pytest.mark.slow
 def test_the_score_takes_time_in_proportion_to_the_text() -> None:
     began = c.time.monotonic()
     for text in ("; " * 2_000_000, "\n" * 4_000_000, "def" * 1_000_000, "{ " * 2_000_000 + "x"):

@@ -152,13 +152,13 @@ def client(server: Any, **options: Any) -> c.LLMRouterClient:
 
 def test_an_answer_that_fits_is_data(demo: Any) -> None:
     answer = client(demo).chat("demo", ASK, response_format=wish(PERSON))
-    assert answer.data == {"name": "stand-in", "age": 1} == json.loads(answer.text) and answer.warnings == []
+    assert answer.data == {"name": "mock", "age": 1} == json.loads(answer.text) and answer.warnings == []
     assert client(demo).chat("demo", ASK).data is None
 
 
 def test_one_repair_round_shows_the_model_its_error(demo: Any) -> None:
     answer = client(demo).chat("demo-schema-repair", ASK, response_format=wish(PERSON))
-    assert answer.data == {"name": "stand-in", "age": 1}
+    assert answer.data == {"name": "mock", "age": 1}
     assert [(each["model"], each["cause"]) for each in answer.attempts] == [
         ("demo-schema-repair", "bad_upstream"), ("demo-schema-repair", "ok"),
     ]  # fmt: skip
@@ -234,9 +234,9 @@ def at_demo(cli: Any, demo: Any) -> Any:
 def test_schema_prints_the_json_and_the_envelope_has_data(at_demo: Any, demo: Any) -> None:
     for model in ("demo", "demo-schema-repair"):
         words = ["chat", "-m", model, "--message", "Who?", "--schema", "s.json"]
-        assert at_demo(*words).json == {"name": "stand-in", "age": 1}
+        assert at_demo(*words).json == {"name": "mock", "age": 1}
         result = at_demo(*words, "--json").json
-        assert result["data"] == {"name": "stand-in", "age": 1} and result["ok"]
+        assert result["data"] == {"name": "mock", "age": 1} and result["ok"]
     assert demo.requests[0]["body"]["response_format"] == {**wish(0), "json_schema": {"name": "answer", "schema": PERSON}}
     assert at_demo("chat", "-m", "demo", "--message", "Who?", "--json").json["data"] is None
     assert at_demo("chat", "-m", "demo", "--message", "Who?", "--schema", "s.json", "--json", "--stream").events[-1]["data"]

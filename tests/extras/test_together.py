@@ -267,6 +267,7 @@ def test_prices_alone_do_not_change_the_choice(at: Any, serve: Serve, files: Pat
     assert asked(server) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ("--task", "code", "--cache", "1h"), ("--max-cost", "1"), ("--max-cost", "1", "-m", "m", "--schema", "schema.json"),
     ("--append", "--messages-file", "talk.json", "--schema", "schema.json", "--prefer", "cost"),

@@ -181,7 +181,7 @@ def test_tools_are_called_until_the_model_answers_in_words(demo: Any, streamed: 
         (number, name, None) for number in (1, 2, 3) for name in ("add", "weather")
     ]
     assert given.calls[0]["arguments"] == {"a": 1, "b": 1} and given.calls[0]["result"] == "2"
-    assert "add said: 2; weather said: stand-in: 21 C" in given.text and given.finish_reason == "stop"
+    assert "add said: 2; weather said: mock: 21 C" in given.text and given.finish_reason == "stop"
     assert len(given.attempts) == 4 and given.messages[-1]["content"] == given.text
     assert [turn["role"] for turn in given.messages] == ["user", *["assistant", "tool", "tool"] * 3, "assistant"]
     assert given.cost and given.cost > given.usage["cost"] and ASK == [{"role": "user", "content": "What is 2 and 3?"}]

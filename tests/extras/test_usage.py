@@ -178,6 +178,7 @@ def test_the_file_is_its_owners_alone_in_the_users_state_directory(cli: Any, dem
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/nobody/u", "relative.sqlite", "true", "LINK", "FOLDER"])
 def test_a_log_that_cannot_be_written_is_a_warning(at_demo: Any, tmp_path: Path, path: str) -> None:
@@ -211,6 +212,7 @@ def test_a_damaged_log_is_moved_aside_and_the_next_call_is_recorded(at_demo: Any
     assert next(log.parent.glob("*.damaged-*")).read_bytes().startswith(b"no database")
 
 
+@pytest.mark.slow
 def test_processes_and_threads_that_begin_it_together_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "u.sqlite"
     code = f"""import sys, threading; sys.path.insert(0, {str(SCRIPTS)!r}); from llm_router_extras import database, usage
@@ -224,6 +226,7 @@ threads = [threading.Thread(target=database.in_file, args=({str(path)!r}, usage.
     assert len(rows(path)) == 40 and [each.name for each in tmp_path.iterdir()] == ["u.sqlite"]
 
 
+@pytest.mark.slow
 def test_processes_and_threads_share_it(at_demo: Any, log: Path, serve: Any) -> None:
     running = [at_demo.start("chat", "-m", "demo", "--message", "Hi") for _ in range(8)]
     asker = client(serve(http(completion())))
@@ -282,6 +285,7 @@ def test_usage_of_nothing_says_how_to_record(at_demo: Any, log: Path) -> None:
     assert at_demo("usage", "--csv").out.decode().strip() == ",".join(["model", *USAGE_SUMS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ("--by", "colour"), ("--since", "yesterday"), ("--since="), ("--json", "--csv"), ("--by",), ("today",), ("-m", "a"),
 ])  # fmt: skip
@@ -329,6 +333,7 @@ def test_what_may_cost_more_than_the_cap_is_not_asked(at_demo: Any, demo: Any) -
     assert at_demo("chat", "-m", "demo", "--message", "Hi", "--max-cost", "0.005", "--max-tokens", "100").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amount,code", [("0", 8), ("-1", 2), ("nan", 2), ("inf", 2), ("much", 2), ("1e9", 2), ("0.5", 0)])
 def test_a_cap_is_an_amount(at_demo: Any, demo: Any, amount: str, code: int) -> None:
     ran = at_demo("chat", "-m", "demo", "--message", "Hi", f"--max-cost={amount}")

@@ -42,7 +42,7 @@ def test_the_first_command_answers_with_no_key_and_says_who_answers(cli: Any) ->
     words = [sys.executable, *shlex.split(FIRST_COMMAND)[1:]]
     done = subprocess.run(words, capture_output=True, cwd=ROOT, env=cli.env, stdin=subprocess.DEVNULL, timeout=30)
     assert done.returncode == 0, done.stderr
-    assert b"stand-in" in done.stdout and b"Hello, world!" in done.stdout
+    assert b"mock server" in done.stdout and b"Hello, world!" in done.stdout
 
 
 def test_the_python_snippet_runs_as_printed(cli: Any, demo: Any) -> None:
@@ -51,7 +51,7 @@ def test_the_python_snippet_runs_as_printed(cli: Any, demo: Any) -> None:
     env = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url, "PYTHONPATH": str(ROOT / "scripts")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=cli.cwd, env=env, timeout=30)
     assert done.returncode == 0 and done.stderr == b"", done.stderr
-    assert done.stdout.count(b"stand-in") >= 2
+    assert done.stdout.count(b"mock server") >= 2
 
 
 def test_one_version_everywhere() -> None:

@@ -1,0 +1,498 @@
+"""The one table of settings: every key of router.toml, how it is written, what it must be, what it means.
+
+    SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
+    SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
+
+`config` parses by it, the command line takes its flags from it, and references/gateway.md is printed from it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+from .presets import ANTHROPIC_VERSION, APIS
+
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
+NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
+MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f?#\\]+")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+KEY = re.compile(r"[\x21-\x7e]+")  # what can stand in a header without escaping
+URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
+LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the bytes decide these
+
+
+class Secret:
+    """A key or token. Shows itself only when asked by name, so that no log or error can."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+# ------------------------------------------------------------------------------------------------- kinds of value
+
+
+def read_text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("is not a text")
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("holds a control character")
+    return value
+
+
+def read_whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("is not a whole number")
+    return value
+
+
+def read_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise ValueError("is not a number")
+    return value
+
+
+def read_bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is not true or false")
+    return value
+
+
+def read_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise ValueError("is not a list of texts")
+    return tuple(value)
+
+
+def read_table(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("is not a table")
+    return value
+
+
+def read_tables(value: object) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError("is not a list of tables ([[...]])")
+    return tuple(value)
+
+
+def read_headers(value: object) -> Mapping[str, str]:
+    """{"X-Org": "a"}; names and values that could break a request apart are refused."""
+    for name, text in read_table(value).items():
+        if not HEADER_NAME.fullmatch(name) or name.lower() in OUR_HEADERS:
+            raise ValueError(f"cannot set the header {name!r}")
+        if not isinstance(text, str) or not HEADER_VALUE.fullmatch(text):
+            raise ValueError(f"has no plain text for the header {name!r}")
+    return dict(read_table(value))
+
+
+def read_keys(value: object) -> tuple[Secret, ...]:
+    """A comma list, or a list of texts, of keys; never repeated in an error."""
+    texts = value.split(",") if isinstance(value, str) else read_texts(value)
+    keys = [text.strip() for text in texts if text.strip()]
+    if not all(KEY.fullmatch(key) for key in keys):
+        raise ValueError("holds a key with a space, a line end or a character outside ASCII")
+    return tuple(map(Secret, keys))
+
+
+def read_url(value: object) -> str:
+    if not URL.fullmatch(read_text(value)):
+        raise ValueError("is not an http or https address without user, query and fragment")
+    return str(value).rstrip("/")
+
+
+def read_proxy(value: object) -> str:
+    if value != "" and not PROXY.fullmatch(read_text(value)):
+        raise ValueError("is not http://host:port, https://host:port or socks5://host:port")
+    return str(value)
+
+
+def read_params(value: object) -> Mapping[str, Any]:
+    """A table of what JSON can say; TOML's dates are none of it."""
+    try:
+        json.dumps(read_table(value), allow_nan=False)
+    except (TypeError, ValueError) as wrong:
+        raise ValueError(str(wrong) if "table" in str(wrong) else "holds a value that JSON does not have") from None
+    return dict(read_table(value))
+
+
+def read_patch(value: object) -> Mapping[str, Any]:
+    """A table, or the same as a JSON text, which can say null: '{"temperature": null}'."""
+    if not isinstance(value, str):
+        return read_params(value)
+    try:
+        return read_params(json.loads(value))
+    except json.JSONDecodeError as wrong:
+        raise ValueError(f"is not JSON: {wrong.msg} at character {wrong.pos}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def read_header_patch(value: object) -> Mapping[str, str | None]:
+    """{"x-org": "a", "x-old": None}, names in lower case; numbers as text, as JSON and TOML write them."""
+    patch = {name.lower(): item if item is None or isinstance(item, str) else number_text(item, name)
+             for name, item in read_patch(value).items()}  # fmt: skip
+    read_headers({name: item or "" for name, item in patch.items()})
+    return patch
+
+
+def number_text(value: object, name: str) -> str:
+    if isinstance(value, (int, float)):
+        return json.dumps(value)
+    raise ValueError(f"has no plain text for the header {name!r}")
+
+
+def read_names(value: object) -> Mapping[str, str]:
+    """{"asked": "theirs"}."""
+    for name, text in read_table(value).items():
+        if not isinstance(text, str) or not MODEL_NAME.fullmatch(name) or not MODEL_NAME.fullmatch(text):
+            raise ValueError(f"has no model name for {name!r}")
+    return dict(read_table(value))
+
+
+def read_size(value: object) -> int:
+    """Tokens: 128000 or "128k" or "1M"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", value) if isinstance(value, str) else None
+    if match:
+        return int(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
+    return read_whole(value)
+
+
+def read_time(value: object) -> float:
+    """Unix seconds of an ISO 8601 time, of UTC where it names no zone; a date alone lasts until its end."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"') from None
+    if not isinstance(found, date):
+        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"')
+    is_day = not isinstance(found, datetime) or (isinstance(value, str) and len(value) <= 10)
+    at = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
+    at = at.replace(tzinfo=at.tzinfo or UTC)
+    return (at + timedelta(days=1) if is_day else at).timestamp()
+
+
+def read_patterns(value: object) -> tuple[str, ...] | None:
+    """["openai/*", "gpt-4.1"]; null = no restriction. An empty list would allow nothing, which is seldom meant."""
+    if value is None:
+        return None
+    texts = read_texts(value)
+    if not texts:
+        raise ValueError("is empty: leave it out to allow all, or switch the key off")
+    if len(texts) > 200 or any(len(text) > 256 or not text.isprintable() for text in texts):
+        raise ValueError("holds more than 200 patterns, or one of more than 256 characters")
+    return texts
+
+
+def read_networks(value: object) -> tuple[str, ...]:
+    """["10.0.0.0/8", "2001:db8::1"]"""
+    found = []
+    for text in read_texts(value):
+        try:
+            found.append(str(ip_network(text.strip(), strict=False)))
+        except ValueError:
+            raise ValueError(f'holds "{text}", which is no address or network such as "10.0.0.0/8"') from None
+    return tuple(found)
+
+
+KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
+    "text": (read_text, "text"),
+    "whole": (read_whole, "whole number"),
+    "number": (read_number, "number"),
+    "bool": (read_bool, "true or false"),
+    "texts": (read_texts, "list of texts"),
+    "table": (read_table, "table"),
+    "tables": (read_tables, "list of tables"),
+    "headers": (read_headers, "table of texts"),
+    "params": (read_params, "table"),
+    "patch": (read_patch, "table, or JSON text"),
+    "header patch": (read_header_patch, "table of texts, or JSON text"),
+    "names": (read_names, "table of texts"),
+    "secret": (read_keys, "secret, or comma list of them"),
+    "url": (read_url, "http(s) address"),
+    "proxy": (read_proxy, "proxy address"),
+    "size": (read_size, 'whole number or "128k"'),
+    "time": (read_time, "date, or time (UTC where it names no zone)"),
+    "patterns": (read_patterns, "list of texts with *"),
+    "networks": (read_networks, "list of addresses and networks"),
+}
+
+
+# --------------------------------------------------------------------------------------------- the table of settings
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key: how it is written, what it must be, what it is when absent, and what it means."""
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    env: tuple[str, ...] = ()
+    flag: str = ""  # as in --help: "-p/--port"
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def read(self, value: object) -> Any:
+        """The value, checked; ValueError with a text that follows the value."""
+        result = KINDS[self.kind][0](value)
+        if self.choices and result not in self.choices:
+            raise ValueError(f"is not one of {', '.join(self.choices)}")
+        if isinstance(result, (int, float)) and not isinstance(result, bool):
+            if self.low is not None and result < self.low:
+                raise ValueError(f"is below {self.low:g}")
+            if self.high is not None and result > self.high:
+                raise ValueError(f"is above {self.high:g}")
+        return result
+
+    def from_text(self, text: str) -> object:
+        """What an environment variable or a flag says, as the value a file would hold."""
+        try:
+            if self.kind == "whole":
+                return int(text)
+            if self.kind == "number":
+                return float(text)
+        except ValueError:
+            return text
+        if self.kind == "bool":
+            return True if text.lower() in TRUE else False if text.lower() in FALSE else text
+        return [part.strip() for part in text.split(",") if part.strip()] if self.kind == "texts" else text
+
+
+PORT_HIGH, LONG_S = 65_535, 86_400
+STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
+
+SERVER: tuple[Setting, ...] = (
+    Setting("host", "text", "127.0.0.1", "address to listen on; one that others can reach needs a token",
+            ("LLM_ROUTER_HOST",), "-i/--ip"),
+    Setting("port", "whole", 8000, "port to listen on; 0 takes a free one",
+            ("LLM_ROUTER_PORT",), "-p/--port", 0, PORT_HIGH),
+    Setting("token", "secret", (), "what callers must show; better in the environment or a file",
+            ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
+    Setting("token_env", "text", "", "name of the environment variable that holds the token"),
+    Setting("token_file", "text", "", "file that holds the token, one a line",
+            ("LLM_ROUTER_TOKEN_FILE",), "--token-file"),
+    Setting("log_level", "text", "info", "what is written: info has one line per request",
+            ("LLM_ROUTER_LOG_LEVEL",), "-l/--log-level", choices=LOG_LEVELS),
+    Setting("log_file", "text", "", "also write the log here; turned over at 10 MB, one old file kept",
+            ("LLM_ROUTER_LOG_FILE",), "--log-file"),
+    Setting("proxy", "proxy", "", "http, https or socks5 proxy for every provider that names none; not for loopback",
+            ("LLM_ROUTER_PROXY",), "--proxy"),
+    Setting("allowed_hosts", "texts", (), "further names this server may be called by in Host when bound to loopback"),
+    Setting("cors_origins", "texts", (), 'web pages that may call it: "https://app.example", or "*"'),
+    Setting("max_body_bytes", "whole", 33_554_432, "longest request body; 413 above it", low=1_024),
+    Setting("max_connections", "whole", 4_096, "callers connected at once", low=1),
+    Setting("connect_timeout_s", "number", 10.0, "name, TCP, proxy and TLS together", low=0.01, high=LONG_S),
+    Setting("timeout_s", "number", 600.0, "longest silence of an upstream, before its answer and within it",
+            ("LLM_ROUTER_DEFAULT_TIMEOUT",), low=0.01, high=LONG_S),
+    Setting("first_output_timeout_s", "number", 600.0, "streams: until the first output; keep-alives do not count",
+            low=0.01, high=LONG_S),
+    Setting("output_gap_timeout_s", "number", 300.0, "streams: between two outputs; keep-alives do not count",
+            low=0.01, high=LONG_S),
+    Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a sign of life",
+            low=0.01, high=LONG_S),
+    Setting("drain_s", "number", 30.0, "how long open requests may go on after SIGTERM or Ctrl-C", low=0, high=LONG_S),
+    Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
+    Setting("admin_token", "secret", (), "what administrators must show; better in the environment or a file",
+            ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY")),
+    Setting("admin_token_env", "text", "", "name of the environment variable that holds it"),
+    Setting("admin_token_file", "text", "", "file that holds it, one a line"),
+    Setting("loopback_without_key", "bool", False, "callers on this machine need no key and may administer; never those "
+            "who come through a proxy"),
+    Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is believed: "10.0.0.0/8"'),
+    Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db when not '
+            'given); "memory" = until the stop; "off"', ("LLM_ROUTER_STORE",)),
+    Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
+    Setting("max_store_bytes", "size", 1_073_741_824, "how large the store may grow; then the oldest calls go",
+            low=1_048_576),
+    Setting("log_bodies", "bool", False, "keep requests and answers too, keys and pictures taken out"),
+    Setting("log_body_bytes", "size", 65_536, "of each of them; the rest is cut", low=256),
+    Setting("keep_bodies_days", "number", 7, "how long bodies are kept", low=0.01, high=36_500),
+    Setting("log_format", "text", "text", "of the log: lines for people, or one JSON object a line",
+            ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
+)  # fmt: skip
+
+OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's win
+    Setting("default_params", "params", {}, "fields added to a request that lacks them, as its provider spells them"),
+    Setting("drop_params", "texts", (), 'fields taken out of a request: "top_k", "generationConfig.topK"'),
+    Setting("rewrite_body", "patch", {}, "JSON merge patch (RFC 7396) on the request as it goes out; null deletes"),
+    Setting("rewrite_header", "header patch", {}, "headers put in the place of those of the same name; null removes"),
+)
+
+PROVIDER: tuple[Setting, ...] = (
+    Setting("name", "text", None, "the part of a model's name before the slash"),
+    Setting("type", "text", "", "what it is, see the presets; the name, when that is one of them"),
+    Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=APIS),
+    Setting("base_url", "url", "", "address; paths are put below it, a segment both have is taken once"),
+    Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
+    Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
+    Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
+    Setting("is_active", "bool", True, "false: as if it were not there"),
+    Setting("any_model", "bool", None, "pass on names that no [[models]] entry lists; true when it has no entry"),
+    Setting("rename", "names", {}, "what callers ask for = its name at the provider"),
+    *OVERRIDES,
+    Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
+    Setting("settings", "table", {}, "see the next table"),
+)
+
+PROVIDER_SETTINGS: tuple[Setting, ...] = (
+    Setting("endpoint", "text", "", "path of the chat call below base_url"),
+    Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
+    Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
+    Setting("auth_header", "text", "", "header that carries the key"),
+    Setting("auth_scheme", "text", None, 'word before the key; "" for none'),
+    Setting("anthropic_version", "text", ANTHROPIC_VERSION, "sent to Anthropic when the caller sent none"),
+    Setting("proxy", "proxy", None, 'proxy for this provider; "" for none'),
+    Setting("connect_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
+    Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
+    Setting("first_output_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
+    Setting("output_gap_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
+    Setting("quirks", "table", {}, "what this server does differently; added to those of its type"),
+)
+
+MODEL: tuple[Setting, ...] = (
+    Setting("name", "text", None, "what callers ask for, after the slash or alone"),
+    Setting("provider", "text", "", "name of its provider; not needed in [[PROVIDER.models]]"),
+    Setting("remote_identifier", "text", "", "its name at the provider, when that is another"),
+    Setting("display_name", "text", "", "shown in model lists"),
+    Setting("description", "text", "", "shown in model lists"),
+    Setting("is_active", "bool", True, "false: as if it were not there"),
+    Setting("tags", "texts", (), "what it can do: callers may ask for tag:coding,cheap|fast,-slow"),
+    *OVERRIDES,
+    Setting("config", "table", {}, "see the next table; keys not listed there are only shown"),
+    Setting("limits", "table", {}, "see `[models.limits]`"),
+    Setting("rate_limit", "table", {}, "older name of limits"),
+    Setting("download_uri", "text", "", "accepted from older files, not used"),
+    Setting("local_path", "text", "", "accepted from older files, not used"),
+)
+
+MODEL_CONFIG: tuple[Setting, ...] = (
+    Setting("model", "text", "", "as remote_identifier, which wins"),
+    Setting("endpoint", "text", "", "path of the chat call for this model"),
+    Setting("context_window", "size", None, "tokens, shown in model lists", low=1),
+    Setting("max_output_tokens", "size", None, "tokens, shown; sent where the protocol needs a limit", low=1),
+    Setting("modalities", "texts", (), 'what it reads: "text", "image", "audio", "video", "file"'),
+    Setting("supports_vision", "bool", None, 'as "image" in modalities'),
+    Setting("supports_tools", "bool", None, "shown in model lists"),
+    Setting("input_usd_per_mtok", "number", None, "price of a million input tokens", low=0),
+    Setting("output_usd_per_mtok", "number", None, "price of a million output tokens", low=0),
+    Setting("cached_input_usd_per_mtok", "number", None, "price of a million input tokens read from a cache", low=0),
+    Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
+    Setting("cost_per_1k_completion_tokens", "number", None, "older form: price of a thousand output tokens", low=0),
+    Setting("priority", "number", 0, "among models that a tag query finds, higher comes first"),
+)
+
+LIMITS: tuple[Setting, ...] = (
+    Setting("max_requests", "whole", None, "requests in one window", low=1),
+    Setting("per_seconds", "number", None, "length of the window", low=0.001),
+    Setting("burst_size", "whole", None, "most at once; max_requests when not given", low=1),
+    Setting("tokens_per_minute", "size", None, "input and output together", low=1),
+    Setting("wait_s", "number", 0.0, "how long a request may wait for its turn; 0 = it is refused with 429", low=0,
+            high=600),
+    Setting("max_concurrent", "whole", None, "requests under way at once, streams until they end", low=1),
+    Setting("queue", "whole", 0, "how many may wait for a slot, each for wait_s", low=0, high=100_000),
+    Setting("notes", "text", "", "for people"),
+    Setting("config", "table", {}, "for people"),
+)  # fmt: skip
+
+GROUP: tuple[Setting, ...] = (
+    Setting("name", "text", None, "what callers ask for; comes before a model of the same name"),
+    Setting("description", "text", "", "shown in model lists"),
+    Setting("strategy", "text", "roundrobin", "who is asked among those of the highest priority", choices=STRATEGIES),
+    Setting("members", "tables", (), "see the next table"),
+    Setting("fallbacks", "texts", (), "models and groups asked, in order, when no member is left"),
+    Setting("affinity", "text", "", 'header ("x-claude-code-session-id") or jq expression (".user") whose value keeps '
+            "a conversation on one member while that is healthy"),
+    Setting("first_output_timeout_s", "number", None, "until the first output, then the next member; else the provider's",
+            low=0.01, high=LONG_S),
+)  # fmt: skip
+
+MEMBER: tuple[Setting, ...] = (
+    Setting("model", "text", None, "a model's name, as callers write it"),
+    Setting("weight", "number", 100, "its share; 0 = only when no other is left", low=0, high=1_000_000),
+    Setting("selector", "text", "", "jq expression over the request; it takes part when the first output is true"),
+    Setting("priority", "number", 0, "higher comes first, under every strategy"),
+)
+
+ROUTING: tuple[Setting, ...] = (
+    Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
+)
+
+HEALTH: tuple[Setting, ...] = (
+    Setting("failures_to_open", "whole", 3, "failures in a row after which a member is left out", low=1),
+    Setting("open_s", "number", 30.0, "for how long, then one request tries; doubled up to 8 times that", low=0.01,
+            high=LONG_S),
+    Setting("recover_s", "number", 120.0, "until time alone has restored the whole weight", low=0.01, high=LONG_S),
+)  # fmt: skip
+
+CALLER_KEY: tuple[Setting, ...] = (  # what one caller's key is and may do; of [[keys]] and of a key in the store
+    Setting("name", "text", None, "what it is called in logs and statistics; each once"),
+    Setting("owner", "text", "", "whose it is, for people"),
+    Setting("note", "text", "", "for people"),
+    Setting("expires_at", "time", None, "when it stops; a date lasts until its end"),
+    Setting("is_active", "bool", True, "false: refused with 403"),
+    Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
+    Setting("allowed_models", "patterns", None, 'models it may use, however they are reached: "openai/*"; a pattern without '
+            "a slash means the name behind the provider's"),
+    Setting("allowed_groups", "patterns", None, "groups it may ask for; with these and without allowed_models it reaches "
+            "models through them alone"),
+    Setting("allowed_providers", "patterns", None, "providers whose models it may use"),
+    Setting("allowed_tags", "patterns", None, "tags of which a model must have one"),
+    Setting("parameter_limits", "table", {}, "see below: { max_tokens = 2000, temperature = { min = 0, max = 1 } }"),
+    Setting("limits", "table", {}, "in the place of [server] key_limits, see `[models.limits]`"),
+    Setting("budget", "table", {}, "see the next table"),
+    Setting("networks", "networks", (), 'addresses it may be used from: "10.0.0.0/8"'),
+)  # fmt: skip
+
+KEY_SECRET: tuple[Setting, ...] = (  # where [[keys]] have the key itself
+    Setting("key", "secret", (), "the key, or a comma list of them; better key_env or key_file"),
+    Setting("key_env", "text", "", "name of the environment variable that holds it"),
+    Setting("key_file", "text", "", "file that holds it, one a line; beside this one unless absolute"),
+)
+
+BUDGET: tuple[Setting, ...] = (
+    Setting("usd_per_day", "number", None, "US dollars in a day of UTC", low=0),
+    Setting("usd_per_month", "number", None, "US dollars in a calendar month of UTC", low=0),
+    Setting("tokens_per_day", "size", None, "input and output tokens together", low=0),
+    Setting("tokens_per_month", "size", None, "the same in a month", low=0),
+)
+
+TABLES: Mapping[str, tuple[Setting, ...]] = {
+    "[server]": SERVER,
+    "[[providers]]": PROVIDER,
+    "[providers.settings]": PROVIDER_SETTINGS,
+    "[[models]]": MODEL,
+    "[models.config]": MODEL_CONFIG,
+    "[models.limits]": LIMITS,
+    "[[groups]]": GROUP,
+    "[[groups.members]]": MEMBER,
+    "[routing]": ROUTING,
+    "[health]": HEALTH,
+    "[[keys]]": (*CALLER_KEY, *KEY_SECRET),
+    "[keys.budget]": BUDGET,
+}
