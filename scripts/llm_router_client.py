@@ -418,6 +418,25 @@ def family_of(model: str) -> str:
     return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
+ANY_MODEL = frozenset("any auto chat default instruct latest local model preview".split())  # words that tell no models apart
+
+
+def other_model(asked: str, named: str) -> bool:
+    """Whether an answer names a wholly different model: some servers answer every name with the one model they have.
+
+    other_model("gpt-4.1", "Qwen2.5-7B-Instruct.gguf") -> True
+    other_model("gpt-4o", "gpt-4o-2024-08-06"), other_model("phi4", "/models/phi-4.gguf"), other_model("any", "o3") -> False
+    """
+    import re
+
+    families = {family_of(asked), family_of(named)}
+    if "other" not in families:
+        return len(families) == 2
+    plain = [re.sub(r"[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1]) for name in (asked, named)]
+    words = [set(re.findall(r"[a-z]{3,}", name.lower())) - ANY_MODEL for name in (asked, named)]
+    return all(words) and not words[0] & words[1] and plain[0] not in plain[1] and plain[1] not in plain[0]
+
+
 def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     import re
@@ -585,13 +604,25 @@ def code_of(status: int, said: JSON) -> str:
     return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
 
+# What OpenAI says of such models: "This model is only supported in v1/responses and not in v1/chat/completions."
+RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or ask through the gateway, which converts."
+
+
+def next_step_for(message: str) -> str:
+    """What to do next, where the message itself says it; else ""."""
+    return RESPONSES_STEP if "v1/responses" in message or "responses api" in message.lower() else ""
+
+
 def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
     code = code_of(said["status"], said)
     message = said["message"] or "the upstream reported an error without a message"
     retryable = code in ("rate_limited", "overloaded", "server_error")
-    return KINDS[code](message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
+    return KINDS[code](
+        message, code=code, status=said["status"] or None, next_step=next_step_for(message), retryable=retryable,
+        maybe_billed=True,
+    )  # fmt: skip
 
 
 # ai.google.dev, FinishReason; others are passed on in lower case
@@ -836,7 +867,7 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
     return KINDS[code](
-        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step,
+        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step or next_step_for(message),
         request_id=one_line(headers.get("x-request-id", ""), 100),
         retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"), maybe_billed=False,
     )  # fmt: skip
@@ -1967,6 +1998,10 @@ class Call:
         attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
         self.last = attempt.answer
+        chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
+        if other_model(attempt.model, self.last.model) and not chosen:
+            self.model_used = self.last.model_used = one_line(self.last.model, 100)
+            self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: what came shows which. Closing it hangs up."""
@@ -2191,8 +2226,9 @@ class LLMRouterClient:
     ) -> dict[str, JSON]:  # fmt: skip
         """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
 
-        result: {"success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless stream=True),
-        "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "error" (None, or as to_dict() of one)}
+        result: {"model_used", "success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless
+        stream=True), "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "warnings", "error" (None,
+        or as to_dict() of one)}
         """
         names = model_names(models)
         if not names or len(set(names)) < len(names):
@@ -2210,9 +2246,10 @@ class LLMRouterClient:
         except LLMRouterError as failure:
             error, answer = failure.to_dict(), failure.response or Answer(Reader(), model)
         return {
-            "success": error is None, "response": answer.text, "latency": round(self.transport.monotonic() - began, 3),
-            "ttft": answer.first_s, **attributes(answer, "tokens", "cost", "cost_source", "cached"),
-            "finish_reason": answer.finish_reason or None, "error": error,
+            "model_used": answer.model_used, "success": error is None, "response": answer.text,
+            "latency": round(self.transport.monotonic() - began, 3), "ttft": answer.first_s,
+            **attributes(answer, "tokens", "cost", "cost_source", "cached"),
+            "finish_reason": answer.finish_reason or None, "warnings": answer.warnings, "error": error,
         }  # fmt: skip
 
     def list_models(self, *, offline: bool = False, deadline_s: float | None = None) -> ModelList:
@@ -2405,6 +2442,11 @@ def clean(text: str) -> str:
         return text
     sanitizer = Sanitizer()
     return sanitizer.feed(text) + sanitizer.close()
+
+
+def on_one_line(value: object) -> str:
+    """Foreign text for one line of output, harmless to a terminal: on_one_line("a\nb\x1b[2J") -> "a b"."""
+    return " ".join(clean(str(value)).replace("\t", " ").splitlines())
 
 
 def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
@@ -2992,16 +3034,16 @@ COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| -
 
 
 def compare_row(name: str, result: JSON) -> str:
-    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
-    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+    text = " ".join(result["response"].split()) if result["success"] else f"failed: {result['error']['message']}"
+    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"] or "", text)
+    return "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
 def compare_block(name: str, result: JSON) -> str:
     cost = usd(result["cost"]) or None
     facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
+    line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
@@ -3034,6 +3076,8 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     layout, head = (compare_row, COMPARE_HEAD) if args.markdown else (compare_block, "")
     text = head + "".join(map(layout, results.keys(), results.values()))
     console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text, first)
+    for warning in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
+        console.note(warning)
     for name, error in errors.items():
         console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
     return ERRORS[first["code"]][0] if first else 0
@@ -3057,7 +3101,7 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
     shown = found[:limit] if limit > 0 else found
     value = {"source": listed.source, "total": len(found), "shown": len(shown), "models": shown}
-    console.show(value, "".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
+    console.show(value, "".join(f"{on_one_line(model['id'])}\t{model['family']}\n" for model in shown))
     if listed.source != "live":
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
@@ -3086,7 +3130,9 @@ def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     listed = client.list_models()
     if listed.source != "live":
         raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    yield f"{len(listed)} listed"
+    usual = setting("LLM_ROUTER_MODEL")
+    known = not usual or any(usual == model["id"] for model in listed)
+    yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
 
 
 def add_doctor(parser: Parser) -> None:
