@@ -34,7 +34,6 @@ from typing import IO, TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tup
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
 
 import llm_router_client as c
-from llm_router_extras.files import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -282,6 +281,11 @@ class Ledger:
         held = [row for row, offset in enumerate(self.offsets) if offset >= 0]
         held.sort(key=lambda row: (self.lines[row] or sys.maxsize, self.offsets[row]))
         return [self.offsets[row] for row in held]
+
+
+def lock_file(file: int) -> bool:
+    """Whether an open file is this process's own now."""
+    return bool(c.extra("files", "--output").lock_file(file))
 
 
 def open_locked(path: str) -> int:

@@ -61,6 +61,7 @@ MAX_KEPT_CHARS = 8_388_608  # text kept for .response; longer streams are handed
 MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
+MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
 MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
 
@@ -772,6 +773,30 @@ class Reader:
         return {"index": number, "message": message, "finish_reason": state["finish"]}
 
 
+def is_amount(value: Any) -> bool:
+    """Whether it is a number, finite, and not below 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def is_cost(value: Any) -> bool:
+    return is_amount(value) and bool(value <= MAX_COST_USD)
+
+
+def stated_cost(usage: JSON) -> Any:
+    """What a usage object says that the answer cost, in USD; None where that is nothing, or no sum that a call can cost.
+
+    stated_cost({"cost": 0.25}) -> 0.25;  stated_cost({"cost": "0.25"}), ({"cost": -1}), ({"cost": 1e308}) -> None
+
+    Where OpenRouter used the caller's own vendor key (is_byok), `cost` is its fee alone: the vendor's price is added, and
+    nothing is known without it.
+    """
+    cost: Any = usage.get("cost")
+    inference: Any = as_dict(usage.get("cost_details")).get("upstream_inference_cost")
+    if usage.get("is_byok") is True:
+        cost = round(cost + inference, 12) if is_cost(cost) and is_cost(inference) else None
+    return cost if is_cost(cost) else None
+
+
 class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typing at run time
     """The API's JSON, unchanged, and what a caller wants to know of it as attributes.
 
@@ -790,7 +815,7 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
         self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost: Any = self.usage.get("cost")
+        self.cost: Any = stated_cost(self.usage)
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
@@ -1042,10 +1067,6 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 AUTO = "auto"  # in place of a model's name: llm_router_extras.routing chooses one
 DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, which would choose one, is not there
-
-
-def is_amount(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
 # ---------------------------------------------------------------------------------------------------------- transport
