@@ -259,6 +259,7 @@ BAD_FILES: Dict[str, str] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BAD_FILES)
 def test_a_bad_schema_file_is_wrong_usage(at_demo: Any, demo: Any, text: str) -> None:
     (at_demo.cwd / "s.json").write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ from jq_random import INPUTS, closed
 
 from llm_router_gateway.jq import compiler as jq
 
+pytestmark = pytest.mark.slow
 libjq = pytest.importorskip("jq", reason="the package jq (libjq) is not installed")
 
 PROGRAMS = Path(__file__).parents[2] / "corpus" / "jq" / "programs.txt"

@@ -137,6 +137,7 @@ def test_a_changed_file_keeps_what_is_known_by_name(start: Start, upstream: Upst
     assert gateway.chat("openai", "g").status in (404, 503)  # an open provider's model may be called so
 
 
+@pytest.mark.slow
 def test_explain_and_route_say_the_same(tmp_path: Path, start: Start, upstream: Upstream) -> None:
     selector = "'.tools | length > 0'"
     text = provider("a", "openai", upstream.url) + group("g", "a/m") + f"selector = {selector}\n"
