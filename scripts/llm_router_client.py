@@ -653,7 +653,8 @@ def openai_chunk(chunk: JSON) -> JSON:
     blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
     finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
     choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
-    return {"choices": [choice] * bool(candidate or blocked), "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
+    choices = [choice] if candidate or blocked else []
+    return {"choices": choices, "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
 
 
 class Reader:
@@ -760,11 +761,15 @@ class Reader:
     def _choice(self, number: int) -> JSON:
         state = self.choices[number]
         message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
-        message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
-        message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
+        if state["reasoning"]:
+            message["reasoning_content"] = "".join(state["reasoning"])
+        if self.refusal and number == 0:
+            message["refusal"] = self.refusal
         calls = state["calls"].wire()
-        if calls:
-            message.update({"function_call": calls[0]["function"]} if "legacy" in state else {"tool_calls": calls})
+        if calls and "legacy" in state:
+            message["function_call"] = calls[0]["function"]
+        elif calls:
+            message["tool_calls"] = calls
         return {"index": number, "message": message, "finish_reason": state["finish"]}
 
 
@@ -890,8 +895,8 @@ def judge(reader: Reader, ended: bool) -> None:
     said = reader.text() or reader.tool_calls()
     for word in (reader.finish, "" if said else reader.native):
         if word.lower() in UNFINISHED:
-            message = f"the server says itself that it did not finish (finish reason {word})"
-            raise IncompleteError(message) if said else ServerError(message, retryable=True, maybe_billed=True)
+            message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
+            raise IncompleteError(message, retryable=not said)
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
@@ -1296,8 +1301,9 @@ class Connection:
         from binascii import b2a_base64
 
         lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        basic = b2a_base64(login.encode(), newline=False).decode()
-        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
+        if login:
+            basic = b2a_base64(login.encode(), newline=False).decode()
+            lines.append(f"Proxy-Authorization: Basic {basic}")
         try:
             self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
             response.clock = self.sock.clock

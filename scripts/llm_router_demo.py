@@ -90,6 +90,14 @@ class CaseInsensitiveHeaders(Dict[str, str]):
         return super().get(name.lower(), default)
 
 
+class Step(NamedTuple):
+    """One turn of the model in a conversation that a test writes: calls, or else a text."""
+
+    text: str = ""
+    calls: Sequence[Tuple[str, Any]] = ()  # (tool, its arguments as an object; a custom tool's as text)
+    first: str = ""  # the model name whose failure the first request for this turn gets
+
+
 class Request(NamedTuple):
     """What came over the wire."""
 
@@ -103,6 +111,7 @@ class Request(NamedTuple):
     strict: bool = False  # refuse what api.openai.com refuses, for every model
     any_model: bool = False  # unknown models answer as demo
     responses: Any = None  # the server's ResponseStore
+    script: Sequence[Step] = ()  # the server's
 
 
 class Failure(NamedTuple):
@@ -117,6 +126,7 @@ class Failure(NamedTuple):
     details: Any = None  # Google's and Anthropic's
     extra: Optional[JSON] = None  # further fields of OpenAI's error object
     raw: Any = None  # the whole body, the same in every protocol
+    values: Sequence[Any] = ()  # {0}, {1} of a vendor's wording: the model; or the tokens sent and their maximum
 
 
 class Rejected(Exception):
@@ -207,6 +217,7 @@ class Answer(NamedTuple):
     byok: bool = False  # the caller's own key pays the vendor behind OpenRouter
     model: str = ""  # in place of the requested one
     native_finish: str = ""  # OpenRouter's native_finish_reason
+    headers: Headers = ()
     refusal: str = ""
     error: Optional[Failure] = None  # inside the answer, in place of its end
     oddity: str = ""  # what a surface writes in an odd way: the behaviour's name
@@ -754,6 +765,11 @@ RESPONSES_RANGES: Dict[str, Tuple[float, float]] = {
     "temperature": (0, 2), "top_p": (0, 1), "top_logprobs": (0, 20), "max_output_tokens": (16, INFINITE),
     "max_tool_calls": (1, INFINITE),
 }  # fmt: skip
+RESPONSES_INCLUDES = (
+    "code_interpreter_call.outputs", "computer_call_output.output.image_url", "file_search_call.results",
+    "message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content",
+    "web_search_call.action.sources", "web_search_call.results",
+)  # fmt: skip
 RESPONSES_ID_CHARS = 64  # of an item's id and of a call_id
 CALLS = {"function_call": "function call", "custom_tool_call": "custom tool call"}  # type -> OpenAI's words for it
 OUTPUTS = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
@@ -1078,6 +1094,8 @@ def check_responses_tools(body: JSON, items: List[JSON]) -> None:
 
 def check_responses_options(body: JSON, items: List[JSON]) -> None:
     check_openai_ranges(body, RESPONSES_RANGES)
+    for number, each in enumerate(body.get("include") or ()):
+        check_openai_choice(each, RESPONSES_INCLUDES, f"include[{number}]")
     if body.get("background") and body.get("store") is False:
         raise rejection("Background mode requires 'store' to be true.", "background")
     for name in ("text", "reasoning", "stream_options"):
@@ -1850,12 +1868,25 @@ def split_arguments(call: Call, answer: Answer) -> List[str]:
     return [raw[at : at + FRAGMENT_CHARS] for at in range(0, len(raw), FRAGMENT_CHARS)]
 
 
+def token_logprobs(text: str) -> List[JSON]:
+    """A token for each word, all of them certain."""
+    return [
+        {"token": piece, "bytes": list(piece.encode("utf-8", "replace")), "logprob": 0.0, "top_logprobs": []}
+        for piece in split_pieces(text)
+    ]
+
+
 class Protocol:
     """How one vendor's API reads and writes: no I/O, no behaviour."""
 
     sign = b": keep-alive\n\n"  # of life in a stream
     broken = b'data: {"choices": [{"delta": {"con\n\n'  # an event that is no JSON
     wording: ClassVar[Dict[str, str]] = {}  # code of a Failure -> this vendor's message for it
+
+    def message(self, failure: Failure) -> str:
+        """The failure in this vendor's words, where they are known."""
+        text = self.wording.get(str(failure.code), failure.message)
+        return text.format(*failure.values) if failure.values else text  # else it may quote braces of the request
 
     def read_request(self, request: Request) -> Prompt:
         """The request in no vendor's shape; raises Rejected."""
@@ -1979,7 +2010,8 @@ class OpenAI(Protocol):
         wire = [self._call(call, answer) for call in answer.calls]
         if wire:
             message.update({"function_call": wire[0]["function"]} if prompt.legacy else {"tool_calls": wire})
-        choice: JSON = {"message": message, "finish_reason": self._finish(prompt, answer), "logprobs": None}
+        choice: JSON = {"message": message, "finish_reason": self._finish(prompt, answer)}
+        choice["logprobs"] = self._chat_logprobs(prompt, "".join(answer.text))
         choice.update({"native_finish_reason": answer.native_finish} if answer.native_finish else {})
         if answer.error and not beside:
             choice.update(self.error_body(answer.error), finish_reason="error")
@@ -1999,7 +2031,9 @@ class OpenAI(Protocol):
             known: Dict[str, bytes] = {}  # demo-words-N repeats four words
             for piece in pieces:
                 if piece not in known:
-                    known[piece] = self._chunk(prompt, answer, [{"delta": {name: piece}}])
+                    tokens = self._chat_logprobs(prompt, piece) if name == "content" else None
+                    choice = {"delta": {name: piece}, **({"logprobs": tokens} if tokens else {})}
+                    known[piece] = self._chunk(prompt, answer, [choice])
                 yield known[piece]
         for piece in split_pieces(answer.refusal):
             yield self._chunk(prompt, answer, [{"delta": {"refusal": piece}}])
@@ -2028,9 +2062,13 @@ class OpenAI(Protocol):
         if answer.oddity != "fail-nodone":
             yield b"data: [DONE]\n\n"
 
+    @staticmethod
+    def _chat_logprobs(prompt: Prompt, text: str) -> Optional[JSON]:
+        return {"content": token_logprobs(text), "refusal": None} if prompt.request.body.get("logprobs") else None
+
     def error_body(self, failure: Failure, id: str = "") -> JSON:
-        message = self.wording.get(str(failure.code), failure.message)
-        error = {"message": message, "type": failure.kind, "param": failure.param or None, "code": failure.code or None}
+        error = {"message": self.message(failure), "type": failure.kind, "param": failure.param or None}
+        error["code"] = failure.code or None
         return {"error": {**error, **(failure.extra or {})}}
 
     @staticmethod
@@ -2329,7 +2367,8 @@ class Responses(OpenAI):
 
     @staticmethod
     def _error(failure: Failure) -> JSON:
-        return {"code": failure.code if failure.code in RESPONSES_ERRORS else "server_error", "message": failure.message}
+        message = failure.message.format(*failure.values) if failure.values else failure.message
+        return {"code": failure.code if failure.code in RESPONSES_ERRORS else "server_error", "message": message}
 
     @staticmethod
     def _usage(prompt: Prompt, answer: Answer) -> JSON:
@@ -2354,7 +2393,7 @@ class Responses(OpenAI):
             return [{"id": self._id(prompt, "cmp"), "type": "compaction", "encrypted_content": signature_of(prompt.text)}]
         items: List[JSON] = [self._reasoning(prompt, answer)] if answer.reasoning else []
         text, refusal = "".join(answer.text), answer.refusal
-        part: JSON = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+        part: JSON = {"type": "output_text", "annotations": [], "logprobs": self._text_logprobs(prompt, text), "text": text}
         if refusal:
             part = {"type": "refusal", "refusal": refusal}
         status = "completed" if self._status(answer) == "completed" else "incomplete"
@@ -2364,6 +2403,11 @@ class Responses(OpenAI):
             head = {"id": self._id(prompt, "msg", len(items)), "type": "message", "status": status, "role": "assistant"}
             items.append({**head, "content": [part], "phase": "final_answer"})
         return items + [self._item_call(prompt, answer, call, len(items) + number) for number, call in enumerate(answer.calls)]
+
+    @staticmethod
+    def _text_logprobs(prompt: Prompt, text: str) -> List[JSON]:
+        wanted = "message.output_text.logprobs" in (prompt.request.body.get("include") or ())
+        return token_logprobs(text) if wanted else []
 
     def _reasoning(self, prompt: Prompt, answer: Answer) -> JSON:
         """The summary only where the request wants one, the sealed text only where it includes it."""
@@ -2420,12 +2464,14 @@ class Responses(OpenAI):
         if kind == "message":
             at, part = {**place, "content_index": 0}, item["content"][0]
             refused = part["type"] == "refusal"
-            yield "response.content_part.added", {**at, "part": {**part, "refusal" if refused else "text": ""}}
+            empty_part = {"refusal": ""} if refused else {"text": "", "logprobs": []}
+            yield "response.content_part.added", {**at, "part": {**part, **empty_part}}
             for piece in split_pieces(answer.refusal) if refused else answer.text:
                 if refused:
                     yield "response.refusal.delta", {**at, "delta": piece}
                 else:
-                    yield "response.output_text.delta", {**at, "delta": piece, "logprobs": [], "obfuscation": OBFUSCATION}
+                    tokens = token_logprobs(piece) if part["logprobs"] else []
+                    yield "response.output_text.delta", {**at, "delta": piece, "logprobs": tokens, "obfuscation": OBFUSCATION}
         if kind in CALLS:
             text, event = ("arguments", "function_call_arguments") if kind == "function_call" else ("input", f"{kind}_input")
             for at_char in range(0, len(item[text]), FRAGMENT_CHARS):
@@ -2443,7 +2489,7 @@ class Responses(OpenAI):
             if part["type"] == "refusal":
                 yield "response.refusal.done", {**at, "refusal": part["refusal"]}
             else:
-                yield "response.output_text.done", {**at, "text": part["text"], "logprobs": []}
+                yield "response.output_text.done", {**at, "text": part["text"], "logprobs": part["logprobs"]}
             yield "response.content_part.done", {**at, "part": part}
         if kind == "function_call":
             yield "response.function_call_arguments.done", {**place, "name": item["name"], "arguments": item["arguments"]}
@@ -2533,7 +2579,8 @@ class Anthropic(Protocol):
     broken = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n'
     fields: JSON = ANTHROPIC_FIELDS
     wording: ClassVar[Dict[str, str]] = {
-        "context_length_exceeded": "prompt is too long: 9000 tokens > 8192 maximum",
+        "context_length_exceeded": "prompt is too long: {0} tokens > {1} maximum",
+        "model_not_found": "model: {0}",
         "billing_hard_limit_reached": "Your credit balance is too low to access the Anthropic API. Please go to Plans &"
         " Billing to upgrade or purchase credits.",
         "usage_limit_reached": "You have reached your specified API usage limits. You will regain access on 2026-12-01 at"
@@ -2634,7 +2681,7 @@ class Anthropic(Protocol):
 
     def error_body(self, failure: Failure, id: str = "") -> JSON:
         kind = ANTHROPIC_ERRORS.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
-        message = self.wording.get(str(failure.code), failure.message)
+        message = self.message(failure)
         details = {"details": failure.details} if failure.details else {}
         return {"type": "error", "error": {"type": kind, "message": message, **details}, "request_id": f"req_{id}"}
 
@@ -2727,7 +2774,9 @@ class Gemini(Protocol):
     sign = b"\r\n"  # its clients take no comments
     broken = b'data: {"candidates": [{"con\r\n\r\n'
     wording: ClassVar[Dict[str, str]] = {
-        "context_length_exceeded": "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
+        "context_length_exceeded": "The input token count ({0}) exceeds the maximum number of tokens allowed ({1}).",
+        "model_not_found": "models/{0} is not found for API version v1beta, or is not supported for generateContent. Call"
+        " ListModels to see the list of available models and their supported methods.",
         "billing_hard_limit_reached": "Gemini API free tier is not available in your country. Please enable billing on your"
         " project in Google AI Studio.",
         "unsupported_country_region_territory": "User location is not supported for the API use.",
@@ -2827,8 +2876,9 @@ class Gemini(Protocol):
     def error_body(self, failure: Failure, id: str = "") -> JSON:
         status = GEMINI_STATUS.get(failure.status, "FAILED_PRECONDITION" if failure.status < 500 else "INTERNAL")
         status = "FAILED_PRECONDITION" if failure.code in GEMINI_PRECONDITIONS else status
-        message = self.wording.get(str(failure.code), failure.message)
-        details = {"details": failure.details} if failure.details else {}
+        message, retry_after = self.message(failure), dict(failure.headers).get("Retry-After")
+        retry = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{retry_after}s"}] if retry_after else []
+        details = {"details": failure.details or retry} if failure.details or retry else {}
         return {"error": {"code": failure.status, "message": message, "status": status, **details}}
 
     def frame(self, prompt: Prompt, reply: Reply) -> Reply:
@@ -3337,6 +3387,18 @@ def demo_model(prompt: Prompt) -> Answer:
     return demo(prompt)._replace(model=prompt.field)
 
 
+def demo_window(prompt: Prompt) -> Outcome:
+    """A context too long for so small a window; in Anthropic's and Gemini's protocols in their own words."""
+    count, most = prompt.prompt_tokens, prompt.number
+    if count <= most:
+        return demo(prompt)
+    if prompt.model.startswith("demo-nctx"):
+        text = f"request ({count} tokens) exceeds the available context size ({most} tokens), try increasing it"
+        return Failure(400, 400, text, "exceed_context_size_error", extra={"n_prompt_tokens": count, "n_ctx": most})
+    text = "This model's maximum context length is {1} tokens. However, your messages resulted in {0} tokens."
+    return Failure(400, "context_length_exceeded", text, param="messages", values=(count, most))
+
+
 def demo_ignore(prompt: Prompt) -> Answer:
     return echo(prompt._replace(schema=None))._replace(oddity="demo-ignore")
 
@@ -3349,8 +3411,11 @@ def demo_words(prompt: Prompt) -> Answer:
     return Answer(list(islice(cycle(WORDS), prompt.number)))
 
 
+MODEL_NOT_FOUND = "The model '{0}' does not exist; the mock server has 'demo'."
+
+
 def unknown_model(prompt: Prompt) -> Failure:
-    return Failure(404, "model_not_found", f"The model '{prompt.model}' does not exist; the mock server has 'demo'.")
+    return Failure(404, "model_not_found", MODEL_NOT_FOUND, values=(prompt.model,))
 
 
 def fail_status(prompt: Prompt) -> Failure:
@@ -3372,7 +3437,8 @@ def fail_event(prompt: Prompt) -> Answer:
     status = EVENT_STATUS.get(prompt.field, 500)
     kind = "invalid_request_error" if status == 400 else RATE if status == 429 else "server_error"
     message = EVENT_MESSAGES.get(prompt.field, f"The mock server fails inside the answer: {prompt.field}.")
-    return Answer(error=Failure(status, prompt.field, message, kind))
+    sizes = (9000, 8192) if status == 400 else ()
+    return Answer(error=Failure(status, prompt.field, message, kind, values=sizes))
 
 
 def fail_tools_half(prompt: Prompt) -> Answer:
@@ -3380,6 +3446,8 @@ def fail_tools_half(prompt: Prompt) -> Answer:
 
 
 def fail_image(prompt: Prompt) -> Outcome:
+    if prompt.number not in IMAGE_FAILURES:
+        return unknown_model(prompt)
     shown = bool(prompt.images) or "Image 1: " in str(prompt.results)
     return IMAGE_FAILURES[prompt.number] if shown else demo(prompt)
 
@@ -3422,6 +3490,13 @@ def fail_strict(prompt: Prompt) -> Outcome:
     return Failure(400, code, message.format(prompt.field, sent[prompt.field]), param=prompt.field)
 
 
+HEADERS = (  # what vendors send beside an answer, and what is nobody else's business
+    ("openai-organization", "mock"), ("openai-processing-ms", "7"), ("openai-version", "2020-10-01"),
+    ("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "99"), ("x-ratelimit-reset-requests", "1s"),
+    ("anthropic-organization-id", "mock"), ("anthropic-ratelimit-requests-limit", "100"),
+    ("anthropic-ratelimit-requests-remaining", "99"), ("anthropic-ratelimit-requests-reset", "2026-01-01T00:00:00Z"),
+    ("Set-Cookie", "session=mock"), ("Access-Control-Allow-Origin", "*"), ("X-Internal-Host", "mock-17"),
+)  # fmt: skip
 INSIDE = Failure(502, "upstream_error", "The provider behind the mock server failed.", "server_error")
 HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>The mock server's page.</body></html>\n"
 TEXT = b"upstream connect error or disconnect/reset before headers\n"
@@ -3432,7 +3507,7 @@ EVENT_STATUS = {  # code of fail-event-FIELD -> the status that it would have be
 }  # fmt: skip
 EVENT_MESSAGES = {
     "rate_limit_exceeded": "Rate limit reached. Please try again in 1.5s.",
-    "context_length_exceeded": "This model's maximum context length is 8192 tokens.",
+    "context_length_exceeded": "This model's maximum context length is {1} tokens.",
     "insufficient_quota": "You exceeded your current quota, please check your plan and billing details.",
 }
 IMAGE_FAILURES = {  # status -> what a model without eyes answers: OpenAI, mlx-lm, llama.cpp
@@ -3474,7 +3549,9 @@ FAILURES = {  # model name -> the HTTP error that it gets
     "fail-400-location": Failure(
         400, "unsupported_country_region_territory", "Country, region, or territory not supported"
     ),
-    "fail-context": Failure(400, "context_length_exceeded", "This model's maximum context length is 8192 tokens."),
+    "fail-context": Failure(
+        400, "context_length_exceeded", "This model's maximum context length is {1} tokens.", values=(9000, 8192)
+    ),
     "fail-context-llamacpp": Failure(
         400, 400, "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
         "exceed_context_size_error", extra={"n_prompt_tokens": 9000, "n_ctx": 8192},
@@ -3502,9 +3579,9 @@ class Behaviour(NamedTuple):
 
 def http_failure(failure: Failure) -> Behaviour:
     headers = "".join(f", {name}: {value}" for name, value in failure.headers)
-    line = f"HTTP {failure.status}{headers}. {failure.message.rstrip('.')}."
+    line = f"HTTP {failure.status}{headers}. {failure.message.format(*failure.values).rstrip('.')}."
     line = line if len(line) <= HELP_CHARS else f"{line[: HELP_CHARS - 3]}..."
-    return Behaviour(line, lambda prompt: failure)
+    return Behaviour(line, lambda prompt: failure._replace(values=failure.values or (prompt.model,)))
 
 
 def variant(line: str, **change: Any) -> Behaviour:
@@ -3527,22 +3604,6 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "demo-strict": Behaviour("Refuses what api.openai.com refuses; demo-strict-tools does as demo-tools, and so on.", demo),
     "demo-reasoning-tools": Behaviour("Reasons, then does as demo-tools.", demo_reasoning_tools),
     "demo-cached": Behaviour("Half of the prompt was cached, and a quarter comes into Anthropic's cache.", demo_cached),
-    "demo-cached-1h": Behaviour("As demo-cached, but what comes into the cache stays for an hour.", demo_cached),
-    "demo-usage-FIELD": Behaviour(
-        "Usage by FIELD: 9i8o7r6w5h4t (see below), or nan, infinite, negative, huge, text, null.", demo_usage
-    ),
-    "demo-byok": variant("OpenRouter's usage with is_byok and cost_details.", byok=True),
-    "demo-nocost": Behaviour("Usage without a cost.", demo_no_cost),
-    "demo-model-FIELD": Behaviour("The answer says that it comes from the model FIELD.", demo_model),
-    "demo-ignore": Behaviour("Ignores tool_choice, schema and n.", demo_ignore),
-    "demo-azure": variant("A stream's first chunk has choices [], as Azure's; else as demo.", oddity="demo-azure"),
-    "demo-data-null": interleaved("data: null", b"data: null\n\n"),
-    "demo-data-array": interleaved("data: []", b"data: []\n\n"),
-    "demo-data-blank": interleaved("blank data", b"data: \n\n"),
-    "demo-sse": variant("Server-sent events, also to a plain request.", sse=True),
-    "demo-gzip": variant("Compressed with gzip, whatever the request accepts.", send=send_gzipped),
-    "demo-bom": variant("A byte order mark before the answer.", send=send_with_bom),
-    "demo-unterminated": variant("A stream whose last event has no blank line behind it.", send=send_unterminated),
     "demo-finish-FIELD": Behaviour("Ends in the finish reason FIELD as it is written here.", demo_finish),
     "demo-blocked": constant(
         "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="demo-blocked")
@@ -3580,6 +3641,25 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "demo-bytes-N": Behaviour(
         "A plain body of N bytes; a stream of the same text in pieces of 16 KiB.", lambda prompt: Answer(size=prompt.number)
     ),
+    "demo-cached-1h": Behaviour("As demo-cached, but what comes into the cache stays for an hour.", demo_cached),
+    "demo-usage-FIELD": Behaviour(
+        "Usage by FIELD: 9i8o7r6w5h4t (see below), or nan, infinite, negative, huge, text, null.", demo_usage
+    ),
+    "demo-headers": variant("Rate-limit and vendor headers, a cookie, and an internal header.", headers=HEADERS),
+    "demo-window-N": Behaviour("A window of N tokens, listed as max_model_len; longer prompts fail (vLLM).", demo_window),
+    "demo-nctx-N": Behaviour("The same in llama.cpp's words, listed as meta.n_ctx.", demo_window),
+    "demo-byok": variant("OpenRouter's usage with is_byok and cost_details.", byok=True),
+    "demo-nocost": Behaviour("Usage without a cost.", demo_no_cost),
+    "demo-model-FIELD": Behaviour("The answer says that it comes from the model FIELD.", demo_model),
+    "demo-ignore": Behaviour("Ignores tool_choice, schema and n.", demo_ignore),
+    "demo-azure": variant("A stream's first chunk has choices [], as Azure's; else as demo.", oddity="demo-azure"),
+    "demo-data-null": interleaved("data: null", b"data: null\n\n"),
+    "demo-data-array": interleaved("data: []", b"data: []\n\n"),
+    "demo-data-blank": interleaved("blank data", b"data: \n\n"),
+    "demo-sse": variant("Server-sent events, also to a plain request.", sse=True),
+    "demo-gzip": variant("Compressed with gzip, whatever the request accepts.", send=send_gzipped),
+    "demo-bom": variant("A byte order mark before the answer.", send=send_with_bom),
+    "demo-unterminated": variant("A stream whose last event has no blank line behind it.", send=send_unterminated),
     **{name: http_failure(failure) for name, failure in FAILURES.items()},
     "fail-N": Behaviour("HTTP N, 400 to 599.", fail_status),
     "fail-422-FIELD": Behaviour("HTTP 422 with a detail naming FIELD where the request has it; else as demo.", fail_fields),
@@ -3671,11 +3751,33 @@ def without_delay(outcome: Outcome) -> Outcome:
     )
 
 
+def run_step(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
+    """The turn of the script that this conversation has come to; behind its end, and where its tools are missing, as demo."""
+    steps, tools = prompt.request.script, {str(tool.get("name")): tool for tool in prompt.tools}
+    step = steps[prompt.model_turns] if prompt.model_turns < len(steps) else None
+    if step is None or not all(name in tools for name, _ in step.calls):
+        return echo(prompt)
+    failure = find(step.first) if step.first else None
+    if failure and is_first(f"{prompt.model} step {prompt.model_turns}"):
+        failing = prompt._replace(model=step.first, number=failure.number, field=failure.field)
+        return without_delay(failure.behaviour.run(failing))
+    if not step.calls:
+        return text_answer(step.text)
+    calls = []
+    for number, (name, given) in enumerate(step.calls, 1):
+        arguments = given if isinstance(given, str) else dump(given).decode()
+        custom, namespace = bool(tools[name].get("custom")), str(tools[name].get("namespace") or "")
+        calls.append(Call(f"call_{prompt.turn}_{number}", name, arguments, custom, namespace))
+    return Answer(calls=calls, finish="tool_calls")
+
+
 def run_behaviour(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
     """Run the behaviour that the model name selects; `is_first` is False for a key seen before."""
     once = prompt.model.startswith("fail-") and prompt.model.endswith("-once")
     model = prompt.model[: -len("-once")] if once else prompt.model.replace("demo-strict-", "demo-", 1)
     found = find(model)
+    if prompt.request.script and (model == "demo-script" or found is None):
+        return run_step(prompt, is_first)
     if found is None and prompt.request.any_model and not model.startswith(("fail-", "break-")):
         return demo(prompt)
     if found is None:
@@ -3693,15 +3795,14 @@ def cut_at_stop(prompt: Prompt, answer: Answer) -> Answer:
     return answer._replace(text=split_pieces(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
 
 
-LETTERS = """\
+LETTERS = """
   in demo-usage-FIELD a number stands before each letter: i input (neither from nor to the cache), o output, r cache read,
-  w cache write for 5 minutes, h cache write for 1 hour, t thinking (a part of o)
-"""
+  w cache write for 5 minutes, h cache write for 1 hour, t thinking (a part of o)"""
 
 
 def behaviour_lines() -> str:
     """The table as text, a line for each behaviour."""
-    return f"{LETTERS}" + "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items())
+    return "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items()) + f"\n{LETTERS}"
 
 
 # ------------------------------------------------------------------------------------------------------------- routes
@@ -3727,10 +3828,10 @@ def reply_to(protocol: Protocol, prompt: Prompt, outcome: Outcome) -> Reply:
     outcome = cut_at_stop(prompt, outcome) if prompt.stops else outcome
     protocol.keep(prompt, outcome)
     if outcome.plain or not (prompt.stream or outcome.sse):
-        return json_reply(protocol.plain(prompt, outcome))
+        return json_reply(protocol.plain(prompt, outcome), headers=outcome.headers)
     prompt = prompt if prompt.stream else prompt._replace(include_usage=True)
     start, end = protocol.stream(prompt, outcome)
-    reply = Reply(start, end, content_type="text/event-stream", streamed=True)
+    reply = Reply(start, end, content_type="text/event-stream", streamed=True, headers=outcome.headers)
     return protocol.frame(prompt, reply._replace(sign=protocol.sign, broken=protocol.broken))
 
 
@@ -3757,17 +3858,27 @@ def post_to(protocol: Protocol) -> Callable[[Wire, Request], None]:
     return lambda wire, request: converse(wire, protocol, request)
 
 
-def list_model_names() -> List[str]:
-    """The models of the list: what answers, with an example for each N and FIELD."""
+def list_model_names(server: DemoServer) -> Sequence[str]:
+    """The models of the list: the server's own choice, or all that answer, with an example for each N and FIELD."""
+    if server.models is not None:
+        return server.models
     names = [name.replace("usage-FIELD", "usage-100i10o") for name in BEHAVIOURS if name.startswith("demo")]
     return [name.replace("-N", "-100").replace("-FIELD", "-stop") for name in names]
+
+
+def list_window(model: str) -> JSON:
+    """What vLLM and llama.cpp list about a model's context."""
+    number = model.rpartition("-")[2]
+    if model.startswith("demo-window-") and number.isdecimal():
+        return {"max_model_len": int(number)}
+    return {"meta": {"n_ctx": int(number)}} if model.startswith("demo-nctx-") and number.isdecimal() else {}
 
 
 def send_models(wire: Wire, request: Request, protocol: Protocol, models: Dict[str, JSON], whole: JSON) -> None:
     """The list, or the one model that the path names."""
     name = request.path.partition("/models/")[2]
     if name and name not in models:
-        failure = Failure(404, "model_not_found", f"The model '{name}' does not exist; the mock server has 'demo'.")
+        failure = Failure(404, "model_not_found", MODEL_NOT_FOUND, values=(name,))
         reply = error_reply(protocol, failure, request.id)
     else:
         reply = json_reply(models[name] if name else whole)
@@ -3778,7 +3889,7 @@ def get_anthropic_models(wire: Wire, request: Request) -> None:
     """Anthropic's list, in pages of ?limit=20 behind ?after_id=."""
     given = dict(pair.partition("=")[::2] for pair in request.query.split("&"))
     made = {"type": "model", "created_at": "2023-11-14T22:13:20Z"}  # CREATED
-    models = {name: {**made, "id": name, "display_name": name.title()} for name in list_model_names()}
+    models = {name: {**made, "id": name, "display_name": name.title()} for name in list_model_names(wire.server)}
     names = list(models)
     after = names.index(given["after_id"]) + 1 if given.get("after_id") in names else 0
     end = after + int(given.get("limit") or 20)
@@ -3792,7 +3903,8 @@ def get_gemini_models(wire: Wire, request: Request) -> None:
     """Google's list."""
     can = {"supportedGenerationMethods": ["generateContent", "countTokens"]}
     limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
-    models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in list_model_names()}
+    names = list_model_names(wire.server)
+    models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in names}
     send_models(wire, request, GEMINI, models, {"models": list(models.values())})
 
 
@@ -3805,7 +3917,7 @@ def get_models(wire: Wire, request: Request) -> None:
         get_gemini_models(wire, request)
         return
     made = {"object": "model", "created": CREATED, "owned_by": "llm-router"}
-    models = {name: {"id": name, **made} for name in list_model_names()}
+    models = {name: {"id": name, **made, **list_window(name)} for name in list_model_names(wire.server)}
     send_models(wire, request, OPENAI, models, {"object": "list", "data": list(models.values())})
 
 
@@ -3921,7 +4033,9 @@ class DemoServer(ThreadingHTTPServer):
     url ("http://127.0.0.1:PORT"), base_url (url + "/v1"), port, connections (how many there were), and requests: a list
     of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number)}.
     tls=(certfile, keyfile) serves https; redirect_to is where fail-redirect-N leads; record=False keeps no requests;
-    strict=True refuses what api.openai.com refuses, for every model; any_model=True answers unknown models as demo.
+    strict=True refuses what api.openai.com refuses, for every model; any_model=True answers unknown models as demo;
+    models are the names to list, in place of the table's. With a script, demo-script and unknown models answer the
+    conversation's first turn with its first Step, the second with the second, in every protocol.
     """
 
     daemon_threads = True
@@ -3936,7 +4050,10 @@ class DemoServer(ThreadingHTTPServer):
         record: bool = True,
         strict: bool = False,
         any_model: bool = False,
+        models: Optional[Sequence[str]] = None,
+        script: Sequence[Step] = (),
     ) -> None:
+        self.models, self.script = models, script
         self.redirect_to, self.record, self.strict, self.any_model = redirect_to, record, strict, any_model
         self.responses = ResponseStore()
         self.requests: List[JSON] = []
@@ -4048,7 +4165,7 @@ class DemoServer(ThreadingHTTPServer):
         path = unquote(path)
         request = Request(
             wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict, self.any_model,
-            self.responses,
+            self.responses, self.script,
         )  # fmt: skip
         for method, pattern, answer in ROUTES:
             if method == wire.command and re.fullmatch(pattern, path):

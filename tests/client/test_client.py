@@ -197,8 +197,8 @@ def test_the_answer_is_the_api_s_json_with_attributes(demo: Any) -> None:
 
 
 def test_a_stream_gives_text_events_and_at_its_end_the_assembled_answer(demo: Any) -> None:
-    answer = client(demo).chat_stream("demo-reasoning", ASK)
-    assert answer.response is None
+    answer: Any = client(demo).chat_stream("demo-reasoning", ASK)
+    assert [answer.response] == [None]
     events = list(answer.events())
     assert [event["type"] for event in events if event["type"] not in ("text", "reasoning")] == ["finish", "usage"]
     assert events[0]["type"] == "reasoning"
@@ -333,7 +333,8 @@ def test_compare_asks_all_at_once_and_keeps_the_order_asked(demo: Any) -> None:
     models = [f"demo-sleep-{wait}" for wait in (300, 100, 200)] + ["fail-402"]
     began = time.monotonic()
     results = client(demo).compare_models(models, "Hello", system="Be brief.")
-    assert time.monotonic() - began < 0.55  # the slowest decides; one after the other would take 0.6 s
+    took = time.monotonic() - began
+    assert took < sum(result["latency"] for result in results.values() if result["success"])  # not one after the other
     assert list(results) == models and all(list(result) == KEYS for result in results.values())
     assert [result["success"] for result in results.values()] == [True, True, True, False]
     assert results["fail-402"]["error"]["code"] == "no_credit" and results["fail-402"]["response"] == ""

@@ -369,8 +369,9 @@ def test_a_prompt_that_gemini_blocks_is_filtered_and_an_answer_it_breaks_is_an_e
         c.judge(reader, False)
     broken = c.Reader(gemini=True)
     broken.take(gemini(finish="MALFORMED_FUNCTION_CALL"))
-    with pytest.raises(c.ServerError, match="malformed_function_call"):
+    with pytest.raises(c.IncompleteError, match="malformed_function_call") as caught:
         c.judge(broken, False)
+    assert caught.value.retryable  # nothing of it was handed over
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -540,13 +541,12 @@ def test_an_error_inside_an_answer_has_the_status_it_would_have_had(
 
 @pytest.mark.parametrize(
     "body",
-    [{"error": {"message": "no"}}, {"choices": [{"error": {"message": "no"}}]}, {"choices": [{"finish_reason": "error"}]}],
-)
+    [{"error": {"message": "no"}}, {"choices": [{"error": {"message": "no"}}]},
+     {"choices": [{"error": {"message": "no"}, "finish_reason": "error"}]}],
+)  # fmt: skip
 def test_an_error_inside_a_200_is_raised(body: Any) -> None:
     with pytest.raises(c.ServerError):
-        answer = c.Reader()
-        answer.take(body)
-        c.judge(answer, True)
+        c.Reader().take(body)
 
 
 @pytest.mark.parametrize("data,what", [(b"", "empty"), (b" \n", "empty"), (b"<html>", "HTML"), (b"oops", "not JSON")])

@@ -136,7 +136,8 @@ def read_until(connection: socket.socket, mark: bytes) -> bytes:
 
 def sample(name: str) -> str:
     """A model name for an entry of the table."""
-    number = "307" if "redirect" in name else "418" if name == "fail-N" else "900" if "bytes" in name else "3"
+    numbers = {"fail-redirect-N": "307", "fail-N": "418", "fail-image-N": "404", "demo-bytes-N": "900"}
+    number = numbers.get(name, "3")
     return name.replace("-N", f"-{number}").replace("FIELD", "temperature").replace("...", "500")
 
 

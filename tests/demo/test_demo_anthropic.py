@@ -251,7 +251,8 @@ def test_signs_of_life_are_those_that_the_vendors_clients_take(demo: Any, path: 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(set(BEHAVIOURS) - set(ENDLESS)))
 def test_every_behaviour_has_an_anthropic_side(api: Any, capfd: Any, name: str, stream: bool) -> None:
-    number = "307" if "redirect" in name else "418" if name == "fail-N" else "900" if "bytes" in name else "3"
+    numbers = {"fail-redirect-N": "307", "fail-N": "418", "fail-image-N": "404", "demo-bytes-N": "900"}
+    number = numbers.get(name, "3")
     model = name.replace("-N", f"-{number}").replace("FIELD", "temperature").replace("...", "500")
     try:
         got = api.anthropic(model, tools=TOOLS, stream=stream, temperature=0.5)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
 
-from llm_router_demo import NOTICE
+from llm_router_demo import NOTICE, DemoServer, Step
 
 VERSION = {"anthropic-version": "2023-06-01"}
 CITY: Any = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -235,6 +235,57 @@ def test_an_error_event_has_the_code_that_was_wanted_inside_http_200(api: Any, s
     assert any(each in got.body for each in words)
 
 
+# ------------------------------------------------------------------------------------------------- windows and headers
+
+
+def test_a_window_is_listed_and_a_longer_prompt_refused(api: Any) -> None:
+    with DemoServer(models=("demo-window-5", "demo-nctx-5", "/a name [x]")) as demo:
+        other = type(api)(demo.port)
+        listed = {model["id"]: model for model in other.send("GET", "/v1/models").json["data"]}
+        assert list(listed) == ["demo-window-5", "demo-nctx-5", "/a name [x]"]
+        assert listed["demo-window-5"]["max_model_len"] == listed["demo-nctx-5"]["meta"]["n_ctx"] == 5
+        assert [each["id"] for each in other.send("GET", "/v1/models", headers=VERSION).json["data"]] == list(listed)
+        other.connection.close()
+    short, long = "one", "one two three four five six"
+    vllm, llama = api.openai("demo-window-5", long).json["error"], api.openai("demo-nctx-5", long).json["error"]
+    assert vllm["code"] == "context_length_exceeded" and "resulted in 7 tokens" in vllm["message"]
+    assert (llama["n_prompt_tokens"], llama["n_ctx"]) == (7, 5)
+    assert api.anthropic("demo-window-5", long).json["error"]["message"] == "prompt is too long: 7 tokens > 5 maximum"
+    assert "(7) exceeds the maximum number of tokens allowed (5)" in api.gemini("demo-window-5", long).json["error"]["message"]
+    assert api.openai("demo-window-5", short).status == api.openai("demo-nctx-5", short).status == 200
+
+
+def test_unknown_models_are_named_as_each_vendor_names_them(api: Any) -> None:
+    for model in ("nope", "fail-404"):
+        openai, anthropic, gemini = (send(model) for send in (api.openai, api.anthropic, api.gemini))
+        assert openai.status == anthropic.status == gemini.status == 404
+        assert anthropic.json["error"] == {"type": "not_found_error", "message": f"model: {model}"}
+        assert gemini.json["error"]["message"].startswith(f"models/{model} is not found for API version v1beta")
+        assert openai.json["error"]["code"] == "model_not_found"
+
+
+@every_side
+@pytest.mark.parametrize("stream", [False, True])
+def test_headers_that_pass_a_gateway_come_beside_those_that_do_not(api: Any, side: Side, stream: bool) -> None:
+    headers = side.send(api, "demo-headers", stream).headers
+    assert {"x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-reset", "openai-processing-ms"} <= set(headers)
+    assert {"set-cookie", "x-internal-host"} <= set(headers)
+
+
+def test_logprobs_are_told_where_they_are_wanted(api: Any) -> None:
+    [choice] = api.openai(logprobs=True).json["choices"]
+    tokens = [each["token"] for each in choice["logprobs"]["content"]]
+    assert "".join(tokens) == choice["message"]["content"]
+    chunks = [data["choices"][0] for _, data in api.openai(logprobs=True, stream=True).events if isinstance(data, dict)]
+    assert [each["token"] for chunk in chunks if chunk.get("logprobs") for each in chunk["logprobs"]["content"]] == tokens
+    include = ["message.output_text.logprobs"]
+    part = api.responses(include=include).json["output"][0]["content"][0]
+    assert [each["token"] for each in part["logprobs"]] == tokens
+    events = api.responses(include=include, stream=True).events
+    deltas = [data for name, data in events if name == "response.output_text.delta"]
+    assert [each["token"] for data in deltas for each in data["logprobs"]] == tokens
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
@@ -258,6 +309,13 @@ def test_refusals_with_status_400_have_each_vendors_words(
     for name, words in (("openai", openai), ("anthropic", anthropic), ("gemini", gemini)):
         got = SIDES[name].send(api, model, stream)
         assert got.status == 400 and words in got.json["error"]["message"], name
+
+
+def test_google_tells_when_to_try_again_in_the_body_as_well(api: Any) -> None:
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3600s"}
+    got = api.gemini("fail-429-long")
+    assert got.json["error"]["details"] == [retry] and got.headers["retry-after"] == "3600"
+    assert "details" not in api.gemini("fail-503").json["error"]
 
 
 def test_codes_and_figures_of_those_refusals(api: Any) -> None:
@@ -293,6 +351,31 @@ def test_unknown_fields_are_a_422_with_a_detail(api: Any) -> None:
     got = api.openai("fail-422-top_k", top_k=5)
     assert (got.status, got.json) == (422, {"detail": "Unexpected fields in the request: {'top_k'}"})
     assert api.openai("fail-422-top_k").status == 200
+
+
+# ------------------------------------------------------------------------------------------------------------- scripts
+
+
+def test_a_script_leads_through_a_conversation_in_every_protocol(api: Any) -> None:
+    script = [Step(calls=[("f", {"city": "Rome"})], first="fail-503"), Step("Done.")]
+    with DemoServer(script=script) as demo:
+        other = type(api)(demo.port)
+        for name, side in SIDES.items():
+            model = f"agent-{name}"
+            assert side.send(other, model, **side.tools).status == 503, name
+            for stream in (False, True):
+                assert b"Rome" in side.send(other, model, stream, **side.tools).body, name
+            assert NOTICE.encode() in side.send(other, model).body, name  # a side question without tools
+        first = other.responses("demo-script", **SIDES["responses"].tools)
+        assert first.status == 503
+        first = other.responses("demo-script", **SIDES["responses"].tools).json
+        result = {"type": "function_call_output", "call_id": first["output"][0]["call_id"], "output": "sun"}
+        more = SIDES["responses"].tools
+        second = other.responses("demo-script", [result], previous_response_id=first["id"], **more).json
+        assert second["output"][0]["content"][0]["text"] == "Done."
+        third = other.responses("demo-script", "And?", previous_response_id=second["id"], **more)
+        assert f"{NOTICE} You said: And?" in third.body.decode()
+        other.connection.close()
 
 
 # --------------------------------------------------------------------------------------- text completions, embeddings

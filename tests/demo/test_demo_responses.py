@@ -352,6 +352,7 @@ REFUSES: List[Any] = [
     ({"text": {"format": {"type": "json_object"}}}, "must contain the word 'json' in some form", "input", None),
     ({"text": {"format": {"type": "json_schema", "name": "x", "strict": True, "schema": {"type": "object"}}}},
      "Invalid schema for response_format 'x'", "text.format.schema", None),
+    ({"include": ["logprobs"]}, invalid("", "logprobs"), "include[0]", "invalid_value"),
     ({"background": True, "store": False}, "Background mode requires 'store' to be true.", "background", None),
 ]  # fmt: skip
 

@@ -32,9 +32,9 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 
 
-def weather(
+def weather(  # type: ignore[no-untyped-def]  # one argument without an annotation
     city: Annotated[str, "its name"], unit: Literal["C", "F"] = "C", days: Optional[List[int]] = None,
-    more: Union[Dict[str, float], bool, None] = None, anything: Any = 0, untyped=1, *, plain: list = (),
+    more: Union[Dict[str, float], bool, None] = None, anything: Any = 0, untyped=1, *, plain: list = (),  # type: ignore[assignment, type-arg]
 ) -> str:  # fmt: skip
     """:param untyped: what you like"""
     return f"{city}: 21 {unit}"
@@ -80,7 +80,7 @@ def test_a_union_with_a_bar_is_a_union() -> None:
 def star(*words: str) -> None: ...
 def stars(**words: str) -> None: ...
 def only(a: int, /) -> None: ...
-def unknown(a: Nowhere) -> None: ...  # noqa: F821
+def unknown(a: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def odd(a: bytes) -> None: ...
 def keyed(a: Dict[int, str]) -> None: ...
 async def later(a: int) -> None: ...

@@ -10,7 +10,7 @@ import pytest
 
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.json_body import dumped
-from llm_router_gateway.wire import gemini
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.pipes import Array, RelayPipe
 
 ROUNDS = 400  # of each target; under a second each

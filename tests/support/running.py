@@ -185,16 +185,17 @@ def command(folder: Path, *words: str, stdin: bytes = b"", **env: str) -> subpro
 class Process:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0 FLAGS` on a free port, until end().
 
-    `patience` are the seconds of server.Patience, shorter than a person's; `files` is its limit of open files.
+    `patience` are the seconds of server.Patience, shorter than a person's; `files` is its limit of open files; `gateway`
+    is the package to run.
     """
 
     def __init__(
         self, folder: Path, config: str, *words: str, env: Mapping[str, str] | None = None, patience: str = "",
-        files: int = 0,
+        files: int = 0, gateway: Path = GATEWAY,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.token = ""
-        argv = [sys.executable, str(GATEWAY)]
+        argv = [sys.executable, str(gateway)]
         if patience:
             argv = [sys.executable, "-c", IMPATIENT, str(SCRIPTS), patience]
         if files:

@@ -17,9 +17,10 @@ from typing import Any
 
 from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
+from ..wire.registry import UPSTREAMS
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file
-from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
+from .presets import CUSTOM, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, read_settings, sub_table
@@ -91,7 +92,7 @@ class Provider:
     headers: Mapping[str, str]
     auth_header: str
     auth_scheme: str
-    anthropic_version: str
+    versions: Mapping[str, str]  # setting -> what protocols that want a version are told, where the caller told none
     proxy: str
     connect_timeout_s: float
     timeout_s: float
@@ -283,7 +284,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         keys = first_key(preset.key_env, path, reading)
     api = values["api"] or preset.api
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
-    header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else AUTH[api]
+    header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else auth_of(api)
     return Provider(
         name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
         base_url=base_url_of(values, preset, api, path, reading),
@@ -292,7 +293,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         paths=paths_of(api, special["endpoint"], special["endpoint_template"]), headers=special["headers"],
         auth_header=special["auth_header"] or header,
         auth_scheme=scheme if special["auth_scheme"] is None else special["auth_scheme"],
-        anthropic_version=special["anthropic_version"],
+        versions={name: special[name] for name in VERSION_SETTINGS},
         proxy=server.proxy if special["proxy"] is None else special["proxy"],
         connect_timeout_s=special["connect_timeout_s"] or server.connect_timeout_s,
         timeout_s=special["timeout"] or server.timeout_s,
@@ -311,7 +312,7 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     if preset is None:
         wrong = values["type"] or values["name"]
         reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)} There are: '
-                    f'{", ".join(PRESETS)}; or give api = "openai", "anthropic" or "gemini" and base_url')  # fmt: skip
+                    f'{", ".join(PRESETS)}; or give api = {either(UPSTREAMS)} and base_url')  # fmt: skip
     return preset
 
 
@@ -327,20 +328,32 @@ def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, 
     url = values["base_url"] or (preset.base_url if api == preset.api else "")
     if not url and not any(problem.path == f"{path}.base_url" for problem in reading.problems):
         reading.bad(f"{path}.base_url", "is missing, and its type has none of its own")
-    return url + ROOTS[api] if url.count("/") == 2 else url
+    return url + UPSTREAMS[api].root if url.count("/") == 2 else url
+
+
+def auth_of(api: str) -> tuple[str, str]:
+    """What a protocol sends its key in where that is not the preset's: (header, scheme)."""
+    return UPSTREAMS[api].auth_header, UPSTREAMS[api].auth_scheme
+
+
+def either(names: Iterable[str]) -> str:
+    """either(["a", "b", "c"]) -> '"a", "b" or "c"'."""
+    *most, last = (f'"{name}"' for name in names)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
     """The paths of an api, with the chat call's replaced when the file says so."""
-    paths = dict(PATHS[api])
+    paths = dict(UPSTREAMS[api].paths)
     chosen = template or endpoint
     if chosen:
         paths["chat"] = chosen
-    if chosen and api == "gemini":
-        paths["stream"] = chosen.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
+    if chosen and "stream" in paths:
+        paths["stream"] = UPSTREAMS[api].stream_path(chosen)
     return paths
 
 
+VERSION_SETTINGS = tuple(upstream.version.setting for upstream in UPSTREAMS.values() if upstream.version)
 CREDENTIAL = re.compile(r"auth|key|token|secret|cookie|credential|password", re.I)  # in a header's name
 MIN_CREDENTIAL = 8  # characters; taking out a shorter text would spoil the words around it
 

@@ -152,6 +152,8 @@ def provider_lines(provider: Provider) -> Iterator[str]:
     for name, value in rows(provider, ("needs_key", "key_hint", "families", "keys", "secrets", "paths", "overrides", "limit")):
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"
+        elif name == "versions":
+            special.update(value)
         else:
             special[SPELLED.get(name, name)] = value
     special["headers"] = dict.fromkeys(provider.headers, MASK)  # values may be credentials too

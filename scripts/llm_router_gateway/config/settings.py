@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
-from .presets import ANTHROPIC_VERSION, APIS
+from ..wire.registry import SPECS, UPSTREAMS
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
@@ -347,7 +347,7 @@ OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's 
 PROVIDER: tuple[Setting, ...] = (
     Setting("name", "text", None, "the part of a model's name before the slash"),
     Setting("type", "text", "", "what it is, see the presets; the name, when that is one of them"),
-    Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=APIS),
+    Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=tuple(UPSTREAMS)),
     Setting("base_url", "url", "", "address; paths are put below it, a segment both have is taken once"),
     Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
@@ -366,7 +366,8 @@ PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
     Setting("auth_header", "text", "", "header that carries the key"),
     Setting("auth_scheme", "text", None, 'word before the key; "" for none'),
-    Setting("anthropic_version", "text", ANTHROPIC_VERSION, "sent to Anthropic when the caller sent none"),
+    *(Setting(version.setting, "text", version.default, f"sent to {SPECS[name].title} when the caller sent none")
+      for name, upstream in UPSTREAMS.items() if (version := upstream.version)),
     Setting("proxy", "proxy", None, 'proxy for this provider; "" for none'),
     Setting("connect_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
     Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
+from ..wire.registry import ANSWER_FIELDS
 
 
 def check_key(candidate: Candidate) -> None:
@@ -36,7 +37,7 @@ def parsed_or_none(data: bytes) -> dict[str, Any] | None:
 
 def is_error(answer: Mapping[str, Any]) -> bool:
     """A status of 200 over an error: some servers and proxies do that."""
-    return bool(answer.get("error")) and not any(name in answer for name in ("choices", "content", "candidates"))
+    return bool(answer.get("error")) and not any(name in answer for name in ANSWER_FIELDS)
 
 
 def status_in(answer: Mapping[str, Any]) -> int:

@@ -42,15 +42,15 @@ from ..store import pricing
 from ..store.call import Call
 from ..store.redaction import Bodies
 from ..wire.embeddings import as_asked
-from ..wire.registry import wire
+from ..wire.registry import DEFAULT, SPECS, wire
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from . import model_list, paths, route_api
 from .answers import check_key, is_error, is_event_stream, parsed, parsed_or_none, status_in
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
 from .log import Log
-from .outgoing import Outgoing, converted, relayed
-from .recording import Overheard, bodies_of, call_of, finish_in, is_call
+from .outgoing import Outgoing, chat_call, converted, relayed
+from .recording import Overheard, bodies_of, call_of, is_call
 from .request import Exchange, Job, Record, dumped
 from .request_budget import allowance_of
 from .stream_answer import Stream
@@ -83,8 +83,6 @@ def fault(error: BaseException) -> str:
         places.append(f"{code.co_filename.rpartition('/')[2]}:{at.tb_lineno} {code.co_name}")
         at = at.tb_next
     return f"{type(error).__name__} at {' < '.join(reversed(places[-8:]))}"
-
-
 
 
 # --------------------------------------------------------------------------------------------------- one request's life
@@ -257,14 +255,14 @@ class Gateway:
     async def _models(self, job: Job) -> None:
         found = model_list.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
         found = model_list.for_key(found, job.rights, job.state.table)
-        await self._json(job, model_list.SHAPES[job.call.protocol].listing(found, job.query))
+        await self._json(job, wire(job.call.protocol).list_models(found, job.query))
 
     async def _model(self, job: Job) -> None:
         found = model_list.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
         entry = model_list.one(found, job.call.model)
         if job.rights is not None and not model_list.is_for(entry, job.rights, job.state.table):
             raise job.rights.key.refuse(entry.name)
-        await self._json(job, model_list.SHAPES[job.call.protocol].entry(entry))
+        await self._json(job, wire(job.call.protocol).describe_model(entry))
 
     async def _live_lists(self, state: State) -> dict[str, tuple[str, ...]]:
         """What providers that take any name say they have; asked at once, remembered for a while."""
@@ -400,10 +398,9 @@ class Gateway:
         check_key(candidate)
         job.record.lost.clear()
         is_same = candidate.provider.api == job.call.protocol
-        apart = call == "chat" and job.record.stream and job.call.protocol == "gemini"
         try:
             if is_same:
-                return relayed(job, candidate, "stream" if apart else call, attempt.key)
+                return relayed(job, candidate, chat_call(candidate, job.record.stream) if call == "chat" else call, attempt.key)
             return converted(job, candidate, attempt.key)
         except GatewayError as error:
             if not is_same or isinstance(error, NoCredit):  # another member may do it, or for less
@@ -412,7 +409,7 @@ class Gateway:
 
     async def _chat(self, job: Job) -> None:
         await self._read(job)
-        job.record.stream = job.call.stream or (not job.call.action and job.fields.get("stream") is True)
+        job.record.stream = job.call.stream or SPECS[job.call.protocol].wants_stream(job.fields)
         if job.record.stream:
             await self._streamed(job)
             return
@@ -429,13 +426,14 @@ class Gateway:
         if job.plan is not None:  # who stands alone is never compared
             attempt.output(self._clock())
         if outgoing.request is None:
-            job.record.usage, job.record.finish = wire(job.call.protocol).usage_in(answer), finish_in(answer)
+            own = wire(job.call.protocol)
+            job.record.usage, job.record.finish = own.usage_in(answer), own.finish_in(answer)
             return headers, data
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
         result = result if result.created else replace(result, created=int(unix_s()))
         job.record.usage = result.usage
         written = wire(job.call.protocol).write_answer(result, outgoing.request, job.record.lost)
-        job.record.finish = finish_in(written)
+        job.record.finish = wire(job.call.protocol).finish_in(written)
         return [JSON_TYPE], dumped(written)
 
     async def _fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
@@ -479,7 +477,8 @@ class Gateway:
 
     async def _counted(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
         """Asked of an upstream that speaks the caller's protocol, else estimated."""
-        if attempt.candidate.provider.api == job.call.protocol:
+        provider = attempt.candidate.provider
+        if provider.api == job.call.protocol and "count" in provider.paths:
             try:
                 return await self._fetch(self._outgoing(job, attempt, "count"))
             except GatewayError as error:
@@ -636,7 +635,7 @@ class Gateway:
             return
         error = forward.without_secrets(made.refusal(self._clock()), job.state.config.providers)
         job.record.error, job.record.message = error.code, error.message
-        status, headers, body = wire("openai").write_error(error, job.record.request_id)
+        status, headers, body = wire(DEFAULT).write_error(error, job.record.request_id)
         await self._respond(job, status, list(headers), dumped({**body, **decision}))
 
     async def _invoke(self, job: Job) -> None:

@@ -22,10 +22,10 @@ from typing import Any
 
 from ..config.groups import Group, Routing, Selector
 from ..errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
-from ..net.headers import PRIVATE_HEADERS
 from ..policy import circuit_breaker
 from ..policy.rate_limits import GO, Forecast, refusal
 from ..policy.tag_query import TAG, Query, query_in
+from ..wire.registry import DEFAULT, PRIVATE_HEADERS
 from .permissions import Rights
 from .resolve import candidates
 from .state import Attempt as Attempt
@@ -53,7 +53,7 @@ class Ask:
 
     name: str
     body: Mapping[str, Any] = field(default_factory=dict)
-    protocol: str = "openai"
+    protocol: str = DEFAULT
     stream: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     key_name: str = ""

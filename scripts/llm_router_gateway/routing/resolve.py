@@ -17,6 +17,7 @@ from ..config.config import Config, Model, Provider, takers
 from ..config.settings import MODEL_NAME
 from ..errors import UnknownModel
 from ..policy.overrides import Overrides, composed
+from ..wire.registry import UPSTREAMS
 
 MAX_NAME = 256     # characters; the longest real ones have about 100
 MAX_NAMED = 8      # names in one error text
@@ -84,9 +85,10 @@ def with_endpoint(provider: Provider, model: Model) -> Provider:
         return provider
     from dataclasses import replace
 
-    stream = model.endpoint.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
     paths = {**provider.paths, "chat": model.endpoint}
-    return replace(provider, paths={**paths, "stream": stream} if provider.api == "gemini" else paths)
+    if "stream" in paths:
+        paths["stream"] = UPSTREAMS[provider.api].stream_path(model.endpoint)
+    return replace(provider, paths=paths)
 
 
 def of_open(provider: Provider, name: str) -> Candidate:

@@ -9,6 +9,7 @@ from configs import ABC, in_group, member, parse, problems, provider
 
 from llm_router_gateway.config import config, presets, settings
 from llm_router_gateway.policy import rate_limits
+from llm_router_gateway.wire import registry
 
 KEY = "k" + "ey-" * 4
 
@@ -202,7 +203,7 @@ def test_every_preset_makes_a_provider(name: str) -> None:
     made = provider(f'name = "{name}"\nbase_url = "https://other.example/x"')
     assert made.url("chat", "m").startswith("https://other.example/x/")
     preset = presets.PRESETS[name]
-    assert preset.api in presets.APIS
+    assert preset.api in registry.UPSTREAMS
     assert preset.base_url.startswith(("https://", "http://127.0.0.1:")) or name.endswith("_http")
 
 

@@ -13,6 +13,7 @@ from llm_router_gateway.policy import circuit_breaker
 from llm_router_gateway.proxy import model_list
 from llm_router_gateway.routing import plan as groups
 from llm_router_gateway.routing import state
+from llm_router_gateway.wire.registry import SPECS, wire
 
 ABC = PROVIDER + listed("a", "b", "c")
 
@@ -40,10 +41,10 @@ def test_a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_na
     found = model_list.entries(made.table.routes, {}, made.table)
     assert [entry.name for entry in found] == ["a", "fleet", "p/a", "p/b", "p/c"]
     assert [entry.bare for entry in found] == ["a", "fleet", "", "b", "c"]
-    for shape in model_list.SHAPES.values():
-        assert "fleet" in json.dumps(shape.listing(found, {}))
+    for name in SPECS:
+        assert "fleet" in json.dumps(wire(name).list_models(found, {}))
     assert model_list.one(found, "fleet").owner == "llm-router"
-    assert model_list.SHAPES["openai"].entry(found[1])["description"] == "both"
+    assert wire("openai").describe_model(found[1])["description"] == "both"
 
 
 def test_a_group_is_described_by_what_its_members_have_in_common() -> None:

@@ -24,10 +24,12 @@ from llm_router_gateway.errors import (
     UpstreamTimeout,
     of_status,
 )
-from llm_router_gateway.wire import anthropic, ir
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
 from llm_router_gateway.wire.anthropic import common, request_reader, request_writer
 from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
 from llm_router_gateway.wire.names import packed_id, safe_id
+from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROOT = Path(__file__).parents[3]
@@ -989,7 +991,7 @@ def test_an_upstreams_refusal(status: int, headers: Any, body: bytes, want: Any)
 
 def test_the_small_things() -> None:
     assert anthropic.write_count(7) == {"input_tokens": 7}  # row 49
-    event = parsed(anthropic.KEEPALIVE)[0]
+    event = parsed(SPECS["anthropic"].keepalive)[0]
     assert event.event == "ping" and json.loads(event.data) == {"type": "ping"}  # row 15
 
 

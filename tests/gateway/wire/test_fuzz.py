@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError
-from llm_router_gateway.wire import anthropic, gemini, ir, openai
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
+from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROUNDS = int(os.environ.get("LLM_ROUTER_FUZZ", "300"))  # per case; a second or two in all

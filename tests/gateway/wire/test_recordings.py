@@ -24,8 +24,11 @@ import pytest
 from material import material, needs
 
 from llm_router_gateway.errors import GatewayError
-from llm_router_gateway.wire import anthropic, gemini, ir, openai
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.names import safe_name
+from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai.answer import refusal_text
 from llm_router_gateway.wire.sse import SSEParser
 
