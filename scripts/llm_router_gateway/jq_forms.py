@@ -40,7 +40,6 @@ from .jq_functions import (
     matches,
     pattern_for,
     scan,
-    scan_steps,
     splits,
     test,
     tostream,
@@ -189,7 +188,7 @@ def plain(
     if None in ones:
         return make(None, plain_many(work, arguments, last_outer, price or no_price))
     if price is not None:
-        return make(paid(work, ones, price))
+        return make(paid(work, ones, price, last_outer))
     if not ones:
         return make(lambda value, env: priced(work(value), env))
     if len(ones) == 1:
@@ -199,17 +198,25 @@ def plain(
             return make(lambda value, env: priced(work(value, given), env))
         return make(lambda value, env: priced(work(value, only(value, env)), env))
 
-    def one(value: Value, env: Env) -> Value:
-        return priced(work(value, *[code(value, env) for code in ones]), env)
-
-    return make(one)
+    run = given_backwards if last_outer else given_forwards
+    return make(lambda value, env: priced(work(value, *run(ones, value, env)), env))
 
 
-def paid(work: Callable[..., Value], arguments: list[Any], price: Callable[..., int]) -> One:
+def given_forwards(arguments: list[Any], value: Value, env: Env) -> list[Value]:
+    return [code(value, env) for code in arguments]
+
+
+def given_backwards(arguments: list[Any], value: Value, env: Env) -> list[Value]:
+    """jq runs the last argument of its functions in C first: an error in that is the one that is seen."""
+    return [code(value, env) for code in reversed(arguments)][::-1]
+
+
+def paid(work: Callable[..., Value], arguments: list[Any], price: Callable[..., int], last_outer: bool) -> One:
     """A function that costs steps before it begins."""
+    run = given_backwards if last_outer else given_forwards
 
     def one(value: Value, env: Env) -> Value:
-        given = [code(value, env) for code in arguments]
+        given = run(arguments, value, env)
         spend(env, price(value, *given))
         return priced(work(value, *given), env)
 
@@ -356,11 +363,12 @@ def numeric_range(start: Value, end: Value, env: Env) -> Iterator[Value]:
             yield at
             at += 1
         return
-    place = double(start)
+    place, shown = double(start), start  # the first is as it was written
     while place < double(end):
         spend(env, 1)
-        yield made(place)
+        yield shown
         place += 1
+        shown = made(place)
 
 
 def form_range(arguments: list[Code]) -> Code:
@@ -602,16 +610,31 @@ def either_form(given: Value) -> tuple[Value, Value]:
     raise fail(f"{kind(given)} not a string or array")
 
 
-def form_match(arguments: list[Code]) -> Code:
-    return pipe(plain(matches, arguments, True, match_steps), iterate())
+def form_matching(
+    work: Callable[..., Iterator[Value]], last_outer: bool
+) -> Callable[[list[Code]], Code]:
+    """match, scan, splits: every match is paid for when it is found, so that a long text cannot have more than the budget."""
+
+    def form(arguments: list[Code]) -> Code:
+        ordered = arguments[::-1] if last_outer else arguments
+
+        def many(value: Value, env: Env) -> Iterator[Value]:
+            for outer in ordered[0].many(value, env):
+                for inner in ordered[1].many(value, env):
+                    source, modes = (inner, outer) if last_outer else (outer, inner)
+                    yield from work(value, source, modes, lambda steps: spend(env, steps))
+
+        return fresh(None, many)
+
+    return form
 
 
-def form_scan(arguments: list[Code]) -> Code:
-    return pipe(plain(scan, arguments, False, scan_steps), iterate())
-
-
-def form_splits(arguments: list[Code]) -> Code:
-    return pipe(plain(splits, arguments, False, scan_steps), iterate())
+def form_split(arguments: list[Code]) -> Code:
+    """split(pattern; flags): what splits gives, in an array."""
+    parts = form_matching(splits, False)(arguments)
+    if any(code.one is None for code in arguments):
+        raise JqRefused("split with several patterns")
+    return Code(lambda value, env: priced(list(parts.many(value, env)), env))
 
 
 def form_tostream(arguments: list[Code]) -> Code:
@@ -676,9 +699,10 @@ FORMS: dict[str, Callable[[list[Code]], Code]] = {
     "max_by/1": form_by(lambda values, by: extreme(values, by, True), "extreme"),
     "test/1": form_test_one,
     "test/2": form_test,
-    "match/2": form_match,
-    "scan/2": form_scan,
-    "splits/2": form_splits,
+    "match/2": form_matching(matches, True),
+    "scan/2": form_matching(scan, False),
+    "splits/2": form_matching(splits, False),
+    "split/2": form_split,
     "tostream/0": form_tostream,
     "infinite/0": lambda arguments: constant(made(math.inf)),
     "nan/0": lambda arguments: constant(math.nan),

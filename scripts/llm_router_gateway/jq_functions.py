@@ -602,22 +602,26 @@ def test(value: Value, source: Value, modes: Value) -> bool:
     return pattern_for(value, source, modes).test(value)
 
 
-def matches(value: Value, source: Value, modes: Value) -> list[Value]:
-    return pattern_for(value, source, modes).matches(value)
+Charge = Callable[[int], None]  # takes steps from the budget of the run; JqBudget where it is used up
 
 
-def scan(value: Value, source: Value, flags: Value) -> list[Value]:
-    found = matches(value, source, add("g", flags))
-    return [[each["string"] for each in match["captures"]] if match["captures"] else match["string"] for match in found]
+def matches(value: Value, source: Value, modes: Value, charge: Charge) -> Iterator[Value]:
+    pattern = pattern_for(value, source, modes)
+    charge(pattern.steps(value))
+    return pattern.matches(value, charge)
 
 
-def splits(value: Value, source: Value, flags: Value) -> list[Value]:
-    parts: list[Value] = []
+def scan(value: Value, source: Value, flags: Value, charge: Charge) -> Iterator[Value]:
+    for match in matches(value, source, add("g", flags), charge):
+        yield [each["string"] for each in match["captures"]] if match["captures"] else match["string"]
+
+
+def splits(value: Value, source: Value, flags: Value, charge: Charge) -> Iterator[Value]:
     last = 0
-    for match in matches(value, source, add(flags, "g")):
-        parts.append(value[last : match["offset"]] if match["offset"] >= last else "")
+    for match in matches(value, source, add(flags, "g"), charge):
+        yield value[last : match["offset"]] if match["offset"] >= last else ""
         last = match["offset"] + match["length"]
-    return [*parts, value[last:]]
+    yield value[last:]
 
 
 # ------------------------------------------------------------------------------------------------------------- prices
@@ -634,10 +638,6 @@ def both_sizes(value: Value, part: Value) -> int:
 
 def match_steps(value: Value, source: Value, modes: Value) -> int:
     return pattern_for(value, source, modes).steps(value)
-
-
-def scan_steps(value: Value, source: Value, flags: Value) -> int:
-    return match_steps(value, source, add("g", flags))
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -700,7 +700,6 @@ FIRST: dict[str, Callable[..., Value]] = {
     "to_entries/0": to_entries,
     "from_entries/0": from_entries,
     "transpose/0": transpose,
-    "split/2": splits,
 }
 # Those that jq writes in jq by a path of their own: this for their values, DEFINED for their paths.
 SHORTER: dict[str, Callable[..., Value]] = {
@@ -714,5 +713,4 @@ PRICES: dict[str, Callable[..., int]] = {
     **dict.fromkeys(("sort/0", "unique/0", "min/0", "max/0", "keys/0", "transpose/0", "flatten/0", "flatten/1"), size),
     **dict.fromkeys(("to_entries/0", "from_entries/0", "join/1", "implode/0", "delpaths/1"), size),
     **dict.fromkeys(("contains/1", "indices/1", "index/1", "rindex/1"), both_sizes),
-    "split/2": scan_steps,
 }
