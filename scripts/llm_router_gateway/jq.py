@@ -50,7 +50,7 @@ from .jq_codes import (
     variable,
 )
 from .jq_forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
-from .jq_functions import FIRST, FORMATS, LAST, PRICES, SHORTER
+from .jq_functions import FIRST, FORMATS, LAST, PRICES, SHORTER, written
 from .jq_parse import Node, parse
 from .jq_regex import pattern_of
 from .jq_retries import (
@@ -233,7 +233,7 @@ class Compiler:
 
     def make_format(self, node: Node, scope: Scope) -> Code:
         self.spells = True
-        return plain(FORMATS[node.parts[0]], [], True)
+        return plain(FORMATS[node.parts[0]], [], True, written)
 
     def make_label(self, node: Node, scope: Scope) -> Code:
         name, body = node.parts

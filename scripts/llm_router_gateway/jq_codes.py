@@ -17,6 +17,7 @@ from typing import Any
 from .jq_values import (
     ARITHMETIC,
     EXACT,
+    GROWING,
     JqBudget,
     JqRaised,
     JqRefused,
@@ -30,6 +31,7 @@ from .jq_values import (
     index,
     kind,
     truthy,
+    weight,
 )
 
 Env = tuple[Any, ...]
@@ -225,10 +227,21 @@ def key_paths(key: Value) -> Paths:
     return paths
 
 
+def reached(value: Value, key: Value, env: Env) -> Value:
+    """value[key]; a slice costs steps by its length, a search for an array by the lengths of both."""
+    if type(key) is dict:
+        return priced(index(value, key), env)
+    if type(key) is list and type(value) is list:
+        spend(env, len(value) * max(1, len(key)) + weight(key))
+    return index(value, key)
+
+
 def item(key: Value) -> Code:
     """`.[key]` of the input, the key being known."""
     if type(key) is str:
         return field(key)
+    if type(key) in (dict, list):
+        return Code(lambda value, env: reached(value, key, env), None, key_paths(key))
 
     def one(value: Value, env: Env) -> Value:
         if type(value) is list and type(key) is int and -len(value) <= key < len(value):
@@ -248,14 +261,14 @@ def element(term: Code, key: Code) -> Code:
 
         def both(value: Value, env: Env) -> Value:
             by = which(value, env)
-            return index(base(value, env), by)
+            return reached(base(value, env), by, env)
 
         one = both
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for by in key.many(value, env):
             for each in term.many(value, env):
-                yield index(each, by)
+                yield reached(each, by, env)
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         for by in key.many(value, env):
@@ -273,7 +286,7 @@ def optional_element(term: Code, key: Code) -> Code:
         for by in key.many(value, env):
             for each in term.many(value, env):
                 try:
-                    found = index(each, by)
+                    found = reached(each, by, env)
                 except JqRaised:
                     continue
                 yield found
@@ -409,15 +422,18 @@ def binary(work: Callable[[Value, Value], Value], left: Code, right: Code) -> Co
 
 
 def arithmetic(sign: str, left: Code, right: Code) -> Code:
-    """+ - * / %; what grows costs steps by its size."""
+    """+ - * / %; what grows costs steps by its size, what is gone through costs them before."""
     work = ARITHMETIC[sign]
-    if sign not in "+*":
-        return binary(work, left, right)
+
+    def charged(first: Value, second: Value, env: Env) -> Value:
+        if type(first) in (list, dict) and sign in "-*":
+            spend(env, both_weights(first, second, sign == "-"))
+        return priced(work(first, second), env)
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for second in right.many(value, env):
             for first in left.many(value, env):
-                yield priced(work(first, second), env)
+                yield charged(first, second, env)
 
     if left.one is None or right.one is None:
         return fresh(None, many)
@@ -425,14 +441,21 @@ def arithmetic(sign: str, left: Code, right: Code) -> Code:
 
     def one(value: Value, env: Env) -> Value:
         last = after(value, env)
-        return priced(work(before(value, env), last), env)
+        return charged(before(value, env), last, env)
 
     return fresh(one)
 
 
+def both_weights(first: Value, second: Value, pairs: bool) -> int:
+    """Steps for two containers: for each pair of their items, or for all that lies in the lighter one."""
+    if type(first) is not type(second):
+        return 0
+    return len(first) * len(second) + min(weight(first), weight(second)) if pairs else min(weight(first), weight(second))
+
+
 def priced(value: Value, env: Env) -> Value:
     """The value; a step for each 64 of its parts, so that doubling a string is no way around the budget."""
-    if type(value) in (str, list, dict) and len(value) >= 64:
+    if type(value) in GROWING and len(value) >= 64:
         spend(env, len(value) >> 6)
     return value
 
@@ -452,7 +475,7 @@ def comparison(sign: str, left: Code, right: Code) -> Code:
     fixed = right.constant[0] if right.constant is not None else None
     first = left.one
     if first is None or not (type(fixed) is str or (type(fixed) is int and -EXACT < fixed < EXACT)):
-        return binary(work, left, right)
+        return binary(work, left, right) if type(fixed) in (int, bool, float) else compared(work, left, right)
     quick = against(sign, fixed, type(fixed))
     if quick is None:
         return binary(work, left, right)
@@ -461,6 +484,30 @@ def comparison(sign: str, left: Code, right: Code) -> Code:
     def one(value: Value, env: Env) -> Value:
         found = first(value, env)
         return check(found) if type(found) is this else work(found, fixed)
+
+    return fresh(one)
+
+
+def compared(work: Callable[[Value, Value], bool], left: Code, right: Code) -> Code:
+    """A comparison; two arrays or objects cost steps by what lies in the lighter one."""
+
+    def charged(first: Value, second: Value, env: Env) -> Value:
+        if type(first) in (list, dict) and type(first) is type(second):
+            spend(env, min(weight(first), weight(second)) >> 1)
+        return work(first, second)
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        for second in right.many(value, env):
+            for first in left.many(value, env):
+                yield charged(first, second, env)
+
+    if left.one is None or right.one is None:
+        return fresh(None, many)
+    before, after = left.one, right.one
+
+    def one(value: Value, env: Env) -> Value:
+        last = after(value, env)
+        return charged(before(value, env), last, env)
 
     return fresh(one)
 
@@ -697,11 +744,16 @@ def mapping(entries: list[tuple[Code, Code | None]]) -> Code:
 
 def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
     """A string with programs in it; the first one's outputs turn fastest."""
+    def shown(value: Value, env: Env) -> str:
+        if type(value) in GROWING:
+            spend(env, weight(value) >> 1)
+        return form(value)
+
     if all(isinstance(part, str) or part.one is not None for part in parts):
         ones: list[Any] = [part if isinstance(part, str) else part.one for part in reversed(parts)]
 
         def one(value: Value, env: Env) -> Value:  # jq begins with the last one, whose error is then the first
-            texts = [part if type(part) is str else form(part(value, env)) for part in ones]
+            texts = [part if type(part) is str else shown(part(value, env), env) for part in ones]
             return priced("".join(texts[::-1]), env)
 
         return fresh(one)
@@ -711,7 +763,7 @@ def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
             yield ""
             return
         last = parts[upto - 1]
-        for tail in (last,) if isinstance(last, str) else map(form, last.many(value, env)):
+        for tail in (last,) if isinstance(last, str) else (shown(each, env) for each in last.many(value, env)):
             for head in many(value, env, upto - 1):
                 yield priced(head + tail, env)
 

@@ -112,9 +112,10 @@ def expanded(form: str) -> str:
 def strftime(value: Value, form: Value) -> str:
     if type(value) is not list and type(value) not in NUMERIC:
         raise fail("strftime/1 requires parsed datetime inputs")
-    time = gmtime(value if type(value) is not list else seconds_of(*fields(value, "strftime/1")))
+    time = gmtime(value) if type(value) is not list else []
     if type(form) is not str:
         raise fail("strftime/1 requires a string format")
+    time = time or gmtime(seconds_of(*fields(value, "strftime/1")))
     if time[0] < 1000:
         raise JqRefused("strftime of a year before 1000")
     whole = [math.trunc(part) for part in time]

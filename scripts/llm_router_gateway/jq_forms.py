@@ -40,10 +40,13 @@ from .jq_functions import (
     matches,
     pattern_for,
     scan,
+    size,
     splits,
     test,
     tostream,
+    written,
 )
+from .jq_functions import sorting as sorting_steps
 from .jq_values import (
     EXACT,
     NUMERIC,
@@ -58,6 +61,7 @@ from .jq_values import (
     double,
     fail,
     get_path,
+    index,
     kind,
     made,
     path_list,
@@ -505,7 +509,18 @@ def path_lists(body: Code) -> Many:
 
 def form_del(arguments: list[Code]) -> Code:
     places = path_lists(arguments[0])
-    return Code(lambda value, env: delete_paths(value, list(places(value, env))))
+
+    def one(value: Value, env: Env) -> Value:
+        paths = list(places(value, env))
+        spend(env, deleting(value, paths))
+        return delete_paths(value, paths)
+
+    return Code(one)
+
+
+def deleting(value: Value, paths: list[list[Value]]) -> int:
+    """Steps for deleting at these paths: each is sorted in, and what it leads through is copied."""
+    return 4 * len(paths) + sum(copying(value, path[:-1]) for path in paths if len(path) > 1) + size(value)
 
 
 def form_pick(arguments: list[Code]) -> Code:
@@ -514,7 +529,7 @@ def form_pick(arguments: list[Code]) -> Code:
     def one(value: Value, env: Env) -> Value:
         result: Value = None
         for path in places(value, env):
-            spend(env, 1)
+            spend(env, copying(result, path))
             result = priced(set_path(result, path, get_path(value, path)), env)
         return result
 
@@ -527,11 +542,26 @@ def form_getpath(arguments: list[Code]) -> Code:
     def paths(path: Path, value: Value, env: Env) -> Iterator[Any]:
         for keys_given in which.many(value, env):
             keys_list = path_list(keys_given)
+            spend(env, written(keys_list))
             found = get_path(value, keys_list)
             yield produced(path, value, found) if type(path) is Lost else ((*path, *keys_list), found)
 
-    code = plain(lambda value, path: get_path(value, path_list(path)), arguments, True)
+    code = plain(lambda value, path: get_path(value, path_list(path)), arguments, True, lambda value, path: written(path))
     return Code(code.one, code.many, paths)
+
+
+def copying(value: Value, path: list[Value]) -> int:
+    """Steps for the copies that changing the place at this path makes: of every array and object on the way."""
+    steps = 1
+    for key in path:
+        if type(value) is list:
+            steps += len(value) >> 6
+        elif type(value) is dict:
+            steps += len(value) >> 4
+        else:
+            break
+        value = index(value, key)
+    return steps
 
 
 def form_add(arguments: list[Code]) -> Code:
@@ -561,7 +591,7 @@ def form_by(work: Callable[[list[Value], list[Value]], Value], name: str) -> Cal
             if type(value) is not list:
                 what = "cannot be sorted, as they are not both arrays" if name == "sort" else "cannot be iterated over"
                 raise fail(f"{brief(value)} and {brief(sorting)} {what}")
-            spend(env, len(sorting))
+            spend(env, sorting_steps(sorting))
             return work(value, sorting)
 
         return Code(one)
@@ -624,7 +654,10 @@ def form_matching(
                     source, modes = (inner, outer) if last_outer else (outer, inner)
                     yield from work(value, source, modes, lambda steps: spend(env, steps))
 
-        return fresh(None, many)
+        if not last_outer:
+            return Code(None, many)
+        whole = array(Code(None, many))  # jq makes an array and goes through it: so says its error where a path is asked for
+        return Code(None, many, pipe(fresh(whole.one), iterate()).paths)
 
     return form
 
@@ -722,7 +755,7 @@ def assigned(target: Code, source: Code) -> Code:
     def put(value: Value, env: Env, new: Value) -> Value:
         result = value
         for path in places(value, env):
-            spend(env, 1)
+            spend(env, copying(result, path))
             result = priced(set_path(result, path, new), env)
         return result
 
@@ -744,12 +777,14 @@ def modified(target: Code, update: Code) -> Code:
     def one(value: Value, env: Env) -> Value:
         result, gone = value, []
         for path in places(value, env):
-            spend(env, 1)
+            spend(env, copying(result, path))
             for new in update.many(get_path(result, path), env):
                 result = priced(set_path(result, path, new), env)
                 break
             else:
                 gone.append(path)
+        if gone:
+            spend(env, deleting(result, gone))
         return delete_paths(result, gone)
 
     return Code(one)
@@ -762,7 +797,7 @@ def updated(target: Code, source: Code, work: Callable[[Value, Value], Value]) -
     def put(value: Value, env: Env, new: Value) -> Value:
         result = value
         for path in places(value, env):
-            spend(env, 1)
+            spend(env, copying(result, path))
             result = priced(set_path(result, path, priced(work(get_path(result, path), new), env)), env)
         return result
 

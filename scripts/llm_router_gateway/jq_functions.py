@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import re
 import urllib.parse
@@ -23,6 +22,8 @@ from .jq_codes import (
 from .jq_dates import gmtime, mktime, strftime, strptime
 from .jq_regex import Pattern, pattern_of
 from .jq_values import (
+    GROWING,
+    HEAVY,
     MAX_NESTING,
     NUMERIC,
     JqBudget,
@@ -53,6 +54,7 @@ from .jq_values import (
     text_of,
     to_json,
     truthy,
+    weight,
 )
 
 # ------------------------------------------------------------------------------------------------------- of values
@@ -317,8 +319,8 @@ def last_index(value: Value, part: Value) -> Value:
 
 def join(value: Value, glue: Value) -> Value:
     """Strings, numbers, booleans and nulls with glue between them."""
-    if type(value) is list and type(glue) is str and all(type(each) is str for each in value):
-        return glue.join(value)
+    if type(value) is list and type(glue) in (str, type(None)) and not any(type(each) in (list, dict) for each in value):
+        return (glue or "").join(each if type(each) is str else "" if each is None else to_json(each) for each in value)
     result: Value = None
     for each in items_of(value):
         lead = "" if result is None else add(result, glue)
@@ -504,7 +506,7 @@ def csv_cell(value: Value, quote: Callable[[str], str], of: str) -> str:
         return quote(value)
     if this in (list, dict):
         raise fail(f"{brief(value)} is not valid in a csv row")
-    return "" if value is None else to_json(value)
+    return "" if value is None or value != value else to_json(value)
 
 
 def row_format(glue: str, quote: Callable[[str], str], name: str) -> Callable[[Value], str]:
@@ -633,7 +635,46 @@ def size(value: Value, *_: Value) -> int:
 
 
 def both_sizes(value: Value, part: Value) -> int:
-    return size(value) * max(1, size(part))
+    return size(value) * max(1, size(part)) + written(part)
+
+
+def written(value: Value, *_: Value) -> int:
+    """Steps for writing a value as text, or looking at all of it."""
+    return weight(value) >> 1 if type(value) in GROWING else 0
+
+
+def sorting(value: Value, *_: Value) -> int:
+    """Steps for comparing the items of an array until they are in order."""
+    if type(value) is not list or {type(each) for each in value} <= {int, str}:
+        return size(value)
+    return weight(value) * max(1, len(value).bit_length() >> 1)
+
+
+def subtracting(value: Value, part: Value) -> int:
+    return len(value) * len(part) + written(value) + written(part) if type(value) is list and type(part) is list else 0
+
+
+def transposing(value: Value) -> int:
+    return size(value) * max((size(row) for row in value), default=0) if type(value) is list else 0
+
+
+def reading(value: Value) -> int:
+    return len(value) >> 2 if type(value) is str else 0
+
+
+def containing(value: Value, part: Value) -> int:
+    """Steps for looking for each part in each value, level by level."""
+    total, stack = 0, [(value, part)]
+    while stack and total < HEAVY:
+        mine, wanted = stack.pop()
+        total += 1 + (len(mine) >> 6 if type(mine) is str else 0)
+        if type(mine) is dict and type(wanted) is dict:
+            total += len(wanted)
+            stack.extend((mine[name], each) for name, each in wanted.items() if name in mine)
+        elif type(mine) is list and type(wanted) is list:
+            nested = any(type(each) in (list, dict) for each in wanted)
+            total += weight(mine) * weight(wanted) if nested else len(mine) * len(wanted)
+    return total
 
 
 def match_steps(value: Value, source: Value, modes: Value) -> int:
@@ -710,7 +751,14 @@ SHORTER: dict[str, Callable[..., Value]] = {
 }
 # What these cost before they begin, in steps; what they make is paid for by its size.
 PRICES: dict[str, Callable[..., int]] = {
-    **dict.fromkeys(("sort/0", "unique/0", "min/0", "max/0", "keys/0", "transpose/0", "flatten/0", "flatten/1"), size),
-    **dict.fromkeys(("to_entries/0", "from_entries/0", "join/1", "implode/0", "delpaths/1"), size),
-    **dict.fromkeys(("contains/1", "indices/1", "index/1", "rindex/1"), both_sizes),
+    **dict.fromkeys(("keys/0", "to_entries/0", "from_entries/0", "implode/0", "reverse/0"), size),
+    **dict.fromkeys(("tojson/0", "tostring/0", "format/1", "join/1", "flatten/0", "flatten/1", "min/0", "max/0"), written),
+    **dict.fromkeys(("sort/0", "unique/0"), sorting),
+    **dict.fromkeys(("indices/1", "index/1", "rindex/1"), both_sizes),
+    "contains/1": containing,
+    "delpaths/1": lambda value, paths: size(value) + 8 * written(paths),
+    "setpath/2": lambda value, path, new: size(value) + written(path),
+    "bsearch/1": lambda value, target: written(target) * (1 + size(value).bit_length()),
+    "transpose/0": transposing,
+    "fromjson/0": reading,
 }

@@ -28,6 +28,7 @@ MAX_INDEX = 536870911  # jq's own limit on an array's index
 BRIEF_BYTES = 29  # a value quoted in an error message
 MAX_TEXT = 16_777_216  # characters of one string that a program makes; above this it is a runaway
 MAX_GAP = 1_000_000  # nulls that setting one element of an array may put before it
+HEAVY = 400_000  # values inside one another, beyond which nobody counts: no budget pays for them
 MAX_NESTING = 200  # levels of a value that a program walks; jq allows more, Python's stack does not
 
 
@@ -208,6 +209,7 @@ KIND = {
     dict: "object",
 }
 NUMERIC = frozenset({int, float, Number})
+GROWING = frozenset({str, list, dict})  # what can be large
 
 
 def kind(value: Value) -> str:
@@ -272,12 +274,60 @@ def brief(value: Value) -> str:
 
 
 def brief_text(value: Value) -> str:
-    text = to_json(value)
-    raw = text.encode("utf-8", "replace")
+    """A value's text, cut to BRIEF_BYTES; no more of it is written than that, however large it is."""
+    parts: list[str] = []
+    size = 0
+    for part in pieces(value):
+        parts.append(part)
+        size += len(part)
+        if size > BRIEF_BYTES:
+            break
+    raw = "".join(parts).encode("utf-8", "replace")
     if len(raw) <= BRIEF_BYTES:
-        return text
+        return "".join(parts)
     close = {"string": '"', "array": "]", "object": "}"}.get(kind(value), "")
     return raw[: BRIEF_BYTES - 3 - len(close)].decode("utf-8", "ignore") + "..." + close
+
+
+def pieces(value: Value) -> Iterator[str]:
+    """The JSON text of a value bit by bit; of a long string its beginning."""
+    this = type(value)
+    if this is list:
+        lead = "["
+        for each in value:
+            yield lead
+            yield from pieces(each)
+            lead = ","
+        yield "]" if value else "[]"
+    elif this is dict:
+        lead = "{"
+        for name, each in value.items():
+            yield lead + string_text(name[: BRIEF_BYTES + 1]) + ":"
+            yield from pieces(each)
+            lead = ","
+        yield "}" if value else "{}"
+    else:
+        yield to_json(value[: BRIEF_BYTES + 1] if this is str else value)
+
+
+def weight(value: Value) -> int:
+    """How many values lie in this one, itself included, with one more for each 64 characters of a text; HEAVY at most.
+
+    weight([1, [2]]) -> 4
+    """
+    if type(value) not in (list, dict):
+        return 1 + (len(value) >> 6 if type(value) is str else 0)
+    total, stack = 0, [value]
+    while stack and total < HEAVY:
+        each = stack.pop()
+        if type(each) is str:
+            total += len(each) >> 6
+            continue
+        total += 1 + len(each)
+        if total < HEAVY:
+            inside = each if type(each) is list else each.values()
+            stack.extend(one for one in inside if type(one) in GROWING)
+    return min(total, HEAVY)
 
 
 def fail(message: str) -> JqRaised:

@@ -5,13 +5,12 @@ Skipped unless the package `jq` from PyPI is installed; .ci/run installs it into
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from jq_random import INPUTS, closed
+from jq_random import INPUTS, MORE_INPUTS, closed, wide
 
 from llm_router_gateway import jq
 
@@ -95,12 +94,25 @@ def test_the_table_of_programs_gives_what_libjq_gives() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_give_what_libjq_gives(seed: int) -> None:
-    dice = Random(seed)
+    rng = Random(seed)
     pairs = 0
     for _ in range(500):
-        program, text = closed(dice, 3), dice.choice(INPUTS)
+        program, text = closed(rng, 3), rng.choice(INPUTS)
         ours = of_ours(program, text)
         if ours != "refused":
             assert same(ours, of_libjq(program, text)), (program, text, ours, of_libjq(program, text))
             pairs += 1
     assert pairs > 350
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_out_of_nearly_every_function_give_what_libjq_gives(seed: int) -> None:
+    rng = Random(100 + seed)
+    pairs = 0
+    for _ in range(400):
+        program, text = wide(rng, 3), rng.choice(INPUTS + MORE_INPUTS)
+        ours = of_ours(program, text)
+        if ours != "refused":
+            assert same(ours, of_libjq(program, text)), (program, text, ours, of_libjq(program, text))
+            pairs += 1
+    assert pairs > 250
