@@ -529,12 +529,11 @@ class Filter:
         self.spells = spells
 
     def env(self, variables: Mapping[str, Value] | None, max_steps: int) -> Env:
-        run = [max_steps, 0, 0]
         if not self.names:
-            return (run,)
+            return ([max_steps, 0, 0],)
         given = variables or {}
         try:
-            return (run, *[given[name] for name in self.names])
+            return ([max_steps, 0, 0], *[given[name] for name in self.names])
         except KeyError as error:
             raise JqError(f"${error.args[0]} has no value") from None
 
@@ -553,7 +552,9 @@ class Filter:
             env = self.env(variables, max_steps)
             if self.code.one is not None:
                 return self.code.one(value, env) is True
-            return next(iter(self.code.many(value, env)), False) is True
+            for each in self.code.many(value, env):
+                return each is True
+            return False
         except Exception as error:
             raise outward(error) from None
 
@@ -571,7 +572,7 @@ class Filter:
 
 
 def compile(text: str, variables: Iterable[str] = ()) -> Filter:
-    """A program, ready to run; `variables` are the names, without $, that each run gives values to. JqError where it is none."""
+    """A program, ready to run; JqError where it is none. `variables`: the names, without $, that each run gives values to."""
     names = tuple(variables)
     scope = TOP
     for name in names:

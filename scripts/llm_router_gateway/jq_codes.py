@@ -475,7 +475,7 @@ def comparison(sign: str, left: Code, right: Code) -> Code:
     fixed = right.constant[0] if right.constant is not None else None
     first = left.one
     if first is None or not (type(fixed) is str or (type(fixed) is int and -EXACT < fixed < EXACT)):
-        return binary(work, left, right) if type(fixed) in (int, bool, float) else compared(work, left, right)
+        return (binary if is_scalar(left) or is_scalar(right) else compared)(work, left, right)
     quick = against(sign, fixed, type(fixed))
     if quick is None:
         return binary(work, left, right)
@@ -510,6 +510,11 @@ def compared(work: Callable[[Value, Value], bool], left: Code, right: Code) -> C
         return charged(before(value, env), last, env)
 
     return fresh(one)
+
+
+def is_scalar(code: Code) -> bool:
+    """A constant that costs nothing to compare with."""
+    return code.constant is not None and type(code.constant[0]) not in (list, dict)
 
 
 def against(sign: str, fixed: Any, this: type) -> Callable[[Any], bool] | None:
