@@ -15,56 +15,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .jq_codes import (
-    Bind,
-    Code,
-    Env,
-    Function,
-    Many,
-    alternative,
-    argument,
-    arithmetic,
-    array,
-    attempt,
-    bound,
-    bound_name,
-    break_to,
-    call,
-    choice,
-    comma,
-    comparison,
-    constant,
-    each_state,
-    element,
-    identity,
-    iterate,
-    labelled,
-    logic,
-    mapping,
-    optional_element,
-    optional_iterate,
-    pipe,
-    reduced,
-    slice_key,
-    text,
-    variable,
-)
-from .jq_forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
-from .jq_functions import FIRST, FORMATS, LAST, PRICES, SHORTER, written
+from .jq_access import index
+from .jq_arithmetic import ARITHMETIC, negate
+from .jq_codes import Bind, Code, Env, Function, Many, argument, call, comma, constant, identity, pipe, variable
+from .jq_control import array, attempt, bound, bound_name, break_to, choice, each_state, labelled, mapping, reduced, text
+from .jq_defined import DEFINED, REFUSED
+from .jq_formats import FORMATS
+from .jq_forms import FORMS
+from .jq_functions import FIRST, LAST, SHORTER
+from .jq_operators import alternative, arithmetic, comparison, logic
 from .jq_parse import Node, parse
+from .jq_plain import plain
+from .jq_prices import PRICES, written
+from .jq_reaching import element, iterate, optional_element, optional_iterate, slice_key
 from .jq_regex import pattern_of
-from .jq_retries import (
-    attempt_fed,
-    binary_fed,
-    bound_fed,
-    bound_name_fed,
-    each_state_fed,
-    pipe_fed,
-    reduced_fed,
-    whole,
-)
+from .jq_retries import attempt_fed, binary_fed, bound_fed, bound_name_fed, each_state_fed, pipe_fed, reduced_fed, whole
+from .jq_updates import assigned, modified, updated
 from .jq_values import (
-    ARITHMETIC,
     JqBudget,
     JqError,
     JqFault,
@@ -72,9 +39,7 @@ from .jq_values import (
     JqRefused,
     JqUntold,
     Value,
-    index,
     kind,
-    negate,
     read,
     text_of,
     truthy,

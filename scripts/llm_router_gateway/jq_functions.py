@@ -1,29 +1,28 @@
-"""jq's own functions: plain ones on values, forms that take programs, and what is left, written in jq.
+"""The functions of the jq language that take values: called with the outputs of their arguments.
 
-    PLAIN["ltrimstr/1"](value, left)   called with the outputs of its arguments
-    FORMS["select/1"]([code])  -> Code  called once, when the program is compiled
-    DEFINED["todate/0"]                 compiled where it is used
-    REFUSED["now/0"]                    why it is not here
+    LAST["has/1"]({"a": 1}, "a")            -> True
+    FIRST["join/1"](["a", 1], "-")          -> "a-1"
+    SHORTER["ltrimstr/1"]("abc", "a")       -> "bc"
+    list(scan("abab", "a", None, charge))   -> ["a", "a"]     charge(steps) is called for every match
+
+JqRaised where a value does not fit, with jq's own words. What takes programs is in jq_forms, what is written in jq in
+jq_defined.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import re
-import urllib.parse
 from collections.abc import Callable, Iterator
 
-from .jq_codes import (
-    items_of,
-    key_text,
-)
+from .jq_access import delete_paths, index, path_list, positions, set_path
+from .jq_arithmetic import add, negate, split_text, subtract
+from .jq_control import key_text
 from .jq_dates import gmtime, mktime, strftime, strptime
+from .jq_formats import formatted
+from .jq_math import MATH1, MATH2, isinfinite, isnan, isnormal, math1, math2
+from .jq_reaching import items_of
 from .jq_regex import Pattern, pattern_of
 from .jq_values import (
-    GROWING,
-    HEAVY,
     MAX_NESTING,
     NUMERIC,
     JqBudget,
@@ -31,35 +30,24 @@ from .jq_values import (
     JqRefused,
     JqUntold,
     Value,
-    add,
     brief,
     compare,
-    delete_paths,
     double,
     equal,
     fail,
-    index,
     kind,
     literal,
     made,
-    negate,
-    path_list,
-    positions,
     read,
-    set_path,
     sort_key,
     sorted_values,
-    split_text,
-    subtract,
     text_of,
     to_json,
     truthy,
-    weight,
 )
 
+
 # ------------------------------------------------------------------------------------------------------- of values
-
-
 def abs_of(value: Value) -> Value:
     return negate(value) if compare(value, 0) < 0 else value
 
@@ -404,89 +392,6 @@ def leaves(value: Value, path: tuple[Value, ...]) -> Iterator[tuple[tuple[Value,
     yield (*path, key), None, True
 
 
-def checked_number(value: Value) -> float:
-    if type(value) not in NUMERIC:
-        raise fail(f"{brief(value)} number required")
-    return double(value)
-
-
-def math1(work: Callable[[float], float]) -> Callable[[Value], Value]:
-    """A function of <math.h>: outside its domain C answers nan or infinity where Python raises."""
-
-    def run(value: Value) -> Value:
-        x = checked_number(value)
-        try:
-            return made(float(work(x)))
-        except OverflowError:
-            raise JqRefused("a number too large") from None
-        except ValueError:
-            return made(-math.inf) if x == 0 else math.nan
-
-    return run
-
-
-def math2(work: Callable[[float, float], float]) -> Callable[[Value, Value, Value], Value]:
-    def run(_: Value, a: Value, b: Value) -> Value:
-        left, right = checked_number(a), checked_number(b)
-        try:
-            return made(float(work(left, right)))
-        except (OverflowError, ValueError):
-            raise JqRefused("a function outside its domain") from None
-
-    return run
-
-
-SMALLEST_NORMAL = 2.2250738585072014e-308  # below it a double loses digits
-
-
-def rounded(value: float) -> float:
-    return math.copysign(math.floor(abs(value) + 0.5), value) if abs(value) < 2**52 else value
-
-
-def held(work: Callable[[float], int]) -> Callable[[float], float]:
-    """floor and the like, which Python answers as an int: infinity and nan stay, -0.0 too."""
-    return lambda x: math.copysign(float(work(x)), x) if math.isfinite(x) else x
-
-
-def power(x: float, y: float) -> float:
-    try:
-        return math.pow(x, y)
-    except ValueError:
-        if x == 0:
-            return math.copysign(math.inf, x) if y % 2 == 1 else math.inf
-        return math.nan
-
-
-MATH1: dict[str, Callable[[float], float]] = {
-    "floor": held(math.floor),
-    "ceil": held(math.ceil),
-    "trunc": held(math.trunc),
-    "round": rounded,
-    "rint": held(round),
-    "nearbyint": held(round),
-    "fabs": abs,
-    "sqrt": math.sqrt,
-    "cbrt": math.cbrt,
-    "exp": math.exp,
-    "exp2": math.exp2,
-    "log": math.log,
-    "log2": math.log2,
-    "log10": math.log10,
-    **{name: getattr(math, name) for name in ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh")},
-}
-MATH2: dict[str, Callable[[float, float], float]] = {"pow": power, "atan2": math.atan2, "fmod": math.fmod}
-
-
-def number_check(check: Callable[[float], bool]) -> Callable[[Value], bool]:
-    """What asks something of a number says false of everything else."""
-    return lambda value: type(value) in NUMERIC and check(double(value))
-
-
-isinfinite = number_check(math.isinf)
-isnan = number_check(math.isnan)
-isnormal = number_check(lambda x: math.isfinite(x) and abs(x) >= SMALLEST_NORMAL)
-
-
 def ascii_letter(value: Value) -> str:
     if type(value) is not int or not 0 <= value < 128:
         raise JqRefused("ascii of what is no ASCII code")
@@ -495,95 +400,6 @@ def ascii_letter(value: Value) -> str:
 
 def raised(value: Value) -> Value:
     raise JqRaised(value)
-
-
-# --------------------------------------------------------------------------------------------------------- formats
-
-
-def csv_cell(value: Value, quote: Callable[[str], str], of: str) -> str:
-    this = type(value)
-    if this is str:
-        return quote(value)
-    if this in (list, dict):
-        raise fail(f"{brief(value)} is not valid in a csv row")
-    return "" if value is None or value != value else to_json(value)
-
-
-def row_format(glue: str, quote: Callable[[str], str], name: str) -> Callable[[Value], str]:
-    def run(value: Value) -> str:
-        if type(value) is not list:
-            raise fail(f"{brief(value)} cannot be {name}-formatted, only array")
-        return glue.join(csv_cell(each, quote, name) for each in value)
-
-    return run
-
-
-def csv_text(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
-
-
-TSV = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n", "\\": "\\\\"})
-HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", "'": "&apos;", '"': "&quot;"})
-
-
-def sh(value: Value) -> str:
-    parts: list[str] = []
-    for each in value if type(value) is list else [value]:
-        if type(each) in (list, dict):
-            raise fail(f"{brief(each)} can not be escaped for shell")
-        parts.append("'" + each.replace("'", "'\\''") + "'" if type(each) is str else to_json(each))
-    return " ".join(parts)
-
-
-def base64_text(value: Value) -> str:
-    return base64.b64encode(text_of(value).encode("utf-8", "surrogatepass")).decode()
-
-
-def base64_read(value: Value) -> str:
-    text = text_of(value)
-    body = text.rstrip("=")
-    if re.fullmatch(r"[A-Za-z0-9+/]*", body) is None or len(text) - len(body) > 2:
-        raise JqRefused("base64 text with other characters in it")
-    if len(body) % 4 == 1:
-        raise fail(f"{brief(value if type(value) is str else text)} trailing base64 byte found")
-    try:
-        return base64.b64decode(body + "=" * (-len(body) % 4)).decode("utf-8")
-    except (UnicodeDecodeError, binascii.Error):
-        raise JqRefused("base64 of what is not text") from None
-
-
-def uri_text(value: Value) -> str:
-    return urllib.parse.quote(text_of(value).encode("utf-8", "replace"), safe="~-._")
-
-
-def uri_read(value: Value) -> str:
-    text = text_of(value)
-    if re.search("%(?![0-9A-Fa-f]{2})", text):
-        raise fail(f"{brief(text)} is not a valid uri encoding")
-    try:
-        return urllib.parse.unquote_to_bytes(text).decode("utf-8")
-    except UnicodeDecodeError:
-        raise fail(f"{brief(text)} is not a valid uri encoding") from None
-
-
-FORMATS: dict[str, Callable[[Value], str]] = {
-    "text": text_of,
-    "json": to_json,
-    "csv": row_format(",", csv_text, "csv"),
-    "tsv": row_format("\t", lambda text: text.translate(TSV), "tsv"),
-    "html": lambda value: text_of(value).translate(HTML),
-    "uri": uri_text,
-    "urid": uri_read,
-    "sh": sh,
-    "base64": base64_text,
-    "base64d": base64_read,
-}
-
-
-def formatted(value: Value, name: Value) -> str:
-    if type(name) is not str or name not in FORMATS:
-        raise fail(f"{text_of(name)} is not a valid format")
-    return FORMATS[name](value)
 
 
 # ------------------------------------------------------------------------------------------------- regular expressions
@@ -624,57 +440,6 @@ def splits(value: Value, source: Value, flags: Value, charge: Charge) -> Iterato
         yield value[last : match["offset"]] if match["offset"] >= last else ""
         last = match["offset"] + match["length"]
     yield value[last:]
-
-
-# ------------------------------------------------------------------------------------------------------------- prices
-
-
-def size(value: Value, *_: Value) -> int:
-    """Steps for going once through what lies directly inside."""
-    return len(value) if type(value) in (list, dict) else len(value) >> 6 if type(value) is str else 0
-
-
-def both_sizes(value: Value, part: Value) -> int:
-    return size(value) * max(1, size(part)) + written(part)
-
-
-def written(value: Value, *_: Value) -> int:
-    """Steps for writing a value as text, or looking at all of it."""
-    return weight(value) >> 1 if type(value) in GROWING else 0
-
-
-def sorting(value: Value, *_: Value) -> int:
-    """Steps for comparing the items of an array until they are in order."""
-    if type(value) is not list or {type(each) for each in value} <= {int, str}:
-        return size(value)
-    return weight(value) * max(1, len(value).bit_length() >> 1)
-
-
-def subtracting(value: Value, part: Value) -> int:
-    return len(value) * len(part) + written(value) + written(part) if type(value) is list and type(part) is list else 0
-
-
-def transposing(value: Value) -> int:
-    return size(value) * max((size(row) for row in value), default=0) if type(value) is list else 0
-
-
-def reading(value: Value) -> int:
-    return len(value) >> 2 if type(value) is str else 0
-
-
-def containing(value: Value, part: Value) -> int:
-    """Steps for looking for each part in each value, level by level."""
-    total, stack = 0, [(value, part)]
-    while stack and total < HEAVY:
-        mine, wanted = stack.pop()
-        total += 1 + (len(mine) >> 6 if type(mine) is str else 0)
-        if type(mine) is dict and type(wanted) is dict:
-            total += len(wanted)
-            stack.extend((mine[name], each) for name, each in wanted.items() if name in mine)
-        elif type(mine) is list and type(wanted) is list:
-            nested = any(type(each) in (list, dict) for each in wanted)
-            total += weight(mine) * weight(wanted) if nested else len(mine) * len(wanted)
-    return total
 
 
 def match_steps(value: Value, source: Value, modes: Value) -> int:
@@ -748,17 +513,4 @@ SHORTER: dict[str, Callable[..., Value]] = {
     "rtrimstr/1": rtrimstr,
     "trimstr/1": trimstr,
     "abs/0": abs_of,
-}
-# What these cost before they begin, in steps; what they make is paid for by its size.
-PRICES: dict[str, Callable[..., int]] = {
-    **dict.fromkeys(("keys/0", "to_entries/0", "from_entries/0", "implode/0", "reverse/0"), size),
-    **dict.fromkeys(("tojson/0", "tostring/0", "format/1", "join/1", "flatten/0", "flatten/1", "min/0", "max/0"), written),
-    **dict.fromkeys(("sort/0", "unique/0"), sorting),
-    **dict.fromkeys(("indices/1", "index/1", "rindex/1"), both_sizes),
-    "contains/1": containing,
-    "delpaths/1": lambda value, paths: size(value) + 8 * written(paths),
-    "setpath/2": lambda value, path, new: size(value) + written(path),
-    "bsearch/1": lambda value, target: written(target) * (1 + size(value).bit_length()),
-    "transpose/0": transposing,
-    "fromjson/0": reading,
 }

@@ -11,20 +11,11 @@ back (a key, a condition, an argument), or stops early, the pattern left over is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
-from .jq_codes import (
-    Bind,
-    Broken,
-    Code,
-    Env,
-    Path,
-    fresh,
-    produced,
-    seen,
-    spend,
-)
+from .jq_codes import Bind, Code, Env, Path, fresh, produced, spend
+from .jq_control import Broken, seen
 from .jq_values import JqRaised, JqRefused, Value
 
 LEFT = 2  # env[0][LEFT]: how many `?//` were left with a pattern that jq would have gone on with
@@ -88,7 +79,7 @@ def whole(program: Code) -> Code:
 LEFT_OVER = "an error, or a function that stops early, between ?// and what takes its outputs"
 
 
-def late(run: Callable[..., Iterable[Any]], *given: Any) -> Iterator[Any]:
+def late(run: Callable[..., Iterable[Any]], *given: Any) -> Generator[Any, None, None]:
     """The same outputs, the first step put off until the first is wanted."""
     yield from run(*given)
 
@@ -228,4 +219,3 @@ def each_state_fed(source: Code, binds: list[Bind], start: Code, update: Code, e
             yield from states(value, env, first)
 
     return Code(None, many)
-

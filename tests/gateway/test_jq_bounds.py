@@ -1,7 +1,8 @@
 """A run stays inside its budget whatever the body: what a program goes through is paid for before, or while, it is done.
 
-Every pair here took from half a second to for ever when only what came out was paid for. CPU time is the measure because the
-work is done inside Python's own matcher, sort and writer, where no step of ours is counted; the limit is far above a run's cost.
+Every pair here took from half a second to for ever when only what came out was paid for. CPU time is the measure because
+the work is done inside Python's own matcher, sort and writer, where no step of ours is counted; the limit is far above a
+run's cost.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ GOING_THROUGH = [
     "del(.[].role?)", "INDEX(.role?)", "[.] | unique", "@json | length", '"\\(.)" | length', "min_by(.)", "bsearch(7)",
 ]  # fmt: skip
 SHARED = [
-    "tojson", ". == .", "flatten", "contains(.)", "[., .] | unique", "[., .] | sort", "[.] - [.]", "tostream", "index([1])", "@text",
+    "tojson", ". == .", "flatten", "contains(.)",
+    "[., .] | unique", "[., .] | sort", "[.] - [.]", "tostream", "index([1])", "@text",
     '[.] | join(",")', "ltrimstr(.)", "{(.): 1}", ". + 1", "[., .] | group_by(.)", ". as $x | [$x] | bsearch($x)",
-    ". as $x | delpaths([[$x], [$x]])", ". as $x | [1] | .[$x]", ". as $x | getpath([$x])", "error", "INDEX(.)", "tojson | fromjson",
+    ". as $x | delpaths([[$x], [$x]])", ". as $x | [1] | .[$x]",
+    ". as $x | getpath([$x])", "error", "INDEX(.)", "tojson | fromjson",
 ]  # fmt: skip
 
 
@@ -71,8 +74,9 @@ def test_a_value_that_holds_itself_many_times_is_as_large_as_it_is_written(progr
 
 def test_the_budget_leaves_room_for_what_selectors_do_with_ordinary_bodies() -> None:
     body = {"model": "m", "max_tokens": 5, "messages": MESSAGES[:2000], "tools": [{"name": "t", "x": NUMBERS[:500]}] * 20}
-    for program in ("tojson | length > 1000", '[.messages[].content | test("(hi ){3}")] | all', "[.messages[].role] | unique | length == 1",
-                    '[.messages[].content | scan("hi")] | length > 9', "contains({model: \"m\"})", ".messages[-20:] | tojson | length > 9",
+    for program in ("tojson | length > 1000", '[.messages[].content | test("(hi ){3}")] | all',
+                    "[.messages[].role] | unique | length == 1", "contains({model: \"m\"})",
+                    '[.messages[].content | scan("(hi )+")] | length > 9', ".messages[-20:] | tojson | length > 9",
                     '.messages | map(select(.role == "user")) | length == 2000', '(.messages | length) == 2000',
                     ".messages[1000:] == .messages[:1000]", '.tools | tostring | test("name")'):  # fmt: skip
         assert jq.compile(program).selects(body) is True, program

@@ -12,7 +12,9 @@ PACKAGE = Path(__file__).parents[2] / "scripts" / "llm_router_gateway"
 LAYERS: list[set[str]] = [
     {"errors"},
     {"ir", "sse", "http1", "deadline", "presets", "settings", "splice", "surface", "estimate", "embeddings",
-     "jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq_forms", "jq",
+     "jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_access", "jq_arithmetic", "jq_math", "jq_formats", "jq_defined",
+     "jq_codes", "jq_reaching", "jq_operators", "jq_control", "jq_retries", "jq_functions", "jq_prices", "jq_plain",
+     "jq_matching", "jq_updates", "jq_forms", "jq",
      "reading", "overrides", "tags", "histogram", "bodies", "migrations", "wire/gemini_schema", "budgets"},
     {"config", "wire", "wire/openai", "wire/anthropic", "wire/gemini", "auth", "limits", "health", "routing",
      "pricing", "calls", "keys", "caps"},
@@ -30,7 +32,11 @@ LAYERS: list[set[str]] = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-JQ = ["jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_codes", "jq_functions", "jq_forms", "jq"]  # one module in parts
+JQ = [  # one module in parts
+    "jq_values", "jq_parse", "jq_regex", "jq_dates", "jq_access", "jq_arithmetic", "jq_math", "jq_formats", "jq_defined",
+    "jq_codes", "jq_reaching", "jq_operators", "jq_control", "jq_retries", "jq_functions", "jq_prices", "jq_plain",
+    "jq_matching", "jq_updates", "jq_forms", "jq",
+]  # fmt: skip
 MAY = {
     *combinations(reversed(JQ), 2),
     ("settings", "presets"), ("reading", "settings"), ("routing", "limits"), ("routing", "health"), ("config", "routing"),
