@@ -20,6 +20,7 @@ from .jq_values import JqBudget, JqRefused, Value, fail
 
 MAX_PATTERN = 1000  # characters
 MAX_WORK = 4_000_000  # steps of the matcher on one text: some 50 ms at worst
+LITTLE_WORK = 4_000  # steps of the matcher that are not worth a closer look at the text
 STEPS_OF_A_MATCH = 1  # to find and describe one, beside one for each of its groups: some 1 us
 FREE_WIDTH = 8  # characters of one way through a pattern that cost nothing extra: reading on is quicker than trying again
 MAX_REPEAT = 1000  # the largest number in {n,m}
@@ -419,14 +420,17 @@ class Pattern:
     def steps(self, text: str) -> int:
         """What using it on this text costs of a run's budget; JqBudget where that is above MAX_WORK."""
         size = len(text)
-        if size <= self.safe:
-            work = int((size + 1) ** self.powers) * self.factor
-        else:
-            work = self.piece.factor * self.width * (1 if self.anchored else self.starts(text)) * ways(text, self.piece.repeats)
-            work *= 1 + sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks)
+        work = int((size + 1) ** self.powers) * self.factor if size <= self.safe else MAX_WORK + 1
+        if work > LITTLE_WORK:  # then a closer look at the text is worth its time
+            work = self.closer(text)
         if work > MAX_WORK and size > self.safe:
             raise JqBudget("a regular expression too costly for a text this long")
-        return 1 + (size >> 8) + (max(0, work - size - 1) >> 6)
+        return 1 + (size >> 8) + (max(0, work - size - 1) >> 7)
+
+    def closer(self, text: str) -> int:
+        """The work on this very text: where it can begin to match, and how far each repetition can go."""
+        work = self.piece.factor * self.width * (1 if self.anchored else self.starts(text)) * ways(text, self.piece.repeats)
+        return work * (1 + sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks))
 
     def readable(self, text: str) -> str:
         """The text as Python must see it to match what jq matches; JqRefused where nobody can say."""
