@@ -1,4 +1,4 @@
-"""The selector language: jq 1.7 without input, output and modules, with a budget on every run.
+"""The selector language: jq 1.8 without input, output and modules, with a budget on every run.
 
     chosen = compile('.messages | length > 3 and (.[0].content | test("code"))')
     list(chosen.outputs(body))                    -> [True]
@@ -505,14 +505,22 @@ class Filter:
     def outputs(
         self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS
     ) -> Iterator[Value]:
-        """The program's outputs, one by one; JqError where it fails or its budget is used up, and nothing else."""
+        """The program's outputs, one by one; JqError where it fails or its budget is used up, and nothing else.
+
+        compile(".[]").outputs([1, 2])   -> 1, then 2
+        compile("error").outputs("x")    raises JqRaised, .value "x"
+        """
         try:
             yield from self.code.many(value, self.env(variables, max_steps))
         except Exception as error:
             raise outward(error) from None
 
     def selects(self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS) -> bool:
-        """Whether the first output is true itself: not 1, not "true", not []; JqError as `outputs`."""
+        """Whether the first output is true itself; JqError as `outputs`.
+
+        compile(".stream").selects({"stream": True})   -> True
+        compile(".stream").selects({"stream": 1})      -> False
+        """
         try:
             env = self.env(variables, max_steps)
             if self.code.one is not None:
@@ -537,7 +545,12 @@ class Filter:
 
 
 def compile(text: str, variables: Iterable[str] = ()) -> Filter:
-    """A program, ready to run; JqError where it is none. `variables`: the names, without $, that each run gives values to."""
+    """A program, ready to run; JqError where it is none. `variables`: the names, without $, that each run gives values to.
+
+    compile(".a + $b", ["b"])   -> Filter, for .outputs({"a": 1}, {"b": 2}) -> 3
+    compile(".a +")             raises JqError, .position 4
+    compile("input")            raises JqRefused: it reaches outside the program
+    """
     names = tuple(variables)
     scope = TOP
     for name in names:

@@ -56,14 +56,14 @@ def refuse(what: str) -> JqRefused:
     return JqRefused(f"regular expression: {what}")
 
 
-class StandIns(dict[int, int]):
+class Lookalikes(dict[int, int]):
     """Code point -> one that Python's \\w sees as Oniguruma's sees the first. Found once per character."""
 
     def __missing__(self, code: int) -> int:
-        self[code] = found = self.stand_in(code)
+        self[code] = found = self.lookalike(code)
         return found
 
-    def stand_in(self, code: int) -> int:
+    def lookalike(self, code: int) -> int:
         category = unicodedata.category(chr(code))
         if code < 128:
             return code
@@ -74,7 +74,7 @@ class StandIns(dict[int, int]):
         return NO_WORD if category == "No" else code
 
 
-STAND_INS = StandIns()
+LOOKALIKES = Lookalikes()
 
 
 Repeats = list[frozenset[str]]  # for each repetition without end, the characters it can go through
@@ -444,7 +444,7 @@ class Pattern:
             raise refuse("the flag i on a text with letters of special case")
         if not self.careful:
             return text
-        seen = text.translate(STAND_INS)
+        seen = text.translate(LOOKALIKES)
         if seen != text and not self.source.isascii():
             raise refuse("a class of characters and a letter beyond ASCII in one pattern")
         return seen
