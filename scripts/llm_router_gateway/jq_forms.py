@@ -203,8 +203,11 @@ def form_range3(arguments: list[Code]) -> Code:
     return Code(None, many)
 
 
-def walked(value: Any, env: Env, turn: Callable[[Any], tuple[bool, Iterable[Any]]]) -> Iterator[Any]:
-    """Depth first from value: turn(item) says whether it is an output and what comes after it."""
+Turn = tuple[bool, Callable[[], Iterable[Any]]]  # whether a value is an output, and what comes after it
+
+
+def walked(value: Any, env: Env, turn: Callable[[Any], Turn]) -> Iterator[Any]:
+    """Depth first from value: turn(item) says whether it is an output, and runs what comes after it."""
     stack: list[Iterator[Any]] = [iter((value,))]
     while stack:
         for each in stack[-1]:
@@ -214,7 +217,7 @@ def walked(value: Any, env: Env, turn: Callable[[Any], tuple[bool, Iterable[Any]
                 yield each
             if len(stack) > 10_000:
                 raise JqBudget("nested too deeply")
-            stack.append(iter(after))
+            stack.append(iter(after()))  # not before the output was taken: an error of it comes later
             break
         else:
             stack.pop()
@@ -228,14 +231,14 @@ def form_while(arguments: list[Code]) -> Code:
     ask = condition.one
 
     def many(value: Value, env: Env) -> Iterable[Value]:
-        def turn(each: Value) -> tuple[bool, Iterable[Value]]:
-            return (True, update.many(each, env)) if truthy(ask(each, env)) else (False, ())
+        def turn(each: Value) -> Turn:
+            return (True, lambda: update.many(each, env)) if truthy(ask(each, env)) else (False, tuple)
 
         return walked(value, env, turn)
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
-        def turn(each: Any) -> tuple[bool, Iterable[Any]]:
-            return (True, update.paths(each[0], each[1], env)) if truthy(ask(each[1], env)) else (False, ())
+        def turn(each: Any) -> Turn:
+            return (True, lambda: update.paths(each[0], each[1], env)) if truthy(ask(each[1], env)) else (False, tuple)
 
         return walked((path, value), env, turn)
 
@@ -249,14 +252,14 @@ def form_until(arguments: list[Code]) -> Code:
     ask = condition.one
 
     def many(value: Value, env: Env) -> Iterable[Value]:
-        def turn(each: Value) -> tuple[bool, Iterable[Value]]:
-            return (True, ()) if truthy(ask(each, env)) else (False, update.many(each, env))
+        def turn(each: Value) -> Turn:
+            return (True, tuple) if truthy(ask(each, env)) else (False, lambda: update.many(each, env))
 
         return walked(value, env, turn)
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
-        def turn(each: Any) -> tuple[bool, Iterable[Any]]:
-            return (True, ()) if truthy(ask(each[1], env)) else (False, update.paths(each[0], each[1], env))
+        def turn(each: Any) -> Turn:
+            return (True, tuple) if truthy(ask(each[1], env)) else (False, lambda: update.paths(each[0], each[1], env))
 
         return walked((path, value), env, turn)
 
@@ -283,10 +286,10 @@ def form_recurse(arguments: list[Code]) -> Code:
     body = arguments[0] if len(arguments) == 1 else pipe(arguments[0], select(arguments[1]))
 
     def many(value: Value, env: Env) -> Iterable[Value]:
-        return walked(value, env, lambda each: (True, body.many(each, env)))
+        return walked(value, env, lambda each: (True, lambda: body.many(each, env)))
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
-        return walked((path, value), env, lambda each: (True, body.paths(each[0], each[1], env)))
+        return walked((path, value), env, lambda each: (True, lambda: body.paths(each[0], each[1], env)))
 
     return Code(None, many, paths, (body,))
 

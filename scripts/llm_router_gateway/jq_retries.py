@@ -64,12 +64,12 @@ def whole(program: Code) -> Code:
                 if env[0][LEFT]:
                     raise JqRefused(LEFT_OVER)
                 yield each
-        except (JqRaised, Broken):
-            outputs.close()
-            error = JqRefused(LEFT_OVER) if env[0][LEFT] else None
-            if error is None:
-                raise
-            raise error from None
+        except (JqRaised, Broken) as error:
+            # Lets go of the generators it came through: each `?//` among them that has a pattern left is then counted.
+            error.__traceback__ = error.__context__ = None
+            if env[0][LEFT]:
+                raise JqRefused(LEFT_OVER) from None
+            raise
         if env[0][LEFT]:
             raise JqRefused(LEFT_OVER)
 

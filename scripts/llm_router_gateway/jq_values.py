@@ -54,7 +54,10 @@ class JqRaised(JqError):
     @property
     def text(self) -> str:
         """The error as jq prints it; it may hold parts of the input."""
-        return text_of(self.value)
+        try:
+            return text_of(self.value)
+        except JqError:  # a value that only jq can write, or one too deep
+            return "the program ended in an error"
 
 
 class JqUntold(JqRaised):
