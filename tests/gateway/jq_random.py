@@ -289,6 +289,19 @@ MORE_WRAPS = [
     ".a as $y|{0}",
     ". as [$x,[$y]]|{0}",
 ]
+RETRY_LEAVES = [
+    ".", ".[]", ".[]?", ".a?", "$x", "$a", "error", 'error("e")', "1", "empty", ".[0]?", "tonumber", "keys", "[.]", "{a:.}",
+    "(1,2)", "length", "(.,error)", "tostring", "null",
+]  # fmt: skip
+RETRY_WRAPS = [  # `?//`, and all that may consume its outputs
+    "({0}) as [$a] ?// $a | {1}", "(({0}) as [$a] ?// $a | {1})", "(({0}) as {{a:$a}} ?// [$a] ?// $a | {1})",
+    "({0})|({1})", "({0}),({1})", "[{0}]", "({0})+({1})", "try ({0}) catch ({1})", "({0})?", "({0}) as $x|{1}",
+    "({0}) as [$x]|{1}", "reduce ({0}) as [$a] ?// $a ({1};{2})", "[foreach ({0}) as [$a] ?// $a ({1};{2})]",
+    "[foreach ({0}) as $x ({1};{2};{0})]", "label $f|({0})|{1},break $f", "def f: {0};{1}|f", "def f(g): g|{0};f({1})",
+    "if {0} then {1} else {2} end", "first({0})", "[limit(2;{0})]", "({0})//({1})", "({0})[0]", "({0}).a", "({0}) == ({1})",
+    "map({0})?", "[.[]?|{0}]", "select({0})", "{{a:({0})}}", '"\\({0})"', "any({0};{1})", "isempty({0})", "path({0})",
+    "[{0}]|length", "({0}) and ({1})", "error({0})", "-({0})", "recurse({0};false)", "reduce ({0}) as $x ({1};{2})",
+]  # fmt: skip
 MORE_INPUTS = [
     "[0,-0,0.0,1.50,1e3]",
     '{"a":1.50,"b":{"a":"1.10"}}',
@@ -321,6 +334,14 @@ def closed(rng: Random, depth: int) -> str:
 def wide(rng: Random, depth: int) -> str:
     """The same out of nearly every function of the language."""
     return f". as $x | 1 as $y | {program(rng, depth, LEAVES + MORE_LEAVES, WRAPS + MORE_WRAPS)}"
+
+
+def retrying(rng: Random, depth: int) -> str:
+    """A program that holds ?//, more often than not with errors behind it."""
+    while True:
+        made = f". as $x | null as $a | {program(rng, depth, RETRY_LEAVES, RETRY_WRAPS)}"
+        if "?//" in made:
+            return made
 
 
 def mutated(rng: Random, text: str) -> str:
