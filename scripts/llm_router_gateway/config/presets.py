@@ -87,6 +87,7 @@ ALIASES: Mapping[str, str] = {
 }  # fmt: skip
 
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
+OLLAMA = "ollama"  # its type
 OLLAMA_ADDRESS = ("127.0.0.1", 11434)  # asked for at start when there is no file
 
 
