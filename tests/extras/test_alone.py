@@ -61,6 +61,7 @@ def test_alone_the_cost_is_what_the_server_says(alone: Any, tmp_path: Path) -> N
     (["chat", "-m", "demo", "--max-cost", "1", *HI], "--max-cost"), (["chat", "-m", "demo", "--usage-log", *HI], "--usage-log"),
     (["chat", "-m", "demo", "--append", "--messages-file", "talk.json", *HI], "--append"),
     (["chat", "-m", "demo", "--schema", "schema.json", *HI], "--schema"), (["route", *HI], "route"),
+    (["chat", "-m", "demo", "--session", "s", *HI], "--session"), (["route", "--help"], "route"),
     (["cache", "stats"], "cache"), (["usage"], "usage"), (["compare", "--models", "demo", "--cache", "1h", *HI], "--cache"),
 ])  # fmt: skip
 def test_alone_an_option_of_the_extras_says_which_folder_is_missing(
