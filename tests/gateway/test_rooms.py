@@ -24,7 +24,7 @@ ROOT_NAMES = {"PROGRAM", "__version__"}  # of the package itself, for everybody
 PURE = {"errors", "jq", "json_body", "wire", "policy", "routing", "config"}
 AT_THE_RIM = {"config/sources"}  # reads the files and the environment that the rest of its room is given
 PROTOCOLS = {path.parent.name for path in PACKAGE.glob("wire/*/__init__.py")}
-LONG_YET = {"jq/values", "jq/codes", "jq/forms", "jq/functions", "net/server"}  # to be divided; nothing may join them
+LONG_YET = {"jq/values", "jq/codes", "jq/forms", "jq/functions"}  # to be divided; nothing may join them
 
 # What would let a decision depend on when, where or on which machine it is made.
 WORLD = {
