@@ -45,6 +45,7 @@ from ..store.call import Call
 from ..store.redaction import Bodies
 from ..wire.embeddings import as_asked
 from ..wire.registry import DEFAULT, SPECS, wire
+from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from . import model_list, paths, route_api
@@ -354,7 +355,7 @@ class Gateway:
 
     async def _book(self, job: Job, *, is_whole: bool) -> None:
         """Puts what a call cost on its key's account."""
-        usage, key = job.record.usage, job.caller.key
+        usage, key = sound(job.record.usage), job.caller.key
         candidate = job.state.routes.full.get(job.record.served)
         cost, _ = pricing.cost(usage, candidate.model if candidate else None)
         if key.budget is not None and job.allowance is not None:
@@ -662,7 +663,7 @@ class Gateway:
         candidate = job.state.routes.full.get(job.record.served)
         model = candidate.model if candidate else None
         raw = parsed(data, job.record.served)
-        await self._json(job, route_api.invoked(raw, job.record.served, job.record.usage, model))
+        await self._json(job, route_api.invoked(raw, job.record.served, sound(job.record.usage), model))
 
     async def _wish(self, job: Job, *, needs_request: bool) -> None:
         """The body of a routing call, made into a chat request's."""

@@ -13,22 +13,22 @@ is sent. Before the next member after a failure the hold of the first one is rel
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ..config.keys import Key
 from ..json_body import Body
 from ..policy import parameter_limits
-from ..policy.budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
+from ..policy.budgets import Amount, Budgets, Hold, granted, is_enough, no_price, used_up
 from ..policy.parameter_limits import OUTPUT, Bound
-from ..routing.permissions import price_of
 from ..routing.resolve import Candidate
+from ..store import pricing
 from ..wire.ir import Usage
 from ..wire.registry import UPSTREAMS
 from ..wire.token_estimate import input_tokens
 
 DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be
-CACHE_WRITE = {"1h": 2.0, "5m": 1.25}  # times the price of input, where a request wants it kept
 
 
 class Allowance:
@@ -82,12 +82,10 @@ class Allowance:
         budget = self._key.budget
         if budget is None:
             return parameter_limits.INF
-        api, now, price = candidate.provider.api, self._unix_s(), price_of(candidate)
+        api, now, given = candidate.provider.api, self._unix_s(), float(input_tokens(fields))
+        price = pricing.dearest(candidate.model, given, kept_for(body.text if body else str(fields)))
         if price is None and budget.in_usd:
             raise no_price(candidate.name)
-        if price is not None:
-            price = Price(price.input * cache_factor(body.text if body else str(fields)), price.output)
-        given = float(input_tokens(fields))
         said = parameter_limits.output_of(fields, api) if is_chat else 0.0
         own = candidate.model.max_output_tokens if candidate.model else None
         wanted = float(own or DEFAULT_OUTPUT) * parameter_limits.choices_of(fields, api) if said is None else said
@@ -135,15 +133,18 @@ class Allowance:
         told_input, told_output = (usage.total_input, usage.output) if usage else (0, 0)
         given = float(told_input or self._input)
         made = max(float(told_output), min(self._output, float(outputs * UPSTREAMS[self._api].event_tokens)))
-        price = price_of(self._candidate) if self._candidate else None
-        return Amount(given * price.input + made * price.output if price else 0.0, given + made)
+        has_input = usage is not None and usage.total_input > 0
+        base = usage if usage is not None and has_input else Usage(input=int(given))
+        spent = replace(base, text=int(made), reasoning=0)
+        cost, _ = pricing.cost(spent, self._candidate.model if self._candidate else None)
+        return Amount(cost or 0.0, given + made)
 
 
-def cache_factor(text: str) -> float:
-    """What writing a cache may add to the price of input, where the request asks for it."""
+def kept_for(text: str) -> str:
+    """How long a request may ask a cache to keep its input: "", "5m" or "1h"."""
     if "cache_control" not in text:
-        return 1.0
-    return CACHE_WRITE["1h"] if '"1h"' in text or "'1h'" in text else CACHE_WRITE["5m"]
+        return ""
+    return "1h" if '"1h"' in text or "'1h'" in text else "5m"
 
 
 def allowance_of(key: Key | None, budgets: Budgets, unix_s: Callable[[], float]) -> Allowance | None:
