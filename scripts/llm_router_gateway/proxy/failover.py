@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ..errors import GatewayError, RateLimited, Unavailable
 from ..policy.budgets import Amount
 from ..policy.circuit_breaker import moves_on
-from ..policy.rate_limits import Meters, Permit
+from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
 from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of
 from ..routing.resolve import candidates
 from ..store import pricing
+from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from .request import RequestContext
 from .services import Services
@@ -33,52 +34,8 @@ SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
 MAX_KNOWN = 1_000  # names that were found to stand for one model alone
 
-Idle = Callable[[], AbstractContextManager[object]]  # what a caller gets meanwhile: signs of life on a stream
 Answer = TypeVar("Answer")
 Send = Callable[[Attempt], Awaitable[Answer]]
-
-
-class Free(Permit):
-    """The permit of everything that has no limit: it holds nothing and gives nothing back."""
-
-    def settle(self, now: float, tokens: float) -> None:
-        pass
-
-    def end(self, now: float) -> None:
-        pass
-
-
-FREE = Free(Meters(), [], [])
-
-
-class Turn(Protocol):
-    """Something that may have to wait: for its bucket, then for a free place. An attempt, or a key's permit."""
-
-    @property
-    def wait_s(self) -> float: ...
-    @property
-    def queued(self) -> bool: ...
-    @property
-    def queue_wait_s(self) -> float: ...
-    def on_slot(self, callback: Callable[[], None]) -> None: ...
-
-
-async def has_turn(turn: Turn, idle: Idle) -> bool:
-    """Waits as long as the limits say; False when there was no free place in that time."""
-    if turn.wait_s > 0:
-        with idle():
-            await asyncio.sleep(turn.wait_s)
-    if not turn.queued:
-        return True
-    slot = asyncio.get_running_loop().create_future()
-    turn.on_slot(lambda: None if slot.done() else slot.set_result(None))
-    try:
-        with idle():
-            async with asyncio.timeout(turn.queue_wait_s):
-                await slot
-    except TimeoutError:
-        return False
-    return True
 
 
 class Lone:
@@ -103,6 +60,7 @@ class Failover:
 
     def __init__(self, services: Services) -> None:
         self._services, self._clock, self._board = services, services.clock, services.board
+        self._limiter, self._budgets = services.limiter, services.budgets
 
     async def answer(self, context: RequestContext, send: Send[Answer], idle: Idle = nullcontext) -> Answer:
         """The first answer that a member gives, within the caller's budget and limit; what it cost is booked."""
@@ -116,9 +74,10 @@ class Failover:
             return answer
         finally:
             if permit is not None:
-                self._settle_key(context, permit)
+                await settle(context, permit)
+                await permit.release()
             if context.caller.key is not None:
-                self._book(context, is_whole=is_whole or context.record.whole)
+                await self._book(context, is_whole=is_whole or context.record.whole)
 
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
         """One member after the other; the last one's error where none answers."""
@@ -129,10 +88,13 @@ class Failover:
             attempt = members.next(clock())
             if attempt is None:
                 break
+            permit: Permit | None = None
             try:
-                if (not attempt.queued and attempt.wait_s <= 0) or await has_turn(attempt, idle):
+                permit = await self._acquire(context, attempt, idle)
+                if permit is not None:
                     answer = await self._with_keys(context, attempt, send)
-                    attempt.succeeded(clock(), context.tokens)
+                    attempt.succeeded(clock())
+                    await settle(context, permit)
                     return answer
             except GatewayError as error:
                 if not self._goes_on(context, attempt, error):
@@ -140,10 +102,13 @@ class Failover:
                 last = error if last is None or not is_small(context, error) else last
             except asyncio.CancelledError:
                 if context.record.whole:  # some SDKs hang up at the last event
-                    attempt.succeeded(clock(), context.tokens)
+                    attempt.succeeded(clock())
+                    await settle(context, permit)
                 raise
             finally:
                 attempt.end(clock())
+                if permit is not None:
+                    await permit.release()
         last = last or members.refusal(clock())
         raise no_member(context, last) if unwell else last
 
@@ -157,7 +122,9 @@ class Failover:
             tokens=partial(input_tokens, context.fields), query=context.tags, rights=context.rights,
             text=context.body.text if context.body else "",
         )  # fmt: skip
-        context.plan = made = plan(context.state.table, self._board, ask, self._clock(), self._services.rng)
+        context.plan = made = plan(
+            context.state.table, self._board, ask, self._clock(), self._services.rng, self._limiter.forecast
+        )
         if self._board.complaints:
             for complaint in self._board.take_complaints():
                 self._services.log.warn(complaint)
@@ -170,9 +137,9 @@ class Failover:
             return None
         if context.rights is not None:
             context.rights.check_named(target.candidate)
-        return Lone(Attempt(target, FREE, self._board, context.state.table.routing.health, self._clock()))
+        return Lone(Attempt(target, self._board, context.state.table.routing.health, self._clock()))
 
-    # -- acquire and settle: the caller's key
+    # -- acquire and settle
 
     async def _acquire_key(self, context: RequestContext, idle: Idle) -> Permit | None:
         """What the limit of the caller's key lets through; None where there is no limit."""
@@ -180,33 +147,30 @@ class Failover:
         limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
         if limit is None:
             return None
-        tokens = partial(input_tokens, context.fields)
-        permit = self._board.admit_key(limit, context.caller.key_id, tokens, self._clock())
-        is_in = False
+        scopes = ((f"key:{context.caller.key_id}", limit),)
         try:
-            is_in = await has_turn(permit, idle)
-        finally:
-            if not is_in:
-                permit.end(self._clock())
-        if not is_in:
-            raise RateLimited("this key has as many requests open as it may", retry_after_s=permit.queue_wait_s)
-        return permit
+            return await self._limiter.acquire(scopes, partial(input_tokens, context.fields), idle)
+        except NoSlot as error:
+            raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
 
-    def _settle_key(self, context: RequestContext, permit: Permit) -> None:
-        if context.tokens is not None:
-            permit.settle(self._clock(), context.tokens)
-        permit.end(self._clock())
+    async def _acquire(self, context: RequestContext, attempt: Attempt, idle: Idle) -> Permit | None:
+        """What the member's limits let through; None when they do not after all, and the next one may answer."""
+        try:
+            return await self._limiter.acquire(attempt.target.scopes, partial(input_tokens, context.fields), idle)
+        except RateLimited as error:
+            attempt.limited = error
+            return None
 
-    def _book(self, context: RequestContext, *, is_whole: bool) -> None:
+    async def _book(self, context: RequestContext, *, is_whole: bool) -> None:
         """Puts what a call cost on its key's account."""
-        usage, key = context.record.usage, context.caller.key
+        usage, key = sound(context.record.usage), context.caller.key
         candidate = context.state.routes.full.get(context.record.served)
         cost, _ = pricing.cost(usage, candidate.model if candidate else None)
         if key.budget is not None and context.allowance is not None:
             answered = is_whole or context.answering
-            context.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=context.outputs)
+            await context.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=context.outputs)
         elif usage is not None and context.call.kind != "count":
-            self._services.keyring.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._services.wall())
+            await self._budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._services.wall())
 
     # -- send
 
@@ -253,6 +217,12 @@ def lone_target(context: RequestContext) -> Target | None:
         if len(known) < MAX_KNOWN:
             known[name] = target
     return target
+
+
+async def settle(context: RequestContext, permit: Permit | None) -> None:
+    """The true number of tokens, where it is known."""
+    if permit is not None and context.tokens is not None:
+        await permit.settle(context.tokens)
 
 
 def is_small(context: RequestContext, error: GatewayError) -> bool:

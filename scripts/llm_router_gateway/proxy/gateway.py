@@ -33,8 +33,12 @@ from ..access.authenticate import Keyring
 from ..config.config import Config
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
+from ..limiter.budgets import LocalBudgets
+from ..limiter.local import LocalLimiter
 from ..net.client import Pool
 from ..net.router import OPEN, Desk
+from ..policy.budgets import Budgets
+from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
 from ..routing.plan import Board
@@ -67,8 +71,12 @@ class Gateway:
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
-        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s,
+        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
+        budgets: Budgets | None = None,
     ) -> None:  # fmt: skip
+        """`limiter` and `budgets`: what stands behind these seams; without them, this process's own."""
+        self.limiter: Limiter = limiter or LocalLimiter(clock)
+        self.budgets: Budgets = budgets or LocalBudgets()
         self.state = state_of(config)
         self.board = Board()
         self.keyring = keyring or Keyring(config)
@@ -78,7 +86,9 @@ class Gateway:
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
         self._log, self._clock, self._wall, self._new_id = log, clock, wall, new_id
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
-        self._services = services = Services(pool, log, self.board, self.watch, self.keyring, clock, wall, new_id, rng)
+        self._services = services = Services(
+            pool, log, self.board, self.watch, self.keyring, self.limiter, self.budgets, clock, wall, new_id, rng
+        )
         upstream, failover = Upstream(pool), Failover(services)
         self._lists = LiveLists(services, upstream)
         self._plain = PlainAnswers(services, upstream, failover)
@@ -182,7 +192,7 @@ class Gateway:
         context.key_name = caller.name
         if caller.key is not None:
             context.rights = rights_of(caller.key)
-            context.allowance = allowance_of(caller.key, self.keyring.budgets, self._wall)
+            context.allowance = allowance_of(caller.key, self.budgets, self._wall)
 
     def _is_open_page(self, context: RequestContext) -> bool:
         return context.call.kind == "desk" and self.desk.find(context.exchange.method, context.call.model)[0].access == OPEN

@@ -1,6 +1,6 @@
 """What goes to the upstream for a request: the caller's own bytes, or the body in the upstream's protocol.
 
-    outgoing_for(context, attempt)       -> one of these two, whichever the attempt's provider speaks
+    await outgoing_for(context, attempt) -> one of these two, whichever the attempt's provider speaks
     relayed(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
     converted(context, candidate)        -> Outgoing(...)                  written anew; what was lost is on context.record.lost
 """
@@ -41,17 +41,23 @@ class Outgoing(NamedTuple):
         return self.request is None
 
 
-def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "chat") -> Outgoing:
+async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "chat") -> Outgoing:
     """What a member is sent; what an earlier one lost of it is not lost any more."""
     candidate = attempt.candidate
     check_key(candidate)
     context.record.lost.clear()
     is_same = candidate.provider.api == context.call.protocol
     try:
+        if context.allowance is not None:
+            await context.allowance.release()  # of the member before this one
         if is_same:
             call = chat_call(candidate, context.record.stream) if call == "chat" else call
-            return relayed(context, candidate, call, attempt.key)
-        return converted(context, candidate, attempt.key)
+            outgoing = relayed(context, candidate, call, attempt.key)
+        else:
+            outgoing = converted(context, candidate, attempt.key)
+        if context.allowance is not None:
+            await context.allowance.hold()
+        return outgoing
     except GatewayError as error:
         if not is_same or isinstance(error, NoCredit):  # another member may do it, or for less
             context.not_sent = error

@@ -35,7 +35,7 @@ class PlainAnswers:
 
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
-        outgoing = outgoing_for(context, attempt)
+        outgoing = await outgoing_for(context, attempt)
         headers, data = await self._upstream.fetch(outgoing)
         answer = parsed(data, outgoing.candidate.name)
         if is_error(answer):
@@ -61,7 +61,7 @@ class PlainAnswers:
         provider = attempt.candidate.provider
         if provider.api == context.call.protocol and "count" in provider.paths:
             try:
-                return await self._upstream.fetch(outgoing_for(context, attempt, "count"))
+                return await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
             except GatewayError as error:
                 if error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
@@ -77,4 +77,4 @@ class PlainAnswers:
         check_key(attempt.candidate)
         if provider.api != context.call.protocol:
             raise Unsupported(f"{name}: embeddings are relayed, and {provider.name} speaks another protocol")
-        return await self._upstream.fetch(outgoing_for(context, attempt, context.call.action or "embeddings"))
+        return await self._upstream.fetch(await outgoing_for(context, attempt, context.call.action or "embeddings"))

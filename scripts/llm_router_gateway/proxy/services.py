@@ -1,6 +1,6 @@
 """What all requests share, for as long as the process lives, and how a fault of the gateway itself is told.
 
-    services = Services(pool, log, board, watch, keyring, clock=..., wall=..., new_id=..., rng=...)
+    services = Services(pool, log, board, watch, keyring, limiter, budgets, clock=..., wall=..., new_id=..., rng=...)
     services.internal_error(context.record.request_id, error)  -> GatewayError, after a line in the log
 """
 
@@ -13,6 +13,8 @@ from random import Random
 from ..access.authenticate import Keyring
 from ..errors import GatewayError
 from ..net.client import Pool
+from ..policy.budgets import Budgets
+from ..policy.rate_limits import Limiter
 from ..routing.plan import Board
 from .log import Log
 from .streaming import Watch
@@ -29,6 +31,8 @@ class Services:
     board: Board  # models' health, limits and conversations, by name: it outlives every Config
     watch: Watch
     keyring: Keyring
+    limiter: Limiter
+    budgets: Budgets
     clock: Callable[[], float]
     wall: Callable[[], float]
     new_id: Callable[[], str]

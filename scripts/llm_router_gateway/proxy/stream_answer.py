@@ -118,7 +118,7 @@ class StreamAnswers:
 
     async def _send(self, context: RequestContext, streams: list[Stream], attempt: Attempt) -> None:
         """One member's stream: send, then relay or convert to its end."""
-        record, provider, outgoing = context.record, attempt.candidate.provider, outgoing_for(context, attempt)
+        record, provider, outgoing = context.record, attempt.candidate.provider, await outgoing_for(context, attempt)
         first_s = (context.plan and context.plan.first_output_timeout_s) or provider.first_output_timeout_s
         limits = Limits(first_s, provider.output_gap_timeout_s, context.state.config.server.keepalive_s)
         stream = Stream(context)
