@@ -144,7 +144,9 @@ def name_lost(lost: list[str], name: str) -> None:
 
 
 # Parts of the conversation that a vendor keeps: an answer without them would be an answer to another question.
-KEPT_ELSEWHERE = {"gemini": frozenset({"cachedContent"})}
+KEPT_ELSEWHERE = {
+    "gemini": frozenset({"cachedContent"}), "responses": frozenset({"previous_response_id", "conversation", "prompt"}),
+}  # fmt: skip
 
 
 def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -> None:

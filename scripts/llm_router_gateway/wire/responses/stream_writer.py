@@ -1,0 +1,542 @@
+"""Neutral events -> the events of a Responses stream, and the response that they make.
+
+    writer = StreamWriter(request, lost=lost)
+    writer.feed(PartDelta(0, "Hi"))  -> b'event: response.output_text.delta\\ndata: {"type":"response.output_text.delta",...}\\n\\n'
+    writer.failure(error)            -> response.failed and the nested error, with all that is whole so far
+    writer.response()                -> the response object, as in the last event: for a plain answer, and to be kept
+
+No single event serves every client, so each thing is said everywhere it belongs: text as deltas, in the item's end and in the
+completed response; calls when they begin, as deltas, when they are whole, in the item's end and in the completed response. An
+item has one id and one output_index in all its events. Which client reads what: references/, "Clients".
+
+Texts in a row become one message; it stays open until another kind of part begins, since annotations come late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring as quoted
+from typing import Any
+
+from ... import ir
+from ...errors import GatewayError, UpstreamFailed
+from .. import compact, lose_extras, name_lost, own_names, packed_id
+from .common import (
+    CALL,
+    COMPACTION,
+    CUSTOM_CALL,
+    IMAGE,
+    MESSAGE,
+    OPENAI,
+    OWN,
+    REASONING,
+    SEARCH,
+    bare_response,
+    failed_events,
+    item_id,
+    mine,
+    response_id,
+    write_usage,
+)  # fmt: skip
+from .compaction import compaction_item
+from .outputs import INCOMPLETE, annotations_in, cited_in, refusal_text, sealed_signature, sealed_thought
+
+Fields = dict[str, Any]
+
+
+class Item:
+    """The output item that is open: its id, what it holds so far."""
+
+    __slots__ = ("annotations", "call", "content", "encrypted", "id", "index", "kind", "own_id", "parts", "texts")
+
+    def __init__(self, kind: str, id: str, index: int) -> None:
+        self.kind, self.id, self.index = kind, id, index
+        self.texts: list[str] = []          # of the open content part, summary or call
+        self.content: list[Fields] = []     # content parts or summaries that are whole
+        self.annotations: list[Fields] = []
+        self.parts = 0                      # content parts or summaries begun
+        self.call: ir.ToolCall | None = None
+        self.encrypted = ""
+        self.own_id = False
+
+
+class StreamWriter:
+    """Neutral events -> bytes for the caller who sent `request`; one answer."""
+
+    __slots__ = (
+        "_base", "_customs", "_handlers", "_item", "_items", "_lost", "_names", "_part", "_quiet", "_request", "_seal",
+        "_sealable", "_sent", "_sequence", "_start_at", "_stop", "_summary", "_texts", "_usage",
+    )  # fmt: skip
+
+    def __init__(
+        self, request: ir.Request, *, lost: list[str] | None = None, array: bool = False, quiet: bool = False
+    ) -> None:
+        """quiet: no events are written; only response() is wanted."""
+        self._request, self._quiet = request, quiet
+        self._lost: list[str] = lost if lost is not None else []
+        self._names = own_names(request.tools)
+        self._customs = {tool.name for tool in request.tools if tool.custom}
+        self._seal = request.reply.seal
+        self._base: Fields = {}
+        self._sequence = 0
+        self._items: list[Fields] = []
+        self._texts: list[str] = []  # of the items, as JSON: written once, sent twice
+        self._item: Item | None = None
+        self._part: ir.Part = ir.Text("")
+        self._start_at = 0           # where in the open text a part began
+        self._sealable: list[str] = []  # text and signature of the open part: pieces
+        self._sent = False           # of a call: arguments
+        self._summary: list[str] | None = [] if request.reply.compaction else None
+        self._stop = ir.Stop("end")
+        self._usage: ir.Usage | None = None
+        self._handlers: Mapping[type, Callable[[Any], str]] = {
+            ir.Started: self._start, ir.PartStart: self._part_start, ir.PartEnd: self._part_end,
+            ir.Stopped: self._stopped, ir.UsageSeen: self._usage_seen, ir.Finished: self._finished,
+        }  # fmt: skip
+
+    def feed(self, event: ir.StreamEvent) -> bytes:
+        kind = type(event)
+        if getattr(event, "candidate", 0):
+            name_lost(self._lost, "n")
+            return b""
+        if kind is ir.PartDelta:
+            out = self._delta(event)  # type: ignore[arg-type]  # is its type
+        else:
+            handler = self._handlers.get(kind)
+            out = handler(event) if handler is not None else ""
+        return out.encode("utf-8", "backslashreplace") if out else b""
+
+    # -- events
+
+    def _event(self, name: str, fields: str) -> str:
+        """One event; `fields` is JSON without its braces, "" for none."""
+        if self._quiet:
+            return ""
+        self._sequence += 1
+        more = f",{fields}" if fields else ""
+        return f'event: {name}\ndata: {{"type":"{name}","sequence_number":{self._sequence - 1}{more}}}\n\n'
+
+    def _of_item(self, name: str, item: Item, fields: str) -> str:
+        return self._event(name, f'"item_id":"{item.id}","output_index":{item.index},{fields}')
+
+    def _response_event(self, name: str) -> str:
+        return self._event(name, f'"response":{self._response_text()}') if not self._quiet else ""
+
+    def _response_text(self) -> str:
+        """The response as JSON; its items were written before."""
+        base, items = compact({**self._base, "output": None}), ",".join(self._texts)
+        return base.replace('"output":null', f'"output":[{items}]', 1)
+
+    def response(self) -> Fields:
+        """The response as it stands: what the last event holds."""
+        return {**self._base, "output": list(self._items)}
+
+    # -- begin and end
+
+    def _start(self, event: ir.Started) -> str:
+        request = self._request
+        model = event.model or request.model
+        made = request.reply.id or response_id(event.id, model, event.created)
+        # `output` first of what varies: _response_text puts the items in the place of the first null of that name.
+        echo = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "text": {"format": {"type": "text"}},
+                "metadata": {}} | dict(request.reply.echo)  # fmt: skip
+        head = bare_response(made, model, event.created)
+        self._base = {**head, **echo}
+        if event.service_tier:
+            self._base["service_tier"] = event.service_tier
+        lose_extras({name: value for name, value in event.extras.items() if name != OPENAI}, OWN, self._lost)
+        return self._response_event("response.created") + self._response_event("response.in_progress")
+
+    def _usage_seen(self, event: ir.UsageSeen) -> str:
+        self._usage = event.usage
+        return ""
+
+    def _stopped(self, event: ir.Stopped) -> str:
+        """Why it ended; what the answer quoted comes with it, and belongs to the last text."""
+        self._stop = event.stop
+        out = ""
+        if event.extras:
+            out = self._late_extras(event.extras)
+        return out + self._close()
+
+    def _late_extras(self, extras: ir.Extras) -> str:
+        rest = {vendor: fields for vendor, fields in extras.items() if vendor != OPENAI}
+        lose_extras(rest, OWN, self._lost)
+        shared = dict(extras.get(OPENAI, {}))
+        notes = annotations_in(shared.pop("annotations", None))
+        logprobs = shared.pop("logprobs", None)
+        item = self._item
+        is_text = item is not None and item.kind == MESSAGE and bool(item.texts)
+        for name in shared:
+            name_lost(self._lost, name)
+        if not is_text or item is None:
+            for name, found in (("annotations", notes), ("logprobs", logprobs)):
+                if found:
+                    name_lost(self._lost, name)
+            return ""
+        if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
+            item.content.append({"logprobs": logprobs["content"]})  # taken out again where the text ends
+        return "".join(self._annotate(item, note) for note in notes)
+
+    def _finished(self, event: ir.Finished) -> str:
+        lose_extras({name: value for name, value in event.extras.items() if name != OPENAI}, OWN, self._lost)
+        out = self._close()
+        if self._summary is not None:
+            out += self._compacted()
+        stop = self._stop
+        reason = INCOMPLETE.get(stop.reason)
+        if stop.reason == "refusal" and not any(item["type"] == "message" for item in self._items):
+            out += self._refuse(refusal_text(stop)) + self._close()
+        if any(part["type"] == "refusal" for item in self._items for part in item.get("content") or ()) and not stop.native:
+            reason = None  # the model said itself that it would not: that is an answer
+        if stop.reason in ("other", "pause") and stop.native:
+            name_lost(self._lost, f"stop_reason={stop.native}")
+        self._base["status"] = "incomplete" if reason else "completed"
+        if reason:
+            self._base["incomplete_details"] = {"reason": reason}
+        if self._usage is not None:
+            self._base["usage"] = write_usage(self._usage)
+        return out + self._response_event("response.incomplete" if reason else "response.completed")
+
+    def _compacted(self) -> str:
+        """The summary as the one item of the answer."""
+        summary, seal = "".join(self._summary or ()).strip(), self._seal
+        if not summary or seal is None:
+            raise UpstreamFailed("the model wrote no summary: the conversation cannot be compacted; try again or start anew")
+        made = item_id(self._base["id"], COMPACTION, 0)
+        return self._whole_item(compaction_item(made, summary, seal))
+
+    def failure(self, error: GatewayError) -> bytes:
+        """The end of a stream that broke. What is whole of it stays in the failed response."""
+        base = self._base or bare_response(self._request.reply.id or response_id("", self._request.model), self._request.model)
+        return failed_events({**base, "output": list(self._items)}, self._sequence, error)
+
+    # -- parts
+
+    def _part_start(self, event: ir.PartStart) -> str:
+        part = self._part = event.part
+        self._sealable, self._sent = [], False
+        if self._summary is not None:
+            if isinstance(part, ir.Text):
+                self._summary.append(part.text)
+            return ""
+        if isinstance(part, ir.Text):
+            self._start_at = self._text_length()
+            return self._text(part.text) if part.text else ""
+        if isinstance(part, ir.Thinking):
+            out = "" if self._item is not None and self._item.kind == REASONING and not self._item.encrypted else self._close()
+            return out + (self._think(part.text) if part.text else "")
+        out = self._close()
+        if isinstance(part, ir.ToolCall):
+            return out + self._call(part)
+        return out + self._whole(part)
+
+    def _delta(self, event: ir.PartDelta) -> str:
+        said, part = event.text, self._part
+        if self._summary is not None:
+            if isinstance(part, ir.Text):
+                self._summary.append(said)
+            return ""
+        if event.signature:
+            self._sealable.append(event.signature)
+        if isinstance(part, ir.Text):
+            out = self._text(said) if said else ""
+            return out + (self._cited(event.extras) if event.extras else "")
+        if not said:
+            return ""
+        if isinstance(part, ir.Thinking):
+            return self._think(said)
+        return self._arguments(said) if isinstance(part, ir.ToolCall) else ""
+
+    def _part_end(self, event: ir.PartEnd) -> str:
+        part, signature = self._part, "".join(self._sealable)
+        if self._summary is not None:
+            return ""
+        if isinstance(part, ir.ToolCall):
+            return self._call_end()
+        if isinstance(part, ir.Thinking):
+            return self._thought_end(part, part.signature + signature)
+        if isinstance(part, ir.Text):
+            self._end_citations()
+            if part.signature or signature:
+                return self._sign_text(part, part.signature + signature)
+        return ""
+
+    # -- items
+
+    def _open(self, kind: str, id: str = "") -> Item:
+        index = len(self._items)
+        self._item = Item(kind, id or item_id(self._base["id"], kind, index), index)
+        return self._item
+
+    def _added(self, item: Item, fields: Fields) -> str:
+        return self._event("response.output_item.added", f'"output_index":{item.index},"item":{compact(fields)}')
+
+    def _done(self, fields: Fields) -> str:
+        """An item is whole."""
+        self._items.append(fields)
+        self._item = None
+        if self._quiet:
+            return ""
+        self._texts.append(compact(fields))
+        return self._event(
+            "response.output_item.done", f'"output_index":{len(self._items) - 1},"item":{self._texts[-1]}'
+        )
+
+    def _whole_item(self, fields: Fields) -> str:
+        """An item that comes in one."""
+        out = self._event("response.output_item.added", f'"output_index":{len(self._items)},"item":{compact(fields)}')
+        return out + self._done(fields)
+
+    def _close(self) -> str:
+        item = self._item
+        if item is None:
+            return ""
+        if item.kind == MESSAGE:
+            return self._message_end(item)
+        return self._reasoning_end(item) if item.kind == REASONING else ""
+
+    # -- messages
+
+    def _message(self) -> tuple[Item, str]:
+        if self._item is not None and self._item.kind == MESSAGE:
+            return self._item, ""
+        out = self._close()
+        item = self._open(MESSAGE)
+        fields = {"id": item.id, "type": "message", "status": "in_progress", "role": "assistant", "content": []}
+        return item, out + self._added(item, fields)
+
+    def _text_length(self) -> int:
+        item = self._item
+        return sum(map(len, item.texts)) if item is not None and item.kind == MESSAGE else 0
+
+    def _text(self, said: str) -> str:
+        item = self._item
+        if item is not None and item.texts and item.kind == MESSAGE:  # as most come
+            item.texts.append(said)
+            return self._text_delta(item, said)
+        item, out = self._message()
+        at = len(item.content)
+        part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+        out += self._of_item("response.content_part.added", item, f'"content_index":{at},"part":{compact(part)}')
+        item.texts.append(said)
+        return out + self._text_delta(item, said)
+
+    def _text_delta(self, item: Item, said: str) -> str:
+        if self._quiet:
+            return ""
+        self._sequence += 1
+        return (f'event: response.output_text.delta\ndata: {{"type":"response.output_text.delta","sequence_number":'
+                f'{self._sequence - 1},"item_id":"{item.id}","output_index":{item.index},"content_index":{len(item.content)},'
+                f'"delta":{quoted(said)},"logprobs":[]}}\n\n')  # fmt: skip
+
+    def _annotate(self, item: Item, note: Fields) -> str:
+        at, place = len(item.annotations), len([each for each in item.content if "type" in each])
+        item.annotations.append(note)
+        fields = f'"content_index":{place},"annotation_index":{at},"annotation":{compact(note)}'
+        return self._of_item("response.output_text.annotation.added", item, fields)
+
+    def _cited(self, extras: ir.Extras) -> str:
+        """Anthropic quotes the web while it writes: the part that quotes is the quotation's place."""
+        notes, rest = cited_in(extras, self._start_at)
+        lose_extras(rest, OWN, self._lost)
+        item = self._item
+        if item is None or item.kind != MESSAGE or not item.texts:
+            return ""
+        return "".join(self._annotate(item, note) for note in notes)
+
+    def _end_citations(self) -> None:
+        """A quotation ends where its part does."""
+        item = self._item
+        for note in item.annotations if item is not None else ():
+            if note.get("end_index") == -1:
+                note["end_index"] = self._text_length()
+
+    def _text_end(self, item: Item) -> str:
+        """The open text of a message is whole."""
+        if not item.texts:
+            return ""
+        logprobs: list[Any] = []
+        if item.content and "logprobs" in item.content[-1] and "type" not in item.content[-1]:
+            logprobs = item.content.pop()["logprobs"]
+        said, at = "".join(item.texts), len(item.content)
+        part = {"type": "output_text", "annotations": item.annotations, "logprobs": logprobs, "text": said}
+        item.content.append(part)
+        item.texts, item.annotations = [], []
+        if self._quiet:
+            return ""
+        done = f'"content_index":{at},"text":{quoted(said)},"logprobs":{compact(logprobs)}'
+        out = self._of_item("response.output_text.done", item, done)
+        return out + self._of_item("response.content_part.done", item, f'"content_index":{at},"part":{compact(part)}')
+
+    def _message_end(self, item: Item) -> str:
+        out = self._text_end(item)
+        status = "incomplete" if self._stop.reason in INCOMPLETE and self._stop.reason != "refusal" else "completed"
+        return out + self._done(
+            {"id": item.id, "type": "message", "status": status, "role": "assistant", "content": item.content}
+        )
+
+    def _refuse(self, why: str) -> str:
+        """A refusal is a part of a message, behind its text."""
+        item, out = self._message()
+        out += self._text_end(item)
+        at, part = len(item.content), {"type": "refusal", "refusal": why}
+        out += self._of_item(
+            "response.content_part.added", item, f'"content_index":{at},"part":{compact({**part, "refusal": ""})}'
+        )
+        out += self._of_item("response.refusal.delta", item, f'"content_index":{at},"delta":{quoted(why)}')
+        out += self._of_item("response.refusal.done", item, f'"content_index":{at},"refusal":{quoted(why)}')
+        item.content.append(part)
+        return out + self._of_item("response.content_part.done", item, f'"content_index":{at},"part":{compact(part)}')
+
+    def _sign_text(self, part: ir.Text, signature: str) -> str:
+        """A signed text ends its message; an item without a thought carries the signature to the next turn."""
+        out = self._close()
+        if self._seal is None:
+            name_lost(self._lost, "signature")
+            return out
+        made = item_id(self._base["id"], REASONING, len(self._items))
+        encrypted = sealed_signature(self._seal, part.vendor, signature)
+        return out + self._whole_item({"id": made, "type": "reasoning", "summary": [], "encrypted_content": encrypted})
+
+    # -- thoughts
+
+    def _reasoning(self, id: str = "") -> tuple[Item, str]:
+        if self._item is not None and self._item.kind == REASONING:
+            return self._item, ""
+        out = self._close()
+        item = self._open(REASONING, id)
+        return item, out + self._added(item, {"id": item.id, "type": "reasoning", "summary": []})
+
+    def _think(self, said: str) -> str:
+        item, out = self._reasoning()
+        at = len(item.content)
+        if not item.texts:
+            part = '{"type":"summary_text","text":""}'
+            out += self._of_item("response.reasoning_summary_part.added", item, f'"summary_index":{at},"part":{part}')
+        item.texts.append(said)
+        return out + self._of_item(
+            "response.reasoning_summary_text.delta", item, f'"summary_index":{at},"delta":{quoted(said)}'
+        )
+
+    def _summary_end(self, item: Item) -> str:
+        if not item.texts:
+            return ""
+        said, at = "".join(item.texts), len(item.content)
+        item.texts = []
+        part = {"type": "summary_text", "text": said}
+        item.content.append(part)
+        out = self._of_item(
+            "response.reasoning_summary_text.done", item, f'"summary_index":{at},"text":{quoted(said)}'
+        )
+        return out + self._of_item(
+            "response.reasoning_summary_part.done", item, f'"summary_index":{at},"part":{compact(part)}'
+        )
+
+    def _thought_end(self, part: ir.Thinking, signature: str) -> str:
+        """A signed thought ends its item, which holds it to the letter; others may get more summaries."""
+        said = "".join(self._item.texts) if self._item is not None and self._item.kind == REASONING else ""
+        out = self._summary_end(self._item) if said and self._item is not None else ""
+        if not (signature or part.data):
+            return out
+        item, begun = self._reasoning()
+        if part.vendor == OPENAI and part.data:
+            item.encrypted = part.data
+        elif self._seal is not None:
+            item.encrypted = sealed_thought(self._seal, part, said, signature)
+        else:
+            name_lost(self._lost, "thinking.signature" if signature else "thinking.data")
+        return out + begun + self._close()
+
+    def _reasoning_end(self, item: Item) -> str:
+        out = self._summary_end(item)
+        made: Fields = {"id": item.id, "type": "reasoning", "summary": item.content}
+        return out + self._done(made | ({"encrypted_content": item.encrypted} if item.encrypted else {}))
+
+    # -- calls
+
+    def _call(self, part: ir.ToolCall) -> str:
+        """A call begins. One of a custom tool that another vendor made is held until its text can be taken out."""
+        name = self._names.get(part.name, part.name)
+        custom = part.custom or name in self._customs
+        item = self._open(CUSTOM_CALL if custom else CALL)
+        item.call = part
+        if part.signature and part.vendor != "gemini":
+            name_lost(self._lost, "signature")
+        out = ""
+        if part.custom or not custom:
+            out = self._added(item, self._call_fields(item, "", done=False))
+        return out + (self._arguments(part.arguments_text) if part.arguments_text else "")
+
+    def _call_fields(self, item: Item, given: str, *, done: bool) -> Fields:
+        call = item.call or ir.ToolCall("", "")
+        name = self._names.get(call.name, call.name)
+        namespace, inner = self._request.reply.namespaces.get(name, ("", name))
+        custom = item.kind == CUSTOM_CALL
+        made: Fields = {"id": item.id, "type": "custom_tool_call" if custom else "function_call"}
+        made |= {"status": "completed" if done else "in_progress", "call_id": packed_id(call), "name": inner}
+        made["input" if custom else "arguments"] = given
+        return made | ({"namespace": namespace} if namespace else {})
+
+    def _arguments(self, said: str) -> str:
+        item = self._item
+        if item is None or item.call is None:
+            return ""
+        item.texts.append(said)
+        if item.kind == CUSTOM_CALL and not item.call.custom:
+            return ""
+        name = "custom_tool_call_input" if item.kind == CUSTOM_CALL else "function_call_arguments"
+        return self._of_item(f"response.{name}.delta", item, f'"delta":{quoted(said)}')
+
+    def _call_end(self) -> str:
+        item = self._item
+        if item is None or item.call is None:
+            return ""
+        given, out = "".join(item.texts), ""
+        if item.kind == CUSTOM_CALL:
+            if not item.call.custom:
+                value = ir.object_in(given)
+                found = value.get("input") if value is not None else None
+                given = found if isinstance(found, str) else given
+                out = self._added(item, self._call_fields(item, "", done=False))
+                out += self._of_item("response.custom_tool_call_input.delta", item, f'"delta":{quoted(given)}')
+            out += self._of_item("response.custom_tool_call_input.done", item, f'"input":{quoted(given)}')
+            return out + self._done(self._call_fields(item, given, done=True))
+        if not given:
+            given = "{}"
+            out = self._arguments(given)
+        out += self._of_item(
+            "response.function_call_arguments.done", item, f'"arguments":{quoted(given)}'
+        )
+        return out + self._done(self._call_fields(item, given, done=True))
+
+    # -- parts that come whole
+
+    def _whole(self, part: ir.Part) -> str:
+        """Refusals, pictures, and what only one vendor knows."""
+        if isinstance(part, ir.Refusal):
+            return self._refuse(part.text)
+        if isinstance(part, ir.Media) and part.kind == "image" and part.data:
+            made = item_id(self._base["id"], IMAGE, len(self._items))
+            return self._whole_item({"id": made, "type": "image_generation_call", "status": "completed", "result": part.data})
+        if isinstance(part, ir.Opaque):
+            return self._opaque(part)
+        name_lost(self._lost, part.kind if isinstance(part, ir.Media) else "tool_result")
+        return ""
+
+    def _opaque(self, part: ir.Opaque) -> str:
+        if part.vendor == OWN:
+            made = dict(part.value)
+            made.setdefault("id", item_id(self._base["id"], MESSAGE, len(self._items)))
+            return self._whole_item(made)
+        if part.kind == "server_tool_use" and part.value.get("name") == "web_search":
+            asked = part.value.get("input")
+            query = asked.get("query") if isinstance(asked, dict) else None
+            action = {"type": "search", "query": query if isinstance(query, str) else "", "queries": [query] if query else []}
+            made = {"id": item_id(self._base["id"], SEARCH, len(self._items)), "type": "web_search_call",
+                    "status": "completed", "action": action}  # fmt: skip
+            return self._whole_item(made)
+        if part.text:
+            return self._text(part.text)
+        name_lost(self._lost, part.kind)
+        return ""
