@@ -10,7 +10,7 @@ OLDEST = (3, 11)
 
 
 def main(argv=None):  # type: ignore[no-untyped-def]  # readable to any Python 3
-    """The exit code of one command line; see `cli`."""
+    """The exit code of one command line; see `commands.main`."""
     if sys.version_info < OLDEST:
         sys.stderr.write(
             "llm-router-gateway needs Python {}.{} or newer; this is {}.{} ({}). The client file runs on 3.9.\n".format(
@@ -18,9 +18,9 @@ def main(argv=None):  # type: ignore[no-untyped-def]  # readable to any Python 3
             )
         )
         return 2
-    from llm_router_gateway import cli
+    from llm_router_gateway.commands.main import main as run
 
-    return cli.main(argv)
+    return run(argv)
 
 
 if __name__ == "__main__":

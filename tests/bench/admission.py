@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from llm_router_gateway.allowance import allowance_of
-from llm_router_gateway.budgets import Amount
-from llm_router_gateway.config import parse
-from llm_router_gateway.keyring import Keyring
-from llm_router_gateway.keyrows import Row
-from llm_router_gateway.keys import Key, digest_of, secret_of
-from llm_router_gateway.rights import rights_of
+from llm_router_gateway.access.authenticate import Keyring
+from llm_router_gateway.access.key_rows import Row
+from llm_router_gateway.config.config import parse
+from llm_router_gateway.config.keys import Key, digest_of, secret_of
+from llm_router_gateway.policy.budgets import Amount
+from llm_router_gateway.proxy.request_budget import allowance_of
+from llm_router_gateway.routing.permissions import rights_of
 
 LIMIT_US = 10.0  # of CPU: what a key without restrictions may add to a request, its booking included
 KEYS, REPEATS, ROUNDS = 1_000, 7, 20_000

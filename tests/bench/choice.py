@@ -15,7 +15,9 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from llm_router_gateway import config, groups, health, policy
+from llm_router_gateway.config import config
+from llm_router_gateway.policy import circuit_breaker
+from llm_router_gateway.routing import plan, resolve
 
 LIMIT_US = 60.0  # of CPU, on the machine that the gate runs on
 REPEATS = 5      # the best of these: the others were disturbed
@@ -35,24 +37,24 @@ HEADERS = {"authorization": "Bearer x", "x-team": "a", "user-agent": "bench/1", 
            "accept": "*/*", "x-request-id": "1", "x-stainless-lang": "python", "host": "localhost"}  # fmt: skip
 
 
-def table_of(strategy: str, members: int) -> groups.Table:
+def table_of(strategy: str, members: int) -> plan.Table:
     names = [f"m{number}" for number in range(members)]
     chosen = [{"model": name, "selector": SELECTORS[place % len(SELECTORS)]} for place, name in enumerate(names)]
     made = config.parse({
         "providers": [{"name": "p", "type": "ollama"}], "p": {"models": [{"name": name} for name in names]},
         "groups": [{"name": "fleet", "strategy": strategy, "members": chosen}],
     })  # fmt: skip
-    return groups.table_of(made, policy.routes_of(made))
+    return plan.table_of(made, resolve.routes_of(made))
 
 
-def cost_us(table: groups.Table, rounds: int) -> float:
+def cost_us(table: plan.Table, rounds: int) -> float:
     """CPU time of one plan and its first attempt, told and ended."""
-    board, rng, now = groups.Board(), Random(1), 100.0
-    board.healths["p/m1"] = health.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
-    board.healths["p/m4"] = health.Health(open_until=1e9)
+    board, rng, now = plan.Board(), Random(1), 100.0
+    board.healths["p/m1"] = circuit_breaker.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
+    board.healths["p/m4"] = circuit_breaker.Health(open_until=1e9)
     begun = time.process_time()
     for _ in range(rounds):
-        attempt = groups.plan(table, board, groups.Ask("fleet", BODY, "openai", True, HEADERS), now, rng).next(now)
+        attempt = plan.plan(table, board, plan.Ask("fleet", BODY, "openai", True, HEADERS), now, rng).next(now)
         assert attempt is not None
         attempt.succeeded(now)
     return (time.process_time() - begun) / rounds * 1e6

@@ -29,14 +29,16 @@ from traffic import Traffic
 
 sys.path.insert(0, str(SCRIPTS))
 
-from llm_router_gateway import auth, storefile, storerows
-from llm_router_gateway.calls import Call
-from llm_router_gateway.desk import Desk, Visit
 from llm_router_gateway.errors import NotFound
-from llm_router_gateway.metrics import Metrics
-from llm_router_gateway.migrations import MINUTES_KEPT_S
-from llm_router_gateway.monitor import Monitor
-from llm_router_gateway.store import Store
+from llm_router_gateway.management.metrics import Metrics
+from llm_router_gateway.management.monitor_api import Monitor
+from llm_router_gateway.net import caller
+from llm_router_gateway.net.router import Desk, Visit
+from llm_router_gateway.store.call import Call
+from llm_router_gateway.store.sqlite import file
+from llm_router_gateway.store.sqlite import rows as storerows
+from llm_router_gateway.store.sqlite.database import Store
+from llm_router_gateway.store.sqlite.migrations import MINUTES_KEPT_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def build(path: Path, length_s: int, end_s: float) -> None:
     """A store with ROWS calls until end_s, written as the gateway writes them, in larger batches."""
     for tail in ("", "-wal", "-shm", ".lock"):
         Path(f"{path}{tail}").unlink(missing_ok=True)
-    db, rng = storefile.opened(str(path), int(end_s * 1_000)), random.Random(1)
+    db, rng = file.opened(str(path), int(end_s * 1_000)), random.Random(1)
     db.execute("PRAGMA synchronous = OFF")
     step_ms = length_s * 1_000 / ROWS
     for at in range(0, ROWS, BATCH):
@@ -138,7 +140,7 @@ async def seconds_of(desk: Desk, monitor: Monitor, question: str) -> float:
     began_s = time.perf_counter()
     route, args = desk.find("GET", path)
     try:
-        answer = await route.handler(Visit("GET", path, args, dict(parse_qsl(query)), {}, None, "", auth.NOBODY))
+        answer = await route.handler(Visit("GET", path, args, dict(parse_qsl(query)), {}, None, "", caller.NOBODY))
     except NotFound:
         return time.perf_counter() - began_s
     took_s = time.perf_counter() - began_s

@@ -13,12 +13,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from llm_router_gateway import auth, surface
-from llm_router_gateway.config import parse
-from llm_router_gateway.ir import Usage
-from llm_router_gateway.job import Job, Record, state_of
-from llm_router_gateway.recording import call_of
-from llm_router_gateway.store import Store
+from llm_router_gateway.config.config import parse
+from llm_router_gateway.net import caller
+from llm_router_gateway.proxy import paths
+from llm_router_gateway.proxy.recording import call_of
+from llm_router_gateway.proxy.request import Job, Record
+from llm_router_gateway.routing.snapshot import state_of
+from llm_router_gateway.store.sqlite.database import Store
+from llm_router_gateway.wire.ir import Usage
 
 BURST = 5_000  # calls between two waits for the thread that writes
 MODELS, KEYS = 7, 11
@@ -37,8 +39,8 @@ def jobs() -> list[Job]:
         record.status, record.seconds, record.first_output_s, record.attempts = 200, 0.8 + number % 50 / 10, 0.21, 1
         record.usage, record.finish = Usage(input=1_000 + number, cache_read=50, text=300), "stop"
         exchange: Any = None
-        job = Job(exchange, state, record, {}, {}, surface.Call("chat", "openai"))
-        job.caller = auth.Caller(f"key-{number % KEYS}", "team")
+        job = Job(exchange, state, record, {}, {}, paths.Call("chat", "openai"))
+        job.caller = caller.Caller(f"key-{number % KEYS}", "team")
         job.candidate = state.routes.full[name]
         made.append(job)
     return made

@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from llm_router_gateway.auth import Caller
-from llm_router_gateway.desk import Visit
-from llm_router_gateway.page import Page, packaged
+from llm_router_gateway.management.page.document import Page, packaged
+from llm_router_gateway.net.caller import Caller
+from llm_router_gateway.net.router import Visit
 
 Answer = tuple[int, Any]
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)

@@ -124,77 +124,56 @@ def test_a_page_opened_while_the_gateway_is_away_comes_to_life_with_it(page: Any
 # --------------------------------------------------------------------------------------------------------- hostile texts
 
 
+HOSTILE_FIELDS = (
+    "asked", "served", "provider", "model", "error", "message", "key_name", "client", "finish", "request_id", "kind",
+    "protocol", "ended",
+)  # fmt: skip
+
+
 def hostile(gateway: Any, text: str) -> None:
     """`text` in every place where a caller, a provider or a colleague may put one."""
-    row = {
-        "asked": text,
-        "served": text,
-        "provider": text,
-        "model": text,
-        "error": text,
-        "message": text,
-        "failed": [text],
-        "lost": [text],
-        "key_name": text,
-        "client": text,
-        "finish": text,
-        "request_id": text,
-        "kind": text,
-        "protocol": text,
-        "ended": text,
-    }
+    row = {**dict.fromkeys(HOSTILE_FIELDS, text), "failed": [text], "lost": [text]}
     gateway.rows = [{**each, **row, "id": 5000 + index} for index, each in enumerate(gateway.rows[:3])]
     gateway.keys = [{**gateway.keys[0], "name": text, "owner": text, "note": text, "hint": text, "allowed_models": [text]}]
-    for each in gateway.catalog["models"]:
-        each.update(
-            display_name=text, description=text, tags=[text], health={**each["health"], "last_error": text, "state": text}
-        )
-    for each in gateway.catalog["groups"]:
-        each.update(name=text, description=text, strategy=text, fallbacks=[text])
-        each["members"][0].update(model=text, selector=text)
-    for each in gateway.catalog["providers"]:
-        each.update(name=text, base_url=text, api=text)
-    real = gateway.get_monitor_statistics
-
-    def statistics(query: dict[str, str], body: Any) -> Any:
-        status, found = real(query, body)
-        found["groups"] = [{**each, "name": f"{text}{index}"} for index, each in enumerate(found["groups"])]
-        return status, {**found, "errors": [{"error": text, "count": 3}]}
-
-    grouped = gateway.get_monitor_grouped_time_series
-
-    def series(query: dict[str, str], body: Any) -> Any:
-        status, found = grouped(query, body)
-        found["groups"] = [{**each, "name": f"{text}{index}"} for index, each in enumerate(found["groups"])]
-        return status, found
-
-    decision = {
-        "model": text,
-        "provider": text,
-        "explain": {
-            "group": text,
-            "strategy": text,
-            "chosen": text,
-            "candidates": [
-                {
-                    "model": text,
-                    "weight": 1,
-                    "effective_weight": 1,
-                    "share": 1.0,
-                    "state": text,
-                    "back_in_s": 0,
-                    "why": text,
-                    "selector": text,
-                    "selector_error": text,
-                }
-            ],
-        },
-    }
-    gateway.answers.update(
-        {"GET monitor/statistics": statistics, "GET monitor/grouped-time-series": series, "POST route": (200, decision)}
-    )
+    hostile_catalog(gateway.catalog, text)
+    statistics = with_hostile_groups(gateway.get_monitor_statistics, text, errors=[{"error": text, "count": 3}])
+    series = with_hostile_groups(gateway.get_monitor_grouped_time_series, text)
+    gateway.answers.update({
+        "GET monitor/statistics": statistics,
+        "GET monitor/grouped-time-series": series,
+        "POST route": (200, hostile_decision(text)),
+    })
     bodies = {"request": text, "response": json.dumps({"x": text}), "request_cut": False, "response_cut": False, "kept": True}
     gateway.answers["GET monitor/invocations/5001"] = (200, {**gateway.rows[1], "bodies": bodies})
+
+
+def hostile_catalog(catalog: dict[str, Any], text: str) -> None:
+    for each in catalog["models"]:
+        health = {**each["health"], "last_error": text, "state": text}
+        each.update(display_name=text, description=text, tags=[text], health=health)
+    for each in catalog["groups"]:
+        each.update(name=text, description=text, strategy=text, fallbacks=[text])
+        each["members"][0].update(model=text, selector=text)
+    for each in catalog["providers"]:
+        each.update(name=text, base_url=text, api=text)
+
+
+def with_hostile_groups(real: Any, text: str, **more: Any) -> Any:
+    """An endpoint whose groups are named with `text`."""
+
+    def answer(query: dict[str, str], body: Any) -> Any:
+        status, found = real(query, body)
+        groups = [{**each, "name": f"{text}{index}"} for index, each in enumerate(found["groups"])]
+        return status, {**found, "groups": groups, **more}
+
+    return answer
+
+
+def hostile_decision(text: str) -> dict[str, Any]:
+    words = dict.fromkeys(("model", "state", "why", "selector", "selector_error"), text)
+    numbers = {"weight": 1, "effective_weight": 1, "share": 1.0, "back_in_s": 0}
+    explain = {"group": text, "strategy": text, "chosen": text, "candidates": [{**words, **numbers}]}
+    return {"model": text, "provider": text, "explain": explain}
 
 
 @pytest.mark.parametrize("view", [*VIEWS, "calls&call=5001"])

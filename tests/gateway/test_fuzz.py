@@ -1,4 +1,4 @@
-"""A bounded share of fuzz.py, the same every time. More of it: python3 tests/gateway/fuzz.py --rounds 100000."""
+"""A bounded share of fuzz.py, the same every time. More of it: python3 tests/support/fuzz.py --rounds 100000."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import fuzz
 import pytest
 
 from llm_router_gateway.errors import UpstreamFailed
-from llm_router_gateway.piping import Array, RelayPipe
-from llm_router_gateway.splice import dumped
+from llm_router_gateway.json_body import dumped
 from llm_router_gateway.wire import gemini
+from llm_router_gateway.wire.pipes import Array, RelayPipe
 
 ROUNDS = 400  # of each target; under a second each
 SEED = 20_260_101

@@ -4,9 +4,9 @@ TOML is the server with router.toml and a database, JQ the one with YAML and jq 
 of each row that has one in another file (and a test here sees that it is there); the rows below have theirs here.
 
 Rows of other parts, and where they are shown:
-    bodies between protocols: system turns, generationConfig, tools, streams   test_wire_*.py, test_streaming.py
-    errors in each protocol's shape, model lists, health, CORS, request ids    test_gateway.py, test_process.py
-    jq itself                                                                  test_jq_manual.py, test_jq_libjq.py
+    bodies between protocols: system turns, generationConfig, tools, streams   wire/, proxy/test_streaming.py
+    errors in each protocol's shape, model lists, health, CORS, request ids    proxy/test_gateway.py, process/
+    jq itself                                                                  jq/
     the client's key, its recipes and fallbacks                                tests/client/test_policy.py, test_client.py
     callers' keys with allow-lists and parameter limits, the database, costs, statistics and the pages that show
     them are no part of configuration and routing: they are tested where they are made
@@ -21,16 +21,20 @@ from typing import Any
 
 import pytest
 from choices import PROVIDER, World, group, listed, parse
+from configs import ABC, member, problems, provider
+from fakes import Upstream
 from routed import Hosts, Story, Ways, chat, ok, play, refusal, streamed, trio
 from routed import group as group_table
-from test_config import ABC, member, problems, provider
-from test_gateway import Upstream
 
-from llm_router_gateway import config, forward, health, jq, limits, policy
+from llm_router_gateway.access.authenticate import Keyring
+from llm_router_gateway.config import config
+from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
-from llm_router_gateway.keyring import Keyring
-from llm_router_gateway.loading import Source
-from llm_router_gateway.settings import Secret
+from llm_router_gateway.jq import compiler as jq
+from llm_router_gateway.policy import circuit_breaker, rate_limits
+from llm_router_gateway.proxy import headers
+from llm_router_gateway.routing import resolve
 
 HERE = Path(__file__).parent
 KEY, OTHER = "k" + "ey-" * 4, "other" + "-key" * 3
@@ -45,8 +49,8 @@ ELSEWHERE = {
     "the log level was read and not applied": "process.every_flag_in_its_short_form",
     "host and port alone could be set in the file": "config.every_problem_is_reported_with_its_path",
     "a path segment doubled (GLM)": "config.addresses_are_joined_without_doubling_a_segment",
-    "settings.proxy broke every call": "upstream.a_plain_request_goes_to_an_http_proxy_with_its_whole_address",
-    "settings.headers": "forward.configured_headers_replace_and_never_double",
+    "settings.proxy broke every call": "client.a_plain_request_goes_to_an_http_proxy_with_its_whole_address",
+    "settings.headers": "headers.configured_headers_replace_and_never_double",
     "name unique per provider": "config.a_model_twice_is_a_problem",
     "remote_identifier, else config.model, else name": (
         "config.the_remote_name_is_remote_identifier_else_config_model_else_the_name"
@@ -57,13 +61,13 @@ ELSEWHERE = {
     ),
     "default_params merged under the request's": "gateway.a_listed_model_has_its_own_name_upstream_and_its_defaults",
     "[models.rate_limit], burst >= max": "config.a_rate_limit_is_checked_and_read",
-    "keys in clear in a file of ours or an answer": "cli.the_whole_configuration_is_printed_and_no_key_is",
-    "a removed model stayed": "groups.what_a_new_configuration_leaves_out_is_gone",
+    "keys in clear in a file of ours or an answer": "main.the_whole_configuration_is_printed_and_no_key_is",
+    "a removed model stayed": "plan.what_a_new_configuration_leaves_out_is_gone",
     "a reload refilled every bucket": "routing.a_new_configuration_does_not_refill_a_bucket",
     "a broken file keeps the old state": "process.a_changed_file_is_taken_over_and_a_bad_one_is_not",
-    "a request under way keeps what it began with": "groups.an_old_request_keeps_its_plan_over_a_swap",
-    "the file's name, and LLM_ROUTER_MODEL_CONFIG": "loading.without_a_file_the_environment_decides",
-    "is_active = false": "groups.who_is_switched_off_or_has_no_key_is_not_asked",
+    "a request under way keeps what it began with": "plan.an_old_request_keeps_its_plan_over_a_swap",
+    "the file's name, and LLM_ROUTER_MODEL_CONFIG": "sources.without_a_file_the_environment_decides",
+    "is_active = false": "plan.who_is_switched_off_or_has_no_key_is_not_asked",
     "a key with a line end": "config.secrets_are_read_from_files_by_the_given_reader",
     "a key in an error": "config.a_secret_is_never_shown",
     # Configuration, JQ
@@ -76,20 +80,20 @@ ELSEWHERE = {
     "weight 100 by default": "config.a_group_has_a_weight_of_100_and_round_robin_unless_it_says_otherwise",
     "unknown keys were ignored": "config.an_error_says_what_was_there_and_what_was_meant",
     "its YAML has a twin": "reference.the_twin_of_the_jq_servers_file_is_a_configuration",
-    "Anthropic without a version": "forward.a_version_is_sent_to_anthropic_when_the_caller_sent_none",
-    "no time-outs": "upstream.the_first_byte_has_its_own_time",
+    "Anthropic without a version": "headers.a_version_is_sent_to_anthropic_when_the_caller_sent_none",
+    "no time-outs": "client.the_first_byte_has_its_own_time",
     "up to ten redirects followed": "failover.a_member_that_fails_is_followed_by_the_next",
     "the log cut in mid-line at its cap": "process.the_log_file_is_turned_over_at_10_mb",
     "shutdown without a limit": "process.what_is_open_at_the_limit_ends_with_its_protocols_error",
     # Routing, TOML
-    "a model's name may hold a slash": "policy.listed_models_by_full_name_and_by_unambiguous_bare_name",
-    "bare names": "policy.a_bare_name_that_two_providers_have_is_ambiguous_and_the_error_says_what_to_write",
-    "tags: AND only, case mattered, no or, no exclusion": "tags.all_any_none_and_tasks_in_a_models_name",
-    "no tags matched every model": "tags.a_text_that_asks_for_nothing_or_too_much_is_refused",
-    "provider_types, name": "tags.a_query_beside_the_request",
-    "always the same one of the matches": "tags.matches_share_the_work_and_stand_in_for_each_other",
-    "the highest priority first": "tags.the_higher_priority_is_asked_first_and_the_next_when_it_fails",
-    "ties went Z to A": "groups.priority_is_a_ladder_and_equal_ones_share",
+    "a model's name may hold a slash": "resolve.listed_models_by_full_name_and_by_unambiguous_bare_name",
+    "bare names": "resolve.a_bare_name_that_two_providers_have_is_ambiguous_and_the_error_says_what_to_write",
+    "tags: AND only, case mattered, no or, no exclusion": "tag_query.all_any_none_and_tasks_in_a_models_name",
+    "no tags matched every model": "tag_query.a_text_that_asks_for_nothing_or_too_much_is_refused",
+    "provider_types, name": "tag_query.a_query_beside_the_request",
+    "always the same one of the matches": "tag_query.matches_share_the_work_and_stand_in_for_each_other",
+    "the highest priority first": "tag_query.the_higher_priority_is_asked_first_and_the_next_when_it_fails",
+    "ties went Z to A": "plan.priority_is_a_ladder_and_equal_ones_share",
     "a dead first key was tried first each time": (
         "failover.a_refused_key_is_followed_by_the_next_and_not_asked_first_again"
     ),
@@ -98,18 +102,18 @@ ELSEWHERE = {
     "/route decides without calling, and showed the provider's key": "routing.route_decides_and_says_why_and_asks_nobody",
     "/route/invoke": "routing.invoke_answers_in_its_own_shape",
     "/route/invoke never streamed": "routing.invoke_streams_as_chat_does_and_fails_over",
-    "listed names that the chat endpoint refused": "catalog.every_listed_name_is_one_that_a_call_accepts",
+    "listed names that the chat endpoint refused": "model_list.every_listed_name_is_one_that_a_call_accepts",
     # Routing, JQ
     "a group comes before a model of its name and is listed": (
-        "groups.a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_name"
+        "plan.a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_name"
     ),
     "a model by its own name had no health": (
-        "groups.a_plain_name_is_a_plan_of_one_that_is_always_tried_and_whose_health_is_known"
+        "plan.a_plain_name_is_a_plan_of_one_that_is_always_tried_and_whose_health_is_known"
     ),
     "no selector true was a 404, no fallbacks": (
-        "groups.when_no_selector_is_true_the_fallbacks_are_asked_and_without_any_it_is_a_503_that_says_so"
+        "plan.when_no_selector_is_true_the_fallbacks_are_asked_and_without_any_it_is_a_503_that_says_so"
     ),
-    "when every breaker is open, all are candidates": "groups.the_last_member_is_always_tried_soonest_back_first",
+    "when every breaker is open, all are candidates": "plan.the_last_member_is_always_tried_soonest_back_first",
     "one attempt only": "failover.so_is_one_that_fails_before_the_first_output_of_a_stream",
     "no member left: fallbacks": "failover.fallbacks_are_asked_when_no_member_is_left",
     "selectors saw a body printed anew, without what the structs drop": (
@@ -118,29 +122,31 @@ ELSEWHERE = {
     "model and stream not seen for Gemini, other expressions per protocol": (
         "routing.a_selector_knows_the_protocol_the_stream_and_the_name"
     ),
-    'the text "true" selected': "groups.only_true_selects",
-    "errors, empty output, length of nothing; the first output decides": "groups.selectors_over_the_body_as_received",
+    'the text "true" selected': "plan.only_true_selects",
+    "errors, empty output, length of nothing; the first output decides": "plan.selectors_over_the_body_as_received",
     "an error in a selector": "routing.an_error_in_a_selector_does_not_select_and_is_logged_once",
     "a syntax error stops the start": "config.a_selector_that_is_no_jq_stops_the_start_and_says_where",
-    "no time limit": "groups.a_selector_without_end_is_stopped_and_does_not_select",
-    "halved by a failure, 1 at least": "health.a_failure_halves_the_weight_and_never_to_nothing",
-    "+10 points by a success": "health.successes_restore_it",
-    "no recovery by time": "health.time_restores_it_too",
+    "no time limit": "plan.a_selector_without_end_is_stopped_and_does_not_select",
+    "halved by a failure, 1 at least": "circuit_breaker.a_failure_halves_the_weight_and_never_to_nothing",
+    "+10 points by a success": "circuit_breaker.successes_restore_it",
+    "no recovery by time": "circuit_breaker.time_restores_it_too",
     "shares by weight, under each strategy": "simulation.the_shares_are_those_of_the_weights",
     "a failing member's share, and no request lost": (
         "simulation.a_failing_members_share_falls_and_comes_back_and_no_request_is_lost"
     ),
-    "weight 0 only when no other is left": "groups.weight_0_is_asked_only_when_no_other_is_left",
-    "smooth round robin": "groups.smooth_weighted_round_robin_never_sends_a_burst_to_one",
-    "a failure favoured the one that failed": "groups.a_failure_does_not_bring_its_members_turn_forward",
+    "weight 0 only when no other is left": "plan.weight_0_is_asked_only_when_no_other_is_left",
+    "smooth round robin": "plan.smooth_weighted_round_robin_never_sends_a_burst_to_one",
+    "a failure favoured the one that failed": "plan.a_failure_does_not_bring_its_members_turn_forward",
     "leastconn forgot streams and leaked who left": (
-        "groups.leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left"
+        "plan.leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left"
     ),
-    "leastconn by active / weight": "groups.leastconn_keeps_open_requests_in_the_ratio_of_the_weights",
-    "random ignored health": "groups.random_honours_health_and_breaker",
-    "3 in a row open for 30 s": "health.a_breaker_opens_after_failures_in_a_row_and_only_in_a_row",
-    "half-open let all through": "groups.half_open_one_probe_at_a_time",
-    "a failed probe opens again": "health.a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_twice_as_long",
+    "leastconn by active / weight": "plan.leastconn_keeps_open_requests_in_the_ratio_of_the_weights",
+    "random ignored health": "plan.random_honours_health_and_breaker",
+    "3 in a row open for 30 s": "circuit_breaker.a_breaker_opens_after_failures_in_a_row_and_only_in_a_row",
+    "half-open let all through": "plan.half_open_one_probe_at_a_time",
+    "a failed probe opens again": (
+        "circuit_breaker.a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_twice_as_long"
+    ),
     "a caller's 4xx opened the breaker for all": (
         "failover.the_callers_own_fault_is_told_at_once_and_counts_against_nobody"
     ),
@@ -153,7 +159,7 @@ ELSEWHERE = {
     "--check always ended with 0": "process.check_tells_of_each_model_what_failed_and_what_to_do",
     # Limits
     "an empty bucket made the call wait without end": (
-        "limits.an_empty_bucket_is_a_429_with_the_seconds_to_wait_not_a_wait_without_end"
+        "rate_limits.an_empty_bucket_is_a_429_with_the_seconds_to_wait_not_a_wait_without_end"
     ),
     "429 and Retry-After in each protocol": "routing.a_reached_limit_is_a_429_in_the_callers_protocol",
     "it applies to routed calls too": "routing.a_limit_holds_for_the_model_however_it_is_called",
@@ -165,7 +171,8 @@ ELSEWHERE = {
 @pytest.mark.parametrize("row", ELSEWHERE)
 def test_a_row_that_is_shown_elsewhere_is(row: str) -> None:
     file, _, name = ELSEWHERE[row].partition(".")
-    assert re.search(rf"^def test_{name}\(", (HERE / f"test_{file}.py").read_text(), re.MULTILINE)
+    texts = [path.read_text() for path in HERE.rglob(f"test_{file}.py")]
+    assert any(re.search(rf"^def test_{name}\(", text, re.MULTILINE) for text in texts)
 
 
 @pytest.fixture
@@ -249,7 +256,7 @@ def test_a_model_of_its_file_is_read_whole() -> None:
     ).models[0]  # fmt: skip
     assert (made.display_name, made.description, made.tags, made.priority) == ("M", "d", ("chat",), 7)
     assert made.overrides.defaults == {"temperature": 0}
-    assert made.limit == limits.Limit(5, 60, 10)
+    assert made.limit == rate_limits.Limit(5, 60, 10)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +278,9 @@ def test_its_pages_settings_are_told_to_be_unused() -> None:
 
 
 def test_the_breaker_is_as_it_was_by_default_and_can_be_set() -> None:
-    assert parse("").routing.health == health.Rules(failures_to_open=3, open_s=30)
-    assert parse("[health]\nfailures_to_open = 5\nopen_s = 9").routing.health == health.Rules(failures_to_open=5, open_s=9)
+    assert parse("").routing.health == circuit_breaker.Rules(failures_to_open=3, open_s=30)
+    rules = circuit_breaker.Rules(failures_to_open=5, open_s=9)
+    assert parse("[health]\nfailures_to_open = 5\nopen_s = 9").routing.health == rules
 
 
 # -- a changed file
@@ -333,16 +341,16 @@ def test_each_apis_paths_are_as_they_were_and_no_key_is_in_them(
 ) -> None:
     """Gemini's key was in the address, hence in the log and in error messages."""
     made = config.parse({"providers": [{"name": "p", "api": api, "base_url": "https://h.example/x", "api_key": KEY}]})
-    one = policy.candidates(policy.routes_of(made), "p/m")[0]
+    one = resolve.candidates(resolve.routes_of(made), "p/m")[0]
     assert one.provider.url("chat", "m") == f"https://h.example/x{chat_url}"
     assert one.provider.url("stream" if api == "gemini" else "chat", "m") == f"https://h.example/x{stream_url}"
-    assert header in forward.upstream_headers(one, [], "r", same=True)
+    assert header in headers.upstream_headers(one, [], "r", same=True)
 
 
 def test_a_local_server_needs_no_key_and_is_sent_none() -> None:
     """Its key had to be given, be it empty."""
-    one = policy.candidates(policy.routes_of(parse(PROVIDER)), "p/m")[0]
-    assert "authorization" not in dict(forward.upstream_headers(one, [], "r", same=True))
+    one = resolve.candidates(resolve.routes_of(parse(PROVIDER)), "p/m")[0]
+    assert "authorization" not in dict(headers.upstream_headers(one, [], "r", same=True))
 
 
 def test_no_provider_is_waited_for_without_a_limit() -> None:
@@ -444,9 +452,9 @@ def test_an_answer_that_is_none_is_a_failure_and_another_is_asked(run: Run, brok
 def test_a_member_with_an_open_breaker_is_not_asked_under_any_strategy() -> None:
     for strategy in ("roundrobin", "random", "leastconn", "latency", "cost", "priority"):
         made = World(PROVIDER + listed("a", "b") + group("g", "a", "b", lines=f'strategy = "{strategy}"'))
-        rules = health.Rules()
+        rules = circuit_breaker.Rules()
         for _ in range(3):
-            made.board.healths["p/a"] = health.failed(made.board.health("p/a"), rules, made.now, "x")
+            made.board.healths["p/a"] = circuit_breaker.failed(made.board.health("p/a"), rules, made.now, "x")
         assert made.shares("g", 20) == {"p/b": 1}, strategy
 
 
@@ -460,9 +468,9 @@ def test_a_rewrite_changes_neither_the_model_nor_the_stream(field: str) -> None:
 def test_a_rewritten_header_is_sent_once(name: str) -> None:
     document = trio()
     document["providers"][0]["rewrite_header"] = {name: "mine"}
-    one = policy.candidates(policy.routes_of(config.parse(document)), "a/m")[0]
+    one = resolve.candidates(resolve.routes_of(config.parse(document)), "a/m")[0]
     caller = [("x-request-id", "theirs"), ("user-agent", "theirs")]
-    sent = forward.upstream_headers(one, caller, "r", same=True)
+    sent = headers.upstream_headers(one, caller, "r", same=True)
     assert [value for each, value in sent if each == name.lower()] == ["mine"]
 
 

@@ -14,9 +14,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ... import ir
 from ...errors import GatewayError, of_status
-from .. import compact, minted_id, retry_after_s, short_hash
+from .. import ir
+from ..fields import compact
+from ..names import minted_id, short_hash
+from ..retry_after import retry_after_s
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions

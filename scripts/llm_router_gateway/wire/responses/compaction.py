@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ... import ir
-from .. import refuse
+from .. import ir
+from ..fields import refuse
 
 KIND = "compaction"
 SUMMARY_HEAD = "[Earlier conversation, summarized because it became too long:]"

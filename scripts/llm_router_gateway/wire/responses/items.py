@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ... import ir
 from ...errors import BadRequest, NotFound
-from .. import compact, items, minted_id, obj, refuse, text, unpacked_id
+from .. import ir
+from ..fields import compact, items, obj, refuse, text
+from ..names import minted_id, unpacked_id
 from .common import OPENAI, OWN, own
 from .compaction import SUMMARY_HEAD, summary_in
 from .seal import is_sealed

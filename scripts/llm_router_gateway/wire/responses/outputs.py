@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ... import ir
+from .. import ir
 from .common import OPENAI
 
 # Why an answer is incomplete; every other reason is a completed one.

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ... import ir
 from ...errors import BadRequest
-from .. import integer, items, number, obj, refuse, text, truth
+from .. import ir
+from ..fields import integer, items, number, obj, refuse, text, truth
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, own
 from .compaction import summary_request
 from .items import ITEMS, Conversation, read_content

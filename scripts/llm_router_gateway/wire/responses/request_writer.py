@@ -23,8 +23,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ... import ir
-from .. import compact, lose_extras, minted_id, name_lost, paired, refuse, safe_id, safe_name
+from .. import ir
+from ..fields import compact, refuse
+from ..losses import lose_extras, name_lost
+from ..names import minted_id, safe_id, safe_name
+from ..pairing import paired
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, mine
 from .tools import write_choice, write_tool
 

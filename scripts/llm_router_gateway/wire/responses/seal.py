@@ -19,9 +19,9 @@ import hmac
 import json
 from typing import Any
 
-from ... import ir
 from ...errors import BadRequest
-from .. import compact
+from .. import ir
+from ..fields import compact
 
 MAGIC = "llmr1"  # the version: another one gets another name, and this one stays readable
 MIN_SECRET_BYTES = 16

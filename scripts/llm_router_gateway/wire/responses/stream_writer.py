@@ -18,9 +18,11 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
-from ... import ir
 from ...errors import GatewayError, UpstreamFailed
-from .. import compact, lose_extras, name_lost, own_names, packed_id
+from .. import ir
+from ..fields import compact
+from ..losses import lose_extras, name_lost
+from ..names import own_names, packed_id
 from .common import (
     CALL,
     COMPACTION,

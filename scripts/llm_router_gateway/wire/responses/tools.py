@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ... import ir
-from .. import items, name_lost, obj, refuse, safe_name, text, truth
+from .. import ir
+from ..fields import items, obj, refuse, text, truth
+from ..losses import name_lost
+from ..names import safe_name
 from .common import OPENAI, OWN, mine, own
 
 TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "format", "cache_control"})

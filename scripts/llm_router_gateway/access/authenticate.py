@@ -1,0 +1,215 @@
+"""Who is calling: config tokens, administrators' tokens, [[keys]], keys of the store, sessions; or nobody, where that may be.
+
+    ring = Keyring(config)
+    ring.take(rows)                              keys of the store, whenever they changed
+    ring.admit(headers, query, peer, now)        -> auth.Caller; Unauthorized (401) or Forbidden (403)
+    ring.client(peer, headers)                   -> the caller's address, behind trusted proxies
+
+Only SHA-256 digests are kept, found by their value and compared in constant time. What is known of a key is replaced whole,
+so that the next request of a key that was disabled is refused. No clock, no file: `keydesk` and the process bring the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hmac import compare_digest
+from typing import Any
+
+from ..config.config import Config
+from ..config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
+from ..config.settings import LOOPBACK, Secret
+from ..errors import Forbidden, Unauthorized
+from ..net.caller import Caller
+from ..policy.budgets import Budgets, utc_text
+from . import browser, credentials
+from .key_rows import Row
+from .sessions import Sessions, Tries, token_in
+
+ADMIN_NAME = "admin"
+# Whoever sends one of these is not this machine's own program, or wants to look like somebody else.
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+NO_KEY = "no key: send this gateway's token as Authorization: Bearer, x-api-key, x-goog-api-key or ?key="
+UNKNOWN_KEY = "the key is not known to this gateway"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One secret's holder."""
+
+    digest: bytes
+    caller: Caller
+    is_free: bool               # nothing to check but the secret
+    networks: tuple[Any, ...] = ()
+    last_used: float | None = None
+
+    def check(self, client: str, now: float) -> None:
+        """Forbidden when the key is off, has ended, or is not for this address."""
+        key: Key | None = self.caller.key
+        if self.is_free or key is None:
+            return
+        if not key.is_active:
+            raise Forbidden(f"the key {key.name!r} is disabled", code="key_disabled")
+        if key.expires is not None and now >= key.expires:
+            raise Forbidden(f"the key {key.name!r} expired at {utc_text(key.expires)}", code="key_expired")
+        if self.networks and not is_inside(address_of(client), self.networks):
+            raise Forbidden(f"the key {key.name!r} may not be used from {client[:64]}", code="key_network")
+
+
+def entry_of(digest: bytes, caller: Caller) -> Entry:
+    key: Key | None = caller.key
+    is_free = key is None or (key.is_active and key.expires is None and not key.networks)
+    return Entry(digest, caller, is_free, networks_of(key.networks) if key else ())
+
+
+def is_loopback(peer: str) -> bool:
+    address = address_of(peer)
+    return address is not None and bool(address.is_loopback)
+
+
+class Keyring:
+    """Every credential there is, by its digest; and the sessions that stand for some of them."""
+
+    def __init__(self, config: Config) -> None:
+        self.sessions, self.tries = Sessions(), Tries()
+        self.rows: dict[str, Row] = {}   # keys of the store, by id
+        self.budgets = Budgets()
+        self._generation = -1
+        self.is_unread = False           # the store could not be read when it should have been
+        self.sealed = ""                 # why nobody may in without a key: the store's keys are not known
+        self._by_id: dict[str, Entry] = {}
+        self._used: dict[str, float] = {}
+        self.configure(config)
+
+    # -- what there is
+
+    def configure(self, config: Config) -> None:
+        """The credentials of a new Config; those of the store stay."""
+        self._config, server = config, config.server
+        self._is_local = LOOPBACK.fullmatch(server.host) is not None
+        self._proxies = networks_of(server.trusted_proxies)
+        self._fixed = [(digest_of(token.reveal()), Caller(ADMIN_NAME, ADMIN_NAME, True)) for token in server.admin_tokens]
+        for key, secrets in config.keys:
+            caller = Caller(key.id, key.name, key.is_admin, key)
+            self._fixed += [(digest_of(secret.reveal()), caller) for secret in secrets]
+        for number, token in enumerate(server.tokens, 1):
+            self._fixed.append((digest_of(token.reveal()), Caller(f"token-{number}", f"token-{number}")))
+        self._build()
+
+    def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
+        """The keys of the store, all of them, as they were at a generation: never an older one than is known of this file."""
+        if generation < self._generation and not is_new:
+            return
+        self._generation = generation
+        self.rows = {row.key.id: row for row in rows}
+        self.sealed = lost or ("" if self.is_unread else self.sealed)
+        self.is_unread = False
+        self._build()
+
+    def _build(self) -> None:
+        before = {entry.caller.key_id: entry.last_used for entry in self._by_id.values()}
+        found = [(row.digest, Caller(key.id, key.name, key.is_admin, key), row.last_used)
+                 for row in self.rows.values() for key in (row.key,)]  # fmt: skip
+        entries: dict[bytes, Entry] = {}
+        for digest, caller, used in [*found, *((digest, caller, None) for digest, caller in self._fixed)]:
+            entry = entries[digest] = entry_of(digest, caller)
+            known = [at for at in (before.get(caller.key_id), used) if at is not None]
+            entry.last_used = max(known, default=None)
+        self._entries = entries
+        self._by_id = {entry.caller.key_id: entry for entry in entries.values()}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no credential of any kind exists."""
+        return not self._entries and not self.sealed
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    @property
+    def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
+        """[[keys]]."""
+        return self._config.keys
+
+    def _admins(self, but: str = "") -> bool:
+        return any(entry.caller.is_admin and (entry.caller.key is None or entry.caller.key.is_active)
+                   for entry in self._entries.values() if entry.caller.key_id != but)  # fmt: skip
+
+    @property
+    def can_login(self) -> bool:
+        """Whether there is a key to log in with."""
+        return self._admins()
+
+    def can_administer(self, but: str = "") -> bool:
+        """Whether somebody may administer once keys are needed, without one of the keys."""
+        return self._admins(but) or (self._config.server.loopback_without_key and self._is_local)
+
+    def has_others(self, but: str) -> bool:
+        return any(entry.caller.key_id != but for entry in self._entries.values())
+
+    def last_used(self, key_id: str) -> float | None:
+        entry = self._by_id.get(key_id)
+        return entry.last_used if entry else None
+
+    def take_used(self) -> dict[str, float]:
+        """The keys of the store that were used since this was asked last, and when."""
+        used, self._used = self._used, {}
+        return {key_id: at for key_id, at in used.items() if key_id in self.rows}
+
+    # -- who is it
+
+    def is_proxy(self, peer: str) -> bool:
+        return is_inside(address_of(peer), self._proxies)
+
+    def client(self, peer: str, headers: Mapping[str, str]) -> str:
+        return client_of(peer, headers, self._proxies) if self._proxies else peer
+
+    def admit(self, headers: Mapping[str, str], query: Mapping[str, str], peer: str, now: float) -> Caller:
+        """The caller; Unauthorized without a key that is known, Forbidden when it may not be used (any more, or here)."""
+        given = credentials.credential(headers, query)
+        if given:
+            entry = self.entry(given)
+            if entry is not None:
+                return self._used_now(entry, headers, peer, now)
+            if given.startswith(PREFIX):
+                raise Unauthorized(UNKNOWN_KEY)  # a key of ours that was deleted is nobody's, also on this machine
+        elif "cookie" in headers:
+            caller = self._session(headers, peer, now)
+            if caller is not None:
+                return caller
+        return self._anonymous(headers, peer, bool(given))
+
+    def entry(self, secret: str) -> Entry | None:
+        digest = digest_of(secret)
+        entry = self._entries.get(digest)
+        return entry if entry is not None and compare_digest(entry.digest, digest) else None
+
+    def _used_now(self, entry: Entry, headers: Mapping[str, str], peer: str, now: float) -> Caller:
+        if not entry.is_free:
+            entry.check(self.client(peer, headers), now)
+        entry.last_used = now
+        if entry.caller.key is not None:
+            self._used[entry.caller.key_id] = now
+        return entry.caller
+
+    def _session(self, headers: Mapping[str, str], peer: str, now: float) -> Caller | None:
+        """Whose session a cookie names; None when that ended, or its key may not administer any more."""
+        token = token_in(headers)
+        digest = self.sessions.digest_of(token, now) if token else None
+        entry = self._entries.get(digest) if digest else None
+        if entry is None or not entry.caller.is_admin:
+            return None
+        entry.check(self.client(peer, headers), now)
+        return replace(entry.caller, is_cookie=True)
+
+    def _anonymous(self, headers: Mapping[str, str], peer: str, was_given: bool) -> Caller:
+        """Nobody, where nobody may in: no credential exists, or this machine's own programs need none."""
+        server = self._config.server
+        is_direct = is_loopback(peer) and not any(name in headers for name in FORWARDED)
+        if not (server.loopback_without_key and is_direct) and not (self.is_open and is_loopback(peer)):
+            raise Unauthorized(self.sealed or (UNKNOWN_KEY if was_given else NO_KEY))
+        if not self._is_local:  # else the gateway has looked already
+            browser.check_host(headers, server.allowed_hosts)
+            browser.check_origin(headers, server.allowed_hosts, server.cors_origins)
+        return Caller(is_admin=is_direct and self._is_local)

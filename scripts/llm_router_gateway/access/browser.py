@@ -1,0 +1,76 @@
+"""Whether a browser was tricked into a call, and what lets a web page read the answer.
+
+    check_host({"host": "evil.example"}, hosts)   -> raises Forbidden (DNS rebinding)
+    cors_headers({"origin": "https://a.example"}, ["https://a.example"])  -> the headers that let that page read it
+
+Header names arrive in lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from ..config.settings import LOOPBACK
+from ..errors import Forbidden
+from .credentials import host_name
+
+KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
+EXPOSED = (  # to web pages
+    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
+)
+METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
+
+
+@lru_cache(maxsize=KNOWN_HOSTS)
+def is_this_machine(host: str) -> bool:
+    """Whether a Host header names the machine that it came to, or nothing at all."""
+    name = host_name(host)
+    return not name or LOOPBACK.fullmatch(name) is not None
+
+
+def check_host(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
+    """Forbidden when a server on loopback is called by a name that is not its own.
+
+    A web page can point its own name at 127.0.0.1 and then talk to whatever listens there; the Host header
+    still holds that name. Programs on this machine send localhost or the address.
+    """
+    host = headers.get("host", "")
+    if not is_this_machine(host) and (name := host_name(host)) not in allowed:
+        raise Forbidden(f"Host {name[:100]!r} is not this server's name; add it to [server] allowed_hosts if it is")
+
+
+def check_origin(headers: Mapping[str, str], allowed: Sequence[str], cors_origins: Sequence[str]) -> None:
+    """Forbidden when a web page of somebody else's makes the call (browsers send Origin, programs do not)."""
+    origin = headers.get("origin", "")
+    if not origin or "*" in cors_origins or origin in cors_origins:
+        return
+    name = host_name(origin)
+    if origin == "null" or not (LOOPBACK.fullmatch(name) or name in allowed):
+        raise Forbidden(f"pages of {origin[:100]!r} may not call this server; see [server] cors_origins")
+
+
+def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:
+    """What lets a browser page read the answer; nothing unless its origin is configured."""
+    origin = headers.get("origin", "")
+    if not origin or not ("*" in cors_origins or origin in cors_origins):
+        return []
+    return [
+        ("access-control-allow-origin", origin),
+        ("vary", "Origin"),
+        ("access-control-expose-headers", EXPOSED),
+    ]
+
+
+def preflight_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:
+    """The answer to a browser asking first (OPTIONS); nothing unless its origin is configured."""
+    allowed = cors_headers(headers, cors_origins)
+    if not allowed:
+        return []
+    wanted = headers.get("access-control-request-headers", "")
+    return [
+        *allowed,
+        ("access-control-allow-methods", METHODS),
+        ("access-control-allow-headers", wanted or "authorization, content-type"),
+        ("access-control-max-age", "600"),
+    ]

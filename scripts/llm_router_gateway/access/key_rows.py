@@ -1,0 +1,120 @@
+"""Keys in the store: rows of `api_keys` <-> keys.Key. Each function takes a connection and is one part of a transaction.
+
+    rows(db)                        -> [Row(key, digest, last_used), ...]
+    insert(db, key, digest)         Conflict when the name is taken
+    generation(db)                  changes when any program changed a key
+    spent(db, now)                  -> [("key_1", "day", 0.12, 5100.0), ...] of the call log
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ..config.keys import Key, read_json, terms_json
+from ..errors import BadRequest, Conflict, NotFound
+from ..policy.budgets import DAY_S
+
+COLUMNS = "id, name, digest, hint, created_s, terms, last_used_s"
+GENERATION = "SELECT value FROM meta WHERE name = 'keys_generation'"
+
+
+class Row(NamedTuple):
+    """A key of the store."""
+
+    key: Key
+    digest: bytes
+    last_used: float | None
+
+
+def row_of(values: tuple[Any, ...]) -> Row:
+    """A row that cannot be read is a key that is refused, not one that is forgotten."""
+    key_id, name, digest, hint, created, terms, last_used = values
+    try:
+        key = read_json(json.loads(terms))
+    except (ValueError, BadRequest):
+        key = Key(key_id, name, note="its row in the store cannot be read", is_active=False)
+    return Row(replace(key, id=key_id, name=name, hint=hint, created=created), bytes(digest), last_used)
+
+
+def rows(db: Any) -> list[Row]:
+    return [row_of(each) for each in db.execute(f"SELECT {COLUMNS} FROM api_keys ORDER BY created_s, name")]  # nosec B608
+
+
+def generation(db: Any) -> str:
+    found = db.execute(GENERATION).fetchone()
+    return str(found[0]) if found else ""
+
+
+def look(db: Any, known: str | None) -> tuple[str, list[Row] | None]:
+    """(generation, the keys, or None when that is the known one)."""
+    current = generation(db)
+    return current, None if current == known else rows(db)
+
+
+def find(db: Any, name: str) -> Row:
+    """A key by its id or its name; NotFound."""
+    sql = f"SELECT {COLUMNS} FROM api_keys WHERE id = ? OR name = ? ORDER BY id <> ?"  # nosec B608  # of constants only
+    found = db.execute(sql, (name, name, name)).fetchone()
+    if found is None:
+        raise NotFound(f"no key {name[:100]!r} in the store")
+    return row_of(found)
+
+
+def check_name(db: Any, name: str, key_id: str) -> None:
+    if db.execute("SELECT 1 FROM api_keys WHERE name = ? AND id <> ?", (name, key_id)).fetchone():
+        raise Conflict(f"a key is called {name!r} already", details={"path": "name"})
+
+
+def text_of(key: Key) -> str:
+    return json.dumps(terms_json(key), ensure_ascii=False)
+
+
+def insert(db: Any, key: Key, digest: bytes) -> None:
+    check_name(db, key.name, key.id)
+    db.execute(
+        "INSERT INTO api_keys (id, name, digest, hint, created_s, terms) VALUES (?, ?, ?, ?, ?, ?)",
+        (key.id, key.name, digest, key.hint, key.created, text_of(key)),
+    )
+
+
+def change(db: Any, key_id: str, table: Mapping[str, Any]) -> Key:
+    """The key with what a PATCH says."""
+    key = read_json(table, find(db, key_id).key)
+    check_name(db, key.name, key.id)
+    db.execute("UPDATE api_keys SET name = ?, terms = ? WHERE id = ?", (key.name, text_of(key), key.id))
+    return key
+
+
+def rotate(db: Any, key_id: str, digest: bytes, hint: str) -> Key:
+    """Another secret for the same key: the old one ends."""
+    key = replace(find(db, key_id).key, hint=hint)
+    db.execute("UPDATE api_keys SET digest = ?, hint = ? WHERE id = ?", (digest, hint, key.id))
+    return key
+
+
+def delete(db: Any, key_id: str) -> Key:
+    key = find(db, key_id).key
+    db.execute("DELETE FROM api_keys WHERE id = ?", (key.id,))
+    return key
+
+
+def mark_used(db: Any, used: Mapping[str, float]) -> None:
+    db.executemany(
+        "UPDATE api_keys SET last_used_s = ? WHERE id = ? AND (last_used_s IS NULL OR last_used_s < ?)",
+        [(at, key_id, at) for key_id, at in used.items()],
+    )
+
+
+def spent(db: Any, now: float) -> list[tuple[str, str, float, float]]:
+    """What each key spent today and this month, by the sums of the call log: (key id, "day" or "month", usd, tokens)."""
+    today = now // DAY_S * DAY_S
+    first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+    sql = ("SELECT key_id, SUM(cost_usd), SUM(input_tokens + output_tokens) FROM rollups "
+           "WHERE step_s = ? AND at_s >= ? AND key_id <> '' GROUP BY key_id")  # fmt: skip
+    found = [("day", today), ("month", first)]
+    return [(key_id, span, usd or 0.0, tokens or 0.0) for span, since in found
+            for key_id, usd, tokens in db.execute(sql, (DAY_S, int(since)))]  # fmt: skip

@@ -1,0 +1,96 @@
+"""The store's keys as they are now, also when another program changed them: a look at their generation, ten times a second.
+
+    watch = KeyWatch(ring, "router.db", deliver=loop.call_soon_threadsafe, wall=time.time)
+    watch.load()       at the start, before anybody may call: the keys, and what they have spent
+    watch.start()      in a thread of its own, which no long query delays; a key that was disabled is refused within LOOK_S
+    watch.close()
+
+What cannot be read changes nothing: the keys that were known stay, and nobody may in without one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from ..store.sqlite.file import connect, identity
+from .authenticate import Keyring
+from .key_rows import look, spent
+
+LOOK_S = 0.1
+UNREADABLE = "the store that holds the keys cannot be read: nobody may in without a key until it can"
+LOST = "the store that held the keys was lost while they were in use: nobody may in without a key until the next start"
+
+
+class KeyWatch:
+    """One store's, for one keyring."""
+
+    def __init__(
+        self, ring: Keyring, path: str, *, deliver: Callable[..., Any], wall: Callable[[], float]
+    ) -> None:  # fmt: skip
+        self._ring, self._path, self._deliver, self._wall = ring, path, deliver, wall
+        self._db: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._known: str | None = None
+        self._had_keys = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
+
+    def load(self, *, keys_lost: bool = False) -> None:
+        """Once, at the start. `keys_lost`: the file was damaged, and perhaps not all keys are in the new one."""
+        ring = self._ring
+        if identity(self._path) is None:
+            return  # no file, no keys: what is wrong with the disk is the store's to tell
+        ring.sealed, ring.is_unread = UNREADABLE, True
+        if self._look(lambda function, *args: function(*args)):
+            ring.sealed = LOST if keys_lost else ""
+            with suppress(sqlite3.Error):
+                now = self._wall()
+                ring.budgets.load(spent(self._db, now), now)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+        self._let_go()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_S):
+            with suppress(RuntimeError):  # the loop is closed: we are going down
+                self._look(self._deliver)
+
+    def _look(self, deliver: Callable[..., Any]) -> bool:
+        """Takes over what changed; whether the file could be read."""
+        try:
+            is_new = self._open()
+            generation, rows = look(self._db, None if is_new else self._known)
+        except (sqlite3.Error, OSError):
+            self._let_go()
+            return False
+        if rows is not None:
+            is_lost = is_new and self._had_keys and not rows
+            deliver(self._ring.take, rows, int(generation or 0), is_new, LOST if is_lost else "")
+            self._had_keys = self._had_keys or bool(rows)
+        self._known = generation
+        return True
+
+    def _open(self) -> bool:
+        """Whether the file is another one than at the last look."""
+        here = identity(self._path)
+        if self._db is not None and here == self._identity:
+            return False
+        self._let_go()
+        self._db, self._identity = connect(self._path, reads=True), here
+        return True
+
+    def _let_go(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+        self._db = None

@@ -1,0 +1,112 @@
+"""Logins of the page: a cookie for whoever showed an administrator's key. Pure: the token and `now` are arguments.
+
+    sessions = Sessions()
+    sessions.begin(digest, token, now)                 the browser keeps the token; only its hash is kept here
+    sessions.digest_of(token, now)                     -> the digest of the key it stands for; None when it ended
+    check_csrf("POST", headers, allowed_hosts)         Forbidden when another page may have sent it
+
+A session stands for a key and is nothing of its own: it ends when that key is no longer there, with a restart, or after 12 h.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from ..errors import Forbidden, RateLimited
+from .credentials import host_name
+
+COOKIE = "llm_router_session"
+CSRF_HEADER = "x-llm-router-csrf"  # no page of another origin can send it: its browser would ask us first
+SESSION_S = 43_200.0
+MAX_SESSIONS = 1_000
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+FREE_TRIES = 5        # wrong logins of one address before it has to wait
+FIRST_WAIT_S = 1.0    # then this long, doubled each time
+LONGEST_WAIT_S = 900.0
+MAX_ADDRESSES = 10_000
+
+
+def hashed(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def token_in(headers: Mapping[str, str]) -> str:
+    """The session in a Cookie header; "" when there is none. RFC 6265 4.2.1."""
+    for pair in headers.get("cookie", "").split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
+
+
+def cookie_line(token: str, *, secure: bool) -> str:
+    """Set-Cookie: out of reach of scripts, and never sent for another site's page. An empty token ends it."""
+    age = int(SESSION_S) if token else 0
+    return f"{COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
+
+
+def check_csrf(method: str, headers: Mapping[str, str], allowed_hosts: Sequence[str] = ()) -> None:
+    """Forbidden when a request that came with a cookie changes something and may be another page's."""
+    if method in SAFE:
+        return
+    if headers.get(CSRF_HEADER) != "1":
+        raise Forbidden(f"a request with a session's cookie needs the header {CSRF_HEADER}: 1")
+    origin = headers.get("origin", "")
+    if origin and origin.rpartition("://")[2].lower() != headers.get("host", "").lower() and (
+        host_name(origin) not in allowed_hosts
+    ):
+        raise Forbidden("a page of another origin may not use this session")
+
+
+@dataclass(slots=True)
+class Sessions:
+    """Those that are open, oldest first."""
+
+    _open: OrderedDict[bytes, tuple[bytes, float]] = field(default_factory=OrderedDict)
+
+    def begin(self, digest: bytes, token: str, now: float) -> None:
+        """`token` is random text of the caller's making."""
+        self._open[hashed(token)] = (digest, now + SESSION_S)
+        while len(self._open) > MAX_SESSIONS:
+            self._open.popitem(last=False)
+
+    def digest_of(self, token: str, now: float) -> bytes | None:
+        name = hashed(token)
+        digest, until = self._open.get(name, (b"", 0.0))
+        if now < until:
+            return digest
+        self._open.pop(name, None)
+        return None
+
+    def end(self, token: str) -> None:
+        self._open.pop(hashed(token), None)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+@dataclass(slots=True)
+class Tries:
+    """Wrong logins, by address: after some of them the next has to wait, longer each time."""
+
+    _wrong: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)  # address -> (how many, not before)
+
+    def check(self, address: str, now: float) -> None:
+        """RateLimited when it is too early; also for the right key, or the answer would tell that it is the right one."""
+        _, not_before = self._wrong.get(address, (0, 0.0))
+        if now < not_before:
+            raise RateLimited("too many wrong logins from this address; wait a while", retry_after_s=not_before - now)
+
+    def failed(self, address: str, now: float) -> None:
+        count, _ = self._wrong.pop(address, (0, 0.0))
+        count += 1
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE_TRIES, 20)) if count >= FREE_TRIES else 0.0
+        self._wrong[address] = (count, now + wait_s)
+        while len(self._wrong) > MAX_ADDRESSES:
+            self._wrong.popitem(last=False)
+
+    def succeeded(self, address: str) -> None:
+        self._wrong.pop(address, None)

@@ -1,0 +1,117 @@
+"""convert: the exact request that would go upstream, and what would be lost; nothing is sent.
+
+    convert --from anthropic --to gemini < request.json
+        -> {"request": {"method": "POST", "url": "...", "headers": {...}, "body": {...}}, "lost": ["top_k"]}
+
+It goes the way of a real request: the same job, the same reader and writer, the same headers, the key masked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ..config.config import Config, ConfigError, parse
+from ..config.presets import APIS, preset_of
+from ..config.sources import Source
+from ..errors import GatewayError
+from ..json_body import read_body
+from ..proxy import headers as forward
+from ..proxy.outgoing import Outgoing, converted, relayed
+from ..proxy.paths import Call
+from ..proxy.request import Exchange, Job, Record
+from ..routing.resolve import Candidate, candidates
+from ..routing.snapshot import state_of
+
+MASK = "***"
+HOUSES = {"openai": "openai", "anthropic": "claude", "gemini": "gemini"}  # whose address a bare protocol stands for
+
+
+class Nobody:
+    """The caller of a dry run."""
+
+    method, path, query, client, started = "POST", "", "", "", False
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[str, str]] = []
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "llm-router-gateway convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Prints the exact upstream request for the request on standard input, and what would be lost. "
+        "Nothing is sent.",
+        epilog="examples:\n"
+        "  python3 scripts/llm_router_gateway convert --from anthropic --to gemini < request.json\n"
+        "  python3 scripts/llm_router_gateway convert --from openai --to office/big -c router.toml < request.json\n\n"
+        "exit codes: 0 converted, 1 the request cannot be converted, 2 wrong usage or configuration",
+    )  # fmt: skip
+    made.add_argument("--from", dest="source", required=True, choices=APIS, help="the protocol of the request")
+    made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, a model of the file")
+    made.add_argument("-m", "--model", default="", help="the model's name; else the request's")
+    made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
+    made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
+    return made
+
+
+def target(options: argparse.Namespace, asked: str) -> tuple[Config, Candidate]:
+    """Who would be asked: a model of the configuration, else a provider of it, else a preset."""
+    model = options.model or asked
+    if options.to in HOUSES or (not options.config and preset_of(options.to)):
+        name = HOUSES.get(options.to, options.to)
+        config = parse({"providers": [{"name": name, "type": name, "api_key": MASK, **address(name)}]})
+        return config, Candidate(config.providers[0], model)
+    config = Source(options.config, flags={}, env=os.environ).load()
+    for provider in config.providers:
+        if provider.name == options.to:
+            return config, candidates(state_of(config).routes, f"{provider.name}/{model}")[0]
+    return config, candidates(state_of(config).routes, options.to)[0]
+
+
+def address(name: str) -> dict[str, str]:
+    """Local presets listen where this gateway may listen too; a dry run has no address of its own."""
+    preset = preset_of(name)
+    return {} if preset is not None and preset.base_url else {"base_url": "http://127.0.0.1:1"}
+
+
+def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record]:
+    body = read_body(data)
+    asked = body.fields.get("model")
+    asked = asked if isinstance(asked, str) else ""
+    config, candidate = target(options, asked)
+    record = Record("dry-run", "POST", "", "", 0.0, options.source, asked or candidate.remote_id, candidate.name)
+    record.stream = options.stream or body.fields.get("stream") is True
+    action = "generateContent" if options.source == "gemini" else ""
+    call = Call("chat", options.source, asked, options.stream, action=action)
+    job = Job(cast(Exchange, Nobody()), state_of(config), record, {}, {}, call, body)
+    if candidate.provider.api != options.source:
+        return converted(job, candidate), record
+    return relayed(job, candidate, "stream" if record.stream and action else "chat"), record
+
+
+def shown(out: Outgoing) -> dict[str, Any]:
+    """The request as JSON, keys masked."""
+    candidate = out.candidate
+    headers = {name: forward.hidden(value, candidate.provider) for name, value in out.headers}
+    configured = {name.lower() for name in (*candidate.provider.headers, *candidate.overrides.headers)}
+    headers.update(dict.fromkeys(configured & headers.keys(), MASK))  # their values may be credentials too
+    return {"method": "POST", "url": out.url, "headers": headers, "body": json.loads(out.body)}
+
+
+def run(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    try:
+        out, record = outgoing(options, sys.stdin.buffer.read())
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except GatewayError as error:
+        sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")
+        return 1
+    result: Mapping[str, Any] = {"request": shown(out), "lost": record.lost}
+    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=True) + "\n")
+    return 0

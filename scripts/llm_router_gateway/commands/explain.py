@@ -1,0 +1,111 @@
+"""explain: who would answer a request, and why; nothing is sent.
+
+    explain --model gpt_models < body.json
+        gpt_models (roundrobin): openai/gpt-4.1 would be asked first
+        take  openai/gpt-4.1   weight 100 of 100  ok   ...
+        -     claude/claude-x  weight 100 of 100  ok   its selector gave false
+
+It reads the configuration and knows no running gateway's health; `POST /route` of a running one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from ..config.config import ConfigError
+from ..config.presets import APIS
+from ..config.sources import Source
+from ..errors import BadRequest, GatewayError
+from ..json_body import read_body
+from ..proxy.log import escaped
+from ..routing.permissions import rights_of
+from ..routing.plan import Ask, Board, plan
+from ..routing.snapshot import state_of
+from ..wire.token_estimate import input_tokens
+
+PROGRAM = "llm-router-gateway explain"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        PROGRAM, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Prints every model that could answer the request on standard input, and why one would or would "
+        "not. Nothing is sent.",
+        epilog="examples:\n"
+        "  python3 scripts/llm_router_gateway explain --model gpt_models < body.json\n"
+        "  python3 scripts/llm_router_gateway explain --model tag:coding,-slow -c router.toml --json < body.json\n\n"
+        "exit codes: 0 somebody would be asked, 1 nobody would, 2 wrong usage or configuration",
+    )  # fmt: skip
+    made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
+    made.add_argument("--from", dest="source", default="openai", choices=APIS, help="the protocol of the request")
+    made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
+    made.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
+    made.add_argument("--key", default="", metavar="NAME", help="as with this one of [[keys]]")
+    made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
+    made.add_argument("--json", action="store_true", help="everything, for programs")
+    return made
+
+
+def headers_of(lines: Sequence[str]) -> dict[str, str]:
+    """headers_of(["X-Team: a"]) -> {"x-team": "a"}"""
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
+    """The decision on one request, as `POST /route` tells it."""
+    fields = read_body(data).fields if data.strip() else {}
+    name = options.model or fields.get("model")
+    if not isinstance(name, str) or not name:
+        raise BadRequest("model is missing: give --model or name one in the request")
+    state = state_of(Source(options.config, flags={}, env=os.environ).load())
+    held = {key.name: key for key, _ in state.config.keys}
+    if options.key and options.key not in held:
+        raise BadRequest(f"no key {options.key!r} in [[keys]]; there are {', '.join(held) or 'none'}")
+    stream = options.stream or fields.get("stream") is True
+    ask = Ask(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
+              key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)))  # fmt: skip
+    return plan(state.table, Board(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
+
+
+def number(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def row(candidate: Mapping[str, Any], chosen: object) -> list[str]:
+    """One candidate: taken or not, its name, weight, state, and the reason."""
+    weight = f"weight {number(candidate.get('effective_weight'))} of {number(candidate.get('weight'))}"
+    mark = "take" if candidate["model"] == chosen else "-"
+    return [mark, str(candidate["model"]), weight, str(candidate.get("state", "")), str(candidate.get("why") or "")]
+
+
+def text_of(decision: Mapping[str, Any]) -> str:
+    """The decision for people: a line that says who, then a line for each candidate."""
+    chosen, group = decision.get("chosen"), decision.get("group")
+    what = f"{decision['model']} ({decision.get('strategy')})" if group else str(decision["model"])
+    rows = [row(candidate, chosen) for candidate in decision["candidates"]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
+    lines = [f"{what}: {f'{chosen} would be asked first' if chosen else 'nobody would be asked'}"]
+    for cells in rows:
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    return "".join(escaped(line) + "\n" for line in lines)
+
+
+def run(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    try:
+        decision = explained(options, sys.stdin.buffer.read())
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except GatewayError as error:
+        sys.stderr.write(escaped(f"{error.status} {error.code}: {error.message}") + "\n")
+        return 1
+    sys.stdout.write(json.dumps(decision, indent=2) + "\n" if options.json else text_of(decision))
+    return 0 if decision.get("chosen") else 1

@@ -1,0 +1,280 @@
+"""install systemd|container: prints a unit or a container file that runs the gateway with as few rights as it needs.
+
+    llm-router-gateway install systemd --config router.toml > llm-router.service
+    llm-router-gateway install container > Containerfile
+
+stdout: the file. stderr: what to do with it. Nothing is installed, written or started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config.config import ConfigError
+from ..config.sources import OVERLAY_VARIABLE, Source
+
+PACKAGE = Path(__file__).absolute().parents[1]
+NAME = "llm-router"
+ENV_FILE = f"/etc/{NAME}/env"
+STATE = f"/var/lib/{NAME}"
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+PORT, DRAIN_S = 8000, 30.0  # of a configuration that is not there yet
+STOP_S = 15                 # after the drain: connections, the store
+UID = 10001                 # of nobody else in the image
+PYTHON = "3.13"             # the newest that the tests run under
+LOW_PORT = 1024             # below it a capability is needed
+HOMES = ("/home", "/root", "/run/user")  # what ProtectHome=yes hides
+EXIT_BAD_CONFIG = 2         # starting it again does not help then
+
+EXPLAINED = """\
+llm-router-gateway install systemd [--config FILE] [--user NAME]     prints a systemd unit
+llm-router-gateway install container [--config FILE]                 prints a container file
+
+The file goes to stdout, what to do with it to stderr; nothing is installed or started. Each file says what it is made of.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the files are made for."""
+
+    python: str
+    package: Path
+    config: Path
+    port: int = PORT
+    drain_s: float = DRAIN_S
+    user: str = ""  # "" = one that systemd makes for each run
+
+    @property
+    def stop_s(self) -> int:
+        return math.ceil(self.drain_s) + STOP_S
+
+
+def place_of(config: str, user: str) -> tuple[Place, str]:
+    """The place, and what is worth saying about its configuration."""
+    path = Path(config or f"/etc/{NAME}/router.toml").absolute()
+    python, note, port, drain_s = sys.executable or "/usr/bin/python3", "", PORT, DRAIN_S
+    try:
+        server = Source(str(path), flags={}, env={**os.environ, "LLM_ROUTER_HOST": "127.0.0.1"}).load().server
+        port, drain_s = server.port or PORT, server.drain_s
+    except ConfigError as error:
+        note = f"{path} cannot be used yet ({error.problems[0].text}): port {PORT} and a drain of {DRAIN_S:g} s are assumed"
+    return Place(python, PACKAGE, path, port, drain_s, user), note
+
+
+# ------------------------------------------------------------------------------------------------------------- systemd
+
+
+def quoted(text: str) -> str:
+    """One word of ExecStart=: quoted, with % and $ doubled, for they stand for something there (systemd.service(5)).
+
+    quoted("/opt/my llm/50%") -> '"/opt/my llm/50%%"'
+    """
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError(f"{text!r} holds a control character: no unit can name it")
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"'
+
+
+def home_rule(place: Place) -> str:
+    """ProtectHome: yes, unless something that is needed lies in a home."""
+    needed = (place.python, str(place.package), str(place.config))
+    inside = any(text.startswith(f"{home}/") for text in needed for home in HOMES)
+    return "read-only" if inside else "yes"
+
+
+def identity(place: Place) -> str:
+    if not place.user:
+        return "# A user of its own, made for each run.\nDynamicUser=yes"
+    return f"User={place.user}"
+
+
+def hardening(place: Place) -> str:
+    """What the service may not do."""
+    capability = "CAP_NET_BIND_SERVICE" if place.port < LOW_PORT else ""
+    ambient = f"\nAmbientCapabilities={capability}" if capability else ""
+    return f"""\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome={home_rule(place)}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+CapabilityBoundingSet={capability}{ambient}"""
+
+
+def unit(place: Place) -> str:
+    """The systemd unit."""
+    command = " ".join(map(quoted, (place.python, str(place.package), "--config", str(place.config))))
+    return f"""\
+# {NAME}.service: printed by `llm-router-gateway install systemd`
+[Unit]
+Description=llm-router gateway: any model, through one endpoint
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=exec
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=2
+# A configuration that cannot be used is told once, and not every two seconds.
+RestartPreventExitStatus={EXIT_BAD_CONFIG}
+# Open requests have {place.drain_s:g} s ([server] drain_s); then the store is written.
+TimeoutStopSec={place.stop_s}
+
+{identity(place)}
+# {STATE}: the calls, the keys, and what is changed through the API.
+StateDirectory={NAME}
+StateDirectoryMode=0700
+WorkingDirectory=%S/{NAME}
+UMask=0077
+Environment=LLM_ROUTER_STORE=%S/{NAME}/router.db
+Environment={OVERLAY_VARIABLE}=%S/{NAME}/router.overlay.json
+Environment=PYTHONDONTWRITEBYTECODE=1
+# Keys, one NAME=value a line: OPENAI_API_KEY=..., LLM_ROUTER_TOKEN=..., LLM_ROUTER_ADMIN_TOKEN=... Root's, mode 0600.
+EnvironmentFile=-{ENV_FILE}
+# Or as files that only this service can read:
+#LoadCredential=token:/etc/{NAME}/token
+#Environment=LLM_ROUTER_TOKEN_FILE=%d/token
+
+{hardening(place)}
+LimitNOFILE=65536
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_steps(place: Place) -> list[str]:
+    """What to do with the unit."""
+    config = shlex.quote(str(place.config))
+    steps = [f"put it into /etc/systemd/system/{NAME}.service"]
+    if home_rule(place) == "read-only":
+        steps.append("something that it runs lies in somebody's home, which the service's user must be able to enter; "
+                     "/opt and /etc are better places")  # fmt: skip
+    if str(place.config).startswith(("/tmp/", "/var/tmp/")):  # nosec B108  # told apart, not used
+        steps.append(f"{config} lies in a temporary folder, which the service does not see: move it")
+    return [
+        *steps,
+        f"let the service read {config} (it holds no key then: those are in {ENV_FILE})",
+        f"sudo install -D -m 600 /dev/null {ENV_FILE}    # then write the keys into it",
+        f"sudo systemctl daemon-reload && sudo systemctl enable --now {NAME}",
+        f"journalctl -u {NAME} -f    # and: systemctl reload {NAME}, after a change of the file",
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------------- container
+
+HEALTH = (
+    "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open("
+    "'http://127.0.0.1:' + os.environ['LLM_ROUTER_PORT'] + '/health', timeout=3)"
+)
+
+
+def container(place: Place) -> str:
+    """The container file; its context is the folder that holds the package."""
+    health = json.dumps(["python3", "-c", HEALTH])
+    return f"""\
+# Containerfile: printed by `llm-router-gateway install container`
+FROM docker.io/library/python:{PYTHON}-slim
+
+# Nothing is installed: it is the standard library's alone.
+WORKDIR /opt/{NAME}
+COPY llm_router_client.py llm_router_demo.py ./
+COPY llm_router_gateway ./llm_router_gateway
+RUN python3 -m compileall -q . && mkdir -p -m 0700 {STATE} && chown {UID}:{UID} {STATE}
+
+# In here every address reaches it, so it wants a token: LLM_ROUTER_TOKEN, and LLM_ROUTER_ADMIN_TOKEN for administrators.
+ENV PYTHONDONTWRITEBYTECODE=1 \\
+    LLM_ROUTER_HOST={".".join("0000")} \\
+    LLM_ROUTER_PORT={place.port} \\
+    LLM_ROUTER_STORE={STATE}/router.db \\
+    {OVERLAY_VARIABLE}={STATE}/router.overlay.json
+
+USER {UID}:{UID}
+# The calls, the keys, and what is changed through the API; all else may be read-only.
+VOLUME {STATE}
+EXPOSE {place.port}
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD {health}
+ENTRYPOINT ["python3", "/opt/{NAME}/llm_router_gateway"]
+CMD ["--config", "/etc/{NAME}/router.toml"]
+"""
+
+
+def container_steps(place: Place) -> list[str]:
+    """How to build and run it."""
+    context = shlex.quote(str(place.package.parent))
+    mount = shlex.quote(f"type=bind,source={place.config},target=/etc/{NAME}/router.toml,readonly")
+    return [
+        f"docker build -t {NAME} -f Containerfile {context}    # or podman",
+        "put the keys into a file `env` of your own, mode 600: LLM_ROUTER_TOKEN=..., OPENAI_API_KEY=...",
+        " ".join([
+            f"docker run -d --name {NAME} --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges",
+            f"--stop-timeout {place.stop_s} --env-file env --mount {mount} -v {NAME}:{STATE}",
+            f"-p 127.0.0.1:{place.port}:{place.port} {NAME}",
+        ]),
+        f"docker kill -s HUP {NAME}    # after a change of the file; a mounted file is seen when it is written in place",
+    ]
+
+
+# -------------------------------------------------------------------------------------------------------- command line
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "llm-router-gateway install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  wrong usage",
+    )  # fmt: skip
+    made.add_argument("what", nargs="?", choices=("systemd", "container"), help="what to print")
+    made.add_argument("-c", "--config", metavar="FILE", default="", help=f"router.toml; /etc/{NAME}/router.toml if not given")
+    made.add_argument("--user", metavar="NAME", default="", help="systemd: the user that it runs as, instead of one of its own")
+    return made
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code of `install ...`."""
+    options = parser().parse_args(arguments)
+    if options.what is None:
+        sys.stdout.write(EXPLAINED)
+        return 0
+    if options.user and not USER.fullmatch(options.user):
+        sys.stderr.write(f"{options.user!r} is no name of a user\n")
+        return 2
+    place, note = place_of(options.config, options.user)
+    try:
+        text = unit(place) if options.what == "systemd" else container(place)
+    except ValueError as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        return 2
+    sys.stdout.write(text)
+    steps = unit_steps(place) if options.what == "systemd" else container_steps(place)
+    for line in [*([f"note: {note}"] if note else []), *(f"{number}. {step}" for number, step in enumerate(steps, 1))]:
+        sys.stderr.write(line + "\n")
+    return 0

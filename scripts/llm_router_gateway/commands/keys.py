@@ -1,0 +1,316 @@
+"""keys: callers' keys in the store, on the command line; the gateway may run meanwhile and follows at once.
+
+    KEY=$(python3 scripts/llm_router_gateway keys create --name laptop)     the key on standard output, and nothing else there
+    python3 scripts/llm_router_gateway keys list --json
+    python3 scripts/llm_router_gateway keys disable laptop
+
+A key is printed once, when it is made: the store keeps its hash alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..access import key_rows
+from ..access.key_rows import Row
+from ..config.config import ConfigError
+from ..config.keys import digest_of, hint_of, key_json, read_json
+from ..config.sources import Source
+from ..errors import GatewayError
+from ..management.keys_api import named, new_secret
+from ..policy.budgets import Budgets
+from ..proxy.log import escaped
+from ..store.sqlite.file import StoreBroken, opened, reason
+
+PROGRAM = "llm-router-gateway keys"
+DONE, NOT_DONE, USAGE = 0, 1, 2
+EPILOG = """\
+examples:
+  KEY=$(python3 scripts/llm_router_gateway keys create --name laptop --models 'openai/*' --usd-per-day 5)
+  python3 scripts/llm_router_gateway keys list -c router.toml
+
+exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be, or a store that cannot be used,
+2 wrong usage or configuration
+"""
+LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
+ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",
+       "delete": "forget it; its calls stay in the log", "rotate": "another secret; the old one ends"}  # fmt: skip
+BUDGETS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
+
+
+class Refused(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+# ----------------------------------------------------------------------------------------------------------- arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(PROGRAM, allow_abbrev=False, formatter_class=raw, epilog=EPILOG,
+                                   description="Callers' keys in the gateway's store.")  # fmt: skip
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
+    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place")
+    shared.add_argument("--json", action="store_true", help="for programs")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    create = commands.add_parser("create", parents=[shared], allow_abbrev=False, help="make a key and print it")
+    add_terms(create)
+    commands.add_parser("list", parents=[shared], allow_abbrev=False, help="a line for each key")
+    for name, text in ONE.items():
+        one = commands.add_parser(name, parents=[shared], allow_abbrev=False, help=text)
+        one.add_argument("key", metavar="KEY", help="its name or id")
+    return made
+
+
+def add_terms(create: argparse.ArgumentParser) -> None:
+    """The flags of what a key may do."""
+    create.add_argument("--name", required=True, help="what it is called in logs and statistics")
+    for name, text in (("owner", "whose it is"), ("note", "for people")):
+        create.add_argument(f"--{name}", default="", help=text)
+    create.add_argument("--expires", default=None, metavar="TIME", help="2027-01-31, 2027-01-31T18:00:00Z, or 30d, 12h")
+    create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
+    for name in LISTS:
+        create.add_argument(f"--{name}", default=None, metavar="A,B", help=f"{name} it may use, with *")
+    create.add_argument("--param", action="append", default=[], metavar="NAME=MAX", help="the most of a parameter, or MIN..MAX")
+    create.add_argument("--requests", default=None, metavar="N/SECONDS", help="requests in a window: 60/60")
+    create.add_argument("--tokens-per-minute", default=None, help="input and output together")
+    create.add_argument("--max-concurrent", type=int, default=None, help="requests under way at once")
+    for name in BUDGETS:
+        kind: Callable[[str], Any] = float if name.startswith("usd") else str
+        create.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help="its budget")
+    create.add_argument("--network", action="append", default=[], metavar="CIDR", help="addresses it may be used from")
+
+
+def number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def parameter(text: str) -> tuple[str, Any]:
+    """parameter("max_tokens=1000") -> ("max_tokens", 1000); parameter("temperature=0..0.7") -> (..., {"min": 0, "max": 0.7})"""
+    name, _, value = text.partition("=")
+    low, dots, high = value.partition("..")
+    try:
+        if not dots:
+            return name, number(value)
+        return name, {end: number(part) for end, part in (("min", low), ("max", high)) if part}
+    except ValueError:
+        raise Refused(f"--param {text}: write NAME=MAX or NAME=MIN..MAX") from None
+
+
+def window(text: str) -> dict[str, Any]:
+    """window("60/60") -> {"max_requests": 60, "per_seconds": 60}"""
+    count, _, seconds = text.partition("/")
+    try:
+        return {"max_requests": int(count), "per_seconds": float(seconds or 60)}
+    except ValueError:
+        raise Refused(f"--requests {text}: write N/SECONDS") from None
+
+
+def expiry(text: str, now: float) -> str:
+    """expiry("30d", now) -> the time in 30 days; other texts as they are."""
+    unit = {"d": 86_400, "h": 3_600}.get(text[-1:])
+    if unit is None or not text[:-1].isdigit():
+        return text
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + int(text[:-1]) * unit))
+
+
+def size(text: str | None) -> Any:
+    return int(text) if text is not None and text.isdigit() else text
+
+
+def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
+    """The flags as the JSON that POST /api-keys takes."""
+    given = vars(options)
+    limits = window(options.requests) if options.requests else {}
+    if options.tokens_per_minute is not None:
+        limits["tokens_per_minute"] = size(options.tokens_per_minute)
+    if options.max_concurrent is not None:
+        limits["max_concurrent"] = options.max_concurrent
+    budget = {name: size(given[name]) if isinstance(given[name], str) else given[name]
+              for name in BUDGETS if given[name] is not None}  # fmt: skip
+    lists = {field: [part.strip() for part in given[name].split(",") if part.strip()]
+             for name, field in LISTS.items() if given[name] is not None}  # fmt: skip
+    return {
+        "name": options.name, "owner": options.owner, "note": options.note, "is_admin": options.admin,
+        "expires_at": None if options.expires is None else expiry(options.expires, now), **lists,
+        "parameter_limits": dict(map(parameter, options.param)), "limits": limits, "budget": budget,
+        "networks": options.network,
+    }  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------------- the store
+
+
+def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
+    """The store's file. ConfigError when the configuration cannot be read."""
+    if options.store:
+        return str(options.store)
+    source = Source(options.config, flags={}, env=os.environ)
+    place = store_path(source.load().server.store, str(source.path or ""))
+    if place in ("", ":memory:"):
+        raise Refused("there is no store in a file: write a router.toml, or set [server] store to a path")
+    return place
+
+
+def connected(place: str, *, creates: bool) -> sqlite3.Connection:
+    if not creates and not os.path.exists(place):
+        raise Refused(f"there is no store {place}: `keys create` makes one")
+    try:
+        return opened(place, int(time.time() * 1000))
+    except (sqlite3.Error, StoreBroken, OSError) as wrong:
+        text = str(wrong) if isinstance(wrong, StoreBroken) else f"{place} cannot be used: {reason(wrong)}"
+        raise Refused(text) from None
+
+
+def within(db: sqlite3.Connection, place: str, work: Callable[[Any], Any]) -> Any:
+    """`work` in one transaction, on disk when it is done."""
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN IMMEDIATE")
+        result = work(db)
+        db.execute("COMMIT")
+        return result
+    except sqlite3.Error as wrong:
+        raise Refused(f"{place} cannot be used: {reason(wrong)}") from None
+
+
+# ----------------------------------------------------------------------------------------------------------- commands
+
+
+def item_of(row: Row, books: Budgets, now: float) -> dict[str, Any]:
+    return key_json(row.key, books.spent(row.key.id, now), row.last_used)
+
+
+def items(db: Any, now: float) -> list[dict[str, Any]]:
+    books = Budgets()
+    books.load(key_rows.spent(db, now), now)
+    return [item_of(row, books, now) for row in key_rows.rows(db)]
+
+
+def state_of(item: Mapping[str, Any], now_text: str) -> str:
+    if not item["is_active"]:
+        return "disabled"
+    return "expired" if item["expires_at"] is not None and item["expires_at"] <= now_text else "active"
+
+
+def line(item: Mapping[str, Any], now: float) -> list[str]:
+    now_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    spent = item["spent"]
+    return [item["name"], item["id"], item["hint"], state_of(item, now_text) + (" admin" if item["is_admin"] else ""),
+            f"{spent['usd_month']:.2f} USD and {spent['tokens_month']} tokens this month",
+            f"last used {item['last_used_at'] or 'never'}"]  # fmt: skip
+
+
+def say(text: str) -> None:
+    sys.stderr.write(escaped(text) + "\n")
+
+
+def run_create(options: argparse.Namespace, place: str, now: float) -> int:
+    described, secret = read_json(terms_of(options, now)), new_secret()
+    key = named(described, secret, now)
+    db = connected(place, creates=True)
+    within(db, place, lambda db: key_rows.insert(db, key, digest_of(secret)))
+    told(options, secret, item_of(Row(key, b"", None), Budgets(), now))
+    say(f"made {key.name} ({key.id}) in {place}; the key is shown this once")
+    return DONE
+
+
+def told(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> None:
+    """The key, alone on its line, or with all there is to know of it."""
+    sys.stdout.write(json.dumps({"key": secret, "item": item}, indent=2) + "\n" if options.json else secret + "\n")
+
+
+def run_list(options: argparse.Namespace, place: str, now: float) -> int:
+    found = within(connected(place, creates=False), place, lambda db: items(db, now))
+    if options.json:
+        sys.stdout.write(json.dumps({"items": found}, indent=2) + "\n")
+        return DONE
+    cells = [line(item, now) for item in found]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
+    for each in cells:
+        sys.stdout.write(escaped("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
+    if not found:
+        say(f"{place} holds no key")
+    return DONE
+
+
+def run_show(options: argparse.Namespace, place: str, now: float) -> int:
+    def found(db: Any) -> dict[str, Any]:
+        books = Budgets()
+        books.load(key_rows.spent(db, now), now)
+        return item_of(key_rows.find(db, options.key), books, now)
+
+    item = within(connected(place, creates=False), place, found)
+    if options.json:
+        sys.stdout.write(json.dumps(item, indent=2) + "\n")
+        return DONE
+    for name, value in item.items():
+        sys.stdout.write(escaped(f"{name}: {value if isinstance(value, str) else json.dumps(value)}") + "\n")
+    return DONE
+
+
+def run_switch(options: argparse.Namespace, place: str, now: float) -> int:
+    """disable and enable."""
+    table = {"is_active": options.command == "enable"}
+
+    def work(db: Any) -> Row:
+        key_rows.change(db, key_rows.find(db, options.key).key.id, table)
+        return key_rows.find(db, options.key)
+
+    row = within(connected(place, creates=False), place, work)
+    if options.json:
+        sys.stdout.write(json.dumps(item_of(row, Budgets(), now), indent=2) + "\n")
+    say(f"{options.command}d {row.key.name} ({row.key.id})")
+    return DONE
+
+
+def run_delete(options: argparse.Namespace, place: str, now: float) -> int:
+    key = within(connected(place, creates=False), place,
+                 lambda db: key_rows.delete(db, key_rows.find(db, options.key).key.id))  # fmt: skip
+    if options.json:
+        sys.stdout.write(json.dumps({"deleted": key.id}) + "\n")
+    say(f"deleted {key.name} ({key.id})")
+    return DONE
+
+
+def run_rotate(options: argparse.Namespace, place: str, now: float) -> int:
+    secret = new_secret()
+
+    def work(db: Any) -> Row:
+        key_rows.rotate(db, key_rows.find(db, options.key).key.id, digest_of(secret), hint_of(secret))
+        return key_rows.find(db, options.key)
+
+    row = within(connected(place, creates=False), place, work)
+    told(options, secret, item_of(row, Budgets(), now))
+    say(f"rotated {row.key.name} ({row.key.id}); the key is shown this once")
+    return DONE
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace, str, float], int]] = {
+    "create": run_create, "list": run_list, "show": run_show, "disable": run_switch, "enable": run_switch,
+    "delete": run_delete, "rotate": run_rotate,
+}  # fmt: skip
+
+
+def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
+    """`store_path` says where a configuration has its store."""
+    options = parser().parse_args(argv)
+    try:
+        return COMMANDS[options.command](options, place_of(options, store_path), time.time())
+    except ConfigError as error:
+        say(str(error))
+        return USAGE
+    except GatewayError as error:
+        say(error.message)
+    except Refused as error:
+        say(str(error))
+    return NOT_DONE

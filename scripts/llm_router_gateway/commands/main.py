@@ -1,0 +1,166 @@
+"""The command line: flags, commands, exit codes.
+
+    python3 scripts/llm_router_gateway --config router.toml      serves until SIGTERM or Ctrl-C
+    python3 scripts/llm_router_gateway convert --from anthropic --to gemini < request.json
+    python3 scripts/llm_router_gateway explain --model gpt_models < body.json
+
+stdout: the result of --check, --print-config, convert and explain. stderr: everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from .. import PROGRAM, __version__
+from ..config.config import Config, ConfigError
+from ..config.settings import SERVER
+from ..config.sources import Source
+
+EXIT_CODES = {
+    0: "served and stopped, or all was well",
+    1: "--check: a model did not answer; convert: the request cannot be converted; explain: nobody would be asked; "
+       "keys: it was not done",
+    2: "wrong usage or configuration; every problem is listed",
+    3: "the address cannot be listened on",
+}
+EXAMPLES = """\
+  python3 scripts/llm_router_gateway --demo
+  python3 scripts/llm_router_gateway --config router.toml --check
+  KEY=$(python3 scripts/llm_router_gateway keys create --name laptop)
+"""
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+# --------------------------------------------------------------------------------------------------------- arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of [server] from the table of settings, then the commands."""
+    codes = "".join(f"  {code}  {meaning}\n" for code, meaning in EXIT_CODES.items())
+    made = argparse.ArgumentParser(
+        PROGRAM, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
+        epilog=f"examples:\n{EXAMPLES}\nexit codes:\n{codes}\n"
+        "convert --help tells about the dry run of a conversion, explain --help about that of a choice, install "
+        "prints a systemd unit or a container file, keys has callers' keys; "
+        "references/gateway.md has everything.",
+    )  # fmt: skip
+    made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml; without one, providers whose "
+                      "keys are in the environment are there")  # fmt: skip
+    for setting in SERVER:
+        if setting.flag:
+            made.add_argument(
+                *setting.flag.split("/"), dest=setting.name, metavar=setting.kind.upper(),
+                help=setting.help.replace("%", "%%") + (f" ({setting.env[0]})" if setting.env else ""),
+            )  # fmt: skip
+    made.add_argument("--check", action="store_true", help="ask every model one short question, print a line each")
+    made.add_argument("--print-config", action="store_true", help="print the effective configuration, secrets masked")
+    made.add_argument("--demo", action="store_true", help="serve a stand-in that answers without a model or a key")
+    made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    return made
+
+
+def flags_of(options: argparse.Namespace) -> dict[str, str]:
+    """The settings that were given on the command line, as texts by name."""
+    named = vars(options)
+    return {setting.name: named[setting.name] for setting in SERVER if named.get(setting.name) is not None}
+
+
+def loaded(source: Source) -> Config | None:
+    """The Config, its notes said; None, every problem said, when it cannot be used."""
+    try:
+        config = source.load()
+    except ConfigError as error:
+        count = len(error.problems)
+        say(f"{source.name}: {count} problem{'s' if count > 1 else ''}")
+        for problem in error.problems:
+            say(f"  {problem}")
+        return None
+    for note in config.notes:
+        say(f"note: {note}")
+    return config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of one command line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["convert"]:
+            from . import convert
+
+            return convert.run(arguments[1:])
+        if arguments[:1] == ["keys"]:
+            from ..store.sqlite.file import store_path
+            from . import keys
+
+            return keys.run(arguments[1:], store_path)
+        if arguments[:1] == ["explain"]:
+            from . import explain
+
+            return explain.run(arguments[1:])
+        if arguments[:1] == ["install"]:
+            from . import install
+
+            return install.run(arguments[1:])
+        return run(parser().parse_args(arguments))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains
+        return 1
+    except KeyboardInterrupt:  # before the loop took the signal over
+        return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.demo:
+        return with_demo(options)
+    source = Source(options.config, flags=flags_of(options), env=os.environ)
+    return act(options, source)
+
+
+def with_demo(options: argparse.Namespace) -> int:
+    """As `run`, with the stand-in as the only provider."""
+    from llm_router_demo import DemoServer
+
+    with DemoServer(record=False) as demo:
+        return act(options, Source("", flags=flags_of(options), env=os.environ, document=demo_document(demo.url)))
+
+
+def demo_document(url: str) -> dict[str, Any]:
+    """One provider for each protocol that the stand-in speaks; the bare name `demo` is the first of them."""
+    providers: list[dict[str, Any]] = [
+        {"name": "demo", "api": "openai", "base_url": f"{url}/v1", "any_model": True},
+        {"name": "demo-anthropic", "api": "anthropic", "base_url": url, "any_model": True},
+        {"name": "demo-gemini", "api": "gemini", "base_url": f"{url}/v1beta", "any_model": True},
+    ]
+    return {"providers": providers, "models": [{"name": "demo", "provider": "demo"}]}
+
+
+def act(options: argparse.Namespace, source: Source) -> int:
+    config = loaded(source)
+    if config is None:
+        return 2
+    if options.print_config:
+        from ..config.describe import config_text
+
+        sys.stdout.write(config_text(config))
+        return 0
+    if not any(provider.is_active for provider in config.providers):
+        say(f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "
+            "OPENAI_API_KEY or ANTHROPIC_API_KEY, or try --demo")  # fmt: skip
+        return 2
+    if options.check:
+        from . import check
+
+        return asyncio.run(check.run(config, time.monotonic))
+    from . import serve
+
+    return asyncio.run(serve.serve(config, source, demo=options.demo))

@@ -1,0 +1,269 @@
+"""The process while it serves: what is there from the first line to the drain, and what signals, files and time do to it.
+
+    exit_code = asyncio.run(serve(config, source))     until SIGTERM or Ctrl-C; 3 when the address cannot be had
+
+`Memory` is what outlives a request, and the desk over it; `Running` is the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from .. import PROGRAM, __version__
+from ..access.authenticate import Keyring
+from ..access.key_rows import mark_used
+from ..access.key_watch import KeyWatch
+from ..config.config import Config, ConfigError
+from ..config.sources import Source
+from ..errors import Unavailable
+from ..management.keys_api import KeyDesk
+from ..management.metrics import Metrics
+from ..management.monitor_api import Monitor
+from ..management.page.document import Page
+from ..management.providers_api import Admin
+from ..net.client import Pool
+from ..net.router import Desk, Route
+from ..net.server import Server
+from ..proxy.gateway import Gateway
+from ..proxy.log import Log
+from ..store.call import Call
+from ..store.redaction import Bodies
+from ..store.sqlite.database import Store
+from ..store.sqlite.file import MEMORY, store_path
+from ..store.sqlite.retention import Keep
+
+RELOAD_S = 1.0  # how often the files are looked at
+FLUSH_S = 0.2   # how long a log line may wait
+USED_S = 5.0    # how often it is noted when keys were used last
+CLOSE_S = 10.0  # for the calls that wait to be written at the end
+AT_START = ("host", "port", "log_file", "log_level", "log_format", "max_connections", "store")  # what a reload cannot change
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def new_id() -> str:
+    """An x-request-id for callers that send none."""
+    return os.urandom(8).hex()
+
+
+def more_files() -> None:
+    """As many open files as this user may have: every caller and every upstream is one."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> None:
+    """Calls each action in the loop when its signal comes; signals that a system lacks are left out."""
+    for name, action in actions.items():
+        number = getattr(signal, name, None)
+        if number is None:
+            continue
+        try:
+            loop.add_signal_handler(number, action)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
+
+
+def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[str]:
+    """What to do next, once the address is open."""
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    url = f"http://{host}:{port}"
+    active = sum(provider.is_active for provider in config.providers)
+    lines = [
+        f"{PROGRAM} {__version__} listening on {url}: {active} providers, {len(config.models)} listed models",
+        f"  OpenAI clients     OPENAI_BASE_URL={url}/v1",
+        f"  Claude Code        ANTHROPIC_BASE_URL={url}",
+        f"  Gemini CLI         GOOGLE_GEMINI_BASE_URL={url}",
+        f"  monitor page       {url}/monitor",
+    ]
+    if is_open:
+        lines.append("  no token is set: every program on this machine may call; any key will do for the clients")
+    return [*lines, "  --demo: ask for the model `demo`"] if demo else lines
+
+
+def keep_of(config: Config) -> Keep:
+    """How long calls are kept, as `store` takes it."""
+    return Keep(config.server.keep_days, config.server.keep_bodies_days, config.server.max_store_bytes)
+
+
+def listed(config: Config) -> frozenset[str]:
+    """The full names of the models that the configuration lists."""
+    return frozenset(f"{model.provider}/{model.name}" for model in config.models)
+
+
+class Memory:
+    """What outlives a request: the store with its calls and keys, and what is counted since the start."""
+
+    def __init__(self, config: Config, source: Source, log: Log) -> None:
+        self._log = log
+        place = store_path(config.server.store, str(source.path or ""))
+        self.store = Store.open(place, keep=keep_of(config)) if place else None
+        self.ring = Keyring(config)
+        self._listed = listed(config)
+        self.metrics = Metrics(lambda name: name in self._listed)
+        self._watch = self._watch_keys()
+        self._used_at = time.monotonic()
+
+    def _watch_keys(self) -> KeyWatch | None:
+        """The keys of the store: known before anybody may call, and looked at from then on."""
+        if self.store is None or self.store.path == MEMORY:
+            return None  # nobody else can change those
+        deliver = asyncio.get_running_loop().call_soon_threadsafe
+        watch = KeyWatch(self.ring, self.store.path, deliver=deliver, wall=time.time)
+        watch.load(keys_lost=self.store.keys_lost)
+        watch.start()
+        return watch
+
+    def keep(self, call: Call, bodies: Bodies | None) -> None:
+        """One call at its end."""
+        self.metrics.observe(call)
+        if self.store is not None:
+            self.store.add(call, bodies)
+
+    def configure(self, config: Config) -> None:
+        self._listed = listed(config)
+        if self.store is not None:
+            self.store.keeps(keep_of(config))
+
+    def tend(self, *, at_the_end: bool = False) -> None:
+        """Now and then: what the store has to say, and when keys were used last."""
+        if self.store is None:
+            return
+        for note in self.store.take_notes():
+            self._log.warn(note)
+        if not at_the_end and time.monotonic() < self._used_at + USED_S:
+            return
+        self._used_at = time.monotonic()
+        used = self.ring.take_used()
+        if used:
+            self.store.write(lambda db: mark_used(db, used))
+
+    def close(self, limit_s: float = CLOSE_S) -> None:
+        if self.store is None:
+            return
+        self.tend(at_the_end=True)
+        if self._watch is not None:
+            self._watch.close()
+        self.store.close(limit_s)
+        for note in self.store.take_notes():
+            self._log.warn(note)
+
+
+class Running:
+    """The process while it serves: what signals, changed files and the timer do to it."""
+
+    def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
+        server = config.server
+        self.config, self.source = config, source
+        self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
+        self.pool = Pool()
+        self.memory = Memory(config, source, self.log)
+        self.gateway = Gateway(
+            config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
+            new_id=new_id, keyring=self.memory.ring,
+        )  # fmt: skip
+        self.gateway.on_call = self.memory.keep
+        self.gateway.desk = Desk(self.routes(demo))
+        self.server = Server(self.gateway, max_connections=server.max_connections)
+        self.stop = asyncio.Event()
+
+    def routes(self, demo: bool) -> Iterable[Route]:
+        """All that is asked of the gateway itself."""
+        gateway, memory = self.gateway, self.memory
+        monitor = Monitor(
+            memory.store, memory.metrics, open_requests=lambda: gateway.open, version=__version__,
+            members=lambda: gateway.board.report(gateway.state.table, time.monotonic()),
+        )  # fmt: skip
+        admin = Admin(
+            self.source, state=lambda: gateway.state, board=gateway.board, take_over=self.take_over, clock=time.monotonic,
+            new_id=new_id, warn=self.log.warn, tell=self.log.info,
+        )  # fmt: skip
+        keys = KeyDesk(memory.ring, memory.store, time.time, demo=demo)
+        return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
+
+    def reload(self) -> None:
+        """A new Config, whole, or none: a bad file changes nothing and every problem is in the log."""
+        try:
+            config = self.source.load()
+        except ConfigError as error:
+            for problem in error.problems:
+                self.log.error(f"{self.source.name} not taken over: {problem}")
+            return
+        self.take_over(config)
+
+    def take_over(self, config: Config) -> None:
+        """Swaps it in; requests under way keep the one they began with."""
+        self.gateway.swap(config)
+        self.memory.configure(config)
+        old, new = self.config.server, config.server
+        late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
+        self.config = config
+        for note in config.notes:
+            self.log.warn(f"note: {note}")
+        count = f"{len(config.providers)} providers, {len(config.models)} listed models"
+        self.log.info(f"{self.source.name} taken over: {count}{late and f'; at the next start: {late}'}")
+
+    async def look_after(self) -> None:
+        """Changed files and waiting log lines, for as long as we serve."""
+        next_look = time.monotonic() + RELOAD_S
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self.memory.tend()
+            self.log.flush()
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + RELOAD_S
+                if self.source.changed():
+                    self.reload()
+
+    async def drain(self) -> None:
+        """No new requests; open ones may end until the limit, then their streams get an error event."""
+        self.log.info(f"stopping: {self.gateway.open} open requests have {self.config.server.drain_s:g} s")
+        limit = asyncio.get_running_loop().call_later(
+            self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is going down")
+        )
+        await self.server.drain(self.config.server.drain_s + 1)
+        limit.cancel()
+
+    def end_now(self) -> None:
+        """Without the drain; but what happened is told and kept."""
+        self.memory.close(FLUSH_S)
+        self.log.close()
+        os._exit(0)
+
+
+async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
+    """Until a signal; then the drain. 3 when the address cannot be had."""
+    more_files()
+    running = Running(config, source, demo=demo)
+    try:
+        port = await running.server.start(config.server.host, config.server.port)
+    except OSError as wrong:
+        running.memory.close()
+        say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
+        return 3
+    gc.freeze()  # what is here now stays: the collector need not look at it again
+    loop = asyncio.get_running_loop()
+    on_signals(loop, {"SIGTERM": running.stop.set, "SIGINT": running.stop.set, "SIGHUP": running.reload})
+    for line in ready_lines(config, port, demo, running.memory.ring.is_open):
+        say(line)
+    care = asyncio.create_task(running.look_after())
+    await running.stop.wait()
+    on_signals(loop, {"SIGTERM": running.end_now, "SIGINT": running.end_now})  # asked twice: at once
+    await running.drain()
+    care.cancel()
+    await running.pool.close()
+    running.memory.close()
+    running.log.close()
+    return 0

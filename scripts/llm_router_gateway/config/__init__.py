@@ -1,0 +1,1 @@
+"""Settings: TOML -> one immutable Config, every problem with its path."""

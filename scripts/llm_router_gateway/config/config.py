@@ -1,0 +1,563 @@
+"""TOML text -> one immutable Config, or every problem at once.
+
+    parse(tomllib.loads(text), env=os.environ, flags={"port": "9000"}, read_secret=...)  -> Config
+    parse({"server": {"prot": 1}})  -> ConfigError, problems == (Problem("server.prot", "unknown key; ..."),)
+
+The table in `settings` says what each key is. Precedence: flags, environment, file, default.
+Nothing here reads a file, the environment or a clock: all of it is handed in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+from typing import Any
+
+from ..policy.overrides import NONE, Overrides
+from ..policy.rate_limits import Limit
+from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
+from .keys import Key, read_keys_of_file
+from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
+from .reader import ConfigError as ConfigError
+from .reader import Problem as Problem
+from .reader import Reading, check, closest, list_of, read_settings, sub_table
+from .settings import (  # fmt: skip
+    LOOPBACK,
+    MODEL,
+    MODEL_CONFIG,
+    MODEL_NAME,
+    NAME,
+    PROVIDER,
+    PROVIDER_SETTINGS,
+    SERVER,
+    Secret,
+    Setting,
+    read_keys,
+)
+
+# ------------------------------------------------------------------------------------------------------- the result
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """[server], complete; a field for each setting except where the token comes from."""
+
+    host: str
+    port: int
+    tokens: tuple[Secret, ...]
+    log_level: str
+    log_file: str
+    proxy: str
+    allowed_hosts: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    max_body_bytes: int
+    max_connections: int
+    connect_timeout_s: float
+    timeout_s: float
+    first_output_timeout_s: float
+    output_gap_timeout_s: float
+    keepalive_s: float
+    drain_s: float
+    key_limits: Limit | None = None
+    admin_tokens: tuple[Secret, ...] = ()
+    loopback_without_key: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    store: str = ""
+    keep_days: float = 90
+    max_store_bytes: int = 1_073_741_824
+    log_bodies: bool = False
+    log_body_bytes: int = 65_536
+    keep_bodies_days: float = 7
+    log_format: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One upstream, complete: nothing here is looked up again in its preset."""
+
+    name: str
+    type: str
+    api: str
+    base_url: str
+    keys: tuple[Secret, ...]
+    needs_key: bool
+    key_hint: str  # where a missing key is looked for, for messages
+    is_active: bool
+    any_model: bool
+    families: tuple[str, ...]
+    paths: Mapping[str, str]
+    headers: Mapping[str, str]
+    auth_header: str
+    auth_scheme: str
+    anthropic_version: str
+    proxy: str
+    connect_timeout_s: float
+    timeout_s: float
+    first_output_timeout_s: float
+    output_gap_timeout_s: float
+    quirks: Mapping[str, object]
+    rename: Mapping[str, str] = field(default_factory=dict)
+    overrides: Overrides = NONE
+    limit: Limit | None = None
+    secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in headers that it or its models add: never told
+
+    def url(self, call: str, model: str = "") -> str:
+        """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
+        path = self.paths.get(call, "")
+        return join_url(self.base_url, path.replace("{model}", model)) if path else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of one provider; None where the file says nothing."""
+
+    name: str
+    provider: str
+    remote_id: str
+    endpoint: str
+    display_name: str
+    description: str
+    is_active: bool
+    tags: tuple[str, ...]
+    context_window: int | None
+    max_output_tokens: int | None
+    modalities: tuple[str, ...]
+    supports_tools: bool | None
+    input_usd_per_mtok: float | None
+    output_usd_per_mtok: float | None
+    cached_input_usd_per_mtok: float | None
+    extra: Mapping[str, Any]
+    priority: float = 0
+    overrides: Overrides = NONE
+    limit: Limit | None = None
+
+    @property
+    def default_params(self) -> Mapping[str, Any]:
+        return self.overrides.defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of it. Swapped whole; a request keeps the one it began with."""
+
+    server: Server
+    providers: tuple[Provider, ...]
+    models: tuple[Model, ...]
+    notes: tuple[str, ...] = ()  # worth saying at start, not worth stopping for
+    sources: tuple[tuple[str, str], ...] = ()  # ("server.port", "LLM_ROUTER_PORT")
+    groups: tuple[Group, ...] = ()
+    routing: Routing = PLAIN
+    keys: tuple[tuple[Key, Sequence[Secret]], ...] = ()  # [[keys]], each with what its callers show
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+# -- [server]
+
+
+def from_outside(setting: Setting, flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, object] | None:
+    """Where a flag or an environment variable sets it, and to what; None if neither does."""
+    if setting.name in flags:
+        return setting.flag.rsplit("/", 1)[-1], setting.from_text(flags[setting.name])
+    for name in setting.env:
+        if env.get(name, "").strip():
+            return name, setting.from_text(env[name])
+    return None
+
+
+def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Reading) -> Server:
+    values = read_settings(table, SERVER, "server", reading)
+    for setting in SERVER:
+        outside = from_outside(setting, flags, reading.env)
+        if outside and not setting.name.startswith(("token", "admin_token")):
+            values[setting.name] = check(setting, outside[1], outside[0], reading)
+        source = outside[0] if outside else "file" if setting.name in table else "default"
+        reading.sources.append((f"server.{setting.name}", source))
+    tokens = read_tokens(table, flags, reading)
+    admin_tokens = read_admin_tokens(table, reading)
+    for name in ("token", "token_env", "token_file", "admin_token", "admin_token_env", "admin_token_file"):
+        del values[name]
+    values["key_limits"] = read_limit(values["key_limits"], "server.key_limits", reading)
+    check_networks(values["trusted_proxies"], "server.trusted_proxies", reading)
+    return Server(tokens=tokens, admin_tokens=admin_tokens, **values)
+
+
+def check_reach(server: Server, keys: Sequence[object], reading: Reading) -> None:
+    """Others may reach us only where somebody has to show something. Keys in the store do not count: they may be deleted."""
+    if not (server.tokens or server.admin_tokens or keys or LOOPBACK.fullmatch(server.host)):
+        reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set "
+                    "LLM_ROUTER_TOKEN or --token-file, LLM_ROUTER_ADMIN_TOKEN or [[keys]], or listen on 127.0.0.1")  # fmt: skip
+
+
+def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Reading) -> tuple[Secret, ...]:
+    """The tokens of the first place that names any: flags, environment, file."""
+    if "token" in flags:
+        reading.notes.append("--token is visible in the list of processes: LLM_ROUTER_TOKEN or --token-file is not")
+    places: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+        ("--", flags, ""),
+        ("", {"token": ",".join(filter(None, map(reading.env.get, ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS")))),
+              "token_file": reading.env.get("LLM_ROUTER_TOKEN_FILE", "")}, "LLM_ROUTER_TOKEN"),
+        ("server.", table, ""),
+    )  # fmt: skip
+    for prefix, place, path in places:
+        named = any(place.get(name) for name in ("token", "token_env", "token_file"))
+        tokens = read_secret(place, "token", path or f"{prefix}token", reading) if named else ()
+        if named and not tokens and not reading.problems:
+            reading.bad(path or f"{prefix}token", "names a token and holds none")
+        if named:
+            return tokens
+    return ()
+
+
+def read_admin_tokens(table: Mapping[str, Any], reading: Reading) -> tuple[Secret, ...]:
+    """Those of the environment, else those of the file."""
+    for name in ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY"):
+        if reading.env.get(name, "").strip():
+            return read_secret({"admin_token_env": name}, "admin_token", name, reading)
+    return read_secret(table, "admin_token", "server.admin_token", reading)
+
+
+def check_secrets(server: Server, keys: Iterable[tuple[Key, Sequence[Secret]]], reading: Reading) -> None:
+    """One secret says who somebody is: it may not stand for two."""
+    seen = dict.fromkeys(server.admin_tokens, "the admin token")
+    named = [("the token", server.tokens), *((f'the key "{key.name}"', secrets) for key, secrets in keys)]
+    for who, secrets in named:
+        for secret in secrets:
+            if seen.setdefault(secret, who) != who:
+                reading.bad("keys" if "key" in who else "server.token", f"{who} and {seen[secret]} are the same secret")
+
+
+def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:
+    for index, text in enumerate(texts):
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            reading.bad(f"{path}[{index}]", f'"{text}" is not an address or a network such as "10.0.0.0/8"')
+
+
+def read_secret(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> tuple[Secret, ...]:
+    """The keys that `name`, `name`_env and `name`_file give together: the first of them that is set."""
+    value, where = table.get(name), path
+    if not value and table.get(f"{name}_env"):
+        where = f"{path}_env"
+        value = reading.env.get(str(table[f"{name}_env"]), "")
+    if not value and table.get(f"{name}_file"):
+        where = f"{path}_file"
+        try:
+            value = reading.read_secret(str(table[f"{name}_file"])).replace("\n", ",")
+        except (OSError, ValueError) as wrong:
+            reading.bad(where, f"cannot be read: {wrong}")
+    try:
+        return read_keys(value or "")
+    except ValueError as wrong:
+        reading.bad(where, str(wrong))
+        return ()
+
+
+# -- [[keys]]
+
+
+def read_file_keys(document: Mapping[str, Any], reading: Reading) -> tuple[tuple[Key, Sequence[Secret]], ...]:
+    return read_keys_of_file(document, reading, read_secret)
+
+
+# -- [[providers]]
+
+
+def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: Reading) -> Provider | None:
+    values = read_settings(table, PROVIDER, path, reading)
+    special = read_settings(sub_table(table, "settings", path, reading), PROVIDER_SETTINGS, f"{path}.settings", reading)
+    name = values["name"]
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        reading.bad(f"{path}.name", "is missing or holds other characters than A-Z a-z 0-9 _ . : + -")
+        return None
+    preset = read_preset(values, path, reading)
+    if preset is None:
+        return None
+    keys = read_secret(table, "api_key", f"{path}.api_key", reading)
+    hints = [values["api_key_env"]] if values["api_key_env"] else list(preset.key_env)
+    if not (values["api_key"] or values["api_key_env"] or values["api_key_file"]):
+        keys = first_key(preset.key_env, path, reading)
+    api = values["api"] or preset.api
+    any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
+    header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else AUTH[api]
+    return Provider(
+        name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
+        base_url=base_url_of(values, preset, api, path, reading),
+        keys=keys, needs_key=not preset.local, key_hint=" or ".join(hints) or "api_key_env",
+        is_active=values["is_active"], any_model=any_model, families=preset.families,
+        paths=paths_of(api, special["endpoint"], special["endpoint_template"]), headers=special["headers"],
+        auth_header=special["auth_header"] or header,
+        auth_scheme=scheme if special["auth_scheme"] is None else special["auth_scheme"],
+        anthropic_version=special["anthropic_version"],
+        proxy=server.proxy if special["proxy"] is None else special["proxy"],
+        connect_timeout_s=special["connect_timeout_s"] or server.connect_timeout_s,
+        timeout_s=special["timeout"] or server.timeout_s,
+        first_output_timeout_s=special["first_output_timeout_s"] or server.first_output_timeout_s,
+        output_gap_timeout_s=special["output_gap_timeout_s"] or server.output_gap_timeout_s,
+        quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
+        overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
+    )  # fmt: skip
+
+
+def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Preset | None:
+    """The preset of `type`, or of the name; an `api` and an address alone are enough too."""
+    preset = preset_of(values["type"] or values["name"])
+    if preset is None and not values["type"] and values["api"]:
+        return PRESETS[CUSTOM]
+    if preset is None:
+        wrong = values["type"] or values["name"]
+        reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)} There are: '
+                    f'{", ".join(PRESETS)}; or give api = "openai", "anthropic" or "gemini" and base_url')  # fmt: skip
+    return preset
+
+
+def first_key(names: Iterable[str], path: str, reading: Reading) -> tuple[Secret, ...]:
+    for name in names:
+        if reading.env.get(name, "").strip():
+            return read_secret({"api_key_env": name}, "api_key", f"{path}: {name}", reading)
+    return ()
+
+
+def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, reading: Reading) -> str:
+    """The address with a scheme and, when it is only a host, the root of its protocol."""
+    url = values["base_url"] or (preset.base_url if api == preset.api else "")
+    if not url and not any(problem.path == f"{path}.base_url" for problem in reading.problems):
+        reading.bad(f"{path}.base_url", "is missing, and its type has none of its own")
+    return url + ROOTS[api] if url.count("/") == 2 else url
+
+
+def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
+    """The paths of an api, with the chat call's replaced when the file says so."""
+    paths = dict(PATHS[api])
+    chosen = template or endpoint
+    if chosen:
+        paths["chat"] = chosen
+    if chosen and api == "gemini":
+        paths["stream"] = chosen.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
+    return paths
+
+
+CREDENTIAL = re.compile(r"auth|key|token|secret|cookie|credential|password", re.I)  # in a header's name
+MIN_CREDENTIAL = 8  # characters; taking out a shorter text would spoil the words around it
+
+
+def secrets_of(provider: Provider, models: Iterable[Model]) -> tuple[Secret, ...]:
+    """What no answer, error or log may repeat of what a provider is sent. "Bearer abcdefgh" is told by its last word."""
+    added = [provider.headers, provider.overrides.headers]
+    added += [model.overrides.headers for model in models if model.provider == provider.name]
+    values = [value for headers in added for name, value in headers.items() if value and CREDENTIAL.search(name)]
+    found = [Secret(value.split()[-1]) for value in values if value.strip()]
+    return (*provider.keys, *(secret for secret in found if len(secret.reveal()) >= MIN_CREDENTIAL))
+
+
+# -- [[models]]
+
+
+def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: str = "") -> Model | None:
+    values = read_settings(table, MODEL, path, reading)
+    known = {setting.name for setting in MODEL_CONFIG}
+    raw = sub_table(table, "config", path, reading)
+    info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
+    name, owner = values["name"], values["provider"] or provider
+    if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
+        reading.bad(f"{path}.name", "is missing or holds spaces or one of ? # \\")
+        return None
+    if not owner:
+        reading.bad(f"{path}.provider", f'"{name}" needs the name of its provider')
+        return None
+    return Model(
+        name=name, provider=owner, remote_id=values["remote_identifier"] or info["model"] or name,
+        endpoint=info["endpoint"], display_name=values["display_name"], description=values["description"],
+        is_active=values["is_active"], tags=values["tags"],
+        context_window=info["context_window"], max_output_tokens=info["max_output_tokens"],
+        modalities=modalities_of(info), supports_tools=info["supports_tools"],
+        input_usd_per_mtok=price(info["input_usd_per_mtok"], info["cost_per_1k_tokens"]),
+        output_usd_per_mtok=price(info["output_usd_per_mtok"], info["cost_per_1k_completion_tokens"]),
+        cached_input_usd_per_mtok=info["cached_input_usd_per_mtok"],
+        extra={key: value for key, value in raw.items() if key not in known}, priority=info["priority"],
+        overrides=read_overrides(values, path, reading), limit=read_model_limit(table, path, reading),
+    )  # fmt: skip
+
+
+def modalities_of(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """("text", "image") from either way of saying it; () when the file says nothing."""
+    listed: tuple[str, ...] = info["modalities"]
+    if info["supports_vision"] and "image" not in listed:
+        return (*(listed or ("text",)), "image")
+    return listed or (("text",) if info["supports_vision"] is False else ())
+
+
+def price(per_mtok: float | None, per_1k: float | None) -> float | None:
+    return per_mtok if per_mtok is not None or per_1k is None else round(per_1k * 1_000, 9)
+
+
+# -- the whole
+
+
+def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], reading: Reading) -> tuple[Model, ...]:
+    """[[models]] and [[PROVIDER.models]], each with a provider that exists, none twice."""
+    found = [
+        (f"models[{index}]", read_model(table, f"models[{index}]", reading))
+        for index, table in enumerate(list_of(document, "models", "", reading))
+    ]
+    for name in filter(providers.__contains__, document):
+        tables = list_of(sub_table(document, name, "", reading), "models", name, reading)
+        for index, table in enumerate(tables):
+            path = f"{name}.models[{index}]"
+            found.append((path, read_model(table, path, reading, name)))
+    models: dict[tuple[str, str], Model] = {}
+    for path, model in found:
+        if model is None:
+            continue
+        if model.provider not in providers:
+            near = closest(model.provider, providers)
+            reading.bad(f"{path}.provider", f'no provider is named "{model.provider}"{near}')
+        elif (model.provider, model.name) in models:
+            reading.bad(f"{path}.name", f'"{model.provider}/{model.name}" is there already')
+        models[model.provider, model.name] = model
+    return tuple(models.values())
+
+
+def read_providers(document: Mapping[str, Any], server: Server, reading: Reading) -> dict[str, Provider]:
+    providers: dict[str, Provider] = {}
+    for index, table in enumerate(list_of(document, "providers", "", reading)):
+        provider = read_provider(table, f"providers[{index}]", server, reading)
+        if provider and provider.name in providers:
+            reading.bad(f"providers[{index}].name", f'"{provider.name}" is there already')
+        if provider:
+            providers[provider.name] = provider
+            check_provider(provider, f"providers[{index}]", server, reading)
+    return providers
+
+
+def check_provider(provider: Provider, path: str, server: Server, reading: Reading) -> None:
+    """What can be wrong with it as a whole."""
+    if provider.base_url.split("/")[2:3] == [f"{server.host}:{server.port}"]:
+        reading.bad(f"{path}.base_url", f"{provider.base_url} is this gateway itself: give one of them another port")
+    if provider.is_active and provider.needs_key and not provider.keys:
+        reading.notes.append(f"{provider.name}: no key ({provider.key_hint} is not set); its models answer 503")
+
+
+def listed_providers(document: Mapping[str, Any]) -> frozenset[str]:
+    """The providers that the file lists models for; before any check, so of any shape."""
+    models = document.get("models")
+    tables = [table for table in models if isinstance(table, dict)] if isinstance(models, list) else []
+    nested = [name for name, table in document.items() if isinstance(table, dict) and table.get("models")]
+    return frozenset([*(str(table.get("provider")) for table in tables), *nested])
+
+
+def check_groups(groups: Iterable[Group], models: Iterable[Model], reading: Reading) -> None:
+    """A group that hides a model: the bare name is worth a note, the full one is a mistake."""
+    full = {f"{model.provider}/{model.name}" for model in models}
+    bare = {model.name for model in models}
+    for index, group in enumerate(groups):
+        if group.name in full:
+            reading.bad(f"groups[{index}].name", f'"{group.name}" is a model')
+        elif group.name in bare:
+            reading.notes.append(f'group "{group.name}" comes before the model of this name')
+
+
+def takers(providers: Iterable[Provider], name: str) -> tuple[Provider, ...]:
+    """The providers, of those that take any name, which a bare name may mean.
+
+    Those whose family it belongs to (gpt-... is OpenAI's); else those that serve anybody's models
+    (Ollama, OpenRouter); else all of them, so that a lone provider takes every name.
+    """
+    everyone = tuple(providers)
+    kin = tuple(provider for provider in everyone if name.startswith(provider.families or ("\0",)))
+    general = tuple(provider for provider in everyone if not provider.families)
+    return kin or general or everyone
+
+
+def resolver(
+    providers: Mapping[str, Provider], models: Iterable[Model], reading: Reading
+) -> Callable[[str, str], str | None]:
+    """What turns the name of a group's member into a full one; None, and a problem noted, when it cannot be."""
+    full = {f"{model.provider}/{model.name}": model.is_active and providers[model.provider].is_active
+            for model in models if model.provider in providers}  # fmt: skip
+    opened = [provider for provider in providers.values() if provider.any_model]
+
+    def resolve(name: str, path: str) -> str | None:
+        owner, _, rest = name.partition("/")
+        known = name in full or (rest and any(owner == provider.name for provider in opened))
+        ways = [name] if known else [each for each in full if each.partition("/")[2] == name]
+        ways = [each for each in ways if full.get(each, True)] or ways
+        ways = ways or [f"{provider.name}/{name}" for provider in takers(opened, name)]
+        if len(ways) == 1:
+            if not full.get(ways[0], True):
+                reading.notes.append(f"{path}: {ways[0]} is switched off")
+            return ways[0]
+        if ways:
+            reading.bad(path, f'"{name}" is ambiguous: write one of {", ".join(ways[:8])}')
+        else:
+            reading.bad(path, f'no model is named "{name}"{closest(name, full)}')
+        return None
+
+    return resolve
+
+
+def parse(
+    document: Mapping[str, Any],
+    *,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    read_secret: Callable[[str], str] = str,
+) -> Config:
+    """The Config of a parsed TOML document; ConfigError with every problem if there is any.
+
+    `flags` holds texts by setting name; `read_secret` returns the text of a secret's file.
+    """
+    reading = Reading(env or {}, read_secret, [], [], [], listed_providers(document))
+    server = read_server(sub_table(document, "server", "", reading), flags or {}, reading)
+    providers = read_providers(document, server, reading)
+    models = read_models(document, providers, reading)
+    groups = read_groups(document, resolver(providers, models, reading), reading)
+    routing = read_routing(document, reading)
+    check_groups(groups, models, reading)
+    keys = read_file_keys(document, reading)
+    check_reach(server, keys, reading)
+    check_secrets(server, keys, reading)
+    known = {"server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "frontend", *providers}
+    for name in sorted(document.keys() - known):
+        reading.bad(name, "unknown table" + closest(name, known))
+    if "frontend" in document:
+        reading.notes.append("[frontend] belongs to an older server and is not used")
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    careful = tuple(replace(provider, secrets=secrets_of(provider, models)) for provider in providers.values())
+    return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys)
+
+
+# ------------------------------------------------------------------------------------------- what is not router.toml
+
+
+def implied(env: Mapping[str, str], *, ollama: bool = False) -> dict[str, Any]:
+    """The document that stands in for a missing file: each provider whose key is in the environment.
+
+    implied({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
+    """
+    names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
+    if ollama and "ollama" not in names:
+        names.append("ollama")
+    return {"providers": [{"name": name, "type": name} for name in names]}
+
+
+ENV_LINE = re.compile(r"""\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*('[^']*'|"(?:[^"\\]|\\.)*"|.*?)\s*(?:\s#.*)?""")
+
+
+def read_dotenv(text: str) -> dict[str, str]:
+    """.env: NAME=value lines, with or without `export`, quotes, `# comments`, CRLF and a byte order mark.
+
+    read_dotenv('export A="x y" # note')  -> {"A": "x y"}
+    """
+    values: dict[str, str] = {}
+    for line in text.removeprefix("\ufeff").splitlines():
+        match = ENV_LINE.fullmatch(line)
+        if match:
+            value = match[2]
+            values[match[1]] = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
+    return values

@@ -1,0 +1,216 @@
+"""A Config and its table of settings, as text for people: --print-config and the reference page.
+
+    config_text(config)  -> TOML with where each value came from, secrets masked
+    reference()          -> the Markdown tables of references/gateway.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from ..policy.circuit_breaker import Rules
+from ..policy.overrides import Overrides
+from ..policy.rate_limits import Limit
+from .config import Config, Model, Provider
+from .groups import Group, Routing, Selector
+from .keys import Key, terms_json
+from .presets import ALIASES, PRESETS, Preset
+from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
+
+MASK = "***"
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it: toml({"a": ("x", True)}) -> '{"a" = ["x", true]}'."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False, default=str)  # TOML's basic strings and numbers are JSON's
+
+
+def rows(thing: Config | Provider | Model | Any, leave_out: Iterable[str] = ()) -> Iterator[tuple[str, object]]:
+    """The fields that hold something, in order."""
+    for field in fields(thing):
+        value = getattr(thing, field.name)
+        if field.name not in leave_out and value not in (None, "", (), {}):
+            yield field.name, value
+
+
+def masked_proxy(address: str) -> str:
+    """The address without the user and password before its host."""
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme}{mark}{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else address
+
+
+def config_text(config: Config) -> str:
+    """The effective configuration, complete: a file that would give it again, but for the secrets."""
+    sources = dict(config.sources)
+    lines = ["[server]"]
+    for name, value in rows(config.server, ("tokens", "admin_tokens", "key_limits")):
+        shown = masked_proxy(config.server.proxy) if name == "proxy" else value
+        lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
+    lines += limit_lines("key_limits", config.server.key_limits)
+    count = len(config.server.tokens)
+    lines.append(f"# token: {f'{count} set' if count else 'none, everybody who reaches this address may call'}")
+    lines.append(f"# admin token: {f'{len(config.server.admin_tokens)} set' if config.server.admin_tokens else 'none'}")
+    for provider in config.providers:
+        lines += ["", "[[providers]]", *marked(provider_lines(provider), f"providers.{provider.name}", sources)]
+    for model in config.models:
+        lines += ["", "[[models]]", *marked(model_lines(model), f"models.{model.provider}/{model.name}", sources)]
+    for group in config.groups:
+        lines += ["", "[[groups]]", *group_lines(group)]
+    for key, secrets in config.keys:
+        lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
+    lines += routing_lines(config.routing)
+    lines += [f"# {path}: {source}" for path, source in sources.items() if source == "overlay: removed"]
+    return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
+
+
+def marked(lines: Iterable[str], path: str, sources: Mapping[str, str]) -> Iterator[str]:
+    """The lines of one provider or model, with a mark at what the overlay says.
+
+    marked(["is_active = false"], "models.p/m", {"models.p/m.is_active": "overlay"}) -> ["is_active = false  # overlay"]
+    """
+    if path in sources:
+        yield f"# {sources[path]}"
+    for line in lines:
+        name = line.partition(" = ")[0]
+        names = SAID_BY.get(name.partition(":")[0], (name,))
+        yield line + ("  # overlay" if any(f"{path}.{each}" in sources for each in names) else "")
+
+
+def limit_lines(name: str, limit: Limit | None) -> Iterator[str]:
+    """limit_lines("limits", Limit(5, 1.0)) -> ['limits = {"max_requests" = 5, "per_seconds" = 1.0}']"""
+    if limit is None:
+        return
+    values = {key: value for key, value in rows(limit) if value != 0}
+    if limit.max_requests is None:
+        del values["per_seconds"]
+    yield f"{name} = {toml(values)}"
+
+
+def override_lines(spec: Overrides) -> Iterator[str]:
+    """Patches as JSON texts, which can say null; the values of headers may be credentials."""
+    if spec.defaults:
+        yield f"default_params = {toml(spec.defaults)}"
+    if spec.drop:
+        yield f"drop_params = {toml(spec.drop)}"
+    for patch in spec.patches:  # one: only a provider's and a model's together are more
+        yield f"rewrite_body = {toml(json.dumps(patch, ensure_ascii=False))}"
+    if spec.headers:
+        hidden = {name: None if value is None else MASK for name, value in spec.headers.items()}
+        yield f"rewrite_header = {toml(json.dumps(hidden))}"
+
+
+def key_lines(key: Key) -> Iterator[str]:
+    """A key of the file, without what its callers show."""
+    for name, value in terms_json(key).items():
+        if value not in (None, "", [], {}) and (name, value) not in (("is_active", True), ("is_admin", False)):
+            shown = {each: item for each, item in value.items() if item} if isinstance(value, dict) else value
+            if shown:
+                yield f"{name} = {toml(shown)}"
+
+
+def group_lines(group: Group) -> Iterator[str]:
+    for name, value in rows(group, ("members", "affinity")):
+        yield f"{name} = {toml(value)}"
+    if group.affinity:
+        yield f"affinity = {toml(group.affinity.text)}"
+    for member in group.members:
+        shown = {name: value.text if isinstance(value, Selector) else value for name, value in rows(member)}
+        yield "[[groups.members]]"
+        yield from (f"{name} = {toml(value)}" for name, value in shown.items())
+
+
+def routing_lines(routing: Routing) -> list[str]:
+    """What differs from the defaults, and the tasks."""
+    lines: list[str] = []
+    if routing.tag_strategy != Routing().tag_strategy:
+        lines += ["", "[routing]", f"tag_strategy = {toml(routing.tag_strategy)}"]
+    if routing.health != Rules():
+        lines += ["", "[health]", *(f"{name} = {toml(value)}" for name, value in rows(routing.health))]
+    if routing.tasks:
+        lines += ["", "[tasks]", *(f"{toml(name)} = {toml(str(query))}" for name, query in routing.tasks.items())]
+    return lines
+
+
+PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model", "rename")
+SPELLED = {"timeout_s": "timeout", "remote_id": "remote_identifier"}  # ours -> the file's
+SAID_BY = {"# keys": ("api_key",), "limits": ("limits", "rate_limit")}  # a line -> the keys of the file behind it
+CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
+
+
+def provider_lines(provider: Provider) -> Iterator[str]:
+    """One provider, resolved: nothing is left to its preset."""
+    special = {}
+    for name, value in rows(provider, ("needs_key", "key_hint", "families", "keys", "secrets", "paths", "overrides", "limit")):
+        if name in PROVIDER_KEYS:
+            yield f"{name} = {toml(value)}"
+        else:
+            special[SPELLED.get(name, name)] = value
+    special["headers"] = dict.fromkeys(provider.headers, MASK)  # values may be credentials too
+    special["proxy"] = masked_proxy(provider.proxy)
+    shown = {name: value for name, value in special.items() if value or name == "proxy"}
+    yield from override_lines(provider.overrides)
+    yield from limit_lines("limits", provider.limit)
+    yield f"settings = {toml(shown)}"
+    yield f"# chat calls go to {provider.url('chat')}"
+    state = f"{len(provider.keys)} set" if provider.keys else f"none ({provider.key_hint} is not set)"
+    yield f"# keys: {state if provider.keys or provider.needs_key else 'none, none needed'}"
+
+
+def model_lines(model: Model) -> Iterator[str]:
+    info = dict(model.extra)
+    for name, value in rows(model, ("extra", "overrides", "limit")):
+        if name in CONFIG_KEYS:
+            info[name] = value
+        else:
+            yield f"{SPELLED.get(name, name)} = {toml(value)}"
+    yield from override_lines(model.overrides)
+    yield from limit_lines("limits", model.limit)
+    if info:
+        yield f"config = {toml(info)}"
+
+
+# ------------------------------------------------------------------------------------------------ the reference page
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def default_text(setting: Setting) -> str:
+    if setting.default in (None, "", (), {}):
+        return ""
+    return f"`{toml(setting.default)}`"
+
+
+def row_of(setting: Setting) -> str:
+    ways = [f"`{way}`" for way in (*setting.env, setting.flag) if way]
+    kind = KINDS[setting.kind][1] if not setting.choices else "one of " + ", ".join(setting.choices)
+    meaning = setting.help + (f" ({', '.join(ways)})" if ways else "")
+    return f"| `{setting.name}` | {cell(kind)} | {default_text(setting)} | {cell(meaning)} |"
+
+
+def table_of(title: str, settings: Iterable[Setting]) -> str:
+    head = f"### `{title}`\n\n| Key | What it is | Default | Meaning |\n| --- | --- | --- | --- |\n"
+    return head + "\n".join(map(row_of, settings)) + "\n"
+
+
+def preset_row(name: str, preset: Preset) -> str:
+    other = "".join(f", `{alias}`" for alias, target in ALIASES.items() if target == name)
+    keys = ", ".join(f"`{key}`" for key in preset.key_env) or ("none needed" if preset.local else "")
+    return f"| `{name}`{other} | {preset.api} | {preset.base_url or 'yours'} | {keys} |"
+
+
+def reference() -> str:
+    """The configuration tables and the presets, as references/gateway.md holds them."""
+    presets = "\n".join(preset_row(name, preset) for name, preset in PRESETS.items())
+    head = "### Presets\n\n| Type | Protocol | Address | Key from |\n| --- | --- | --- | --- |\n"
+    return "\n".join([*(table_of(title, settings) for title, settings in TABLES.items()), head + presets + "\n"])

@@ -1,0 +1,319 @@
+"""A caller's key: what it is, what it may use, how it is written in the file, in the store and in JSON. Pure.
+
+    key = read_terms({"name": "ci", "allowed_models": ["openai/*"], "budget": {"usd_per_day": 5}}, "", reading)
+    key.may_model("openai/gpt-4.1", ("coding",))  -> True
+    key_json(key, spent, last_used)               -> the item of GET /api-keys
+    digest_of("llmr_...")                         -> its SHA-256: all that is kept of a key
+
+A key that has no list may use everything. Lists hold patterns, in which * stands for any characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from ..errors import BadRequest, Forbidden
+from ..policy.budgets import Budget, utc_text
+from ..policy.parameter_limits import Bound, Caps, caps_json, read_caps
+from ..policy.rate_limits import Limit
+from .groups import read_limit
+from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
+from .settings import BUDGET, CALLER_KEY, KEY_SECRET, Secret
+
+PREFIX = "llmr_"        # how keys that this gateway makes begin
+SECRET_BYTES = 32
+SECRET_CHARS = 43       # of base 62 that hold them
+LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+HINT_CHARS = 9          # of a key that may be shown: its prefix and four more
+MAX_NAMED = 12          # patterns in one error text
+NAME = re.compile(r"[^\s\x00-\x1f\x7f/](?:[^\x00-\x1f\x7f/]{0,98}[^\s\x00-\x1f\x7f/])?")
+STORE, CONFIG = "store", "config"
+CONFIG_ID = "config:"   # before the name of a key of the file
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key, without its secret. Times in Unix seconds."""
+
+    id: str
+    name: str
+    owner: str = ""
+    note: str = ""
+    created: float | None = None
+    expires: float | None = None
+    is_active: bool = True
+    is_admin: bool = False
+    allowed_models: tuple[str, ...] | None = None
+    allowed_groups: tuple[str, ...] | None = None
+    allowed_providers: tuple[str, ...] | None = None
+    allowed_tags: tuple[str, ...] | None = None
+    parameter_limits: Caps = field(default_factory=dict)
+    limits: Limit | None = None
+    budget: Budget | None = None
+    networks: tuple[str, ...] = ()
+    source: str = STORE
+    hint: str = ""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether some model or group is not for it."""
+        lists = (self.allowed_models, self.allowed_groups, self.allowed_providers, self.allowed_tags)
+        return any(each is not None for each in lists)
+
+    @property
+    def only_groups(self) -> bool:
+        """Whether models are reached through groups alone."""
+        return self.allowed_groups is not None and self.allowed_models is None
+
+    def may_group(self, name: str) -> bool:
+        return self.allowed_groups is None or matches(self.allowed_groups, name)
+
+    def may_model(self, name: str, tags: Iterable[str] = ()) -> bool:
+        """Whether it may use a model ("provider/model") when that is reached through a group it may ask for."""
+        owner, _, bare = name.partition("/")
+        if self.allowed_models is not None and not any(
+            fits(pattern, name if "/" in pattern else bare) for pattern in self.allowed_models
+        ):
+            return False
+        if self.allowed_providers is not None and not matches(self.allowed_providers, owner):
+            return False
+        if self.allowed_tags is None:
+            return True
+        wanted = tuple(map(str.casefold, self.allowed_tags))
+        return any(matches(wanted, tag.casefold()) for tag in tags)
+
+    def may_name(self, name: str, tags: Iterable[str] = ()) -> bool:
+        """Whether it may ask for a model itself."""
+        return not self.only_groups and self.may_model(name, tags)
+
+    def refuse(self, what: str) -> Forbidden:
+        """The error for what exists and is not for this key, naming what is."""
+        named = ((self.allowed_groups, "the groups"), (self.allowed_models, "the models"),
+                 (self.allowed_providers, "the providers"), (self.allowed_tags, "the tags"))  # fmt: skip
+        parts = [f"{word} {', '.join(each[:MAX_NAMED])}" for each, word in named if each is not None]
+        return Forbidden(f"{what[:200]} is not allowed for this key; it may use {'; '.join(parts)}", code="not_allowed",
+                         details={"model": what[:200]})  # fmt: skip
+
+
+def fits(pattern: str, name: str) -> bool:
+    """fits("openai/*", "openai/gpt-4.1") -> True. In linear time, whatever the pattern."""
+    if "*" not in pattern:
+        return pattern == name
+    first, *middle, last = pattern.split("*")
+    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def matches(patterns: Iterable[str], name: str) -> bool:
+    return any(fits(pattern, name) for pattern in patterns)
+
+
+# ---------------------------------------------------------------------------------------------------------- the secret
+
+
+def digest_of(secret: str) -> bytes:
+    """What is kept of a key. Keys are random, so that a plain hash cannot be searched."""
+    return sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def secret_of(entropy: bytes) -> str:
+    """A new key of 32 random bytes: llmr_ and 43 letters and digits."""
+    if len(entropy) != SECRET_BYTES:
+        raise ValueError("a key is made of 32 random bytes")
+    number, text = int.from_bytes(entropy, "big"), ""
+    for _ in range(SECRET_CHARS):
+        number, rest = divmod(number, len(LETTERS))
+        text = LETTERS[rest] + text
+    return PREFIX + text
+
+
+def hint_of(secret: str) -> str:
+    """What people know a key by: hint_of("llmr_ab12...") -> "llmr_ab12..."; nothing of keys too short for that."""
+    return f"{secret[:HINT_CHARS]}..." if len(secret) >= 2 * HINT_CHARS else "..."
+
+
+# ---------------------------------------------------------------------------------------------------------- addresses
+
+
+def address_of(text: str) -> Any:
+    """An address without port, brackets and zone, IPv4 also where it came as IPv6; None when it is none.
+
+    address_of("::ffff:10.0.0.1") and address_of("10.0.0.1:80") -> IPv4Address("10.0.0.1")
+    """
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def networks_of(texts: Iterable[str]) -> tuple[Any, ...]:
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def is_inside(address: Any, networks: Iterable[Any]) -> bool:
+    return address is not None and any(address.version == each.version and address in each for each in networks)
+
+
+def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> str:
+    """Who calls: the peer, or whom trusted proxies name in X-Forwarded-For, read from the right as far as they are trusted.
+
+    client_of("10.0.0.1", {"x-forwarded-for": "6.6.6.6, 1.2.3.4"}, networks_of(["10.0.0.0/8"]))  -> "1.2.3.4"
+    """
+    if not proxies:
+        return peer
+    here, address = peer, address_of(peer)
+    for text in reversed(headers.get("x-forwarded-for", "").split(",")):
+        if not is_inside(address, proxies):
+            break
+        before = address_of(text)
+        if before is None:
+            break
+        here, address = str(before), before
+    return here
+
+
+# ------------------------------------------------------------------------------------------------------- read and written
+
+
+def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Key | None = None) -> Key:
+    """The key that a table describes, or `key` with what the table changes; null takes a limit away."""
+    place = f"{path}." if path else ""
+    known = {setting.name: setting for setting in CALLER_KEY}
+    for name in table:
+        if name not in known:
+            reading.bad(f"{place}{name}", "unknown field" + closest(name, known))
+    given = {name: value for name, value in table.items() if name in known}
+    texts = ("owner", "note")  # which may be empty
+    present = {name: value for name, value in given.items() if value is not None and not (name in texts and value == "")}
+    values = read_settings(present, CALLER_KEY, path, reading) if path else bare_settings(present, reading)
+    name = values["name"]
+    if "name" in given or key is None:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            reading.bad(f"{place}name", "is missing, longer than 100 characters, or holds a slash or a control character")
+            name = ""
+        values["name"] = name
+    values["expires"] = values.pop("expires_at")
+    values["parameter_limits"] = read_parameter_limits(values["parameter_limits"], f"{place}parameter_limits", reading)
+    values["limits"] = read_limit(without_nulls(values["limits"]), f"{place}limits", reading)
+    values["budget"] = read_budget(without_nulls(values["budget"]), f"{place}budget", reading)
+    if key is None:
+        return Key(id="", **values)
+    named = {"expires" if name == "expires_at" else name for name in given}
+    return replace(key, **{name: value for name, value in values.items() if name in named})
+
+
+def bare_settings(table: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """As read_settings, for a table that stands alone: problems are named by the field."""
+    own = Reading(reading.env, reading.read_secret, [], reading.notes, reading.sources, reading.listed)
+    values = read_settings(table, CALLER_KEY, "", own)
+    reading.problems += [Problem(problem.path.removeprefix("."), problem.text) for problem in own.problems]
+    return values
+
+
+def without_nulls(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if value is not None}
+
+
+def read_parameter_limits(table: Mapping[str, Any], path: str, reading: Reading) -> dict[str, Bound]:
+    try:
+        return read_caps(without_nulls(table))
+    except ValueError as wrong:
+        reading.bad(path, str(wrong))
+        return {}
+
+
+def read_budget(table: Mapping[str, Any], path: str, reading: Reading) -> Budget | None:
+    if not table:
+        return None
+    values = read_settings(table, BUDGET, path, reading)
+    return Budget(**values) if any(value is not None for value in values.values()) else None
+
+
+def read_json(table: object, key: Key | None = None) -> Key:
+    """A key that an administrator described; BadRequest names the first field that is wrong."""
+    if not isinstance(table, Mapping):
+        raise BadRequest("the body is not a JSON object")
+    reading = Reading({}, str, [], [], [], frozenset())
+    found = read_terms(table, "", reading, key=key)
+    if reading.problems:
+        first = reading.problems[0]
+        raise BadRequest("; ".join(map(str, reading.problems[:8])), details={"path": first.path})
+    return found
+
+
+Secrets = Sequence[Secret]
+
+
+def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret: Any) -> tuple[tuple[Key, Secrets], ...]:
+    """[[keys]]: each key and what callers show. `read_secret` is config's."""
+    found: dict[str, tuple[Key, Secrets]] = {}
+    secrets = {setting.name for setting in KEY_SECRET}
+    for index, table in enumerate(list_of(document, "keys", "", reading)):
+        path = f"keys[{index}]"
+        key = read_terms({name: value for name, value in table.items() if name not in secrets}, path, reading)
+        read_settings({name: value for name, value in table.items() if name in secrets}, KEY_SECRET, path, reading)
+        for name in ("parameter_limits", "limits", "budget"):
+            sub_table(table, name, path, reading)
+        shown = read_secret(table, "key", f"{path}.key", reading)
+        if not shown:
+            reading.bad(f"{path}.key", "holds no key: give key_env, key_file or key")
+        if key.name in found:
+            reading.bad(f"{path}.name", f'"{key.name}" is there already')
+        hint = hint_of(shown[0].reveal()) if shown else ""
+        found[key.name] = (replace(key, id=CONFIG_ID + key.name, source=CONFIG, hint=hint), shown)
+    return tuple(found.values())
+
+
+def terms_json(key: Key) -> dict[str, Any]:
+    """All that read_terms takes, as JSON."""
+    limits, budget = key.limits, key.budget
+    return {
+        "name": key.name, "owner": key.owner, "note": key.note,
+        "expires_at": None if key.expires is None else utc_text(key.expires),
+        "is_active": key.is_active, "is_admin": key.is_admin,
+        "allowed_models": listed(key.allowed_models), "allowed_groups": listed(key.allowed_groups),
+        "allowed_providers": listed(key.allowed_providers), "allowed_tags": listed(key.allowed_tags),
+        "parameter_limits": caps_json(key.parameter_limits),
+        "limits": limits_json(limits) if limits else None,
+        "budget": {each.name: getattr(budget, each.name) for each in fields(Budget)} if budget else {},
+        "networks": list(key.networks),
+    }  # fmt: skip
+
+
+def listed(patterns: tuple[str, ...] | None) -> list[str] | None:
+    return None if patterns is None else list(patterns)
+
+
+def limits_json(limit: Limit) -> dict[str, Any]:
+    """What read_limit takes again: without the window where no requests are counted."""
+    values = {each.name: getattr(limit, each.name) for each in fields(Limit)}
+    if limit.max_requests is None:
+        values["per_seconds"] = None
+    return values
+
+
+def key_json(key: Key, spent: Mapping[str, Any], last_used: float | None) -> dict[str, Any]:
+    """The item of GET /api-keys; nothing in it is a secret."""
+    return {
+        "id": key.id, **terms_json(key), "source": key.source, "hint": key.hint,
+        "created_at": None if key.created is None else utc_text(key.created), "spent": dict(spent),
+        "last_used_at": None if last_used is None else utc_text(last_used),
+    }  # fmt: skip

@@ -1,0 +1,488 @@
+"""The selector language: jq 1.7 without input, output and modules, with a budget on every run.
+
+    chosen = compile('.messages | length > 3 and (.[0].content | test("code"))')
+    list(chosen.outputs(body))                    -> [True]
+    chosen.selects(body)                          -> True
+    compile("$model == $wanted", ["model", "wanted"]).selects(body, {"model": "a", "wanted": "a"})  -> True
+    compile(".a |")                               raises JqError, .position 4
+
+What jq would answer otherwise than we can is refused: when compiling, where it can be known, else as a JqError of the run.
+A JqError's message names what is wrong in the program and never quotes the value it ran on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .codes import (
+    Bind,
+    Code,
+    Env,
+    Function,
+    Many,
+    alternative,
+    argument,
+    arithmetic,
+    array,
+    attempt,
+    bound,
+    bound_either,
+    bound_name,
+    break_to,
+    call,
+    choice,
+    comma,
+    comparison,
+    constant,
+    each_state,
+    element,
+    identity,
+    iterate,
+    labelled,
+    logic,
+    mapping,
+    optional_element,
+    optional_iterate,
+    pipe,
+    reduced,
+    slice_key,
+    text,
+    variable,
+)
+from .forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
+from .functions import FIRST, FORMATS, LAST, PRICES, SHORTER
+from .parser import Node, parse
+from .regex import pattern_of
+from .values import ARITHMETIC, JqBudget, JqError, JqRaised, JqRefused, JqUntold, Value, index, kind, negate, text_of, truthy
+
+__all__ = ["Filter", "JqBudget", "JqError", "JqRaised", "JqRefused", "JqUntold", "compile"]
+
+MAX_STEPS = 100_000  # of one run: iterations, calls and what grows; some 50 ms at worst
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a place in the program can name, and at which index of env it lies."""
+
+    size: int
+    variables: Mapping[str, int]
+    functions: Mapping[str, Function | int]  # an int is one of the enclosing function's own arguments
+    labels: Mapping[str, int]
+
+    def with_variable(self, name: str) -> Scope:
+        return replace(self, size=self.size + 1, variables={**self.variables, name: self.size})
+
+    def with_label(self, name: str) -> Scope:
+        return replace(self, size=self.size + 1, labels={**self.labels, name: self.size})
+
+    def with_function(self, name: str, function: Function) -> Scope:
+        return replace(self, functions={**self.functions, name: function})
+
+    def with_parameter(self, name: str) -> Scope:
+        return replace(self, size=self.size + 1, functions={**self.functions, f"{name}/0": self.size})
+
+
+TOP = Scope(1, {}, {}, {})  # env[0] is the run's budget
+SHORT: dict[str, tuple[list[str], str]] = {}  # "name/arity" of DEFINED -> parameters, body
+for _heading, _body in DEFINED.items():
+    SHORT[_heading.split()[0]] = (_heading.split()[1:], _body)
+LIBRARY: dict[str, Function] = {}  # those of SHORT that some program has used
+PATTERN_FUNCTIONS = frozenset({"test", "match", "capture", "scan", "split", "splits", "sub", "gsub"})
+
+
+class Compiler:
+    """Turns nodes into Codes; every method takes a node and the scope it stands in."""
+
+    def code(self, node: Node, scope: Scope) -> Code:
+        return MAKERS[node.kind](self, node, scope)
+
+    def make_identity(self, node: Node, scope: Scope) -> Code:
+        return identity()
+
+    def make_literal(self, node: Node, scope: Scope) -> Code:
+        return constant(node.parts[0])
+
+    def make_group(self, node: Node, scope: Scope) -> Code:
+        return self.code(node.parts[0], scope)
+
+    def make_variable(self, node: Node, scope: Scope) -> Code:
+        name = node.parts[0]
+        if name in scope.variables:
+            return variable(scope.variables[name])
+        if name == "ENV":
+            raise JqRefused("$ENV reaches outside the program", node.at)
+        raise JqError(f"${name} is not defined", node.at)
+
+    def make_index(self, node: Node, scope: Scope) -> Code:
+        return element(self.code(node.parts[0], scope), self.code(node.parts[1], scope))
+
+    def make_slice(self, node: Node, scope: Scope) -> Code:
+        return element(self.code(node.parts[0], scope), self.bounds(node, scope))
+
+    def bounds(self, node: Node, scope: Scope) -> Code:
+        _, start, end = node.parts
+        low = self.code(start, scope) if start else constant(None)
+        high = self.code(end, scope) if end else constant(None)
+        return slice_key(low, high)
+
+    def make_iterate(self, node: Node, scope: Scope) -> Code:
+        return pipe(self.code(node.parts[0], scope), iterate())
+
+    def make_optional(self, node: Node, scope: Scope) -> Code:
+        """A step into a value with a question mark: no output where that step fails."""
+        inner = node.parts[0]
+        term = self.code(inner.parts[0], scope)
+        if inner.kind == "iterate":
+            return pipe(term, optional_iterate())
+        if inner.kind == "index":
+            return optional_element(term, self.code(inner.parts[1], scope))
+        return optional_element(term, self.bounds(inner, scope))
+
+    def make_pipe(self, node: Node, scope: Scope) -> Code:
+        return pipe(self.code(node.parts[0], scope), self.code(node.parts[1], scope))
+
+    def make_binary(self, node: Node, scope: Scope) -> Code:
+        sign, left, right = node.parts
+        return operation(sign, self.code(left, scope), self.code(right, scope))
+
+    def make_negate(self, node: Node, scope: Scope) -> Code:
+        return pipe(self.code(node.parts[0], scope), plain(negate, [], True))
+
+    def make_assign(self, node: Node, scope: Scope) -> Code:
+        sign = node.parts[0]
+        target, source = self.code(node.parts[1], scope), self.code(node.parts[2], scope)
+        if not target.tracked:
+            raise JqRefused(f"no path to assign to with {sign}", node.at)
+        if sign == "=":
+            return assigned(target, source)
+        if sign == "|=":
+            return modified(target, source)
+        if sign == "//=":
+            return updated(target, source, lambda old, new: old if truthy(old) else new)
+        return updated(target, source, ARITHMETIC[sign[0]])
+
+    def make_try(self, node: Node, scope: Scope) -> Code:
+        body, handler = node.parts
+        return attempt(self.code(body, scope), self.code(handler, scope) if handler else None)
+
+    def make_if(self, node: Node, scope: Scope) -> Code:
+        branches, otherwise = node.parts
+        result = self.code(otherwise, scope)
+        for condition, then in reversed(branches):
+            result = choice(self.code(condition, scope), self.code(then, scope), result)
+        return result
+
+    def make_array(self, node: Node, scope: Scope) -> Code:
+        return array(self.code(node.parts[0], scope) if node.parts[0] else None)
+
+    def make_object(self, node: Node, scope: Scope) -> Code:
+        entries = [(self.key(key, scope), self.code(value, scope)) for key, value in node.parts[0]]
+        return mapping(entries)
+
+    def key(self, node: Node, scope: Scope) -> Code:
+        """An object's key; one that is known must be a string, as jq demands when compiling."""
+        code = self.code(node, scope)
+        if code.constant is not None and type(code.constant[0]) is not str:
+            raise JqError(f"Cannot use {kind(code.constant[0])} as object key", node.at)
+        return code
+
+    def make_string(self, node: Node, scope: Scope) -> Code:
+        form, parts = node.parts
+        codes = [part if isinstance(part, str) else self.code(part, scope) for part in parts]
+        return text(codes, FORMATS[form] if form else text_of)
+
+    def make_format(self, node: Node, scope: Scope) -> Code:
+        return plain(FORMATS[node.parts[0]], [], True)
+
+    def make_label(self, node: Node, scope: Scope) -> Code:
+        name, body = node.parts
+        return labelled(self.code(body, scope.with_label(name)))
+
+    def make_break(self, node: Node, scope: Scope) -> Code:
+        name = node.parts[0]
+        if name not in scope.labels:
+            raise JqError(f"there is no label ${name} around this break", node.at)
+        return break_to(scope.labels[name])
+
+    # ------------------------------------------------------------------------------------------------- bindings
+
+    def make_as(self, node: Node, scope: Scope) -> Code:
+        source, patterns, body = node.parts
+        first = self.code(source, scope)
+        if len(patterns) == 1 and patterns[0].kind == "name_pattern":
+            return bound_name(first, self.code(body, scope.with_variable(patterns[0].parts[0])))
+        binds, inner = self.patterns(patterns, scope)
+        then = self.code(body, inner)
+        return bound(first, binds[0], then) if len(binds) == 1 else bound_either(first, binds, then)
+
+    def patterns(self, patterns: tuple[Node, ...], scope: Scope) -> tuple[list[Bind], Scope]:
+        """One Bind per alternative, and the scope behind them: every variable of any alternative, null where it has none."""
+        for node in patterns:
+            if len(names_of(node)) != len(set(names_of(node))):
+                raise JqRefused("a variable twice in one pattern", node.at)
+        made = [self.pattern(node, scope) for node in patterns]
+        if len(made) == 1:
+            return [made[0][0]], made[0][1]
+        names = sorted({name for node in patterns for name in names_of(node)})
+        inner = scope
+        for name in names:
+            inner = inner.with_variable(name)
+        binds: list[Bind] = []
+        for node, (bind, own) in zip(patterns, made, strict=True):
+            mine = names_of(node)
+            slots = [own.variables[name] if name in mine else None for name in names]
+            binds.append(arranged(bind, scope.size, slots))
+        return binds, inner
+
+    def pattern(self, node: Node, scope: Scope) -> tuple[Bind, Scope]:
+        if node.kind == "name_pattern":
+            return (lambda value, env: ((*env, value),)), scope.with_variable(node.parts[0])
+        if node.kind == "array_pattern":
+            return self.array_pattern(node, scope)
+        return self.object_pattern(node, scope)
+
+    def array_pattern(self, node: Node, scope: Scope) -> tuple[Bind, Scope]:
+        binds: list[Bind] = []
+        for at, item in reversed([*enumerate(node.parts[0])]):  # jq begins with the last
+            bind, scope = self.pattern(item, scope)
+            binds.append(inside(constant_key(at), bind))
+        return chained(binds), scope
+
+    def object_pattern(self, node: Node, scope: Scope) -> tuple[Bind, Scope]:
+        outer = scope
+        binds: list[Bind] = []
+        for name, key, inner in node.parts[0]:
+            code = self.key(key, outer)
+            which = restricted(code.many, outer.size)
+            if name is not None:
+                binds.append(inside(which, lambda value, env: ((*env, value),)))
+                scope = scope.with_variable(name)
+            if inner is not None:
+                bind, scope = self.pattern(inner, scope)
+                binds.append(inside(which, bind))
+        return chained(binds), scope
+
+    def make_reduce(self, node: Node, scope: Scope) -> Code:
+        source, patterns, start, update = node.parts[:4]
+        binds, inner = self.one_pattern(node, patterns, scope)
+        return reduced(self.code(source, scope), binds, self.code(start, scope), self.code(update, inner))
+
+    def make_foreach(self, node: Node, scope: Scope) -> Code:
+        source, patterns, start, update = node.parts[:4]
+        bind, inner = self.one_pattern(node, patterns, scope)
+        extract = self.code(node.parts[4], inner) if len(node.parts) > 4 else None
+        return each_state(self.code(source, scope), bind, self.code(start, scope), self.code(update, inner), extract)
+
+    def one_pattern(self, node: Node, patterns: tuple[Node, ...], scope: Scope) -> tuple[Bind, Scope]:
+        if len(patterns) > 1:
+            raise JqRefused(f"?// in {node.kind}", node.at)
+        binds, inner = self.patterns(patterns, scope)
+        return binds[0], inner
+
+    # ------------------------------------------------------------------------------------------------ functions
+
+    def make_def(self, node: Node, scope: Scope) -> Code:
+        name, parameters, body, rest = node.parts
+        function = Function(scope.size)
+        after = scope.with_function(f"{name}/{len(parameters)}", function)
+        function.body = self.body(parameters, body, after)
+        return self.code(rest, after)
+
+    def body(self, parameters: Sequence[tuple[str, bool]], body: Node, scope: Scope) -> Code:
+        """A function's body; `$x` among the parameters is `x as $x` around it."""
+        slots = []
+        for name, _ in parameters:
+            slots.append(scope.size)
+            scope = scope.with_parameter(name)
+        values = [(name, slot) for (name, is_value), slot in zip(parameters, slots, strict=True) if is_value]
+        for name, _ in values:
+            scope = scope.with_variable(name)
+        code = self.code(body, scope)
+        for _, slot in reversed(values):
+            code = bound_name(argument(slot), code)
+        return code
+
+    def make_call(self, node: Node, scope: Scope) -> Code:
+        name, given = node.parts
+        key = f"{name}/{len(given)}"
+        target = scope.functions.get(key)
+        if isinstance(target, int):
+            return argument(target)
+        arguments = [self.code(each, scope) for each in given]
+        if target is not None:
+            return call(target, arguments)
+        if name in PATTERN_FUNCTIONS and given:
+            check_pattern(name, arguments, node)
+        return self.builtin(key, arguments, node)
+
+    def builtin(self, key: str, arguments: list[Code], node: Node) -> Code:
+        if key in FORMS:
+            try:
+                return FORMS[key](arguments)
+            except JqRefused as error:
+                raise JqRefused(error.message, node.at) from None
+        if key in LAST:
+            return plain(LAST[key], arguments, True, PRICES.get(key))
+        if key in FIRST:
+            return plain(FIRST[key], arguments, False, PRICES.get(key))
+        if key in SHORTER:
+            way = call(self.library(key), arguments)
+            short = plain(SHORTER[key], arguments, False)
+            return Code(short.one, short.many, way.paths, (way,))
+        if key in SHORT:
+            return call(self.library(key), arguments)
+        if key in REFUSED:
+            raise JqRefused(f"{key} {REFUSED[key]}", node.at)
+        raise JqError(f"{key} is not defined", node.at)
+
+    def library(self, key: str) -> Function:
+        """A function of DEFINED, compiled when a program first uses it."""
+        if key not in LIBRARY:
+            parameters, body = SHORT[key]
+            function = Function(TOP.size)
+            scope = TOP.with_function(key, function)
+            function.body = self.body([(each.lstrip("$"), each[0] == "$") for each in parameters], parse(body), scope)
+            LIBRARY[key] = function
+        return LIBRARY[key]
+
+
+def operation(sign: str, left: Code, right: Code) -> Code:
+    if sign == ",":
+        return comma(left, right)
+    if sign == "//":
+        return alternative(left, right)
+    if sign in ("and", "or"):
+        return logic(left, right, sign == "or")
+    if sign in ARITHMETIC:
+        return arithmetic(sign, left, right)
+    return comparison(sign, left, right)
+
+
+def check_pattern(name: str, arguments: list[Code], node: Node) -> None:
+    """Refuses a regular expression that is written in the program before it is ever used."""
+    if name == "split" and len(arguments) == 1:
+        return
+    source = arguments[0].constant
+    at = 2 if name in ("sub", "gsub") else 1
+    modes = arguments[at].constant if len(arguments) > at else [None]
+    if source is None or type(source[0]) is not str or modes is None or type(modes[0]) not in (str, type(None)):
+        return
+    try:
+        pattern_of(source[0], modes[0] or "")
+    except JqRaised:
+        pass  # jq complains when it runs
+    except JqRefused as error:
+        raise JqRefused(error.message, node.at) from None
+
+
+def names_of(node: Node) -> list[str]:
+    """The variables a pattern binds."""
+    if node.kind == "name_pattern":
+        return [node.parts[0]]
+    if node.kind == "array_pattern":
+        return [name for item in node.parts[0] for name in names_of(item)]
+    found: list[str] = []
+    for name, _, inner in node.parts[0]:
+        found += ([name] if name is not None else []) + (names_of(inner) if inner is not None else [])
+    return found
+
+
+def constant_key(at: int) -> Many:
+    return lambda value, env: (at,)
+
+
+def restricted(many: Many, size: int) -> Many:
+    """A key is looked up with what was bound before the pattern, not within it."""
+    return lambda value, env: many(value, env[:size])
+
+
+def inside(key: Many, bind: Bind) -> Bind:
+    """Binds what lies at a key of the value."""
+
+    def run(value: Value, env: Env) -> Iterator[Env]:
+        for by in key(value, env):
+            yield from bind(index(value, by), env)
+
+    return run
+
+
+def chained(binds: list[Bind]) -> Bind:
+    """One bind after the other on the same value."""
+
+    def run(value: Value, env: Env, at: int = 0) -> Iterator[Env]:
+        if at == len(binds):
+            yield env
+            return
+        for inner in binds[at](value, env):
+            yield from run(value, inner, at + 1)
+
+    return run
+
+
+def arranged(bind: Bind, size: int, slots: list[int | None]) -> Bind:
+    """What a pattern bound, put where the body of all alternatives looks for it."""
+
+    def run(value: Value, env: Env) -> Iterator[Env]:
+        for inner in bind(value, env):
+            yield (*env[:size], *[None if slot is None else inner[slot] for slot in slots])
+
+    return run
+
+
+MAKERS: dict[str, Callable[[Compiler, Node, Scope], Code]] = {
+    name.removeprefix("make_"): getattr(Compiler, name) for name in vars(Compiler) if name.startswith("make_")
+}
+
+
+class Filter:
+    """A compiled program; safe to use from many places at once."""
+
+    __slots__ = ("code", "names", "text")
+
+    def __init__(self, text: str, names: tuple[str, ...], code: Code) -> None:
+        self.text = text
+        self.names = names
+        self.code = code
+
+    def env(self, variables: Mapping[str, Value] | None, max_steps: int) -> Env:
+        if not self.names:
+            return ([max_steps, 0],)
+        given = variables or {}
+        try:
+            return ([max_steps, 0], *[given[name] for name in self.names])
+        except KeyError as error:
+            raise JqError(f"${error.args[0]} has no value") from None
+
+    def outputs(
+        self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS
+    ) -> Iterator[Value]:
+        """The program's outputs, one by one; JqError where it fails or its budget is used up."""
+        try:
+            yield from self.code.many(value, self.env(variables, max_steps))
+        except RecursionError:
+            raise JqBudget("nested too deeply") from None
+
+    def selects(self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS) -> bool:
+        """Whether the first output is true itself: not 1, not "true", not []; JqError as `outputs`."""
+        try:
+            if self.code.one is not None:
+                return self.code.one(value, self.env(variables, max_steps)) is True
+            for each in self.code.many(value, self.env(variables, max_steps)):
+                return each is True
+        except RecursionError:
+            raise JqBudget("nested too deeply") from None
+        return False
+
+
+def compile(text: str, variables: Iterable[str] = ()) -> Filter:
+    """A program, ready to run; `variables` are the names, without $, that each run gives values to."""
+    names = tuple(variables)
+    scope = TOP
+    for name in names:
+        scope = scope.with_variable(name)
+    tree = parse(text)
+    try:
+        return Filter(text, names, Compiler().code(tree, scope))
+    except RecursionError:
+        raise JqError("nested too deeply", 0) from None

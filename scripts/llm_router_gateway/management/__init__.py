@@ -1,0 +1,1 @@
+"""The HTTP API about the gateway itself, and the monitor page."""

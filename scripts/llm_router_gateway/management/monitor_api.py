@@ -1,0 +1,429 @@
+"""What the monitor page, scripts and Prometheus are answered: lists of calls, statistics, series, exports, counters.
+
+    monitor = Monitor(store, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
+    Desk([*monitor.routes(), ...])
+
+Every parameter is checked; what is wrong is told by its name with what is allowed. All reading is done in the store's threads,
+and the JSON is written there too; the loop passes bytes on. An export is read in small pieces, each asked for when the one
+before it has gone out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Protocol
+
+from ..errors import BadRequest, NotFound, Unavailable
+from ..net.router import Reply, Route, Visit
+from ..store.call import Call, view
+from ..store.sqlite import queries
+from ..store.sqlite.migrations import MINUTES_KEPT_S
+from ..store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
+from ..store.sqlite.rows import unpacked
+from .metrics import CONTENT_TYPE, Metrics, Moment
+
+MAX_RANGE_S = 400 * DAY_S
+MAX_TIME_S = 253_402_300_800   # the year 10000
+MAX_LIMIT, MAX_GROUPS = 1_000, 100
+GROUPS = 8                     # of grouped series, when nobody says how many and they are not too long
+MAX_OFFSET = 10_000            # above it a cursor is quicker, and misses nothing
+MAX_TEXT = 300                 # characters of a filter
+MAX_POINTS = 3_000             # of one series
+MAX_ALL_POINTS = 3_000         # of grouped series together
+MINUTES_UP_TO_S, HOURS_UP_TO_S = 6 * HOUR_S, 8 * DAY_S  # granularity=auto
+EXPORT_ROWS = 250              # of one piece: some milliseconds of a thread
+SAME_S = 2.0                   # for so long the same question has the same answer
+MAX_SAME = 64
+STEPS = {"minute": MINUTE_S, "hour": HOUR_S, "day": DAY_S}
+UNITS = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
+OLD_NAMES = {"start_time": "from", "end_time": "to", "model_name": "model", "provider_name": "provider", "key_id": "key"}
+FILTERS = frozenset({"model", "provider", "key", "status", "error", "protocol", "stream", "client", "search"})
+TIMES = frozenset({"from", "to", "range", "time_range_hours"})
+PROTOCOLS = ("openai", "anthropic", "gemini")
+RANGE = re.compile(r"([1-9]\d{0,5})([mhd])", re.A)
+WHOLE = re.compile(r"\d{1,9}", re.A)
+SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.A)
+OFFSET_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)", re.A)  # a plus sign that nobody escaped
+CURSOR = re.compile(r"([a-z_]+)([-+])(-?\d{1,20}(?:\.\d{1,20})?(?:e[-+]?\d{1,3})?)_(\d{1,18})", re.A)
+FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\uff1d\uff0b\uff0d\uff20-]")  # what spreadsheets compute, in any width
+TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
+PRIVATE = [("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
+JSON_HEADERS = [("content-type", "application/json"), *PRIVATE]
+BOM = "\ufeff"
+CSV_COLUMNS = (
+    "id", "request_id", "started_at", "first_output_ms", "duration_ms", "kind", "protocol", "upstream_protocol", "stream",
+    "asked", "served", "provider", "model", "attempts", "failed", "status", "error", "message", "ended", "finish",
+    "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "total_tokens", "cost_usd",
+    "cost_source", "key_id", "key_name", "client", "lost",
+)  # fmt: skip
+
+
+class Store(Protocol):
+    """What is needed of the store."""
+
+    async def reading(self, function: Callable[[Any], Any]) -> Any: ...
+    def health(self) -> dict[str, Any]: ...
+
+
+# ------------------------------------------------------------------------------------------------ parameters (pure)
+
+
+def wrong(name: str, text: str) -> BadRequest:
+    return BadRequest(f"{name} {text}", details={"path": name})
+
+
+def read_query(query: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
+    """The parameters by their names of today; none that is unknown, none twice, nothing endless. Empty ones are left out."""
+    found: dict[str, str] = {}
+    known = frozenset(allowed)
+    for given, value in query.items():
+        name = OLD_NAMES.get(given, given)
+        if name not in known:
+            raise wrong(given[:50], f"is no parameter of this path; there are: {', '.join(sorted(known))}")
+        if name in found:
+            raise wrong(given, f"is the same as {name}, which is there too")
+        if len(value) > MAX_TEXT:
+            raise wrong(given, f"is longer than {MAX_TEXT} characters")
+        if value or name == "key":  # an empty key: calls without one
+            found[name] = value
+    return found
+
+
+def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not WHOLE.fullmatch(text) or not low <= int(text) <= high:
+        raise wrong(name, f"must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def choice(query: Mapping[str, str], name: str, default: str, allowed: Iterable[str]) -> str:
+    text = query.get(name, default)
+    if text not in (names := tuple(allowed)):
+        raise wrong(name, f"must be one of {', '.join(names)}")
+    return text
+
+
+def flag(query: Mapping[str, str], name: str, default: bool | None) -> bool | None:
+    text = query.get(name, "").lower()
+    if not text:
+        return default
+    if text not in TRUE + FALSE:
+        raise wrong(name, "must be 1 or 0")
+    return text in TRUE
+
+
+def moment(text: str, name: str) -> float:
+    """Unix seconds of a time: moment("2026-10-21T07:28:00Z", "from"), moment("1792567680", "from"). Without a zone: UTC."""
+    if SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        try:
+            at = datetime.fromisoformat(OFFSET_LOST.sub(r"\1+\2", text))
+            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            raise wrong(name, "is no time: write 2026-10-21T07:28:00Z, a date, or Unix seconds") from None
+    if not 0 <= seconds < MAX_TIME_S:
+        raise wrong(name, "must be between the years 1970 and 9999")
+    return seconds
+
+
+def read_times(query: Mapping[str, str], now: float) -> tuple[float | None, float | None, bool]:
+    """(from, to, whether they were given as such and not as a range that ends now)."""
+    ranges = [name for name in ("range", "time_range_hours") if name in query]
+    if ranges and ("from" in query or "to" in query or len(ranges) > 1):
+        raise wrong(ranges[0], "and from, to say the same: give one of them")
+    if "range" in query:
+        match = RANGE.fullmatch(query["range"])
+        length_s = int(match[1]) * UNITS[match[2]] if match else 0
+        if not 0 < length_s <= MAX_RANGE_S:
+            raise wrong("range", "must be a number with m, h or d behind it, up to 400d: 1h, 24h, 7d, 30d")
+        return now - length_s, None, False
+    if "time_range_hours" in query:
+        return now - whole(query, "time_range_hours", 1, 1, MAX_RANGE_S // HOUR_S) * HOUR_S, None, False
+    begin, end = (moment(query[name], name) if name in query else None for name in ("from", "to"))
+    if begin is not None and end is not None and begin >= end:
+        raise wrong("from", "must be before to")
+    return begin, end, begin is not None or end is not None
+
+
+def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -> Span:
+    """Whole steps that hold all of the time asked for; the last day when nothing is said."""
+    begin, end, is_given = read_times(query, now)
+    to_s = now if end is None else end
+    from_s = max(0.0, to_s - DAY_S) if begin is None else begin
+    if from_s >= to_s:
+        raise wrong("from", "must be in the past" if end is None else "must be before to")
+    if to_s - from_s > MAX_RANGE_S:
+        raise wrong("from" if is_given else "range", "and to must not be further apart than 400 days")
+    has_minutes = from_s >= now - MINUTES_KEPT_S + MINUTE_S
+    if granularity == "auto":
+        length_s = to_s - from_s
+        is_short = length_s <= MINUTES_UP_TO_S and has_minutes
+        granularity = "minute" if is_short else "hour" if length_s <= HOURS_UP_TO_S else "day"
+    if granularity == "minute" and not has_minutes:
+        raise wrong("granularity", f"minute is there for the last {MINUTES_KEPT_S // HOUR_S} hours; take hour or day")
+    step_s = STEPS[granularity]
+    first_s = int(from_s // step_s) * step_s
+    last_s = int(now // step_s + 1) * step_s if end is None else int(-(-to_s // step_s)) * step_s  # now is in its step
+    return Span(first_s, max(last_s, first_s + step_s), step_s)
+
+
+def read_where(query: Mapping[str, str]) -> Where:
+    status = query.get("status", "").lower()
+    if status and status not in queries.OUTCOMES and not (WHOLE.fullmatch(status) and 100 <= int(status) <= 999):
+        raise wrong("status", "must be success, error, client_gone, or a status such as 429")
+    return Where(
+        model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
+        status=status, error=query.get("error", ""), client=query.get("client", ""), search=query.get("search", ""),
+        protocol=choice(query, "protocol", "", ("", *PROTOCOLS)), stream=flag(query, "stream", None),
+    )  # fmt: skip
+
+
+def read_page(query: Mapping[str, str], now: float) -> Page:
+    begin, end, _ = read_times(query, now)
+    order = choice(query, "order_by", "started_at", ORDERS)
+    is_descending = flag(query, "order_desc", True) is not False
+    offset = whole(query, "offset", 0, 0, MAX_OFFSET)
+    if offset and "before" in query:
+        raise wrong("offset", "and before exclude each other")
+    return Page(
+        limit=whole(query, "limit", 50, 1, MAX_LIMIT), offset=offset, order=order, is_descending=is_descending,
+        from_ms=None if begin is None else -int(-begin * 1_000 // 1), to_ms=None if end is None else -int(-end * 1_000 // 1),
+        before=read_cursor(query["before"], order, is_descending) if "before" in query else None,
+    )  # fmt: skip
+
+
+def cursor_text(cursor: Cursor | None, page: Page) -> str | None:
+    """Where a list goes on, as the caller gives it back."""
+    return None if cursor is None else f"{page.order}{'-' if page.is_descending else '+'}{cursor[0]!r}_{cursor[1]}"
+
+
+def read_cursor(text: str, order: str, is_descending: bool) -> Cursor:
+    text = text.replace(" ", "+", 1)  # a plus sign that nobody escaped
+    match = CURSOR.fullmatch(text)
+    if not match or (match[1], match[2]) != (order, "-" if is_descending else "+"):
+        raise wrong("before", "is no cursor of this list: give the `next` of an answer to the same question")
+    return float(match[3]) if "." in match[3] or "e" in match[3] else int(match[3]), int(match[4])
+
+
+# -------------------------------------------------------------------------------------------------------- writing (pure)
+
+
+def dumped(value: object) -> bytes:
+    """In ASCII: what callers chose to be called does nothing to a terminal."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def harmless(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: harmless("=1+1") -> "'=1+1"."""
+    return "'" + text if FORMULA.match(text) else text
+
+
+def cells(call: Mapping[str, Any]) -> list[Any]:
+    tokens = call["tokens"]
+    row = [tokens[name.removesuffix("_tokens")] if name.endswith("_tokens") else call[name] for name in CSV_COLUMNS]
+    texts = ["; ".join(map(str, cell)) if isinstance(cell, list) else cell for cell in row]
+    return [harmless(cell) if isinstance(cell, str) else int(cell) if isinstance(cell, bool) else cell for cell in texts]
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerows(map(cells, rows))
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return b"".join(dumped(row) + b"\n" for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way of writing all rows."""
+
+    content_type: str
+    name: str
+    head: bytes
+    write: Callable[[Iterable[Mapping[str, Any]]], bytes]
+
+    def headers(self) -> list[tuple[str, str]]:
+        return [("content-type", self.content_type), ("content-disposition", f'attachment; filename="{self.name}"'), *PRIVATE]
+
+
+HEAD = (",".join(CSV_COLUMNS) + "\r\n").encode()
+LINES = Format("application/x-ndjson", "llm-router-calls.jsonl", b"", as_lines)
+PLAIN_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", HEAD, as_csv)
+EXCEL_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", BOM.encode() + HEAD, as_csv)
+
+
+# ---------------------------------------------------------------------------------------------------------- the desk
+
+
+class Monitor:
+    """The routes. `store` None: nothing is kept, and that is what is said; the counters are there all the same."""
+
+    def __init__(
+        self, store: Store | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
+        members: Callable[[], Iterable[Mapping[str, Any]]] = tuple, version: str = "",
+        now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.metrics = metrics
+        self._store, self._open, self._members, self._version = store, open_requests, members, version
+        self._now, self._clock = now, clock
+        self._started_at = now()
+        self._same: dict[tuple[Any, ...], tuple[float, asyncio.Task[bytes]]] = {}
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "monitor/invocations", self._invocations),
+            Route("GET", "monitor/invocations/{id}", self._invocation),
+            Route("GET", "monitor/statistics", self._statistics),
+            Route("GET", "monitor/time-series", self._time_series),
+            Route("GET", "monitor/grouped-time-series", self._grouped),
+            Route("GET", "monitor/export.csv", partial(self._export, PLAIN_CSV)),
+            Route("GET", "monitor/export.jsonl", partial(self._export, LINES)),
+            Route("GET", "monitor/export/csv", partial(self._export, PLAIN_CSV)),
+            Route("GET", "monitor/export/json", partial(self._export, LINES)),
+            Route("GET", "monitor/export/excel", partial(self._export, EXCEL_CSV)),
+            Route("GET", "metrics", self._metrics),
+        ]
+
+    # -- reading
+
+    @property
+    def _there(self) -> Store:
+        if self._store is None:
+            raise Unavailable('nothing is kept: the configuration says store = "off"', code="store_off")
+        return self._store
+
+    async def _read(self, make: Callable[[Any], Any]) -> bytes:
+        """JSON, made and written in a thread."""
+        data: bytes = await self._there.reading(lambda db: dumped(make(db)))
+        return data
+
+    async def _once(self, visit: Visit, make: Callable[[Any], Any]) -> Reply:
+        """The same for all who ask the same within a moment: many open pages cost no more than one."""
+        now, key = self._clock(), (visit.path, *sorted(visit.query.items()))
+        known = self._same.get(key)
+        if known is None or not 0 <= now - known[0] < SAME_S:
+            self._same = {each: (at, task) for each, (at, task) in self._same.items() if now - at < SAME_S or not task.done()}
+            known = (now, asyncio.ensure_future(self._read(make)))
+            if len(self._same) < MAX_SAME:
+                self._same[key] = known
+        try:
+            return Reply(await asyncio.shield(known[1]), headers=list(JSON_HEADERS))
+        except Exception:
+            self._same.pop(key, None)
+            raise
+
+    # -- the answers
+
+    async def _invocations(self, visit: Visit) -> Reply:
+        query = read_query(visit.query, FILTERS | TIMES | {"limit", "offset", "before", "order_by", "order_desc"})
+        page, where = read_page(query, self._now()), read_where(query)
+
+        def make(db: Any) -> dict[str, Any]:
+            found = queries.found(db, page, where, self._clock)
+            return {**found, "next": cursor_text(found["next"], page)}
+
+        return await self._once(visit, make)
+
+    async def _invocation(self, visit: Visit) -> Reply:
+        read_query(visit.query, ())
+        name = visit.args["id"]
+        data = await self._there.reading(lambda db: whole_call(db, name))
+        if data is None:
+            raise NotFound(f"no call has the id {name[:100]}, or it is no longer kept")
+        return Reply(data, headers=list(JSON_HEADERS))
+
+    async def _statistics(self, visit: Visit) -> Reply:
+        query = read_query(visit.query, FILTERS | TIMES | {"group_by", "limit"})
+        by, limit = choice(query, "group_by", "model", queries.BY), whole(query, "limit", 20, 1, MAX_GROUPS)
+        span, where, health = self._statistics_span(query), read_where(query), self._there.health()
+        return await self._once(visit, lambda db: {**queries.statistics(db, span, where, by, limit), "store": health})
+
+    def _statistics_span(self, query: Mapping[str, str]) -> Span:
+        """As the series of the same question has it; where from and to are given, whole hours at the most."""
+        span = read_span(query, self._now())
+        if span.step_s == DAY_S and ("from" in query or "to" in query):
+            return read_span(query, self._now(), "hour")
+        return span
+
+    async def _time_series(self, visit: Visit) -> Reply:
+        query = read_query(visit.query, FILTERS | TIMES | {"granularity"})
+        span, where = self._series_span(query, 1), read_where(query)
+        names = {"granularity": name_of(span)}
+        return await self._once(visit, lambda db: {**names, **queries.series(db, span, where)})
+
+    async def _grouped(self, visit: Visit) -> Reply:
+        query = read_query(visit.query, FILTERS | TIMES | {"granularity", "group_by", "limit"})
+        by, limit = choice(query, "group_by", "model", queries.BY), whole(query, "limit", 0, 1, MAX_GROUPS)
+        span, where = self._series_span(query, limit + 1), read_where(query)
+        limit = limit or max(1, min(GROUPS, MAX_ALL_POINTS // len(span.steps()) - 1))
+        names = {"granularity": name_of(span), "group_by": by}
+        return await self._once(visit, lambda db: {**names, **queries.grouped_series(db, span, where, by, limit)})
+
+    def _series_span(self, query: Mapping[str, str], count: int) -> Span:
+        span = read_span(query, self._now(), choice(query, "granularity", "auto", ("auto", *STEPS)))
+        points = len(span.steps())
+        if points > MAX_POINTS or points * count > MAX_ALL_POINTS:
+            most = min(MAX_POINTS, MAX_ALL_POINTS // count)
+            raise wrong("granularity" if "granularity" in query else "limit",
+                        f"makes {points} steps for each of {count} series; at most {most}: take larger steps, a shorter range"
+                        f"{' or a smaller limit' if count > 1 else ''}")  # fmt: skip
+        return span
+
+    async def _export(self, form: Format, visit: Visit) -> Reply:
+        query = read_query(visit.query, FILTERS | TIMES | {"order_desc"})
+        page, where = read_page({**query, "limit": str(EXPORT_ROWS)}, self._now()), read_where(query)
+        return Reply(self._pieces(form, page, where, self._there), headers=form.headers())
+
+    async def _pieces(self, form: Format, page: Page, where: Where, store: Store) -> AsyncIterator[bytes]:
+        """All rows, some at a time, from one to the next by the time and the id of the last."""
+        head = form.head
+        while True:
+            data, go_on = await store.reading(partial(piece, form=form, page=page, where=where, clock=self._clock))
+            if head or data:
+                yield head + data
+            if go_on is None:
+                return
+            head, page = b"", queries.moved(page, go_on)
+
+    async def _metrics(self, visit: Visit) -> Reply:
+        read_query(visit.query, ())
+        health = {} if self._store is None else self._store.health()
+        told = Moment(self._open(), self._members(), health, self._version, self._started_at)
+        return Reply(self.metrics.render(told).encode("utf-8", "replace"), headers=[("content-type", CONTENT_TYPE), *PRIVATE])
+
+
+def name_of(span: Span) -> str:
+    return next(name for name, step_s in STEPS.items() if step_s == span.step_s)
+
+
+def piece(db: Any, *, form: Format, page: Page, where: Where, clock: Callable[[], float]) -> tuple[bytes, Cursor | None]:
+    """Some rows as they are written, and where to go on."""
+    give_up = clock() + queries.SEARCH_S
+    rows, go_on = queries.by_time(db, page, where, lambda: clock() > give_up)
+    return form.write(view(row[1], Call._make(row[2:])) for row in rows), go_on
+
+
+def whole_call(db: Any, name: str) -> bytes | None:
+    """One call with its texts, as JSON."""
+    found = queries.one(db, name)
+    if found is None:
+        return None
+    kept = queries.bodies_of(db, found[0])
+    request, response, request_cut, response_cut = kept or (None, None, 0, 0)
+    texts = {"request": unpacked(request), "response": unpacked(response), "request_cut": bool(request_cut),
+             "response_cut": bool(response_cut), "kept": kept is not None}  # fmt: skip
+    return dumped({**view(*found), "bodies": texts})

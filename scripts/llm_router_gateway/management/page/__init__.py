@@ -1,0 +1,1 @@
+"""The monitor page: HTML, style and scripts, and the module that makes one document of them."""

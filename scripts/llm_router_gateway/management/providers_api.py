@@ -1,0 +1,563 @@
+"""Providers and models changed while the gateway runs: /providers, /models, /config/sync, and what the page shows of models.
+
+    admin = Admin(source, state=..., board=..., take_over=..., clock=time.monotonic)
+    desk.Desk([*admin.routes(), ...])
+
+What is changed is kept in the overlay beside the configuration file (`overlay`, `loading`), which no reload overwrites, and is
+in force at once. A change that makes an impossible configuration is refused whole, with every problem and its path. Keys can be
+written and never read back; nor does one that is here already go to another address because somebody changed the address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..config import overlay as overlays
+from ..config.config import Config, ConfigError, Model, Problem, Provider
+from ..config.describe import MASK, masked_proxy
+from ..config.groups import Group
+from ..config.overlay import Overlay, kind_of
+from ..config.presets import ALIASES, PRESETS, preset_of
+from ..config.settings import MODEL_NAME, NAME
+from ..config.sources import Source
+from ..errors import BadRequest, Conflict, GatewayError, NotFound
+from ..net.router import CALLER, Handler, Reply, Route, Visit
+from ..policy.rate_limits import Limit
+from ..routing.snapshot import State
+from ..routing.state import Board
+
+MAX_DEPTH = 32  # of a body; nobody's settings are nested like this
+TRUE = frozenset({"1", "true", "yes", "on"})
+FROM_HERE = ("api_key_env", "api_key_file")  # they name what is on this machine: for those who may write on it
+SECRETS = frozenset({"api_key", *FROM_HERE})
+HEADS = frozenset({"headers", "rewrite_header"})  # whose values may be credentials
+SPELLED = {"provider_name": "provider", "provider_id": "provider"}  # what the older server calls it -> the file
+ABSENT: Mapping[str, Any] = {}
+
+
+class Refused(GatewayError):
+    """The change makes no configuration that could be used; `problems` says all that is wrong with it."""
+
+    status = 422
+    code = "impossible_config"
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("nothing was changed: " + "; ".join(map(str, self.problems)))
+
+    def body(self) -> dict[str, Any]:
+        first = self.problems[0].path if self.problems else None
+        error = {"message": self.message, "type": "invalid_request_error", "code": self.code, "param": first}
+        return {"error": {**error, "problems": problems_json(self.problems)}}
+
+
+def problems_json(problems: Iterable[Problem]) -> list[dict[str, str]]:
+    return [{"path": problem.path, "message": problem.text} for problem in problems]
+
+
+# ------------------------------------------------------------------------------------------------------- what is shown
+
+
+def plain(value: object) -> Any:
+    """As JSON has it: TOML's dates and times are texts, infinities are not there."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def shown(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table without what it must not tell: keys are left out, the values of headers masked."""
+    made: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in SECRETS:
+            continue
+        if name in HEADS:
+            made[name] = masked_heads(value)
+        elif name == "proxy" and isinstance(value, str):
+            made[name] = masked_proxy(value)
+        else:
+            made[name] = shown(value) if name in overlays.MERGED and isinstance(value, Mapping) else plain(value)
+    return made
+
+
+def masked_heads(value: Any) -> Any:
+    """The names of headers; their values may be credentials. A JSON text is read for its names."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Mapping):
+        return MASK
+    return {name: None if item is None else MASK for name, item in value.items()}
+
+
+def limit_json(limit: Limit | None) -> dict[str, Any] | None:
+    return None if limit is None else asdict(limit)
+
+
+def provider_json(provider: Provider, table: Mapping[str, Any], entry: overlays.Entry | None) -> dict[str, Any]:
+    """GET /providers/{name}."""
+    return {
+        "id": provider.name, "name": provider.name, "type": provider.type, "api": provider.api,
+        "base_url": provider.base_url, "is_active": provider.is_active, "any_model": provider.any_model,
+        "has_key": bool(provider.keys), "keys": len(provider.keys), "needs_key": provider.needs_key,
+        **source_json(entry), "limits": limit_json(provider.limit), "settings": shown(table).get("settings", {}),
+        "fields": {name: value for name, value in shown(table).items() if name not in ("name", "settings")},
+    }  # fmt: skip
+
+
+def source_json(entry: overlays.Entry | None) -> dict[str, Any]:
+    """Whether the file has it, and which fields were changed through the API."""
+    if entry is None:
+        return {"source": "file", "changed": []}
+    fields = sorted(entry.fields)
+    return {"source": "overlay" if entry.state == overlays.ADDED else "file", "changed": fields}
+
+
+def rate_limit_json(model: Model, table: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The older server's five fields, or None without a limit."""
+    if model.limit is None:
+        return None
+    raw = table.get("limits") or table.get("rate_limit") or ABSENT
+    limit = {name: getattr(model.limit, name) for name in ("max_requests", "per_seconds", "burst_size")}
+    return {**limit, "notes": raw.get("notes"), "config": plain(raw.get("config", {}))}
+
+
+def model_json(model: Model, provider: Provider, table: Mapping[str, Any], entry: overlays.Entry | None) -> dict[str, Any]:
+    """The older server's ModelRead, with is_active and where it comes from."""
+    return {
+        "id": f"{model.provider}/{model.name}", "name": model.name, "display_name": model.display_name or None,
+        "description": model.description or None, "provider_id": provider.name, "provider_name": provider.name,
+        "provider_type": provider.type, "tags": list(model.tags), "default_params": plain(model.default_params),
+        "config": plain(table.get("config", {})), "rate_limit": rate_limit_json(model, table),
+        "local_path": table.get("local_path"), "is_active": model.is_active, "provider_is_active": provider.is_active,
+        "remote_identifier": model.remote_id, "limits": limit_json(model.limit), **source_json(entry),
+    }  # fmt: skip
+
+
+def prices_json(model: Model) -> dict[str, Any] | None:
+    prices = {"input": model.input_usd_per_mtok, "output": model.output_usd_per_mtok,
+              "cached_input": model.cached_input_usd_per_mtok}  # fmt: skip
+    return prices if any(price is not None for price in prices.values()) else None
+
+
+HEALTH = ("state", "factor", "back_in_s", "active", "latency_s", "consecutive_failures", "last_error")
+UNKNOWN_HEALTH = {"state": "off", "factor": 1.0, "back_in_s": 0.0, "active": 0, "latency_s": None,
+                  "consecutive_failures": 0, "last_error": None}  # fmt: skip
+
+
+def monitored(model: Model, provider: Provider, entry: overlays.Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of the page's table of models."""
+    return {
+        "name": f"{model.provider}/{model.name}", "provider": model.provider, "model": model.name,
+        "display_name": model.display_name, "description": model.description, "tags": list(model.tags),
+        "context_window": model.context_window, "max_output_tokens": model.max_output_tokens,
+        "modalities": list(model.modalities), "prices": prices_json(model), "limits": limit_json(model.limit),
+        "is_active": model.is_active, "provider_is_active": provider.is_active, **source_json(entry),
+        "health": {name: plain(report.get(name, UNKNOWN_HEALTH[name])) for name in HEALTH},
+    }  # fmt: skip
+
+
+def group_json(group: Group, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    members = [
+        {"model": member.model, "weight": member.weight,
+         "effective_weight": round(member.weight * float(reports.get(member.model, ABSENT).get("factor", 1.0)), 3),
+         "priority": member.priority, "selector": member.selector.text if member.selector else None}
+        for member in group.members
+    ]  # fmt: skip
+    return {"name": group.name, "description": group.description, "strategy": group.strategy, "members": members,
+            "fallbacks": list(group.fallbacks)}  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------- what is asked for
+
+
+def texts_of(pairs: Iterable[tuple[str, str]], *names: str) -> list[str]:
+    """The values of a query's names, comma lists taken apart: tag=a&tags=b,c -> ["a", "b", "c"]."""
+    return [part.strip() for name, value in pairs if name in names for part in value.split(",") if part.strip()]
+
+
+def type_named(name: str) -> str:
+    """The type of a preset, whichever of its names is used; BadRequest when there is none."""
+    known = ALIASES.get(name.lower(), name.lower())
+    if known not in PRESETS:
+        raise BadRequest(f"{name[:60]!r} is not a type of provider: there are {', '.join(PRESETS)}",
+                         details={"path": "provider_type"})  # fmt: skip
+    return known
+
+
+def leaves(value: object, path: str, depth: int = 0) -> Iterator[tuple[str, object]]:
+    """Everything in a JSON value that holds nothing, with its path; BadRequest when it is nested too deeply."""
+    if depth > MAX_DEPTH:
+        raise BadRequest("the body is nested too deeply", details={"path": path[:200]})
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from leaves(item, f"{path}.{name}" if path else name, depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{path}[{index}]", depth + 1)
+    else:
+        yield path, value
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: JSON's \\ud800 alone cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def fields_in(visit: Visit) -> dict[str, Any]:
+    """The fields of a body, in the file's spelling."""
+    body = visit.body
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not a JSON object")
+    problems = [Problem(name, "is for the configuration file: through the API a key is given as api_key")
+                for name in FROM_HERE if body.get(name) is not None]  # fmt: skip
+    for path, value in leaves(body, ""):
+        if isinstance(value, float) and not math.isfinite(value):
+            problems.append(Problem(path if is_text(path) else "", "is no number that JSON has"))
+        if not is_text(path) or (isinstance(value, str) and not is_text(value)):
+            problems.append(Problem("", "holds a character that is half of one (a lone surrogate)"))
+    if problems:
+        raise Refused(problems)
+    return {SPELLED.get(str(name), str(name)): value for name, value in body.items()}
+
+
+def named(fields: Mapping[str, Any], name: str, pattern: Any) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise Refused([Problem(name, "is missing, or holds characters that it cannot")])
+    return value
+
+
+def change_line(visit: Visit, name: str, fields: Mapping[str, Any]) -> str:
+    """Who changed what, for the log; no values: "ann: PATCH providers/openai: is_active"."""
+    who, what = visit.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
+    return f"{who}: {visit.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
+
+
+def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The fields of a PATCH; the name is in the path and stays."""
+    owner, _, model = name.partition("/")
+    path: dict[str, str] = {"name": model, "provider": owner} if model else {"name": owner}
+    wrong = [Problem(key, f"cannot be changed: it is {path[key]!r} by the path") for key in path
+             if fields.get(key) not in (None, path[key])]  # fmt: skip
+    if wrong:
+        raise Refused(wrong)
+    return {key: value for key, value in fields.items() if key not in path}
+
+
+# ------------------------------------------------------------------------------------------------ where credentials go
+
+
+def origin_of(provider: Provider) -> str:
+    """Whom a provider's requests reach: scheme, host and port, and over plain http the proxy, which reads them."""
+    parts = urlsplit(provider.base_url)
+    return f"{parts.scheme}://{parts.netloc}".lower() + (f" by {provider.proxy}" if parts.scheme == "http" else "")
+
+
+def sent(config: Config | None) -> set[tuple[str, str]]:
+    """(credential, whom it is sent to), for every key and every header that the configuration adds."""
+    if config is None:
+        return set()
+    found: set[tuple[str, str]] = set()
+    providers = {provider.name: provider for provider in config.providers}
+    for provider in config.providers:
+        texts = [*(key.reveal() for key in provider.keys), *provider.headers.values(), *provider.overrides.headers.values()]
+        found |= {(text, origin_of(provider)) for text in texts if text}
+    for model in config.models:
+        found |= {(text, origin_of(providers[model.provider])) for text in model.overrides.headers.values() if text}
+    return found
+
+
+def given(fields: Mapping[str, Any]) -> set[str]:
+    """What a request itself holds, keys of a comma list one by one."""
+    texts = [str(value) for _, value in leaves(fields, "") if isinstance(value, (str, int, float))]
+    for name in HEADS:  # a JSON text of headers
+        value = fields.get(name)
+        if isinstance(value, str):
+            try:
+                texts += [str(item) for item in dict(json.loads(value)).values()]
+            except (ValueError, TypeError):
+                continue
+    return {part.strip() for text in texts for part in (text, *text.split(","))}
+
+
+def check_addresses(
+    before: Config, alone: Callable[[], Config | None], after: Config, fields: Mapping[str, Any], name: str
+) -> None:
+    """Refused when a credential that was here would now go to somebody else.
+
+    Else whoever may change an address could read every key: by being the address. Those of the request itself may go anywhere,
+    and so may a provider type's own key to that type's own address. `alone` is what the file says, which may go on.
+    """
+    new = sent(after) - sent(before)
+    if not new or not (new := new - sent(alone())):
+        return
+    known = given(fields)
+    types = {provider.name: provider.type for provider in before.providers}
+    own = {(key.reveal(), origin_of(provider)) for provider in after.providers for key in provider.keys
+           if has_own_address(provider) and types.get(provider.name, provider.type) == provider.type}  # fmt: skip
+    if any(text not in known and (text, origin) not in own for text, origin in new):
+        provider = name.partition("/")[0]
+        raise Refused([Problem(f"providers.{provider}.api_key", "a key, or a header's value, that is here already does not "
+                       "go to another address or proxy: give it again in the same request, or change the file")])  # fmt: skip
+
+
+def has_own_address(provider: Provider) -> bool:
+    preset = preset_of(provider.type)
+    if preset is None or not preset.base_url or preset.local:
+        return False
+    own, mine = urlsplit(preset.base_url), urlsplit(provider.base_url)
+    return (own.scheme, own.netloc) == (mine.scheme, mine.netloc)
+
+
+# ------------------------------------------------------------------------------------------------------------ the desk
+
+
+def refusing(handler: Handler) -> Handler:
+    """The handler, with every problem of a refused change in its answer."""
+
+    async def handled(visit: Visit) -> Reply:
+        try:
+            return await handler(visit)
+        except Refused as error:
+            return Reply(error.body(), error.status)
+
+    return handled
+
+
+class Admin:
+    """The handlers. Changes are made one after the other; a caller that leaves does not leave one half done."""
+
+    def __init__(
+        self, source: Source, *, state: Callable[[], State], board: Board, take_over: Callable[[Config], None],
+        clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:  # fmt: skip
+        """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
+        self._source, self._state, self._board = source, state, board
+        self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
+        self._lock = asyncio.Lock()
+        self._run_id, self._revisions = new_id(), 0
+        self._seen: object = None
+        told = source.keep_overlay()
+        if told:
+            warn(told)
+
+    def routes(self) -> list[Route]:
+        provider, model = "providers/{name}", "models/{provider}/{model...}"
+        return [
+            Route("GET", "providers", self._providers), Route("POST", "providers", refusing(self._add_provider)),
+            Route("GET", provider, self._provider), Route("PATCH", provider, refusing(self._patch_provider)),
+            Route("DELETE", provider, refusing(self._delete_provider)),
+            Route("GET", "models", self._models, CALLER), Route("POST", "models", refusing(self._add_model)),
+            Route("PATCH", model, refusing(self._patch_model)), Route("DELETE", model, refusing(self._delete_model)),
+            Route("GET", "monitor/models", self._monitored), Route("POST", "config/sync", self._sync),
+        ]  # fmt: skip
+
+    # -- reading
+
+    def _etag(self) -> str:
+        """Another one after every change, whoever made it."""
+        if self._seen is not self._source.merged:
+            self._seen, self._revisions = self._source.merged, self._revisions + 1
+        return f'"{self._run_id}-{self._revisions}"'
+
+    def _reply(self, body: Any, status: int = 200) -> Reply:
+        return Reply(body, status, [("etag", self._etag())])
+
+    def _config(self) -> Config:
+        return self._state().config
+
+    def _entry(self, name: str) -> overlays.Entry | None:
+        return self._source.overlay.get(name)
+
+    def _provider_json(self, provider: Provider) -> dict[str, Any]:
+        table = self._source.merged.tables.get(provider.name, ABSENT)
+        return provider_json(provider, table, self._entry(provider.name))
+
+    def _model_json(self, model: Model) -> dict[str, Any]:
+        name = f"{model.provider}/{model.name}"
+        provider = next(each for each in self._config().providers if each.name == model.provider)
+        return model_json(model, provider, self._source.merged.tables.get(name, ABSENT), self._entry(name))
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """GET of one; NotFound when there is none."""
+        config = self._config()
+        for provider in config.providers:
+            if provider.name == name:
+                return self._provider_json(provider)
+        for model in config.models:
+            if f"{model.provider}/{model.name}" == name:
+                return self._model_json(model)
+        what = "model" if kind_of(name) == "models" else "provider"
+        raise NotFound(f"no {what} is named {name[:200]!r}; GET /{kind_of(name)} lists what there is")
+
+    async def _providers(self, visit: Visit) -> Reply:
+        return self._reply([self._provider_json(provider) for provider in self._config().providers])
+
+    async def _provider(self, visit: Visit) -> Reply:
+        return self._reply(self._read(visit.args["name"]))
+
+    async def _models(self, visit: Visit) -> Reply:
+        """The models with all of the tags, of one of the types; those that are off only when asked for."""
+        pairs = visit.pairs
+        tags = {tag.casefold() for tag in texts_of(pairs, "tag", "tags")}
+        types = {type_named(name) for name in texts_of(pairs, "provider_type", "provider_types")}
+        inactive = any(value.lower() in TRUE for value in texts_of(pairs, "include_inactive"))
+        found = []
+        for model in self._config().models:
+            made = self._model_json(model)
+            is_type = not types or ALIASES.get(made["provider_type"], made["provider_type"]) in types
+            is_on = inactive or (made["is_active"] and made["provider_is_active"])
+            if is_type and is_on and tags <= set(map(str.casefold, model.tags)) and self._may(visit, model):
+                found.append(made)
+        return self._reply(found)
+
+    @staticmethod
+    def _may(visit: Visit, model: Model) -> bool:
+        """Whether the caller's key may use it."""
+        key = visit.caller.key
+        return key is None or bool(not key.only_groups and key.may_model(f"{model.provider}/{model.name}", model.tags))
+
+    async def _monitored(self, visit: Visit) -> Reply:
+        state = self._state()
+        reports = {report["model"]: report for report in self._board.report(state.table, self._clock())}
+        providers = {provider.name: provider for provider in state.config.providers}
+        names = ("name", "type", "api", "base_url", "is_active", "has_key", "needs_key", "source", "changed")
+        return self._reply({
+            "models": [monitored(model, providers[model.provider], self._entry(name), reports.get(name, ABSENT))
+                       for model in state.config.models for name in [f"{model.provider}/{model.name}"]],
+            "groups": [group_json(group, reports) for group in state.config.groups],
+            "providers": [{name: made[name] for name in names}
+                          for made in map(self._provider_json, state.config.providers)],
+        })  # fmt: skip
+
+    # -- changing
+
+    async def _add_provider(self, visit: Visit) -> Reply:
+        fields = fields_in(visit)
+        return await self._add(visit, named(fields, "name", NAME), fields)
+
+    async def _add_model(self, visit: Visit) -> Reply:
+        fields = fields_in(visit)
+        return await self._add(visit, f"{named(fields, 'provider', NAME)}/{named(fields, 'name', MODEL_NAME)}", fields)
+
+    async def _add(self, visit: Visit, name: str, fields: dict[str, Any]) -> Reply:
+        path = {"name", "provider"} if "/" in name else {"name"}
+        rest = {key: value for key, value in fields.items() if key not in path}
+
+        def make(overlay: Overlay) -> Overlay:
+            if name in self._source.merged.tables:
+                raise Conflict(f"{name} is there already: PATCH changes it", details={"path": "name"})
+            owner = name.partition("/")[0]
+            if owner not in self._source.merged.tables and owner != name:
+                raise Refused([Problem("provider", f"no provider is named {owner!r}")])
+            return overlays.added(overlay, name, rest)
+
+        await self._change(visit, name, rest, make)
+        return self._reply(self._read(name), 201)
+
+    async def _patch_provider(self, visit: Visit) -> Reply:
+        return await self._patch(visit, visit.args["name"])
+
+    async def _patch_model(self, visit: Visit) -> Reply:
+        return await self._patch(visit, f"{visit.args['provider']}/{visit.args['model']}")
+
+    async def _patch(self, visit: Visit, name: str) -> Reply:
+        patch = patch_of(fields_in(visit), name)
+
+        def make(overlay: Overlay) -> Overlay:
+            self._read(name)
+            return overlays.changed(overlay, name, patch)
+
+        await self._change(visit, name, patch, make)
+        return self._reply(self._read(name))
+
+    async def _delete_provider(self, visit: Visit) -> Reply:
+        return await self._delete(visit, visit.args["name"])
+
+    async def _delete_model(self, visit: Visit) -> Reply:
+        return await self._delete(visit, f"{visit.args['provider']}/{visit.args['model']}")
+
+    async def _delete(self, visit: Visit, name: str) -> Reply:
+        """Takes it away; with ?only=changes, what was changed through the API, also that it was removed."""
+        only = visit.query.get("only", "")
+        if only not in ("", "changes"):
+            raise BadRequest('only is not "changes"', details={"path": "only"})
+
+        def make(overlay: Overlay) -> Overlay:
+            in_file = name in self._source.names_in_file()
+            if only and name in overlay:
+                return overlays.forgotten(overlay, name, in_file=in_file)
+            self._read(name)
+            return overlay if only else overlays.removed(overlay, name, in_file=in_file)
+
+        await self._change(visit, name, ABSENT, make)
+        return self._reply(None, 204)
+
+    async def _change(
+        self, visit: Visit, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
+    ) -> None:  # fmt: skip
+        """Checked, kept, in force: or refused, and nothing happened."""
+        doing = asyncio.ensure_future(self._changed(visit, name, fields, make))
+        doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when the caller left meanwhile
+        await asyncio.shield(doing)
+
+    async def _changed(
+        self, visit: Visit, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
+    ) -> None:  # fmt: skip
+        async with self._lock:
+            source = self._source
+            wanted = visit.headers.get("if-match", "*")
+            if wanted != "*" and self._etag() not in wanted:
+                raise GatewayError("somebody changed it meanwhile: read it again", status=412, code="changed_meanwhile")
+            source.refresh()
+            if source.fault:
+                raise GatewayError(f"nothing was changed: {source.fault}", status=507, code="not_saved")
+            overlay = make(source.overlay)
+            touched = {each for each in {*overlay, *source.overlay} if overlay.get(each) is not source.overlay.get(each)}
+            try:
+                config = source.trial(overlay, touched)
+            except ConfigError as error:
+                raise Refused(error.problems) from None
+            check_addresses(self._config(), source.alone, config, fields, name)
+            try:
+                await asyncio.to_thread(source.save, overlay)
+            except OSError as wrong:
+                why = wrong.strerror or wrong
+                self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
+                raise GatewayError(f"nothing was changed: it cannot be kept: {why}", status=507, code="not_saved") from None
+            self._tell(change_line(visit, name, fields))
+            self._take_over(source.adopt(overlay))
+
+    async def _sync(self, visit: Visit) -> Reply:
+        """Reads the configuration file again, and says what came of it."""
+        async with self._lock:
+            file = str(self._source.path) if self._source.path else None
+            try:
+                config = self._source.load()
+            except ConfigError as error:
+                count = len(error.problems)
+                message = f"not taken over: {count} problem{'s' * (count != 1)}; what was there before stays in force"
+                return Reply({"success": False, "message": message, "config_file": file,
+                              "problems": problems_json(error.problems), "notes": []}, 422)  # fmt: skip
+            self._take_over(config)
+            message = f"taken over: {len(config.providers)} providers, {len(config.models)} listed models"
+            return self._reply({"success": True, "message": message, "config_file": file, "problems": [],
+                                "notes": list(config.notes)})  # fmt: skip

@@ -1,0 +1,682 @@
+"""Connections to providers: kept for the next request, verified, proxied, each phase with its own time limit.
+
+    pool = Pool()
+    response = await pool.request("POST", url, headers, body, timeouts=Timeouts(10, 600, 600), proxy="")
+    response.status, response.headers            as soon as the head is here
+    async for piece in response.pieces(): ...    as they come, out of their chunks; StreamCut when the end is missing
+    await response.read(1_000_000)               the rest as a whole
+    response.close()                             always; a body that was not read to its end costs the connection
+    await pool.close()
+
+UpstreamFailed and UpstreamTimeout name the host and what happened; never a query, a header or a body. A connection that
+died while nobody used it is replaced once, and only when not a byte of an answer had come. While the pieces are not
+fetched, reading stops: a slow caller slows the upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
+from typing import NamedTuple, cast
+from urllib.parse import unquote, urlsplit
+
+from ..errors import BadRequest, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
+from . import http1
+from .deadline import Deadline
+from .http1 import END, Headers, Malformed, ResponseHead
+
+READ_BYTES = 65_536        # one read; also about what a slow caller lets pile up, beside READ_AHEAD
+READ_AHEAD = 65_536        # bytes of an answer that nobody fetched; then reading stops
+WRITE_HIGH = 65_536
+IDLE_S = 60.0              # how long an unused connection is kept; servers close theirs after 5 to 350 s
+MAX_IDLE = 256             # unused connections to one address
+NEXT_ADDRESS_S = 0.25      # then the name's next address is tried as well; RFC 8305 5
+KNOWN_URLS = 256           # origins whose parts are remembered
+MAX_PROXY_ANSWER = 65_536  # bytes a proxy may send before the tunnel stands
+SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+SOCKS_REFUSALS = {  # RFC 1928 6
+    1: "general failure", 2: "not allowed", 3: "network unreachable", 4: "host unreachable", 5: "connection refused",
+    6: "too slow", 7: "command not supported", 8: "kind of address not supported",
+}  # fmt: skip
+
+
+class Timeouts(NamedTuple):
+    """Seconds: until the connection stands (name, TCP, proxy, TLS), until an answer begins, between two reads of it."""
+
+    connect_s: float
+    first_byte_s: float
+    between_bytes_s: float
+
+
+class Origin(NamedTuple):
+    """Whom to connect to. Also the key under which connections are kept."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: str = ""
+
+    @property
+    def name(self) -> str:
+        """For messages: example.com, or example.com:8443."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+
+class Dead(Exception):
+    """A kept connection was gone before a byte of the answer came: the request may go to another one."""
+
+
+# ------------------------------------------------------------------------------------------------------------------ pure
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """address_of("10.0.0.1") -> IPv4Address; None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """is_loopback("localhost") -> True; is_loopback("127.0.0.9") -> True; is_loopback("10.0.0.1") -> False."""
+    address = address_of(host)
+    return host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
+
+
+@lru_cache(maxsize=KNOWN_URLS)
+def origin_of(base: str, proxy: str) -> Origin:
+    """origin_of("https://h:8443", "") -> Origin("https", "h", 8443, ""); loopback loses its proxy."""
+    try:
+        parts = urlsplit(base)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or parts.scheme not in ("http", "https"):
+        raise UpstreamFailed("the provider's base_url is not http://... or https://...")
+    return Origin(parts.scheme, host, port or PORTS[parts.scheme], "" if is_loopback(host) else proxy)
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """split_url("http://h/a?b") -> ("http://h", "/a?b"). Only the first half may be remembered."""
+    start = url.find("/", url.find("://") + 3)
+    return (url[:start], url[start:]) if start > 0 else (url, "/")
+
+
+def request_bytes(method: str, origin: Origin, target: str, headers: Headers, body: bytes) -> bytes:
+    """The whole request. BadRequest for a path or header that cannot be sent."""
+    length = f"content-length: {len(body)}\r\n" if body or method not in ("GET", "HEAD") else ""
+    try:
+        first = opening(method, origin, target) if "?" in target else known_opening(method, origin, target)
+        return f"{first}{length}{http1.fields_text(headers)}\r\n".encode("latin-1") + body
+    except ValueError as wrong:
+        raise BadRequest(f"{origin.name}: cannot be asked: {wrong}") from None
+
+
+def opening(method: str, origin: Origin, target: str) -> str:
+    """A request's first lines: all that depends on the address alone. ValueError for what cannot be sent."""
+    own = [("host", origin.name)]
+    if origin.proxy and origin.scheme == "http" and origin.proxy.startswith("http"):
+        target = f"http://{origin.name}{target}"  # a proxy is asked with the whole address; RFC 9112 3.2.2
+        own += proxy_credentials(origin.proxy)
+    return http1.request_line(method, target) + http1.fields_text(own)
+
+
+known_opening = lru_cache(maxsize=KNOWN_URLS)(opening)  # only for targets without a query, which may hold a caller's key
+
+
+def proxy_credentials(proxy: str) -> Headers:
+    """[("proxy-authorization", "Basic ...")] for a proxy address with a name in it."""
+    user, password = proxy_user(proxy)
+    if not user:
+        return []
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return [("proxy-authorization", f"Basic {token}")]
+
+
+def proxy_user(proxy: str) -> tuple[str, str]:
+    """User name and password in a proxy's URL, unescaped: "me:p%40ss" before the host -> ("me", "p@ss")."""
+    parts = urlsplit(proxy)
+    return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection could not be had, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or 'no common version'}"
+    if isinstance(error, socket.gaierror):
+        return "the name is not known"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return "no address answered" if isinstance(error, OSError) else type(error).__name__
+
+
+def socks_address(host: str, port: int) -> bytes:
+    """An address as SOCKS5 writes it; names go as names, so that the proxy looks them up. RFC 1928 5."""
+    address = address_of(host)
+    if address is None:
+        name = host.encode("idna")
+        return b"\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big")
+    return (b"\x01" if address.version == 4 else b"\x04") + address.packed + port.to_bytes(2, "big")
+
+
+# -------------------------------------------------------------------------------------------------------------- answers
+
+
+class Response:
+    """An answer: its head, and the body as it comes.
+
+    tap(piece) -> bool may take a piece at once while the reader waits for one: it then never sees it, and no task is woken.
+    What tap raises is raised by the reader's wait.
+    """
+
+    __slots__ = ("_connection", "_ended", "_error", "_pieces", "_size", "_waiter", "headers", "origin", "status", "tap")
+
+    def __init__(self, origin: Origin, head: ResponseHead, connection: Connection) -> None:
+        self.status, self.headers, self.origin = head.status, head.headers, origin
+        self._connection: Connection | None = connection
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.tap: Callable[[bytes], bool] | None = None
+
+    def header(self, name: str, default: str = "") -> str:
+        """By its lower-case name."""
+        for each, value in self.headers:
+            if each == name:
+                return value
+        return default
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes: all that is here, else what comes next. StreamCut, UpstreamTimeout."""
+        return self  # no generator: one that is left early would need a task to be closed
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                raise StopAsyncIteration
+            await self._news()
+        return self._taken()
+
+    def _news(self) -> asyncio.Future[None]:
+        """Something came, or nothing more will."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
+    def _taken(self) -> bytes:
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if self._connection is not None:
+            self._connection.go_on_reading()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read(self, limit: int) -> bytes:
+        """The rest of the body as a whole. UpstreamFailed above `limit` bytes."""
+        if self._ended and self._error is None and self._size <= limit:  # as most are: all of it is here
+            return self._taken()
+        out: list[bytes] = []
+        size = 0
+        async for piece in self:
+            out.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise UpstreamFailed(f"{self.origin.name}: an answer of more than {limit} bytes")
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def close(self) -> None:
+        """No more of it is wanted. A body that came whole has given its connection back already."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    # -- from the connection
+
+    def take(self, piece: bytes) -> bool:
+        """False: enough for now."""
+        if self.tap is not None and self._waiter is not None and not self._waiter.done() and self.tap(piece):
+            return True
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._waiter is not None:
+            self._wake()
+        return self._size <= READ_AHEAD
+
+    def finish(self, error: Exception | None = None) -> None:
+        """The body is over, or broke off."""
+        self._ended, self._error, self._connection = True, error, None
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+# ------------------------------------------------------------------------------------------------------- one connection
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One connection to an upstream: one request at a time, then kept for the next."""
+
+    __slots__ = (
+        "_answer", "_between_s", "_deadline", "_first_s", "_is_reading", "_keep_alive", "_loop", "_pool", "_reader",
+        "_response", "_transport", "_unsent", "_used", "_view", "origin",
+    )  # fmt: skip
+
+    def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+        self.origin = origin
+        self._pool, self._loop, self._view = pool, loop, pool.buffer
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
+        self._reader = http1.ResponseReader()
+        self._deadline = Deadline(loop.call_at, loop.time, self._on_time)
+        self._answer: asyncio.Future[Response] | None = None  # while an answer's head is waited for
+        self._response: Response | None = None                # while its body comes
+        self._first_s = self._between_s = 0.0
+        self._keep_alive = self._used = False
+        self._is_reading = True
+        self._unsent = 0  # bytes of the request that waited when its clock was last looked at
+
+    async def ask(self, method: str, data: bytes, timeouts: Timeouts) -> Response:
+        """The answer to a request, as soon as its head is here. Dead when a kept connection turned out to be gone."""
+        if self._transport.is_closing():
+            raise Dead
+        self._first_s, self._between_s = timeouts.first_byte_s, timeouts.between_bytes_s
+        self._reader.expect(method)
+        self._answer = self._loop.create_future()
+        self._deadline.set(self._first_s)
+        self._transport.write(data)
+        self._unsent = self._transport.get_write_buffer_size()
+        try:
+            return await self._answer
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    # -- what the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(WRITE_HIGH)
+        self._pool.opened(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view  # one for all: what is read is taken out before the loop reads again
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._view[:nbytes])
+        if self._response is not None and (piece := self._reader.lone_chunk(data)):
+            self._take(piece)
+            if self._is_reading:
+                self._deadline.set(self._between_s)
+            return
+        self._reader.feed(data)
+        if self._answer is None and self._response is None:
+            self.abort()  # nobody asked: whatever it says could be taken for the next answer
+            return
+        self._read()
+
+    def eof_received(self) -> bool:
+        self._reader.feed_end()
+        if self._response is not None or self._reader.buffered:
+            self._read()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.stop()
+        self._pool.closed(self)
+        if self._answer is not None and self._used and not self._reader.buffered:
+            self._refuse(Dead())
+        elif self._answer is not None:
+            why = f" ({reason(exc)})" if exc else ""
+            self._refuse(UpstreamFailed(f"{self.origin.name}: the connection was closed without an answer{why}"))
+        if self._response is not None:
+            self._cut(StreamCut(f"{self.origin.name}: the connection was closed in the middle of an answer"))
+
+    # -- answers
+
+    def _read(self) -> None:
+        try:
+            while (item := self._reader.next()) is not None:
+                if type(item) is bytes:
+                    self._take(item)
+                elif item is END:
+                    self._ended()
+                    return
+                else:
+                    self._begin(cast(ResponseHead, item))
+        except Malformed as error:
+            self._broken(error)
+            return
+        if self._response is not None and self._is_reading:
+            self._deadline.set(self._between_s)
+
+    def _begin(self, head: ResponseHead) -> None:
+        self._keep_alive = head.keep_alive
+        answer, self._answer = self._answer, None
+        self._response = Response(self.origin, head, self)
+        if answer is not None and not answer.done():
+            answer.set_result(self._response)
+
+    def _take(self, piece: bytes) -> None:
+        if self._response is None:
+            return
+        try:
+            wants_more = self._response.take(piece)
+        except Exception as error:
+            self._cut(error)
+            self.abort()
+            return
+        if not wants_more and self._is_reading:
+            self._is_reading = False
+            self._deadline.clear()  # the upstream is not slow: we are
+            self._transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        if not self._is_reading:
+            self._is_reading = True
+            self._deadline.set(self._between_s)
+            self._transport.resume_reading()
+
+    def _ended(self) -> None:
+        response, self._response = self._response, None
+        self._deadline.clear()
+        self.go_on_reading()
+        reusable = self._keep_alive and not self._reader.buffered and not self._transport.get_write_buffer_size()
+        if reusable and not self._transport.is_closing() and self._pool.keep(self):
+            self._used = True
+            self._deadline.set(IDLE_S)
+        else:
+            self.abort()
+        if response is not None:
+            response.finish()
+
+    def _broken(self, error: Malformed) -> None:
+        wrong = f"{self.origin.name}: the answer is no HTTP/1.1: {error.message}"
+        if self._response is not None:
+            self._cut(StreamCut(wrong))
+        else:
+            self._refuse(UpstreamFailed(wrong))
+        self.abort()
+
+    def _refuse(self, error: Exception) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
+    def _cut(self, error: Exception) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.finish(error)
+
+    # -- time, and the end
+
+    def _on_time(self) -> None:
+        if self._answer is not None:
+            self._check_first_byte()
+        elif self._response is not None:
+            self._cut(UpstreamTimeout(f"{self.origin.name}: nothing came for {self._between_s:g} s"))
+            self.abort()
+        else:
+            self.abort()  # unused for long enough
+
+    def _check_first_byte(self) -> None:
+        """The clock for the answer starts when the request is out: a long body on a slow line takes its time."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._deadline.set(self._first_s)
+            return
+        self._refuse(UpstreamTimeout(f"{self.origin.name}: no answer began within {self._first_s:g} s"))
+        self.abort()
+
+    def abort(self) -> None:
+        """Closed at once, whatever is on its way."""
+        self._pool.forget(self)
+        self._transport.abort()
+
+
+class Handshake(asyncio.Protocol):
+    """A connection to a proxy until its tunnel stands: what came, read piece by piece."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._over = False
+        self._news = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        self._over = self._over or len(self._data) > MAX_PROXY_ANSWER
+        self._news.set()
+
+    def eof_received(self) -> bool:
+        self._over = True
+        self._news.set()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.eof_received()
+
+    async def some(self) -> bytes:
+        """What is here, at least a byte."""
+        await self._wait_for(1)
+        return self._taken(len(self._data))
+
+    async def exactly(self, count: int) -> bytes:
+        await self._wait_for(count)
+        return self._taken(count)
+
+    def _taken(self, count: int) -> bytes:
+        data = bytes(self._data[:count])
+        del self._data[:count]
+        return data
+
+    async def _wait_for(self, count: int) -> None:
+        while len(self._data) < count:
+            if self._over:
+                raise ConnectionResetError(errno.ECONNRESET, "the proxy closed the connection")
+            self._news.clear()
+            await self._news.wait()
+
+    @property
+    def rest(self) -> bytes:
+        return bytes(self._data)
+
+
+async def ask_connect(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
+    """CONNECT host:port. RFC 9110 9.3.6."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    address = f"{host}:{origin.port}"
+    head = [("host", address), *proxy_credentials(origin.proxy)]
+    transport.write(http1.request_head("CONNECT", address, head))
+    reader = http1.ResponseReader()
+    reader.expect("CONNECT")
+    while (item := reader.next()) is None:
+        reader.feed(await handshake.some())
+    status = cast(ResponseHead, item).status
+    if not 200 <= status < 300:
+        raise UpstreamFailed(f"{origin.name}: the proxy refused the connection with status {status}")
+    if reader.buffered:
+        raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
+
+
+async def ask_socks(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
+    """SOCKS5, with name and password when the proxy's address has them. RFC 1928, RFC 1929."""
+    user, password = proxy_user(origin.proxy)
+    transport.write(b"\x05\x02\x00\x02" if user else b"\x05\x01\x00")
+    version, method = await handshake.exactly(2)
+    if version != 5 or method not in ((0, 2) if user else (0,)):
+        raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy takes none of our ways to sign in")
+    if method == 2:
+        name, word = user.encode()[:255], password.encode()[:255]
+        transport.write(b"\x01" + bytes([len(name)]) + name + bytes([len(word)]) + word)
+        if (await handshake.exactly(2))[1] != 0:
+            raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy does not know the name or password")
+    transport.write(b"\x05\x01\x00" + socks_address(origin.host, origin.port))
+    _, code, _, kind = await handshake.exactly(4)
+    if code != 0:
+        raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy refused: {SOCKS_REFUSALS.get(code, code)}")
+    length = {1: 4, 4: 16}.get(kind) or (await handshake.exactly(1))[0]
+    await handshake.exactly(length + 2)
+
+
+# -------------------------------------------------------------------------------------------------------------- the pool
+
+
+class Pool:
+    """All connections to upstreams."""
+
+    def __init__(self, *, tls: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> None:
+        self.buffer = memoryview(bytearray(READ_BYTES))
+        self._make_tls = tls
+        self._tls: ssl.SSLContext | None = None
+        self._idle: dict[Origin, list[Connection]] = {}  # the last used is the first reused
+        self._connections: set[Connection] = set()
+        self._closing = False
+
+    @property
+    def open(self) -> int:
+        """Connections there are, used or kept."""
+        return len(self._connections)
+
+    async def request(
+        self, method: str, url: str, headers: Headers, body: bytes, *, timeouts: Timeouts, proxy: str = ""
+    ) -> Response:
+        """The answer's head; its body comes with the Response. UpstreamFailed, UpstreamTimeout, Unavailable."""
+        base, target = split_url(url)
+        origin = origin_of(base, proxy)
+        data = request_bytes(method, origin, target, headers, body)
+        kept = self._idle.get(origin)
+        if kept:
+            try:
+                return await kept.pop().ask(method, data, timeouts)
+            except Dead:
+                pass
+        connection = await self._connect(origin, timeouts.connect_s)
+        try:
+            return await connection.ask(method, data, timeouts)
+        except Dead:
+            raise UpstreamFailed(f"{origin.name}: the connection was closed without an answer") from None
+
+    async def close(self) -> None:
+        """Drops every connection."""
+        self._closing = True
+        for connection in tuple(self._connections):
+            connection.abort()
+        while self._connections:
+            await asyncio.sleep(0)
+
+    # -- connecting
+
+    async def _connect(self, origin: Origin, limit_s: float) -> Connection:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._open_or_make_room(origin)
+        except TimeoutError:
+            raise UpstreamTimeout(f"{origin.name}: no connection within {limit_s:g} s") from None
+        except (OSError, UnicodeError, Malformed) as error:
+            if isinstance(error, OSError) and error.errno in SHORT_OF_FILES:
+                raise Unavailable("the gateway is out of file descriptors; try again", retry_after_s=1) from None
+            raise UpstreamFailed(f"{origin.name}: cannot connect: {reason(error)}") from None
+
+    async def _open_or_make_room(self, origin: Origin) -> Connection:
+        try:
+            return await self._open(origin)
+        except OSError as error:
+            if error.errno not in SHORT_OF_FILES or not self._drop_idle():
+                raise
+        await asyncio.sleep(0)  # the dropped ones are closed by the loop
+        return await self._open(origin)
+
+    async def _open(self, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = Connection(self, origin, loop)
+        if origin.proxy:
+            await self._open_through_proxy(origin, connection)
+        else:
+            race = None if is_loopback(origin.host) or address_of(origin.host) else NEXT_ADDRESS_S
+            await loop.create_connection(
+                lambda: connection, origin.host, origin.port, ssl=self._tls_for(origin.scheme), happy_eyeballs_delay=race
+            )
+        return connection
+
+    async def _open_through_proxy(self, origin: Origin, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        proxy = urlsplit(origin.proxy)
+        transport, handshake = await loop.create_connection(
+            Handshake, proxy.hostname or "", proxy.port or PORTS[proxy.scheme], ssl=self._tls_for(proxy.scheme)
+        )
+        try:
+            if proxy.scheme.startswith("socks"):
+                await ask_socks(handshake, transport, origin)
+            elif origin.scheme == "https":
+                await ask_connect(handshake, transport, origin)
+            if handshake.rest:
+                raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
+            transport.set_protocol(connection)
+            tls = self._tls_for(origin.scheme)
+            if tls is not None:
+                upgraded = await loop.start_tls(transport, connection, tls, server_hostname=origin.host)
+                if upgraded is None:
+                    raise UpstreamFailed(f"{origin.name}: the connection was lost before TLS began")
+                transport = upgraded
+        except BaseException:
+            transport.abort()
+            raise
+        if transport.is_closing():
+            raise ConnectionResetError(errno.ECONNRESET, "gone before it was used")
+        connection.connection_made(transport)
+
+    def _tls_for(self, scheme: str) -> ssl.SSLContext | None:
+        """The TLS settings, made when they are first needed: reading the certificates takes 30 ms."""
+        if scheme != "https":
+            return None
+        if self._tls is None:
+            self._tls = self._make_tls()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    def _drop_idle(self) -> bool:
+        """Makes room; False when there was nothing to drop."""
+        idle = [connection for kept in self._idle.values() for connection in kept]
+        for connection in idle:
+            connection.abort()
+        return bool(idle)
+
+    # -- what connections tell
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def keep(self, connection: Connection) -> bool:
+        """For the next request; False when there are enough."""
+        kept = self._idle.setdefault(connection.origin, [])
+        if self._closing or len(kept) >= MAX_IDLE:
+            return False
+        kept.append(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Not for reuse any more."""
+        kept = self._idle.get(connection.origin)
+        if kept and connection in kept:
+            kept.remove(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self.forget(connection)
+        self._connections.discard(connection)

@@ -1,0 +1,298 @@
+"""Bounds on what a request may ask for, in the spelling of the protocol that it goes out in. Pure.
+
+    limits = read_caps({"max_tokens": 1000, "temperature": {"max": 0.7}})
+    changed(limits, "anthropic", {"max_tokens": 4096})
+        -> ({"max_tokens": 1000, "temperature": 0.7}, ["max_tokens=1000", "temperature=0.7"])
+
+A number outside its bounds becomes the nearest one inside. What a request leaves out counts as its usual value (temperature 1,
+one answer, output without end): where that is out of bounds, the nearest value is put in. Names that are not in PARAMETERS are
+fields of the body ("thinking.budget_tokens"), bounded where they are sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BadRequest
+from ..json_body import Body, members_of
+
+Path = tuple[str, ...]
+INF = float("inf")
+OUTPUT, CHOICES = "max_tokens", ("n", "best_of")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """From `low` to `high`; None = as far as one likes."""
+
+    high: float | None = None
+    low: float | None = None
+
+    def nearest(self, value: float) -> float:
+        if self.high is not None and value > self.high:
+            return self.high
+        return self.low if self.low is not None and value < self.low else value
+
+    def __and__(self, other: Bound) -> Bound:
+        """What both allow."""
+        highs = [high for high in (self.high, other.high) if high is not None]
+        lows = [low for low in (self.low, other.low) if low is not None]
+        return Bound(min(highs) if highs else None, max(lows) if lows else None)
+
+
+Caps = Mapping[str, Bound]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One thing that requests say, whatever they call it. The first spelling is the one that is put in."""
+
+    usual: float | None
+    spelled: Mapping[str, tuple[str, ...]]
+
+
+def in_gemini(camel: str, snake: str) -> tuple[str, ...]:
+    """Google's servers read both spellings of every name."""
+    return tuple(f"{box}.{name}" for box in ("generationConfig", "generation_config") for name in (camel, snake))
+
+
+PARAMETERS: Mapping[str, Parameter] = {
+    "n": Parameter(1, {"openai": ("n",), "gemini": in_gemini("candidateCount", "candidate_count")}),
+    "best_of": Parameter(1, {"openai": ("best_of",)}),
+    "max_tokens": Parameter(INF, {
+        "openai": ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "n_predict", "num_predict"),
+        "anthropic": ("max_tokens", "max_tokens_to_sample"),
+        "gemini": in_gemini("maxOutputTokens", "max_output_tokens"),
+    }),
+    "temperature": Parameter(1, {
+        "openai": ("temperature",), "anthropic": ("temperature",), "gemini": in_gemini("temperature", "temperature")}),
+    "top_p": Parameter(1, {"openai": ("top_p",), "anthropic": ("top_p",), "gemini": in_gemini("topP", "top_p")}),
+    "top_k": Parameter(None, {"openai": ("top_k",), "anthropic": ("top_k",), "gemini": in_gemini("topK", "top_k")}),
+    "frequency_penalty": Parameter(0, {
+        "openai": ("frequency_penalty",), "gemini": in_gemini("frequencyPenalty", "frequency_penalty")}),
+    "presence_penalty": Parameter(0, {
+        "openai": ("presence_penalty",), "gemini": in_gemini("presencePenalty", "presence_penalty")}),
+}  # fmt: skip
+ALIASES: Mapping[str, str] = {
+    spelled.rpartition(".")[2]: name
+    for name, parameter in PARAMETERS.items() for each in parameter.spelled.values() for spelled in each
+}  # fmt: skip
+
+
+def read_caps(table: Mapping[str, Any]) -> dict[str, Bound]:
+    """A number is the most; {"min": a, "max": b} both ends. ValueError where it is neither; names of one thing are one."""
+    found: dict[str, Bound] = {}
+    for name, value in table.items():
+        known = ALIASES.get(name, name)
+        if not name or name in ("model", "messages", "stream", "contents"):
+            raise ValueError(f"{name!r} is nothing that has bounds")
+        found[known] = found.get(known, Bound()) & read_bound(name, value)
+        low, high = found[known].low, found[known].high
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"{name}: the least is above the most")
+    return found
+
+
+def read_bound(name: str, value: object) -> Bound:
+    if isinstance(value, Mapping):
+        for end in value:
+            if end not in ("min", "max"):
+                raise ValueError(f"{name}.{end} is unknown; there are min, max")
+        ends = [end_of(name, value.get(end)) for end in ("max", "min")]
+        if ends == [None, None]:
+            raise ValueError(f"{name} bounds nothing")
+    else:
+        ends = [end_of(name, value), None]
+        if ends[0] is None:
+            raise ValueError(f"{name} bounds nothing")
+    if ALIASES.get(name) in (OUTPUT, *CHOICES) and ends[0] is not None and ends[0] < 1:
+        raise ValueError(f"{name} is below 1")
+    return Bound(ends[0], ends[1])
+
+
+def end_of(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} is not a number")
+    return value
+
+
+def caps_json(caps: Caps) -> dict[str, Any]:
+    """As read_caps takes it."""
+    return {
+        name: bound.high if bound.low is None
+        else {end: value for end, value in (("min", bound.low), ("max", bound.high)) if value is not None}
+        for name, bound in caps.items()
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- what a body says
+
+
+def paths_of(name: str, api: str) -> tuple[Path, ...]:
+    """Where a parameter may stand in a body of this protocol."""
+    known = PARAMETERS.get(name)
+    if known is None:
+        return (tuple(name.split(".")),)
+    return tuple(tuple(spelled.split(".")) for spelled in known.spelled.get(api, ()))
+
+
+def value_at(fields: Mapping[str, Any], path: Path) -> object:
+    """What stands there; None where nothing does."""
+    here: object = fields
+    for name in path:
+        if not isinstance(here, Mapping):
+            return None
+        here = here.get(name)
+    return here
+
+
+def number_at(fields: Mapping[str, Any], path: Path) -> float | None:
+    """The number that stands there; BadRequest where something else does, for a server might make a number of it."""
+    value = value_at(fields, path)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        where = ".".join(path)
+        raise BadRequest(f"{where} is not a number, and this key has bounds for it", details={"path": where})
+    return value
+
+
+def said(fields: Mapping[str, Any], name: str, api: str) -> Iterator[tuple[Path, float]]:
+    """Each place that says it, and what."""
+    for path in paths_of(name, api):
+        value = number_at(fields, path)
+        if value is not None:
+            yield path, value
+
+
+def put(fields: dict[str, Any], path: Path, value: float) -> None:
+    """Sets it; what lies on the way is copied first, for it belongs to the caller's request."""
+    here = fields
+    for name in path[:-1]:
+        inner = here.get(name)
+        if inner is not None and not isinstance(inner, Mapping):
+            raise BadRequest(f"{name} is not an object", details={"path": name})
+        here[name] = dict(inner or {})
+        here = here[name]
+    here[path[-1]] = value
+
+
+def choices_of(fields: Mapping[str, Any], api: str) -> int:
+    """How many answers are made: n, or best_of when that is more."""
+    asked = [value for name in CHOICES for _, value in said(fields, name, api)]
+    return max(1, math.ceil(max(asked, default=1)))
+
+
+def output_of(fields: Mapping[str, Any], api: str) -> float | None:
+    """The most output tokens of all answers together; None when the request sets no end."""
+    asked = [value for _, value in said(fields, OUTPUT, api) if value >= 1]
+    return max(asked) * choices_of(fields, api) if asked else None
+
+
+# ------------------------------------------------------------------------------------------------------- what it gets
+
+
+def home_of(paths: tuple[Path, ...], fields: Mapping[str, Any], field: str) -> Path:
+    """Where a value that was left out is put: the field that this model knows, the object that is there."""
+    if field and (field,) in paths:
+        return (field,)
+    there = [path for path in paths if len(path) > 1 and path[0] in fields]
+    return there[0] if there else paths[0]
+
+
+def untaken(api: str, fields: Mapping[str, Any], steered: bool) -> frozenset[str]:
+    """What some models refuse to be told, so that nothing is put in: it stays as they have it."""
+    names = set() if steered else {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
+    if api == "anthropic" and value_at(fields, ("thinking", "type")) in ("enabled", "adaptive"):
+        names |= {"temperature", "top_p", "top_k"}
+    if api == "anthropic" and value_at(fields, ("temperature",)) is not None:
+        names.add("top_p")  # newer models take one of the two
+    return frozenset(names)
+
+
+def bound_output(bound: Bound, choices: int) -> Bound:
+    """That of one answer, where `choices` of them are made."""
+    high = None if bound.high is None else max(1, bound.high // choices)
+    return Bound(high, bound.low if high is None or bound.low is None else min(bound.low, high))
+
+
+def changed(
+    caps: Caps, api: str, fields: Mapping[str, Any], *, body: Body | None = None, field: str = "", steered: bool = True
+) -> tuple[dict[str, Any], list[str]]:
+    """The top-level fields to set, and what to say about it; both empty when all is within bounds.
+
+    `field` is the model's own name of the output limit; `body` what the fields were read from: a name given twice there is
+    written once. BadRequest when something that has bounds is no number.
+    """
+    result = dict(fields)
+    told: list[str] = []
+    done: set[str] = set()
+    for name in sorted(caps, key=lambda name: name == OUTPUT):  # the answers are counted first
+        bound = caps[name]
+        if name in CHOICES and OUTPUT in caps:
+            bound = bound & Bound(caps[OUTPUT].high)
+        if name == OUTPUT:
+            limit_choices(result, api, bound, told)
+            bound = bound_output(bound, choices_of(result, api))
+        paths = paths_of(name, api)
+        done |= {path[0] for path in paths}
+        told += bounded(result, name, api, bound, home_of(paths, result, field) if paths else (), steered)
+    changes = {name: value for name, value in result.items() if name not in fields or value is not fields[name]}
+    if body is not None:
+        changes |= {name: result[name] for name in done & fields.keys() if is_double(body, name)}
+    return changes, told
+
+
+def limit_choices(result: dict[str, Any], api: str, bound: Bound, told: list[str]) -> None:
+    """No more answers than there are tokens for them."""
+    if bound.high is None:
+        return
+    for name in CHOICES:
+        for path, value in list(said(result, name, api)):
+            if value > bound.high:
+                put(result, path, math.floor(bound.high))
+                told.append(f"{name}={math.floor(bound.high)}")
+
+
+def bounded(result: dict[str, Any], name: str, api: str, bound: Bound, home: Path, steered: bool) -> list[str]:
+    """Puts one parameter within its bounds, in place; what there is to say about it."""
+    told, stated = [], False
+    for path, value in list(said(result, name, api)):
+        stated = True
+        new = bound.nearest(INF if name == OUTPUT and value < 1 else value)  # -1 is some servers' word for no end
+        if new != value and new != INF:
+            put(result, path, whole(new))
+            told.append(f"{path[-1]}={whole(new):g}")
+    usual = PARAMETERS[name].usual if name in PARAMETERS else None
+    if stated or usual is None or not home or name in untaken(api, result, steered):
+        return told
+    new = bound.nearest(usual)
+    if new != usual:
+        put(result, home, whole(new))
+        told.append(f"{home[-1]}={whole(new):g}")
+    return told
+
+
+def whole(value: float) -> float:
+    """1000.0 -> 1000: servers refuse a fraction where they expect a count."""
+    return int(value) if float(value).is_integer() else value
+
+
+def is_double(body: Body, name: str) -> bool:
+    """Whether a name, or one within its object, is given twice: readers differ in which of them they take."""
+    members = [member for member in body.members if member.name == name]
+    if len(members) > 1:
+        return True
+    return any(isinstance(member.value, dict) and is_double_inside(body.text, member.start, member.value) for member in members)
+
+
+def is_double_inside(text: str, start: int, value: Mapping[str, Any]) -> bool:
+    members = members_of(text, start)
+    return len(members) != len(value) or any(
+        isinstance(member.value, dict) and is_double_inside(text, member.start, member.value) for member in members
+    )

@@ -1,0 +1,1 @@
+"""One request's life: from the request line to the record of the call."""

@@ -1,0 +1,51 @@
+"""What an upstream's answer is: a success or an error, JSON or a stream of events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import Unavailable, UpstreamFailed
+from ..net.client import Response
+from ..routing.resolve import Candidate
+
+
+def check_key(candidate: Candidate) -> None:
+    provider = candidate.provider
+    if provider.needs_key and not provider.keys:
+        raise Unavailable(f"{candidate.name}: {provider.name} has no key: set {provider.key_hint}", code="no_key")
+
+
+def parsed(data: bytes, name: str) -> dict[str, Any]:
+    """An upstream's JSON object; UpstreamFailed when it is none."""
+    value = parsed_or_none(data)
+    if value is None:
+        raise UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
+    return value
+
+
+def parsed_or_none(data: bytes) -> dict[str, Any] | None:
+    try:
+        is_utf8 = data.startswith((b'{"', b"{\n"))  # for certain: json need not look for other encodings
+        value = json.loads(data.decode("utf-8", "surrogatepass") if is_utf8 else data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_error(answer: Mapping[str, Any]) -> bool:
+    """A status of 200 over an error: some servers and proxies do that."""
+    return bool(answer.get("error")) and not any(name in answer for name in ("choices", "content", "candidates"))
+
+
+def status_in(answer: Mapping[str, Any]) -> int:
+    """The status that such an error names itself, else 502."""
+    error = answer["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
+
+
+def is_event_stream(response: Response) -> bool:
+    kind: str = response.header("content-type")
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"

@@ -1,0 +1,107 @@
+"""Which headers go on: the caller's to the upstream, the upstream's to the caller. Pure.
+
+    upstream_headers(candidate, caller, request_id, same=True)   what a relayed request carries
+    caller_headers(upstream)                                     what a relayed answer carries
+
+Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), who the caller is, what browsers add.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from ..config.config import Provider
+from ..config.settings import Secret
+from ..errors import GatewayError
+from ..net.headers import PRIVATE_HEADERS
+from ..policy import overrides
+from ..routing.resolve import Candidate
+
+ONE_CONNECTION = frozenset({
+    "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",
+    "upgrade", "host", "content-length", "expect", "http2-settings",
+})  # fmt: skip
+CALLERS_OWN = frozenset({
+    "accept-encoding",  # a stream has to be readable on its way
+    "forwarded", "via", "x-real-ip", "true-client-ip", "origin", "referer", "access-control-request-method",
+    "access-control-request-headers", "x-request-id", "openai-organization", "openai-project", "content-encoding",
+})  # fmt: skip
+CALLERS_OWN_STARTS = ("x-forwarded-", "sec-", "cf-", "x-llm-router-", "proxy-")
+NOT_SENT_ON = PRIVATE_HEADERS | ONE_CONNECTION | CALLERS_OWN
+NOT_SENT_BACK = ONE_CONNECTION | frozenset({
+    "server", "date", "set-cookie", "set-cookie2", "alt-svc", "strict-transport-security", "x-request-id",
+    "openai-organization", "openai-project", "anthropic-organization-id", "www-authenticate", "report-to", "nel",
+    "vary", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers",
+})  # fmt: skip
+KNOWN_NAMES = 512  # of headers that are remembered with whether they go on
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+
+
+@lru_cache(maxsize=KNOWN_NAMES)
+def is_private(name: str) -> bool:
+    return name in NOT_SENT_ON or name.startswith(CALLERS_OWN_STARTS)
+
+
+def is_request_id(value: str) -> bool:
+    """Whether a caller's x-request-id can be taken over: short, and nothing that a log or header could trip over."""
+    return REQUEST_ID.fullmatch(value) is not None
+
+
+def upstream_headers(
+    candidate: Candidate, caller: Iterable[tuple[str, str]], request_id: str, *, same: bool, key: Secret | None = None
+) -> list[tuple[str, str]]:
+    """The headers of an upstream request, lower-case, each once. Without a `key` it is the provider's first.
+
+    The same protocol on both sides passes the caller's on (anthropic-beta and whatever comes next); a conversion
+    does not, for they speak of a body that is no longer there. The provider's own come last and win.
+    """
+    provider = candidate.provider
+    headers = {name: value for name, value in caller if not is_private(name)} if same else {}
+    headers.setdefault("accept", "*/*")
+    headers["content-type"] = "application/json"
+    headers["accept-encoding"] = "identity"
+    headers["x-request-id"] = request_id
+    if provider.api == "anthropic":
+        headers.setdefault("anthropic-version", provider.anthropic_version)
+    if provider.keys:
+        scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
+        headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
+    headers.update((name.lower(), value) for name, value in provider.headers.items())
+    spec = candidate.overrides
+    return overrides.headers(headers.items(), spec) if spec.headers else list(headers.items())
+
+
+def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | None = None) -> list[tuple[str, str]]:
+    """The headers of an upstream answer that its caller may see: rate limits, retry-after, content-type, ..."""
+    keys = [key.reveal() for key in candidate.provider.secrets] if candidate else []
+    return [(name, value) for name, value in upstream
+            if name not in NOT_SENT_BACK and not any(key in value for key in keys)]  # fmt: skip
+
+
+def masked(data: bytes, candidate: Candidate) -> bytes:
+    """An upstream's error text without our credentials in it: some repeat what they were sent."""
+    for secret in candidate.provider.secrets:
+        data = data.replace(secret.reveal().encode(), b"***")
+    return data
+
+
+def hidden(text: str, provider: Provider) -> str:
+    """A text without what a provider is sent as a credential."""
+    for secret in provider.secrets:
+        text = text.replace(secret.reveal(), "***")
+    return text
+
+
+def without_secrets(error: GatewayError, providers: Iterable[Provider]) -> GatewayError:
+    """The same error, with no provider's key or other credential in its text, whoever wrote it."""
+    for provider in providers:
+        error.message, error.code = hidden(error.message, provider), hidden(error.code, provider)
+    return error
+
+
+def retry_after(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers that tell a caller when to come back, which every kind of answer keeps."""
+    names = ("retry-after", "retry-after-ms", "x-should-retry")
+    return [(name, headers[name]) for name in names if name in headers]

@@ -1,0 +1,172 @@
+"""A request at its true end -> the call that the log keeps, and its texts when the configuration wants them.
+
+    exchange = Overheard(exchange, limit)     only where texts are kept: it remembers what passes
+    call_of(job, unix_s())                    -> Call, when nothing more can happen to the request
+    bodies_of(job)                            -> Bodies, or None
+    finish_in(answer)                         -> "stop", as a whole answer in any protocol says it
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..access import credentials
+from ..config.config import Config
+from ..store import pricing
+from ..store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
+from ..store.redaction import MARGIN_BYTES, Bodies
+from ..wire import ir
+from ..wire.registry import wire
+from .request import Exchange, Job
+from .streaming import Headers
+
+REFUSALS = frozenset({401, 402, 403, 429})  # ours, before anybody was asked
+REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"})  # the same, where a stream had begun
+MAX_TOKENS = 2**53   # above this, an upstream's figure is nonsense
+MAX_FINISH = 60
+WORDS: Mapping[str, str] = {"openai": "REASON", "anthropic": "WIRE_STOP", "gemini": "FINISH_OF"}  # tables of reasons
+
+
+class Overheard:
+    """An exchange that keeps the beginning of what passes. Everything else is the exchange's own."""
+
+    def __init__(self, exchange: Exchange, limit: int) -> None:
+        self._exchange = exchange
+        self.limit = limit
+        self.request: bytes | None = None
+        self._room = limit + MARGIN_BYTES
+        self._sent: list[bytes] = []
+        self.method, self.path, self.query = exchange.method, exchange.path, exchange.query
+        self.headers, self.client = exchange.headers, exchange.client
+
+    @property
+    def response(self) -> bytes:
+        return b"".join(self._sent)
+
+    def _hear(self, data: bytes) -> None:
+        """Streams: pieces until there is no more room. One whole answer: as it is, for a picture in it may be long."""
+        if self._room > 0:
+            self._sent.append(data)
+            self._room -= len(data)
+
+    @property
+    def started(self) -> bool:
+        return self._exchange.started
+
+    @property
+    def is_free(self) -> bool:
+        return self._exchange.is_free
+
+    async def read_body(self, limit: int) -> bytes:
+        self.request = data = await self._exchange.read_body(limit)
+        return data
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        self._hear(body)
+        await self._exchange.respond(status, headers, body)
+
+    def start(self, status: int, headers: Headers) -> None:
+        self._exchange.start(status, headers)
+
+    async def send(self, data: bytes) -> None:
+        self._hear(data)
+        await self._exchange.send(data)
+
+    def write_now(self, data: bytes) -> bool:
+        written = self._exchange.write_now(data)
+        if written:
+            self._hear(data)
+        return written
+
+    async def end(self) -> None:
+        await self._exchange.end()
+
+
+def is_call(job: Job) -> bool:
+    """Whether a request is one that the log of calls has."""
+    return job.call.kind in KINDS
+
+
+def call_of(job: Job, now_s: float) -> Call:
+    """The row of a request that has ended now."""
+    record, candidate = job.record, job.candidate
+    usage = sound(record.usage)
+    cost, source = pricing.cost(usage, candidate.model if candidate else None)
+    provider, _, model = record.served.partition("/")
+    refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
+    first_s = record.first_output_s
+    return Call(
+        clean(record.request_id, MAX_NAME), int((now_s - record.seconds) * 1000),
+        None if first_s is None else round(first_s * 1000, 3), round(record.seconds * 1000, 3),
+        job.call.kind, job.call.protocol, candidate.provider.api if candidate else "", int(record.stream),
+        clean(record.asked, MAX_NAME), clean(record.served, MAX_NAME), clean(provider, MAX_NAME), clean(model, MAX_NAME),
+        record.attempts, clean_list(record.failed),
+        record.status, clean(record.error, MAX_NAME), clean(record.message, MAX_MESSAGE),
+        ended_of(record.error, refused=refused, output_began=job.answering), clean(finish_of(job), MAX_FINISH),
+        *tokens_of(usage), cost, source,
+        job.caller.key_id, job.caller.name, clean(record.client, MAX_NAME), clean_list(record.lost),
+    )  # fmt: skip
+
+
+def clean(text: str, limit: int) -> str:
+    """As any program can read it: half of a pair of surrogates has no bytes."""
+    if len(text) <= limit and text.isascii():
+        return text
+    return text[:limit].encode("utf-8", "replace").decode()
+
+
+def clean_list(items: list[str]) -> str:
+    return texts([clean(text, MAX_NAME) for text in items])
+
+
+def sound(usage: ir.Usage | None) -> ir.Usage | None:
+    """A usage whose figures a column takes; None for what is no usage."""
+    if usage is None:
+        return None
+    if not (0 <= usage.total_input <= MAX_TOKENS and 0 <= usage.output <= MAX_TOKENS):
+        return None
+    if usage.cost is not None and not (math.isfinite(usage.cost) and usage.cost >= 0):
+        return ir.Usage(usage.input, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.text, usage.reasoning)
+    return usage
+
+
+def finish_of(job: Job) -> str:
+    """Why the answer stopped, in the caller's words; "" where nobody said."""
+    stop = job.record.finish
+    if isinstance(stop, ir.Stop):
+        word = getattr(wire(job.call.protocol), WORDS[job.call.protocol]).get(stop.reason, "")
+        return str(word)
+    return stop
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped, as it says itself in whichever protocol."""
+    for name, key in (("choices", "finish_reason"), ("candidates", "finishReason")):
+        parts = answer.get(name)
+        if isinstance(parts, list) and parts and isinstance(parts[0], dict):
+            return str(parts[0].get(key) or "")
+    return str(answer.get("stop_reason") or "")
+
+
+def bodies_of(job: Job) -> Bodies | None:
+    """What was overheard; None where nothing is kept."""
+    heard = job.exchange
+    if not isinstance(heard, Overheard):
+        return None
+    own = credentials.credential(job.headers, job.query)
+    keys = {key.reveal() for key in secrets_in(job.state.config)} | {own, own.strip()}
+    secrets = tuple(key.encode() for key in sorted(keys, key=len, reverse=True) if key)
+    return Bodies(heard.request, heard.response, heard.limit, secrets)
+
+
+def secrets_in(config: Config) -> list[Any]:
+    """Every key of the configuration, and every other credential."""
+    server = config.server
+    keys = [*server.tokens, *server.admin_tokens]
+    for provider in config.providers:
+        keys.extend(provider.secrets)
+    return keys
+
+

@@ -1,0 +1,175 @@
+"""One request while it is answered: what is known of it.
+
+    job.record.line()  -> "POST /v1/messages 200 812ms ..."
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .. import json_body
+from ..access import browser
+from ..errors import GatewayError
+from ..json_body import Body
+from ..net.caller import NOBODY, Caller
+from ..policy.tag_query import TAG, TASK, Query
+from ..routing.permissions import Rights
+from ..routing.plan import Plan
+from ..routing.resolve import Candidate
+from ..routing.snapshot import State
+from ..wire import ir
+from . import paths
+from .request_budget import Allowance
+from .streaming import Exchange as StreamExchange
+from .streaming import Headers
+
+MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
+
+
+class Exchange(StreamExchange, Protocol):
+    """What `server` hands over for each request. Header names in lower case; path and query as they came."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    client: str
+
+    async def read_body(self, limit: int) -> bytes: ...
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
+    async def end(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of one request at its end: a line of the log."""
+
+    request_id: str
+    method: str
+    path: str
+    client: str
+    started_at: float
+    protocol: str = "openai"
+    asked: str = ""
+    served: str = ""
+    stream: bool = False
+    whole: bool = False  # of a stream: its last event went out
+    finish: ir.Stop | str = ""  # why the answer stopped, where that is known without a look for it
+    status: int = 0
+    first_output_s: float | None = None
+    seconds: float = 0.0
+    attempts: int = 0  # how often an upstream was asked
+    failed: list[str] = field(default_factory=list)  # those who were asked in vain, and why: "openai/gpt-x 503"
+    usage: ir.Usage | None = None
+    lost: list[str] = field(default_factory=list)
+    error: str = ""    # the code
+    message: str = ""  # for people; no key, no prompt
+
+    def line(self) -> str:
+        """POST /v1/messages 200 812ms first=320ms claude-x -> openai/gpt-x in=12 out=34 id=..."""
+        parts = [f"{self.method} {self.path} {self.status} {self.seconds * 1000:.0f}ms"]
+        if self.first_output_s is not None:
+            parts.append(f"first={self.first_output_s * 1000:.0f}ms")
+        if self.asked:
+            parts.append(f"{self.asked} -> {self.served}" if self.served not in ("", self.asked) else self.asked)
+        if self.failed:
+            parts.append(f"attempts={self.attempts} (failed: {', '.join(self.failed)})")
+        if self.usage is not None:
+            parts.append(f"in={self.usage.total_input} out={self.usage.output}")
+        if self.lost:
+            parts.append(f"lost={','.join(self.lost)}")
+        if self.error:
+            parts.append(f"error={self.error} ({self.message})")
+        parts.append(f"id={self.request_id}")
+        return " ".join(parts)
+
+
+@dataclass(slots=True)
+class Job:
+    """One request while it is answered."""
+
+    exchange: Exchange
+    state: State
+    record: Record
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    call: paths.Call
+    body: Body | None = None
+    plan: Plan | None = None
+    candidate: Candidate | None = None  # who was asked last
+    key_name: str = ""  # of the caller's key
+    caller: Caller = NOBODY
+    rights: Rights | None = None        # what the caller's key may use; None: everything
+    allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
+    outputs: int = 0  # pieces of an answer that a stream has brought
+    tags: Query | None = None  # what is asked for in the place of a name
+    cut: GatewayError | None = None  # why we end it before it is answered
+    ending: GatewayError | None = None  # the same, and also of streams, which end themselves
+    unasked: GatewayError | None = None  # why somebody could not be asked in its own protocol: others may
+    answering: bool = False  # something of an answer went out: nobody else may give one
+    last_sent_at: float | None = None  # a sign of life of a stream that waits
+
+    @property
+    def read(self) -> Body:
+        """The body, of a call that has one."""
+        if self.body is None:
+            raise RuntimeError("the body was not read yet")
+        return self.body
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The body's fields; {} before it was read."""
+        return self.body.fields if self.body is not None else {}
+
+    @property
+    def give_up_at(self) -> float:
+        """When it is too late to ask one more member."""
+        return self.record.started_at + self.state.config.server.timeout_s
+
+    @property
+    def tokens(self) -> int | None:
+        """All that the answer cost; None when nobody said so."""
+        usage = self.record.usage
+        return None if usage is None else usage.total_input + usage.output
+
+    @property
+    def own_headers(self) -> Headers:
+        """What every answer of ours carries."""
+        own = [("x-request-id", self.record.request_id)]
+        if self.record.lost:
+            own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+        if self.allowance is not None and self.allowance.told and not self.is_open:
+            own.append(("x-llm-router-limited", lost_header(self.allowance.told)))
+        if self.record.attempts and not self.is_open:
+            own += [("x-llm-router-model", printable(self.record.served)),
+                    ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
+        return own + browser.cors_headers(self.headers, self.state.config.server.cors_origins)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a stream's head goes out while another member may still come to answer it."""
+        if not self.record.stream or self.answering:
+            return False
+        return self.is_query or (self.plan is not None and self.plan.group is not None)
+
+    @property
+    def is_query(self) -> bool:
+        """Whether models are asked for by what they can do."""
+        return self.tags is not None or self.record.asked.startswith((TAG, TASK))
+
+
+def printable(text: str) -> str:
+    """As a header can hold it."""
+    return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
+def lost_header(lost: list[str]) -> str:
+    """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
+    text = ", ".join(map(printable, lost))
+    return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
+
+
+def dumped(value: object) -> bytes:
+    return json_body.dumped(value).encode("utf-8", "backslashreplace")

@@ -1,0 +1,147 @@
+"""What one request of a key with bounds may still do: its numbers within bounds, its cost within the budget. Pure.
+
+    allowance = allowance_of(key, budgets, unix_s)           None for keys without either
+    allowance.check()                                        402 before anybody is looked for
+    changes = allowance.fit(candidate, "chat", fields, body) the top-level fields to change; the cost is on hold from now on
+    allowance.settle(usage, cost, ...)                       what it was in truth; without an answer nothing was spent
+
+`fit` sees what goes to the provider, after every conversion and override, in that provider's protocol: what it says is what
+is sent. It is called again for the next member after a failure; the hold of the first one ends then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..config.keys import Key
+from ..json_body import Body
+from ..policy import parameter_limits
+from ..policy.budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
+from ..policy.parameter_limits import OUTPUT, Bound
+from ..routing.permissions import price_of
+from ..routing.resolve import Candidate
+from ..wire.ir import Usage
+from ..wire.token_estimate import input_tokens
+
+DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be
+EVENT_TOKENS = {"openai": 2, "anthropic": 8, "gemini": 64}  # about the most in one piece of a stream that was broken off
+CACHE_WRITE = {"1h": 2.0, "5m": 1.25}  # times the price of input, where a request wants it kept
+
+
+class Allowance:
+    """One request's."""
+
+    __slots__ = ("_api", "_budgets", "_candidate", "_hold", "_input", "_key", "_output", "_unix_s", "told")
+
+    def __init__(self, key: Key, budgets: Budgets, unix_s: Callable[[], float]) -> None:
+        self._key, self._budgets, self._unix_s = key, budgets, unix_s
+        self._hold: Hold | None = None
+        self._candidate: Candidate | None = None
+        self._api, self._input, self._output = "", 0.0, 0.0
+        self.told: list[str] = []  # what was changed: "max_tokens=1000"
+
+    def check(self) -> None:
+        """NoCredit when nothing is left at all."""
+        if self._key.budget is None:
+            return
+        now = self._unix_s()
+        left = self._budgets.left(self._key.id, self._key.budget, now)
+        if left.usd <= 0 or left.tokens <= 0:
+            raise used_up(left, now)
+
+    def fit(
+        self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None, *,
+        field: str = "", steered: bool = True,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Changes for a body that goes to `candidate`; BadRequest, or NoCredit when the budget has no room."""
+        self.release()
+        self.told = []
+        if call == "count":
+            return {}
+        is_chat = call in ("chat", "stream")
+        changes: dict[str, Any] = {}
+        api = candidate.provider.api
+        if is_chat and self._key.parameter_limits:
+            changes, self.told = parameter_limits.changed(
+                self._key.parameter_limits, api, fields, body=body, field=field, steered=steered
+            )
+        if self._key.budget is None:
+            return changes
+        most = self._reserve(candidate, {**fields, **changes}, is_chat, body)
+        if is_chat:
+            bound = {OUTPUT: Bound(most)} if most < parameter_limits.INF else {}
+            more, told = parameter_limits.changed(bound, api, {**fields, **changes}, body=body, field=field)
+            changes |= more
+            self.told += told
+            if api == "openai" and fields.get("stream") is True:  # else its end would not say what it cost
+                options = fields.get("stream_options")
+                changes["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        return changes
+
+    def _reserve(self, candidate: Candidate, fields: Mapping[str, Any], is_chat: bool, body: Body | None) -> float:
+        """Puts the most that this may cost on hold; how many output tokens there are for it, INF where the model knows."""
+        budget = self._key.budget
+        if budget is None:
+            return parameter_limits.INF
+        api, now, price = candidate.provider.api, self._unix_s(), price_of(candidate)
+        if price is None and budget.in_usd:
+            raise no_price(candidate.name)
+        if price is not None:
+            price = Price(price.input * cache_factor(body.text if body else str(fields)), price.output)
+        given = float(input_tokens(fields))
+        said = parameter_limits.output_of(fields, api) if is_chat else 0.0
+        own = candidate.model.max_output_tokens if candidate.model else None
+        wanted = float(own or DEFAULT_OUTPUT) * parameter_limits.choices_of(fields, api) if said is None else said
+        left = self._budgets.left(self._key.id, budget, now)
+        room = granted(left, given, wanted, price)
+        if room < 0 or not is_enough(room, wanted):
+            raise used_up(left, now)
+        room = float(int(room))
+        usd = given * price.input + room * price.output if price else 0.0
+        self._hold = self._budgets.hold(self._key.id, Amount(usd, given + room), now)
+        self._candidate, self._api, self._input, self._output = candidate, api, given, room
+        return parameter_limits.INF if said is None and own is not None and room >= wanted else room
+
+    # -- afterwards
+
+    def release(self) -> None:
+        """Nothing was spent."""
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
+
+    def settle(self, usage: Usage | None, cost: float | None, *, answered: bool, whole: bool, outputs: int) -> None:
+        """What it cost. `outputs` are the pieces of a stream that was broken off, whose end would have said it."""
+        hold, self._hold = self._hold, None
+        if hold is None:
+            return
+        if not answered:
+            hold.release()
+        elif whole and usage is not None:
+            hold.settle(Amount(hold.amount.usd if cost is None else cost, usage.total))
+        elif whole:
+            hold.settle(hold.amount)  # nobody said what it cost: what it may have cost at most
+        else:
+            hold.settle(self._estimated(usage, outputs))
+
+    def _estimated(self, usage: Usage | None, outputs: int) -> Amount:
+        """Of an answer whose end nobody saw."""
+        told_input, told_output = (usage.total_input, usage.output) if usage else (0, 0)
+        given = float(told_input or self._input)
+        made = max(float(told_output), min(self._output, float(outputs * EVENT_TOKENS.get(self._api, 2))))
+        price = price_of(self._candidate) if self._candidate else None
+        return Amount(given * price.input + made * price.output if price else 0.0, given + made)
+
+
+def cache_factor(text: str) -> float:
+    """What writing a cache may add to the price of input, where the request asks for it."""
+    if "cache_control" not in text:
+        return 1.0
+    return CACHE_WRITE["1h"] if '"1h"' in text or "'1h'" in text else CACHE_WRITE["5m"]
+
+
+def allowance_of(key: Key | None, budgets: Budgets, unix_s: Callable[[], float]) -> Allowance | None:
+    if key is None or (key.budget is None and not key.parameter_limits):
+        return None
+    return Allowance(key, budgets, unix_s)

@@ -1,0 +1,136 @@
+"""What /route and /route/invoke are asked and what they answer. Pure: JSON values in, JSON values out.
+
+    read_wish({"query": {"tags": ["coding"]}, "request": {"prompt": "Hi", "parameters": {"temperature": 0}}})
+        -> Wish(query=Query(...), name="tag:coding", body={"model": "tag:coding", "messages": [...], "temperature": 0})
+    invoked({"choices": [{"message": {"content": "Hello"}}]}, "openai/gpt-4.1", usage, model)
+        -> {"model": "openai/gpt-4.1", "output_text": "Hello", "usage": {...}, "cost": 0.0012, "raw": {...}}
+
+The request is made into a body of OpenAI's protocol, whatever the provider behind it speaks, and `raw` is an answer of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.config import Model
+from ..errors import BadRequest
+from ..policy.tag_query import TAG, Query, read_query
+from ..wire.ir import Usage
+
+TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
+CACHE_WRITE, CACHE_WRITE_1H = 1.25, 2.0  # times the price of an input token, where caching is written for money
+PARTS = ("prompt", "messages", "parameters", "stream")
+OURS = ("model", "messages", "stream")
+COST_DIGITS = 9  # of US dollars
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked: of which models, and what they are to be asked."""
+
+    name: str
+    query: Query | None
+    body: Mapping[str, Any]
+    stream: bool = False
+
+
+def bad(path: str, text: str) -> BadRequest:
+    return BadRequest(f"{path} {text}", details={"path": path})
+
+
+def read_wish(document: Mapping[str, Any], *, needs_request: bool) -> Wish:
+    """A whole body of either call. {"model": ...} may stand for {"query": ...}, and names one model or group.
+
+    What has neither `query` nor `request` is an ordinary request itself.
+    """
+    if "query" not in document and "request" not in document and not needs_request:
+        return Wish(named(document), None, document, document.get("stream") is True)
+    for field in document:
+        if field not in ("query", "model", "request"):
+            raise bad(field, "is unknown; there are query, model, request")
+    query = read_query(document["query"]) if "query" in document else None
+    name = f"{TAG}{query}" if query else named(document)
+    body = read_request(document.get("request", {}), name, needs_request)
+    return Wish(name, query, body, body.get("stream") is True)
+
+
+def named(document: Mapping[str, Any]) -> str:
+    name = document.get("model")
+    if not isinstance(name, str) or not name:
+        raise bad("query", "is missing, and so is model")
+    return name
+
+
+def read_request(request: object, name: str, needed: bool) -> dict[str, Any]:
+    """The body in OpenAI's protocol."""
+    if not isinstance(request, Mapping):
+        raise bad("request", "is not an object")
+    for field in request:
+        if field not in PARTS:
+            raise bad(f"request.{field}", f"is unknown; there are {', '.join(PARTS)}")
+    parameters, stream = request.get("parameters") or {}, request.get("stream", False)
+    if not isinstance(parameters, Mapping):
+        raise bad("request.parameters", "is not an object")
+    for field in OURS:
+        if field in parameters:
+            raise bad(f"request.parameters.{field}", "has its own place")
+    if not isinstance(stream, bool):
+        raise bad("request.stream", "is not true or false")
+    body = {"model": name, **messages_in(request, needed), **parameters}
+    return {**body, "stream": True} if stream else body
+
+
+def messages_in(request: Mapping[str, Any], needed: bool) -> dict[str, Any]:
+    """The messages, or the one that a prompt is; the prompt comes last where both are given."""
+    messages, prompt = request.get("messages"), request.get("prompt")
+    if messages is not None and not isinstance(messages, list):
+        raise bad("request.messages", "is not a list")
+    if prompt is not None and not isinstance(prompt, str):
+        raise bad("request.prompt", "is not a text")
+    if needed and not messages and not prompt:
+        raise bad("request", "holds neither prompt nor messages")
+    last = [{"role": "user", "content": prompt}] if prompt else []
+    return {"messages": [*(messages or ()), *last]} if messages or last else {}
+
+
+# -------------------------------------------------------------------------------------------------------------- answers
+
+
+def invoked(raw: Mapping[str, Any], served: str, usage: Usage | None, model: Model | None) -> dict[str, Any]:
+    """The answer of /route/invoke."""
+    tokens = {"input_tokens": usage.total_input, "output_tokens": usage.output} if usage else None
+    return {"model": served, "output_text": text_of(raw), "usage": tokens, "cost": cost_usd(usage, model), "raw": raw}
+
+
+def text_of(raw: Mapping[str, Any]) -> str:
+    """All that the model said, without its calls and thoughts."""
+    choices = raw.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = first.get("message") if isinstance(first, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, list):
+        return "".join(part.get("text", "") for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
+def cost_usd(usage: Usage | None, model: Model | None) -> float | None:
+    """What the upstream says, else by the configured prices; None where nobody knows."""
+    if usage is None:
+        return None
+    if usage.cost is not None:
+        return usage.cost
+    if model is None or model.input_usd_per_mtok is None or model.output_usd_per_mtok is None:
+        return None
+    price, cached = model.input_usd_per_mtok, model.cached_input_usd_per_mtok
+    paid_input = usage.input + usage.cache_write * CACHE_WRITE + usage.cache_write_1h * CACHE_WRITE_1H
+    total = paid_input * price + usage.cache_read * (price if cached is None else cached)
+    return round((total + usage.output * model.output_usd_per_mtok) / 1_000_000, COST_DIGITS)
+
+
+def decision(explained: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of /route: who would be asked, and why. No address, no key."""
+    chosen = explained.get("chosen")
+    provider = chosen.partition("/")[0] if isinstance(chosen, str) else None
+    return {"model": chosen, "provider": provider, "explain": explained}

@@ -1,0 +1,382 @@
+"""Who answers one request, and who does when that one fails: groups, tags and plain names, by strategy, health and limits.
+
+    table = table_of(config, routes_of(config))          once per Config
+    board = Board()                                      once per process: what is remembered, by name
+    made = plan(table, board, Ask("gpt_models", body, "openai"), now, rng)
+    attempt = made.next(now)                             -> Attempt(candidate, key, ...) or None when nobody is left
+    attempt.succeeded(now) or attempt.failed(now, error) or attempt.end(now)
+    made.explain(now)                                    -> every candidate, and why it was taken or not
+
+Pure but for the board, which is handed in; time and dice are arguments. The order of choosing:
+
+1. members whose selector is true, that are well, that have a key and room in their limits; the strategy decides
+2. the fallbacks' members, in the same way
+3. who has to be waited for, shortest wait first; then who is not well, soonest back first: the last is always tried
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config.groups import Group, Routing, Selector
+from ..errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
+from ..net.headers import PRIVATE_HEADERS
+from ..policy import circuit_breaker
+from ..policy.rate_limits import GO, Forecast, refusal
+from ..policy.tag_query import TAG, Query, query_in
+from .permissions import Rights
+from .resolve import candidates
+from .state import Attempt as Attempt
+from .state import Board as Board
+from .strategies import Dice, Option, best_of, by_dice, by_turn, weighted
+from .table import Listed, Pool
+from .table import Table as Table
+from .table import Target as Target
+from .table import scopes_of as scopes_of
+from .table import table_of as table_of
+
+MAX_SESSION_CHARS = 256  # of what names a conversation
+MAX_NAMED = 24           # tags or names in one error text
+NO_VARIABLES: Mapping[str, Any] = {}
+ASKABLE = frozenset({"ok", "probe"})
+
+
+def no_tokens() -> float:
+    return 0.0
+
+
+@dataclass(slots=True)
+class Ask:
+    """One request as far as a choice may look at it. Header names in lower case."""
+
+    name: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    protocol: str = "openai"
+    stream: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    key_name: str = ""
+    tokens: Callable[[], float] = no_tokens  # called when a limit counts tokens
+    query: Query | None = None
+    rights: Rights | None = None  # of the caller's key; None when everything is for it
+
+    def variables(self) -> dict[str, Any]:
+        """What a selector may name: $model, $protocol, $stream, $headers (no credentials), $key."""
+        public = {name: value for name, value in self.headers.items() if name not in PRIVATE_HEADERS}
+        return {"model": self.name, "protocol": self.protocol, "stream": self.stream, "headers": public,
+                "key": self.key_name}  # fmt: skip
+
+
+class Plan:
+    """The candidates of one request, one after the other."""
+
+    def __init__(
+        self, table: Table, board: Board, ask: Ask, now: float, rng: Dice, pools: Sequence[Pool]
+    ) -> None:  # fmt: skip
+        self._table, self._board, self._ask, self._rng, self._pools = table, board, ask, rng, pools
+        self._now = now
+        self._tried: dict[str, Attempt] = {}
+        self._selections: dict[str, list[Target]] = {}    # by pool
+        self._verdicts: dict[str, tuple[bool, str]] = {}  # by selector
+        self._variables: dict[str, Any] | None = None
+        self._selected(pools[0])
+
+    @property
+    def group(self) -> Group | None:
+        return self._pools[0].group
+
+    @property
+    def attempts(self) -> int:
+        return len(self._tried)
+
+    @property
+    def first_output_timeout_s(self) -> float | None:
+        return self.group.first_output_timeout_s if self.group else None
+
+    # -- selectors
+
+    def _verdict(self, selector: Selector) -> tuple[bool, str]:
+        """(is it true, what went wrong); evaluated once per request."""
+        known = self._verdicts.get(selector.text)
+        if known is None:
+            if selector.names and self._variables is None:
+                self._variables = self._ask.variables()
+            known = self._verdicts[selector.text] = selector.verdict(self._ask.body, self._variables or NO_VARIABLES)
+            if known[1]:
+                self._board.complain(f"selector {selector.text!r}: {known[1][:200]}")
+        return known
+
+    def _selected(self, pool: Pool) -> list[Target]:
+        chosen = self._selections.get(pool.name)
+        if chosen is None:
+            chosen = self._selections[pool.name] = [
+                target for target in pool.targets
+                if target.candidate is not None and (target.selector is None or self._verdict(target.selector)[0])
+                and not self._barred(target)
+            ]  # fmt: skip
+        return chosen
+
+    def _barred(self, target: Target) -> str:
+        """Why it is not for this caller; "" when it is."""
+        rights = self._ask.rights
+        return rights.why_not(target.candidate) if rights is not None and target.candidate is not None else ""
+
+    # -- who can be asked now
+
+    def _state(self, target: Target, now: float) -> str:
+        """ok, probe, or why not: off, no_key, cooling, open, probing."""
+        candidate = target.candidate
+        if candidate is None:
+            return "off"
+        if candidate.provider.needs_key and not candidate.provider.keys:
+            return "no_key"
+        if self._board.key_rests and self._board.keys_back_in_s(candidate, now):
+            return "cooling"
+        known = self._board.healths.get(target.name)
+        return "ok" if known is None else circuit_breaker.state(known, now)
+
+    def _option(self, target: Target, now: float) -> Option | None:
+        """None when it cannot be asked now."""
+        board, name = self._board, target.name
+        if name in self._tried or self._state(target, now) not in ASKABLE:
+            return None
+        if target.scopes and self._forecast(target, now).state != "go":
+            return None
+        known = board.healths.get(name)
+        if known is None:
+            return Option(target, target.weight, 1.0, board.active.get(name, 0), 0.0)
+        factor = circuit_breaker.factor(known, self._table.routing.health, now)
+        return Option(target, target.weight * factor, factor, board.active.get(name, 0), circuit_breaker.latency(known, now))
+
+    def _forecast(self, target: Target, now: float) -> Forecast:
+        return self._board.meters.forecast(target.scopes, self._ask.tokens, now) if target.scopes else GO
+
+    def _options(self, pool: Pool, now: float) -> list[Option]:
+        return [option for target in self._selected(pool) if (option := self._option(target, now)) is not None]
+
+    # -- the choice
+
+    def _session(self, pool: Pool) -> tuple[str, str] | None:
+        """What the conversation is called, when the group keeps conversations together."""
+        affinity = pool.group.affinity if pool.group else None
+        if affinity is None:
+            return None
+        value: object = self._ask.headers.get(affinity.header) if affinity.header else None
+        if affinity.expression is not None:
+            value = affinity.expression.first(self._ask.body, self._ask.variables())
+        return (pool.name, str(value)[:MAX_SESSION_CHARS]) if value not in (None, "", False) else None
+
+    def _choose(self, pool: Pool, options: list[Option], now: float, *, keep: bool) -> Target:
+        """The one that the conversation or the strategy wants; `keep` = remember the choice."""
+        session = self._session(pool)
+        home = self._board.session(session, now) if session else ""
+        chosen = next((option for option in options if option.target.name == home), None) if home else None
+        if chosen is None:
+            best = best_of(weighted(options), pool.strategy)
+            if pool.strategy == "random":
+                chosen = by_dice(best, self._rng)
+            else:
+                counters = self._board.turns.setdefault(pool.name, {}) if keep else self._board.turns.get(pool.name, {})
+                chosen, after = by_turn(best, counters)
+                if keep:
+                    counters.update(after)
+        if session and keep:
+            self._board.keep_session(session, chosen.target.name, now)
+        return chosen.target
+
+    def _last_resorts(self, now: float) -> list[Target]:
+        """Who has to be waited for, shortest first; then who is not well, soonest back first."""
+        waits: list[tuple[int, float, int, Target]] = []
+        for pool in self._pools:
+            for target in self._selected(pool):
+                state, forecast = self._state(target, now), self._forecast(target, now)
+                if target.name in self._tried or state in ("off", "no_key") or forecast.state == "refuse":
+                    continue
+                well = state in ASKABLE
+                back_s = forecast.wait_s if well else self._back_in_s(target, now)
+                waits.append((0 if well else 1, back_s, len(waits), target))
+        return [target for *_, target in sorted(waits, key=lambda each: each[:3])]
+
+    def _back_in_s(self, target: Target, now: float) -> float:
+        keys_s = self._board.keys_back_in_s(target.candidate, now) if target.candidate else 0.0
+        return max(keys_s, circuit_breaker.back_in_s(self._board.health(target.name), now))
+
+    def _pick(self, now: float, *, keep: bool) -> Target | None:
+        for pool in self._pools:
+            options = self._options(pool, now)
+            if options:
+                return self._choose(pool, options, now, keep=keep)
+        waiting = self._last_resorts(now)
+        return waiting[0] if waiting else None
+
+    def next(self, now: float) -> Attempt | None:
+        """The next one to ask, counted as asked; None when nobody is left."""
+        target = self._pick(now, keep=True)
+        if target is None:
+            return None
+        permit = self._board.meters.take(target.scopes, self._ask.tokens, now)
+        attempt = Attempt(target, permit, self._board, self._table.routing.health, now)
+        self._tried[target.name] = attempt
+        return attempt
+
+    def healthy(self) -> bool:
+        """Whether somebody who is well could be asked when this was planned, at once or after a wait."""
+        now = self._now
+        return any(
+            self._state(target, now) in ASKABLE and self._forecast(target, now).state != "refuse"
+            for pool in self._pools for target in self._selected(pool)
+        )  # fmt: skip
+
+    # -- what it says
+
+    def refusal(self, now: float) -> GatewayError:
+        """Why nobody was asked, or could be."""
+        what = self._ask.name or str(self._ask.query)
+        targets = [target for pool in self._pools for target in self._selected(pool)]
+        refused = [forecast for target in targets if (forecast := self._forecast(target, now)).state == "refuse"]
+        timed_out = [attempt.target for attempt in self._tried.values() if attempt.queue_wait_s]
+        if refused:
+            return refusal(min(refused, key=lambda forecast: forecast.wait_s))
+        if timed_out:
+            return RateLimited(f"{what}: no slot became free in time; try again", retry_after_s=1.0)
+        states = {self._state(target, now) for pool in self._pools for target in pool.targets}
+        if states <= {"off"}:
+            return Unavailable(f"{what}: every model behind it is switched off", code="no_member")
+        if not targets:
+            return Unavailable(f"{what}: no member takes this request: no selector is true", code="no_member")
+        if {self._state(target, now) for target in targets} <= {"off", "no_key"}:
+            hint = next(target.candidate.provider for target in targets if target.candidate)
+            return Unavailable(f"{what}: {hint.name} has no key: set {hint.key_hint}", code="no_key")
+        back_s = min(self._back_in_s(target, now) for target in targets)
+        return Unavailable(f"{what}: no member is well now", retry_after_s=back_s or None, code="no_member")
+
+    def explain(self, now: float) -> dict[str, Any]:
+        """Every candidate and why it is or was taken or not, as JSON; nothing changes by it."""
+        dice = getattr(self._rng, "getstate", None)
+        before = dice() if dice else None
+        chosen = self._pick(now, keep=False)
+        if before is not None:
+            self._rng.setstate(before)  # type: ignore[attr-defined]  # what has getstate has it
+        rows = [row for pool in self._pools for row in self._rows(pool, chosen, now)]
+        session = self._session(self._pools[0])
+        return {
+            "model": self._ask.name, "group": self.group.name if self.group else None,
+            "query": str(self._ask.query) if self._ask.query else None,
+            "strategy": self._pools[0].strategy, "chosen": chosen.name if chosen else None,
+            "attempts": list(self._tried),
+            "affinity": {"conversation": session[1], "member": self._board.session(session, now) or None}
+            if session else None,
+            "candidates": rows,
+        }  # fmt: skip
+
+    def _rows(self, pool: Pool, chosen: Target | None, now: float) -> list[dict[str, Any]]:
+        options = {option.target.name: option for option in self._options(pool, now)}
+        total = sum(option.weight for option in options.values())
+        return [self._row(pool, target, options.get(target.name), total, chosen, now) for target in pool.targets]
+
+    def _row(
+        self, pool: Pool, target: Target, option: Option | None, total: float, chosen: Target | None, now: float
+    ) -> dict[str, Any]:
+        selected, wrong = self._verdict(target.selector) if target.selector else (True, "")
+        state, forecast = self._state(target, now), self._forecast(target, now)
+        known = self._board.health(target.name)
+        rules = self._table.routing.health
+        why = self._why(target, state, forecast, selected, wrong, chosen)
+        return {
+            "model": target.name, "provider": target.name.partition("/")[0],
+            "group": pool.group.name if pool.group else None, "weight": target.weight, "priority": target.priority,
+            "effective_weight": round(target.weight * circuit_breaker.factor(known, rules, now), 3),
+            "share": round(option.weight / total, 4) if option and total else 0.0,
+            "state": "not_allowed" if self._barred(target)
+            else {"wait": "limited", "queue": "full", "refuse": "limited"}.get(forecast.state, state)
+            if state in ASKABLE else state,
+            "back_in_s": round(self._back_in_s(target, now), 3), "active": self._board.active.get(target.name, 0),
+            "latency_s": known.latency_s, "price": None if target.price == float("inf") else target.price,
+            "selector": target.selector.text if target.selector else None, "selected": selected,
+            "selector_error": wrong or None, "why": why,
+        }  # fmt: skip
+
+    def _why(
+        self, target: Target, state: str, forecast: Forecast, selected: bool, wrong: str, chosen: Target | None
+    ) -> str:
+        if target.name in self._tried:
+            return "asked already"
+        if barred := self._barred(target):
+            return barred
+        if chosen is not None and target.name == chosen.name:
+            return "chosen" if state in ASKABLE else f"chosen: nobody better is left ({STATES[state]})"
+        if not selected:
+            return f"its selector failed: {wrong}" if wrong else "its selector is not true"
+        if state not in ASKABLE:
+            return STATES[state]
+        if forecast.state != "go":
+            return f"limited: {forecast.why}"
+        return "another one was better or had its turn"
+
+
+STATES: Mapping[str, str] = {
+    "ok": "well", "probe": "half-open: one request may try", "probing": "half-open: one request tries",
+    "open": "its breaker is open after failures in a row", "cooling": "it asked to be left alone for a while",
+    "no_key": "its provider has no key", "off": "switched off",
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- what is asked for
+
+
+def query_of(ask: Ask, routing: Routing) -> Query | None:
+    """The query that a request asks by, its task put in; None when it asks for a name."""
+    query = ask.query if ask.query is not None else query_in(ask.name)
+    if query is None or not query.task:
+        return query
+    if query.task not in routing.tasks:
+        named = ", ".join(sorted(routing.tasks)[:MAX_NAMED]) or "none: see [tasks]"
+        raise UnknownModel(f"no task is called {query.task[:100]!r}; there are {named}", details={"task": query.task[:100]})
+    return query & routing.tasks[query.task]
+
+
+def tagged(table: Table, query: Query) -> Pool:
+    """The models that a query means; UnknownModel, naming what there is, when it means none."""
+    found = [each.target for each in table.listed if each_fits(each, query)]
+    if not found:
+        raise no_match(table, query)
+    return Pool(TAG, table.routing.tag_strategy, tuple(found))
+
+
+def each_fits(each: Listed, query: Query) -> bool:
+    return query.fits(each.tags, each.target.name, each.provider_type)
+
+
+def no_match(table: Table, query: Query) -> UnknownModel:
+    known = sorted({tag for each in table.listed for tag in each.tags})
+    wanted = [*query.every, *(tag for group in query.any for tag in group)]
+    missing = [tag for tag in wanted if tag not in known]
+    hint = f"; no model has {', '.join(missing[:8])}" if missing else ""
+    tags = ", ".join(known[:MAX_NAMED]) or "none"
+    text = f"no model fits {str(query)[:300]}{hint}; there are the tags {tags}"
+    return UnknownModel(text, details={"tags": known[:MAX_NAMED]})
+
+
+def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
+    query = query_of(ask, table.routing)
+    if query is not None:
+        if query.empty:
+            raise BadRequest("the query asks for nothing", details={"path": "query"})
+        return (tagged(table, query),)
+    name = ask.name.removeprefix("models/")
+    if name in table.chains:
+        return table.chains[name]
+    candidate = candidates(table.routes, name)[0]
+    target = Target(candidate.name, candidate, scopes=scopes_of(candidate))
+    return (Pool(f"model:{candidate.name}", "priority", (target,)),)
+
+
+def plan(table: Table, board: Board, ask: Ask, now: float, rng: Dice) -> Plan:
+    """The plan of one request; UnknownModel or BadRequest when it asks for nothing there is, Forbidden for what is not its."""
+    pools = pools_of(table, ask)
+    if ask.rights is not None:
+        group = pools[0].group.name if pools[0].group else None
+        found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
+        ask.rights.check_some(ask.name or str(ask.query), group, found)
+    return Plan(table, board, ask, now, rng, pools)

@@ -1,0 +1,128 @@
+"""A model's name -> who could answer it, in order. Pure: everything it decides by is handed in.
+
+    routes = routes_of(config)                        once per Config
+    candidates(routes, "openai/gpt-4.1")              -> (Candidate(provider openai, remote_id "gpt-4.1"),)
+    candidates(routes, "gpt-4.1")                     -> the same, when only one provider has it
+    candidates(routes, "no-such")                     -> UnknownModel, naming what is near
+
+One name has one candidate here; `groups` puts several behind one name and chooses among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..config.config import Config, Model, Provider, takers
+from ..config.settings import MODEL_NAME
+from ..errors import UnknownModel
+from ..policy.overrides import Overrides, composed
+
+MAX_NAME = 256     # characters; the longest real ones have about 100
+MAX_NAMED = 8      # names in one error text
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One provider that could answer, and what it calls the model."""
+
+    provider: Provider
+    remote_id: str
+    model: Model | None = None  # what the file says about it; None where it lists no such model
+    asked: str = ""             # what callers call it, where the provider renames it
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider.name}/{self.model.name if self.model else self.asked or self.remote_id}"
+
+    @property
+    def overrides(self) -> Overrides:
+        """The provider's and the model's, which win."""
+        return composed(self.provider.overrides, self.model.overrides) if self.model else self.provider.overrides
+
+    def url(self, call: str, quoted_id: str = "") -> str:
+        """Address of a call; a model's own endpoint stands in for the chat call's path."""
+        return self.provider.url(call, quoted_id or self.remote_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """A Config turned into look-ups."""
+
+    full: Mapping[str, Candidate]                # "openai/gpt-4.1"
+    bare: Mapping[str, tuple[Candidate, ...]]    # "gpt-4.1"
+    open: Mapping[str, Provider]                 # providers that take any name
+    off: frozenset[str] = frozenset()            # full names of what is switched off
+
+
+def routes_of(config: Config) -> Routes:
+    """The look-ups of a Config: what is switched off is not in them."""
+    active = {provider.name: provider for provider in config.providers if provider.is_active}
+    found = [
+        Candidate(with_endpoint(active[model.provider], model), remote_id_of(active[model.provider], model), model)
+        for model in config.models
+        if model.is_active and model.provider in active
+    ]
+    bare: dict[str, tuple[Candidate, ...]] = {}
+    for candidate in found:
+        name = candidate.name.partition("/")[2]
+        bare[name] = (*bare.get(name, ()), candidate)
+    opened = {name: provider for name, provider in active.items() if provider.any_model}
+    full = {candidate.name: candidate for candidate in found}
+    listed = {f"{model.provider}/{model.name}" for model in config.models}
+    return Routes(full, bare, opened, frozenset(listed - full.keys()))
+
+
+def remote_id_of(provider: Provider, model: Model) -> str:
+    """A model's own word for it comes before the provider's table of names."""
+    return model.remote_id if model.remote_id != model.name else provider.rename.get(model.name, model.name)
+
+
+def with_endpoint(provider: Provider, model: Model) -> Provider:
+    """The provider, with the chat path that one of its models has for itself."""
+    if not model.endpoint:
+        return provider
+    from dataclasses import replace
+
+    stream = model.endpoint.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
+    paths = {**provider.paths, "chat": model.endpoint}
+    return replace(provider, paths={**paths, "stream": stream} if provider.api == "gemini" else paths)
+
+
+def of_open(provider: Provider, name: str) -> Candidate:
+    """A model that the file does not list, of a provider that takes any name."""
+    return Candidate(provider, provider.rename.get(name, name), asked=name)
+
+
+def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
+    """Who could answer, best first; UnknownModel when nobody could or it is not clear who is meant."""
+    name = name.removeprefix("models/")  # the Gemini SDKs' way of writing any model
+    exact = routes.full.get(name)
+    if exact:
+        return (exact,)
+    if not name or len(name) > MAX_NAME or not MODEL_NAME.fullmatch(name) or ".." in name.split("/"):
+        raise UnknownModel(f"{name[:MAX_NAME]!r} is not a model name")
+    if name in routes.off:  # a provider that takes any name must not get it instead
+        raise UnknownModel(f"{name} is switched off", details={"model": name})
+    owner, _, rest = name.partition("/")
+    if rest and owner in routes.open:
+        return (of_open(routes.open[owner], rest),)
+    named = routes.bare.get(name) or tuple(of_open(provider, name) for provider in takers(routes.open.values(), name))
+    if len(named) == 1:
+        return named
+    raise unknown(routes, name, named)
+
+
+def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> UnknownModel:
+    """The error that says what to write instead."""
+    if named:
+        ways = ", ".join(candidate.name for candidate in named[:MAX_NAMED])
+        return UnknownModel(f"{name!r} is ambiguous: write one of {ways}", details={"model": name})
+    from difflib import get_close_matches  # 8 ms, only when something is wrong
+
+    near = get_close_matches(name, [*routes.full, *routes.bare], n=3)
+    hint = f"; near it: {', '.join(near)}" if near else "; GET /v1/models lists what there is"
+    owner = name.partition("/")[0]
+    if owner in {full.partition("/")[0] for full in routes.full}:
+        hint = f"; {owner} lists its models, and this is none of them" + hint
+    return UnknownModel(f"no provider has a model {name!r}{hint}", details={"model": name})

@@ -1,0 +1,29 @@
+"""One configuration with all that routing computes from it once.
+
+    state_of(config) -> State(config, routes, table, on_loopback)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..config.config import Config
+from ..config.settings import LOOPBACK
+from .plan import Table, Target, table_of
+from .resolve import Routes, routes_of
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A Config and what is computed from it once. One assignment swaps it."""
+
+    config: Config
+    routes: Routes
+    table: Table
+    on_loopback: bool
+    lone: dict[str, Target] = field(default_factory=dict)  # models by what callers call them
+
+
+def state_of(config: Config) -> State:
+    routes = routes_of(config)
+    return State(config, routes, table_of(config, routes), LOOPBACK.fullmatch(config.server.host) is not None)

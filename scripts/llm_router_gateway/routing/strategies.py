@@ -1,0 +1,110 @@
+"""Which of several models that could answer is asked: the strategies. Pure; dice are handed in.
+
+    best_of(options, "cost")         -> those that are equally good: of the highest priority, and the cheapest of them
+    by_turn(options, turns)          -> (the one whose turn it is, the counters afterwards)
+    by_dice(options, rng)            -> one of them, as likely as its weight
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .table import Target
+
+NEAR = {"latency": (0.1, 0.005)}  # strategy -> what counts as equal: part of the best, and seconds
+EQUAL = (0.0, 1e-9)
+
+
+class Dice(Protocol):
+    """random.Random, as far as it is needed."""
+
+    def random(self) -> float: ...
+
+
+@dataclass(slots=True)
+class Option:
+    """A target that can be asked now, and what its weight is worth."""
+
+    target: Target
+    weight: float
+    factor: float
+    active: int
+    latency_s: float
+
+
+def rank_none(option: Option) -> float:
+    return 0.0
+
+
+def rank_leastconn(option: Option) -> float:
+    return option.active / option.weight
+
+
+def rank_latency(option: Option) -> float:
+    """Never measured: first, but by one request at a time."""
+    if not option.latency_s:
+        return 0.0 if not option.active else 1e9
+    return option.latency_s / option.factor
+
+
+def rank_cost(option: Option) -> float:
+    return option.target.price
+
+
+RANKS: Mapping[str, Callable[[Option], float]] = {
+    "roundrobin": rank_none, "random": rank_none, "leastconn": rank_leastconn, "latency": rank_latency,
+    "cost": rank_cost, "priority": rank_none,
+}  # fmt: skip
+
+
+def best_of(options: list[Option], strategy: str) -> list[Option]:
+    """The options that the strategy holds to be equally good."""
+    top = max(option.target.priority for option in options)
+    first = [option for option in options if option.target.priority == top]
+    rank = RANKS[strategy]
+    if rank is rank_none or len(first) == 1:
+        return first
+    ranks = [rank(option) for option in first]
+    part, absolute = NEAR.get(strategy, EQUAL)
+    limit = min(ranks) * (1 + part) + absolute
+    return [option for option, value in zip(first, ranks, strict=True) if value <= limit]
+
+
+def by_turn(options: Sequence[Option], turns: Mapping[str, float]) -> tuple[Option, dict[str, float]]:
+    """Smooth weighted round robin: the option whose turn it is, and the counters afterwards.
+
+    Each option's counter grows by its weight, the largest is taken and pays for all (nginx's algorithm): weights
+    5, 1, 1 give a a b a c a a, never five of a in a row. No dice: the shares are exact.
+    """
+    after: dict[str, float] = {}
+    total, best, most = 0.0, options[0], float("-inf")
+    for option in options:
+        value = turns.get(option.target.name, 0.0) + option.weight
+        after[option.target.name] = value
+        total += option.weight
+        if value > most + 1e-9:
+            best, most = option, value
+    after[best.target.name] -= total
+    return best, after
+
+
+def by_dice(options: Sequence[Option], rng: Dice) -> Option:
+    """One of them, as likely as its weight."""
+    place = rng.random() * sum(option.weight for option in options)
+    for option in options:
+        place -= option.weight
+        if place < 0:
+            return option
+    return options[-1]
+
+
+def weighted(options: list[Option]) -> list[Option]:
+    """Without those of weight 0; when all have that, all of them alike."""
+    if all(option.weight > 0 for option in options):
+        return options
+    heavy = [option for option in options if option.weight > 0]
+    for option in options:
+        option.weight = option.weight or option.factor
+    return heavy or options

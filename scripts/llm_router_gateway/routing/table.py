@@ -1,0 +1,134 @@
+"""The configuration as routing looks things up in it: groups with their fallbacks, and models with their tags. Pure.
+
+    table = table_of(config, routes_of(config))
+    table.chains["gpt_models"]  -> (Pool("group:gpt_models", "roundrobin", (Target("openai/gpt-4.1", ...), ...)), ...)
+    table.listed                -> (Listed(Target(...), tags, provider_type), ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..config.config import Config
+from ..config.groups import Group, Member, Routing, Selector
+from ..errors import UnknownModel
+from ..policy.rate_limits import Limit, Scope
+from .resolve import Candidate, Routes, candidates
+
+INPUTS_PER_OUTPUT = 3.0  # tokens, for comparing prices
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model in one group, with all that its choice needs."""
+
+    name: str
+    candidate: Candidate | None  # None: switched off
+    weight: float = 100
+    priority: float = 0
+    selector: Selector | None = None
+    scopes: tuple[Scope, ...] = ()
+    price: float = float("inf")  # USD for a million tokens, mixed
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Targets among which one strategy chooses. `name` is that of its counters."""
+
+    name: str
+    strategy: str
+    targets: tuple[Target, ...]
+    group: Group | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A listed model, as tag queries see it."""
+
+    target: Target
+    tags: frozenset[str]
+    provider_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A Config turned into look-ups for routing."""
+
+    routes: Routes
+    routing: Routing
+    chains: Mapping[str, tuple[Pool, ...]]  # a group and, behind it, its fallbacks
+    listed: tuple[Listed, ...]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(chain[0].group for chain in self.chains.values() if chain[0].group)
+
+    def targets(self) -> dict[str, Target]:
+        """Every model of the configuration, by name."""
+        found = {target.name: target for chain in self.chains.values() for pool in chain for target in pool.targets}
+        return found | {each.target.name: each.target for each in self.listed}
+
+
+def price_of(candidate: Candidate) -> float:
+    model = candidate.model
+    if model is None or (model.input_usd_per_mtok is None and model.output_usd_per_mtok is None):
+        return float("inf")  # unknown: after everything that has a price
+    given, made = model.input_usd_per_mtok or 0.0, model.output_usd_per_mtok
+    return (INPUTS_PER_OUTPUT * given + (given if made is None else made)) / (INPUTS_PER_OUTPUT + 1)
+
+
+def scopes_of(candidate: Candidate) -> tuple[Scope, ...]:
+    model, provider = candidate.model, candidate.provider
+    found: list[tuple[str, Limit | None]] = [
+        (f"model:{candidate.name}", model.limit if model else None), (f"provider:{provider.name}", provider.limit),
+    ]  # fmt: skip
+    return tuple((name, limit) for name, limit in found if limit is not None)
+
+
+def target_of(routes: Routes, member: Member) -> Target:
+    try:
+        candidate = candidates(routes, member.model)[0]
+    except UnknownModel:
+        return Target(member.model, None, member.weight, member.priority, member.selector)
+    return Target(
+        candidate.name, candidate, member.weight, member.priority, member.selector, scopes_of(candidate),
+        price_of(candidate),
+    )  # fmt: skip
+
+
+def pool_of(routes: Routes, group: Group) -> Pool:
+    targets = tuple(target_of(routes, member) for member in group.members)
+    return Pool(f"group:{group.name}", group.strategy, targets, group)
+
+
+def alone(routes: Routes, name: str) -> Pool:
+    return Pool(f"model:{name}", "priority", (target_of(routes, Member(name)),))
+
+
+def chain_of(name: str, groups: Mapping[str, Group], routes: Routes, seen: set[str]) -> list[Pool]:
+    """The pools of a name and of its fallbacks, each once, in the order they are asked."""
+    if name in seen:
+        return []
+    seen.add(name)
+    if name not in groups:
+        return [alone(routes, name)]
+    chain = [pool_of(routes, groups[name])]
+    for fallback in groups[name].fallbacks:
+        chain += chain_of(fallback, groups, routes, seen)
+    return chain
+
+
+def listed_of(config: Config, routes: Routes) -> tuple[Listed, ...]:
+    types = {provider.name: provider.type for provider in config.providers}
+    return tuple(
+        Listed(target_of(routes, Member(f"{model.provider}/{model.name}", priority=model.priority)),
+               frozenset(map(str.casefold, model.tags)), types[model.provider])
+        for model in config.models
+    )  # fmt: skip
+
+
+def table_of(config: Config, routes: Routes) -> Table:
+    groups = {group.name: group for group in config.groups}
+    chains = {name: tuple(chain_of(name, groups, routes, set())) for name in groups}
+    return Table(routes, config.routing, chains, listed_of(config, routes))

@@ -1,0 +1,1 @@
+"""What outlives a restart: the log of calls, with its prices and sums."""

@@ -1,0 +1,563 @@
+"""What the call log says: sums, groups, series, percentiles, lists of calls. SQL in, values out; no clock but the one given.
+
+    statistics(db, Span(from_s, to_s, step_s), Where(model="openai/gpt-x"), by="key", limit=20)   -> overall, groups, errors
+    series(db, span, where)                    -> [{"at": "2026-10-21T07:00:00Z", **STATS}, ...]   every step, empty ones too
+    grouped_series(db, span, where, "model", 8)
+    found(db, Page(...), where)                -> a page of calls, their number, the cursor of what comes next
+
+Sums are read from `rollups` (model and key together) and `totals` (all, each model, each key), which hold a row for each
+minute, hour and day: a million calls are some hundred rows. What they do not know (status, client, text, ...) is read from
+the newest MAX_ROWS calls of the range; the answer says where it begins. Every value from outside is a parameter.
+
+Latency percentiles are `histogram`'s, right to 5 %; those are of successes, as `calls.is_timed` says.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from operator import add, sub
+from typing import Any
+
+from .. import histogram
+from ..call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
+from .migrations import ALL
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+MAX_ROWS = 40_000        # calls that are looked at for what the sums do not know
+SORTED_ROWS = 150_000    # calls that are put into another order than that of time
+COUNTED_ROWS = 50_000    # calls that are looked at to count those that fit
+CHUNK_ROWS = 20_000      # calls of one step of a search; between two of them the time is looked at
+FIRST_CHUNK_ROWS = 2_000
+SEARCH_S = 0.1          # then a page is shorter than asked for, and says where to go on
+MAX_ERRORS = 20          # kinds of errors in an answer
+COUNTED_ERRORS = 200_000
+RECENT_ERRORS = 5
+NAMED_CALLS = 3_000      # the newest calls tell how keys are called
+PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+BY = ("model", "provider", "key")
+OUTCOMES = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
+SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
+
+# The same numbers as `calls.counts_of` makes of one call, for the calls of a query.
+TIMED = "error = '' AND kind <> 'count'"
+OF_CALLS = (
+    "count(*)", "total(error = '')", f"total(error <> '' AND ended <> '{CLIENT_GONE}')",
+    f"total(error <> '' AND ended = '{CLIENT_GONE}')", "total(input_tokens)", "total(output_tokens)", "total(cached_tokens)",
+    "total(cache_write_tokens)", "total(reasoning_tokens)", "total(cost_usd)", f"total({TIMED} AND cost_usd IS NULL)",
+    f"total({TIMED})", f"total(CASE WHEN {TIMED} THEN duration_ms END)", f"total({TIMED} AND first_ms IS NOT NULL)",
+    f"total(CASE WHEN {TIMED} THEN first_ms END)",
+)  # fmt: skip
+OF_SUMS = tuple(f"total({name})" for name in SUMS)
+NAME_OF = {"": "''", "model": "provider || '/' || model", "provider": "provider", "key": "key_id"}
+
+MIDDLES = [round(histogram.middle(number), 3) for number in range(histogram.LAST_BIN + 1)]
+NO_TIMES: dict[str, float | None] = {"mean": None, **{name: None for name, _ in PERCENTILES}}
+
+Row = Sequence[Any]
+
+
+# -------------------------------------------------------------------------------------------------------- what is asked
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Whole steps: from_s and to_s are multiples of step_s; to_s is not in it."""
+
+    from_s: int
+    to_s: int
+    step_s: int
+    since_ms: int = 0  # calls before it are left out: there are too many to look at
+
+    @property
+    def bounds_ms(self) -> tuple[int, int]:
+        return max(self.from_s * 1_000, self.since_ms), self.to_s * 1_000
+
+    def steps(self) -> range:
+        return range(self.from_s, self.to_s, self.step_s)
+
+    def parts(self) -> Iterator[Span]:
+        """The same time in the largest steps that fit: whole days as days, the rest as hours or minutes."""
+        yield from split(self.from_s, self.to_s, [step for step in (DAY_S, HOUR_S, MINUTE_S) if step >= self.step_s])
+
+
+def split(from_s: int, to_s: int, steps: Sequence[int]) -> Iterator[Span]:
+    """split(3540, 90060, [86400, 3600, 60]) -> [3540, 3600) in minutes, [3600, 86400) in hours, [86400, 90000) in hours, ..."""
+    if from_s >= to_s:
+        return
+    step, finer = steps[0], steps[1:]
+    low, high = -(-from_s // step) * step, to_s // step * step
+    if not finer or (low < high and (low, high) == (from_s, to_s)):
+        yield Span(from_s, to_s, step)
+    elif low >= high:
+        yield from split(from_s, to_s, finer)
+    else:
+        yield from split(from_s, low, finer)
+        yield Span(low, high, step)
+        yield from split(high, to_s, finer)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which calls; "" and None leave it open."""
+
+    model: str = ""      # "provider/model", or what is behind the slash
+    provider: str = ""
+    key: str = ""        # its id
+    status: str = ""     # success, error, client_gone, or a number
+    error: str = ""
+    protocol: str = ""
+    client: str = ""
+    search: str = ""
+    stream: bool | None = None
+    has_key: bool = False  # `key` is meant even when it is empty: calls without a key
+
+    @property
+    def of_sums(self) -> bool:
+        """Whether the sums know all that is asked."""
+        return not (self.status or self.error or self.protocol or self.client or self.search or self.stream is not None)
+
+    def names(self) -> tuple[str, list[Any]]:
+        """The condition on provider, model and key; "" when there is none."""
+        parts, values = [], []
+        if self.model:
+            provider, slash, model = self.model.partition("/")
+            parts.append("(model = ? OR (provider = ? AND model = ?))" if slash else "model = ?")
+            values += [self.model, provider, model] if slash else [self.model]
+        if self.provider:
+            parts.append("provider = ?")
+            values.append(self.provider)
+        if self.key or self.has_key:
+            parts.append("key_id = ?")
+            values.append(self.key)
+        return " AND ".join(parts), values
+
+    def calls(self) -> tuple[str, list[Any]]:
+        """The whole condition on calls, behind another one: "" or " AND ..."."""
+        condition, values = self.names()
+        parts = [condition] if condition else []
+        if self.status in OUTCOMES:
+            parts.append(OUTCOMES[self.status])
+            values += [CLIENT_GONE] if "?" in OUTCOMES[self.status] else []
+        elif self.status:
+            parts.append("status = ?")
+            values.append(int(self.status))
+        for name, value in (("error", self.error), ("protocol", self.protocol), ("client", self.client)):
+            if value:
+                parts.append(f"{name} = ?")
+                values.append(value)
+        if self.stream is not None:
+            parts.append("stream = ?")
+            values.append(int(self.stream))
+        if self.search:
+            parts.append("(" + " OR ".join(f"{name} LIKE ? ESCAPE '!'" for name in SEARCHED) + ")")
+            values += [like(self.search)] * len(SEARCHED)
+        return "".join(f" AND {part}" for part in parts), values
+
+
+def like(text: str) -> str:
+    """like("50%") -> "%50!%%": the text anywhere, and nothing in it is a sign."""
+    return "%" + text.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "%"
+
+
+# ------------------------------------------------------------------------------------------------------------- sums
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of some calls: the numbers of SUMS, and how their times are spread."""
+
+    numbers: Sequence[float]
+    durations: int = 0  # histogram.number_of
+    firsts: int = 0
+
+    def without(self, others: Iterable[Tally]) -> Tally:
+        """What is left when the calls of others, which are among these, are taken away."""
+        numbers = list(self.numbers)
+        durations, firsts = self.durations, self.firsts
+        for other in others:
+            numbers = list(map(sub, numbers, other.numbers))
+            durations, firsts = durations - other.durations, firsts - other.firsts
+        if not numbers[0]:  # calls
+            return nothing()
+        return Tally([max(0, number) for number in numbers], max(0, durations), max(0, firsts))
+
+    def plus(self, other: Tally) -> Tally:
+        return Tally(list(map(add, self.numbers, other.numbers)), self.durations + other.durations, self.firsts + other.firsts)
+
+    def stats(self) -> dict[str, Any]:
+        """STATS as JSON. Rates without calls are 0, times without times null."""
+        (calls, success, failed, gone, tokens_in, tokens_out, cached, _, reasoning, cost_usd, unpriced, timed, duration_ms,
+         firsts, first_ms) = self.numbers  # fmt: skip
+        judged = success + failed
+        return {
+            "calls": int(calls), "success": int(success), "errors": int(failed), "client_gone": int(gone),
+            "error_rate": round(failed / judged, 6) if judged else 0.0, "input_tokens": int(tokens_in),
+            "output_tokens": int(tokens_out), "cached_tokens": int(cached), "reasoning_tokens": int(reasoning),
+            "total_tokens": int(tokens_in + tokens_out), "cost_usd": round(cost_usd, 9), "unpriced_calls": int(unpriced),
+            "latency_ms": times(duration_ms, timed, self.durations), "first_output_ms": times(first_ms, firsts, self.firsts),
+        }  # fmt: skip
+
+
+def nothing() -> Tally:
+    return Tally((0,) * len(SUMS))
+
+
+def times(total_ms: float, count: float, bins: int) -> dict[str, float | None]:
+    """Mean and percentiles; those as histogram.percentile has them, all in one pass."""
+    if not count:
+        return NO_TIMES
+    spread = bins.to_bytes((bins.bit_length() + 31) // 32 * 4, "little")
+    counts = struct.unpack(f"<{len(spread) // 4}I", spread)
+    below = list(accumulate(counts))
+    all_ = below[-1] if below else 0
+    found: dict[str, float | None] = {"mean": round(total_ms / count, 3)}
+    for name, share in PERCENTILES:
+        found[name] = MIDDLES[bisect_left(below, max(1, math.ceil(share * all_)))] if all_ else None
+    return found
+
+
+def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
+    """The table that has the sums, and the condition on its rows."""
+    condition, values = where.names()
+    of_model = bool(where.model or where.provider or by in ("model", "provider"))
+    of_key = bool(where.key or where.has_key or by == "key")
+    if of_model and of_key:
+        return "rollups", condition or "1", values
+    parts = [f"provider {'<>' if of_model else '='} '{ALL}'", f"key_id {'<>' if of_key else '='} '{ALL}'", condition]
+    return "totals", " AND ".join(filter(None, parts)), values
+
+
+def tallies(
+    db: Any, span: Span, where: Where, by: str = "", *, each_step: bool = False, names: Sequence[str] | None = None
+) -> dict[tuple[str, int], Tally]:
+    """Sums by name and step; one step, 0, unless each is asked for. `names`: those alone."""
+    if not where.of_sums:
+        return tallies_of_calls(db, span, where, by, each_step=each_step, names=names)
+    table, condition, values = source(where, by)
+    name = NAME_OF[by]
+    if names is not None:
+        condition += f" AND {name} IN ({', '.join('?' * len(names))})"
+        values = [*values, *names]
+    found: dict[tuple[str, int], Tally] = {}
+    for part in [span] if each_step else span.parts():
+        bounds = [part.step_s, part.from_s, part.to_s, *values]
+        told = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
+        at = "at_s" if each_step else "0"
+        for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {told} GROUP BY 1, 2", bounds):  # nosec B608
+            key, numbers = (row[0], row[1]), row[2:]
+            if key in found:
+                found[key].numbers = list(map(add, found[key].numbers, numbers))
+            else:
+                found[key] = Tally(numbers)
+        if by and names is None:
+            continue  # who is asked for all names is told how they are spread in a second question
+        for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {told}", bounds):  # nosec B608
+            tally = found[named, at_s]
+            tally.durations += histogram.number_of(durations)
+            tally.firsts += histogram.number_of(firsts)
+    return {key: tally for key, tally in found.items() if tally.numbers[0]}
+
+
+def tallies_of_calls(
+    db: Any, span: Span, where: Where, by: str, *, each_step: bool, names: Sequence[str] | None
+) -> dict[tuple[str, int], Tally]:
+    """The same from the calls themselves."""
+    condition, values = where.calls()
+    name, at = NAME_OF[by], f"started_ms / {1_000 * span.step_s} * {span.step_s}" if each_step else "0"
+    if names is not None:
+        condition += f" AND {name} IN ({', '.join('?' * len(names))})"
+        values = [*values, *names]
+    told = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
+    bounds = [*span.bounds_ms, *values]
+    found = {(row[0], row[1]): Tally(row[2:]) for row in db.execute(
+        f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {told} GROUP BY 1, 2", bounds)}  # nosec B608
+    for column, attribute in (("duration_ms", "durations"), ("first_ms", "firsts")):
+        rows = db.execute(f"SELECT {name}, {at}, {bin_of(db, column)}, count(*) {told} AND {TIMED} AND {column} IS NOT NULL "  # nosec B608
+                          "GROUP BY 1, 2, 3", bounds)  # fmt: skip
+        for key, at_s, number, count in rows:
+            tally = found[key, at_s]
+            setattr(tally, attribute, getattr(tally, attribute) + (count << (histogram.COUNT_BITS * number)))
+    return found
+
+
+def bin_of(db: Any, column: str) -> str:
+    """histogram.bin_of in SQL; SQLite may be built without logarithms."""
+    try:
+        db.execute("SELECT ln(2.0)")
+    except Exception:
+        db.create_function("ln", 1, math.log, deterministic=True)
+    growth = math.log(histogram.RATIO)
+    return (f"CASE WHEN {column} > 1.0 THEN min({histogram.LAST_BIN}, CAST(ln({column}) / {growth!r} + 1e-9 AS INTEGER)) "
+            "ELSE 0 END")  # fmt: skip
+
+
+def covered(db: Any, span: Span, where: Where) -> Span:
+    """The span, or its newest part when the calls must be looked at one by one and are too many."""
+    if where.of_sums:
+        return span
+    row = db.execute("SELECT started_ms FROM calls WHERE started_ms >= ? AND started_ms < ? ORDER BY started_ms DESC "
+                     "LIMIT 1 OFFSET ?", (*span.bounds_ms, MAX_ROWS)).fetchone()  # fmt: skip
+    return span if row is None else replace(span, since_ms=row[0] + 1)
+
+
+def largest(found: Mapping[tuple[str, int], Tally], limit: int) -> list[str]:
+    """The names with the most calls, equals by name."""
+    return [name for name, _ in sorted(found, key=lambda key: (-found[key].numbers[0], key[0]))[:limit]]
+
+
+# ---------------------------------------------------------------------------------------------------------- the answers
+
+
+def groups(
+    db: Any, span: Span, where: Where, by: str, limit: int, *, each_step: bool = False
+) -> tuple[dict[int, Tally], dict[tuple[str, int], Tally], list[str], bool]:
+    """All together by step; by name and step; the names with the most calls; whether there are more."""
+    if where.of_sums:
+        overall = tallies(db, span, where, each_step=each_step)
+        sizes = tallies(db, span, where, by)
+        names = largest(sizes, limit)
+        found = tallies(db, span, where, by, each_step=each_step, names=names) if names else {}
+        return {at_s: tally for (_, at_s), tally in overall.items()}, found, names, len(sizes) > len(names)
+    found = tallies(db, span, where, by, each_step=each_step)
+    together: dict[int, Tally] = {}
+    by_name: dict[tuple[str, int], Tally] = {}
+    for (name, at_s), tally in found.items():
+        together[at_s] = together[at_s].plus(tally) if at_s in together else tally
+        by_name[name, 0] = by_name[name, 0].plus(tally) if (name, 0) in by_name else tally
+    names = largest(by_name, limit)
+    return together, found, names, len(by_name) > len(names)
+
+
+def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
+    span = covered(db, span, where)
+    overall, found, names, _ = groups(db, span, where, by, limit)
+    called = key_names(db) if by == "key" else {}
+    return {
+        "range": told(span), "is_whole": not span.since_ms, "overall": overall.get(0, nothing()).stats(),
+        "groups": [{"name": called.get(name, name), "id": name, **found[name, 0].stats()} for name in names
+                   if (name, 0) in found],
+        "errors": errors(db, span, where), "recent_errors": recent_errors(db, span, where),
+    }  # fmt: skip
+
+
+def series(db: Any, span: Span, where: Where) -> dict[str, Any]:
+    span = covered(db, span, where)
+    found = tallies(db, span, where, each_step=True)
+    data = points(stamps(span), {at_s: tally for (_, at_s), tally in found.items()})
+    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "data": data}
+
+
+def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
+    """The largest groups, and the rest together as "other"."""
+    span = covered(db, span, where)
+    overall, found, names, has_more = groups(db, span, where, by, limit, each_step=True)
+    called = key_names(db) if by == "key" else {}
+    by_name: dict[str, dict[int, Tally]] = {name: {} for name in names}
+    for (name, at_s), tally in found.items():
+        if name in by_name:
+            by_name[name][at_s] = tally
+    steps = stamps(span)
+    shown: list[dict[str, Any]] = [
+        {"name": called.get(name, name), "id": name, "data": points(steps, by_name[name])} for name in names
+    ]
+    if has_more:
+        rest = {at_s: tally.without(mine[at_s] for mine in by_name.values() if at_s in mine)
+                for at_s, tally in overall.items()}  # fmt: skip
+        shown.append({"name": "other", "id": None, "data": points(steps, rest)})
+    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "groups": shown}
+
+
+NO_CALLS = nothing().stats()
+
+
+def points(steps: Sequence[tuple[int, str]], found: Mapping[int, Tally]) -> list[dict[str, Any]]:
+    """Every step, with calls or without."""
+    return [{"at": at, **(found[at_s].stats() if at_s in found else NO_CALLS)} for at_s, at in steps]
+
+
+def stamps(span: Span) -> list[tuple[int, str]]:
+    """The steps, each with how its beginning is written."""
+    return [(at_s, second(at_s)) for at_s in span.steps()]
+
+
+def second(at_s: int) -> str:
+    """second(0) -> "1970-01-01T00:00:00Z" """
+    return stamp(at_s * 1_000)[:-5] + "Z"
+
+
+def told(span: Span) -> dict[str, Any]:
+    from_ms, to_ms = span.bounds_ms
+    begin = second(span.from_s) if from_ms == span.from_s * 1_000 else stamp(from_ms)
+    return {"from": begin, "to": second(span.to_s), "seconds": (to_ms - from_ms) // 1_000}
+
+
+def errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
+    """The codes of those that failed, the most frequent first."""
+    condition, values = where.calls()
+    rows = db.execute(
+        f"SELECT error, count(*) FROM (SELECT error FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> ''"  # nosec B608
+        f" AND error <> ?{condition} ORDER BY started_ms DESC LIMIT ?) GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
+        (*span.bounds_ms, CLIENT_GONE, *values, COUNTED_ERRORS, MAX_ERRORS),
+    )  # fmt: skip
+    return [{"error": error, "count": count} for error, count in rows]
+
+
+def recent_errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
+    condition, values = where.calls()
+    rows = db.execute(
+        f"SELECT id, {COLUMNS} FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> '' "  # nosec B608
+        f"AND error <> ?{condition} ORDER BY started_ms DESC, id DESC LIMIT ?",
+        (*span.bounds_ms, CLIENT_GONE, *values, RECENT_ERRORS),
+    )  # fmt: skip
+    return [view(row[0], Call._make(row[1:])) for row in rows]
+
+
+def key_names(db: Any) -> dict[str, str]:
+    """How the keys of the newest calls are called."""
+    rows = db.execute("SELECT key_id, max(key_name) FROM (SELECT key_id, key_name FROM calls ORDER BY started_ms DESC LIMIT ?) "
+                      "WHERE key_name <> '' GROUP BY key_id", (NAMED_CALLS,))  # fmt: skip
+    return dict(rows.fetchall())
+
+
+# ------------------------------------------------------------------------------------------------------- lists of calls
+
+TOKENS = "coalesce(input_tokens, 0) + coalesce(output_tokens, 0)"
+COST = "coalesce(cost_usd, -1)"  # unknown is least
+ORDERS = {"started_at": "started_ms", "duration_ms": "duration_ms", "total_tokens": TOKENS, "cost_usd": COST}
+Cursor = tuple[float, int]  # the value that a list is ordered by, and the id
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list."""
+
+    limit: int = 50
+    offset: int = 0
+    order: str = "started_at"
+    is_descending: bool = True
+    from_ms: int | None = None
+    to_ms: int | None = None
+    before: Cursor | None = None  # the last one of the page before
+
+    def bounds(self) -> tuple[str, list[Any]]:
+        parts = ["1"]
+        values = []
+        for sign, value in ((">=", self.from_ms), ("<", self.to_ms)):
+            if value is not None:
+                parts.append(f"started_ms {sign} ?")
+                values.append(value)
+        return " AND ".join(parts), values
+
+    def later(self) -> tuple[str, list[Any]]:
+        """The condition on what comes behind the cursor."""
+        if self.before is None:
+            return "", []
+        value, number = self.before
+        order, sign = ORDERS[self.order], "<" if self.is_descending else ">"
+        return f" AND ({order} {sign}= ? AND ({order} {sign} ? OR id {sign} ?))", [value, value, number]
+
+    def order_by(self) -> str:
+        way = "DESC" if self.is_descending else "ASC"
+        return f"ORDER BY {ORDERS[self.order]} {way}, id {way}"
+
+
+def found(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict[str, Any]:
+    """One page. It may be shorter than asked for while `next` is there: then looking on would have taken too long."""
+    give_up = clock() + SEARCH_S
+    since = None
+    if page.order == "started_at":
+        rows, go_on = by_time(db, page, where, lambda: clock() > give_up)
+    else:
+        rows, go_on, since = by_value(db, page, where)
+    total, is_exact = counted(db, page, where)
+    items = [view(row[1], Call._make(row[2:])) for row in rows]
+    return {"items": items, "total": total, "total_is_exact": is_exact, "limit": page.limit, "offset": page.offset,
+            "next": go_on, "covers_from": None if since is None else stamp(since)}  # fmt: skip
+
+
+def by_time(db: Any, page: Page, where: Where, is_late: Callable[[], bool]) -> tuple[list[Row], Cursor | None]:
+    """Rows in the order of time, each with its value and id in front; a search goes in steps."""
+    condition, values = where.calls()
+    select = f"SELECT started_ms, id, {COLUMNS} FROM calls WHERE "  # nosec B608  # the names of our own columns
+    chunk, rows, at, skip = FIRST_CHUNK_ROWS, list[Row](), page, page.offset
+    while True:
+        bounds, given = at.bounds()
+        later, behind = at.later()
+        end = db.execute(f"SELECT started_ms, id FROM calls WHERE {bounds}{later} {page.order_by()} LIMIT 1 OFFSET ?",  # nosec B608
+                         (*given, *behind, chunk)).fetchone() if condition else None  # fmt: skip
+        within = (*given, *behind)
+        stop = ""
+        if end is not None:
+            sign = ">" if page.is_descending else "<"
+            stop, within = f" AND started_ms {sign}= ? AND (started_ms {sign} ? OR id {sign}= ?)", (*within, end[0], *end)
+        rows += db.execute(f"{select}{bounds}{later}{stop}{condition} {page.order_by()} LIMIT ? OFFSET ?",  # nosec B608
+                           (*within, *values, page.limit + 1 - len(rows) + skip, 0)).fetchall()
+        rows, skip = rows[skip:], max(0, skip - len(rows))
+        if len(rows) > page.limit:
+            rows = rows[: page.limit]
+            return rows, (rows[-1][0], rows[-1][1])
+        if end is None:
+            return rows, None
+        at = moved(page, (end[0], end[1]))
+        if is_late():
+            return rows, at.before
+        chunk = CHUNK_ROWS
+
+
+def moved(page: Page, before: Cursor) -> Page:
+    return Page(page.limit, 0, page.order, page.is_descending, page.from_ms, page.to_ms, before)
+
+
+def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | None, int | None]:
+    """Rows in the order of a value, of the newest calls when there are too many; then from when on."""
+    bounds, given = page.bounds()
+    since = db.execute(f"SELECT started_ms FROM calls WHERE {bounds} ORDER BY started_ms DESC LIMIT 1 OFFSET ?",  # nosec B608
+                       (*given, SORTED_ROWS)).fetchone()  # fmt: skip
+    if since is not None:
+        bounds, given = bounds + " AND started_ms > ?", [*given, since[0]]
+    later, behind = page.later()
+    condition, values = where.calls()
+    numbers = db.execute(f"SELECT {ORDERS[page.order]}, id FROM calls WHERE {bounds}{later}{condition} {page.order_by()} "  # nosec B608
+                         "LIMIT ? OFFSET ?", (*given, *behind, *values, page.limit + 1, page.offset)).fetchall()  # fmt: skip
+    rows: list[Row] = [(*number, *db.execute(f"SELECT {COLUMNS} FROM calls WHERE id = ?", (number[1],)).fetchone())  # nosec B608
+            for number in numbers[: page.limit]]  # fmt: skip
+    go_on = (rows[-1][0], rows[-1][1]) if len(numbers) > page.limit else None
+    return rows, go_on, None if since is None else since[0] + 1
+
+
+def counted(db: Any, page: Page, where: Where) -> tuple[int, bool]:
+    """How many fit, and whether that is all: of a filter only the newest calls are looked at."""
+    bounds, given = page.bounds()
+    condition, values = where.calls()
+    if not condition:
+        plain = f"SELECT count(*) FROM calls WHERE {bounds}" if given else "SELECT count(*) FROM calls"  # nosec B608
+        return db.execute(plain, given).fetchone()[0], True
+    since = db.execute(f"SELECT started_ms FROM calls WHERE {bounds} ORDER BY started_ms DESC LIMIT 1 OFFSET ?",  # nosec B608
+                       (*given, COUNTED_ROWS)).fetchone()  # fmt: skip
+    if since is not None:
+        bounds, given = bounds + " AND started_ms > ?", [*given, since[0]]
+    row = db.execute(f"SELECT count(*) FROM calls WHERE {bounds}{condition}", (*given, *values)).fetchone()  # nosec B608
+    return row[0], since is None
+
+
+def one(db: Any, name: str) -> tuple[int, Call] | None:
+    """The call of an id or of a request id; of several with the same request id the newest."""
+    row = None
+    if name.isascii() and name.isdigit() and len(name) < 19:
+        row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE id = ?", (int(name),)).fetchone()  # nosec B608
+    if row is None:
+        row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE request_id = ? ORDER BY id DESC LIMIT 1",  # nosec B608
+                         (name,)).fetchone()  # fmt: skip
+    return None if row is None else (row[0], Call._make(row[1:]))
+
+
+def bodies_of(db: Any, number: int) -> Row | None:
+    """(request, response, request_cut, response_cut) as they are kept; None when they are not."""
+    row: Row | None = db.execute("SELECT request, response, request_cut, response_cut FROM bodies WHERE call_id = ?",
+                                 (number,)).fetchone()  # fmt: skip
+    return row

@@ -1,0 +1,137 @@
+"""Anthropic Messages: a whole answer <-> ir.Answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...errors import BadRequest, UpstreamFailed
+from .. import ir
+from ..losses import name_lost
+from ..names import own_names, packed_id
+from .common import SCHEMA_TOOL, STOP_REASON, VENDOR, WIRE_STOP, Block, Lost, error_of, mine, own, usage_in, write_usage
+from .request_reader import PARTS, read_blocks
+
+# ------------------------------------------------------------------------------------------------------- answer: wire -> ir
+
+
+def read_stop(fields: Mapping[str, Any], called: bool) -> ir.Stop:
+    """Why it ended. Whether a tool is called decides between "end" and "tool_calls", whatever the upstream says.
+
+    {"stop_reason": "end_turn"}, called=True -> Stop("tool_calls", "end_turn")
+    """
+    native = fields.get("stop_reason")
+    native = native if isinstance(native, str) else ""
+    reason = STOP_REASON.get(native, "other")
+    if reason in ("end", "tool_calls", "other"):
+        reason = "tool_calls" if called else "end" if reason == "tool_calls" else reason
+    details = fields.get("stop_details")
+    extras: ir.Extras = {VENDOR: {"stop_details": details}} if isinstance(details, dict) else ir.NOTHING
+    sequence = fields.get("stop_sequence")
+    return ir.Stop(reason, native, sequence if isinstance(sequence, str) else "", extras)
+
+
+def answer_part(part: ir.Part) -> ir.Part:
+    """A part of an answer: its thoughts are Anthropic's; what a server tool found is not what the model said; the call that
+    only gives the answer's form is the answer."""
+    if isinstance(part, ir.ToolCall) and part.name == SCHEMA_TOOL:
+        return ir.Text(part.arguments_text)
+    if isinstance(part, ir.Opaque):
+        return replace(part, text="")
+    return replace(part, vendor=VENDOR) if isinstance(part, ir.Thinking) else part
+
+
+ANSWER_FIELDS = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"})
+
+
+def tier_of(fields: Mapping[str, Any]) -> str:
+    usage = fields.get("usage")
+    return str(usage.get("service_tier") or "") if isinstance(usage, dict) else ""
+
+
+def read_answer(fields: Mapping[str, Any]) -> ir.Answer:
+    """A whole answer. Raises the error that it holds instead, UpstreamFailed when it is none."""
+    if fields.get("type") == "error" or isinstance(fields.get("error"), dict):
+        raise error_of(fields, 200)
+    if not isinstance(fields.get("content"), list):
+        raise UpstreamFailed("the upstream's answer has no content; check that its api is anthropic")
+    try:
+        parts = tuple(answer_part(part) for part in read_blocks(fields["content"], "content", PARTS))
+    except BadRequest as wrong:
+        raise UpstreamFailed(f"the upstream's answer cannot be read: {wrong.message}") from None
+    stop = read_stop(fields, any(isinstance(part, ir.ToolCall) for part in parts))
+    candidate = ir.Candidate(parts, stop)
+    return ir.Answer(
+        str(fields.get("id") or ""), str(fields.get("model") or ""), (candidate,), usage_in(fields),
+        service_tier=tier_of(fields), extras=own(fields, ANSWER_FIELDS),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- answer: ir -> wire
+
+
+def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
+    """stop_reason and stop_sequence; tool_use exactly when a tool is called."""
+    native = WIRE_STOP.get(stop.reason, "end_turn")
+    if stop.reason in ("end", "tool_calls", "other"):
+        native = "tool_use" if called else "end_turn"
+    if stop.reason == "other" and stop.native:
+        name_lost(lost, f"stop_reason={stop.native}")
+    out: Block = {"stop_reason": native, "stop_sequence": stop.sequence or None}
+    out.update(mine(stop.extras))
+    return out
+
+
+def thinking_block(part: ir.Thinking, lost: Lost) -> Block | None:
+    """A thought; only Anthropic's own signatures are worth sending back."""
+    if part.data:
+        if part.vendor == VENDOR:
+            return {"type": "redacted_thinking", "data": part.data}
+        name_lost(lost, "thinking.data")
+        return None
+    if part.signature and part.vendor != VENDOR:
+        name_lost(lost, "thinking.signature")
+    return {"type": "thinking", "thinking": part.text, "signature": part.signature if part.vendor == VENDOR else ""}
+
+
+def told_block(part: ir.Part, lost: Lost) -> Block | None:
+    """The block of a part that comes whole; None for what the protocol cannot show."""
+    if isinstance(part, ir.Refusal):
+        return {"type": "text", "text": part.text} if part.text else None
+    if isinstance(part, ir.Opaque) and part.vendor == VENDOR:
+        return dict(part.value)
+    name_lost(lost, part.kind if isinstance(part, ir.Opaque | ir.Media) else "tool_result")
+    return {"type": "text", "text": part.text} if isinstance(part, ir.Opaque) and part.text else None
+
+
+def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block | None:
+    if isinstance(part, ir.Text):
+        if part.signature:
+            name_lost(lost, "signature")
+        return {"type": "text", "text": part.text, **mine(part.extras)} if part.text else None
+    if isinstance(part, ir.Thinking):
+        return thinking_block(part, lost)
+    if not isinstance(part, ir.ToolCall):
+        return told_block(part, lost)
+    if part.arguments is None:
+        name_lost(lost, "tool_use.input")
+    name, arguments = names.get(part.name, part.name), part.arguments or {}
+    return {"type": "tool_use", "id": packed_id(part), "name": name, "input": arguments, **mine(part.extras)}
+
+
+def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
+    """For a caller: the first candidate, for the protocol has one."""
+    if len(answer.candidates) > 1:
+        name_lost(lost, "n")
+    names = own_names(request.tools)
+    first = answer.candidates[0]
+    content = [block for part in first.parts if (block := answer_block(part, names, lost)) is not None]
+    called = any(block["type"] == "tool_use" for block in content)
+    usage = write_usage(answer.usage, answer.service_tier)
+    if answer.usage is None:
+        name_lost(lost, "usage")
+    return {
+        "id": answer.id, "type": "message", "role": "assistant", "model": answer.model or request.model,
+        "content": content, **write_stop(first.stop, called, lost), "usage": usage, **mine(answer.extras),
+    }  # fmt: skip

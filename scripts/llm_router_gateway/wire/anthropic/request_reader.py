@@ -1,0 +1,307 @@
+"""Anthropic Messages: a caller's request body -> ir.Request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...errors import BadRequest
+from .. import ir
+from ..fields import compact, integer, items, number, obj, refuse, text, truth
+from ..names import minted_id, unpacked_id
+from .common import BILLING, VENDOR, Block, mine, own
+
+# ------------------------------------------------------------------------------------------------------- blocks -> parts
+
+TEXT_FIELDS = frozenset({"type", "text", "cache_control"})
+IMAGE_FIELDS = frozenset({"type", "source", "cache_control"})
+DOCUMENT_FIELDS = IMAGE_FIELDS | {"title"}
+CALL_FIELDS = frozenset({"type", "id", "name", "input", "cache_control"})
+RESULT_FIELDS = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
+THINKING_FIELDS = frozenset({"type", "thinking", "signature", "data"})
+
+
+def cache_of(block: Mapping[str, Any]) -> ir.JSON | None:
+    found = block.get("cache_control")
+    return found if isinstance(found, dict) else None
+
+
+def read_text(block: Block, path: str) -> ir.Text:
+    return ir.Text(text(block.get("text"), f"{path}.text"), cache_control=cache_of(block), extras=own(block, TEXT_FIELDS))
+
+
+def url_fields(url: str) -> dict[str, Any]:
+    """A data: URL is no URL: {"media_type": ..., "data": ...}."""
+    head, comma, data = url.partition(",")
+    if head.startswith("data:") and comma and head.endswith(";base64"):
+        return {"media_type": head[5:].partition(";")[0], "data": data}
+    return {"url": url}
+
+
+def source_fields(source: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The fields of Media that a source sets.
+
+    {"type": "base64", "media_type": "image/png", "data": "AA=="}  -> {"media_type": "image/png", "data": "AA=="}
+    {"type": "file", "file_id": "f"}                               -> {"file_id": "f", "vendor": "anthropic"}
+    """
+    kind = source.get("type")
+    if kind == "base64":
+        return {"media_type": text(source.get("media_type"), f"{path}.media_type"), "data": text(source.get("data"), path)}
+    if kind == "url":
+        return url_fields(text(source.get("url"), f"{path}.url"))
+    if kind == "text":
+        return {"media_type": "text/plain", "text": text(source.get("data"), f"{path}.data")}
+    if kind == "file":
+        return {"file_id": text(source.get("file_id"), f"{path}.file_id"), "vendor": VENDOR}
+    return refuse(f"{path}.type", "must be base64, url, text or file")
+
+
+def read_image(block: Block, path: str) -> ir.Media:
+    fields = source_fields(obj(block.get("source"), f"{path}.source"), f"{path}.source")
+    return ir.Media("image", cache_control=cache_of(block), extras=own(block, IMAGE_FIELDS), **fields)
+
+
+def plain_text(content: Any) -> str:
+    """What can be read in content: its text, and that of its blocks."""
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    found = [block.get("text") for block in blocks if isinstance(block, dict)]
+    return "\n".join(each for each in found if isinstance(each, str) and each)
+
+
+def read_document(block: Block, path: str) -> ir.Media | ir.Opaque:
+    source = obj(block.get("source"), f"{path}.source")
+    if source.get("type") == "content":  # a document of blocks: nobody else has that
+        return ir.Opaque(VENDOR, "document", block, plain_text(source.get("content")))
+    fields = source_fields(source, f"{path}.source")
+    name = text(block.get("title") or "", f"{path}.title")
+    return ir.Media("document", name=name, cache_control=cache_of(block), extras=own(block, DOCUMENT_FIELDS), **fields)
+
+
+def search_hits(content: Any) -> str:
+    """[{"title": "T", "url": "https://h"}] -> "T https://h", a line each."""
+    hits = [hit for hit in content if isinstance(hit, dict)] if isinstance(content, list) else []
+    return "\n".join(f"{hit.get('title') or ''} {hit.get('url') or ''}".strip() for hit in hits)
+
+
+# What other vendors can be told of a block that only Anthropic knows; of all others only that it was there.
+TOLD: Mapping[str, Callable[[Block], str]] = {
+    "tool_reference": lambda block: f"[tool {block.get('tool_name')} is loaded]",
+    "search_result": lambda block: "\n".join(
+        str(each) for each in (block.get("title"), block.get("source"), plain_text(block.get("content"))) if each
+    ),
+    "compaction": lambda block: plain_text(block.get("content")),
+    "web_search_tool_result": lambda block: search_hits(block.get("content")),
+}
+
+
+def read_opaque(block: Block, path: str) -> ir.Opaque:
+    kind = str(block.get("type"))
+    told = TOLD.get(kind)
+    return ir.Opaque(VENDOR, kind, block, told(block) if told is not None else "")
+
+
+def read_call(block: Block, path: str) -> ir.ToolCall:
+    wire_id, name = text(block.get("id"), f"{path}.id"), text(block.get("name"), f"{path}.name")
+    arguments = obj(block.get("input"), f"{path}.input") if block.get("input") is not None else {}
+    call_id, vendor, signature = unpacked_id(wire_id)
+    return ir.ToolCall(
+        call_id or minted_id(path, name), name, compact(arguments), arguments, vendor=vendor, signature=signature,
+        cache_control=cache_of(block), extras=own(block, CALL_FIELDS),
+    )  # fmt: skip
+
+
+def read_thinking(block: Block, path: str) -> ir.Thinking:
+    signature = text(block.get("signature") or "", f"{path}.signature")
+    thought = text(block.get("thinking") or "", f"{path}.thinking")
+    return ir.Thinking(thought, signature, VENDOR if signature else "", extras=own(block, THINKING_FIELDS))
+
+
+def read_redacted(block: Block, path: str) -> ir.Thinking:
+    return ir.Thinking("", "", VENDOR, text(block.get("data"), f"{path}.data"), own(block, THINKING_FIELDS))
+
+
+ReadPart = Callable[[Block, str], Any]
+IN_RESULTS: Mapping[str, ReadPart] = {"text": read_text, "image": read_image, "document": read_document}
+
+
+def read_blocks(content: Any, path: str, table: Mapping[str, ReadPart]) -> list[Any]:
+    """Text or blocks -> parts; a block that is not in the table stays as it is."""
+    if isinstance(content, str):
+        return [ir.Text(content)]
+    parts = []
+    for number_, block in enumerate(items(content, path)):
+        where = f"{path}[{number_}]"
+        kind = text(obj(block, where).get("type"), f"{where}.type")
+        parts.append(table.get(kind, read_opaque)(block, where))
+    return parts
+
+
+def read_result(block: Block, path: str) -> ir.ToolResult:
+    call_id, vendor, _ = unpacked_id(text(block.get("tool_use_id"), f"{path}.tool_use_id"))
+    parts = tuple(read_blocks(block.get("content"), f"{path}.content", IN_RESULTS))
+    return ir.ToolResult(
+        call_id, parts, truth(block.get("is_error"), f"{path}.is_error") or False, vendor=vendor,
+        cache_control=cache_of(block), extras=own(block, RESULT_FIELDS),
+    )  # fmt: skip
+
+
+PARTS: Mapping[str, ReadPart] = {
+    **IN_RESULTS, "tool_use": read_call, "tool_result": read_result, "thinking": read_thinking,
+    "redacted_thinking": read_redacted,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- request: wire -> ir
+
+MESSAGE_FIELDS = frozenset({"role", "content"})
+ROLES: Mapping[str, ir.Role] = {"user": "user", "assistant": "assistant", "system": "system"}
+TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
+REQUEST_FIELDS = frozenset({
+    "model", "messages", "system", "max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream", "tools",
+    "tool_choice", "thinking", "output_config", "output_format", "metadata", "service_tier",
+})  # fmt: skip
+CHOICES: Mapping[str, Any] = {"auto": "auto", "any": "required", "none": "none", "tool": "required"}
+
+
+def read_messages(value: Any) -> list[ir.Message]:
+    """Every result knows its tool's name: that of the call with its id."""
+    names: dict[str, str] = {}
+    messages = []
+    for index, item in enumerate(items(value, "messages")):
+        path = f"messages[{index}]"
+        fields = obj(item, path)
+        role = ROLES.get(str(fields.get("role"))) or refuse(f"{path}.role", "must be user, assistant or system")
+        parts = read_blocks(fields.get("content"), f"{path}.content", PARTS)
+        for place, part in enumerate(parts):
+            if isinstance(part, ir.ToolCall):
+                names[part.id] = part.name
+            elif isinstance(part, ir.ToolResult):
+                parts[place] = replace(part, name=names.get(part.id, ""))
+        messages.append(ir.Message(role, tuple(parts), extras=own(fields, MESSAGE_FIELDS)))
+    return messages
+
+
+def without_billing(parts: list[ir.Part]) -> tuple[list[ir.Part], str]:
+    """The system text without the line that differs in every request, and that line."""
+    first = parts[0] if parts else None
+    if not isinstance(first, ir.Text) or not first.text.startswith(BILLING):
+        return parts, ""
+    line, _, rest = first.text.partition("\n")
+    return ([replace(first, text=rest)] if rest.strip() else []) + parts[1:], line
+
+
+def read_tool(item: Any, path: str) -> ir.Tool:
+    fields = obj(item, path)
+    kind = fields.get("type")
+    if kind not in (None, "custom"):  # runs at Anthropic, or Anthropic knows its schema
+        return ir.Tool(str(fields.get("name") or kind), vendor=VENDOR, value=fields, cache_control=cache_of(fields))
+    schema = fields.get("input_schema")
+    return ir.Tool(
+        text(fields.get("name"), f"{path}.name"),
+        text(fields.get("description") or "", f"{path}.description"),
+        None if schema is None else obj(schema, f"{path}.input_schema"),
+        truth(fields.get("strict"), f"{path}.strict"),
+        cache_control=cache_of(fields),
+        extras=own(fields, TOOL_FIELDS),
+    )
+
+
+def read_choice(value: Any) -> tuple[ir.ToolChoice | None, bool | None]:
+    """tool_choice -> (the choice, whether calls may be parallel).
+
+    {"type": "tool", "name": "f", "disable_parallel_tool_use": true} -> (ToolChoice("required", ("f",)), False)
+    """
+    if value is None:
+        return None, None
+    fields = obj(value, "tool_choice")
+    kind = fields.get("type")
+    mode = CHOICES.get(kind if isinstance(kind, str) else "") or refuse("tool_choice.type", "must be auto, any, tool or none")
+    names = (text(fields.get("name"), "tool_choice.name"),) if kind == "tool" else ()
+    single = truth(fields.get("disable_parallel_tool_use"), "tool_choice.disable_parallel_tool_use")
+    return ir.ToolChoice(mode, names), None if single is None else not single
+
+
+THINKING_MODE: Mapping[str, Any] = {"enabled": "on", "disabled": "off", "adaptive": "adaptive"}
+SHOWN: Mapping[str, bool] = {"summarized": True, "omitted": False}
+
+
+def read_reasoning(thinking: Any, effort: Any) -> ir.Reasoning | None:
+    """thinking and output_config.effort together; None where neither is there."""
+    if thinking is None and effort is None:
+        return None
+    fields = {} if thinking is None else obj(thinking, "thinking")
+    kind = fields.get("type")
+    mode: Any = "" if thinking is None else THINKING_MODE.get(str(kind)) or refuse(
+        "thinking.type", "must be enabled, disabled or adaptive"
+    )  # fmt: skip
+    budget = integer(fields.get("budget_tokens"), "thinking.budget_tokens")
+    return ir.Reasoning(mode, budget, text(effort or "", "output_config.effort"), SHOWN.get(str(fields.get("display"))))
+
+
+def read_format(value: Any, path: str) -> ir.ResponseFormat | None:
+    if value is None:
+        return None
+    fields = obj(value, path)
+    if fields.get("type") != "json_schema":
+        return refuse(f"{path}.type", "must be json_schema")
+    return ir.ResponseFormat("schema", obj(fields.get("schema"), f"{path}.schema"), strict=True)
+
+
+def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing: str) -> ir.Extras:
+    """What only Anthropic knows at the top: context_management, container, the rest of output_config."""
+    rest = mine(own(fields, REQUEST_FIELDS))
+    config_rest = {name: value for name, value in config.items() if name not in ("effort", "format") and value is not None}
+    if config_rest:
+        rest["output_config"] = config_rest
+    metadata = fields.get("metadata")
+    more = {name: value for name, value in metadata.items() if name != "user_id"} if isinstance(metadata, dict) else {}
+    if more:
+        rest["metadata"] = more
+    if billing:
+        rest[BILLING.rstrip(":")] = billing
+    return {VENDOR: rest} if rest else ir.NOTHING
+
+
+def refuse_thread(thread: Any) -> None:
+    """A conversation that the server keeps, so that requests hold what is new alone: nobody but its upstream has the rest.
+
+    Anthropic's SDKs know `error_code` and send the whole conversation instead (anthropic 2.11, `tool_runner`).
+    """
+    if thread is not None:
+        facts = {"path": "thread", "error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        raise BadRequest("thread cannot be kept for this model: send the whole conversation", details=facts)
+
+
+def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
+    """A caller's body. Raises BadRequest with the path of what is wrong; fields that nobody knows are kept in extras."""
+    refuse_thread(fields.get("thread"))
+    messages = read_messages(fields.get("messages"))
+    system, billing = without_billing(read_blocks(fields.get("system"), "system", PARTS))
+    while messages and messages[0].role == "system":
+        system.extend(messages.pop(0).parts)
+    config = obj(fields.get("output_config") or {}, "output_config")
+    choice, parallel = read_choice(fields.get("tool_choice"))
+    found_format = read_format(config.get("format"), "output_config.format")
+    metadata = obj(fields.get("metadata") or {}, "metadata")
+    return ir.Request(
+        model=model if model is not None else text(fields.get("model"), "model"),
+        messages=tuple(messages),
+        system=tuple(system),
+        tools=tuple(read_tool(tool, f"tools[{at}]") for at, tool in enumerate(items(fields.get("tools"), "tools"))),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        stream=bool(truth(fields.get("stream"), "stream") if stream is None else stream),
+        max_tokens=integer(fields.get("max_tokens"), "max_tokens"),
+        temperature=number(fields.get("temperature"), "temperature"),
+        top_p=number(fields.get("top_p"), "top_p"),
+        top_k=integer(fields.get("top_k"), "top_k"),
+        stop=tuple(text(each, "stop_sequences") for each in items(fields.get("stop_sequences"), "stop_sequences")),
+        reasoning=read_reasoning(fields.get("thinking"), config.get("effort")),
+        response_format=found_format or read_format(fields.get("output_format"), "output_format"),
+        user=text(metadata.get("user_id") or "", "metadata.user_id"),
+        service_tier=text(fields.get("service_tier") or "", "service_tier"),
+        extras=request_extras(fields, config, billing),
+    )

@@ -1,0 +1,62 @@
+"""Anthropic Messages: what passes in a relayed stream: whether it holds output, its usage, its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from ...errors import GatewayError
+from .. import ir
+from ..sse import Event
+from .common import Block, error_of, read_usage
+from .stream_reader import with_usage
+
+SPOKEN = frozenset({"tool_use", "server_tool_use", "mcp_tool_use", "redacted_thinking"})  # a start that says something itself
+SHORT_CHARS = 160  # an event longer than this has something in it
+
+
+class Scanner:
+    """What a relayed stream says: how much output, whether it is whole, what it cost, what went wrong."""
+
+    __slots__ = ("_known", "done", "error", "finish", "outputs", "usage")
+
+    def __init__(self) -> None:
+        self.outputs, self.done = 0, False
+        self.usage: ir.Usage | None = None
+        self.finish = ""  # the stop_reason
+        self.error: GatewayError | None = None
+        self._known: Block = {}
+
+    def feed(self, events: Iterable[Event]) -> None:
+        for event in events:
+            name, data = event.event, event.data
+            if name == "content_block_delta":  # nearly all: not worth a parse
+                self.outputs += len(data) > SHORT_CHARS or ':""' not in data.replace(" ", "")
+            elif name != "ping":
+                self._look(name, data)
+
+    def _look(self, name: str, data: str) -> None:
+        try:
+            fields = json.loads(data)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(fields, dict):
+            self._told(fields.get("type") or name, fields)
+
+    def _told(self, kind: str, fields: Block) -> None:
+        if kind == "content_block_delta":
+            self.outputs += 1
+        elif kind == "content_block_start":
+            block = fields.get("content_block")
+            self.outputs += isinstance(block, dict) and str(block.get("type")) in SPOKEN
+        elif kind in ("message_start", "message_delta"):
+            said = fields.get("message") if kind == "message_start" else fields
+            if isinstance(said, dict) and with_usage(self._known, said):
+                self.usage = read_usage(self._known)
+            delta = fields.get("delta")
+            if isinstance(delta, dict) and delta.get("stop_reason"):
+                self.finish = str(delta["stop_reason"])
+        elif kind == "message_stop":
+            self.done = True
+        elif kind == "error" and self.error is None:
+            self.error = error_of(fields, 200)

@@ -1,0 +1,213 @@
+"""Gemini's generateContent: a whole answer <-> ir.Answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from ...errors import BadRequest, UpstreamFailed
+from .. import ir
+from ..losses import lose_extras, name_lost
+from ..names import own_names
+from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, packed_signature
+from .request_reader import Calls, read_part
+from .request_writer import write_part
+
+# ----------------------------------------------------------------------------------------------------------- answer, read
+
+CANDIDATE_EXTRAS = ("groundingMetadata", "citationMetadata", "urlContextMetadata", "safetyRatings", "logprobsResult",
+                    "avgLogprobs", "finishMessage")  # fmt: skip
+PLAIN_CANDIDATE = {"content", "index"}  # of a chunk on the way
+ANSWER_EXTRAS = ("promptFeedback", "modelStatus")
+
+
+def count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def usage_of(value: Any) -> ir.Usage | None:
+    """usageMetadata, in disjoint classes; None where it counts nothing yet.
+
+    {"promptTokenCount": 10, "cachedContentTokenCount": 4, "toolUsePromptTokenCount": 3, "candidatesTokenCount": 2,
+     "thoughtsTokenCount": 5}  -> Usage(input=9, cache_read=4, text=2, reasoning=5)
+
+    The prompt's count holds the cached ones, but not those of tools' results at Google; the answer's holds no thoughts.
+    """
+    if not isinstance(value, dict) or not ("promptTokenCount" in value or "totalTokenCount" in value):
+        return None
+    prompt, cached = count(value.get("promptTokenCount")), count(value.get("cachedContentTokenCount"))
+    tools = count(value.get("toolUsePromptTokenCount"))
+    return ir.Usage(
+        input=max(0, prompt - cached) + tools,
+        cache_read=cached,
+        text=count(value.get("candidatesTokenCount")),
+        reasoning=count(value.get("thoughtsTokenCount")),
+        extras={VENDOR: {"toolUsePromptTokenCount": tools}} if tools else ir.NOTHING,
+    )
+
+
+def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
+    """The usage of a whole answer that is relayed unread."""
+    return usage_of(answer.get("usageMetadata"))
+
+
+def stop_of(native: str, has_calls: bool, extras: ir.JSON = ir.NOTHING) -> ir.Stop:
+    """stop_of("STOP", True) -> Stop("tool_calls", "STOP"); a word that is not known is "other"."""
+    reason = FINISH.get(native, "other")
+    if has_calls and reason == "end":
+        reason = "tool_calls"
+    return ir.Stop(reason, native)
+
+
+def extras_in(fields: Mapping[str, Any], names: Iterable[str]) -> ir.Extras:
+    found = {name: fields[name] for name in names if fields.get(name) not in (None, [], {})}
+    return {VENDOR: found} if found else ir.NOTHING
+
+
+def created_at(value: Any) -> int:
+    """Unix seconds of a createTime; 0 where it tells none."""
+    try:
+        return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) and "T" in value else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def block_reason(fields: Mapping[str, Any]) -> str:
+    feedback = fields.get("promptFeedback")
+    return str(feedback.get("blockReason") or "") if isinstance(feedback, dict) else ""
+
+
+def seed_of(fields: Mapping[str, Any]) -> str:
+    """What tells this answer from others of its conversation: its id, else how long it has become."""
+    usage = fields.get("usageMetadata")
+    return str(fields.get("responseId") or (usage.get("promptTokenCount") if isinstance(usage, dict) else "") or "")
+
+
+def read_candidate(value: Any, path: str, calls: Calls) -> ir.Candidate:
+    fields = fields_of(value, path)
+    content = fields_of(fields.get("content", {}), f"{path}.content")
+    where = enumerate(many(content.get("parts"), f"{path}.content.parts"))
+    parts = tuple(read_part(part, f"{path}.content.parts[{index}]", calls) for index, part in where)
+    has_calls = any(isinstance(part, ir.ToolCall) for part in parts)
+    stop = stop_of(str(fields.get("finishReason", "")), has_calls)
+    return ir.Candidate(parts, stop, extras_in(fields, CANDIDATE_EXTRAS))
+
+
+def answer_in(body: Mapping[str, Any]) -> ir.Answer:
+    if "error" in body:
+        raise error_in(body["error"], 502)
+    fields = fields_of(body, "answer")
+    id, candidates = str(fields.get("responseId", "")), many(fields.get("candidates"), "candidates")
+    calls = Calls(seed_of(fields))
+    read = tuple(read_candidate(each, f"candidates[{index}]", calls) for index, each in enumerate(candidates))
+    blocked = block_reason(fields)
+    if not read and not blocked:
+        raise UpstreamFailed("the upstream's answer has no candidates")
+    return ir.Answer(
+        id=id, model=str(fields.get("modelVersion", "")), usage=usage_of(fields.get("usageMetadata")),
+        candidates=read or (ir.Candidate((), ir.Stop("refusal", blocked)),),
+        created=created_at(fields.get("createTime")), extras=extras_in(fields, ANSWER_EXTRAS),
+    )  # fmt: skip
+
+
+def read_answer(body: Mapping[str, Any]) -> ir.Answer:
+    """A whole answer. A prompt that was blocked is one candidate that refuses; an error under status 200 is raised."""
+    try:
+        return answer_in(body)
+    except BadRequest as wrong:  # said of the upstream's fields, not of the caller's
+        raise UpstreamFailed(f"the upstream's answer cannot be read: {wrong.message}") from None
+
+
+# -------------------------------------------------------------------------------------------------------- answer, written
+
+
+def shows_thoughts(request: ir.Request) -> bool:
+    """Gemini shows them only to who asks for them."""
+    return request.reasoning is not None and request.reasoning.shown is True
+
+
+def write_usage(usage: ir.Usage) -> Fields:
+    """Gemini's counts: the prompt's with what a cache gave, the answer's without thoughts."""
+    made = {
+        "promptTokenCount": usage.total_input,
+        "cachedContentTokenCount": usage.cache_read,
+        "candidatesTokenCount": usage.text,
+        "thoughtsTokenCount": usage.reasoning,
+        "totalTokenCount": usage.total,
+    }
+    return {name: value for name, value in made.items() if value or name not in OMITTED_ZEROS}
+
+
+def write_stop(stop: ir.Stop, malformed: str, lost: list[str]) -> Fields:
+    """finishReason, and in words what it cannot say. `malformed` names a call whose arguments are no object."""
+    if malformed and stop.reason != "length":
+        return {"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": f"Malformed function call: {malformed}"}
+    own = FINISH.get(stop.native) == stop.reason
+    made: Fields = {"finishReason": stop.native if own else FINISH_OF[stop.reason]}
+    if stop.reason not in UNTOLD and not own:
+        name_lost(lost, f"stop_reason={stop.native or stop.reason}")
+        made["finishMessage"] = stop.native or stop.reason
+    return made
+
+
+def answer_call(part: ir.ToolCall, names: Mapping[str, str], lost: list[str]) -> Fields | None:
+    """A call for the caller, under the name that it gave its tool; None when the arguments are no object."""
+    arguments = part.arguments if part.arguments is not None else ir.object_in(part.arguments_text)
+    name = names.get(part.name, part.name)
+    if part.custom or arguments is None:
+        name_lost(lost, "functionCall.args")
+        return None
+    made: Fields = {"functionCall": {"id": part.id, "name": name, "args": arguments}}
+    signature = packed_signature(part)
+    return {**made, "thoughtSignature": signature} if signature else made
+
+
+def answer_part(part: ir.Part, names: Mapping[str, str], shown: bool, lost: list[str]) -> Fields | None:
+    """One part for the caller; None where there is nothing to show."""
+    if isinstance(part, ir.ToolCall):
+        return answer_call(part, names, lost)
+    if isinstance(part, ir.Thinking):
+        signature = packed_signature(part)
+        if not shown or not (part.text or signature):
+            return None
+        return {"text": part.text, "thought": True, **({"thoughtSignature": signature} if signature else {})}
+    if isinstance(part, ir.Text):
+        signature = packed_signature(part)
+        lose_extras(part.extras, VENDOR, lost)
+        made = {"text": part.text, **({"thoughtSignature": signature} if signature else {})}
+        return made if part.text or signature else None
+    return next(iter(write_part(part, lost)), None)
+
+
+def write_candidate(candidate: ir.Candidate, index: int, request: ir.Request, lost: list[str]) -> Fields:
+    names, shown = own_names(request.tools), shows_thoughts(request)
+    made, malformed = [], ""
+    for part in candidate.parts:
+        written = answer_part(part, names, shown, lost)
+        if written is not None:
+            made.append(written)
+        elif isinstance(part, ir.ToolCall):
+            malformed = names.get(part.name, part.name)
+    lose_extras(candidate.extras, VENDOR, lost)
+    stop = write_stop(candidate.stop, malformed, lost)
+    content: Fields = {"parts": made or [{"text": ""}], "role": "model"}  # without a part Google's SDKs drop the turn
+    return {"content": content, **stop, "index": index, **candidate.extras.get(VENDOR, {})}
+
+
+def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> Fields:
+    """The whole answer for a Gemini client."""
+    candidates = [write_candidate(each, index, request, lost) for index, each in enumerate(answer.candidates)]
+    made: Fields = {"candidates": candidates}
+    if answer.usage is not None:
+        made["usageMetadata"] = write_usage(answer.usage)
+    made["modelVersion"] = answer.model or request.model
+    if answer.id:
+        made["responseId"] = answer.id
+    lose_extras(answer.extras, VENDOR, lost)
+    return made
+
+
+def write_count(tokens: int) -> Fields:
+    """The answer of countTokens."""
+    return {"totalTokens": tokens}

@@ -1,0 +1,359 @@
+"""Gemini's generateContent: a caller's request body -> ir.Request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+from .. import ir
+from ..fields import compact, integer, obj, refuse, text, truth
+from ..names import minted_id
+from .common import (
+    FILE_ID,
+    MEDIA_TYPES,
+    READ_CONFIG,
+    READ_FIELDS,
+    ROLES,
+    SAMPLING,
+    VENDOR,
+    Fields,
+    fields_of,
+    many,
+    standard_base64,
+    unpacked_signature,
+)
+from .schema import from_gemini
+
+# ------------------------------------------------------------------------------------------------------------ parts, read
+
+
+@dataclass(slots=True)
+class Calls:
+    """The calls of a conversation or an answer: gives ids to those without, finds the call that a result belongs to."""
+
+    seed: str = ""  # the answer's id: tells equal calls of two answers apart
+    waiting: list[tuple[str, str]] = field(default_factory=list)  # (id, name), in order
+
+    def called(self, id: str, name: str, *facts: object) -> str:
+        """The call's id, minted where the wire had none."""
+        made = id or minted_id(self.seed, name, *facts)
+        self.waiting.append((made, name))
+        return made
+
+    def answered(self, id: str, name: str, path: str) -> str:
+        """The id of the call that a result is for: by id, else the first waiting of that name, else the first at all."""
+        found = next((call for call in self.waiting if id == call[0]), None) if id else (
+            next((call for call in self.waiting if name == call[1]), None) or next(iter(self.waiting), None))  # fmt: skip
+        if found is not None:
+            self.waiting.remove(found)
+            return found[0]
+        return id or minted_id(self.seed, name, path)
+
+
+def signed(fields: Fields, path: str) -> tuple[str, str, str]:
+    """(vendor, signature, data) of a part."""
+    return unpacked_signature(text(fields.get("thoughtSignature", ""), f"{path}.thoughtSignature"))
+
+
+def read_call(fields: Fields, path: str, calls: Calls) -> ir.ToolCall:
+    own = fields_of(fields["functionCall"], f"{path}.functionCall")
+    name = text(own.get("name", ""), f"{path}.functionCall.name")
+    arguments = obj(own.get("args", {}), f"{path}.functionCall.args")
+    told = compact(arguments)
+    id = calls.called(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, told)
+    vendor, signature, _ = signed(fields, path)
+    return ir.ToolCall(id, name, told, arguments, signature=signature, vendor=vendor or VENDOR)
+
+
+def media(fields: Fields, path: str, **told: Any) -> ir.Media:
+    """A Media with the part's own fields beside it."""
+    vendor, signature, _ = signed(fields, path)
+    extras = {name: fields[name] for name in ("videoMetadata", "mediaResolution", "thought") if name in fields}
+    vendor = VENDOR if told.get("file_id") else vendor
+    return ir.Media(**told, vendor=vendor, signature=signature, extras={VENDOR: extras} if extras else ir.NOTHING)
+
+
+def kind_of(media_type: str, url: str = "") -> ir.Kind:
+    """kind_of("image/png") -> "image"; what is no picture, sound or film is a document."""
+    major = media_type.partition("/")[0]
+    if major in ("image", "audio", "video"):
+        return major  # type: ignore[return-value]  # one of three of its words
+    return "video" if re.match(r"https://(www\.)?(youtube\.com|youtu\.be)/", url) else "document"
+
+
+def title_of(own: Fields) -> str:
+    return str(own.get("displayName", ""))
+
+
+def read_inline(fields: Fields, path: str, calls: Calls) -> ir.Media:
+    own = fields_of(fields["inlineData"], f"{path}.inlineData")
+    media_type = text(own.get("mimeType", ""), f"{path}.inlineData.mimeType")
+    data = standard_base64(text(own.get("data", ""), f"{path}.inlineData.data"))
+    return media(fields, path, kind=kind_of(media_type), media_type=media_type, data=data, name=title_of(own))
+
+
+def type_of_url(url: str) -> str:
+    """The media type that a URL's ending tells; "" where it tells none."""
+    return MEDIA_TYPES.get(url.partition("?")[0].partition("#")[0].rpartition(".")[2].lower(), "")
+
+
+def read_file(fields: Fields, path: str, calls: Calls) -> ir.Media:
+    own = fields_of(fields["fileData"], f"{path}.fileData")
+    url = text(own.get("fileUri", ""), f"{path}.fileData.fileUri")
+    media_type = text(own.get("mimeType", ""), f"{path}.fileData.mimeType") or type_of_url(url)
+    kind = kind_of(media_type, url)
+    if FILE_ID.fullmatch(url):
+        return media(fields, path, kind=kind, media_type=media_type, file_id=url, name=title_of(own))
+    return media(fields, path, kind=kind, media_type=media_type, url=url, name=title_of(own))
+
+
+def read_result_part(value: Any, path: str) -> ir.Media | ir.Opaque:
+    """A picture or the like inside a result."""
+    fields = fields_of(value, path)
+    if "inlineData" in fields:
+        return read_inline(fields, path, Calls())
+    return read_file(fields, path, Calls()) if "fileData" in fields else ir.Opaque(VENDOR, "part", value)
+
+
+def plain_result(response: ir.JSON) -> str | None:
+    """The one text that a response is, None where it is more: {"output": "42"} -> "42"."""
+    if len(response) == 1:
+        name, value = next(iter(response.items()))
+        if name in ("output", "result", "error", "content") and isinstance(value, str):
+            return value
+    return None
+
+
+def result_text(response: ir.JSON) -> str:
+    plain = plain_result(response)
+    return plain if plain is not None else compact(response)
+
+
+def read_result(fields: Fields, path: str, calls: Calls) -> ir.ToolResult:
+    """{"name": "f", "response": {"output": "42"}} -> ToolResult(its call's id, (Text("42"),), name="f")"""
+    where = f"{path}.functionResponse"
+    own = fields_of(fields["functionResponse"], where)
+    name = text(own.get("name", ""), f"{where}.name")
+    id = calls.answered(text(own.get("id", ""), f"{where}.id"), name, path)
+    response = obj(own.get("response", {}), f"{where}.response")
+    parts: list[ir.Text | ir.Media | ir.Opaque] = [ir.Text(result_text(response))]
+    parts += [read_result_part(each, f"{where}.parts[{index}]") for index, each in enumerate(many(own.get("parts"), where))]
+    extras = {key: own[key] for key in ("willContinue", "scheduling") if key in own}
+    return ir.ToolResult(
+        id, tuple(parts), is_error=response.keys() == {"error"}, name=name, vendor=VENDOR,
+        data=None if plain_result(response) is not None else response, extras={VENDOR: extras} if extras else ir.NOTHING,
+    )  # fmt: skip
+
+
+def read_code(fields: Fields, path: str, calls: Calls) -> ir.Opaque:
+    own = fields["executableCode"]
+    code = own.get("code") if isinstance(own, dict) else ""
+    return ir.Opaque(VENDOR, "executableCode", {"executableCode": own}, f"```python\n{code}\n```" if code else "")
+
+
+def read_code_result(fields: Fields, path: str, calls: Calls) -> ir.Opaque:
+    own = fields["codeExecutionResult"]
+    output = own.get("output") if isinstance(own, dict) else ""
+    return ir.Opaque(VENDOR, "codeExecutionResult", {"codeExecutionResult": own}, f"```\n{output}\n```" if output else "")
+
+
+def read_text(fields: Fields, path: str, calls: Calls) -> ir.Part:
+    vendor, signature, data = signed(fields, path)
+    words = text(fields["text"], f"{path}.text")
+    if fields.get("thought") is True:
+        return ir.Thinking(words, signature, vendor or VENDOR, data)
+    return ir.Text(words, signature, vendor)
+
+
+# the field that says what a part is -> its reader; in this order, since text can be beside others only by mistake
+PART_READERS: Mapping[str, Callable[[Fields, str, Calls], ir.Part]] = {
+    "functionCall": read_call,
+    "functionResponse": read_result,
+    "inlineData": read_inline,
+    "fileData": read_file,
+    "executableCode": read_code,
+    "codeExecutionResult": read_code_result,
+    "text": read_text,
+}
+
+
+def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
+    """One part of a content, of a request or of an answer."""
+    fields = fields_of(value, path)
+    for name, reader in PART_READERS.items():
+        if name in fields:
+            return reader(fields, path, calls)
+    if "thoughtSignature" in fields:
+        return read_text({"text": "", **fields}, path, calls)
+    kind = next((name for name in fields if name not in ("thought", "videoMetadata", "mediaResolution")), "part")
+    return ir.Opaque(VENDOR, kind, value)
+
+
+# ---------------------------------------------------------------------------------------------------------- request, read
+
+
+def read_content(value: Any, path: str, calls: Calls) -> ir.Message:
+    fields = fields_of(value, path)
+    role = ROLES.get(text(fields.get("role") or "user", f"{path}.role"))
+    if role is None:
+        refuse(f"{path}.role", "must be user or model")
+    parts = enumerate(many(fields.get("parts"), f"{path}.parts"))
+    return ir.Message(role, tuple(read_part(part, f"{path}.parts[{index}]", calls) for index, part in parts))
+
+
+def joined(one: ir.Part, other: ir.Part) -> ir.Part | None:
+    """Two pieces of one text or thought as one; None where they are two.
+
+    joined(Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")) -> Thinking("Hm", "s", "anthropic")
+    """
+    if isinstance(one, ir.Thinking) and isinstance(other, ir.Thinking) and not (one.signature or one.data or other.data):
+        return replace(other, text=one.text + other.text)
+    if isinstance(one, ir.Text) and isinstance(other, ir.Text) and not one.signature:
+        return replace(other, text=one.text + other.text)
+    return None
+
+
+def model_turn(messages: Iterable[ir.Message]) -> ir.Message:
+    """The model's contents in a row as one: Google's SDKs keep every chunk of a stream as a content of its own."""
+    parts: list[ir.Part] = []
+    for part in (part for message in messages for part in message.parts):
+        whole = joined(parts[-1], part) if parts else None
+        if whole is not None:
+            parts[-1] = whole
+        else:
+            parts.append(part)
+    return ir.Message("assistant", tuple(parts))
+
+
+def read_contents(value: Any) -> tuple[ir.Message, ...]:
+    contents = many(value, "contents")
+    if not contents:
+        refuse("contents", "must hold at least one content")
+    calls = Calls()
+    found = [read_content(content, f"contents[{index}]", calls) for index, content in enumerate(contents)]
+    messages: list[ir.Message] = []
+    for of_model, run in groupby(found, lambda message: message.role == "assistant"):
+        turn = list(run)
+        messages += [model_turn(turn)] if of_model else turn
+    return tuple(messages)
+
+
+def read_system(value: Any) -> tuple[ir.Part, ...]:
+    if isinstance(value, str):
+        return (ir.Text(value),)
+    return read_content(value, "systemInstruction", Calls()).parts if value is not None else ()
+
+
+def read_declaration(value: Any, path: str) -> ir.Tool:
+    fields = fields_of(value, path)
+    name = text(fields.pop("name", None), f"{path}.name")
+    description = text(fields.pop("description", ""), f"{path}.description")
+    schema, own = fields.pop("parametersJsonSchema", None), fields.pop("parameters", None)
+    if schema is None and own is not None:
+        schema = from_gemini(obj(own, f"{path}.parameters"))
+    parameters = obj(schema, f"{path}.parametersJsonSchema") if schema is not None else None
+    return ir.Tool(name, description, parameters, extras={VENDOR: fields} if fields else ir.NOTHING)
+
+
+def read_tools(value: Any) -> tuple[ir.Tool, ...]:
+    """[{"functionDeclarations": [...]}, {"googleSearch": {}}] -> the caller's tools and those that run at Google."""
+    found: list[ir.Tool] = []
+    for index, tool in enumerate(many(value, "tools")):
+        path = f"tools[{index}]"
+        fields = fields_of(tool, path)
+        for place, declared in enumerate(many(fields.pop("functionDeclarations", None), f"{path}.functionDeclarations")):
+            found.append(read_declaration(declared, f"{path}.functionDeclarations[{place}]"))
+        found += [ir.Tool(name, vendor=VENDOR, value={name: own}) for name, own in fields.items()]
+    return tuple(found)
+
+
+def texts(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def read_choice(tool_config: Fields) -> ir.ToolChoice | None:
+    """Mode AUTO and VALIDATED may call, ANY must, NONE must not."""
+    config = fields_of(tool_config.get("functionCallingConfig", {}), "toolConfig.functionCallingConfig")
+    mode = text(config.get("mode", ""), "toolConfig.functionCallingConfig.mode").upper()
+    path = "toolConfig.functionCallingConfig.allowedFunctionNames"
+    names = tuple(text(name, path) for name in texts(config.get("allowedFunctionNames")))
+    if mode == "ANY":
+        return ir.ToolChoice("required", names)
+    if mode == "NONE":
+        return ir.ToolChoice("none")
+    return ir.ToolChoice("auto", names) if mode in ("AUTO", "VALIDATED") or names else None
+
+
+def read_thinking(value: Any) -> ir.Reasoning | None:
+    """{"thinkingBudget": -1} -> adaptive; {"thinkingLevel": "LOW"} -> effort "low"."""
+    if value is None:
+        return None
+    path = "generationConfig.thinkingConfig"
+    fields = fields_of(value, path)
+    budget = integer(fields.get("thinkingBudget"), f"{path}.thinkingBudget")
+    level = text(fields.get("thinkingLevel", ""), f"{path}.thinkingLevel").lower()
+    shown = truth(fields.get("includeThoughts"), f"{path}.includeThoughts")
+    effort = "" if level.endswith("unspecified") else level
+    if budget is not None and budget < 0:
+        return ir.Reasoning("adaptive", None, effort, shown)
+    return ir.Reasoning("" if budget is None else "on" if budget else "off", budget, effort, shown)
+
+
+def read_format(config: Fields) -> ir.ResponseFormat | None:
+    """Answers in JSON. text/x.enum, a bare word out of some, is Gemini's own and stays in extras."""
+    mime = config.get("responseMimeType", "")
+    if mime == "text/x.enum":
+        return None
+    schema = config.get("responseJsonSchema")
+    if schema is None and "responseSchema" in config:
+        schema = from_gemini(obj(config["responseSchema"], "generationConfig.responseSchema"))
+    if schema is not None:
+        return ir.ResponseFormat("schema", obj(schema, "generationConfig.responseJsonSchema"))
+    return ir.ResponseFormat("json") if mime == "application/json" else None
+
+
+def read_extras(fields: Fields, config: Fields, tool_config: Fields) -> ir.Extras:
+    """What has no neutral place, by its path: {"safetySettings": [...], "generationConfig.speechConfig": {...}}."""
+    found = {name: value for name, value in fields.items() if name not in READ_FIELDS}
+    read = set(READ_CONFIG)
+    if config.get("responseMimeType") != "text/x.enum":
+        read |= {"responseMimeType", "responseSchema", "responseJsonSchema"}
+    if config.get("responseModalities") == ["TEXT"]:
+        read.add("responseModalities")
+    found.update((f"generationConfig.{name}", value) for name, value in config.items() if name not in read)
+    calling = fields_of(tool_config.get("functionCallingConfig", {}), "toolConfig.functionCallingConfig")
+    found.update((f"toolConfig.{name}", own) for name, own in tool_config.items() if name != "functionCallingConfig")
+    for name, value in calling.items():
+        if name not in ("mode", "allowedFunctionNames") or value == "VALIDATED":
+            found[f"toolConfig.functionCallingConfig.{name}"] = value
+    return {VENDOR: found} if found else ir.NOTHING
+
+
+def read_request(body: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
+    """A caller's body. The model and whether to stream stand in Gemini's path, so they are given.
+
+    BadRequest, with details["path"], where it cannot be understood; what is unknown is kept in extras.
+    """
+    fields = fields_of(body, "body")
+    config = fields_of(fields.get("generationConfig", {}), "generationConfig")
+    tool_config = fields_of(fields.get("toolConfig", {}), "toolConfig")
+    sampling = {name: reader(config.get(wire), f"generationConfig.{wire}") for wire, (name, reader) in SAMPLING.items()}
+    return ir.Request(
+        model=model or text(fields.get("model", ""), "model").removeprefix("models/"),
+        messages=read_contents(fields.get("contents")),
+        system=read_system(fields.get("systemInstruction")),
+        tools=read_tools(fields.get("tools")),
+        tool_choice=read_choice(tool_config),
+        stream=bool(stream),
+        include_usage=True,
+        stop=tuple(text(each, "generationConfig.stopSequences") for each in texts(config.get("stopSequences"))),
+        reasoning=read_thinking(config.get("thinkingConfig")),
+        response_format=read_format(config),
+        metadata={key: str(value) for key, value in fields_of(fields.get("labels", {}), "labels").items()},
+        service_tier=text(fields.get("serviceTier", ""), "serviceTier"),
+        extras=read_extras(fields, config, tool_config),
+        **sampling,
+    )

@@ -1,0 +1,55 @@
+"""Gemini's generateContent: what passes in a relayed stream: whether it holds output, its usage, its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import GatewayError
+from .. import ir
+from ..sse import Event
+from .answer import block_reason, usage_of
+from .common import Fields, dicts, error_in
+
+
+class Scanner:
+    """A relayed stream, read beside it: whether it said something, whether it is whole, its usage, its error."""
+
+    __slots__ = ("_usage", "done", "error", "finish", "outputs")
+
+    def __init__(self) -> None:
+        self.outputs = 0
+        self.done = False
+        self.finish = ""  # the first candidate's finishReason
+        self.error: GatewayError | None = None
+        self._usage: Any = None
+
+    @property
+    def usage(self) -> ir.Usage | None:
+        return usage_of(self._usage)
+
+    def feed(self, events: Sequence[Event]) -> None:
+        for event in events:
+            try:
+                chunk = json.loads(event.data)
+            except (ValueError, RecursionError):
+                continue  # not ours to judge: it goes on as it came
+            if isinstance(chunk, dict):
+                self._chunk(chunk)
+
+    def _chunk(self, chunk: Fields) -> None:
+        if "error" in chunk:
+            self.error = error_in(chunk["error"], 502)
+            return
+        self._usage = chunk.get("usageMetadata", self._usage)
+        if block_reason(chunk):
+            self.done = True
+        for candidate in dicts(chunk.get("candidates")):
+            content = candidate.get("content")
+            parts = dicts(content.get("parts")) if isinstance(content, dict) else []
+            if any(part.get("text") != "" for part in parts):
+                self.outputs += 1
+            self.done = bool(candidate.get("finishReason"))
+            if self.done:
+                self.finish = self.finish or str(candidate["finishReason"])

@@ -1,0 +1,197 @@
+"""OpenAI chat completions: a whole answer <-> ir.Answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...errors import BadRequest, UpstreamFailed
+from .. import ir
+from ..fields import compact
+from ..losses import lose_extras, name_lost
+from ..names import minted_id, own_names, packed_id
+from .common import (
+    ANSWER_FIELDS,
+    CHOICE_FIELDS,
+    FINISH,
+    MESSAGE_FIELDS,
+    OWN,
+    REASON,
+    count,
+    error_in,
+    error_of,
+    mine,
+    own,
+    read_usage,
+    write_usage,
+)
+from .request_reader import message_parts
+from .request_writer import data_url, details_of
+
+# -------------------------------------------------------------------------------------------------------- reading answers
+
+
+def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None) -> ir.Stop:
+    """Why it ended, by what is really there: the word alone is wrong too often.
+
+    "stop" with calls -> tool_calls;  "tool_calls" without any -> end;  "stop" with a refusal -> refusal
+    """
+    told = native if isinstance(native, str) else ""
+    reason: ir.Reason = FINISH.get(told, "other" if told else "end")
+    if parts_called and reason in ("end", "other", "stop_sequence"):
+        reason = "tool_calls"
+    elif reason == "tool_calls" and not parts_called:
+        reason = "end"
+    elif refused and reason == "end":
+        reason = "refusal"
+    sequence = matched if isinstance(matched, str) else ""
+    if sequence and reason == "end":
+        reason = "stop_sequence"
+    return ir.Stop(reason, told, sequence)
+
+
+def choice_extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> ir.Extras:
+    """logprobs, annotations, audio and the like."""
+    rest = mine(own(choice, CHOICE_FIELDS)) | mine(own(message, MESSAGE_FIELDS))
+    return {OWN: rest} if rest else ir.NOTHING
+
+
+def read_candidate(choice: Any, answer_id: str, number: int) -> ir.Candidate:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        raise UpstreamFailed("the upstream's answer has a choice without a message")
+    parts = message_parts(message, f"choices[{number}].message")
+    seen: set[str] = set()
+    for at, part in enumerate(parts):
+        if isinstance(part, ir.ToolCall):
+            if not part.id or part.id in seen:
+                made = minted_id(answer_id, number, at, part.name, part.arguments_text)
+                parts[at] = part = replace(part, id=made)
+            seen.add(part.id)
+    refused = any(isinstance(part, ir.Refusal) for part in parts)
+    stop = stop_of(choice.get("finish_reason"), bool(seen), refused, choice.get("stop_reason"))
+    return ir.Candidate(tuple(parts), stop, choice_extras(choice, message))
+
+
+def read_answer(body: Mapping[str, Any]) -> ir.Answer:
+    """An upstream's answer -> ir.Answer. An error under status 200 is raised as the error that it is."""
+    error = error_in(body)
+    if error:
+        raise error_of(error, 0)
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamFailed("the upstream's answer holds no choices")
+    answer_id = str(body.get("id") or "")
+    try:
+        candidates = tuple(read_candidate(choice, answer_id, number) for number, choice in enumerate(choices))
+    except BadRequest as wrong:  # the reader of messages is that of requests; this message is not the caller's
+        raise UpstreamFailed(f"the upstream's answer cannot be read: {wrong.message}") from None
+    return ir.Answer(
+        answer_id, str(body.get("model") or ""), candidates, read_usage(body.get("usage")), count(body, "created"),
+        str(body.get("service_tier") or ""), own(body, ANSWER_FIELDS),
+    )  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------- writing answers
+
+REFUSED = "The upstream ended the answer: "  # where it gives no reason of its own
+
+
+def refusal_text(stop: ir.Stop) -> str:
+    """Stop("refusal", "SAFETY") -> "The upstream ended the answer: SAFETY"; Anthropic's own explanation where there is one."""
+    details = stop.extras.get("anthropic", {}).get("stop_details")
+    explained = details.get("explanation") if isinstance(details, dict) else None
+    return explained if isinstance(explained, str) and explained else REFUSED + (stop.native or "refusal")
+
+
+def image_of(part: ir.Media) -> dict[str, Any]:
+    """A picture in an answer, as OpenRouter sends it."""
+    return {"type": "image_url", "image_url": {"url": data_url(part, "image/png") if part.data else part.url}}
+
+
+def outgoing_call(call: ir.ToolCall, names: Mapping[str, str]) -> dict[str, Any]:
+    """A call for a caller: the name is its own again, the id carries what the upstream wants back."""
+    kind, field = ("custom", "input") if call.custom else ("function", "arguments")
+    given = call.arguments_text or ("" if call.custom else compact(call.arguments or {}))
+    made: dict[str, Any] = {"id": packed_id(call), "type": kind, kind: {"name": names.get(call.name, call.name), field: given}}
+    if call.signature and call.vendor == "gemini":
+        made["extra_content"] = {"google": {"thought_signature": call.signature}}
+    return made
+
+
+class Message:
+    """One candidate as a message of the assistant; parts are added in their order."""
+
+    def __init__(self, names: Mapping[str, str], lost: list[str]) -> None:
+        self._names, self._lost = names, lost
+        self._texts: list[str] = []
+        self._thoughts: list[ir.Thinking] = []
+        self._more: dict[str, Any] = {}
+
+    def add(self, part: ir.Part) -> None:
+        if isinstance(part, ir.Text):
+            self._text(part)
+        elif isinstance(part, ir.Thinking):
+            self._thoughts.append(part)
+        elif isinstance(part, ir.ToolCall):
+            self._more.setdefault("tool_calls", []).append(outgoing_call(part, self._names))
+        elif isinstance(part, ir.Refusal):
+            self._more["refusal"] = self._more.get("refusal", "") + part.text
+        elif isinstance(part, ir.Media) and part.kind == "image":
+            self._more.setdefault("images", []).append(image_of(part))
+        elif isinstance(part, ir.Opaque) and part.text:
+            self._texts.append(part.text)
+        else:
+            name_lost(self._lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else "tool_result")
+
+    def _text(self, part: ir.Text) -> None:
+        self._texts.append(part.text)
+        lose_extras(part.extras, OWN, self._lost)
+        if part.signature and part.vendor == "gemini":
+            self._more["extra_content"] = {"google": {"thought_signature": part.signature}}
+
+    def made(self, stop: ir.Stop) -> dict[str, Any]:
+        refusal = refusal_text(stop) if stop.reason == "refusal" else None
+        body: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts) if self._texts else None,
+                                "refusal": refusal} | self._more  # fmt: skip
+        said = "".join(thought.text for thought in self._thoughts)
+        if said:
+            body["reasoning_content"] = said
+        if any(thought.signature or thought.data for thought in self._thoughts):
+            body["reasoning_details"] = [made for at, each in enumerate(self._thoughts) for made in details_of(each, at)]
+        return body
+
+
+def native_reason(stop: ir.Stop, lost: list[str]) -> dict[str, Any]:
+    """The upstream's own word beside ours, under OpenRouter's name for it, and the stop sequence under vLLM's."""
+    if stop.sequence:
+        return {"native_finish_reason": stop.native, "stop_reason": stop.sequence}
+    return {"native_finish_reason": stop.native} if stop.native else {}
+
+
+def write_choice_of(candidate: ir.Candidate, number: int, names: Mapping[str, str], lost: list[str]) -> dict[str, Any]:
+    message = Message(names, lost)
+    for part in candidate.parts:
+        message.add(part)
+    lose_extras(candidate.extras, OWN, lost)
+    extras = mine(candidate.extras)
+    made = {"index": number, "message": message.made(candidate.stop), "logprobs": extras.pop("logprobs", None)}
+    made["message"] |= extras
+    return made | {"finish_reason": REASON[candidate.stop.reason]} | native_reason(candidate.stop, lost)
+
+
+def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
+    """The body for the caller who sent `request`."""
+    names = own_names(request.tools)
+    choices = [write_choice_of(each, number, names, lost) for number, each in enumerate(answer.candidates)]
+    body: dict[str, Any] = {
+        "id": answer.id or minted_id(answer.model), "object": "chat.completion", "created": answer.created,
+        "model": answer.model or request.model, "choices": choices,
+    }  # fmt: skip
+    if answer.usage is not None:
+        body["usage"] = write_usage(answer.usage)
+    if answer.service_tier:
+        body["service_tier"] = answer.service_tier
+    lose_extras(answer.extras, OWN, lost)
+    return body | mine(answer.extras)

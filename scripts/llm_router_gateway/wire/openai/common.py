@@ -1,0 +1,287 @@
+"""OpenAI chat completions <-> ir: what OpenAI, OpenRouter, DeepSeek, Mistral, vLLM, Ollama and the like say under one name.
+
+    read_request({"model": "m", "messages": [{"role": "user", "content": "hi"}]})  -> ir.Request
+    write_request(request, model="m", quirks={}, lost=lost)                        -> the body for an upstream
+    read_answer(body) -> ir.Answer           write_answer(answer, request, lost)   -> the body for a caller
+    StreamReader().feed(event) -> events     StreamWriter(request, lost=lost).feed(event) -> bytes
+
+Quirks of an upstream (`quirks` of a provider in router.toml), each with what is done without it:
+
+    max_tokens_field  "max_completion_tokens" for the models that demand it (MODERN_MODELS), else "max_tokens"
+    reasoning         how thinking is asked for: "effort" (reasoning_effort; only models that think, THINKING_MODELS),
+                      "openrouter", "thinking" (DeepSeek, GLM, Kimi), "enable_thinking" (Qwen), "none"
+    reasoning_field   the field in which thoughts go back: "reasoning_content" for REPLAYING_MODELS, else "" (not sent);
+                      "reasoning_details" sends the signatures too
+    late_system       role of a system message inside the conversation: "user" (as a reminder), "system", "developer"
+    system_role       role of what stands before the conversation: "system"
+    json_schema       false: the server takes only json_object; the schema goes into the system text
+    forced_choice_with_thinking  false: a forced tool choice becomes "auto" while the model thinks
+    cache_control, top_k, video  true: sent; else lost
+    id_form           "mistral": ids of calls have exactly nine letters and digits
+    stream_usage      false: stream_options is not sent
+    max_stop          4
+    sampling          true: temperature and the like are sent to models known to refuse them (UNSTEERED_MODELS)
+    drop              fields that the server refuses: ["seed"]
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import GatewayError, of_status
+from .. import ir
+from ..fields import compact
+from ..retry_after import retry_after_s  # fmt: skip
+
+OWN = "openai"
+KEEPALIVE = b"\n"  # a bare blank line is the one sign of life that every SDK takes; comments break some
+DONE = b"data: [DONE]\n\n"
+
+# GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
+MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
+THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
+MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")        # know "minimal", not "none"
+NONE_MODELS = re.compile(r"(?:^|/)gpt-5\.[1-9]")          # can be told not to think
+UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
+REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
+
+EFFORT_BUDGETS = {"none": 0, "minimal": 512, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}
+LOW_BELOW, MEDIUM_BELOW = 4_096, 16_384  # tokens of a thinking budget -> the effort that comes closest
+MAX_USER_CHARS = 64                      # OpenAI refuses a longer `user`
+MAX_MESSAGE_CHARS = 2_000                # of an upstream's error text
+
+FINISH: Mapping[str, ir.Reason] = {
+    **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "complete"), "end"),
+    "length": "length", "max_tokens": "length", "model_length": "context", "model_context_window_exceeded": "context",
+    "stop_sequence": "stop_sequence", "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",
+    "content_filter": "refusal", "refusal": "refusal", "sensitive": "refusal", "pause_turn": "pause",
+}  # fmt: skip
+REASON: Mapping[ir.Reason, str] = {
+    "end": "stop", "length": "length", "stop_sequence": "stop", "tool_calls": "tool_calls", "refusal": "content_filter",
+    "context": "length", "pause": "stop", "other": "stop",
+}  # fmt: skip
+
+# OpenRouter's names for whose thoughts they are.
+FORMATS = {"anthropic": "anthropic-claude-v1", "gemini": "google-gemini-v1", "openai": "openai-responses-v1"}
+VENDORS = {name: vendor for vendor, name in FORMATS.items()}
+
+AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+
+BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
+JSON_HINT = "Answer with one JSON object and nothing else."  # OpenAI refuses json_object when no message says JSON
+IMAGES_NOTE = "[The images that the tool returned are in the next message.]"
+
+REQUEST_FIELDS = frozenset({
+    "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k",
+    "presence_penalty", "frequency_penalty", "seed", "logprobs", "top_logprobs", "stop", "n", "tools", "tool_choice",
+    "functions", "function_call", "parallel_tool_calls", "response_format", "reasoning_effort", "reasoning", "thinking",
+    "enable_thinking", "thinking_budget", "user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
+})  # fmt: skip
+MESSAGE_FIELDS = frozenset({
+    "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning_content", "reasoning",
+    "reasoning_details", "thinking_blocks", "extra_content", "thought_signature", "images", "index",
+})  # fmt: skip
+# Of an answer: read, or of no use to anybody but this upstream.
+ANSWER_FIELDS = frozenset({
+    "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation", "x_groq",
+    "request_id", "time_info", "usage_breakdown", "sla_metrics", "prompt_filter_results", "error", "nvext",
+})  # fmt: skip
+CHOICE_FIELDS = frozenset({
+    "index", "message", "delta", "finish_reason", "native_finish_reason", "stop_reason", "seed", "usage", "text",
+    "content_filter_results", "content_filter_result", "matched_stop", "token_ids",
+})  # fmt: skip
+USAGE_FIELDS = frozenset({
+    "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details", "cost",
+    "cached_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_time", "completion_time", "queue_time",
+    "total_time", "is_byok",
+})  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- reading requests
+
+
+def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
+    """The fields that have no neutral place, under our name; nulls and empties say nothing.
+
+    own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST_FIELDS) -> {"openai": {"logit_bias": {"5": 1}}}
+    """
+    if known.issuperset(fields):
+        return ir.NOTHING
+    rest = {name: value for name, value in fields.items() if name not in known and value not in (None, [], {}, "")}
+    return {OWN: rest} if rest else ir.NOTHING
+
+
+def mine(extras: ir.Extras) -> dict[str, Any]:
+    """Our own vendor's fields of extras, to be put back: mine({"openai": {"store": True}}) -> {"store": True}"""
+    return dict(extras.get(OWN, ir.NOTHING))
+
+
+# ------------------------------------------------------------------------------------------------------------------ usage
+
+
+def count(fields: Any, *names: str) -> int:
+    """The first of `names` that is a count in `fields`; 0 without."""
+    if isinstance(fields, dict):
+        for name in names:
+            value = fields.get(name)
+            if value and isinstance(value, (int, float)) and value is not True and 0 < value < math.inf:  # 1e999 is inf
+                return int(value)
+    return 0
+
+
+def read_usage(usage: Any) -> ir.Usage | None:
+    """A usage object -> disjoint classes; None where it says nothing.
+
+    {"prompt_tokens": 10, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 4}}
+        -> Usage(input=6, cache_read=4, text=7)
+
+    Some (Gemini, Grok) leave the thoughts out of completion_tokens: they are what total_tokens has more.
+    """
+    if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
+        return None
+    before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
+    read = min(prompt, count(before, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens"))
+    written = min(prompt - read, count(before, "cache_write_tokens", "cache_creation_tokens"))
+    output = max(completion, count(usage, "total_tokens") - prompt)
+    reasoning = min(output, max(count(after, "reasoning_tokens"), output - completion))
+    cost = usage.get("cost")
+    return ir.Usage(
+        prompt - read - written, read, written, 0, output - reasoning, reasoning,
+        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None, own(usage, USAGE_FIELDS),
+    )  # fmt: skip
+
+
+def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
+    """What a relayed answer says of its usage."""
+    return read_usage(answer.get("usage"))
+
+
+def chunk_usage(chunk: Mapping[str, Any]) -> ir.Usage | None:
+    """What a chunk of a stream says of usage: as answers do, in its choice (Moonshot), or under x_groq (Groq)."""
+    found = chunk.get("usage")
+    if not found and isinstance(chunk.get("x_groq"), dict):
+        found = chunk["x_groq"].get("usage")
+    if not found:
+        choices = chunk.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        found = first.get("usage") if isinstance(first, dict) else None
+    return read_usage(found) if found else None
+
+
+def write_usage(usage: ir.Usage) -> dict[str, Any]:
+    """Usage(input=6, cache_read=4, text=7) -> prompt_tokens 10, of them cached 4; completion_tokens 7; total_tokens 17"""
+    before = {"cached_tokens": usage.cache_read}
+    written = usage.cache_write + usage.cache_write_1h
+    made: dict[str, Any] = {
+        "prompt_tokens": usage.total_input, "completion_tokens": usage.output, "total_tokens": usage.total,
+        "prompt_tokens_details": before | ({"cache_write_tokens": written} if written else {}),
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }  # fmt: skip
+    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | mine(usage.extras)
+
+
+def write_count(tokens: int) -> dict[str, Any]:
+    """OpenAI has no such call; the shape is Anthropic's, which those who ask for it know."""
+    return {"input_tokens": tokens}
+
+
+# ----------------------------------------------------------------------------------------------------------------- errors
+
+CONTEXT = re.compile(r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long", re.I)
+TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
+         404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
+CODES = {"unauthorized": "invalid_api_key", "no_credit": "insufficient_quota", "rate_limited": "rate_limit_exceeded"}
+OVERLOADED = 529  # Anthropic's own; OpenAI's clients know 503
+
+
+def error_in(value: Any) -> Mapping[str, Any]:
+    """The error in what an upstream said, whatever shape it has; {} if there is none.
+
+    {"error": {"message": "m"}}, [{"error": {...}}], {"error": "m"}, {"detail": "m"}, {"object": "error", "message": "m"}
+    """
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if not isinstance(value, dict):
+        return {}
+    error = value.get("error")
+    if isinstance(error, dict):
+        return error
+    if isinstance(error, str) and error:
+        return {**value, "message": error}
+    if "choices" in value:
+        return {}
+    told = value.get("message") or value.get("detail") or value.get("errors")
+    return {**value, "message": told if isinstance(told, str) else compact(told)} if told else {}
+
+
+def told_in(error: Mapping[str, Any]) -> str:
+    """Its text; with OpenRouter also what the provider behind it said."""
+    message = error.get("message")
+    message = message if isinstance(message, str) and message.strip() else compact(error)
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{message}: {raw}"[:MAX_MESSAGE_CHARS] if isinstance(raw, str) and raw else message[:MAX_MESSAGE_CHARS]
+
+
+STATUSES = {"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "rate_limit_error": 429,
+            "rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500, "overloaded_error": 503}  # fmt: skip
+
+
+def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:
+    """status 0: as the error says itself (`code`: 429), else 502."""
+    message, code = told_in(error), error.get("code")
+    if not status:
+        status = code if isinstance(code, int) and 400 <= code < 600 else STATUSES.get(str(error.get("type")), 502)
+    named = None
+    if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):
+        named = "context_length_exceeded"
+    elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
+        named = "no_credit"
+    elif code == "model_not_found":
+        named = "model_not_found"
+    details = {name: error[name] for name in ("type", "code", "param") if error.get(name) is not None}
+    return of_status(status, message, code=named, retry_after_s=wait_s, details=details)
+
+
+def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    """An upstream's refusal -> our error, with its status, its wait and its words.
+
+    read_error(429, {"retry-after": "7"}, b'{"error": {"message": "slow down"}}') -> RateLimited("slow down"), retry_after_s 7.0
+    """
+    try:
+        error = error_in(json.loads(body))
+    except (ValueError, RecursionError):
+        error = {}
+    if not error:
+        plain = " ".join(body[: 4 * MAX_MESSAGE_CHARS].decode("utf-8", "replace").split())
+        error = {"message": plain[:300] or "the upstream gave no reason"}
+    return error_of(error, status, retry_after_s(headers))
+
+
+def error_body(error: GatewayError) -> dict[str, Any]:
+    """BadRequest("bad", details={"path": "tools[0]"})
+    -> {"error": {"message": "bad", "type": "invalid_request_error", "param": "tools[0]", "code": "bad_request"}}
+    """
+    kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    param = error.details.get("param", error.details.get("path"))
+    code = CODES.get(error.code, error.code)
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
+
+
+def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], dict[str, Any]]:
+    """(status, headers, body) for a caller."""
+    headers = [("content-type", "application/json")]
+    if error.retry_after_s is not None:
+        headers.append(("retry-after", str(math.ceil(error.retry_after_s))))
+    return 503 if error.status == OVERLOADED else error.status, headers, error_body(error)
+
+
+def error_event(error: GatewayError, request_id: str) -> bytes:
+    """The last words of a stream that failed; no [DONE] follows, for nothing is done."""
+    return b"data: " + compact(error_body(error)).encode("utf-8", "backslashreplace") + b"\n\n"

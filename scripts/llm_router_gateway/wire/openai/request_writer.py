@@ -1,0 +1,507 @@
+"""OpenAI chat completions: ir.Request -> the request body for an upstream."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .. import ir
+from ..fields import compact, refuse
+from ..losses import lose_extras, name_lost
+from ..names import safe_id, safe_name
+from ..pairing import paired
+from .common import (
+    AUDIO_FORMATS,
+    BILLING_LINE,
+    EFFORT_BUDGETS,
+    FORMATS,
+    IMAGES_NOTE,
+    JSON_HINT,
+    LOW_BELOW,
+    MAX_USER_CHARS,
+    MEDIUM_BELOW,
+    MINIMAL_MODELS,
+    MODERN_MODELS,
+    NONE_MODELS,
+    OWN,
+    REPLAYING_MODELS,
+    THINKING_MODELS,
+    UNSTEERED_MODELS,
+    mine,
+)
+from .request_reader import NUMBERS
+
+
+class Writing:
+    """One request on its way to an upstream: for which model, with which quirks, and what was lost."""
+
+    def __init__(self, request: ir.Request, model: str, quirks: Mapping[str, Any], lost: list[str]) -> None:
+        self.request, self.model, self.quirks, self._lost = request, model, quirks, lost
+        name = model.lower()
+        self.thinks = bool(THINKING_MODELS.search(name)) or "reasoning" in quirks
+        replay = "reasoning_content" if REPLAYING_MODELS.search(name) else ""
+        self.thought_field = str(quirks.get("reasoning_field", replay))
+        self.keeps_cache_control = quirks.get("cache_control") is True
+
+    def lose(self, name: str) -> None:
+        name_lost(self._lost, name)
+
+    def lose_extras(self, extras: ir.Extras, where: str = "") -> None:
+        lose_extras(extras, OWN, self._lost, where)
+
+    def id(self, call: ir.ToolCall | ir.ToolResult) -> str:
+        """A call's id as this upstream takes it; the same for call and result, on every turn."""
+        if self.quirks.get("id_form") == "mistral":
+            return call.id if re.fullmatch(r"[A-Za-z0-9]{9}", call.id) else hashlib.sha256(call.id.encode()).hexdigest()[:9]
+        return safe_id(call.id)
+
+    def cached(self, part: ir.Text | ir.Media | ir.Tool | ir.ToolResult, made: dict[str, Any]) -> dict[str, Any]:
+        if part.cache_control is not None:
+            if self.keeps_cache_control:
+                return {**made, "cache_control": part.cache_control}
+            self.lose("cache_control")
+        return made
+
+
+def effort_of(reasoning: ir.Reasoning) -> str:
+    """Reasoning("on", 10_000) -> "medium"; Reasoning("", effort="low") -> "low"; Reasoning("off") -> "none"; else "" """
+    if reasoning.mode == "off" or reasoning.budget_tokens == 0:
+        return "none"
+    if reasoning.effort or reasoning.budget_tokens is None or reasoning.budget_tokens < 0:
+        return reasoning.effort
+    if reasoning.budget_tokens < LOW_BELOW:
+        return "low"
+    return "medium" if reasoning.budget_tokens < MEDIUM_BELOW else "high"
+
+
+REFUSED_BY_THINKERS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
+                                 "stop"})  # fmt: skip
+
+
+def unsteered(to: Writing) -> bool:
+    """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
+    asked = to.request.reasoning
+    quiet = asked is not None and effort_of(asked) == "none" and NONE_MODELS.search(to.model.lower())
+    return bool(UNSTEERED_MODELS.search(to.model.lower())) and not quiet and not to.quirks.get("sampling")
+
+
+def write_sampling(to: Writing) -> dict[str, Any]:
+    asked = to.request
+    body: dict[str, Any] = {}
+    if asked.max_tokens is not None:
+        modern = MODERN_MODELS.search(to.model.lower())
+        body[to.quirks.get("max_tokens_field") or ("max_completion_tokens" if modern else "max_tokens")] = asked.max_tokens
+    for name in (*NUMBERS, "seed", "logprobs", "top_logprobs"):
+        if getattr(asked, name) is not None:
+            body[name] = getattr(asked, name)
+    if asked.stop:
+        most = int(to.quirks.get("max_stop", 4))
+        body["stop"] = list(asked.stop[:most])
+        if len(asked.stop) > most:
+            to.lose(f"stop[{most}:]")
+    for name in sorted(REFUSED_BY_THINKERS & body.keys()) if unsteered(to) else ():
+        del body[name]
+        to.lose(name)
+    if asked.n is not None and asked.n != 1:
+        body["n"] = asked.n
+    if asked.top_k is not None:
+        if to.quirks.get("top_k") is True:
+            body["top_k"] = asked.top_k
+        else:
+            to.lose("top_k")
+    return body
+
+
+TIERS = {"auto": "auto", "default": "default", "standard_only": "default", "standard": "default", "flex": "flex",
+         "priority": "priority", "scale": "scale"}  # fmt: skip
+
+
+def write_rest(to: Writing) -> dict[str, Any]:
+    """user, service_tier, cache key, metadata."""
+    asked = to.request
+    body: dict[str, Any] = {}
+    if asked.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
+        long = len(asked.user) > MAX_USER_CHARS
+        body["user"] = "user_" + hashlib.sha256(asked.user.encode()).hexdigest()[:32] if long else asked.user
+    if asked.service_tier:
+        if asked.service_tier in TIERS:
+            body["service_tier"] = TIERS[asked.service_tier]
+        else:
+            to.lose(f"service_tier={asked.service_tier}")
+    if asked.cache_key:
+        body["prompt_cache_key"] = asked.cache_key
+    if asked.metadata:
+        if mine(asked.extras).get("store"):
+            body["metadata"] = dict(asked.metadata)
+        else:
+            to.lose("metadata")  # refused without `store`
+    return body
+
+
+def openai_effort(to: Writing, effort: str) -> dict[str, Any]:
+    """The nearest word that the model knows."""
+    name = to.model.lower()
+    if effort == "max" and not to.quirks.get("reasoning"):
+        effort = "xhigh" if NONE_MODELS.search(name) else "high"
+    if effort == "none" and not NONE_MODELS.search(name) and not to.quirks.get("reasoning"):
+        to.lose("reasoning=off")  # this model cannot but think
+        effort = "minimal" if MINIMAL_MODELS.search(name) else "low"
+    return {"reasoning_effort": effort} if effort else {}
+
+
+def openrouter_reasoning(asked: ir.Reasoning, effort: str) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    if effort == "none":
+        body["effort"] = "none"
+    elif asked.budget_tokens is not None and asked.budget_tokens > 0:
+        body["max_tokens"] = asked.budget_tokens
+    elif effort:
+        body["effort"] = "xhigh" if effort == "max" else effort
+    else:
+        body["enabled"] = True
+    return body | ({"exclude": not asked.shown} if asked.shown is not None else {})
+
+
+def write_reasoning(to: Writing) -> dict[str, Any]:
+    asked = to.request.reasoning
+    if asked is None:
+        return {}
+    style = to.quirks.get("reasoning", "effort")
+    effort = effort_of(asked)
+    if asked.shown and style != "openrouter":
+        to.lose("reasoning.shown")
+    if style == "openrouter":
+        return {"reasoning": openrouter_reasoning(asked, effort)}
+    if style == "thinking" and (asked.mode or effort):
+        return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+    if style == "enable_thinking" and (asked.mode or effort):
+        budget = asked.budget_tokens if asked.budget_tokens is not None else EFFORT_BUDGETS.get(effort)
+        return {"enable_thinking": effort != "none"} | ({"thinking_budget": budget} if budget else {})
+    if style != "effort" or not to.thinks:
+        if effort != "none":
+            to.lose("reasoning")
+        return {}
+    return openai_effort(to, effort)
+
+
+def system_role(to: Writing) -> str:
+    return str(to.quirks.get("system_role", "system"))
+
+
+def add_hint(to: Writing, messages: list[dict[str, Any]], hint: str) -> None:
+    role = system_role(to)
+    if messages and messages[0]["role"] == role and isinstance(messages[0]["content"], str):
+        messages[0]["content"] += "\n\n" + hint
+    else:
+        messages.insert(0, {"role": role, "content": hint})
+
+
+def write_format(to: Writing, asked: ir.ResponseFormat, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """response_format; a hint goes into the messages where the server would refuse or not know it."""
+    if asked.kind == "schema" and to.quirks.get("json_schema", True):
+        inner: dict[str, Any] = {"name": safe_name(asked.name or "response"), "schema": asked.schema or {}}
+        inner |= {"strict": asked.strict} if asked.strict is not None else {}
+        inner |= {"description": asked.description} if asked.description else {}
+        return {"response_format": {"type": "json_schema", "json_schema": inner}}
+    if asked.kind == "schema":
+        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(asked.schema)}")
+        to.lose("response_format.schema=in the system text")
+    elif "json" not in compact(messages).lower():
+        add_hint(to, messages, JSON_HINT)
+    return {"response_format": {"type": "json_object"}}
+
+
+def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
+    if tool.value is not None:
+        if tool.vendor == OWN:
+            return [dict(tool.value)]
+        to.lose(f"tools={tool.name}")
+        return []
+    to.lose_extras(tool.extras, "tools.")
+    kind = "custom" if tool.custom else "function"
+    inner: dict[str, Any] = {"name": safe_name(tool.name)}
+    if tool.description:
+        inner["description"] = tool.description
+    if not tool.custom:
+        inner["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+        inner |= {"strict": tool.strict} if tool.strict is not None else {}
+    return [to.cached(tool, {"type": kind, kind: inner | mine(tool.extras)})]
+
+
+def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
+    """One named tool is forced by name; several are forced by having left out the others."""
+    asked = to.request.reasoning
+    forced = choice.mode == "required"
+    if forced and to.quirks.get("forced_choice_with_thinking") is False and asked and effort_of(asked) != "none":
+        to.lose("tool_choice=auto while thinking")
+        return "auto"
+    if not forced or len(choice.names) != 1:
+        return choice.mode
+    tool = next((tool for tool in to.request.tools if tool.name == choice.names[0]), None)
+    kind = "custom" if tool is not None and tool.custom else "function"
+    return {"type": kind, kind: {"name": safe_name(choice.names[0])}}
+
+
+def write_tools(to: Writing) -> dict[str, Any]:
+    """tools, tool_choice, parallel_tool_calls: the last two only where there are tools, else they are refused."""
+    choice = to.request.tool_choice
+    names = set(choice.names) if choice is not None else set()
+    only = names if choice is not None and (len(names) > 1 or (names and choice.mode == "auto")) else set()
+    tools = [made for tool in to.request.tools if not only or tool.name in only for made in write_tool(to, tool)]
+    if not tools:
+        if choice is not None and choice.mode == "required":
+            to.lose("tool_choice")
+        return {}
+    body: dict[str, Any] = {"tools": tools}
+    if choice is not None:
+        body["tool_choice"] = write_choice(to, choice)
+    if to.request.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = to.request.parallel_tool_calls
+    return body
+
+
+def told_to_anthropic(to: Writing, part: ir.Part) -> bool:
+    """Claude Code's first line is a hash of the request, for Anthropic alone: with it no cached prefix ever matches."""
+    if isinstance(part, ir.Text) and part.text.startswith(BILLING_LINE):
+        to.lose("system.x-anthropic-billing-header")
+        return True
+    return False
+
+
+def data_url(part: ir.Media, media_type: str) -> str:
+    return f"data:{part.media_type or media_type};base64,{part.data}"
+
+
+def cannot_send(to: Writing, part: ir.Media, why: str) -> list[dict[str, Any]]:
+    """What cannot be sent is named in `lost`, and the model is told that there was something."""
+    to.lose(f"{part.kind}.{why}")
+    return [{"type": "text", "text": f"[{part.kind} that could not be passed on: {part.url or part.name or part.media_type}]"}]
+
+
+def write_image(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
+    if part.file_id or not (part.data or part.url.startswith(("http:", "https:"))):
+        return cannot_send(to, part, "file_id" if part.file_id else "url")
+    made = {"url": data_url(part, "image/png") if part.data else part.url}
+    return [{"type": "image_url", "image_url": made | ({"detail": part.detail} if part.detail else {})}]
+
+
+def write_audio(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
+    kind = AUDIO_FORMATS.get(part.media_type.partition(";")[0])
+    if not part.data or kind is None:
+        return cannot_send(to, part, "url" if part.url else part.media_type or "file_id")
+    return [{"type": "input_audio", "input_audio": {"data": part.data, "format": kind}}]
+
+
+def write_video(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
+    if to.quirks.get("video") is True and (part.data or part.url):
+        return [{"type": "video_url", "video_url": {"url": part.url or data_url(part, "video/mp4")}}]
+    return cannot_send(to, part, "video")
+
+
+def decoded(data: str) -> str:
+    try:
+        return base64.b64decode(data).decode("utf-8", "replace")
+    except ValueError:
+        return refuse("document.data", "is no base64")
+
+
+def write_document(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
+    """Text documents as text, others as files; this wire takes none by URL."""
+    if part.text is not None:
+        title = f' title="{part.name}"' if part.name else ""
+        return [{"type": "text", "text": f"<document{title}>\n{part.text}\n</document>"}]
+    if part.file_id and part.vendor == OWN:
+        return [{"type": "file", "file": {"file_id": part.file_id}}]
+    if not part.data:
+        return cannot_send(to, part, "url" if part.url else "file_id")
+    if part.media_type.startswith("text/"):
+        return write_document(to, replace(part, text=decoded(part.data)))
+    name = part.name or f"document.{part.media_type.rpartition('/')[2] or 'pdf'}"
+    return [{"type": "file", "file": {"filename": name, "file_data": data_url(part, "application/pdf")}}]
+
+
+MEDIA: Mapping[ir.Kind, Callable[[Writing, ir.Media], list[dict[str, Any]]]] = {
+    "image": write_image, "audio": write_audio, "video": write_video, "document": write_document,
+}  # fmt: skip
+
+
+def write_part(to: Writing, part: ir.Part) -> list[dict[str, Any]]:
+    """A part of a user's message, or of a result; [] where it is lost."""
+    if isinstance(part, ir.Text):
+        to.lose_extras(part.extras)
+        return [to.cached(part, {"type": "text", "text": part.text})]
+    if isinstance(part, ir.Media):
+        to.lose_extras(part.extras)
+        return [to.cached(part, made) for made in MEDIA[part.kind](to, part)]
+    if isinstance(part, ir.Opaque):
+        if part.vendor == OWN:
+            return [dict(part.value)]
+        if part.text:
+            return [{"type": "text", "text": part.text}]
+        to.lose(part.kind)
+    elif isinstance(part, ir.Refusal):
+        return [{"type": "text", "text": part.text}]
+    elif isinstance(part, ir.Thinking):
+        to.lose("thinking")
+    return []
+
+
+def write_system(to: Writing) -> Any:
+    """One text, which every server takes; a list where the marks of a cache are kept."""
+    parts = [part for part in to.request.system if not told_to_anthropic(to, part)]
+    if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
+        return [made for part in parts for made in write_part(to, part)]
+    texts = [made["text"] for part in parts for made in write_part(to, part) if made["type"] == "text"]
+    return "\n\n".join(texts)
+
+
+def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
+    """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
+    told = "\n\n".join(made["text"] for part in message.parts for made in write_part(to, part) if made["type"] == "text")
+    role = str(to.quirks.get("late_system", "user"))
+    if role == "user":
+        told = f"<system-reminder>\n{told}\n</system-reminder>"
+    return [{"role": role, "content": told}]
+
+
+def content_of(parts: list[dict[str, Any]]) -> Any:
+    """One text is a string: some servers take nothing else."""
+    if not parts:
+        return ""
+    return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
+
+
+def write_result(to: Writing, result: ir.ToolResult) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(the tool's message, the images and files in it, which only a user may send)
+
+    An error has no mark of its own on this wire: its text begins with "Error: ".
+    """
+    parts = [made for part in result.parts for made in write_part(to, part)]
+    texts = [made["text"] for made in parts if made["type"] == "text"]
+    media = [made for made in parts if made["type"] != "text"]
+    told = "\n".join(texts + ([IMAGES_NOTE] if media else []))
+    if result.is_error and not told.lower().startswith("error"):
+        told = f"Error: {told}"
+    to.lose_extras(result.extras)
+    return to.cached(result, {"role": "tool", "tool_call_id": to.id(result), "content": told}), media
+
+
+def write_user(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
+    """Results as messages of their own, first; then what the user said, with the images that came in results."""
+    out: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, ir.ToolResult):
+            result, images = write_result(to, part)
+            out.append(result)
+            said += images
+        else:
+            said += write_part(to, part)
+    if said or not out:
+        made: dict[str, Any] = {"role": "user", "content": content_of(said)}
+        out.append(made | ({"name": message.name} if message.name else {}) | mine(message.extras))
+    return out
+
+
+def assistant_texts(to: Writing, part: ir.Part) -> list[str]:
+    made = write_part(to, part)
+    if any(each["type"] != "text" for each in made):
+        to.lose(f"assistant.{part.kind if isinstance(part, ir.Media) else type(part).__name__}")  # users alone may send it
+    if isinstance(part, ir.Text) and part.signature:
+        to.lose("signature")
+    return [each["text"] for each in made if each["type"] == "text"]
+
+
+def write_call(to: Writing, call: ir.ToolCall) -> dict[str, Any]:
+    """A call in the history. Gemini's signature goes where its own OpenAI surface wants it."""
+    kind = "custom" if call.custom else "function"
+    given = call.arguments_text or ("" if call.custom else compact(call.arguments or {}))
+    inner = {"name": safe_name(call.name), "input" if call.custom else "arguments": given}
+    made: dict[str, Any] = {"id": to.id(call), "type": kind, kind: inner}
+    if call.signature and "gemini" in to.model.lower():
+        made["extra_content"] = {"google": {"thought_signature": call.signature}}
+    elif call.signature:
+        to.lose("signature")
+    return made
+
+
+def details_of(thought: ir.Thinking, index: int) -> list[dict[str, Any]]:
+    """Thinking("Hm", "s", "anthropic")
+    -> [{"type": "reasoning.text", "text": "Hm", "signature": "s", "format": "anthropic-claude-v1", "index": 0}]
+    """
+    made: dict[str, Any] = {"type": "reasoning.encrypted" if thought.data else "reasoning.text"}
+    made |= {"data": thought.data} if thought.data else {"text": thought.text}
+    made |= {"signature": thought.signature} if thought.signature else {}
+    return [made | {"format": FORMATS.get(thought.vendor, "unknown"), "index": index} | mine(thought.extras)]
+
+
+def write_thoughts(to: Writing, thoughts: Sequence[ir.Thinking], with_calls: bool) -> dict[str, Any]:
+    """Thoughts go back to those who ask for them: signed ones as details, plain ones on tool turns."""
+    if not thoughts:
+        return {}
+    if to.thought_field == "reasoning_details":
+        return {"reasoning_details": [each for at, thought in enumerate(thoughts) for each in details_of(thought, at)]}
+    if not to.thought_field or not with_calls:
+        to.lose("thinking")
+        return {}
+    if any(thought.signature or thought.data for thought in thoughts):
+        to.lose("thinking.signature")
+    return {to.thought_field: "".join(thought.text for thought in thoughts)}
+
+
+def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": "assistant", "content": None}
+    calls = [part for part in message.parts if isinstance(part, ir.ToolCall)]
+    thoughts = [part for part in message.parts if isinstance(part, ir.Thinking)]
+    texts: list[str] = []
+    for part in message.parts:
+        if isinstance(part, ir.Refusal):
+            made["refusal"] = made.get("refusal", "") + part.text
+        elif not isinstance(part, ir.ToolCall | ir.Thinking):
+            texts += assistant_texts(to, part)
+    if texts or not (calls or "refusal" in made):
+        made["content"] = "".join(texts)
+    if calls:
+        made["tool_calls"] = [write_call(to, call) for call in calls]
+    if message.name:
+        made["name"] = message.name
+    return made | write_thoughts(to, thoughts, bool(calls))
+
+
+def write_messages(to: Writing, messages: Iterable[ir.Message]) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    system = write_system(to)
+    if system:
+        out.append({"role": system_role(to), "content": system})
+    for message in messages:
+        to.lose_extras(message.extras)
+        if message.role == "assistant":
+            out.append(write_assistant(to, message) | mine(message.extras))
+        elif message.role == "user":
+            out += write_user(to, message)
+        else:
+            out += write_late_system(to, message)
+    return out
+
+
+def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any], lost: list[str]) -> dict[str, Any]:
+    """The body for an upstream; what it has no place for is named in `lost`."""
+    to = Writing(request, model, quirks, lost)
+    body: dict[str, Any] = {"model": model, "messages": write_messages(to, paired(request.messages, lost))}
+    body |= write_tools(to) | write_sampling(to) | write_reasoning(to) | write_rest(to)
+    if request.response_format is not None and request.response_format.kind != "text":
+        body |= write_format(to, request.response_format, body["messages"])
+    if request.stream:
+        body["stream"] = True
+        if quirks.get("stream_usage", True):
+            body["stream_options"] = {"include_usage": True}  # always: the caller's own wish is the writer's business
+    body |= mine(request.extras)
+    to.lose_extras(request.extras)
+    for name in [name for name in quirks.get("drop", ()) if name in body]:
+        del body[name]
+        to.lose(name)
+    return body

@@ -1,0 +1,100 @@
+"""OpenAI chat completions: what passes in a relayed stream: whether it holds output, its usage, its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import GatewayError, UpstreamFailed
+from .. import ir
+from ..sse import Event
+from .common import chunk_usage, error_in, error_of
+
+OUTPUTS = ("content", "reasoning_content", "reasoning", "tool_calls", "refusal", "reasoning_details", "function_call", "audio",
+           "images")  # fmt: skip
+
+
+def says(delta: Any) -> bool:
+    """Whether a delta holds output: says({"content": ""}) -> False; says({"tool_calls": [{...}]}) -> True"""
+    return isinstance(delta, dict) and any(delta.get(name) for name in OUTPUTS)
+
+
+def place_of(choice: Mapping[str, Any]) -> int:
+    """Which of the choices a piece belongs to; the first where it does not say."""
+    index = choice.get("index")
+    return index if type(index) is int and index > 0 else 0
+
+
+class Scanner:
+    """Looks at a relayed stream: how often real output came, its usage, its true end, its error.
+
+    The end is [DONE], or, for servers that send none, when every choice said why it ended.
+    """
+
+    __slots__ = ("_speaking", "done", "error", "finish", "outputs", "usage")
+
+    def __init__(self) -> None:
+        self.outputs = 0
+        self.done = False
+        self.usage: ir.Usage | None = None
+        self.finish = ""  # the first choice's finish_reason
+        self.error: GatewayError | None = None
+        self._speaking: set[int] = set()  # choices without a finish_reason
+
+    def glance(self, event: bytes) -> bool:
+        """Whether one whole event only adds text to a stream that has begun: told by its bytes, without parsing it.
+
+        A quote inside a JSON string has a backslash before it, so these marks cannot be part of what the model says.
+        """
+        if (
+            self.outputs
+            and self._speaking
+            and b'"finish_reason":null' in event
+            and b'"content":"' in event
+            and b'"content":""' not in event
+            and b'"error"' not in event
+            and (b'"usage"' not in event or b'"usage":null' in event)
+            and event.count(b'"index"') == 1
+            and b'"index":0' in event
+        ):
+            self.outputs += 1
+            return True
+        return False
+
+    def feed(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.data.startswith("[DONE]"):
+                self.done = True
+            elif event.data:
+                self._chunk(event.data)
+
+    def _chunk(self, data: str) -> None:
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            self.error = UpstreamFailed("the upstream sent an event that is not JSON")
+            return
+        choices = chunk.get("choices") if isinstance(chunk, dict) else None
+        if not choices or "error" in chunk:
+            error = error_in(chunk)
+            if error:
+                self.error = error_of(error, 0)
+                return
+        if isinstance(choices, list):
+            self._choices(choices)
+        if isinstance(chunk, dict):
+            self.usage = chunk_usage(chunk) or self.usage
+
+    def _choices(self, choices: list[Any]) -> None:
+        for choice in choices:
+            if not isinstance(choice, dict):
+                continue
+            self.outputs += says(choice.get("delta"))
+            if choice.get("finish_reason"):
+                self.finish = self.finish or str(choice["finish_reason"])
+                self._speaking.discard(place_of(choice))
+                self.done = not self._speaking
+            else:
+                self._speaking.add(place_of(choice))
+                self.done = False

@@ -1,0 +1,180 @@
+"""OpenAI chat completions: events of `ir` -> bytes of a caller's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from json.encoder import encode_basestring as quoted
+from typing import Any
+
+from .. import ir
+from ..fields import compact
+from ..losses import lose_extras, name_lost
+from ..names import minted_id, own_names
+from .answer import image_of, native_reason, outgoing_call, refusal_text
+from .common import DONE, OWN, REASON, mine, write_usage
+from .request_writer import details_of
+
+
+class Voice:
+    """One choice on its way to the caller: its frame, the part that is open, how many calls it has made."""
+
+    __slots__ = ("calls", "custom", "head", "kind", "part", "sent", "signatures", "texts", "thoughts")
+
+    def __init__(self, head: str) -> None:
+        self.head = head
+        self.calls = 0      # begun so far: the next one's index
+        self.thoughts = 0
+        self.kind: type = type(None)
+        self.part: ir.Part = ir.Text("")
+        self.custom = False
+        self.sent = False   # the open part's content
+        self.texts: list[str] = []  # of an open thought, for its signature
+        self.signatures: list[str] = []
+
+
+TAIL = '},"finish_reason":null}]}\n\n'
+
+
+class StreamWriter:
+    """Neutral events -> chunks for the caller who sent `request`.
+
+    feed(PartDelta(0, "Hi")) -> b'data: {"id":...,"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\\n\\n'
+    feed(Finished())         -> the usage, if it was asked for, and b"data: [DONE]\\n\\n"
+    """
+
+    __slots__ = ("_base", "_handlers", "_lost", "_names", "_request", "_usage", "_voices")
+
+    def __init__(self, request: ir.Request, *, lost: list[str] | None = None, array: bool = False) -> None:
+        self._request = request
+        self._lost: list[str] = lost if lost is not None else []
+        self._names = own_names(request.tools)
+        self._base = ""
+        self._voices: dict[int, Voice] = {}
+        self._usage: ir.Usage | None = None
+        self._handlers: Mapping[type, Callable[[Any], str]] = {
+            ir.Started: self._start, ir.PartStart: self._part, ir.PartEnd: self._part_end,
+            ir.Stopped: self._stopped, ir.UsageSeen: self._usage_seen, ir.Finished: self._finished,
+        }  # fmt: skip
+
+    def feed(self, event: ir.StreamEvent) -> bytes:
+        kind = type(event)
+        if kind is ir.PartDelta:
+            return self._delta(event)  # type: ignore[arg-type]  # is its type
+        handler = self._handlers.get(kind)
+        return handler(event).encode("utf-8", "backslashreplace") if handler is not None else b""
+
+    def _start(self, event: ir.Started) -> str:
+        made = event.id or minted_id(event.model, self._request.model)
+        model = event.model or self._request.model
+        tier = f'"service_tier":{quoted(event.service_tier)},' if event.service_tier else ""
+        self._base = (f'data: {{"id":{quoted(made)},"object":"chat.completion.chunk","created":{event.created},'
+                      f'"model":{quoted(model)},{tier}"choices":[')  # fmt: skip
+        lose_extras(event.extras, OWN, self._lost)
+        return ""
+
+    def _voice(self, number: int) -> tuple[Voice, str]:
+        """A choice, and the chunk that introduces it when it is new."""
+        voice = self._voices.get(number)
+        if voice is not None:
+            return voice, ""
+        voice = self._voices[number] = Voice(f'{self._base}{{"index":{number},"delta":{{')
+        return voice, f'{voice.head}"role":"assistant","content":""{TAIL}'
+
+    def _part(self, event: ir.PartStart) -> str:
+        voice, out = self._voice(event.candidate)
+        part = event.part
+        voice.kind, voice.part, voice.sent = type(part), part, False
+        voice.texts, voice.signatures = [], []
+        if isinstance(part, ir.ToolCall):
+            return out + self._call(voice, part)
+        if isinstance(part, ir.Text | ir.Thinking):
+            first = ir.PartDelta(event.index, part.text, part.signature, event.candidate)
+            return out + (self._delta(first).decode() if part.text or part.signature else "")
+        return out + self._whole(voice, part)
+
+    def _call(self, voice: Voice, part: ir.ToolCall) -> str:
+        made = outgoing_call(replace(part, arguments_text="", arguments=None), self._names)
+        made["custom" if part.custom else "function"]["input" if part.custom else "arguments"] = part.arguments_text
+        voice.custom, voice.sent = part.custom, bool(part.arguments_text)
+        voice.calls += 1
+        return f'{voice.head}"tool_calls":[{compact({"index": voice.calls - 1, **made})}]{TAIL}'
+
+    def _whole(self, voice: Voice, part: ir.Part) -> str:
+        """Refusals, pictures and what only one vendor knows come in one."""
+        if isinstance(part, ir.Refusal):
+            return f'{voice.head}"refusal":{quoted(part.text)}{TAIL}'
+        if isinstance(part, ir.Media) and part.kind == "image":
+            return f'{voice.head}"images":[{compact({"index": 0, **image_of(part)})}]{TAIL}'
+        if isinstance(part, ir.Opaque) and part.text:
+            return f'{voice.head}"content":{quoted(part.text)}{TAIL}'
+        name_lost(self._lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else "tool_result")
+        return ""
+
+    def _delta(self, event: ir.PartDelta) -> bytes:
+        voice = self._voices[event.candidate]
+        kind, said = voice.kind, event.text
+        if kind is ir.Text:
+            out = f'{voice.head}"content":{quoted(said)}{TAIL}' if said else self._text_signature(voice, event)
+        elif kind is ir.ToolCall:
+            out = self._more_arguments(voice, said)
+        elif kind is ir.Thinking:
+            out = self._thought(voice, event)
+        else:
+            out = ""
+        if event.extras:
+            lose_extras(event.extras, OWN, self._lost)
+        return out.encode("utf-8", "backslashreplace")
+
+    def _text_signature(self, voice: Voice, event: ir.PartDelta) -> str:
+        if not event.signature or not isinstance(voice.part, ir.Text) or voice.part.vendor != "gemini":
+            return ""
+        return f'{voice.head}"extra_content":{compact({"google": {"thought_signature": event.signature}})}{TAIL}'
+
+    def _more_arguments(self, voice: Voice, said: str) -> str:
+        voice.sent = voice.sent or bool(said)
+        kind, field = ("custom", "input") if voice.custom else ("function", "arguments")
+        return f'{voice.head}"tool_calls":[{{"index":{voice.calls - 1},"{kind}":{{"{field}":{quoted(said)}}}}}]{TAIL}'
+
+    def _thought(self, voice: Voice, event: ir.PartDelta) -> str:
+        if event.signature:
+            voice.signatures.append(event.signature)
+        if not event.text:
+            return ""
+        voice.texts.append(event.text)
+        return f'{voice.head}"reasoning_content":{quoted(event.text)}{TAIL}'
+
+    def _part_end(self, event: ir.PartEnd) -> str:
+        """A call without arguments says so; a signed thought comes once more as a whole, for those who send it back."""
+        voice = self._voices[event.candidate]
+        part = voice.part
+        voice.kind = type(None)
+        if isinstance(part, ir.ToolCall) and not voice.sent and not part.custom:
+            return self._more_arguments(voice, "{}")
+        if isinstance(part, ir.Thinking) and (voice.signatures or part.data):
+            whole = replace(part, text="".join(voice.texts), signature="".join(voice.signatures))
+            voice.thoughts += 1
+            return f'{voice.head}"reasoning_details":{compact(details_of(whole, voice.thoughts - 1))}{TAIL}'
+        return ""
+
+    def _stopped(self, event: ir.Stopped) -> str:
+        voice, out = self._voice(event.candidate)
+        lose_extras(event.extras, OWN, self._lost)
+        extras = mine(event.extras)
+        logprobs = extras.pop("logprobs", None)
+        if event.stop.reason == "refusal" and not isinstance(voice.part, ir.Refusal):
+            extras["refusal"] = refusal_text(event.stop)
+        last = {"index": event.candidate, "delta": extras, "finish_reason": REASON[event.stop.reason]}
+        last |= native_reason(event.stop, self._lost) | ({"logprobs": logprobs} if logprobs else {})
+        return f"{out}{self._base}{compact(last)}]}}\n\n"
+
+    def _usage_seen(self, event: ir.UsageSeen) -> str:
+        self._usage = event.usage
+        return ""
+
+    def _finished(self, event: ir.Finished) -> str:
+        """Usage once, at the end, and only for those who asked: others do not expect a chunk without choices."""
+        lose_extras(event.extras, OWN, self._lost)
+        usage = self._usage if self._request.include_usage else None
+        told = f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else ""
+        return told + DONE.decode()

@@ -1,0 +1,240 @@
+"""The two ways through for a stream: relayed as it is, or rebuilt in the other protocol. Bytes in, bytes out, no I/O.
+
+    RelayPipe(scanner).feed(b'data: {"x"')   -> b""                        only whole events go on
+    RelayPipe(scanner).feed(b':1}\\n\\n')      -> b'data: {"x":1}\\n\\n'       to the byte
+    ConvertPipe(reader, writer).feed(...)    -> the writer's bytes
+
+Both know when real output came, when the upstream said that it was done, and what it said instead of an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from ..errors import GatewayError, StreamCut, UpstreamFailed
+from . import ir
+from .sse import Event, SSEParser
+
+MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
+BLANK_LINES = (b"\n\n",)
+BLANK_LINES_CR = (b"\r\n\r\n", b"\n\r\n", b"\r\r")
+
+
+class Scanner(Protocol):
+    """What a relayed stream says, read beside it; each protocol in `wire` has one."""
+
+    outputs: int
+    done: bool
+    usage: ir.Usage | None
+    finish: str  # the first choice's reason for its end, in the protocol's word; "" until it is said
+    error: GatewayError | None
+
+    def feed(self, events: Sequence[Event]) -> None: ...
+
+
+class Reader(Protocol):
+    """An upstream's events -> neutral ones; each protocol in `wire` has one.
+
+    done: the upstream said all that an answer needs, though a usage may follow.
+    """
+
+    @property
+    def done(self) -> bool: ...
+    def feed(self, event: Event) -> Iterable[ir.StreamEvent]: ...
+    def close(self) -> Iterable[ir.StreamEvent]: ...
+
+
+class Writer(Protocol):
+    """Neutral events -> the caller's bytes; each protocol in `wire` has one."""
+
+    def feed(self, event: ir.StreamEvent) -> bytes: ...
+
+
+def whole(data: bytes | bytearray, start: int = 0) -> int:
+    """How many bytes of `data` are whole events: up to the last blank line that ends after `start`.
+
+    whole(b"data: a\\n\\ndata: b") -> 9;  whole(b"data: a\\n") -> 0
+    """
+    first = max(0, start - 3)  # a blank line may have begun in the bytes before
+    marks = BLANK_LINES + BLANK_LINES_CR if data.find(b"\r", first) >= 0 else BLANK_LINES
+    return max((at + len(mark) for mark in marks if (at := data.rfind(mark, first)) >= 0), default=0)
+
+
+class EventBytes:
+    """Bytes -> (whole events as bytes, the same parsed). Anything else that comes is an UpstreamFailed."""
+
+    __slots__ = ("_parser", "_tail")
+
+    def __init__(self) -> None:
+        self._parser = SSEParser(MAX_EVENT_BYTES)
+        self._tail = bytearray()
+
+    def feed(self, piece: bytes) -> tuple[bytes, list[Event]]:
+        if not self._tail and whole(piece) == len(piece):  # as most come: one or more whole events
+            return piece, self._parse(piece)
+        start = len(self._tail)
+        self._tail += piece
+        end = whole(self._tail, start)
+        head = bytes(self._tail[:end])
+        del self._tail[:end]
+        if len(self._tail) > MAX_EVENT_BYTES:
+            raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
+        return head, self._parse(head)
+
+    def is_one(self, piece: bytes) -> bool:
+        """Whether a piece is one whole event of one line, with nothing before it left over."""
+        return not self._tail and piece[:7] == b"data: {" and piece.find(b"\n") == len(piece) - 2 and piece[-1:] == b"\n"
+
+    def _parse(self, data: bytes) -> list[Event]:
+        try:
+            return self._parser.feed(data) if data else []
+        except ValueError as wrong:
+            raise UpstreamFailed(f"the upstream's stream cannot be read: {wrong}") from None
+
+    def close(self) -> tuple[bytes, list[Event]]:
+        """The last event, when only its blank line is missing; half a line is nothing."""
+        tail = bytes(self._tail)
+        self._tail.clear()
+        events = [*self._parse(tail), *self._parser.close()]
+        return (tail.rstrip(b"\r\n") + b"\n\n" if events else b""), events
+
+
+class RelayPipe:
+    """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
+
+    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
+
+    def __init__(
+        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        """`masked` takes out of an error's bytes what no caller may see."""
+        self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
+        # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
+        self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
+        self.outputs, self.done = 0, False
+        self.error: GatewayError | None = None
+        self.error_passed = False  # the upstream's own error event is among the bytes
+
+    @property
+    def usage(self) -> ir.Usage | None:
+        return self._scanner.usage
+
+    @property
+    def finish(self) -> str:
+        return self._scanner.finish
+
+    def feed(self, piece: bytes) -> bytes:
+        if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
+            self.outputs = self._scanner.outputs
+            return piece
+        return self._scanned(*self._bytes.feed(piece))
+
+    def _scanned(self, data: bytes, events: list[Event]) -> bytes:
+        scanner = self._scanner
+        if events:
+            scanner.feed(events)
+            self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
+        if self.error is not None and not self.outputs:
+            return b""  # nothing was said yet: the caller gets a status, not an event
+        if self._wrap is not None:
+            data = self._wrap.items(events)
+        if self.error is None:
+            return data
+        self.error_passed = True
+        return self._masked(data)
+
+    def close(self) -> bytes:
+        data = self._scanned(*self._bytes.close())
+        if self.error is None and not self.done:
+            self.error = cut_off(self.outputs > 0)
+        return data + self._wrap.end() if self._wrap is not None and self.error is None else data
+
+
+class ConvertPipe:
+    """Two protocols: events are read into neutral ones, and these are written anew."""
+
+    __slots__ = ("_bytes", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "outputs", "usage")
+
+    def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
+        self._bytes, self._reader, self._writer = EventBytes(), reader, writer
+        self._created = created  # Unix seconds, for upstreams that do not tell them
+        self.outputs, self.done = 0, False
+        self.error: GatewayError | None = None
+        self.error_passed = False
+        self.usage: ir.Usage | None = None
+        self.finish: ir.Stop | str = ""  # of the first candidate
+
+    def feed(self, piece: bytes) -> bytes:
+        out = []
+        for event in self._bytes.feed(piece)[1]:
+            out.append(self._written(self._reader.feed(event)))
+            if self.error is not None:
+                break
+        self.done = self.done or self._reader.done
+        return b"".join(out)
+
+    def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
+        out = []
+        for event in events:
+            if isinstance(event, ir.Failed):
+                self.error = event.error
+                break
+            if ir.is_output(event):
+                self.outputs += 1
+            elif isinstance(event, ir.UsageSeen):
+                self.usage = event.usage
+            elif isinstance(event, ir.Finished):
+                self.done = True
+            elif isinstance(event, ir.Stopped):
+                self.finish = self.finish or event.stop
+            elif isinstance(event, ir.Started) and not event.created:
+                event = replace(event, created=self._created)
+            out.append(self._writer.feed(event))
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        data = b"".join(self._written(self._reader.feed(event)) for event in self._bytes.close()[1])
+        if self.error is None:
+            data += self._written(self._reader.close())
+        if self.error is None and not self.done:
+            self.error = cut_off(self.outputs > 0)
+        return data
+
+
+class Array:
+    """Gemini's other stream form: one JSON array, its items the data of the events, to the byte."""
+
+    __slots__ = ("_began",)
+
+    def __init__(self) -> None:
+        self._began = False
+
+    def items(self, events: Sequence[Event]) -> bytes:
+        """UpstreamFailed for an event that is no JSON: among events it would go on, here it would spoil the whole."""
+        for event in events:
+            try:
+                json.loads(event.data)
+            except (ValueError, RecursionError):
+                raise UpstreamFailed("the upstream sent an event that is no JSON") from None
+        return b"".join(self.item(event.data) for event in events)
+
+    def item(self, text: str) -> bytes:
+        mark = b",\r\n" if self._began else b"["
+        self._began = True
+        return mark + text.encode()
+
+    def end(self) -> bytes:
+        return b"]" if self._began else b"[]"
+
+    def failure(self, text: str) -> bytes:
+        """An error as the last item: the array is whole JSON all the same."""
+        return self.item(text) + self.end()
+
+
+def cut_off(answered: bool) -> StreamCut:
+    """The error for an upstream that went away before it said that it was done."""
+    what = "before its final event" if answered else "without an answer"
+    return StreamCut(f"the upstream ended the stream {what}")

@@ -1,0 +1,77 @@
+"""sessions: cookies that scripts cannot read, requests that another page may have sent, logins that are slowed."""
+
+import pytest
+
+from llm_router_gateway.access import sessions
+from llm_router_gateway.access.sessions import Sessions, Tries, check_csrf, cookie_line, token_in
+from llm_router_gateway.errors import Forbidden, RateLimited
+
+OURS = {"host": "router.example:8000", "x-llm-router-csrf": "1"}
+
+
+def test_only_a_hash_of_the_cookie_is_kept() -> None:
+    made = Sessions()
+    made.begin(b"d", "random-text", 0.0)
+    assert "random-text" not in repr(made) and made.digest_of("random-text", 1.0) == b"d"
+    made.end("random-text")
+    assert made.digest_of("random-text", 1.0) is None and len(made) == 0
+
+
+def test_sessions_are_bounded_in_number_and_forgotten_when_they_end() -> None:
+    made = Sessions()
+    for number in range(sessions.MAX_SESSIONS + 5):
+        made.begin(b"d", f"t{number}", 0.0)
+    assert len(made) == sessions.MAX_SESSIONS and made.digest_of("t0", 0.0) is None
+    assert made.digest_of("t9", sessions.SESSION_S) is None and len(made) == sessions.MAX_SESSIONS - 1
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
+    line = cookie_line("t", secure=True)
+    assert all(each in line for each in ("HttpOnly", "SameSite=Strict", "Path=/", "Secure", "Max-Age=43200"))
+    assert "Secure" not in cookie_line("t", secure=False) and "Max-Age=0" in cookie_line("", secure=False)
+    assert token_in({"cookie": f"a=1; {line.partition(';')[0]}"}) == "t" and token_in({}) == ""
+
+
+def test_a_request_of_our_page_passes() -> None:
+    check_csrf("GET", {})
+    check_csrf("POST", OURS)
+    check_csrf("DELETE", {**OURS, "origin": "https://router.example:8000"})
+    check_csrf("POST", {**OURS, "origin": "https://public.example"}, ("public.example",))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "router.example"}, {**OURS, "x-llm-router-csrf": "0"}, {**OURS, "origin": "https://evil.example"},
+        {**OURS, "origin": "null"}, {**OURS, "origin": "http://router.example"}, {**OURS, "origin": "http://router.example:8000.evil"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "PUT"])
+def test_a_request_that_another_page_may_have_sent_is_refused(method: str, headers: dict[str, str]) -> None:
+    with pytest.raises(Forbidden):
+        check_csrf(method, headers)
+
+
+def test_wrong_logins_make_an_address_wait_longer_each_time() -> None:
+    tries, now, waits = Tries(), 0.0, []
+    for _ in range(sessions.FREE_TRIES - 1):
+        tries.check("a", now)
+        tries.failed("a", now)
+    for _ in range(12):
+        tries.check("a", now)
+        tries.failed("a", now)
+        with pytest.raises(RateLimited) as caught:
+            tries.check("a", now)
+        waits.append(caught.value.retry_after_s or 0.0)
+        tries.check("b", now)  # others do not wait
+        now += waits[-1]
+    assert waits[:4] == [1.0, 2.0, 4.0, 8.0] and waits[-1] == sessions.LONGEST_WAIT_S
+    tries.succeeded("a")
+    tries.check("a", 0.0)
+
+
+def test_the_addresses_that_are_remembered_are_bounded() -> None:
+    tries = Tries()
+    for number in range(sessions.MAX_ADDRESSES + 100):
+        tries.failed(str(number), 0.0)
+    assert len(tries._wrong) == sessions.MAX_ADDRESSES

@@ -1,0 +1,140 @@
+"""install: a unit and a container file that do what they say, whatever the paths are called."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import GATEWAY, SCRIPTS, command, environment
+
+from llm_router_gateway.commands import install
+from llm_router_gateway.commands.install import Place, container, quoted, unit
+
+PLACE = Place("/usr/bin/python3", Path("/opt/llm-router/llm_router_gateway"), Path("/etc/llm-router/router.toml"))
+
+
+def value(text: str, name: str) -> str:
+    found: list[str] = re.findall(rf"^{name}=(.*)$", text, re.MULTILINE)
+    assert len(found) == 1, (name, found)
+    return found[0]
+
+
+def test_alone_it_explains(tmp_path: Path) -> None:
+    done = command(tmp_path, "install")
+    assert done.returncode == 0
+    assert b"install systemd" in done.stdout
+    assert b"install container" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["windows"], ["systemd", "--user", "a b"], ["systemd", "--usr", "x"], ["systemd", "-c", "a\nb"]]
+)
+def test_wrong_usage_is_exit_code_2_and_prints_no_file(words: list[str], tmp_path: Path) -> None:
+    done = command(tmp_path, "install", *words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr
+
+
+def test_the_unit_runs_this_gateway_with_absolute_paths(tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text("[server]\nport = 81\ndrain_s = 7.5\n")
+    done = command(tmp_path, "install", "systemd", "--config", "router.toml", "--user", "llm")
+    text = done.stdout.decode()
+    assert shlex.split(value(text, "ExecStart")) == [sys.executable, str(GATEWAY), "--config", str(tmp_path / "router.toml")]
+    assert value(text, "User") == "llm"
+    assert "DynamicUser" not in text
+    assert int(value(text, "TimeoutStopSec")) > 7.5
+    assert value(text, "AmbientCapabilities") == "CAP_NET_BIND_SERVICE"  # its port needs it
+    assert b"systemctl" in done.stderr
+    assert b"note:" not in done.stderr
+
+
+def test_the_unit_has_no_more_rights_than_it_needs() -> None:
+    text = unit(PLACE)
+    for name, wanted in {
+        "DynamicUser": "yes", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes",
+        "StateDirectory": "llm-router", "CapabilityBoundingSet": "", "Restart": "on-failure", "RestartPreventExitStatus": "2",
+        "EnvironmentFile": "-/etc/llm-router/env", "ExecReload": "/bin/kill -HUP $MAINPID", "TimeoutStopSec": "45",
+    }.items():  # fmt: skip
+        assert value(text, name) == wanted
+    assert "#LoadCredential=" in text
+    assert "ProtectHome=read-only" in unit(Place("/home/me/venv/bin/python3", PLACE.package, PLACE.config))
+
+
+def test_what_means_something_to_systemd_is_escaped() -> None:
+    assert quoted('/o "p"/50%/$x/\\y z') == '"/o \\"p\\"/50%%/$$x/\\\\y z"'
+    with pytest.raises(ValueError, match="control"):
+        quoted("a\nExecStartPre=/bin/sh")
+
+
+@pytest.mark.parametrize("folder", ["plain", "a b", "50%", "it's", "$HOME", "ümlaut"])
+def test_systemd_takes_the_unit(folder: str, tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    home = tmp_path / folder
+    home.mkdir()
+    path = tmp_path / "llm-router.service"
+    path.write_text(unit(Place(sys.executable, home / "llm_router_gateway", home / "router.toml")))
+    argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environment(tmp_path, {}))
+    if "Failed to" in done.stderr and "llm-router.service" not in done.stderr:
+        pytest.skip(f"systemd-analyze does not work here: {done.stderr.strip()[:200]}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_configuration_that_is_not_there_yet_is_said(tmp_path: Path) -> None:
+    done = command(tmp_path, "install", "container", "--config", "none.toml")
+    assert done.returncode == 0
+    assert b"cannot be used yet" in done.stderr
+    assert b"EXPOSE 8000" in done.stdout
+
+
+def instructions(text: str) -> dict[str, list[str]]:
+    """What a container file says, by instruction."""
+    found: dict[str, list[str]] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        if line and not line.startswith("#"):
+            name, _, rest = line.partition(" ")
+            found.setdefault(name, []).append(" ".join(rest.split()))
+    return found
+
+
+def test_the_container_runs_as_nobody_with_a_volume_a_health_check_and_a_proper_stop() -> None:
+    said = instructions(container(PLACE))
+    assert next(iter(said)) == "FROM"
+    assert said["FROM"][0].endswith("-slim")
+    assert said["USER"] == [f"{install.UID}:{install.UID}"]
+    assert said["VOLUME"] == [install.STATE]
+    assert said["STOPSIGNAL"] == ["SIGTERM"]
+    assert said["EXPOSE"] == ["8000"]
+    assert all(install.STATE in line for line in re.findall(r"\S+(?:STORE|OVERLAY)=\S+", said["ENV"][0]))
+    assert "pip" not in said["RUN"][0]
+    assert json.loads(said["CMD"][0]) == ["--config", "/etc/llm-router/router.toml"]
+    assert json.loads(said["HEALTHCHECK"][0].partition(" CMD ")[2])[:2] == ["python3", "-c"]
+
+
+def test_what_the_container_copies_is_all_that_it_takes_to_run(tmp_path: Path) -> None:
+    for line in instructions(container(PLACE))["COPY"]:
+        *names, target = shlex.split(line)
+        for name in names:
+            place = tmp_path / target
+            copy = shutil.copytree if (SCRIPTS / name).is_dir() else shutil.copy
+            copy(SCRIPTS / name, place)
+    argv = [sys.executable, "-B", str(tmp_path / "llm_router_gateway"), "--print-config"]
+    env = environment(tmp_path, {"OPENAI_API_KEY": "k" + "ey-" * 4})
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_paths_in_the_steps_can_be_pasted() -> None:
+    place = Place("/usr/bin/python3", Path("/my apps/llm_router_gateway"), Path("/my 'conf'/router.toml"))
+    steps = "\n".join(install.container_steps(place))
+    words = [shlex.split(line.partition("    #")[0]) for line in steps.splitlines() if line.startswith("docker")]
+    assert words[0][-1] == "/my apps"
+    assert f"type=bind,source={place.config},target=/etc/llm-router/router.toml,readonly" in words[1]
+    assert shlex.quote(str(place.config)) in "\n".join(install.unit_steps(place))

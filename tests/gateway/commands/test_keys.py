@@ -1,0 +1,127 @@
+"""keys on the command line: what it prints where, its exit codes, and a store that is missing, damaged or somebody else's."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import command
+
+from llm_router_gateway.commands import keys as keycli
+
+CONFIG = '[[providers]]\nname = "ollama"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "router.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def keys(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
+    done = command(folder, "keys", *words)
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    return done
+
+
+def shown(folder: Path, *words: str) -> Any:
+    return json.loads(keys(folder, *words, "--json").stdout)
+
+
+def test_a_key_is_printed_once_and_alone(folder: Path) -> None:
+    done = keys(folder, "create", "--name", "laptop", "--owner", "me")
+    key = done.stdout.decode()
+    assert key.startswith("llmr_") and key.count("\n") == 1
+    assert b"laptop" in done.stderr and key.strip().encode() not in done.stderr
+    stored = (folder / "router.db").read_bytes()
+    assert key.strip().encode() not in stored and stat.S_IMODE((folder / "router.db").stat().st_mode) == 0o600
+    for words in (("list",), ("show", "laptop"), ("list", "--json"), ("disable", "laptop"), ("enable", "laptop")):
+        assert key.strip().encode() not in keys(folder, *words).stdout
+
+
+def test_a_key_has_what_its_flags_say(folder: Path) -> None:
+    made = shown(
+        folder, "create", "--name", "ci", "--models", "ollama/*,gpt-4.1", "--groups", "fast", "--admin",
+        "--expires", "2027-01-31",
+        "--param", "max_tokens=1000", "--param", "temperature=0..0.7", "--requests", "60/60", "--tokens-per-minute", "10k",
+        "--max-concurrent", "2", "--usd-per-day", "5", "--tokens-per-month", "1000000", "--network", "10.0.0.0/8",
+    )  # fmt: skip
+    item = shown(folder, "show", "ci")
+    assert item == made["item"] and made["key"].startswith(item["hint"][:-3])
+    assert item["allowed_models"] == ["ollama/*", "gpt-4.1"] and item["is_admin"] and item["networks"] == ["10.0.0.0/8"]
+    assert item["parameter_limits"] == {"max_tokens": 1000, "temperature": {"min": 0, "max": 0.7}}
+    limits = item["limits"]
+    assert (limits["max_requests"], limits["tokens_per_minute"], limits["max_concurrent"]) == (60, 10_000, 2)
+    assert (item["budget"]["usd_per_day"], item["budget"]["tokens_per_month"]) == (5, 1_000_000)
+    assert item["expires_at"] == "2027-02-01T00:00:00Z"
+
+
+def test_a_key_is_switched_rotated_and_deleted_by_name_or_id(folder: Path) -> None:
+    first = shown(folder, "create", "--name", "a")
+    assert shown(folder, "disable", "a")["is_active"] is False
+    assert b"disabled" in keys(folder, "list").stdout
+    assert shown(folder, "enable", first["item"]["id"])["is_active"] is True
+    second = shown(folder, "rotate", "a")
+    assert second["key"] != first["key"] and second["item"]["id"] == first["item"]["id"]
+    assert keys(folder, "rotate", "a").stdout.startswith(b"llmr_")
+    assert shown(folder, "delete", "a") == {"deleted": first["item"]["id"]}
+    assert shown(folder, "list") == {"items": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("create", "--name", "taken"), 1, "already"), (("create", "--name", "a/b"), 1, "name"),
+        (("create", "--name", "x", "--expires", "soon"), 1, "expires_at"),
+        (("create", "--name", "x", "--param", "a=b"), 1, "--param"),
+        (("create", "--name", "x", "--requests", "many"), 1, "--requests"),
+        (("create", "--name", "x", "--models", ","), 1, "empty"),
+        (("create", "--name", "x", "--network", "here"), 1, "networks"), (("show", "nobody"), 1, "nobody"),
+        (("disable", "nobody"), 1, "nobody"), (("delete", "nobody"), 1, "nobody"), (("rotate", "nobody"), 1, "nobody"),
+        (("create",), 2, "--name"), (("burn", "a"), 2, "burn"), ((), 2, "COMMAND"),
+        (("list", "-c", "none.toml"), 2, "none.toml"),
+        (("list", "--store", "none.db"), 1, "keys create"),
+    ],
+)  # fmt: skip
+def test_what_was_not_done_has_a_reason_and_a_code(words: tuple[str, ...], code: int, told: str, folder: Path) -> None:
+    keys(folder, "create", "--name", "taken")
+    done = keys(folder, *words, code=code)
+    assert told.encode() in done.stderr and done.stdout == b""
+
+
+def test_a_store_that_is_damaged_or_not_ours_is_left_as_it_is(folder: Path) -> None:
+    (folder / "router.db").write_bytes(b"this is no database, but it is somebody's" * 100)
+    other = sqlite3.connect(folder / "other.db")
+    other.execute("CREATE TABLE mine (x)")
+    other.close()
+    for words in (("list",), ("create", "--name", "x"), ("list", "--store", "other.db"), ("list", "--store", str(folder))):
+        done = keys(folder, *words, code=1)
+        assert done.stdout == b"" and done.stderr
+    assert (folder / "router.db").read_bytes().startswith(b"this is no")
+
+
+def test_without_a_file_of_a_store_it_says_what_to_do(tmp_path: Path) -> None:
+    assert b"router.toml" in keys(tmp_path, "list", code=1).stderr
+    (tmp_path / "router.toml").write_text('[server]\nstore = "off"\n' + CONFIG)
+    assert b"store" in keys(tmp_path, "create", "--name", "x", code=1).stderr
+
+
+def test_names_from_the_store_cannot_steer_a_terminal(folder: Path) -> None:
+    keys(folder, "create", "--name", "evil\u202egnp", "--note", "x")
+    assert b"\xe2\x80\xae" not in keys(folder, "list").stdout + keys(folder, "show", "evil\u202egnp").stdout
+
+
+def test_times_may_be_told_from_now() -> None:
+    assert keycli.expiry("1d", 0.0) == "1970-01-02T00:00:00Z" and keycli.expiry("2027-01-31", 0.0) == "2027-01-31"
+    assert keycli.expiry("36h", 0.0) == "1970-01-02T12:00:00Z" and keycli.expiry("d", 0.0) == "d"
+
+
+def test_help_names_every_exit_code(folder: Path) -> None:
+    text = keys(folder, "--help").stdout.decode()
+    assert all(each in text for each in ("0 done", "1 no such key", "2 wrong usage", "create", "rotate", "KEY=$("))

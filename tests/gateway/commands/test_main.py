@@ -1,0 +1,97 @@
+"""main: flags from the table, exit codes, and what is said before anything is served."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_router_gateway.commands import main as cli
+from llm_router_gateway.commands import serve
+from llm_router_gateway.config import settings
+from llm_router_gateway.config.config import parse
+
+ROOT = Path(__file__).parents[3]
+KEY = "k" + "ey-" * 4
+
+
+def command(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {"PATH": os.environ["PATH"], "HOME": str(cwd), **env}
+    words = (sys.executable, str(ROOT / "scripts" / "llm_router_gateway"), *words)
+    return subprocess.run(words, cwd=cwd, env=clean, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_flags_are_those_of_the_table() -> None:
+    options = cli.parser().parse_args(["-i", "::1", "-p", "9", "--proxy", "http://p:1", "-l", "warn"])
+    assert cli.flags_of(options) == {"host": "::1", "port": "9", "proxy": "http://p:1", "log_level": "warn"}
+    text = cli.parser().format_help()
+    for setting in settings.SERVER:
+        assert not setting.flag or setting.flag.rsplit("/", 1)[-1] in text
+    for code in cli.EXIT_CODES:
+        assert f"\n  {code}  " in text
+
+
+def test_the_whole_configuration_is_printed_and_no_key_is(tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text("[[providers]]\nname = 'claude'\n")
+    (tmp_path / ".env").write_text(f"ANTHROPIC_API_KEY={KEY}\n")
+    done = command("--print-config", "-p", "9", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "port = 9  # --port" in done.stdout
+    assert "keys: 1 set" in done.stdout
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_every_problem_is_listed_and_the_exit_code_is_2(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("[server]\nport = 70000\n[[providers]]\nname = 'opnai'\n")
+    done = command("-c", "r.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "r.toml: 2 problems\n  server.port: 70000 is above 65535\n  providers[0].type:" in done.stderr
+
+
+def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
+    done = command("-i", ".".join("0000"), cwd=tmp_path, OPENAI_API_KEY=KEY)
+    assert done.returncode == 2
+    assert "LLM_ROUTER_TOKEN or --token-file" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--nope"], ["--por", "1"], ["convert"], ["convert", "--from", "x", "--to", "gemini"]])
+def test_wrong_usage_is_exit_code_2(words: list[str], tmp_path: Path) -> None:
+    assert command(*words, cwd=tmp_path).returncode == 2
+
+
+def test_help_and_version_need_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text("broken")
+    assert command("--version", cwd=tmp_path).stdout.startswith("llm-router-gateway ")
+    assert "exit codes:" in command("--help", cwd=tmp_path).stdout
+
+
+def test_an_older_python_gets_a_sentence(tmp_path: Path) -> None:
+    code = "import sys, runpy; sys.version_info = (3, 9, 18); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    main = ROOT / "scripts" / "llm_router_gateway" / "__main__.py"
+    done = subprocess.run([sys.executable, "-c", code, str(main)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "needs Python 3.11 or newer; this is 3.9" in done.stderr
+
+
+def test_the_first_file_reads_as_any_python_3() -> None:
+    import ast
+
+    source = (ROOT / "scripts" / "llm_router_gateway" / "__main__.py").read_text()
+    assert ast.parse(source, feature_version=(3, 4))
+
+
+def test_what_to_do_next_is_said_once_the_address_is_open() -> None:
+    lines = "\n".join(serve.ready_lines(parse({}, flags={"host": "::1"}), 9, demo=True, is_open=True))
+    assert "http://[::1]:9/v1" in lines
+    assert "no token" in lines
+    closed = parse({}, env={"LLM_ROUTER_TOKEN": KEY})
+    assert "no token" not in "\n".join(serve.ready_lines(closed, 9, demo=False, is_open=False))
+
+
+def test_the_stand_in_is_one_provider_for_each_protocol() -> None:
+    made = parse(cli.demo_document("http://127.0.0.1:1"))
+    assert [provider.url("chat", "demo") for provider in made.providers] == [
+        "http://127.0.0.1:1/v1/chat/completions", "http://127.0.0.1:1/v1/messages",
+        "http://127.0.0.1:1/v1beta/models/demo:generateContent",
+    ]  # fmt: skip

@@ -1,0 +1,103 @@
+"""describe: the effective configuration as text, without a secret in it."""
+
+import dataclasses
+import tomllib
+from typing import Any
+
+from llm_router_gateway.config import config, describe, settings
+
+KEY = "k" + "ey-" * 4
+TEXT = f"""
+[server]
+port = 9
+proxy = "http://user:{KEY}@proxy:1"
+token = "{KEY}"
+[[providers]]
+name = "openai"
+api_key = "{KEY}"
+settings = {{headers = {{"X-Secret" = "{KEY}"}}, proxy = "socks5://u:{KEY}@p:1"}}
+[[openai.models]]
+name = "m"
+tags = ["a", "b"]
+default_params = {{temperature = 0.5, stop = ["x"]}}
+"""
+
+
+def test_the_effective_config_is_shown_without_secrets_and_with_its_sources() -> None:
+    text = describe.config_text(config.parse(tomllib.loads(TEXT), env={"LLM_ROUTER_HOST": "::1"}))
+    assert KEY not in text
+    assert "port = 9  # file" in text
+    assert 'host = "::1"  # LLM_ROUTER_HOST' in text
+    assert "keys: 1 set" in text
+    assert "https://api.openai.com/v1/chat/completions" in text
+
+
+def test_what_is_printed_gives_the_same_config_again() -> None:
+    first = config.parse(tomllib.loads(TEXT.replace("socks5", "http").replace(f"u:{KEY}@", "").replace(f"user:{KEY}@", "")))
+    again = config.parse(tomllib.loads(describe.config_text(first)))
+    assert again.models == first.models
+    hidden: dict[str, Any] = {"keys": (), "secrets": (), "headers": {}}
+    assert dataclasses.replace(again.providers[0], **hidden) == dataclasses.replace(first.providers[0], **hidden)
+    assert dataclasses.replace(again.server, tokens=first.server.tokens) == first.server
+
+
+def test_the_reference_names_every_setting_and_every_preset() -> None:
+    page = describe.reference()
+    for table in settings.TABLES.values():
+        for setting in table:
+            assert f"| `{setting.name}` |" in page
+    assert "| `kimi`, `moonshot` | openai | https://api.moonshot.cn/v1 |" in page
+
+
+ROUTED = """
+[server]
+key_limits = {max_requests = 5, per_seconds = 1}
+[[providers]]
+name = "ollama"
+rename = {big = "big:70b"}
+drop_params = ["top_k"]
+rewrite_body = '{"metadata": null, "a": {"b": 1}}'
+limits = {max_concurrent = 3, queue = 2, wait_s = 1.5}
+[[ollama.models]]
+name = "m"
+limits = {tokens_per_minute = "1k"}
+config = {priority = 3}
+default_params = {temperature = 0}
+[[ollama.models]]
+name = "n"
+[[groups]]
+name = "g"
+description = "both"
+strategy = "leastconn"
+fallbacks = ["h"]
+affinity = "x-session"
+first_output_timeout_s = 3
+members = [{model = "m", weight = 0}, {model = "n", priority = 2}]
+[[groups]]
+name = "h"
+members = [{model = "n"}]
+[routing]
+tag_strategy = "cost"
+[health]
+open_s = 5
+[tasks]
+code = "coding,cheap|fast,-slow"
+"""
+
+
+def test_a_configuration_with_groups_is_printed_and_reads_back() -> None:
+    first = config.parse(tomllib.loads(ROUTED))
+    again = config.parse(tomllib.loads(describe.config_text(first)))
+    assert again.groups == first.groups
+    assert again.routing == first.routing
+    assert again.models == first.models
+    assert again.server == first.server
+    assert (again.providers[0].limit, again.providers[0].overrides, again.providers[0].rename) == (
+        first.providers[0].limit, first.providers[0].overrides, first.providers[0].rename,
+    )  # fmt: skip
+
+
+def test_the_values_of_replaced_headers_are_not_printed() -> None:
+    text = f'[[providers]]\nname = "ollama"\nrewrite_header = {{Authorization = "Bearer {KEY}"}}'
+    printed = describe.config_text(config.parse(tomllib.loads(text)))
+    assert KEY not in printed and "authorization" in printed

@@ -1,0 +1,82 @@
+"""sources: router.toml, the .env beside it and secret files, read again when they change."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from llm_router_gateway.config import sources
+from llm_router_gateway.config.config import ConfigError
+from llm_router_gateway.config.sources import Source
+
+KEY = "k" + "ey-" * 4
+
+
+def test_the_file_the_env_beside_it_and_a_secret_beside_it_make_the_config(tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text('[server]\nport = 3\ntoken_file = "token"\n[[providers]]\nname = "openai"\napi_key_env = "MINE"\n')
+    (tmp_path / ".env").write_text(f"MINE={KEY}\nLLM_ROUTER_PORT=4\n")
+    (tmp_path / "token").write_text(KEY + "\n")
+    config = Source(str(path), flags={}, env={}).load()
+    assert (config.server.port, config.server.tokens[0].reveal(), config.providers[0].keys[0].reveal()) == (4, KEY, KEY)
+    assert Source(str(path), flags={}, env={"LLM_ROUTER_PORT": "5"}).load().server.port == 5
+
+
+def test_a_change_of_any_of_the_files_is_seen_once(tmp_path: Path) -> None:
+    path, token = tmp_path / "router.toml", tmp_path / "token"
+    path.write_text('[server]\ntoken_file = "token"\n')
+    token.write_text("one")
+    source = Source(str(path), flags={}, env={})
+    source.load()
+    assert not source.changed()
+    for file, text in ((path, '[server]\nport = 5\ntoken_file = "token"\n'), (token, "other"), (tmp_path / ".env", "A=1")):
+        file.write_text(text)
+        assert source.changed()
+        assert not source.changed()
+        source.load()
+    path.unlink()
+    assert source.changed()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("port = ", "is not TOML: Invalid value (at end of document)"), ("[server]\nport = 0x\n", "line 2"), ("\udcff", "TOML")],
+)
+def test_a_file_that_is_no_toml_is_a_problem_with_its_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError) as caught:
+        Source(str(path), flags={}, env={}).load()
+    assert message in str(caught.value)
+
+
+def test_a_file_that_was_named_and_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        Source(str(tmp_path / "none.toml"), flags={}, env={}).load()
+
+
+def test_without_a_file_the_environment_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "ollama_is_there", lambda: True)
+    (tmp_path / ".env").write_text(f"GEMINI_API_KEY={KEY}\n")  # not beside a file of ours: anybody's
+    source = Source("", flags={}, env={"OPENAI_API_KEY": KEY})
+    assert [provider.name for provider in source.load().providers] == ["openai", "ollama"]
+    (tmp_path / "router.toml").write_text("[[providers]]\nname = 'claude'\n")
+    assert [provider.name for provider in Source("", flags={}, env={}).load().providers] == ["claude"]
+    assert Source("", flags={}, env={sources.FILE_VARIABLE: "router.toml"}).name == "router.toml"
+
+
+def test_an_ollama_is_asked_for_and_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert sources.ollama_is_there(server.getsockname())
+        port = server.getsockname()[1]
+    assert not sources.ollama_is_there(("127.0.0.1", port))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.touch(0o000)
+    with pytest.raises(ConfigError, match="Permission"):
+        Source(str(path), flags={}, env={}).load()

@@ -1,0 +1,222 @@
+"""keys_api: keys over HTTP, the login of the page, and that no answer holds a secret. A real process each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from running import Answer, Process, made_up
+
+ADMIN, TOKEN, FILE = made_up("admin"), made_up("token"), made_up("file")
+CONFIG = """
+[[providers]]
+name = "up"
+api = "openai"
+base_url = "{url}/v1"
+any_model = true
+
+[[keys]]
+name = "of-file"
+key_env = "FILE_KEY"
+allowed_models = ["up/demo"]
+"""
+ENV = {"LLM_ROUTER_ADMIN_TOKEN": ADMIN, "LLM_ROUTER_TOKEN": TOKEN, "FILE_KEY": FILE}
+
+
+@pytest.fixture(scope="module")
+def gateway(module_start: Callable[..., Process], stand_in: Any) -> Iterator[Process]:
+    made = module_start(CONFIG.format(url=stand_in.url), env=ENV)
+    made.token = ADMIN
+    yield made
+
+
+def send(gateway: Process, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    return gateway.send(method, path, None if body is None else json.dumps(body).encode(), **headers)
+
+
+def made(gateway: Process, **terms: Any) -> tuple[str, dict[str, Any]]:
+    answer = send(gateway, "POST", "/api-keys", {"name": made_up("key"), **terms})
+    assert answer.status == 201, answer.data
+    return answer.json["key"], answer.json["item"]
+
+
+def works(gateway: Process, key: str) -> int:
+    return gateway.get("/v1/models", authorization=f"Bearer {key}").status
+
+
+# -- keys
+
+
+def test_a_key_lives_from_its_making_to_its_end(gateway: Process) -> None:
+    """In the seed making one answered 500, and a deleted one went on working."""
+    key, item = made(gateway, owner="me", allowed_models=["up/*"], budget={"usd_per_day": 5})
+    assert key.startswith("llmr_") and item["hint"] == key[:9] + "..." and item["source"] == "store"
+    assert works(gateway, key) == 200
+    path = f"/api-keys/{item['id']}"
+    assert send(gateway, "GET", path).json == {**item, "last_used_at": send(gateway, "GET", path).json["last_used_at"]}
+    changed = send(gateway, "PATCH", path, {"is_active": False, "allowed_models": None, "note": "off"}).json
+    assert (changed["is_active"], changed["allowed_models"], changed["note"], changed["owner"]) == (False, None, "off", "me")
+    assert works(gateway, key) == 403
+    send(gateway, "PATCH", path, {"is_active": True})
+    other = send(gateway, "POST", f"{path}/rotate").json["key"]
+    assert (works(gateway, key), works(gateway, other)) == (401, 200)
+    assert send(gateway, "DELETE", path).status == 204
+    assert works(gateway, other) == 401 and send(gateway, "GET", path).status == 404
+
+
+def test_the_list_has_every_key_and_no_secret(gateway: Process) -> None:
+    key, item = made(gateway)
+    for path in ("/api-keys", "/v1/api-keys", f"/api-keys/{item['id']}", f"/api-keys/{item['name']}", "/monitor/me"):
+        answer = send(gateway, "GET", path)
+        assert answer.status == 200
+        for secret in (key, ADMIN, TOKEN, FILE, key[9:], FILE[10:]):
+            assert secret.encode() not in answer.data
+    items = {each["name"]: each for each in send(gateway, "GET", "/api-keys").json["items"]}
+    assert items["of-file"]["source"] == "config" and items["of-file"]["allowed_models"] == ["up/demo"]
+    assert item["name"] in items and set(item["spent"]) == {"usd_day", "usd_month", "tokens_day", "tokens_month"}
+    assert key not in gateway.log
+
+
+def test_what_was_spent_and_when_is_told(gateway: Process) -> None:
+    key, item = made(gateway, is_admin=True)
+    assert item["last_used_at"] is None
+    gateway.token = key
+    gateway.chat("openai", "up/demo")
+    gateway.token = ADMIN
+    now = send(gateway, "GET", f"/api-keys/{item['id']}").json
+    assert now["spent"]["tokens_day"] > 0 and now["last_used_at"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "where"),
+    [
+        ("POST", "", {"name": ""}, 400, "name"), ("POST", "", [], 400, None), ("POST", "", None, 400, None),
+        ("POST", "", {"name": "x", "allowed_models": "a"}, 400, "allowed_models"),
+        ("POST", "", {"name": "x", "id": "mine"}, 400, "id"),
+        ("GET", "/nobody", None, 404, None), ("PATCH", "/nobody", {}, 404, None), ("DELETE", "/nobody", None, 404, None),
+        ("PATCH", "/of-file", {"note": "x"}, 409, None), ("DELETE", "/of-file", None, 409, None),
+        ("POST", "/of-file/rotate", None, 409, None), ("PUT", "", {}, 405, None),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_its_place(
+    method: str, path: str, body: object, status: int, where: object, gateway: Process
+) -> None:
+    answer = send(gateway, method, f"/api-keys{path}", body)
+    assert answer.status == status, answer.data
+    assert answer.json["error"]["message"] and answer.json["error"].get("param") == where
+
+
+def test_a_name_is_taken_once(gateway: Process) -> None:
+    _, first = made(gateway)
+    _, second = made(gateway)
+    assert send(gateway, "POST", "/api-keys", {"name": first["name"]}).status == 409
+    assert send(gateway, "PATCH", f"/api-keys/{second['id']}", {"name": first["name"]}).status == 409
+    assert send(gateway, "PATCH", f"/api-keys/{second['id']}", {"name": second["name"]}).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api-keys", "/api-keys/x"])
+def test_only_administrators_see_or_change_keys(path: str, gateway: Process) -> None:
+    key, _ = made(gateway)
+    for credential, status in ((TOKEN, 403), (FILE, 403), (key, 403), ("nobody", 401), ("", 401)):
+        for method in ("GET", "DELETE", "PATCH"):
+            if (method, path) in (("DELETE", "/api-keys"), ("PATCH", "/api-keys")):
+                continue
+            answer = send(gateway, method, path, {} if method == "PATCH" else None, authorization=f"Bearer {credential}")
+            assert answer.status == status, (method, credential)
+
+
+# -- logins
+
+
+def login(gateway: Process, key: str, **headers: str) -> Answer:
+    return send(gateway, "POST", "/monitor/login", {"key": key}, authorization="", **headers)
+
+
+def cookie_of(answer: Answer) -> str:
+    assert answer.status == 204, answer.data
+    return answer.headers["set-cookie"].partition(";")[0]
+
+
+def test_a_login_lets_the_page_do_what_its_key_may(gateway: Process) -> None:
+    key, item = made(gateway, is_admin=True)
+    answer = login(gateway, key)
+    assert all(each in answer.headers["set-cookie"] for each in ("HttpOnly", "SameSite=Strict")) and key not in str(answer)
+    page = {"cookie": cookie_of(answer), "authorization": ""}
+    me = send(gateway, "GET", "/monitor/me", **page).json
+    assert me["caller"] == {"name": item["name"], "is_admin": True} and not me["needs_login"]
+    assert send(gateway, "GET", "/api-keys", **page).status == 200
+    chat = {"model": "up/demo", "messages": [{"role": "user", "content": "hi"}]}
+    assert send(gateway, "POST", "/v1/chat/completions", chat, **page).status == 403, "without the page's header"
+    assert send(gateway, "POST", "/v1/chat/completions", chat, **page, x_llm_router_csrf="1").status == 200
+    evil = {**page, "x_llm_router_csrf": "1", "origin": "http://localhost:9"}
+    assert send(gateway, "POST", "/api-keys", {"name": "x"}, **evil).status == 403
+    send(gateway, "PATCH", f"/api-keys/{item['id']}", {"is_active": False})
+    assert send(gateway, "GET", "/api-keys", **page).status == 403
+    send(gateway, "DELETE", f"/api-keys/{item['id']}")
+    assert send(gateway, "GET", "/api-keys", **page).status == 401
+
+
+def test_a_logout_ends_it(gateway: Process) -> None:
+    page = {"cookie": cookie_of(login(gateway, ADMIN)), "authorization": ""}
+    assert send(gateway, "GET", "/api-keys", **page).status == 200
+    assert send(gateway, "POST", "/monitor/logout", **page).status == 403
+    assert "Max-Age=0" in send(gateway, "POST", "/monitor/logout", **page, x_llm_router_csrf="1").headers["set-cookie"]
+    assert send(gateway, "GET", "/api-keys", **page).status == 401
+
+
+def test_the_page_is_told_whether_it_has_to_log_in(gateway: Process) -> None:
+    me = send(gateway, "GET", "/monitor/me", authorization="").json
+    assert me["needs_login"] and me["can_login"] and me["caller"] == {"name": "", "is_admin": False} and me["store"] == "file"
+    mine = send(gateway, "GET", "/monitor/me").json
+    assert mine["caller"]["is_admin"] and mine["store"].endswith("router.db") and mine["version"]
+
+
+def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Callable[..., Process], stand_in: Any) -> None:
+    gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
+    assert login(gateway, TOKEN).status == 403
+    assert send(gateway, "POST", "/auth/login", {}).status == 401
+    assert send(gateway, "POST", "/auth/login", {"api_key": ADMIN}).status == 204
+    answers = [login(gateway, f"wrong-{number}") for number in range(8)]
+    assert [answer.status for answer in answers] == [401] * 5 + [429] * 3
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert login(gateway, ADMIN).status == 429, "or the answer would tell that it is the right one"
+    assert send(gateway, "GET", "/api-keys", authorization=f"Bearer {ADMIN}").status == 200
+
+
+# -- the first key, and the last
+
+
+def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(start: Callable[..., Process], stand_in: Any) -> None:
+    gateway = start(CONFIG.format(url=stand_in.url).partition("[[keys]]")[0])
+    assert send(gateway, "GET", "/monitor/me").json["caller"]["is_admin"], "nobody else is there"
+    refused = send(gateway, "POST", "/api-keys", {"name": "first"})
+    assert (refused.status, refused.json["error"]["code"]) == (409, "first_key")
+    key, item = made(gateway, name="boss", is_admin=True)
+    assert gateway.get("/v1/models").status == 401, "from now on a key is needed"
+    gateway.token = key
+    made(gateway, name="other")
+    for method, body in (("DELETE", None), ("PATCH", {"is_admin": False}), ("PATCH", {"is_active": False})):
+        assert send(gateway, method, "/api-keys/boss", body).json["error"]["code"] == "last_admin"
+    assert send(gateway, "DELETE", "/api-keys/other").status == 204
+    assert send(gateway, "DELETE", f"/api-keys/{item['id']}").status == 204
+    assert gateway.get("/v1/models").status == 401, "a deleted key is nobody's"
+    gateway.token = ""
+    assert gateway.get("/v1/models").status == 200
+
+
+def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process], stand_in: Any) -> None:
+    gateway = start('[server]\nstore = "off"\n' + CONFIG.format(url=stand_in.url), env=ENV)
+    gateway.token = ADMIN
+    answer = send(gateway, "POST", "/api-keys", {"name": "x"})
+    assert (answer.status, answer.json["error"]["code"]) == (409, "no_store")
+    assert [each["name"] for each in send(gateway, "GET", "/api-keys").json["items"]] == ["of-file"]
+    assert send(gateway, "GET", "/monitor/me").json["store"] == "off"
+
+
+def test_a_store_in_memory_keeps_keys_until_the_stop(start: Callable[..., Process], stand_in: Any) -> None:
+    gateway = start('[server]\nstore = "memory"\n' + CONFIG.format(url=stand_in.url), env=ENV)
+    gateway.token = ADMIN
+    key, _ = made(gateway)
+    assert works(gateway, key) == 200

@@ -1,0 +1,878 @@
+"""client: scripted servers and proxies on loopback sockets; every way an answer can fail to come."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from llm_router_gateway.errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
+from llm_router_gateway.net import client
+from llm_router_gateway.net.client import Origin, Pool, Response, Timeouts
+from llm_router_gateway.net.http1 import END, RequestHead, RequestReader, ResponseHead
+
+PATIENT = Timeouts(5, 5, 5)
+HASTY = Timeouts(0.05, 0.05, 0.05)
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+CLOSING = OK.replace(b"content", b"connection: close\r\ncontent")
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+Script = Callable[["Peer"], Awaitable[None]]
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(20):
+            await story
+        for _ in range(3):
+            await asyncio.sleep(0)  # closed transports are closed by the loop
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            _, others = await asyncio.wait(others, timeout=1)
+        assert not others, f"left running: {others}"
+
+    asyncio.run(limited())
+
+
+class Peer:
+    """One connection to a scripted server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer, self.parser = reader, writer, RequestReader()
+        self.seen: list[tuple[RequestHead, bytes]] = []
+        self.asked = b""  # of a proxy
+
+    async def _next(self) -> Any:
+        while (item := self.parser.next()) is None:
+            data = await self.reader.read(65_536)
+            if not data:
+                raise ConnectionResetError
+            self.parser.feed(data)
+        return item
+
+    async def request(self) -> tuple[RequestHead, bytes]:
+        head, body = await self._next(), b""
+        while (item := await self._next()) is not END:
+            body += item
+        self.seen.append((head, body))
+        return head, body
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def until_gone(self) -> None:
+        """Until the other side has closed."""
+        try:
+            while await self.reader.read(65_536):
+                pass
+        except ConnectionError:
+            pass
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+class Upstream:
+    """A scripted server: what each connection does, and what was seen."""
+
+    def __init__(self, script: Script) -> None:
+        self.script, self.peers, self.port = script, [], 0  # type: Script, list[Peer], int
+        self.running: set[asyncio.Task[None]] = set()
+
+    def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.running.add(asyncio.create_task(self.serve(reader, writer)))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        self.peers.append(peer)
+        try:
+            await self.script(peer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def upstream_of(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
+    made = Upstream(script)
+    server = await asyncio.start_server(made.begin, "127.0.0.1", 0, ssl=tls)
+    made.port = server.sockets[0].getsockname()[1]
+    try:
+        yield made
+    finally:
+        server.close()
+        for peer in made.peers:
+            peer.writer.close()
+        await asyncio.gather(*made.running)
+
+
+@asynccontextmanager
+async def pool_of(**options: Any) -> AsyncIterator[Pool]:
+    pool = Pool(**options)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+        assert pool.open == 0
+
+
+async def post(pool: Pool, url: str, body: bytes = b"{}", *, timeouts: Timeouts = PATIENT, proxy: str = "") -> Response:
+    return await pool.request("POST", url, [("x-a", "b")], body, timeouts=timeouts, proxy=proxy)
+
+
+async def whole(pool: Pool, url: str, **how: Any) -> bytes:
+    response = await post(pool, url, **how)
+    try:
+        return await response.read(100_000_000)
+    finally:
+        response.close()
+
+
+async def always_ok(peer: Peer) -> None:
+    while True:
+        await peer.request()
+        await peer.say(OK)
+
+
+def saying(data: bytes, *, then: str = "wait") -> Script:
+    """A server that answers everything so, then waits, closes, or resets."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(data)
+        if then == "wait":
+            await peer.until_gone()
+        elif then == "reset":
+            peer.reset()
+
+    return script
+
+
+# ---------------------------------------------------------------------------------------------------- requests, answers
+
+
+def test_a_request_as_the_server_sees_it() -> None:
+    async def story() -> None:
+        async with upstream_of(always_ok) as server, pool_of() as pool:
+            response = await post(pool, server.url + "/v1/x?a=%20", b"hello")
+            assert (response.status, response.headers) == (200, [("content-length", "2")])
+            assert response.header("content-length") == "2"
+            assert response.header("other", "none") == "none"
+            assert await response.read(10) == b"ok"
+            response.close()
+            response.close()
+            [(head, body)] = server.peers[0].seen
+            assert (head.method, head.path, head.query, body) == ("POST", "/v1/x", "a=%20", b"hello")
+            assert head.headers == [("host", f"127.0.0.1:{server.port}"), ("content-length", "5"), ("x-a", "b")]
+            await (await pool.request("GET", server.url, [], b"", timeouts=PATIENT)).read(10)
+            assert dict(server.peers[0].seen[1][0].headers) == {"host": f"127.0.0.1:{server.port}"}
+
+    run(story())
+
+
+def test_one_connection_serves_many_requests_and_many_at_once_take_as_many() -> None:
+    async def story() -> None:
+        async with upstream_of(always_ok) as server, pool_of() as pool:
+            for _ in range(20):
+                assert await whole(pool, server.url) == b"ok"
+            assert len(server.peers) == pool.open == 1
+            assert await asyncio.gather(*(whole(pool, server.url) for _ in range(5))) == [b"ok"] * 5
+            assert len(server.peers) == 5
+
+    run(story())
+
+
+@pytest.mark.parametrize("data", [CLOSING, OK.replace(b"1.1", b"1.0"), OK + b"extra"])
+def test_a_connection_that_cannot_be_reused_is_not(data: bytes) -> None:
+    async def story() -> None:
+        async with upstream_of(saying(data)) as server, pool_of() as pool:
+            for _ in range(3):
+                assert await whole(pool, server.url) == b"ok"
+            assert len(server.peers) == 3
+
+    run(story())
+
+
+def test_pieces_come_as_they_come() -> None:
+    async def story() -> None:
+        go_on = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(CHUNKED)
+            for piece in (b"1\r\na\r\n2\r\nbc\r\n", b"3\r\nd", b"ef\r\n0\r\n\r\n"):
+                await peer.say(piece)
+                await go_on.wait()
+                go_on.clear()
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            response, got = await post(pool, server.url), []
+            async for piece in response.pieces():
+                got.append(piece)
+                go_on.set()
+            assert got == [b"abc", b"d", b"ef"]
+            assert await response.read(10) == b""
+            response.close()
+
+    run(story())
+
+
+def test_a_body_without_a_length_ends_with_the_connection() -> None:
+    async def story() -> None:
+        async with (
+            upstream_of(saying(b"HTTP/1.1 200 OK\r\n\r\nall of it", then="close")) as server,
+            pool_of() as pool,
+        ):
+            assert await whole(pool, server.url) == b"all of it"
+            await gone(pool)
+
+    run(story())
+
+
+async def gone(pool: Pool, left: int = 0) -> None:
+    while pool.open > left:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 304 N\r\n\r\n"])
+def test_answers_without_a_body(head: bytes) -> None:
+    async def story() -> None:
+        async with upstream_of(saying(head)) as server, pool_of() as pool:
+            assert await whole(pool, server.url) == b""
+
+    run(story())
+
+
+def test_an_answer_longer_than_the_limit_is_refused() -> None:
+    async def story() -> None:
+        async with upstream_of(always_ok) as server, pool_of() as pool:
+            response = await post(pool, server.url)
+            with pytest.raises(UpstreamFailed, match="more than 1 bytes"):
+                await response.read(1)
+            response.close()
+
+    run(story())
+
+
+# -------------------------------------------------------------------------------------------------- dead connections
+
+
+def test_a_kept_connection_that_died_is_replaced() -> None:
+    async def story() -> None:
+        async with upstream_of(saying(OK, then="close")) as server, pool_of() as pool:
+            for _ in range(5):
+                assert await whole(pool, server.url) == b"ok"
+            assert len(server.peers) == 5
+
+    run(story())
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_kept_connection_that_dies_under_a_request_is_replaced_once(how: str) -> None:
+    async def story() -> None:
+        async def script(peer: Peer) -> None:
+            if len(server.peers) == 1:
+                await peer.request()
+                await peer.say(OK)
+                await peer.request()  # this one goes unanswered
+                if how == "reset":
+                    peer.reset()
+            else:
+                await always_ok(peer)
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            assert await whole(pool, server.url) == b"ok"
+            assert await whole(pool, server.url, body=b"again") == b"ok"
+            assert [body for peer in server.peers for _, body in peer.seen] == [b"{}", b"again", b"again"]
+
+    run(story())
+
+
+def test_a_new_connection_that_dies_is_not_replaced() -> None:
+    async def story() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            with pytest.raises(UpstreamFailed, match="without an answer"):
+                await post(pool, server.url)
+            assert len(server.peers) == 1
+
+    run(story())
+
+
+def test_once_a_byte_was_answered_nothing_is_sent_again() -> None:
+    async def story() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(OK)
+            await peer.request()
+            await peer.say(b"HTTP/1.1 2")
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            await whole(pool, server.url)
+            with pytest.raises(UpstreamFailed):
+                await post(pool, server.url)
+            assert len(server.peers) == 1
+
+    run(story())
+
+
+def test_bytes_that_nobody_asked_for_end_a_kept_connection() -> None:
+    async def story() -> None:
+        spoken = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(OK)
+            if len(server.peers) == 1:
+                await spoken.wait()
+                await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+            await peer.until_gone()
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            assert await whole(pool, server.url) == b"ok"
+            spoken.set()
+            await gone(pool)
+            assert await whole(pool, server.url) == b"ok"
+
+    run(story())
+
+
+# ---------------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\ncontent-le",
+        b"\x00\xff\x00garbage",
+        b"SSH-2.0-x\r\n",
+        OK.replace(b"\r\n", b"\n"),
+        OK.replace(b"ok", b"ok").replace(b"content", b"content-length: 3\r\ncontent"),
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 1_000,
+        b"HTTP/1.1 101 Switching\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("then", ["close", "reset"])
+def test_what_is_no_answer_is_an_upstream_failure(data: bytes, then: str) -> None:
+    async def story() -> None:
+        async with upstream_of(saying(data, then=then)) as server, pool_of() as pool:
+            with pytest.raises(UpstreamFailed) as caught:
+                await post(pool, server.url + "/path?key=secret")
+            assert "secret" not in str(caught.value)
+            assert "/path" not in str(caught.value)
+            await gone(pool)
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OK[:-1],
+        CHUNKED + b"5\r\nhel",
+        CHUNKED + b"5\r\nhello\r\n",
+        CHUNKED + b"5\r\nhello\r\n0\r\n",
+        CHUNKED + b"5\r\nhello\r\nzz\r\n",
+    ],
+)
+@pytest.mark.parametrize("then", ["close", "reset"])
+def test_what_breaks_off_is_cut_after_the_pieces_that_came(data: bytes, then: str) -> None:
+    async def story() -> None:
+        async with upstream_of(saying(data, then=then)) as server, pool_of() as pool:
+            response = await post(pool, server.url)
+            got = b""
+            with pytest.raises(StreamCut):
+                async for piece in response.pieces():
+                    got += piece
+            if then == "close":
+                assert got and data.removesuffix(b"zz\r\n").find(got) > 0
+            response.close()
+            await gone(pool)
+
+    run(story())
+
+
+def test_every_byte_of_an_answer_may_be_the_last() -> None:
+    data = CHUNKED.replace(b"HTTP", b"HTTP") + b"2\r\nhi\r\n0\r\n\r\n"
+
+    async def story() -> None:
+        for end in range(len(data)):
+            async with upstream_of(saying(data[:end], then="close")) as server, pool_of() as pool:
+                with pytest.raises((UpstreamFailed, StreamCut)):
+                    await whole(pool, server.url)
+
+    run(story())
+
+
+def test_nobody_listens() -> None:
+    async def story() -> None:
+        async with upstream_of(always_ok) as server:
+            url = server.url
+        async with pool_of() as pool:
+            with pytest.raises(UpstreamFailed, match="connection refused"):
+                await post(pool, url)
+
+    run(story())
+
+
+def test_a_name_that_nobody_knows() -> None:
+    async def story() -> None:
+        async with pool_of() as pool:
+            with pytest.raises(UpstreamFailed, match=r"no\.such\.name\.invalid"):
+                await post(pool, "http://no.such.name.invalid/")
+
+    run(story())
+
+
+@pytest.mark.parametrize("url", ["ftp://h/", "http:///x", "http://h:99999/", "h/x"])
+def test_an_address_that_is_none(url: str) -> None:
+    async def story() -> None:
+        async with pool_of() as pool:
+            with pytest.raises(UpstreamFailed, match="base_url"):
+                await post(pool, url)
+
+    run(story())
+
+
+@pytest.mark.parametrize(("path", "headers"), [("/a b", []), ("/\r\nx: y", []), ("/", [("a", "b\r\nc: d")])])
+def test_what_cannot_be_sent_is_not(path: str, headers: list[tuple[str, str]]) -> None:
+    async def story() -> None:
+        async with upstream_of(always_ok) as server, pool_of() as pool:
+            with pytest.raises(BadRequest):
+                await pool.request("POST", server.url + path, headers, b"", timeouts=PATIENT)
+            assert server.peers == []
+
+    run(story())
+
+
+# ----------------------------------------------------------------------------------------------------------------- time
+
+
+async def mute(peer: Peer) -> None:
+    await peer.until_gone()
+
+
+def test_the_first_byte_has_its_own_time() -> None:
+    async def story() -> None:
+        for script in (mute, saying(b"HTTP/1.1 200 OK\r\n")):
+            async with upstream_of(script) as server, pool_of() as pool:
+                with pytest.raises(UpstreamTimeout, match="no answer began"):
+                    await post(pool, server.url, timeouts=Timeouts(5, 0.05, 5))
+                await gone(pool)
+
+    run(story())
+
+
+def test_the_time_between_two_reads_starts_anew_with_each() -> None:
+    async def story() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(CHUNKED)
+            for _ in range(10):
+                await asyncio.sleep(0.04)
+                await peer.say(b"1\r\nx\r\n")
+            await peer.until_gone()
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            response = await post(pool, server.url, timeouts=Timeouts(5, 5, 0.25))
+            got = b""
+            with pytest.raises(UpstreamTimeout, match="nothing came"):
+                async for piece in response.pieces():
+                    got += piece
+            assert got == b"x" * 10
+            response.close()
+            await gone(pool)
+
+    run(story())
+
+
+def test_a_connection_has_its_own_time() -> None:
+    async def silent(peer: Peer) -> None:  # speaks no TLS
+        await peer.until_gone()
+
+    async def story() -> None:
+        async with upstream_of(silent) as server, pool_of() as pool:
+            with pytest.raises(UpstreamTimeout, match="no connection"):
+                await post(pool, server.url.replace("http:", "https:"), timeouts=Timeouts(0.05, 5, 5))
+            await gone(pool)
+
+    run(story())
+
+
+def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it() -> None:
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        await peer.request()
+        await peer.say(CHUNKED)
+        while sent < 100_000_000:
+            await peer.say(b"%x\r\n%b\r\n" % (100_000, b"x" * 100_000))
+            sent += 100_000
+
+    async def story() -> None:
+        async with upstream_of(script) as server, pool_of() as pool:
+            response = await post(pool, server.url, timeouts=HASTY)
+            before = -1
+            while sent != before or not sent:  # until the server is held back
+                before = sent
+                await asyncio.sleep(0.1)
+            assert sent < 20_000_000
+            pieces = response.pieces()
+            for _ in range(5):
+                assert 0 < len(await pieces.__anext__()) <= 2 * client.READ_AHEAD + client.READ_BYTES
+            response.close()
+            await gone(pool)
+
+    run(story())
+
+
+def test_a_long_request_is_not_a_late_answer() -> None:
+    async def story() -> None:
+        async def script(peer: Peer) -> None:
+            left = 30_000_000
+            while left > 0 and (data := await peer.reader.read(1_000_000)):
+                left -= len(data)
+                await asyncio.sleep(0.005)
+            await peer.say(OK)
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            body = b"x" * 30_000_000
+            assert await whole(pool, server.url, body=body, timeouts=Timeouts(5, 0.4, 5)) == b"ok"
+
+    run(story())
+
+
+# --------------------------------------------------------------------------------------------------------- cancellation
+
+
+def test_a_cancelled_request_closes_its_connection() -> None:
+    async def story() -> None:
+        seen, gone_too = asyncio.Event(), asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            seen.set()
+            await peer.until_gone()
+            gone_too.set()
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            asking = asyncio.ensure_future(post(pool, server.url))
+            await seen.wait()
+            asking.cancel()
+            await gone_too.wait()
+            await gone(pool)
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+    run(story())
+
+
+def test_an_unread_answer_closes_its_connection_and_a_read_one_keeps_it() -> None:
+    async def story() -> None:
+        async with upstream_of(saying(CHUNKED + b"1\r\na\r\n")) as server, pool_of() as pool:
+            response = await post(pool, server.url)
+            response.close()
+            await gone(pool)
+        async with upstream_of(always_ok) as server, pool_of() as pool:
+            response = await post(pool, server.url)
+            response.close()  # unread, but all here
+            assert pool.open == 1
+
+    run(story())
+
+
+# -------------------------------------------------------------------------------------------------------------- proxies
+
+
+async def shovel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    writer.close()
+
+
+async def tunnel(peer: Peer, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await asyncio.gather(shovel(peer.reader, writer), shovel(reader, peer.writer))
+
+
+def proxy_to(port: Callable[[], int], answer: bytes = b"HTTP/1.1 200 Fine\r\n\r\n") -> Script:
+    """An HTTP proxy which takes every name for one port of this machine."""
+
+    async def script(peer: Peer) -> None:
+        peer.asked = await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.say(answer)
+        if b" 200 " in answer:
+            await tunnel(peer, port())
+
+    return script
+
+
+def socks_to(port: Callable[[], int], *, code: int = 0, user: bytes = b"", kind: bytes = b"\x01\0\0\0\0\0\0") -> Script:
+    async def script(peer: Peer) -> None:
+        read = peer.reader.readexactly
+        await read((await read(2))[1])
+        await peer.say(b"\x05\x02" if user else b"\x05\x00")
+        if user:
+            name = await read((await read(2))[1])
+            word = await read((await read(1))[0])
+            await peer.say(b"\x01\x00" if name + b":" + word == user else b"\x01\x01")
+        assert await read(3) == b"\x05\x01\x00"
+        address = await read(1)
+        address += await read(4) if address == b"\x01" else bytes([length := (await read(1))[0]]) + await read(length)
+        peer.asked = address + await read(2)
+        await peer.say(bytes([5, code, 0]) + kind)
+        if code == 0:
+            await tunnel(peer, port())
+
+    return script
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate and its key for upstream.test, made for this run."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    key = path.with_name("key.pem")
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+            "-subj", "/CN=upstream.test", "-addext", "subjectAltName=DNS:upstream.test,DNS:proxy.test,DNS:localhost",
+            "-keyout", str(key), "-out", str(path)]  # fmt: skip
+    try:
+        subprocess.run(made, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as wrong:
+        pytest.skip(f"openssl makes no certificate: {wrong}")
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+    return path
+
+
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def trusting(certificate: Path) -> Callable[[], ssl.SSLContext]:
+    return lambda: ssl.create_default_context(cafile=str(certificate))
+
+
+def test_tls_is_verified(certificate: Path) -> None:
+    async def story() -> None:
+        async with upstream_of(always_ok, server_tls(certificate)) as server:
+            url = f"https://localhost:{server.port}/"
+            async with pool_of() as pool:
+                with pytest.raises(UpstreamFailed, match="certificate is not trusted"):
+                    await post(pool, url)
+            async with pool_of(tls=trusting(certificate)) as pool:
+                for _ in range(3):
+                    assert await whole(pool, url) == b"ok"
+                assert pool.open == 1
+                with pytest.raises(UpstreamFailed, match="certificate is not trusted"):
+                    await post(pool, url.replace("localhost", "127.0.0.1"))
+                with pytest.raises(UpstreamFailed):
+                    await post(pool, url.replace("https", "http"))
+
+    run(story())
+
+
+def test_tls_through_an_http_proxy(certificate: Path) -> None:
+    async def story() -> None:
+        async with (
+            upstream_of(always_ok, server_tls(certificate)) as server,
+            upstream_of(proxy_to(lambda: server.port)) as proxy,
+            pool_of(tls=trusting(certificate)) as pool,
+        ):
+            address = "http://{}@127.0.0.1:{}".format("me:p%40ss", proxy.port)
+            for _ in range(3):
+                assert await whole(pool, "https://upstream.test/x?key=1", proxy=address) == b"ok"
+            assert len(proxy.peers) == 1
+            assert proxy.peers[0].asked == (
+                b"CONNECT upstream.test:443 HTTP/1.1\r\nhost: upstream.test:443\r\n"
+                b"proxy-authorization: Basic bWU6cEBzcw==\r\n\r\n"
+            )
+            seen = dict(server.peers[0].seen[0][0].headers)
+            assert seen["host"] == "upstream.test"
+            assert "proxy-authorization" not in seen
+
+    run(story())
+
+
+def test_tls_in_tls_through_an_https_proxy(certificate: Path) -> None:
+    async def story() -> None:
+        async with (
+            upstream_of(always_ok, server_tls(certificate)) as server,
+            upstream_of(proxy_to(lambda: server.port), server_tls(certificate)) as proxy,
+            pool_of(tls=trusting(certificate)) as pool,
+        ):
+            for _ in range(2):
+                address = f"https://localhost:{proxy.port}"
+                assert await whole(pool, "https://upstream.test/", proxy=address) == b"ok"
+
+    run(story())
+
+
+def test_a_plain_request_goes_to_an_http_proxy_with_its_whole_address() -> None:
+    async def story() -> None:
+        async with upstream_of(always_ok) as proxy, pool_of() as pool:
+            address = "http://{}@127.0.0.1:{}".format("me:pw", proxy.port)
+            assert await whole(pool, "http://upstream.test:81/x?a", proxy=address) == b"ok"
+            [(head, _)] = proxy.peers[0].seen
+            assert (head.path, head.query) == ("/x", "a")
+            assert dict(head.headers)["host"] == "upstream.test:81"
+            assert dict(head.headers)["proxy-authorization"] == "Basic bWU6cHc="
+
+    run(story())
+
+
+@pytest.mark.parametrize("user", [b"", b"me:pw"])
+@pytest.mark.parametrize("kind", [b"\x01" + bytes(6), b"\x04" + bytes(18), b"\x03\x02ab" + bytes(2)])
+def test_socks5_with_and_without_a_password(user: bytes, kind: bytes, certificate: Path) -> None:
+    async def story() -> None:
+        async with (
+            upstream_of(always_ok, server_tls(certificate)) as server,
+            upstream_of(socks_to(lambda: server.port, user=user, kind=kind)) as proxy,
+            pool_of(tls=trusting(certificate)) as pool,
+        ):
+            sign_in = user.decode() + "@" if user else ""
+            for _ in range(2):
+                address = f"socks5://{sign_in}127.0.0.1:{proxy.port}"
+                assert await whole(pool, "https://upstream.test/", proxy=address) == b"ok"
+            assert proxy.peers[0].asked == b"\x03\x0dupstream.test\x01\xbb"
+
+    run(story())
+
+
+def test_a_plain_request_through_socks5() -> None:
+    async def story() -> None:
+        async with (
+            upstream_of(always_ok) as server,
+            upstream_of(socks_to(lambda: server.port)) as proxy,
+            pool_of() as pool,
+        ):
+            assert await whole(pool, "http://10.9.8.7:88/", proxy=f"socks5h://127.0.0.1:{proxy.port}") == b"ok"
+            assert proxy.peers[0].asked == b"\x01\x0a\x09\x08\x07\x00\x58"
+            assert server.peers[0].seen[0][0].path == "/"
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("script", "scheme", "told"),
+    [
+        (proxy_to(lambda: 0, b"HTTP/1.1 407 Who\r\n\r\n"), "http", "status 407"),
+        (proxy_to(lambda: 0, b"garbage\r\n\r\n"), "http", "no HTTP|cannot connect"),
+        (proxy_to(lambda: 0, b""), "http", "connection reset"),
+        (proxy_to(lambda: 0, b"HTTP/1.1 299 Fine\r\n\r\nearly"), "http", "before there was anything"),
+        (socks_to(lambda: 0, code=5), "socks5", "connection refused"),
+        (socks_to(lambda: 0, user=b"x:y"), "socks5", "none of our ways"),
+        (mute, "socks5", "no connection within"),
+        (mute, "http", "no connection within"),
+    ],
+)
+def test_a_proxy_that_refuses_is_told_of(script: Script, scheme: str, told: str) -> None:
+    async def story() -> None:
+        async with upstream_of(script) as proxy, pool_of() as pool:
+            with pytest.raises(GatewayError, match=told) as caught:
+                address = f"{scheme}://127.0.0.1:{proxy.port}"
+                await post(pool, "https://upstream.test/", proxy=address, timeouts=Timeouts(0.2, 5, 5))
+            assert isinstance(caught.value, UpstreamFailed | UpstreamTimeout)
+            await gone(pool)
+
+    run(story())
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "a.localhost"])
+def test_loopback_never_goes_through_a_proxy(host: str) -> None:
+    assert client.origin_of(f"http://{host}:1", "http://proxy.test:3128").proxy == ""
+    assert client.origin_of("http://127.0.0.1.example:1", "http://proxy.test:3128").proxy
+
+
+def test_the_names_of_origins() -> None:
+    assert Origin("https", "h.test", 443).name == "h.test"
+    assert Origin("https", "h.test", 80).name == "h.test:80"
+    assert Origin("http", "::1", 80).name == "[::1]"
+    assert client.origin_of("https://[::1]:8443", "") == Origin("https", "::1", 8443)
+
+
+def test_urls_are_split_without_a_loss() -> None:
+    assert client.split_url("http://h/a?b/c") == ("http://h", "/a?b/c")
+    assert client.split_url("http://h") == ("http://h", "/")
+
+
+def test_an_address_with_a_query_is_not_remembered() -> None:
+    origin, before = Origin("http", "h.test", 80), client.known_opening.cache_info()
+    data = client.request_bytes("POST", origin, "/a?key=secret", [("x", "1")], b"hi")
+    assert data == b"POST /a?key=secret HTTP/1.1\r\nhost: h.test\r\ncontent-length: 2\r\nx: 1\r\n\r\nhi"
+    assert client.known_opening.cache_info() == before
+    first = client.request_bytes("POST", origin, "/remembered", [], b"hi")
+    assert client.request_bytes("POST", origin, "/remembered", [], b"hi") == first
+    assert client.known_opening.cache_info().hits == before.hits + 1
+
+
+# ----------------------------------------------------------------------------------------------------- out of descriptors
+
+
+def test_without_descriptors_unused_connections_make_room_first() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def story() -> None:
+        async with upstream_of(always_ok) as first, upstream_of(always_ok) as second, pool_of() as pool:
+            await whole(pool, first.url)
+            second_pool = Pool()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+            try:
+                with pytest.raises(Unavailable):
+                    await post(second_pool, second.url)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            assert await whole(second_pool, second.url) == b"ok"
+            await second_pool.close()
+
+    try:
+        run(story())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_tap_takes_what_comes_while_its_reader_waits_and_its_error_reaches_the_reader() -> None:
+    taken: list[bytes] = []
+
+    def tap(piece: bytes) -> bool:
+        taken.append(piece)
+        return piece != b"mine"
+
+    class Reading:
+        def go_on_reading(self) -> None: ...
+
+    async def story() -> list[bytes]:
+        head = ResponseHead(200, [], 1, 0, True)
+        response = Response(Origin("http", "127.0.0.1", 9), head, cast(client.Connection, Reading()))
+        response.tap = tap
+        response.take(b"early")  # nobody waits: it is kept
+        seen = [await response.__anext__()]
+        waiting = asyncio.ensure_future(response.__anext__())
+        await asyncio.sleep(0)
+        response.take(b"tapped")
+        response.take(b"mine")
+        seen.append(await waiting)
+        response.finish(StreamCut("cut"))
+        with pytest.raises(StreamCut):
+            await response.__anext__()
+        return seen
+
+    assert asyncio.run(story()) == [b"early", b"mine"] and taken == [b"tapped", b"mine"]

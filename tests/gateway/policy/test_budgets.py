@@ -1,0 +1,229 @@
+"""budgets, request_budget: what is held before a call and booked after it; no number of parallel calls spends more than there is."""
+
+import json
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from llm_router_gateway.config import config
+from llm_router_gateway.config.keys import Key
+from llm_router_gateway.errors import NoCredit
+from llm_router_gateway.json_body import read_body
+from llm_router_gateway.policy.budgets import Amount, Budget, Budgets, Left, Price, day_of, granted, next_start, utc_text
+from llm_router_gateway.proxy.request_budget import Allowance, allowance_of
+from llm_router_gateway.routing.resolve import Candidate, candidates, routes_of
+from llm_router_gateway.wire.ir import Usage
+
+NOON = 1_795_262_400.0  # 2026-11-21T12:00:00Z
+DAY = 86_400.0
+PRICED = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 10.0}
+
+
+def model(**info: Any) -> Candidate:
+    made = config.parse({"providers": [{"name": "ollama"}], "ollama": {"models": [{"name": "m", "config": info}]}})
+    return candidates(routes_of(made), "ollama/m")[0]
+
+
+class Purse:
+    """A key with a budget, and its calls."""
+
+    def __init__(self, now: float = NOON, candidate: Candidate | None = None, **budget: Any) -> None:
+        self.books, self.now = Budgets(), now
+        self.key = Key("k", "k", budget=Budget(**budget))
+        self.candidate = candidate or model(**PRICED)
+
+    def ask(self, **fields: Any) -> tuple[Allowance, dict[str, Any]]:
+        allowance = allowance_of(self.key, self.books, lambda: self.now)
+        assert allowance is not None
+        allowance.check()
+        body = {"messages": [{"role": "user", "content": "hi"}], **fields}
+        return allowance, {**body, **allowance.fit(self.candidate, "chat", body)}
+
+    @property
+    def spent(self) -> dict[str, float | int]:
+        return self.books.spent("k", self.now)
+
+
+def done(allowance: Allowance, usage: Usage | None, cost: float | None = None, **how: Any) -> None:
+    allowance.settle(usage, cost, **{"answered": True, "whole": True, "outputs": 0, **how})
+
+
+def test_days_and_months_are_those_of_utc() -> None:
+    assert day_of(NOON) == "2026-11-21" and utc_text(next_start("day", NOON)) == "2026-11-22T00:00:00Z"
+    assert utc_text(next_start("month", NOON)) == "2026-12-01T00:00:00Z"
+    assert utc_text(next_start("month", NOON + 20 * DAY)) == "2027-01-01T00:00:00Z"
+
+
+def test_what_is_on_hold_counts_until_it_is_settled() -> None:
+    books, budget = Budgets(), Budget(tokens_per_day=100)
+    hold = books.hold("k", Amount(tokens=60), NOON)
+    assert books.left("k", budget, NOON).tokens == 40 and books.spent("k", NOON)["tokens_day"] == 0
+    hold.settle(Amount(tokens=10))
+    hold.settle(Amount(tokens=10))  # once is enough
+    hold.release()
+    assert books.left("k", budget, NOON).tokens == 90
+    books.hold("k", Amount(tokens=60), NOON).release()
+    assert books.left("k", budget, NOON).tokens == 90
+
+
+def test_a_new_day_begins_with_nothing_spent_and_the_month_goes_on() -> None:
+    books, budget = Budgets(), Budget(tokens_per_day=100, tokens_per_month=150)
+    books.spend("k", Amount(tokens=90), NOON)
+    late = books.hold("k", Amount(tokens=10), NOON)
+    assert books.left("k", budget, NOON + DAY).tokens == 50
+    late.settle(Amount(tokens=5))  # belongs to the day that it began in
+    assert books.spent("k", NOON + DAY) == {"usd_day": 0, "usd_month": 0, "tokens_day": 0, "tokens_month": 95}
+    assert books.left("k", budget, NOON + 20 * DAY).tokens == 100
+
+
+def test_the_tightest_limit_is_the_one_that_is_told() -> None:
+    books = Budgets()
+    books.spend("k", Amount(usd=3, tokens=10), NOON)
+    left = books.left("k", Budget(usd_per_day=4, usd_per_month=3.5, tokens_per_day=1000), NOON)
+    assert (left.usd, left.tokens, left.why) == (0.5, 990, "3.5 USD a month")
+    assert utc_text(left.again_at) == "2026-12-01T00:00:00Z"
+
+
+def test_a_restart_begins_with_what_the_log_says_was_spent() -> None:
+    books = Budgets()
+    books.load([("k", "day", 1.5, 100.0), ("k", "month", 4.0, 900.0)], NOON)
+    assert books.spent("k", NOON) == {"usd_day": 1.5, "usd_month": 4.0, "tokens_day": 100, "tokens_month": 900}
+
+
+@pytest.mark.parametrize(
+    ("left", "given", "wanted", "price", "room"),
+    [
+        (Left(tokens=1000), 300, 4096, None, 700), (Left(tokens=1000), 300, 50, None, 50),
+        (Left(tokens=100), 300, 50, None, -200),
+        (Left(usd=1.0), 100, 4096, Price(0.001, 0.01), 90), (Left(usd=0.05), 100, 10, Price(0.001, 0.01), -1),
+        (Left(usd=1.0), 100, 4096, Price(0.0, 0.0), 4096), (Left(usd=1.0, tokens=150), 100, 4096, Price(0.001, 0.01), 50),
+    ],
+)  # fmt: skip
+def test_there_is_room_for_what_is_left(left: Left, given: float, wanted: float, price: Price | None, room: float) -> None:
+    assert granted(left, given, wanted, price) == pytest.approx(room)
+
+
+# -- one call
+
+
+def test_a_call_is_bounded_by_what_is_left_and_told_so() -> None:
+    purse = Purse(tokens_per_day=1000)
+    allowance, sent = purse.ask(max_tokens=5000)
+    assert 900 < sent["max_tokens"] < 1000 and allowance.told == [f"max_tokens={sent['max_tokens']}"]
+    done(allowance, Usage(input=6, text=100))
+    assert purse.spent["tokens_day"] == 106
+    assert purse.ask(max_tokens=300)[1]["max_tokens"] == 300
+
+
+def test_a_call_that_says_no_length_gets_the_models_or_one_of_ours() -> None:
+    assert "max_tokens" not in Purse(candidate=model(max_output_tokens=8000), tokens_per_day=10**6).ask()[1]
+    assert Purse(candidate=model(), tokens_per_day=10**6).ask()[1]["max_tokens"] == 16_384
+    assert Purse(candidate=model(max_output_tokens=8000), tokens_per_day=5000).ask()[1]["max_tokens"] < 5000
+
+
+def test_what_is_not_worth_a_call_is_refused_with_the_time_at_which_it_begins_anew() -> None:
+    purse = Purse(tokens_per_day=1000)
+    done(purse.ask(max_tokens=900)[0], Usage(input=6, text=900))
+    with pytest.raises(NoCredit) as caught:
+        purse.ask(max_tokens=5000)
+    assert (caught.value.status, caught.value.code) == (402, "budget_used_up")
+    assert caught.value.details == {"resets_at": "2026-11-22T00:00:00Z"} and caught.value.retry_after_s == DAY / 2
+    assert "1000 tokens a day" in caught.value.message
+    assert purse.ask(max_tokens=50)[1]["max_tokens"] == 50, "a short one still fits"
+
+
+def test_a_refusal_by_what_others_hold_says_that_it_may_work_soon() -> None:
+    purse = Purse(tokens_per_day=1000)
+    held, _ = purse.ask(max_tokens=900)
+    with pytest.raises(NoCredit) as caught:
+        purse.ask(max_tokens=500)
+    assert "under way" in caught.value.message and caught.value.retry_after_s == 1
+    done(held, Usage(input=6, text=10))
+    purse.ask(max_tokens=500)
+
+
+def test_a_model_without_a_price_is_refused_under_a_budget_of_dollars_with_what_to_do() -> None:
+    with pytest.raises(NoCredit) as caught:
+        Purse(candidate=model(), usd_per_day=1).ask()
+    assert (caught.value.status, caught.value.code) == (402, "no_price") and "input_usd_per_mtok" in caught.value.message
+    Purse(candidate=model(input_usd_per_mtok=0, output_usd_per_mtok=0), usd_per_day=1).ask()
+
+
+@pytest.mark.parametrize(
+    ("usage", "how", "low", "high"),
+    [
+        (Usage(input=6, text=100), {}, 106, 106),
+        (None, {}, 500, 520),                                              # nobody said: what it may have cost
+        (None, {"answered": False, "whole": False}, 0, 0),                 # nobody answered
+        (None, {"whole": False, "outputs": 20}, 40, 70),                   # broken off: what came, by its pieces
+        (Usage(input=6, text=1), {"whole": False, "outputs": 20}, 40, 70),  # Anthropic tells the output at the end
+        (None, {"whole": False, "outputs": 10_000}, 500, 520),             # never more than was held
+    ],
+)
+def test_what_is_booked_is_the_truth_or_near_it(usage: Usage | None, how: dict[str, Any], low: int, high: int) -> None:
+    purse = Purse(tokens_per_day=10_000)
+    done(purse.ask(max_tokens=500)[0], usage, **how)
+    assert low <= purse.spent["tokens_day"] <= high
+
+
+def test_the_next_member_after_a_failure_holds_for_itself_alone() -> None:
+    purse = Purse(tokens_per_day=1000)
+    allowance, _ = purse.ask(max_tokens=900)
+    for _ in range(5):
+        allowance.fit(purse.candidate, "chat", {"max_tokens": 900})
+    done(allowance, Usage(input=1, text=1))
+    assert purse.spent["tokens_day"] == 2 and purse.books.left("k", purse.key.budget or Budget(), NOON).tokens == 998
+
+
+def test_answers_are_counted_and_caches_cost_more() -> None:
+    purse = Purse(usd_per_day=1.0)
+    assert Purse(usd_per_day=1.0).ask(n=10, max_tokens=10**6)[1]["max_tokens"] < 10_000, "1 USD buys 100,000 tokens of output"
+    body = read_body(json.dumps({"messages": [{"content": "hi " * 9000, "cache_control": {"type": "ephemeral"}}]}).encode())
+    allowance = Allowance(purse.key, purse.books, lambda: NOON)
+    allowance.fit(purse.candidate, "chat", {**body.fields, "max_tokens": 1}, body)
+    held = 1.0 - purse.books.left("k", Budget(usd_per_day=1.0), NOON).usd
+    plain = Purse(usd_per_day=1.0)
+    plain.ask(messages=[{"content": "hi " * 9000}], max_tokens=1)
+    assert held > 1.2 * (1.0 - plain.books.left("k", Budget(usd_per_day=1.0), NOON).usd)
+
+
+def test_streams_are_asked_to_say_what_they_cost() -> None:
+    assert Purse(tokens_per_day=1000).ask(stream=True)[1]["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in Purse(tokens_per_day=1000).ask()[1]
+
+
+def test_counting_tokens_is_free_and_embeddings_cost_their_input() -> None:
+    purse = Purse(tokens_per_day=1000)
+    allowance = Allowance(purse.key, purse.books, lambda: NOON)
+    assert allowance.fit(purse.candidate, "count", {"messages": []}) == {}
+    assert allowance.fit(purse.candidate, "embeddings", {"input": "word " * 100}) == {}
+    assert 800 < purse.books.left("k", Budget(tokens_per_day=1000), NOON).tokens < 1000
+
+
+@pytest.mark.parametrize("budget", [{"tokens_per_day": 5000}, {"usd_per_month": 0.05},
+                                    {"usd_per_day": 0.02, "tokens_per_month": 9000}])  # fmt: skip
+def test_no_order_of_calls_spends_more_than_there_is(budget: dict[str, Any]) -> None:
+    rng, purse = Random(5), Purse(**budget)
+    waiting: list[tuple[Allowance, dict[str, Any]]] = []
+    refused = 0
+    for _ in range(2000):
+        if rng.random() < 0.55:
+            try:
+                waiting.append(purse.ask(max_tokens=rng.choice([1, 50, 400, 4000]), n=rng.choice([1, 1, 3])))
+            except NoCredit:
+                refused += 1
+        elif waiting:
+            allowance, sent = waiting.pop(rng.randrange(len(waiting)))
+            made = rng.randrange(sent["max_tokens"] * sent["n"] + 1)
+            usage = Usage(input=5, text=made)
+            done(allowance, usage, (5 * 1.0 + made * 10.0) / 1e6, whole=rng.random() < 0.9, answered=rng.random() < 0.9)
+        left = purse.books.left("k", purse.key.budget or Budget(), NOON)
+        assert left.usd >= -1e-9 and left.tokens >= 0
+    assert refused > 100
+
+
+def test_keys_without_bounds_and_budget_pay_nothing() -> None:
+    assert allowance_of(None, Budgets(), lambda: NOON) is None
+    assert allowance_of(replace(Key("k", "k"), allowed_models=("a",)), Budgets(), lambda: NOON) is None

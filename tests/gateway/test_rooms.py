@@ -1,0 +1,142 @@
+"""The gateway's rooms, read from the imports: one ordered list, no exceptions; pure rooms touch no world; nothing is long."""
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "scripts" / "llm_router_gateway"
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 700, 60
+
+# Lowest first. A module imports its own room and those before it in this list.
+ROOMS = (
+    "errors", "jq", "json_body", "net", "wire", "policy", "limiter", "store", "config", "routing", "access", "management",
+    "proxy", "commands", "__main__",
+)  # fmt: skip
+ROOT_NAMES = {"PROGRAM", "__version__"}  # of the package itself, for everybody
+PURE = {"errors", "jq", "json_body", "wire", "policy", "routing", "config"}
+AT_THE_RIM = {"config/sources"}  # reads the files and the environment that the rest of its room is given
+PROTOCOLS = {path.parent.name for path in PACKAGE.glob("wire/*/__init__.py")}
+LONG_YET = {"jq/codes", "jq/forms", "jq/functions", "net/server"}  # to be divided; nothing may join them
+
+# What would let a decision depend on when, where or on which machine it is made.
+WORLD = {
+    "time", "random", "secrets", "socket", "ssl", "select", "selectors", "asyncio", "threading", "multiprocessing",
+    "concurrent", "subprocess", "signal", "os", "io", "pathlib", "shutil", "tempfile", "sqlite3", "dbm", "logging",
+    "urllib.request", "http.client", "uuid", "platform", "getpass", "glob", "fileinput",
+}  # fmt: skip
+
+
+@cache
+def modules() -> frozenset[str]:
+    """Every module as "errors" or "wire/openai/common"; a folder stands for its __init__."""
+    names = [str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py")]
+    return frozenset(name.removesuffix("/__init__") for name in names) - {"__init__"}
+
+
+def path_of(name: str) -> Path:
+    path = PACKAGE / f"{name}.py"
+    return path if path.exists() else PACKAGE / name / "__init__.py"
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
+    """Every module that a module names, ours as "wire/openai", others by their dotted name."""
+    found: set[str] = set()
+    for node in ast.walk(tree_of(path_of(name))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith(PACKAGE.name)):
+            found |= ours(name, node)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def ours(name: str, node: ast.ImportFrom) -> set[str]:
+    """What an import from the package names: `from ...errors import X` in wire/openai/common is "errors"."""
+    named = (node.module or "").split(".") if node.module else []
+    home = name.split("/") if path_of(name).name == "__init__.py" else name.split("/")[:-1]
+    base = home[: len(home) + 1 - node.level] + named if node.level else named[1:]
+    here = "/".join(base)
+    paths = {alias.name: "/".join([*base, alias.name]) for alias in node.names}
+    return {path if path in modules() else here for each, path in paths.items() if here or each not in ROOT_NAMES}
+
+
+def room_of(name: str) -> str:
+    return name.split("/")[0]
+
+
+def reached(name: str) -> set[str]:
+    """The modules of ours that come along with one, itself included."""
+    found, waiting = set(), [name]
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += imports(each) & modules()
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_its_own_room_and_lower_ones(name: str) -> None:
+    assert room_of(name) in ROOMS, f"{name} is in no room: see ROOMS, and references/architecture.md"
+    for other in imports(name) & modules():
+        assert ROOMS.index(room_of(other)) <= ROOMS.index(room_of(name)), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in modules() if room_of(name) in PURE and name not in AT_THE_RIM))
+def test_pure_rooms_touch_no_world_and_know_nobody_who_does(name: str) -> None:
+    for each in reached(name):
+        used = {other for other in imports(each) if other in WORLD or other.split(".")[0] in WORLD}
+        assert not used, f"{name}: {each} imports {sorted(used)}"
+
+
+def test_no_protocol_knows_another() -> None:
+    for name in modules():
+        room, _, rest = name.partition("/")
+        if room == "wire" and (own := rest.split("/")[0]) in PROTOCOLS:
+            others = {f"wire/{each}" for each in PROTOCOLS - {own}}
+            assert not [other for other in imports(name) if other.startswith(tuple(others))], name
+
+
+def test_the_package_runs_on_the_standard_library_and_the_client_file() -> None:
+    allowed = sys.stdlib_module_names | {"llm_router_client", "llm_router_demo"}
+    for name in modules():
+        outside = {each for each in imports(name) - modules() if each.split(".")[0] not in allowed}
+        assert not outside, f"{name} imports {sorted(outside)}"
+
+
+def test_only_sse_knows_the_client_and_only_the_start_knows_the_stand_in() -> None:
+    assert {name for name in modules() if "llm_router_client" in imports(name)} == {"wire/sse"}
+    assert {name for name in modules() if "llm_router_demo" in imports(name)} == {"commands/main"}
+
+
+def test_files_are_short() -> None:
+    long = {name for name in modules() if len(path_of(name).read_text(encoding="utf-8").splitlines()) > MAX_FILE_LINES}
+    assert long <= LONG_YET
+
+
+def test_functions_are_short_those_of_tests_too() -> None:
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= MAX_FUNCTION_LINES, f"{path.relative_to(ROOT)}: {node.name} has {lines} lines"
+
+
+def test_every_module_says_what_it_is() -> None:
+    for name in modules():
+        assert ast.get_docstring(tree_of(path_of(name))), name
+
+
+def test_no_module_is_named_like_a_standard_one() -> None:
+    assert not {name for name in modules() if "/" not in name} & sys.stdlib_module_names

@@ -1,0 +1,240 @@
+"""The wires under damaged input: any JSON gives values or our own error, never another exception; any stream one end.
+
+Damage is drawn from a seed, so that a failure comes back. More of it:
+
+    LLM_ROUTER_FUZZ=20000 python3 -m pytest tests/gateway/wire/test_fuzz.py
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from llm_router_gateway.errors import BadRequest, GatewayError
+from llm_router_gateway.wire import anthropic, gemini, ir, openai
+from llm_router_gateway.wire.sse import Event, SSEParser
+
+ROUNDS = int(os.environ.get("LLM_ROUTER_FUZZ", "300"))  # per case; a second or two in all
+WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
+MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3-pro"}
+
+# What takes the place of a value.
+ODD: list[Any] = [None, True, False, 0, -1, 1.5, 10**30, "", "x", "\ud800", "data:", "data:;base64,!", [], {}, [None],
+                  [[]], [5], ["x"], {"type": "x"}, {"text": 5}, [{}], {"": None},
+                  {"type": None, "text": None, "name": []}]  # fmt: skip
+
+PIXEL = "iVBORw0KGgo="
+SCHEMA = {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"type": ["string", "null"]}}}
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "openai": {
+        "model": "m", "temperature": 0.5, "stop": ["a"], "n": 1, "max_tokens": 5, "metadata": {"a": "b"}, "user": "u",
+        "stream_options": {"include_usage": True}, "reasoning": {"effort": "low"}, "thinking": {"type": "enabled"},
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+                {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PIXEL}", "filename": "f"}},
+                {"type": "input_audio", "input_audio": {"data": PIXEL, "format": "wav"}}]},
+            {"role": "assistant", "content": None, "reasoning_details": [{"type": "reasoning.text", "text": "t"}],
+             "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"},
+                 "extra_content": {"google": {"thought_signature": "c2ln"}}}]},
+            {"role": "tool", "tool_call_id": "a", "content": "1"}],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
+    },
+    "anthropic": {
+        "model": "m", "max_tokens": 5, "temperature": 0.5, "stop_sequences": ["a"], "metadata": {"user_id": "u"},
+        "thinking": {"type": "enabled", "budget_tokens": 1024}, "system": [{"type": "text", "text": "s"}],
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
+                {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "d"}, "title": "t"}]},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "s"},
+                                              {"type": "redacted_thinking", "data": "d"},
+                                              {"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "is_error": True, "content": [
+                {"type": "text", "text": "1"}]}]}],
+        "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA}, {"type": "web_search_20250305", "name": "w"}],
+        "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
+    },
+    "gemini": {
+        "systemInstruction": {"parts": [{"text": "s"}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": "a"}, {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
+                                       {"fileData": {"fileUri": "https://h/a", "mimeType": "image/png"}}]},
+            {"role": "model", "parts": [{"text": "t", "thought": True},
+                                        {"functionCall": {"name": "f", "args": {}, "id": "a"}, "thoughtSignature": "c2ln"}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "f", "id": "a", "response": {"output": 1}}}]}],
+        "tools": [{"functionDeclarations": [{"name": "f", "parameters": SCHEMA},
+                                            {"name": "g", "parametersJsonSchema": SCHEMA}]}, {"googleSearch": {}}],
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+        "generationConfig": {"temperature": 0.5, "stopSequences": ["a"], "candidateCount": 1, "responseSchema": SCHEMA,
+                             "responseMimeType": "application/json", "thinkingConfig": {"thinkingBudget": 5}},
+        "safetySettings": [{"category": "c", "threshold": "t"}], "labels": {"a": "b"},
+    },
+}  # fmt: skip
+
+ANSWER = ir.Answer(
+    "a1", "m",
+    (ir.Candidate((ir.Thinking("t", "c2ln", "anthropic"), ir.Text("a"), ir.ToolCall("t1", "f", '{"a":1}', {"a": 1}),
+                   ir.ToolCall("t2", "g", "{}", {}, vendor="gemini", signature="c2ln")), ir.Stop("tool_calls", "tool_use")),),
+    ir.Usage(6, 4, 2, text=7, reasoning=5), 5,
+)  # fmt: skip
+
+
+def places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Every (container, key) in a JSON value."""
+    pairs = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    for key, inner in pairs:
+        found.append((value, key))
+        places(inner, found)
+    return found
+
+
+def damaged(value: Any, rng: random.Random) -> Any:
+    """A copy in which one to three things are replaced, left out, doubled or swapped."""
+    made = copy.deepcopy(value)
+    for _ in range(rng.randint(1, 3)):
+        container, key = rng.choice(places(made, []) or [({0: made}, 0)])
+        deed = rng.randrange(4)
+        if deed == 0 and isinstance(container, dict):
+            del container[key]
+        elif deed == 1 and isinstance(container, list):
+            container.insert(key, container[key])
+        elif deed == 2:
+            other, place = rng.choice(places(made, []) or [(container, key)])
+            container[key] = copy.deepcopy(other[place])
+        elif isinstance(container, list) or key in container:
+            container[key] = copy.deepcopy(rng.choice(ODD))
+    return made
+
+
+def caller(wire: str) -> ir.Request:
+    request: ir.Request = WIRES[wire].read_request(REQUESTS[wire], model="m", stream=True)
+    return request
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_the_whole_request_is_read(wire: str) -> None:
+    assert caller(wire).tools and caller(wire).messages
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_any_request_gives_a_value_or_names_what_is_wrong(wire: str) -> None:
+    rng = random.Random(f"{wire} request")
+    for _ in range(ROUNDS):
+        body = damaged(REQUESTS[wire], rng)
+        try:
+            request = WIRES[wire].read_request(body, model="m", stream=False)
+        except BadRequest as error:
+            assert error.details.get("path"), error
+            continue
+        for other, module in WIRES.items():
+            try:
+                json.dumps(module.write_request(request, model=MODELS[other], quirks={}, lost=[]))
+            except GatewayError:
+                pass
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_any_answer_gives_a_value_or_an_error(wire: str) -> None:
+    rng = random.Random(f"{wire} answer")
+    whole = json.loads(json.dumps(WIRES[wire].write_answer(ANSWER, caller(wire), [])))
+    for _ in range(ROUNDS):
+        body = damaged(whole, rng)
+        try:
+            answer = WIRES[wire].read_answer(body)
+        except GatewayError:
+            continue
+        WIRES[wire].usage_in(body)
+        for other, module in WIRES.items():
+            json.dumps(module.write_answer(answer, caller(other), []))
+
+
+def stream_of(wire: str) -> list[Event]:
+    """A stream as this wire has it."""
+    writer = WIRES[wire].StreamWriter(caller(wire), lost=[])
+    parser = SSEParser()
+    return [*parser.feed(b"".join(map(writer.feed, ir.events_of(ANSWER)))), *parser.close()]
+
+
+def damaged_stream(events: list[Event], rng: random.Random) -> list[Event]:
+    """Events left out, doubled, moved; their data damaged, or no JSON any more."""
+    made = [Event(each.event, each.data) for each in events]
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(made))
+        deed = rng.randrange(5)
+        if deed == 0 and len(made) > 1:
+            del made[at]
+        elif deed == 1:
+            made.insert(rng.randrange(len(made)), made[at])
+        elif deed == 2:
+            made[at] = Event(made[at].event, made[at].data[: rng.randrange(len(made[at].data) + 1)])
+        elif made[at].data.startswith("{"):
+            try:
+                data = json.dumps(damaged(json.loads(made[at].data), rng))
+            except ValueError:
+                continue
+            made[at] = Event(made[at].event, data)
+    return made
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_any_stream_has_one_end_and_can_be_written(wire: str) -> None:
+    rng = random.Random(f"{wire} stream")
+    whole = stream_of(wire)
+    for _ in range(ROUNDS):
+        events = damaged_stream(whole, rng)
+        reader = WIRES[wire].StreamReader()
+        found: list[ir.StreamEvent] = [out for each in events for out in reader.feed(each)]
+        found += reader.close()
+        ends = [event for event in found if isinstance(event, ir.Finished | ir.Failed)]
+        assert len(ends) == 1 and found[-1] is ends[0]
+        in_order(found)
+        for other, module in WIRES.items():
+            writer = module.StreamWriter(caller(other), lost=[])
+            for event in found[:-1] if isinstance(found[-1], ir.Failed) else found:
+                writer.feed(event)
+        WIRES[wire].Scanner().feed(events)
+
+
+def in_order(events: list[ir.StreamEvent]) -> None:
+    """One part open at a time, a start before all."""
+    opened: dict[int, int] = {}
+    begun = False
+    for event in events:
+        begun = begun or isinstance(event, ir.Started | ir.Failed)
+        assert begun
+        if isinstance(event, ir.PartStart):
+            assert event.candidate not in opened
+            opened[event.candidate] = event.index
+        elif isinstance(event, ir.PartDelta):
+            assert opened[event.candidate] == event.index
+        elif isinstance(event, ir.PartEnd):
+            assert opened.pop(event.candidate) == event.index
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_any_refusal_is_read(wire: str) -> None:
+    rng = random.Random(f"{wire} refusal")
+    details = [{"@type": "t", "retryDelay": "5s"}]
+    told: Any = {"error": {"message": "m", "type": "t", "code": 400, "status": "s", "details": details}}
+    for _ in range(ROUNDS):
+        body = json.dumps(damaged(told, rng)).encode()
+        cut = body[: rng.randrange(len(body) + 1)]
+        for data in (body, cut, bytes(rng.randrange(256) for _ in range(20))):
+            error = WIRES[wire].read_error(rng.choice([400, 429, 500, 529]), {"retry-after": rng.choice(["5", "x"])}, data)
+            assert isinstance(error, GatewayError) and error.message
+            json.dumps(WIRES[wire].write_error(error, "r1")[2])
+            WIRES[wire].error_event(error, "r1")
