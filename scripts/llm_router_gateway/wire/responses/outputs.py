@@ -64,20 +64,18 @@ def chat_annotations(notes: Any, offset: int) -> list[dict[str, Any]]:
     return made
 
 
-def cited_in(extras: ir.Extras, start: int) -> tuple[list[dict[str, Any]], ir.Extras]:
-    """Anthropic's quotations of the web as annotations of a text that began at `start`, and the extras that are left.
+def cited_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:
+    """Anthropic's quotations of the web as annotations, without their place, and the extras that are left.
 
-    Their end is not known before the part's: -1 until then.
+    {"anthropic": {"citations": [{"url": "u", "title": "t", "cited_text": "..."}]}}
+        -> ([{"type": "url_citation", "url": "u", "title": "t"}], {})
     """
     own = dict(extras.get("anthropic", {}))
-    found = own.get("citations")
+    found = own.pop("citations", None)
     cited = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-    web = [each for each in cited if isinstance(each.get("url"), str)]
-    notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or ""), "start_index": start,
-              "end_index": -1} for each in web]  # fmt: skip
-    rest = [each for each in cited if each not in web]
-    own.pop("citations", None)
-    if rest:
-        own["citations"] = rest
+    notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or "")}
+             for each in cited if isinstance(each.get("url"), str)]  # fmt: skip
+    if len(notes) < len(cited):
+        own["citations"] = cited
     left = {vendor: fields for vendor, fields in extras.items() if vendor not in ("anthropic", OPENAI)}
     return notes, left | ({"anthropic": own} if own else {})

@@ -29,6 +29,7 @@ from ..losses import lose_extras, name_lost
 from ..names import minted_id, safe_id, safe_name
 from ..pairing import paired
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, mine
+from .items import FROM_CALLER
 from .tools import write_choice, write_tool
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|gpt-oss|o[1-9]|codex)")
@@ -83,7 +84,8 @@ def data_url(part: ir.Media, media_type: str) -> str:
 def cannot_send(to: Writing, part: ir.Media, why: str) -> list[Item]:
     """What cannot be sent is named in `lost`, and the model is told that there was something."""
     to.lose(f"{part.kind}.{why}")
-    return [{"type": "input_text", "text": f"[{part.kind} that could not be passed on: {part.url or part.name or part.media_type}]"}]
+    what = part.url or part.name or part.media_type
+    return [{"type": "input_text", "text": f"[{part.kind} that could not be passed on: {what}]"}]
 
 
 def write_image(to: Writing, part: ir.Media) -> list[Item]:
@@ -195,7 +197,7 @@ def write_user(to: Writing, message: ir.Message) -> list[Item]:
     for part in message.parts:
         if isinstance(part, ir.ToolResult):
             out.append(write_result(to, part))
-        elif isinstance(part, ir.Opaque) and part.vendor == OWN and str(part.value.get("type")).endswith(("_output", "_response")):
+        elif isinstance(part, ir.Opaque) and part.vendor == OWN and part.kind in FROM_CALLER:
             out.append(dict(part.value))  # an item, not a part of a message
         else:
             said += write_part(to, part)
@@ -211,7 +213,8 @@ def write_call(to: Writing, call: ir.ToolCall) -> Item:
         to.lose("signature")
     if call.custom:
         to.customs.add(call.id)
-        return {"type": "custom_tool_call", "call_id": safe_id(call.id), "name": safe_name(call.name), "input": call.arguments_text}
+        made = {"type": "custom_tool_call", "call_id": safe_id(call.id), "name": safe_name(call.name)}
+        return made | {"input": call.arguments_text}
     given = call.arguments_text or compact(call.arguments or {})
     return {"type": "function_call", "call_id": safe_id(call.id), "name": safe_name(call.name), "arguments": given}
 
@@ -233,7 +236,7 @@ class Thoughts:
             id_ = "rs_" + minted_id(thought.text).rpartition("_")[2]
             return [{"type": "reasoning", "id": id_, "summary": [],
                      "content": [{"type": "reasoning_text", "text": thought.text}]}]  # fmt: skip
-        if thought.vendor == OPENAI and thought.text:
+        if thought.vendor in ("", OPENAI) and thought.text:
             self._summaries.append(thought.text)
         elif thought.text or thought.signature or thought.data:
             self._to.lose("thinking")

@@ -1,7 +1,7 @@
 """Neutral events -> the events of a Responses stream, and the response that they make.
 
     writer = StreamWriter(request, lost=lost)
-    writer.feed(PartDelta(0, "Hi"))  -> b'event: response.output_text.delta\\ndata: {"type":"response.output_text.delta",...}\\n\\n'
+    writer.feed(PartDelta(0, "Hi"))  -> b'event: response.output_text.delta\\ndata: {...,"delta":"Hi","logprobs":[]}\\n\\n'
     writer.failure(error)            -> response.failed and the nested error, with all that is whole so far
     writer.response()                -> the response object, as in the last event: for a plain answer, and to be kept
 
@@ -36,7 +36,6 @@ from .common import (
     bare_response,
     failed_events,
     item_id,
-    mine,
     response_id,
     write_usage,
 )  # fmt: skip
@@ -44,30 +43,30 @@ from .compaction import compaction_item
 from .outputs import INCOMPLETE, annotations_in, cited_in, refusal_text, sealed_signature, sealed_thought
 
 Fields = dict[str, Any]
+VARYING = ("id", "object", "created_at", "status", "error", "incomplete_details", "model", "usage")
 
 
 class Item:
     """The output item that is open: its id, what it holds so far."""
 
-    __slots__ = ("annotations", "call", "content", "encrypted", "id", "index", "kind", "own_id", "parts", "texts")
+    __slots__ = ("annotations", "call", "content", "encrypted", "id", "index", "kind", "logprobs", "texts")
 
     def __init__(self, kind: str, id: str, index: int) -> None:
         self.kind, self.id, self.index = kind, id, index
         self.texts: list[str] = []          # of the open content part, summary or call
         self.content: list[Fields] = []     # content parts or summaries that are whole
-        self.annotations: list[Fields] = []
-        self.parts = 0                      # content parts or summaries begun
+        self.annotations: list[Fields] = []  # of the open text
+        self.logprobs: list[Any] = []
         self.call: ir.ToolCall | None = None
         self.encrypted = ""
-        self.own_id = False
 
 
 class StreamWriter:
     """Neutral events -> bytes for the caller who sent `request`; one answer."""
 
     __slots__ = (
-        "_base", "_customs", "_handlers", "_item", "_items", "_lost", "_names", "_part", "_quiet", "_request", "_seal",
-        "_sealable", "_sent", "_sequence", "_start_at", "_stop", "_summary", "_texts", "_usage",
+        "_base", "_customs", "_echo", "_echo_text", "_handlers", "_item", "_items", "_lost", "_names", "_part", "_quiet",
+        "_quotes", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop", "_summary", "_texts", "_usage",
     )  # fmt: skip
 
     def __init__(
@@ -79,15 +78,17 @@ class StreamWriter:
         self._names = own_names(request.tools)
         self._customs = {tool.name for tool in request.tools if tool.custom}
         self._seal = request.reply.seal
-        self._base: Fields = {}
+        self._base: Fields = {}      # what varies of the response
+        self._echo: Fields = {}      # what is the same in all its events
+        self._echo_text = ""
         self._sequence = 0
         self._items: list[Fields] = []
         self._texts: list[str] = []  # of the items, as JSON: written once, sent twice
         self._item: Item | None = None
         self._part: ir.Part = ir.Text("")
         self._start_at = 0           # where in the open text a part began
-        self._sealable: list[str] = []  # text and signature of the open part: pieces
-        self._sent = False           # of a call: arguments
+        self._signatures: list[str] = []  # of the open part: pieces
+        self._quotes: list[Fields] = []   # what the open part quotes
         self._summary: list[str] | None = [] if request.reply.compaction else None
         self._stop = ir.Stop("end")
         self._usage: ir.Usage | None = None
@@ -125,13 +126,12 @@ class StreamWriter:
         return self._event(name, f'"response":{self._response_text()}') if not self._quiet else ""
 
     def _response_text(self) -> str:
-        """The response as JSON; its items were written before."""
-        base, items = compact({**self._base, "output": None}), ",".join(self._texts)
-        return base.replace('"output":null', f'"output":[{items}]', 1)
+        """The response as JSON; its items and what it repeats of the request were written before."""
+        return f'{compact(self._base)[:-1]},"output":[{",".join(self._texts)}],{self._echo_text[1:]}'
 
     def response(self) -> Fields:
         """The response as it stands: what the last event holds."""
-        return {**self._base, "output": list(self._items)}
+        return {**self._base, "output": list(self._items), **self._echo}
 
     # -- begin and end
 
@@ -139,11 +139,11 @@ class StreamWriter:
         request = self._request
         model = event.model or request.model
         made = request.reply.id or response_id(event.id, model, event.created)
-        # `output` first of what varies: _response_text puts the items in the place of the first null of that name.
-        echo = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "text": {"format": {"type": "text"}},
-                "metadata": {}} | dict(request.reply.echo)  # fmt: skip
         head = bare_response(made, model, event.created)
-        self._base = {**head, **echo}
+        self._base = {name: head[name] for name in VARYING}
+        self._echo = {name: value for name, value in head.items() if name not in VARYING and name != "output"}
+        self._echo |= {"text": {"format": {"type": "text"}}, "metadata": {}, **request.reply.echo}
+        self._echo_text = "" if self._quiet else compact(self._echo)
         if event.service_tier:
             self._base["service_tier"] = event.service_tier
         lose_extras({name: value for name, value in event.extras.items() if name != OPENAI}, OWN, self._lost)
@@ -167,17 +167,16 @@ class StreamWriter:
         shared = dict(extras.get(OPENAI, {}))
         notes = annotations_in(shared.pop("annotations", None))
         logprobs = shared.pop("logprobs", None)
-        item = self._item
-        is_text = item is not None and item.kind == MESSAGE and bool(item.texts)
         for name in shared:
             name_lost(self._lost, name)
-        if not is_text or item is None:
+        item = self._item
+        if item is None or item.kind != MESSAGE or not item.texts:
             for name, found in (("annotations", notes), ("logprobs", logprobs)):
                 if found:
                     name_lost(self._lost, name)
             return ""
         if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
-            item.content.append({"logprobs": logprobs["content"]})  # taken out again where the text ends
+            item.logprobs = logprobs["content"]
         return "".join(self._annotate(item, note) for note in notes)
 
     def _finished(self, event: ir.Finished) -> str:
@@ -187,10 +186,10 @@ class StreamWriter:
             out += self._compacted()
         stop = self._stop
         reason = INCOMPLETE.get(stop.reason)
-        if stop.reason == "refusal" and not any(item["type"] == "message" for item in self._items):
-            out += self._refuse(refusal_text(stop)) + self._close()
-        if any(part["type"] == "refusal" for item in self._items for part in item.get("content") or ()) and not stop.native:
-            reason = None  # the model said itself that it would not: that is an answer
+        if stop.reason == "refusal":
+            reason = None if self._refused_itself() else reason
+            if reason and not any(item["type"] == "message" for item in self._items):
+                out += self._refuse(refusal_text(stop)) + self._close()
         if stop.reason in ("other", "pause") and stop.native:
             name_lost(self._lost, f"stop_reason={stop.native}")
         self._base["status"] = "incomplete" if reason else "completed"
@@ -199,6 +198,10 @@ class StreamWriter:
         if self._usage is not None:
             self._base["usage"] = write_usage(self._usage)
         return out + self._response_event("response.incomplete" if reason else "response.completed")
+
+    def _refused_itself(self) -> bool:
+        """Whether the model said that it would not: that is an answer, and complete."""
+        return any(part["type"] == "refusal" for item in self._items for part in item.get("content") or ())
 
     def _compacted(self) -> str:
         """The summary as the one item of the answer."""
@@ -210,20 +213,22 @@ class StreamWriter:
 
     def failure(self, error: GatewayError) -> bytes:
         """The end of a stream that broke. What is whole of it stays in the failed response."""
-        base = self._base or bare_response(self._request.reply.id or response_id("", self._request.model), self._request.model)
-        return failed_events({**base, "output": list(self._items)}, self._sequence, error)
+        model = self._request.model
+        known = self.response() if self._base else bare_response(self._request.reply.id or response_id("", model), model)
+        return failed_events(known, self._sequence, error)
 
     # -- parts
 
     def _part_start(self, event: ir.PartStart) -> str:
         part = self._part = event.part
-        self._sealable, self._sent = [], False
+        self._signatures, self._quotes = [], []
         if self._summary is not None:
             if isinstance(part, ir.Text):
                 self._summary.append(part.text)
             return ""
         if isinstance(part, ir.Text):
             self._start_at = self._text_length()
+            self._quote(part.extras)
             return self._text(part.text) if part.text else ""
         if isinstance(part, ir.Thinking):
             out = "" if self._item is not None and self._item.kind == REASONING and not self._item.encrypted else self._close()
@@ -240,10 +245,10 @@ class StreamWriter:
                 self._summary.append(said)
             return ""
         if event.signature:
-            self._sealable.append(event.signature)
+            self._signatures.append(event.signature)
         if isinstance(part, ir.Text):
-            out = self._text(said) if said else ""
-            return out + (self._cited(event.extras) if event.extras else "")
+            self._quote(event.extras)
+            return self._text(said) if said else ""
         if not said:
             return ""
         if isinstance(part, ir.Thinking):
@@ -251,7 +256,7 @@ class StreamWriter:
         return self._arguments(said) if isinstance(part, ir.ToolCall) else ""
 
     def _part_end(self, event: ir.PartEnd) -> str:
-        part, signature = self._part, "".join(self._sealable)
+        part, signature = self._part, "".join(self._signatures)
         if self._summary is not None:
             return ""
         if isinstance(part, ir.ToolCall):
@@ -259,9 +264,9 @@ class StreamWriter:
         if isinstance(part, ir.Thinking):
             return self._thought_end(part, part.signature + signature)
         if isinstance(part, ir.Text):
-            self._end_citations()
-            if part.signature or signature:
-                return self._sign_text(part, part.signature + signature)
+            out = self._quoted() if self._quotes else ""
+            signed = part.signature + signature
+            return out + (self._sign_text(part, signed) if signed else "")
         return ""
 
     # -- items
@@ -333,41 +338,38 @@ class StreamWriter:
                 f'"delta":{quoted(said)},"logprobs":[]}}\n\n')  # fmt: skip
 
     def _annotate(self, item: Item, note: Fields) -> str:
-        at, place = len(item.annotations), len([each for each in item.content if "type" in each])
+        at, place = len(item.annotations), len(item.content)
         item.annotations.append(note)
         fields = f'"content_index":{place},"annotation_index":{at},"annotation":{compact(note)}'
         return self._of_item("response.output_text.annotation.added", item, fields)
 
-    def _cited(self, extras: ir.Extras) -> str:
-        """Anthropic quotes the web while it writes: the part that quotes is the quotation's place."""
-        notes, rest = cited_in(extras, self._start_at)
-        lose_extras(rest, OWN, self._lost)
-        item = self._item
-        if item is None or item.kind != MESSAGE or not item.texts:
-            return ""
-        return "".join(self._annotate(item, note) for note in notes)
+    def _quote(self, extras: ir.Extras) -> None:
+        """What the open part quotes, all of it so far."""
+        if extras:
+            found, rest = cited_in(extras)
+            self._quotes = found or self._quotes
+            lose_extras(rest, OWN, self._lost)
 
-    def _end_citations(self) -> None:
-        """A quotation ends where its part does."""
-        item = self._item
-        for note in item.annotations if item is not None else ():
-            if note.get("end_index") == -1:
-                note["end_index"] = self._text_length()
+    def _quoted(self) -> str:
+        """The part that quotes is the quotation's place."""
+        item, end = self._item, self._text_length()
+        if item is None or item.kind != MESSAGE or end == self._start_at:
+            name_lost(self._lost, "citations")
+            return ""
+        place = {"start_index": self._start_at, "end_index": end}
+        return "".join(self._annotate(item, {**note, **place}) for note in self._quotes)
 
     def _text_end(self, item: Item) -> str:
         """The open text of a message is whole."""
         if not item.texts:
             return ""
-        logprobs: list[Any] = []
-        if item.content and "logprobs" in item.content[-1] and "type" not in item.content[-1]:
-            logprobs = item.content.pop()["logprobs"]
         said, at = "".join(item.texts), len(item.content)
-        part = {"type": "output_text", "annotations": item.annotations, "logprobs": logprobs, "text": said}
+        part = {"type": "output_text", "annotations": item.annotations, "logprobs": item.logprobs, "text": said}
         item.content.append(part)
-        item.texts, item.annotations = [], []
+        item.texts, item.annotations, item.logprobs = [], [], []
         if self._quiet:
             return ""
-        done = f'"content_index":{at},"text":{quoted(said)},"logprobs":{compact(logprobs)}'
+        done = f'"content_index":{at},"text":{quoted(said)},"logprobs":{compact(part["logprobs"])}'
         out = self._of_item("response.output_text.done", item, done)
         return out + self._of_item("response.content_part.done", item, f'"content_index":{at},"part":{compact(part)}')
 
