@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError
-from llm_router_gateway.wire import anthropic, gemini, ir, openai
+from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROUNDS = int(os.environ.get("LLM_ROUTER_FUZZ", "300"))  # per case; a second or two in all
-WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
-MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3-pro"}
+WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini, "responses": responses}
+MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3-pro", "responses": "gpt-5.5"}
 
 # What takes the place of a value.
 ODD: list[Any] = [None, True, False, 0, -1, 1.5, 10**30, "", "x", "\ud800", "data:", "data:;base64,!", [], {}, [None],
@@ -82,6 +82,33 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "generationConfig": {"temperature": 0.5, "stopSequences": ["a"], "candidateCount": 1, "responseSchema": SCHEMA,
                              "responseMimeType": "application/json", "thinkingConfig": {"thinkingBudget": 5}},
         "safetySettings": [{"category": "c", "threshold": "t"}], "labels": {"a": "b"},
+    },
+    "responses": {
+        "model": "m", "instructions": "s", "temperature": 0.5, "max_output_tokens": 50, "metadata": {"a": "b"}, "user": "u",
+        "include": ["reasoning.encrypted_content", "web_search_call.results"], "truncation": "auto", "top_logprobs": 2,
+        "reasoning": {"effort": "low", "summary": "auto", "context": "all_turns"}, "parallel_tool_calls": True,
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}, "verbosity": "low"},
+        "input": [
+            {"role": "developer", "content": "d"},
+            {"role": "user", "content": [
+                {"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"},
+                {"type": "input_file", "file_data": f"data:application/pdf;base64,{PIXEL}", "filename": "f"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}], "encrypted_content": "e"},
+            {"type": "message", "role": "assistant", "id": "msg_1", "phase": "commentary", "content": [
+                {"type": "output_text", "text": "b", "annotations": [{"type": "url_citation", "url": "u"}]},
+                {"type": "refusal", "refusal": "r"}]},
+            {"type": "function_call", "id": "fc_1", "call_id": "a", "namespace": "ns", "name": "f", "arguments": "{}"},
+            {"type": "custom_tool_call", "id": "ctc_1", "call_id": "b", "name": "c", "input": "x"},
+            {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
+            {"type": "function_call_output", "call_id": "a", "output": [{"type": "input_text", "text": "1"}]},
+            {"type": "custom_tool_call_output", "call_id": "b", "output": "2"},
+            {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "h"}]}],
+        "tools": [
+            {"type": "function", "name": "g", "description": "d", "parameters": SCHEMA, "strict": True},
+            {"type": "namespace", "name": "ns", "description": "d", "tools": [{"type": "function", "name": "f"}]},
+            {"type": "custom", "name": "c", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}},
+            {"type": "web_search"}],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]},
     },
 }  # fmt: skip
 

@@ -278,5 +278,5 @@ def bare_response(id: str, model: str = "", created: int = 0) -> dict[str, Any]:
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
-    """The end of a stream that broke before anybody knew more of it; else StreamWriter.failure and Scanner.failure tell more."""
+    """The end of a stream of which nothing is known; StreamWriter.failure and Scanner.failure tell more."""
     return failed_events(bare_response(response_id(request_id)), 0, error)

@@ -29,7 +29,7 @@ WISH = (
 
 
 def summary_request(request: ir.Request) -> ir.Request:
-    """The request whose answer is the summary. Tools stay, for the calls in the conversation need them, but none may be called."""
+    """The request whose answer is the summary. Tools stay, for calls in the conversation need them; none may be called."""
     if request.reply.seal is None:
         refuse("input", "asks for a compaction, which needs the gateway's store: configure one, or summarize in the client")
     choice = ir.ToolChoice("none") if request.tools else None

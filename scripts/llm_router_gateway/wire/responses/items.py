@@ -299,7 +299,7 @@ def read_reasoning(item: Mapping[str, Any], path: str, made: Conversation) -> No
 
 
 def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> None:
-    """The summary that stands for what went before. One that only OpenAI can read stands for a conversation that is not here."""
+    """The summary that stands for what went before. One that only OpenAI can read cannot be left out in silence."""
     encrypted = text(item.get("encrypted_content"), f"{path}.encrypted_content")
     value = made.seal.open(encrypted) if made.seal is not None else None
     summary = summary_in(value) if value is not None else None

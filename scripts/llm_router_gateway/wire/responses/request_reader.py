@@ -49,7 +49,7 @@ def read_input(value: Any, made: Conversation) -> None:
         refuse("input", "must hold at least one item")
     for at, item in enumerate(given):
         path = f"input[{at}]"
-        kind = obj(item, path).get("type") or "message"
+        kind = obj(item, path).get("type") or ("item_reference" if item.keys() == {"id"} else "message")
         reader = ITEMS.get(text(kind, f"{path}.type"))
         if reader is not None:
             reader(item, path, made)

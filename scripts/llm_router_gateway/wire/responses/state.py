@@ -1,4 +1,4 @@
-"""What the gateway keeps of Responses conversations, as values: which turns a request builds on, and the request with them in it.
+"""What the gateway keeps of Responses conversations, as values: which turns a request builds on, and it with them inside.
 
     refs = references(fields)                      what must be looked up: the turn before, and items by their ids
     turns = chain ...                              the store's: every turn back to the first, oldest first
@@ -7,7 +7,7 @@
     listed(turn, ...), deleted(id), not_found(id)  GET .../input_items, DELETE, and what the API says of an unknown id
 
 A turn is {"id", "previous", "input": [...], "output": [...], "response": {...}}: input holds what this turn added, each item
-with an id. Instructions are not carried over, as with the API. All of it is the caller's own JSON; nothing is read into ir here.
+with an id. Instructions are not carried over, as with the API. All of it is the caller's own JSON; none is read into ir here.
 """
 
 from __future__ import annotations

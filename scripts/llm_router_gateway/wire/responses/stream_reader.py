@@ -16,7 +16,7 @@ from .. import ir
 from ..names import minted_id
 from ..sse import Event
 from .answer import candidate_extras, read_item, stop_of
-from .common import OPENAI, count, error_in, error_of, read_usage
+from .common import count, error_in, error_of, read_usage
 from .items import read_call
 
 Fields = Mapping[str, Any]
