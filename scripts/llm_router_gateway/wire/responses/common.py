@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...errors import GatewayError, of_status
@@ -257,15 +257,21 @@ def sent(name: str, fields: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {compact(fields)}\n\n"
 
 
-def failed_events(response: Mapping[str, Any], sequence: int, error: GatewayError) -> bytes:
-    """The last two events of a stream that broke: response.failed, then a nested error.
+def failed_events(
+    response: Mapping[str, Any], sequence: int, error: GatewayError, told: Collection[str] = ()
+) -> bytes:
+    """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.
     """
-    failed = {**response, "status": "failed", "error": failure_of(error)}
-    told = {"type": "error", "sequence_number": sequence + 1, **error_body(error)}
-    first = sent("response.failed", {"type": "response.failed", "sequence_number": sequence, "response": failed})
-    return (first + sent("error", told)).encode("utf-8", "backslashreplace")
+    out = ""
+    if "response.failed" not in told:
+        failed = {**response, "status": "failed", "error": failure_of(error)}
+        out += sent("response.failed", {"type": "response.failed", "sequence_number": sequence, "response": failed})
+        sequence += 1
+    if "error" not in told:
+        out += sent("error", {"type": "error", "sequence_number": sequence, **error_body(error)})
+    return out.encode("utf-8", "backslashreplace")
 
 
 def bare_response(id: str, model: str = "", created: int = 0) -> dict[str, Any]:

@@ -29,7 +29,7 @@ SMALLEST = b'"delta":""'
 class Scanner:
     """`response` is what the upstream said of the answer last: whole after the end; what is kept of it."""
 
-    __slots__ = ("done", "error", "finish", "outputs", "response", "sequence", "usage")
+    __slots__ = ("_told", "done", "error", "finish", "outputs", "response", "sequence", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -38,12 +38,14 @@ class Scanner:
         self.finish = ""  # completed, or why it is incomplete
         self.error: GatewayError | None = None
         self.response: dict[str, Any] = {}
-        self.sequence = 0  # of the last event that was parsed
+        self.sequence = 0  # of the last event
+        self._told: set[str] = set()  # how the upstream itself said that it failed
 
     def glance(self, event: bytes) -> bool:
         """Whether one whole event only adds text to a stream that has begun: told by its bytes, without parsing it."""
         if self.outputs and event.startswith(DELTA) and SMALLEST not in event:
             self.outputs += 1
+            self.sequence += 1
             return True
         return False
 
@@ -67,6 +69,8 @@ class Scanner:
         if isinstance(response, dict):
             self.response = response
         if kind in ("error", "response.failed") or (kind == "message" and "error" in fields):
+            nested = kind == "response.failed" or isinstance(fields.get("error"), dict)
+            self._told |= {str(kind)} if nested else set()  # a flat error reaches too few clients
             self.error = error_of(error_in(fields) or {"message": "the upstream's answer failed"}, 0)
         elif kind in TERMINAL:
             self._end(response if isinstance(response, dict) else {})
@@ -86,6 +90,6 @@ class Scanner:
             self.outputs = self.outputs or 1  # all of it may come in the last event alone
 
     def failure(self, error: GatewayError, request_id: str) -> bytes:
-        """The end of a stream that the upstream broke off: its own response, failed."""
+        """The end of a stream that the upstream broke off: its own response, failed; of both events those that it did not send."""
         known = self.response or bare_response(response_id(request_id))
-        return failed_events(known, self.sequence + 1, error)
+        return failed_events(known, self.sequence + 1, error, self._told)

@@ -211,10 +211,10 @@ class StreamWriter:
         made = item_id(self._base["id"], COMPACTION, 0)
         return self._whole_item(compaction_item(made, summary, seal))
 
-    def failure(self, error: GatewayError) -> bytes:
+    def failure(self, error: GatewayError, request_id: str = "") -> bytes:
         """The end of a stream that broke. What is whole of it stays in the failed response."""
-        model = self._request.model
-        known = self.response() if self._base else bare_response(self._request.reply.id or response_id("", model), model)
+        reply, model = self._request.reply, self._request.model
+        known = self.response() if self._base else bare_response(reply.id or response_id(request_id, model), model)
         return failed_events(known, self._sequence, error)
 
     # -- parts
@@ -401,7 +401,8 @@ class StreamWriter:
             return out
         made = item_id(self._base["id"], REASONING, len(self._items))
         encrypted = sealed_signature(self._seal, part.vendor, signature)
-        return out + self._whole_item({"id": made, "type": "reasoning", "summary": [], "encrypted_content": encrypted})
+        return out + self._whole_item({"id": made, "type": "reasoning", "status": "completed", "summary": [],
+                                       "encrypted_content": encrypted})  # fmt: skip
 
     # -- thoughts
 
@@ -410,7 +411,7 @@ class StreamWriter:
             return self._item, ""
         out = self._close()
         item = self._open(REASONING, id)
-        return item, out + self._added(item, {"id": item.id, "type": "reasoning", "summary": []})
+        return item, out + self._added(item, {"id": item.id, "type": "reasoning", "status": "in_progress", "summary": []})
 
     def _think(self, said: str) -> str:
         item, out = self._reasoning()
@@ -454,7 +455,7 @@ class StreamWriter:
 
     def _reasoning_end(self, item: Item) -> str:
         out = self._summary_end(item)
-        made: Fields = {"id": item.id, "type": "reasoning", "summary": item.content}
+        made: Fields = {"id": item.id, "type": "reasoning", "status": "completed", "summary": item.content}
         return out + self._done(made | ({"encrypted_content": item.encrypted} if item.encrypted else {}))
 
     # -- calls
