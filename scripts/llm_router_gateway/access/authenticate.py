@@ -2,11 +2,11 @@
 
     ring = Keyring(config)
     ring.take(rows)                              keys of the store, whenever they changed
-    ring.admit(headers, query, peer, now)        -> auth.Caller; Unauthorized (401) or Forbidden (403)
+    ring.admit(headers, query, peer, now)        -> Caller; Unauthorized (401) or Forbidden (403)
     ring.client(peer, headers)                   -> the caller's address, behind trusted proxies
 
 Only SHA-256 digests are kept, found by their value and compared in constant time. What is known of a key is replaced whole,
-so that the next request of a key that was disabled is refused. No clock, no file: `keydesk` and the process bring the rows.
+so that the next request of a key that was disabled is refused. No clock, no file: `keys_api` and the process bring the rows.
 """
 
 from __future__ import annotations

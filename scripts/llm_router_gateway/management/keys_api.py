@@ -1,4 +1,4 @@
-"""Keys over HTTP, for administrators, and the login of the page. Routes for `desk`.
+"""Keys over HTTP, for administrators, and the login of the page. Routes for `net/router`.
 
     GET    /api-keys                       {"items": [key, ...]}, those of the file too
     POST   /api-keys                       201 {"key": "llmr_...", "item": key}: the only time that the key itself is told

@@ -1,11 +1,12 @@
 """Providers and models changed while the gateway runs: /providers, /models, /config/sync, and what the page shows of models.
 
     admin = Admin(source, state=..., board=..., take_over=..., clock=time.monotonic)
-    desk.Desk([*admin.routes(), ...])
+    Desk([*admin.routes(), ...])
 
-What is changed is kept in the overlay beside the configuration file (`overlay`, `loading`), which no reload overwrites, and is
-in force at once. A change that makes an impossible configuration is refused whole, with every problem and its path. Keys can be
-written and never read back; nor does one that is here already go to another address because somebody changed the address.
+What is changed is kept in the overlay beside the configuration file (`config/overlay`, `config/sources`), which no reload
+overwrites, and is in force at once. A change that makes an impossible configuration is refused whole, with every problem and
+its path. Keys can be written and never read back; nor does one that is here already go to another address because somebody
+changed the address.
 """
 
 from __future__ import annotations

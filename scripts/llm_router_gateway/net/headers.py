@@ -1,4 +1,4 @@
-"""Header names that carry credentials, on any protocol's way in."""
+"""Names of headers that carry credentials, in whatever protocol."""
 
 from __future__ import annotations
 

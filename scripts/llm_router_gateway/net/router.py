@@ -4,9 +4,9 @@
     desk = Desk([*monitor.routes(), *keys.routes()])
     desk.find("GET", "monitor/invocations/7")            -> (route, {"id": "7"}); NotFound or BadMethod where there is none
 
-A handler sees values and returns values: `gateway` reads the body, knows who calls, and writes the answer. Paths are written
-without the slash in front; a last part "{name...}" takes all that is left, slashes too. A path comes in as it was sent; what a
-route takes out of it is unescaped.
+A handler sees values and returns values: `proxy/gateway` reads the body, knows who calls, and writes the answer. Paths are
+written without the slash in front; a last part "{name...}" takes all that is left, slashes too. A path comes in as it was sent;
+what a route takes out of it is unescaped.
 """
 
 from __future__ import annotations

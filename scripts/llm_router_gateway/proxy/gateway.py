@@ -6,7 +6,7 @@
 
 Same protocol on both sides: the bytes pass, with the model's name, the overrides and the credentials changed.
 Otherwise through `ir`; what cannot be carried is named in the x-llm-router-lost header and in the log.
-Who answers is `groups`' to say; `failover` asks them one after the other.
+Who answers is for `routing/plan` to say; `failover` asks them one after the other.
 """
 
 from __future__ import annotations
@@ -584,7 +584,7 @@ class Gateway:
         return job.call.kind == "desk" and self.desk.find(job.exchange.method, job.call.model)[0].access == OPEN
 
     async def _at_the_desk(self, job: Job) -> None:
-        """The monitor, keys, administration: `desk` has the routes, this their reading and writing."""
+        """The monitor, keys, administration: `net/router` has the routes, this their reading and writing."""
         route, args = self.desk.find(job.exchange.method, job.call.model)
         if route.access == ADMIN and not job.caller.is_admin:
             raise Forbidden("this is for administrators: use an admin key; references/gateway.md tells how to have one")

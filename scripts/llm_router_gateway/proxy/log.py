@@ -50,7 +50,7 @@ class Usage(Protocol):
 
 
 class Request(Protocol):
-    """What is told of a request at its end: job.Record."""
+    """What is told of a request at its end: request.Record."""
 
     request_id: str
     method: str

@@ -5,7 +5,7 @@
     candidates(routes, "gpt-4.1")                     -> the same, when only one provider has it
     candidates(routes, "no-such")                     -> UnknownModel, naming what is near
 
-One name has one candidate here; `groups` puts several behind one name and chooses among them.
+One name has one candidate here; `plan` puts several behind one name and chooses among them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""budgets, request_budget: what is held before a call and booked after it; no number of parallel calls spends more than there is."""
+"""budgets, request_budget: what is held before a call and booked after it; parallel calls never spend more than there is."""
 
 import json
 from dataclasses import replace

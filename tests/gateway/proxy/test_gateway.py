@@ -367,5 +367,5 @@ def test_a_fault_of_ours_is_a_500_without_its_text(play: Callable[..., Room]) ->
         assert "prompt" not in exchange.out.decode()
 
     room = play(story, RuntimeError("a prompt"))
-    assert "RuntimeError at test_gateway.py" in room.lines
+    assert "RuntimeError at fakes.py" in room.lines
     assert "a prompt" not in room.lines

@@ -1,4 +1,4 @@
-"""names, fields, losses, pairing, retry_after: what all protocols do alike: names, ids, calls beside their results, waiting times."""
+"""names, fields, losses, pairing, retry_after: what all protocols do alike with ids, calls, results and waiting times."""
 
 import re
 

@@ -8,7 +8,7 @@ A released step never changes: what it should have said is the next step. Steps 
 Times are Unix milliseconds (`*_ms`) or seconds (`*_s`), UTC. `rollups` has a row for each step of a minute, an hour and a day
 (`step_s` 60, 3600, 86400; `at_s` is its beginning) in which a model of a provider was called with a key. Minutes are kept for
 `MINUTES_KEPT_S`, the others as long as calls are by age. A row counts what
-`calls.counts_of` says; histograms are `histogram`'s.
+`call.counts_of` says; histograms are `histogram`'s.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Sums are read from `rollups` (model and key together) and `totals` (all, each mo
 minute, hour and day: a million calls are some hundred rows. What they do not know (status, client, text, ...) is read from
 the newest MAX_ROWS calls of the range; the answer says where it begins. Every value from outside is a parameter.
 
-Latency percentiles are `histogram`'s, right to 5 %; those are of successes, as `calls.is_timed` says.
+Latency percentiles are `histogram`'s, right to 5 %; those are of successes, as `call.is_timed` says.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BY = ("model", "provider", "key")
 OUTCOMES = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
 SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
 
-# The same numbers as `calls.counts_of` makes of one call, for the calls of a query.
+# The same numbers as `call.counts_of` makes of one call, for the calls of a query.
 TIMED = "error = '' AND kind <> 'count'"
 OF_CALLS = (
     "count(*)", "total(error = '')", f"total(error <> '' AND ended <> '{CLIENT_GONE}')",

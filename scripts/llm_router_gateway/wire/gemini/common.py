@@ -6,7 +6,7 @@
 
 What Gemini is particular about, and where it is dealt with: fields come in camelCase or snake_case (`fields_of`); calls may
 have no id, results then belong to them by name and order (`Calls`); all results of a turn in one content and nothing beside
-them (`write_contents`); a schema of its own (`gemini_schema`); thought signatures, which must come back, also another vendor's
+them (`write_contents`); a schema of its own (`schema`); thought signatures, which must come back, also another vendor's
 through a Gemini client (`packed_signature`); a stream that ends when the connection does, without a last word (`StreamReader`).
 
 Sources: ai.google.dev/api/generate-content, ai.google.dev/gemini-api/docs/thought-signatures, google.rpc.Code.
