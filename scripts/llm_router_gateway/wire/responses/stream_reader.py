@@ -155,7 +155,9 @@ class StreamReader:
 
     def _take(self, kind: str, fields: Fields, out: list[ir.StreamEvent]) -> None:
         if kind in ("error", "response.failed") or (kind == "message" and error_in(fields)):
-            raise error_of(error_in(fields) or {"message": "the upstream's answer failed"}, 0)
+            self._over = True
+            out.append(ir.Failed(error_of(error_in(fields) or {"message": "the upstream's answer failed"}, 0)))
+            return
         handler = self._HANDLERS.get(kind)
         if handler is None:
             return

@@ -90,6 +90,6 @@ class Scanner:
             self.outputs = self.outputs or 1  # all of it may come in the last event alone
 
     def failure(self, error: GatewayError, request_id: str) -> bytes:
-        """The end of a stream that the upstream broke off: its own response, failed; of both events those that it did not send."""
+        """The end of a stream that broke: the upstream's own response, failed; of the two events those that it did not send."""
         known = self.response or bare_response(response_id(request_id))
         return failed_events(known, self.sequence + 1, error, self._told)

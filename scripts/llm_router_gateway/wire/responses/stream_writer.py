@@ -233,10 +233,10 @@ class StreamWriter:
         if isinstance(part, ir.Thinking):
             out = "" if self._item is not None and self._item.kind == REASONING and not self._item.encrypted else self._close()
             return out + (self._think(part.text) if part.text else "")
+        if isinstance(part, ir.Refusal):
+            return self._refuse(part.text)
         out = self._close()
-        if isinstance(part, ir.ToolCall):
-            return out + self._call(part)
-        return out + self._whole(part)
+        return out + (self._call(part) if isinstance(part, ir.ToolCall) else self._whole(part))
 
     def _delta(self, event: ir.PartDelta) -> str:
         said, part = event.text, self._part
@@ -518,9 +518,7 @@ class StreamWriter:
     # -- parts that come whole
 
     def _whole(self, part: ir.Part) -> str:
-        """Refusals, pictures, and what only one vendor knows."""
-        if isinstance(part, ir.Refusal):
-            return self._refuse(part.text)
+        """Pictures, and what only one vendor knows."""
         if isinstance(part, ir.Media) and part.kind == "image" and part.data:
             made = item_id(self._base["id"], IMAGE, len(self._items))
             return self._whole_item({"id": made, "type": "image_generation_call", "status": "completed", "result": part.data})
