@@ -44,7 +44,9 @@ def events_in(data: bytes) -> list[dict[str, Any]]:
     return made
 
 
-def streamed(given: ir.Answer | Iterable[ir.StreamEvent], request: ir.Request | None = None, lost: list[str] | None = None) -> bytes:
+def streamed(
+    given: ir.Answer | Iterable[ir.StreamEvent], request: ir.Request | None = None, lost: list[str] | None = None
+) -> bytes:
     events = ir.events_of(given) if isinstance(given, ir.Answer) else given
     writer = responses.StreamWriter(request or read(), lost=lost if lost is not None else [])
     return b"".join(map(writer.feed, events))

@@ -289,7 +289,7 @@ def write_choice(choice: ir.ToolChoice) -> Fields:
     return {"mode": "NONE" if choice.mode == "none" else "AUTO"}
 
 
-FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}  # of a custom tool
+FREE_TEXT: Fields = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}  # of a custom tool
 
 
 def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str]) -> Fields:

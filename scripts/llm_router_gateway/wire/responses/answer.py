@@ -1,7 +1,7 @@
 """Whole answers: an upstream's body -> ir.Answer, ir.Answer -> the body for a caller.
 
-    read_answer({"id": "resp_1", "status": "completed", "output": [...], ...})  -> Answer("resp_1", ...)
-    write_answer(answer, request, lost)                                         -> {"id": ..., "object": "response", ...}
+read_answer({"id": "resp_1", "status": "completed", "output": [...], ...})  -> Answer("resp_1", ...)
+write_answer(answer, request, lost)                                         -> {"id": ..., "object": "response", ...}
 """
 
 from __future__ import annotations

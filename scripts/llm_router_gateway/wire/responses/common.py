@@ -257,9 +257,7 @@ def sent(name: str, fields: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {compact(fields)}\n\n"
 
 
-def failed_events(
-    response: Mapping[str, Any], sequence: int, error: GatewayError, told: Collection[str] = ()
-) -> bytes:
+def failed_events(response: Mapping[str, Any], sequence: int, error: GatewayError, told: Collection[str] = ()) -> bytes:
     """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.

@@ -284,7 +284,7 @@ def read_message(item: Mapping[str, Any], path: str, made: Conversation) -> None
         f"{path}.role", "must be user, assistant, system or developer"
     )  # fmt: skip
     content = item.get("content")
-    parts = [ir.Text("")] if content == "" else read_content(content, f"{path}.content")
+    parts: list[ir.Part] = [ir.Text("")] if content == "" else read_content(content, f"{path}.content")
     extras = own(item, MESSAGE_FIELDS)
     if role == "assistant":
         made.assistant(parts, extras, speaks=True)

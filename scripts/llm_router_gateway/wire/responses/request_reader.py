@@ -36,7 +36,6 @@ ECHOED = (
     "previous_response_id", "prompt_cache_key", "reasoning", "safety_identifier", "store", "temperature", "text",
     "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
 )  # fmt: skip
-NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
 def read_input(value: Any, made: Conversation) -> None:
@@ -179,6 +178,9 @@ def read_request(
         cache_key=text(fields.get("prompt_cache_key") or "", "prompt_cache_key"),
         extras=read_extras(fields, include, foreign),
         reply=ir.Reply(reply_id, echo_of(fields, echo), made.namespaces, made.compacting, seal),
-        **{name: number(fields.get(name), name) for name in NUMBERS},
+        temperature=number(fields.get("temperature"), "temperature"),
+        top_p=number(fields.get("top_p"), "top_p"),
+        presence_penalty=number(fields.get("presence_penalty"), "presence_penalty"),
+        frequency_penalty=number(fields.get("frequency_penalty"), "frequency_penalty"),
     )
     return summary_request(request) if made.compacting else request

@@ -34,8 +34,8 @@ from .tools import write_choice, write_tool
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|gpt-oss|o[1-9]|codex)")
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
-MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")                      # know "minimal", not "none"
-NONE_MODELS = re.compile(r"(?:^|/)gpt-(?:5\.[1-9]|[6-9])")              # can be told not to think
+MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")  # know "minimal", not "none"
+NONE_MODELS = re.compile(r"(?:^|/)gpt-(?:5\.[1-9]|[6-9])")  # can be told not to think
 LOW_BELOW, MEDIUM_BELOW = 4_096, 16_384  # tokens of a thinking budget -> the effort that comes closest
 MIN_OUTPUT_TOKENS = 16
 MAX_USER_CHARS = 64

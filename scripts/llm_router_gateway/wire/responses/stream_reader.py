@@ -104,8 +104,8 @@ class Item:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.slots: dict[tuple[str, int], Slot] = {}  # ("text", content_index) and the like
-        self.refusals: set[int] = set()               # content_index of those that went out
-        self.thought_in = ""                          # summary or content: where its thoughts come; not both
+        self.refusals: set[int] = set()  # content_index of those that went out
+        self.thought_in = ""  # summary or content: where its thoughts come; not both
         self.finished = False
         self.call: Slot | None = None
 
@@ -121,8 +121,8 @@ class StreamReader:
         self._by_id: dict[str, Item] = {}
         self._by_index: dict[int, Item] = {}
         self._last: Item | None = None
-        self._outputs: list[Any] = []   # items that were told whole
-        self._ids: set[str] = set()     # of calls
+        self._outputs: list[Any] = []  # items that were told whole
+        self._ids: set[str] = set()  # of calls
         self._answer_id = ""
         self._started = self._over = False
 

@@ -53,8 +53,8 @@ class Item:
 
     def __init__(self, kind: str, id: str, index: int) -> None:
         self.kind, self.id, self.index = kind, id, index
-        self.texts: list[str] = []          # of the open content part, summary or call
-        self.content: list[Fields] = []     # content parts or summaries that are whole
+        self.texts: list[str] = []  # of the open content part, summary or call
+        self.content: list[Fields] = []  # content parts or summaries that are whole
         self.annotations: list[Fields] = []  # of the open text
         self.logprobs: list[Any] = []
         self.call: ir.ToolCall | None = None
@@ -69,26 +69,24 @@ class StreamWriter:
         "_quotes", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop", "_summary", "_texts", "_usage",
     )  # fmt: skip
 
-    def __init__(
-        self, request: ir.Request, *, lost: list[str] | None = None, array: bool = False, quiet: bool = False
-    ) -> None:
+    def __init__(self, request: ir.Request, *, lost: list[str] | None = None, array: bool = False, quiet: bool = False) -> None:
         """quiet: no events are written; only response() is wanted."""
         self._request, self._quiet = request, quiet
         self._lost: list[str] = lost if lost is not None else []
         self._names = own_names(request.tools)
         self._customs = {tool.name for tool in request.tools if tool.custom}
         self._seal = request.reply.seal
-        self._base: Fields = {}      # what varies of the response
-        self._echo: Fields = {}      # what is the same in all its events
+        self._base: Fields = {}  # what varies of the response
+        self._echo: Fields = {}  # what is the same in all its events
         self._echo_text = ""
         self._sequence = 0
         self._items: list[Fields] = []
         self._texts: list[str] = []  # of the items, as JSON: written once, sent twice
         self._item: Item | None = None
         self._part: ir.Part = ir.Text("")
-        self._start_at = 0           # where in the open text a part began
+        self._start_at = 0  # where in the open text a part began
         self._signatures: list[str] = []  # of the open part: pieces
-        self._quotes: list[Fields] = []   # what the open part quotes
+        self._quotes: list[Fields] = []  # what the open part quotes
         self._summary: list[str] | None = [] if request.reply.compaction else None
         self._stop = ir.Stop("end")
         self._usage: ir.Usage | None = None
@@ -286,9 +284,7 @@ class StreamWriter:
         if self._quiet:
             return ""
         self._texts.append(compact(fields))
-        return self._event(
-            "response.output_item.done", f'"output_index":{len(self._items) - 1},"item":{self._texts[-1]}'
-        )
+        return self._event("response.output_item.done", f'"output_index":{len(self._items) - 1},"item":{self._texts[-1]}')
 
     def _whole_item(self, fields: Fields) -> str:
         """An item that comes in one."""
@@ -431,12 +427,8 @@ class StreamWriter:
         item.texts = []
         part = {"type": "summary_text", "text": said}
         item.content.append(part)
-        out = self._of_item(
-            "response.reasoning_summary_text.done", item, f'"summary_index":{at},"text":{quoted(said)}'
-        )
-        return out + self._of_item(
-            "response.reasoning_summary_part.done", item, f'"summary_index":{at},"part":{compact(part)}'
-        )
+        out = self._of_item("response.reasoning_summary_text.done", item, f'"summary_index":{at},"text":{quoted(said)}')
+        return out + self._of_item("response.reasoning_summary_part.done", item, f'"summary_index":{at},"part":{compact(part)}')
 
     def _thought_end(self, part: ir.Thinking, signature: str) -> str:
         """A signed thought ends its item, which holds it to the letter; others may get more summaries."""
@@ -510,9 +502,7 @@ class StreamWriter:
         if not given:
             given = "{}"
             out = self._arguments(given)
-        out += self._of_item(
-            "response.function_call_arguments.done", item, f'"arguments":{quoted(given)}'
-        )
+        out += self._of_item("response.function_call_arguments.done", item, f'"arguments":{quoted(given)}')
         return out + self._done(self._call_fields(item, given, done=True))
 
     # -- parts that come whole

@@ -1,8 +1,8 @@
 """Tools and tool_choice of a Responses body <-> ir: flat functions, custom tools, tools in a namespace, OpenAI's own.
 
-    {"type": "function", "name": "f", "parameters": {...}}           <-> Tool("f", parameters={...})
-    {"type": "namespace", "name": "ns", "tools": [{... "name": "f"}]} -> Tool("ns__f", ...), ("ns", "f") leads back
-    {"type": "web_search"}                                           <-> Tool("web_search", vendor="responses", value={...})
+{"type": "function", "name": "f", "parameters": {...}}           <-> Tool("f", parameters={...})
+{"type": "namespace", "name": "ns", "tools": [{... "name": "f"}]} -> Tool("ns__f", ...), ("ns", "f") leads back
+{"type": "web_search"}                                           <-> Tool("web_search", vendor="responses", value={...})
 """
 
 from __future__ import annotations

@@ -9,7 +9,18 @@ from responding import SEAL, read
 
 from llm_router_gateway.errors import BadRequest, GatewayError, NotFound
 from llm_router_gateway.wire import ir, responses
-from llm_router_gateway.wire.ir import Media, Message, Opaque, Reasoning, Refusal, Text, Thinking, ToolCall, ToolChoice, ToolResult
+from llm_router_gateway.wire.ir import (
+    Media,
+    Message,
+    Opaque,
+    Reasoning,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 
 PIXEL = "iVBORw0KGgo="
 
@@ -26,7 +37,8 @@ def parts(*items: Any) -> list[list[ir.Part]]:
     ({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]}, Message("user", (Text("a"),))),
     ({"role": "assistant", "content": "a"}, Message("assistant", (Text("a"),))),
     ({"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
-      "content": [{"type": "output_text", "text": "a", "annotations": [], "logprobs": []}]}, Message("assistant", (Text("a"),))),
+      "content": [{"type": "output_text", "text": "a", "annotations": [], "logprobs": []}]}, Message("assistant",
+      (Text("a"),))),
     ({"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
      Message("assistant", (Refusal("no"),))),
     ({"role": "user", "content": ""}, Message("user", (Text(""),))),
@@ -50,7 +62,8 @@ def test_what_stands_before_the_conversation_is_the_system_text() -> None:
 
 @pytest.mark.parametrize(("part", "expected"), [
     ({"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}, Media("image", "image/png", PIXEL)),
-    ({"type": "input_image", "image_url": "https://h/a.png", "detail": "low"}, Media("image", url="https://h/a.png", detail="low")),
+    ({"type": "input_image", "image_url": "https://h/a.png", "detail": "low"}, Media("image", url="https://h/a.png",
+     detail="low")),
     ({"type": "input_image", "file_id": "file-1", "image_url": None}, Media("image", file_id="file-1", vendor="openai")),
     ({"type": "input_file", "file_data": f"data:application/pdf;base64,{PIXEL}", "filename": "a.pdf"},
      Media("document", "application/pdf", PIXEL, name="a.pdf")),
@@ -129,7 +142,8 @@ def test_geminis_signature_comes_back_in_the_calls_id() -> None:
 
 
 @pytest.mark.parametrize(("kind", "role"), [
-    ("web_search_call", "assistant"), ("mcp_list_tools", "assistant"), ("shell_call", "assistant"), ("not_yet_known", "assistant"),
+    ("web_search_call", "assistant"), ("mcp_list_tools", "assistant"), ("shell_call", "assistant"),
+    ("not_yet_known", "assistant"),
     ("shell_call_output", "user"), ("computer_call_output", "user"), ("mcp_approval_response", "user"),
 ])  # fmt: skip
 def test_what_only_openai_knows_stays_as_it_is(kind: str, role: str) -> None:
@@ -166,7 +180,9 @@ def test_a_changed_seal_is_refused() -> None:
 def test_a_plain_thought_is_nobodys() -> None:
     content = [{"type": "reasoning_text", "text": "whole"}]
     assert parts({"type": "reasoning", "id": "r", "summary": [{"text": "short"}], "content": content}) == [[Thinking("whole")]]
-    assert parts({"type": "reasoning", "id": "r", "summary": [{"text": "a"}, {"text": "b"}]}) == [[Thinking("a"), Thinking("b")]]
+    assert parts({"type": "reasoning", "id": "r", "summary": [{"text": "a"}, {"text": "b"}]}) == [
+        [Thinking("a"), Thinking("b")]
+    ]
     assert parts({"type": "reasoning", "id": "r", "summary": []}) == []
 
 
@@ -219,7 +235,8 @@ def test_tools_that_come_with_the_conversation_are_tools() -> None:
     ({"type": "function", "function": {"name": "f"}}, ToolChoice("required", ("f",))),
     ({"type": "custom", "name": "c"}, ToolChoice("required", ("c",))),
     ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]}, ToolChoice("auto", ("f",))),
-    ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "c"}]},
+    ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}, {"type": "custom",
+     "name": "c"}]},
      ToolChoice("required", ("f", "c"))),
 ])  # fmt: skip
 def test_every_tool_choice(choice: Any, expected: ToolChoice | None) -> None:
@@ -286,14 +303,17 @@ def test_the_answer_repeats_what_was_asked() -> None:
 
 @pytest.mark.parametrize(("fields", "path"), [
     ({"input": []}, "input"), ({"input": None}, "input"), ({"input": 5}, "input"), ({"input": ["a"]}, "input[0]"),
-    ({"input": [{"role": "tool", "content": "a"}]}, "input[0].role"), ({"input": [{"role": "user", "content": 5}]}, "input[0].content"),
+    ({"input": [{"role": "tool", "content": "a"}]}, "input[0].role"),
+    ({"input": [{"role": "user", "content": 5}]}, "input[0].content"),
     ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
     ({"input": [{"type": "function_call", "call_id": "c", "arguments": "{}"}]}, "input[0].name"),
     ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output"),
     ({"tools": [{"type": "function"}]}, "tools[0].name"), ({"tools": [5]}, "tools[0]"),
     ({"tool_choice": "all"}, "tool_choice"), ({"text": {"format": {"type": "x"}}}, "text.format.type"),
-    ({"temperature": "hot"}, "temperature"), ({"max_output_tokens": 1.5}, "max_output_tokens"), ({"background": True}, "background"),
-    ({"stream": "yes"}, "stream"), ({"reasoning": "high"}, "reasoning"), ({"model": None}, "model"), ({"include": [5]}, "include[0]"),
+    ({"temperature": "hot"}, "temperature"), ({"max_output_tokens": 1.5}, "max_output_tokens"),
+    ({"background": True}, "background"),
+    ({"stream": "yes"}, "stream"), ({"reasoning": "high"}, "reasoning"), ({"model": None}, "model"),
+    ({"include": [5]}, "include[0]"),
     ({"input": [{"type": "compaction_trigger"}, {"role": "user", "content": "a"}]}, "input[0]"),
     ({"input": [{"type": "compaction", "encrypted_content": "gAAA"}]}, "input[0]"),
 ])  # fmt: skip

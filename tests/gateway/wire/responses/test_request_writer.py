@@ -43,7 +43,8 @@ def test_a_conversation_becomes_items() -> None:
         user(Text("q")),
         assistant(Thinking("a", vendor="openai"), Thinking("b", vendor="openai"),
                   Thinking("", "", "openai", "e", {"openai": {"id": "rs_1"}}),
-                  Text("Let me "), Text("look."), ToolCall("c1", "f", '{"a": 1}', {"a": 1}), ToolCall("c2", "g", "x", None, True)),
+                  Text("Let me "), Text("look."), ToolCall("c1", "f", '{"a": 1}', {"a": 1}), ToolCall("c2", "g", "x",
+                  None, True)),
         user(ToolResult("c1", (Text("one"),)), ToolResult("c2", (Text("two"),), True), Text("go on")),
         assistant(Refusal("no")), Message("system", (Text("s"),)),
     )  # fmt: skip
@@ -126,9 +127,19 @@ def test_tools() -> None:
         Tool("web_search", vendor="responses", value={"type": "web_search"}),
         Tool("w", vendor="anthropic", value={"type": "web_search_20250305", "name": "w"}),
     )))  # fmt: skip
-    assert body["tools"][0] == {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
+    assert body["tools"][0] == {
+        "type": "function",
+        "name": "f",
+        "description": "d",
+        "parameters": {"type": "object"},
+        "strict": True,
+    }
     assert body["tools"][1]["name"].startswith("a_b_") and body["tools"][1]["strict"] is False
-    assert body["tools"][2] == {"type": "custom", "name": "c", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}}
+    assert body["tools"][2] == {
+        "type": "custom",
+        "name": "c",
+        "format": {"type": "grammar", "syntax": "lark", "definition": "x"},
+    }
     assert body["tools"][3] == {"type": "web_search"} and lost == ["tools=w"]
 
 
@@ -198,7 +209,13 @@ def test_a_schema_and_a_bare_json() -> None:
     schema = ir.ResponseFormat("schema", {"type": "object"}, "my name", "d", True)
     body, _ = written(asked(response_format=schema))
     form = body["text"]["format"]
-    assert form == {"type": "json_schema", "name": form["name"], "schema": {"type": "object"}, "strict": True, "description": "d"}
+    assert form == {
+        "type": "json_schema",
+        "name": form["name"],
+        "schema": {"type": "object"},
+        "strict": True,
+        "description": "d",
+    }
     body, _ = written(asked(response_format=ir.ResponseFormat("json")))
     assert body["text"] == {"format": {"type": "json_object"}} and body["input"][0]["role"] == "developer"
     body, _ = written(asked(user(Text("as JSON please")), response_format=ir.ResponseFormat("json")))
@@ -231,7 +248,8 @@ BODY: dict[str, Any] = {
 
 def test_golden_to_openai() -> None:
     lost: list[str] = []
-    body = openai.write_request(read(BODY["input"], **{k: v for k, v in BODY.items() if k != "input"}), model="gpt-4o", quirks={},
+    body = openai.write_request(read(BODY["input"], **{k: v for k, v in BODY.items() if k != "input"}), model="gpt-4o",
+    quirks={},
                                 lost=lost)  # fmt: skip
     assert not lost and body == {
         "model": "gpt-4o", "max_tokens": 100, "temperature": 0.5, "tool_choice": "required", "parallel_tool_calls": True,
@@ -245,7 +263,8 @@ def test_golden_to_openai() -> None:
             {"role": "tool", "tool_call_id": "c1", "content": "one"}, {"role": "tool", "tool_call_id": "c2", "content": "two"},
         ],
         "tools": [
-            {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}},
+            {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object",
+            "properties": {}}}},
             {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}}],
     }  # fmt: skip
 
@@ -265,7 +284,9 @@ def test_golden_to_anthropic() -> None:
     assert body["tool_choice"]["type"] == "any"
 
 
-@pytest.mark.parametrize(("module", "model"), [(openai, "gpt-4o"), (anthropic, "claude-sonnet-4-0"), (gemini, "gemini-2.5-pro")])
+@pytest.mark.parametrize(
+    ("module", "model"), [(openai, "gpt-4o"), (anthropic, "claude-sonnet-4-0"), (gemini, "gemini-2.5-pro")]
+)
 def test_there_and_back_is_the_same_request(module: Any, model: str) -> None:
     """Responses -> another protocol -> Responses: the same items, but for what the other has no word for."""
     request = read(BODY["input"], **{k: v for k, v in BODY.items() if k != "input"})
@@ -274,8 +295,9 @@ def test_there_and_back_is_the_same_request(module: Any, model: str) -> None:
     again = responses.read_request(body)
     assert again.system == request.system and [tool.name for tool in again.tools] == ["f", "g"]
     assert again.tool_choice == request.tool_choice
-    assert [(type(part), getattr(part, "text", getattr(part, "name", ""))) for each in again.messages for part in each.parts] == [
-        (type(part), getattr(part, "text", getattr(part, "name", ""))) for each in request.messages for part in each.parts]
+    assert [
+        (type(part), getattr(part, "text", getattr(part, "name", ""))) for each in again.messages for part in each.parts
+    ] == [(type(part), getattr(part, "text", getattr(part, "name", ""))) for each in request.messages for part in each.parts]
 
 
 def test_there_and_back_through_ir_is_the_same_body() -> None:

@@ -22,7 +22,8 @@ TOOLS = [{"type": "function", "name": "f"}, {"type": "custom", "name": "c"},
 ANSWERS: dict[str, ir.Answer] = {
     "text": answer(Text("Hel"), Text("lo"), usage=ir.Usage(5, 3, 1, text=6, reasoning=2)),
     "thoughts": answer(Thinking("Hm", "sig", "anthropic"), Thinking("plain"), Text("a", "c2ln", "gemini")),
-    "calls": answer(ToolCall("t1", "f", '{"a":1}', {"a": 1}), ToolCall("t2", "ns__g", "", {}), ToolCall("t3", "c", '{"input":"x"}'),
+    "calls": answer(ToolCall("t1", "f", '{"a":1}', {"a": 1}), ToolCall("t2", "ns__g", "", {}), ToolCall("t3", "c",
+    '{"input":"x"}'),
                     reason="tool_calls"),
     "refusal": answer(Text("Well."), Refusal("No."), reason="refusal"),
     "picture": answer(Media("image", "image/png", "AA=="), Text("see")),
@@ -66,13 +67,18 @@ def test_a_plain_answer_is_the_sdks_response(name: str) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_the_sdks_accumulator_makes_the_same_of_the_events(name: str) -> None:
     request = read("hi", tools=TOOLS)
-    with client(streamed(ANSWERS[name], request), "text/event-stream") as sdk, sdk.responses.stream(model="m", input="hi") as stream:
-        snapshots = [event for event in stream]
+    with (
+        client(streamed(ANSWERS[name], request), "text/event-stream") as sdk,
+        sdk.responses.stream(model="m", input="hi") as stream,
+    ):
+        snapshots = list(stream)
         final = stream.get_final_response()
     expected = json.loads(json.dumps(responses.write_answer(ANSWERS[name], request, [])))
     got = final.to_dict()
     assert [item["id"] for item in got["output"]] == [item["id"] for item in expected["output"]] and snapshots
-    text = "".join(part["text"] for item in expected["output"] for part in item.get("content", ()) if part["type"] == "output_text")
+    text = "".join(
+        part["text"] for item in expected["output"] for part in item.get("content", ()) if part["type"] == "output_text"
+    )
     assert final.output_text == text and final.usage == (None if expected["usage"] is None else final.usage)
 
 

@@ -46,7 +46,9 @@ def test_no_letter_of_it_can_be_changed() -> None:
             seal().open(made)
 
 
-@pytest.mark.parametrize("text", ["llmr1.", "llmr1.e30", "llmr1.e30.AA", "llmr1.e30.AA.AA", "llmr1.\u00e4.AA", "llmr1..", "llmr1.e30.A"])
+@pytest.mark.parametrize(
+    "text", ["llmr1.", "llmr1.e30", "llmr1.e30.AA", "llmr1.e30.AA.AA", "llmr1.\u00e4.AA", "llmr1..", "llmr1.e30.A"]
+)
 def test_half_of_one_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         seal().open(text)

@@ -28,7 +28,9 @@ def test_what_a_request_builds_on() -> None:
         state.references({"previous_response_id": 5})
 
 
-@pytest.mark.parametrize(("fields", "wanted"), [({}, True), ({"store": None}, True), ({"store": True}, True), ({"store": False}, False)])
+@pytest.mark.parametrize(
+    ("fields", "wanted"), [({}, True), ({"store": None}, True), ({"store": True}, True), ({"store": False}, False)]
+)
 def test_an_answer_is_kept_unless_the_caller_says_no(fields: dict[str, Any], wanted: bool) -> None:
     assert state.wants_store(fields) is wanted
 
@@ -99,7 +101,9 @@ def test_an_unknown_place_in_the_list() -> None:
 
 
 def test_the_apis_words() -> None:
-    assert state.not_found("resp_9").status == 404 and "Response with id 'resp_9' not found." in state.not_found("resp_9").message
+    assert (
+        state.not_found("resp_9").status == 404 and "Response with id 'resp_9' not found." in state.not_found("resp_9").message
+    )
     error = state.previous_not_found("resp_9")
     assert (error.status, error.code) == (400, "previous_response_not_found")
     assert common.error_body(error)["error"]["param"] == "previous_response_id"

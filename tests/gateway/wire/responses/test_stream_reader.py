@@ -94,7 +94,8 @@ def test_a_stream_says_the_same_to_every_caller(name: str, to: Any) -> None:
     one, other = (ir.answer_of(each).candidates[0] for each in (events, again))
     for kind in (Text, ToolCall, Refusal) if to in (openai, responses) else (ToolCall,):
         assert [(getattr(part, "text", ""), getattr(part, "arguments", "")) for part in other.parts if type(part) is kind] == [
-            (getattr(part, "text", ""), getattr(part, "arguments", "")) for part in joined(one.parts, kind)]
+            (getattr(part, "text", ""), getattr(part, "arguments", "")) for part in joined(one.parts, kind)
+        ]
 
 
 def joined(parts: tuple[ir.Part, ...], kind: type) -> list[ir.Part]:
@@ -115,7 +116,10 @@ BARE = {**CALL, "arguments": ""}
 
 
 def completed(*output: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    return {"type": "response.completed", "response": {"id": "r", "model": "m", "status": "completed", "output": output, **more}}
+    return {
+        "type": "response.completed",
+        "response": {"id": "r", "model": "m", "status": "completed", "output": output, **more},
+    }
 
 
 def item(kind: str, given: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
@@ -181,7 +185,8 @@ def test_encrypted_thoughts_come_whole() -> None:
 def test_calls_that_grow_at_once_are_put_in_order() -> None:
     one, two = BARE, {**BARE, "id": "fc_2", "call_id": "c2", "name": "g"}
     found = parts_of(CREATED, item("added", one), item("added", two, 1), delta("function_call_arguments.delta", '{"a"', "fc_1"),
-                     delta("function_call_arguments.delta", '{"b"', "fc_2", 1), delta("function_call_arguments.delta", ":1}", "fc_1"),
+                     delta("function_call_arguments.delta", '{"b"', "fc_2", 1), delta("function_call_arguments.delta",
+                     ":1}", "fc_1"),
                      delta("function_call_arguments.delta", ":2}", "fc_2", 1), completed())  # fmt: skip
     assert [(call.name, call.arguments) for call in found if isinstance(call, ToolCall)] == [("f", {"a": 1}), ("g", {"b": 2})]
 
@@ -195,7 +200,8 @@ def test_calls_under_one_id_get_their_own() -> None:
 def test_two_messages_stay_two_texts_and_a_refusal_comes_whole() -> None:
     other = {"type": "message", "id": "msg_2", "content": [{"type": "refusal", "refusal": "No."}]}
     refusal = [delta("refusal.delta", "N", "msg_2", 1), delta("refusal.delta", "o.", "msg_2", 1),
-               {"type": "response.refusal.done", "item_id": "msg_2", "output_index": 1, "content_index": 0, "refusal": "No."}]  # fmt: skip
+               {"type": "response.refusal.done", "item_id": "msg_2", "output_index": 1, "content_index": 0,
+               "refusal": "No."}]  # fmt: skip
     found = said_by(CREATED, TEXT_DELTA, item("done", TEXT), item("added", other, 1), *refusal, item("done", other, 1),
                     completed(TEXT, other))  # fmt: skip
     assert found.candidates[0].parts == (Text("Hello"), Refusal("No.")) and found.candidates[0].stop.reason == "refusal"
@@ -246,7 +252,9 @@ def test_nonsense_is_a_failure_and_no_other_exception(event: Any) -> None:
     assert isinstance(error_of(CREATED, event), UpstreamFailed)
 
 
-@pytest.mark.parametrize("event", [{"type": "response.new"}, {"type": "response.code_interpreter_call.completed"}, {"type": "keepalive"}])
+@pytest.mark.parametrize(
+    "event", [{"type": "response.new"}, {"type": "response.code_interpreter_call.completed"}, {"type": "keepalive"}]
+)
 def test_an_unknown_event_is_passed_over(event: Mapping[str, Any]) -> None:
     assert parts_of(CREATED, event, TEXT_DELTA, completed()) == (Text("Hello"),)
 
@@ -257,7 +265,8 @@ def test_an_unknown_event_is_passed_over(event: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(("body", "words"), [
     ({"status": "failed", "error": {"code": "server_error", "message": "m"}, "output": []}, "m"),
     ({"status": "in_progress", "output": []}, "not whole"), ({"id": "x"}, "no output"),
-    ({"status": "completed", "output": [5]}, "no object"), ({"status": "completed", "output": [{"type": "function_call"}]}, "name"),
+    ({"status": "completed", "output": [5]}, "no object"),
+    ({"status": "completed", "output": [{"type": "function_call"}]}, "name"),
 ])  # fmt: skip
 def test_an_answer_that_is_none(body: Mapping[str, Any], words: str) -> None:
     with pytest.raises(GatewayError, match=words):
@@ -301,7 +310,8 @@ def test_a_scanner_counts_pieces_by_a_glance() -> None:
 
 
 @pytest.mark.parametrize(("events", "missing"), [
-    ([{"type": "response.failed", "sequence_number": 7, "response": {"id": "r", "error": {"code": "x", "message": "m"}}}], ["error"]),
+    ([{"type": "response.failed", "sequence_number": 7, "response": {"id": "r", "error": {"code": "x",
+    "message": "m"}}}], ["error"]),
     ([{"type": "error", "sequence_number": 7, "code": "x", "message": "m"}], ["response.failed", "error"]),
     ([{"type": "error", "sequence_number": 7, "error": {"message": "m"}}], ["response.failed"]),
     ([], ["response.failed", "error"]),

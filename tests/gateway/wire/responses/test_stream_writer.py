@@ -1,4 +1,4 @@
-"""ir -> the events of a Responses stream and the response that they make: each thing said everywhere that some client reads it."""
+"""ir -> the events of a Responses stream and the response that they make: each thing is said wherever some client reads it."""
 
 from __future__ import annotations
 
@@ -164,7 +164,9 @@ def test_a_name_that_was_made_fit_comes_back() -> None:
     assert (item["namespace"], item["name"]) == ("my.ns", "g.h")
 
 
-@pytest.mark.parametrize(("given", "expected"), [('{"input":"a\\nb"}', "a\nb"), ('{"x":1}', '{"x":1}'), ("free", "free"), ("", "")])
+@pytest.mark.parametrize(
+    ("given", "expected"), [('{"input":"a\\nb"}', "a\nb"), ('{"x":1}', '{"x":1}'), ("free", "free"), ("", "")]
+)
 def test_a_custom_tool_gets_its_text_from_a_vendor_that_has_objects_only(given: str, expected: str) -> None:
     data = streamed(answer(ToolCall("t", "c", given, ir.object_in(given))), caller())
     events = events_in(data)
@@ -182,12 +184,19 @@ def test_a_picture_is_an_item() -> None:
 
 def test_the_webs_search_of_anthropic_is_openais() -> None:
     use = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}}
-    cited = {"anthropic": {"citations": [{"type": "web_search_result_location", "url": "https://h", "title": "T", "cited_text": "x"}]}}
+    cited = {
+        "anthropic": {
+            "citations": [{"type": "web_search_result_location", "url": "https://h", "title": "T", "cited_text": "x"}]
+        }
+    }
     lost: list[str] = []
     output = output_of(answer(Opaque("anthropic", "server_tool_use", use), Text("See "), Text("this", extras=cited)), lost=lost)
     assert output[0]["type"] == "web_search_call" and output[0]["action"]["query"] == "q"
     note = {"type": "url_citation", "url": "https://h", "title": "T", "start_index": 4, "end_index": 8}
-    assert output[1]["content"] == [{"type": "output_text", "annotations": [note], "logprobs": [], "text": "See this"}] and not lost
+    assert (
+        output[1]["content"] == [{"type": "output_text", "annotations": [note], "logprobs": [], "text": "See this"}]
+        and not lost
+    )
 
 
 def test_annotations_and_logprobs_of_chat_belong_to_the_text() -> None:
