@@ -4,8 +4,9 @@ request_reader, answer, stream_writer serve callers; request_writer, answer, str
 at what is relayed. state unfolds what the gateway kept of earlier turns, seal makes texts that callers bring back unchanged.
 """
 
+from ..openai_errors import read_error, write_error
 from .answer import read_answer, write_answer
-from .common import KEEPALIVE, error_event, read_error, usage_in, write_count, write_error
+from .common import KEEPALIVE, error_event, usage_in, write_count
 from .request_reader import read_request
 from .request_writer import write_request
 from .stream_reader import StreamReader

@@ -13,7 +13,8 @@ from typing import Any
 from ...errors import BadRequest, UpstreamFailed
 from .. import ir
 from ..names import minted_id
-from .common import OPENAI, OWN, count, error_in, error_of, own, read_usage
+from ..openai_errors import error_in, error_of
+from .common import OPENAI, OWN, count, own, read_usage
 from .items import read_call, read_content, read_thoughts
 from .outputs import chat_annotations
 from .stream_writer import StreamWriter

@@ -8,25 +8,22 @@ Shapes are those of OpenAI's SDK (openai 3.57, openai.types.responses) and of wh
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ...errors import GatewayError, of_status
+from ...errors import GatewayError
 from .. import ir
 from ..fields import compact
 from ..names import minted_id, short_hash
-from ..retry_after import retry_after_s
+from ..openai_errors import error_body
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions
 KEEPALIVE = b": keep-alive\n\n"  # comments are passed over by every client; an event of an unknown type ends OpenAI's JS helper
 ENCRYPTED = "reasoning.encrypted_content"  # of `include`
 LOGPROBS = "message.output_text.logprobs"
-
-MAX_MESSAGE_CHARS = 2_000  # of an upstream's error text
 
 # ------------------------------------------------------------------------------------------------------------------- fields
 
@@ -135,100 +132,6 @@ def write_usage(usage: ir.Usage) -> dict[str, Any]:
 def write_count(tokens: int) -> dict[str, Any]:
     """The answer of POST /v1/responses/input_tokens."""
     return {"object": "response.input_tokens", "input_tokens": tokens}
-
-
-# ------------------------------------------------------------------------------------------------------------------ errors
-
-CONTEXT = re.compile(
-    r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long|available context size",
-    re.IGNORECASE,
-)
-TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
-         404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
-CODES = {"unauthorized": "invalid_api_key", "no_credit": "insufficient_quota", "rate_limited": "rate_limit_exceeded"}
-OVERLOADED = 529  # Anthropic's own; OpenAI's clients know 503
-STATUSES = {"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "rate_limit_error": 429,
-            "insufficient_quota": 429, "server_error": 500, "overloaded_error": 503}  # fmt: skip
-CODE_STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500, "server_is_overloaded": 503,
-                 "invalid_prompt": 400, "context_length_exceeded": 400, "model_not_found": 404}  # fmt: skip
-
-
-def error_in(value: Any) -> Mapping[str, Any]:
-    """The error in what an upstream said, whatever shape it has; {} if there is none.
-
-    {"error": {"message": "m"}}, {"type": "error", "message": "m", "code": "c"}, {"response": {"error": {...}}},
-    {"error": "m"}, {"detail": "m"}
-    """
-    if isinstance(value, list):
-        value = value[0] if value else None
-    if not isinstance(value, dict):
-        return {}
-    error = value.get("error")
-    if isinstance(error, dict):
-        return error
-    if isinstance(error, str) and error:
-        return {**value, "message": error}
-    if isinstance(value.get("response"), dict):
-        return error_in(value["response"])
-    if "output" in value:
-        return {}
-    told = value.get("message") or value.get("detail") or value.get("errors")
-    return {**value, "message": told if isinstance(told, str) else compact(told)} if told else {}
-
-
-def told_in(error: Mapping[str, Any]) -> str:
-    message = error.get("message")
-    return (message if isinstance(message, str) and message.strip() else compact(error))[:MAX_MESSAGE_CHARS]
-
-
-def status_of(error: Mapping[str, Any]) -> int:
-    """The status of an error that came inside a stream, by what it says itself."""
-    code = error.get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return CODE_STATUSES.get(str(code)) or STATUSES.get(str(error.get("type"))) or 502
-
-
-def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:
-    """status 0: as the error says itself, else 502."""
-    message, code = told_in(error), error.get("code")
-    status = status or status_of(error)
-    named = None
-    if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):
-        named = "context_length_exceeded"
-    elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
-        named = "no_credit"
-    elif code in ("model_not_found", "previous_response_not_found", "invalid_encrypted_content"):
-        named = str(code)
-    details = {name: error[name] for name in ("type", "code", "param") if error.get(name) is not None}
-    return of_status(status, message, code=named, retry_after_s=wait_s, details=details)
-
-
-def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """An upstream's refusal -> our error, with its status, its wait and its words."""
-    try:
-        error = error_in(json.loads(body))
-    except (ValueError, RecursionError):
-        error = {}
-    if not error:
-        plain = " ".join(body[: 4 * MAX_MESSAGE_CHARS].decode("utf-8", "replace").split())
-        error = {"message": plain[:300] or "the upstream gave no reason"}
-    return error_of(error, status, retry_after_s(headers))
-
-
-def error_body(error: GatewayError) -> dict[str, Any]:
-    """OpenAI's body, as in chat completions: {"error": {"message", "type", "param", "code"}}"""
-    kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-    param = error.details.get("param", error.details.get("path"))
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(error.code, error.code)}}
-
-
-def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], dict[str, Any]]:
-    """(status, headers, body) for a caller."""
-    headers = [("content-type", "application/json")]
-    if error.retry_after_s is not None:
-        headers.append(("retry-after", str(math.ceil(error.retry_after_s))))
-    return 503 if error.status == OVERLOADED else error.status, headers, error_body(error)
 
 
 # ------------------------------------------------------------------------------------------------------- the end of a stream

@@ -14,9 +14,10 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir
 from ..names import minted_id
+from ..openai_errors import error_in, error_of
 from ..sse import Event
 from .answer import candidate_extras, read_item, stop_of
-from .common import count, error_in, error_of, read_usage
+from .common import count, read_usage
 from .items import read_call
 
 Fields = Mapping[str, Any]

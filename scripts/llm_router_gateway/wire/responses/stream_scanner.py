@@ -8,8 +8,9 @@ from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
+from ..openai_errors import error_in, error_of
 from ..sse import Event
-from .common import bare_response, error_in, error_of, failed_events, read_usage, response_id
+from .common import bare_response, failed_events, read_usage, response_id
 
 # Events that are output when their field is not empty.
 SPEAKING = {

@@ -43,6 +43,7 @@ from .compaction import compaction_item
 from .outputs import INCOMPLETE, annotations_in, cited_in, refusal_text, sealed_signature, sealed_thought
 
 Fields = dict[str, Any]
+EMPTY_TEXT = '{"type":"output_text","annotations":[],"logprobs":[],"text":""}'
 VARYING = ("id", "object", "created_at", "status", "error", "incomplete_details", "model", "usage")
 
 
@@ -131,6 +132,11 @@ class StreamWriter:
         """The response as it stands: what the last event holds."""
         return {**self._base, "output": list(self._items), **self._echo}
 
+    def _lose(self, extras: ir.Extras) -> None:
+        """Names what only another vendor's answer has a place for."""
+        if extras:
+            lose_extras(extras, OWN, self._lost)
+
     # -- begin and end
 
     def _start(self, event: ir.Started) -> str:
@@ -144,7 +150,7 @@ class StreamWriter:
         self._echo_text = "" if self._quiet else compact(self._echo)
         if event.service_tier:
             self._base["service_tier"] = event.service_tier
-        lose_extras({name: value for name, value in event.extras.items() if name != OPENAI}, OWN, self._lost)
+        self._lose(event.extras)
         return self._response_event("response.created") + self._response_event("response.in_progress")
 
     def _usage_seen(self, event: ir.UsageSeen) -> str:
@@ -160,8 +166,7 @@ class StreamWriter:
         return out + self._close()
 
     def _late_extras(self, extras: ir.Extras) -> str:
-        rest = {vendor: fields for vendor, fields in extras.items() if vendor != OPENAI}
-        lose_extras(rest, OWN, self._lost)
+        self._lose({vendor: fields for vendor, fields in extras.items() if vendor != OPENAI})
         shared = dict(extras.get(OPENAI, {}))
         notes = annotations_in(shared.pop("annotations", None))
         logprobs = shared.pop("logprobs", None)
@@ -178,7 +183,7 @@ class StreamWriter:
         return "".join(self._annotate(item, note) for note in notes)
 
     def _finished(self, event: ir.Finished) -> str:
-        lose_extras({name: value for name, value in event.extras.items() if name != OPENAI}, OWN, self._lost)
+        self._lose(event.extras)
         out = self._close()
         if self._summary is not None:
             out += self._compacted()
@@ -275,6 +280,8 @@ class StreamWriter:
         return self._item
 
     def _added(self, item: Item, fields: Fields) -> str:
+        if self._quiet:
+            return ""
         return self._event("response.output_item.added", f'"output_index":{item.index},"item":{compact(fields)}')
 
     def _done(self, fields: Fields) -> str:
@@ -319,9 +326,7 @@ class StreamWriter:
             item.texts.append(said)
             return self._text_delta(item, said)
         item, out = self._message()
-        at = len(item.content)
-        part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-        out += self._of_item("response.content_part.added", item, f'"content_index":{at},"part":{compact(part)}')
+        out += self._of_item("response.content_part.added", item, f'"content_index":{len(item.content)},"part":{EMPTY_TEXT}')
         item.texts.append(said)
         return out + self._text_delta(item, said)
 

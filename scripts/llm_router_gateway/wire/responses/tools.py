@@ -43,15 +43,14 @@ def own_format(value: Any) -> Any:
     return value
 
 
-def read_own_tool(tool: Mapping[str, Any], path: str) -> ir.Tool:
+def read_own_tool(tool: Mapping[str, Any], kind: str, path: str) -> ir.Tool:
     """A function or custom tool; chat's shape, with an inner object, is taken as well."""
-    kind = str(tool.get("type"))
     inner = tool.get(kind)
-    given = {"type": kind, **inner} if isinstance(inner, dict) else tool
+    given = inner if isinstance(inner, dict) else tool
     schema = given.get("parameters")
-    extras = {**own(given, TOOL_FIELDS)}
+    extras = own(given, TOOL_FIELDS)
     if given.get("format") is not None:
-        extras[OPENAI] = {"format": chat_format(given["format"])}
+        extras = {**extras, OPENAI: {"format": chat_format(given["format"])}}
     return ir.Tool(
         text(given.get("name"), f"{path}.name"),
         text(given.get("description") or "", f"{path}.description"),
@@ -59,7 +58,7 @@ def read_own_tool(tool: Mapping[str, Any], path: str) -> ir.Tool:
         truth(given.get("strict"), f"{path}.strict"),
         custom=kind == "custom",
         cache_control=given.get("cache_control") if isinstance(given.get("cache_control"), dict) else None,
-        extras=extras or ir.NOTHING,
+        extras=extras,
     )
 
 
@@ -83,7 +82,7 @@ def read_tools(value: Any, path: str) -> list[Found]:
         if kind == "namespace":
             found += read_namespace(tool, where)
         elif kind in CALLER_TOOLS:
-            found.append(Found(read_own_tool({"type": kind, **tool}, where)))
+            found.append(Found(read_own_tool(tool, kind, where)))
         else:
             found.append(Found(ir.Tool(kind, vendor=OWN, value=tool)))
     return found

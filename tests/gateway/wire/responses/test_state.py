@@ -10,6 +10,7 @@ from responding import SEAL, answer, read
 
 from llm_router_gateway.errors import BadRequest, NotFound
 from llm_router_gateway.wire import ir, responses
+from llm_router_gateway.wire.openai_errors import error_body
 from llm_router_gateway.wire.responses import common, compaction, state
 
 USER = {"role": "user", "content": "q"}
@@ -106,7 +107,7 @@ def test_the_apis_words() -> None:
     )
     error = state.previous_not_found("resp_9")
     assert (error.status, error.code) == (400, "previous_response_not_found")
-    assert common.error_body(error)["error"]["param"] == "previous_response_id"
+    assert error_body(error)["error"]["param"] == "previous_response_id"
     assert state.cannot_cancel().message == "Cannot cancel a synchronous response."
     assert state.deleted("resp_1") == {"id": "resp_1", "object": "response", "deleted": True}
 
