@@ -7,7 +7,7 @@ What a chat cannot do (`suffix`, `echo`, log probabilities, prompts of token num
 for the text would be another one. Errors and usage are those of chat completions.
 """
 
-from ..openai_errors import read_error, write_error
+from ..error_bodies import read_error, write_error
 from .answer import error_event, usage_in, write_answer, write_count
 from .request_reader import only_upstream, read_request
 from .stream_scanner import Scanner

@@ -8,10 +8,10 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
+from ..error_bodies import error_body
 from ..fields import compact
 from ..losses import name_lost
 from ..names import minted_id
-from ..openai_errors import error_body
 
 REASON: Mapping[str, str] = {"length": "length", "context": "length", "refusal": "content_filter"}  # else "stop"
 

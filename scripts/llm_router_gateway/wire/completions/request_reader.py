@@ -25,7 +25,7 @@ def only_upstream(fields: Mapping[str, Any]) -> str:
     """
     for name in UPSTREAMS_OWN:
         value = fields.get(name)
-        if value not in (None, "", False) and value is not False:
+        if value is not None and value is not False and value != "":  # 0 log probabilities are asked for too
             return name
     prompt = fields.get("prompt")
     is_text = (

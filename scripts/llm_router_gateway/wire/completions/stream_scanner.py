@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
-from ..openai_errors import error_in, error_of
+from ..error_bodies import error_in, error_of
 from ..sse import Event
 from .answer import usage_in
 

@@ -1,6 +1,6 @@
 """Neutral events -> one JSON object a line.
 
-    feed(PartDelta(0, "Hi")) -> b'{"model":"m","created_at":"...","message":{"role":"assistant","content":"Hi"},"done":false}\\n'
+    feed(PartDelta(0, "Hi")) -> b'{"model":"m","created_at":...,"message":{"role":"assistant","content":"Hi"},"done":false}\\n'
 
 A call goes out when it is whole, for it has no pieces here.
 """

@@ -4,7 +4,7 @@ request_reader, answer, stream_writer serve callers; request_writer, answer, str
 at what is relayed. state unfolds what the gateway kept of earlier turns, seal makes texts that callers bring back unchanged.
 """
 
-from ..openai_errors import read_error, write_error
+from ..error_bodies import read_error, write_error
 from .answer import read_answer, write_answer
 from .common import KEEPALIVE, error_event, usage_in, write_count
 from .request_reader import read_request

@@ -12,8 +12,8 @@ from typing import Any
 
 from ...errors import BadRequest, UpstreamFailed
 from .. import ir
+from ..error_bodies import error_in, error_of
 from ..names import minted_id
-from ..openai_errors import error_in, error_of
 from .common import OPENAI, OWN, count, own, read_usage
 from .items import read_call, read_content, read_thoughts
 from .outputs import chat_annotations

@@ -15,9 +15,9 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
+from ..error_bodies import error_body
 from ..fields import compact
 from ..names import minted_id, short_hash
-from ..openai_errors import error_body
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions

@@ -13,8 +13,8 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir
+from ..error_bodies import error_in, error_of
 from ..names import minted_id
-from ..openai_errors import error_in, error_of
 from ..sse import Event
 from .answer import candidate_extras, read_item, stop_of
 from .common import count, read_usage

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
-from ..openai_errors import error_in, error_of
+from ..error_bodies import error_in, error_of
 from ..sse import Event
 from .common import bare_response, failed_events, read_usage, response_id
 
