@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError
-from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
+from llm_router_gateway.wire import anthropic, completions, gemini, ir, ollama, openai, responses
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROUNDS = int(os.environ.get("LLM_ROUTER_FUZZ", "300"))  # per case; a second or two in all
@@ -110,6 +110,21 @@ REQUESTS: dict[str, dict[str, Any]] = {
             {"type": "web_search"}],
         "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]},
     },
+}  # fmt: skip
+
+# Spoken by callers alone.
+INBOUND: dict[str, tuple[ModuleType, dict[str, Any]]] = {
+    "completions": (completions, {
+        "model": "m", "prompt": ["a"], "max_tokens": 5, "temperature": 0.5, "stop": ["a"], "n": 1, "best_of": 1, "suffix": None,
+        "stream_options": {"include_usage": True}, "logit_bias": {"5": 1}, "user": "u"}),
+    "ollama": (ollama, {
+        "model": "m", "think": "low", "format": SCHEMA, "options": {"num_predict": 5, "stop": ["a"], "temperature": 0.5},
+        "messages": [
+            {"role": "system", "content": "s"}, {"role": "user", "content": "a", "images": [PIXEL]},
+            {"role": "assistant", "content": "", "thinking": "t", "tool_calls": [
+                {"id": "x", "function": {"name": "f", "arguments": {"a": 1}}}, {"function": {"name": "g", "arguments": "{}"}}]},
+            {"role": "tool", "tool_name": "f", "content": "1"}, {"role": "tool", "content": "2"}],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}]}),
 }  # fmt: skip
 
 ANSWER = ir.Answer(
@@ -265,3 +280,24 @@ def test_any_refusal_is_read(wire: str) -> None:
             assert isinstance(error, GatewayError) and error.message
             json.dumps(WIRES[wire].write_error(error, "r1")[2])
             WIRES[wire].error_event(error, "r1")
+
+
+@pytest.mark.parametrize("wire", INBOUND)
+def test_any_request_of_a_callers_protocol_gives_a_value_or_names_what_is_wrong(wire: str) -> None:
+    rng = random.Random(f"{wire} request")
+    module, whole = INBOUND[wire]
+    assert module.read_request(whole).messages
+    for _ in range(ROUNDS):
+        try:
+            request = module.read_request(damaged(whole, rng), model="m")
+        except BadRequest as error:
+            assert error.details.get("path"), error
+            continue
+        json.dumps(module.write_answer(ANSWER, request, []))
+        writer = module.StreamWriter(request, lost=[])
+        b"".join(map(writer.feed, ir.events_of(ANSWER)))
+        for other, each in WIRES.items():
+            try:
+                json.dumps(each.write_request(request, model=MODELS[other], quirks={}, lost=[]))
+            except GatewayError:
+                pass

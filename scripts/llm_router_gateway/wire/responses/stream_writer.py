@@ -66,8 +66,9 @@ class StreamWriter:
     """Neutral events -> bytes for the caller who sent `request`; one answer."""
 
     __slots__ = (
-        "_base", "_customs", "_echo", "_echo_text", "_handlers", "_item", "_items", "_lost", "_names", "_part", "_quiet",
-        "_quotes", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop", "_summary", "_texts", "_usage",
+        "_base", "_customs", "_echo", "_echo_text", "_handlers", "_item", "_items", "_lost", "_names", "_part",
+        "_quiet", "_quotes", "_refused", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop",
+        "_summary", "_texts", "_usage",
     )  # fmt: skip
 
     def __init__(self, request: ir.Request, *, lost: list[str] | None = None, array: bool = False, quiet: bool = False) -> None:
@@ -89,6 +90,7 @@ class StreamWriter:
         self._signatures: list[str] = []  # of the open part: pieces
         self._quotes: list[Fields] = []  # what the open part quotes
         self._summary: list[str] | None = [] if request.reply.compaction else None
+        self._refused = False  # by the model itself
         self._stop = ir.Stop("end")
         self._usage: ir.Usage | None = None
         self._handlers: Mapping[type, Callable[[Any], str]] = {
@@ -190,8 +192,8 @@ class StreamWriter:
         stop = self._stop
         reason = INCOMPLETE.get(stop.reason)
         if stop.reason == "refusal":
-            reason = None if self._refused_itself() else reason
-            if reason and not any(item["type"] == "message" for item in self._items):
+            reason = None if self._refused else reason  # the model's own refusal is an answer, and complete
+            if reason and not any(item.get("type") == "message" for item in self._items):
                 out += self._refuse(refusal_text(stop)) + self._close()
         if stop.reason in ("other", "pause") and stop.native:
             name_lost(self._lost, f"stop_reason={stop.native}")
@@ -201,10 +203,6 @@ class StreamWriter:
         if self._usage is not None:
             self._base["usage"] = write_usage(self._usage)
         return out + self._response_event("response.incomplete" if reason else "response.completed")
-
-    def _refused_itself(self) -> bool:
-        """Whether the model said that it would not: that is an answer, and complete."""
-        return any(part["type"] == "refusal" for item in self._items for part in item.get("content") or ())
 
     def _compacted(self) -> str:
         """The summary as the one item of the answer."""
@@ -237,6 +235,7 @@ class StreamWriter:
             out = "" if self._item is not None and self._item.kind == REASONING and not self._item.encrypted else self._close()
             return out + (self._think(part.text) if part.text else "")
         if isinstance(part, ir.Refusal):
+            self._refused = True
             return self._refuse(part.text)
         out = self._close()
         return out + (self._call(part) if isinstance(part, ir.ToolCall) else self._whole(part))
@@ -523,7 +522,7 @@ class StreamWriter:
         return ""
 
     def _opaque(self, part: ir.Opaque) -> str:
-        if part.vendor == OWN:
+        if part.vendor == OWN and isinstance(part.value.get("type"), str):
             made = dict(part.value)
             made.setdefault("id", item_id(self._base["id"], MESSAGE, len(self._items)))
             return self._whole_item(made)
