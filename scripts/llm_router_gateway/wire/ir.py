@@ -201,8 +201,23 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSearch:
+    """A search of the web that runs at the vendor's: what each of them can be told of it. `location` is of the user:
+    {"city": ..., "region": ..., "country": ..., "timezone": ...}
+    """
+
+    allowed_domains: tuple[str, ...] = ()
+    blocked_domains: tuple[str, ...] = ()
+    location: JSON | None = None
+    max_uses: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool of the caller's; with `vendor`, one that runs at the vendor's: `value` is its whole declaration."""
+    """A tool of the caller's; with `vendor`, one that runs at the vendor's: `value` is its whole declaration.
+
+    `search` says of such a one that it searches the web, so that another vendor's search can take its place.
+    """
 
     name: str
     description: str = ""
@@ -213,6 +228,7 @@ class Tool:
     value: JSON | None = None
     cache_control: JSON | None = None
     extras: Extras = NOTHING        # {"anthropic": {"defer_loading": True}}
+    search: WebSearch | None = field(default=None, compare=False)  # what `value` says, in no vendor's words
 
 
 @dataclass(frozen=True, slots=True)

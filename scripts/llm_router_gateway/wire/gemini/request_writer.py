@@ -306,15 +306,26 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
     return {**made, **tool.extras.get(VENDOR, {})}  # without parameters: an object without properties is refused
 
 
+def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
+    """Google's search in place of another vendor's; it cannot be told where to look."""
+    for name in ("allowed_domains", "blocked_domains", "location", "max_uses"):
+        if getattr(search, name):
+            name_lost(lost, f"web_search.{name}")
+    return {"googleSearch": {}}
+
+
 def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:
     choice = request.tool_choice
     chosen = choice.names if choice is not None and choice.mode == "auto" else ()  # AUTO takes no names
     declared: list[Fields] = []
     others: list[Fields] = []
+    functions = any(not tool.vendor for tool in request.tools)  # beside which most models refuse a search
     for index, tool in enumerate(request.tools):
         path = f"tools[{index}]"
         if tool.vendor == VENDOR:
             others.append(dict(tool.value or {}))
+        elif tool.search is not None and not functions:
+            others.append(write_search(tool.search, lost))
         elif tool.vendor:
             name_lost(lost, f"{path}={tool.name}")
         elif not chosen or tool.name in chosen:

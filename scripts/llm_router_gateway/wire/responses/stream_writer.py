@@ -40,7 +40,7 @@ from .common import (
     write_usage,
 )  # fmt: skip
 from .compaction import compaction_item
-from .outputs import INCOMPLETE, annotations_in, cited_in, refusal_text, sealed_signature, sealed_thought
+from .outputs import INCOMPLETE, annotations_in, cited_in, grounded, refusal_text, sealed_signature, sealed_thought
 
 Fields = dict[str, Any]
 EMPTY_TEXT = '{"type":"output_text","annotations":[],"logprobs":[],"text":""}'
@@ -168,9 +168,14 @@ class StreamWriter:
         return out + self._close()
 
     def _late_extras(self, extras: ir.Extras) -> str:
-        self._lose({vendor: fields for vendor, fields in extras.items() if vendor != OPENAI})
-        shared = dict(extras.get(OPENAI, {}))
+        shared, google = dict(extras.get(OPENAI, {})), dict(extras.get("gemini", {}))
         notes = annotations_in(shared.pop("annotations", None))
+        if "groundingMetadata" in google and self._text_length():
+            found = grounded(google["groundingMetadata"], "".join(self._item.texts) if self._item is not None else "")
+            notes += found
+            google = {name: each for name, each in google.items() if name != "groundingMetadata" or not found}
+        self._lose({vendor: fields for vendor, fields in extras.items() if vendor not in (OPENAI, "gemini")})
+        self._lose({"gemini": google})
         logprobs = shared.pop("logprobs", None)
         for name in shared:
             name_lost(self._lost, name)

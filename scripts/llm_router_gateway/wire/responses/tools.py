@@ -22,6 +22,33 @@ MODES = {"auto": ir.ToolChoice("auto"), "none": ir.ToolChoice("none"), "required
 CALLER_TOOLS = ("function", "custom")
 
 
+def domains(value: Any) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+
+def read_search(tool: Mapping[str, Any]) -> ir.WebSearch | None:
+    """What a web_search tool says, in no vendor's words; None for other tools."""
+    if not str(tool.get("type")).startswith("web_search"):
+        return None
+    filters, location = tool.get("filters"), tool.get("user_location")
+    given = filters if isinstance(filters, dict) else {}
+    place = {name: each for name, each in location.items() if name != "type" and each} if isinstance(location, dict) else None
+    return ir.WebSearch(domains(given.get("allowed_domains")), domains(given.get("blocked_domains")), place or None)
+
+
+def write_search(search: ir.WebSearch, lost: list[str]) -> dict[str, Any]:
+    """OpenAI's search of the web in place of another vendor's."""
+    made: dict[str, Any] = {"type": "web_search"}
+    if search.allowed_domains:
+        made["filters"] = {"allowed_domains": list(search.allowed_domains)}
+    if search.location:
+        made["user_location"] = {"type": "approximate", **search.location}
+    for name in ("blocked_domains", "max_uses"):
+        if getattr(search, name):
+            name_lost(lost, f"web_search.{name}")
+    return made
+
+
 class Found(NamedTuple):
     """A tool as it was read, and in which namespace: "" for none."""
 
@@ -84,7 +111,7 @@ def read_tools(value: Any, path: str) -> list[Found]:
         elif kind in CALLER_TOOLS:
             found.append(Found(read_own_tool(tool, kind, where)))
         else:
-            found.append(Found(ir.Tool(kind, vendor=OWN, value=tool)))
+            found.append(Found(ir.Tool(kind, vendor=OWN, value=tool, search=read_search(tool))))
     return found
 
 
@@ -144,6 +171,8 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
     if tool.value is not None:
         if tool.vendor == OWN:
             return [dict(tool.value)]
+        if tool.search is not None:
+            return [write_search(tool.search, lost)]
         name_lost(lost, f"tools={tool.name}")
         return []
     if tool.cache_control is not None:
@@ -161,11 +190,14 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
 
 
 def write_choice(choice: ir.ToolChoice, tools: tuple[ir.Tool, ...]) -> Any:
-    """One tool by its name; several as allowed_tools."""
-    if not choice.names:
+    """One tool by its name; several as allowed_tools. A vendor's own tool has no name here: it is one of all."""
+    known = {tool.name: tool for tool in tools if tool.value is None}
+    custom = {name for name, tool in known.items() if tool.custom}
+    theirs = {tool.name for tool in tools if tool.value is not None}
+    named = [{"type": "custom" if name in custom else "function", "name": safe_name(name)}
+             for name in choice.names if name not in theirs]  # fmt: skip
+    if not named:
         return choice.mode
-    custom = {tool.name for tool in tools if tool.custom}
-    named = [{"type": "custom" if name in custom else "function", "name": safe_name(name)} for name in choice.names]
     if choice.mode == "required" and len(named) == 1:
         return named[0]
     if choice.mode == "none":

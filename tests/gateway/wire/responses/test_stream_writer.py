@@ -309,3 +309,28 @@ def test_no_summary_is_no_compaction(parts: tuple[ir.Part, ...]) -> None:
 def test_a_compaction_needs_a_seal() -> None:
     with pytest.raises(BadRequest, match="store"):
         read([{"role": "user", "content": "a"}, {"type": "compaction_trigger"}], seal=None)
+
+
+# --------------------------------------------------------------------------------------------------- searches of the web
+
+
+def test_geminis_grounding_becomes_annotations_counted_in_characters() -> None:
+    metadata = {
+        "webSearchQueries": ["q"], "groundingChunks": [{"web": {"uri": "https://h", "title": "T"}}, {"web": None}],
+        "groundingSupports": [
+            {"segment": {"startIndex": 6, "endIndex": 9}, "groundingChunkIndices": [0, 1, 7]}, {"segment": None}],
+    }  # fmt: skip
+    lost: list[str] = []
+    extras = {"gemini": {"groundingMetadata": metadata, "safetyRatings": []}}
+    item = output_of(answer(Text("caf\u00e9 see"), extras=extras), lost=lost)[0]
+    note = {"type": "url_citation", "url": "https://h", "title": "T", "start_index": 5, "end_index": 8}
+    assert item["content"][0]["annotations"] == [note] and lost == ["safetyRatings"]
+
+
+@pytest.mark.parametrize("metadata", [
+    None, 5, {}, {"groundingSupports": 5}, {"groundingChunks": [5], "groundingSupports": [5]},
+])  # fmt: skip
+def test_grounding_that_says_nothing_is_named(metadata: Any) -> None:
+    lost: list[str] = []
+    item = output_of(answer(Text("a"), extras={"gemini": {"groundingMetadata": metadata}}), lost=lost)[0]
+    assert item["content"][0]["annotations"] == [] and lost == ["groundingMetadata"]
