@@ -23,8 +23,8 @@ SKIPPED = frozenset({"model", "stream", "metadata", "signature", "thoughtSignatu
 
 
 def input_tokens(body: Mapping[str, Any]) -> int:
-    """An estimate for any of the three protocols' bodies."""
-    turns = body.get("messages") or body.get("contents") or ()
+    """An estimate for any protocol's body."""
+    turns = body.get("messages") or body.get("contents") or body.get("input") or ()
     base = TOKENS_PER_MESSAGE * (len(turns) if isinstance(turns, list) else 1)
     return max(1, math.ceil(base + weight(dict(body))))
 
@@ -45,6 +45,8 @@ def weight(value: object) -> float:
                 total += TEXT_TOKENS_PER_KEY
                 if isinstance(inner, str) and is_base64(name, inner):
                     total += PICTURE_TOKENS * max(1, len(inner) // PAGE_BYTES if is_document(item) else 1)
+                elif name == "images" and isinstance(inner, list):  # Ollama's: bare base64
+                    total += PICTURE_TOKENS * len(inner)
                 else:
                     waiting.append(inner)
         elif item is not None:

@@ -209,9 +209,8 @@ def read_tool(item: Any, path: str) -> ir.Tool:
     fields = obj(item, path)
     kind = fields.get("type")
     if kind not in (None, "custom"):  # runs at Anthropic, or Anthropic knows its schema
-        return ir.Tool(
-            str(fields.get("name") or kind), vendor=VENDOR, value=fields, cache_control=cache_of(fields), search=read_search(fields)
-        )
+        name, search = str(fields.get("name") or kind), read_search(fields)
+        return ir.Tool(name, vendor=VENDOR, value=fields, cache_control=cache_of(fields), search=search)
     schema = fields.get("input_schema")
     return ir.Tool(
         text(fields.get("name"), f"{path}.name"),

@@ -13,7 +13,10 @@ from ..fields import compact
 from ..losses import name_lost
 from ..names import minted_id
 
-REASON: Mapping[str, str] = {"length": "length", "context": "length", "refusal": "content_filter"}  # else "stop"
+REASON: Mapping[str, str] = {
+    **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
+    "refusal": "content_filter",
+}  # fmt: skip
 
 
 def count(fields: Any, name: str) -> int:
@@ -71,7 +74,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     """The body for the caller who sent `request`."""
     choices = [
         {"text": "".join(text_of(part, lost) for part in each.parts), "index": number, "logprobs": None,
-         "finish_reason": REASON.get(each.stop.reason, "stop")}
+         "finish_reason": REASON[each.stop.reason]}
         for number, each in enumerate(answer.candidates)
     ]  # fmt: skip
     body = head_of(answer.id, answer.model or request.model, answer.created) | {"choices": choices}

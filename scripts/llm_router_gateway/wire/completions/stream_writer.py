@@ -40,7 +40,7 @@ class StreamWriter:
             head = head_of(event.id, event.model or self._request.model, event.created)
             self._base = f'data: {compact(head)[:-1]},"choices":['
         elif isinstance(event, ir.Stopped):
-            return self._said(event.candidate, "", REASON.get(event.stop.reason, "stop"))
+            return self._said(event.candidate, "", REASON[event.stop.reason])
         elif isinstance(event, ir.UsageSeen):
             self._usage = event.usage
         elif isinstance(event, ir.Finished):

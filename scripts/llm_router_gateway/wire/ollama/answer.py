@@ -20,7 +20,10 @@ from ..losses import name_lost
 from ..names import own_names, packed_id
 
 KEEPALIVE = b" "  # white space before the next object: an empty line ends ollama's Python client
-REASON: Mapping[str, str] = {"length": "length", "context": "length"}  # else "stop"
+REASON: Mapping[str, str] = {
+    **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
+    "refusal": "stop",
+}  # fmt: skip
 SOME_TIME_NS = 1  # a duration that nobody measured: strands divides by it
 OVERLOADED = 529  # Anthropic's own
 
@@ -53,7 +56,7 @@ def end_of(stop: ir.Stop, usage: ir.Usage | None) -> dict[str, Any]:
     """What the last object has beside its message."""
     used = usage or ir.Usage()
     return {
-        "done": True, "done_reason": REASON.get(stop.reason, "stop"), "total_duration": SOME_TIME_NS, "load_duration": 0,
+        "done": True, "done_reason": REASON[stop.reason], "total_duration": SOME_TIME_NS, "load_duration": 0,
         "prompt_eval_count": used.total_input, "prompt_eval_duration": SOME_TIME_NS, "eval_count": used.output,
         "eval_duration": SOME_TIME_NS,
     }  # fmt: skip

@@ -112,9 +112,8 @@ class Conversation:
         """By id, else by name, else the first that waits."""
         id_, name = str(message.get("tool_call_id") or ""), str(message.get("tool_name") or message.get("name") or "")
         id_ = unpacked_id(id_)[0]
-        fits = (lambda call: call.id == id_) if id_ else (lambda call: not name or call.name == name)
         for at, call in enumerate(self._open):
-            if fits(call):
+            if call.id == id_ or (not id_ and name in ("", call.name)):
                 del self._open[at]
                 return call
         return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), name)

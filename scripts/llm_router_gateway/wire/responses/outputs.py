@@ -12,6 +12,10 @@ from .common import OPENAI
 INCOMPLETE: Mapping[str, str] = {
     "length": "max_output_tokens", "context": "max_output_tokens", "refusal": "content_filter",
 }  # fmt: skip
+# The word for every reason, as the log has it: why a response is incomplete, else its status.
+REASON: Mapping[str, str] = {
+    **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "completed"), **INCOMPLETE,
+}  # fmt: skip
 REFUSED = "The upstream ended the answer: "  # where it gives no reason of its own
 
 
