@@ -25,6 +25,10 @@ KEEPALIVE = b": keep-alive\n\n"  # comments are passed over by every client; an 
 ENCRYPTED = "reasoning.encrypted_content"  # of `include`
 LOGPROBS = "message.output_text.logprobs"
 
+# The vendors' words for how fast and dear -> OpenAI's.
+TIERS = {"auto": "auto", "default": "default", "standard_only": "default", "standard": "default", "flex": "flex",
+         "priority": "priority", "scale": "scale", "fast": "fast", "ultrafast": "ultrafast"}  # fmt: skip
+
 # ------------------------------------------------------------------------------------------------------------------- fields
 
 

@@ -28,7 +28,7 @@ from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
 from ..names import minted_id, safe_id, safe_name
 from ..pairing import paired
-from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, mine
+from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, mine
 from .items import FROM_CALLER
 from .tools import write_choice, write_tool
 
@@ -42,8 +42,6 @@ MAX_USER_CHARS = 64
 REFUSED_BY_THINKERS = ("temperature", "top_p", "top_logprobs")
 CHAT_ONLY = ("presence_penalty", "frequency_penalty", "seed", "top_k")
 
-TIERS = {"auto": "auto", "default": "default", "standard_only": "default", "standard": "default", "flex": "flex",
-         "priority": "priority", "scale": "scale", "fast": "fast", "ultrafast": "ultrafast"}  # fmt: skip
 AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
 JSON_HINT = "Answer with one JSON object and nothing else."  # json_object is refused when no item says JSON
@@ -249,6 +247,15 @@ class Thoughts:
             self._summaries = []
 
 
+def spoken(parts: list[Item], at: int) -> Item:
+    """A message of the assistant: one text, as every server takes it; whole, with an id, where it refuses or quotes."""
+    if all(part.keys() == {"type", "text"} for part in parts):
+        return {"type": "message", "role": "assistant", "content": "".join(part["text"] for part in parts)}
+    content = [{"annotations": [], **part} if part["type"] == "output_text" else part for part in parts]
+    made = "msg_" + minted_id(at, compact(parts)).rpartition("_")[2]
+    return {"type": "message", "role": "assistant", "id": made, "status": "completed", "content": content}
+
+
 def write_assistant(to: Writing, message: ir.Message) -> list[Item]:
     """Thoughts, texts and calls as items, in their order; texts in a row are one message."""
     out: list[Item] = []
@@ -257,9 +264,7 @@ def write_assistant(to: Writing, message: ir.Message) -> list[Item]:
 
     def speak() -> None:
         if said:
-            only = len(said) == 1 and said[0]["type"] == "output_text"
-            content = said[0]["text"] if only else list(said)
-            out.append({"type": "message", "role": "assistant", "content": content} | mine(message.extras))
+            out.append(spoken(list(said), len(out)) | mine(message.extras))
             said.clear()
 
     for part in message.parts:

@@ -33,6 +33,7 @@ from .common import (
     OWN,
     REASONING,
     SEARCH,
+    TIERS,
     bare_response,
     failed_events,
     item_id,
@@ -150,8 +151,10 @@ class StreamWriter:
         self._echo = {name: value for name, value in head.items() if name not in VARYING and name != "output"}
         self._echo |= {"text": {"format": {"type": "text"}}, "metadata": {}, **request.reply.echo}
         self._echo_text = "" if self._quiet else compact(self._echo)
-        if event.service_tier:
-            self._base["service_tier"] = event.service_tier
+        if event.service_tier in TIERS:
+            self._base["service_tier"] = TIERS[event.service_tier]
+        elif event.service_tier:
+            name_lost(self._lost, f"service_tier={event.service_tier}")
         self._lose(event.extras)
         return self._response_event("response.created") + self._response_event("response.in_progress")
 

@@ -52,14 +52,14 @@ def test_a_conversation_becomes_items() -> None:
         {"type": "message", "role": "user", "content": "q"},
         {"type": "reasoning", "id": "rs_1", "encrypted_content": "e",
          "summary": [{"type": "summary_text", "text": "a"}, {"type": "summary_text", "text": "b"}]},
-        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me "},
-                                                            {"type": "output_text", "text": "look."}]},
+        {"type": "message", "role": "assistant", "content": "Let me look."},
         {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a": 1}'},
         {"type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "x"},
         {"type": "function_call_output", "call_id": "c1", "output": "one"},
         {"type": "custom_tool_call_output", "call_id": "c2", "output": "Error: two"},
         {"type": "message", "role": "user", "content": "go on"},
-        {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"type": "message", "role": "assistant", "id": found[8]["id"], "status": "completed",
+         "content": [{"type": "refusal", "refusal": "no"}]},
         {"type": "message", "role": "system", "content": "s"},
     ]  # fmt: skip
     assert not lost

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from responding import answer, events_in, read, streamed
 
 from llm_router_gateway.errors import RateLimited
-from llm_router_gateway.wire import ir, responses
+from llm_router_gateway.wire import anthropic, ir, responses
 from llm_router_gateway.wire.ir import Media, Refusal, Text, Thinking, ToolCall
 
 openai = pytest.importorskip("openai", reason="the SDK is not installed: pip install openai")
@@ -88,3 +89,32 @@ def test_a_broken_stream_raises_in_the_sdk() -> None:
     with client(data, "text/event-stream") as sdk, pytest.raises(openai.APIError, match=r"Slow down\."):
         for _ in sdk.responses.create(model="m", input="hi", stream=True):
             pass
+
+
+CORPUS = Path(__file__).resolve().parents[3] / "corpus" / "wire" / "anthropic"
+
+
+def corpus(kind: str) -> list[Path]:
+    found = [path for path in sorted(CORPUS.glob(f"{kind}-*")) if path.suffix != ".json"]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("path", corpus("request"), ids=lambda path: path.name)
+def test_a_request_for_an_upstream_has_the_sdks_types(path: Path) -> None:
+    """Servers that check their input (vLLM) do it with these types."""
+    from openai.types.responses import response_create_params as params
+    from pydantic import TypeAdapter
+
+    request = anthropic.read_request(json.loads(path.read_bytes()), model="m")
+    body = json.loads(json.dumps(responses.write_request(request, model="gpt-5.5", quirks={}, lost=[])))
+    kind: Any = params.ResponseCreateParamsStreaming if body.get("stream") else params.ResponseCreateParamsNonStreaming
+    TypeAdapter(kind).validate_python(body)
+
+
+@pytest.mark.parametrize("path", corpus("answer"), ids=lambda path: path.name)
+def test_any_answer_is_the_sdks_response(path: Path) -> None:
+    from openai.types.responses import Response
+
+    given = anthropic.read_answer(json.loads(path.read_bytes()))
+    Response.model_validate(responses.write_answer(given, read("hi", tools=TOOLS), []))
