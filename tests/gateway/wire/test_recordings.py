@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+from strict_responses import refusal_of
 
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
@@ -325,6 +326,15 @@ def test_a_request_asks_the_same_in_every_protocol(exchange: Exchange, to: str) 
     for name in ("temperature", "top_p", "max_tokens", "stop"):
         if getattr(request, name):
             assert getattr(again, name) == getattr(request, name) or lost, name
+
+
+@pytest.mark.parametrize("model", ["gpt-5.5", "gpt-4o"])
+@pytest.mark.parametrize("exchange", chosen())
+def test_a_request_keeps_the_rules_of_the_responses_api(exchange: Exchange, model: str) -> None:
+    if not exchange.request:
+        pytest.skip("the request was not recorded")
+    body = responses.write_request(request_of(exchange), model=model, quirks={}, lost=[])
+    assert refusal_of(json.loads(json.dumps(body))) is None
 
 
 # ----------------------------------------------------------------------------------------------------------------- refusals

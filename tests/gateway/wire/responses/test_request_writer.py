@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from responding import read, written
+from strict_responses import refusal_of
 
 from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
 from llm_router_gateway.wire.ir import Media, Message, Opaque, Refusal, Text, Thinking, Tool, ToolCall, ToolChoice, ToolResult
 
 PIXEL = "iVBORw0KGgo="
+CORPUS = Path(__file__).resolve().parents[3] / "corpus" / "wire" / "anthropic"
 
 
 def user(*parts: ir.Part) -> Message:
@@ -327,3 +330,31 @@ def test_an_opaque_result_item_stays_an_item() -> None:
 def test_the_callers_reply_is_not_part_of_the_question() -> None:
     request = read("hi")
     assert request == replace(request, reply=ir.NO_REPLY)
+
+
+# ------------------------------------------------------------------------------------------------------------ the API's rules
+
+BODIES = sorted(each for each in CORPUS.glob("request-*") if each.suffix != ".json")
+
+
+@pytest.mark.parametrize("model", ["gpt-5.5", "gpt-4o"])
+@pytest.mark.parametrize("path", BODIES, ids=lambda each: each.name)
+def test_what_is_written_keeps_the_rules_of_the_api(path: Path, model: str) -> None:
+    body, _ = written(anthropic.read_request(json.loads(path.read_bytes()), model="m"), model)
+    assert refusal_of(body) is None
+
+
+@pytest.mark.parametrize(("body", "words"), [
+    ({"stop": ["a"]}, "Unknown parameter"), ({"max_output_tokens": 5}, "below minimum"), ({"temperature": 1}, "not supported"),
+    ({"tool_choice": {"type": "function", "name": "f"}}, "alongside tools"),
+    ({"input": [{"type": "function_call_output", "call_id": "c", "output": ""}]}, "No tool call found"),
+    ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]}, "No tool output found"),
+    ({"input": [{"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "e"}]}, "required following item"),
+    ({"input": [{"type": "reasoning", "id": "r", "summary": []}, {"role": "assistant", "content": "a"}]}, "not found"),
+    ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "not found"),
+    ({"previous_response_id": "resp_1", "input": []}, "not found"), ({"input": []}, "Missing"),
+    ({"input": [{"role": "assistant", "content": [{"type": "input_text", "text": "a"}]}]}, "Invalid value"),
+])  # fmt: skip
+def test_the_rules_refuse_what_the_api_refuses(body: dict[str, Any], words: str) -> None:
+    found = refusal_of({"model": "gpt-5.5", "input": [{"role": "user", "content": "q"}], **body})
+    assert found is not None and words in found[1]
