@@ -19,7 +19,6 @@ twice in it until the command ends: the later line counts.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import queue
@@ -28,8 +27,9 @@ import stat
 import sys
 import threading
 import time
+from argparse import Namespace
 from array import array
-from typing import IO, TYPE_CHECKING, Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import IO, TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
 
@@ -58,6 +58,7 @@ STOPPING = frozenset({"missing_key", "key_malformed", "key_refused", "no_credit"
 OUTAGES = frozenset({"network", "timeout", "server_error", "overloaded", "model_not_found"})
 LIMITED = frozenset({"rate_limited", "overloaded"})
 LINE_FIELDS = ("id", "message", "messages", "body", "model", "metadata", "custom_id", "method", "url")
+FROM_LINES = ("message", "message_file", "messages", "messages_file")  # the client's options for what lines say here
 NOT_IN_BODY = ("fallback", "deadline_s", "cache_ttl_s")  # arguments of chat() that are no field of the API
 
 OPEN, ANSWERED, FAILED = 0, 1, 2  # what the output says of a line
@@ -282,6 +283,11 @@ class Ledger:
         return [self.offsets[row] for row in held]
 
 
+def lock_file(file: int) -> bool:
+    """Whether an open file is this process's own now."""
+    return bool(c.extra("files", "--output").lock_file(file))
+
+
 def open_locked(path: str) -> int:
     """The output opened for us alone; SafetyError while another process writes it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -290,7 +296,7 @@ def open_locked(path: str) -> int:
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise c.SafetyError(f"{path} is not a regular file")
-            if not c.lock_file(file):
+            if not lock_file(file):
                 step = "Wait for it to end, or name another --output."
                 raise c.SafetyError(f"{path} is being written by another process", next_step=step)
             if os.path.samestat(os.fstat(file), os.stat(path)):
@@ -427,7 +433,7 @@ class Output:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         new = os.open(part, flags, 0o600)
         try:
-            c.lock_file(new)  # before it has the name: nobody finds the output unlocked
+            lock_file(new)  # before it has the name: nobody finds the output unlocked
             with open(os.dup(self.file), "rb") as reader, open(os.dup(new), "wb") as writer:
                 for offset in order:
                     reader.seek(offset)
@@ -505,7 +511,7 @@ class Job:
     stopped before its tasks were through, or None).
     """
 
-    def __init__(self, client: c.LLMRouterClient, tasks: Iterator[Task], args: c.Options) -> None:
+    def __init__(self, client: c.LLMRouterClient, tasks: Iterator[Task], args: Namespace) -> None:
         self.client, self.stream = client, bool(args.stream)
         self.fallback = c.model_names(args.fallback)
         self.transport = client.transport = BatchTransport(args.ca_file, not self.fallback)
@@ -687,18 +693,18 @@ class Tally:
 # --------------------------------------------------------------------------------------------- settings of a command
 
 
-def base_of(args: c.Options) -> JSON:
+def base_of(args: Namespace) -> JSON:
     """What the command line says for every line: chat()'s arguments, `messages` those before the line's, `model` or ""."""
     body = c.json_from(c.text_from(args, args.body_file), "--body-file", dict) or {}
     model = args.model or body.get("model") or c.setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else "")
     args.model = model or "unnamed"
-    setattr(args, "message", "the line's")  # noqa: B010  (Options knows its attributes only at run time)
+    args.message = "the line's"
     request = c.request_of(args)
     args.model = model
     return {**request, "messages": request["messages"][:-1], "model": model}
 
 
-def check_numbers(args: c.Options) -> None:
+def check_numbers(args: Namespace) -> None:
     for name, most in (("concurrency", MAX_CONCURRENCY), ("repeat", 1000)):
         given = getattr(args, name)
         if given is not None and not 1 <= given <= most:
@@ -715,7 +721,7 @@ def check_budget(client: c.LLMRouterClient, models: List[str], spent: float) -> 
         client.budget.spent = spent
 
 
-def output_path(args: c.Options) -> str:
+def output_path(args: Namespace) -> str:
     """The resolved --output path; unlike the client's it may exist, when it holds answers of this command."""
     if not args.output:
         raise c.UsageError("no output named", next_step="Give --output FILE: answers are kept there as they come.")
@@ -723,7 +729,7 @@ def output_path(args: c.Options) -> str:
     return c.check_output(args)
 
 
-def open_input(args: c.Options, output: str = "") -> IO[bytes]:
+def open_input(args: Namespace, output: str = "") -> IO[bytes]:
     """The input, opened: a regular file inside the working directory or an --allow-path, and not the output."""
     if not args.input:
         raise c.UsageError("no input named", next_step="Give --input FILE with one JSON object a line.")
@@ -824,7 +830,7 @@ def hidden(value: Any, hide: Callable[[str], str]) -> Any:
 class Run:
     """One `run`: its parts, and what they have come to."""
 
-    def __init__(self, args: c.Options, console: c.Console, client: c.LLMRouterClient, output: Output, survey: Survey) -> None:
+    def __init__(self, args: Namespace, console: c.Console, client: c.LLMRouterClient, output: Output, survey: Survey) -> None:
         self.args, self.console, self.client, self.output, self.survey = args, console, client, output, survey
         self.tally = Tally(survey.total, survey.answered + survey.failed, console)
         self.first_failure: Optional[c.LLMRouterError] = None
@@ -917,7 +923,7 @@ def told_bad(survey: Survey, path: str) -> List[str]:
     return notes + ([f"{path}: and {more} more bad lines"] if more else [])
 
 
-def finish_run(run: Run, job: Job, args: c.Options, console: c.Console) -> int:
+def finish_run(run: Run, job: Job, args: Namespace, console: c.Console) -> int:
     """The end of a run that could write: order, summary, exit code."""
     if job.interrupted:
         error: Optional[c.LLMRouterError] = c.LLMRouterError("interrupted", next_step="Run it again: it goes on from here.")
@@ -950,7 +956,7 @@ def show_plan(run: Run) -> int:
     return 2 if survey.bad_count else 0
 
 
-def prepared(args: c.Options, console: c.Console, client: c.LLMRouterClient, file: IO[bytes], base: JSON, path: str) -> Run:
+def prepared(args: Namespace, console: c.Console, client: c.LLMRouterClient, file: IO[bytes], base: JSON, path: str) -> Run:
     """Output and input read: what is to be done. Whatever is wrong with them is told here, before anything is asked."""
     output = Output(path, Ledger(), repair=not args.dry_run)
     console.closers.append(output.close)
@@ -965,7 +971,7 @@ def prepared(args: c.Options, console: c.Console, client: c.LLMRouterClient, fil
     return Run(args, console, client, output, survey)
 
 
-def run_run(args: c.Options, console: c.Console) -> int:
+def run_run(args: Namespace, console: c.Console) -> int:
     check_numbers(args)
     base, path = base_of(args), output_path(args)
     client = c.open_client(args, console)
@@ -1090,7 +1096,7 @@ def questions(file: IO[bytes], base: JSON, survey: Survey, models: List[str], re
                 yield task._replace(row=number, request={**task.request, "model": model}, salt=f"{task.salt} {model}")
 
 
-def show_figures(rows: List[JSON], args: c.Options, console: c.Console, ok: bool, error: Optional[JSON]) -> None:
+def show_figures(rows: List[JSON], args: Namespace, console: c.Console, ok: bool, error: Optional[JSON]) -> None:
     if args.json:
         console.result({"ok": ok, "results": rows, "error": error})
     else:
@@ -1116,7 +1122,7 @@ def measure(job: Job, figures: List[Figures], tally: Tally) -> Optional[c.LLMRou
 
 
 def finish_evaluate(
-    figures: List[Figures], job: Job, first: Optional[c.LLMRouterError], args: c.Options, console: c.Console, bad: int
+    figures: List[Figures], job: Job, first: Optional[c.LLMRouterError], args: Namespace, console: c.Console, bad: int
 ) -> int:
     """Print the figures; exit 0 when every model answered at all."""
     error = c.LLMRouterError("interrupted") if job.interrupted else job.error
@@ -1131,7 +1137,7 @@ def finish_evaluate(
     return error.exit_code
 
 
-def run_evaluate(args: c.Options, console: c.Console) -> int:
+def run_evaluate(args: Namespace, console: c.Console) -> int:
     check_numbers(args)
     models = c.model_names(args.models)
     if not models or len(set(models)) < len(models) or len(models) > c.MAX_COMPARE_MODELS:
@@ -1162,60 +1168,58 @@ def run_evaluate(args: c.Options, console: c.Console) -> int:
 
 # ------------------------------------------------------------------------------------------------------- command line
 
-FROM_CLIENT = {  # groups of the client's options that are taken as they are, and those taken out of a group
-    "parameters": "", "endpoint": "", "output": "dry_run", "model": "model fallback", "input": "system body_file allow_path",
-    "cache": "", "cost": "",
-}  # fmt: skip
-# as the client's OPTIONS: group | flags and value | help
-OWN_OPTIONS = """
-files | --input FILE | JSON Lines: a message, messages or body each
-answers | --output FILE | answers, one a line; go on where it ends
-answers | --ordered | bring them into the input's order at the end
-answers | --retry-failed | ask failed lines again
-answers | --keep-going | no stop at a refused key, no credit, an outage
-answers | --strict | an answer cut at the token limit has failed
-answers | --stream | ask for streams: a stall is noticed sooner
-answers | --json | print the outcome as one JSON object
-answers | -v --verbose | tell each failed line as it comes
-models | --models A,B | at most 8, each once
-models | --repeat N | ask every line so often (1)
-models | --json | figures as one JSON object
-models | --csv | figures as CSV
-models | --markdown | figures as a table
-pace | --concurrency N | requests underway (8); fewer while limited
-pace | --patience X | longest wait without an answer (3600 s)
-"""
+
+def add_pace(parser: c.Parser) -> None:
+    parser.add_argument("--concurrency", metavar="N", type=int, help="requests underway (8); fewer while limited")
+    parser.add_argument("--patience", metavar="X", type=float, help="longest wait without an answer (3600 s)")
 
 
-def options_of(groups: str) -> List[c.Option]:
-    """Our options and the client's of these groups; of a name that both have, ours."""
-    own = [option for option in map(c.Option, OWN_OPTIONS.strip().split("\n")) if option.group in groups.split()]
-    names = {option.name for option in own}
-    for option in map(c.Option, c.OPTIONS.strip().split("\n")):
-        chosen = FROM_CLIENT.get(option.group) if option.group in groups.split() else None
-        if chosen is not None and option.name not in names and option.name != "detail":
-            own += [option] if not chosen or option.name in chosen.split() else []
-    return own
+def add_run(parser: c.Parser) -> None:
+    parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
+    parser.add_argument("--output", metavar="FILE", action=c.Once, help="answers, one a line; go on where it ends")
+    parser.add_argument("--ordered", action="store_true", help="bring them into the input's order at the end")
+    parser.add_argument("--retry-failed", action="store_true", help="ask failed lines again")
+    parser.add_argument("--keep-going", action="store_true", help="no stop at a refused key, no credit, an outage")
+    parser.add_argument("--strict", action="store_true", help="an answer cut at the token limit has failed")
+    parser.add_argument("--stream", action="store_true", help="ask for streams: a stall is noticed sooner")
+    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell each failed line as it comes")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and the first request; send nothing")
+    add_pace(parser)
+    c.add_model(parser)
+    c.add_context(parser)
+    c.add_parameters(parser, images=False)
+    c.add_cost(parser)
+    c.add_endpoint(parser)
+    parser.set_defaults(**dict.fromkeys(FROM_LINES), repeat=None)
 
 
-# name -> (what it does, option groups, what runs it, two examples)
-COMMANDS: Dict[str, Tuple[str, str, Callable[[c.Options, c.Console], int], Tuple[str, str]]] = {
-    "run": ("ask every line of a file, resumable",
-            "files answers pace model input parameters cache cost endpoint output", run_run,
+def add_evaluate(parser: c.Parser) -> None:
+    parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
+    parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
+    parser.add_argument("--repeat", metavar="N", type=int, help="ask every line so often (1)")
+    parser.add_argument("--json", action="store_true", help="figures as one JSON object")
+    parser.add_argument("--csv", action="store_true", help="figures as CSV")
+    parser.add_argument("--markdown", action="store_true", help="figures as a table")
+    parser.add_argument("--dry-run", action="store_true", help="print the number of questions and the first; send nothing")
+    add_pace(parser)
+    c.add_context(parser)
+    c.add_parameters(parser, images=False)
+    parser.section("cost")
+    c.add_budget(parser)
+    c.add_endpoint(parser)
+    parser.set_defaults(**dict.fromkeys(FROM_LINES), fallback=None, keep_going=False, strict=False, verbose=False)
+
+
+# name -> (what it does, its options, what runs it, two examples)
+COMMANDS: Dict[str, Tuple[str, Callable[[c.Parser], None], Callable[[Namespace, c.Console], int], Tuple[str, str]]] = {
+    "run": ("ask every line of a file, resumable", add_run, run_run,
             ("--demo --input prompts.jsonl --output answers.jsonl",
              "-m gpt-4.1 --input prompts.jsonl --output answers.jsonl --retry-failed")),
-    "evaluate": ("measure models on the lines of a file",
-                 "files models pace input parameters cost endpoint output", run_evaluate,
+    "evaluate": ("measure models on the lines of a file", add_evaluate, run_evaluate,
                  ("--demo --models demo,demo-reasoning --input prompts.jsonl --repeat 3",
                   "--models gpt-4.1,qwen-max --input prompts.jsonl --markdown")),
 }  # fmt: skip
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise c.UsageError(message, next_step=f"See {self.prog.split()[-1]} --help.")
 
 
 def endings(command: str = "") -> str:
@@ -1226,37 +1230,11 @@ def endings(command: str = "") -> str:
     return f"examples:\n{''.join(examples)}\nexit codes:\n{c.wrapped(codes, '; ', 2)}"
 
 
-def parser_of(command: str, known: List[c.Option]) -> Parser:
-    def layout(prog: str) -> argparse.HelpFormatter:
-        return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=c.HELP_WIDTH)
-
-    parser = Parser(
-        prog=f"llm_router_batch.py {command}", usage="%(prog)s [options]", description=COMMANDS[command][0],
-        epilog=endings(command), formatter_class=layout, allow_abbrev=False,
-    )  # fmt: skip
-    for option in known:
-        if not option.value:
-            parser.add_argument(*option.flags, action="store_true", dest=option.name, help=option.text)
-        else:
-            action = "append" if option.repeats else "store"
-            parser.add_argument(*option.flags, action=action, dest=option.name, metavar=option.value, help=option.text)
+def parser_of(command: str) -> c.Parser:
+    """The parser of one command; options that the client has, too, are the client's own."""
+    parser = c.Parser(f"llm_router_batch.py {command}", COMMANDS[command][0], endings(command))
+    COMMANDS[command][1](parser)
     return parser
-
-
-def parse_args(command: str, words: List[str]) -> c.Options:
-    """A command's words -> its options; UsageError for what is unknown, with the nearest name, or lacks its value."""
-    known = options_of(COMMANDS[command][1])
-    found, rest = parser_of(command, known).parse_known_args(words)
-    if rest:
-        raise c.unknown_argument(command, rest[0], {flag: option for option in known for flag in option.flags})
-    args = c.Options(known)
-    for option in known:
-        given = getattr(found, option.name)
-        if any("\udc80" <= character <= "\udcff" for character in str(given)):
-            raise c.UsageError(f"the value of {option.flags[-1]} is not UTF-8 text")
-        plain = given is None or not option.value or option.repeats
-        setattr(args, option.name, given if plain else option.read(option.flags[-1], given))
-    return args
 
 
 def help_text() -> str:
@@ -1274,12 +1252,12 @@ def run(words: List[str], console: c.Console) -> int:
         console.out(help_text())
     elif command not in COMMANDS:
         what = f"unknown command {command[:40]!r}" if command else "no command given"
-        raise c.UsageError(what, next_step=f"{c.near(command, COMMANDS)}Commands: {', '.join(COMMANDS)}; see --help.")
+        raise c.UsageError(what, next_step=f"{c.near(command, list(COMMANDS))}Commands: {', '.join(COMMANDS)}; see --help.")
     elif "--help" in words or "-h" in words:
-        console.out(parser_of(command, options_of(COMMANDS[command][1])).format_help())
+        console.out(parser_of(command).format_help())
     else:
         c.stop_on_sigterm()
-        return COMMANDS[command][2](parse_args(command, words[1:]), console)
+        return COMMANDS[command][2](parser_of(command).parse(words[1:]), console)
     return 0
 
 

@@ -15,17 +15,20 @@ Exit codes: 0 answered, 1 request refused, 2 usage, 3 key, 4 credit, 5 model unk
 8 refused by our own rules, 9 bad upstream, 10 incomplete, 11 content filter, 130 interrupted, 141 closed pipe.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
-keeps the text so far. Modules are imported where they are needed, because most users start this file cold: json alone
-would cost `--help` 8 ms of its 30.
+keeps the text so far. What takes long to import is imported where it is needed: urllib.request, with the first request,
+takes more time than all else that a command does.
 """
 
+from __future__ import annotations
+
+import argparse
+import functools
 import os
 import sys
 import time
 
-TYPE_CHECKING = False  # importing typing would cost 7 ms at start; type checkers take this name as true
+TYPE_CHECKING = False  # importing typing would take 3 ms at each start; type checkers take this name as true
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Union
@@ -57,53 +60,44 @@ MAX_EVENT_BYTES = 4_194_304  # one server-sent event; above this the peer is bro
 MAX_KEPT_CHARS = 8_388_608  # text kept for .response; longer streams are handed over whole all the same
 MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
-LIST_FRESH_S = 300.0  # how long a client takes the endpoint's list of models for granted
-MAX_CONFIG_BYTES = 1_048_576  # the user's tiers, tasks and prices
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
-MAX_WORKERS = 8  # threads for models compared, or for the tools that one answer calls
-MAX_ROUNDS = 8  # of tool calls, before run_tools() gives up
-MAX_CACHED_BYTES = 4_194_304  # one answer as it came; a longer one is not kept in the cache
-ANSWER_TOKENS = 1_000  # for --max-cost: an answer that max_tokens does not bound is taken to be so long
-IMAGE_TOKENS = 2_000  # for --max-cost: an image; most models count fewer
+MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
+MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
 
-
-def table(text: str) -> "list[list[str]]":
-    """table("a | b\\nc | d") -> [["a", "b"], ["c", "d"]]: a text costs a cold start far less than the literal would."""
-    return [line.split(" | ") for line in text.strip().split("\n")]
-
-
-SETTINGS = dict(table("""
-AISA_API_KEY | Bearer key for the default endpoint, sent to api.aisa.one only.
-LLM_ROUTER_BASE_URL | Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.
-LLM_ROUTER_API_KEY | Bearer key for LLM_ROUTER_BASE_URL only.
-LLM_ROUTER_MODEL | Model used when no --model option is given.
-LLM_ROUTER_CONFIG | JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.
-LLM_ROUTER_CACHE | File of the answers that --cache keeps, else one in the user's cache directory.
-LLM_ROUTER_USAGE_LOG | 1 records every call, without its text, in a file of the user's; a path names another file.
-LLM_ROUTER_SESSION | Name in the usage log when no --session option is given.
-"""))  # fmt: skip
-EXIT_CODES = {int(code): text for code, text in table("""
-0 | answered
-1 | the API refused the request, or the output could not be written
-2 | wrong usage
-3 | key missing or refused
-4 | no credit or quota
-5 | model unknown
-6 | rate limited, overloaded or failing (429, 5xx)
-7 | network failure or time-out
-8 | refused by our own safety rules
-9 | bad upstream: no JSON, empty, redirect, over a limit
-10 | incomplete: cut or failed after text was printed; with --strict also at the token limit
-11 | the model's provider refused (content filter)
-130 | interrupted
-141 | closed pipe
-""")}  # fmt: skip
+SETTINGS = {
+    "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
+    "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
+    "LLM_ROUTER_API_KEY": "Bearer key for LLM_ROUTER_BASE_URL only.",
+    "LLM_ROUTER_MODEL": "Model used when no --model option is given.",
+    "LLM_ROUTER_CONFIG": "JSON file of tiers, tasks and prices, else llm-router/config.json in the user's configuration.",
+    "LLM_ROUTER_CACHE": "File of the answers that --cache keeps, else one in the user's cache directory.",
+    "LLM_ROUTER_USAGE_LOG": "1 records every call, without its text, in a file of the user's; a path names another file.",
+    "LLM_ROUTER_SESSION": "Name in the usage log when no --session option is given.",
+}
+EXIT_CODES = {
+    0: "answered",
+    1: "the API refused the request, or the output could not be written",
+    2: "wrong usage",
+    3: "key missing or refused",
+    4: "no credit or quota",
+    5: "model unknown",
+    6: "rate limited, overloaded or failing (429, 5xx)",
+    7: "network failure or timeout",
+    8: "refused by our own safety rules",
+    9: "bad upstream: no JSON, empty, redirect, over a limit",
+    10: "incomplete: cut or failed after text was printed; with --strict also at the token limit",
+    11: "the model's provider refused (content filter)",
+    130: "interrupted",
+    141: "closed pipe",
+}
 # For `models --offline`, and where the live list cannot be had; always marked as such.
-BUILTIN_MODELS = """gpt-4.1 gpt-4o gpt-4o-mini o1 o1-mini o3-mini claude-3-5-sonnet claude-3-opus claude-3-sonnet
-gemini-3-pro-preview gemini-3.5-flash qwen-max qwen2.5-72b-instruct deepseek-chat deepseek-coder deepseek-v3 deepseek-r1
-grok-2 grok-beta"""
-FAMILIES = "gpt claude gemini qwen deepseek grok kimi glm llama demo"
+BUILTIN_MODELS = (
+    "gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini", "claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet",
+    "gemini-3-pro-preview", "gemini-3.5-flash", "qwen-max", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder",
+    "deepseek-v3", "deepseek-r1", "grok-2", "grok-beta",
+)  # fmt: skip
+FAMILIES = ("gpt", "claude", "gemini", "qwen", "deepseek", "grok", "kimi", "glm", "llama", "demo")
 
 
 def setting(name: str) -> str:
@@ -113,34 +107,34 @@ def setting(name: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------------- errors
 
-# code | exit code | what to do next; codes are for programs and never reworded once released
-ERRORS = {code: (int(exit_code), step) for code, exit_code, step in table("""
-bad_request | 1 | Correct the request as the message says.
-context_too_long | 1 | Shorten the input, or add --fallback with a model of larger context.
-usage | 2 | See --help.
-missing_key | 3 | Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set.
-key_malformed | 3 | Set the key again: printable ASCII without spaces.
-key_refused | 3 | Check that the key belongs to this endpoint and may use this model; see `doctor`.
-no_credit | 4 | Add credit or raise the quota at the provider; waiting does not help.
-model_not_found | 5 | See `models --search` for the names this endpoint knows; check --base-url.
-rate_limited | 6 | Wait for retry_after_s, or add --fallback with other models.
-overloaded | 6 | Try again later, or add --fallback with other models.
-server_error | 6 | Try again later, or add --fallback with other models.
-network | 7 | Check address and connection with `doctor`, then try again.
-timeout | 7 | Try again with a longer time-out or with --stream; the first request may have been billed.
-refused_locally | 8 | Nothing was sent. Change the command as the message says.
-over_budget | 8 | Raise --max-cost, lower --max-tokens, or name a cheaper model.
-not_written | 1 | The answer is whole: take it from here, and make room for the next.
-bad_upstream | 9 | Check --base-url with `doctor`: this is not how a model API answers.
-empty_answer | 9 | Ask again, raise --max-tokens, or add --fallback with other models.
-stream_cut | 10 | The text so far is not the answer: ask again, or add --fallback with other models.
-length | 10 | Raise --max-tokens.
-content_filter | 11 | Rephrase the input, or add --fallback with other models.
-interrupted | 130 | Run it again.
-""")}  # fmt: skip
+# code: (exit code, what to do next); codes are for programs and never reworded once released
+ERRORS = {
+    "bad_request": (1, "Correct the request as the message says."),
+    "context_too_long": (1, "Shorten the input, or add --fallback with a model of larger context."),
+    "usage": (2, "See --help."),
+    "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
+    "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
+    "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
+    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
+    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
+    "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
+    "overloaded": (6, "Try again later, or add --fallback with other models."),
+    "server_error": (6, "Try again later, or add --fallback with other models."),
+    "network": (7, "Check address and connection with `doctor`, then try again."),
+    "timeout": (7, "Try again with a longer timeout or with --stream; the first request may have been billed."),
+    "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
+    "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
+    "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
+    "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
+    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
+    "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
+    "length": (10, "Raise --max-tokens."),
+    "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
+    "interrupted": (130, "Run it again."),
+}
 
 
-def attributes(of: object, *names: str) -> "JSON":
+def attributes(of: object, *names: str) -> JSON:
     return {name: getattr(of, name) for name in names}
 
 
@@ -158,8 +152,8 @@ class LLMRouterError(Exception):
         cls.code, cls.billed = code or cls.code, billed or cls.billed
 
     def __init__(
-        self, message: str, *, code: str = "", status: "int | None" = None, request_id: str = "", param: str = "",
-        retry_after_s: "float | None" = None, retryable: bool = False, next_step: str = "", maybe_billed: "bool | None" = None,
+        self, message: str, *, code: str = "", status: int | None = None, request_id: str = "", param: str = "",
+        retry_after_s: float | None = None, retryable: bool = False, next_step: str = "", maybe_billed: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.code = code or type(self).code
@@ -168,16 +162,16 @@ class LLMRouterError(Exception):
         self.retry_after_s, self.retryable = retry_after_s, retryable
         self.maybe_billed = self.billed if maybe_billed is None else maybe_billed
         self.model, self.next_step = "", next_step or step
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.response: "Answer | None" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.response: Answer | None = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
 
     def __str__(self) -> str:
         return f"{self.model}: {self.message}" if self.model else self.message
 
-    def to_dict(self) -> "JSON":
+    def to_dict(self) -> JSON:
         """The `error` object of the command line's envelope."""
         return attributes(self, "code", "message", "status", "retryable", "retry_after_s", "next_step", "request_id")
 
@@ -242,7 +236,7 @@ class Event:
 
     __slots__ = ("data", "event", "id", "retry")
 
-    def __init__(self, event: str, data: str, id: str = "", retry: "int | None" = None) -> None:
+    def __init__(self, event: str, data: str, id: str = "", retry: int | None = None) -> None:
         self.event, self.data, self.id, self.retry = event, data, id, retry
 
 
@@ -251,8 +245,9 @@ class SSEParser:
 
     feed(b'data: {"a"') -> []        feed(b':1}\\n\\n') -> [Event("message", '{"a":1}')]
 
-    Any cut of the bytes gives the same events. Source: WHATWG HTML 9.2.6, with one addition: close() also delivers a
-    last event whose lines are all whole; half a line is never delivered. ValueError: an event over max_event_bytes.
+    Any cut of the bytes gives the same events. Source: WHATWG HTML 9.2.6, with one addition: close() also delivers a last
+    event without its blank line if its data is a whole JSON object or [DONE]; else `cut` is true where one had begun.
+    ValueError: an event over max_event_bytes.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -260,11 +255,12 @@ class SSEParser:
         self._tail = bytearray()  # the line that has not ended yet
         self._skip_lf = False  # the last piece ended in CR: its LF may follow
         self._at_start = True  # a byte order mark may still come
-        self._data: "list[bytes]" = []
+        self._data: list[bytes] = []
         self._size, self._name, self._id = 0, "", ""
-        self._retry: "int | None" = None
+        self._retry: int | None = None
+        self.cut = False
 
-    def feed(self, piece: bytes) -> "list[Event]":
+    def feed(self, piece: bytes) -> list[Event]:
         # Split bytes, not text: str.splitlines() also cuts at U+2028, which JSON strings may contain.
         if self._skip_lf and piece:
             piece = piece.removeprefix(b"\n")
@@ -282,10 +278,22 @@ class SSEParser:
             raise ValueError(f"an event is longer than {self._max} bytes")
         return events
 
-    def close(self) -> "list[Event]":
-        return [] if self._tail else self._dispatch()
+    def close(self) -> list[Event]:
+        events = self._line(bytes(self._tail)) if self._tail else []
+        self._tail.clear()
+        self.cut = bool(self._data) and not self._is_whole()
+        return events + ([] if self.cut else self._dispatch())
 
-    def _line(self, line: bytes) -> "list[Event]":
+    def _is_whole(self) -> bool:
+        import json
+
+        data = b"\n".join(self._data).strip()
+        try:
+            return data == b"[DONE]" or isinstance(json.loads(data), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    def _line(self, line: bytes) -> list[Event]:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -306,7 +314,7 @@ class SSEParser:
             self._retry = int(value)
         return []
 
-    def _dispatch(self) -> "list[Event]":
+    def _dispatch(self) -> list[Event]:
         events = []
         if self._data:
             data = b"\n".join(self._data).decode("utf-8", "replace")
@@ -326,25 +334,26 @@ def _number(text: str) -> float:
     return number
 
 
-DECODERS: "list[Any]" = []  # one, made at its first use
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
-def parse_json(text: "str | bytes") -> "Any":
-    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
-    if not DECODERS:
-        import json
+@functools.cache
+def _decoder() -> Any:
+    import json
 
-        DECODERS.append(json.JSONDecoder(parse_float=_number, parse_constant=_number))
+    return json.JSONDecoder(parse_float=_number, parse_constant=_number)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace").removeprefix("\ufeff")
-        return DECODERS[0].decode(text)
+        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return _decoder().decode(text.removeprefix("\ufeff"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def dump_json(value: "Any", indent: "int | None" = None) -> str:
+def dump_json(value: Any, indent: int | None = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
     import json
     import re
@@ -355,7 +364,7 @@ def dump_json(value: "Any", indent: "int | None" = None) -> str:
     return re.sub(f"[{STEERING}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def encode_body(body: "JSON") -> bytes:
+def encode_body(body: JSON) -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
     import json
 
@@ -368,23 +377,23 @@ def encode_body(body: "JSON") -> bytes:
     return data
 
 
-def as_dict(value: "Any") -> "JSON":
+def as_dict(value: Any) -> JSON:
     return value if isinstance(value, dict) else {}
 
 
-def dicts(value: "Any") -> "Turns":
+def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def first_dict(value: "Any") -> "JSON":
+def first_dict(value: Any) -> JSON:
     return next(iter(dicts(value)), {})
 
 
-def without(fields: "JSON", *names: str) -> "JSON":
+def without(fields: JSON, *names: str) -> JSON:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def text_of(content: "Any") -> str:
+def text_of(content: Any) -> str:
     """text_of("a") -> "a"; text_of([{"type": "text", "text": "a"}, ...]) -> "a"; of anything else ""."""
     if isinstance(content, str) or not content:
         return content or ""
@@ -406,10 +415,29 @@ def family_of(model: str) -> str:
     name = model.lower().rsplit("/", 1)[-1]
     if name[:1] == "o" and name[1:2].isdigit():
         return "gpt"
-    return next((family for family in FAMILIES.split() if name.startswith(family)), "other")
+    return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
-def check_model(model: "Any") -> str:
+ANY_MODEL = frozenset("any auto chat default instruct latest local model preview".split())  # words that tell no models apart
+
+
+def other_model(asked: str, named: str) -> bool:
+    """Whether an answer names a wholly different model: some servers answer every name with the one model they have.
+
+    other_model("gpt-4.1", "Qwen2.5-7B-Instruct.gguf") -> True
+    other_model("gpt-4o", "gpt-4o-2024-08-06"), other_model("phi4", "/models/phi-4.gguf"), other_model("any", "o3") -> False
+    """
+    import re
+
+    families = {family_of(asked), family_of(named)}
+    if "other" not in families:
+        return len(families) == 2
+    plain = [re.sub(r"[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1]) for name in (asked, named)]
+    words = [set(re.findall(r"[a-z]{3,}", name.lower())) - ANY_MODEL for name in (asked, named)]
+    return all(words) and not words[0] & words[1] and plain[0] not in plain[1] and plain[1] not in plain[0]
+
+
+def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     import re
 
@@ -419,12 +447,12 @@ def check_model(model: "Any") -> str:
     return name
 
 
-def model_names(models: "Names") -> "list[str]":
+def model_names(models: Names) -> list[str]:
     """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
-def check_messages(messages: "Any") -> "Turns":
+def check_messages(messages: Any) -> Turns:
     """The messages as a list of objects with a role each; UsageError says which one is wrong."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
@@ -434,7 +462,7 @@ def check_messages(messages: "Any") -> "Turns":
     return list(messages)
 
 
-def with_system(system: "str | None", *messages: "JSON") -> "Turns":
+def with_system(system: str | None, *messages: JSON) -> Turns:
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -457,13 +485,13 @@ def data_url(data: bytes, name: str) -> str:
     return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
 
 
-def parsed_arguments(raw: str) -> "Any":
-    """A tool call's arguments as a JSON value: {} where there are none, None where they are not JSON (cut)."""
+def parsed_arguments(raw: str) -> Any:
+    """A tool call's arguments as an object: {} where there are none, None where they are no JSON (cut) or no object."""
     try:
         value = parse_json(raw) if raw.strip() else {}
     except ValueError:
         return None
-    return {} if value is None else value
+    return {} if value is None else value if isinstance(value, dict) else None
 
 
 class ToolCalls:
@@ -474,9 +502,9 @@ class ToolCalls:
     """
 
     def __init__(self) -> None:
-        self.calls: "Turns" = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
+        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
-    def add(self, fragment: "JSON") -> int:
+    def add(self, fragment: JSON) -> int:
         function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
         name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
         arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
@@ -493,17 +521,17 @@ class ToolCalls:
         return number
 
     @staticmethod
-    def _like(call: "JSON", index: "Any", call_id: str) -> bool:
+    def _like(call: JSON, index: Any, call_id: str) -> bool:
         return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
 
     @staticmethod
-    def _begins(call: "JSON", call_id: str, name: str, arguments: str) -> bool:
+    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
         if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
             return True
         ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
         return ended and parsed_arguments("".join(call["arguments"])) is not None
 
-    def wire(self) -> "Turns":
+    def wire(self) -> Turns:
         """message.tool_calls as a plain answer has them."""
         found = []
         for number, call in enumerate(self.calls):
@@ -512,32 +540,39 @@ class ToolCalls:
         return found
 
 
-# What upstreams say, in the order in which it is tried: code | pattern of HTTP status, line end, codes, types and text.
-COMPLAINTS = """
-model_not_found | model_not_(found|available)|invalid_model|no available channel|no endpoints found|(unknown|not a valid) model
-no_credit | ^402\\n|pre-deduction failed|billing_(error|not_active)
-no_credit | insufficient[ _](quota|credit|balance)|exceeded your current quota
-context_too_long | context[ _](length|window|size)|prompt is too long|maximum context|request_too_large
-content_filter | content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation
-key_refused | ^40[13]\\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error
-rate_limited | ^429\\n|rate_limit|resource_exhausted
-overloaded | ^529\\n|overloaded|\\nunavailable
-timeout | ^408\\n|timeout_error|deadline_exceeded
-model_not_found | ^404\\n|not_found_error
-server_error | ^5..\\n|server_error|api_error
-bad_request | ^4..\\n|invalid_request_error|invalid_argument
-server_error | ^
-"""
+# What upstreams say, in the order in which it is tried: (code, pattern of HTTP status, line end, codes, types and text).
+COMPLAINTS = (
+    ("bad_request", r"image input is not supported|only 'text' content type is supported"),  # llama.cpp: 500; mlx-lm: 404
+    ("model_not_found", r"model_not_(found|available)|invalid_model|no available channel|no endpoints found"),
+    ("model_not_found", r"(unknown|not a valid) model"),
+    ("no_credit", r"^402\n|pre-deduction failed|billing_(error|not_active)"),
+    ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota|credit balance is too low"),
+    ("no_credit", r"billing[ _]hard[ _]limit|specified api usage limit|organi[sz]ation (has been|is) disabled"),
+    ("no_credit", r"user location is not supported"),  # Gemini: no account there
+    ("context_too_long", r"context[ _](length|window|size|limit)|exceed_context|prompt is too long|maximum context|n_ctx"),
+    ("context_too_long", r"maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
+    ("context_too_long", r"reduce the length of|range of input length|prompt exceeds|model token limit|request_too_large"),
+    ("context_too_long", r"`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
+    ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
+    ("key_refused", r"^40[13]\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
+    ("rate_limited", r"^429\n|rate_limit|resource_exhausted"),
+    ("overloaded", r"^529\n|overloaded|\nunavailable"),
+    ("timeout", r"^408\n|timeout_error|deadline_exceeded"),
+    ("model_not_found", r"^404\n|not_found_error"),
+    ("server_error", r"^5..\n|server_error|api_error"),
+    ("bad_request", r"^4..\n|invalid_request_error|invalid_argument"),
+    ("server_error", r"^"),
+)
 KINDS = {kind.code: kind for kind in LLMRouterError.__subclasses__()}
 KINDS.update(context_too_long=BadRequestError, overloaded=ServerError)
 
 
-def complaint_of(value: "Any", depth: int = 0) -> "JSON":
+def complaint_of(value: Any, depth: int = 0) -> JSON:
     """What an error body of any shape says: {"message" (the deepest), "names" (codes, types), "param", "status"}.
 
     complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
     """
-    said: "JSON" = {"message": "", "names": "", "param": "", "status": 0}
+    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
@@ -561,32 +596,54 @@ def complaint_of(value: "Any", depth: int = 0) -> "JSON":
     return said
 
 
-def code_of(status: int, said: "JSON") -> str:
+def code_of(status: int, said: JSON) -> str:
     """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
     import re
 
     text = f"{status}\n{said['names']}{said['message'].lower()}"
-    return next(code for code, like in table(COMPLAINTS) if re.search(like, text))
+    return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
 
-def inner_error(value: "Any") -> "LLMRouterError":
+# What OpenAI says of such models: "This model is only supported in v1/responses and not in v1/chat/completions."
+RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or ask through the gateway, which converts."
+
+
+def next_step_for(message: str) -> str:
+    """What to do next, where the message itself says it; else ""."""
+    return RESPONSES_STEP if "v1/responses" in message or "responses api" in message.lower() else ""
+
+
+def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
     code = code_of(said["status"], said)
     message = said["message"] or "the upstream reported an error without a message"
     retryable = code in ("rate_limited", "overloaded", "server_error")
-    return KINDS[code](message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
+    return KINDS[code](
+        message, code=code, status=said["status"] or None, next_step=next_step_for(message), retryable=retryable,
+        maybe_billed=True,
+    )  # fmt: skip
 
 
-GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", **dict.fromkeys(
-    "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY".split(), "content_filter"
-)}  # fmt: skip  # ai.google.dev, FinishReason; others are passed on in lower case
+# ai.google.dev, FinishReason; others are passed on in lower case
+GEMINI_FINISH = {
+    "STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter", "RECITATION": "content_filter",
+    "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+}  # fmt: skip
+
+# Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
+UNFINISHED = frozenset({
+    "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
+    "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "malformed_response", "other", "no_image",
+    "language",
+})  # fmt: skip
 
 
-def openai_chunk(chunk: "JSON") -> "JSON":
+def openai_chunk(chunk: JSON) -> JSON:
     """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
     candidate = first_dict(chunk.get("candidates"))
-    delta: "JSON" = {"content": "", "reasoning_content": "", "tool_calls": []}
+    delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
     for part in dicts(as_dict(candidate.get("content")).get("parts")):
         delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
         call = part.get("functionCall")
@@ -596,7 +653,8 @@ def openai_chunk(chunk: "JSON") -> "JSON":
     blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
     finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
     choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
-    return {"choices": [choice] * bool(candidate or blocked), "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
+    choices = [choice] if candidate or blocked else []
+    return {"choices": choices, "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
 
 
 class Reader:
@@ -609,13 +667,13 @@ class Reader:
 
     def __init__(self, gemini: bool = False) -> None:
         self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
-        self.finish, self.refusal, self.kept_chars = "", "", 0
-        self.usage: "Any" = None
-        self.choices: "dict[int, JSON]" = {}
-        self._head: "JSON" = {}
-        self._parts: "Turns" = []
+        self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
+        self.usage: Any = None
+        self.choices: dict[int, JSON] = {}
+        self._head: JSON = {}
+        self._parts: Turns = []
 
-    def take(self, chunk: "Any") -> "Turns":
+    def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
@@ -626,13 +684,13 @@ class Reader:
         events, failed = [], chunk if chunk.get("error") else {}
         for choice in dicts(chunk.get("choices")):
             events += self._take_choice(choice)
-            if choice.get("error") or choice.get("finish_reason") == "error":
+            if choice.get("error"):
                 failed = failed or choice
         if failed:
             raise inner_error(failed.get("error"))
         return events
 
-    def _take_candidate(self, candidate: "JSON") -> None:
+    def _take_candidate(self, candidate: JSON) -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
         if self.raw or not candidate:
             return
@@ -645,7 +703,7 @@ class Reader:
                 self._parts.append(dict(part))
         self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
 
-    def _take_choice(self, choice: "JSON") -> "Turns":
+    def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
         delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
@@ -654,12 +712,13 @@ class Reader:
         state["finish"] = state["finish"] or finish
         if number != 0:
             return []  # with n > 1 the other choices are in body(), not in the text
+        self.native = str(choice.get("native_finish_reason") or self.native)
         if finish and not self.finish:
             self.finish = str(finish)
             events.append({"type": "finish", "reason": self.finish})
         return events
 
-    def _delta_events(self, delta: "JSON", state: "JSON") -> "Iterator[JSON]":
+    def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
@@ -684,7 +743,7 @@ class Reader:
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
-    def tool_calls(self) -> "Turns":
+    def tool_calls(self) -> Turns:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
         found = []
         for call in self.choices[0]["calls"].wire() if 0 in self.choices else ():
@@ -692,22 +751,50 @@ class Reader:
             found.append({"id": call["id"], **function, "parsed": parsed_arguments(function["arguments"])})
         return found
 
-    def body(self) -> "JSON":
+    def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
         if self.raw or self.gemini:
             return self._head
         body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
         return {**body, "usage": self.usage} if self.usage is not None else body
 
-    def _choice(self, number: int) -> "JSON":
+    def _choice(self, number: int) -> JSON:
         state = self.choices[number]
-        message: "JSON" = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
-        message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
-        message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
+        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+        if state["reasoning"]:
+            message["reasoning_content"] = "".join(state["reasoning"])
+        if self.refusal and number == 0:
+            message["refusal"] = self.refusal
         calls = state["calls"].wire()
-        if calls:
-            message.update({"function_call": calls[0]["function"]} if "legacy" in state else {"tool_calls": calls})
+        if calls and "legacy" in state:
+            message["function_call"] = calls[0]["function"]
+        elif calls:
+            message["tool_calls"] = calls
         return {"index": number, "message": message, "finish_reason": state["finish"]}
+
+
+def is_amount(value: Any) -> bool:
+    """Whether it is a number, finite, and not below 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def is_cost(value: Any) -> bool:
+    return is_amount(value) and bool(value <= MAX_COST_USD)
+
+
+def stated_cost(usage: JSON) -> Any:
+    """What a usage object says that the answer cost, in USD; None where that is nothing, or no sum that a call can cost.
+
+    stated_cost({"cost": 0.25}) -> 0.25;  stated_cost({"cost": "0.25"}), ({"cost": -1}), ({"cost": 1e308}) -> None
+
+    Where OpenRouter used the caller's own vendor key (is_byok), `cost` is its fee alone: the vendor's price is added, and
+    nothing is known without it.
+    """
+    cost: Any = usage.get("cost")
+    inference: Any = as_dict(usage.get("cost_details")).get("upstream_inference_cost")
+    if usage.get("is_byok") is True:
+        cost = round(cost + inference, 12) if is_cost(cost) and is_cost(inference) else None
+    return cost if is_cost(cost) else None
 
 
 class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typing at run time
@@ -722,29 +809,29 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
-    def __init__(self, reader: "Reader", model: str = "", complete: bool = True) -> None:
+    def __init__(self, reader: Reader, model: str = "", complete: bool = True) -> None:
         super().__init__(reader.body())
         self.text, self.reasoning, self.tool_calls = reader.text(), reader.text("reasoning"), reader.tool_calls()
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
-        self.usage: "JSON" = reader.usage or {}
+        self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost: "Any" = self.usage.get("cost")
+        self.cost: Any = stated_cost(self.usage)
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
         self.request_id = str(self.get("id") or self.get("responseId") or "")
         self.model_requested = self.model_used = model
         self.cached, self.latency_s = False, 0.0
-        self.first_s: "float | None" = None
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.data: "Any" = None
-        self.route: "JSON | None" = None
-        self.calls: "Turns" = []
-        self.messages: "Turns" = []
+        self.first_s: float | None = None
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.data: Any = None
+        self.route: JSON | None = None
+        self.calls: Turns = []
+        self.messages: Turns = []
 
 
-def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
+def retry_after_s(headers: dict[str, str], now: float) -> float | None:
     """Seconds to wait as a response's headers say; None where they say nothing readable.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
@@ -770,7 +857,7 @@ def retry_after_s(headers: "dict[str, str]", now: float) -> "float | None":
         return None
 
 
-def response_error(status: int, headers: "dict[str, str]", body: bytes, now: float) -> "LLMRouterError":
+def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
     """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
     html = body.lstrip()[:1] == b"<"
     said = complaint_of("" if html else body.decode("utf-8", "replace"))
@@ -780,17 +867,18 @@ def response_error(status: int, headers: "dict[str, str]", body: bytes, now: flo
         code = "bad_upstream"
         place = headers.get("location", "").partition("://")[2].split("/")[0].rpartition("@")[2]
         message = f"redirected to {one_line(place, 100) or 'another path'}; redirects are not followed"
-    retryable = status in RETRY_STATUSES and code not in ("no_credit", "model_not_found", "context_too_long", "content_filter")
+    lasting = ("no_credit", "model_not_found", "context_too_long", "content_filter")  # whatever the status
+    retryable = status in RETRY_STATUSES and code not in lasting and not (code == "bad_request" and status >= 500)
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
     return KINDS[code](
-        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step,
+        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step or next_step_for(message),
         request_id=one_line(headers.get("x-request-id", ""), 100),
         retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"), maybe_billed=False,
     )  # fmt: skip
 
 
-def parse_answer(data: bytes) -> "Any":
+def parse_answer(data: bytes) -> Any:
     """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
     try:
         return parse_json(data)
@@ -800,47 +888,52 @@ def parse_answer(data: bytes) -> "Any":
         raise BadUpstreamError(f"the answer is {what}") from None
 
 
-def judge(reader: "Reader", ended: bool) -> None:
+def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
+    said = reader.text() or reader.tool_calls()
+    for word in (reader.finish, "" if said else reader.native):
+        if word.lower() in UNFINISHED:
+            message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
+            raise IncompleteError(message, retryable=not said)
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    if not reader.text() and not reader.tool_calls():
+    if not said:
         why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
         raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer")
 
 
 # ------------------------------------------------------------------------------------------------------------- policy
 
-FALLBACK_CODES = frozenset(
-    "rate_limited overloaded server_error timeout network model_not_found "
-    "no_credit context_too_long empty_answer content_filter bad_upstream stream_cut".split()
-)  # never a missing or refused key (another account would pay unseen), never a bad request
-SECRET_HEADERS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie".split())
-OWN_HEADERS = frozenset("host content-length transfer-encoding connection accept-encoding authorization".split())
+FALLBACK_CODES = frozenset({
+    "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
+    "empty_answer", "content_filter", "bad_upstream", "stream_cut",
+})  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
+OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
 TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
-def retry_wait_s(error: "LLMRouterError", retries: int, max_retries: int, remaining_s: float, dice: float) -> "float | None":
-    """Seconds until the same model is asked again, None for not at all; `dice` is in [0, 1).
+def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
+    """Seconds until the same model is asked again, None for not at all; `rng` is in [0, 1).
 
     Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
     """
     if not error.retryable or retries >= max_retries:
         return None
-    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * dice) if error.retry_after_s is None else error.retry_after_s
+    wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * rng) if error.retry_after_s is None else error.retry_after_s
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
 
 
-def schema_of(body: "JSON") -> "Any":
+def schema_of(body: JSON) -> Any:
     """The schema that a request's response_format asks for; None where there is none."""
     return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
-def repaired(body: "JSON", error: "LLMRouterError", added: "Sequence[str]" = ()) -> "tuple[JSON, str] | None":
+def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
     """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
 
     repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
@@ -874,7 +967,7 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         import re
 
-        # By hand: urllib.parse would cost a cold start 2 ms, and what it takes beyond this is refused here all the same.
+        # One strict pattern: what urllib.parse takes beyond it would have to be refused afterwards.
         url = url.strip()
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
         found = re.fullmatch(like, url)
@@ -920,7 +1013,7 @@ class Secret:
         return text
 
 
-def choose_key(endpoint: "Endpoint", settings: "dict[str, str]", in_file: str) -> "Secret | None":
+def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
     """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
 
     AISA_API_KEY, from the environment or the credentials file, goes to https://api.aisa.one and nowhere else. Any other
@@ -959,7 +1052,7 @@ def key_in_file(data: bytes) -> str:
     return key
 
 
-def check_headers(headers: "dict[str, str]") -> "dict[str, str]":
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers, if they can stand in a request and are none of the client's own."""
     import re
 
@@ -972,523 +1065,178 @@ def check_headers(headers: "dict[str, str]") -> "dict[str, str]":
     return dict(headers)
 
 
-AUTO = "auto"  # in place of a model's name: choose() decides
-TABLES = """{
-  "tiers": {
-    "cheap": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
-    "middle": ["gpt-4o", "claude-3-5-sonnet", "qwen-max"],
-    "strong": ["gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"]},
-  "tasks": {
-    "code": ["deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"],
-    "creative": ["claude-3-opus", "claude-3-5-sonnet", "gpt-4o"],
-    "fast": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
-    "vision": ["gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet", "gpt-4o-mini", "gemini-3-pro-preview"],
-    "chinese": ["qwen-max", "deepseek-chat", "qwen2.5-72b-instruct"],
-    "reasoning": ["gpt-4.1", "deepseek-r1", "o3-mini", "gemini-3-pro-preview"]}
-}"""  # in the form of the user's configuration, which replaces them entry by entry; text costs a cold start nothing
-STAND_IN = ("demo", "demo-reasoning")  # last of all, where they are listed: only the stand-in does
-PREFER = {"cost": -1, "speed": -1, "quality": 1}  # tiers up from the one that the score asks for
-MIDDLE, STRONG = 2, 5  # points from which these tiers are asked
-LENGTHS = ((4, 30_000), (2, 6_000), (1, 1_000))  # points, from so many characters in all turns
-LONG_ANSWER = 2_000  # tokens asked for
-# points | what is told | the pattern in the last turn; each is linear in the text, as that may be long
-SIGNS = r"""
-2 | code | ```|Traceback|(?m:[{};][ \t]*$|^[ \t]*(?:def|class|import|from|SELECT|#include|function|const) )
-2 | about code | (?i)\b(?:refactor|debug|compil|regex|unit test|stack trace)
-3 | said to be hard | (?i)\b(?:difficult|complex|prove|proof|derive|step by step|in depth|rigorous|trade-?offs?)\b
--2 | said to be easy | (?i)\b(?:easy|simple|trivial|briefly|in short|yes or no|(?:one|a single) (?:word|sentence))\b
-"""
-CHAIN = 4  # models in one choice: the one asked, and those after it
-FEW_MODELS = 8  # an endpoint of so few has no costly surprise: without a table for them they are asked in its order
-
-
-def shows_images(body: "JSON") -> bool:
-    parts = [part for turn in dicts(body.get("messages")) for part in dicts(turn.get("content"))]
-    return any(part.get("type") == "image_url" for part in parts)
-
-
-def points_of(body: "JSON") -> "list[tuple[int, str]]":
-    """What in a request speaks for a stronger model, or (below 0) for a weaker: [(2, "code"), (1, "1200 characters")]."""
-    import re
-
-    texts = [text_of(turn.get("content")) for turn in dicts(body.get("messages")) if turn.get("role") != "system"]
-    chars, most = sum(map(len, texts)), body.get("max_tokens") or body.get("max_completion_tokens")
-    found = [(points, f"{chars} characters") for points, least in LENGTHS if chars >= least][:1]
-    found += [(int(points), what) for points, what, like in table(SIGNS) if re.search(like, texts[-1] if texts else "")]
-    others = {
-        f"up to {most} tokens": isinstance(most, int) and most >= LONG_ANSWER, "images": shows_images(body),
-        "tools": body.get("tools") or body.get("functions"), "a schema": schema_of(body) is not None,
-    }  # fmt: skip
-    return found + [(1, what) for what, there in others.items() if there]
-
-
-def wanted_models(tables: "JSON", level: int, task: "str | None", sign: int, images: bool) -> "list[str]":
-    """Every model that could answer, best first: the task's (sign 1: the stronger first), then the tier's, then the others."""
-    tiers, sees = list(tables["tiers"].values()), tables["tasks"]["vision"]
-    rank = {model: number for number, tier in enumerate(tiers) for model in tier}
-    wanted = sorted(tables["tasks"][task] if task else (), key=lambda model: -sign * rank.get(model, 1))
-    wanted += [model for tier in tiers[level:] + tiers[:level][::-1] for model in tier]
-    return list(dict.fromkeys([model for model in wanted if model in sees] + sees if images else wanted))
-
-
-def known_here(wanted: "Sequence[str]", offered: "Sequence[str] | None", why: "list[str]") -> "list[str]":
-    """The wanted models under the names that the endpoint has for them; what is missing is told in `why`."""
-    if offered is None:
-        why.append("what the endpoint offers is not known")
-        return list(wanted)
-    names = {name.rpartition("/")[2]: name for name in reversed(offered)} | dict(zip(offered, offered))
-    found = [names[model] for model in (*wanted, *STAND_IN) if model in names]
-    missing = ", ".join([model for model in wanted if model not in names][:CHAIN])
-    why += [f"not offered here: {missing}"] if wanted[0] not in names else []
-    if found or 0 < len(offered) <= FEW_MODELS:
-        return found or list(offered)
-    step = "Name some of its models in LLM_ROUTER_CONFIG, or one with --model; `models` lists them."
-    raise UnknownModelError(f"the endpoint offers none of the models to choose from: {missing}", next_step=step)
-
-
-def choose(
-    body: "JSON", config: "JSON", offered: "Sequence[str] | None", task: "str | None" = None, prefer: "str | None" = None
-) -> "JSON":
-    """Which model a request should go to, which ones after it, and why.
-
-    -> {"model", "fallback" [names], "task", "tier", "prefer", "score", "reason" (one line)}
-
-    `offered` are the names that the endpoint lists, None where it does not tell; "gpt-4o" stands for "openai/gpt-4o", too.
-    """
-    tables = {name: {**table, **config.get(name, {})} for name, table in parse_json(TABLES).items()}
-    for what, name, known in (("task", task, tables["tasks"]), ("preference", prefer, PREFER)):
-        if name is not None and name not in known:
-            raise UsageError(f"no {what} is called {str(name)[:40]!r}", next_step=f"Known are {', '.join(known)}.")
-    points, sign = points_of(body), PREFER.get(prefer or "", 0)
-    score = sum(number for number, _ in points)
-    level = min(max((score >= MIDDLE) + (score >= STRONG) + sign, 0), 2)
-    task = "fast" if prefer == "speed" and not task else task
-    tier = None if task else list(tables["tiers"])[level]
-    told = ", ".join(f"{what} {number:+d}" for number, what in points) or "nothing special"
-    why = [f"task {task}" if task else f"tier {tier} by score {score} ({told})"]
-    why += [f"preferred is {prefer}"] if prefer else []
-    model, *others = known_here(wanted_models(tables, level, task, sign, shows_images(body)), offered, why)
-    choice = {"model": model, "fallback": others[: CHAIN - 1], "task": task, "tier": tier, "prefer": prefer, "score": score}
-    return {**choice, "reason": "; ".join(why)}
-
-
-# What we check of JSON schemas; other keywords go to the model, and that is all.
-SCHEMA_TYPES: "dict[str, Any]" = {
-    "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None),
-}  # fmt: skip
-BOUNDS = {  # type -> the keywords about it
-    "number": "minimum exclusiveMinimum maximum exclusiveMaximum",
-    "string": "minLength maxLength",
-    "array": "minItems maxItems",
-}
-# Both are JSON schemas themselves, as text because that costs a cold start nothing: of a schema, and of the user's
-# configuration, where prices are USD for a million tokens.
-SCHEMA_RULES = """{"type": ["object", "boolean"], "properties": {
-  "type": {"anyOf": [{"$ref": "#/$defs/kind"}, {"type": "array", "items": {"$ref": "#/$defs/kind"}}]},
-  "enum": {"type": "array"}, "required": {"type": "array", "items": {"type": "string"}}, "pattern": {"type": "string"},
-  "$ref": {"type": "string"}, "items": {"$ref": "#"}, "additionalProperties": {"$ref": "#"},
-  "properties": {"$ref": "#/$defs/named"}, "$defs": {"$ref": "#/$defs/named"}, "definitions": {"$ref": "#/$defs/named"},
-  "anyOf": {"$ref": "#/$defs/some"}, "oneOf": {"$ref": "#/$defs/some"}, "allOf": {"$ref": "#/$defs/some"},
-  "minimum": {"type": "number"}, "maximum": {"type": "number"}, "exclusiveMinimum": {"type": "number"},
-  "exclusiveMaximum": {"type": "number"}, "minLength": {"type": "integer"}, "maxLength": {"type": "integer"},
-  "minItems": {"type": "integer"}, "maxItems": {"type": "integer"}}, "$defs": {
-    "kind": {"enum": ["object", "array", "string", "integer", "number", "boolean", "null"]},
-    "named": {"type": "object", "additionalProperties": {"$ref": "#"}},
-    "some": {"type": "array", "minItems": 1, "items": {"$ref": "#"}}}}"""
-CONFIG_RULES = """{"type": "object", "additionalProperties": false, "properties": {
-  "tiers": {"type": "object", "additionalProperties": false, "properties": {
-    "cheap": {"$ref": "#/$defs/models"}, "middle": {"$ref": "#/$defs/models"}, "strong": {"$ref": "#/$defs/models"}}},
-  "tasks": {"type": "object", "additionalProperties": {"$ref": "#/$defs/models"}},
-  "prices": {"type": "object", "additionalProperties": {
-    "type": "object", "additionalProperties": false, "required": ["input", "output"], "properties": {
-      "input": {"$ref": "#/$defs/usd"}, "output": {"$ref": "#/$defs/usd"}, "cached_input": {"$ref": "#/$defs/usd"}}}}},
-  "$defs": {"usd": {"type": "number", "minimum": 0}, "models": {
-    "type": "array", "minItems": 1, "items": {"type": "string", "pattern": "^[A-Za-z0-9_@+][A-Za-z0-9_.:/@+-]*$"}}}}"""
-
-
-def pointed(root: "Any", reference: str) -> "Any":
-    """What a $ref within the same schema points at: pointed({"$defs": {"a": 1}}, "#/$defs/a") -> 1; None where nothing is."""
-    for name in reference.split("/")[1:]:
-        root = as_dict(root).get(name.replace("~1", "/").replace("~0", "~"))
-    return root if reference[:1] == "#" else None
-
-
-def is_type(value: "Any", kind: str) -> bool:
-    """is_type(1.0, "integer") -> True; is_type(True, "integer") -> False: as JSON sees it, not Python."""
-    if isinstance(value, bool) or kind == "boolean":
-        return isinstance(value, bool) and kind == "boolean"
-    return isinstance(value, SCHEMA_TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
-
-
-def own_faults(value: "Any", schema: "JSON", place: str) -> "Iterator[str]":
-    """Why a value does not fit a schema, what lies inside of both left out."""
-    import re
-
-    kinds = schema.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(is_type(value, kind) for kind in kinds):
-        yield f"{place} must be {' or '.join(kinds)}"
-    choices = schema.get("enum", [schema["const"]] if "const" in schema else [value])
-    if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices):
-        yield f"{place} must be one of {dump_json(choices).rstrip()}"
-    for kind, words in BOUNDS.items():
-        for word in schema.keys() & words.split() if is_type(value, kind) else ():
-            room = (value if kind == "number" else len(value)) - schema[word]
-            room = -room if "max" in word.lower() else room
-            if room < 0 or (room == 0 and word[:3] == "exc"):
-                yield f"{place} must have {word} {schema[word]}"
-    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
-        yield f"{place} must match the pattern {schema['pattern']}"
-    for name in schema.get("required", ()) if isinstance(value, dict) else ():
-        if name not in value:
-            yield f"{place}.{name} is missing"
-
-
-def parts_of(value: "Any", schema: "JSON", place: str) -> "list[tuple[Any, Any, str]]":
-    """The members of an object or items of a list, each with the schema for it and its place."""
-    if isinstance(value, list) and "items" in schema:
-        return [(each, schema["items"], f"{place}[{number}]") for number, each in enumerate(value)]
-    known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
-    return [(each, known.get(name, others), f"{place}.{name}") for name, each in as_dict(value).items()]
-
-
-def schema_faults(value: "Any", schema: "Any", root: "Any", place: str = "$") -> "Iterator[str]":
-    """Why a JSON value does not fit a schema, which is a part of `root`, place by place.
-
-    schema_faults({"age": "x"}, {"properties": {"age": {"type": "integer"}}}, schema) -> "$.age must be integer"
-    """
-    if schema is False:
-        yield f"{place} is not allowed"
-    if isinstance(schema, bool):
-        return
-    yield from own_faults(value, schema, place)
-    for inner in (*schema.get("allOf", ()), *([pointed(root, schema["$ref"])] if "$ref" in schema else ())):
-        yield from schema_faults(value, inner, root, place)
-    for word in ("anyOf", "oneOf"):
-        faults = [next(schema_faults(value, inner, root, place), "") for inner in schema.get(word, ())]
-        if faults and all(faults):
-            yield "; or ".join(faults)
-    for part, inner, where in parts_of(value, schema, place):
-        yield from schema_faults(part, inner, root, where)
-
-
-def first_fault(value: "Any", schema: "Any", place: str = "$") -> str:
-    """The first reason why a JSON value does not fit a schema, "" where there is none."""
-    return next(schema_faults(value, schema, schema, place), "")
-
-
-def check_schema(schema: "Any") -> None:
-    """UsageError where a JSON schema says what cannot be meant: {"type": "strng"}, a broken pattern, a $ref to nowhere."""
-    import re
-
-    string, fault = r'("(?:[^"\\]|\\.)*")', ""
-    try:
-        text = dump_json(schema)
-        for each in map(parse_json, re.findall(rf'"\$ref": {string}', text)):
-            fault = f"$ref {each} leads nowhere" if pointed(schema, each) is None else fault
-        for raw in re.findall(rf'"pattern": {string}', text):
-            re.compile(parse_json(raw))
-        fault = first_fault(schema, parse_json(SCHEMA_RULES), "the schema") or fault
-    except re.error as error:
-        fault = f"pattern {raw}: {error}"
-    except RecursionError:
-        fault = "nested too deeply"
-    if fault:
-        raise UsageError(f"not a JSON schema: {one_line(fault, 160)}")
-
-
-def fitted(text: str, schema: "Any", finish: str = "stop") -> "Any":
-    """The JSON value that an answer is, if it fits the schema; a Markdown fence around it is taken off.
-
-    BadUpstreamError with param "response_format" says why it does not; where it was cut, IncompleteError.
-    """
-    text = text.strip()
-    text = text[:-3].partition("\n")[2] if text[:3] == "```" and text[-3:] == "```" else text
-    try:
-        value = parse_json(text)
-        fault = first_fault(value, schema)
-    except RecursionError:
-        fault = "it is nested too deeply"
-    except ValueError as error:
-        fault = f"it is not JSON: {error}"
-    if fault and finish == "length":
-        raise IncompleteError("the answer was cut at the token limit, before its JSON ended", code="length")
-    if fault:
-        message, step = one_line(f"the answer does not fit the schema: {fault}"), "Loosen the schema, or ask another model."
-        raise BadUpstreamError(message, param="response_format", next_step=step)
-    return value
-
-
-def corrected(answer: str, error: "LLMRouterError") -> "Turns":
-    """The turns that show a model what is wrong with the JSON that it gave."""
-    wish = f"Not usable: {error.message}. Answer again: the corrected JSON and nothing else."
-    return [{"role": "assistant", "content": answer}, {"role": "user", "content": wish}]
-
-
-def annotation_schema(kind: "Any", place: str) -> "JSON":
-    """The schema of an annotation: list[int] -> {"type": "array", "items": {"type": "integer"}}; UsageError for what has none.
-
-    str, int, float, bool, None, list, dict, Any, Optional, Union, Literal, and Annotated[int, "what it means"].
-    """
-    import typing
-
-    plain = {kinds: name for name, kinds in {**SCHEMA_TYPES, "number": float}.items()}
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is typing.Any:
-        return {}
-    if isinstance(kind, type) and kind in plain:
-        return {"type": plain[kind]}
-    if hasattr(kind, "__metadata__"):
-        return {**annotation_schema(inner[0], place), "description": str(inner[1])}
-    if origin is typing.Literal:
-        return {"enum": list(inner)}
-    if origin is typing.Union or type(kind).__name__ == "UnionType":
-        return {"anyOf": [annotation_schema(each, place) for each in inner]}
-    if origin is list:
-        return {"type": "array", "items": annotation_schema(inner[0], place)}
-    if origin is dict and inner[0] is str:
-        return {"type": "object", "additionalProperties": annotation_schema(inner[1], place)}
-    raise UsageError(f"{place}: a tool cannot take {one_line(kind, 60)}")
-
-
-def tool_spec(function: "Any") -> "JSON":
-    """A function as the API describes tools, from its signature and docstring; UsageError for what no model could call.
-
-    def add(a: int): "Adds."  ->  {"name": "add", "description": "Adds.", "parameters": {"type": "object", ...}}
-
-    A parameter is described by `name: text`, `name (type): text` or `:param name: text` on a line of its own.
-    """
-    import inspect
-    import re
-    import typing
-
-    name, text, properties = getattr(function, "__name__", ""), inspect.getdoc(function) or "", {}
-    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) or inspect.iscoroutinefunction(function):
-        raise UsageError(f"{name or function!r} cannot be a tool: that is a function with a name, and not async")
-    try:
-        parameters = inspect.signature(function).parameters
-        hints = typing.get_type_hints(function, include_extras=True)
-    except (TypeError, ValueError, NameError) as error:
-        raise UsageError(f"the signature of {name} cannot be read: {one_line(error, 100)}") from None
-    for each, parameter in parameters.items():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise UsageError(f"{name}: a tool's parameters have names of their own; {each} has not")
-        told = re.search(rf"(?m)^\s*(?::param (?:\w+ )?)?{each}(?: \([^)]*\))?: (.+)", text)
-        properties[each] = annotation_schema(hints.get(each, typing.Any), f"{name}({each})")
-        if told:
-            properties[each]["description"] = told[1].strip()
-    required = [each for each, parameter in parameters.items() if parameter.default is parameter.empty]
-    shape = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return {"name": name, "description": text.split("\n\n")[0].strip(), "parameters": shape}
-
-
-def call_tool(call: "JSON", box: "dict[str, tuple[Any, JSON]]") -> "JSON":
-    """Carry out one of an Answer's tool_calls -> {"id", "name", "arguments", "result" (text), "error" (None, or why not)}.
-
-    `box` is name -> (function, its tool_spec). Arguments that the model made up wrongly never reach the function.
-    """
-    function, spec = box.get(call["name"], (None, {}))
-    arguments, result, fault = call["parsed"], "", f"there is no tool of this name; there are {', '.join(box)}"
-    if function is not None:
-        fault = first_fault(arguments, spec["parameters"], "arguments")
-    if not fault:
-        try:
-            value = function(**arguments)
-            result = value if isinstance(value, str) else dump_json(value).rstrip()
-        except (Exception, SystemExit) as error:  # whatever it is: the model is told, and may do better
-            fault = f"{type(error).__name__}: {error}"
-    return {"id": call["id"], "name": call["name"], "arguments": arguments, "result": result, "error": one_line(fault) or None}
-
-
-def turns_of(answer: "Answer", made: "Sequence[JSON]") -> "Turns":
-    """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
-    message = as_dict(first_dict(answer.get("choices")).get("message"))
-    known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
-    calls = []
-    for call in answer.tool_calls:  # every call with an id, and arguments that are JSON
-        function = {"name": call["name"], "arguments": call["arguments"] if call["parsed"] else "{}"}
-        calls.append({**known.get(call["id"], {}), "id": call["id"], "type": "function", "function": function})
-        calls[-1].pop("index", None)
-    kept = without(message, "tool_calls", "function_call")
-    turns = [{"content": answer.text or None, **kept, "role": "assistant", **({"tool_calls": calls} if calls else {})}]
-    for call in made:
-        result = f"Error: {call['error']}" if call["error"] else call["result"]
-        turns.append({"role": "tool", "tool_call_id": call["id"], "content": result})
-    return turns
-
-
-UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-COUNTS = (  # tokens of the prompt, of it cached, of the answer, of thoughts beside it: as the vendors call them
-    "prompt_tokens input_tokens promptTokenCount",
-    "cached_tokens prompt_cache_hit_tokens cachedContentTokenCount",
-    "completion_tokens output_tokens candidatesTokenCount", "thoughtsTokenCount",
-)  # fmt: skip
-
-
-def seconds_in(text: str, flag: str) -> float:
-    """seconds_in("24h", "--cache") -> 86400.0"""
-    number, unit = text[:-1], UNIT_S.get(text[-1:])
-    if unit is None or not (number.isascii() and number.isdigit() and len(number) < 7 and int(number)):
-        raise UsageError(f"{flag} takes a time like 30m, 24h or 7d, not {text[:40]!r}")
-    return float(int(number) * unit)
-
-
-def is_amount(value: "Any") -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-
-
-def token_counts(usage: "JSON") -> "tuple[float, float, float] | None":
-    """(prompt, of it cached, answer) of a usage object; None unless it tells the first and the last."""
-    flat = {**usage, **as_dict(usage.get("prompt_tokens_details"))}
-    prompt, cached, answer, thoughts = ([flat[k] for k in names.split() if is_amount(flat.get(k))] for names in COUNTS)
-    return (prompt[0], min([*cached, 0][0], prompt[0]), answer[0] + [*thoughts, 0][0]) if prompt and answer else None
-
-
-def cost_usd(price: "JSON", prompt: float, cached: float, answer: float) -> float:
-    """What so many tokens cost at a price (see check_config)."""
-    again = cached * (price["cached_input"] if "cached_input" in price else price["input"])
-    return float(round(((prompt - cached) * price["input"] + again + answer * price["output"]) / 1e6, 10))
-
-
-def attempt_usd(body: "JSON", price: "JSON") -> float:
-    """What one attempt may cost, taken rather high: a token for three bytes, an answer as long as the body lets it be."""
-    import re
-
-    text = re.sub(r'"(url|data)": "[^"]*"', "x" * 3 * IMAGE_TOKENS, dump_json(body)).encode("utf-8", "replace")
-    asked = {**as_dict(body.get("generationConfig")), **body}
-    limits = [asked[k] for k in ("max_tokens", "max_completion_tokens", "maxOutputTokens") if is_amount(asked.get(k))]
-    answers = asked["n"] if is_amount(asked.get("n")) else 1
-    return cost_usd(price, len(text) / 3, 0, [*limits, ANSWER_TOKENS][0] * answers)
-
-
-class Budget:
-    """At most `most` USD for all calls of a client: reserve() before an attempt, settle() when it is known what it cost."""
-
-    def __init__(self, most: float) -> None:
-        import threading
-
-        self.most, self.spent, self.reserved = most, 0.0, 0.0
-        self._changed = threading.Condition()
-
-    def _allows(self, cost: float) -> bool:
-        return self.spent + cost <= self.most + 1e-9  # sums of decimal fractions are not exact
-
-    def reserve(self, cost: float, wait_s: float) -> None:
-        """Set a cost aside. What other attempts set aside is waited for: most of it comes back. SafetyError: too much."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._allows(self.reserved + cost) or not self._allows(cost), wait_s)
-            if not self._allows(self.reserved + cost):
-                spent = f"${self.spent + self.reserved:.6f} of ${self.most:g} is spent or set aside"
-                raise SafetyError(f"asking may cost about ${cost:.6f}, and {spent}", code="over_budget")
-            self.reserved += cost
-
-    def settle(self, reserved: float, cost: float) -> None:
-        with self._changed:
-            self.reserved, self.spent = self.reserved - reserved, self.spent + cost
-            self._changed.notify_all()
+AUTO = "auto"  # in place of a model's name: llm_router_extras.routing chooses one
+DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, which would choose one, is not there
 
 
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
-class Connection:
-    """One TCP or TLS connection and, after send(), the response on it: status, headers, pieces().
+class Clock:
+    """How long the wait underway may take: arm() starts it, and every read and write of a socket gets what is left of it.
 
-    Every wait ends by the clock that arm() started, however slowly the peer drips. close(), once for each send(), hangs up
-    unless the body was read to its end; then the connection goes back to `idle`.
+    So it bounds the sum of the reads, however slowly the peer drips. Times are seconds of time.monotonic().
     """
 
-    def __init__(self, sock: "socket.socket", idle: "list[Connection]") -> None:
-        self.sock, self.idle = sock, idle
-        self.status, self.headers, self._buffer, self._waiting, self._ended = 0, {"": ""}, b"", "", False
-        self.deadline = self._until = 0.0
+    def __init__(self, deadline: float) -> None:
+        self.deadline = self._until = deadline
+        self._waiting = ""
 
-    def arm(self, waiting: str, seconds: "float | None") -> None:
-        """Start a clock: `waiting` has to be over within `seconds`, and never after the deadline."""
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """`waiting` has to be over within `seconds`, and never after the deadline."""
         self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
-        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total time-out)"
+        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total timeout)"
 
-    def _use(self, call: "Callable[[Any], Any]", argument: "Any") -> "Any":
-        """One call of the socket within what is left of the clock; failures become ours."""
+    def left(self) -> float:
+        """Seconds that are left; TimeoutError where none are."""
+        left = self._until - time.monotonic()
+        if left <= 0.0:
+            raise TimeoutError
+        return left
+
+    def failure(self, error: OSError) -> LLMRouterError:
+        """What a failed read or write means."""
+        if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
+            return RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True)
+        return NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True)
+
+
+class ClockedSocket:
+    """Mixed into a TCP or TLS socket: what http.client reads and writes through it keeps to the clock, and fails as ours."""
+
+    clock: Clock
+
+    def recv_into(self, *arguments: Any) -> int:
+        return self._in_time(super().recv_into, arguments)  # type: ignore[misc, no-any-return]
+
+    def sendall(self, *arguments: Any) -> None:
+        self._in_time(super().sendall, arguments)  # type: ignore[misc]
+
+    def send(self, *arguments: Any) -> int:  # TLS sends a large body by many of these
+        return self._in_time(super().send, arguments)  # type: ignore[misc, no-any-return]
+
+    def makefile(self, mode: str) -> Any:
+        return super().makefile(mode, READ_BYTES)  # type: ignore[misc]
+
+    def _in_time(self, call: Callable[..., Any], arguments: Any) -> Any:
         try:
-            left = self._until - time.monotonic()
-            if left <= 0.0:
-                raise TimeoutError
-            self.sock.settimeout(left)
-            return call(argument)
+            self.settimeout(self.clock.left())  # type: ignore[attr-defined]
+            return call(*arguments)
         except OSError as error:
-            if isinstance(error, TimeoutError) or "timed out" in str(error):  # 3.9 has two kinds of time-out
-                raise RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True) from None
-            raise NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True) from None
+            raise self.clock.failure(error) from None
 
-    def send(self, request: bytes, first_s: "float | None") -> None:
-        """Send the request and read the response's head; 1xx are passed over."""
-        self.arm("the request to be sent", None)
-        self._ended, self.status = False, 0
+
+def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
+    """A response's status and headers, names in lower case. BadUpstreamError for what is no HTTP/1 head.
+
+    parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
+    """
+    import re
+
+    first, *others = [str(line, "latin-1") for line in lines] or [""]
+    found = re.fullmatch(r"(?as)HTTP/1\.\d ([1-9]\d\d)( .*)?", first)
+    sound, headers = found is not None, dict[str, str]()
+    for line in others:
+        name, colon, value = line.partition(":")
+        sound = sound and colon != "" and name == name.strip()
+        before = headers.get(name.lower())
+        headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
+    if not found or not sound:
+        raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+    return int(found[1]), headers
+
+
+class Response:
+    """Mixed into http.client.HTTPResponse: status, headers (names in lower case), and the body by pieces().
+
+    Head and framing are read here, because http.client takes a body that is shorter than its length for a whole one, reads
+    what is no chunk as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its
+    end; then the connection is kept for another call.
+    """
+
+    status: int
+    headers: dict[str, str]
+    fp: Any  # the buffered reader of the socket; None after close()
+    clock: Clock
+    connection: Any = None  # once the head is there
+
+    def begin(self) -> None:
+        """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
+        self._whole, status = False, 100
         try:
-            self._use(self.sock.sendall, request)
-        except NetworkError:
-            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
-        self.arm("the answer", first_s)
-        while self.status < 200:
-            try:
-                head = self._until_mark(b"\r\n\r\n", "the response's head")
-            except IncompleteError:
-                raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
-            first, *lines = head.decode("latin-1").split("\r\n")
-            sound, self.headers = first.startswith("HTTP/1.") and first[9:12].isdigit(), {}
-            for line in lines:
-                name, colon, value = line.partition(":")
-                sound = sound and colon != "" and name == name.strip()
-                before = self.headers.get(name.lower())
-                self.headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
-            if not sound:
-                raise BadUpstreamError("what answers there is no HTTP/1.1 server")
-            self.status = int(first[9:12])
+            while status < 200:
+                lines = list(self._lines("the response's head"))
+                status, self.headers = parse_head(lines)
+        except IncompleteError:
+            raise NetworkError("the server closed the connection without an answer", maybe_billed=True) from None
+        self.status, self.bodiless = status, status in (204, 304)
+        framed = self.bodiless or ("transfer-encoding" in self.headers) != ("content-length" in self.headers)
+        asked = self.headers.get("connection", "").lower()
+        self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
-    def _until_mark(self, mark: bytes, what: str) -> bytes:
-        """The bytes before the mark, which is dropped. IncompleteError where the connection ends before it."""
-        while mark not in self._buffer:
-            if len(self._buffer) >= MAX_HEAD_BYTES:
-                raise BadUpstreamError(f"{what} is longer than {MAX_HEAD_BYTES} bytes")
-            more = self._use(self.sock.recv, READ_BYTES)
-            if not more:
-                raise IncompleteError(f"the connection was closed inside {what}")
-            self._buffer += more
-        data, _, self._buffer = self._buffer.partition(mark)
-        return data
+    def arm(self, waiting: str, seconds: float | None) -> None:
+        """Start the clock anew, see Clock.arm()."""
+        self.clock.arm(waiting, seconds)
 
-    def _read(self, most: int) -> bytes:
-        data = self._buffer or self._use(self.sock.recv, READ_BYTES)
-        self._buffer = data[most:]
-        return data[:most] if self._buffer else bytes(data)
-
-    def pieces(self) -> "Iterator[bytes]":
+    def pieces(self) -> Iterator[bytes]:
         """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
         coding = self.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
         return self._framed() if coding in ("identity", "") else self._inflated()
 
-    def _framed(self) -> "Iterator[bytes]":
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        super().close()  # type: ignore[misc]
+        if connection is not None:
+            connection.release(self._whole)  # the last thing done with it here: another thread may have it now
+
+    def is_followed(self) -> bool:
+        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
+        self.clock.arm("", 0.0)
+        try:
+            return bool(self.fp.peek(1))
+        except RequestTimeout:  # nothing is buffered, and there is no time to read
+            return False
+
+    def _lines(self, where: str) -> Iterator[bytes]:
+        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
+        left = MAX_HEAD_BYTES
+        while True:
+            line = self.fp.readline(left + 1)
+            left -= len(line)
+            if left < 0:
+                raise BadUpstreamError(f"{where} is longer than {MAX_HEAD_BYTES} bytes")
+            if not line.endswith(b"\n"):
+                raise IncompleteError(f"the connection was closed inside {where}")
+            line = line.rstrip(b"\r\n")
+            if not line:
+                return
+            yield line
+
+    def _framed(self) -> Iterator[bytes]:
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
-        length = "0" if self.status == 204 else self.headers.get("content-length")
+        length = "0" if self.bodiless else self.headers.get("content-length")
         coding = self.headers.get("transfer-encoding", "").strip().lower()
         if coding not in ("", "chunked"):
             raise BadUpstreamError("the answer's transfer coding is unknown")
-        size = -1
-        while coding and size:
-            size = self._length(self._until_mark(b"\r\n", "the answer").partition(b";")[0].decode("latin-1").strip(), 16)
+        if coding and not self.bodiless:
+            yield from self._chunks()
+        elif length is not None:
+            yield from self._exactly(self._length(length, 10))
+        else:
+            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
+        self._whole = not self.will_close and not self.is_followed()
+
+    def _chunks(self) -> Iterator[bytes]:
+        size = 1
+        while size:
+            head = next(self._lines("the answer"), b"")
+            size = self._length(head.partition(b";")[0].decode("latin-1").strip(), 16)
             yield from self._exactly(size)
-            while self._until_mark(b"\n", "the answer").strip():  # nothing after a chunk; trailers after the last
+            for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
                 if size:
                     raise BadUpstreamError("a chunk does not end where it said")
-        if not coding and length is None:
-            yield from iter(lambda: self._read(READ_BYTES), b"")
-        elif not coding:
-            yield from self._exactly(self._length(length or "", 10))
-        keep = bool(coding) != (length is not None) and not self._buffer
-        self._ended = keep and "close" not in self.headers.get("connection", "").lower()
 
     @staticmethod
     def _length(text: str, base: int) -> int:
@@ -1496,18 +1244,18 @@ class Connection:
             raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
         return int(text, base)
 
-    def _exactly(self, left: int) -> "Iterator[bytes]":
+    def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
-            data = self._read(left)
+            data = self.fp.read1(min(left, READ_BYTES))
             if not data:
                 raise IncompleteError("the connection was closed in the middle of the answer")
             left -= len(data)
             yield data
 
-    def _inflated(self) -> "Iterator[bytes]":
+    def _inflated(self) -> Iterator[bytes]:
         import zlib
 
-        decoder: "Any" = None
+        decoder: Any = None
         for data in self._framed():
             # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
             decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
@@ -1520,11 +1268,60 @@ class Connection:
         if decoder and not decoder.eof:
             raise IncompleteError("the answer's compressed data ends too early")
 
-    def close(self) -> None:
-        if self._ended:
-            self.idle.append(self)  # the last thing done with it here: another thread may have it now
+
+class Connection:
+    """Mixed into http.client.HTTPConnection: one connection, and the list of idle ones to which it goes back."""
+
+    sock: Any
+    idle: list[Any]
+    auto_open = 0  # the pool connects; http.client would do it without a clock
+    _parts: list[bytes]
+
+    def exchange(self, request: Any) -> Any:
+        """Send a request and read the head of its response."""
+        clock = self.sock.clock = Clock(request.deadline)
+        clock.arm("the request to be sent", None)
+        self._parts, first_s, headers = [], request.first_s, dict(request.header_items())
+        self.request(request.get_method(), request.selector, request.data, headers)  # type: ignore[attr-defined]
+        try:
+            self.sock.sendall(b"".join(self._parts))
+        except NetworkError:
+            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
+        clock.arm("the answer", first_s)
+        response = self.getresponse()  # type: ignore[attr-defined]
+        response.clock, response.connection = clock, self
+        return response
+
+    def send(self, data: bytes) -> None:
+        """What request() writes: kept until all is there, as http.client would make two packets of a small request."""
+        self._parts.append(data)
+
+    def open_tunnel(self, address: str, login: str, response: Any) -> None:
+        """CONNECT through an http proxy, whose answer `response` reads; NetworkError where it refuses."""
+        from binascii import b2a_base64
+
+        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+        if login:
+            basic = b2a_base64(login.encode(), newline=False).decode()
+            lines.append(f"Proxy-Authorization: Basic {basic}")
+        try:
+            self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            response.clock = self.sock.clock
+            response.begin()
+            if not 200 <= response.status < 300 or response.is_followed():
+                step = "Check HTTPS_PROXY and NO_PROXY."
+                raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
+        except RequestTimeout:
+            raise TimeoutError from None
+        finally:
+            response.close()
+
+    def release(self, reusable: bool) -> None:
+        """Keep the connection for another call, or hang up."""
+        if reusable and self.sock is not None:
+            self.idle.append(self)
         else:
-            self.sock.close()
+            self.close()  # type: ignore[attr-defined]
 
     def is_dead(self) -> bool:
         """Whether an idle connection was closed, or sent what nobody asked for."""
@@ -1535,29 +1332,55 @@ class Connection:
         except (OSError, ValueError):
             return True
 
-    def open_tunnel(self, address: str, login: str) -> None:
-        """CONNECT through an http proxy; NetworkError where it refuses."""
-        from binascii import b2a_base64
 
-        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        basic = b2a_base64(login.encode(), newline=False).decode()
-        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
-        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"), None)
-        if not 200 <= self.status < 300 or self._buffer:
-            raise NetworkError(f"the proxy answered {self.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")
+@functools.cache
+def http_classes() -> Any:
+    """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
+
+    Called with the first request, as importing urllib.request takes more time than everything else that a command does.
+    """
+    import socket
+    import ssl
+    from http import client
+    from types import SimpleNamespace
+    from urllib import request
+
+    class TCPSocket(ClockedSocket, socket.socket):  # type: ignore[misc]
+        """TCP by the clock."""
+
+    class TLSSocket(ClockedSocket, ssl.SSLSocket):  # type: ignore[misc]
+        """TLS by the clock."""
+
+    class HTTPResponse(Response, client.HTTPResponse):  # type: ignore[misc]
+        """A response on either."""
+
+    class HTTPConnection(Connection, client.HTTPConnection):  # type: ignore[misc]
+        """A connection whose responses are ours."""
+
+        response_class = HTTPResponse
+
+    class Handler(request.BaseHandler):
+        """Opens http and https requests on the connections of a pool."""
+
+        def __init__(self, pool: ConnectionPool) -> None:
+            self.http_open = self.https_open = pool.open
+
+    return SimpleNamespace(
+        TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
+        Handler=Handler, OpenerDirector=request.OpenerDirector, Request=request.Request,
+    )  # fmt: skip
 
 
-def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
-    """(host, port, user:password) of the proxy that HTTPS_PROXY and NO_PROXY name for an endpoint; host "" for none."""
-    if endpoint.scheme != "https" or endpoint.loopback or not (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY")):
+def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
+    """(host, port, user:password) of the proxy for an endpoint, by the rules of urllib; host "" for none."""
+    if endpoint.scheme != "https" or endpoint.loopback:
         return "", 0, ""
     from urllib.parse import unquote, urlsplit
-    from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+    from urllib.request import getproxies, proxy_bypass
 
-    proxies = getproxies_environment()
-    if proxy_bypass_environment(endpoint.host, proxies):
+    url = getproxies().get("https", "")
+    if not url or proxy_bypass(endpoint.netloc):
         return "", 0, ""
-    url = proxies["https"]
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host, port = parts.hostname if parts.scheme == "http" else "", parts.port or 80
@@ -1568,7 +1391,24 @@ def proxy_for(endpoint: "Endpoint") -> "tuple[str, int, str]":
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
-def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: float) -> "LLMRouterError":
+def sockets_are_forbidden(error: OSError) -> bool:
+    """Whether a failure to connect comes of a sandbox that lets nobody have a socket; a name look-up hides that."""
+    import socket
+
+    try:
+        if isinstance(error, socket.gaierror):
+            socket.socket().close()
+    except PermissionError:
+        return True
+    return isinstance(error, PermissionError)
+
+
+def sandbox_error(what: str) -> NetworkError:
+    step = "Ask for network access, or run the same command outside the sandbox."
+    return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
+
+
+def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
     if isinstance(error, TimeoutError) or "timed out" in str(error):
@@ -1578,91 +1418,70 @@ def connect_error(error: "OSError", endpoint: "Endpoint", proxy: str, seconds: f
         why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
+    if sockets_are_forbidden(error):
+        return sandbox_error(f"no connection to {where}")
     why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
 
-class Transport:
-    """HTTP/1.1 over our own sockets, and this machine's clock and dice: all that touches the world.
+class ConnectionPool:
+    """Opens urllib's requests on connections that are kept alive; new ones go through the proxy and TLS.
 
-    http.client would cost a cold start 20 ms, most of it for its e-mail parser, and bounds each read but not their sum.
-    Connections are kept and reused; one that turns out dead is replaced once. Tests put a fake in its place.
+    A request has endpoint, timeout (to connect), first_s and deadline beside what urllib gives it, see Transport.send().
     """
 
-    def __init__(self, ca_file: "str | None" = None) -> None:
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.idle: dict[str, list[Any]] = {}  # by URL; list.append and list.pop are atomic: no lock
         self._ca_file = ca_file
-        self._tls: "ssl.SSLContext | None" = None
-        self._idle: "dict[str, list[Connection]]" = {}  # list.append and list.pop are atomic: no lock
+        self._tls: ssl.SSLContext | None = None
 
-    monotonic = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
-    sleep = staticmethod(time.sleep)
-    dice = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
-    token = staticmethod(lambda: os.urandom(16).hex())
-
-    def send(
-        self, method: str, endpoint: "Endpoint", path: str, headers: "dict[str, str]", body: bytes,
-        *, connect_s: float, first_s: "float | None", deadline: float,
-    ) -> "Connection":  # fmt: skip
-        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
-
-        A NetworkError is retryable: no status had come.
-        """
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {endpoint.netloc}", *(f"{k}: {v}" for k, v in headers.items())]
-        lines += [f"Content-Length: {len(body)}"] if body else []
-        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        idle = self._take_idle(endpoint)
+    def open(self, request: Any) -> Any:
+        """The response to a request, its head read."""
+        kept = self._take(request.endpoint)
         while True:
-            connection = idle or self._connect(endpoint, min(connect_s, deadline - time.monotonic()))
-            connection.deadline = deadline
+            connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
             try:
-                connection.send(request, first_s)
-                return connection
+                return connection.exchange(request)
             except NetworkError as error:
-                connection.sock.close()
+                connection.close()
                 error.retryable = True
-                if not idle:
+                if not kept:
                     raise
-                idle = None  # it had been closed meanwhile: replaced once, in silence
+                kept = None  # it had been closed meanwhile: replaced once, in silence
             except BaseException:
-                connection.sock.close()
+                connection.close()
                 raise
 
-    def close(self) -> None:
-        while self._idle:
-            for connection in self._idle.popitem()[1]:
-                connection.sock.close()
-
-    __del__ = close  # a client that was dropped leaves no connection open
-
-    def _take_idle(self, endpoint: "Endpoint") -> "Connection | None":
-        idle = self._idle.get(endpoint.url, [])
-        try:
-            while True:
-                connection = idle.pop()
-                if not connection.is_dead():
-                    return connection
-                connection.sock.close()
-        except IndexError:  # none is left; another thread may have been faster
-            return None
-
-    def _connect(self, endpoint: "Endpoint", seconds: float) -> "Connection":
-        """A new connection. In a thread of its own, as a name look-up knows no time-out and a handshake can drip."""
-        proxy = proxy_for(endpoint)
-        outcome: "list[Any]" = []
-
-        def dial() -> None:
+    def _take(self, endpoint: Endpoint) -> Any:
+        """An idle connection that is alive, None where there is none."""
+        idle = self.idle.get(endpoint.url, [])
+        while idle:
             try:
-                outcome.append(self._dial(endpoint, proxy, seconds))
+                connection = idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if not connection.is_dead():
+                return connection
+            connection.close()
+        return None
+
+    def _connect(self, endpoint: Endpoint, seconds: float) -> Any:
+        """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
+        proxy = proxy_for(endpoint)
+        outcome: list[Any] = []
+
+        def work() -> None:
+            try:
+                outcome.append(self.dial(endpoint, proxy, seconds))
             except BaseException as error:
                 outcome.append(error)
 
         if endpoint.loopback:
-            dial()
+            work()
         else:
             import threading
 
-            thread = threading.Thread(target=dial, daemon=True)
+            thread = threading.Thread(target=work, daemon=True)
             thread.start()
             thread.join(max(0.0, seconds))
         result = outcome[0] if outcome else TimeoutError()
@@ -1670,36 +1489,50 @@ class Transport:
             raise connect_error(result, endpoint, proxy[0], seconds) from None
         if isinstance(result, BaseException):
             raise result
-        return result  # type: ignore[no-any-return]
+        return result
 
-    def _dial(self, endpoint: "Endpoint", proxy: "tuple[str, int, str]", seconds: float) -> "Connection":
+    def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
+        """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
         if seconds <= 0.0:
             raise TimeoutError
+        classes, clock = http_classes(), Clock(time.monotonic() + seconds)
+        connection = classes.HTTPConnection(endpoint.host, endpoint.port)
+        connection.idle = self.idle.setdefault(endpoint.url, [])
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
-        sock = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
+        made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
         try:
-            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection = Connection(sock, self._idle.setdefault(endpoint.url, []))
-            connection.deadline = time.monotonic() + seconds
+            connection.sock = classes.TCPSocket(fileno=made.detach())
+            connection.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            connection.sock.clock = clock
             if proxy[0]:
-                connection.open_tunnel(endpoint.address, proxy[2])
+                connection.open_tunnel(endpoint.address, proxy[2], classes.HTTPResponse(connection.sock))
             if endpoint.scheme == "https":
-                connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host)
+                clock.arm("the handshake", None)
+                connection.sock.settimeout(clock.left())
+                name = endpoint.host.encode("ascii")
+                connection.sock = self._tls_context().wrap_socket(connection.sock, server_hostname=name)
         except BaseException:
-            sock.close()
+            connection.close()
             raise
         return connection
 
-    def _tls_context(self) -> "ssl.SSLContext":
+    def close(self) -> None:
+        """Hang up on what is idle; the pool can be used again."""
+        while self.idle:
+            for connection in self.idle.popitem()[1]:
+                connection.close()
+
+    def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             import ssl
 
             try:
                 context = ssl.create_default_context()  # verifies, honours SSL_CERT_FILE; there is no switch for less
                 context.minimum_version = ssl.TLSVersion.TLSv1_2
+                context.sslsocket_class = http_classes().TLSSocket
                 if self._ca_file:
                     context.load_verify_locations(self._ca_file)
             except (OSError, ValueError) as error:
@@ -1708,16 +1541,57 @@ class Transport:
         return self._tls
 
 
+class Transport:
+    """HTTP/1.1 by urllib.request with our own handler, and this machine's clock and rng: all that touches the world.
+
+    An OpenerDirector that knows no redirects and takes every status as it comes. Tests put a fake in its place.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.pool = ConnectionPool(ca_file)
+        self._opener: Any = None
+
+    monotonic = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
+    sleep = staticmethod(time.sleep)
+    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
+    token = staticmethod(lambda: os.urandom(16).hex())
+
+    def send(
+        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
+        *, connect_s: float, first_s: float | None, deadline: float,
+    ) -> Response:  # fmt: skip
+        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
+
+        A NetworkError is retryable: no status had come.
+        """
+        classes = http_classes()
+        opener = self._opener
+        if opener is None:
+            opener = classes.OpenerDirector()
+            opener.add_handler(classes.Handler(self.pool))
+            self._opener = opener  # only now: another thread must find it whole
+        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
+        request = classes.Request(url, body or None, headers, method=method)
+        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
+        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self.pool.close()
+
+    __del__ = close  # a client that was dropped leaves no connection open
+
+
 # ------------------------------------------------------------------------------------------------------------- client
 
 
-def check_inside(path: "Any", real: str, allow_paths: "Sequence[str]") -> None:
+def check_inside(path: Any, real: str, allow_paths: Sequence[str]) -> None:
     """SafetyError unless a path, resolved as `real`, lies in the working directory or one of allow_paths."""
     if not any(real.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep) for root in (os.getcwd(), *allow_paths)):
         raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
 
 
-def read_upload(path: "Any", limit: int, allow_paths: "Sequence[str]" = (), anywhere: bool = False) -> bytes:
+def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere: bool = False) -> bytes:
     """A regular file's bytes, at most limit, from inside the working directory or allow_paths (links resolved).
 
     SafetyError for a file elsewhere, a pipe, a device, or too many bytes; UsageError for one that cannot be read.
@@ -1746,28 +1620,55 @@ def own_file(named: str, variable: str, folder: str, name: str, windows: str = "
     return os.path.expanduser(named) if named else os.path.join(home, "llm-router", name)
 
 
-def user_config() -> "JSON":
-    """The user's own tiers, tasks and prices (see CONFIG_RULES), {} where there is no such file.
-
-    LLM_ROUTER_CONFIG names it, else it is llm-router/config.json in the user's configuration directory: never one in
-    the working directory, which may be another's.
-    """
+def config_file() -> str:
+    """The user's file of tiers, tasks and prices; "" where none is named and there is none. Never in the working directory."""
     named = setting("LLM_ROUTER_CONFIG")
     path = own_file(named, "XDG_CONFIG_HOME", ".config", "config.json", "APPDATA")
-    if not named and not (os.path.isabs(path) and os.path.exists(path)):
-        return {}
-    fault, config, data = "", {}, read_upload(path, MAX_CONFIG_BYTES, anywhere=True)
+    return path if named or (os.path.isabs(path) and os.path.exists(path)) else ""
+
+
+def load_extra(name: str) -> Any:
+    """The module llm_router_extras or one in it, None where the folder is not beside this file."""
+    from importlib import import_module
+
+    here = os.path.dirname(os.path.realpath(__file__))
+    if here not in sys.path:
+        sys.path.append(here)  # which python3 -I leaves out
+    sys.modules.setdefault("llm_router_client", sys.modules[__name__])  # else they would load this file, and its classes, anew
     try:
-        config = parse_json(data)
-        fault = first_fault(config, parse_json(CONFIG_RULES), "the configuration")
-    except ValueError as error:
-        fault = f"not JSON: {error}"
-    if fault:
-        raise UsageError(f"{path}: {one_line(fault, 160)}", next_step="See references/routing.md.")
-    return config
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("llm_router_extras", name):
+            raise
+        return None
 
 
-def image_part(source: "ImageSource", detail: "str | None" = None, allow_paths: "Sequence[str]" = ()) -> "tuple[JSON, str]":
+def extra(module: str, what: str) -> Any:
+    """extra("cache", "--cache"): the module llm_router_extras.cache; UsageError where the folder is not beside this file."""
+    found = load_extra(f"llm_router_extras.{module}")
+    if found is None:
+        step = "Copy the folder scripts/llm_router_extras beside this file."
+        raise UsageError(f"{what} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
+    return found
+
+
+def has_extras() -> bool:
+    return load_extra("llm_router_extras") is not None
+
+
+def usual_model() -> str:
+    """The model where none is named: LLM_ROUTER_MODEL, else one that llm_router_extras chooses, else DEFAULT_MODEL."""
+    return setting("LLM_ROUTER_MODEL") or (AUTO if has_extras() else DEFAULT_MODEL)
+
+
+def __getattr__(name: str) -> Any:
+    """`from llm_router_client import Conversation`: its module is loaded with the first use."""
+    if name == "Conversation":
+        return extra("conversation", name).Conversation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequence[str] = ()) -> tuple[JSON, str]:
     """An image as a part of a message's content, and what of it will be uploaded ("" for a URL).
 
     A str is an http(s) URL (passed on, never fetched), a data URL (judged by its bytes), or a path inside the working
@@ -1795,7 +1696,7 @@ def image_part(source: "ImageSource", detail: "str | None" = None, allow_paths: 
     return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}, note
 
 
-def read_all(pieces: "Iterator[bytes]", start: bytes = b"") -> bytes:
+def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
     """A whole body; BadUpstreamError over MAX_BODY_BYTES."""
     data = bytearray(start)
     for piece in pieces:
@@ -1805,263 +1706,154 @@ def read_all(pieces: "Iterator[bytes]", start: bytes = b"") -> bytes:
     return bytes(data)
 
 
-def usage_file() -> str:
-    named = setting("LLM_ROUTER_USAGE_LOG")
-    return own_file("" if named in ("0", "1") else named, "XDG_STATE_HOME", ".local/state", "usage.sqlite")
+def first_piece(pieces: Iterator[bytes]) -> bytes:
+    """The start of a body, until it shows what it is: white space may keep the line open while the model thinks."""
+    piece, size = b"", 0
+    while not piece.strip(b"\xef\xbb\xbf \t\r\n"):  # a byte order mark, or a part of one, shows nothing
+        more = next(pieces, b"")
+        piece, size = piece.lstrip() + more, size + len(more)
+        if not more:
+            break
+        if size > MAX_BODY_BYTES:
+            raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
+    return piece
 
 
-def private_file(path: str, flags: int = 0) -> int:
-    """A regular file opened for reading and writing; a new one is for its owner alone. OSError for a link or a device."""
-    import stat
-
-    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # as far as the system has them
-        flags |= getattr(os, name, 0)
-    file = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise OSError("it is not a regular file")
-    return file
+def is_stream(piece: bytes) -> bool:
+    """Whether a body that begins so is a stream of events: it is neither empty nor JSON nor HTML."""
+    return piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"<", b"")  # a byte order mark is no text
 
 
-def lock_file(file: int) -> bool:
-    """Whether an open file is ours now; the system lets go of it when the process ends, however."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(file, 1 << 60, os.SEEK_SET)  # Windows locks ranges of bytes: one that no content reaches
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # any other error is none of a lock that is held, and goes up
-        return False
-    return True
+def events_of(event: Event, reader: Reader) -> Turns:
+    """What a server-sent event adds to the answer; the error that it says it is, is raised."""
+    if event.event == "error":
+        raise inner_error(event.data)
+    value = parse_json(event.data) if event.data.strip() else None
+    return [] if value in (None, []) else reader.take(value)  # those are signs of life
 
 
-DATABASE = """PRAGMA journal_mode = WAL;
-CREATE TABLE answers (key BLOB PRIMARY KEY, stored_at REAL, body BLOB NOT NULL, checksum BLOB NOT NULL);
-CREATE INDEX answers_by_age ON answers (stored_at);
-CREATE TABLE calls (at REAL, model TEXT, endpoint TEXT, session TEXT, outcome TEXT, cached INTEGER, attempts INTEGER,
-  prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, cost_source TEXT, latency_s REAL)"""
-CACHE_GET = "SELECT CAST(body AS BLOB), checksum FROM answers WHERE key = ? AND stored_at BETWEEN ? AND ?"
-CACHE_PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
-CACHE_TRIM = (  # above 240 MiB (pages of 4 KiB) the older half goes
-    "DELETE FROM answers WHERE stored_at <= (SELECT AVG(stored_at) FROM answers) AND "
-    "(SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count) > 61440"
-)
-USAGE_PUT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-USAGE_GET = (  # by what, since when; "total" sums up all
-    "SELECT CASE ? WHEN 'model' THEN model WHEN 'day' THEN date(at, 'unixepoch') WHEN 'session' THEN session ELSE 'total' END "
-    "AS name, COUNT(*), COUNT(NULLIF(outcome, 'ok')), TOTAL(cached), TOTAL(prompt_tokens), TOTAL(completion_tokens), "
-    "TOTAL(cost), TOTAL(CASE cost_source WHEN 'estimated' THEN cost END), COUNT(*) - COUNT(cost), AVG(latency_s) "
-    "FROM calls WHERE at >= ? GROUP BY name ORDER BY name"
-)
+def finish_stream(response: Any, pieces: Iterator[bytes], parser: SSEParser, ended: bool, seen: bool) -> None:
+    """After the last event: read what follows [DONE], so that the connection can be used again, or say what is wrong."""
+    if ended:
+        response.arm("the end of the stream", 0.1)  # usually there already
+        read_all(pieces)
+    elif parser.cut:
+        raise IncompleteError("the stream ended in the middle of an event")
+    elif not seen:
+        raise BadUpstreamError("the answer is neither JSON nor a stream of events")
 
 
-def hashed(data: bytes) -> bytes:
-    from hashlib import sha256
+class Collaborator:
+    """What llm_router_extras adds to a Call. Each hook may leave warnings in call.warnings.
 
-    return sha256(data).digest()
-
-
-def cache_file() -> str:
-    return own_file(setting("LLM_ROUTER_CACHE"), "XDG_CACHE_HOME", ".cache", "answers.sqlite")
-
-
-def make_database(path: str, connect: "Callable[..., Any]") -> None:
-    """A new database under another name, and then, whole, under its own.
-
-    What is there is opened by SQLite alone: a close() of ours would end the locks that it has in other threads (fcntl(2)).
-    """
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    new = f"{path}.{os.urandom(4).hex()}"
-    os.close(private_file(new, os.O_EXCL))
-    try:
-        db = connect(new)
-        try:
-            db.executescript(DATABASE)
-        finally:
-            db.close()
-        os.link(new, path)
-    except FileExistsError:
-        pass  # another process or thread was faster
-    finally:
-        for end in ("", "-wal", "-shm", "-journal"):
-            if os.path.exists(new + end):
-                os.unlink(new + end)
-
-
-def in_file(path: str, sql: str, *values: "Any") -> "list[Any]":
-    """The rows of one statement on a database of ours; OSError where it fails. A damaged file is moved aside: that tells it."""
-    try:
-        import sqlite3
-    except ImportError:
-        raise OSError("this Python was built without sqlite3") from None
-    db: "Any" = None
-    opened: "Any" = None
-    try:
-        if not os.path.lexists(path) and os.path.isabs(path):
-            make_database(path, sqlite3.connect)
-        if os.path.islink(path) or not os.path.isfile(path) or not os.path.isabs(path):
-            raise OSError("it is not a regular file, named by an absolute path")
-        db, opened = sqlite3.connect(path, timeout=5.0, isolation_level=None), os.stat(path)
-        db.execute("PRAGMA synchronous = NORMAL")
-        return list(db.execute(sql, values))
-    except sqlite3.Error as error:
-        why, aside = one_line(error, 100), f"{path}.damaged-{int(time.time())}"
-        if opened and type(error) is sqlite3.DatabaseError and os.path.samestat(os.stat(path), opened):  # no subclass: busy
-            db.close()
-            for end in ("-wal", "-shm", ""):  # what belongs to the damaged file must not be taken for the new one's
-                if os.path.exists(path + end):
-                    os.replace(path + end, aside + end)
-            why += f"; it was moved to {aside}, and a new one is begun"
-        raise OSError(why) from None
-    finally:
-        if db is not None:
-            db.close()
-
-
-class Kept:
-    """A response that remembers its body while it is read, for the cache; or a body out of it in a response's place."""
-
-    def __init__(self, response: "Any", key: bytes = b"", body: bytes = b"") -> None:
-        self._response, self.key, self.body = response, key, bytearray(body)
-        self.arm = response.arm if response else lambda *_: None
-        self.close = response.close if response else lambda: None
-
-    def pieces(self) -> "Iterator[bytes]":
-        for piece in self._response.pieces() if self._response else [bytes(self.body)]:
-            self.body += piece[: max(0, MAX_CACHED_BYTES + 1 - len(self.body))]
-            yield piece
-
-
-class Conversation:
-    """A JSON list of messages in a file that the caller names, which may not exist yet; no other process can open it.
-
-    talk = Conversation("talk.json")  # a str path lies inside the working directory or allow_paths, a Path anywhere
-    question = {"role": "user", "content": "Hello"}
-    talk.add([question], client.chat("MODEL", [*talk.messages, question]))  # once; or close()
+    before(attempt)  may change what is sent, put an answer in attempt.response (nothing is sent then), or raise
+    after(attempt)   without attempt.error: the answer is whole; may raise. With one: may replace it, or set attempt.again
+    done(call)       the call is over: call.outcome is "ok", an error's code, or "interrupted"; call.last what there is of it
     """
 
-    def __init__(self, path: "Any", allow_paths: "Sequence[str]" = ()) -> None:
-        self.path = os.path.realpath(path)
-        if isinstance(path, str):
-            check_inside(path, self.path, allow_paths)
-        self._part = f"{self.path}.part"  # the lock, and then what takes the file's place
-        try:
-            self._file = private_file(self._part)
-            free = lock_file(self._file) and os.path.exists(self._part)
-            free = free and os.path.samestat(os.fstat(self._file), os.stat(self._part))  # else it has just become the file
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
-        if not free:
-            os.close(self._file)
-            raise SafetyError(f"{path} is in use by another process", next_step="Wait for it to end, or name another file.")
-        try:
-            found = os.path.lexists(self.path)
-            turns = parse_json(read_upload(self.path, MAX_KEPT_CHARS, anywhere=True).decode("utf-8-sig")) if found else []
-            self.messages = check_messages(turns) if turns != [] else []
-        except (ValueError, LLMRouterError) as error:
-            self.close()
-            known = isinstance(error, SafetyError)
-            raise error if known else UsageError(f"{path} is no conversation: {one_line(error, 100)}") from None
+    def before(self, attempt: Attempt) -> None:
+        """Called before each attempt, in the order of the collaborators, until one of them has the answer."""
 
-    def add(self, question: "Sequence[JSON]", answer: "Answer") -> None:
-        """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
-        if not answer.complete or answer.finish_reason == "length":
-            raise IncompleteError("an incomplete answer is not added to a conversation")
-        said = as_dict(first_dict(answer.get("choices")).get("message"))
-        calls = {name: said[name] for name in ("tool_calls", "function_call") if said.get(name)}
-        turns = [*self.messages, *question, {"role": "assistant", "content": answer.text or None, **calls}]
-        try:
-            self._replace(dump_json(turns, indent=1).encode())
-        except OSError as error:
-            why = f"the turn was not added to {self.path}: {error.strerror or error}"
-            failure = LLMRouterError(why, code="not_written")
-            failure.response = answer
-            raise failure from None
-        finally:
-            self.close()
+    def after(self, attempt: Attempt) -> None:
+        """Called after each attempt, and for a stream once more where it fails after its first output."""
 
-    def _replace(self, data: bytes) -> None:
-        if len(data) > MAX_KEPT_CHARS:
-            raise OSError(f"it would be over its limit of {MAX_KEPT_CHARS} bytes")
-        os.ftruncate(self._file, 0)
-        with open(os.dup(self._file), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(self._file)
-        if os.path.exists(self.path):
-            os.chmod(self._part, os.stat(self.path).st_mode & 0o777)
-        if os.name == "nt":
-            os.close(self._file)  # open files cannot be moved there
-        os.replace(self._part, self.path)
-        if os.name != "nt":
-            os.close(self._file)
-        self._file = -1  # close() must not take away what another process has under that name now
-
-    def close(self) -> None:
-        """Let others have the conversation."""
-        if self._file >= 0:
-            if os.path.exists(self._part) and os.name != "nt":
-                os.unlink(self._part)
-            os.close(self._file)
-            self._file = -1
+    def done(self, call: Call) -> None:
+        """Called once, however the call ends."""
 
 
-class Stream:
+class Attempt:
+    """One request of a Call to one model.
+
+    original_body is the call's for this model, body what is sent (a collaborator may have changed it), token its
+    Idempotency-Key; opened(response) may wrap what came. kept: the response is a collaborator's. again: try again at once.
+    """
+
+    def __init__(self, call: Call, model: str, token: str) -> None:
+        self.call, self.model, self.token = call, model, token
+        self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
+        self.path, self.reader = call.path_for(model), Reader(call.gemini)
+        self.response: Any = None
+        self.opened: Callable[[Any], Any] = lambda response: response
+        self.answer: Answer | None = None
+        self.error: LLMRouterError | None = None
+        self.ended = False  # [DONE] came
+        self.kept = self.again = False
+        self.began = call.now()
+        self.record: JSON = {"model": model, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
+
+    def stop_clock(self) -> None:
+        self.record["seconds"] = round(self.call.now() - self.began, 3)
+
+    def failed(self, error: LLMRouterError) -> None:
+        """Record an error; it gets what only the call knows, and loses the key, should the server have echoed it."""
+        call, self.error, self.answer = self.call, error, None
+        if call.handed_over:
+            error.retryable = False
+        elif error.code == "timeout" and error.maybe_billed:
+            error.retryable = call.client.retry_timeouts
+        elif error.code == "stream_cut":
+            error.retryable = error.retryable or call.stream
+        self.record.update(cause=error.code, status=error.status)
+        if not call.handed_over:
+            self.record["maybe_billed"] = error.maybe_billed
+            self.stop_clock()
+        error.message = call.client.hide(error.message)
+        error.args = (error.message,)
+        error.model, error.attempts, error.warnings, error.route = self.model, call.attempts, call.warnings, call.route
+        if self.reader.choices:
+            self.answer = error.response = call.dressed(Answer(self.reader, self.model, complete=False))
+
+
+class Call:
     """One logical call: models in order, one deadline, retries, one repair, and the record of every attempt.
 
     Iterate for pieces of text, or over events(): {"type": "text" | "reasoning", "text"}, {"type": "tool_call", "index",
     "id", "name", "arguments"} (a fragment), {"type": "finish", "reason"}, {"type": "usage", "usage"}. At the end .response
     is the whole Answer; after an error, error.response holds what had come. The request is sent with the first step;
     close(), or leaving a `with` block, hangs up.
+
+    Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries, repair) <- _response (nothing
+    is handed over before the first output) <- _events (of the bytes).
     """
 
     def __init__(
-        self, client: "LLMRouterClient", models: "Sequence[str]", body: "JSON", path: str,
-        *, deadline_s: "float | None", stream: bool = False, gemini: bool = False, added: "Sequence[str]" = (),
-        wish: "JSON | None" = None,
+        self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
+        *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
+        choice: JSON | None = None,
     ) -> None:  # fmt: skip
-        self.cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
-        if self.cache_ttl_s is not None and not (is_amount(self.cache_ttl_s) and self.cache_ttl_s > 0):
-            raise UsageError("cache_ttl_s is a positive number of seconds")
+        cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
         encode_body(body)  # what cannot be sent is refused before anything is
-        self.schema, self.data = schema_of(body), None
-        if self.schema is not None:
-            check_schema(self.schema)
-        self.wish = wish  # task and prefer, where a model is still to be chosen
-        self.route: "JSON | None" = None  # which was, and why
-        for model in models if client.budget and body else ():
-            client.price(model) if wish is None or model != AUTO else None
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
         self.stream, self.gemini, self.added = stream, gemini, added
-        self.attempts: "Turns" = []
-        self.warnings: "list[str]" = []
-        self.first_s: "float | None" = None
+        self.choice = choice  # task and prefer, where a model is still to be chosen
+        self.route: JSON | None = None  # which was, and why
+        self.attempts: Turns = []
+        self.warnings: list[str] = []
+        self.first_s: float | None = None
         self.model_used = self.models[0]
-        self.response: "Answer | None" = None
-        self.cached, self._repaired, self._kept = False, False, Kept(None)
-        self._reserved: "float | None" = None  # of the budget, for the attempt underway
-        self._costs: "list[float]" = []  # of the attempts, as far as they are known
-        self._now: "Callable[[], float]" = client.transport.monotonic
-        self.started = self._now()
+        self.response: Answer | None = None
+        self.last: Answer | None = None  # what there is of the answer, also after an error
+        self.handed_over = False  # output has gone to the caller: what fails from now on cannot be asked again
+        self.outcome = "interrupted"
+        self._mended = False  # the body lost a field that the endpoint refused
+        self._costs: list[float] = []  # of the attempts, as far as they are known
+        self.now: Callable[[], float] = client.transport.monotonic
+        self.started = self.now()
         self.deadline = self.started + (deadline_s or client.deadline_s)
-        self._source: "Any" = self._ask_all()
+        self.collaborators: list[Collaborator] = client.collaborators(self, cache_ttl_s) if body else []
+        self._source: Any = self._run()
 
-    def answer(self, on_event: "Callable[[JSON], None] | None" = None) -> "Answer":
+    def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
         """Ask, and wait for the whole answer; on_event is given each event on the way."""
         for event in self._source:
             if on_event:
                 on_event(event)
-        return self.response  # type: ignore[return-value]  # _ask_all() ends with one, or raises
+        return self.response  # type: ignore[return-value]  # _run() ends with one, or raises
 
-    def events(self) -> "Iterator[JSON]":
-        yield from iter(lambda: next(self._source, None), None)
+    def events(self) -> Iterator[JSON]:
+        return iter(lambda: next(self._source, None), None)
 
-    def __iter__(self) -> "Stream":
+    def __iter__(self) -> Call:
         return self
 
     __enter__ = __iter__
@@ -2075,213 +1867,178 @@ class Stream:
     def close(self) -> None:
         self._source.close()
 
-    def _ask_all(self) -> "Iterator[JSON]":
-        """The call's events; however it ends, budget and usage log hear of it."""
-        outcome, ended = "interrupted", self.response
+    def left_s(self) -> float:
+        return self.deadline - self.now()
+
+    def seconds(self) -> float:
+        return round(self.now() - self.started, 3)
+
+    def path_for(self, model: str) -> str:
+        if not self.gemini:
+            return self.path
+        from urllib.parse import quote
+
+        return self.path.replace("{model}", quote(model, safe="-_.~"))
+
+    def _run(self) -> Iterator[JSON]:
+        """The call's events; however it ends, the collaborators hear of it."""
         try:
-            yield from self._ask_models()
-            outcome, ended = "ok", self.response
+            yield from self._models()
+            self.outcome, self.response = "ok", self.last
         except LLMRouterError as error:
-            outcome, ended = error.code, error.response
+            self.outcome, self.last = error.code, error.response
             raise
         finally:
-            self._settle(ended, True)
-            if ended and len(self._costs) > 1 and is_amount(ended.cost):
-                ended.cost = sum(self._costs)  # an answer that did not fit its schema was paid for, too
-            if self.client.usage_path:
-                self._log(outcome, ended)
+            if self.outcome == "interrupted":
+                self.last = None
+            if self.last and len(self._costs) > 1 and is_amount(self.last.cost):
+                self.last.cost = sum(self._costs)  # an answer that did not fit its schema was paid for, too
+            for each in self.collaborators:
+                each.done(self)
 
-    def _ask_models(self) -> "Iterator[JSON]":
-        """Nothing is yielded before the first text, reasoning or tool call: what fails before can be asked again."""
-        reader, held, rest = self.run(self._open)
-        try:
-            yield from held
-            yield from rest
-        except LLMRouterError as error:
-            error.retryable = False  # some of it has been handed over
-            for record in self.attempts[-1:]:
-                record.update(cause=error.code, status=error.status)
-            self._explain(error, reader)
-            raise
-        finally:
-            rest.close()
-        self.response = self._dress(Answer(reader, self.model_used))
-        if self._kept.key and reader.finish not in ("", "length") and len(self._kept.body) <= MAX_CACHED_BYTES:
-            self._in_file(cache_file(), CACHE_TRIM)
-            now, whole = self.client.transport.unix(), bytes(self._kept.body)
-            self._in_file(cache_file(), CACHE_PUT, self._kept.key, now, whole, hashed(whole))
-
-    def run(self, attempt: "Callable[[JSON, str], Any]") -> "Any":
-        """attempt(body, idempotency key) with one model after the other until one gives a result."""
-        if self.wish is not None:
-            route = self.client.route(**{**self.body, **self.wish}, deadline_s=self.deadline - self._now())
+    def _models(self) -> Iterator[JSON]:
+        """One model after the other, until one answers or the caller has output of one."""
+        if self.choice is not None:
+            route = self.client.route(**{**self.body, **self.choice}, deadline_s=self.left_s())
             self.route, self.models = route, [route["model"], *(self.models[1:] or route["fallback"])]
-        self.model_used, *others = self.models
-        while True:
+        for model, following in zip(self.models, [*self.models[1:], ""]):
+            self.model_used = model
             try:
-                return self._ask(attempt)
+                yield from self._attempts(model)
+                return
             except LLMRouterError as error:
-                if not others or error.code not in FALLBACK_CODES or self._now() >= self.deadline:
+                if not following or self.handed_over or error.code not in FALLBACK_CODES or self.left_s() <= 0.0:
                     raise
-                self.warnings.append(f"{self.model_used} failed ({error.code}); asked {others[0]}")
-                self.model_used = others.pop(0)
+                self.warnings.append(f"{model} failed ({error.code}); asked {following}")
 
-    def _body(self) -> "JSON":
-        return {**self.body, "model": self.model_used} if "model" in self.body else self.body
-
-    def _ask(self, attempt: "Callable[[JSON, str], Any]") -> "Any":
+    def _attempts(self, model: str) -> Iterator[JSON]:
+        """The same model again where its error allows it: after a wait, mended, or as a collaborator wants it."""
         transport, retries, token = self.client.transport, 0, self.client.transport.token()
-        misfit: "Any" = None  # the error of an answer that did not fit its schema: its turns go to the model once
         while True:
-            began, body = self._now(), self._body()
-            record: "JSON" = {"model": self.model_used, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
-            self.attempts.append(record)
+            attempt = Attempt(self, model, token)
             try:
-                if misfit:
-                    body = {**body, "messages": [*body["messages"], *corrected(misfit.response.text, misfit)]}
-                return attempt(body, token)
+                yield from self._response(attempt)
+                return
             except LLMRouterError as error:
-                if error.code == "timeout" and error.maybe_billed:
-                    error.retryable = self.client.retry_timeouts
-                record.update(cause=error.code, status=error.status, maybe_billed=error.maybe_billed)
-                self._explain(error)
-                self._settle(error.response, error.maybe_billed)
-                if misfit and error.code == "over_budget":
-                    self.warnings.append(f"{self.model_used}: not asked again, as {error.message}")
-                    raise misfit from None
-                if error.param == "response_format" and error.response and not misfit:
-                    misfit = error
-                    self.warnings.append(f"{error}; asked again")
-                elif not self._repair(error):
-                    left = self.deadline - self._now()
-                    wait = retry_wait_s(error, retries, self.client.max_retries, left, transport.dice())
-                    if wait is None:
-                        raise
-                    retries += 1
-                    transport.sleep(wait)
+                error = self._failed(attempt, error)
+                if self.handed_over:
+                    raise
+                if attempt.again or self._mend(error):
+                    token = transport.token()  # another body is another request
                     continue
-                token = transport.token()  # another body is another request
-            finally:
-                record["seconds"] = round(self._now() - began, 3)
+                wait = retry_wait_s(error, retries, self.client.max_retries, self.left_s(), transport.rng())
+                if wait is None:
+                    raise error from None
+                retries += 1
+                transport.sleep(wait)
 
-    def _repair(self, error: "LLMRouterError") -> bool:
-        """Whether the request was mended after a refusal, which is done once."""
-        fixed = None if self._repaired else repaired(self.body, error, self.added)
+    def _failed(self, attempt: Attempt, error: LLMRouterError) -> LLMRouterError:
+        """The error to go on with, once the collaborators have seen it."""
+        attempt.failed(error)
+        self._after(attempt)
+        return attempt.error or error
+
+    def _after(self, attempt: Attempt) -> None:
+        for each in self.collaborators:
+            each.after(attempt)
+        if attempt.answer is not None and not attempt.kept and is_amount(attempt.answer.cost):
+            self._costs.append(float(attempt.answer.cost))
+
+    def _mend(self, error: LLMRouterError) -> bool:
+        """Whether the body was mended after a refusal, which is done once."""
+        fixed = None if self._mended else repaired(self.body, error, self.added)
         if fixed:
-            self._repaired, self.body = True, fixed[0]
+            self._mended, self.body = True, fixed[0]
             self.warnings.append(f"{self.model_used}: {fixed[1]}")
         return bool(fixed)
 
-    def _explain(self, error: "LLMRouterError", reader: "Reader | None" = None) -> None:
-        """Give an error what only the call knows, and take the key out of it, should the server have echoed it."""
-        error.message = self.client.hide(error.message)
-        error.args = (error.message,)
-        error.model, error.attempts, error.warnings, error.route = self.model_used, self.attempts, self.warnings, self.route
-        if reader and reader.choices:
-            error.response = self._dress(Answer(reader, self.model_used, complete=False))
-
-    def _dress(self, answer: "Answer") -> "Answer":
-        """Give an answer what only the call knows."""
+    def dressed(self, answer: Answer) -> Answer:
+        """The answer with what only the call knows."""
         answer.model_requested, answer.first_s = AUTO if self.route else self.models[0], self.first_s
-        answer.data, answer.route = self.data, self.route
-        answer.attempts, answer.warnings = self.attempts, self.warnings
-        answer.latency_s = round(self._now() - self.started, 3)
-        counts, price = token_counts(answer.usage), None
-        if self.cached:
-            answer.cached, answer.cost, answer.cost_source, answer.credits_remaining = True, 0.0, "cache", None
-        elif answer.cost is None and counts:  # the endpoint told nothing: tokens times our price
-            try:
-                price = self.client.price(self.model_used)
-            except LLMRouterError as error:
-                self.warnings.append(f"the cost could not be estimated: {error.message}")
-            if price:
-                answer.cost, answer.cost_source = cost_usd(price, *counts), "estimated"
+        answer.route, answer.attempts, answer.warnings = self.route, self.attempts, self.warnings
+        answer.latency_s = self.seconds()
         if any(call["parsed"] is None for call in answer.tool_calls):
             self.warnings.append("the arguments of a tool call are not JSON")
         return answer
 
-    def _settle(self, answer: "Answer | None", billed: bool) -> None:
-        """Tell the budget what the attempt underway cost; where nobody knows, all that was set aside for it."""
-        known: "Any" = getattr(answer, "cost", None)
-        if self._reserved is not None:
-            self._costs += [known] if is_amount(known) else []
-            cost = known if is_amount(known) else self._reserved if billed else 0.0
-            if self.client.budget:
-                self.client.budget.settle(self._reserved, cost)
-            self._reserved = None
+    def _send(self, attempt: Attempt) -> None:
+        for each in self.collaborators:
+            if attempt.response is None:
+                each.before(attempt)
+        if attempt.response is None:
+            self.attempts.append(attempt.record)
+            response = self.client.send(
+                "POST", attempt.path, encode_body(attempt.body), deadline=self.deadline, stream=self.stream, token=attempt.token
+            )
+            attempt.response = attempt.opened(response)
 
-    def _log(self, outcome: str, answer: "Answer | None") -> None:
-        """One row in the usage log."""
-        client, given = self.client, Answer(Reader()) if answer is None else answer
-        prompt, _, completion = (not self.cached and token_counts(given.usage)) or (None, None, None)
-        now, seconds = round(client.transport.unix(), 3), round(self._now() - self.started, 3)
-        what = (now, self.model_used, client.endpoint.host, client.session or None, outcome, self.cached, len(self.attempts))
-        cost = given.cost if is_amount(given.cost) else None if self.attempts else 0.0  # refused before it was asked
-        self._in_file(client.usage_path, USAGE_PUT, *what, prompt, completion, cost, given.cost_source, seconds)
-
-    def _in_file(self, path: str, sql: str, *values: "Any") -> "list[Any]":
-        """in_file(); where that fails nothing and a warning: no answer is lost for its sake."""
+    def _response(self, attempt: Attempt) -> Iterator[JSON]:
+        """The events of one attempt: a stream's from its first output on, any other's once they are a whole answer."""
+        self._send(attempt)
+        held: Turns = []
+        events: Any = self._events(attempt)
         try:
-            return in_file(path, sql, *values)
-        except OSError as error:
-            warning = f"{path} could not be used: {error.strerror or error}"
-            self.warnings += [warning] if warning not in self.warnings else []
-            return []
-
-    def _open(self, body: "JSON", token: str) -> "tuple[Reader, Turns, Any]":
-        """One attempt, see _begun(); none is made where the endpoint's answer to the same request was kept, and is one."""
-        client, path, record, key = self.client, self.path, self.attempts.pop(), b""
-        if self.gemini:
-            from urllib.parse import quote
-
-            path = path.replace("{model}", quote(self.model_used, safe="-_.~"))
-        if self.cache_ttl_s:
-            key, now = client.cache_key(path, encode_body(self._body())), client.transport.unix()
-            span = (now - self.cache_ttl_s, now + 1.0) if key != self._kept.key else (0.0, 0.0)  # not where it was just asked
-            for kept, checksum in self._in_file(cache_file(), CACHE_GET, key, *span):
-                try:
-                    self.cached = hashed(kept) == checksum
-                    if self.cached:
-                        self._kept = Kept(None, body=kept)
-                        return self._begun(self._kept)
-                except LLMRouterError:
-                    self.cached = False
-                self.warnings.append("the answer in the cache was damaged, and is asked for anew")
-        cost = attempt_usd(body, as_dict(client.price(self.model_used))) if client.budget else 0.0
-        if client.budget:
-            client.budget.reserve(cost, max(0.0, self.deadline - self._now()))
-        self._reserved = cost
-        self.attempts.append(record)
-        response = client.send("POST", path, encode_body(body), deadline=self.deadline, stream=self.stream, token=token)
-        self._kept = Kept(response, key)
-        return self._begun(self._kept if key else response)
-
-    def _begun(self, response: "Any") -> "tuple[Reader, Turns, Any]":
-        """(reader, the events until the first output, the events after it) of a response; not streamed, until the end."""
-        reader, held = Reader(self.gemini), []
-        rest = self._events(response, reader)
-        try:
-            for event in rest:
+            for event in events:
                 held.append(event)
                 if self.stream and event["type"] in ("text", "reasoning", "tool_call"):
-                    self.first_s = round(self._now() - self.started, 3)
-                    if not self.cached:  # what was kept is whole, and judged before any of it is handed over
+                    self.first_s = self.seconds()
+                    if not attempt.kept:
                         break
-        except LLMRouterError as error:
-            error.retryable = error.retryable or (self.stream and error.code == "stream_cut")
-            self._explain(error, reader)
-            raise
-        return reader, held, rest
+            else:
+                self._whole(attempt)
+            self.handed_over = True
+            attempt.stop_clock()
+            yield from held
+            yield from events
+            if attempt.answer is None:
+                self._whole(attempt)
+        finally:
+            events.close()
 
-    def _events(self, response: "Any", reader: "Reader") -> "Iterator[JSON]":
-        """The events of one response; raises unless the server ended it properly. Closing it hangs up."""
-        ended = True  # once the finish reason came, only what may follow it (usage, [DONE]) can be missing
+    def _whole(self, attempt: Attempt) -> None:
+        """The end of an attempt's events: its answer, once the collaborators are content with it."""
+        reader = attempt.reader
+        if reader.kept_chars > MAX_KEPT_CHARS:
+            self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
+        judge(reader, attempt.ended or self.client.lenient_end)
+        attempt.answer = self.dressed(Answer(reader, attempt.model))
+        self._after(attempt)
+        self.last = attempt.answer
+        chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
+        if other_model(attempt.model, self.last.model) and not chosen:
+            self.model_used = self.last.model_used = one_line(self.last.model, 100)
+            self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
+
+    def _events(self, attempt: Attempt) -> Iterator[JSON]:
+        """The events of one response, a stream or JSON: what came shows which. Closing it hangs up."""
+        response, reader = attempt.response, attempt.reader
         try:
-            ended = yield from self._read(response, reader)
+            pieces = response.pieces()
+            piece = first_piece(pieces)
+            if is_stream(piece):
+                parser, seen, more = SSEParser(), False, True
+                while more:
+                    arrived = parser.feed(piece) if piece else parser.close()
+                    for event in arrived:
+                        attempt.ended = event.data.startswith("[DONE]")
+                        if attempt.ended:
+                            break
+                        yield from events_of(event, reader)
+                    seen, more = seen or bool(arrived), bool(piece) and not attempt.ended
+                    if more:
+                        if arrived:  # only now: the time that the caller spends on an event is not the server's
+                            response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
+                        piece = next(pieces, b"")
+                finish_stream(response, pieces, parser, attempt.ended, seen)
+            else:
+                response.arm("the rest of the answer", self.client.progress_s)
+                body = read_all(pieces, piece)
+                value, reader.raw = parse_answer(body), body
+                yield from reader.take(value)
         except (IncompleteError, RequestTimeout, NetworkError) as error:
             if not reader.finish and isinstance(error, NetworkError):
                 raise IncompleteError(f"{error.message}, in the middle of the answer") from None
-            if not reader.finish:
+            if not reader.finish:  # once it came, only what may follow it (usage, [DONE]) can be missing
                 raise
         except ValueError as error:
             raise BadUpstreamError(f"a stream event is unreadable: {one_line(error, 80)}") from None
@@ -2289,66 +2046,40 @@ class Stream:
             response.close()
         if reader.usage is not None:
             yield {"type": "usage", "usage": reader.usage}
-        if reader.kept_chars > MAX_KEPT_CHARS:
-            self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
-        judge(reader, ended or self.client.lenient_end)
-        if self.schema is not None and not reader.tool_calls():
-            self.data = fitted(reader.text(), self.schema, reader.finish)
 
-    def _read(self, response: "Any", reader: "Reader") -> "Any":
-        """Yields events, returns whether [DONE] came. What came shows whether it is JSON or a stream, not what was asked."""
-        pieces, blank = response.pieces(), 0
-        piece = next(pieces, b"")
-        while piece.isspace():  # white space may keep the line open while the model thinks
-            blank += len(piece)
-            if blank > MAX_BODY_BYTES:
-                raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
-            piece = next(pieces, b"")
-        if piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<", b""):  # a byte order mark is no text
-            response.arm("the rest of the answer", self.client.progress_s)
-            data = read_all(pieces, piece)
-            value, reader.raw = parse_answer(data), data
-            yield from reader.take(value)
-            return False
-        parser, events = SSEParser(), 0
-        while True:
-            arrived = parser.feed(piece) if piece else parser.close()
-            events += len(arrived)
-            for event in arrived:
-                if event.data[:6] == "[DONE]":
-                    response.arm("the end of the stream", 0.1)  # usually there already; the connection can be used again
-                    read_all(pieces)
-                    return True
-                if event.event == "error":
-                    raise inner_error(event.data)
-                yield from reader.take(parse_json(event.data))
-            if not piece:
-                break
-            if arrived:  # only now: the time that the caller spends on an event is not the server's
-                response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
-            piece = next(pieces, b"")
-        if not events:
-            raise BadUpstreamError("the answer is neither JSON nor a stream of events")
-        return False
+
+class ListCall(Call):
+    """The GET of the endpoint's list of models, with the deadline and retries of a call; .listed is its JSON."""
+
+    listed: Any = None
+
+    def _response(self, attempt: Attempt) -> Iterator[JSON]:
+        self.attempts.append(attempt.record)
+        response = self.client.send("GET", attempt.path, b"", deadline=self.deadline)
+        try:
+            self.listed = parse_answer(read_all(response.pieces()))
+        finally:
+            response.close()
+        yield from ()
 
 
 class ModelList(list):  # type: ignore[type-arg]
     """Models as [{"id", "family", and what the server says}]; source "live", or "builtin" with the reason why."""
 
-    def __init__(self, models: "Any", source: str = "live", reason: str = "") -> None:
+    def __init__(self, models: Any, source: str = "live", reason: str = "") -> None:
         super().__init__({**item, "family": family_of(item["id"])} for item in models if isinstance(item.get("id"), str))
         self.source, self.reason = source, reason
 
 
-def builtin_models(reason: str) -> "ModelList":
-    return ModelList(({"id": name} for name in BUILTIN_MODELS.split()), "builtin", reason)
+def builtin_models(reason: str) -> ModelList:
+    return ModelList(({"id": name} for name in BUILTIN_MODELS), "builtin", reason)
 
 
-def at_once(work: "Callable[[Any], Any]", items: "Sequence[Any]", most: int) -> "list[Any]":
+def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list[Any]:
     """[work(item) for item in items], so many at a time. In daemon threads, which unlike a pool's do not hold up Ctrl-C."""
     import threading
 
-    results: "list[Any]" = [None] * len(items)
+    results: list[Any] = [None] * len(items)
     waiting = iter(enumerate(items))  # one thread after the other takes the next
 
     def step_on() -> None:
@@ -2362,10 +2093,10 @@ def at_once(work: "Callable[[Any], Any]", items: "Sequence[Any]", most: int) -> 
     return results
 
 
-PARAMETERS = frozenset(
-    "temperature max_tokens top_p frequency_penalty presence_penalty stop tools tool_choice functions function_call "
-    "response_format task prefer".split()
-)  # what chat() and the command line know by name
+PARAMETERS = frozenset({  # what chat() and the command line know by name
+    "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
+    "function_call", "response_format", "task", "prefer",
+})  # fmt: skip
 
 
 class LLMRouterClient:
@@ -2387,13 +2118,13 @@ class LLMRouterClient:
     """
 
     def __init__(
-        self, api_key: "str | None" = None, base_url: "str | None" = None, *,  # pragma: allowlist secret (a type)
-        timeout_s: "float | None" = None, deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        max_retries: int = MAX_RETRIES, first_event_timeout_s: "float | None" = None, progress_timeout_s: "float | None" = None,
-        retry_timeouts: bool = False, lenient_end: bool = False, headers: "dict[str, str] | None" = None,
-        ca_file: "str | None" = None, allow_paths: "Sequence[str]" = (), cache_ttl_s: "float | None" = None,
-        max_cost_usd: "float | None" = None, usage_log: "bool | None" = None, session: "str | None" = None,
-        transport: "Transport | None" = None,
+        self, api_key: str | None = None, base_url: str | None = None, *,  # pragma: allowlist secret (a type)
+        timeout_s: float | None = None, deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        max_retries: int = MAX_RETRIES, first_event_timeout_s: float | None = None, progress_timeout_s: float | None = None,
+        retry_timeouts: bool = False, lenient_end: bool = False, headers: dict[str, str] | None = None,
+        ca_file: str | None = None, allow_paths: Sequence[str] = (), cache_ttl_s: float | None = None,
+        max_cost_usd: float | None = None, usage_log: bool | None = None, session: str | None = None,
+        transport: Transport | None = None,
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
@@ -2410,15 +2141,16 @@ class LLMRouterClient:
         self.retry_timeouts, self.lenient_end, self.allow_paths = retry_timeouts, lenient_end, tuple(allow_paths)
         self.headers, self.transport = check_headers(headers or {}), transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
-        self._key: "tuple[Secret | None, ...]" = ()
-        self._offered: "tuple[float, list[str] | None]" = (0.0, None)  # until when (monotonic) which models are known
-        self.budget = None if max_cost_usd is None else Budget(max_cost_usd)
+        self._key: tuple[Secret | None, ...] = ()
+        self._router: Any = None  # of llm_router_extras.routing, once a model is to be chosen
+        self._prices: JSON | None = None  # once the configuration was read
         self.cache_ttl_s, self.session = cache_ttl_s, session or setting("LLM_ROUTER_SESSION")
-        wanted = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0") if usage_log is None else usage_log
-        self.usage_path = usage_file() if wanted else ""
-        self._prices: "JSON | None" = None
+        self.budget = None if max_cost_usd is None else extra("usage", "--max-cost (max_cost_usd)").Budget(max_cost_usd)
+        if usage_log is None:
+            usage_log = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0")
+        self.usage_path = extra("usage", "--usage-log (LLM_ROUTER_USAGE_LOG)").usage_file() if usage_log else ""
 
-    def __enter__(self) -> "LLMRouterClient":
+    def __enter__(self) -> LLMRouterClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -2428,30 +2160,44 @@ class LLMRouterClient:
         """Close the idle connections; the client can be used again."""
         self.transport.close()
 
-    def price(self, model: str) -> "JSON | None":
-        """What the configuration says that a model costs (see check_config). SafetyError under max_cost_usd where nothing."""
-        prices = self._known_prices()
+    def prices(self) -> JSON:
+        """The user's prices: model -> USD for a million tokens of input, output, cached_input; {} without a configuration."""
+        if self._prices is None:
+            config = extra("config", "a configuration file").user_config() if config_file() else {}
+            self._prices = as_dict(config.get("prices"))
+        return self._prices
+
+    def price(self, model: str) -> JSON | None:
+        """What the configuration says that a model costs. SafetyError under max_cost_usd where it says nothing."""
+        prices = self.prices()
         if self.budget and model not in prices:
             step = f'Set its price in the configuration: {{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}.'
             raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
         return prices.get(model)
 
-    def _known_prices(self) -> "JSON":
-        if self._prices is None:
-            self._prices = as_dict(user_config().get("prices"))
-        return self._prices
-
-    def cache_key(self, path: str, body: bytes) -> bytes:
-        """What an answer is kept under: a hash of all that may change it, whose key it was, and our version."""
-        key = self.key()
-        parts = [VERSION, self.base_url, path, key.value if key else "", sorted(self.headers.items())]
-        return hashed(dump_json(parts).encode() + body)
+    def collaborators(self, call: Call, cache_ttl_s: float | None) -> list[Collaborator]:
+        """What llm_router_extras adds to a call, as far as it was asked for, in the order in which they see an attempt."""
+        found: list[Collaborator] = []
+        schema = schema_of(call.body)
+        if schema is not None and has_extras():
+            found.append(extra("schema", "a JSON schema").SchemaCheck(schema))
+        elif schema is not None:
+            call.warnings.append("the answer is not checked against its schema: the folder llm_router_extras is not there")
+        if cache_ttl_s is not None:
+            found.append(extra("cache", "--cache (cache_ttl_s)").AnswerCache(cache_ttl_s))
+        if config_file() and has_extras():
+            found.append(extra("pricing", "a configuration file").CostEstimate())
+        if self.budget:
+            found.append(extra("usage", "--max-cost (max_cost_usd)").BudgetGuard(call, self.budget))
+        if self.usage_path:
+            found.append(extra("usage", "--usage-log (usage_log)").UsageLog(self.usage_path))
+        return found
 
     def chat(
-        self, model: "str | None" = None, messages: "Sequence[JSON]" = (), *, fallback: "Names" = None, stream: bool = False,
-        deadline_s: "float | None" = None, **body: "Any",
-    ) -> "Any":  # fmt: skip
-        """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Stream.
+        self, model: str | None = None, messages: Sequence[JSON] = (), *, fallback: Names = None, stream: bool = False,
+        deadline_s: float | None = None, **body: Any,
+    ) -> Any:  # fmt: skip
+        """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
 
         `fallback` names the models asked next where this one is limited, failing, unknown, out of credit, filtered or
         empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
@@ -2462,32 +2208,33 @@ class LLMRouterClient:
         call = self._chat_call(model, messages, body, fallback, stream, deadline_s)
         return call if stream else call.answer()
 
-    def chat_stream(self, model: str, messages: "Sequence[JSON]", **parameters: "Any") -> "Stream":
+    def chat_stream(self, model: str | None = None, messages: Sequence[JSON] = (), **parameters: Any) -> Call:
         """As chat(), the answer's text in pieces as it comes."""
         return self.chat(model, messages, **{**parameters, "stream": True})  # type: ignore[no-any-return]
 
-    def fallback(self, models: "Names", messages: "Sequence[JSON]", **parameters: "Any") -> "Any":
+    def fallback(self, models: Names, messages: Sequence[JSON], **parameters: Any) -> Any:
         """As chat(): the first of the models, then the others in turn where it cannot answer."""
         first, *rest = model_names(models) or [""]
         return self.chat(first, messages, **{**parameters, "fallback": rest})
 
     def vision(
-        self, model: str, image_url: "ImageSource | list[ImageSource]", prompt: str = "Describe this image.",
-        *, detail: "str | None" = None, system: "str | None" = None, **parameters: "Any",
-    ) -> "Any":  # fmt: skip
+        self, model: str, image_url: ImageSource | list[ImageSource], prompt: str = "Describe this image.",
+        *, detail: str | None = None, system: str | None = None, **parameters: Any,
+    ) -> Any:  # fmt: skip
         """Ask about one image or several: URL, data URL, path or bytes each (see image_part); the rest as chat()."""
         sources = image_url if isinstance(image_url, list) else [image_url]
         content = [{"type": "text", "text": prompt}, *(image_part(source, detail, self.allow_paths)[0] for source in sources)]
         return self.chat(model, with_system(system, {"role": "user", "content": content}), **parameters)
 
     def compare_models(
-        self, models: "Names", message: "str | Turns", *, system: "str | None" = None, max_workers: int = 8,
-        stream: bool = False, **parameters: "Any",
-    ) -> "dict[str, JSON]":  # fmt: skip
+        self, models: Names, message: str | Turns, *, system: str | None = None, max_workers: int = 8,
+        stream: bool = False, **parameters: Any,
+    ) -> dict[str, JSON]:  # fmt: skip
         """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
 
-        result: {"success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless stream=True),
-        "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "error" (None, or as to_dict() of one)}
+        result: {"model_used", "success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless
+        stream=True), "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "warnings", "error" (None,
+        or as to_dict() of one)}
         """
         names = model_names(models)
         if not names or len(set(names)) < len(names):
@@ -2497,7 +2244,7 @@ class LLMRouterClient:
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
         return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers)))
 
-    def _compared(self, model: str, messages: "Turns", parameters: "JSON") -> "JSON":
+    def _compared(self, model: str, messages: Turns, parameters: JSON) -> JSON:
         began, error = self.transport.monotonic(), None
         try:
             answer = self.chat(model, messages, **parameters)
@@ -2505,40 +2252,34 @@ class LLMRouterClient:
         except LLMRouterError as failure:
             error, answer = failure.to_dict(), failure.response or Answer(Reader(), model)
         return {
-            "success": error is None, "response": answer.text, "latency": round(self.transport.monotonic() - began, 3),
-            "ttft": answer.first_s, **attributes(answer, "tokens", "cost", "cost_source", "cached"),
-            "finish_reason": answer.finish_reason or None, "error": error,
+            "model_used": answer.model_used, "success": error is None, "response": answer.text,
+            "latency": round(self.transport.monotonic() - began, 3), "ttft": answer.first_s,
+            **attributes(answer, "tokens", "cost", "cost_source", "cached"),
+            "finish_reason": answer.finish_reason or None, "warnings": answer.warnings, "error": error,
         }  # fmt: skip
 
-    def list_models(self, *, offline: bool = False, deadline_s: "float | None" = None) -> "ModelList":
+    def list_models(self, *, offline: bool = False, deadline_s: float | None = None) -> ModelList:
         """The endpoint's models, live; for the default endpoint a short built-in list, marked, where live fails."""
         if offline:
             return builtin_models("asked for offline")
-        call = Stream(self, [""], {}, f"{self.endpoint.path}/models", deadline_s=deadline_s)
-
-        def attempt(*_: object) -> "Any":
-            response = self.send("GET", call.path, b"", deadline=call.deadline)
-            try:
-                return parse_answer(read_all(response.pieces()))
-            finally:
-                response.close()
-
+        call = ListCall(self, [""], {}, f"{self.endpoint.path}/models", deadline_s=deadline_s)
         try:
-            body = call.run(attempt)
+            call.answer()
         except LLMRouterError as error:
             if self.endpoint.host != DEFAULT_HOST or error.code in ("key_refused", "key_malformed", "refused_locally"):
                 raise
             return builtin_models(error.message)
+        body = call.listed
         listed = body if isinstance(body, list) else as_dict(body).get("data", as_dict(body).get("models"))
         if not isinstance(listed, list):
             raise BadUpstreamError("there is no list of models in the answer")
         return ModelList(dicts(listed))
 
     def generate_content(
-        self, model: str, contents: "str | Sequence[JSON]", *, generation_config: "JSON | None" = None, stream: bool = False,
-        api_version: str = "v1beta", fallback: "Names" = None, deadline_s: "float | None" = None, **body: "Any",
-    ) -> "Any":  # fmt: skip
-        """Gemini's native format: contents [{"role", "parts"}], or a text -> Answer of Gemini's JSON; stream=True -> Stream.
+        self, model: str, contents: str | Sequence[JSON], *, generation_config: JSON | None = None, stream: bool = False,
+        api_version: str = "v1beta", fallback: Names = None, deadline_s: float | None = None, **body: Any,
+    ) -> Any:  # fmt: skip
+        """Gemini's native format: contents [{"role", "parts"}], or a text -> Answer of Gemini's JSON; stream=True -> Call.
 
         POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
         """
@@ -2549,17 +2290,17 @@ class LLMRouterClient:
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
         models = [check_model(model), *model_names(fallback)]
-        call = Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
+        call = Call(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
         return call if stream else call.answer()
 
-    def preview(self, model: str = "", messages: "Sequence[JSON]" = (), *, stream: bool = False, **body: "Any") -> "JSON":
-        """What chat() would send, or without a model list_models(): {"method", "url", "headers", "body"}, the key masked.
+    def preview(self, model: str | None = None, messages: Sequence[JSON] = (), *, stream: bool = False, **body: Any) -> JSON:
+        """What chat() would send, or without messages list_models(): {"method", "url", "headers", "body"}, the key masked.
 
         Needs no key, sends nothing.
         """
-        call = self._chat_call(model, messages, body, None, stream, None) if model else None
-        if call and call.wish is not None:
-            call.body["model"] = self.route(**{**call.body, **call.wish}, offline=True)["model"]
+        call = self._chat_call(model or None, messages, body, None, stream, None) if model or messages else None
+        if call and call.choice is not None:
+            call.body["model"] = self.route(**{**call.body, **call.choice}, offline=True)["model"]
         try:
             key = self.key()
         except AuthenticationError:
@@ -2569,7 +2310,7 @@ class LLMRouterClient:
         method, path, sent = ("POST", "chat/completions", call.body) if call else ("GET", "models", None)
         return {"method": method, "url": f"{self.base_url}/{path}", "headers": headers, "body": sent}
 
-    def key(self) -> "Secret | None":
+    def key(self) -> Secret | None:
         """The key for this endpoint, looked up once: argument, environment, credentials file; None where none is needed."""
         if not self._key:
             in_file = ""
@@ -2587,12 +2328,12 @@ class LLMRouterClient:
         """The text without the key."""
         return self._key[0].hide(text) if self._key and self._key[0] else text
 
-    def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> "Any":
+    def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> Any:
         """A 2xx response; every other status is raised."""
         key, headers = self.key(), self._head(stream, token)
         headers.update({"Authorization": f"Bearer {key.value}"} if key else {})
         first_s = FIRST_EVENT_TIMEOUT_S if stream and self.first_s is None else self.first_s
-        response: "Connection" = self.transport.send(
+        response: Response = self.transport.send(
             method, self.endpoint, path, headers, body, connect_s=self.connect_s, first_s=first_s, deadline=deadline
         )
         if 200 <= response.status < 300:
@@ -2607,97 +2348,62 @@ class LLMRouterClient:
             response.close()
         raise response_error(response.status, response.headers, text, self.transport.unix())
 
-    def _head(self, stream: bool, token: str) -> "dict[str, str]":
+    def _head(self, stream: bool, token: str) -> dict[str, str]:
         head = {"Accept": "text/event-stream" if stream else "application/json", "User-Agent": f"llm-router/{VERSION}"}
         head["Accept-Encoding"] = "identity" if stream else "gzip, deflate"  # compressing holds a stream's pieces back
         head.update({"Content-Type": "application/json", "Idempotency-Key": token} if token else {})
         return {**head, **self.headers}
 
     def _chat_call(
-        self, model: "str | None", messages: "Sequence[JSON]", body: "JSON", fallback: "Names", stream: bool,
-        deadline_s: "float | None",
-    ) -> "Stream":  # fmt: skip
-        wish = {name: body.pop(name) for name in ("task", "prefer") if name in body}
-        model = model if model is not None else AUTO if wish else setting("LLM_ROUTER_MODEL") or AUTO
-        if wish and model != AUTO:
+        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool,
+        deadline_s: float | None,
+    ) -> Call:  # fmt: skip
+        choice: JSON = {name: body.pop(name) for name in ("task", "prefer") if name in body}
+        warning = ""
+        if model is None:
+            model = AUTO if choice else usual_model()
+            if model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
+                warning = f"no model was named, so {DEFAULT_MODEL} was taken; --model or LLM_ROUTER_MODEL names one"
+        if choice and model != AUTO:
             raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
         request = {"model": check_model(model), "messages": check_messages(messages), "stream": stream, **body}
         added = ("stream_options",) if stream and "stream_options" not in body else ()
         request.update({"stream_options": {"include_usage": True}} if added else {})
-        path = f"{self.endpoint.path}/chat/completions"
-        models = [request["model"], *model_names(fallback)]
-        chosen = wish if request["model"] == AUTO else None
-        return Stream(self, models, request, path, deadline_s=deadline_s, stream=stream, added=added, wish=chosen)
+        if request["model"] == AUTO:
+            extra("routing", "--task and --prefer" if choice else f"the model {AUTO}")
+        call = Call(
+            self, [request["model"], *model_names(fallback)], request, f"{self.endpoint.path}/chat/completions",
+            deadline_s=deadline_s, stream=stream, added=added, choice=choice if request["model"] == AUTO else None,
+        )  # fmt: skip
+        call.warnings += [warning] if warning else []
+        return call
 
     def route(
-        self, messages: "Sequence[JSON]", *, task: "str | None" = None, prefer: "str | None" = None, offline: bool = False,
-        deadline_s: "float | None" = None, **body: "Any",
-    ) -> "JSON":  # fmt: skip
+        self, messages: Sequence[JSON], *, task: str | None = None, prefer: str | None = None, offline: bool = False,
+        deadline_s: float | None = None, **body: Any,
+    ) -> JSON:  # fmt: skip
         """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
 
         task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
         quality; offline: without the list. Under max_cost_usd only models with a price are chosen from.
         """
-        offered = None if offline else self._models_offered(deadline_s)
-        if self.budget:  # only what has a price can be asked
-            prices = self._known_prices()
-            offered = [model for model in (prices if offered is None else offered) if model in prices]
-            if not offered:
-                step = "Set prices in the configuration, see references/routing.md."
-                raise SafetyError("no model to choose from has a price, so --max-cost cannot be kept", next_step=step)
-        return choose({**body, "messages": check_messages(messages)}, user_config(), offered, task, prefer)
-
-    def _models_offered(self, deadline_s: "float | None") -> "list[str] | None":
-        """The names in the endpoint's list, None where it has none; asked for again after LIST_FRESH_S."""
-        now = self.transport.monotonic()
-        if now >= self._offered[0]:
-            try:
-                listed = self.list_models(deadline_s=deadline_s)
-            except (UnknownModelError, BadRequestError, BadUpstreamError) as error:
-                listed = builtin_models(error.message)
-            names = [model["id"] for model in listed if model["id"].isprintable()]
-            self._offered = (now + LIST_FRESH_S, names if listed.source == "live" else None)
-        return self._offered[1]
+        if self._router is None:
+            self._router = extra("routing", "route()").Router(self)
+        options = {"task": task, "prefer": prefer, "offline": offline, "deadline_s": deadline_s}
+        return self._router.route(messages, **options, **body)  # type: ignore[no-any-return]
 
     def run_tools(
-        self, model: "str | None", messages: "Sequence[JSON]", tools: "Sequence[Callable[..., Any]]", *,
-        max_rounds: int = MAX_ROUNDS, stream: bool = False, on_event: "Callable[[JSON], None] | None" = None,
-        **parameters: "Any",
-    ) -> "Answer":  # fmt: skip
+        self, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], *,
+        max_rounds: int = 8, stream: bool = False, on_event: Callable[[JSON], None] | None = None, **parameters: Any,
+    ) -> Answer:  # fmt: skip
         """As chat(), with Python functions that the model may call, until it answers in words -> Answer with .calls.
 
         Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
         exceptions go back to the model. Over max_rounds it is a BadUpstreamError; every error's .calls holds what was called.
         """
-        specs = [(function, tool_spec(function)) for function in tools]
-        box = {spec["name"]: (function, spec) for function, spec in specs}
-        if not 0 < len(box) == len(specs) or max_rounds < 1:
-            raise UsageError("run_tools() takes one tool or more, each name once, and one round or more")
-        request = {**parameters, "tools": [{"type": "function", "function": spec} for _, spec in specs], "stream": stream}
-        turns, calls, past = check_messages(messages), [], Answer(Reader())
-        past.cost = 0.0
-        try:
-            for number in range(1, max_rounds + 2):
-                asked: "Any" = self.chat(model, turns, **request)
-                answer: "Answer" = asked.answer(on_event) if stream else asked
-                todo = answer.tool_calls if number <= max_rounds else []
-                made = at_once(lambda call: call_tool(call, box), todo, MAX_WORKERS)
-                calls += [{"round": number, **call} for call in made]
-                turns += turns_of(answer, made)
-                answer.attempts, answer.warnings = past.attempts + answer.attempts, past.warnings + answer.warnings
-                answer.cost = past.cost + answer.cost if is_amount(past.cost) and is_amount(answer.cost) else None
-                answer.calls, answer.messages, past = calls, turns, answer
-                if not answer.tool_calls:
-                    return answer
-                model = answer.model_used  # the one that began goes on
-                request.update(task=None, prefer=None)
-                request.setdefault("fallback", answer.route and answer.route["fallback"])
-            error = BadUpstreamError(f"the model still calls tools after {max_rounds} rounds", next_step="Raise max_rounds.")
-            error.model, error.response = past.model_used, past
-            raise error
-        except LLMRouterError as error:
-            error.calls, error.attempts = calls, past.attempts + error.attempts
-            raise
+        options = {"max_rounds": max_rounds, "stream": stream, "on_event": on_event}
+        tools_module = extra("tools", "run_tools()")
+        return tools_module.run_tools(self, model, messages, tools, **options, **parameters)  # type: ignore[no-any-return]
 
 
 # ------------------------------------------------------------------------------------------------------- command line
@@ -2707,18 +2413,20 @@ class Sanitizer:
     """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
 
     feed() takes pieces cut anywhere, also inside a sequence; close() gives what was held back. Line feeds, tabs, joiners
-    and every script's letters stay.
+    and every script's letters stay. Of a sequence longer than any real one the opening is dropped, and the rest is text.
     """
 
     def __init__(self) -> None:
         import re
 
         odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,1024}"  # OSC and its kin, up to BEL or ST
-        control = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"  # CSI, up to its final letter
+        # OSC and its kin, up to BEL or ST. Another control inside ends it, as in terminals: so each character is read once.
+        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]{0,1024}"
+        control = r"(?:\x1b\[|\x9b)[0-?]{0,1024}[ -/]{0,1024}"  # CSI, up to its final letter
+        escape = r"\x1b[ -/]{0,1024}"
         self._odd = re.compile(odd)
-        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|\x1b[ -/]*[0-~]|{odd}")
-        self._open = re.compile(rf"(?:{string}\x1b?|{control}|\x1b[ -/]*)\Z")
+        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|{escape}[0-~]|{odd}")
+        self._open = re.compile(rf"(?:{string}\x1b?|{control}|{escape})\Z")
         self._held = ""
 
     def feed(self, text: str) -> str:
@@ -2742,7 +2450,12 @@ def clean(text: str) -> str:
     return sanitizer.feed(text) + sanitizer.close()
 
 
-def envelope(answer: "Answer | None", error: "LLMRouterError | None" = None, model: str = "") -> "JSON":
+def on_one_line(value: object) -> str:
+    """Foreign text for one line of output, harmless to a terminal: on_one_line("a\nb\x1b[2J") -> "a b"."""
+    return " ".join(clean(str(value)).replace("\t", " ").splitlines())
+
+
+def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
     `model` is the one asked for; model_used is None where nothing came.
@@ -2767,10 +2480,10 @@ class Console:
         self.as_json, self.ndjson = as_json, False
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the model asked for, once it is known
-        self.hide: "Callable[[str], str]" = lambda text: text
-        self.closers: "list[Callable[[], None]]" = []
+        self.hide: Callable[[str], str] = lambda text: text
+        self.closers: list[Callable[[], None]] = []
 
-    def out(self, data: "str | bytes") -> None:
+    def out(self, data: str | bytes) -> None:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.buffer.write(self.hide(data).encode("utf-8", "replace") if isinstance(data, str) else data)
@@ -2788,17 +2501,17 @@ class Console:
         except (OSError, AttributeError):
             pass  # nobody listens; the exit code still tells
 
-    def result(self, value: "JSON") -> None:
+    def result(self, value: JSON) -> None:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
 
-    def show(self, value: "JSON", text: str, error: "JSON | None" = None) -> None:
+    def show(self, value: JSON, text: str, error: JSON | None = None) -> None:
         """What a command found: with --json as an object, else as a text."""
         if self.as_json:
             self.result({"ok": not error, **value, "error": error})
         else:
             self.out(text)
 
-    def fail(self, error: "LLMRouterError") -> int:
+    def fail(self, error: LLMRouterError) -> int:
         """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
         partial = error.response
         if self.as_json:
@@ -2813,111 +2526,231 @@ class Console:
 
 
 HELP_WIDTH = 110
-# group | flags and value (N a whole number, X any, ... repeatable) | help
-OPTIONS = """
-images | -i --image URL... | URL, data URL or file (repeatable)
-images | -p --prompt TEXT | the same as --message
-model | -m --model NAME | else LLM_ROUTER_MODEL, else auto: one is chosen
-model | --fallback A,B | models asked next where this one cannot answer
-routing | --task NAME | choose for code, creative, fast, vision, chinese, reasoning
-routing | --prefer NAME | choose for cost, speed or quality
-compare | --models A,B | at most 8, each once
-list | --search TEXT | names with TEXT in them, or a family
-list | --limit N | at most N names (50); 0 shows all
-list | --offline | the built-in list; no key, no network
-input | --message TEXT | what to ask; - reads standard input
-input | --message-file FILE | the same from a UTF-8 file
-input | --messages JSON | the turns so far, a JSON list
-input | --messages-file FILE | the same from a file
-input | -s --system TEXT | instruction before all turns
-input | --body-file FILE | JSON object merged under the flags
-input | --allow-path DIR... | files may also lie in DIR (repeatable)
-parameters | -t --temperature X |
-parameters | --max-tokens N |
-parameters | --top-p X |
-parameters | --frequency-penalty X |
-parameters | --presence-penalty X |
-parameters | --functions FILE |
-parameters | --function-call NAME |
-parameters | --detail LEVEL |
-parameters | --stop TEXT... | (repeatable)
-parameters | --tools FILE | JSON list; calls are printed, never executed
-parameters | --tool-choice NAME | auto, none, required, a function, or JSON
-parameters | --response-format NAME | json, or a JSON object
-parameters | --schema FILE | JSON schema; the answer is checked, mended once, else exit 9
-cache | --cache AGE | give an answer of that age again: 30m, 24h, 7d
-cost | --max-cost X | USD, all attempts together; needs prices
-cost | --usage-log | record the call without its text; see `usage`
-cost | --session NAME | its name there, else LLM_ROUTER_SESSION
-endpoint | --base-url URL | another OpenAI-compatible endpoint
-endpoint | --demo | ask the stand-in: no key, no network
-endpoint | --timeout X | total, all attempts together (600 s)
-endpoint | --connect-timeout X | (10 s)
-endpoint | --first-event-timeout X | until a stream's first event (120 s)
-endpoint | --progress-timeout X | between events (60 s)
-endpoint | --retries N | after the first request, per model (2)
-endpoint | --retry-timeouts | retry time-outs, too; may bill twice
-endpoint | --lenient-end | accept a stream that just ends
-endpoint | --ca-file FILE | trust these certificates, too
-endpoint | --header LINE... | 'Name: value' (repeatable)
-output | --json | one JSON object, on failure too; streamed: one a line
-output | -v --verbose | time, tokens and cost on stderr
-output | --dry-run | print the request, key masked; send nothing
-answer | --stream | print the answer as it comes
-answer | --raw | the API's body, untouched
-answer | --output FILE | write the text there; print path and size
-answer | --force | let --output replace a file
-answer | --strict | exit 10 where the token limit cut the answer
-answer | --append | add the turn to the --messages-file
-comparison | --stream | measure the time to the first text, too
-comparison | --markdown | a table
-comparison | --require-all | fail where any model fails
-store | stats | how much the cache holds
-store | clear | take every answer out
-usage | --by NAME | model (default), day or session
-usage | --since AGE | only what is not older: 24h, 7d
-usage | --csv | as CSV
-report | --json | one JSON object
-"""
 
 
-class Option:
-    """One line of OPTIONS: group, flags, value (what --help calls it, "" for a switch), text, name (its attribute)."""
+def near(word: str, known: Sequence[str]) -> str:
+    """A hint for the next step: near("--mesage", ["--message", "--json"]) -> "Did you mean --message? ", "" for none."""
+    import difflib
 
-    def __init__(self, line: str) -> None:
-        self.group, words, self.text = map(str.strip, line.split("|"))
-        self.flags = [word for word in words.split() if word[0] == "-" or word.islower()]  # "stats", too
-        self.value, self.repeats = "".join(words.split()[len(self.flags) :]).rstrip("."), words.endswith("...")
-        self.name = "message" if "--prompt" in self.flags else self.flags[-1].lstrip("-").replace("-", "_")
-        self.spelled = f"{', '.join(self.flags)} {self.value}".rstrip()
+    found = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {found[0]}? " if found else ""
 
-    def read(self, flag: str, text: str) -> "Any":
-        """The value of a flag: N whole numbers, X any, else the text."""
+
+def wrapped(words: list[str], separator: str, indent: int) -> str:
+    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
+            lines.append("")
+        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
+    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of one command. Its errors are UsageErrors that name the nearest option; --help has a layout of its own.
+
+    Long options count in full only. A value may begin with a dash: --message -hello.
+    """
+
+    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
+        self.options: dict[str, argparse.Action] = {}  # by flag, -m and --model alike
+        self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
+        self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
+        self.command = prog.split()[-1]
+        super().__init__(
+            prog, None, description, epilog, add_help=False, allow_abbrev=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=HELP_WIDTH),  # else shutil asks the terminal: 3 ms
+        )  # fmt: skip
+
+    def section(self, title: str) -> None:
+        """Put what is added from here on under this title in --help."""
+        self.sections.append((title, []))
+
+    def add_argument(self, *flags: Any, **facts: Any) -> argparse.Action:
+        """As argparse has it; an option without `help` shares its line in --help."""
+        option = super().add_argument(*flags, **facts)
+        self.options.update(dict.fromkeys(option.option_strings, option))
+        if not option.option_strings:
+            self.words.update(dict(option.choices or {}))
+        self.sections[-1][1].append(option)
+        return option
+
+    def unknown(self, word: str) -> UsageError:
+        if word.startswith(("--api-key", "--key", "--token")):
+            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
+        return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
+
+    def joined(self, words: Sequence[str]) -> Iterator[str]:
+        """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
+
+        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
+        """
+        left = list(words[::-1])
+        while left:
+            word = left.pop()
+            flag, equals, value = word.partition("=")
+            if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
+                flag, equals, value = word[:2], "=", word[2:]  # -mNAME
+            option = self.options.get(flag)
+            if option is None and word not in self.words:
+                raise self.unknown(flag)
+            if option and option.nargs == 0 and equals:
+                raise UsageError(f"{flag} takes no value")
+            if option and option.nargs != 0:
+                value = value if equals else self.next_value(option, flag, left)
+                self.check_value(option, flag, value)
+                word = f"{option.option_strings[-1]}={value}"
+            yield word
+
+    def next_value(self, option: argparse.Action, flag: str, left: list[str]) -> str:
+        if not left or left[-1] in self.options:
+            step = f"Write {flag} {option.metavar}; see {self.command} --help."
+            raise UsageError(f"{flag} needs a value", next_step=step)
+        return left.pop()
+
+    def check_value(self, option: argparse.Action, flag: str, value: str) -> None:
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise UsageError(f"the value of {flag} is not UTF-8 text")
         try:
-            return {"N": int, "X": float}.get(self.value, str)(text)
+            (option.type or str)(value)  # type: ignore[operator]  # int and float are all that is used
         except ValueError:
-            kind = "a whole number" if self.value == "N" else "a number"
-            raise UsageError(f"{flag} takes {kind}, not {text[:40]!r}") from None
+            kind = "a whole number" if option.type is int else "a number"
+            raise UsageError(f"{flag} takes {kind}, not {value[:40]!r}") from None
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
+
+        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
+        """
+        args, rest = self.parse_known_args(list(self.joined(words)))
+        if rest:  # a second word without a dash
+            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
+            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
+        return args
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
+        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
+
+    def format_help(self) -> str:
+        """What --help prints: options that need no word of explanation share their lines."""
+        lines = [f"usage: {self.prog} [options]\n{self.description}\n\n"]
+        for title, options in self.sections:
+            lines.append(f"{title}:\n" if title else "")
+            brief: list[str] = []
+            for option in options:
+                spelled = ", ".join(option.option_strings) + f" {option.metavar}" * (option.nargs != 0)
+                if not option.option_strings:
+                    lines += [f"  {word:<29} {text}\n" for word, text in self.words.items()]
+                elif option.help:
+                    lines += [wrapped(brief, ", ", 2) if brief else "", f"  {spelled:<29} {option.help}\n"]
+                    brief = []
+                else:
+                    brief.append(spelled)
+            lines.append(wrapped(brief, ", ", 2) if brief else "")
+        return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{self.epilog}"
 
 
-class Options:
-    """What a command line said: an attribute for each option, None (a switch: False) where it was not given."""
+class Once(argparse.Action):
+    """An option that says what is asked: of two, one would be lost."""
 
-    model: "str | None"
-    base_url: "str | None"
-    stream: bool
-    talk: "Conversation | None"
-
-    def __init__(self, known: "list[Option]") -> None:
-        self.uploads: "list[str]" = []  # what messages_of() will send of files
-        for option in known:
-            setattr(self, option.name, None if option.value else False)
-
-    def __getattr__(self, name: str) -> "Any":  # only for what __init__ did not set: another command's option
-        return None
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
+        setattr(namespace, self.dest, values)
 
 
-def text_from(args: "Options", path: "str | None", text: "str | None" = None, flag: str = "") -> "str | None":
+def add_images(parser: Parser) -> None:
+    parser.add_argument("-i", "--image", metavar="URL", action="append", help="URL, data URL or file (repeatable)")
+    parser.add_argument("-p", "--prompt", metavar="TEXT", action=Once, dest="message", help="the same as --message")
+
+
+def add_model(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", metavar="NAME", help="else LLM_ROUTER_MODEL, else auto: one is chosen")
+    parser.add_argument("--fallback", metavar="A,B", help="models asked next where this one cannot answer")
+
+
+def add_routing(parser: Parser) -> None:
+    parser.add_argument("--task", metavar="NAME", help="choose for code, creative, fast, vision, chinese, reasoning")
+    parser.add_argument("--prefer", metavar="NAME", help="choose for cost, speed or quality")
+
+
+def add_turns(parser: Parser) -> None:
+    parser.add_argument("--message", metavar="TEXT", action=Once, help="what to ask; - reads standard input")
+    parser.add_argument("--message-file", metavar="FILE", action=Once, help="the same from a UTF-8 file")
+    parser.add_argument("--messages", metavar="JSON", action=Once, help="the turns so far, a JSON list")
+    parser.add_argument("--messages-file", metavar="FILE", action=Once, help="the same from a file")
+
+
+def add_context(parser: Parser) -> None:
+    parser.add_argument("-s", "--system", metavar="TEXT", action=Once, help="instruction before all turns")
+    parser.add_argument("--body-file", metavar="FILE", action=Once, help="JSON object merged under the flags")
+    parser.add_argument("--allow-path", metavar="DIR", action="append", help="files may also lie in DIR (repeatable)")
+    # What request_of() reads, of options that not every command has.
+    parser.set_defaults(model=None, image=None, detail=None, task=None, prefer=None, stream=False, talk=None)
+
+
+def add_input(parser: Parser) -> None:
+    add_turns(parser)
+    add_context(parser)
+
+
+def add_parameters(parser: Parser, images: bool = True) -> None:
+    parser.section("parameters")
+    parser.add_argument("-t", "--temperature", metavar="X", type=float)
+    parser.add_argument("--max-tokens", metavar="N", type=int)
+    for name in ("--top-p", "--frequency-penalty", "--presence-penalty"):
+        parser.add_argument(name, metavar="X", type=float)
+    parser.add_argument("--functions", metavar="FILE")
+    parser.add_argument("--function-call", metavar="NAME")
+    if images:
+        parser.add_argument("--detail", metavar="LEVEL")
+    parser.add_argument("--stop", metavar="TEXT", action="append", help="(repeatable)")
+    parser.add_argument("--tools", metavar="FILE", help="JSON list; calls are printed, never executed")
+    parser.add_argument("--tool-choice", metavar="NAME", help="auto, none, required, a function, or JSON")
+    parser.add_argument("--response-format", metavar="NAME", help="json, or a JSON object")
+    parser.add_argument("--schema", metavar="FILE", help="JSON schema; the answer is checked, mended once, else exit 9")
+
+
+def add_budget(parser: Parser) -> None:
+    parser.add_argument("--max-cost", metavar="X", type=float, help="USD, all attempts together; needs prices")
+    parser.add_argument("--usage-log", action="store_true", help="record the call without its text; see `usage`")
+    parser.add_argument("--session", metavar="NAME", help="its name there, else LLM_ROUTER_SESSION")
+
+
+def add_cost(parser: Parser) -> None:
+    parser.section("cost")
+    parser.add_argument("--cache", metavar="AGE", help="give an answer of that age again: 30m, 24h, 7d")
+    add_budget(parser)
+
+
+def add_endpoint(parser: Parser) -> None:
+    parser.section("endpoint")
+    parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
+    parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
+    parser.add_argument("--timeout", metavar="X", type=float, help="total, all attempts together (600 s)")
+    parser.add_argument("--connect-timeout", metavar="X", type=float, help="(10 s)")
+    parser.add_argument("--first-event-timeout", metavar="X", type=float, help="until a stream's first event (120 s)")
+    parser.add_argument("--progress-timeout", metavar="X", type=float, help="between events (60 s)")
+    parser.add_argument("--retries", metavar="N", type=int, help="after the first request, per model (2)")
+    parser.add_argument("--retry-timeouts", action="store_true", help="retry timeouts, too; may bill twice")
+    parser.add_argument("--lenient-end", action="store_true", help="accept a stream that just ends")
+    parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, too")
+    parser.add_argument("--header", metavar="LINE", action="append", help="'Name: value' (repeatable)")
+    parser.set_defaults(cache=None, max_cost=None, usage_log=False, session=None)  # for open_client()
+
+
+def add_output(parser: Parser) -> None:
+    parser.section("output")
+    parser.add_argument("--json", action="store_true", help="one JSON object, on failure too; streamed: one a line")
+    parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
+    parser.add_argument("--dry-run", action="store_true", help="print the request, key masked; send nothing")
+
+
+def text_from(args: argparse.Namespace, path: str | None, text: str | None = None, flag: str = "") -> str | None:
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
         raise UsageError(f"give {flag} or {flag}-file, not both")
@@ -2937,7 +2770,7 @@ def text_from(args: "Options", path: "str | None", text: "str | None" = None, fl
         raise UsageError(f"{path} is not UTF-8 text") from None
 
 
-def json_from(text: "str | None", name: str, kind: "type") -> "Any":
+def json_from(text: str | None, name: str, kind: type) -> Any:
     """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
     try:
         value = None if text is None else parse_json(text)
@@ -2948,7 +2781,7 @@ def json_from(text: "str | None", name: str, kind: "type") -> "Any":
     return value
 
 
-def messages_of(args: "Options", before: "Any") -> "Turns":
+def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     """--system, then --messages(-file) (else `before`, the body file's), then the --message of this turn and its images."""
     path, before = (None, args.talk.messages or None) if args.talk else (args.messages_file, before)
     turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
@@ -2956,7 +2789,8 @@ def messages_of(args: "Options", before: "Any") -> "Turns":
     text = text_from(args, args.message_file, args.message, "--message")
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
-    images: "Turns" = []
+    images: Turns = []
+    args.uploads = []  # what is sent of files
     for image in args.image or ():
         part, note = image_part(image, args.detail, args.allow_path or ())
         images.append(part)
@@ -2969,11 +2803,11 @@ def messages_of(args: "Options", before: "Any") -> "Turns":
     return with_system(args.system, *turns)
 
 
-def without_none(fields: "JSON") -> "JSON":
+def without_none(fields: JSON) -> JSON:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def request_of(args: "Options") -> "JSON":
+def request_of(args: argparse.Namespace) -> JSON:
     """Everything chat() takes, out of the flags, with the body file under them."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
     plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
@@ -2991,13 +2825,15 @@ def request_of(args: "Options") -> "JSON":
             flags[name] = function if name == "function_call" else {"type": "function", "function": function}
     args.stream = bool(body.pop("stream", False)) or args.stream
     schema = json_from(text_from(args, args.schema), "--schema", dict)
+    if schema is not None:
+        extra("schema", "--schema")
     if schema is not None and flags["response_format"]:
         raise UsageError("give --schema or --response-format, not both")
     if schema is not None:
         flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     # --task and --prefer ask for a choice where no model is named beside them
-    usual = None if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or (args.demo and "demo")
-    flags["model"] = args.model or body.get("model") or usual or AUTO
+    usual = None if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
+    flags["model"] = args.model or body.get("model") or usual
     flags["messages"] = messages_of(args, body.get("messages"))
     return {**body, **without_none(flags)}
 
@@ -3012,42 +2848,58 @@ def stop_on_sigterm() -> None:
         pass  # not the main thread: signals are its caller's
 
 
-def open_client(args: "Options", console: "Console") -> "LLMRouterClient":
-    """The client that the endpoint flags describe; with --demo, the stand-in runs until the command ends."""
-    stop_on_sigterm()
-    headers = {}
-    for line in args.header or ():
-        name, _, value = line.partition(":")
-        headers[name.strip()] = value.strip()
-        if name.strip().lower() in SECRET_HEADERS:
+def headers_of(lines: Sequence[str]) -> dict[str, str]:
+    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for what is none, without its text: it may be a secret."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not name or not colon:
+            raise UsageError("--header takes 'Name: value', with the colon", next_step="Write it like --header 'X-Team: blue'.")
+        if name.lower() in SECRET_HEADERS:
             raise UsageError("--header takes no credentials: those come from the environment")
+        if name.lower() in map(str.lower, headers):
+            raise UsageError(f"--header names {name[:40]} twice", next_step="Give each header once.")
+        headers[name] = value
+    return headers
+
+
+def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
+    """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
+    stop_on_sigterm()
+    headers = headers_of(args.header or ())
     if args.demo:
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
         try:
             from llm_router_demo import DemoServer
         except ImportError:
             raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        server = DemoServer()
+        try:
+            server = DemoServer()
+        except PermissionError:
+            raise sandbox_error("the mock server cannot start") from None
+        except OSError as error:
+            raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
         console.closers.append(server.close)
         args.base_url = server.base_url
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
+    cache_ttl_s = None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache")
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,
-        cache_ttl_s=None if args.cache is None else seconds_in(args.cache, "--cache"), max_cost_usd=args.max_cost,
-        usage_log=args.usage_log or None, session=args.session, **without_none(limits),
+        cache_ttl_s=cache_ttl_s, max_cost_usd=args.max_cost, usage_log=args.usage_log or None, session=args.session,
+        **without_none(limits),
     )  # fmt: skip
     console.closers.append(client.close)
     console.hide = client.hide
     return client
 
 
-def usd(cost: "Any") -> str:
+def usd(cost: Any) -> str:
     """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
     return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
 
 
-def check_output(args: "Options") -> str:
+def check_output(args: argparse.Namespace) -> str:
     """The resolved --output path, checked before anything is asked (and billed)."""
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
@@ -3059,7 +2911,7 @@ def check_output(args: "Options") -> str:
     return str(path)
 
 
-def write_output(path: str, text: str, force: bool, console: "Console") -> int:
+def write_output(path: str, text: str, force: bool, console: Console) -> int:
     """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
     part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
     try:
@@ -3075,7 +2927,7 @@ def write_output(path: str, text: str, force: bool, console: "Console") -> int:
     return len(data)
 
 
-def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", console: "Console") -> "Answer":
+def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespace, console: Console) -> Answer:
     """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
     console.ndjson = args.json
     sanitizer, last = Sanitizer(), "\n"
@@ -3096,7 +2948,7 @@ def stream_answer(client: "LLMRouterClient", request: "JSON", args: "Options", c
         return stream.response  # type: ignore[return-value]  # its events ended
 
 
-def show_answer(answer: "Answer", args: "Options", console: "Console", output: str, asked: "Sequence[JSON]" = ()) -> int:
+def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
     """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
     cut, error = answer.finish_reason == "length", None
     try:
@@ -3134,17 +2986,29 @@ def show_answer(answer: "Answer", args: "Options", console: "Console", output: s
     return error.exit_code if error else 0
 
 
-def run_chat(args: "Options", console: "Console") -> int:
+def add_chat(parser: Parser) -> None:
+    for add in (add_model, add_routing, add_input, add_parameters, add_cost, add_endpoint, add_output):
+        add(parser)
+    parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
+    parser.add_argument("--raw", action="store_true", help="the API's body, untouched")
+    parser.add_argument("--output", metavar="FILE", help="write the text there; print path and size")
+    parser.add_argument("--force", action="store_true", help="let --output replace a file")
+    parser.add_argument("--strict", action="store_true", help="exit 10 where the token limit cut the answer")
+    parser.add_argument("--append", action="store_true", help="add the turn to the --messages-file")
+
+
+def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = check_output(args) if args.output else ""
     if args.append:
         if args.messages is not None or not args.messages_file:
             raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
-        args.talk = Conversation(args.messages_file, args.allow_path or ())  # ours until the command ends
+        conversation = extra("conversation", "--append").Conversation
+        args.talk = conversation(args.messages_file, args.allow_path or ())  # ours until the command ends
         console.closers.append(args.talk.close)
     request = request_of(args)
-    console.model = request["model"]
+    console.model = request.get("model") or usual_model()
     client = open_client(args, console)
     if args.dry_run:
         console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
@@ -3158,7 +3022,12 @@ def run_chat(args: "Options", console: "Console") -> int:
     return show_answer(answer, args, console, output, request["messages"][before:])
 
 
-def run_vision(args: "Options", console: "Console") -> int:
+def add_vision(parser: Parser) -> None:
+    add_images(parser)
+    add_chat(parser)
+
+
+def run_vision(args: argparse.Namespace, console: Console) -> int:
     if not args.image:
         raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     return run_chat(args, console)
@@ -3167,21 +3036,30 @@ def run_vision(args: "Options", console: "Console") -> int:
 COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
 
 
-def compare_row(name: str, result: "JSON") -> str:
-    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
-    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+def compare_row(name: str, result: JSON) -> str:
+    text = " ".join(result["response"].split()) if result["success"] else f"failed: {result['error']['message']}"
+    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"] or "", text)
+    return "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
-def compare_block(name: str, result: "JSON") -> str:
+def compare_block(name: str, result: JSON) -> str:
     cost = usd(result["cost"]) or None
     facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
+    line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
-def run_compare(args: "Options", console: "Console") -> int:
+def add_compare(parser: Parser) -> None:
+    parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
+    for add in (add_input, add_parameters, add_cost, add_endpoint, add_output):
+        add(parser)
+    parser.add_argument("--stream", action="store_true", help="measure the time to the first text, too")
+    parser.add_argument("--markdown", action="store_true", help="a table")
+    parser.add_argument("--require-all", action="store_true", help="fail where any model fails")
+
+
+def run_compare(args: argparse.Namespace, console: Console) -> int:
     if not args.models:
         raise UsageError("no models named", next_step="Name them with --models A,B; `models` lists them.")
     args.model = args.models
@@ -3201,12 +3079,22 @@ def run_compare(args: "Options", console: "Console") -> int:
     layout, head = (compare_row, COMPARE_HEAD) if args.markdown else (compare_block, "")
     text = head + "".join(map(layout, results.keys(), results.values()))
     console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text, first)
+    for warning in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
+        console.note(warning)
     for name, error in errors.items():
         console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
     return ERRORS[first["code"]][0] if first else 0
 
 
-def run_models(args: "Options", console: "Console") -> int:
+def add_models(parser: Parser) -> None:
+    parser.add_argument("--search", metavar="TEXT", help="names with TEXT in them, or a family")
+    parser.add_argument("--limit", metavar="N", type=int, help="at most N names (50); 0 shows all")
+    parser.add_argument("--offline", action="store_true", help="the built-in list; no key, no network")
+    add_endpoint(parser)
+    add_output(parser)
+
+
+def run_models(args: argparse.Namespace, console: Console) -> int:
     client = None if args.offline else open_client(args, console)
     if client and args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
@@ -3216,7 +3104,7 @@ def run_models(args: "Options", console: "Console") -> int:
     found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
     shown = found[:limit] if limit > 0 else found
     value = {"source": listed.source, "total": len(found), "shown": len(shown), "models": shown}
-    console.show(value, "".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
+    console.show(value, "".join(f"{on_one_line(model['id'])}\t{model['family']}\n" for model in shown))
     if listed.source != "live":
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
@@ -3225,16 +3113,7 @@ def run_models(args: "Options", console: "Console") -> int:
     return 0
 
 
-def run_route(args: "Options", console: "Console") -> int:
-    args.model = AUTO
-    request = request_of(args)
-    route = open_client(args, console).route(**request, offline=args.dry_run)
-    text = f"{route['model']}\nthen: {', '.join(route['fallback']) or 'none'}\nwhy: {route['reason']}\n"
-    console.show({"route": route}, clean(text))
-    return 0
-
-
-def describe_key(key: "Secret | None") -> str:
+def describe_key(key: Secret | None) -> str:
     if key is None:
         return "none needed on this machine"
     loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
@@ -3244,7 +3123,7 @@ def describe_key(key: "Secret | None") -> str:
 LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
 
 
-def looks(client: "LLMRouterClient", args: "Options") -> "Iterator[str]":
+def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     """What `doctor` finds of each of LOOKS; raises at the first that fails."""
     yield client.base_url
     host, port, _ = proxy_for(client.endpoint)
@@ -3254,16 +3133,23 @@ def looks(client: "LLMRouterClient", args: "Options") -> "Iterator[str]":
     listed = client.list_models()
     if listed.source != "live":
         raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    yield f"{len(listed)} listed"
+    usual = setting("LLM_ROUTER_MODEL")
+    known = not usual or any(usual == model["id"] for model in listed)
+    yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
 
 
-def run_doctor(args: "Options", console: "Console") -> int:
+def add_doctor(parser: Parser) -> None:
+    add_endpoint(parser)
+    add_output(parser)
+
+
+def run_doctor(args: argparse.Namespace, console: Console) -> int:
     client = open_client(args, console)
     if args.dry_run:
         console.out(dump_json(client.preview(), indent=2))
         return 0
-    checks: "Turns" = []
-    failed: "LLMRouterError | None" = None
+    checks: Turns = []
+    failed: LLMRouterError | None = None
     try:
         for name, detail in zip(LOOKS, looks(client, args)):
             checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
@@ -3277,165 +3163,84 @@ def run_doctor(args: "Options", console: "Console") -> int:
     return failed.exit_code if failed else 0
 
 
-def run_cache(args: "Options", console: "Console") -> int:
-    if args.stats == args.clear:
-        raise UsageError("say what to do with the cache", next_step="Write `cache stats` or `cache clear`.")
-    path = cache_file()
-    facts = {"file": path, "answers": 0, "oldest": None, "newest": None, "cleared": args.clear, "bytes": 0}
-    if os.path.exists(path):
-        [row] = in_file(path, "SELECT COUNT(*), MIN(stored_at), MAX(stored_at) FROM answers")
-        for sql in ("DELETE FROM answers", "VACUUM") if args.clear else ():  # from the disk, too
-            in_file(path, sql)
-        facts.update(zip(("answers", "oldest", "newest"), row), bytes=os.path.getsize(path))
-    text = "{file}: {answers} answers{}, {bytes} bytes\n".format(" taken out" if args.clear else "", **facts)
-    console.show(facts, clean(text))
-    return 0
+EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
 
 
-USAGE_SUMS = "calls failed cached prompt_tokens completion_tokens cost estimated cost_unknown latency_s".split()
+def add_extra(parser: Parser) -> None:
+    """The options of a command that llm_router_extras holds; its module is imported here and not before."""
+    module = extra(EXTRA_COMMANDS[parser.command], f"the command {parser.command}")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
 
 
-def run_usage(args: "Options", console: "Console") -> int:
-    by, path = args.by or "model", usage_file()
-    rows: "Turns" = []
-    if by not in ("model", "day", "session") or (args.json and args.csv):
-        raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
-    since = 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since")
-    for what in (by, "total") if os.path.exists(path) else ():
-        for name, *sums in in_file(path, USAGE_GET, what, since):
-            numbers = [int(number) if number == int(number) else round(number, 8) for number in sums]
-            rows.append({by: name or "none", **dict(zip(USAGE_SUMS, numbers))})
-    if args.json:
-        total = rows.pop() if rows else None
-        console.result({"ok": True, "by": by, "file": path, "rows": rows, "total": total, "error": None})
-        return 0
-    cells = [[by, *USAGE_SUMS], *([" ".join(clean(usd(value)).split()) for value in row.values()] for row in rows)]
-    widths = [0 if args.csv else max(map(len, column)) for column in zip(*cells)]
-    for line in cells:
-        quoted = ['"' + cell.replace('"', '""') + '"' if args.csv and set(cell) & set(',"') else cell for cell in line]
-        console.out(("," if args.csv else "  ").join(map(str.ljust, quoted, widths)).rstrip() + "\n")
-    if not rows:
-        console.note(f"{path} holds no calls; LLM_ROUTER_USAGE_LOG=1 or --usage-log records them")
-    return 0
+def run_extra(args: argparse.Namespace, console: Console) -> int:
+    return int(args.run(args, console))
 
 
-# name | what it does | option groups
-COMMANDS = {name: facts for name, *facts in table("""
-chat | ask a model | model routing input parameters cache cost endpoint output answer
-vision | ask about images | images model routing input parameters cache cost endpoint output answer
-models | list the endpoint's models | list endpoint output
-compare | ask several models at once | compare input parameters cache cost endpoint output comparison
-route | show which model would be asked, and why; asks none | routing input parameters endpoint output
-doctor | show what is set, and whether the endpoint answers | endpoint output
-cache | show or empty the cache of --cache | store report
-usage | sum up the recorded calls | usage report
-""")}  # fmt: skip
-RUN: "dict[str, Callable[[Options, Console], int]]" = {
-    "chat": run_chat, "vision": run_vision, "models": run_models, "compare": run_compare, "route": run_route,
-    "doctor": run_doctor, "cache": run_cache, "usage": run_usage,
+class Command:
+    """What one word of the command line does: its line in --help, its options, what runs it, and two examples."""
+
+    def __init__(
+        self, summary: str, add: Callable[[Parser], None], run: Callable[[argparse.Namespace, Console], int], *examples: str
+    ) -> None:
+        self.summary, self.add_arguments, self.run, self.examples = summary, add, run, examples
+
+
+COMMANDS = {
+    "chat": Command("ask a model", add_chat, run_chat,
+                    '--demo --message "Hello, world!"',
+                    "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
+    "vision": Command("ask about images", add_vision, run_vision,
+                      '-m gpt-4o --image cat.png --prompt "What is this?"',
+                      "--demo --image https://example.com/a.png --json"),
+    "models": Command("list the endpoint's models", add_models, run_models, "--search qwen", "--offline --json"),
+    "compare": Command("ask several models at once", add_compare, run_compare,
+                       '--models gpt-4.1,qwen-max --message "What is 2+2?"',
+                       '--demo --models demo,demo-reasoning --message "Hi"'),
+    "route": Command("show which model would be asked, and why; asks none", add_extra, run_extra,
+                     '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
+    "doctor": Command("show what is set, and whether the endpoint answers", add_doctor, run_doctor, "", "--json"),
+    "cache": Command("show or empty the cache of --cache", add_extra, run_extra, "stats", "clear --json"),
+    "usage": Command("sum up the recorded calls", add_extra, run_extra, "--by model --since 7d", "--by day --csv"),
 }  # fmt: skip
-EXAMPLES = """
-chat | --demo --message "Hello, world!" | -m gpt-4.1 --fallback qwen-max --message-file question.txt --stream
-vision | -m gpt-4o --image cat.png --prompt "What is this?" | --demo --image https://example.com/a.png --json
-models | --search qwen | --offline --json
-compare | --models gpt-4.1,qwen-max --message "What is 2+2?" | --demo --models demo,demo-reasoning --message "Hi"
-route | --message "Refactor this class." | --task code --prefer cost --message-file question.txt --json
-doctor |  | --json
-cache | stats | clear --json
-usage | --by model --since 7d | --by day --csv
-"""
 
 
-def near(word: str, known: "Any") -> str:
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {found[0]}? " if found else ""
+def example_lines(command: str, most: int) -> str:
+    shown = COMMANDS[command].examples[:most]
+    return "".join(f"  python3 llm_router_client.py {command} {words}".rstrip() + "\n" for words in shown)
 
 
-def options_of(command: str) -> "list[Option]":
-    groups = COMMANDS[command][1].split()
-    return [option for option in map(Option, OPTIONS.strip().split("\n")) if option.group in groups]
+def exit_codes() -> str:
+    return "exit codes:\n" + wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
 
 
-def unknown_argument(command: str, flag: str, known: "dict[str, Option]") -> "UsageError":
-    if flag.startswith(("--api-key", "--key", "--token")):
-        return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-    hint = near(flag, known) or ("" if flag[:1] == "-" else "Text goes after --message. ")
-    return UsageError(f"unknown argument {flag[:60]!r}", next_step=f"{hint}See {command} --help.")
-
-
-def parse_args(command: str, words: "list[str]") -> "Options":
-    """A command's words -> its options; UsageError for what is unknown, with the nearest name, or lacks its value.
-
-    parse_args("chat", ["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
-
-    Not argparse: that would cost a cold start 5 ms, and it takes a text that begins with a dash for an option.
-    """
-    known = options_of(command)
-    by_flag = {flag: option for option in known for flag in option.flags}
-    args, left = Options(known), words[::-1]
-    while left:
-        word = left.pop()
-        flag, equals, value = word.partition("=") if word[:2] == "--" else (word, "", "")
-        option = by_flag.get(flag)
-        if option is None:
-            raise unknown_argument(command, flag, by_flag)
-        if option.value and not equals:
-            if not left or left[-1] in by_flag:
-                raise UsageError(f"{flag} needs a value", next_step=f"Write {flag} {option.value}; see {command} --help.")
-            value = left.pop()
-        elif equals and not option.value:
-            raise UsageError(f"{flag} takes no value")
-        if any("\udc80" <= character <= "\udcff" for character in value):
-            raise UsageError(f"the value of {flag} is not UTF-8 text")
-        given = option.read(flag, value) if option.value else True
-        setattr(args, option.name, [*(getattr(args, option.name) or ()), given] if option.repeats else given)
-    return args
-
-
-def wrapped(words: "list[str]", separator: str, indent: int) -> str:
-    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
-    lines = [""]
-    for word in words:
-        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
-            lines.append("")
-        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
-    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
-
-
-def endings(command: str = "") -> str:
-    """Examples, environment and exit codes for --help."""
-    chosen = [(name, each) for name, *pair in table(EXAMPLES) if command in ("", name) for each in pair[: 2 if command else 1]]
-    lines = "".join(f"  python3 llm_router_client.py {name} {example}".rstrip() + "\n" for name, example in chosen)
-    names = "" if command else "\nenvironment:\n" + "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    codes = wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
-    return f"examples:\n{lines}{names}\nexit codes:\n{codes}"
-
-
-def command_help(command: str) -> str:
-    """--help of one command: options that need no word of explanation share their lines."""
-    lines = [f"usage: llm_router_client.py {command} [options]\n{COMMANDS[command][0]}\n\n"]
-    section = ""
-    brief: "list[str]" = []
-    for option in options_of(command):
-        title = {"cache": "cost"}.get(option.group, option.group)
-        if title != section and title in ("parameters", "cost", "endpoint", "output"):
-            section = title
-            lines.append(f"{title}:\n")
-        if option.text:
-            lines += [wrapped(brief, ", ", 2) if brief else "", f"  {option.spelled:<29} {option.text}\n"]
-        brief = [] if option.text else [*brief, option.spelled]
-    return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{endings(command)}"
+def parser_of(command: str) -> Parser:
+    """The argparse parser of one command; only the one that is called is ever built."""
+    epilog = f"examples:\n{example_lines(command, 2)}\n{exit_codes()}"
+    parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
+    COMMANDS[command].add_arguments(parser)
+    return parser
 
 
 def help_text() -> str:
-    rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
-    usage = "usage: llm_router_client.py COMMAND [options]\n\nAsk any large language model through one endpoint and one key."
-    return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
+    """What --help prints without a command."""
+    rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
+    shown = "".join(example_lines(name, 1) for name in COMMANDS)
+    names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
+    return f"""usage: llm_router_client.py COMMAND [options]
+
+Ask any large language model through one endpoint and one key.
+
+commands (each has --help):
+{rows}
+examples:
+{shown}
+environment:
+{names}
+{exit_codes()}"""
 
 
-def run(words: "list[str]", console: "Console") -> int:
+def run(words: list[str], console: Console) -> int:
     """One command line: its words -> its exit code. Everything that goes wrong is raised."""
     command = words[0] if words else ""
     if command in ("--version", "-V"):
@@ -3444,15 +3249,15 @@ def run(words: "list[str]", console: "Console") -> int:
         console.out(help_text())
     elif command not in COMMANDS:
         what = f"unknown command {command[:40]!r}" if command else "no command given"
-        raise UsageError(what, next_step=f"{near(command, COMMANDS)}Commands: {', '.join(COMMANDS)}; see --help.")
+        raise UsageError(what, next_step=f"{near(command, list(COMMANDS))}Commands: {', '.join(COMMANDS)}; see --help.")
     elif "--help" in words or "-h" in words:
-        console.out(command_help(command))
+        console.out(parser_of(command).format_help())
     else:
-        return RUN[command](parse_args(command, words[1:]), console)
+        return COMMANDS[command].run(parser_of(command).parse(words[1:]), console)
     return 0
 
 
-def main(argv: "Sequence[str] | None" = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console("--json" in words)

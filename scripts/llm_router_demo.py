@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""The stand-in: a model API on this machine that answers without a model, and fails on demand.
+"""Mock server: model APIs on this machine that answer without a model, and fail on demand.
 
   python3 llm_router_demo.py --port 8099    serves http://127.0.0.1:8099/v1 until Ctrl-C
-  python3 llm_router_demo.py --help         lists what it can act out
+  python3 llm_router_demo.py --help         lists the models: all that it can act out
 
   with DemoServer() as demo:                the same for programs: a free port, closed at the end
       ask(demo.base_url)
-      demo.requests[0]["body"]              what it was asked
+      demo.requests[0]["body"]              what it received
 
-The model's name says what happens: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
-Same question, same answer, byte for byte. It speaks OpenAI's chat completions, Anthropic's messages and Gemini, plain
-and streamed, needs no key and listens on 127.0.0.1 only.
+The model name selects the behaviour: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
+Equal requests get equal answers, byte for byte. It speaks OpenAI's chat completions, Responses, completions and embeddings,
+Anthropic's messages, and Gemini, plain and streamed, needs no key and listens on 127.0.0.1 only.
 
-Of Anthropic and Gemini it refuses what the real APIs refuse, in their words. Other makers' servers take more than
-OpenAI's, so its OpenAI side is strict only for models called demo-strict..., and for all with --strict (strict=True).
+Of Responses, Anthropic and Gemini it refuses what the real APIs refuse, in their words. Other makers' servers take more
+than OpenAI's chat completions, so these are strict only for models called demo-strict..., and with --strict for all.
 
-A request becomes an Ask; its behaviour makes an Answer of it (or a Failure, or a Reply in raw bytes); a surface writes
-that in its vendor's words as a Reply; a sender puts the Reply on the wire, whole or broken. A new protocol is one more
-surface and its routes.
+A request becomes a Prompt; its behaviour makes an Answer of it (or a Failure, or a Reply in raw bytes); a protocol writes
+that in its vendor's shape as a Reply; a sender puts the Reply on the wire, whole or broken. A new protocol is one more
+Protocol and its routes. Sections: constants, values, pure functions, JSON schemas, what each real API refuses (OpenAI chat,
+Responses, Anthropic, Gemini), protocols, one connection, senders, behaviours, routes, server, command line.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from itertools import chain, cycle, islice, repeat
+from itertools import chain, count, cycle, islice, repeat
 from socketserver import TCPServer
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import unquote
 
 JSON = Dict[str, Any]
@@ -39,12 +40,12 @@ Headers = Tuple[Tuple[str, str], ...]
 
 # ---------------------------------------------------------------------------------------------------------- constants
 
-WHO = "This is the stand-in, not a model."
-WORD = "stand-in"  # every string that a schema asks for
-REASONING = "The stand-in does not think. It repeats what it was told."
-WORDS = ("stand-in, ", "not ", "a ", "model. ")  # what demo-words-N repeats
+NOTICE = "This is the mock server, not a model."
+WORD = "mock"  # every string that a schema asks for
+REASONING = "The mock server does not think. It repeats the last message."
+WORDS = ("mock, ", "not ", "a ", "model. ")  # what demo-words-N repeats
 CREATED = 1_700_000_000  # Unix seconds; a real clock would make two answers differ
-ELSEWHERE = "http://127.0.0.2:1"  # where redirects lead: nobody listens there
+REDIRECT_TARGET = "http://127.0.0.2:1"  # where redirects lead; no server listens there
 
 MAX_BODY_BYTES = 67_108_864  # one request
 MAX_N = 100_000_000  # the N of a model name; a list of so many words takes 800 MB
@@ -53,8 +54,9 @@ BLOCK_BYTES = 65_536  # what demo-burst-N writes at once
 FRAGMENT_CHARS = 7  # of a streamed tool call's arguments
 GARBAGE = b"\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n"  # what break-garbage answers
 MAX_CHOICES = 128
+MAX_STORED = 1000  # responses of which a server keeps the conversation
 MAX_EMBEDDING_SIZE = 4096
-EMBEDDING_SIZE = 8  # numbers of a vector, where no other size is asked for
+EMBEDDING_SIZE = 8  # numbers of a vector, where the request names no other size
 DRIP_S = 0.05  # between two bytes of fail-drip
 COMMENT_S = 0.02  # between two keep-alive comments
 RESET_AFTER_S = 0.02  # a reset throws away what the other side has not read yet, so the text gets a head start
@@ -63,11 +65,16 @@ STALL_S = 900.0  # longer than any client waits; then the thread is given back
 PROMPT_USD = 0.000_001  # one token, and one token is one word
 COMPLETION_USD = 0.000_004
 CREDITS_USD = 100.0  # before each request
+BYOK_FEE = 0.05  # OpenRouter's share of what a caller's own key pays its vendor
+OBFUSCATION = "mock"  # beside each text delta of Responses; the real API pads with it
+
+CHOICES_EMPTY, ERROR_BESIDE = "fail-choices-empty", "fail-error-beside"  # oddities that several protocols write
+START_TWICE, TOOLS_HALF = "fail-start-twice", "fail-tools-half"
 
 # ------------------------------------------------------------------------------------------------------------- values
 
 
-class CaseBlind(Dict[str, str]):
+class CaseInsensitiveHeaders(Dict[str, str]):
     """Header names in lower case, found however they are written: headers["Content-Type"]."""
 
     def __init__(self, pairs: Iterable[Tuple[str, str]] = ()) -> None:
@@ -83,32 +90,46 @@ class CaseBlind(Dict[str, str]):
         return super().get(name.lower(), default)
 
 
+class Step(NamedTuple):
+    """One turn of the model in a conversation that a test writes: calls, or else a text."""
+
+    text: str = ""
+    calls: Sequence[Tuple[str, Any]] = ()  # (tool, its arguments as an object; a custom tool's as text)
+    first: str = ""  # the model name whose failure the first request for this turn gets
+
+
 class Request(NamedTuple):
     """What came over the wire."""
 
     method: str
     path: str
     query: str
-    headers: CaseBlind
+    headers: CaseInsensitiveHeaders
     body: Any  # parsed JSON, or the bytes where it is none
     id: str = ""  # the same for the same body
-    elsewhere: str = ELSEWHERE  # where redirects lead
-    strict: bool = False  # refuse what api.openai.com refuses, whatever the model is called
+    redirect_to: str = REDIRECT_TARGET  # where redirects lead
+    strict: bool = False  # refuse what api.openai.com refuses, for every model
+    any_model: bool = False  # unknown models answer as demo
+    responses: Any = None  # the server's ResponseStore
+    script: Sequence[Step] = ()  # the server's
 
 
 class Failure(NamedTuple):
     """An error, in no vendor's shape."""
 
     status: int
-    code: str
+    code: Any  # text; a number in some servers' bodies
     message: str
     kind: str = "invalid_request_error"  # OpenAI's "type"
     param: str = ""
     headers: Headers = ()
     details: Any = None  # Google's and Anthropic's
+    extra: Optional[JSON] = None  # further fields of OpenAI's error object
+    raw: Any = None  # the whole body, the same in every protocol
+    values: Sequence[Any] = ()  # {0}, {1} of a vendor's wording: the model; or the tokens sent and their maximum
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The request is wrong: a surface raises it with the Failure to send."""
 
     def __init__(self, failure: Failure) -> None:
@@ -116,8 +137,8 @@ class Refused(Exception):
         self.failure = failure
 
 
-def wrong(message: str, param: str = "") -> Refused:
-    return Refused(Failure(400, "invalid_request", message, param=param))
+def bad_request(message: str, param: str = "") -> Rejected:
+    return Rejected(Failure(400, "invalid_request", message, param=param))
 
 
 class Call(NamedTuple):
@@ -126,17 +147,32 @@ class Call(NamedTuple):
     id: str  # "call_..."; Anthropic's begin with "toolu_"
     name: str
     arguments: Optional[str]
+    custom: bool = False  # of a custom tool: the arguments are free text
+    namespace: str = ""  # of the tool, in Responses
 
 
-class Ask(NamedTuple):
-    """A request to a model, in no vendor's words."""
+class Usage(NamedTuple):
+    """Tokens and money of an answer. The prompt counts what the cache holds, the completion counts the reasoning."""
+
+    prompt: int
+    completion: int
+    reasoning: int = 0
+    cache_read: int = 0
+    cache_write: int = 0  # for 5 minutes
+    cache_write_1h: int = 0
+    cost: Optional[float] = None  # US dollars; None where the vendor sends none
+    upstream_cost: Optional[float] = None  # OpenRouter's, where the caller's own key pays the vendor
+
+
+class Prompt(NamedTuple):
+    """A request to a model, in no vendor's shape."""
 
     model: str
     request: Request
     stream: bool = False
     text: str = ""  # of the last user message
     images: Sequence[str] = ()  # of the last user message: data URLs and URLs
-    results: Sequence[Tuple[str, str]] = ()  # (tool, what it said), where the request ends in tool results
+    results: Sequence[Tuple[str, str]] = ()  # (tool, its result), where the request ends in tool results
     stops: Sequence[str] = ()  # text at which the answer ends
     choices: int = 1  # how many answers are wanted
     tools: Sequence[JSON] = ()  # those that may be called: {"name", "parameters"}
@@ -145,6 +181,9 @@ class Ask(NamedTuple):
     schema: Optional[JSON] = None  # of the JSON that is wanted as the answer; {} for any object
     prompt_tokens: int = 0
     turn: int = 0  # how many messages came
+    model_turns: int = 0  # how many of them are the model's
+    prefilled: bool = False  # the last of them is the model's
+    items: Sequence[JSON] = ()  # of Responses: the whole conversation
     include_usage: bool = True
     number: int = 0  # the N of the model's name
     field: str = ""  # the FIELD of fail-strict-FIELD
@@ -158,25 +197,33 @@ class Reply(NamedTuple):
     status: int = 200
     content_type: str = "application/json"
     headers: Headers = ()
-    streamed: bool = False  # in chunks; else first and rest are sequences, and their length is told
+    streamed: bool = False  # in chunks; else first and rest are sequences, and Content-Length is sent
     sign: bytes = b" \n"  # of life, while there is nothing to say
     broken: bytes = b""  # an event that is no JSON
 
 
 class Answer(NamedTuple):
-    """What a model says, in no vendor's words, and what goes wrong on the way."""
+    """A model's answer, in no vendor's shape, and what goes wrong on the way."""
 
     text: Sequence[str] = ()  # in the pieces of a stream
     reasoning: Sequence[str] = ()
     calls: Sequence[Call] = ()
-    finish: str = "stop"  # OpenAI's finish_reason, or a vendor's own word; "" never comes
+    finish: str = "stop"  # OpenAI's finish_reason, or a vendor's own word; "" leaves it out
     stop: str = ""  # which of the stops ended it
-    cached: int = 0  # tokens of the prompt that were in the cache
-    stored: int = 0  # tokens of the prompt that came into it; only Anthropic tells
+    cache_read: int = 0  # tokens of the prompt
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    usage: Optional[Usage] = None  # in place of counted words
+    byok: bool = False  # the caller's own key pays the vendor behind OpenRouter
+    model: str = ""  # in place of the requested one
+    native_finish: str = ""  # OpenRouter's native_finish_reason
+    headers: Headers = ()
     refusal: str = ""
-    error: Optional[Failure] = None  # told inside the answer, in place of its end
+    error: Optional[Failure] = None  # inside the answer, in place of its end
     oddity: str = ""  # what a surface writes in an odd way: the behaviour's name
-    plain: bool = False  # plain JSON although a stream was asked for
+    other_id: bool = False  # written with an id that differs from the answer's
+    plain: bool = False  # plain JSON although a stream was requested
+    sse: bool = False  # a stream although plain JSON was requested
     size: int = 0  # bytes of the plain JSON, reached with more text
     send: Optional[Callable[[Any, Reply], None]] = None  # a sender; None sends the Reply whole
 
@@ -191,32 +238,41 @@ def dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def pieces_of(text: str) -> List[str]:
+def split_pieces(text: str) -> List[str]:
     """Text in the pieces in which it is streamed: a word and the space behind it. pieces_of("a b") -> ["a ", "b"]"""
     return re.findall(r"\S+\s*|\s+", text)
 
 
-def dicts(value: Any) -> List[JSON]:
+def objects(value: Any) -> List[JSON]:
     """The objects in a JSON array; [] for anything else."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def inner(value: Any, *names: str) -> Any:
+def lookup(value: Any, *names: str) -> Any:
     """The value at a path of names, None where there is none: inner({"a": {"b": 1}}, "a", "b") -> 1"""
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-def text_in(content: Any) -> str:
+def count_role(messages: Sequence[JSON], role: str) -> int:
+    return sum(message.get("role") == role for message in messages)
+
+
+def custom_tool(tool: Any) -> Any:
+    """A custom tool, marked as one; None for anything else."""
+    return {**tool, "custom": True} if isinstance(tool, dict) else None
+
+
+def join_text(content: Any) -> str:
     """The text of a message's content: a string, or parts of which some hold text."""
     if isinstance(content, str):
         return content
-    return "".join(part["text"] for part in dicts(content) if isinstance(part.get("text"), str))
+    return "".join(part["text"] for part in objects(content) if isinstance(part.get("text"), str))
 
 
 def word_count(value: Any) -> int:
-    """The words in a JSON value's strings: what the stand-in counts as tokens."""
+    """The words in a JSON value's strings: what the mock server counts as tokens."""
     if isinstance(value, str):
         return len(value.split()) if not value.startswith("data:") else 1
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -259,12 +315,12 @@ def image_size(data: bytes) -> Tuple[str, Optional[Tuple[int, int]]]:
     return "unknown", None
 
 
-def image_words(url: str) -> str:
-    """What the stand-in says about an image: "PNG, 640x480 pixels"; a URL is never fetched."""
+def describe_image(url: str) -> str:
+    """The description of an image: "PNG, 640x480 pixels"; a URL is never fetched."""
     from base64 import b64decode
 
     if not url.startswith("data:"):
-        return f"given as a URL ({url}), which the stand-in did not fetch"
+        return f"given as a URL ({url}), which the mock server did not fetch"
     try:
         kind, size = image_size(b64decode(url.partition(",")[2], validate=True))
     except ValueError:
@@ -272,16 +328,16 @@ def image_words(url: str) -> str:
     return f"{kind}, {size[0]}x{size[1]} pixels" if size and all(size) else f"{kind}, size not readable"
 
 
-def with_images(text: str, urls: Sequence[str]) -> str:
-    """Text, and what the stand-in says about the images beside it."""
-    return text + "".join(f" Image {number}: {image_words(url)}." for number, url in enumerate(urls, 1))
+def append_images(text: str, urls: Sequence[str]) -> str:
+    """Text, followed by a description of each image beside it."""
+    return text + "".join(f" Image {number}: {describe_image(url)}." for number, url in enumerate(urls, 1))
 
 
 # ---------------------------------------------------------------------------------------------- values for JSON schemas
 
 FORMATS = {
     "date": "2026-01-01", "date-time": "2026-01-01T00:00:00Z", "time": "00:00:00Z", "duration": "P1D",
-    "email": "stand-in@example.com", "hostname": "example.com", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
+    "email": "mock@example.com", "hostname": "example.com", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
     "uri": "https://example.com/", "url": "https://example.com/", "uuid": "00000000-0000-4000-8000-000000000000",
 }  # fmt: skip
 OPTIONAL_DEPTH = 3  # deeper, only what is required is filled: a schema may contain itself
@@ -296,28 +352,28 @@ def schema_value(schema: Any) -> Any:
     schema_value({"type": "object", "properties": {"unit": {"enum": ["C", "F"]}, "days": {"type": "integer"}}})
         -> {"unit": "C", "days": 1}
     """
-    return filled(schema, schema, 0)
+    return fill(schema, schema, 0)
 
 
-def filled(schema: Any, root: Any, depth: int) -> Any:
+def fill(schema: Any, root: Any, depth: int) -> Any:
     if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return WORD
     if isinstance(schema.get("$ref"), str):
-        return filled(inner(root, *schema["$ref"].split("/")[1:]), root, depth + 1)
+        return fill(lookup(root, *schema["$ref"].split("/")[1:]), root, depth + 1)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
-    union = dicts(schema.get("anyOf")) or dicts(schema.get("oneOf"))
+    union = objects(schema.get("anyOf")) or objects(schema.get("oneOf"))
     if union:
-        return filled(next((each for each in union if each.get("type") != "null"), union[0]), root, depth + 1)
-    if dicts(schema.get("allOf")):
-        return filled_all_of(schema, root, depth)
-    return FILL.get(kind_in(schema), FILL["string"])(schema, root, depth)
+        return fill(next((each for each in union if each.get("type") != "null"), union[0]), root, depth + 1)
+    if objects(schema.get("allOf")):
+        return fill_all_of(schema, root, depth)
+    return FILLERS.get(schema_type(schema), FILLERS["string"])(schema, root, depth)
 
 
-def kind_in(schema: JSON) -> str:
-    """The type that a schema asks for: the first that is not null; where none is named, what its other words imply."""
+def schema_type(schema: JSON) -> str:
+    """The type that a schema names, the first that is not null; else the one that its other keywords imply."""
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = next((each for each in kind if each != "null"), "null")
@@ -326,35 +382,35 @@ def kind_in(schema: JSON) -> str:
     return "object" if "properties" in schema else "array" if "items" in schema else "string"
 
 
-def filled_all_of(schema: JSON, root: Any, depth: int) -> Any:
+def fill_all_of(schema: JSON, root: Any, depth: int) -> Any:
     rest = {name: value for name, value in schema.items() if name != "allOf"}
-    values = [filled(each, root, depth + 1) for each in [*schema["allOf"], rest]]
+    values = [fill(each, root, depth + 1) for each in [*schema["allOf"], rest]]
     if not isinstance(values[0], dict):
         return values[0]
     return {name: value for each in values if isinstance(each, dict) for name, value in each.items()}
 
 
-def filled_object(schema: JSON, root: Any, depth: int) -> JSON:
+def fill_object(schema: JSON, root: Any, depth: int) -> JSON:
     properties: JSON = schema.get("properties") or {}
     required: List[str] = schema.get("required") or []
     names = [name for name in properties if depth < OPTIONAL_DEPTH or name in required]
     names += [name for name in required if name not in properties]
-    return {name: filled(properties.get(name), root, depth + 1) for name in names}
+    return {name: fill(properties.get(name), root, depth + 1) for name in names}
 
 
-def filled_array(schema: JSON, root: Any, depth: int) -> List[Any]:
+def fill_array(schema: JSON, root: Any, depth: int) -> List[Any]:
     least = int(schema.get("minItems", 0))
     count = min(max(least, int(depth < OPTIONAL_DEPTH)), int(schema.get("maxItems", MAX_ITEMS)), MAX_ITEMS)
-    return [filled(schema.get("items"), root, depth + 1) for _ in range(count)]
+    return [fill(schema.get("items"), root, depth + 1) for _ in range(count)]
 
 
-def filled_string(schema: JSON, root: Any, depth: int) -> str:
+def fill_string(schema: JSON, root: Any, depth: int) -> str:
     text = FORMATS.get(str(schema.get("format")), WORD)
     text = text.ljust(min(int(schema.get("minLength", 0)), MAX_CHARS), "-")
     return text[: int(schema.get("maxLength", MAX_CHARS))]
 
 
-def filled_number(schema: JSON, root: Any, depth: int) -> Any:
+def fill_number(schema: JSON, root: Any, depth: int) -> Any:
     """1, or else of a few numbers near the limits the one nearest to 1 that lies within them."""
     least, most = schema.get("minimum", -INFINITE), schema.get("maximum", INFINITE)
     over, under = schema.get("exclusiveMinimum", -INFINITE), schema.get("exclusiveMaximum", INFINITE)
@@ -362,17 +418,17 @@ def filled_number(schema: JSON, root: Any, depth: int) -> Any:
     low, high = max(least, over), min(most, under)
     low, high = (low if low > -INFINITE else min(1, high - step)), (high if high < INFINITE else max(1, low + step))
     tries = [1, low, low + 1, high, high - 1, (low + high) / 2, *(step * (low // step + n) for n in range(3)), 0]
-    tries = sorted(map(int, tries) if kind_in(schema) == "integer" else tries, key=lambda x: abs(x - 1))
+    tries = sorted(map(int, tries) if schema_type(schema) == "integer" else tries, key=lambda x: abs(x - 1))
     free = "multipleOf" not in schema
     return next((x for x in tries if least <= x <= most and over < x < under and (free or x % step == 0)), 1)
 
 
-FILL: Dict[str, Callable[[JSON, Any, int], Any]] = {
-    "object": filled_object,
-    "array": filled_array,
-    "string": filled_string,
-    "integer": filled_number,
-    "number": filled_number,
+FILLERS: Dict[str, Callable[[JSON, Any, int], Any]] = {
+    "object": fill_object,
+    "array": fill_array,
+    "string": fill_string,
+    "integer": fill_number,
+    "number": fill_number,
     "boolean": lambda schema, root, depth: True,
     "null": lambda schema, root, depth: None,
 }
@@ -380,32 +436,34 @@ FILL: Dict[str, Callable[[JSON, Any, int], Any]] = {
 # ------------------------------------------------------------------------------------------ what the real APIs refuse
 
 
-def refused(message: str, param: str = "", code: str = "", details: Any = None) -> Refused:
-    return Refused(Failure(400, code, message, param=param, details=details))
+def rejection(message: str, param: str = "", code: str = "", details: Any = None) -> Rejected:
+    return Rejected(Failure(400, code, message, param=param, details=details))
 
 
-def listed(names: Iterable[str], last: str) -> str:
+def quote_names(names: Iterable[str], last: str) -> str:
     """Names in quotes, as the vendors list them: listed(["a", "b", "c"], "or") -> "'a', 'b' or 'c'" """
     quoted = [f"'{name}'" for name in names]
     return f" {last} ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))
 
 
 def signature_of(text: str) -> str:
-    """What the stand-in signs a thought with."""
+    """What the mock server signs a thought with."""
     from base64 import b64encode
     from zlib import crc32
 
-    return b64encode(b"stand-in %08x" % crc32(text.encode("utf-8", "replace"))).decode()
+    return b64encode(b"mock-server %08x" % crc32(text.encode("utf-8", "replace"))).decode()
 
 
-def signed_by_us(signature: str) -> bool:
+def is_signature(signature: str) -> bool:
     from base64 import b64decode
 
     try:
-        return b64decode(signature, validate=True).startswith(b"stand-in ")
+        return b64decode(signature, validate=True).startswith(b"mock-server ")
     except ValueError:
         return False
 
+
+# ----------------------------------------------------------------------------------------------- refused: OpenAI chat
 
 # api.openai.com, for models called demo-strict... and servers that are strict: other makers' servers take more, and
 # what they take differs. The messages are OpenAI's.
@@ -413,7 +471,7 @@ def signed_by_us(signature: str) -> bool:
 OPENAI_FIELDS = {
     "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
     "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n", "parallel_tool_calls",
-    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
+    "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
     "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
     "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
 }  # fmt: skip
@@ -426,9 +484,12 @@ OPENAI_PARTS = {  # type -> its fields
     "text": {"text"}, "image_url": {"image_url"}, "input_audio": {"input_audio"}, "file": {"file"},
     "refusal": {"refusal"},
 }  # fmt: skip
+OPENAI_TOOLS = {  # type -> the fields of its object
+    "function": {"name", "description", "parameters", "strict"}, "custom": {"name", "description", "format"},
+}  # fmt: skip
 OPENAI_NAME = r"[a-zA-Z0-9_-]+"
 OPENAI_ID_CHARS, OPENAI_NAME_CHARS = 40, 64  # of a tool call's id, of a function's name
-OPENAI_RANGES = {  # field -> least, most
+OPENAI_RANGES: Dict[str, Tuple[float, float]] = {  # field -> least, most
     "temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "n": (1, 128),
     "max_tokens": (1, INFINITE), "max_completion_tokens": (1, INFINITE), "top_logprobs": (0, 20),
 }  # fmt: skip
@@ -439,7 +500,8 @@ def check_openai(body: JSON) -> None:
     unknown = [name for name in body if name not in OPENAI_FIELDS]
     if unknown:
         plural = "s" if unknown[1:] else ""
-        raise refused(f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
+        raise rejection(f"Unrecognized request argument{plural} supplied: {', '.join(unknown)}")
+    body = drop_nulls(body)  # null is the same as leaving a field out
     for number, message in enumerate(body["messages"]):
         check_openai_message(message, f"messages[{number}]")
     check_openai_turns(body["messages"])
@@ -448,19 +510,23 @@ def check_openai(body: JSON) -> None:
     check_openai_format(body)
 
 
+def drop_nulls(value: JSON) -> JSON:
+    return {name: each for name, each in value.items() if each is not None}
+
+
 def check_openai_known(value: JSON, known: Iterable[str], path: str) -> None:
     for name in value:
         if name not in known:
-            raise refused(f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}", "unknown_parameter")
+            raise rejection(f"Unknown parameter: '{path}.{name}'.", f"{path}.{name}", "unknown_parameter")
 
 
 def check_openai_choice(value: Any, known: Iterable[str], path: str) -> None:
-    """One of the words that are known."""
+    """Reject a value that is not one of the known ones."""
     if value is None:
-        raise refused(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+        raise rejection(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
     if value not in known:
-        message = f"Invalid value: '{value}'. Supported values are: {listed(known, 'and')}."
-        raise refused(message, path, "invalid_value")
+        message = f"Invalid value: '{value}'. Supported values are: {quote_names(known, 'and')}."
+        raise rejection(message, path, "invalid_value")
 
 
 def check_openai_size(value: Any, path: str, most: float = INFINITE) -> None:
@@ -468,23 +534,26 @@ def check_openai_size(value: Any, path: str, most: float = INFINITE) -> None:
     kind, article = ("array", "an array") if isinstance(value, list) else ("string", "a string")
     if not value:
         message = f"empty {kind}. Expected {article} with minimum length 1, but got an empty {kind} instead."
-        raise refused(f"Invalid '{path}': {message}", path, f"empty_{kind}")
+        raise rejection(f"Invalid '{path}': {message}", path, f"empty_{kind}")
     if len(value) > most:
         message = f"{kind} too long. Expected {article} with maximum length {most}, but got {article} with length"
-        raise refused(f"Invalid '{path}': {message} {len(value)} instead.", path, f"{kind}_above_max_length")
+        raise rejection(f"Invalid '{path}': {message} {len(value)} instead.", path, f"{kind}_above_max_length")
 
 
 def check_openai_message(message: JSON, path: str) -> None:
     role, content = message.get("role"), message.get("content")
     check_openai_choice(role, OPENAI_MESSAGES, f"{path}.role")
     check_openai_known(message, {"role", *OPENAI_MESSAGES[str(role)]}, path)
-    if content is None and not (role == "assistant" and {"tool_calls", "function_call", "audio"} & set(message)):
-        raise refused("Invalid value for 'content': expected a string, got null.", f"{path}.content")
+    if content is None and not (role == "assistant" and {"tool_calls", "function_call", "audio"} & set(drop_nulls(message))):
+        raise rejection("Invalid value for 'content': expected a string, got null.", f"{path}.content")
     if isinstance(content, list):
         check_openai_size(content, f"{path}.content")
         for number, part in enumerate(content):
             check_openai_part(part, str(role), f"{path}.content[{number}]")
     if "tool_calls" in message:
+        if message["tool_calls"] is None:
+            text = f"Invalid type for '{path}.tool_calls': expected an array of objects, but got null instead."
+            raise rejection(text, f"{path}.tool_calls", "invalid_type")
         check_openai_size(message["tool_calls"], f"{path}.tool_calls")
         for number, call in enumerate(message["tool_calls"]):
             check_openai_call(call, f"{path}.tool_calls[{number}]")
@@ -496,29 +565,33 @@ def check_openai_part(part: JSON, role: str, path: str) -> None:
     check_openai_known(part, {"type", *OPENAI_PARTS[str(kind)]}, path)
     if kind == "image_url" and role != "user":
         message = f"messages with role 'user', but this message with role '{role}' contains an image URL."
-        raise refused(f"Image URLs are only allowed for {message}", path)
+        raise rejection(f"Image URLs are only allowed for {message}", path)
+    if kind == "image_url" and isinstance(part.get("image_url"), str):
+        return  # not documented, but taken as {"url": ...}
     if kind == "image_url":
         check_openai_known(part["image_url"], ("url", "detail"), f"{path}.image_url")
     if not isinstance(part.get(str(kind)), str if kind in ("text", "refusal") else dict):
-        raise refused(f"Missing required parameter: '{path}.{kind}'.", f"{path}.{kind}", "missing_required_parameter")
+        raise rejection(f"Missing required parameter: '{path}.{kind}'.", f"{path}.{kind}", "missing_required_parameter")
 
 
 def check_openai_call(call: JSON, path: str) -> None:
-    check_openai_known(call, ("id", "type", "function"), path)
+    kind = str(call.get("type"))
     check_openai_choice(call.get("type"), ("function", "custom"), f"{path}.type")
+    check_openai_known(call, ("id", "type", kind), path)
     check_openai_size(call["id"], f"{path}.id", OPENAI_ID_CHARS)
-    check_openai_known(call["function"], ("name", "arguments"), f"{path}.function")
-    check_openai_name(call["function"]["name"], f"{path}.function.name")
-    if not isinstance(call["function"].get("arguments"), str):
-        path = f"{path}.function.arguments"
-        raise refused(f"Invalid type for '{path}': expected a string.", path, "invalid_type")
+    text = "arguments" if kind == "function" else "input"
+    check_openai_known(call[kind], ("name", text), f"{path}.{kind}")
+    check_openai_name(call[kind]["name"], f"{path}.{kind}.name")
+    if not isinstance(call[kind].get(text), str):
+        path = f"{path}.{kind}.{text}"
+        raise rejection(f"Invalid type for '{path}': expected a string.", path, "invalid_type")
 
 
 def check_openai_name(name: Any, path: str) -> None:
     check_openai_size(name, path, OPENAI_NAME_CHARS)
     if not re.fullmatch(OPENAI_NAME, name):
         message = f"Expected a string that matches the pattern '^{OPENAI_NAME}$'."
-        raise refused(f"Invalid '{path}': string does not match pattern. {message}", path, "invalid_value")
+        raise rejection(f"Invalid '{path}': string does not match pattern. {message}", path, "invalid_value")
 
 
 def check_openai_turns(messages: List[JSON]) -> None:
@@ -527,19 +600,19 @@ def check_openai_turns(messages: List[JSON]) -> None:
     ids: List[str] = []  # of the calls that may be answered here
     for number, message in enumerate([*messages, {"role": "end"}]):
         if message["role"] == "tool":
-            asked = message.get("tool_call_id")
+            call_id = message.get("tool_call_id")
             if not ids:
                 text = "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
-                raise refused(f"Invalid parameter: {text}", f"messages.[{number}].role")
-            if asked not in ids:
-                text = f"'tool_call_id' of '{asked}' not found in 'tool_calls' of previous message."
-                raise refused(f"Invalid parameter: {text}", f"messages.[{number}].tool_call_id")
-            open_ids = [each for each in open_ids if each != asked]
+                raise rejection(f"Invalid parameter: {text}", f"messages.[{number}].role")
+            if call_id not in ids:
+                text = f"'tool_call_id' of '{call_id}' not found in 'tool_calls' of previous message."
+                raise rejection(f"Invalid parameter: {text}", f"messages.[{number}].tool_call_id")
+            open_ids = [each for each in open_ids if each != call_id]
             continue
         if open_ids:
             text = "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
             text += "'tool_call_id'. The following tool_call_ids did not have response messages: "
-            raise refused(text + ", ".join(open_ids), f"messages.[{number}].role")
+            raise rejection(text + ", ".join(open_ids), f"messages.[{number}].role")
         ids = [call["id"] for call in message.get("tool_calls") or ()]
         open_ids = ids
 
@@ -548,70 +621,508 @@ def check_openai_tools(body: JSON) -> None:
     for name in ("tool_choice", "parallel_tool_calls"):
         if name in body and not body.get("tools"):
             message = f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified."
-            raise refused(message, name)
+            raise rejection(message, name)
     if "tools" in body:
         check_openai_size(body["tools"], "tools", 128)
+    names: List[Tuple[str, str]] = []
     for number, tool in enumerate(body.get("tools", ())):
-        path = f"tools[{number}]"
-        check_openai_choice(tool.get("type"), ("function", "custom"), f"{path}.type")
-        check_openai_known(tool, ("type", "function", "custom"), path)
-        if tool["type"] == "function":
-            check_openai_known(tool["function"], ("name", "description", "parameters", "strict"), f"{path}.function")
-            check_openai_name(tool["function"]["name"], f"{path}.function.name")
-    choice = inner(body.get("tool_choice"), "function", "name")
-    if choice and choice not in [inner(tool, "function", "name") for tool in body["tools"]]:
-        message = f"Tool choice '{choice}' not found in 'tools' parameter."
-        raise refused(f"Invalid value for 'tool_choice': {message}", "tool_choice")
+        path, kind = f"tools[{number}]", str(tool.get("type"))
+        check_openai_choice(tool.get("type"), OPENAI_TOOLS, f"{path}.type")
+        check_openai_known(tool, ("type", kind), path)
+        check_openai_known(tool[kind], OPENAI_TOOLS[kind], f"{path}.{kind}")
+        check_openai_name(tool[kind]["name"], f"{path}.{kind}.name")
+        names.append((kind, tool[kind]["name"]))
+    check_openai_tool_choice(body.get("tool_choice"), names)
+
+
+def check_openai_tool_choice(choice: Any, names: List[Tuple[str, str]]) -> None:
+    """A choice that names a tool names one of `names`: (type, name) of each tool."""
+    kind = lookup(choice, "type")
+    if not isinstance(choice, dict):
+        check_openai_choice(choice or "auto", ("none", "auto", "required"), "tool_choice")
+        return
+    check_openai_choice(kind, ("allowed_tools", "function", "custom"), "tool_choice.type")
+    wanted = [choice] if kind != "allowed_tools" else choice["allowed_tools"]["tools"]
+    for each in wanted:
+        name = each[each["type"]]["name"]
+        if (each["type"], name) not in names:
+            message = f"Tool choice '{name}' not found in 'tools' parameter."
+            raise rejection(f"Invalid value for 'tool_choice': {message}", "tool_choice")
 
 
 def check_openai_options(body: JSON) -> None:
     if "stream_options" in body and not body.get("stream"):
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-        raise refused(message, "stream_options")
-    for name, (least, most) in OPENAI_RANGES.items():
+        raise rejection(message, "stream_options")
+    check_openai_ranges(body, OPENAI_RANGES)
+    if isinstance(body.get("stop"), list):
+        check_openai_size(body["stop"], "stop", 4)
+
+
+def check_openai_ranges(body: JSON, ranges: Dict[str, Tuple[float, float]]) -> None:
+    for name, (least, most) in ranges.items():
         value = body.get(name)
         if value is None or least <= value <= most:
             continue
         kind = "integer" if name.startswith(("max_", "n", "top_l")) else "decimal"
         side, sign, limit = ("below minimum", ">=", least) if value < least else ("above maximum", "<=", most)
         message = f"{kind} {side} value. Expected a value {sign} {limit}, but got {value} instead."
-        raise refused(f"Invalid '{name}': {message}", name, f"{kind}_{side[:9].strip().replace(' ', '_')}_value")
-    if isinstance(body.get("stop"), list):
-        check_openai_size(body["stop"], "stop", 4)
+        raise rejection(f"Invalid '{name}': {message}", name, f"{kind}_{side[:9].strip().replace(' ', '_')}_value")
 
 
 def check_openai_format(body: JSON) -> None:
-    wish = body.get("response_format") or {"type": "text"}
-    check_openai_choice(wish.get("type"), ("json_object", "json_schema", "text"), "response_format.type")
-    if wish["type"] == "json_object" and "json" not in json.dumps(body["messages"]).lower():
+    wanted = body.get("response_format") or {"type": "text"}
+    check_openai_choice(wanted.get("type"), ("json_object", "json_schema", "text"), "response_format.type")
+    if wanted["type"] == "json_object" and "json" not in json.dumps(body["messages"]).lower():
         message = "must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
-        raise refused(f"'messages' {message}", "messages")
-    if wish["type"] == "json_schema":
+        raise rejection(f"'messages' {message}", "messages")
+    if wanted["type"] == "json_schema":
         path = "response_format.json_schema"
-        if not isinstance(inner(wish, "json_schema", "name"), str):
-            raise refused(f"Missing required parameter: '{path}.name'.", f"{path}.name", "missing_required_parameter")
-        check_openai_known(wish["json_schema"], ("name", "description", "schema", "strict"), path)
-        if wish["json_schema"].get("strict"):
-            check_openai_strict_schema(wish["json_schema"]["schema"], wish["json_schema"]["name"], ())
+        if not isinstance(lookup(wanted, "json_schema", "name"), str):
+            raise rejection(f"Missing required parameter: '{path}.name'.", f"{path}.name", "missing_required_parameter")
+        check_openai_known(wanted["json_schema"], ("name", "description", "schema", "strict"), path)
+        if wanted["json_schema"].get("strict"):
+            owner = f"response_format '{wanted['json_schema']['name']}'"
+            check_openai_strict_schema(wanted["json_schema"]["schema"], owner, (), "response_format")
 
 
-def check_openai_strict_schema(schema: Any, name: str, context: Tuple[str, ...]) -> None:
+def check_openai_strict_schema(schema: Any, owner: str, context: Tuple[str, ...], param: str) -> None:
     """With strict: true every object is closed, and every property required."""
     if not isinstance(schema, dict):
         return
-    start = f"Invalid schema for response_format '{name}': In context={context}, "
-    if kind_in(schema) == "object":
+    start = f"Invalid schema for {owner}: In context={context}, "
+    if schema_type(schema) == "object":
         if schema.get("additionalProperties") is not False:
             message = "'additionalProperties' is required to be supplied and to be false."
-            raise refused(start + message, "response_format")
+            raise rejection(start + message, param)
         missing = [each for each in schema.get("properties", ()) if each not in schema.get("required", ())]
         if missing:
             message = "'required' is required to be supplied and to be an array including every key in properties. "
-            raise refused(f"{start}{message}Missing '{missing[0]}'.", "response_format")
+            raise rejection(f"{start}{message}Missing '{missing[0]}'.", param)
     for key, value in schema.get("properties", {}).items():
-        check_openai_strict_schema(value, name, (*context, "properties", key))
-    check_openai_strict_schema(schema.get("items"), name, (*context, "items"))
+        check_openai_strict_schema(value, owner, (*context, "properties", key), param)
+    check_openai_strict_schema(schema.get("items"), owner, (*context, "items"), param)
 
+
+# ------------------------------------------------------------------------------------------ refused: OpenAI Responses
+
+# POST /v1/responses of api.openai.com: fields and items are those of the openai package, 3.57. Conversations that the
+# server keeps and the ids in them are looked up in a ResponseStore.
+
+RESPONSES_FIELDS = {
+    "access_programs", "background", "client_metadata", "context_management", "conversation", "image", "include", "input",
+    "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
+    "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
+    "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice",
+    "tools", "top_logprobs", "top_p", "truncation", "user",
+}  # fmt: skip
+RESPONSES_COUNTED = {  # what input_tokens takes of these
+    "conversation", "input", "instructions", "model", "parallel_tool_calls", "personality", "previous_response_id",
+    "reasoning", "text", "tool_choice", "tools", "truncation",
+}  # fmt: skip
+RESPONSES_COMPACTED = {
+    "image", "input", "instructions", "model", "previous_response_id", "prompt_cache_key", "prompt_cache_options",
+    "prompt_cache_retention", "service_tier",
+}  # fmt: skip
+RESPONSES_MOVED = {  # field of chat completions -> its place here
+    "max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens", "messages": "input",
+    "response_format": "text.format", "reasoning_effort": "reasoning.effort", "verbosity": "text.verbosity",
+}  # fmt: skip
+RESPONSES_ITEMS: Dict[str, Tuple[Set[str], Set[str]]] = {  # type -> fields that it must have, and may have
+    "message": ({"role", "content"}, {"id", "status", "phase", "internal_chat_message_metadata_passthrough"}),
+    "function_call": ({"call_id", "name", "arguments"}, {"id", "status", "namespace", "caller", "async"}),
+    "function_call_output": ({"call_id", "output"}, {"id", "status", "namespace", "caller", "name"}),
+    "custom_tool_call": ({"call_id", "name", "input"}, {"id", "status", "namespace", "caller", "async"}),
+    "custom_tool_call_output": ({"call_id", "output"}, {"id", "status", "namespace", "caller", "name"}),
+    "reasoning": ({"id", "summary"}, {"encrypted_content", "content", "status"}),
+    "item_reference": ({"id"}, set()),
+    "compaction": ({"encrypted_content"}, {"id", "created_by"}),
+    "compaction_trigger": (set(), {"id"}),
+    "additional_tools": ({"role", "tools"}, {"id"}),
+}  # fmt: skip
+RESPONSES_OWN_ITEMS = (  # of OpenAI's own tools, which the mock server does not have
+    r"(apply_patch|code_interpreter|computer|file_search|image_generation|local_shell|mcp|shell|tool_search|web_search)_call"
+    r"(_output)?|mcp_list_tools|mcp_approval_(request|response)|tool_search_output|program(_output)?|configuration_update"
+)
+RESPONSES_PREFIXES = {"message": "msg", "function_call": "fc", "custom_tool_call": "ctc", "reasoning": "rs"}  # of their ids
+RESPONSES_PARTS: Dict[str, Dict[str, Set[str]]] = {  # role -> type of a part -> its fields
+    "assistant": {"output_text": {"text", "annotations", "logprobs"}, "refusal": {"refusal"}},
+    "user": {
+        "input_text": {"text"}, "input_image": {"image_url", "file_id", "detail"}, "input_audio": {"input_audio"},
+        "input_file": {"file_id", "file_data", "file_url", "filename", "detail"},
+    },
+}  # fmt: skip
+RESPONSES_TOOLS: Dict[str, Set[str]] = {  # type -> its fields
+    "function": {"name", "description", "parameters", "strict", "defer_loading", "allowed_callers", "output_schema"},
+    "custom": {"name", "description", "format", "defer_loading", "allowed_callers"},
+    "namespace": {"name", "description", "tools"},
+}
+RESPONSES_OWN_TOOLS = (
+    r"web_search\w*|file_search|code_interpreter|computer\w*|mcp|image_generation|local_shell|shell|apply_patch|tool_search"
+    r"|programmatic_tool_calling"
+)
+RESPONSES_RANGES: Dict[str, Tuple[float, float]] = {
+    "temperature": (0, 2), "top_p": (0, 1), "top_logprobs": (0, 20), "max_output_tokens": (16, INFINITE),
+    "max_tool_calls": (1, INFINITE),
+}  # fmt: skip
+RESPONSES_INCLUDES = (
+    "code_interpreter_call.outputs", "computer_call_output.output.image_url", "file_search_call.results",
+    "message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content",
+    "web_search_call.action.sources", "web_search_call.results",
+)  # fmt: skip
+RESPONSES_ID_CHARS = 64  # of an item's id and of a call_id
+CALLS = {"function_call": "function call", "custom_tool_call": "custom tool call"}  # type -> OpenAI's words for it
+OUTPUTS = {"function_call_output": "function_call", "custom_tool_call_output": "custom_tool_call"}
+NOT_STORED = (
+    " Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from"
+    " your input."
+)
+
+
+class StoredResponse(NamedTuple):
+    """A response that can be continued: what GET answers, and the conversation up to its end."""
+
+    response: JSON
+    input: List[JSON]  # all that the model saw, items of earlier responses included
+    prompt: Prompt
+    answer: Answer
+    waiting: bool = False  # a background response that was not read yet
+    cancelled: bool = False
+
+
+class ResponseStore:
+    """The responses that a server keeps, newest last, up to MAX_STORED."""
+
+    def __init__(self) -> None:
+        self._responses: Dict[str, StoredResponse] = {}
+        self._lock = threading.Lock()
+
+    def put(self, stored: StoredResponse) -> None:
+        with self._lock:
+            self._responses[stored.response["id"]] = stored
+            while len(self._responses) > MAX_STORED:
+                del self._responses[next(iter(self._responses))]
+
+    def get(self, response_id: str) -> Optional[StoredResponse]:
+        return self._responses.get(response_id)
+
+    def delete(self, response_id: str) -> bool:
+        with self._lock:
+            return self._responses.pop(response_id, None) is not None
+
+    def find_item(self, item_id: str) -> Tuple[Optional[JSON], str]:
+        """(item, id of the reasoning that it needs before it), or (None, "")."""
+        with self._lock:
+            stored = list(self._responses.values())
+        for each in reversed(stored):
+            reasoning = ""
+            for item in each.input + each.response["output"]:
+                if item.get("id") == item_id:
+                    return item, reasoning
+                reasoning = item["id"] if item["type"] == "reasoning" else ""
+        return None, ""
+
+
+def check_responses(body: Any, fields: Set[str], store: ResponseStore) -> List[JSON]:
+    """Refuse what OpenAI's Responses API refuses; returns all items of the conversation, each with its type."""
+    if not isinstance(body, dict):
+        raise rejection("We could not parse the JSON body of your request. The API expects a JSON payload.")
+    check_responses_fields(body, fields)
+    before = find_previous(body, store)
+    given = body.get("input")
+    if given in (None, []) and not before:
+        message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation' must be provided."
+        raise rejection(message, "input", "missing_required_parameter")
+    items: List[JSON] = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
+    items = [read_item(item, f"input[{number}]") for number, item in enumerate(items)]
+    items = [resolve_reference(item, store, body) for item in items]
+    check_item_ids(items, store, body)
+    items = before + items
+    check_item_turns(items)
+    for number, item in enumerate(items[:-1]):
+        if item["type"] == "compaction_trigger":
+            raise rejection("A 'compaction_trigger' item must be the last item of the input.", f"input[{number}]")
+    check_responses_tools(body, items)
+    check_responses_options(body, items)
+    return items
+
+
+def check_responses_fields(body: JSON, fields: Set[str]) -> None:
+    for name in body:
+        if name in RESPONSES_MOVED and name not in fields:
+            moved = RESPONSES_MOVED[name]
+            message = f"In the Responses API, this parameter has moved to '{moved}'. Try again with the new parameter."
+            message += " See the API documentation for more information:"
+            message += " https://platform.openai.com/docs/api-reference/responses/create."
+            raise rejection(f"Unsupported parameter: '{name}'. {message}", name, "unsupported_parameter")
+        if name not in fields:
+            raise rejection(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise rejection("Missing required parameter: 'model'.", "model", "missing_required_parameter")
+    if not isinstance(body.get("input", ""), (str, list, type(None))):
+        message = "Invalid type for 'input': expected one of an array of objects or string."
+        raise rejection(message, "input", "invalid_type")
+    for name in ("stream", "store", "background", "parallel_tool_calls"):
+        if not isinstance(body.get(name, False), (bool, type(None))):
+            raise rejection(f"Invalid type for '{name}': expected a boolean.", name, "invalid_type")
+
+
+def find_previous(body: JSON, store: ResponseStore) -> List[JSON]:
+    """The conversation that previous_response_id continues; [] where it is not given."""
+    if body.get("conversation"):
+        name = lookup(body["conversation"], "id") or body["conversation"]
+        raise Rejected(Failure(404, "", f"Conversation with id '{name}' not found."))
+    if body.get("prompt"):
+        raise Rejected(Failure(404, "", f"Prompt with id '{lookup(body['prompt'], 'id')}' not found."))
+    previous = body.get("previous_response_id")
+    if previous is None:
+        return []
+    found = store.get(str(previous))
+    if found is None:
+        message = f"Previous response with id '{previous}' not found."
+        raise rejection(message, "previous_response_id", "previous_response_not_found")
+    output: List[JSON] = found.response["output"]
+    return found.input + output
+
+
+def read_item(item: Any, path: str) -> JSON:
+    """An input item with its type, which messages and references may leave out; refuses wrong fields."""
+    if not isinstance(item, dict):
+        raise rejection(f"Invalid type for '{path}': expected an object.", path, "invalid_type")
+    kind = item.get("type") or ("message" if "role" in item else "item_reference" if set(item) <= {"id", "type"} else None)
+    if isinstance(kind, str) and re.fullmatch(RESPONSES_OWN_ITEMS, kind):
+        return dict(item)
+    check_openai_choice(kind, RESPONSES_ITEMS, f"{path}.type" if "type" in item else path)
+    needed, allowed = RESPONSES_ITEMS[str(kind)]
+    for name in sorted(needed):
+        if item.get(name) is None:
+            raise rejection(f"Missing required parameter: '{path}.{name}'.", f"{path}.{name}", "missing_required_parameter")
+    check_openai_known(item, {"type"} | needed | allowed, path)
+    check_item_names(item, str(kind), path)
+    whole: JSON = {**item, "type": kind}
+    check = RESPONSES_ITEM_CHECKS.get(str(kind))
+    if check:
+        check(whole, path)
+    return whole
+
+
+def check_item_names(item: JSON, kind: str, path: str) -> None:
+    prefix, name = RESPONSES_PREFIXES.get(kind, ""), item.get("id")
+    if name is not None:
+        check_openai_size(name, f"{path}.id", RESPONSES_ID_CHARS)
+        if not name.startswith(prefix):
+            message = f"Invalid '{path}.id': '{name}'. Expected an ID that begins with '{prefix}'."
+            raise rejection(message, f"{path}.id", "invalid_value")
+    if "call_id" in item:
+        check_openai_size(item["call_id"], f"{path}.call_id", RESPONSES_ID_CHARS)
+    if kind in CALLS:
+        check_openai_name(item["name"], f"{path}.name")
+    if item.get("status") is not None:
+        check_openai_choice(item["status"], ("in_progress", "completed", "incomplete"), f"{path}.status")
+    for text in ("arguments", "input", "encrypted_content"):
+        if item.get(text) is not None and not isinstance(item[text], str):
+            message = f"Invalid type for '{path}.{text}': expected a string."
+            raise rejection(message, f"{path}.{text}", "invalid_type")
+
+
+def check_message_item(item: JSON, path: str) -> None:
+    role, content = item["role"], item["content"]
+    check_openai_choice(role, ("assistant", "system", "developer", "user"), f"{path}.role")
+    if not isinstance(content, str):
+        check_item_parts(content, "assistant" if role == "assistant" else "user", f"{path}.content")
+
+
+def check_output_item(item: JSON, path: str) -> None:
+    if not isinstance(item["output"], str):
+        check_item_parts(item["output"], "user", f"{path}.output")
+
+
+def check_item_parts(parts: Any, role: str, path: str) -> None:
+    if not isinstance(parts, list):
+        message = f"Invalid type for '{path}': expected one of an array of objects or string."
+        raise rejection(message, path, "invalid_type")
+    known = RESPONSES_PARTS[role]
+    for number, part in enumerate(parts):
+        place = f"{path}[{number}]"
+        check_openai_choice(part.get("type"), known, f"{place}.type")
+        check_openai_known(part, {"type", "prompt_cache_breakpoint"} | known[part["type"]], place)
+        text = "refusal" if part["type"] == "refusal" else "text"
+        if text in known[part["type"]] and not isinstance(part.get(text), str):
+            raise rejection(f"Missing required parameter: '{place}.{text}'.", f"{place}.{text}", "missing_required_parameter")
+        if part["type"] == "input_image":
+            check_item_image(part, place)
+
+
+def check_item_image(part: JSON, path: str) -> None:
+    url = part.get("image_url")
+    if url is None and not part.get("file_id"):
+        message = f"Missing required parameter: '{path}.image_url'."
+        raise rejection(message, f"{path}.image_url", "missing_required_parameter")
+    if url is not None and not isinstance(url, str):
+        message = f"Invalid type for '{path}.image_url': expected an image URL, but got an object instead."
+        raise rejection(message, f"{path}.image_url", "invalid_type")
+    if url is not None and not re.match(r"https?://|data:image/", url):
+        message = f"Invalid '{path}.image_url'. Expected a valid URL, but got a value with an invalid format."
+        raise rejection(message, f"{path}.image_url", "invalid_value")
+
+
+def check_sealed_item(item: JSON, path: str) -> None:
+    """Encrypted content is this server's own."""
+    sealed = item.get("encrypted_content")
+    if sealed is not None and not is_signature(sealed):
+        message = f"The encrypted content {sealed[:4]}... could not be verified. Reason: Encrypted content could not be"
+        raise rejection(f"{message} decrypted or parsed.", path, "invalid_encrypted_content")
+    if not isinstance(item.get("summary", []), list):
+        raise rejection(f"Invalid type for '{path}.summary': expected an array.", f"{path}.summary", "invalid_type")
+
+
+RESPONSES_ITEM_CHECKS: Dict[str, Callable[[JSON, str], None]] = {
+    "message": check_message_item,
+    "function_call_output": check_output_item,
+    "custom_tool_call_output": check_output_item,
+    "reasoning": check_sealed_item,
+    "compaction": check_sealed_item,
+}
+
+
+def item_not_found(name: str, body: JSON) -> Rejected:
+    hint = NOT_STORED if body.get("store") is False else ""
+    return Rejected(Failure(404, "", f"Item with id '{name}' not found.{hint}", param="input"))
+
+
+def resolve_reference(item: JSON, store: ResponseStore, body: JSON) -> JSON:
+    """The stored item that a reference names; any other item as it is."""
+    if item["type"] != "item_reference":
+        return item
+    found, _ = store.find_item(item["id"])
+    if found is None:
+        raise item_not_found(item["id"], body)
+    return found
+
+
+def check_item_ids(items: List[JSON], store: ResponseStore, body: JSON) -> None:
+    """An id occurs once; reasoning is sealed or stored, and precedes the stored item that came with it."""
+    seen: Set[str] = set()
+    for number, item in enumerate(items):
+        name = str(item.get("id") or "")
+        if name and name in seen:
+            message = f"Duplicate item found with id {name}. Remove duplicate items from your input and try again."
+            raise rejection(message, "input")
+        seen.add(name)
+        stored, reasoning = store.find_item(name) if name else (None, "")
+        if item["type"] == "reasoning" and not item.get("encrypted_content") and stored is None:
+            raise item_not_found(name, body)
+        if reasoning and (number == 0 or items[number - 1].get("id") != reasoning) and not body.get("previous_response_id"):
+            message = f"Item '{name}' of type '{item['type']}' was provided without its required 'reasoning' item:"
+            raise rejection(f"{message} '{reasoning}'.", "input")
+
+
+def check_item_turns(items: List[JSON]) -> None:
+    """Each output stands behind its call, each call has an output, and no reasoning is the last of its turn."""
+    calls: Dict[str, str] = {}  # call_id -> type
+    answered: Set[str] = set()
+    for number, item in enumerate(items):
+        kind = item["type"]
+        if kind in CALLS:
+            calls[item["call_id"]] = kind
+        if kind in OUTPUTS:
+            if calls.get(item["call_id"]) != OUTPUTS[kind]:
+                words = CALLS[OUTPUTS[kind]]
+                raise rejection(f"No tool call found for {words} output with call_id {item['call_id']}.", "input")
+            answered.add(item["call_id"])
+        if kind == "reasoning" and not is_model_item(items[number + 1] if number + 1 < len(items) else {}):
+            message = f"Item '{item['id']}' of type 'reasoning' was provided without its required following item."
+            raise rejection(message, "input")
+    for call_id, kind in calls.items():
+        if call_id not in answered:
+            raise rejection(f"No tool output found for {CALLS[kind]} {call_id}.", "input")
+
+
+def is_model_item(item: JSON) -> bool:
+    """An item that a model wrote, as opposed to the caller's."""
+    kind = item.get("type", "")
+    return kind in CALLS or kind in ("reasoning", "compaction") or item.get("role") == "assistant" or kind.endswith("_call")
+
+
+def flat_tools(tools: Any, path: str = "tools") -> Iterator[Tuple[str, str, JSON]]:
+    """(place, namespace, tool) of each function and custom tool; refuses what is none."""
+    for number, tool in enumerate(tools or ()):
+        place, kind = f"{path}[{number}]", tool.get("type")
+        if isinstance(kind, str) and re.fullmatch(RESPONSES_OWN_TOOLS, kind):
+            continue
+        check_openai_choice(kind, RESPONSES_TOOLS, f"{place}.type")
+        if "function" in tool:
+            message = f"Missing required parameter: '{place}.name'."
+            raise rejection(message, f"{place}.name", "missing_required_parameter")
+        check_openai_known(tool, {"type"} | RESPONSES_TOOLS[kind], place)
+        check_openai_name(tool.get("name"), f"{place}.name")
+        if kind != "namespace":
+            yield place, "", tool
+            continue
+        for inner_place, _, each in flat_tools(tool.get("tools"), f"{place}.tools"):
+            yield inner_place, tool["name"], each
+
+
+def all_tools(body: JSON, items: List[JSON]) -> List[Tuple[str, str, JSON]]:
+    """flat_tools of the request and of its additional_tools items."""
+    found = list(flat_tools(body.get("tools")))
+    for number, item in enumerate(items):
+        if item["type"] == "additional_tools":
+            found += flat_tools(item["tools"], f"input[{number}].tools")
+    return found
+
+
+def check_responses_tools(body: JSON, items: List[JSON]) -> None:
+    tools = all_tools(body, items)
+    for place, _, tool in tools:
+        if tool["type"] == "function" and tool.get("strict"):
+            schema = tool.get("parameters")
+            check_openai_strict_schema(schema, f"function '{tool['name']}'", (), f"{place}.parameters")
+    choice = body.get("tool_choice")
+    if choice is None or choice in ("auto", "none"):
+        return
+    if not isinstance(choice, dict):
+        check_openai_choice(choice, ("none", "auto", "required"), "tool_choice")
+    if not tools and not body.get("tools"):
+        raise rejection(f"Tool choice '{choice}' must be specified with 'tools' parameter.", "tool_choice")
+    names = {(tool["type"], tool["name"]) for _, _, tool in tools}
+    wanted = choice["tools"] if lookup(choice, "type") == "allowed_tools" else [choice] if isinstance(choice, dict) else []
+    for each in wanted:
+        if each["type"] in ("function", "custom") and (each["type"], each["name"]) not in names:
+            raise rejection(f"Tool choice '{each['name']}' not found in 'tools' parameter.", "tool_choice")
+
+
+def check_responses_options(body: JSON, items: List[JSON]) -> None:
+    check_openai_ranges(body, RESPONSES_RANGES)
+    for number, each in enumerate(body.get("include") or ()):
+        check_openai_choice(each, RESPONSES_INCLUDES, f"include[{number}]")
+    if body.get("background") and body.get("store") is False:
+        raise rejection("Background mode requires 'store' to be true.", "background")
+    for name in ("text", "reasoning", "stream_options"):
+        if not isinstance(body.get(name) or {}, dict):
+            raise rejection(f"Invalid type for '{name}': expected an object.", name, "invalid_type")
+    known = {"text": {"format", "verbosity"}, "reasoning": {"effort", "summary", "generate_summary", "context", "mode"}}
+    for name, allowed in known.items():
+        check_openai_known(body.get(name) or {}, allowed, name)
+    if body.get("stream_options") and not body.get("stream"):
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise rejection(message, "stream_options")
+    wanted = lookup(body, "text", "format") or {"type": "text"}
+    check_openai_choice(wanted.get("type"), ("text", "json_object", "json_schema"), "text.format.type")
+    if wanted["type"] == "json_object" and "json" not in json.dumps(items).lower():
+        message = "Response input messages must contain the word 'json' in some form to use 'text.format' of type"
+        raise rejection(f"{message} 'json_object'.", "input")
+    if wanted["type"] == "json_schema":
+        for name in ("name", "schema"):
+            if wanted.get(name) is None:
+                path = f"text.format.{name}"
+                raise rejection(f"Missing required parameter: '{path}'.", path, "missing_required_parameter")
+        check_openai_known(wanted, {"type", "name", "description", "schema", "strict"}, "text.format")
+        if wanted.get("strict"):
+            check_openai_strict_schema(wanted["schema"], f"response_format '{wanted['name']}'", (), "text.format.schema")
+
+
+# ------------------------------------------------------------------------------------------------- refused: Anthropic
 
 # api.anthropic.com. Its messages name the place with dots: messages.0.content.1.text.cache
 
@@ -619,35 +1130,41 @@ ANTHROPIC_FIELDS = {  # field -> the types of its JSON value
     "model": str, "messages": list, "max_tokens": int, "system": (str, list), "metadata": dict, "stop_sequences": list,
     "stream": bool, "temperature": (int, float), "top_k": int, "top_p": (int, float), "thinking": dict, "tools": list,
     "tool_choice": dict, "service_tier": str, "container": (str, dict), "output_config": dict, "cache_control": dict,
-    "inference_geo": str,
+    "inference_geo": str, "speed": str, "diagnostics": dict,
 }  # fmt: skip
+ANTHROPIC_NULLABLE = {"cache_control", "container", "diagnostics", "inference_geo", "speed"}  # null as in its SDK's types
 ANTHROPIC_COUNTED = {  # what count_tokens takes of these
     name: ANTHROPIC_FIELDS[name]
     for name in ("model", "messages", "system", "thinking", "tools", "tool_choice", "output_config", "cache_control")
 }
 ANTHROPIC_BETA = {  # field -> the beginning of the anthropic-beta that it takes
-    "context_management": "context-management-", "mcp_servers": "mcp-client-", "output_format": "structured-outputs-",
-    "speed": "fast-mode-",
+    "compaction": "compact-", "context_management": "context-management-", "fallbacks": "server-side-fallback-",
+    "fallback_credit_token": "fallback-credit-", "mcp_servers": "mcp-client-", "output_format": "structured-outputs-",
+    "user_profile_id": "user-profiles-",
 }  # fmt: skip
 PYDANTIC = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary", (int, float): "number"}
 ANTHROPIC_NAME, ANTHROPIC_ID = r"[a-zA-Z0-9_-]{1,128}", r"[a-zA-Z0-9_-]+"
 ANTHROPIC_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 CACHED = {"cache_control"}
 ANTHROPIC_BLOCKS: Dict[str, Tuple[Set[str], Set[str]]] = {  # type -> fields that it must have, and may have
-    "text": ({"text"}, CACHED | {"citations"}), "image": ({"source"}, CACHED),
+    "text": ({"text"}, CACHED | {"citations"}), "image": ({"source"}, CACHED | {"transformations"}),
     "document": ({"source"}, CACHED | {"title", "context", "citations"}),
     "search_result": ({"source", "title", "content"}, CACHED | {"citations"}),
-    "tool_use": ({"id", "name", "input"}, CACHED | {"caller"}),
-    "tool_result": ({"tool_use_id"}, CACHED | {"content", "is_error"}),
+    "tool_use": ({"id", "name", "input"}, CACHED | {"caller", "toolset_name"}),
+    "tool_result": ({"tool_use_id"}, CACHED | {"content", "is_error", "toolset_name"}),
     "thinking": ({"thinking", "signature"}, set()), "redacted_thinking": ({"data"}, set()),
-    "tool_reference": ({"tool_name"}, CACHED),
+    "tool_reference": ({"tool_name"}, CACHED), "tool_addition": ({"tool"}, set()), "tool_removal": ({"tool"}, set()),
 }  # fmt: skip
-ANTHROPIC_OWN_BLOCKS = (  # of Anthropic's own tools, which the stand-in does not have
+ANTHROPIC_OWN_BLOCKS = (  # of Anthropic's own tools, which the mock server does not have
     "_tool_result", "server_tool_use", "mcp_tool_use", "container_upload", "compaction",
 )  # fmt: skip
 ANTHROPIC_SOURCES: Dict[str, Set[str]] = {
     "base64": {"media_type", "data"}, "url": {"url"}, "text": {"media_type", "data"}, "file": {"file_id"},
     "content": {"content"},
+}  # fmt: skip
+ANTHROPIC_OWNERS = {  # type of a block -> the only role whose messages may hold it
+    "tool_use": "assistant", "thinking": "assistant", "tool_result": "user", "tool_addition": "system",
+    "tool_removal": "system",
 }  # fmt: skip
 OWN_TOOLS = r"(bash|text_editor|computer|web_search|web_fetch|code_execution|memory|tool_search_tool_\w+|advisor)_\d{8}"
 THINK_DOCS = "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking"
@@ -657,106 +1174,108 @@ def check_anthropic(request: Request, fields: JSON) -> None:
     """Refuse what api.anthropic.com refuses; `fields` are those of the path."""
     version = request.headers.get("anthropic-version")
     if version is None:
-        raise refused("anthropic-version: header is required")
+        raise rejection("anthropic-version: header is required")
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", version):
-        raise refused(f'anthropic-version: "{version}" is not a valid version')
+        raise rejection(f'anthropic-version: "{version}" is not a valid version')
     body, beta = request.body, str(request.headers.get("anthropic-beta", ""))
     if not isinstance(body, dict):
-        raise refused("The request body is not valid JSON")
+        raise rejection("The request body is not valid JSON")
     check_anthropic_fields(body, fields, beta)
     for number, message in enumerate(body["messages"]):
-        check_anthropic_message(message, f"messages.{number}", number > 0 and "mid-conversation-system-" in beta)
+        check_anthropic_message(message, f"messages.{number}", number > 0 and "mid-conversation-" in beta)
     check_anthropic_system(body.get("system", ""))
     check_anthropic_turns(body["messages"])
     check_anthropic_tools(body)
     check_anthropic_thinking(body)
     marks = json.dumps(body).count('"cache_control": {')
     if marks > 4:
-        raise refused(f"A maximum of 4 blocks with cache_control may be provided. Found {marks}.")
+        raise rejection(f"A maximum of 4 blocks with cache_control may be provided. Found {marks}.")
 
 
 def check_anthropic_fields(body: JSON, fields: JSON, beta: str) -> None:
     for name in ("model", "messages", "max_tokens"):
         if name in fields and name not in body:
-            raise refused(f"{name}: Field required")
+            raise rejection(f"{name}: Field required")
     for name, value in body.items():
         if name in ANTHROPIC_BETA and ANTHROPIC_BETA[name] in beta:
             continue
         if name == "thread" and "message-threads-" in beta:  # Anthropic's SDK then sends the whole conversation instead
             facts = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
-            raise refused("thread: the stand-in keeps no conversations", details=facts)
+            raise rejection("thread: the mock server keeps no conversations", details=facts)
         if name not in fields:
-            raise refused(f"{name}: Extra inputs are not permitted")
+            raise rejection(f"{name}: Extra inputs are not permitted")
+        if value is None and name in ANTHROPIC_NULLABLE:
+            continue
         right = isinstance(value, fields[name]) and (not isinstance(value, bool) or fields[name] is bool)
         if not right:
-            raise refused(f"{name}: Input should be a valid {PYDANTIC.get(fields[name], 'string')}")
+            raise rejection(f"{name}: Input should be a valid {PYDANTIC.get(fields[name], 'list')}")
     for name, least in (("max_tokens", 1), ("top_k", 0)):
         if body.get(name, least) < least:
-            raise refused(f"{name}: Input should be greater than or equal to {least}")
+            raise rejection(f"{name}: Input should be greater than or equal to {least}")
     for name in ("temperature", "top_p"):
         if not 0 <= body.get(name, 0) <= 1:
-            raise refused(f"{name}: range: 0..1")
+            raise rejection(f"{name}: range: 0..1")
     check_extra(body.get("metadata", {}), {"user_id"}, "metadata")
     if not all(isinstance(each, str) and each.strip() for each in body.get("stop_sequences", ())):
-        raise refused("stop_sequences: each stop sequence must contain non-whitespace")
+        raise rejection("stop_sequences: each stop sequence must contain non-whitespace")
     if not body["messages"]:
-        raise refused("messages: at least one message is required")
+        raise rejection("messages: at least one message is required")
 
 
 def check_extra(value: JSON, known: Iterable[str], path: str, required: Iterable[str] = ()) -> None:
-    """No field missing, none too many, as pydantic says it."""
+    """Reject missing and unknown fields, in pydantic's words."""
     for name in sorted(required):
         if name not in value:
-            raise refused(f"{path}.{name}: Field required")
+            raise rejection(f"{path}.{name}: Field required")
     for name in value:
         if name not in known:
-            raise refused(f"{path}.{name}: Extra inputs are not permitted")
+            raise rejection(f"{path}.{name}: Extra inputs are not permitted")
 
 
 def check_anthropic_message(message: JSON, path: str, system: bool) -> None:
-    """`system` says whether a system message may stand here."""
+    """`system`: a system message is allowed here."""
     check_extra(message, {"role", "content"}, path, {"role", "content"})
     role, content = message["role"], message["content"]
     if role == "system" and not system:
         text = 'The Messages API accepts a top-level `system` parameter, not "system" as an input message role.'
-        raise refused(f'messages: Unexpected role "system". {text}')
+        raise rejection(f'messages: Unexpected role "system". {text}')
     if role not in ("user", "assistant", "system"):
-        raise refused(f"{path}.role: Input should be 'user' or 'assistant'")
+        raise rejection(f"{path}.role: Input should be 'user' or 'assistant'")
     if not content and role != "assistant":
-        raise refused(f"{path}: all messages must have non-empty content except for the optional final assistant message")
+        raise rejection(f"{path}: all messages must have non-empty content except for the optional final assistant message")
     if not isinstance(content, (str, list)):
-        raise refused(f"{path}.content: Input should be a valid list")
+        raise rejection(f"{path}.content: Input should be a valid list")
     if content and (isinstance(content, str) or all(block.get("type") == "text" for block in content)):
-        check_anthropic_blank(text_in(content))
-    for number, block in enumerate(dicts(content)):
+        check_anthropic_blank(join_text(content))
+    for number, block in enumerate(objects(content)):
         check_anthropic_block(block, f"{path}.content.{number}", ANTHROPIC_BLOCKS)
-        owner = {"tool_use": "assistant", "thinking": "assistant", "tool_result": "user"}.get(block["type"], role)
+        owner = ANTHROPIC_OWNERS.get(block["type"], role)
         if owner != role:
-            raise refused(f"{path}: `{block['type']}` blocks can only be in `{owner}` messages")
+            raise rejection(f"{path}: `{block['type']}` blocks can only be in `{owner}` messages")
 
 
 def check_anthropic_text(text: Any, where: str) -> None:
     if text == "":
-        raise refused(f"{where}: text content blocks must be non-empty")
+        raise rejection(f"{where}: text content blocks must be non-empty")
     if not isinstance(text, str):
-        raise refused(f"{where}: Input should be a valid string")
+        raise rejection(f"{where}: Input should be a valid string")
 
 
 def check_anthropic_blank(text: str) -> None:
     """Blanks are taken beside other blocks, but are no message of their own."""
     if text and not text.strip():
-        raise refused("messages: text content blocks must contain non-whitespace text")
+        raise rejection("messages: text content blocks must contain non-whitespace text")
 
 
 def check_anthropic_block(block: JSON, path: str, kinds: Iterable[str]) -> None:
     kind = block.get("type")
     if kind is None:
-        raise refused(f"{path}.type: Field required")
+        raise rejection(f"{path}.type: Field required")
     if isinstance(kind, str) and kind.endswith(ANTHROPIC_OWN_BLOCKS):
         return
     if kind not in kinds:
         message = f"does not match any of the expected tags: {', '.join(map(repr, kinds))}"
-        raise refused(f"{path}: Input tag '{kind}' found using 'type' {message}")
+        raise rejection(f"{path}: Input tag '{kind}' found using 'type' {message}")
     needed, allowed = ANTHROPIC_BLOCKS[kind]
     check_extra(block, {"type"} | needed | allowed, f"{path}.{kind}", needed)
     check = ANTHROPIC_BLOCK_CHECKS.get(kind)
@@ -771,11 +1290,11 @@ def check_anthropic_source(block: JSON, path: str) -> None:
     if kind not in ANTHROPIC_SOURCES:
         tags = ", ".join(map(repr, ANTHROPIC_SOURCES))
         message = f"Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
-        raise refused(f"{path}.source: {message}")
+        raise rejection(f"{path}.source: {message}")
     path = f"{path}.source.{kind}"
     check_extra(source, {"type"} | ANTHROPIC_SOURCES[kind], path, ANTHROPIC_SOURCES[kind])
     if kind == "url" and not source["url"].startswith("https://"):
-        raise refused(f"{path}.url: Only HTTPS URLs are supported.")
+        raise rejection(f"{path}.url: Only HTTPS URLs are supported.")
     if kind == "base64":
         check_anthropic_bytes(block["type"], source, path)
 
@@ -785,22 +1304,22 @@ def check_anthropic_bytes(kind: str, source: JSON, path: str) -> None:
 
     wanted = ANTHROPIC_IMAGES if kind == "image" else ("application/pdf",)
     if source["media_type"] not in wanted:
-        raise refused(f"{path}.media_type: Input should be {listed(wanted, 'or')}")
+        raise rejection(f"{path}.media_type: Input should be {quote_names(wanted, 'or')}")
     try:
         seen = f"image/{image_size(b64decode(source['data'], validate=True))[0].lower()}"
     except ValueError:
-        raise refused(f"{path}.data: Invalid base64 data") from None
+        raise rejection(f"{path}.data: Invalid base64 data") from None
     if seen in ANTHROPIC_IMAGES and seen != source["media_type"]:
         message = f"using the {source['media_type']} media type, but the image appears to be a {seen} image"
-        raise refused(f"{path}: The image was specified {message}")
+        raise rejection(f"{path}: The image was specified {message}")
 
 
 def check_anthropic_use(block: JSON, path: str) -> None:
     for name, pattern in (("id", ANTHROPIC_ID), ("name", ANTHROPIC_NAME)):
         if not re.fullmatch(pattern, block[name]):
-            raise refused(f"{path}.{name}: String should match pattern '^{pattern}$'")
+            raise rejection(f"{path}.{name}: String should match pattern '^{pattern}$'")
     if not isinstance(block["input"], dict):
-        raise refused(f"{path}.input: Input should be a valid dictionary")
+        raise rejection(f"{path}.input: Input should be a valid dictionary")
 
 
 def check_anthropic_result(block: JSON, path: str) -> None:
@@ -812,8 +1331,8 @@ def check_anthropic_result(block: JSON, path: str) -> None:
 
 def check_anthropic_signature(block: JSON, path: str) -> None:
     text, signature = block["thinking"], block["signature"]
-    if not signed_by_us(signature) or (text and signature != signature_of(text)):
-        raise refused(f"{path.rpartition('.')[0]}: Invalid `signature` in `thinking` block")
+    if not is_signature(signature) or (text and signature != signature_of(text)):
+        raise rejection(f"{path.rpartition('.')[0]}: Invalid `signature` in `thinking` block")
 
 
 ANTHROPIC_BLOCK_CHECKS: Dict[str, Callable[[JSON, str], None]] = {
@@ -829,19 +1348,19 @@ ANTHROPIC_BLOCK_CHECKS: Dict[str, Callable[[JSON, str], None]] = {
 def check_anthropic_system(system: Any) -> None:
     for number, block in enumerate(system if isinstance(system, list) else ()):
         if block.get("type") != "text":
-            raise refused(f"system.{number}.type: Input should be 'text'")
+            raise rejection(f"system.{number}.type: Input should be 'text'")
         check_extra(block, {"type", "text", "cache_control", "citations"}, f"system.{number}", {"text"})
         check_anthropic_text(block["text"], "system")
 
 
 def anthropic_ids(message: JSON, kind: str, name: str) -> List[str]:
-    return [block[name] for block in dicts(message.get("content")) if block["type"] == kind]
+    return [block[name] for block in objects(message.get("content")) if block["type"] == kind]
 
 
 def leading_results(message: JSON) -> List[str]:
     """The ids of the tool results that a message begins with: those behind other blocks do not count."""
     found: List[str] = []
-    for block in dicts(message.get("content")):
+    for block in objects(message.get("content")):
         if block["type"] != "tool_result":
             break
         found.append(block["tool_use_id"])
@@ -851,38 +1370,38 @@ def leading_results(message: JSON) -> List[str]:
 def check_anthropic_turns(messages: List[JSON]) -> None:
     """A user begins (newer models take less); calls are answered at once, in one message, before anything else in it."""
     if messages[0]["role"] != "user":
-        raise refused('messages: first message must use the "user" role')
-    asked: List[str] = []
+        raise rejection('messages: first message must use the "user" role')
+    open_calls: List[str] = []
     for number, message in enumerate([*messages, {"role": "end", "content": []}]):
         answered = leading_results(message)
-        left = [each for each in asked if each not in answered]
+        left = [each for each in open_calls if each not in answered]
         if left:
             text = f"`tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(left)}."
             text += " Each `tool_use` block must have a corresponding `tool_result` block in the next message."
-            raise refused(f"messages.{number - 1}: {text}")
-        check_anthropic_answers(message, asked, f"messages.{number}")
-        asked = anthropic_ids(message, "tool_use", "id")
-        if len(set(asked)) < len(asked):
-            raise refused(f"messages.{number}: `tool_use` ids must be unique")
+            raise rejection(f"messages.{number - 1}: {text}")
+        check_anthropic_answers(message, open_calls, f"messages.{number}")
+        open_calls = anthropic_ids(message, "tool_use", "id")
+        if len(set(open_calls)) < len(open_calls):
+            raise rejection(f"messages.{number}: `tool_use` ids must be unique")
     last = messages[-1]["content"]
-    text = last if isinstance(last, str) else str(dicts(last)[-1].get("text", "")) if last else ""
+    text = last if isinstance(last, str) else str(objects(last)[-1].get("text", "")) if last else ""
     if messages[-1]["role"] == "assistant" and text != text.rstrip():
-        raise refused("messages: final assistant content cannot end with trailing whitespace")
+        raise rejection("messages: final assistant content cannot end with trailing whitespace")
 
 
-def check_anthropic_answers(message: JSON, asked: List[str], path: str) -> None:
+def check_anthropic_answers(message: JSON, open_calls: List[str], path: str) -> None:
     seen: Set[str] = set()
-    for number, block in enumerate(dicts(message["content"])):
+    for number, block in enumerate(objects(message["content"])):
         if block["type"] != "tool_result":
             continue
         found = block["tool_use_id"]
-        if found not in asked:
+        if found not in open_calls:
             text = f"unexpected `tool_use_id` found in `tool_result` blocks: {found}."
             text += " Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
-            raise refused(f"{path}.content.{number}: {text}")
+            raise rejection(f"{path}.content.{number}: {text}")
         if found in seen:
             text = "each tool_use must have a single result. Found multiple `tool_result` blocks with id:"
-            raise refused(f"{path}.content.{number}: {text} {found}")
+            raise rejection(f"{path}.content.{number}: {text} {found}")
         seen.add(found)
 
 
@@ -892,17 +1411,17 @@ def check_anthropic_tools(body: JSON) -> None:
         check_anthropic_tool(tool, f"tools.{number}")
     names = [tool.get("name") for tool in tools]
     if len(set(names)) < len(names):
-        raise refused("tools: Tool names must be unique.")
+        raise rejection("tools: Tool names must be unique.")
     if choice is None:
         return
     if not tools:
-        raise refused("tool_choice: tool_choice may only be specified while providing tools")
+        raise rejection("tool_choice: tool_choice may only be specified while providing tools")
     if choice.get("type") not in ("auto", "any", "tool", "none"):
         message = "does not match any of the expected tags: 'any', 'auto', 'none', 'tool'"
-        raise refused(f"tool_choice: Input tag '{choice.get('type')}' found using 'type' {message}")
+        raise rejection(f"tool_choice: Input tag '{choice.get('type')}' found using 'type' {message}")
     check_extra(choice, {"type", "name", "disable_parallel_tool_use"}, f"tool_choice.{choice['type']}")
     if choice["type"] == "tool" and choice.get("name") not in names:
-        raise refused(f"tool_choice: Tool '{choice.get('name')}' not found in provided tools")
+        raise rejection(f"tool_choice: Tool '{choice.get('name')}' not found in provided tools")
 
 
 def check_anthropic_tool(tool: JSON, path: str) -> None:
@@ -911,20 +1430,20 @@ def check_anthropic_tool(tool: JSON, path: str) -> None:
         return
     if kind != "custom":
         message = "does not match any of the expected tags: 'bash_20250124', 'custom', 'web_search_20250305', ..."
-        raise refused(f"{path}: Input tag '{kind}' found using 'type' {message}")
+        raise rejection(f"{path}: Input tag '{kind}' found using 'type' {message}")
     path = f"{path}.custom"
     known = {"type", "name", "description", "input_schema", "cache_control", "strict", "defer_loading"}
     known |= {"allowed_callers", "input_examples", "eager_input_streaming"}
     check_extra(tool, known, path, {"name", "input_schema"})
     if not re.fullmatch(ANTHROPIC_NAME, tool["name"]):
-        raise refused(f"{path}.name: String should match pattern '^{ANTHROPIC_NAME}$'")
+        raise rejection(f"{path}.name: String should match pattern '^{ANTHROPIC_NAME}$'")
     if "type" not in tool["input_schema"]:
-        raise refused(f"{path}.input_schema.type: Field required")
+        raise rejection(f"{path}.input_schema.type: Field required")
     if tool["input_schema"]["type"] != "object":
-        raise refused(f"{path}.input_schema.type: Input should be 'object'")
+        raise rejection(f"{path}.input_schema.type: Input should be 'object'")
     if {"oneOf", "allOf", "anyOf"} & set(tool["input_schema"]):
         message = "input_schema does not support oneOf, allOf, or anyOf at the top level"
-        raise refused(f"{path}.input_schema: {message}")
+        raise rejection(f"{path}.input_schema: {message}")
 
 
 def check_anthropic_thinking(body: JSON) -> None:
@@ -932,25 +1451,25 @@ def check_anthropic_thinking(body: JSON) -> None:
     kind = thinking.get("type")
     if kind not in ("enabled", "disabled", "adaptive"):
         message = "does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'"
-        raise refused(f"thinking: Input tag '{kind}' found using 'type' {message}")
-    wish = inner(body, "output_config", "format", "schema")
-    if wish is not None and kind_in(wish) == "object" and wish.get("additionalProperties") is not False:
+        raise rejection(f"thinking: Input tag '{kind}' found using 'type' {message}")
+    wanted = lookup(body, "output_config", "format", "schema")
+    if wanted is not None and schema_type(wanted) == "object" and wanted.get("additionalProperties") is not False:
         message = "For 'object' type, 'additionalProperties' must be explicitly set to false"
-        raise refused(f"output_config.format.schema: {message}")
+        raise rejection(f"output_config.format.schema: {message}")
     if kind == "disabled":
         return
     if kind == "enabled":
         check_extra(thinking, {"type", "budget_tokens", "display"}, "thinking.enabled", {"budget_tokens"})
         if thinking["budget_tokens"] < 1024:
-            raise refused("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
+            raise rejection("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
         if thinking["budget_tokens"] >= body.get("max_tokens", INFINITE):
-            raise refused(f"`max_tokens` must be greater than `thinking.budget_tokens`. {THINK_DOCS}")
+            raise rejection(f"`max_tokens` must be greater than `thinking.budget_tokens`. {THINK_DOCS}")
     if body.get("temperature", 1) != 1:
-        raise refused(f"`temperature` may only be set to 1 when thinking is enabled. {THINK_DOCS}")
+        raise rejection(f"`temperature` may only be set to 1 when thinking is enabled. {THINK_DOCS}")
     if "top_k" in body:
-        raise refused(f"`top_k` must be unset when thinking is enabled. {THINK_DOCS}")
-    if kind == "enabled" and inner(body, "tool_choice", "type") in ("any", "tool"):
-        raise refused("Thinking may not be enabled when tool_choice forces tool use.")
+        raise rejection(f"`top_k` must be unset when thinking is enabled. {THINK_DOCS}")
+    if kind == "enabled" and lookup(body, "tool_choice", "type") in ("any", "tool"):
+        raise rejection("Thinking may not be enabled when tool_choice forces tool use.")
     if kind == "enabled":
         check_anthropic_thought_first(body["messages"])
 
@@ -964,8 +1483,10 @@ def check_anthropic_thought_first(messages: List[JSON]) -> None:
         text = "When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding"
         text += " the lastmost set of `tool_use` and `tool_result` blocks). To avoid this requirement, disable `thinking`."
         place = f"messages.{len(messages) - 2}.content.0.type"
-        raise refused(f"{place}: Expected `thinking` or `redacted_thinking`, but found `{found}`. {text} {THINK_DOCS}")
+        raise rejection(f"{place}: Expected `thinking` or `redacted_thinking`, but found `{found}`. {text} {THINK_DOCS}")
 
+
+# ---------------------------------------------------------------------------------------------------- refused: Gemini
 
 # generativelanguage.googleapis.com: protobuf as JSON. A name in lower case with underscores is as good as its own.
 
@@ -992,6 +1513,10 @@ PROTO: Dict[str, Proto] = {
     "CountTokensRequest": {
         "model": "string", "contents": ["Content"], "generateContentRequest": "GenerateContentRequest",
     },
+    "EmbedContentRequest": {
+        "model": "string", "content": "Content", "taskType": "string", "title": "string", "outputDimensionality": "int",
+    },
+    "BatchEmbedContentsRequest": {"model": "string", "requests": ["EmbedContentRequest"]},
     "Content": {"role": "string", "parts": ["Part"]},
     "Part": {
         "text": "string", "inlineData": "Blob", "fileData": "FileData", "functionCall": "FunctionCall",
@@ -1047,7 +1572,7 @@ GEMINI_NAME_RULE = (
 UNSIGNED = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")  # Google takes these as well
 DATA = ("text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult",
         "toolCall", "toolResponse")  # fmt: skip
-Wrongs = List[Tuple[str, str]]  # place, what is wrong there
+Violations = List[Tuple[str, str]]  # place, what is wrong there
 
 
 def camel(name: str) -> str:
@@ -1063,67 +1588,67 @@ def snake(name: str) -> str:
 def read_proto(kind: str, body: Any) -> JSON:
     """A message whose names are all in camelCase; refuses what its protobuf does not have, all of it in one error."""
     if not isinstance(body, dict):
-        raise refused("Invalid JSON payload received. Unexpected token.")
-    wrongs: Wrongs = []
-    message = proto_message(kind, body, "", wrongs)
-    if wrongs:
-        violations = [{"field": path, "description": text} for path, text in wrongs]
-        details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
-        raise refused("\n".join(text for _, text in wrongs), wrongs[0][0], details=details)
+        raise rejection("Invalid JSON payload received. Unexpected token.")
+    violations: Violations = []
+    message = proto_message(kind, body, "", violations)
+    if violations:
+        fields = [{"field": path, "description": text} for path, text in violations]
+        details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": fields}]
+        raise rejection("\n".join(text for _, text in violations), violations[0][0], details=details)
     return message
 
 
-def unknown_name(name: str, path: str, why: str, wrongs: Wrongs) -> None:
+def report_unknown_name(name: str, path: str, why: str, violations: Violations) -> None:
     place = f" at '{path}'" if path else ""
-    wrongs.append((path, f'Invalid JSON payload received. Unknown name "{name}"{place}: {why}'))
+    violations.append((path, f'Invalid JSON payload received. Unknown name "{name}"{place}: {why}'))
 
 
-def proto_message(kind: str, value: JSON, path: str, wrongs: Wrongs) -> JSON:
+def proto_message(kind: str, value: JSON, path: str, violations: Violations) -> JSON:
     read: JSON = {}
     for name, each in value.items():
         shape = PROTO[kind].get(camel(name))
         if shape is None:
-            unknown_name(name, path, "Cannot find field.", wrongs)
+            report_unknown_name(name, path, "Cannot find field.", violations)
         elif isinstance(each, list) and not isinstance(shape, list) and shape not in ("any", "struct"):
-            unknown_name(name, path, "Proto field is not repeating, cannot start list.", wrongs)
+            report_unknown_name(name, path, "Proto field is not repeating, cannot start list.", violations)
         elif each is not None:
             place = f"{path}.{snake(camel(name))}".lstrip(".")
-            read[camel(name)] = proto_value(shape, each, place, wrongs)
+            read[camel(name)] = proto_value(shape, each, place, violations)
     return read
 
 
-def proto_value(shape: Any, value: Any, path: str, wrongs: Wrongs) -> Any:
+def proto_value(shape: Any, value: Any, path: str, violations: Violations) -> Any:
     if isinstance(shape, list):
         values = value if isinstance(value, list) else [value]
-        return [proto_value(shape[0], each, f"{path}[{number}]", wrongs) for number, each in enumerate(values)]
+        return [proto_value(shape[0], each, f"{path}[{number}]", violations) for number, each in enumerate(values)]
     if isinstance(shape, dict) and isinstance(value, dict):
         pairs = enumerate(value.items())
-        return {name: proto_value(shape[""], each, f"{path}[{n}].value", wrongs) for n, (name, each) in pairs}
+        return {name: proto_value(shape[""], each, f"{path}[{n}].value", violations) for n, (name, each) in pairs}
     if shape in SCALARS:
         kind, right = SCALARS[shape]
     elif isinstance(value, dict) and isinstance(shape, str):
-        return proto_message(shape, value, path, wrongs)
+        return proto_message(shape, value, path, violations)
     else:
         kind, right = f"type.googleapis.com/google.ai.generativelanguage.v1beta.{shape}", lambda value: False
     if not right(value):
         why = f'Base64 decoding failed for "{value}"' if shape == "bytes" else json.dumps(value)
-        wrongs.append((path, f"Invalid value at '{path}' ({kind}), {why}"))
+        violations.append((path, f"Invalid value at '{path}' ({kind}), {why}"))
     return value
 
 
-def wrong_gemini(place: str, text: str) -> Refused:
-    return refused(f"* GenerateContentRequest.{place}: {text}\n", place)
+def gemini_violation(place: str, text: str) -> Rejected:
+    return rejection(f"* GenerateContentRequest.{place}: {text}\n", place)
 
 
 def check_gemini(body: JSON, model: str) -> None:
     """Refuse what Google refuses beyond its protobuf; `body` as read_proto gives it."""
     if not body.get("contents"):
-        raise wrong_gemini("contents", "contents is not specified")
+        raise gemini_violation("contents", "contents is not specified")
     for number, content in enumerate(body["contents"]):
-        check_gemini_content(content, f"contents[{number}]", model)
-    check_gemini_turns(joined_turns(body["contents"]))
+        check_gemini_content(content, f"contents[{number}]")
+    check_gemini_turns(join_turns(body["contents"]), ("name", "id") if model.endswith("-ids") else ("name",))
     if model.startswith("demo-reasoning"):
-        check_gemini_signed(joined_turns(body["contents"]))
+        check_gemini_signed(join_turns(body["contents"]))
     declared = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
     for number, tool in enumerate(body.get("tools", ())):
         for place, each in enumerate(tool.get("functionDeclarations", ())):
@@ -1131,41 +1656,38 @@ def check_gemini(body: JSON, model: str) -> None:
     names = [each["name"] for each in declared]
     for name in names:
         if names.count(name) > 1:
-            raise refused(f"Duplicate function declaration found: {name}")
-    check_gemini_choice(inner(body, "toolConfig", "functionCallingConfig") or {}, names)
+            raise rejection(f"Duplicate function declaration found: {name}")
+    check_gemini_choice(lookup(body, "toolConfig", "functionCallingConfig") or {}, names)
     check_gemini_options(body.get("generationConfig") or {})
 
 
-def check_gemini_content(content: JSON, path: str, model: str) -> None:
+def check_gemini_content(content: JSON, path: str) -> None:
     if content.get("role", "user") not in ("user", "model"):
-        raise refused("Please use a valid role: user, model.")
+        raise rejection("Please use a valid role: user, model.")
     if not content.get("parts"):
-        raise wrong_gemini(f"{path}.parts", "contents.parts must not be empty.")
+        raise gemini_violation(f"{path}.parts", "contents.parts must not be empty.")
     for number, part in enumerate(content["parts"]):
-        check_gemini_part(part, f"{path}.parts[{number}]", model)
+        check_gemini_part(part, f"{path}.parts[{number}]")
 
 
-def check_gemini_part(part: JSON, path: str, model: str) -> None:
+def check_gemini_part(part: JSON, path: str) -> None:
     found = [name for name in DATA if name in part]
     if len(found) > 1:
-        raise refused(f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{snake(found[1])}'")
+        raise rejection(f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{snake(found[1])}'")
     if not found and "thoughtSignature" not in part:
-        raise wrong_gemini(f"{path}.data", "required oneof field 'data' must have one initialized field")
+        raise gemini_violation(f"{path}.data", "required oneof field 'data' must have one initialized field")
     if "inlineData" in part and not part["inlineData"].get("mimeType"):
-        raise wrong_gemini(f"{path}.inline_data.mime_type", "mimeType must not be empty.")
+        raise gemini_violation(f"{path}.inline_data.mime_type", "mimeType must not be empty.")
     for name in ("functionCall", "functionResponse"):
         if name in part and not part[name].get("name"):
-            raise wrong_gemini(f"{path}.{snake(name)}.name", "Name cannot be empty.")
-        if "id" in part.get(name, {}) and not model.endswith("-ids"):
-            place = f"{path}.{snake(name)}"
-            raise refused(f"Invalid JSON payload received. Unknown name \"id\" at '{place}': Cannot find field.", place)
+            raise gemini_violation(f"{path}.{snake(name)}.name", "Name cannot be empty.")
     signature = part.get("thoughtSignature", "")
-    if signature and signature not in UNSIGNED and not signed_by_us(signature):
-        raise refused("Corrupted thought signature.")
+    if signature and signature not in UNSIGNED and not is_signature(signature):
+        raise rejection("Corrupted thought signature.")
 
 
-def joined_turns(contents: List[JSON]) -> List[JSON]:
-    """Contents with what the model said in a row as one: Google's own clients send each piece of a stream back alone."""
+def join_turns(contents: List[JSON]) -> List[JSON]:
+    """Contents with consecutive model turns joined: Google's own clients send each piece of a stream back as a turn."""
     turns: List[JSON] = []
     for content in contents:
         if turns and content.get("role") == turns[-1].get("role") == "model":
@@ -1175,52 +1697,56 @@ def joined_turns(contents: List[JSON]) -> List[JSON]:
     return turns
 
 
-def calls_in(content: JSON, name: str) -> List[JSON]:
+def find_calls(content: JSON, name: str) -> List[JSON]:
     return [part[name] for part in content["parts"] if name in part]
 
 
-def check_gemini_turns(contents: List[JSON]) -> None:
-    """Every call is answered in the next turn, all calls of a turn in one, and nothing else is."""
-    asked: List[JSON] = []
+def check_gemini_turns(contents: List[JSON], keys: Sequence[str]) -> None:
+    """Every call is answered in the next turn, all calls of a turn in one, and nothing else is.
+
+    A response and its call agree in `keys`: older models ignore the id that a client made up, newer ones check their own.
+    """
+    open_calls: List[JSON] = []
     for number, content in enumerate(contents):
-        answered = calls_in(content, "functionResponse")
-        if answered and not asked:
-            raise refused("Please ensure that function response turn comes immediately after a function call turn.")
-        if len(answered) != len(asked) or (answered and content.get("role") == "model"):
+        answered = find_calls(content, "functionResponse")
+        if answered and not open_calls:
+            raise rejection("Please ensure that function response turn comes immediately after a function call turn.")
+        if len(answered) != len(open_calls) or (answered and content.get("role") == "model"):
             message = "Please ensure that the number of function response parts is equal to the number of function call"
-            raise refused(f"{message} parts of the function call turn.")
+            raise rejection(f"{message} parts of the function call turn.")
         if answered and any("text" in part for part in content["parts"]):
-            raise refused("Please ensure that function response turn comes immediately after a function call turn.")
-        for name in ("name", "id"):
-            if sorted(str(each.get(name)) for each in answered) != sorted(str(each.get(name)) for each in asked):
+            raise rejection("Please ensure that function response turn comes immediately after a function call turn.")
+        for name in keys:
+            if sorted(str(each.get(name)) for each in answered) != sorted(str(each.get(name)) for each in open_calls):
                 place = f"contents[{number}].parts[0].function_response.{name}"
-                raise wrong_gemini(place, f"does not match the {name} of a function call of the function call turn.")
-        asked = calls_in(content, "functionCall")
-        if asked and (content.get("role") != "model" or number == 0):
+                raise gemini_violation(place, f"does not match the {name} of a function call of the function call turn.")
+        open_calls = find_calls(content, "functionCall")
+        if open_calls and (content.get("role") != "model" or number == 0):
             message = "Please ensure that function call turn comes immediately after a user turn or after a function"
-            raise refused(f"{message} response turn.")
-    if asked:
-        raise refused("Please ensure that function response turn comes immediately after a function call turn.")
+            raise rejection(f"{message} response turn.")
+    if open_calls:
+        raise rejection("Please ensure that function response turn comes immediately after a function call turn.")
 
 
 def check_gemini_signed(contents: List[JSON]) -> None:
-    """A model that thinks wants its signature back on the first call of each step since the user last spoke."""
-    spoken = [n for n, each in enumerate(contents) if each.get("role") != "model" and not calls_in(each, "functionResponse")]
-    for number in range(spoken[-1] if spoken else 0, len(contents)):
+    """A thinking model requires its signature on the first call of each step since the last user turn."""
+    users = [number for number, each in enumerate(contents) if each.get("role") != "model"]
+    user_turns = [number for number in users if not find_calls(contents[number], "functionResponse")]
+    for number in range(user_turns[-1] if user_turns else 0, len(contents)):
         parts = [part for part in contents[number]["parts"] if "functionCall" in part]
         if parts and not parts[0].get("thoughtSignature"):
             name = parts[0]["functionCall"]["name"]
             message = "Function call is missing a thought_signature in functionCall parts. This is required for tools to"
             message += " work correctly, and missing thought_signature may lead to degraded model performance. Additional"
             message += f" data, function call `default_api:{name}` , position {number + 1}. Please refer to"
-            raise refused(f"{message} https://ai.google.dev/gemini-api/docs/thought-signatures for more details.")
+            raise rejection(f"{message} https://ai.google.dev/gemini-api/docs/thought-signatures for more details.")
 
 
 def check_gemini_function(function: JSON, path: str) -> None:
     if not re.fullmatch(GEMINI_NAME, function.get("name", "")):
-        raise wrong_gemini(f"{path}.name", GEMINI_NAME_RULE)
+        raise gemini_violation(f"{path}.name", GEMINI_NAME_RULE)
     if "parameters" in function and "parametersJsonSchema" in function:
-        raise refused("parameters and parameters_json_schema are mutually exclusive.")
+        raise rejection("parameters and parameters_json_schema are mutually exclusive.")
     if "parameters" in function:
         check_gemini_schema(function["parameters"], f"{path}.parameters")
 
@@ -1228,16 +1754,16 @@ def check_gemini_function(function: JSON, path: str) -> None:
 def check_gemini_schema(schema: JSON, path: str) -> None:
     kind = str(schema.get("type", "")).lower()
     if kind == "array" and "items" not in schema:
-        raise wrong_gemini(f"{path}.items", "missing field.")
+        raise gemini_violation(f"{path}.items", "missing field.")
     if schema.get("enum") and kind not in ("string", ""):
-        raise wrong_gemini(f"{path}.enum", "only allowed for STRING type")
+        raise gemini_violation(f"{path}.enum", "only allowed for STRING type")
     if "" in schema.get("enum", ()):
-        raise wrong_gemini(f"{path}.enum[{schema['enum'].index('')}]", "cannot be empty")
+        raise gemini_violation(f"{path}.enum[{schema['enum'].index('')}]", "cannot be empty")
     if kind == "string" and schema.get("format", "enum") not in ("enum", "date-time"):
-        raise wrong_gemini(f"{path}.format", "only 'enum' and 'date-time' are supported for STRING type")
+        raise gemini_violation(f"{path}.format", "only 'enum' and 'date-time' are supported for STRING type")
     for name in schema.get("required", ()):
         if name not in schema.get("properties", {}):
-            raise wrong_gemini(f"{path}.required[{schema['required'].index(name)}]", "property is not defined")
+            raise gemini_violation(f"{path}.required[{schema['required'].index(name)}]", "property is not defined")
     inside = [(f"{path}.properties[{name}]", each) for name, each in schema.get("properties", {}).items()]
     inside += [(f"{path}.any_of[{number}]", each) for number, each in enumerate(schema.get("anyOf", ()))]
     inside += [(f"{path}.items", schema["items"])] if "items" in schema else []
@@ -1245,63 +1771,89 @@ def check_gemini_schema(schema: JSON, path: str) -> None:
         check_gemini_schema(each, place)
 
 
-def check_gemini_choice(wish: JSON, names: List[str]) -> None:
-    mode = wish.get("mode", "AUTO")
+def check_gemini_choice(wanted: JSON, names: List[str]) -> None:
+    mode = wanted.get("mode", "AUTO")
     if mode not in ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"):
         kind = "type.googleapis.com/google.ai.generativelanguage.v1beta.FunctionCallingConfig.Mode"
         place = "tool_config.function_calling_config.mode"
-        raise refused(f"Invalid value at '{place}' ({kind}), \"{mode}\"", place)
+        raise rejection(f"Invalid value at '{place}' ({kind}), \"{mode}\"", place)
     if mode in ("ANY", "VALIDATED") and not names:
-        raise refused("Function calling config is set without function_declarations.")
-    allowed = wish.get("allowedFunctionNames") or []
+        raise rejection("Function calling config is set without function_declarations.")
+    allowed = wanted.get("allowedFunctionNames") or []
     if allowed and mode not in ("ANY", "VALIDATED"):
-        raise refused("Please set allowed_function_names only when function calling mode is ANY.")
+        raise rejection("Please set allowed_function_names only when function calling mode is ANY.")
     if set(allowed) - set(names):
-        raise refused("allowed_function_names should be a subset of [FunctionDeclaration.name].")
+        raise rejection("allowed_function_names should be a subset of [FunctionDeclaration.name].")
 
 
 def check_gemini_options(options: JSON) -> None:
     for name, most in (("temperature", 2), ("topP", 1)):
         if not 0 <= options.get(name, 0) <= most:
-            raise wrong_gemini(f"generation_config.{snake(name)}", f"must be in the range [0.0, {most}.0].")
+            raise gemini_violation(f"generation_config.{snake(name)}", f"must be in the range [0.0, {most}.0].")
     if len(options.get("stopSequences", ())) > 5:
-        raise wrong_gemini("generation_config.stop_sequences", "must have at most 5 elements.")
+        raise gemini_violation("generation_config.stop_sequences", "must have at most 5 elements.")
     if int(options.get("maxOutputTokens", 1)) < 1:
-        raise wrong_gemini("generation_config.max_output_tokens", "must be positive.")
+        raise gemini_violation("generation_config.max_output_tokens", "must be positive.")
     mime = options.get("responseMimeType", "text/plain")
     if mime not in ("text/plain", "application/json", "text/x.enum"):
         message = "allowed mimetypes are `text/plain`, `application/json`, `application/xml`, `application/yaml` and"
-        raise wrong_gemini("generation_config.response_mime_type", f"{message} `text/x.enum`.")
+        raise gemini_violation("generation_config.response_mime_type", f"{message} `text/x.enum`.")
     for name in ("responseSchema", "responseJsonSchema"):
         if options.get(name) and mime == "text/plain":
             message = "only allowed when response_mime_type is 'application/json' or 'text/x.enum'."
-            raise wrong_gemini(f"generation_config.{snake(name)}", message)
+            raise gemini_violation(f"generation_config.{snake(name)}", message)
     if "responseSchema" in options and "responseJsonSchema" in options:
-        raise refused("response_schema and response_json_schema are mutually exclusive.")
+        raise rejection("response_schema and response_json_schema are mutually exclusive.")
     check_gemini_schema(options.get("responseSchema", {}), "generation_config.response_schema")
 
 
-# ----------------------------------------------------------------------------------------------------------- surfaces
+# ---------------------------------------------------------------------------------------------------------- protocols
+
+SPOILED: Dict[str, Any] = {  # FIELD of demo-usage-FIELD -> what stands in place of every number
+    "nan": float("nan"), "infinite": INFINITE, "negative": -100, "huge": 1e308, "text": "many", "null": None,
+}  # fmt: skip
+SPOILING = "demo-usage-"
 
 
-def usage_of(ask: Ask, answer: Answer) -> JSON:
-    """OpenAI's usage with the two fields that AIsa adds."""
-    reasoning, said = len(answer.reasoning), len(answer.text) + len(answer.refusal.split())
-    completion = reasoning + said + sum(1 + len((call.arguments or "").split()) for call in answer.calls)
-    completion *= ask.choices
-    cost = round(ask.prompt_tokens * PROMPT_USD + completion * COMPLETION_USD, 6)
-    return {
-        "prompt_tokens": ask.prompt_tokens,
-        "completion_tokens": completion,
-        "total_tokens": ask.prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": answer.cached},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
-        "cost": cost,
-        "credits_remaining": round(CREDITS_USD - cost, 6),
-    }
+def count_usage(prompt: Prompt, answer: Answer) -> Usage:
+    """Tokens of an answer, one for each word, and their price; or what the answer itself brings."""
+    if answer.usage:
+        return answer.usage
+    reasoning, text = len(answer.reasoning), len(answer.text) + len(answer.refusal.split())
+    completion = reasoning + text + sum(1 + len((call.arguments or "").split()) for call in answer.calls)
+    completion *= prompt.choices
+    cost = round(prompt.prompt_tokens * PROMPT_USD + completion * COMPLETION_USD, 6)
+    cached = (answer.cache_read, answer.cache_write, answer.cache_write_1h)
+    if answer.byok:
+        fee = round(cost * BYOK_FEE, 8)
+        return Usage(prompt.prompt_tokens, completion, reasoning, *cached, cost=fee, upstream_cost=cost)
+    return Usage(prompt.prompt_tokens, completion, reasoning, *cached, cost=cost)
 
 
-def arguments_of(call: Call) -> Any:
+def money(usage: Usage) -> JSON:
+    """What OpenRouter and AIsa add to a vendor's usage; nothing where the answer has no cost."""
+    if usage.cost is None:
+        return {}
+    if usage.upstream_cost is not None:
+        return {"cost": usage.cost, "is_byok": True, "cost_details": {"upstream_inference_cost": usage.upstream_cost}}
+    return {"cost": usage.cost, "credits_remaining": round(CREDITS_USD - usage.cost, 6)}
+
+
+def spoil(counts: JSON, answer: Answer) -> JSON:
+    """The counts; where a word of SPOILED is in the model name, with its value in place of each number."""
+    if not answer.oddity.startswith(SPOILING):
+        return counts
+    value = SPOILED[answer.oddity[len(SPOILING) :]]
+
+    def change(each: Any) -> Any:
+        if isinstance(each, dict):
+            return {name: change(inside) for name, inside in each.items()}
+        return value if isinstance(each, (int, float)) and not isinstance(each, bool) else each
+
+    return dict(change(counts))
+
+
+def parse_arguments(call: Call) -> Any:
     """A call's arguments where they are no text but an object: nothing can be cut off in it."""
     try:
         return json.loads(call.arguments or "{}")
@@ -1309,29 +1861,54 @@ def arguments_of(call: Call) -> Any:
         return {}
 
 
-class Surface:
+def split_arguments(call: Call, answer: Answer) -> List[str]:
+    """The arguments of a call in the pieces of a stream; fail-tools-half has only the first half."""
+    raw = call.arguments or ""
+    raw = raw[: len(raw) // 2] if answer.oddity == TOOLS_HALF else raw
+    return [raw[at : at + FRAGMENT_CHARS] for at in range(0, len(raw), FRAGMENT_CHARS)]
+
+
+def token_logprobs(text: str) -> List[JSON]:
+    """A token for each word, all of them certain."""
+    return [
+        {"token": piece, "bytes": list(piece.encode("utf-8", "replace")), "logprob": 0.0, "top_logprobs": []}
+        for piece in split_pieces(text)
+    ]
+
+
+class Protocol:
     """How one vendor's API reads and writes: no I/O, no behaviour."""
 
     sign = b": keep-alive\n\n"  # of life in a stream
     broken = b'data: {"choices": [{"delta": {"con\n\n'  # an event that is no JSON
+    wording: ClassVar[Dict[str, str]] = {}  # code of a Failure -> this vendor's message for it
 
-    def ask(self, request: Request) -> Ask:
-        """The request in no vendor's words; raises Refused."""
+    def message(self, failure: Failure) -> str:
+        """The failure in this vendor's words, where they are known."""
+        text = self.wording.get(str(failure.code), failure.message)
+        return text.format(*failure.values) if failure.values else text  # else it may quote braces of the request
+
+    def read_request(self, request: Request) -> Prompt:
+        """The request in no vendor's shape; raises Rejected."""
         raise NotImplementedError
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         """The whole answer as one JSON object."""
         raise NotImplementedError
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """A stream's events up to what ends it."""
         raise NotImplementedError
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """What ends a stream: finish reason, usage, last mark; or an error."""
         raise NotImplementedError
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
+    def stream(self, prompt: Prompt, answer: Answer) -> Tuple[Iterator[bytes], Iterator[bytes]]:
+        """Both parts of a stream; the first is read to its end before the second."""
+        return self.stream_start(prompt, answer), self.stream_end(prompt, answer)
+
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
         """An error body; `id` is the request's."""
         raise NotImplementedError
 
@@ -1339,152 +1916,208 @@ class Surface:
         """What every response has beside the headers of its kind."""
         return ()
 
-    def framed(self, ask: Ask, reply: Reply) -> Reply:
-        """A streamed reply as this request wants it, where an API has more than server-sent events."""
+    def frame(self, prompt: Prompt, reply: Reply) -> Reply:
+        """A streamed reply in the framing of this request, where an API has more than server-sent events."""
         return reply
 
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        """Store an answer, where an API does."""
 
-class OpenAI(Surface):
+
+class OpenAI(Protocol):
     """POST /v1/chat/completions. platform.openai.com/docs/api-reference/chat"""
 
-    def ask(self, request: Request) -> Ask:
+    wording: ClassVar[Dict[str, str]] = {
+        "billing_hard_limit_reached": "Billing hard limit has been reached",
+        "usage_limit_reached": "Billing hard limit has been reached",
+    }
+
+    def read_request(self, request: Request) -> Prompt:
         body = request.body
         if not isinstance(body, dict):
-            raise wrong("The body is no JSON object.")
+            raise bad_request("The body is no JSON object.")
         messages = body.get("messages")
         if not isinstance(body.get("model"), str) or not body["model"]:
-            raise wrong("you must provide a model parameter", "model")
-        if not messages or not isinstance(messages, list) or len(dicts(messages)) != len(messages):
-            raise wrong("'messages' must be an array of at least one message.", "messages")
+            raise bad_request("you must provide a model parameter", "model")
+        if not messages or not isinstance(messages, list) or len(objects(messages)) != len(messages):
+            raise bad_request("'messages' must be an array of at least one message.", "messages")
         if request.strict or body["model"].startswith("demo-strict"):
             check_openai(body)
         stops = body.get("stop") or []
-        said = next((each.get("content") for each in reversed(messages) if each.get("role") == "user"), "")
-        urls = [inner(part, "image_url", "url") or part.get("image_url") for part in dicts(said)]
+        last = next((each.get("content") for each in reversed(messages) if each.get("role") == "user"), "")
+        urls = [lookup(part, "image_url", "url") or part.get("image_url") for part in objects(last)]
         tools, forced = self._tools(body)
-        return Ask(
-            model=body["model"], stream=bool(body.get("stream")), text=text_in(said),
+        return Prompt(
+            model=body["model"], stream=bool(body.get("stream")), text=join_text(last),
             images=[url for url in urls if isinstance(url, str)], results=self._results(messages),
             tools=tools, forced=forced, legacy="functions" in body, schema=self._schema(body),
-            prompt_tokens=word_count(messages), turn=len(messages),
-            include_usage=bool(inner(body, "stream_options", "include_usage")), request=request,
+            prompt_tokens=word_count(messages), turn=len(messages), model_turns=count_role(messages, "assistant"),
+            prefilled=messages[-1].get("role") == "assistant",
+            include_usage=bool(lookup(body, "stream_options", "include_usage")), request=request,
             stops=[stops] if isinstance(stops, str) else stops, choices=min(int(body.get("n") or 1), MAX_CHOICES),
         )  # fmt: skip
 
     @staticmethod
     def _results(messages: List[JSON]) -> List[Tuple[str, str]]:
         """(tool's name, its result) of the messages at the end."""
-        calls = [call for message in messages for call in dicts(message.get("tool_calls"))]
-        names = {call.get("id"): inner(call, "function", "name") for call in calls}
+        calls = [call for message in messages for call in objects(message.get("tool_calls"))]
+        names = {call.get("id"): lookup(call, str(call.get("type", "function")), "name") for call in calls}
         found: List[Tuple[str, str]] = []
         for message in reversed(messages):
             if message.get("role") not in ("tool", "function"):
                 break
             name = message.get("name") or names.get(message.get("tool_call_id")) or "tool"
-            urls = [inner(part, "image_url", "url") for part in dicts(message.get("content"))]
-            text = with_images(text_in(message.get("content")), [url for url in urls if isinstance(url, str)])
+            urls = [lookup(part, "image_url", "url") for part in objects(message.get("content"))]
+            text = append_images(join_text(message.get("content")), [url for url in urls if isinstance(url, str)])
             found.insert(0, (str(name), text))
         return found
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
-        """The functions that may be called, and whether one must be."""
-        tools = [inner(tool, "function") for tool in dicts(body.get("tools"))] + dicts(body.get("functions"))
-        tools = dicts(tools)
+        """The tools that may be called, and whether one must be."""
+        tools = [lookup(tool, "function") or custom_tool(lookup(tool, "custom")) for tool in objects(body.get("tools"))]
+        tools = objects(tools + objects(body.get("functions")))
         choice = body.get("tool_choice", body.get("function_call"))
-        name = inner(choice, "function", "name") or inner(choice, "name")
+        one = body.get("parallel_tool_calls") is False or "functions" in body
+        if lookup(choice, "type") == "allowed_tools":
+            wanted = objects(lookup(choice, "allowed_tools", "tools"))
+            names = [lookup(each, str(each.get("type")), "name") for each in wanted]
+            tools = [tool for tool in tools if tool.get("name") in names]
+            choice = lookup(choice, "allowed_tools", "mode")
+        name = lookup(choice, "function", "name") or lookup(choice, "custom", "name") or lookup(choice, "name")
         if choice == "none":
             return [], False
         if name:
             return [tool for tool in tools if tool.get("name") == name], True
-        one = body.get("parallel_tool_calls") is False or "functions" in body
         return tools[: 1 if one else None], choice == "required"
 
     @staticmethod
     def _schema(body: JSON) -> Optional[JSON]:
-        kind = inner(body, "response_format", "type")
+        kind = lookup(body, "response_format", "type")
         if kind == "json_schema":
-            return inner(body, "response_format", "json_schema", "schema") or {}
+            return lookup(body, "response_format", "json_schema", "schema") or {}
         return {} if kind == "json_object" else None
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         if answer.error and not answer.text:
-            return self.failure(answer.error)
+            return self.error_body(answer.error)
+        beside = self.error_body(answer.error) if answer.error and answer.oddity == ERROR_BESIDE else {}
         message: JSON = {"role": "assistant", "content": "".join(answer.text), "refusal": answer.refusal or None}
         if answer.calls or answer.refusal:
             message["content"] = None
         if answer.reasoning:
             message["reasoning_content"] = "".join(answer.reasoning)
-        wire = [self._call(call) for call in answer.calls]
+        wire = [self._call(call, answer) for call in answer.calls]
         if wire:
-            message.update({"function_call": wire[0]["function"]} if ask.legacy else {"tool_calls": wire})
-        choice: JSON = {"message": message, "finish_reason": self._finish(ask, answer), "logprobs": None}
-        if answer.error:
-            choice.update(self.failure(answer.error), finish_reason="error")
-        choices = [{"index": index, **choice} for index in range(ask.choices)]
-        choices = [] if answer.oddity == "fail-choices-empty" else choices
-        return {**self._head(ask, "chat.completion"), "choices": choices, "usage": usage_of(ask, answer)}
+            message.update({"function_call": wire[0]["function"]} if prompt.legacy else {"tool_calls": wire})
+        choice: JSON = {"message": message, "finish_reason": self._finish(prompt, answer)}
+        choice["logprobs"] = self._chat_logprobs(prompt, "".join(answer.text))
+        choice.update({"native_finish_reason": answer.native_finish} if answer.native_finish else {})
+        if answer.error and not beside:
+            choice.update(self.error_body(answer.error), finish_reason="error")
+        choices = [{"index": index, **choice} for index in range(prompt.choices)]
+        choices = [] if answer.oddity == CHOICES_EMPTY else choices
+        usage = spoil(self._usage(prompt, answer), answer)
+        return {**self._head(prompt, answer, "chat.completion"), "choices": choices, "usage": usage, **beside}
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        if answer.oddity == "demo-azure":
+            results = [{"prompt_index": 0, "content_filter_results": {}}]
+            first = {"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": results}
+            yield b"data: " + dump(first) + b"\n\n"
         role: JSON = {"role": "assistant", "content": None if answer.calls else ""}
-        yield self._chunk(ask, [] if answer.oddity == "fail-choices-empty" else [{"delta": role}])
+        yield self._chunk(prompt, answer, [] if answer.oddity == CHOICES_EMPTY else [{"delta": role}])
         for name, pieces in (("reasoning_content", answer.reasoning), ("content", answer.text)):
-            known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
+            known: Dict[str, bytes] = {}  # demo-words-N repeats four words
             for piece in pieces:
                 if piece not in known:
-                    known[piece] = self._chunk(ask, [{"delta": {name: piece}}])
+                    tokens = self._chat_logprobs(prompt, piece) if name == "content" else None
+                    choice = {"delta": {name: piece}, **({"logprobs": tokens} if tokens else {})}
+                    known[piece] = self._chunk(prompt, answer, [choice])
                 yield known[piece]
-        for piece in pieces_of(answer.refusal):
-            yield self._chunk(ask, [{"delta": {"refusal": piece}}])
+        for piece in split_pieces(answer.refusal):
+            yield self._chunk(prompt, answer, [{"delta": {"refusal": piece}}])
         for number, call in enumerate(answer.calls):
-            for delta in self._fragments(number, call, ask.legacy, answer.oddity):
-                yield self._chunk(ask, [{"delta": delta}])
+            for delta in self._fragments(number, call, prompt.legacy, answer):
+                yield self._chunk(prompt, answer, [{"delta": delta}])
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
-        if answer.oddity == "fail-error-choice" and answer.error:
-            yield self._chunk(ask, [{"delta": {"content": ""}, **self.failure(answer.error), "finish_reason": "error"}])
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        if answer.oddity == START_TWICE:
+            answer = answer._replace(other_id=True)
+            yield self._chunk(prompt, answer, [{"delta": {"role": "assistant", "content": ""}}])
+        finish = {"finish_reason": self._finish(prompt, answer)}
+        finish.update({"native_finish_reason": answer.native_finish} if answer.native_finish else {})
+        if answer.oddity == ERROR_BESIDE and answer.error:
+            yield self._chunk(prompt, answer, [{"delta": {}, **finish}], **self.error_body(answer.error))
+        elif answer.oddity == "fail-error-choice" and answer.error:
+            choice = {"delta": {"content": ""}, **self.error_body(answer.error), "finish_reason": "error"}
+            yield self._chunk(prompt, answer, [choice])
         elif answer.error:
-            yield b"data: " + dump(self.failure(answer.error)) + b"\n\n"
+            yield b"data: " + dump(self.error_body(answer.error)) + b"\n\n"
             return
-        elif answer.finish and answer.oddity != "fail-choices-empty":
-            yield self._chunk(ask, [{"delta": {}, "finish_reason": self._finish(ask, answer)}])
-        if ask.include_usage:
-            yield self._chunk(ask, [], usage_of(ask, answer))
+        elif answer.finish and answer.oddity != CHOICES_EMPTY:
+            yield self._chunk(prompt, answer, [{"delta": {}, **finish}])
+        if prompt.include_usage:
+            yield self._chunk(prompt, answer, [], usage=spoil(self._usage(prompt, answer), answer))
         if answer.oddity != "fail-nodone":
             yield b"data: [DONE]\n\n"
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
-        error = {"message": failure.message, "type": failure.kind, "param": failure.param or None}
-        return {"error": {**error, "code": failure.code or None}}
+    @staticmethod
+    def _chat_logprobs(prompt: Prompt, text: str) -> Optional[JSON]:
+        return {"content": token_logprobs(text), "refusal": None} if prompt.request.body.get("logprobs") else None
+
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
+        error = {"message": self.message(failure), "type": failure.kind, "param": failure.param or None}
+        error["code"] = failure.code or None
+        return {"error": {**error, **(failure.extra or {})}}
 
     @staticmethod
-    def _head(ask: Ask, kind: str) -> JSON:
-        return {"id": f"chatcmpl-{ask.request.id}", "object": kind, "created": CREATED, "model": ask.model}
+    def _usage(prompt: Prompt, answer: Answer) -> JSON:
+        usage = count_usage(prompt, answer)
+        written = usage.cache_write + usage.cache_write_1h
+        return {
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "total_tokens": usage.prompt + usage.completion,
+            "prompt_tokens_details": {
+                "cached_tokens": usage.cache_read, **({"cache_write_tokens": written} if written else {})
+            },
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+            **money(usage),
+        }  # fmt: skip
 
-    def _chunk(self, ask: Ask, choices: List[JSON], usage: Optional[JSON] = None) -> bytes:
+    @staticmethod
+    def _head(prompt: Prompt, answer: Answer, kind: str) -> JSON:
+        id = f"chatcmpl-{prompt.request.id}" + ("-2" if answer.other_id else "")
+        return {"id": id, "object": kind, "created": CREATED, "model": answer.model or prompt.model}
+
+    def _chunk(self, prompt: Prompt, answer: Answer, choices: List[JSON], **more: Any) -> bytes:
         """An event, or one for each answer where more are wanted: a chunk has one choice at most."""
-        told = {"usage": usage} if ask.include_usage else {}
-        head = self._head(ask, "chat.completion.chunk")
-        wholes = [[{"index": index, "finish_reason": None, **each} for each in choices] for index in range(ask.choices)]
+        counts = {"usage": None} if prompt.include_usage else {}
+        head = self._head(prompt, answer, "chat.completion.chunk")
+        wholes = [[{"index": index, "finish_reason": None, **each} for each in choices] for index in range(prompt.choices)]
         wholes = wholes if choices else [[]]
-        return b"".join(b"data: " + dump({**head, "choices": whole, **told}) + b"\n\n" for whole in wholes)
+        return b"".join(b"data: " + dump({**head, "choices": whole, **counts, **more}) + b"\n\n" for whole in wholes)
 
     @staticmethod
-    def _finish(ask: Ask, answer: Answer) -> str:
-        return "function_call" if ask.legacy and answer.finish == "tool_calls" else answer.finish or "stop"
+    def _finish(prompt: Prompt, answer: Answer) -> str:
+        return "function_call" if prompt.legacy and answer.finish == "tool_calls" else answer.finish or "stop"
 
     @staticmethod
-    def _call(call: Call) -> JSON:
-        return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    def _call(call: Call, answer: Answer) -> JSON:
+        arguments = "".join(split_arguments(call, answer)) if call.arguments is not None else None
+        if call.custom:
+            return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": arguments}}
+        return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
-    def _fragments(self, number: int, call: Call, legacy: bool, oddity: str) -> Iterator[JSON]:
+    def _fragments(self, number: int, call: Call, legacy: bool, answer: Answer) -> Iterator[JSON]:
         """The deltas of one call: id and name first, then the arguments a few characters at a time."""
-        raw = call.arguments or ""
-        start: JSON = {"name": call.name, "arguments": None if call.arguments is None else ""}
-        cuts = range(0, len(raw), FRAGMENT_CHARS)
-        for function in [start] + [{"arguments": raw[at : at + FRAGMENT_CHARS]} for at in cuts]:
-            named = {"id": call.id, "type": "function"} if function is start else {}
-            fragment: JSON = {"index": number, **named, "function": function}
+        kind, text = ("custom", "input") if call.custom else ("function", "arguments")
+        start: JSON = {"name": call.name, text: None if call.arguments is None else ""}
+        oddity = answer.oddity
+        for function in [start] + [{text: piece} for piece in split_arguments(call, answer)]:
+            named = {"id": call.id, "type": kind} if function is start else {}
+            fragment: JSON = {"index": number, **named, kind: function}
             if oddity == "demo-tools-noindex":
                 del fragment["index"]
             if oddity in ("demo-tools-index0", "demo-tools-sameindex-newname"):
@@ -1496,39 +2129,438 @@ class OpenAI(Surface):
             yield {"function_call": function} if legacy else {"tool_calls": [fragment]}
 
 
-class Embeddings(OpenAI):
-    """POST /v1/embeddings: vectors that depend on the text alone. platform.openai.com/docs/api-reference/embeddings"""
+class Completions(OpenAI):
+    """POST /v1/completions: text in, text out, several prompts at once. platform.openai.com/docs/api-reference/completions"""
 
-    def ask(self, request: Request) -> Ask:
+    def read_request(self, request: Request) -> Prompt:
+        body = request.body
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
+            raise bad_request("you must provide a model parameter", "model")
+        texts, stops = self._prompts(body), body.get("stop") or []
+        if not texts or not all(isinstance(each, (str, list)) for each in texts):
+            raise bad_request("Invalid type for 'prompt': expected a string, or an array of strings or tokens.", "prompt")
+        choices = min(int(body.get("n") or 1) * len(texts), MAX_CHOICES)
+        return Prompt(
+            model=body["model"], request=request, stream=bool(body.get("stream")), text=self._text(texts[0], body),
+            stops=[stops] if isinstance(stops, str) else stops, choices=choices, prompt_tokens=word_count(texts), turn=1,
+            include_usage=bool(lookup(body, "stream_options", "include_usage")),
+        )  # fmt: skip
+
+    @staticmethod
+    def _prompts(body: JSON) -> List[Any]:
+        """Each prompt: a text or a list of tokens."""
+        given = body.get("prompt", "<|endoftext|>")
+        many = isinstance(given, list) and not (given and all(isinstance(each, int) for each in given))
+        return given if many else [given]
+
+    @staticmethod
+    def _text(given: Any, body: JSON) -> str:
+        """What the answer repeats: a prompt, with the suffix of fill-in-the-middle behind it."""
+        text = given if isinstance(given, str) else " ".join(map(str, given))
+        return f"{text} [...] {body['suffix']}" if body.get("suffix") else text
+
+    def _texts(self, prompt: Prompt, answer: Answer) -> List[str]:
+        """The answer to each prompt, n times each."""
+        body, whole = prompt.request.body, "".join(answer.text) + answer.refusal
+        found = []
+        for given in self._prompts(body):
+            text = whole.replace(prompt.text, self._text(given, body)) if prompt.text else whole
+            found += [(given if body.get("echo") and isinstance(given, str) else "") + text] * int(body.get("n") or 1)
+        return found[: prompt.choices]
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error and not answer.text:
+            return self.error_body(answer.error)
+        finish = {"finish_reason": "error" if answer.error else answer.finish or "stop"}
+        beside = self.error_body(answer.error) if answer.error else {}
+        choices = [
+            {"text": text, "index": index, "logprobs": self._logprobs(prompt, text), **finish, **beside}
+            for index, text in enumerate(self._texts(prompt, answer))
+        ]
+        choices = [] if answer.oddity == CHOICES_EMPTY else choices
+        usage = spoil(self._usage(prompt, answer), answer)
+        return {**self._head(prompt, answer, "text_completion"), "choices": choices, "usage": usage}
+
+    @staticmethod
+    def _logprobs(prompt: Prompt, text: str) -> Optional[JSON]:
+        if prompt.request.body.get("logprobs") is None:
+            return None
+        tokens = split_pieces(text)
+        offsets = [sum(map(len, tokens[:number])) for number in range(len(tokens))]
+        return {"tokens": tokens, "token_logprobs": [0.0] * len(tokens), "top_logprobs": None, "text_offset": offsets}
+
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        for index, text in enumerate(self._texts(prompt, answer)):
+            for piece in split_pieces(text):
+                yield self._text_chunk(prompt, answer, [{"text": piece, "index": index, "finish_reason": None}])
+
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        if answer.error:
+            yield b"data: " + dump(self.error_body(answer.error)) + b"\n\n"
+            return
+        for index in range(prompt.choices if answer.finish and answer.oddity != CHOICES_EMPTY else 0):
+            yield self._text_chunk(prompt, answer, [{"text": "", "index": index, "finish_reason": answer.finish}])
+        if prompt.include_usage:
+            yield self._text_chunk(prompt, answer, [], usage=spoil(self._usage(prompt, answer), answer))
+        if answer.oddity != "fail-nodone":
+            yield b"data: [DONE]\n\n"
+
+    def _text_chunk(self, prompt: Prompt, answer: Answer, choices: List[JSON], **more: Any) -> bytes:
+        choices = [{**each, "logprobs": self._logprobs(prompt, each["text"])} for each in choices]
+        head = self._head(prompt, answer, "text_completion")
+        return b"data: " + dump({**head, "choices": choices, **more}) + b"\n\n"
+
+    @staticmethod
+    def _head(prompt: Prompt, answer: Answer, kind: str) -> JSON:
+        return {"id": f"cmpl-{prompt.request.id}", "object": kind, "created": CREATED, "model": answer.model or prompt.model}
+
+
+def embed(text: Any, size: int) -> List[float]:
+    """A vector that depends on the text alone."""
+    from zlib import crc32
+
+    return [crc32(dump(text), index) / 2**31 - 1 for index in range(size)]
+
+
+def check_embedding_size(size: Any, name: str) -> int:
+    if not 0 < int(size or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
+        raise bad_request(f"Invalid '{name}'.", name)
+    return int(size or EMBEDDING_SIZE)
+
+
+class Embeddings(OpenAI):
+    """POST /v1/embeddings. platform.openai.com/docs/api-reference/embeddings"""
+
+    def read_request(self, request: Request) -> Prompt:
         body = request.body
         given = body.get("input") if isinstance(body, dict) else None
         if not isinstance(body, dict) or not body.get("model"):
-            raise wrong("you must provide a model parameter", "model")
+            raise bad_request("you must provide a model parameter", "model")
         if given is None or given in ("", []):
-            raise wrong("'$.input' is invalid. Please check the API reference.", "input")
-        if not 0 < int(body.get("dimensions") or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
-            raise wrong("Invalid 'dimensions'.", "dimensions")
-        return Ask(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
+            raise bad_request("'$.input' is invalid. Please check the API reference.", "input")
+        check_embedding_size(body.get("dimensions"), "dimensions")
+        return Prompt(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
-        body = ask.request.body
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        body = prompt.request.body
         many = isinstance(body["input"], list) and not all(isinstance(each, int) for each in body["input"])
         vectors = [self._vector(body, each) for each in (body["input"] if many else [body["input"]])]
         data = [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(vectors)]
-        usage = {"prompt_tokens": ask.prompt_tokens, "total_tokens": ask.prompt_tokens}
-        return {"object": "list", "data": data, "model": ask.model, "usage": usage}
+        usage = spoil({"prompt_tokens": prompt.prompt_tokens, "total_tokens": prompt.prompt_tokens}, answer)
+        return {"object": "list", "data": data, "model": answer.model or prompt.model, "usage": usage}
 
     @staticmethod
     def _vector(body: JSON, text: Any) -> Any:
         """Numbers, or their four bytes each in base64."""
         from base64 import b64encode
         from struct import pack
-        from zlib import crc32
 
-        size = int(body.get("dimensions") or EMBEDDING_SIZE)
-        numbers = [crc32(dump(text), index) / 2**31 - 1 for index in range(size)]
-        wants_bytes = body.get("encoding_format") == "base64"
-        return b64encode(pack(f"<{size}f", *numbers)).decode() if wants_bytes else numbers
+        numbers = embed(text, int(body.get("dimensions") or EMBEDDING_SIZE))
+        as_bytes = body.get("encoding_format") == "base64"
+        return b64encode(pack(f"<{len(numbers)}f", *numbers)).decode() if as_bytes else numbers
+
+
+RESPONSES_ERRORS = {  # codes that a failed response may have; anything else is a server_error
+    "server_error", "rate_limit_exceeded", "invalid_prompt", "context_length_exceeded", "insufficient_quota",
+    "server_is_overloaded", "slow_down", "usage_limit_reached",
+}  # fmt: skip
+RESPONSES_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+RESPONSES_DEFAULTS: JSON = {  # what a response repeats of its request, and what it has where the request has nothing
+    "background": False, "instructions": None, "max_output_tokens": None, "max_tool_calls": None, "metadata": {},
+    "parallel_tool_calls": True, "previous_response_id": None, "prompt_cache_key": None, "safety_identifier": None,
+    "service_tier": "default", "store": True, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_logprobs": 0,
+    "top_p": 1.0, "truncation": "disabled", "user": None,
+}  # fmt: skip
+Event = Tuple[str, JSON]  # type, the other fields
+
+
+class Responses(OpenAI):
+    """POST /v1/responses; what is stored can be continued. platform.openai.com/docs/api-reference/responses"""
+
+    broken = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","del\n\n'
+    fields: ClassVar[Set[str]] = RESPONSES_FIELDS
+    wording: ClassVar[Dict[str, str]] = {
+        **OpenAI.wording,
+        "context_length_exceeded": "Your input exceeds the context window of this model. Please adjust your input and try"
+        " again.",
+    }
+
+    def read_request(self, request: Request) -> Prompt:
+        items = check_responses(request.body, self.fields, request.responses)
+        body = request.body
+        last: List[JSON] = [each for each in items if each.get("role") == "user"]
+        content = last[-1]["content"] if last else ""
+        urls = [part.get("image_url") for part in objects(content)]
+        tools, forced = self._choose_tools(body, items)
+        ours = [is_model_item(each) for each in items]
+        turns = sum(now and not before for before, now in zip([False, *ours], ours))
+        return Prompt(
+            model=body["model"], request=request, stream=bool(body.get("stream")), text=join_text(content), items=items,
+            images=[url for url in urls if isinstance(url, str)], results=self._item_results(items), tools=tools,
+            forced=forced, schema=self._text_schema(body), turn=len(items), model_turns=turns,
+            prompt_tokens=word_count([body.get("instructions"), items]), prefilled=items[-1].get("role") == "assistant",
+        )  # fmt: skip
+
+    @staticmethod
+    def _item_results(items: List[JSON]) -> List[Tuple[str, str]]:
+        """(tool's name, its output) of the items at the end."""
+        names = {item["call_id"]: item["name"] for item in items if item["type"] in CALLS}
+        found: List[Tuple[str, str]] = []
+        for item in reversed(items):
+            if item["type"] not in OUTPUTS:
+                break
+            urls = [part["image_url"] for part in objects(item["output"]) if part.get("image_url")]
+            found.insert(0, (names[item["call_id"]], append_images(join_text(item["output"]), urls)))
+        return found
+
+    @staticmethod
+    def _choose_tools(body: JSON, items: List[JSON]) -> Tuple[List[JSON], bool]:
+        """The tools that may be called, and whether one must be."""
+        tools: List[JSON] = []
+        for _, namespace, tool in all_tools(body, items):
+            tools.append({**(custom_tool(tool) if tool["type"] == "custom" else tool), "namespace": namespace})
+        choice: Any = body.get("tool_choice")
+        if lookup(choice, "type") == "allowed_tools":
+            names = [each.get("name") for each in choice["tools"]]
+            tools, choice = [tool for tool in tools if tool["name"] in names], choice["mode"]
+        if choice == "none":
+            return [], False
+        if lookup(choice, "name"):
+            return [tool for tool in tools if tool["name"] == choice["name"]], True
+        return tools[: 1 if body.get("parallel_tool_calls") is False else None], choice == "required"
+
+    @staticmethod
+    def _text_schema(body: JSON) -> Optional[JSON]:
+        wanted = lookup(body, "text", "format") or {}
+        return wanted.get("schema") or {} if wanted.get("type", "text") != "text" else None
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if prompt.request.body.get("background"):
+            return self._response(prompt, answer, "queued", [])
+        return self.whole(prompt, answer)
+
+    def whole(self, prompt: Prompt, answer: Answer) -> JSON:
+        """The response at its end."""
+        return self._response(prompt, answer, self._status(answer), self.output(prompt, answer))
+
+    def _status(self, answer: Answer) -> str:
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            return "failed"
+        return "completed" if answer.finish in ("stop", "tool_calls", "") else "incomplete"
+
+    def _response(self, prompt: Prompt, answer: Answer, status: str, output: List[JSON]) -> JSON:
+        body, ended = prompt.request.body, status in ("completed", "incomplete", "failed")
+        given = drop_nulls({name: body[name] for name in RESPONSES_DEFAULTS if name in body})
+        wanted = body.get("text") or {}
+        reasoning = {"effort": None, "summary": None, **(body.get("reasoning") or {})}
+        incomplete = {"reason": RESPONSES_INCOMPLETE.get(answer.finish, answer.finish)} if status == "incomplete" else None
+        failed = answer.error and (status == "failed" or (ended and answer.oddity == ERROR_BESIDE))
+        id = self._id(prompt, "resp") + ("2" if answer.other_id else "")
+        return {
+            "id": id, "object": "response", "created_at": CREATED, "status": status, **RESPONSES_DEFAULTS, **given,
+            "completed_at": CREATED + 1 if status == "completed" else None, "incomplete_details": incomplete,
+            "error": self._error(answer.error) if failed and answer.error else None, "model": answer.model or prompt.model,
+            "output": output, "reasoning": reasoning,
+            "text": {"format": {"type": "text"}, "verbosity": "medium", **drop_nulls(wanted)},
+            "usage": spoil(self._usage(prompt, answer), answer) if ended else None,
+        }  # fmt: skip
+
+    @staticmethod
+    def _error(failure: Failure) -> JSON:
+        message = failure.message.format(*failure.values) if failure.values else failure.message
+        return {"code": failure.code if failure.code in RESPONSES_ERRORS else "server_error", "message": message}
+
+    @staticmethod
+    def _usage(prompt: Prompt, answer: Answer) -> JSON:
+        usage = count_usage(prompt, answer)
+        written = usage.cache_write + usage.cache_write_1h
+        return {
+            "input_tokens": usage.prompt,
+            "input_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": written},
+            "output_tokens": usage.completion,
+            "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+            "total_tokens": usage.prompt + usage.completion,
+            **money(usage),
+        }
+
+    @staticmethod
+    def _id(prompt: Prompt, kind: str, number: Any = "") -> str:
+        return f"{kind}_{prompt.request.id.replace('-', '')}{number}"
+
+    def output(self, prompt: Prompt, answer: Answer) -> List[JSON]:
+        """The output items as they are at the end."""
+        if prompt.items and prompt.items[-1]["type"] == "compaction_trigger":
+            return [{"id": self._id(prompt, "cmp"), "type": "compaction", "encrypted_content": signature_of(prompt.text)}]
+        items: List[JSON] = [self._reasoning(prompt, answer)] if answer.reasoning else []
+        text, refusal = "".join(answer.text), answer.refusal
+        part: JSON = {"type": "output_text", "annotations": [], "logprobs": self._text_logprobs(prompt, text), "text": text}
+        if refusal:
+            part = {"type": "refusal", "refusal": refusal}
+        status = "completed" if self._status(answer) == "completed" else "incomplete"
+        silent = not (text or refusal) and (answer.error or answer.finish not in ("stop", ""))
+        empty = answer.oddity == CHOICES_EMPTY or silent
+        if not answer.calls and not empty:
+            head = {"id": self._id(prompt, "msg", len(items)), "type": "message", "status": status, "role": "assistant"}
+            items.append({**head, "content": [part], "phase": "final_answer"})
+        return items + [self._item_call(prompt, answer, call, len(items) + number) for number, call in enumerate(answer.calls)]
+
+    @staticmethod
+    def _text_logprobs(prompt: Prompt, text: str) -> List[JSON]:
+        wanted = "message.output_text.logprobs" in (prompt.request.body.get("include") or ())
+        return token_logprobs(text) if wanted else []
+
+    def _reasoning(self, prompt: Prompt, answer: Answer) -> JSON:
+        """The summary only where the request wants one, the sealed text only where it includes it."""
+        text, body = "".join(answer.reasoning), prompt.request.body
+        summary = [{"type": "summary_text", "text": text}] if lookup(body, "reasoning", "summary") else []
+        sealed = "reasoning.encrypted_content" in (body.get("include") or ())
+        item = {"id": self._id(prompt, "rs", 0), "type": "reasoning", "summary": summary}
+        return {**item, "encrypted_content": signature_of(text)} if sealed else item
+
+    def _item_call(self, prompt: Prompt, answer: Answer, call: Call, number: int) -> JSON:
+        kind, text, prefix = ("custom_tool_call", "input", "ctc") if call.custom else ("function_call", "arguments", "fc")
+        status = "incomplete" if answer.oddity == TOOLS_HALF else "completed"
+        item = {"id": self._id(prompt, prefix, number), "type": kind, "status": status, "call_id": call.id, "name": call.name}
+        item.update({"namespace": call.namespace} if call.namespace else {})
+        return {**item, text: "".join(split_arguments(call, answer))}
+
+    def stream(self, prompt: Prompt, answer: Answer) -> Tuple[Iterator[bytes], Iterator[bytes]]:
+        numbers = count()
+        known: Dict[Any, bytes] = {}  # demo-words-N repeats four words
+
+        def write(events: Iterator[Event]) -> Iterator[bytes]:
+            for kind, fields in events:
+                key = (kind, fields.get("output_index"), fields["delta"]) if "delta" in fields else None
+                rest = known.get(key) or dump(fields)[1:]
+                known.update({key: rest} if key else {})
+                head = f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{next(numbers)},'
+                yield head.encode() + rest + b"\n\n"
+
+        return write(self._start(prompt, answer)), write(self._end(prompt, answer))
+
+    def _start(self, prompt: Prompt, answer: Answer) -> Iterator[Event]:
+        """All but the end of the last item, which an error or a cut would not let come."""
+        response = self._response(prompt, answer, "in_progress", [])
+        yield "response.created", {"response": response}
+        yield "response.in_progress", {"response": response}
+        items = self.output(prompt, answer)
+        for number, item in enumerate(items):
+            yield from self._item_start(number, item, answer)
+            if number < len(items) - 1:
+                yield from self._item_end(number, item)
+
+    def _item_start(self, number: int, item: JSON, answer: Answer) -> Iterator[Event]:
+        """An item up to its last delta."""
+        kind, place = item["type"], {"output_index": number, "item_id": item["id"]}
+        empty = {name: {"content": [], "summary": [], "arguments": "", "input": ""}.get(name, item[name]) for name in item}
+        empty.update({"status": "in_progress"} if "status" in item else {})
+        yield "response.output_item.added", {"output_index": number, "item": empty}
+        if kind == "reasoning":
+            for index, _ in enumerate(item["summary"]):
+                at = {**place, "summary_index": index}
+                yield "response.reasoning_summary_part.added", {**at, "part": {"type": "summary_text", "text": ""}}
+                for piece in answer.reasoning:
+                    yield "response.reasoning_summary_text.delta", {**at, "delta": piece}
+        if kind == "message":
+            at, part = {**place, "content_index": 0}, item["content"][0]
+            refused = part["type"] == "refusal"
+            empty_part: Dict[str, Any] = {"refusal": ""} if refused else {"text": "", "logprobs": []}
+            yield "response.content_part.added", {**at, "part": {**part, **empty_part}}
+            for piece in split_pieces(answer.refusal) if refused else answer.text:
+                if refused:
+                    yield "response.refusal.delta", {**at, "delta": piece}
+                else:
+                    tokens = token_logprobs(piece) if part["logprobs"] else []
+                    yield "response.output_text.delta", {**at, "delta": piece, "logprobs": tokens, "obfuscation": OBFUSCATION}
+        if kind in CALLS:
+            text, event = ("arguments", "function_call_arguments") if kind == "function_call" else ("input", f"{kind}_input")
+            for at_char in range(0, len(item[text]), FRAGMENT_CHARS):
+                yield f"response.{event}.delta", {**place, "delta": item[text][at_char : at_char + FRAGMENT_CHARS]}
+
+    def _item_end(self, number: int, item: JSON) -> Iterator[Event]:
+        """What follows an item's last delta."""
+        kind, place = item["type"], {"output_index": number, "item_id": item["id"]}
+        for index, part in enumerate(item.get("summary", ())):
+            at = {**place, "summary_index": index}
+            yield "response.reasoning_summary_text.done", {**at, "text": part["text"]}
+            yield "response.reasoning_summary_part.done", {**at, "part": part}
+        for index, part in enumerate(item.get("content", ())):
+            at = {**place, "content_index": index}
+            if part["type"] == "refusal":
+                yield "response.refusal.done", {**at, "refusal": part["refusal"]}
+            else:
+                yield "response.output_text.done", {**at, "text": part["text"], "logprobs": part["logprobs"]}
+            yield "response.content_part.done", {**at, "part": part}
+        if kind == "function_call":
+            yield "response.function_call_arguments.done", {**place, "name": item["name"], "arguments": item["arguments"]}
+        if kind == "custom_tool_call":
+            yield "response.custom_tool_call_input.done", {**place, "input": item["input"]}
+        yield "response.output_item.done", {"output_index": number, "item": item}
+
+    def _end(self, prompt: Prompt, answer: Answer) -> Iterator[Event]:
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            yield self._error_event(prompt, answer, answer.error)
+            return
+        items = self.output(prompt, answer)
+        if items and answer.oddity != TOOLS_HALF:
+            yield from self._item_end(len(items) - 1, items[-1])
+        if answer.oddity == START_TWICE:
+            answer = answer._replace(other_id=True)
+            yield "response.created", {"response": self._response(prompt, answer, "in_progress", [])}
+        if answer.finish:
+            response = self._response(prompt, answer, self._status(answer), items)
+            yield f"response.{response['status']}", {"response": response}
+
+    def _error_event(self, prompt: Prompt, answer: Answer, failure: Failure) -> Event:
+        """The three ways in which streams are seen to fail."""
+        error = self._error(failure)
+        if answer.oddity == "fail-error-choice":
+            return "error", {**error, "param": failure.param or None}
+        if answer.oddity == "fail-error-first":
+            return "error", {"error": {"type": failure.kind, **error, "param": failure.param or None}}
+        return "response.failed", {"response": self._response(prompt, answer, "failed", self.output(prompt, answer))}
+
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        body = prompt.request.body
+        if body.get("store") is False:
+            return
+        items: List[JSON] = []
+        for number, item in enumerate(prompt.items):
+            prefix = RESPONSES_PREFIXES.get(item["type"], item["type"].rpartition("_")[2])
+            items.append(item if item.get("id") else {**item, "id": self._id(prompt, prefix, f"i{number}")})
+        response = self.whole(prompt, answer)
+        prompt.request.responses.put(StoredResponse(response, items, prompt, answer, bool(body.get("background"))))
+
+
+class ResponsesCount(Responses):
+    """POST /v1/responses/input_tokens: the same number as the answer's usage."""
+
+    fields = RESPONSES_COUNTED
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        return {"object": "response.input_tokens", "input_tokens": prompt.prompt_tokens}
+
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        """Nothing: a count is no response."""
+
+
+class ResponsesCompact(Responses):
+    """POST /v1/responses/compact: the user's messages, and the rest of the conversation as one sealed item."""
+
+    fields = RESPONSES_COMPACTED
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        kept: List[JSON] = []
+        for number, item in enumerate(each for each in prompt.items if each.get("role") == "user"):
+            parts = item["content"]
+            parts = [{"type": "input_text", "text": parts}] if isinstance(parts, str) else parts
+            kept.append({**item, "id": self._id(prompt, "msg", number), "status": "completed", "content": parts})
+        sealed = {"id": self._id(prompt, "cmp"), "type": "compaction", "encrypted_content": signature_of(prompt.text)}
+        head = {"id": self._id(prompt, "resp"), "object": "response.compaction", "created_at": CREATED}
+        return {**head, "output": [*kept, sealed], "usage": spoil(self._usage(prompt, answer), answer)}
+
+    def keep(self, prompt: Prompt, answer: Answer) -> None:
+        """Nothing: the caller sends the items back."""
 
 
 ANTHROPIC_STOP = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
@@ -1538,48 +2570,57 @@ ANTHROPIC_ERRORS = {  # status -> the error's type
     504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
 EMPTY: JSON = {"thinking": "", "signature": "", "text": "", "input": {}}  # how a block's fields are when it starts
-TOO_LONG = "context_length_exceeded"  # the code of the failure that each vendor tells in words of its own
 
 
-class Anthropic(Surface):
+class Anthropic(Protocol):
     """POST /v1/messages. docs.claude.com/en/api/messages"""
 
     sign = b'event: ping\ndata: {"type": "ping"}\n\n'
     broken = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n'
     fields: JSON = ANTHROPIC_FIELDS
+    wording: ClassVar[Dict[str, str]] = {
+        "context_length_exceeded": "prompt is too long: {0} tokens > {1} maximum",
+        "model_not_found": "model: {0}",
+        "billing_hard_limit_reached": "Your credit balance is too low to access the Anthropic API. Please go to Plans &"
+        " Billing to upgrade or purchase credits.",
+        "usage_limit_reached": "You have reached your specified API usage limits. You will regain access on 2026-12-01 at"
+        " 00:00 UTC.",
+        "organization_disabled": "This organization has been disabled.",
+    }
 
-    def ask(self, request: Request) -> Ask:
+    def read_request(self, request: Request) -> Prompt:
         check_anthropic(request, self.fields)
         body = request.body
         messages = body["messages"]
-        said = next((each["content"] for each in reversed(messages) if each["role"] == "user"), "")
+        last = next((each["content"] for each in reversed(messages) if each["role"] == "user"), "")
         tools, forced = self._tools(body)
-        return Ask(
-            model=body["model"], stream=bool(body.get("stream")), text=text_in(said), images=self._images(said),
+        return Prompt(
+            model=body["model"], stream=bool(body.get("stream")), text=join_text(last), images=self._images(last),
             results=self._results(messages), tools=tools, forced=forced, schema=self._schema(body),
             prompt_tokens=word_count([body.get("system"), messages, body.get("tools")]), turn=len(messages),
+            model_turns=count_role(messages, "assistant"), prefilled=messages[-1]["role"] == "assistant",
             stops=body.get("stop_sequences") or (), request=request,
         )  # fmt: skip
 
     @staticmethod
     def _images(content: Any) -> List[str]:
         """The images of a message or a tool result, as data URLs and URLs."""
-        sources = [block["source"] for block in dicts(content) if block["type"] == "image"]
+        sources = [block["source"] for block in objects(content) if block["type"] == "image"]
         return [each.get("url") or f"data:;base64,{each.get('data')}" for each in sources]
 
     def _results(self, messages: List[JSON]) -> List[Tuple[str, str]]:
         """(tool's name, its result) of the last message."""
-        names = {block["id"]: block["name"] for each in messages for block in dicts(each["content"]) if "input" in block}
+        names = {block["id"]: block["name"] for each in messages for block in objects(each["content"]) if "input" in block}
         found = []
-        for block in dicts(messages[-1]["content"]):
+        for block in objects(messages[-1]["content"]):
             if block["type"] == "tool_result":
-                text = with_images(text_in(block.get("content")), self._images(block.get("content")))
+                text = append_images(join_text(block.get("content")), self._images(block.get("content")))
                 found.append((names[block["tool_use_id"]], text))
         return found
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
-        """The tools that may be called, and whether one must be; Anthropic's own are none of the stand-in's."""
+        """The tools that may be called, and whether one must be; Anthropic's own are none of the mock server's."""
         own = [tool for tool in body.get("tools") or () if "input_schema" in tool]
         tools = [{"name": tool["name"], "parameters": tool["input_schema"]} for tool in own]
         choice = body.get("tool_choice") or {"type": "auto"}
@@ -1591,49 +2632,56 @@ class Anthropic(Surface):
 
     @staticmethod
     def _schema(body: JSON) -> Optional[JSON]:
-        wish = inner(body, "output_config", "format") or body.get("output_format")
-        return inner(wish, "schema") or None
+        wanted = lookup(body, "output_config", "format") or body.get("output_format")
+        return lookup(wanted, "schema") or None
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
-        if answer.error:
-            return self.failure(answer.error, ask.request.id)
-        content = [block for block, _ in self._blocks(ask, answer)]
-        return self._message(ask, content, self._stop(answer), answer.stop or None, self._usage(ask, answer))
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            return self.error_body(answer.error, prompt.request.id)
+        content = [block for block, _ in self._blocks(prompt, answer)]
+        usage = spoil(self._usage(prompt, answer), answer)
+        message = self._message(prompt, answer, content, self._stop(answer), answer.stop or None, usage)
+        return {**message, **self._beside(answer)}
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def _beside(self, answer: Answer) -> JSON:
+        return {"error": self.error_body(answer.error)["error"]} if answer.error and answer.oddity == ERROR_BESIDE else {}
+
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         """All but the end of the last block, which an error or a cut would not let come."""
-        usage = {**self._usage(ask, answer), "output_tokens": 1}
-        yield self._event("message_start", message=self._message(ask, [], None, None, usage))
-        for index, (block, deltas) in enumerate(self._blocks(ask, answer)):
+        yield self._message_start(prompt, answer)
+        for index, (block, deltas) in enumerate(self._blocks(prompt, answer)):
             if index:
                 yield self._event("content_block_stop", index=index - 1)
             empty = {name: EMPTY.get(name, value) for name, value in block.items()}
             yield self._event("content_block_start", index=index, content_block=empty)
             if not index:
                 yield self.sign
-            known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
+            known: Dict[str, bytes] = {}  # demo-words-N repeats four words
             for delta in deltas:
                 key = str(delta)
                 if key not in known:
                     known[key] = self._event("content_block_delta", index=index, delta=delta)
                 yield known[key]
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
-        if answer.error:
-            yield b"event: error\ndata: " + dump(self.failure(answer.error, ask.request.id)) + b"\n\n"
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            yield b"event: error\ndata: " + dump(self.error_body(answer.error, prompt.request.id)) + b"\n\n"
             return
-        blocks = len(self._blocks(ask, answer))
-        if blocks:
+        blocks = len(self._blocks(prompt, answer))
+        if blocks and answer.oddity != TOOLS_HALF:
             yield self._event("content_block_stop", index=blocks - 1)
+        if answer.oddity == START_TWICE:
+            yield self._message_start(prompt, answer._replace(other_id=True))
         delta = {"stop_reason": self._stop(answer), "stop_sequence": answer.stop or None}
-        counts = {name: count for name, count in self._usage(ask, answer).items() if name.endswith("_tokens")}
-        yield self._event("message_delta", delta=delta, usage=counts)
+        usage = spoil(self._usage(prompt, answer), answer)
+        counts = {name: usage[name] for name in usage if name.endswith("_tokens")}
+        yield self._event("message_delta", delta=delta, usage=counts, **self._beside(answer))
         if answer.oddity != "fail-nodone":
             yield self._event("message_stop")
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
         kind = ANTHROPIC_ERRORS.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
-        message = "prompt is too long: 9000 tokens > 8192 maximum" if failure.code == TOO_LONG else failure.message
+        message = self.message(failure)
         details = {"details": failure.details} if failure.details else {}
         return {"type": "error", "error": {"type": kind, "message": message, **details}, "request_id": f"req_{id}"}
 
@@ -1644,9 +2692,14 @@ class Anthropic(Surface):
     def _event(kind: str, **fields: Any) -> bytes:
         return f"event: {kind}\n".encode() + b"data: " + dump({"type": kind, **fields}) + b"\n\n"
 
+    def _message_start(self, prompt: Prompt, answer: Answer) -> bytes:
+        usage = spoil({**self._usage(prompt, answer), "output_tokens": 1}, answer)
+        return self._event("message_start", message=self._message(prompt, answer, [], None, None, usage))
+
     @staticmethod
-    def _message(ask: Ask, content: List[JSON], reason: Any, stop: Any, usage: JSON) -> JSON:
-        head = {"id": f"msg_{ask.request.id}", "type": "message", "role": "assistant", "model": ask.model}
+    def _message(prompt: Prompt, answer: Answer, content: List[JSON], reason: Any, stop: Any, usage: JSON) -> JSON:
+        id = f"msg_{prompt.request.id}" + ("-2" if answer.other_id else "")
+        head = {"id": id, "type": "message", "role": "assistant", "model": answer.model or prompt.model}
         return {**head, "content": content, "stop_reason": reason, "stop_sequence": stop, "usage": usage}
 
     @staticmethod
@@ -1656,42 +2709,43 @@ class Anthropic(Surface):
         return "refusal" if answer.refusal else ANTHROPIC_STOP.get(answer.finish, answer.finish) or None
 
     @staticmethod
-    def _usage(ask: Ask, answer: Answer) -> JSON:
+    def _usage(prompt: Prompt, answer: Answer) -> JSON:
         """Tokens from the cache and into it are not among input_tokens."""
-        counts = usage_of(ask, answer)
+        usage = count_usage(prompt, answer)
+        written, hour = usage.cache_write, usage.cache_write_1h
         return {
-            "input_tokens": counts["prompt_tokens"] - answer.cached - answer.stored,
-            "cache_creation_input_tokens": answer.stored,
-            "cache_read_input_tokens": answer.cached,
-            "cache_creation": {"ephemeral_5m_input_tokens": answer.stored, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": counts["completion_tokens"],
+            "input_tokens": usage.prompt - usage.cache_read - written - hour,
+            "cache_creation_input_tokens": written + hour,
+            "cache_read_input_tokens": usage.cache_read,
+            "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": hour},
+            "output_tokens": usage.completion,
             "service_tier": "standard",
         }
 
-    def _blocks(self, ask: Ask, answer: Answer) -> List[Tuple[JSON, Iterable[JSON]]]:
+    def _blocks(self, prompt: Prompt, answer: Answer) -> List[Tuple[JSON, Iterable[JSON]]]:
         """The blocks of the answer's content, and what comes of each in a stream after its start."""
         found: List[Tuple[JSON, Iterable[JSON]]] = []
-        if answer.reasoning and inner(ask.request.body, "thinking", "type") != "disabled":
+        if answer.reasoning and lookup(prompt.request.body, "thinking", "type") != "disabled":
             signed = {"thinking": "".join(answer.reasoning), "signature": signature_of("".join(answer.reasoning))}
             deltas: Iterable[JSON] = ({"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning)
             last = [{"type": "signature_delta", "signature": signed["signature"]}]
             found.append(({"type": "thinking", **signed}, chain(deltas, last)))
-        text = answer.text or pieces_of(answer.refusal)
+        text = answer.text or split_pieces(answer.refusal)
         if text:
             deltas = ({"type": "text_delta", "text": piece} for piece in text)
             found.append(({"type": "text", "text": "".join(text)}, deltas))
-        found += [(self._call(call), self._fragments(call)) for call in answer.calls]
-        return [] if answer.oddity == "fail-choices-empty" else found
+        found += [(self._call(call), self._fragments(call, answer)) for call in answer.calls]
+        return [] if answer.oddity == CHOICES_EMPTY else found
 
     @staticmethod
     def _call(call: Call) -> JSON:
-        return {"type": "tool_use", "id": f"toolu_{call.id[5:]}", "name": call.name, "input": arguments_of(call)}
+        return {"type": "tool_use", "id": f"toolu_{call.id[5:]}", "name": call.name, "input": parse_arguments(call)}
 
     @staticmethod
-    def _fragments(call: Call) -> Iterator[JSON]:
+    def _fragments(call: Call, answer: Answer) -> Iterator[JSON]:
         """The arguments a few characters at a time, behind an empty piece; {} is what no piece at all means."""
-        raw = "" if call.arguments in (None, "{}") else str(call.arguments)
-        for piece in ["", *(raw[at : at + FRAGMENT_CHARS] for at in range(0, len(raw), FRAGMENT_CHARS))]:
+        pieces = [] if call.arguments in (None, "{}") else split_arguments(call, answer)
+        for piece in ["", *pieces]:
             yield {"type": "input_json_delta", "partial_json": piece}
 
 
@@ -1700,8 +2754,10 @@ class AnthropicCount(Anthropic):
 
     fields: JSON = ANTHROPIC_COUNTED
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
-        return self.failure(answer.error, ask.request.id) if answer.error else {"input_tokens": ask.prompt_tokens}
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error:
+            return self.error_body(answer.error, prompt.request.id)
+        return {"input_tokens": prompt.prompt_tokens}
 
 
 GEMINI_FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
@@ -1709,28 +2765,37 @@ GEMINI_STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
-GEMINI_TOO_LONG = "The input token count (9000) exceeds the maximum number of tokens allowed (8192)."
+GEMINI_PRECONDITIONS = ("billing_hard_limit_reached", "usage_limit_reached", "unsupported_country_region_territory")
 
 
-class Gemini(Surface):
+class Gemini(Protocol):
     """POST /v1beta/models/{model}:generateContent and :streamGenerateContent. ai.google.dev/api/generate-content"""
 
     sign = b"\r\n"  # its clients take no comments
     broken = b'data: {"candidates": [{"con\r\n\r\n'
+    wording: ClassVar[Dict[str, str]] = {
+        "context_length_exceeded": "The input token count ({0}) exceeds the maximum number of tokens allowed ({1}).",
+        "model_not_found": "models/{0} is not found for API version v1beta, or is not supported for generateContent. Call"
+        " ListModels to see the list of available models and their supported methods.",
+        "billing_hard_limit_reached": "Gemini API free tier is not available in your country. Please enable billing on your"
+        " project in Google AI Studio.",
+        "unsupported_country_region_territory": "User location is not supported for the API use.",
+    }
 
-    def ask(self, request: Request) -> Ask:
+    def read_request(self, request: Request) -> Prompt:
         model, _, action = request.path.rpartition("/")[2].rpartition(":")
         body = self._body(request.body)
         check_gemini(body, model.replace("demo-strict-", "demo-", 1))
         contents = body["contents"]
-        said: List[JSON] = next((each["parts"] for each in contents[::-1] if each.get("role", "user") == "user"), [])
+        last: List[JSON] = next((each["parts"] for each in contents[::-1] if each.get("role", "user") == "user"), [])
         tools, forced = self._tools(body)
         options = body.get("generationConfig") or {}
-        return Ask(
-            model=model, stream=action == "streamGenerateContent", text=text_in(said), images=self._images(said),
+        return Prompt(
+            model=model, stream=action == "streamGenerateContent", text=join_text(last), images=self._images(last),
             results=self._results(contents[-1]["parts"]), tools=tools, forced=forced, schema=self._schema(options),
             prompt_tokens=word_count([body.get("systemInstruction"), contents]), turn=len(contents), request=request,
             stops=options.get("stopSequences") or (), choices=min(int(options.get("candidateCount", 1)), MAX_CHOICES),
+            model_turns=count_role(contents, "model"), prefilled=contents[-1].get("role") == "model",
         )  # fmt: skip
 
     @staticmethod
@@ -1754,67 +2819,71 @@ class Gemini(Surface):
             if "functionResponse" in part:
                 result = part["functionResponse"]
                 text = dump(result.get("response")).decode()
-                found.append((result["name"], with_images(text, self._images(result.get("parts") or []))))
+                found.append((result["name"], append_images(text, self._images(result.get("parts") or []))))
             elif found:
-                found[-1] = (found[-1][0], with_images(found[-1][1], self._images([part])))
+                found[-1] = (found[-1][0], append_images(found[-1][1], self._images([part])))
         return found
 
     @staticmethod
     def _tools(body: JSON) -> Tuple[List[JSON], bool]:
         tools = [each for tool in body.get("tools", ()) for each in tool.get("functionDeclarations", ())]
         tools = [{**tool, "parameters": tool.get("parameters") or tool.get("parametersJsonSchema")} for tool in tools]
-        wish = inner(body, "toolConfig", "functionCallingConfig") or {}
-        names = wish.get("allowedFunctionNames")
+        wanted = lookup(body, "toolConfig", "functionCallingConfig") or {}
+        names = wanted.get("allowedFunctionNames")
         allowed = [tool for tool in tools if not names or tool.get("name") in names]
-        return [] if wish.get("mode") == "NONE" else allowed, wish.get("mode") == "ANY"
+        return [] if wanted.get("mode") == "NONE" else allowed, wanted.get("mode") == "ANY"
 
     @staticmethod
     def _schema(options: JSON) -> Optional[JSON]:
         schema = options.get("responseJsonSchema") or options.get("responseSchema")
         return schema or ({} if options.get("responseMimeType") == "application/json" else None)
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
-        if answer.error:
-            return self.failure(answer.error)
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            return self.error_body(answer.error)
         parts = [{"text": "".join(answer.reasoning), "thought": True}] if answer.reasoning else []
         parts += [{"text": "".join(answer.text) + answer.refusal}] if answer.text or answer.refusal else []
         parts += self._calls(answer)
         if answer.reasoning and not answer.calls:
             parts[-1]["thoughtSignature"] = signature_of("".join(answer.reasoning))
-        return self._chunk(ask, answer, parts, answer.finish or "stop")
+        return self._chunk(prompt, answer, parts, answer.finish or "stop")
 
-    def opening(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         parts: Iterable[JSON] = chain(
             ({"text": piece, "thought": True} for piece in answer.reasoning),
-            ({"text": piece} for piece in chain(answer.text, pieces_of(answer.refusal))),
+            ({"text": piece} for piece in chain(answer.text, split_pieces(answer.refusal))),
             self._calls(answer),
         )
-        known: Dict[str, bytes] = {}  # demo-words-N says the same four words again and again
+        known: Dict[str, bytes] = {}  # demo-words-N repeats four words
         for part in parts:
             key = str(part)
             if key not in known:
-                known[key] = self._event(self._chunk(ask, answer, [part]))
+                known[key] = self._event(self._chunk(prompt, answer, [part]))
             yield known[key]
 
-    def closing(self, ask: Ask, answer: Answer) -> Iterator[bytes]:
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
         signed = answer.reasoning and not answer.calls
         last: List[JSON] = [{"text": ""}] if answer.text or answer.calls else []
         if signed and last:
             last[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
-        if answer.error:
-            yield self._event(self.failure(answer.error))
+        if answer.oddity == START_TWICE:
+            answer = answer._replace(other_id=True)
+        if answer.error and answer.oddity != ERROR_BESIDE:
+            yield self._event(self.error_body(answer.error))
         elif answer.finish:
-            yield self._event(self._chunk(ask, answer, last, answer.finish))
+            yield self._event(self._chunk(prompt, answer, last, answer.finish))
 
-    def failure(self, failure: Failure, id: str = "") -> JSON:
+    def error_body(self, failure: Failure, id: str = "") -> JSON:
         status = GEMINI_STATUS.get(failure.status, "FAILED_PRECONDITION" if failure.status < 500 else "INTERNAL")
-        message = GEMINI_TOO_LONG if failure.code == TOO_LONG else failure.message
-        details = {"details": failure.details} if failure.details else {}
+        status = "FAILED_PRECONDITION" if failure.code in GEMINI_PRECONDITIONS else status
+        message, retry_after = self.message(failure), dict(failure.headers).get("Retry-After")
+        retry = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{retry_after}s"}] if retry_after else []
+        details = {"details": failure.details or retry} if failure.details or retry else {}
         return {"error": {"code": failure.status, "message": message, "status": status, **details}}
 
-    def framed(self, ask: Ask, reply: Reply) -> Reply:
+    def frame(self, prompt: Prompt, reply: Reply) -> Reply:
         """Without alt=sse Google sends the same objects as one JSON array."""
-        if "alt=sse" in ask.request.query.split("&"):
+        if "alt=sse" in prompt.request.query.split("&") or not prompt.stream:
             return reply
         marks = chain([b"["], repeat(b",\n"))
         first, rest = (
@@ -1830,37 +2899,44 @@ class Gemini(Surface):
     @staticmethod
     def _calls(answer: Answer) -> List[JSON]:
         """The calls as parts: only the first of them is signed."""
-        ids = answer.oddity == "demo-tools-ids"
-        calls = [{**({"id": call.id} if ids else {}), "name": call.name, "args": arguments_of(call)} for call in answer.calls]
-        parts: List[JSON] = [{"functionCall": call} for call in calls]
+        parts: List[JSON] = []
+        for call in answer.calls:
+            found = {"name": call.name, "args": parse_arguments(call)}
+            if answer.oddity == "demo-tools-ids":
+                found = {"id": call.id, **found}
+            if answer.oddity == TOOLS_HALF:
+                del found["name"]
+            parts.append({"functionCall": found})
         if parts and answer.reasoning:
             parts[0]["thoughtSignature"] = signature_of("".join(answer.reasoning))
         return parts
 
     @staticmethod
-    def _counts(ask: Ask, answer: Answer) -> JSON:
+    def _counts(prompt: Prompt, answer: Answer) -> JSON:
         """Thoughts are not among the candidates' tokens."""
-        usage = usage_of(ask, answer)
-        thoughts = usage["completion_tokens_details"]["reasoning_tokens"]
+        usage = count_usage(prompt, answer)
         counts = {
-            "promptTokenCount": usage["prompt_tokens"],
-            "candidatesTokenCount": usage["completion_tokens"] - thoughts,
-            "totalTokenCount": usage["total_tokens"],
+            "promptTokenCount": usage.prompt,
+            "candidatesTokenCount": usage.completion - usage.reasoning,
+            "totalTokenCount": usage.prompt + usage.completion,
         }
-        counts.update({"thoughtsTokenCount": thoughts} if thoughts else {})
-        counts.update({"cachedContentTokenCount": answer.cached} if answer.cached else {})
-        return {**counts, "cost": usage["cost"], "credits_remaining": usage["credits_remaining"]}
+        counts.update({"thoughtsTokenCount": usage.reasoning} if usage.reasoning else {})
+        counts.update({"cachedContentTokenCount": usage.cache_read} if usage.cache_read else {})
+        return {**counts, **money(usage)}
 
-    def _chunk(self, ask: Ask, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
+    def _chunk(self, prompt: Prompt, answer: Answer, parts: List[JSON], finish: str = "") -> JSON:
         candidate: JSON = {"content": {**({"parts": parts} if parts else {}), "role": "model"}}
         if finish:
             candidate["finishReason"] = GEMINI_FINISH.get(finish, finish)
-        candidates = [{**candidate, "index": index} for index in range(ask.choices)]
-        head: JSON = {"candidates": [] if answer.oddity == "fail-choices-empty" else candidates}
+        candidates = [{**candidate, "index": index} for index in range(prompt.choices)]
+        head: JSON = {"candidates": [] if answer.oddity == CHOICES_EMPTY else candidates}
         if answer.oddity == "demo-blocked":
             head = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
-        counts = self._counts(ask, answer)
-        return {**head, "usageMetadata": counts, "modelVersion": ask.model, "responseId": ask.request.id}
+        if answer.error and finish and answer.oddity == ERROR_BESIDE:
+            head.update(self.error_body(answer.error))
+        id = prompt.request.id + ("-2" if answer.other_id else "")
+        counts = spoil(self._counts(prompt, answer), answer)
+        return {**head, "usageMetadata": counts, "modelVersion": answer.model or prompt.model, "responseId": id}
 
 
 class GeminiCount(Gemini):
@@ -1871,18 +2947,48 @@ class GeminiCount(Gemini):
         read = read_proto("CountTokensRequest", body)
         whole: JSON = read.get("generateContentRequest") or {}
         if "contents" in read and whole:
-            raise refused("Please set either contents or generate_content_request, not both.")
+            raise rejection("Please set either contents or generate_content_request, not both.")
         return whole or read
 
-    def plain(self, ask: Ask, answer: Answer) -> JSON:
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
         if answer.error:
-            return self.failure(answer.error)
-        details = [{"modality": "TEXT", "tokenCount": ask.prompt_tokens}]
-        return {"totalTokens": ask.prompt_tokens, "promptTokensDetails": details}
+            return self.error_body(answer.error)
+        details = [{"modality": "TEXT", "tokenCount": prompt.prompt_tokens}]
+        return {"totalTokens": prompt.prompt_tokens, "promptTokensDetails": details}
 
 
-OPENAI, EMBEDDINGS, ANTHROPIC, ANTHROPIC_COUNT = OpenAI(), Embeddings(), Anthropic(), AnthropicCount()
-GEMINI, GEMINI_COUNT = Gemini(), GeminiCount()
+class GeminiEmbeddings(Gemini):
+    """POST /v1beta/models/{model}:embedContent and :batchEmbedContents. ai.google.dev/api/embeddings"""
+
+    def read_request(self, request: Request) -> Prompt:
+        model, _, action = request.path.rpartition("/")[2].rpartition(":")
+        batch = action == "batchEmbedContents"
+        body = read_proto("BatchEmbedContentsRequest" if batch else "EmbedContentRequest", request.body)
+        requests = body.get("requests") or [] if batch else [body]
+        if not requests:
+            raise rejection("* BatchEmbedContentsRequest.requests: at least one request is required\n", "requests")
+        for number, each in enumerate(requests):
+            if not lookup(each, "content", "parts"):
+                place = f"requests[{number}].content" if batch else "content"
+                raise rejection(f"* EmbedContentRequest.{place}: contents is not specified\n", place)
+            check_embedding_size(each.get("outputDimensionality"), "output_dimensionality")
+        contents = [each["content"]["parts"] for each in requests]
+        return Prompt(model=model, request=request, prompt_tokens=word_count(contents), items=requests)
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error:
+            return self.error_body(answer.error)
+        sizes = [int(each.get("outputDimensionality") or EMBEDDING_SIZE) for each in prompt.items]
+        texts = [join_text(each["content"]["parts"]) for each in prompt.items]
+        vectors = [{"values": embed(text, size)} for text, size in zip(texts, sizes)]
+        batch = prompt.request.path.endswith(":batchEmbedContents")
+        return {"embeddings": vectors} if batch else {"embedding": vectors[0]}
+
+
+OPENAI, COMPLETIONS, EMBEDDINGS = OpenAI(), Completions(), Embeddings()
+RESPONSES, RESPONSES_COUNT, RESPONSES_COMPACT = Responses(), ResponsesCount(), ResponsesCompact()
+ANTHROPIC, ANTHROPIC_COUNT = Anthropic(), AnthropicCount()
+GEMINI, GEMINI_COUNT, GEMINI_EMBEDDINGS = Gemini(), GeminiCount(), GeminiEmbeddings()
 
 
 def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
@@ -1892,16 +2998,17 @@ def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
     return Reply((body[:half],), (body[half:],), status, headers=headers)
 
 
-def refusal(surface: Surface, failure: Failure, id: str = "") -> Reply:
-    """A failure as an HTTP error, in the surface's shape."""
-    return json_reply(surface.failure(failure, id), failure.status, failure.headers)
+def error_reply(protocol: Protocol, failure: Failure, id: str = "") -> Reply:
+    """A failure as an HTTP error, in the protocol's shape."""
+    body = protocol.error_body(failure, id) if failure.raw is None else failure.raw
+    return json_reply(body, failure.status, failure.headers)
 
 
 # ----------------------------------------------------------------------------------------------------- one connection
 
 
 class Wire(BaseHTTPRequestHandler):
-    """One client's connection: reads requests, writes bytes as a sender says, and is silent when the client is gone."""
+    """One client's connection: reads requests, writes bytes as a sender directs, and ends quietly when the client is gone."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else an event may wait 40 ms for the acknowledgement of the one before
@@ -1932,14 +3039,14 @@ class Wire(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = self._body()
         if data is None:
-            self.close_connection = True  # what follows cannot be told from another request
+            self.close_connection = True  # the rest of the body would be read as a request
             send_whole(
-                self, refusal(OPENAI, Failure(413, "", f"The body has no length, or over {MAX_BODY_BYTES} bytes."))
+                self, error_reply(OPENAI, Failure(413, "", f"The body has no length, or over {MAX_BODY_BYTES} bytes."))
             )
         else:
             self.server.respond(self, data)
 
-    do_GET = do_POST
+    do_GET = do_DELETE = do_POST
 
     def _body(self) -> Optional[bytes]:
         """The request's body; None where its length is wrong or too much."""
@@ -1974,7 +3081,7 @@ class Wire(BaseHTTPRequestHandler):
         lines += [f"Content-Type: {reply.content_type}", f"X-Request-Id: {self.request_id}", "Server: llm-router-demo"]
         lines += [f"{name}: {value}" for name, value in reply.headers]
         if reply.streamed and self.request_version == "HTTP/1.0":
-            self.close_connection = True  # it knows no chunks: the end of the connection is the end of the answer
+            self.close_connection = True  # it has no chunks: the end of the connection ends the answer
         elif reply.streamed:
             lines += ["Transfer-Encoding: chunked", "Cache-Control: no-cache"]
         else:
@@ -1996,16 +3103,16 @@ class Wire(BaseHTTPRequestHandler):
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than the server lives."""
         if self.server.ending.wait(seconds):
-            raise ConnectionAbortedError("the stand-in is closing")
+            raise ConnectionAbortedError("the mock server is closing")
 
     def hang_up(self) -> None:
-        """Close the connection without another word."""
+        """Close the connection without sending anything more."""
         self.close_connection = True
 
     def reset(self) -> None:
         """Break the connection off: the client sees a reset, not an end."""
-        no_goodbye = b"\x01\x00\x00\x00\x00\x00\x00\x00" if sys.platform != "win32" else b"\x01\x00\x00\x00"
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
+        linger_none = b"\x01\x00\x00\x00\x00\x00\x00\x00" if sys.platform != "win32" else b"\x01\x00\x00\x00"
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_none)
         self.close_connection = True
         self.rfile.close()  # it holds the socket open
         self.connection.close()
@@ -2087,7 +3194,7 @@ def send_comments(wire: Wire, reply: Reply) -> None:
 
 
 def send_comments_mid(wire: Wire, reply: Reply) -> None:
-    reply = reply._replace(streamed=True)  # a length cannot be told
+    reply = reply._replace(streamed=True)  # the length is unknown
     send_first(wire, reply)
     while not wire.server.ending.is_set():
         wire.write(reply, reply.sign)
@@ -2146,6 +3253,40 @@ def send_garbage(wire: Wire, reply: Reply) -> None:
     wire.hang_up()
 
 
+def send_between(filler: bytes) -> Callable[[Wire, Reply], None]:
+    """A stream with an event that carries nothing before each of its own."""
+
+    def send(wire: Wire, reply: Reply) -> None:
+        if reply.streamed:
+            blocks = chain(reply.first, reply.rest)
+            reply = reply._replace(first=chain.from_iterable((filler, block) for block in blocks), rest=())
+        send_whole(wire, reply)
+
+    return send
+
+
+def send_gzipped(wire: Wire, reply: Reply) -> None:
+    """Compressed, each event flushed, whatever the request accepts."""
+    from zlib import Z_SYNC_FLUSH, compressobj
+
+    packer = compressobj(wbits=31)  # gzip's own head
+    blocks = (packer.compress(block) + packer.flush(Z_SYNC_FLUSH) for block in chain(reply.first, reply.rest))
+    packed: Iterable[bytes] = chain(blocks, (packer.flush() for _ in range(1)))
+    packed = packed if reply.streamed else list(packed)
+    send_whole(wire, reply._replace(first=packed, rest=(), headers=(*reply.headers, ("Content-Encoding", "gzip"))))
+
+
+def send_with_bom(wire: Wire, reply: Reply) -> None:
+    """Behind a byte order mark."""
+    send_whole(wire, reply._replace(first=[b"\xef\xbb\xbf", *reply.first]))
+
+
+def send_unterminated(wire: Wire, reply: Reply) -> None:
+    """Without the blank line behind the last event."""
+    blocks = [*reply.first, *reply.rest]
+    send_whole(wire, reply._replace(first=[*blocks[:-1], blocks[-1].rstrip()], rest=()))
+
+
 def send_bad_json(wire: Wire, reply: Reply) -> None:
     """One event that is no JSON before the end; a plain body is cut in the middle."""
     if reply.streamed:
@@ -2157,99 +3298,181 @@ def send_bad_json(wire: Wire, reply: Reply) -> None:
 # --------------------------------------------------------------------------------------------------------- behaviours
 
 
-def said(text: str) -> Answer:
-    return Answer(pieces_of(text))
+def text_answer(text: str) -> Answer:
+    return Answer(split_pieces(text))
 
 
-def called(ask: Ask) -> Answer:
-    """One call for each tool that may be called, its arguments filled from its schema."""
+def call_tools(prompt: Prompt) -> Answer:
+    """One call for each tool that may be called, its arguments filled from its schema; free text for a custom tool."""
     calls = []
-    for number, tool in enumerate(ask.tools, 1):
-        arguments = schema_value(tool.get("parameters") or {"type": "object"})
-        calls.append(Call(f"call_{ask.turn}_{number}", str(tool.get("name")), dump(arguments).decode()))
+    for number, tool in enumerate(prompt.tools, 1):
+        custom = bool(tool.get("custom"))
+        arguments = WORD if custom else dump(schema_value(tool.get("parameters") or {"type": "object"})).decode()
+        name, namespace = str(tool.get("name")), str(tool.get("namespace") or "")
+        calls.append(Call(f"call_{prompt.turn}_{number}", name, arguments, custom, namespace))
     return Answer(calls=calls, finish="tool_calls")
 
 
-def spoken(ask: Ask) -> Answer:
-    """What the stand-in says: the JSON that was asked for, what the tools said, or what the user said."""
-    if ask.schema:
-        return said(dump(schema_value(ask.schema)).decode())
-    if ask.schema == {}:
-        return said(dump({"answer": WHO, "you_said": ask.text}).decode())
-    if ask.results:
-        quoted = "; ".join(f"{name} said: {text}" for name, text in ask.results)
-        return said(f"{WHO} {quoted}")
-    return said(with_images(f"{WHO} You said: {ask.text}", ask.images))
+def echo(prompt: Prompt) -> Answer:
+    """The JSON that was requested, else the tool results, else the last user message."""
+    if prompt.schema:
+        return text_answer(dump(schema_value(prompt.schema)).decode())
+    if prompt.schema == {}:
+        return text_answer(dump({"answer": NOTICE, "you_said": prompt.text}).decode())
+    if prompt.results:
+        quoted = "; ".join(f"{name} said: {text}" for name, text in prompt.results)
+        return text_answer(f"{NOTICE} {quoted}")
+    return text_answer(append_images(f"{NOTICE} You said: {prompt.text}", prompt.images))
 
 
-def demo(ask: Ask) -> Answer:
-    return called(ask) if ask.forced and ask.tools and not ask.results else spoken(ask)
+def demo(prompt: Prompt) -> Answer:
+    return call_tools(prompt) if prompt.forced and prompt.tools and not prompt.results else echo(prompt)
 
 
-def demo_tools(ask: Ask) -> Answer:
-    return called(ask) if ask.tools and not ask.results else spoken(ask)
+def demo_tools(prompt: Prompt) -> Answer:
+    return call_tools(prompt) if prompt.tools and not prompt.results else echo(prompt)
 
 
-def own_turns(ask: Ask) -> int:
-    """How often the model has spoken in this conversation."""
-    turns = dicts(ask.request.body.get("messages")) or dicts(ask.request.body.get("contents"))
-    return sum(turn.get("role") in ("assistant", "model") for turn in turns)
+def demo_schema_repair(prompt: Prompt) -> Answer:
+    if prompt.schema and not prompt.model_turns:
+        return text_answer('["this list does not fit the schema"]')
+    return echo(prompt)
 
 
-def demo_schema_repair(ask: Ask) -> Answer:
-    return spoken(ask) if own_turns(ask) or not ask.schema else said('["the stand-in was told to be wrong"]')
+def demo_rounds(prompt: Prompt) -> Answer:
+    return call_tools(prompt) if prompt.tools and prompt.model_turns < prompt.number else echo(prompt)
 
 
-def demo_rounds(ask: Ask) -> Answer:
-    return called(ask) if ask.tools and own_turns(ask) < ask.number else spoken(ask)
+def odd_tools(prompt: Prompt) -> Answer:
+    return demo_tools(prompt)._replace(oddity=prompt.model)
 
 
-def odd_tools(ask: Ask) -> Answer:
-    return demo_tools(ask)._replace(oddity=ask.model)
-
-
-def odd_arguments(ask: Ask, change: Callable[[str], Optional[str]]) -> Answer:
-    answer = demo_tools(ask)
+def odd_arguments(prompt: Prompt, change: Callable[[str], Optional[str]]) -> Answer:
+    answer = demo_tools(prompt)
     return answer._replace(calls=[call._replace(arguments=change(call.arguments or "")) for call in answer.calls])
 
 
-def demo_reasoning_tools(ask: Ask) -> Answer:
-    return demo_tools(ask)._replace(reasoning=pieces_of(REASONING))
+def demo_reasoning_tools(prompt: Prompt) -> Answer:
+    return demo_tools(prompt)._replace(reasoning=split_pieces(REASONING))
 
 
-def demo_cached(ask: Ask) -> Answer:
-    return demo(ask)._replace(cached=ask.prompt_tokens // 2, stored=ask.prompt_tokens // 4)
+def demo_cached(prompt: Prompt) -> Answer:
+    """Half is read; a quarter is written, for an hour where the model or a cache_control of the request says so."""
+    hour = prompt.model.endswith("-1h") or '"ttl":"1h"' in dump(prompt.request.body).decode()
+    written = prompt.prompt_tokens // 4
+    half = demo(prompt)._replace(cache_read=prompt.prompt_tokens // 2)
+    return half._replace(cache_write_1h=written) if hour else half._replace(cache_write=written)
 
 
-def demo_finish(ask: Ask) -> Answer:
-    return demo(ask)._replace(finish=ask.field)
+USAGE_LETTERS = "iorwht"  # of demo-usage-FIELD: input, output, cache read, cache write, the same for an hour, thinking
 
 
-def demo_words(ask: Ask) -> Answer:
-    return Answer(list(islice(cycle(WORDS), ask.number)))
+def demo_usage(prompt: Prompt) -> Outcome:
+    """Counts as the model name gives them, without a cost; or no counts at all, but a word of SPOILED."""
+    if prompt.field in SPOILED:
+        return demo(prompt)._replace(oddity=prompt.model)
+    if not re.fullmatch(rf"(\d{{1,12}}[{USAGE_LETTERS}])+", prompt.field):
+        return unknown_model(prompt)
+    counts = {letter: int(number) for number, letter in re.findall(r"(\d+)(\w)", prompt.field)}
+    fresh, output, read, written, hour, thinking = (counts.get(letter, 0) for letter in USAGE_LETTERS)
+    return demo(prompt)._replace(usage=Usage(fresh + read + written + hour, output, thinking, read, written, hour))
 
 
-def unknown_model(ask: Ask) -> Failure:
-    return Failure(404, "model_not_found", f"The model '{ask.model}' does not exist; the stand-in has 'demo'.")
+def demo_no_cost(prompt: Prompt) -> Answer:
+    answer = demo(prompt)
+    return answer._replace(usage=count_usage(prompt, answer)._replace(cost=None))
 
 
-def fail_status(ask: Ask) -> Failure:
-    if not 400 <= ask.number <= 599:
-        return unknown_model(ask)
-    kind = "invalid_request_error" if ask.number < 500 else "server_error"
-    return Failure(ask.number, "", f"The stand-in was asked for a {ask.number}.", kind)
+def demo_model(prompt: Prompt) -> Answer:
+    return demo(prompt)._replace(model=prompt.field)
 
 
-def fail_empty_body(ask: Ask) -> Reply:
-    return Reply(content_type="text/event-stream" if ask.stream else "application/json", streamed=ask.stream)
+def demo_window(prompt: Prompt) -> Outcome:
+    """A context too long for so small a window; in Anthropic's and Gemini's protocols in their own words."""
+    count, most = prompt.prompt_tokens, prompt.number
+    if count <= most:
+        return demo(prompt)
+    if prompt.model.startswith("demo-nctx"):
+        text = f"request ({count} tokens) exceeds the available context size ({most} tokens), try increasing it"
+        return Failure(400, 400, text, "exceed_context_size_error", extra={"n_prompt_tokens": count, "n_ctx": most})
+    text = "This model's maximum context length is {1} tokens. However, your messages resulted in {0} tokens."
+    return Failure(400, "context_length_exceeded", text, param="messages", values=(count, most))
 
 
-def fail_redirect(ask: Ask) -> Failure:
-    if ask.number not in (301, 302, 303, 307, 308):
-        return unknown_model(ask)
-    return Failure(
-        ask.number, "redirect", "This API has moved.", headers=(("Location", ask.request.elsewhere + ask.request.path),)
-    )
+def demo_ignore(prompt: Prompt) -> Answer:
+    return echo(prompt._replace(schema=None))._replace(oddity="demo-ignore")
+
+
+def demo_finish(prompt: Prompt) -> Answer:
+    return demo(prompt)._replace(finish=prompt.field)
+
+
+def demo_words(prompt: Prompt) -> Answer:
+    return Answer(list(islice(cycle(WORDS), prompt.number)))
+
+
+MODEL_NOT_FOUND = "The model '{0}' does not exist; the mock server has 'demo'."
+
+
+def unknown_model(prompt: Prompt) -> Failure:
+    return Failure(404, "model_not_found", MODEL_NOT_FOUND, values=(prompt.model,))
+
+
+def fail_status(prompt: Prompt) -> Failure:
+    if not 400 <= prompt.number <= 599:
+        return unknown_model(prompt)
+    kind = "invalid_request_error" if prompt.number < 500 else "server_error"
+    return Failure(prompt.number, "", f"The mock server answers {prompt.number}.", kind)
+
+
+def fail_finish(prompt: Prompt) -> Answer:
+    return Answer(finish=prompt.field)
+
+
+def fail_native(prompt: Prompt) -> Answer:
+    return Answer(native_finish=prompt.field)
+
+
+def fail_event(prompt: Prompt) -> Answer:
+    status = EVENT_STATUS.get(prompt.field, 500)
+    kind = "invalid_request_error" if status == 400 else RATE if status == 429 else "server_error"
+    message = EVENT_MESSAGES.get(prompt.field, f"The mock server fails inside the answer: {prompt.field}.")
+    sizes = (9000, 8192) if status == 400 else ()
+    return Answer(error=Failure(status, prompt.field, message, kind, values=sizes))
+
+
+def fail_tools_half(prompt: Prompt) -> Answer:
+    return (call_tools(prompt) if prompt.tools else demo(prompt))._replace(oddity=TOOLS_HALF)
+
+
+def fail_image(prompt: Prompt) -> Outcome:
+    if prompt.number not in IMAGE_FAILURES:
+        return unknown_model(prompt)
+    shown = bool(prompt.images) or "Image 1: " in str(prompt.results)
+    return IMAGE_FAILURES[prompt.number] if shown else demo(prompt)
+
+
+def fail_prefill(prompt: Prompt) -> Outcome:
+    message = "This model does not support assistant message prefill. The conversation must end with a user message."
+    return Failure(400, "", message) if prompt.prefilled else demo(prompt)
+
+
+def fail_fields(prompt: Prompt) -> Outcome:
+    """As `transformers serve` answers; the body is the same in every protocol."""
+    if prompt.field not in prompt.request.body:
+        return demo(prompt)
+    return Failure(422, "", "", raw={"detail": f"Unexpected fields in the request: {{'{prompt.field}'}}"})
+
+
+def fail_empty_body(prompt: Prompt) -> Reply:
+    return Reply(content_type="text/event-stream" if prompt.stream else "application/json", streamed=prompt.stream)
+
+
+def fail_redirect(prompt: Prompt) -> Failure:
+    if prompt.number not in (301, 302, 303, 307, 308):
+        return unknown_model(prompt)
+    location = prompt.request.redirect_to + prompt.request.path
+    return Failure(prompt.number, "redirect", "This API has moved.", headers=(("Location", location),))
 
 
 STRICT = {  # how real servers say it; {0} is the field, {1} its value
@@ -2259,18 +3482,48 @@ STRICT = {  # how real servers say it; {0} is the field, {1} its value
 }
 
 
-def fail_strict(ask: Ask) -> Outcome:
-    sent = ask.request.body
-    if ask.field not in sent:
-        return demo(ask)
-    code, message = STRICT.get(ask.field, ("unknown_parameter", "Unrecognized request argument supplied: {0}"))
-    return Failure(400, code, message.format(ask.field, sent[ask.field]), param=ask.field)
+def fail_strict(prompt: Prompt) -> Outcome:
+    sent = prompt.request.body
+    if prompt.field not in sent:
+        return demo(prompt)
+    code, message = STRICT.get(prompt.field, ("unknown_parameter", "Unrecognized request argument supplied: {0}"))
+    return Failure(400, code, message.format(prompt.field, sent[prompt.field]), param=prompt.field)
 
 
-INSIDE = Failure(502, "upstream_error", "The provider behind the stand-in failed.", "server_error")
-HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>The stand-in's page.</body></html>\n"
+HEADERS = (  # what vendors send beside an answer, and what is nobody else's business
+    ("openai-organization", "mock"), ("openai-processing-ms", "7"), ("openai-version", "2020-10-01"),
+    ("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "99"), ("x-ratelimit-reset-requests", "1s"),
+    ("anthropic-organization-id", "mock"), ("anthropic-ratelimit-requests-limit", "100"),
+    ("anthropic-ratelimit-requests-remaining", "99"), ("anthropic-ratelimit-requests-reset", "2026-01-01T00:00:00Z"),
+    ("Set-Cookie", "session=mock"), ("Access-Control-Allow-Origin", "*"), ("X-Internal-Host", "mock-17"),
+)  # fmt: skip
+INSIDE = Failure(502, "upstream_error", "The provider behind the mock server failed.", "server_error")
+HTML = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>The mock server's page.</body></html>\n"
 TEXT = b"upstream connect error or disconnect/reset before headers\n"
 RATE = "rate_limit_error"
+EVENT_STATUS = {  # code of fail-event-FIELD -> the status that it would have before the answer
+    "context_length_exceeded": 400, "invalid_prompt": 400, "rate_limit_exceeded": 429, "insufficient_quota": 429,
+    "server_is_overloaded": 503, "overloaded": 529,
+}  # fmt: skip
+EVENT_MESSAGES = {
+    "rate_limit_exceeded": "Rate limit reached. Please try again in 1.5s.",
+    "context_length_exceeded": "This model's maximum context length is {1} tokens.",
+    "insufficient_quota": "You exceeded your current quota, please check your plan and billing details.",
+}
+IMAGE_FAILURES = {  # status -> what a model without eyes answers: OpenAI, mlx-lm, llama.cpp
+    400: Failure(400, "", "Invalid content type. image_url is only supported by certain models."),
+    404: Failure(404, "", "", raw={"error": "Only 'text' content type is supported."}),
+    500: Failure(
+        500, 500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+        "server_error",
+    ),
+}  # fmt: skip
+BALANCE = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase"
+LIMIT = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
+VLLM_LONG = (
+    "This model's maximum context length is 8192 tokens. However, you requested 9256 tokens (9000 in the messages, 256 in the"
+    " completion). Please reduce the length of the messages or completion."
+)
 
 FAILURES = {  # model name -> the HTTP error that it gets
     "fail-401": Failure(401, "invalid_api_key", "Incorrect API key provided.", "authentication_error"),
@@ -2289,40 +3542,70 @@ FAILURES = {  # model name -> the HTTP error that it gets
     "fail-503": Failure(503, "overloaded", "The engine is currently overloaded.", "overloaded_error"),
     "fail-503-channels": Failure(503, "", "No available channels for this model in group default.", "api_error"),
     "fail-529": Failure(529, "overloaded", "Overloaded.", "overloaded_error"),
-    "fail-context": Failure(400, "context_length_exceeded", "This model's maximum context length is 8192 tokens."),
-}
+    "fail-400-credits": Failure(400, "billing_hard_limit_reached", "Billing hard limit has been reached"),
+    "fail-400-balance": Failure(400, "", f"{BALANCE} credits."),
+    "fail-400-limit": Failure(400, "", LIMIT),
+    "fail-400-organization": Failure(400, "", "This organization has been disabled."),
+    "fail-400-location": Failure(
+        400, "unsupported_country_region_territory", "Country, region, or territory not supported"
+    ),
+    "fail-context": Failure(
+        400, "context_length_exceeded", "This model's maximum context length is {1} tokens.", values=(9000, 8192)
+    ),
+    "fail-context-llamacpp": Failure(
+        400, 400, "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
+        "exceed_context_size_error", extra={"n_prompt_tokens": 9000, "n_ctx": 8192},
+    ),
+    "fail-context-vllm": Failure(400, 400, VLLM_LONG, "BadRequestError"),
+    "fail-context-vllm-output": Failure(
+        400, 400, "max_tokens=9000 cannot be greater than max_model_len=8192. Please request fewer output tokens.",
+        "BadRequestError", "max_tokens",
+    ),
+    "fail-context-openrouter": Failure(
+        400, 400, "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens."
+    ),
+}  # fmt: skip
+
+
+HELP_CHARS = 88  # of a behaviour's line in --help
 
 
 class Behaviour(NamedTuple):
-    """What a model's name makes happen, and the line that --help says about it."""
+    """What a model name causes, and its line in --help."""
 
     line: str
-    run: Callable[[Ask], Outcome]
+    run: Callable[[Prompt], Outcome]
 
 
 def http_failure(failure: Failure) -> Behaviour:
-    told = "".join(f", {name}: {value}" for name, value in failure.headers)
-    return Behaviour(f"HTTP {failure.status}{told}. {failure.message}", lambda ask: failure)
+    headers = "".join(f", {name}: {value}" for name, value in failure.headers)
+    line = f"HTTP {failure.status}{headers}. {failure.message.format(*failure.values).rstrip('.')}."
+    line = line if len(line) <= HELP_CHARS else f"{line[: HELP_CHARS - 3]}..."
+    return Behaviour(line, lambda prompt: failure._replace(values=failure.values or (prompt.model,)))
 
 
-def changed(line: str, **change: Any) -> Behaviour:
+def variant(line: str, **change: Any) -> Behaviour:
     """What demo answers, but for these fields of the Answer."""
-    return Behaviour(line, lambda ask: demo(ask)._replace(**change))
+    return Behaviour(line, lambda prompt: demo(prompt)._replace(**change))
 
 
-def instead(line: str, outcome: Outcome) -> Behaviour:
-    """The same whatever was asked."""
-    return Behaviour(line, lambda ask: outcome)
+def interleaved(kind: str, filler: bytes) -> Behaviour:
+    return variant(f"Stream events with {kind} between, which carry nothing; else as demo.", send=send_between(filler))
+
+
+def constant(line: str, outcome: Outcome) -> Behaviour:
+    """The same outcome for every request."""
+    return Behaviour(line, lambda prompt: outcome)
 
 
 BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the request
     "demo": Behaviour("Repeats the last user message, names type and size of images, calls a tool if it must.", demo),
-    "demo-reasoning": changed("Reasons (reasoning_content), then answers as demo.", reasoning=pieces_of(REASONING)),
+    "demo-reasoning": variant("Reasons (reasoning_content), then answers as demo.", reasoning=split_pieces(REASONING)),
     "demo-strict": Behaviour("Refuses what api.openai.com refuses; demo-strict-tools does as demo-tools, and so on.", demo),
     "demo-reasoning-tools": Behaviour("Reasons, then does as demo-tools.", demo_reasoning_tools),
     "demo-cached": Behaviour("Half of the prompt was cached, and a quarter comes into Anthropic's cache.", demo_cached),
     "demo-finish-FIELD": Behaviour("Ends in the finish reason FIELD as it is written here.", demo_finish),
-    "demo-blocked": instead(
+    "demo-blocked": constant(
         "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="demo-blocked")
     ),
     "demo-tools": Behaviour(
@@ -2330,78 +3613,106 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     ),
     "demo-rounds-N": Behaviour("Calls every tool offered in its first N turns; then quotes the last results.", demo_rounds),
     "demo-schema-repair": Behaviour(
-        "A list where a schema asks for something, until it has spoken once; then as demo.", demo_schema_repair
+        "A list in place of what a schema requests, in its first turn; then as demo.", demo_schema_repair
     ),
     "demo-tools-ids": Behaviour("Gemini's calls have ids and want them back; else as demo-tools.", odd_tools),
     "demo-tools-noindex": Behaviour("Streamed calls without an index.", odd_tools),
     "demo-tools-index0": Behaviour("Streamed calls that all have index 0; a new id begins a call.", odd_tools),
     "demo-tools-sameindex-newname": Behaviour("Streamed calls, index 0, no id; a new name begins a call.", odd_tools),
     "demo-tools-repeatid": Behaviour("Streamed calls that repeat their id in every fragment.", odd_tools),
-    "demo-tools-null-args": Behaviour("Calls with arguments null.", lambda ask: odd_arguments(ask, lambda raw: None)),
-    "demo-tools-empty-args": Behaviour('Calls with arguments "".', lambda ask: odd_arguments(ask, lambda raw: "")),
+    "demo-tools-null-args": Behaviour("Calls with arguments null.", lambda prompt: odd_arguments(prompt, lambda raw: None)),
+    "demo-tools-empty-args": Behaviour('Calls with arguments "".', lambda prompt: odd_arguments(prompt, lambda raw: "")),
     "demo-tools-cut-args": Behaviour(
-        "Calls with arguments that break off.", lambda ask: odd_arguments(ask, lambda raw: raw[: len(raw) // 2])
+        "Calls with arguments that break off.", lambda prompt: odd_arguments(prompt, lambda raw: raw[: len(raw) // 2])
     ),
     "demo-tools-stop": Behaviour(
-        'Calls beside finish_reason "stop".', lambda ask: demo_tools(ask)._replace(finish="stop")
+        'Calls beside finish_reason "stop".', lambda prompt: demo_tools(prompt)._replace(finish="stop")
     ),
     "demo-sleep-N": Behaviour(
-        "Waits N ms, then answers as demo.", lambda ask: demo(ask)._replace(send=send_late(ask.number / 1000))
+        "Waits N ms, then answers as demo.", lambda prompt: demo(prompt)._replace(send=send_late(prompt.number / 1000))
     ),
     "demo-slow-N": Behaviour(
-        "Waits N ms after each event of a stream.", lambda ask: demo(ask)._replace(send=send_slowly(ask.number / 1000))
+        "Waits N ms after each event of a stream.", lambda prompt: demo(prompt)._replace(send=send_slowly(prompt.number / 1000))
     ),
     "demo-words-N": Behaviour("Answers N words, each an event of its own.", demo_words),
     "demo-burst-N": Behaviour(
-        "Answers N words, the events in blocks of 64 KiB.", lambda ask: demo_words(ask)._replace(send=send_in_blocks)
+        "Answers N words, the events in blocks of 64 KiB.", lambda prompt: demo_words(prompt)._replace(send=send_in_blocks)
     ),
     "demo-bytes-N": Behaviour(
-        "A plain body of N bytes; a stream of the same text in pieces of 16 KiB.", lambda ask: Answer(size=ask.number)
+        "A plain body of N bytes; a stream of the same text in pieces of 16 KiB.", lambda prompt: Answer(size=prompt.number)
     ),
+    "demo-cached-1h": Behaviour("As demo-cached, but what comes into the cache stays for an hour.", demo_cached),
+    "demo-usage-FIELD": Behaviour(
+        "Usage by FIELD: 9i8o7r6w5h4t (see below), or nan, infinite, negative, huge, text, null.", demo_usage
+    ),
+    "demo-headers": variant("Rate-limit and vendor headers, a cookie, and an internal header.", headers=HEADERS),
+    "demo-window-N": Behaviour("A window of N tokens, listed as max_model_len; longer prompts fail (vLLM).", demo_window),
+    "demo-nctx-N": Behaviour("The same in llama.cpp's words, listed as meta.n_ctx.", demo_window),
+    "demo-byok": variant("OpenRouter's usage with is_byok and cost_details.", byok=True),
+    "demo-nocost": Behaviour("Usage without a cost.", demo_no_cost),
+    "demo-model-FIELD": Behaviour("The answer says that it comes from the model FIELD.", demo_model),
+    "demo-ignore": Behaviour("Ignores tool_choice, schema and n.", demo_ignore),
+    "demo-azure": variant("A stream's first chunk has choices [], as Azure's; else as demo.", oddity="demo-azure"),
+    "demo-data-null": interleaved("data: null", b"data: null\n\n"),
+    "demo-data-array": interleaved("data: []", b"data: []\n\n"),
+    "demo-data-blank": interleaved("blank data", b"data: \n\n"),
+    "demo-sse": variant("Server-sent events, also to a plain request.", sse=True),
+    "demo-gzip": variant("Compressed with gzip, whatever the request accepts.", send=send_gzipped),
+    "demo-bom": variant("A byte order mark before the answer.", send=send_with_bom),
+    "demo-unterminated": variant("A stream whose last event has no blank line behind it.", send=send_unterminated),
     **{name: http_failure(failure) for name, failure in FAILURES.items()},
     "fail-N": Behaviour("HTTP N, 400 to 599.", fail_status),
+    "fail-422-FIELD": Behaviour("HTTP 422 with a detail naming FIELD where the request has it; else as demo.", fail_fields),
+    "fail-image-N": Behaviour("HTTP N (400, 404, 500) in some server's words to an image; else as demo.", fail_image),
+    "fail-prefill": Behaviour("HTTP 400 where the model's own turn is the last; else as demo.", fail_prefill),
     "fail-strict-FIELD": Behaviour("HTTP 400 naming FIELD where the request has it; else as demo.", fail_strict),
-    "fail-filter": instead('finish_reason "content_filter" without text.', Answer(finish="content_filter")),
-    "fail-filter-mid": changed('finish_reason "content_filter" after text.', finish="content_filter"),
-    "fail-refusal": instead("message.refusal in place of content.", Answer(refusal="The stand-in was told to refuse.")),
-    "fail-length": changed('finish_reason "length" after text.', finish="length"),
-    "fail-empty": instead('Content "" with finish_reason "stop".', Answer()),
+    "fail-filter": constant('finish_reason "content_filter" without text.', Answer(finish="content_filter")),
+    "fail-filter-mid": variant('finish_reason "content_filter" after text.', finish="content_filter"),
+    "fail-refusal": constant("message.refusal in place of content.", Answer(refusal="The mock server refuses.")),
+    "fail-finish-FIELD": Behaviour("No content, and the finish reason FIELD as it is written here.", fail_finish),
+    "fail-native-FIELD": Behaviour("No content, native_finish_reason FIELD beside stop (OpenRouter).", fail_native),
+    "fail-tools-half": Behaviour("Half a tool call at the end; a clean end with finish reason.", fail_tools_half),
+    "fail-start-twice": variant("After the text of a stream a second start with another id.", oddity=START_TWICE),
+    "fail-length": variant('finish_reason "length" after text.', finish="length"),
+    "fail-empty": constant('Content "" with finish_reason "stop".', Answer()),
     "fail-empty-body": Behaviour("HTTP 200 with no body.", fail_empty_body),
-    "fail-html": instead("HTTP 200 with an HTML page.", Reply((HTML,), content_type="text/html; charset=utf-8")),
-    "fail-text": instead("HTTP 200 with a line of text.", Reply((TEXT,), content_type="text/plain")),
-    "fail-badjson": changed("An event that is no JSON after the text; plain: half the JSON.", send=send_bad_json),
-    "fail-choices-empty": instead('HTTP 200 with "choices": [].', Answer(oddity="fail-choices-empty")),
-    "fail-json-for-stream": changed("A good plain answer, also where a stream was asked for.", plain=True),
-    "fail-nofinish": changed(
+    "fail-html": constant("HTTP 200 with an HTML page.", Reply((HTML,), content_type="text/html; charset=utf-8")),
+    "fail-text": constant("HTTP 200 with a line of text.", Reply((TEXT,), content_type="text/plain")),
+    "fail-badjson": variant("An event that is no JSON after the text; plain: half the JSON.", send=send_bad_json),
+    "fail-choices-empty": constant('HTTP 200 with "choices": [].', Answer(oddity="fail-choices-empty")),
+    "fail-json-for-stream": variant("A good plain answer, also to a stream request.", plain=True),
+    "fail-nofinish": variant(
         "A stream that ends in [DONE] without finish_reason: complete. Plain: as demo.", finish=""
     ),
-    "fail-nodone": changed("A stream that ends in finish_reason without [DONE]: complete.", oddity="fail-nodone"),
-    "fail-error-200": instead('HTTP 200 with {"error": ...}, streamed or not.', Answer(error=INSIDE, plain=True)),
-    "fail-error-choice": changed(
+    "fail-nodone": variant("A stream that ends in finish_reason without [DONE]: complete.", oddity="fail-nodone"),
+    "fail-error-200": constant('HTTP 200 with {"error": ...}, streamed or not.', Answer(error=INSIDE, plain=True)),
+    "fail-error-choice": variant(
         'An error in choices[0], finish_reason "error", after text.', error=INSIDE, oddity="fail-error-choice"
     ),
-    "fail-error-first": instead(
-        'An error event before any text; plain: 200 with {"error": ...}.', Answer(error=INSIDE)
+    "fail-error-beside": variant("A whole answer with an error beside its choices.", error=INSIDE, oddity=ERROR_BESIDE),
+    "fail-event-FIELD": Behaviour("An error with code FIELD before any text, inside HTTP 200.", fail_event),
+    "fail-error-first": constant(
+        'An error event before any text; plain: 200 with {"error": ...}.', Answer(error=INSIDE, oddity="fail-error-first")
     ),
-    "fail-error-mid": changed("An error event after text; plain: an error in choices[0].", error=INSIDE),
-    "fail-cut": changed("Some text, then a clean end without a finish; plain: half the JSON.", send=send_cut),
-    "fail-cut-plain": changed("Some text, then the connection ends before HTTP's own end.", send=send_short),
-    "fail-reset": changed("Some text, then a TCP reset.", send=send_reset),
-    "fail-drop": changed("The connection ends before any status.", send=send_nothing),
-    "fail-stall": changed("Headers, then silence.", send=send_stall),
-    "fail-stall-mid": changed("Some text, then silence.", send=send_stall_mid),
-    "fail-comments": changed("Keep-alive comments for ever; plain: white space for ever.", send=send_comments),
-    "fail-comments-mid": changed("Some text, then the same for ever.", send=send_comments_mid),
+    "fail-error-mid": variant("An error event after text; plain: an error in choices[0].", error=INSIDE),
+    "fail-cut": variant("Some text, then a clean end without a finish; plain: half the JSON.", send=send_cut),
+    "fail-cut-plain": variant("Some text, then the connection ends before HTTP's own end.", send=send_short),
+    "fail-reset": variant("Some text, then a TCP reset.", send=send_reset),
+    "fail-drop": variant("The connection ends before any status.", send=send_nothing),
+    "fail-stall": variant("Headers, then silence.", send=send_stall),
+    "fail-stall-mid": variant("Some text, then silence.", send=send_stall_mid),
+    "fail-comments": variant("Keep-alive comments for ever; plain: white space for ever.", send=send_comments),
+    "fail-comments-mid": variant("Some text, then the same for ever.", send=send_comments_mid),
     "break-reset-N": Behaviour(
         "The first N bytes of the response, then a TCP reset.",
-        lambda ask: demo(ask)._replace(send=send_bytes(ask.number, Wire.reset)),
+        lambda prompt: demo(prompt)._replace(send=send_bytes(prompt.number, Wire.reset)),
     ),
     "break-close-N": Behaviour(
         "The first N bytes of the response, then the connection ends.",
-        lambda ask: demo(ask)._replace(send=send_bytes(ask.number, Wire.hang_up)),
+        lambda prompt: demo(prompt)._replace(send=send_bytes(prompt.number, Wire.hang_up)),
     ),
-    "break-garbage": changed("Bytes that are no HTTP.", send=send_garbage),
-    "fail-drip": changed("One byte every 50 ms.", send=send_drip),
+    "break-garbage": variant("Bytes that are no HTTP.", send=send_garbage),
+    "fail-drip": variant("One byte every 50 ms.", send=send_drip),
     "fail-redirect-N": Behaviour("HTTP N (301, 302, 303, 307, 308) to another host.", fail_redirect),
     "fail-...-once": Behaviour("Any failure, but once (for each Idempotency-Key, else model); then as demo.", demo),
 }
@@ -2415,6 +3726,9 @@ class Found(NamedTuple):
     field: str = ""
 
 
+FIELD_STEMS = sorted((name[: -len("FIELD")] for name in BEHAVIOURS if name.endswith("-FIELD")), key=len, reverse=True)
+
+
 def find(model: str) -> Optional[Found]:
     """The behaviour of a model name, None if there is none; what begins with "demo" and is not in the table is demo."""
     if model in BEHAVIOURS:
@@ -2422,12 +3736,13 @@ def find(model: str) -> Optional[Found]:
     stem, _, end = model.rpartition("-")
     if f"{stem}-N" in BEHAVIOURS and end.isdecimal():
         return Found(BEHAVIOURS[f"{stem}-N"], int(end)) if len(end) < 9 and int(end) <= MAX_N else None
-    if f"{stem}-FIELD" in BEHAVIOURS:
-        return Found(BEHAVIOURS[f"{stem}-FIELD"], field=end)
+    for start in FIELD_STEMS:
+        if model.startswith(start) and len(model) > len(start):
+            return Found(BEHAVIOURS[f"{start}FIELD"], field=model[len(start) :])
     return Found(BEHAVIOURS["demo"]) if model.startswith("demo") else None
 
 
-def soon(outcome: Outcome) -> Outcome:
+def without_delay(outcome: Outcome) -> Outcome:
     """A failure that happens once lets the client try again at once."""
     if not isinstance(outcome, Failure):
         return outcome
@@ -2436,103 +3751,145 @@ def soon(outcome: Outcome) -> Outcome:
     )
 
 
-def outcome_of(ask: Ask, is_first: Callable[[str], bool]) -> Outcome:
-    """What the model's name says; `is_first` tells whether a key was never seen before."""
-    once = ask.model.startswith("fail-") and ask.model.endswith("-once")
-    model = ask.model[: -len("-once")] if once else ask.model.replace("demo-strict-", "demo-", 1)
+def run_step(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
+    """The turn of the script that this conversation has come to; behind its end, and where its tools are missing, as demo."""
+    steps, tools = prompt.request.script, {str(tool.get("name")): tool for tool in prompt.tools}
+    step = steps[prompt.model_turns] if prompt.model_turns < len(steps) else None
+    if step is None or not all(name in tools for name, _ in step.calls):
+        return echo(prompt)
+    failure = find(step.first) if step.first else None
+    if failure and is_first(f"{prompt.model} step {prompt.model_turns}"):
+        failing = prompt._replace(model=step.first, number=failure.number, field=failure.field)
+        return without_delay(failure.behaviour.run(failing))
+    if not step.calls:
+        return text_answer(step.text)
+    calls = []
+    for number, (name, given) in enumerate(step.calls, 1):
+        arguments = given if isinstance(given, str) else dump(given).decode()
+        custom, namespace = bool(tools[name].get("custom")), str(tools[name].get("namespace") or "")
+        calls.append(Call(f"call_{prompt.turn}_{number}", name, arguments, custom, namespace))
+    return Answer(calls=calls, finish="tool_calls")
+
+
+def run_behaviour(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
+    """Run the behaviour that the model name selects; `is_first` is False for a key seen before."""
+    once = prompt.model.startswith("fail-") and prompt.model.endswith("-once")
+    model = prompt.model[: -len("-once")] if once else prompt.model.replace("demo-strict-", "demo-", 1)
     found = find(model)
+    if prompt.request.script and (model == "demo-script" or found is None):
+        return run_step(prompt, is_first)
+    if found is None and prompt.request.any_model and not model.startswith(("fail-", "break-")):
+        return demo(prompt)
     if found is None:
-        return unknown_model(ask)
-    if once and not is_first(f"{ask.model} {ask.request.headers.get('idempotency-key')}"):
-        return demo(ask)
-    outcome = found.behaviour.run(ask._replace(model=model, number=found.number, field=found.field))
-    return soon(outcome) if once else outcome
+        return unknown_model(prompt)
+    if once and not is_first(f"{prompt.model} {prompt.request.headers.get('idempotency-key')}"):
+        return demo(prompt)
+    outcome = found.behaviour.run(prompt._replace(model=model, number=found.number, field=found.field))
+    return without_delay(outcome) if once else outcome
 
 
-def stopped(ask: Ask, answer: Answer) -> Answer:
+def cut_at_stop(prompt: Prompt, answer: Answer) -> Answer:
     """The answer up to the first of the stop sequences in it."""
     text = "".join(answer.text)
-    found = [(text.find(stop), stop) for stop in ask.stops if stop in text]
-    return answer._replace(text=pieces_of(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
+    found = [(text.find(stop), stop) for stop in prompt.stops if stop in text]
+    return answer._replace(text=split_pieces(text[: min(found)[0]]), stop=min(found)[1]) if found else answer
+
+
+LETTERS = """
+  in demo-usage-FIELD a number stands before each letter: i input (neither from nor to the cache), o output, r cache read,
+  w cache write for 5 minutes, h cache write for 1 hour, t thinking (a part of o)"""
 
 
 def behaviour_lines() -> str:
     """The table as text, a line for each behaviour."""
-    return "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items())
+    return "\n".join(f"  {name:<29} {entry.line}" for name, entry in BEHAVIOURS.items()) + f"\n{LETTERS}"
 
 
 # ------------------------------------------------------------------------------------------------------------- routes
 
 
-def padded(surface: Surface, ask: Ask, answer: Answer) -> Answer:
+def pad(protocol: Protocol, prompt: Prompt, answer: Answer) -> Answer:
     """The answer with as much text as makes its plain JSON answer.size bytes long."""
-    start = f"{WHO} "
-    text = start + "x" * (answer.size - len(dump(surface.plain(ask, Answer([start])))))
-    step = PIECE_CHARS if ask.stream else len(text)
+    start = f"{NOTICE} "
+    text = start + "x" * (answer.size - len(dump(protocol.plain(prompt, Answer([start])))))
+    step = PIECE_CHARS if prompt.stream else len(text)
     return answer._replace(text=[text[at : at + step] for at in range(0, len(text), step)])
 
 
-def reply_to(surface: Surface, ask: Ask, outcome: Outcome) -> Reply:
-    """An outcome in the surface's words."""
+def reply_to(protocol: Protocol, prompt: Prompt, outcome: Outcome) -> Reply:
+    """An outcome in the protocol's shape."""
     if isinstance(outcome, Reply):
         return outcome
     if isinstance(outcome, Failure):
-        return refusal(surface, outcome, ask.request.id)
+        return error_reply(protocol, outcome, prompt.request.id)
     if outcome.size:
-        outcome = padded(surface, ask, outcome)
-    outcome = stopped(ask, outcome) if ask.stops else outcome
-    if outcome.plain or not ask.stream:
-        return json_reply(surface.plain(ask, outcome))
-    opening, closing = surface.opening(ask, outcome), surface.closing(ask, outcome)
-    reply = Reply(opening, closing, content_type="text/event-stream", streamed=True)
-    return surface.framed(ask, reply._replace(sign=surface.sign, broken=surface.broken))
+        outcome = pad(protocol, prompt, outcome)
+    prompt = prompt._replace(choices=1) if outcome.oddity == "demo-ignore" else prompt
+    outcome = cut_at_stop(prompt, outcome) if prompt.stops else outcome
+    protocol.keep(prompt, outcome)
+    if outcome.plain or not (prompt.stream or outcome.sse):
+        return json_reply(protocol.plain(prompt, outcome), headers=outcome.headers)
+    prompt = prompt if prompt.stream else prompt._replace(include_usage=True)
+    start, end = protocol.stream(prompt, outcome)
+    reply = Reply(start, end, content_type="text/event-stream", streamed=True, headers=outcome.headers)
+    return protocol.frame(prompt, reply._replace(sign=protocol.sign, broken=protocol.broken))
 
 
-# What our readers of messages, tools and schemas run into where a value is of another type than its vendor says.
+# What reading a request raises where a value has another type than its API documents.
 WRONG_SHAPE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def converse(wire: Wire, surface: Surface, request: Request) -> None:
+def converse(wire: Wire, protocol: Protocol, request: Request) -> None:
     """Answer one request to a model."""
     outcome: Optional[Outcome] = None
     try:
-        ask = surface.ask(request)
-        outcome = outcome_of(ask, wire.server.is_first)
-        reply = reply_to(surface, ask, outcome)
-    except Refused as error:
-        reply = refusal(surface, error.failure, request.id)
+        prompt = protocol.read_request(request)
+        outcome = run_behaviour(prompt, wire.server.is_first)
+        reply = reply_to(protocol, prompt, outcome)
+    except Rejected as error:
+        reply = error_reply(protocol, error.failure, request.id)
     except WRONG_SHAPE as error:
-        reply = refusal(surface, wrong(f"The request has a wrong shape: {error}").failure, request.id)
+        reply = error_reply(protocol, bad_request(f"The request has a wrong shape: {error}").failure, request.id)
     send = outcome.send if isinstance(outcome, Answer) and outcome.send else send_whole
-    send(wire, reply._replace(headers=reply.headers + surface.headers(request)))
+    send(wire, reply._replace(headers=reply.headers + protocol.headers(request)))
 
 
-def post_to(surface: Surface) -> Callable[[Wire, Request], None]:
-    return lambda wire, request: converse(wire, surface, request)
+def post_to(protocol: Protocol) -> Callable[[Wire, Request], None]:
+    return lambda wire, request: converse(wire, protocol, request)
 
 
-def model_names() -> List[str]:
-    """The models of the list: what answers, with an example for each N and FIELD."""
-    names = [name for name in BEHAVIOURS if name.startswith("demo")]
+def list_model_names(server: DemoServer) -> Sequence[str]:
+    """The models of the list: the server's own choice, or all that answer, with an example for each N and FIELD."""
+    if server.models is not None:
+        return server.models
+    names = [name.replace("usage-FIELD", "usage-100i10o") for name in BEHAVIOURS if name.startswith("demo")]
     return [name.replace("-N", "-100").replace("-FIELD", "-stop") for name in names]
 
 
-def send_models(wire: Wire, request: Request, surface: Surface, models: Dict[str, JSON], whole: JSON) -> None:
+def list_window(model: str) -> JSON:
+    """What vLLM and llama.cpp list about a model's context."""
+    number = model.rpartition("-")[2]
+    if model.startswith("demo-window-") and number.isdecimal():
+        return {"max_model_len": int(number)}
+    return {"meta": {"n_ctx": int(number)}} if model.startswith("demo-nctx-") and number.isdecimal() else {}
+
+
+def send_models(wire: Wire, request: Request, protocol: Protocol, models: Dict[str, JSON], whole: JSON) -> None:
     """The list, or the one model that the path names."""
     name = request.path.partition("/models/")[2]
     if name and name not in models:
-        failure = Failure(404, "model_not_found", f"The model '{name}' does not exist; the stand-in has 'demo'.")
-        reply = refusal(surface, failure, request.id)
+        failure = Failure(404, "model_not_found", MODEL_NOT_FOUND, values=(name,))
+        reply = error_reply(protocol, failure, request.id)
     else:
         reply = json_reply(models[name] if name else whole)
-    send_whole(wire, reply._replace(headers=reply.headers + surface.headers(request)))
+    send_whole(wire, reply._replace(headers=reply.headers + protocol.headers(request)))
 
 
 def get_anthropic_models(wire: Wire, request: Request) -> None:
     """Anthropic's list, in pages of ?limit=20 behind ?after_id=."""
     given = dict(pair.partition("=")[::2] for pair in request.query.split("&"))
     made = {"type": "model", "created_at": "2023-11-14T22:13:20Z"}  # CREATED
-    models = {name: {**made, "id": name, "display_name": name.title()} for name in model_names()}
+    models = {name: {**made, "id": name, "display_name": name.title()} for name in list_model_names(wire.server)}
     names = list(models)
     after = names.index(given["after_id"]) + 1 if given.get("after_id") in names else 0
     end = after + int(given.get("limit") or 20)
@@ -2546,36 +3903,122 @@ def get_gemini_models(wire: Wire, request: Request) -> None:
     """Google's list."""
     can = {"supportedGenerationMethods": ["generateContent", "countTokens"]}
     limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
-    models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in model_names()}
+    names = list_model_names(wire.server)
+    models = {name: {"name": f"models/{name}", "displayName": name.title(), **limits, **can} for name in names}
     send_models(wire, request, GEMINI, models, {"models": list(models.values())})
 
 
 def get_models(wire: Wire, request: Request) -> None:
-    """OpenAI's list, or Anthropic's where its version is told, or Google's where a key for it comes."""
+    """OpenAI's list; Anthropic's where the request has its version header, Google's where it has its key header."""
     if "anthropic-version" in request.headers:
         get_anthropic_models(wire, request)
         return
     if "x-goog-api-key" in request.headers:
         get_gemini_models(wire, request)
         return
-    made = {"object": "model", "created": CREATED, "owned_by": "stand-in"}
-    models = {name: {"id": name, **made} for name in model_names()}
+    made = {"object": "model", "created": CREATED, "owned_by": "llm-router"}
+    models = {name: {"id": name, **made, **list_window(name)} for name in list_model_names(wire.server)}
     send_models(wire, request, OPENAI, models, {"object": "list", "data": list(models.values())})
 
 
+def read_query(request: Request) -> Dict[str, str]:
+    return dict(pair.partition("=")[::2] for pair in request.query.split("&") if pair)
+
+
+def find_response(request: Request) -> StoredResponse:
+    """The stored response that the path names; raises Rejected."""
+    name = request.path.split("/")[3]
+    if not name.startswith("resp"):
+        message = f"Invalid 'response_id': '{name}'. Expected an ID that begins with 'resp'."
+        raise rejection(message, "response_id", "invalid_value")
+    found: Optional[StoredResponse] = request.responses.get(name)
+    if found is None:
+        raise Rejected(Failure(404, "", f"Response with id '{name}' not found."))
+    return found
+
+
+def get_response(request: Request) -> Reply:
+    """A response, or with ?stream=true its events again; a background response is done when it is first read."""
+    stored, query = find_response(request), read_query(request)
+    if stored.cancelled:
+        return json_reply({**stored.response, "status": "cancelled", "output": [], "usage": None})
+    request.responses.put(stored._replace(waiting=False))
+    if query.get("stream") == "true":
+        events = chain(*RESPONSES.stream(stored.prompt, stored.answer))
+        after = int(query.get("starting_after") or -1)
+        return Reply(islice(events, after + 1, None), content_type="text/event-stream", streamed=True)
+    return json_reply(stored.response)
+
+
+def delete_response(request: Request) -> Reply:
+    name = find_response(request).response["id"]
+    request.responses.delete(name)
+    return json_reply({"id": name, "object": "response", "deleted": True})
+
+
+def cancel_response(request: Request) -> Reply:
+    stored = find_response(request)
+    if not stored.prompt.request.body.get("background"):
+        raise rejection("Cannot cancel a synchronous response.", "response_id")
+    if stored.waiting:
+        request.responses.put(stored._replace(cancelled=True))
+    return get_response(request)
+
+
+def get_input_items(request: Request) -> Reply:
+    """The items that the model saw, in pages of ?limit=20 behind ?after=, the newest first."""
+    stored, query = find_response(request), read_query(request)
+    items = stored.input if query.get("order") == "asc" else stored.input[::-1]
+    names = [item["id"] for item in items]
+    start = names.index(query["after"]) + 1 if query.get("after") in names else 0
+    page = items[start : start + int(query.get("limit") or 20)]
+    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+    return json_reply({"object": "list", "data": page, **ends, "has_more": start + len(page) < len(items)})
+
+
+def refuse_websocket(request: Request) -> Reply:
+    message = "This server does not speak websockets; send a POST request."
+    raise Rejected(Failure(426, "", message, headers=(("Upgrade", "HTTP/1.1"),)))
+
+
+def answer_with(read: Callable[[Request], Reply]) -> Callable[[Wire, Request], None]:
+    """A route that sends what `read` returns, or the error that it raises."""
+
+    def answer(wire: Wire, request: Request) -> None:
+        try:
+            reply = read(request)
+        except Rejected as error:
+            reply = error_reply(RESPONSES, error.failure)
+        except WRONG_SHAPE as error:
+            reply = error_reply(RESPONSES, bad_request(f"The request has a wrong shape: {error}").failure)
+        send_whole(wire, reply)
+
+    return answer
+
+
 def get_page(wire: Wire, request: Request) -> None:
-    """What this is, for whoever opens it in a browser."""
-    page = f"{WHO} POST {wire.server.base_url}/chat/completions with one of these models:\n\n{behaviour_lines()}\n"
+    """A page for browsers: what this server is, and its models."""
+    page = f"{NOTICE} POST {wire.server.base_url}/chat/completions with one of these models:\n\n{behaviour_lines()}\n"
     send_whole(wire, Reply((page.encode(),), content_type="text/plain; charset=utf-8"))
 
 
 ROUTES: List[Tuple[str, str, Callable[[Wire, Request], None]]] = [  # method, pattern of the path, what answers
     ("POST", r"/v1/chat/completions", post_to(OPENAI)),
+    ("POST", r"/v1/completions", post_to(COMPLETIONS)),
     ("POST", r"/v1/embeddings", post_to(EMBEDDINGS)),
+    ("POST", r"/v1/responses", post_to(RESPONSES)),
+    ("POST", r"/v1/responses/input_tokens", post_to(RESPONSES_COUNT)),
+    ("POST", r"/v1/responses/compact", post_to(RESPONSES_COMPACT)),
+    ("POST", r"/v1/responses/[^/]+/cancel", answer_with(cancel_response)),
+    ("GET", r"/v1/responses", answer_with(refuse_websocket)),
+    ("GET", r"/v1/responses/[^/]+", answer_with(get_response)),
+    ("GET", r"/v1/responses/[^/]+/input_items", answer_with(get_input_items)),
+    ("DELETE", r"/v1/responses/[^/]+", answer_with(delete_response)),
     ("POST", r"/v1/messages", post_to(ANTHROPIC)),
     ("POST", r"/v1/messages/count_tokens", post_to(ANTHROPIC_COUNT)),
     ("POST", r"/(v1|v1beta)/models/[^/]+:(generateContent|streamGenerateContent)", post_to(GEMINI)),
     ("POST", r"/(v1|v1beta)/models/[^/]+:countTokens", post_to(GEMINI_COUNT)),
+    ("POST", r"/(v1|v1beta)/models/[^/]+:(embedContent|batchEmbedContents)", post_to(GEMINI_EMBEDDINGS)),
     ("GET", r"/v1/models(/[^/]+)?", get_models),
     ("GET", r"/v1beta/models(/[^/]+)?", get_gemini_models),
     ("GET", r"/", get_page),
@@ -2585,12 +4028,14 @@ ROUTES: List[Tuple[str, str, Callable[[Wire, Request], None]]] = [  # method, pa
 
 
 class DemoServer(ThreadingHTTPServer):
-    """The stand-in on 127.0.0.1, running until close(); port 0 takes a free one.
+    """The mock server on 127.0.0.1, running until close(); port 0 takes a free one.
 
     url ("http://127.0.0.1:PORT"), base_url (url + "/v1"), port, connections (how many there were), and requests: a list
     of {"method", "path" (with query), "headers" (any case), "body" (JSON, else bytes), "connection" (its number)}.
     tls=(certfile, keyfile) serves https; redirect_to is where fail-redirect-N leads; record=False keeps no requests;
-    strict=True refuses what api.openai.com refuses, whatever the model is called.
+    strict=True refuses what api.openai.com refuses, for every model; any_model=True answers unknown models as demo;
+    models are the names to list, in place of the table's. With a script, demo-script and unknown models answer the
+    conversation's first turn with its first Step, the second with the second, in every protocol.
     """
 
     daemon_threads = True
@@ -2601,11 +4046,16 @@ class DemoServer(ThreadingHTTPServer):
         port: int = 0,
         *,
         tls: Optional[Tuple[str, str]] = None,
-        redirect_to: str = ELSEWHERE,
+        redirect_to: str = REDIRECT_TARGET,
         record: bool = True,
         strict: bool = False,
+        any_model: bool = False,
+        models: Optional[Sequence[str]] = None,
+        script: Sequence[Step] = (),
     ) -> None:
-        self.redirect_to, self.record, self.strict = redirect_to, record, strict
+        self.models, self.script = models, script
+        self.redirect_to, self.record, self.strict, self.any_model = redirect_to, record, strict, any_model
+        self.responses = ResponseStore()
         self.requests: List[JSON] = []
         self.connections = 0
         self.ending = threading.Event()  # every wait of a handler is a wait for this
@@ -2626,7 +4076,7 @@ class DemoServer(ThreadingHTTPServer):
         self.close()
 
     def close(self) -> None:
-        """Stop at once; whoever still waits for an answer sees the connection end."""
+        """Stop at once; clients still waiting for an answer see the connection end."""
         if self.ending.is_set():
             return
         self.ending.set()
@@ -2681,7 +4131,7 @@ class DemoServer(ThreadingHTTPServer):
         """Note a new connection; returns its number."""
         with self._lock:
             if self.ending.is_set():
-                raise ConnectionAbortedError("the stand-in is closing")
+                raise ConnectionAbortedError("the mock server is closing")
             self._open.add(connection)
             self.connections += 1
             return self.connections
@@ -2691,7 +4141,7 @@ class DemoServer(ThreadingHTTPServer):
             self._open.discard(connection)
 
     def is_first(self, key: str) -> bool:
-        """True the first time that it is asked for a key."""
+        """True for a key that was not given before."""
         with self._lock:
             first = key not in self._seen
             self._seen.add(key)
@@ -2702,7 +4152,7 @@ class DemoServer(ThreadingHTTPServer):
         from zlib import crc32
 
         wire.request_id = f"demo-{crc32(data):08x}"
-        headers = CaseBlind(wire.headers.items())
+        headers = CaseInsensitiveHeaders(wire.headers.items())
         try:
             body = json.loads(data)
         except (ValueError, RecursionError):
@@ -2713,13 +4163,16 @@ class DemoServer(ThreadingHTTPServer):
             )
         path, _, query = wire.path.partition("?")
         path = unquote(path)
-        request = Request(wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict)
+        request = Request(
+            wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict, self.any_model,
+            self.responses, self.script,
+        )  # fmt: skip
         for method, pattern, answer in ROUTES:
             if method == wire.command and re.fullmatch(pattern, path):
                 answer(wire, request)
                 return
         failure = Failure(404, "unknown_url", f"Unknown request URL: {wire.command} {path}.")
-        send_whole(wire, json_reply(OPENAI.failure(failure), 404))
+        send_whole(wire, json_reply(OPENAI.error_body(failure), 404))
 
 
 # ------------------------------------------------------------------------------------------------------- command line
@@ -2730,10 +4183,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     import argparse
     import signal
 
-    table = f"the model's name says what happens:\n{behaviour_lines()}"
+    table = f"the model name selects the behaviour:\n{behaviour_lines()}"
     parser = argparse.ArgumentParser(
         prog="llm_router_demo.py", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="A stand-in for a model API, on 127.0.0.1: it answers without a model, and fails on demand.",
+        description="A mock model API, on 127.0.0.1: it answers without a model, and fails on demand.",
         epilog=f"{table}\n\nexit codes: 0 stopped, 1 cannot serve, 2 usage",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=8099, help="port to listen on, 0 for a free one (default 8099)")
@@ -2741,19 +4194,21 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         "--tls", nargs=2, metavar=("CERT", "KEY"), help="serve https with this certificate and key (PEM)"
     )
     parser.add_argument("--strict", action="store_true", help="refuse what api.openai.com refuses, for every model")
+    parser.add_argument("--any-model", action="store_true", help="answer unknown model names as demo, not with HTTP 404")
     args = parser.parse_args(argv)
     try:
-        server = DemoServer(args.port, tls=tuple(args.tls) if args.tls else None, record=False, strict=args.strict)
+        tls = tuple(args.tls) if args.tls else None
+        server = DemoServer(args.port, tls=tls, record=False, strict=args.strict, any_model=args.any_model)
     except (OSError, OverflowError) as error:
         print(f"llm_router_demo.py: cannot serve on port {args.port}: {error}", file=sys.stderr)
         return 1
-    stopped = threading.Event()
+    cut_at_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: cut_at_stop.set())
     with server:
         use = "name it with --base-url, and demo as the model (--help lists more); Ctrl-C stops it"
-        print(f"{server.base_url} is a stand-in for a model API: {use}", flush=True)
-        while not stopped.wait(0.5):  # a wait without end cannot be interrupted on Windows
+        print(f"{server.base_url} is a mock model API: {use}", flush=True)
+        while not cut_at_stop.wait(0.5):  # a wait without end cannot be interrupted on Windows
             pass
     return 0
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import pytest
 
@@ -19,14 +19,51 @@ PRIVATE = (
     "AISA_", "LLM_ROUTER_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "NO_COLOR", "XDG_CONFIG",
     "XDG_CACHE", "XDG_STATE",
 )  # fmt: skip
-CHILD_TIMEOUT_S = 30.0  # a command that hangs is a failure with its output, not a test run that never ends
+CHILD_TIMEOUT_S = 60.0  # a command that hangs is a failure with its output, not a test run that never ends
 
 # What a shell or nohup lets its background jobs ignore, commands that tests start would ignore, too.
 for each, default in (("SIGINT", signal.default_int_handler), ("SIGQUIT", signal.SIG_DFL), ("SIGHUP", signal.SIG_DFL)):
     if hasattr(signal, each) and signal.getsignal(getattr(signal, each)) == signal.SIG_IGN:
         signal.signal(getattr(signal, each), default)
 
+SLOW_VARIABLE = "LLM_ROUTER_SLOW"  # 1: slow tests run, too; read at collection, since tests run without the user's variables
+LEFT_OUT = pytest.StashKey[List[pytest.Item]]()  # the slow tests of this run that were not asked for
+
 collect_ignore = [] if sys.version_info >= (3, 11) else ["gateway"]  # the gateway needs 3.11
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--slow`, beside `-m slow` (these alone) and LLM_ROUTER_SLOW=1."""
+    parser.addoption("--slow", action="store_true", help=f"run the tests that are marked slow, too (or {SLOW_VARIABLE}=1)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Deselects what is marked slow, unless it is asked for by option, variable, mark expression or the test's own name."""
+    if config.getoption("slow") or os.environ.get(SLOW_VARIABLE) == "1" or "slow" in config.getoption("markexpr"):
+        return
+    named = tuple(Path(word.partition("[")[0]).name for word in config.args if "::" in word)  # test_x.py::test_name
+    kept: List[pytest.Item] = []
+    left_out: List[pytest.Item] = []
+    for item in items:
+        slow = item.get_closest_marker("slow") and not is_named(item, named)
+        (left_out if slow else kept).append(item)
+    items[:] = kept
+    config.stash[LEFT_OUT] = left_out
+    config.hook.pytest_deselected(items=left_out)
+
+
+def is_named(item: pytest.Item, named: Tuple[str, ...]) -> bool:
+    """Whether the command line names this test: test_x.py::test_name, with or without its parameters in brackets."""
+    return f"{item.path.name}::{item.nodeid.partition('::')[2].partition('[')[0]}" in named
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Iterator[None]:
+    """One line about what was left out, and how to run it, just above the last."""
+    yield
+    left_out = config.stash.get(LEFT_OUT, [])
+    if left_out:
+        terminalreporter.write_line(f"{len(left_out)} slow tests were left out; the option --slow runs them, too")
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +89,30 @@ def demo() -> Iterator[Any]:
 
     with DemoServer(port=0) as server:
         yield server
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Any]]:
+    """serve(*replies) -> a RawServer, closed with the test."""
+    from raw_server import RawServer
+
+    servers: List[RawServer] = []
+
+    def start(*replies: Any, hold: bool = False) -> RawServer:
+        servers.append(RawServer(*replies, hold=hold))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def still() -> Any:
+    """A transport without a clock: it sleeps by counting."""
+    from raw_server import StillTransport
+
+    return StillTransport()
 
 
 class Ran(NamedTuple):

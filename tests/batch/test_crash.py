@@ -15,9 +15,9 @@ from typing import Any, Dict, List, Set
 import pytest
 
 FILES = ("--input", "in.jsonl", "--output", "out.jsonl")
-ECHO = "This is the stand-in, not a model. You said: "
+ECHO = "This is the mock server, not a model. You said: "
 AT_ONCE = 8
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals, limits and rusage as POSIX has them")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals, limits and rusage as POSIX has them")]
 
 
 def whole_ids(data: bytes) -> Set[str]:
@@ -67,7 +67,7 @@ def test_killed_while_failed_lines_are_retried_the_next_start_goes_on(batch: Any
             break
         time.sleep(0.02)
     running.kill()
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     kept = {record["id"]: record["text"] for record in answers_so_far(batch) if record["ok"]}
     assert 5 < len(kept) < 60
     assert batch("run", "-m", "demo", *FILES, "--retry-failed", "--ordered").code == 0
@@ -187,6 +187,6 @@ def test_signals_are_the_only_things_that_interrupt(batch: Any, prompts: Any, an
     while not (batch.cwd / "out.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.01)
     running.send_signal(signal.SIGHUP)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     assert running.returncode == -signal.SIGHUP
     assert batch("run", "-m", "demo", *FILES).code == 0 and len(answers()) == 60

@@ -62,6 +62,7 @@ def test_a_lines_own_model_without_a_price_fails_alone(priced: Any, prompts: Any
     assert ran.code == 10 and told == {1: None, 2: "refused_locally"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--max-cost", "-1"), ("--max-cost", "nan"), ("--max-cost", "much"), ("--cache", "1y")])
 def test_bad_amounts_and_ages_are_wrong_usage(priced: Any, prompts: Any, demo: Any, words: Any) -> None:
     prompts(2)
@@ -87,6 +88,7 @@ def test_evaluate_takes_no_answers_out_of_a_cache(priced: Any, prompts: Any) -> 
     assert ran.code == 2 and b"unknown argument" in ran.err
 
 
+@pytest.mark.slow
 def test_run_takes_answers_out_of_the_cache_and_records_calls(
     priced: Any, prompts: Any, answers: Callable[..., Any], demo: Any, tmp_path: Path
 ) -> None:

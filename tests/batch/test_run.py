@@ -20,7 +20,7 @@ import llm_router_batch as b
 import llm_router_client as c
 
 FILES = ("--input", "in.jsonl", "--output", "out.jsonl")
-ECHO = "This is the stand-in, not a model. You said: "
+ECHO = "This is the mock server, not a model. You said: "
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and limits as POSIX has them")
 
 
@@ -73,6 +73,7 @@ def test_the_model_is_the_line_s_the_command_s_or_the_environment_s(batch: Any, 
     assert [record["model_used"] for record in answers("two-out.jsonl")] == ["demo-words-2"]
 
 
+@pytest.mark.slow
 def test_ordered_brings_the_answers_into_the_input_s_order(batch: Any, prompts: Any, answers: Any) -> None:
     slow = {"id": "slow", "message": "Hi", "model": "demo-sleep-300"}
     prompts(slow, 30)
@@ -218,7 +219,9 @@ USAGE = {
     "run --input in.jsonl --output out.jsonl --patience -1": "--patience is",
     "run --input in.jsonl --output out.jsonl --retries 11": "max_retries",
     "run --input in.jsonl --output out.jsonl --outputt x": "unknown argument '--outputt'",
-    "run --input in.jsonl --output": "expected one argument",
+    "run --input in.jsonl --output": "--output needs a value",
+    "run --input in.jsonl --input in.jsonl --output out.jsonl": "--input would replace",
+    "run --input in.jsonl --output out.jsonl --output out.jsonl": "--output would replace",
     "run --input in.jsonl --output out.jsonl --api-key x": "no option takes a key",
     "run --input in.jsonl --output out.jsonl --header Authorization:x": "no credentials",
     "evaluate --input in.jsonl": "name 1 to 8 models",
@@ -232,6 +235,7 @@ USAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
 def test_wrong_usage_is_told_before_anything_is_sent_or_written(batch: Any, prompts: Any, demo: Any, typed: str) -> None:
     prompts(2)
@@ -268,6 +272,7 @@ def test_a_foreign_output_is_refused_and_left_alone(batch: Any, prompts: Any, de
     assert (batch.cwd / "out.jsonl").read_text() == "my notes"
 
 
+@pytest.mark.slow
 def test_an_input_that_changes_meanwhile_stops_the_batch_and_keeps_what_is_done(
     batch: Any, prompts: Any, answers: Any
 ) -> None:
@@ -303,6 +308,7 @@ def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(batch: 
 # --------------------------------------------------------------------------------------------------- limits and failures
 
 
+@pytest.mark.slow
 def test_limits_that_come_once_fail_nothing(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     for number, model in enumerate(("fail-429-once", "fail-529-once", "fail-503-once")):
         prompts(8)
@@ -312,6 +318,7 @@ def test_limits_that_come_once_fail_nothing(batch: Any, prompts: Any, answers: A
         assert len(demo.requests) == 16 * (number + 1)
 
 
+@pytest.mark.slow
 def test_a_limit_slows_the_whole_batch_down_instead_of_failing_it(
     batch: Any, prompts: Any, answers: Any, limiting: Any
 ) -> None:
@@ -347,6 +354,7 @@ def test_under_a_limit_a_fallback_is_asked(batch: Any, prompts: Any, answers: An
     assert {record["model_used"] for record in answers()} == {"demo"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, code, exit_code", [("fail-401", "key_refused", 3), ("fail-402", "no_credit", 4)])
 def test_a_refused_key_or_an_empty_account_stops_the_batch_with_its_lines_open(
     batch: Any, prompts: Any, answers: Any, demo: Any, model: str, code: str, exit_code: int
@@ -398,6 +406,7 @@ def wait_for(ready: Any, limit_s: float = 20.0) -> None:
     assert ready()
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_the_end_is_quick_and_what_is_done_is_kept(
@@ -410,12 +419,13 @@ def test_interrupted_the_end_is_quick_and_what_is_done_is_kept(
     wait_for(lambda: len(demo.requests) == 44)
     began = time.monotonic()
     running.send_signal(number)
-    out, err = running.communicate(timeout=10)
-    assert running.returncode == 130 and time.monotonic() - began < 0.7
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 130 and time.monotonic() - began < 5
     assert b"interrupted" in err and b"Traceback" not in err and b"40 answered" in out and b"30 left of 70" in out
     assert len(answers()) == 40
 
 
+@pytest.mark.slow
 @posix_only
 def test_interrupted_while_limited_the_end_is_quick(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(10)
@@ -424,8 +434,8 @@ def test_interrupted_while_limited_the_end_is_quick(batch: Any, prompts: Any, de
     time.sleep(0.1)
     began = time.monotonic()
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=10)
-    assert running.returncode == 130 and time.monotonic() - began < 0.7 and b"Traceback" not in err
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130 and time.monotonic() - began < 5 and b"Traceback" not in err
 
 
 def on_terminal(batch: Any, *words: str) -> str:
@@ -441,10 +451,11 @@ def on_terminal(batch: Any, *words: str) -> str:
             except OSError:
                 break
     os.close(leader)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     return shown.decode()
 
 
+@pytest.mark.slow
 @posix_only
 def test_progress_with_rate_cost_and_time_left_is_for_terminals_only(batch: Any, prompts: Any) -> None:
     prompts(60)
@@ -455,6 +466,7 @@ def test_progress_with_rate_cost_and_time_left_is_for_terminals_only(batch: Any,
     assert float(lines[-1][1]) > 15 and shown.endswith("\r\x1b[K")
 
 
+@pytest.mark.slow
 @posix_only
 def test_progress_says_when_it_waits(batch: Any, prompts: Any) -> None:
     prompts(2)
@@ -472,20 +484,23 @@ def test_help_is_short_shows_two_commands_that_parse_and_every_exit_code(batch: 
         text = ran.out.decode()
         assert ran.code == 0 and ran.err == b"" and len(text.splitlines()) < 75
         examples = re.findall(rf"python3 llm_router_batch\.py {command} (.*)", text)
-        assert len(examples) == 2 and all(b.parse_args(command, example.split()) for example in examples)
+        assert len(examples) == 2 and all(b.parser_of(command).parse(example.split()) for example in examples)
         assert all(re.search(rf"(?<!\d){code} ", text) for code in c.EXIT_CODES)
     assert batch("--help").code == 0 and c.VERSION.encode() in batch("--version").out
 
 
 def test_options_have_the_client_s_names_and_meaning() -> None:
-    theirs = {option.name: option for option in map(c.Option, c.OPTIONS.strip().split("\n"))}
-    own = {"input", "ordered", "retry_failed", "keep_going", "concurrency", "patience", "repeat", "csv"}
+    theirs = {flag: option for name in c.COMMANDS for flag, option in c.parser_of(name).options.items()}
+    own = {"--input", "--ordered", "--retry-failed", "--keep-going", "--concurrency", "--patience", "--repeat", "--csv"}
     for command in b.COMMANDS:
-        for option in b.options_of(b.COMMANDS[command][1]):
-            assert option.name in own or (theirs[option.name].flags, theirs[option.name].value) == (option.flags, option.value)
-    names = {option.name for option in b.options_of(b.COMMANDS["run"][1])}
-    groups = {name for name, option in theirs.items() if option.group in ("parameters", "endpoint", "output", "model")}
-    assert groups - {"detail"} <= names
+        for flag, option in b.parser_of(command).options.items():
+            assert flag in own or (option.option_strings, option.metavar, option.type) == (
+                theirs[flag].option_strings, theirs[flag].metavar, theirs[flag].type
+            )  # fmt: skip
+    groups = c.Parser("groups")
+    for add in (c.add_parameters, c.add_endpoint, c.add_output, c.add_model):
+        add(groups)
+    assert set(groups.options) - {"--detail"} <= set(b.parser_of("run").options)
 
 
 @posix_only
@@ -504,6 +519,7 @@ def test_the_key_is_in_no_output(batch: Any, prompts: Any) -> None:
     assert key.encode() not in Path(batch.cwd / "out.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_key_that_looks_like_json_breaks_no_record(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     prompts(3)
     for number, word in enumerate(("null", "true", "text", "error", "demo")):

@@ -26,7 +26,7 @@ with ThreadPoolExecutor(8) as pool:
 def main() -> int:
     """Measure, check that all answered, print."""
     with Bench() as bench:
-        base_url = bench.stand_in()
+        base_url = bench.mock_server()
         runs = bench.interleaved(
             {
                 "ours": bench.client("compare", "--base-url", base_url, "--models", MODELS, "--message", QUESTION),

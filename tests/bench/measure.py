@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 CLIENT = SCRIPTS / "llm_router_client.py"
+LAUNCHER = SCRIPTS / "llm-router"
 DEMO = SCRIPTS / "llm_router_demo.py"
 PASSED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH")  # all that a measured process gets of this user's environment
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
@@ -130,16 +131,29 @@ class Bench:
         """The client's command line as people start it: a script, compiled at every run."""
         return [self.python, str(CLIENT), *words]
 
-    def stand_in(self) -> str:
-        """Start the stand-in upstream in a process of its own; its base URL."""
+    def launcher(self, *words: str) -> List[str]:
+        """The same command line from compiled bytecode."""
+        return [self.python, str(LAUNCHER), *words]
+
+    def mock_server(self, *words: str) -> str:
+        """Start the mock server in a process of its own, with these options; its base URL."""
         reading, writing = os.pipe()
-        self._servers.append(self.start([self.python, str(DEMO), "--port", "0"], writing))
+        self._servers.append(self.start([self.python, str(DEMO), "--port", "0", *words], writing))
         os.close(writing)
         line = os.read(reading, 4096).decode()
         os.close(reading)
-        if not line.startswith("http://127.0.0.1:"):
-            raise Failed(f"the stand-in did not start: {line}")
+        if not line.startswith(("http://127.0.0.1:", "https://127.0.0.1:")):
+            raise Failed(f"the mock server did not start: {line}")
         return line.split()[0]
+
+    def certificate(self) -> tuple[str, str]:
+        """(certificate, key) for 127.0.0.1, made now by the openssl command; every side trusts it by SSL_CERT_FILE."""
+        cert, key = str(self.scratch / "cert.pem"), str(self.scratch / "key.pem")
+        words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+        more = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert]
+        self.run(["/usr/bin/env", "openssl", *words.split(), *more])
+        self.env["SSL_CERT_FILE"] = cert
+        return cert, key
 
     def start(self, command: List[str], stdout: int) -> int:
         """Start a process with this stdout, an empty stdin and stderr in a file; its process id."""

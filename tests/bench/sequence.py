@@ -1,14 +1,12 @@
 """200 chats in a row over TLS on loopback from one process: CPU, wall time and the number of TCP connections.
 
 The figures with a limit are of the 200 calls alone (imports and the client's construction are over); those of the whole process
-follow. The server is the stand-in, in this process; every side starts anew in each round and its connections are counted.
+follow. The server is the mock server, in this process; every side starts anew in each round and its connections are counted.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 import time
 
@@ -65,19 +63,6 @@ SDK = "openai SDK"
 SIDES = {"ours": OURS, SDK: OPENAI, "requests": REQUESTS, "bare http.client": BARE}
 
 
-def certificate(bench: Bench) -> tuple[str, str]:
-    """(certificate, key) for 127.0.0.1, made now by the openssl command; every side trusts it by SSL_CERT_FILE."""
-    openssl = shutil.which("openssl")
-    if not openssl:
-        raise SystemExit("no openssl command to make a certificate with")
-    cert, key = str(bench.scratch / "cert.pem"), str(bench.scratch / "key.pem")
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
-    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert]
-    subprocess.run([openssl, *words.split(), *more], check=True, capture_output=True)
-    bench.env["SSL_CERT_FILE"] = cert
-    return cert, key
-
-
 def one_round(bench: Bench, tls: tuple[str, str], found: Dict[str, List[Any]]) -> None:
     """Every side once: found[side] gets (run, CPU s of the calls, wall s of the calls, TCP connections)."""
     from llm_router_demo import DemoServer
@@ -116,7 +101,7 @@ def main() -> int:
     sys.path.insert(0, str(SCRIPTS))
     found: Dict[str, List[Any]] = {name: [] for name in SIDES}
     with Bench() as bench:
-        tls = certificate(bench)
+        tls = bench.certificate()
         for number in range(ROUNDS + 1):
             one_round(bench, tls, found)
             if not number:  # it filled the caches of bytecode

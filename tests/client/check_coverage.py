@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Branch coverage of the client's pure sections by their own tests: exits 1 unless every line and branch is reached.
+"""Branch coverage of what is pure in the client and its extras, by its own tests: exits 1 unless all of it is reached.
 
   python3 tests/client/check_coverage.py     needs pytest and coverage, both in the dev and test extras
 
-The sections are those between the client file's ruled comments; the tests in TESTS that use no server and no command line
-must reach all of them, so that a branch that only a socket could reach does not count as tested.
+The sections are those between the client file's ruled comments, and of a module of the extras what stands above its first
+class or function that calls a model; the tests in TESTS that use no server and no command line must reach all of them, so
+that a branch that only a socket could reach does not count as tested.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "scripts" / "llm_router_client.py"
+EXTRAS = ROOT / "scripts" / "llm_router_extras"
 PURE = ("errors", "server-sent events", "wire shapes", "policy")
+PURE_MODULES = {  # module of the extras -> the first line that is not pure
+    "pricing": "class CostEstimate", "routing": "class Router", "schema": "class SchemaCheck", "tools": "def run_tools",
+}  # fmt: skip
 TESTS = (
-    "test_sse.py", "test_wire.py", "test_policy.py", "test_prices.py", "test_routing.py", "test_schema.py", "test_tools.py",
+    "client/test_sse.py", "client/test_wire.py", "client/test_policy.py", "extras/test_pricing.py", "extras/test_routing.py",
+    "extras/test_schema.py", "extras/test_tools.py",
 )  # fmt: skip
 IMPURE = {"demo", "serve", "cli"}  # fixtures
 
@@ -40,33 +46,41 @@ def sections(source: str) -> Dict[str, Tuple[int, int]]:
     return {name: (start, end) for (start, name), end in zip(rules, ends)}
 
 
-def measured(folder: Path) -> Any:
-    """What coverage saw of the client file while its pure tests ran."""
+def measured(folder: Path) -> Dict[str, Any]:
+    """What coverage saw of each file while the pure tests ran, by folder and name."""
     data, report = folder / "data", folder / "report.json"
     run = [sys.executable, "-m", "coverage"]
-    tests = [str(ROOT / "tests" / "client" / name) for name in TESTS]
+    tests = [str(ROOT / "tests" / name) for name in TESTS]
     options = ["run", f"--data-file={data}"]  # what else it takes is in pyproject.toml
     plugins = ["-p", "no:cacheprovider", "-p", Path(__file__).stem]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run([*run, *options, "-m", "pytest", "-q", *plugins, *tests], check=True, cwd=ROOT, env=env)
     subprocess.run([*run, "json", "-q", f"--data-file={data}", "-o", str(report)], check=True, cwd=ROOT)
     files = json.loads(report.read_text())["files"]
-    return next(facts for name, facts in files.items() if Path(name).name == CLIENT.name)
+    return {"/".join(Path(name).parts[-2:]): facts for name, facts in files.items()}
+
+
+def pure_parts() -> Iterator[Tuple[str, str, int, int]]:
+    """(what, file, first line, last line) of all that is to be covered."""
+    found = sections(CLIENT.read_text(encoding="utf-8"))
+    yield from ((name, f"scripts/{CLIENT.name}", *found[name]) for name in PURE)
+    for module, mark in PURE_MODULES.items():
+        lines = (EXTRAS / f"{module}.py").read_text(encoding="utf-8").splitlines()
+        last = next(number for number, line in enumerate(lines) if line.startswith(mark))
+        yield module, f"llm_router_extras/{module}.py", 1, last
 
 
 def main() -> int:
-    """0 when every pure section is covered whole."""
+    """0 when all that is pure is covered whole."""
     with tempfile.TemporaryDirectory() as folder:
-        facts = measured(Path(folder))
-    found = sections(CLIENT.read_text(encoding="utf-8"))
+        files = measured(Path(folder))
     missed = 0
-    for name in PURE:
-        first, last = found[name]
-        lines = [line for line in facts["missing_lines"] if first <= line <= last]
-        branches: List[str] = [f"{a}->{b}" for a, b in facts["missing_branches"] if first <= a <= last]
+    for what, name, first, last in pure_parts():
+        lines = [line for line in files[name]["missing_lines"] if first <= line <= last]
+        branches: List[str] = [f"{a}->{b}" for a, b in files[name]["missing_branches"] if first <= a <= last]
         missed += len(lines) + len(branches)
-        print(f"{name:20} lines {first}-{last}: missing lines {lines or 'none'}, branches {', '.join(branches) or 'none'}")
-    print("branch coverage of the pure sections: " + ("100 %" if not missed else f"{missed} lines and branches missing"))
+        print(f"{what:20} lines {first}-{last}: missing lines {lines or 'none'}, branches {', '.join(branches) or 'none'}")
+    print("branch coverage of what is pure: " + ("100 %" if not missed else f"{missed} lines and branches missing"))
     return 1 if missed else 0
 
 

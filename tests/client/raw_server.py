@@ -117,7 +117,7 @@ class RawServer:
 
 
 class StillTransport(client_module.Transport):
-    """The real transport with a clock that only sleep() moves, and dice that always show 0."""
+    """The real transport with a clock that only sleep() moves, and an rng that always gives 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class StillTransport(client_module.Transport):
     def sleep(self, seconds: float) -> None:  # type: ignore[override]
         self.slept.append(seconds)
 
-    def dice(self) -> float:  # type: ignore[override]
+    def rng(self) -> float:  # type: ignore[override]
         return 0.0
 
     def token(self) -> str:  # type: ignore[override]

@@ -53,6 +53,7 @@ def hostile_files(cwd: Path, outside: Path, content: bytes) -> Dict[str, str]:
     return {**far, "pipe": "regular", "folder": "regular"}
 
 
+@pytest.mark.slow
 @posix_only
 def test_only_real_images_inside_the_working_directory_are_sent(at: Any, demo: Any, tmp_path_factory: Any) -> None:
     outside = tmp_path_factory.mktemp("outside")
@@ -67,6 +68,7 @@ def test_only_real_images_inside_the_working_directory_are_sent(at: Any, demo: A
     assert at(demo, "vision", "-m", "demo", "--image", str(outside / "private"), "--allow-path", str(outside)).code == 0
 
 
+@pytest.mark.slow
 @posix_only
 def test_only_text_files_inside_the_working_directory_are_read(at: Any, demo: Any, tmp_path_factory: Any) -> None:
     outside = tmp_path_factory.mktemp("outside")
@@ -118,6 +120,7 @@ def test_a_hostile_working_directory_changes_nothing(cli: Any, demo: Any) -> Non
     assert cli("chat", "--demo", "--message", "Hi").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_refused_and_the_other_host_hears_nothing(at: Any, serve: Serve, demo: Any, status: int) -> None:
     first = serve(http(b"", f"{status} Moved", Location=f"{demo.url}/v1/chat/completions?x={CANARY}"))
@@ -131,6 +134,7 @@ def test_redirects_are_refused_and_the_other_host_hears_nothing(at: Any, serve: 
     assert demo.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url,code", [
     ("file:///etc/hosts", 2), ("ftp://127.0.0.1/v1", 8), ("data:text/plain,x", 2), ("http://llm.example/v1", 8), ("//x", 2),
     ("https://{}:{}@llm.example/v1".format("user", "pa55"), 8),
@@ -153,6 +157,7 @@ def test_an_image_url_is_passed_on_and_never_fetched(at: Any, demo: Any, serve: 
 # -------------------------------------------------------------------------------------------- 8, 9, 10: keys and files
 
 
+@pytest.mark.slow
 def test_no_failure_shows_the_key_in_any_form(at: Any, serve: Serve, demo: Any) -> None:
     encoded = base64.b64encode(CANARY.encode()).decode()
     echo = {"error": {"message": f"Bearer {CANARY} {encoded}", "code": CANARY}}
@@ -204,6 +209,7 @@ def test_doctor_warns_of_a_credentials_file_that_others_can_read(cli: Any, tmp_p
     assert b"chmod 600" in ran.out and CANARY.encode() not in ran.out + ran.err
 
 
+@pytest.mark.slow
 def test_no_option_takes_a_key(cli: Any) -> None:
     for flag in ("--api-key", "--key", "--token"):
         for words in ([flag, CANARY], [f"{flag}={CANARY}"]):
@@ -221,6 +227,7 @@ HARMLESS = "abcdefghij"
 KEPT = "\u4e2d\u6587 \u0639\u0631\u0628\u064a \U0001f468\u200d\U0001f469 \ttab\n"
 
 
+@pytest.mark.slow
 def test_model_text_cannot_steer_the_terminal_however_it_is_cut(at: Any, serve: Serve) -> None:
     pieces = [delta(character) for character in STEERING + KEPT]
     expected = (HARMLESS + KEPT).encode()
@@ -237,6 +244,43 @@ def test_model_text_cannot_steer_the_terminal_however_it_is_cut(at: Any, serve: 
     assert b"\x1b" not in at(serve(http({"data": [{"id": STEERING}]})), "models").out
     compared = at(serve(http(whole)), "compare", "--models", "a,b", "--message", "Hi", "--markdown")
     assert b"\x1b" not in compared.out and len(compared.out.decode().splitlines()) == 4
+
+
+HOSTILE = ("\x90", "\x90a", "\x1b]", "\x90\x1b", "\x1b", "\x9b", "\x9b1", "\x1b[1", "\x1b ", "\x1b[31mred\x1b[0m ", "\x1b]0;")
+
+
+@pytest.mark.parametrize("part", HOSTILE)
+def test_the_time_to_make_a_text_harmless_is_linear_in_it(part: str) -> None:
+    began = time.process_time()
+    c.clean(part * (300_000 // len(part)))
+    sanitizer = c.Sanitizer()
+    for _ in range(10_000):
+        sanitizer.feed(part)
+    assert time.process_time() - began < 3.0  # a step for each of the next thousand took six
+
+
+def test_a_sequence_longer_than_any_real_one_is_text_behind_its_opening() -> None:
+    for opening, inside in (("\x1b]", "a"), ("\x90", "a"), ("\x1b[", "1"), ("\x9b", "1"), ("\x1b", " ")):
+        long = inside * 3000
+        sanitizer = c.Sanitizer()
+        assert sanitizer.feed(opening + long) + sanitizer.feed("\x07") + sanitizer.close() == long
+    assert c.clean(f"x\x1b]{'a' * 1000}\x07y\x9b{'1' * 1000}mz") == "xyz"
+
+
+def test_a_control_character_inside_a_sequence_ends_it_as_it_does_in_a_terminal() -> None:
+    for control in "\x18\x1a\x1b\x80\x90\x9b":
+        assert c.clean(f"\x1b]0;kept{control}").endswith("kept")
+
+
+def test_what_a_server_says_stays_on_its_line(at: Any, serve: Serve) -> None:
+    forged = "x\n== b (0.1 s, 1 tokens, stop)\r\nforged\u2028line\x1b[2J"
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": "7\n| forged | row |", "cost": forged}
+    answer = {"choices": [{"message": {"content": "Hi"}, "finish_reason": forged}], "usage": usage}
+    for more, lines in (([], 6), (["--markdown"], 4)):
+        ran = at(serve(http(answer)), "compare", "--models", "a,b", "--message", "Hi", *more)
+        assert b"\x1b" not in ran.out and len(ran.out.decode().splitlines()) == lines, ran.out.decode()
+    listed = at(serve(http({"data": [{"id": "a\nb\tc\u2028\x85d\x1b[2J"}, {"id": "e"}]})), "models")
+    assert listed.out.decode().splitlines() == ["a b c d\tother", "e\tother"]
 
 
 def test_an_answer_is_data_and_never_advice(at: Any, serve: Serve) -> None:
@@ -258,6 +302,7 @@ def peak_mib(cli: Any, server: Any, *words: str) -> Any:
     return tuple(map(int, ran.stdout.split()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in KiB here only")
 def test_bombs_end_in_a_bad_upstream_within_bounded_memory(cli: Any, serve: Serve) -> None:
     import zlib
@@ -275,6 +320,7 @@ def test_bombs_end_in_a_bad_upstream_within_bounded_memory(cli: Any, serve: Serv
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bomb", [b"[" * 200_000, b'{"a":' * 100_000, b"9" * 5_000, b"NaN", b'{"choices": 1e999}', b"\xff\xfe\x00"]
 )
@@ -285,12 +331,13 @@ def test_json_bombs_are_a_bad_upstream(at: Any, serve: Serve, bomb: bytes) -> No
             assert ran.code == 9 and b"Traceback" not in ran.err, ran
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["fail-drip", "fail-comments", "fail-stall", "fail-comments-mid"])
 def test_the_total_time_out_ends_what_drips(at: Any, demo: Any, model: str) -> None:
     for more in ([], ["--stream"]):
         began = time.monotonic()
-        ran = at(demo, "chat", "-m", model, "--message", "Hi", "--timeout", "0.4", *more)
-        assert ran.code in (7, 10) and time.monotonic() - began < 1.4 and b"total time-out" in ran.err, ran
+        ran = at(demo, "chat", "-m", model, "--message", "Hi", "--timeout", "2", *more)
+        assert ran.code in (7, 10) and time.monotonic() - began < 20 and b"total timeout" in ran.err, ran
 
 
 # ----------------------------------------------------------------------------------------------- 18, 19, 21: the rest
@@ -308,6 +355,7 @@ def test_a_key_that_could_break_a_header_is_refused_unseen(cli: Any, demo: Any, 
     assert key not in str(caught.value) and demo.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["a\nb", "a\r\nX: y", "../x", "a?b", "a#b", "a b", "\u202ea", "-x"])
 def test_a_model_s_name_cannot_change_the_request(cli: Any, demo: Any, model: str) -> None:
     ran = cli("chat", f"--model={model}", "--message", "Hi", "--base-url", demo.base_url)
@@ -316,12 +364,14 @@ def test_a_model_s_name_cannot_change_the_request(cli: Any, demo: Any, model: st
         c.LLMRouterClient(base_url=demo.base_url).generate_content(model, "Hi")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["X: a\rb", "X: a\nEvil: b", "X y: z", "Host: x", ": x", "Content-Length: 3", "no colon"])
 def test_a_header_cannot_smuggle_another(cli: Any, demo: Any, header: str) -> None:
     ran = cli("chat", "-m", "demo", "--message", "Hi", "--header", header, "--base-url", demo.base_url)
     assert ran.code == 2 and demo.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model,requests", [("fail-500", 3), ("fail-429-long", 1), ("fail-429-quota", 1), ("fail-error-mid", 1)]
 )

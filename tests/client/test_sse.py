@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
 import pytest
+from material import material, needs
 
 from llm_router_client import Event, SSEParser
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "sse"
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "sse_cases.json"
+COLLECTED = material("LLM_ROUTER_SSE_CASES")
 
 
 def parse(pieces: Iterable[bytes], **options: int) -> List[Event]:
@@ -41,9 +42,11 @@ def test_events_depend_on_the_bytes_never_on_how_the_network_cut_them(path: Path
         assert plain(parse([data[:cut], b"", data[cut:]])) == expected, cut
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED.name} is not beside the repository")
+@pytest.mark.slow
+@needs("LLM_ROUTER_SSE_CASES")
 def test_the_collected_cases_of_other_parsers_hold_whole_byte_by_byte_and_cut_everywhere() -> None:
-    for case in json.loads(SHARED.read_text()):
+    assert COLLECTED
+    for case in json.loads(COLLECTED.read_text()):
         data = base64.b64decode(case["input_base64"])
         cuts = [[data], [data[i : i + 1] for i in range(len(data))], *([data[:i], data[i:]] for i in range(len(data)))]
         for pieces in cuts:
@@ -54,10 +57,23 @@ def test_the_collected_cases_of_other_parsers_hold_whole_byte_by_byte_and_cut_ev
             assert [e.retry for e in events if e.retry is not None] == case["retry"], case["name"]
 
 
-def test_a_last_event_is_delivered_at_the_end_only_when_its_lines_are_whole() -> None:
-    assert [e.data for e in parse([b"data: a\n"])] == ["a"]
-    assert [e.data for e in parse([b"data: a\ndata: b"])] == []
-    assert [e.data for e in parse([b"data: a\n\ndata: b"])] == ["a"]
+ENDS = {  # the end of input, without a blank line -> (the last event's data or None, whether an event was cut)
+    b'data: {"a":1}': ('{"a":1}', False), b'data: {"a":1}\n': ('{"a":1}', False),
+    b'data: {"a":\ndata: 1}': ('{"a":\n1}', False),
+    b"data: [DONE]": ("[DONE]", False), b"data:[DONE]\n": ("[DONE]", False), b'event: x\ndata: {"a":1}\nid': ('{"a":1}', False),
+    b'data: {"a":': (None, True), b"data: [DO": (None, True), b"data: a\n": (None, True), b"data: 12": (None, True),
+    b'data: {"a":1}\ndata: ': ('{"a":1}\n', False), b'data: {"a":1}\ndata: {': (None, True),
+    b"dat": (None, False), b": ping": (None, False), b"event: x\n": (None, False), b"": (None, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_without_its_blank_line_a_last_event_counts_only_where_its_data_is_whole(end: bytes) -> None:
+    data, cut = ENDS[end]
+    for before in (b"", b"data: first\n\n"):
+        parser = SSEParser()
+        events = [event.data for event in parser.feed(before + end)] + [event.data for event in parser.close()]
+        assert events == ["first"] * bool(before) + ([] if data is None else [data]) and parser.cut is cut
 
 
 def test_an_event_over_the_limit_is_refused_whether_it_is_one_line_or_many() -> None:

@@ -160,7 +160,7 @@ def test_tool_calls_in_order_and_by_index() -> None:
 
 def test_tool_calls_interleaved_by_index() -> None:
     got = calls_from(part(index=0, id="a", name="f"), part(index=1, id="b", name="f"), part("{}", index=1), part("[]", index=0))
-    assert got == [("a", "f", "[]", []), ("b", "f", "{}", {})]
+    assert got == [("a", "f", "[]", None), ("b", "f", "{}", {})]
 
 
 def test_tool_calls_without_index_go_by_id_then_to_the_last() -> None:
@@ -367,8 +367,11 @@ def test_a_prompt_that_gemini_blocks_is_filtered_and_an_answer_it_breaks_is_an_e
     reader.take({"promptFeedback": {"blockReason": "SAFETY"}})
     with pytest.raises(c.ContentFilterError):
         c.judge(reader, False)
-    with pytest.raises(c.ServerError):
-        c.Reader(gemini=True).take(gemini(finish="MALFORMED_FUNCTION_CALL"))
+    broken = c.Reader(gemini=True)
+    broken.take(gemini(finish="MALFORMED_FUNCTION_CALL"))
+    with pytest.raises(c.IncompleteError, match="malformed_function_call") as caught:
+        c.judge(broken, False)
+    assert caught.value.retryable  # nothing of it was handed over
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -404,7 +407,66 @@ CASES: List[Any] = [
      c.BadRequestError, "bad_request", False),
     (418, b"\xff\xfe", c.BadRequestError, "bad_request", False),
     (302, "", c.BadUpstreamError, "bad_upstream", False),
+    (500, {"error": {"code": 500, "type": "server_error", "message": "image input is not supported - hint: mmproj"}},
+     c.BadRequestError, "bad_request", False),
+    (404, {"error": "Only 'text' content type is supported."}, c.BadRequestError, "bad_request", False),
 ]  # fmt: skip
+
+
+NO_CREDIT = [  # (status, type or code, text) as vendors report an account that will not pay
+    (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."),
+    (400, "invalid_request_error", "You have reached your specified API usage limits. You will regain access on 2026-12-01."),
+    (400, "invalid_request_error", "This organization has been disabled."),
+    (400, "billing_hard_limit_reached", "Billing hard limit has been reached"),
+    (429, "insufficient_quota", "You exceeded your current quota, please check your plan and billing details."),
+    (400, "FAILED_PRECONDITION", "User location is not supported for the API use."),
+]
+
+
+@pytest.mark.parametrize("status,name,text", NO_CREDIT)
+def test_an_account_that_will_not_pay_is_no_credit_whatever_the_status(status: int, name: str, text: str) -> None:
+    for error in ({"type": name, "message": text}, {"code": name, "message": text}, {"status": name, "message": text}):
+        for body in ({"error": error}, [{"error": error}], {"type": "error", "error": error}):
+            failure = c.response_error(status, {}, json.dumps(body).encode(), 0.0)
+            assert (failure.code, failure.exit_code, failure.retryable) == ("no_credit", 4, False)
+    assert "no_credit" in c.FALLBACK_CODES
+
+
+TOO_LONG = [  # (status, type or code, text) as servers say that the input does not fit
+    (400, "context_length_exceeded", "This model's maximum context length is 128000 tokens. However, your messages have more."),
+    (400, "invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum"),
+    (400, "invalid_request_error", "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"),
+    (400, "INVALID_ARGUMENT", "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."),
+    (400, "exceed_context_size_error", "request (900 tokens) exceeds the available context size (512 tokens)"),
+    (500, "server_error", "the request exceeds the available context size. try increasing the context size"),
+    (400, "invalid_request_error", "prompt (900 tokens) is longer than n_ctx (512)"),
+    (400, "BadRequestError", "The decoder prompt (length 5000) is longer than the maximum model length of 4096."),
+    (400, "BadRequestError", "You passed 5000 input tokens. However, the model's context length is only 4096 tokens."),
+    (422, "validation", "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000"),
+    (400, "invalid_request_error", "This model's maximum prompt length is 131072 but the request contains 200000 tokens."),
+    (400, "invalid_request_message", "Please reduce the length of the messages or completion."),
+    (400, "InvalidParameter", "Range of input length should be [1, 30720]"),
+    (400, "1261", "Prompt exceeds max length"),
+    (400, "invalid_request_error", "Invalid request: Your request exceeded model token limit: 131072"),
+    (400, "ValidationException", "Input is too long for requested model."),
+    (400, "bad_request", "too many tokens: total number of tokens in the prompt cannot exceed 4081"),
+    (413, "request_too_large", "Request exceeds the maximum size"),
+]
+
+
+@pytest.mark.parametrize("status,name,text", TOO_LONG)
+def test_an_input_that_is_too_long_is_known_in_every_dialect(status: int, name: str, text: str) -> None:
+    for body in ({"error": {"type": name, "message": text}}, {"error": {"code": name, "message": text}}, {"detail": text}):
+        if name != "request_too_large" or "error" in body:
+            failure = c.response_error(status, {}, json.dumps(body).encode(), 0.0)
+            assert (failure.code, failure.exit_code, failure.retryable) == ("context_too_long", 1, False), failure.message
+    assert "context_too_long" in c.FALLBACK_CODES
+
+
+@pytest.mark.parametrize("text", ["Too many tokens per minute, slow down", "Rate limit reached: 30000 tokens per min"])
+def test_a_limit_of_tokens_per_minute_is_not_taken_for_an_input_that_is_too_long(text: str) -> None:
+    failure = c.response_error(429, {}, json.dumps({"error": {"message": text}}).encode(), 0.0)
+    assert (failure.code, failure.retryable) == ("rate_limited", True)
 
 
 @pytest.mark.parametrize("status,body,kind,code,retryable", CASES)
@@ -413,6 +475,26 @@ def test_every_error_body_becomes_one_of_ours(status: int, body: Any, kind: Any,
     error = c.response_error(status, {}, data, 0.0)
     assert (type(error), error.code, error.status, error.retryable) == (kind, code, status, retryable)
     assert error.next_step and error.message.startswith(f"HTTP {status}: ")
+
+
+@pytest.mark.parametrize("asked,named,other", [
+    ("gpt-4.1", "Qwen2.5-7B-Instruct-Q4_K_M.gguf", True), ("claude-3-opus", "gpt-4o", True), ("mistral-large", "phi-4", True),
+    ("mistral-instruct", "/models/phi-4-instruct.gguf", True), ("gpt-4o", "gpt-4o-2024-08-06", False), ("o3", "gpt-4o", False),
+    ("claude-3-opus", "us.anthropic.claude-3-opus-v1:0", False), ("openai/gpt-4.1", "gpt-4.1", False),
+    ("phi4", "/models/phi-4-Q4.gguf", False), ("mistral-small", "mistralai/Mistral-Small-24B", False),
+    ("default", "Qwen2.5-7B", False), ("auto", "gpt-4o", False), ("m", "gpt-4o", False), ("gpt-4o", "", False),
+])  # fmt: skip
+def test_a_wholly_different_model_is_told_from_a_longer_name(asked: str, named: str, other: bool) -> None:
+    assert c.other_model(asked, named) is other
+
+
+def test_a_model_that_needs_another_endpoint_is_told_so() -> None:
+    for message in ("This model is only supported in v1/responses and not in v1/chat/completions.", "Use the Responses API."):
+        for status, code in ((404, "model_not_found"), (400, "bad_request")):
+            error = c.response_error(status, {}, json.dumps({"error": {"message": message}}).encode(), 0.0)
+            assert (error.code, error.next_step) == (code, c.RESPONSES_STEP)
+            assert c.inner_error({"message": message, "code": status}).next_step == c.RESPONSES_STEP
+    assert c.response_error(404, {}, b"no such model", 0.0).next_step == c.ERRORS["model_not_found"][1]
 
 
 def test_the_deepest_text_is_the_message_json_inside_strings_too() -> None:
@@ -459,8 +541,9 @@ def test_an_error_inside_an_answer_has_the_status_it_would_have_had(
 
 @pytest.mark.parametrize(
     "body",
-    [{"error": {"message": "no"}}, {"choices": [{"error": {"message": "no"}}]}, {"choices": [{"finish_reason": "error"}]}],
-)
+    [{"error": {"message": "no"}}, {"choices": [{"error": {"message": "no"}}]},
+     {"choices": [{"error": {"message": "no"}, "finish_reason": "error"}]}],
+)  # fmt: skip
 def test_an_error_inside_a_200_is_raised(body: Any) -> None:
     with pytest.raises(c.ServerError):
         c.Reader().take(body)

@@ -1,4 +1,4 @@
-"""Asking the stand-in over http.client, in each vendor's words."""
+"""Requests to the mock server over http.client, in each protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import pytest
 
-TIMEOUT_S = 10.0  # a hang is a failure
+TIMEOUT_S = 30.0  # a hang is a failure
 VERSION = {"anthropic-version": "2023-06-01"}
 
 
@@ -25,7 +25,7 @@ class Response(NamedTuple):
 
     @property
     def events(self) -> List[Tuple[str, Any]]:
-        """(name, data) of each server-sent event; the name is "" where none is told, broken data stay text."""
+        """(name, data) of each server-sent event; the name is "" where there is none, broken data stay text."""
         found = []
         for block in filter(None, self.body.decode().replace("\r\n", "\n").split("\n\n")):
             fields = dict(line.partition(": ")[::2] for line in block.split("\n"))
@@ -37,8 +37,8 @@ class Response(NamedTuple):
         return found
 
 
-class Asker:
-    """One keep-alive connection to a stand-in; every verb returns a Response."""
+class Api:
+    """One keep-alive connection to a mock server; every verb returns a Response."""
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
@@ -64,13 +64,20 @@ class Asker:
         messages = say if isinstance(say, list) else [{"role": "user", "content": say}]
         return self.send("POST", "/v1/chat/completions", {"model": model, "messages": messages, **more})
 
+    def responses(self, model: str = "demo", say: Any = "Hello there", **more: Any) -> Response:
+        """A response; a list is the whole of input."""
+        return self.send("POST", "/v1/responses", {"model": model, "input": say, **more})
+
+    def complete(self, model: str = "demo", say: Any = "Hello there", **more: Any) -> Response:
+        return self.send("POST", "/v1/completions", {"model": model, "prompt": say, **more})
+
     def gemini(self, model: str = "demo", say: Any = "Hello there", action: str = "generateContent", **more: Any) -> Response:
         contents = say if isinstance(say, list) else [{"role": "user", "parts": [{"text": say}]}]
         return self.send("POST", f"/v1beta/models/{model}:{action}", {"contents": contents, **more})
 
 
 @pytest.fixture
-def ask(demo: Any) -> Iterator[Asker]:
-    asker = Asker(demo.port)
-    yield asker
-    asker.connection.close()
+def api(demo: Any) -> Iterator[Api]:
+    client = Api(demo.port)
+    yield client
+    client.connection.close()

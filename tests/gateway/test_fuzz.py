@@ -10,13 +10,14 @@ import pytest
 
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.json_body import dumped
-from llm_router_gateway.wire import gemini
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.pipes import Array, RelayPipe
 
 ROUNDS = 400  # of each target; under a second each
 SEED = 20_260_101
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", fuzz.TARGETS)
 def test_any_bytes_give_values_or_our_own_errors(name: str) -> None:
     assert not list(fuzz.run(name, ROUNDS, SEED))

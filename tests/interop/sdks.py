@@ -74,8 +74,8 @@ def add(first: int, second: int) -> str:
 TOOLS = (get_weather, get_time)
 RUNNABLE = (add, get_time)  # for the SDKs' own loops; google-genai cannot call a function with a Literal among its hints
 ARGUMENTS = {  # as the stand-in fills them
-    "get_weather": {"city": "stand-in", "days": 1, "unit": "C"},
-    "get_time": {"zone": "stand-in"},
+    "get_weather": {"city": "mock", "days": 1, "unit": "C"},
+    "get_time": {"zone": "mock"},
 }
 
 

@@ -18,7 +18,7 @@ from sdks import ARGUMENTS, nothing_to_test, opened, require
 if nothing_to_test():
     pytest.skip("none of the vendors' SDKs is installed (tests/interop/README.md)", allow_module_level=True)
 
-WHO = "This is the stand-in, not a model."
+WHO = "This is the mock server, not a model."
 # way of being down -> the model of the stand-in that is so; "" is an address where nobody listens
 DOWN = {
     "refused": "", "500": "fail-500", "529": "fail-529", "429": "fail-429", "key": "fail-401", "drop": "fail-drop",

@@ -18,7 +18,7 @@ from seen import key_of, limits_of, system_of, turns_of
 if nothing_to_test():
     pytest.skip("none of the vendors' SDKs is installed (tests/interop/README.md)", allow_module_level=True)
 
-WHO = "This is the stand-in, not a model."
+WHO = "This is the mock server, not a model."
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 THROUGH = pytest.mark.parametrize("upstream", ["openai", "anthropic", "gemini"], indirect=True)
 
@@ -54,7 +54,7 @@ def test_a_question_is_answered_whole(way: Any, stream: bool) -> None:
 def test_a_long_answer_keeps_every_word(way: Any, stream: bool) -> None:
     chat = way.chat("demo-words-3000", stream=stream)
     text = chat.say("Hello").text
-    assert text == "stand-in, not a model. " * 750
+    assert text == "mock, not a model. " * 750
     assert not stream or "".join(chat.heard) == text
 
 
@@ -91,7 +91,7 @@ def test_limits_reach_the_model_in_its_own_words(way: Any) -> None:
 def test_thinking_comes_apart_from_the_text(way: Any, stream: bool) -> None:
     said = way.chat("demo-reasoning", stream=stream, **way.sdk.thinks).say("Hello")
     assert said.text == f"{WHO} You said: Hello"
-    assert said.thinking.startswith("The stand-in does not think.")
+    assert said.thinking.startswith("The mock server does not think.")
 
 
 @pytest.mark.parametrize("keepalive_s", [0.02], indirect=True, ids=["impatient"])
@@ -194,9 +194,9 @@ def test_an_image_by_its_address_arrives_or_is_refused(way: Any) -> None:
 @STREAMS
 def test_an_answer_fits_the_schema_that_was_asked_for(way: Any, stream: bool) -> None:
     said = way.chat(schema=trip(), stream=stream).say("Plan a trip.")
-    assert said.parsed.title == "stand-in"
+    assert said.parsed.title == "mock"
     assert said.parsed.mode == "train"
-    assert [(leg.city, leg.nights) for leg in said.parsed.legs] == [("stand-in", 1)]
+    assert [(leg.city, leg.nights) for leg in said.parsed.legs] == [("mock", 1)]
     assert json.loads(said.text) == said.parsed.model_dump()
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Renders the generated sections of the reference pages from the client's own tables.
+"""Renders the generated sections of the reference pages from the client's own parsers and tables.
 
   python3 tests/skill/generate_cli_reference.py           exits 1 and names the sections that have drifted
   python3 tests/skill/generate_cli_reference.py --write   rewrites them
 
 A generated section is a level-2 heading named in SECTIONS, up to the next level-2 heading: nothing else in the pages is
-touched. The option table comes from the one the command line reads, so that a page cannot promise what is not there.
+touched. The option table comes from the parsers that read the command line, so that a page cannot promise what is not there.
 """
 
 import argparse
@@ -48,24 +48,30 @@ def table(head: Tuple[str, ...], rows: Sequence[Tuple[str, ...]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def spelled(option: client.Option) -> str:
-    """How an option is typed: `-m`, `--model NAME`."""
-    return ", ".join(f"`{part}`" for part in option.spelled.split(", "))
+def options_of(command: str) -> List[Tuple[str, str]]:
+    """What a command takes, in the order of its --help: ("`-m`, `--model NAME`", help text); words without a dash, too."""
+    found = []
+    parser = client.parser_of(command)
+    for option in (option for _, options in parser.sections for option in options):
+        value = f" {option.metavar}" if option.nargs != 0 else ""
+        name = ", ".join(f"`{flag}`" for flag in option.option_strings[:-1]) + ", " * (len(option.option_strings) > 1)
+        found += [(f"{name}`{option.option_strings[-1]}{value}`", option.help or "")] if option.option_strings else []
+    return [(f"`{word}`", text) for word, text in parser.words.items()] + found
 
 
 def options() -> Dict[Tuple[str, str], List[str]]:
-    """(option as typed, help text) -> the commands where it reads so, in the order of the table."""
+    """(option as typed, help text) -> the commands where it reads so, in the order of the commands."""
     found: Dict[Tuple[str, str], List[str]] = {}
     for command in client.COMMANDS:
-        for option in client.options_of(command):
-            found.setdefault((spelled(option), option.text or "as the API defines it"), []).append(command)
+        for name, text in options_of(command):
+            found.setdefault((name, text or "as the API defines it"), []).append(command)
     return found
 
 
 def options_section() -> str:
     """One table, a row for each option; those that say the same of the same commands share theirs."""
     rows: Dict[Tuple[str, str], List[str]] = {}
-    asking = [name for name, entry in client.COMMANDS.items() if "endpoint" in entry[1].split()]
+    asking = [name for name in client.COMMANDS if "--base-url" in client.parser_of(name).options]
     for (name, text), commands in options().items():
         where = "all that ask" if commands == asking else " ".join(commands)
         rows.setdefault((where, text), []).append(name)
@@ -75,7 +81,7 @@ def options_section() -> str:
 
 def commands_section() -> str:
     """What each command does, from COMMANDS."""
-    return table(("Command", "Does"), [(f"`{name}`", cell(entry[0])) for name, entry in client.COMMANDS.items()])
+    return table(("Command", "Does"), [(f"`{name}`", cell(entry.summary)) for name, entry in client.COMMANDS.items()])
 
 
 def settings_section() -> str:

@@ -15,7 +15,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
-SEEDS = ROOT.parent / "shared" / "seeds"
 CLIENT = SCRIPTS / "llm_router_client.py"
 sys.path[:0] = [str(SCRIPTS), str(Path(__file__).resolve().parent)]
 
@@ -59,7 +58,7 @@ def parsed(words: List[str]) -> str:
     if "--help" in words:
         return ""
     try:
-        client.parse_args(words[0], words[1:])
+        client.parser_of(words[0]).parse(words[1:])
     except client.UsageError as error:
         return str(error)
     return ""
@@ -78,8 +77,8 @@ def test_the_pages_hold_commands_at_all() -> None:
 
 def test_every_option_named_in_a_page_exists() -> None:
     known = {"--port", "--extra"}  # the stand-in's
-    known.update(flag for command in client.COMMANDS for option in client.options_of(command) for flag in option.flags)
-    known.update(flag for entry in batch.COMMANDS.values() for option in batch.options_of(entry[1]) for flag in option.flags)
+    known.update(flag for command in client.COMMANDS for flag in client.parser_of(command).options)
+    known.update(flag for command in batch.COMMANDS for flag in batch.parser_of(command).options)
     for page in REFERENCES + [ROOT / "SKILL.md"]:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text(encoding="utf-8")))
         assert named <= known | {"--version", "--help"}, page.name
@@ -90,6 +89,7 @@ def test_the_generated_sections_agree_with_the_code() -> None:
     assert not wrong, "run: python3 tests/skill/generate_cli_reference.py --write"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(client.COMMANDS))
 def test_help_is_short_shows_an_example_and_every_exit_code(cli: Any, command: str) -> None:
     run = cli(command, "--help")
@@ -240,8 +240,9 @@ def test_shipped_pages_avoid_the_wording_of_attacks(page: Path) -> None:
 def test_the_clients_files_and_their_tests_hold_no_key_and_nothing_invisible() -> None:
     names = ("a literal that looks like a key", "an invisible character", "a quoted injection")
     strict = [FORBIDDEN[why] for why in names]
-    files = [CLIENT, SCRIPTS / "llm_router_demo.py", SCRIPTS / "llm_router_batch.py"]
-    files += [path for part in ("batch", "client", "demo", "skill") for path in sorted((ROOT / "tests" / part).rglob("*.py"))]
+    files = [CLIENT, SCRIPTS / "llm_router_demo.py", SCRIPTS / "llm_router_batch.py", *SCRIPTS.glob("llm_router_extras/*.py")]
+    parts = ("batch", "client", "demo", "extras", "skill")
+    files += [path for part in parts for path in sorted((ROOT / "tests" / part).rglob("*.py"))]
     for path in filter(Path.exists, files):
         text = path.read_text(encoding="utf-8")
         assert not [pattern for pattern in strict if re.search(pattern, text)], path.name
@@ -270,65 +271,12 @@ def test_the_client_alone_runs_from_an_empty_directory(tmp_path: Path) -> None:
         assert run.returncode == 0 and run.stdout and b"Traceback" not in run.stderr, (words, run)
 
 
-def seed_commands() -> List[Tuple[str, List[str]]]:
-    """The command lines that the skill this one replaces printed; empty where that text is not at hand."""
-    pages = {path.name: path.read_text(encoding="utf-8") for path in sorted(SEEDS.glob("skill-*.txt"))}
-    return [(name, words) for name, page in pages.items() for words in commands_in(page)]
-
-
-@pytest.mark.skipif(not SEEDS.is_dir(), reason="the texts of the replaced skill (../shared/seeds) are not here")
-def test_the_commands_of_the_replaced_skill_still_parse_and_dry_run(cli: Any) -> None:
-    commands = seed_commands()
-    assert len(commands) >= 14
-    for name, words in commands:
-        assert not parsed(words), (name, words)
-        run = cli(*words, "--dry-run")
-        assert run.code == 0 and run.out, (name, words, run)
-
-
 # ------------------------------------------------------------------------------------------------ snippets and envelope
 
 
 def snippets(page: Path) -> List[str]:
     """The Python blocks of a page."""
     return re.findall(r"(?ms)^```python\n(.*?)^```", page.read_text(encoding="utf-8"))
-
-
-def longest_program(text: str) -> str:
-    """The longest beginning of a text, in whole lines, that is Python: one of the texts has no fences."""
-    lines = text.splitlines()
-    for end in range(len(lines), 0, -1):
-        try:
-            compile("\n".join(lines[:end]), "snippet", "exec")
-        except SyntaxError:
-            continue
-        return "\n".join(lines[:end])
-    raise AssertionError("there is no program at the start of this text")
-
-
-@pytest.mark.skipif(not SEEDS.is_dir(), reason="the texts of the replaced skill (../shared/seeds) are not here")
-@pytest.mark.parametrize("page", sorted(SEEDS.glob("skill-*.txt")), ids=lambda page: page.name)
-def test_the_snippets_of_the_replaced_skill_run_as_printed(demo: Any, cli: Any, tmp_path: Path, page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    blocks = [block for block in re.findall(r"(?ms)^```python[^\n]*\n(.*?)^```", text) if "import OpenAI" not in block]
-    blocks = blocks or [longest_program(text[text.index("from llm_router_client import") :])]
-    assert "LLMRouterClient()" in blocks[0]
-    names: List[str] = []  # each model becomes one that the stand-in has
-
-    def stand_in(match: Any) -> str:
-        names.append(match[0]) if match[0] not in names else None
-        return f'"demo-words-{names.index(match[0]) + 1}"'
-
-    code = re.sub(r'"(?:gpt|claude|gemini|qwen|deepseek)-[^"]*"', stand_in, "\n".join(blocks))
-    defined = re.findall(r"(?m)^def (\w+)\(([^)]*)\)", code)
-    words = {name: ", ".join(["'x'"] * (1 + listed.count(","))) for name, listed in defined}
-    calls = "".join(f"assert {name}({given})\n" for name, given in words.items())
-    script = tmp_path / "snippets.py"
-    script.write_text(f"def log_response(**facts): pass\n{code}\n{calls}", encoding="utf-8")
-    env = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url, "PYTHONPATH": str(SCRIPTS)}
-    run = subprocess.run([sys.executable, str(script)], capture_output=True, timeout=30, env=env)
-    assert run.returncode == 0 and run.stdout and run.stderr == b"", run
-    assert len(demo.requests) >= 5
 
 
 def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: Any, tmp_path: Path) -> None:
@@ -339,7 +287,7 @@ def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: An
     environment = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, str(script)]
     run = subprocess.run(command, capture_output=True, timeout=30, env=environment, cwd=tmp_path)
-    assert run.returncode == 0 and b"stand-in" in run.stdout, run
+    assert run.returncode == 0 and b"mock server" in run.stdout, run
 
 
 def test_the_python_page_names_the_real_arguments_and_attributes() -> None:
@@ -406,6 +354,7 @@ def envelope_of(cli: Any, demo: Any) -> Callable[..., Tuple[int, Any]]:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, more, code", [
     ("demo", (), 0), ("demo", ("--stream",), 0), ("demo-reasoning", (), 0), ("demo-tools", (), 0),
     ("fail-400", (), 1), ("fail-401", (), 3), ("fail-402", (), 4), ("fail-404", (), 5), ("fail-html", (), 9),
@@ -421,6 +370,7 @@ def test_the_envelope_keeps_its_schema(envelope_of: Any, model: str, more: Tuple
     assert envelope["ok"] is (code == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ("compare", "--models", "demo,fail-404", "--message", "Hello"),
     ("compare", "--models", "fail-401", "--message", "Hello"),

@@ -31,6 +31,8 @@ INPUTS = [
     "[1.0,2.5,100000000000000000000,-0.001]",
     '{"model":"gpt-4o","messages":[{"role":"system","content":"code review"},{"role":"user","content":[{"type":"text"}]}]}',
     '{"messages":[{"role":"user","content":"x"}],"max_tokens":2000,"temperature":0.7,"stream":true,"tools":[]}',
+    '{"a":1.10,"b":[1e2,-0,0.0,1E-7,0.1000000000000000055511151231257827]}',
+    "[1.10,1.1,100,1e2,-1.50]",
 ]
 LEAF_TEXT = """
     . .a .b .[0] .[1] .[-1] .[] .[]? .a? .b? .[0]? .[1:] .[:2] .[-2:] .. 0 1 2 -1 1.5 null true false "a" "b" "abc"

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llm_router_gateway.wire import ir, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.responses.seal import Seal
 from llm_router_gateway.wire.sse import SSEParser
 

@@ -22,6 +22,7 @@ from ..config.settings import LOOPBACK, Secret
 from ..errors import Forbidden, Unauthorized
 from ..net.caller import Caller
 from ..policy.budgets import Budgets, utc_text
+from ..wire.registry import KEY_HEADERS, KEY_QUERIES
 from . import browser, credentials
 from .key_rows import Row
 from .sessions import Sessions, Tries, token_in
@@ -29,7 +30,8 @@ from .sessions import Sessions, Tries, token_in
 ADMIN_NAME = "admin"
 # Whoever sends one of these is not this machine's own program, or wants to look like somebody else.
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
-NO_KEY = "no key: send this gateway's token as Authorization: Bearer, x-api-key, x-goog-api-key or ?key="
+PLACES = [*KEY_HEADERS, *(f"?{name}=" for name in KEY_QUERIES)]
+NO_KEY = f"no key: send this gateway's token as Authorization: Bearer, {', '.join(PLACES[:-1])} or {PLACES[-1]}"
 UNKNOWN_KEY = "the key is not known to this gateway"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..net.headers import CREDENTIAL_HEADERS
+from ..wire.registry import KEY_HEADERS, KEY_QUERIES
 
 
 def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
@@ -20,10 +20,10 @@ def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
-    for name in CREDENTIAL_HEADERS:
+    for name in KEY_HEADERS:
         if headers.get(name, "").strip():
             return headers[name].strip()
-    return query.get("key", "").strip()
+    return next((value for name in KEY_QUERIES if (value := query.get(name, "").strip())), "")
 
 
 def host_name(host: str) -> str:

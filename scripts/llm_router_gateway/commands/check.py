@@ -24,12 +24,13 @@ from ..proxy.gateway import MAX_ANSWER_BYTES
 from ..proxy.outgoing import quoted
 from ..proxy.request import dumped
 from ..routing.resolve import Candidate, routes_of
+from ..wire import ir
 from ..wire.registry import wire
 
 AT_ONCE = 20      # questions on their way
 LIMIT_S = 60.0    # for one answer; local servers may have to load the model first
 MAX_TOKENS = 256  # enough for models that think before they speak
-QUESTION = {"messages": [{"role": "user", "content": "Reply with the word ok."}], "max_tokens": MAX_TOKENS}
+QUESTION = (ir.Message("user", (ir.Text("Reply with the word ok."),)),)
 ADVICE = {  # code -> what to do
     "unauthorized": "check the key",
     "forbidden": "this key may not use this model",
@@ -60,7 +61,7 @@ class Outcome:
 async def ask(pool: Pool, candidate: Candidate) -> str:
     """"" when the model answered; GatewayError when not."""
     api = wire(candidate.provider.api)
-    request = wire("openai").read_request(QUESTION, model=candidate.remote_id)
+    request = ir.Request(model=candidate.remote_id, messages=QUESTION, max_tokens=MAX_TOKENS)
     body = api.write_request(request, model=candidate.remote_id, quirks=candidate.provider.quirks, lost=[])
     data = await fetch(pool, "POST", candidate, candidate.url("chat", quoted(candidate.remote_id)), dumped(body))
     api.read_answer(parsed(data, candidate.name))

@@ -16,19 +16,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..config.config import Config, ConfigError, parse
-from ..config.presets import APIS, preset_of
+from ..config.presets import PRESETS, preset_of
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..json_body import read_body
 from ..proxy import headers as forward
-from ..proxy.outgoing import Outgoing, converted, relayed
+from ..proxy.outgoing import Outgoing, chat_call, converted, relayed
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Job, Record
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import state_of
+from ..wire.registry import SPECS, UPSTREAMS
 
 MASK = "***"
-HOUSES = {"openai": "openai", "anthropic": "claude", "gemini": "gemini"}  # whose address a bare protocol stands for
+# Whose address a bare protocol stands for: its first preset's.
+HOUSES = {api: next((name for name, preset in PRESETS.items() if preset.api == api), "") for api in UPSTREAMS}
 
 
 class Nobody:
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "  python3 scripts/llm_router_gateway convert --from openai --to office/big -c router.toml < request.json\n\n"
         "exit codes: 0 converted, 1 the request cannot be converted, 2 wrong usage or configuration",
     )  # fmt: skip
-    made.add_argument("--from", dest="source", required=True, choices=APIS, help="the protocol of the request")
+    made.add_argument("--from", dest="source", required=True, choices=tuple(SPECS), help="the protocol of the request")
     made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, a model of the file")
     made.add_argument("-m", "--model", default="", help="the model's name; else the request's")
     made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
@@ -63,7 +65,8 @@ def target(options: argparse.Namespace, asked: str) -> tuple[Config, Candidate]:
     model = options.model or asked
     if options.to in HOUSES or (not options.config and preset_of(options.to)):
         name = HOUSES.get(options.to, options.to)
-        config = parse({"providers": [{"name": name, "type": name, "api_key": MASK, **address(name)}]})
+        of = {"name": name, "type": name} if name else {"name": options.to, "api": options.to}
+        config = parse({"providers": [{**of, "api_key": MASK, **address(name)}]})
         return config, Candidate(config.providers[0], model)
     config = Source(options.config, flags={}, env=os.environ).load()
     for provider in config.providers:
@@ -84,13 +87,13 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     asked = asked if isinstance(asked, str) else ""
     config, candidate = target(options, asked)
     record = Record("dry-run", "POST", "", "", 0.0, options.source, asked or candidate.remote_id, candidate.name)
-    record.stream = options.stream or body.fields.get("stream") is True
-    action = "generateContent" if options.source == "gemini" else ""
-    call = Call("chat", options.source, asked, options.stream, action=action)
+    spec = SPECS[options.source]
+    record.stream = options.stream or spec.wants_stream(body.fields)
+    call = Call("chat", options.source, asked, options.stream, action=spec.chat_action)
     job = Job(cast(Exchange, Nobody()), state_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
         return converted(job, candidate), record
-    return relayed(job, candidate, "stream" if record.stream and action else "chat"), record
+    return relayed(job, candidate, chat_call(candidate, record.stream)), record
 
 
 def shown(out: Outgoing) -> dict[str, Any]:

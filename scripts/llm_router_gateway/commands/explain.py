@@ -19,7 +19,6 @@ from random import Random
 from typing import Any
 
 from ..config.config import ConfigError
-from ..config.presets import APIS
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
@@ -27,6 +26,7 @@ from ..proxy.log import escaped
 from ..routing.permissions import rights_of
 from ..routing.plan import Ask, Board, plan
 from ..routing.snapshot import state_of
+from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
 
 PROGRAM = "llm-router-gateway explain"
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         "exit codes: 0 somebody would be asked, 1 nobody would, 2 wrong usage or configuration",
     )  # fmt: skip
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
-    made.add_argument("--from", dest="source", default="openai", choices=APIS, help="the protocol of the request")
+    made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")
     made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
     made.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
     made.add_argument("--key", default="", metavar="NAME", help="as with this one of [[keys]]")
@@ -60,7 +60,8 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
 
 def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     """The decision on one request, as `POST /route` tells it."""
-    fields = read_body(data).fields if data.strip() else {}
+    body = read_body(data) if data.strip() else None
+    fields = body.fields if body else {}
     name = options.model or fields.get("model")
     if not isinstance(name, str) or not name:
         raise BadRequest("model is missing: give --model or name one in the request")
@@ -68,9 +69,10 @@ def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     held = {key.name: key for key, _ in state.config.keys}
     if options.key and options.key not in held:
         raise BadRequest(f"no key {options.key!r} in [[keys]]; there are {', '.join(held) or 'none'}")
-    stream = options.stream or fields.get("stream") is True
+    stream = options.stream or SPECS[options.source].wants_stream(fields)
     ask = Ask(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
-              key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)))  # fmt: skip
+              key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)),
+              text=body.text if body else "")  # fmt: skip
     return plan(state.table, Board(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
 
 

@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
             )  # fmt: skip
     made.add_argument("--check", action="store_true", help="ask every model one short question, print a line each")
     made.add_argument("--print-config", action="store_true", help="print the effective configuration, secrets masked")
-    made.add_argument("--demo", action="store_true", help="serve a stand-in that answers without a model or a key")
+    made.add_argument("--demo", action="store_true", help="serve a mock server that answers without a model or a key")
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return made
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
+from ..wire.registry import UPSTREAMS
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file
-from .presets import AUTH, CUSTOM, PATHS, PRESETS, ROOTS, Preset, join_url, preset_of
+from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, read_settings, sub_table
@@ -91,7 +92,7 @@ class Provider:
     headers: Mapping[str, str]
     auth_header: str
     auth_scheme: str
-    anthropic_version: str
+    versions: Mapping[str, str]  # setting -> what protocols that want a version are told, where the caller told none
     proxy: str
     connect_timeout_s: float
     timeout_s: float
@@ -101,12 +102,23 @@ class Provider:
     rename: Mapping[str, str] = field(default_factory=dict)
     overrides: Overrides = NONE
     limit: Limit | None = None
+    also: Mapping[str, Provider] = field(default_factory=dict)  # protocol -> the same provider as it is called in it
+    only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
     secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in headers that it or its models add: never told
 
     def url(self, call: str, model: str = "") -> str:
         """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
         path = self.paths.get(call, "")
         return join_url(self.base_url, path.replace("{model}", model)) if path else ""
+
+    def speaking(self, api: str) -> Provider:
+        """The same provider, called in another protocol, and only in that."""
+        return self if api == self.api else self.also.get(api) or replace(self, api=api, paths=UPSTREAMS[api].paths, also={})
+
+    def for_model(self, remote_id: str) -> Provider:
+        """As it is called for one of its models: most speak the protocol of their provider."""
+        api = next((api for pattern, api in self.only if re.match(pattern, remote_id)), "")
+        return self.speaking(api) if api else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +295,8 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         keys = first_key(preset.key_env, path, reading)
     api = values["api"] or preset.api
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
-    header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else AUTH[api]
-    return Provider(
+    header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else auth_of(api)
+    made = Provider(
         name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
         base_url=base_url_of(values, preset, api, path, reading),
         keys=keys, needs_key=not preset.local, key_hint=" or ".join(hints) or "api_key_env",
@@ -292,7 +304,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         paths=paths_of(api, special["endpoint"], special["endpoint_template"]), headers=special["headers"],
         auth_header=special["auth_header"] or header,
         auth_scheme=scheme if special["auth_scheme"] is None else special["auth_scheme"],
-        anthropic_version=special["anthropic_version"],
+        versions={name: special[name] for name in VERSION_SETTINGS},
         proxy=server.proxy if special["proxy"] is None else special["proxy"],
         connect_timeout_s=special["connect_timeout_s"] or server.connect_timeout_s,
         timeout_s=special["timeout"] or server.timeout_s,
@@ -301,6 +313,23 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
     )  # fmt: skip
+    return with_others(made, preset, special["also"], path, reading)
+
+
+def with_others(provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading) -> Provider:
+    """The provider with the further protocols that it speaks: those of the file, else what is known of the type."""
+    is_known = provider.api == preset.api and provider.base_url == preset.base_url
+    for name in also or ():
+        if name not in UPSTREAMS:
+            reading.bad(f"{path}.settings.also", f'"{name}" is not a protocol of providers; there are {", ".join(UPSTREAMS)}')
+    names = (preset.also if is_known else ()) if also is None else [name for name in also if name in UPSTREAMS]
+    others = {name: provider.speaking(name) for name in names if name != provider.api}
+    return replace(provider, also=others, only=preset.only if is_known else ())
+
+
+def with_secrets(provider: Provider, secrets: tuple[Secret, ...]) -> Provider:
+    others = {api: replace(each, secrets=secrets) for api, each in provider.also.items()}
+    return replace(provider, secrets=secrets, also=others)
 
 
 def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Preset | None:
@@ -311,7 +340,7 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     if preset is None:
         wrong = values["type"] or values["name"]
         reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)} There are: '
-                    f'{", ".join(PRESETS)}; or give api = "openai", "anthropic" or "gemini" and base_url')  # fmt: skip
+                    f'{", ".join(PRESETS)}; or give api = {either(UPSTREAMS)} and base_url')  # fmt: skip
     return preset
 
 
@@ -327,20 +356,32 @@ def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, 
     url = values["base_url"] or (preset.base_url if api == preset.api else "")
     if not url and not any(problem.path == f"{path}.base_url" for problem in reading.problems):
         reading.bad(f"{path}.base_url", "is missing, and its type has none of its own")
-    return url + ROOTS[api] if url.count("/") == 2 else url
+    return url + UPSTREAMS[api].root if url.count("/") == 2 else url
+
+
+def auth_of(api: str) -> tuple[str, str]:
+    """What a protocol sends its key in where that is not the preset's: (header, scheme)."""
+    return UPSTREAMS[api].auth_header, UPSTREAMS[api].auth_scheme
+
+
+def either(names: Iterable[str]) -> str:
+    """either(["a", "b", "c"]) -> '"a", "b" or "c"'."""
+    *most, last = (f'"{name}"' for name in names)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
     """The paths of an api, with the chat call's replaced when the file says so."""
-    paths = dict(PATHS[api])
+    paths = dict(UPSTREAMS[api].paths)
     chosen = template or endpoint
     if chosen:
         paths["chat"] = chosen
-    if chosen and api == "gemini":
-        paths["stream"] = chosen.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
+    if chosen and "stream" in paths:
+        paths["stream"] = UPSTREAMS[api].stream_path(chosen)
     return paths
 
 
+VERSION_SETTINGS = tuple(upstream.version.setting for upstream in UPSTREAMS.values() if upstream.version)
 CREDENTIAL = re.compile(r"auth|key|token|secret|cookie|credential|password", re.I)  # in a header's name
 MIN_CREDENTIAL = 8  # characters; taking out a shorter text would spoil the words around it
 
@@ -528,21 +569,21 @@ def parse(
         reading.notes.append("[frontend] belongs to an older server and is not used")
     if reading.problems:
         raise ConfigError(reading.problems)
-    careful = tuple(replace(provider, secrets=secrets_of(provider, models)) for provider in providers.values())
+    careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
     return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys)
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml
 
 
-def implied(env: Mapping[str, str], *, ollama: bool = False) -> dict[str, Any]:
+def implied(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, Any]:
     """The document that stands in for a missing file: each provider whose key is in the environment.
 
     implied({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
     """
     names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
-    if ollama and "ollama" not in names:
-        names.append("ollama")
+    if local_server and LOCAL_SERVER not in names:
+        names.append(LOCAL_SERVER)
     return {"providers": [{"name": name, "type": name} for name in names]}
 
 

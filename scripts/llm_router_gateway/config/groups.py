@@ -23,6 +23,7 @@ from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
 VARIABLES = ("model", "protocol", "stream", "headers", "key")  # what an expression may name, with $ before it
+MAX_SPELLED = 1_000_000  # characters of a body that is read a second time, some 10 ms
 OURS = frozenset({"stream", "model"})           # in a body: what the gateway itself decides
 
 
@@ -35,6 +36,11 @@ class Selector:
     error: type[Exception] = field(compare=False, repr=False)  # what a run may raise
     names: tuple[str, ...] = ()  # the variables it names
 
+    @property
+    def spells(self) -> bool:
+        """Whether it can tell 1.10 from 1.1: then `read` reads the body for it."""
+        return bool(self.filter.spells)
+
     def verdict(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[bool, str]:
         """(whether the first output is true, ""), or (False, what went wrong)."""
         try:
@@ -42,11 +48,20 @@ class Selector:
         except self.error as wrong:
             return False, str(wrong)
 
-    def first(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
-        """The first output; None when there is none, or it fails."""
+    def name(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[str, str]:
+        """(the first output as text, ""), or ("", what went wrong)."""
         try:
-            return next(self.filter.outputs(body, variables), None)
-        except self.error:
+            return self.filter.name_of(body, variables), ""
+        except self.error as wrong:
+            return "", str(wrong)
+
+    def read(self, text: str) -> Any:
+        """A body's text with its numbers as they are written; None where it cannot be read so, or is long."""
+        from ..jq import compiler as jq
+
+        try:
+            return jq.read(text) if len(text) <= MAX_SPELLED else None
+        except (ValueError, self.error):
             return None
 
 

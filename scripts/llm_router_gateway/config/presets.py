@@ -1,7 +1,7 @@
-"""What is known about each type of provider, as data: address, paths, credential, oddities.
+"""What is known about each type of provider, as data: protocol, address, credential, oddities.
 
 PRESETS["kimi"].base_url -> "https://api.moonshot.cn/v1"; every field can be overridden in router.toml.
-A new provider that speaks one of the three protocols is one line here and no code.
+A new provider that speaks one of the protocols is one line here and no code; paths are its protocol's (`wire/NAME/spec`).
 """
 
 from __future__ import annotations
@@ -9,23 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-
-APIS = ("openai", "anthropic", "gemini")  # OpenAI Responses comes next
-
-# Paths below base_url. A base_url that is only a host gets `root` first (https://api.openai.com -> .../v1).
-ROOTS: Mapping[str, str] = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
-PATHS: Mapping[str, Mapping[str, str]] = {
-    "openai": {"chat": "/chat/completions", "embeddings": "/embeddings", "models": "/models"},
-    "anthropic": {"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},
-    "gemini": {
-        "chat": "/models/{model}:generateContent",
-        "stream": "/models/{model}:streamGenerateContent?alt=sse",
-        "count": "/models/{model}:countTokens",
-        "embedContent": "/models/{model}:embedContent",
-        "batchEmbedContents": "/models/{model}:batchEmbedContents",
-        "models": "/models",
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +23,21 @@ class Preset:
     auth_scheme: str = "Bearer"
     local: bool = False
     quirks: Mapping[str, object] = field(default_factory=dict)
+    also: tuple[str, ...] = ()  # further protocols that are spoken at base_url
+    only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol in which such a model answers)
 
 
 # Quirks are listed in the wire module of the provider's api.
 THINKING: Mapping[str, object] = {"reasoning": "thinking"}
 TOP_K: Mapping[str, object] = {"top_k": True}
+# Models that OpenAI serves in its newer protocol alone: chat completions answer 404 for them.
+NEWER_ALONE = r"(?:o[13]-pro|gpt-5(?:\.\d+)?-pro|gpt-5[\w.]*-codex|codex-mini|computer-use|o[34](?:-mini)?-deep-research)"
 CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
-        ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"),
+        ("gpt-", "chatgpt-", "o1", "o3", "o4", "codex-", "text-embedding-"),
+        also=("responses",), only=((NEWER_ALONE, "responses"),),
     ),
     "claude": Preset(
         "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), ("claude-",), "x-api-key", "",
@@ -103,16 +91,9 @@ ALIASES: Mapping[str, str] = {
     "zhipu": "glm", "zai": "glm-z", "llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "lm-studio": "lmstudio",
 }  # fmt: skip
 
-# What an `api` sends its key in when the provider's api differs from its preset's.
-AUTH: Mapping[str, tuple[str, str]] = {
-    "openai": ("Authorization", "Bearer"),
-    "anthropic": ("x-api-key", ""),
-    "gemini": ("x-goog-api-key", ""),
-}
-
-ANTHROPIC_VERSION = "2023-06-01"  # the API refuses requests without one
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
-OLLAMA_ADDRESS = ("127.0.0.1", 11434)  # asked for at start when there is no file
+LOCAL_SERVER = "ollama"  # the type of what is looked for at start when there is no file
+LOCAL_ADDRESS = ("127.0.0.1", 11434)  # where
 
 
 def preset_of(type_name: str) -> Preset | None:

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
-from .presets import ANTHROPIC_VERSION, APIS
+from ..wire.registry import SPECS, UPSTREAMS
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
@@ -286,7 +286,6 @@ class Setting:
 
 PORT_HIGH, LONG_S = 65_535, 86_400
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
-NO_LIMIT = "0 = no limit"
 
 SERVER: tuple[Setting, ...] = (
     Setting("host", "text", "127.0.0.1", "address to listen on; one that others can reach needs a token",
@@ -348,7 +347,7 @@ OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's 
 PROVIDER: tuple[Setting, ...] = (
     Setting("name", "text", None, "the part of a model's name before the slash"),
     Setting("type", "text", "", "what it is, see the presets; the name, when that is one of them"),
-    Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=APIS),
+    Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=tuple(UPSTREAMS)),
     Setting("base_url", "url", "", "address; paths are put below it, a segment both have is taken once"),
     Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
@@ -363,11 +362,14 @@ PROVIDER: tuple[Setting, ...] = (
 
 PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", "text", "", "path of the chat call below base_url"),
+    Setting("also", "texts", None, 'further protocols that are spoken at base_url, so that callers who speak them are relayed: '
+            f'{", ".join(UPSTREAMS)}. Not given: what is known of the type at its own address'),
     Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
     Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
     Setting("auth_header", "text", "", "header that carries the key"),
     Setting("auth_scheme", "text", None, 'word before the key; "" for none'),
-    Setting("anthropic_version", "text", ANTHROPIC_VERSION, "sent to Anthropic when the caller sent none"),
+    *(Setting(version.setting, "text", version.default, f"sent to {SPECS[name].title} when the caller sent none")
+      for name, upstream in UPSTREAMS.items() if (version := upstream.version)),
     Setting("proxy", "proxy", None, 'proxy for this provider; "" for none'),
     Setting("connect_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
     Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
@@ -394,7 +396,8 @@ MODEL: tuple[Setting, ...] = (
 
 MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("model", "text", "", "as remote_identifier, which wins"),
-    Setting("endpoint", "text", "", "path of the chat call for this model"),
+    Setting("endpoint", "text", "", "path of the chat call for this model, or the protocol that it "
+            f'speaks: {", ".join(UPSTREAMS)}'),
     Setting("context_window", "size", None, "tokens, shown in model lists", low=1),
     Setting("max_output_tokens", "size", None, "tokens, shown; sent where the protocol needs a limit", low=1),
     Setting("modalities", "texts", (), 'what it reads: "text", "image", "audio", "video", "file"'),

@@ -39,7 +39,7 @@ Path = Any  # tuple[Value, ...] | Lost
 Paths = Callable[[Path, Value, Env], Iterable[tuple[Path, Value]]]
 Bind = Callable[[Value, Env], Iterable[Env]]
 
-STEPS, DEPTH = 0, 1  # env[0] is [steps left, calls one inside another]
+STEPS, DEPTH = 0, 1  # env[0] is [steps left, calls one inside another, see retries.LEFT]
 MAX_CALLS = 200  # of a program's own functions inside one another; each takes some five frames of Python's stack
 
 
@@ -667,10 +667,13 @@ def key_text(key: Value) -> str:
     return key
 
 
-def mapping(entries: list[tuple[Code, Code]]) -> Code:
-    """An object; with several outputs the last entry turns fastest, within an entry the value."""
-    if all(key.one is not None and each.one is not None for key, each in entries):
-        ones: list[tuple[Any, Any]] = [(key.one, each.one) for key, each in entries]
+def mapping(entries: list[tuple[Code, Code | None]]) -> Code:
+    """An object; with several outputs the last entry turns fastest, within an entry the value.
+
+    An entry without a value is `{"name"}`: what lies in the input under the key that has just been made.
+    """
+    if all(key.one is not None and each is not None and each.one is not None for key, each in entries):
+        ones: list[tuple[Any, Any]] = [(key.one, each.one) for key, each in entries if each is not None]
 
         def one(value: Value, env: Env) -> Value:
             return {key_text(key(value, env)): each(value, env) for key, each in ones}
@@ -683,7 +686,7 @@ def mapping(entries: list[tuple[Code, Code]]) -> Code:
             return
         key, each = entries[at]
         for name in key.many(value, env):
-            for content in each.many(value, env):
+            for content in (index(value, key_text(name)),) if each is None else each.many(value, env):
                 first = key_text(name)
                 for rest in many(value, env, at + 1):
                     spend(env, 1)
@@ -749,23 +752,6 @@ def bound_name(source: Code, body: Code) -> Code:
     return Code(lambda value, env: then(value, (*env, first(value, env))), None, paths, (body,))
 
 
-def bound_either(source: Code, binds: list[Bind], body: Code) -> Code:
-    """`source as p1 ?// p2 ... | body`: an error in destructuring or in body goes on with the next pattern."""
-
-    def many(value: Value, env: Env) -> Iterator[Value]:
-        for each in source.many(value, env):
-            for at, bind in enumerate(binds):
-                try:
-                    for inner in bind(each, env):
-                        yield from body.many(value, inner)
-                    break
-                except (JqRaised, Broken):
-                    if at == len(binds) - 1:
-                        raise
-
-    return Code(None, many)
-
-
 def reduced(source: Code, bind: Bind, start: Code, update: Code) -> Code:
     """`reduce source as <pattern> (start; update)`; the state is update's last output, null where it has none."""
     step = update.one
@@ -787,8 +773,10 @@ def reduced(source: Code, bind: Bind, start: Code, update: Code) -> Code:
         return Code(lambda value, env: fold(value, env, first(value, env)))
 
     def many(value: Value, env: Env) -> Iterator[Value]:
+        seen: Value = value
         for state in start.many(value, env):
-            yield fold(value, env, state)
+            yield fold(seen, env, state)
+            seen = None  # jq's source has used its input up: under a second start it sees null
 
     return Code(None, many)
 

@@ -27,7 +27,6 @@ from .codes import (
     array,
     attempt,
     bound,
-    bound_either,
     bound_name,
     break_to,
     call,
@@ -54,9 +53,34 @@ from .forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
 from .functions import FIRST, FORMATS, LAST, PRICES, SHORTER
 from .parser import Node, parse
 from .regex import pattern_of
-from .values import ARITHMETIC, JqBudget, JqError, JqRaised, JqRefused, JqUntold, Value, index, kind, negate, text_of, truthy
+from .retries import (
+    attempt_fed,
+    binary_fed,
+    bound_fed,
+    bound_name_fed,
+    each_state_fed,
+    pipe_fed,
+    reduced_fed,
+    whole,
+)
+from .values import (
+    ARITHMETIC,
+    JqBudget,
+    JqError,
+    JqFault,
+    JqRaised,
+    JqRefused,
+    JqUntold,
+    Value,
+    index,
+    kind,
+    negate,
+    read,
+    text_of,
+    truthy,
+)
 
-__all__ = ["Filter", "JqBudget", "JqError", "JqRaised", "JqRefused", "JqUntold", "compile"]
+__all__ = ["Filter", "JqBudget", "JqError", "JqFault", "JqRaised", "JqRefused", "JqUntold", "compile", "read"]
 
 MAX_STEPS = 100_000  # of one run: iterations, calls and what grows; some 50 ms at worst
 
@@ -88,11 +112,21 @@ SHORT: dict[str, tuple[list[str], str]] = {}  # "name/arity" of DEFINED -> param
 for _heading, _body in DEFINED.items():
     SHORT[_heading.split()[0]] = (_heading.split()[1:], _body)
 LIBRARY: dict[str, Function] = {}  # those of SHORT that some program has used
+WRITING = frozenset({"tostring", "tojson", "format", "join", "INDEX"})  # functions that write numbers as text
+FOLDED = frozenset({*ARITHMETIC, "==", "!=", "<", "<=", ">", ">="})
 PATTERN_FUNCTIONS = frozenset({"test", "match", "capture", "scan", "split", "splits", "sub", "gsub"})
 
 
 class Compiler:
-    """Turns nodes into Codes; every method takes a node and the scope it stands in."""
+    """Turns nodes into Codes; every method takes a node and the scope it stands in.
+
+    `retries` where the program holds a `?//`: then errors are handed back to it, see retries.
+    """
+
+    def __init__(self, retries: bool = False) -> None:
+        self.retries = retries
+        self.spells = False  # whether it can tell how a number is written
+        self.pipe = pipe_fed if retries else pipe
 
     def code(self, node: Node, scope: Scope) -> Code:
         return MAKERS[node.kind](self, node, scope)
@@ -127,27 +161,27 @@ class Compiler:
         return slice_key(low, high)
 
     def make_iterate(self, node: Node, scope: Scope) -> Code:
-        return pipe(self.code(node.parts[0], scope), iterate())
+        return self.pipe(self.code(node.parts[0], scope), iterate())
 
     def make_optional(self, node: Node, scope: Scope) -> Code:
         """A step into a value with a question mark: no output where that step fails."""
         inner = node.parts[0]
         term = self.code(inner.parts[0], scope)
         if inner.kind == "iterate":
-            return pipe(term, optional_iterate())
+            return self.pipe(term, optional_iterate())
         if inner.kind == "index":
             return optional_element(term, self.code(inner.parts[1], scope))
         return optional_element(term, self.bounds(inner, scope))
 
     def make_pipe(self, node: Node, scope: Scope) -> Code:
-        return pipe(self.code(node.parts[0], scope), self.code(node.parts[1], scope))
+        return self.pipe(self.code(node.parts[0], scope), self.code(node.parts[1], scope))
 
     def make_binary(self, node: Node, scope: Scope) -> Code:
         sign, left, right = node.parts
-        return operation(sign, self.code(left, scope), self.code(right, scope))
+        return (operation_fed if self.retries else operation)(sign, self.code(left, scope), self.code(right, scope))
 
     def make_negate(self, node: Node, scope: Scope) -> Code:
-        return pipe(self.code(node.parts[0], scope), plain(negate, [], True))
+        return self.pipe(self.code(node.parts[0], scope), plain(negate, [], True))
 
     def make_assign(self, node: Node, scope: Scope) -> Code:
         sign = node.parts[0]
@@ -163,8 +197,10 @@ class Compiler:
         return updated(target, source, ARITHMETIC[sign[0]])
 
     def make_try(self, node: Node, scope: Scope) -> Code:
-        body, handler = node.parts
-        return attempt(self.code(body, scope), self.code(handler, scope) if handler else None)
+        body, handler = self.code(node.parts[0], scope), node.parts[1]
+        then = self.code(handler, scope) if handler else None
+        self.spells = self.spells or handler is not None  # a message may quote a number
+        return attempt_fed(body, then) if self.retries else attempt(body, then)
 
     def make_if(self, node: Node, scope: Scope) -> Code:
         branches, otherwise = node.parts
@@ -177,22 +213,26 @@ class Compiler:
         return array(self.code(node.parts[0], scope) if node.parts[0] else None)
 
     def make_object(self, node: Node, scope: Scope) -> Code:
-        entries = [(self.key(key, scope), self.code(value, scope)) for key, value in node.parts[0]]
+        entries = [(self.key(key, scope), self.code(value, scope) if value else None) for key, value in node.parts[0]]
         return mapping(entries)
 
     def key(self, node: Node, scope: Scope) -> Code:
-        """An object's key; one that is known must be a string, as jq demands when compiling."""
+        """An object's key; one that jq knows when compiling must be a string."""
         code = self.code(node, scope)
-        if code.constant is not None and type(code.constant[0]) is not str:
-            raise JqError(f"Cannot use {kind(code.constant[0])} as object key", node.at)
+        if is_folded(node):
+            value = next(iter(code.many(None, ([MAX_STEPS, 0, 0],))))
+            if type(value) is not str:
+                raise JqError(f"Cannot use {kind(value)} as object key", node.at)
         return code
 
     def make_string(self, node: Node, scope: Scope) -> Code:
+        self.spells = True
         form, parts = node.parts
         codes = [part if isinstance(part, str) else self.code(part, scope) for part in parts]
         return text(codes, FORMATS[form] if form else text_of)
 
     def make_format(self, node: Node, scope: Scope) -> Code:
+        self.spells = True
         return plain(FORMATS[node.parts[0]], [], True)
 
     def make_label(self, node: Node, scope: Scope) -> Code:
@@ -211,10 +251,11 @@ class Compiler:
         source, patterns, body = node.parts
         first = self.code(source, scope)
         if len(patterns) == 1 and patterns[0].kind == "name_pattern":
-            return bound_name(first, self.code(body, scope.with_variable(patterns[0].parts[0])))
+            bind_name = bound_name_fed if self.retries else bound_name
+            return bind_name(first, self.code(body, scope.with_variable(patterns[0].parts[0])))
         binds, inner = self.patterns(patterns, scope)
         then = self.code(body, inner)
-        return bound(first, binds[0], then) if len(binds) == 1 else bound_either(first, binds, then)
+        return bound_fed(first, binds, then) if self.retries else bound(first, binds[0], then)
 
     def patterns(self, patterns: tuple[Node, ...], scope: Scope) -> tuple[list[Bind], Scope]:
         """One Bind per alternative, and the scope behind them: every variable of any alternative, null where it has none."""
@@ -265,20 +306,18 @@ class Compiler:
 
     def make_reduce(self, node: Node, scope: Scope) -> Code:
         source, patterns, start, update = node.parts[:4]
-        binds, inner = self.one_pattern(node, patterns, scope)
-        return reduced(self.code(source, scope), binds, self.code(start, scope), self.code(update, inner))
+        binds, inner = self.patterns(patterns, scope)
+        parts = self.code(source, scope), self.code(start, scope), self.code(update, inner)
+        return reduced_fed(parts[0], binds, *parts[1:]) if self.retries else reduced(parts[0], binds[0], *parts[1:])
 
     def make_foreach(self, node: Node, scope: Scope) -> Code:
         source, patterns, start, update = node.parts[:4]
-        bind, inner = self.one_pattern(node, patterns, scope)
-        extract = self.code(node.parts[4], inner) if len(node.parts) > 4 else None
-        return each_state(self.code(source, scope), bind, self.code(start, scope), self.code(update, inner), extract)
-
-    def one_pattern(self, node: Node, patterns: tuple[Node, ...], scope: Scope) -> tuple[Bind, Scope]:
-        if len(patterns) > 1:
-            raise JqRefused(f"?// in {node.kind}", node.at)
         binds, inner = self.patterns(patterns, scope)
-        return binds[0], inner
+        parts = self.code(source, scope), self.code(start, scope), self.code(update, inner)
+        extract = self.code(node.parts[4], inner) if len(node.parts) > 4 else None
+        if self.retries:
+            return each_state_fed(parts[0], binds, *parts[1:], extract)
+        return each_state(parts[0], binds[0], *parts[1:], extract)
 
     # ------------------------------------------------------------------------------------------------ functions
 
@@ -306,6 +345,7 @@ class Compiler:
     def make_call(self, node: Node, scope: Scope) -> Code:
         name, given = node.parts
         key = f"{name}/{len(given)}"
+        self.spells = self.spells or name in WRITING
         target = scope.functions.get(key)
         if isinstance(target, int):
             return argument(target)
@@ -342,9 +382,29 @@ class Compiler:
             parameters, body = SHORT[key]
             function = Function(TOP.size)
             scope = TOP.with_function(key, function)
-            function.body = self.body([(each.lstrip("$"), each[0] == "$") for each in parameters], parse(body), scope)
+            function.body = Compiler().body([(each.lstrip("$"), each[0] == "$") for each in parameters], parse(body), scope)
             LIBRARY[key] = function
         return LIBRARY[key]
+
+
+def is_folded(node: Node) -> bool:
+    """Whether jq makes this a constant when compiling: literals, what is computed from them, arrays and objects of them."""
+    if node.kind == "literal":
+        return len(node.parts) == 1  # a negative number is not
+    if node.kind == "call":
+        return node.parts[0] in ("null", "true", "false") and not node.parts[1]
+    if node.kind in ("group", "array"):
+        return node.parts[0] is None or is_folded(node.parts[0]) or (node.kind == "array" and is_list(node.parts[0]))
+    if node.kind == "object":
+        return all(is_folded(key) and value is not None and is_folded(value) for key, value in node.parts[0])
+    return node.kind == "binary" and node.parts[0] in FOLDED and is_folded(node.parts[1]) and is_folded(node.parts[2])
+
+
+def is_list(node: Node) -> bool:
+    """Constants with commas between them."""
+    if node.kind == "binary" and node.parts[0] == ",":
+        return is_list(node.parts[1]) and is_list(node.parts[2])
+    return is_folded(node)
 
 
 def operation(sign: str, left: Code, right: Code) -> Code:
@@ -357,6 +417,13 @@ def operation(sign: str, left: Code, right: Code) -> Code:
     if sign in ARITHMETIC:
         return arithmetic(sign, left, right)
     return comparison(sign, left, right)
+
+
+def operation_fed(sign: str, left: Code, right: Code) -> Code:
+    """The same in a program with `?//`."""
+    if sign in ARITHMETIC:
+        return binary_fed(ARITHMETIC[sign], left, right)
+    return operation(sign, left, right)
 
 
 def check_pattern(name: str, arguments: list[Code], node: Node) -> None:
@@ -435,54 +502,86 @@ MAKERS: dict[str, Callable[[Compiler, Node, Scope], Code]] = {
 }
 
 
+def outward(error: Exception) -> JqError:
+    """What a program may end in: the module's own error as it is, any other exception as one, without its text.
+
+    Every way into this module ends here, so that no mistake of ours in an operator or a function is a caller's failed request.
+    """
+    if isinstance(error, JqError):
+        return error
+    if isinstance(error, (RecursionError, MemoryError)):
+        return JqBudget("nested too deeply" if isinstance(error, RecursionError) else "a value grew too large")
+    return JqFault(f"{type(error).__name__} inside the selector language")
+
+
 class Filter:
-    """A compiled program; safe to use from many places at once."""
+    """A compiled program; safe to use from many places at once.
 
-    __slots__ = ("code", "names", "text")
+    `spells` where it can tell 1.10 from 1.1, because it writes numbers as text: then give it values that `read` has read.
+    """
 
-    def __init__(self, text: str, names: tuple[str, ...], code: Code) -> None:
+    __slots__ = ("code", "names", "spells", "text")
+
+    def __init__(self, text: str, names: tuple[str, ...], code: Code, spells: bool) -> None:
         self.text = text
         self.names = names
         self.code = code
+        self.spells = spells
 
     def env(self, variables: Mapping[str, Value] | None, max_steps: int) -> Env:
+        run = [max_steps, 0, 0]
         if not self.names:
-            return ([max_steps, 0],)
+            return (run,)
         given = variables or {}
         try:
-            return ([max_steps, 0], *[given[name] for name in self.names])
+            return (run, *[given[name] for name in self.names])
         except KeyError as error:
             raise JqError(f"${error.args[0]} has no value") from None
 
     def outputs(
         self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS
     ) -> Iterator[Value]:
-        """The program's outputs, one by one; JqError where it fails or its budget is used up."""
+        """The program's outputs, one by one; JqError where it fails or its budget is used up, and nothing else."""
         try:
             yield from self.code.many(value, self.env(variables, max_steps))
-        except RecursionError:
-            raise JqBudget("nested too deeply") from None
+        except Exception as error:
+            raise outward(error) from None
 
     def selects(self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS) -> bool:
         """Whether the first output is true itself: not 1, not "true", not []; JqError as `outputs`."""
         try:
+            env = self.env(variables, max_steps)
             if self.code.one is not None:
-                return self.code.one(value, self.env(variables, max_steps)) is True
-            for each in self.code.many(value, self.env(variables, max_steps)):
-                return each is True
-        except RecursionError:
-            raise JqBudget("nested too deeply") from None
-        return False
+                return self.code.one(value, env) is True
+            return next(iter(self.code.many(value, env)), False) is True
+        except Exception as error:
+            raise outward(error) from None
+
+    def name_of(self, value: Value, variables: Mapping[str, Value] | None = None) -> str:
+        """The first output as text; "" where there is none, or it is null, false or empty. JqError as `outputs`.
+
+        compile(".user").name_of({"user": "ann"})  -> "ann"
+        compile(".seed").name_of({"seed": 7})      -> "7"
+        """
+        first = next(self.outputs(value, variables), None)
+        try:
+            return "" if first is None or first is False else text_of(first)
+        except Exception as error:
+            raise outward(error) from None
 
 
 def compile(text: str, variables: Iterable[str] = ()) -> Filter:
-    """A program, ready to run; `variables` are the names, without $, that each run gives values to."""
+    """A program, ready to run; `variables` are the names, without $, that each run gives values to. JqError: it is none."""
     names = tuple(variables)
     scope = TOP
     for name in names:
         scope = scope.with_variable(name)
-    tree = parse(text)
+    retries = "?//" in text
+    compiler = Compiler(retries)
     try:
-        return Filter(text, names, Compiler().code(tree, scope))
+        code = compiler.code(parse(text), scope)
     except RecursionError:
         raise JqError("nested too deeply", 0) from None
+    except Exception as error:
+        raise outward(error) from None
+    return Filter(text, names, whole(code) if retries else code, compiler.spells)

@@ -52,6 +52,7 @@ from .values import (
     made,
     path_list,
     set_path,
+    subtract,
     truthy,
 )
 
@@ -214,48 +215,55 @@ def taken(count: int, many: Iterable[Any]) -> Iterator[Any]:
                 return
 
 
-def counted(value: Value, what: str) -> float:
+def counted(value: Value, what: str) -> Value:
     """How many `limit` and `skip` mean; jq counts down from it in steps of 1."""
     if compare(value, 0) < 0:
         raise fail(f"{what} doesn't support negative count")
-    if type(value) not in NUMERIC:
-        raise JqRefused(f"{what} with a count that is no number")
-    return double(value)
+    return value
 
 
-def form_limit(arguments: list[Code]) -> Code:
-    count, body = arguments
-
-    def many(value: Value, env: Env) -> Iterator[Value]:
-        for number in count.many(value, env):
-            yield from taken(math.ceil(min(counted(number, "limit"), 1e15)), body.many(value, env))
-
-    def paths(path: Path, value: Value, env: Env) -> Iterator[Any]:
-        for number in count.many(value, env):
-            yield from taken(math.ceil(min(counted(number, "limit"), 1e15)), body.paths(path, value, env))
-
-    return Code(None, many, paths, (body,))
+def limited(count: Value, outputs: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """The first so many outputs; with none wanted nothing is run."""
+    if compare(counted(count, "limit"), 0) == 0:
+        return
+    if type(count) in NUMERIC:
+        yield from taken(math.ceil(min(double(count), 1e15)), outputs())
+    else:
+        for _ in outputs():
+            subtract(count, 1)  # an error, and jq's
 
 
-def form_skip(arguments: list[Code]) -> Code:
-    count, body = arguments
+def skipped(count: Value, outputs: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """The outputs after the first so many."""
+    if compare(counted(count, "skip"), 0) == 0:
+        yield from outputs()
+        return
+    left = double(count) if type(count) in NUMERIC else 0.0
+    for each in outputs():
+        if type(count) not in NUMERIC:
+            subtract(count, 1)  # an error, and jq's
+        left -= 1
+        if left < 0:
+            yield each
 
-    def rest(number: Value, outputs: Iterable[Any]) -> Iterator[Any]:
-        left = counted(number, "skip")
-        for each in outputs:
-            left -= 1
-            if left < 0:
-                yield each
 
-    def many(value: Value, env: Env) -> Iterator[Value]:
-        for number in count.many(value, env):
-            yield from rest(number, body.many(value, env))
+def form_counted(part: Callable[[Value, Callable[[], Iterable[Any]]], Iterator[Any]]) -> Callable[[list[Code]], Code]:
+    """`limit(count; body)` and `skip(count; body)`: once for each output of count."""
 
-    def paths(path: Path, value: Value, env: Env) -> Iterator[Any]:
-        for number in count.many(value, env):
-            yield from rest(number, body.paths(path, value, env))
+    def form(arguments: list[Code]) -> Code:
+        count, body = arguments
 
-    return Code(None, many, paths, (body,))
+        def many(value: Value, env: Env) -> Iterator[Value]:
+            for number in count.many(value, env):
+                yield from part(number, lambda: body.many(value, env))
+
+        def paths(path: Path, value: Value, env: Env) -> Iterator[Any]:
+            for number in count.many(value, env):
+                yield from part(number, lambda: body.paths(path, value, env))
+
+        return Code(None, many, paths, (body,))
+
+    return form
 
 
 def form_first(arguments: list[Code]) -> Code:
@@ -635,8 +643,8 @@ FORMS: dict[str, Callable[[list[Code]], Code]] = {
     "getpath/1": form_getpath,
     "del/1": form_del,
     "pick/1": form_pick,
-    "limit/2": form_limit,
-    "skip/2": form_skip,
+    "limit/2": form_counted(limited),
+    "skip/2": form_counted(skipped),
     "first/1": form_first,
     "last/1": form_last,
     "isempty/1": form_isempty,

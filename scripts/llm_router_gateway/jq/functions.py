@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import re
 import urllib.parse
@@ -41,6 +40,7 @@ from .values import (
     negate,
     path_list,
     positions,
+    read,
     set_path,
     sort_key,
     sorted_values,
@@ -93,7 +93,7 @@ def has(value: Value, key: Value) -> bool:
 
 
 def contains(value: Value, part: Value) -> bool:
-    if kind(value) != kind(part):
+    if kind(value) != kind(part) or (type(value) is bool and value is not part):
         raise fail(f"{brief(value)} and {brief(part)} cannot have their containment checked")
     return holds(value, part)
 
@@ -142,18 +142,6 @@ def toboolean(value: Value) -> Value:
     raise fail(f"{brief(value)} cannot be parsed as a boolean")
 
 
-def refuse_number(text: str) -> Value:
-    raise JqRefused(f"{text} in JSON text")
-
-
-def read_literal(text: str) -> Value:
-    try:
-        return literal(text)
-    except ValueError:
-        raise JqRefused("a number too large to keep exactly") from None
-
-
-FROM_JSON = json.JSONDecoder(parse_float=read_literal, parse_int=read_literal, parse_constant=refuse_number)
 # What jq reads although JSON does not have it: nan, infinity, +1, .5, 1., 007. Outside strings, or a string that never ends.
 LENIENT = re.compile(r"nan|inf|\+|(?<![0-9])\.|\.(?![0-9])|(?<![0-9.eE])0[0-9]|\ufeff", re.IGNORECASE)
 QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -164,9 +152,7 @@ def fromjson(value: Value) -> Value:
     if type(value) is not str:
         raise fail(f"{brief(value)} only strings can be parsed")
     try:
-        found = FROM_JSON.decode(value)
-    except RecursionError:
-        raise JqBudget("a value nested too deeply") from None
+        found = read(value)
     except ValueError:
         if LENIENT.search(QUOTED.sub('""', value)):
             raise JqRefused("JSON text that only jq reads") from None
@@ -384,13 +370,13 @@ def transpose(value: Value) -> list[Value]:
 def bsearch(value: Value, target: Value) -> int:
     if type(value) is not list:
         raise fail(f"{brief(value)} cannot be searched from")
-    low, high = 0, len(value) - 1
-    while low <= high:
+    low, high = 0, len(value)
+    while low < high:
         middle = (low + high) // 2
-        result = compare(value[middle], target)
+        result = compare(target, value[middle])
         if result == 0:
             return middle
-        low, high = (middle + 1, high) if result < 0 else (low, middle - 1)
+        low, high = (low, middle) if result < 0 else (middle + 1, high)
     return -1 - low
 
 
@@ -444,6 +430,9 @@ def math2(work: Callable[[float, float], float]) -> Callable[[Value, Value, Valu
     return run
 
 
+SMALLEST_NORMAL = 2.2250738585072014e-308  # below it a double loses digits
+
+
 def rounded(value: float) -> float:
     return math.copysign(math.floor(abs(value) + 0.5), value) if abs(value) < 2**52 else value
 
@@ -482,17 +471,14 @@ MATH1: dict[str, Callable[[float], float]] = {
 MATH2: dict[str, Callable[[float, float], float]] = {"pow": power, "atan2": math.atan2, "fmod": math.fmod}
 
 
-def isinfinite(value: Value) -> bool:
-    return math.isinf(checked_number(value))
+def number_check(check: Callable[[float], bool]) -> Callable[[Value], bool]:
+    """What asks something of a number says false of everything else."""
+    return lambda value: type(value) in NUMERIC and check(double(value))
 
 
-def isnan(value: Value) -> bool:
-    return math.isnan(checked_number(value))
-
-
-def isnormal(value: Value) -> bool:
-    x = checked_number(value)
-    return math.isfinite(x) and abs(x) >= 2.2250738585072014e-308
+isinfinite = number_check(math.isinf)
+isnan = number_check(math.isnan)
+isnormal = number_check(lambda x: math.isfinite(x) and abs(x) >= SMALLEST_NORMAL)
 
 
 def ascii_letter(value: Value) -> str:

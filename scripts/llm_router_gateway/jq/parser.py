@@ -411,7 +411,7 @@ class Parser:
 
     def read_object(self, at: int) -> Node:
         self.advance()
-        entries: list[tuple[Node, Node]] = []
+        entries: list[tuple[Node, Node | None]] = []
         while not self.is_sign("}"):
             entries.append(self.entry())
             if not self.accept(","):
@@ -419,8 +419,8 @@ class Parser:
         self.expect("}")
         return Node("object", at, (tuple(entries),))
 
-    def entry(self) -> tuple[Node, Node]:
-        """One `key: value` of an object, or a key that is its own value."""
+    def entry(self) -> tuple[Node, Node | None]:
+        """One `key: value` of an object, or a key that is its own value: None where that is known only when it runs."""
         at = self.at
         if self.kind == "binding":
             name = self.text[1:]
@@ -440,7 +440,7 @@ class Parser:
             self.unexpected()
         if self.is_sign(":"):
             return key, self.entry_value()
-        return key, Node("index", at, (IDENTITY, key))
+        return key, Node("index", at, (IDENTITY, key)) if key.kind == "literal" else None
 
     def entry_value(self) -> Node:
         self.expect(":")
@@ -565,7 +565,7 @@ def negative(inner: Node, at: int) -> Node:
     if inner.kind == "literal" and type(inner.parts[0]) is not str and inner.parts[0] is not None:
         text = number_text(inner.parts[0])
         value = literal(text if not inner.parts[0] else text[1:] if text.startswith("-") else "-" + text)
-        return Node("literal", at, (value,))
+        return Node("literal", at, (value, "negative"))
     return Node("negate", at, (inner,))
 
 

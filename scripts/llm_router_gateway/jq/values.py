@@ -75,6 +75,10 @@ class JqRefused(JqError):
     """jq has an answer, we cannot give it exactly: no `try` catches it."""
 
 
+class JqFault(JqError):
+    """A mistake of this module, not of the program: an exception that should have been one of the errors above."""
+
+
 class Number(float):
     """A double that is written as `text`; `literal` if nobody has computed with it."""
 
@@ -157,6 +161,31 @@ def number_text(value: Value) -> str:
         return double_text(value)
     text = repr(value)
     return text if "e" not in text else str(Decimal(text))
+
+
+def refuse_number(text: str) -> Value:
+    raise JqRefused(f"{text} in JSON text")
+
+
+def read_literal(text: str) -> Value:
+    try:
+        return literal(text)
+    except ValueError:
+        raise JqRefused("a number too large to keep exactly") from None
+
+
+DECODER = json.JSONDecoder(parse_float=read_literal, parse_int=read_literal, parse_constant=refuse_number)
+
+
+def read(text: str) -> Value:
+    """JSON text -> value, its numbers as they are written; ValueError where it is no JSON.
+
+    to_json(read('[1.10, 1e2]')) -> '[1.10,1E+2]'     json.loads would have made it [1.1,100.0]
+    """
+    try:
+        return DECODER.decode(text)
+    except RecursionError:
+        raise JqBudget("a value nested too deeply") from None
 
 
 def double(value: Value) -> float:
@@ -330,7 +359,13 @@ def truthy(value: Value) -> bool:
     return value is not None and value is not False
 
 
-sort_key = cmp_to_key(compare)
+def sort_compare(a: Value, b: Value) -> int:
+    """compare, but 0 where each sorts below the other, as nan and nan do: a stable sort leaves them where they are."""
+    result = compare(a, b)
+    return 0 if result < 0 and compare(b, a) < 0 else result
+
+
+sort_key = cmp_to_key(sort_compare)
 
 
 def sorted_values(values: list[Value]) -> list[Value]:
@@ -380,6 +415,8 @@ def repeated(text: str, times: Value) -> Value:
     count = double(times)
     if count < 0 or count != count:
         return None
+    if not text:
+        return text
     if len(text) * count > 2147483647:
         raise fail("Repeat string result too long")
     if len(text) * count > MAX_TEXT:
@@ -484,10 +521,9 @@ def slice_bounds(length: int, key: dict[str, Value]) -> tuple[int, int]:
     low = low + length if low < 0 else low
     high = high + length if high < 0 else high
     low = 0.0 if low != low or low < 0 else min(low, float(length))
-    high = float(length) if high != high or high > length else max(high, low)
+    high = float(length) if high != high else min(high, float(length))
     first = int(low)
-    last = min(length, math.ceil(high)) if high > 0 else 0
-    return first, max(first, last)
+    return first, max(first, math.ceil(high))
 
 
 def positions(values: list[Value], wanted: list[Value]) -> list[Value] | None:
@@ -597,55 +633,65 @@ def set_path(value: Value, path: list[Value], new: Value, at: int = 0) -> Value:
 
 
 def without(value: Value, keys: list[Value]) -> Value:
-    """A copy of value without these keys of its own."""
-    if value is None:
-        return None
-    this, bad = type(value), next((key for key in keys if not removable(value, key)), None)
-    if bad is not None or (keys and keys[0] is None and not removable(value, None)):
-        what = {"array": "element of array", "object": "field of object"}.get(kind(value))
-        raise fail(f"Cannot delete fields from {kind(value)}" if what is None else f"Cannot delete {kind(bad)} {what}")
-    if this is dict:
-        gone = set(keys)
-        return {name: each for name, each in value.items() if name not in gone}
+    """A copy of value without these keys of its own, which are in order; each is deleted once, whatever names it twice."""
+    if value is None or not keys:
+        return value
+    if type(value) is dict:
+        return without_fields(value, keys)
+    if type(value) is not list:
+        raise fail(f"Cannot delete fields from {kind(value)}")
     drop: set[int] = set()
     for key in keys:
         if type(key) is dict:
             drop.update(range(*slice_bounds(len(value), key)))
-        else:
+        elif type(key) in NUMERIC:
             at = math.trunc(double(key)) if math.isfinite(double(key)) else len(value)
             drop.add(at + len(value) if double(key) < 0 else at)
+        else:
+            raise fail(f"Cannot delete {kind(key)} element of array")
     return [each for at, each in enumerate(value) if at not in drop]
 
 
-def removable(value: Value, key: Value) -> bool:
-    by = type(key)
-    return by is str if type(value) is dict else type(value) is list and (by in NUMERIC or by is dict)
+def without_fields(value: dict[str, Value], keys: list[Value]) -> dict[str, Value]:
+    result = dict(value)
+    for key in keys:
+        if type(key) is not str:
+            raise fail(f"Cannot delete {kind(key)} field of object")
+        result.pop(key, None)
+    return result
 
 
 def delete_paths(value: Value, paths: Value) -> Value:
-    """A copy of value without what these paths lead to; the deepest and last go first, so that no index moves."""
+    """A copy of value without what these paths lead to; all are found before anything goes, so no index moves."""
     if type(paths) is not list:
         raise fail("Paths must be specified as an array")
     for path in paths:
         if type(path) is not list:
             raise fail(f"Path must be specified as array, not {kind(path)}")
-    for path in reversed(sorted_values(paths)):
-        if not path:
-            return None
-        value = delete_path(value, path, 0)
-    return value
-
-
-def delete_path(value: Value, path: list[Value], at: int) -> Value:
-    if value is None:
-        return None
-    key = path[at]
-    if at == len(path) - 1:
-        return without(value, [key])
-    inner = index(value, key)
-    if inner is None:
+    ordered = sorted_values(paths)
+    if not ordered:
         return value
-    return with_key(value, key, delete_path(inner, path, at + 1))
+    return delete_sorted(value, ordered, 0) if ordered[0] else None
+
+
+def delete_sorted(value: Value, paths: list[list[Value]], at: int) -> Value:
+    """The same for sorted paths that are alike before `at`; paths that go on below a deleted key say nothing more."""
+    if at > MAX_NESTING:
+        raise JqBudget("a path too long")
+    gone: list[Value] = []
+    first = 0
+    while first < len(paths):
+        key, end = paths[first][at], first + 1
+        while end < len(paths) and equal(key, paths[end][at]):
+            end += 1
+        if len(paths[first]) == at + 1:
+            gone.append(key)
+        else:
+            inner = index(value, key)
+            if inner is not None:
+                value = with_key(value, key, delete_sorted(inner, paths[first:end], at + 1))
+        first = end
+    return without(value, gone)
 
 
 def children(value: Value) -> Iterator[tuple[Value, Value]]:

@@ -29,6 +29,7 @@ from ..store.sqlite import queries
 from ..store.sqlite.migrations import MINUTES_KEPT_S
 from ..store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
 from ..store.sqlite.rows import unpacked
+from ..wire.registry import SPECS
 from .metrics import CONTENT_TYPE, Metrics, Moment
 
 MAX_RANGE_S = 400 * DAY_S
@@ -48,7 +49,6 @@ UNITS = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 OLD_NAMES = {"start_time": "from", "end_time": "to", "model_name": "model", "provider_name": "provider", "key_id": "key"}
 FILTERS = frozenset({"model", "provider", "key", "status", "error", "protocol", "stream", "client", "search"})
 TIMES = frozenset({"from", "to", "range", "time_range_hours"})
-PROTOCOLS = ("openai", "anthropic", "gemini")
 RANGE = re.compile(r"([1-9]\d{0,5})([mhd])", re.A)
 WHOLE = re.compile(r"\d{1,9}", re.A)
 SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.A)
@@ -186,7 +186,7 @@ def read_where(query: Mapping[str, str]) -> Where:
     return Where(
         model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
         status=status, error=query.get("error", ""), client=query.get("client", ""), search=query.get("search", ""),
-        protocol=choice(query, "protocol", "", ("", *PROTOCOLS)), stream=flag(query, "stream", None),
+        protocol=choice(query, "protocol", "", ("", *SPECS)), stream=flag(query, "stream", None),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@
         -> ({"max_tokens": 1000, "temperature": 0.7}, ["max_tokens=1000", "temperature=0.7"])
 
 A number outside its bounds becomes the nearest one inside. What a request leaves out counts as its usual value (temperature 1,
-one answer, output without end): where that is out of bounds, the nearest value is put in. Names that are not in PARAMETERS are
+one answer, output without end): where that is out of bounds, the nearest value is put in. Names that are not in USUAL are
 fields of the body ("thinking.budget_tokens"), bounded where they are sent.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import BadRequest
 from ..json_body import Body, members_of
+from ..wire.registry import TURNS, UPSTREAMS
 
 Path = tuple[str, ...]
 INF = float("inf")
@@ -46,40 +47,16 @@ class Bound:
 Caps = Mapping[str, Bound]
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One thing that requests say, whatever they call it. The first spelling is the one that is put in."""
-
-    usual: float | None
-    spelled: Mapping[str, tuple[str, ...]]
-
-
-def in_gemini(camel: str, snake: str) -> tuple[str, ...]:
-    """Google's servers read both spellings of every name."""
-    return tuple(f"{box}.{name}" for box in ("generationConfig", "generation_config") for name in (camel, snake))
-
-
-PARAMETERS: Mapping[str, Parameter] = {
-    "n": Parameter(1, {"openai": ("n",), "gemini": in_gemini("candidateCount", "candidate_count")}),
-    "best_of": Parameter(1, {"openai": ("best_of",)}),
-    "max_tokens": Parameter(INF, {
-        "openai": ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "n_predict", "num_predict"),
-        "anthropic": ("max_tokens", "max_tokens_to_sample"),
-        "gemini": in_gemini("maxOutputTokens", "max_output_tokens"),
-    }),
-    "temperature": Parameter(1, {
-        "openai": ("temperature",), "anthropic": ("temperature",), "gemini": in_gemini("temperature", "temperature")}),
-    "top_p": Parameter(1, {"openai": ("top_p",), "anthropic": ("top_p",), "gemini": in_gemini("topP", "top_p")}),
-    "top_k": Parameter(None, {"openai": ("top_k",), "anthropic": ("top_k",), "gemini": in_gemini("topK", "top_k")}),
-    "frequency_penalty": Parameter(0, {
-        "openai": ("frequency_penalty",), "gemini": in_gemini("frequencyPenalty", "frequency_penalty")}),
-    "presence_penalty": Parameter(0, {
-        "openai": ("presence_penalty",), "gemini": in_gemini("presencePenalty", "presence_penalty")}),
+# What requests say, whatever they call it (that is their protocol's) -> the value that it has when it is left out.
+USUAL: Mapping[str, float | None] = {
+    "n": 1, "best_of": 1, "max_tokens": INF, "temperature": 1, "top_p": 1, "top_k": None, "frequency_penalty": 0,
+    "presence_penalty": 0,
 }  # fmt: skip
 ALIASES: Mapping[str, str] = {
     spelled.rpartition(".")[2]: name
-    for name, parameter in PARAMETERS.items() for each in parameter.spelled.values() for spelled in each
+    for upstream in UPSTREAMS.values() for name, each in upstream.parameters.items() for spelled in each
 }  # fmt: skip
+NO_QUIRKS: Mapping[str, Any] = {}
 
 
 def read_caps(table: Mapping[str, Any]) -> dict[str, Bound]:
@@ -87,7 +64,7 @@ def read_caps(table: Mapping[str, Any]) -> dict[str, Bound]:
     found: dict[str, Bound] = {}
     for name, value in table.items():
         known = ALIASES.get(name, name)
-        if not name or name in ("model", "messages", "stream", "contents"):
+        if not name or name in ("model", "stream", *TURNS):
             raise ValueError(f"{name!r} is nothing that has bounds")
         found[known] = found.get(known, Bound()) & read_bound(name, value)
         low, high = found[known].low, found[known].high
@@ -135,10 +112,9 @@ def caps_json(caps: Caps) -> dict[str, Any]:
 
 def paths_of(name: str, api: str) -> tuple[Path, ...]:
     """Where a parameter may stand in a body of this protocol."""
-    known = PARAMETERS.get(name)
-    if known is None:
+    if name not in USUAL:
         return (tuple(name.split(".")),)
-    return tuple(tuple(spelled.split(".")) for spelled in known.spelled.get(api, ()))
+    return tuple(tuple(spelled.split(".")) for spelled in UPSTREAMS[api].parameters.get(name, ()))
 
 
 def value_at(fields: Mapping[str, Any], path: Path) -> object:
@@ -205,16 +181,6 @@ def home_of(paths: tuple[Path, ...], fields: Mapping[str, Any], field: str) -> P
     return there[0] if there else paths[0]
 
 
-def untaken(api: str, fields: Mapping[str, Any], steered: bool) -> frozenset[str]:
-    """What some models refuse to be told, so that nothing is put in: it stays as they have it."""
-    names = set() if steered else {"temperature", "top_p", "frequency_penalty", "presence_penalty"}
-    if api == "anthropic" and value_at(fields, ("thinking", "type")) in ("enabled", "adaptive"):
-        names |= {"temperature", "top_p", "top_k"}
-    if api == "anthropic" and value_at(fields, ("temperature",)) is not None:
-        names.add("top_p")  # newer models take one of the two
-    return frozenset(names)
-
-
 def bound_output(bound: Bound, choices: int) -> Bound:
     """That of one answer, where `choices` of them are made."""
     high = None if bound.high is None else max(1, bound.high // choices)
@@ -222,13 +188,17 @@ def bound_output(bound: Bound, choices: int) -> Bound:
 
 
 def changed(
-    caps: Caps, api: str, fields: Mapping[str, Any], *, body: Body | None = None, field: str = "", steered: bool = True
+    caps: Caps, api: str, fields: Mapping[str, Any], *, body: Body | None = None, model: str = "",
+    quirks: Mapping[str, Any] = NO_QUIRKS,
 ) -> tuple[dict[str, Any], list[str]]:
     """The top-level fields to set, and what to say about it; both empty when all is within bounds.
 
-    `field` is the model's own name of the output limit; `body` what the fields were read from: a name given twice there is
-    written once. BadRequest when something that has bounds is no number.
+    `model`, as its provider calls it, and the provider's `quirks` decide what an output limit is called and what is not put
+    in; `body` is what the fields were read from: a name given twice there is written once. BadRequest when something that has
+    bounds is no number.
     """
+    upstream = UPSTREAMS[api]
+    field = upstream.output_field(model, quirks)
     result = dict(fields)
     told: list[str] = []
     done: set[str] = set()
@@ -241,7 +211,7 @@ def changed(
             bound = bound_output(bound, choices_of(result, api))
         paths = paths_of(name, api)
         done |= {path[0] for path in paths}
-        told += bounded(result, name, api, bound, home_of(paths, result, field) if paths else (), steered)
+        told += bounded(result, name, api, bound, home_of(paths, result, field) if paths else (), model)
     changes = {name: value for name, value in result.items() if name not in fields or value is not fields[name]}
     if body is not None:
         changes |= {name: result[name] for name in done & fields.keys() if is_double(body, name)}
@@ -259,7 +229,7 @@ def limit_choices(result: dict[str, Any], api: str, bound: Bound, told: list[str
                 told.append(f"{name}={math.floor(bound.high)}")
 
 
-def bounded(result: dict[str, Any], name: str, api: str, bound: Bound, home: Path, steered: bool) -> list[str]:
+def bounded(result: dict[str, Any], name: str, api: str, bound: Bound, home: Path, model: str) -> list[str]:
     """Puts one parameter within its bounds, in place; what there is to say about it."""
     told, stated = [], False
     for path, value in list(said(result, name, api)):
@@ -268,9 +238,9 @@ def bounded(result: dict[str, Any], name: str, api: str, bound: Bound, home: Pat
         if new != value and new != INF:
             put(result, path, whole(new))
             told.append(f"{path[-1]}={whole(new):g}")
-    usual = PARAMETERS[name].usual if name in PARAMETERS else None
-    if stated or usual is None or not home or name in untaken(api, result, steered):
-        return told
+    usual = USUAL.get(name)
+    if stated or usual is None or not home or name in UPSTREAMS[api].untaken(model, result):
+        return told  # where a model refuses to be given it, it stays as the model has it
     new = bound.nearest(usual)
     if new != usual:
         put(result, home, whole(new))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,17 @@ from .. import __version__
 from ..access import browser, sessions
 from ..access.authenticate import Keyring
 from ..config.config import Config
-from ..errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from ..errors import (
+    BadMethod,
+    BadRequest,
+    Forbidden,
+    GatewayError,
+    NoCredit,
+    RateLimited,
+    Unavailable,
+    Unsupported,
+    UpstreamFailed,
+)
 from ..json_body import read_body
 from ..net.client import Pool, Response, Timeouts
 from ..net.router import ADMIN, OPEN, Desk, Reply, Visit
@@ -41,16 +51,15 @@ from ..routing.snapshot import State, state_of
 from ..store import pricing
 from ..store.call import Call
 from ..store.redaction import Bodies
-from ..wire.embeddings import as_asked
-from ..wire.registry import wire
+from ..wire.registry import DEFAULT, SPECS, wire
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from . import model_list, paths, route_api
 from .answers import check_key, is_error, is_event_stream, parsed, parsed_or_none, status_in
 from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
 from .log import Log
-from .outgoing import Outgoing, converted, relayed
-from .recording import Overheard, bodies_of, call_of, finish_in, is_call
+from .outgoing import Outgoing, converted, relayed, relayed_call
+from .recording import Overheard, bodies_of, call_of, is_call
 from .request import Exchange, Job, Record, dumped
 from .request_budget import allowance_of
 from .stream_answer import Stream
@@ -85,10 +94,6 @@ def fault(error: BaseException) -> str:
     return f"{type(error).__name__} at {' < '.join(reversed(places[-8:]))}"
 
 
-async def one_piece(data: bytes) -> AsyncIterator[bytes]:
-    yield data
-
-
 # --------------------------------------------------------------------------------------------------- one request's life
 
 
@@ -113,6 +118,7 @@ class Gateway:
         self._handlers: Mapping[str, Callable[[Job], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "models": self._models,
             "model": self._model, "health": self._health, "root": self._health, "ignored": self._ignored,
+            "show": self._show, "fixed": self._fixed, "socket": self._socket,
             "route": self._route, "invoke": self._invoke, "models_health": self._models_health,
             "desk": self._at_the_desk,
         }  # fmt: skip
@@ -259,14 +265,33 @@ class Gateway:
     async def _models(self, job: Job) -> None:
         found = model_list.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
         found = model_list.for_key(found, job.rights, job.state.table)
-        await self._json(job, model_list.SHAPES[job.call.protocol].listing(found, job.query))
+        await self._json(job, wire(job.call.protocol).list_models(found, job.query))
 
     async def _model(self, job: Job) -> None:
         found = model_list.entries(job.state.routes, await self._live_lists(job.state), job.state.table)
         entry = model_list.one(found, job.call.model)
         if job.rights is not None and not model_list.is_for(entry, job.rights, job.state.table):
             raise job.rights.key.refuse(entry.name)
-        await self._json(job, model_list.SHAPES[job.call.protocol].entry(entry))
+        await self._json(job, wire(job.call.protocol).describe_model(entry))
+
+    async def _show(self, job: Job) -> None:
+        """A model that the body names, in either of the ways that callers have."""
+        fields = read_body(await job.exchange.read_body(job.state.config.server.max_body_bytes)).fields
+        name = fields.get("model") or fields.get("name")
+        if not isinstance(name, str) or not name:
+            raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
+        job.call = replace(job.call, model=name)
+        await self._model(job)
+
+    async def _fixed(self, job: Job) -> None:
+        fixed = SPECS[job.call.protocol].fixed
+        await self._json(job, next(value for path, value in fixed.items() if job.exchange.path.endswith(path)))
+
+    async def _socket(self, job: Job) -> None:
+        """A websocket is refused with the one status after which callers fall back to POST at once."""
+        if "upgrade" in job.headers:
+            raise GatewayError("there are no websockets here: send a POST", status=426, code="no_websocket")
+        raise BadMethod("this path takes POST", details={"allow": "POST, OPTIONS"})
 
     async def _live_lists(self, state: State) -> dict[str, tuple[str, ...]]:
         """What providers that take any name say they have; asked at once, remembered for a while."""
@@ -319,7 +344,7 @@ class Gateway:
         ask = Ask(
             name="" if job.tags else job.record.asked, body=job.fields, protocol=job.call.protocol, stream=job.record.stream,
             headers=job.headers, key_name=job.key_name, tokens=partial(input_tokens, job.fields), query=job.tags,
-            rights=job.rights,
+            rights=job.rights, text=job.body.text if job.body else "",
         )  # fmt: skip
         job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng)
         if self.board.complaints:
@@ -398,23 +423,22 @@ class Gateway:
 
     def _outgoing(self, job: Job, attempt: Attempt, call: str = "chat") -> Outgoing:
         """What a member is sent; what an earlier one lost of it is not lost any more."""
-        candidate = attempt.candidate
+        candidate = attempt.candidate.speaking(job.call.protocol)
         check_key(candidate)
         job.record.lost.clear()
-        is_same = candidate.provider.api == job.call.protocol
-        apart = call == "chat" and job.record.stream and job.call.protocol == "gemini"
+        same = relayed_call(job.call.protocol, candidate, call, job.record.stream)
         try:
-            if is_same:
-                return relayed(job, candidate, "stream" if apart else call, attempt.key)
+            if same:
+                return relayed(job, candidate, same, attempt.key)
             return converted(job, candidate, attempt.key)
         except GatewayError as error:
-            if not is_same or isinstance(error, NoCredit):  # another member may do it, or for less
+            if not same or isinstance(error, NoCredit):  # another member may do it, or for less
                 job.unasked = error
             raise
 
     async def _chat(self, job: Job) -> None:
         await self._read(job)
-        job.record.stream = job.call.stream or (not job.call.action and job.fields.get("stream") is True)
+        job.record.stream = job.call.stream or SPECS[job.call.protocol].wants_stream(job.fields)
         if job.record.stream:
             await self._streamed(job)
             return
@@ -431,13 +455,14 @@ class Gateway:
         if job.plan is not None:  # who stands alone is never compared
             attempt.output(self._clock())
         if outgoing.request is None:
-            job.record.usage, job.record.finish = wire(job.call.protocol).usage_in(answer), finish_in(answer)
+            own = wire(job.call.protocol)
+            job.record.usage, job.record.finish = own.usage_in(answer), own.finish_in(answer)
             return headers, data
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
         result = result if result.created else replace(result, created=int(unix_s()))
         job.record.usage = result.usage
         written = wire(job.call.protocol).write_answer(result, outgoing.request, job.record.lost)
-        job.record.finish = finish_in(written)
+        job.record.finish = wire(job.call.protocol).finish_in(written)
         return [JSON_TYPE], dumped(written)
 
     async def _fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
@@ -481,7 +506,8 @@ class Gateway:
 
     async def _counted(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
         """Asked of an upstream that speaks the caller's protocol, else estimated."""
-        if attempt.candidate.provider.api == job.call.protocol:
+        provider = attempt.candidate.speaking(job.call.protocol).provider
+        if provider.api == job.call.protocol and "count" in provider.paths:
             try:
                 return await self._fetch(self._outgoing(job, attempt, "count"))
             except GatewayError as error:
@@ -491,16 +517,21 @@ class Gateway:
         return [JSON_TYPE], dumped(wire(job.call.protocol).write_count(input_tokens(job.fields)))
 
     async def _embeddings(self, job: Job) -> None:
+        spec = SPECS[job.call.protocol]
         await self._read(job)
+        asked = job.fields
+        if "embeddings" in spec.carried:
+            job.body = read_body(dumped(spec.embeddings_request(asked)))
         headers, data = await self._asked(job, partial(self._embedded, job))
-        await self._respond(job, 200, headers, as_asked(data, job.fields.get("encoding_format")))
+        await self._respond(job, 200, headers, spec.embeddings(data, asked))
 
     async def _embedded(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
-        name, provider = attempt.candidate.name, attempt.candidate.provider
-        check_key(attempt.candidate)
-        if provider.api != job.call.protocol:
-            raise Unsupported(f"{name}: embeddings are relayed, and {provider.name} speaks another protocol")
-        return await self._fetch(self._outgoing(job, attempt, job.call.action or "embeddings"))
+        candidate, call = attempt.candidate, job.call.action or "embeddings"
+        check_key(candidate)
+        if not relayed_call(job.call.protocol, candidate, call, stream=False):
+            name = candidate.provider.name
+            raise Unsupported(f"{candidate.name}: embeddings are relayed, and {name} speaks another protocol")
+        return await self._fetch(self._outgoing(job, attempt, call))
 
     # -- streams
 
@@ -638,7 +669,7 @@ class Gateway:
             return
         error = forward.without_secrets(made.refusal(self._clock()), job.state.config.providers)
         job.record.error, job.record.message = error.code, error.message
-        status, headers, body = wire("openai").write_error(error, job.record.request_id)
+        status, headers, body = wire(DEFAULT).write_error(error, job.record.request_id)
         await self._respond(job, status, list(headers), dumped({**body, **decision}))
 
     async def _invoke(self, job: Job) -> None:

@@ -9,15 +9,15 @@ Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), who 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
 from ..config.config import Provider
 from ..config.settings import Secret
 from ..errors import GatewayError
-from ..net.headers import PRIVATE_HEADERS
 from ..policy import overrides
 from ..routing.resolve import Candidate
+from ..wire.registry import ACCOUNT_HEADERS, CALLERS_ACCOUNT, PRIVATE_HEADERS, UPSTREAMS
 
 ONE_CONNECTION = frozenset({
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",
@@ -26,13 +26,13 @@ ONE_CONNECTION = frozenset({
 CALLERS_OWN = frozenset({
     "accept-encoding",  # a stream has to be readable on its way
     "forwarded", "via", "x-real-ip", "true-client-ip", "origin", "referer", "access-control-request-method",
-    "access-control-request-headers", "x-request-id", "openai-organization", "openai-project", "content-encoding",
+    "access-control-request-headers", "x-request-id", "content-encoding",
 })  # fmt: skip
 CALLERS_OWN_STARTS = ("x-forwarded-", "sec-", "cf-", "x-llm-router-", "proxy-")
-NOT_SENT_ON = PRIVATE_HEADERS | ONE_CONNECTION | CALLERS_OWN
-NOT_SENT_BACK = ONE_CONNECTION | frozenset({
+NOT_SENT_ON = PRIVATE_HEADERS | ONE_CONNECTION | CALLERS_OWN | CALLERS_ACCOUNT
+NOT_SENT_BACK = ONE_CONNECTION | ACCOUNT_HEADERS | frozenset({
     "server", "date", "set-cookie", "set-cookie2", "alt-svc", "strict-transport-security", "x-request-id",
-    "openai-organization", "openai-project", "anthropic-organization-id", "www-authenticate", "report-to", "nel",
+    "www-authenticate", "report-to", "nel",
     "vary", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers",
 })  # fmt: skip
 KNOWN_NAMES = 512  # of headers that are remembered with whether they go on
@@ -63,8 +63,9 @@ def upstream_headers(
     headers["content-type"] = "application/json"
     headers["accept-encoding"] = "identity"
     headers["x-request-id"] = request_id
-    if provider.api == "anthropic":
-        headers.setdefault("anthropic-version", provider.anthropic_version)
+    version = UPSTREAMS[provider.api].version
+    if version is not None:
+        headers.setdefault(version.header, provider.versions[version.setting])
     if provider.keys:
         scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
         headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
@@ -99,9 +100,3 @@ def without_secrets(error: GatewayError, providers: Iterable[Provider]) -> Gatew
     for provider in providers:
         error.message, error.code = hidden(error.message, provider), hidden(error.code, provider)
     return error
-
-
-def retry_after(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The headers that tell a caller when to come back, which every kind of answer keeps."""
-    names = ("retry-after", "retry-after-ms", "x-should-retry")
-    return [(name, headers[name]) for name in names if name in headers]

@@ -14,13 +14,14 @@ from ..config.settings import Secret
 from ..policy import overrides
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import wire
+from ..wire.registry import OWN_QUERY, SPECS, wire
 from . import headers as forward
 from .request import Job, dumped
 from .streaming import Headers
 
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
-CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
+CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
+CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
 
 
 class Outgoing(NamedTuple):
@@ -49,7 +50,7 @@ def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None
         changes |= more
     if job.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= job.allowance.fit(candidate, call, sent, job.read, **manners(candidate))
+        changes |= job.allowance.fit(candidate, "chat" if call in CHATS else call, sent, job.read)
     body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), job.exchange.query)
     headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
@@ -68,20 +69,27 @@ def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outg
     if not candidate.overrides.empty:
         out = overrides.applied(out, candidate.overrides)
     if job.allowance is not None:
-        out = {**out, **job.allowance.fit(candidate, "chat", out, **manners(candidate))}
-    url = candidate.url("stream" if job.record.stream and provider.api == "gemini" else "chat", quoted(candidate.remote_id))
+        out = {**out, **job.allowance.fit(candidate, "chat", out)}
+    url = candidate.url(chat_call(candidate, job.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
 
 
-def manners(candidate: Candidate) -> dict[str, Any]:
-    """What its protocol's module knows of a model: the name of the output limit, whether it can be steered."""
-    if candidate.provider.api != "openai":
-        return {}
-    module, name = wire("openai"), candidate.remote_id.lower()
-    modern = "max_completion_tokens" if module.MODERN_MODELS.search(name) else "max_tokens"
-    return {"field": candidate.provider.quirks.get("max_tokens_field") or modern,
-            "steered": not module.UNSTEERED_MODELS.search(name)}  # fmt: skip
+def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
+    """What an upstream calls a call that it takes as it came; "" where the call has to be converted.
+
+    relayed_call("openai", candidate, "chat", False) -> "chat"
+    """
+    provider = candidate.provider
+    if provider.api == protocol:
+        return chat_call(candidate, stream) if kind == "chat" else kind
+    carrier, name = SPECS[protocol].carried.get(kind, ("", ""))
+    return name if carrier == provider.api and name in provider.paths else ""
+
+
+def chat_call(candidate: Candidate, stream: bool) -> str:
+    """The call that a chat request is: a stream is one of its own where it has its own path."""
+    return "stream" if stream and "stream" in candidate.provider.paths else "chat"
 
 
 @lru_cache(maxsize=KNOWN_MODELS)
@@ -94,5 +102,5 @@ def with_query(url: str, query: str) -> str:
     """The caller's query behind the upstream's own, without the caller's key and what we decide ourselves."""
     if not query:
         return url
-    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in ("key", "alt")]
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in OWN_QUERY]
     return url + ("&" if "?" in url else "?") + "&".join(kept) if kept else url

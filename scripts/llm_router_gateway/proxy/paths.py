@@ -1,11 +1,11 @@
-"""What a request line asks for: method and path -> Call. One table for the three protocols.
+"""What a request line asks for: method and path -> Call. One table: the protocols' lines and the gateway's own.
 
     read_call("POST", "/v1/messages", {}, {})                        -> Call("chat", "anthropic")
     read_call("POST", "/v1beta/models/p/m:streamGenerateContent", {"alt": "sse"}, {})
                                                                      -> Call("chat", "gemini", "p/m", stream=True)
     read_call("GET", "/v1/models", {}, {"anthropic-version": "..."}) -> Call("models", "anthropic")
 
-Every path is there with and without /v1 (or /v1beta). OpenAI Responses will be one more row.
+Every path is there with and without /v1 (or /v1beta).
 """
 
 from __future__ import annotations
@@ -15,30 +15,25 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from ..errors import BadMethod, NotFound
+from ..wire.registry import DEFAULT, SPECS
+from ..wire.spec import Line
 
-PREFIXES = frozenset({"v1", "v1beta", "v1beta1", "v1alpha"})
-
-# path -> (method, what it is, protocol); the protocol decides the shape of errors too
-FIXED: Mapping[str, tuple[str, str, str]] = {
-    "chat/completions": ("POST", "chat", "openai"),
-    "embeddings": ("POST", "embeddings", "openai"),
-    "messages": ("POST", "chat", "anthropic"),
-    "messages/count_tokens": ("POST", "count", "anthropic"),
-    "api/event_logging/batch": ("POST", "ignored", "anthropic"),  # Claude Code's telemetry: accepted, thrown away
-    "route": ("POST", "route", "openai"),
-    "route/invoke": ("POST", "invoke", "openai"),
-    "health": ("GET", "health", "openai"),
-    "health/models": ("GET", "models_health", "openai"),
-    "": ("GET", "root", "openai"),  # what people and probes ask first
+PREFIXES = frozenset(prefix for spec in SPECS.values() for prefix in spec.prefixes)
+OWN_LINES = (
+    Line("POST", "route", "route"),
+    Line("POST", "route/invoke", "invoke"),
+    Line("GET", "health", "health"),
+    Line("GET", "health/models", "models_health"),
+    Line("GET", "", "root"),  # what people and probes ask first
+)
+LINES = (*((spec.name, line) for spec in SPECS.values() for line in spec.lines), *((DEFAULT, line) for line in OWN_LINES))
+# path -> method -> (what it is, protocol); the protocol decides the shape of errors too
+FIXED: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    line.path: {each.method: (each.kind, name) for name, each in LINES if each.path == line.path} for _, line in LINES
 }
-# Gemini's models/NAME:action -> (what it is, answered as a stream)
-ACTIONS: Mapping[str, tuple[str, bool]] = {
-    "generateContent": ("chat", False),
-    "streamGenerateContent": ("chat", True),
-    "countTokens": ("count", False),
-    "embedContent": ("embeddings", False),
-    "batchEmbedContents": ("embeddings", False),
-}
+TEMPLATES = tuple(path.split("/") for path in FIXED if "{id}" in path)
+# Action of a path models/NAME:action -> whose it is
+ACTIONS: Mapping[str, str] = {action: spec.name for spec in SPECS.values() for action in spec.actions}
 DESK = frozenset({"monitor", "api-keys", "providers", "config", "metrics", "auth", "favicon.ico"})  # first parts of its paths
 LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})  # GET /models, told at the desk
 OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell nothing
@@ -53,28 +48,37 @@ class Call:
     protocol: str
     model: str = ""  # when the path names it; of the desk: the path
     stream: bool = False  # when the path says so; else the body does
-    array: bool = False  # Gemini without alt=sse: the stream is one JSON array
-    action: str = ""  # Gemini's word for it
+    array: bool = False  # the stream is one JSON array, for its events were not asked for
+    action: str = ""  # of a path that names the model: its protocol's word for what is wanted
+    id: str = ""  # what stands for {id} in the path
 
 
 # Before the path was read: all that is known is in whose shape an error would be told.
-UNREAD: Mapping[str, Call] = {protocol: Call("", protocol) for protocol in ("openai", "anthropic", "gemini")}
+UNREAD: Mapping[str, Call] = {protocol: Call("", protocol) for protocol in SPECS}
 # Method and path of nearly all requests -> what read_call makes of them.
 KNOWN: Mapping[tuple[str, str], Call] = {
-    (method, f"{prefix}/{rest}"): Call(kind, protocol)
-    for rest, (method, kind, protocol) in FIXED.items() for prefix in USUAL_PREFIXES
+    (line.method, f"{prefix}/{line.path}"): Call(line.kind, name)
+    for name, line in LINES for prefix in USUAL_PREFIXES if "{id}" not in line.path
+}  # fmt: skip
+
+# How a caller's protocol is told before the path was read.
+OWNERS: Mapping[str, str] = {f"{prefix}/{line.path}": spec.name
+                             for spec in SPECS.values() for line in spec.lines for prefix in USUAL_PREFIXES}  # fmt: skip
+ENDINGS = tuple((f"/{line.path}", spec.name) for spec in SPECS.values() for line in spec.lines)
+MARKS: Mapping[str, str] = {mark: spec.name for spec in SPECS.values() for mark in spec.marks}
+OWN_PREFIXES: Mapping[str, str] = {
+    prefix: spec.name for spec in SPECS.values() for prefix in spec.prefixes
+    if not any(prefix in other.prefixes for other in SPECS.values() if other is not spec)
 }  # fmt: skip
 
 
 def protocol_of(path: str, headers: Mapping[str, str]) -> str:
     """Whose shape an answer has: the path's, and where that leaves it open, that of the caller's own headers."""
-    if "anthropic-version" in headers or path.endswith(("/messages", "/messages/count_tokens")):
-        return "anthropic"
-    if path.rpartition(":")[2] in ACTIONS:
-        return "gemini"
-    if path.lstrip("/").startswith("v1beta") or "x-goog-api-key" in headers or "x-goog-api-client" in headers:
-        return "gemini"
-    return "openai"
+    if path in OWNERS:
+        return OWNERS[path]
+    owner = ACTIONS.get(path.rpartition(":")[2]) or OWN_PREFIXES.get(path.lstrip("/").partition("/")[0])
+    owner = owner or next((name for ending, name in ENDINGS if path.endswith(ending)), None)
+    return owner or next((name for mark, name in MARKS.items() if mark in headers), DEFAULT)
 
 
 def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Call:
@@ -88,14 +92,28 @@ def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping
     rest = "/".join(parts)
     asked = "GET" if method == "HEAD" else method
     if rest in FIXED:
-        expected, kind, protocol = FIXED[rest]
-        need(asked, expected)
-        return Call(kind, protocol)
+        return fixed_call(asked, rest)
     if parts and (parts[0] in DESK or is_desk_of_models(asked, parts, query)):
-        return Call("desk", "openai", rest)
+        return Call("desk", DEFAULT, rest)
     if parts and parts[0] == "models":
         return models_call(asked, path, unquote("/".join(parts[1:])), query, headers)
+    template = next((each for each in TEMPLATES if fits(each, parts)), None)
+    if template is not None:
+        return fixed_call(asked, "/".join(template), unquote(parts[template.index("{id}")]))
     raise NotFound(f"no such path: {path[:200]}")
+
+
+def fits(template: list[str], parts: list[str]) -> bool:
+    """fits(["responses", "{id}"], ["responses", "r-1"]) -> True"""
+    return len(template) == len(parts) and all(each in ("{id}", part) for each, part in zip(template, parts, strict=True))
+
+
+def fixed_call(method: str, path: str, name: str = "") -> Call:
+    """The call of a path of the table; `name` is what stood for its {id}."""
+    ways = FIXED[path]
+    need(method, *ways)
+    kind, protocol = ways[method]
+    return Call(kind, protocol, id=name)
 
 
 def is_desk_of_models(method: str, parts: list[str], query: Mapping[str, str]) -> bool:
@@ -109,15 +127,17 @@ def models_call(method: str, path: str, name: str, query: Mapping[str, str], hea
     """models, models/NAME, models/NAME:action. A name may hold slashes and colons of its own (llama3:8b)."""
     model, _, action = name.rpartition(":")
     if method == "POST" and action in ACTIONS and model:
-        kind, stream = ACTIONS[action]
-        return Call(kind, "gemini", model, stream, stream and query.get("alt") != "sse", action)
+        spec = SPECS[ACTIONS[action]]
+        made = spec.actions[action]
+        name, value = spec.events_query or ("", None)
+        return Call(made.kind, spec.name, model, made.stream, made.stream and query.get(name) != value, action)
     if method == "POST" and name:
         raise NotFound(f"no such path: {path[:200]}; the actions of a model are {', '.join(ACTIONS)}")
     need(method, "GET")
     return Call("model" if name else "models", protocol_of(path, headers), name)
 
 
-def need(method: str, expected: str) -> None:
-    if method != expected:
-        allow = "GET, HEAD" if expected == "GET" else expected
+def need(method: str, *expected: str) -> None:
+    if method not in expected:
+        allow = ", ".join("GET, HEAD" if each == "GET" else each for each in expected)
         raise BadMethod(f"this path takes {allow}", details={"allow": f"{allow}, OPTIONS"})

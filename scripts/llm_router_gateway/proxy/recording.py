@@ -3,13 +3,11 @@
     exchange = Overheard(exchange, limit)     only where texts are kept: it remembers what passes
     call_of(job, unix_s())                    -> Call, when nothing more can happen to the request
     bodies_of(job)                            -> Bodies, or None
-    finish_in(answer)                         -> "stop", as a whole answer in any protocol says it
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ..access import credentials
@@ -26,7 +24,6 @@ REFUSALS = frozenset({401, 402, 403, 429})  # ours, before anybody was asked
 REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"})  # the same, where a stream had begun
 MAX_TOKENS = 2**53   # above this, an upstream's figure is nonsense
 MAX_FINISH = 60
-WORDS: Mapping[str, str] = {"openai": "REASON", "anthropic": "WIRE_STOP", "gemini": "FINISH_OF"}  # tables of reasons
 
 
 class Overheard:
@@ -136,18 +133,8 @@ def finish_of(job: Job) -> str:
     """Why the answer stopped, in the caller's words; "" where nobody said."""
     stop = job.record.finish
     if isinstance(stop, ir.Stop):
-        word = getattr(wire(job.call.protocol), WORDS[job.call.protocol]).get(stop.reason, "")
-        return str(word)
+        return wire(job.call.protocol).FINISH_WORDS.get(stop.reason, "")
     return stop
-
-
-def finish_in(answer: Mapping[str, Any]) -> str:
-    """Why a whole answer stopped, as it says itself in whichever protocol."""
-    for name, key in (("choices", "finish_reason"), ("candidates", "finishReason")):
-        parts = answer.get(name)
-        if isinstance(parts, list) and parts and isinstance(parts[0], dict):
-            return str(parts[0].get(key) or "")
-    return str(answer.get("stop_reason") or "")
 
 
 def bodies_of(job: Job) -> Bodies | None:

@@ -20,6 +20,7 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State
 from ..wire import ir
+from ..wire.registry import DEFAULT
 from . import paths
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
@@ -51,7 +52,7 @@ class Record:
     path: str
     client: str
     started_at: float
-    protocol: str = "openai"
+    protocol: str = DEFAULT
     asked: str = ""
     served: str = ""
     stream: bool = False

@@ -12,6 +12,7 @@ is sent. It is called again for the next member after a failure; the hold of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ..config.keys import Key
@@ -22,10 +23,10 @@ from ..policy.parameter_limits import OUTPUT, Bound
 from ..routing.permissions import price_of
 from ..routing.resolve import Candidate
 from ..wire.ir import Usage
+from ..wire.registry import UPSTREAMS
 from ..wire.token_estimate import input_tokens
 
 DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be
-EVENT_TOKENS = {"openai": 2, "anthropic": 8, "gemini": 64}  # about the most in one piece of a stream that was broken off
 CACHE_WRITE = {"1h": 2.0, "5m": 1.25}  # times the price of input, where a request wants it kept
 
 
@@ -51,9 +52,8 @@ class Allowance:
             raise used_up(left, now)
 
     def fit(
-        self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None, *,
-        field: str = "", steered: bool = True,
-    ) -> dict[str, Any]:  # fmt: skip
+        self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None
+    ) -> dict[str, Any]:
         """Changes for a body that goes to `candidate`; BadRequest, or NoCredit when the budget has no room."""
         self.release()
         self.told = []
@@ -62,21 +62,18 @@ class Allowance:
         is_chat = call in ("chat", "stream")
         changes: dict[str, Any] = {}
         api = candidate.provider.api
+        changed = partial(parameter_limits.changed, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
         if is_chat and self._key.parameter_limits:
-            changes, self.told = parameter_limits.changed(
-                self._key.parameter_limits, api, fields, body=body, field=field, steered=steered
-            )
+            changes, self.told = changed(self._key.parameter_limits, api, fields)
         if self._key.budget is None:
             return changes
         most = self._reserve(candidate, {**fields, **changes}, is_chat, body)
         if is_chat:
             bound = {OUTPUT: Bound(most)} if most < parameter_limits.INF else {}
-            more, told = parameter_limits.changed(bound, api, {**fields, **changes}, body=body, field=field)
+            more, told = changed(bound, api, {**fields, **changes})
             changes |= more
             self.told += told
-            if api == "openai" and fields.get("stream") is True:  # else its end would not say what it cost
-                options = fields.get("stream_options")
-                changes["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+            changes |= UPSTREAMS[api].usage_request(fields)  # else its end would not say what it cost
         return changes
 
     def _reserve(self, candidate: Candidate, fields: Mapping[str, Any], is_chat: bool, body: Body | None) -> float:
@@ -129,7 +126,7 @@ class Allowance:
         """Of an answer whose end nobody saw."""
         told_input, told_output = (usage.total_input, usage.output) if usage else (0, 0)
         given = float(told_input or self._input)
-        made = max(float(told_output), min(self._output, float(outputs * EVENT_TOKENS.get(self._api, 2))))
+        made = max(float(told_output), min(self._output, float(outputs * UPSTREAMS[self._api].event_tokens)))
         price = price_of(self._candidate) if self._candidate else None
         return Amount(given * price.input + made * price.output if price else 0.0, given + made)
 

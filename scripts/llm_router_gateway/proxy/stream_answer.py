@@ -9,7 +9,7 @@ from ..errors import GatewayError
 from ..net.client import Response
 from ..wire import ir
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
-from ..wire.registry import wire
+from ..wire.registry import SPECS, wire
 from . import headers
 from .answers import parsed
 from .outgoing import Outgoing
@@ -32,10 +32,11 @@ class Stream:
         self._array = Array() if job.call.array else None
         self._array_writer: Any = None  # of a converted array, which knows what it has written
         self._passed: Headers = []
-        self.keepalive: bytes = b"\n" if self._array else self._module.KEEPALIVE
+        self._spec = SPECS[job.call.protocol]
+        self.keepalive = b"\n" if self._array else self._spec.keepalive
 
     def head(self) -> Headers:
-        kind = "application/json" if self._array else "text/event-stream"
+        kind = "application/json" if self._array else self._spec.stream_type
         own = [("content-type", kind), *STREAM_HEADERS, *self.job.own_headers]
         names = {name for name, _ in own}
         return own + [pair for pair in self._passed if pair[0] not in names]
@@ -67,9 +68,12 @@ class Stream:
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's last words after a failure."""
+        request_id = self.job.record.request_id
+        end = self.pipe.failure(error, request_id) if self.pipe is not None else None
+        if end is not None:
+            return end
         if self.pipe is not None and self.pipe.error_passed:
             return b""  # the upstream's own error event went on already
-        request_id = self.job.record.request_id
         if self._array_writer is not None:
             last: bytes = self._array_writer.fail(error, request_id)
             return last

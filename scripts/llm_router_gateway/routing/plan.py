@@ -22,10 +22,10 @@ from typing import Any
 
 from ..config.groups import Group, Routing, Selector
 from ..errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
-from ..net.headers import PRIVATE_HEADERS
 from ..policy import circuit_breaker
 from ..policy.rate_limits import GO, Forecast, refusal
 from ..policy.tag_query import TAG, Query, query_in
+from ..wire.registry import DEFAULT, PRIVATE_HEADERS
 from .permissions import Rights
 from .resolve import candidates
 from .state import Attempt as Attempt
@@ -53,19 +53,29 @@ class Ask:
 
     name: str
     body: Mapping[str, Any] = field(default_factory=dict)
-    protocol: str = "openai"
+    protocol: str = DEFAULT
     stream: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     key_name: str = ""
     tokens: Callable[[], float] = no_tokens  # called when a limit counts tokens
     query: Query | None = None
     rights: Rights | None = None  # of the caller's key; None when everything is for it
+    text: str = ""  # the body as it was sent, for expressions that can tell 1.10 from 1.1
+    _spelled: Any = None
 
     def variables(self) -> dict[str, Any]:
         """What a selector may name: $model, $protocol, $stream, $headers (no credentials), $key."""
         public = {name: value for name, value in self.headers.items() if name not in PRIVATE_HEADERS}
         return {"model": self.name, "protocol": self.protocol, "stream": self.stream, "headers": public,
                 "key": self.key_name}  # fmt: skip
+
+    def body_for(self, expression: Selector) -> Mapping[str, Any]:
+        """The body; with its numbers as the caller wrote them, if the expression can tell. Read once."""
+        if not expression.spells or not self.text:
+            return self.body
+        if self._spelled is None:
+            self._spelled = expression.read(self.text)
+        return self.body if self._spelled is None else self._spelled
 
 
 class Plan:
@@ -102,7 +112,8 @@ class Plan:
         if known is None:
             if selector.names and self._variables is None:
                 self._variables = self._ask.variables()
-            known = self._verdicts[selector.text] = selector.verdict(self._ask.body, self._variables or NO_VARIABLES)
+            body = self._ask.body_for(selector)
+            known = self._verdicts[selector.text] = selector.verdict(body, self._variables or NO_VARIABLES)
             if known[1]:
                 self._board.complain(f"selector {selector.text!r}: {known[1][:200]}")
         return known
@@ -162,10 +173,13 @@ class Plan:
         affinity = pool.group.affinity if pool.group else None
         if affinity is None:
             return None
-        value: object = self._ask.headers.get(affinity.header) if affinity.header else None
+        name = self._ask.headers.get(affinity.header, "") if affinity.header else ""
         if affinity.expression is not None:
-            value = affinity.expression.first(self._ask.body, self._ask.variables())
-        return (pool.name, str(value)[:MAX_SESSION_CHARS]) if value not in (None, "", False) else None
+            expression = affinity.expression
+            name, wrong = expression.name(self._ask.body_for(expression), self._ask.variables())
+            if wrong:
+                self._board.complain(f"affinity {expression.text!r}: {wrong[:200]}")
+        return (pool.name, name[:MAX_SESSION_CHARS]) if name else None
 
     def _choose(self, pool: Pool, options: list[Option], now: float, *, keep: bool) -> Target:
         """The one that the conversation or the strategy wants; `keep` = remember the choice."""

@@ -58,10 +58,6 @@ class Call(NamedTuple):
     lost: str                   # JSON list of texts
 
     @property
-    def is_success(self) -> bool:
-        return not self.error
-
-    @property
     def is_timed(self) -> bool:
         """Whether its times are among the latencies."""
         return not self.error and self.kind != "count"

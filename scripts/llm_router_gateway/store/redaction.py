@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..wire.registry import KEY_HEADERS
+
 MARGIN_BYTES = 8_192   # looked at behind the limit: a secret that lies across it is still found
 MIN_SECRET = 8         # shorter ones would blot out words
 ENOUGH = 256           # base64 shorter than this is kept
@@ -21,9 +23,9 @@ DATA_URL = re.compile(rb"data:[\w.+-]{1,80}/[\w.+-]{1,80}(?:;[\w.=+-]{1,80}){0,4
 DATA_FIELD = re.compile(rb'"(?:data|file_data)"\s{0,8}:\s{0,8}"', re.A)
 BASE64 = re.compile(rb"[A-Za-z0-9+/=_\\-]{%d}" % ENOUGH)
 WRITTEN_KEYS = re.compile(
-    rb"""(\bbearer[ \t]+|\b(?:x-api-key|x-goog-api-key|api[_-]?key|(?:proxy-)?authorization)\b"""
+    rb"""(\bbearer[ \t]+|\b(?:%b|api[_-]?key|(?:proxy-)?authorization)\b"""
     rb"""\\?["']?\s{0,4}[:=]\s{0,4}\\?["']?)"""
-    rb"""(?!bearer\b|basic\b)([A-Za-z0-9._~+/=:-]{8,})""",
+    rb"""(?!bearer\b|basic\b)([A-Za-z0-9._~+/=:-]{8,})""" % "|".join(KEY_HEADERS).encode(),
     re.I | re.A,
 )
 BASIC = re.compile(rb"(\bbasic[ \t]+)[A-Za-z0-9+/=_-]{16,}", re.I | re.A)

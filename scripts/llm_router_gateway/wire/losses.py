@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import BadRequest
 from . import ir
+from .registry import SPECS
 
 
 def name_lost(lost: list[str], name: str) -> None:
@@ -12,17 +13,12 @@ def name_lost(lost: list[str], name: str) -> None:
         lost.append(name)
 
 
-# Parts of the conversation that a vendor keeps: an answer without them would be an answer to another question.
-KEPT_ELSEWHERE = {
-    "gemini": frozenset({"cachedContent"}), "responses": frozenset({"previous_response_id", "conversation", "prompt"}),
-}  # fmt: skip
-
-
 def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -> None:
     """Names what only another vendor's wire has a place for: lose_extras({"gemini": {"labels": ..}}, "openai", lost)."""
     for vendor, fields in extras.items():
         if vendor != own:
             for name in fields:
-                if name in KEPT_ELSEWHERE.get(vendor, ()):
+                # A part of the conversation: an answer without it would be an answer to another question.
+                if vendor in SPECS and name in SPECS[vendor].kept_fields:
                     raise BadRequest(f"{name} is kept by {vendor} and not here: send what it holds", details={"path": name})
                 name_lost(lost, f"{where}{name}")

@@ -15,12 +15,14 @@ import re
 from collections.abc import Iterable
 
 from . import ir
+from .registry import SPECS
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all three take as a function's name
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")             # Anthropic's characters, the shortest of the limits
 HASH_CHARS = 8
 MINTED = "call_m_"  # begins every id that no vendor issued: it need not, and for Gemini must not, go back
-PACKED = re.compile(r"(.*?)__(gemini)(?:_([A-Za-z0-9_-]+))?", re.DOTALL)
+PACKERS = frozenset(name for name, spec in SPECS.items() if spec.packs_ids)
+PACKED = re.compile(rf"(.*?)__({'|'.join(sorted(PACKERS))})(?:_([A-Za-z0-9_-]+))?", re.DOTALL)
 
 
 def short_hash(text: str) -> str:
@@ -62,14 +64,14 @@ def _url_base64(signature: str) -> str:
 
 def packed_id(call: ir.ToolCall) -> str:
     """The id for a caller of another protocol: it brings the issuer and its signature back without knowing of them."""
-    if call.vendor != "gemini":
+    if call.vendor not in PACKERS:
         return call.id
-    return f"{call.id}__gemini" + (f"_{_url_base64(call.signature)}" if call.signature else "")
+    return f"{call.id}__{call.vendor}" + (f"_{_url_base64(call.signature)}" if call.signature else "")
 
 
 def unpacked_id(text: str) -> tuple[str, str, str]:
     """(id, vendor, signature) of an id that packed_id made; (text, "", "") of any other."""
-    match = PACKED.fullmatch(text) if "__gemini" in text else None
+    match = PACKED.fullmatch(text) if "__" in text else None
     if match is None or not match[1]:
         return text, "", ""
     signature = (match[3] or "").replace("-", "+").replace("_", "/")

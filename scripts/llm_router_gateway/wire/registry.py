@@ -1,16 +1,46 @@
-"""The protocols by name, each loaded when it is first needed.
+"""The protocols by name, and the tables over all of them. Whoever acts on a protocol asks here and compares no name.
 
-    wire("openai").read_request(body, model="m") -> ir.Request
+    SPECS["anthropic"].title                           -> "Anthropic"
+    wire("openai").read_request(body, model="m")       -> ir.Request     its functions, loaded when they are first needed
+
+`spec` says how a protocol is added.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import cast
+
+from .spec import Codec, Spec, Upstream
+
+PROTOCOLS = (
+    "openai",
+    "anthropic",
+    "gemini",
+    "responses",
+    "completions",
+    "ollama",
+)
+
+SPECS: Mapping[str, Spec] = {name: import_module(f".{name}.spec", __package__).SPEC for name in PROTOCOLS}
+DEFAULT = PROTOCOLS[0]  # of a caller who shows no other, and of the gateway's own paths
+UPSTREAMS: Mapping[str, Upstream] = {name: spec.upstream for name, spec in SPECS.items() if spec.upstream is not None}
+
+# The union of what every protocol has, for decisions made before anybody knows which one it is.
+KEY_HEADERS = tuple(dict.fromkeys(name for spec in SPECS.values() for name in spec.key_headers))
+KEY_QUERIES = tuple(dict.fromkeys(spec.key_query for spec in SPECS.values() if spec.key_query))
+# What a caller's credential may stand in: none of it is ever passed on.
+PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *KEY_HEADERS})
+ACCOUNT_HEADERS = frozenset(name for spec in SPECS.values() for name in spec.account_headers)
+CALLERS_ACCOUNT = frozenset(name for spec in SPECS.values() for name in spec.private_headers)
+OWN_QUERY = frozenset({*KEY_QUERIES, *(spec.events_query[0] for spec in SPECS.values() if spec.events_query)})
+ANSWER_FIELDS = tuple(dict.fromkeys(spec.answer_field for spec in SPECS.values() if spec.answer_field))
+TURNS = tuple(dict.fromkeys(spec.turns for spec in SPECS.values()))
 
 
 @cache
-def wire(protocol: str) -> Any:
-    """The module of a protocol, loaded when it is first needed."""
-    return import_module(f".{protocol}", __package__)
+def wire(protocol: str) -> Codec:
+    """The functions of a protocol, loaded when they are first needed."""
+    return cast(Codec, import_module(f".{protocol}.codec", __package__))

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .registry import TURNS
+
 ASCII_CHARS_PER_TOKEN = 3.2  # prose has about 4.2 and code 3.3 with the vendors' tokenizers; newer ones have fewer
 OTHER_CHARS_PER_TOKEN = 0.9  # Chinese and emoji: one token or more for each character
 PICTURE_TOKENS = 1_600       # what the largest accepted picture costs at Anthropic; others cost less
@@ -23,8 +25,8 @@ SKIPPED = frozenset({"model", "stream", "metadata", "signature", "thoughtSignatu
 
 
 def input_tokens(body: Mapping[str, Any]) -> int:
-    """An estimate for any protocol's body."""
-    turns = body.get("messages") or body.get("contents") or body.get("input") or ()
+    """An estimate for a body of any protocol."""
+    turns = next((turns for name in TURNS if (turns := body.get(name))), ())
     base = TOKENS_PER_MESSAGE * (len(turns) if isinstance(turns, list) else 1)
     return max(1, math.ceil(base + weight(dict(body))))
 

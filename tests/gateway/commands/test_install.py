@@ -32,6 +32,7 @@ def test_alone_it_explains(tmp_path: Path) -> None:
     assert b"install container" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["windows"], ["systemd", "--user", "a b"], ["systemd", "--usr", "x"], ["systemd", "-c", "a\nb"]]
 )

@@ -62,6 +62,7 @@ def test_a_key_has_what_its_flags_say(folder: Path) -> None:
     assert item["expires_at"] == "2027-02-01T00:00:00Z"
 
 
+@pytest.mark.slow
 def test_a_key_is_switched_rotated_and_deleted_by_name_or_id(folder: Path) -> None:
     first = shown(folder, "create", "--name", "a")
     assert shown(folder, "disable", "a")["is_active"] is False
@@ -74,6 +75,7 @@ def test_a_key_is_switched_rotated_and_deleted_by_name_or_id(folder: Path) -> No
     assert shown(folder, "list") == {"items": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -95,6 +97,7 @@ def test_what_was_not_done_has_a_reason_and_a_code(words: tuple[str, ...], code:
     assert told.encode() in done.stderr and done.stdout == b""
 
 
+@pytest.mark.slow
 def test_a_store_that_is_damaged_or_not_ours_is_left_as_it_is(folder: Path) -> None:
     (folder / "router.db").write_bytes(b"this is no database, but it is somebody's" * 100)
     other = sqlite3.connect(folder / "other.db")
@@ -112,6 +115,7 @@ def test_without_a_file_of_a_store_it_says_what_to_do(tmp_path: Path) -> None:
     assert b"store" in keys(tmp_path, "create", "--name", "x", code=1).stderr
 
 
+@pytest.mark.slow
 def test_names_from_the_store_cannot_steer_a_terminal(folder: Path) -> None:
     keys(folder, "create", "--name", "evil\u202egnp", "--note", "x")
     assert b"\xe2\x80\xae" not in keys(folder, "list").stdout + keys(folder, "show", "evil\u202egnp").stdout

@@ -55,6 +55,7 @@ def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
     assert "LLM_ROUTER_TOKEN or --token-file" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--nope"], ["--por", "1"], ["convert"], ["convert", "--from", "x", "--to", "gemini"]])
 def test_wrong_usage_is_exit_code_2(words: list[str], tmp_path: Path) -> None:
     assert command(*words, cwd=tmp_path).returncode == 2

@@ -1,7 +1,7 @@
 """config: TOML text -> one immutable Config, or every problem with its path."""
 
-import contextlib
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from configs import ABC, in_group, member, parse, problems, provider
 
 from llm_router_gateway.config import config, presets, settings
 from llm_router_gateway.policy import rate_limits
+from llm_router_gateway.wire import registry
 
 KEY = "k" + "ey-" * 4
 
@@ -202,7 +203,7 @@ def test_every_preset_makes_a_provider(name: str) -> None:
     made = provider(f'name = "{name}"\nbase_url = "https://other.example/x"')
     assert made.url("chat", "m").startswith("https://other.example/x/")
     preset = presets.PRESETS[name]
-    assert preset.api in presets.APIS
+    assert preset.api in registry.UPSTREAMS
     assert preset.base_url.startswith(("https://", "http://127.0.0.1:")) or name.endswith("_http")
 
 
@@ -255,7 +256,7 @@ def test_a_rate_limit_is_checked_and_read() -> None:
 
 def test_without_a_file_the_providers_with_a_key_in_the_environment_are_there() -> None:
     env = {"OPENAI_API_KEY": KEY, "GEMINI_API_KEY": KEY, "XAI_API_KEY": ""}
-    document = config.implied(env, ollama=True)
+    document = config.implied(env, local_server=True)
     assert [table["name"] for table in document["providers"]] == ["openai", "gemini", "ollama"]
     assert all(made.any_model for made in config.parse(document, env=env).providers)
 
@@ -272,6 +273,18 @@ def every_setting() -> list[settings.Setting]:
     return [setting for table in settings.TABLES.values() for setting in table]
 
 
+READ_AS: dict[str, tuple[type, ...]] = {  # kind of setting -> what a value of it is in Python
+    **dict.fromkeys(("text", "url", "proxy"), (str,)),
+    **dict.fromkeys(("whole", "size"), (int,)),
+    **dict.fromkeys(("texts", "tables", "secret", "networks"), (tuple,)),
+    **dict.fromkeys(("table", "headers", "params", "patch", "header patch", "names"), (dict,)),
+    "number": (int, float),
+    "bool": (bool,),
+    "time": (float,),
+    "patterns": (tuple, type(None)),
+}
+
+
 def test_the_table_is_complete_and_the_defaults_pass_their_own_checks() -> None:
     fields = {field.name for field in dataclasses.fields(config.Server)}
     names = {setting.name for setting in settings.SERVER}
@@ -285,10 +298,17 @@ def test_the_table_is_complete_and_the_defaults_pass_their_own_checks() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, True, "x", [], [1], {}, {"a": []}, 1.5, "\x00", "é"])
-def test_any_value_of_any_setting_gives_a_value_or_a_problem(value: Any) -> None:
+def test_any_value_of_any_setting_gives_a_value_of_its_kind_or_a_problem_in_words(value: Any) -> None:
     for setting in every_setting():
-        with contextlib.suppress(ValueError):
-            setting.read(value)
+        try:
+            read = setting.read(value)
+        except ValueError as problem:
+            assert re.match("(is|has|holds|cannot) ", str(problem)), (setting.name, str(problem))  # follows the setting's name
+        else:
+            assert type(read) in READ_AS[setting.kind], (setting.name, read)
+            assert not setting.choices or read in setting.choices
+            assert setting.low is None or read >= setting.low
+            assert setting.high is None or read <= setting.high
 
 
 # -- groups, tags, tasks

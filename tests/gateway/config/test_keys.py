@@ -293,8 +293,8 @@ def test_other_numbers_are_bounded_and_put_in_where_their_usual_value_is_out_of_
 
 
 def test_the_limit_has_the_name_that_the_model_knows() -> None:
-    assert capped({"max_tokens": 9}, "openai", {}, field="max_completion_tokens") == {"max_completion_tokens": 9}
-    assert capped({"temperature": 0.5}, "openai", {}, steered=False) == {}
+    assert capped({"max_tokens": 9}, "openai", {}, model="gpt-5") == {"max_completion_tokens": 9}
+    assert capped({"temperature": 0.5}, "openai", {}, model="o3") == {}
 
 
 @pytest.mark.parametrize("value", ["5000", True, [1], {"a": 1}])

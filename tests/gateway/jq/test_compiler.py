@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.jq import compiler as jq
+from llm_router_gateway.jq import functions
 
 BODY: dict[str, Any] = {
     "model": "m",
@@ -116,6 +117,87 @@ WRITTEN = [  # program, its output as text: numbers as jq writes them
 @pytest.mark.parametrize(("program", "text"), WRITTEN)
 def test_numbers_and_strings_are_written_as_jq_writes_them(program: str, text: str) -> None:
     assert next(jq.compile(program).outputs(None)) == text
+
+
+LIBJQ = [  # program, input as text, libjq 1.8's outputs as text or its error
+    ("del(.[0], .[0])", "[1,2,3]", "[2,3]"),
+    ("del(.[0], .[0:2])", "[1,2,3]", "[3]"),
+    ("del(.[-1], .[2])", "[1,2,3]", "[1,2]"),
+    ("del(.[0].a, .[0])", '[{"a":1},2]', "[2]"),
+    ("delpaths([[0], [0]])", "[1,2,3]", "[2,3]"),
+    (".[1.5:1]", "[0,1,2,3]", "[]"),
+    (".[1.5:1.5]", "[0,1,2,3]", "[1]"),
+    ('.[1.5:1] = ["x"]', "[0,1,2]", '[0,"x",1,2]'),
+    ("false | contains(true)", "null", "boolean (false) and boolean (true) cannot have their containment checked"),
+    ("true | contains(true)", "null", "true"),
+    ("[limit(0; error)]", "null", "[]"),
+    ('limit("a"; 1)', "null", 'string ("a") and number (1) cannot be subtracted'),
+    ("skip(-1; error)", "null", "skip doesn't support negative count"),
+    ('[{"\\(.b[])"}]', '{"b":["x","y"],"x":1}', '[{"x":1},{"y":null}]'),
+    ('[{"a\\(1, 2)", c: (3, 4)}]', '{"a1":5}', '[{"a1":5,"c":3},{"a1":5,"c":4},{"a2":null,"c":3},{"a2":null,"c":4}]'),
+    ('. as [$a] ?// $a | if $a == 3 then error("no") else $a end', "[3]", "[3]"),
+    ('(. as [$a] ?// $a | $a) | if . == 3 then error("no") else . end', "[3]", "[3]"),
+    ('(. as [$a] ?// $a | $a) + [1]', "[3]", "[3,1]"),
+    ('(. as [$a] ?// $a | $a) as $x | if $x == 3 then error("no") else $x end', "[3]", "[3]"),
+    ('try ((. as [$a] ?// $a | $a) | error("q\\(.)")) catch .', "[3]", '"q[3]"'),
+    ('(try (. as [$a] ?// $a | $a) catch "c") | error', '["a"]', '["a"]'),
+    ("[label $f | (. as [$a] ?// $a | $a) | ., break $f]", "[3]", "[3,[3]]"),
+    ('reduce .[] as [$a] ?// $a (0; if $a == 3 then error("no") else [., $a] end)', "[[3]]", "[null,[3]]"),
+    ('[foreach .[] as [$a] ?// $a (0; . + 1; if $a == 3 then error("no") else [., $a] end)]', "[[3]]", "[[2,[3]]]"),
+    ("[reduce . as $x (0, 1; [., $x])]", "7", "[[0,7],[1,null]]"),
+    ("[foreach . as $x (0, 1; [., $x])]", "7", "[[0,7],[1,7]]"),
+    ("[.[] | isnan, isinfinite, isnormal]", '["a",null,[],{},true]', "[" + ",".join(["false"] * 15) + "]"),
+    (".t | tostring", '{"t":1.10}', '"1.10"'),
+    ("[.[] | tojson]", "[1.10,1e2,-0,1E-5,1e400,0.0]", '["1.10","1E+2","-0","0.00001","1E+400","0.0"]'),
+    ("[.[] | . + 0 | tojson]", "[1.10,1e2]", '["1.1","100"]'),
+    ('"\\(.t)", @csv "\\([.t])"', '{"t":1.10}', '"1.10" "1.10"'),
+    ('join(" ")', "[1.10,2]", '"1.10 2"'),
+    (". == 1.1", "1.10", "true"),
+    ("unique", "[1.10,1.1]", "[1.10]"),
+    ('1e300 * ""', "null", '""'),
+]
+
+
+@pytest.mark.parametrize(("program", "text", "told"), LIBJQ, ids=[f"{program} on {text}" for program, text, _ in LIBJQ])
+def test_answers_are_those_of_libjq(program: str, text: str, told: str) -> None:
+    outputs: list[str] = []
+    try:
+        outputs = list(jq.compile(f"({program}) | tojson").outputs(jq.read(text)))
+    except jq.JqRaised as error:
+        outputs = [str(error.value)] if isinstance(error.value, str) and error.value[:1] != "[" else [json.dumps(error.value)]
+    assert " ".join(outputs) == told
+
+
+@pytest.mark.parametrize("program", [
+    "[first(. as [$a] ?// $a | $a)]", "isempty(. as [$a] ?// $a | $a)", "{}[(. as [$a] ?// $a | $a)]",
+    "if (. as [$a] ?// $a | $a) == 3 then error else 1 end",
+])  # fmt: skip
+def test_an_error_that_cannot_be_handed_back_to_a_pattern_is_refused(program: str) -> None:
+    with pytest.raises(jq.JqRefused, match=r"\?//"):
+        list(jq.compile(program).outputs([3]))
+
+
+def test_a_program_knows_whether_it_can_tell_how_a_number_is_written() -> None:
+    for program, spells in ((".t | tostring", True), ('"\\(.t)"', True), ("@text", True), ("try .a catch .", True),
+                            (".t > 1", False), ('.model == "m"', False), ("[.t] | length", False)):  # fmt: skip
+        assert jq.compile(program).spells is spells, program
+
+
+def test_any_exception_inside_a_program_is_an_error_of_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fault in (OverflowError("1"), ValueError("x" * 9), UnicodeError(), TypeError(), KeyError("k"), ZeroDivisionError()):
+        def failing(*_: object, fault: Exception = fault) -> Any:
+            raise fault
+
+        monkeypatch.setitem(functions.LAST, "length/0", failing)
+        for program in ("length", ".[] | length", "try length catch 1", "first(length)"):
+            chosen = jq.compile(program)
+            for run in (chosen.selects, chosen.name_of, lambda value, chosen=chosen: list(chosen.outputs(value))):
+                with pytest.raises(jq.JqFault, match=type(fault).__name__) as caught:
+                    run([1])
+                assert "x" * 9 not in str(caught.value)
+    monkeypatch.setitem(functions.LAST, "length/0", lambda value: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(jq.JqBudget):
+        jq.compile("length").selects(1)
 
 
 SYNTAX = [  # program, where it is wrong

@@ -33,6 +33,7 @@ def runs(program: str, text: str) -> int:
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_random_programs_end_in_outputs_or_a_jq_error(seed: int) -> None:
     dice = Random(1000 + seed)
@@ -40,6 +41,7 @@ def test_random_programs_end_in_outputs_or_a_jq_error(seed: int) -> None:
     assert outputs > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_damaged_programs_end_in_outputs_or_a_jq_error(seed: int) -> None:
     dice = Random(2000 + seed)
@@ -47,6 +49,7 @@ def test_damaged_programs_end_in_outputs_or_a_jq_error(seed: int) -> None:
         runs(mutated(dice, dice.choice(PROGRAMS)), dice.choice(INPUTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_noise_is_a_jq_error_or_a_program(seed: int) -> None:
     dice = Random(3000 + seed)
@@ -56,6 +59,7 @@ def test_noise_is_a_jq_error_or_a_program(seed: int) -> None:
         runs(" ".join(dice.choice(WORDS) for _ in range(length)), "[1]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_random_patterns_end_in_outputs_or_a_jq_error(seed: int) -> None:
     dice = Random(4000 + seed)

@@ -5,7 +5,6 @@ Skipped unless the package `jq` from PyPI is installed; .ci/run installs it into
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,7 +54,7 @@ def of_ours(program: str, text: str) -> Result | str | None:
     except jq.JqError:
         return None
     try:
-        for output in compiled.outputs(json.loads(text), max_steps=30_000):
+        for output in compiled.outputs(jq.read(text), max_steps=30_000):
             outputs.append(output)
             if len(outputs) > OUTPUTS:
                 return outputs, "more"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from material import material, needs
 
 from llm_router_gateway.jq import compiler as jq
 
-CASES = Path(__file__).parents[4] / "shared" / "jq_manual_cases.json"
+CASES = material("LLM_ROUTER_JQ_MANUAL")
 OUTSIDE = "reaches outside the program"
 DECIMALS = "numbers are kept as written but compared as doubles"
 REFUSED = {  # how the case's program begins -> part of the message
@@ -24,16 +24,16 @@ REFUSED = {  # how the case's program begins -> part of the message
 
 
 def cases() -> list[dict[str, Any]]:
-    return json.loads(CASES.read_text(encoding="utf-8")) if CASES.exists() else []
+    return json.loads(CASES.read_text(encoding="utf-8")) if CASES else []
 
 
-@pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not here")
+@needs("LLM_ROUTER_JQ_MANUAL")
 def test_the_manual_is_read() -> None:
     assert len(cases()) > 200
     assert all(any(case["program"].startswith(begin) for case in cases()) for begin in REFUSED)
 
 
-@pytest.mark.skipif(not CASES.exists(), reason=f"{CASES} is not here")
+@needs("LLM_ROUTER_JQ_MANUAL")
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["id"])
 def test_a_case_of_the_manual(case: dict[str, Any]) -> None:
     program = case["program"]

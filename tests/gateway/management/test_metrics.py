@@ -39,9 +39,9 @@ def read(text: str) -> Found:
             assert name == family and kind in ("counter", "gauge", "histogram")
             kinds[name] = kind
             continue
-        name = NAME.match(line)
-        assert name, line
-        rest = line[name.end() :]
+        series = NAME.match(line)
+        assert series, line
+        rest = line[series.end() :]
         labels: dict[str, str] = {}
         if rest.startswith("{"):
             at = 1
@@ -53,9 +53,9 @@ def read(text: str) -> Found:
             rest = rest[at + 1 :]
         assert rest.startswith(" ") and VALUE.fullmatch(rest[1:]), line
         suffixes = ("_bucket", "_sum", "_count") if kinds[family] == "histogram" else ("",)
-        assert name[0].removeprefix(family) in suffixes, line
+        assert series[0].removeprefix(family) in suffixes, line
         assert kinds[family] != "counter" or family.endswith("_total")
-        key = (name[0], frozenset(labels.items()))
+        key = (series[0], frozenset(labels.items()))
         assert key not in found, f"twice: {line}"
         found[key] = float(rest[1:])
     return found

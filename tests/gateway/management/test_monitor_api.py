@@ -291,6 +291,7 @@ def test_an_export_goes_on_while_calls_are_added_and_ends(tmp_path: Path, monkey
 # -- over the real store
 
 
+@pytest.mark.slow
 def test_the_loop_is_never_held_up_and_memory_is_not_filled(tmp_path: Path) -> None:
     calls = [call(request_id=f"r{number}", started_ms=NOW_S * 1_000 - number) for number in range(20_000)]
     made = Shelf(tmp_path, calls, len(calls))

@@ -31,7 +31,7 @@ def run(story: Coroutine[Any, Any, None]) -> None:
             await asyncio.sleep(0)  # closed transports are closed by the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
-            _, others = await asyncio.wait(others, timeout=1)
+            _, others = await asyncio.wait(others, timeout=10)
         assert not others, f"left running: {others}"
 
     asyncio.run(limited())
@@ -475,22 +475,56 @@ def test_the_first_byte_has_its_own_time() -> None:
     run(story())
 
 
-def test_the_time_between_two_reads_starts_anew_with_each() -> None:
+class ByHand:
+    """A Deadline whose time is up when a test says so; `seconds` is what it was set to, one after the other."""
+
+    def __init__(self, call_at: Any, clock: Any, on_time: Callable[[], None]) -> None:
+        self.on_time = on_time
+        self.seconds: list[float] = []
+
+    def set(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+    def clear(self) -> None:
+        pass
+
+    stop = clear
+
+
+@pytest.fixture
+def deadlines(monkeypatch: pytest.MonkeyPatch) -> list[ByHand]:
+    """The deadlines of connections, in the order in which they were opened."""
+    made: list[ByHand] = []
+
+    def make(*how: Any) -> ByHand:
+        made.append(ByHand(*how))
+        return made[-1]
+
+    monkeypatch.setattr(client, "Deadline", make)
+    return made
+
+
+def test_the_time_between_two_reads_starts_anew_with_each(deadlines: list[ByHand]) -> None:
     async def story() -> None:
+        taken = asyncio.Semaphore(0)
+
         async def script(peer: Peer) -> None:
             await peer.request()
             await peer.say(CHUNKED)
-            for _ in range(10):
-                await asyncio.sleep(0.04)
+            for count in range(1, 11):
                 await peer.say(b"1\r\nx\r\n")
+                await taken.acquire()
+                assert deadlines[0].seconds.count(7.0) >= count
+            deadlines[0].on_time()
             await peer.until_gone()
 
         async with upstream_of(script) as server, pool_of() as pool:
-            response = await post(pool, server.url, timeouts=Timeouts(5, 5, 0.25))
+            response = await post(pool, server.url, timeouts=Timeouts(5, 5, 7.0))
             got = b""
-            with pytest.raises(UpstreamTimeout, match="nothing came"):
+            with pytest.raises(UpstreamTimeout, match="nothing came for 7 s"):
                 async for piece in response.pieces():
                     got += piece
+                    taken.release()
             assert got == b"x" * 10
             response.close()
             await gone(pool)
@@ -539,18 +573,24 @@ def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it() -> None:
     run(story())
 
 
-def test_a_long_request_is_not_a_late_answer() -> None:
+def test_a_long_request_is_not_a_late_answer(deadlines: list[ByHand]) -> None:
+    """The time for an answer is up again and again while the request still moves; then once more while nothing moves."""
+
     async def story() -> None:
         async def script(peer: Peer) -> None:
-            left = 30_000_000
-            while left > 0 and (data := await peer.reader.read(1_000_000)):
-                left -= len(data)
-                await asyncio.sleep(0.005)
-            await peer.say(OK)
+            connection: Any = deadlines[0].on_time.__self__  # type: ignore[attr-defined]  # a bound method
+            await peer.reader.read(1)
+            for count in range(2, 7):
+                while connection._transport.get_write_buffer_size() >= connection._unsent:
+                    assert await peer.reader.read(1_000_000)
+                deadlines[0].on_time()
+                assert deadlines[0].seconds == [PATIENT.first_byte_s] * count
+            deadlines[0].on_time()
 
         async with upstream_of(script) as server, pool_of() as pool:
-            body = b"x" * 30_000_000
-            assert await whole(pool, server.url, body=body, timeouts=Timeouts(5, 0.4, 5)) == b"ok"
+            with pytest.raises(UpstreamTimeout):
+                await post(pool, server.url, body=b"x" * 30_000_000)
+            await gone(pool)
 
     run(story())
 

@@ -206,6 +206,7 @@ def changed(dice: random.Random) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [words, noise, changed])
 @pytest.mark.parametrize("role", ["request", "response"])
 def test_any_bytes_give_values_or_our_own_error_the_same_for_every_cut(

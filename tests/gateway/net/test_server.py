@@ -29,7 +29,7 @@ def run(story: Coroutine[Any, Any, None]) -> None:
             await asyncio.sleep(0)  # closed transports are closed by the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
-            _, others = await asyncio.wait(others, timeout=1)
+            _, others = await asyncio.wait(others, timeout=10)
         assert not others, f"left running: {others}"
 
     asyncio.run(limited())
@@ -675,6 +675,7 @@ def test_hundreds_of_callers_at_once_leave_nothing_behind() -> None:
     run(story())
 
 
+@pytest.mark.slow
 def test_any_bytes_are_answered_or_closed_and_leave_nothing_behind() -> None:
     dice = random.Random("server")
     words = [b"POST / HTTP/1.1\r\nhost: h\r\n", b"content-length: 3\r\n", b"transfer-encoding: chunked\r\n", b"\r\n",

@@ -14,6 +14,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     Process,
     Upstream,
     begun_stream,
@@ -32,7 +33,6 @@ from running import (
 )
 
 Start = Callable[..., Process]
-ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
 BUSY = http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable")
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 
@@ -69,6 +69,7 @@ def grouped(module_start: Start, upstream: Upstream) -> Iterator[Process]:
         yield module_start("".join(parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("caller", "api"), PAIRS)
 @STREAMS
 def test_a_member_that_is_down_is_not_noticed(
@@ -84,6 +85,7 @@ def test_a_member_that_is_down_is_not_noticed(
         assert text_of(caller, answer.json) == "yes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [BUSY, chunked(data_event({"error": {"message": "no"}})), b"HTTP/1.1 200 OK\r\n\r\n", b""])
 @STREAMS
 def test_what_breaks_before_its_first_output_is_followed_by_the_next(
@@ -120,6 +122,7 @@ def test_a_caller_that_left_is_not_counted_any_more(start: Start, upstream: Upst
     assert gateway.chat("openai", "g").status == 200
 
 
+@pytest.mark.slow
 def test_a_changed_file_keeps_what_is_known_by_name(start: Start, upstream: Upstream) -> None:
     one = provider("a", "openai", upstream.url)
     gateway = start(one + group("g", "a/m"))

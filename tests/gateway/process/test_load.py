@@ -21,6 +21,8 @@ from storing import differences, kept
 
 from llm_router_gateway.store.sqlite.file import connect
 
+pytestmark = pytest.mark.slow
+
 CALLS, CALLERS = 5_000, 12
 KILLED_AFTER, RELOAD_EVERY = 2_600, 400
 LAST_SECOND_S = 1.0

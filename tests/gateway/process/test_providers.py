@@ -73,6 +73,7 @@ def again(start: Start, gateway: Process, config: str = "", **how: Any) -> Proce
 # ------------------------------------------------------------------------------------------------------------------ live
 
 
+@pytest.mark.slow
 def test_an_address_changes_under_calls_and_none_of_them_fails(start: Start, upstream: Upstream, other: Upstream) -> None:
     gateway = start(provider("a", upstream.url))
     statuses: list[int] = []
@@ -104,6 +105,7 @@ def test_an_address_changes_under_calls_and_none_of_them_fails(start: Start, ups
     assert upstream.requests == []
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_open_ends_as_it_began(start: Start, upstream: Upstream) -> None:
     gateway = start(provider("a", upstream.url))
     upstream.does(sends(begun_stream("openai"), hold))
@@ -134,6 +136,7 @@ def test_a_switch_a_new_provider_and_a_new_model_are_in_force_at_once(start: Sta
     assert gateway.chat("openai", "tag:local").status == 404
 
 
+@pytest.mark.slow
 def test_a_change_fills_no_bucket_and_closes_no_breaker(start: Start, upstream: Upstream) -> None:
     gateway = start(provider("a", upstream.url, "limits = { max_requests = 2, per_seconds = 3600 }"))
     assert [gateway.chat("openai", "a/m").status for _ in range(3)] == [200, 200, 429]
@@ -145,6 +148,7 @@ def test_a_change_fills_no_bucket_and_closes_no_breaker(start: Start, upstream: 
     assert gateway.chat("openai", "a/m").status == 200
 
 
+@pytest.mark.slow
 def test_changes_at_once_all_hold(start: Start, upstream: Upstream) -> None:
     gateway = start(provider("a", upstream.url))
     statuses: list[int] = []
@@ -164,6 +168,7 @@ def test_changes_at_once_all_hold(start: Start, upstream: Upstream) -> None:
 # --------------------------------------------------------------------------------------------------- reloads, restarts
 
 
+@pytest.mark.slow
 def test_a_reload_and_a_restart_keep_what_the_api_changed(start: Start, upstream: Upstream, other: Upstream) -> None:
     one, two = provider("a", upstream.url), provider("b", upstream.url)
     gateway = start(one + two)
@@ -185,6 +190,7 @@ def test_a_reload_and_a_restart_keep_what_the_api_changed(start: Start, upstream
     assert ask(gateway, "GET", "/providers/a").status == 404
 
 
+@pytest.mark.slow
 def test_what_the_file_renames_or_removes_is_gone(start: Start, upstream: Upstream) -> None:
     gateway = start(Z + provider("a", upstream.url) + '[[models]]\nname = "m"\nprovider = "a"\n')
     ask(gateway, "PATCH", "/models/a/m", {"tags": ["x"]})
@@ -194,6 +200,7 @@ def test_what_the_file_renames_or_removes_is_gone(start: Start, upstream: Upstre
     assert ask(gateway, "GET", "/models?include_inactive=1").json == []
 
 
+@pytest.mark.slow
 def test_a_sync_of_a_bad_file_says_so_and_nothing_changes(start: Start, upstream: Upstream) -> None:
     gateway = start(Z + provider("a", upstream.url))
     gateway.write(provider("b", upstream.url) + '[[models]]\nname = "m"\nprovider = "none"\n[server]\nprot = 1\n')
@@ -207,6 +214,7 @@ def test_a_sync_of_a_bad_file_says_so_and_nothing_changes(start: Start, upstream
     assert ask(gateway, "PATCH", "/providers/a", {"is_active": False}).status == 200  # over what is in force
 
 
+@pytest.mark.slow
 def test_an_answered_change_survives_a_kill(start: Start, upstream: Upstream) -> None:
     gateway = start(provider("a", upstream.url))
     for place in range(5):
@@ -217,6 +225,7 @@ def test_an_answered_change_survives_a_kill(start: Start, upstream: Upstream) ->
         assert len(ask(gateway, "GET", "/models?include_inactive=1").json) == place + 1
 
 
+@pytest.mark.slow
 def test_a_hand_that_writes_the_overlay_is_followed(start: Start, upstream: Upstream) -> None:
     gateway = start(Z + provider("a", upstream.url))
     new = gateway.folder / "new"
@@ -228,6 +237,7 @@ def test_a_hand_that_writes_the_overlay_is_followed(start: Start, upstream: Upst
 # ------------------------------------------------------------------------------------------------------ what goes wrong
 
 
+@pytest.mark.slow
 def test_a_damaged_overlay_is_moved_aside_and_traffic_goes_on(start: Start, upstream: Upstream) -> None:
     gateway = start(Z + provider("a", upstream.url) + provider("b", upstream.url))
     ask(gateway, "PATCH", "/providers/b", {"is_active": False})
@@ -246,6 +256,7 @@ def test_a_damaged_overlay_is_moved_aside_and_traffic_goes_on(start: Start, upst
     assert ask(gateway, "PATCH", "/providers/b", {"is_active": False}).status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
 def test_a_disk_that_takes_no_more_refuses_the_change_and_nothing_else(start: Start, upstream: Upstream) -> None:
     import resource
@@ -267,6 +278,7 @@ def test_a_disk_that_takes_no_more_refuses_the_change_and_nothing_else(start: St
     assert ask(gateway, "POST", "/models", long).status == 201
 
 
+@pytest.mark.slow
 def test_what_makes_no_configuration_is_refused_with_every_problem(start: Start, upstream: Upstream) -> None:
     gateway = start(provider("a", upstream.url) + '[[groups]]\nname = "g"\nmembers = [{ model = "a/m" }]\n')
     told = ask(gateway, "POST", "/providers", {"name": "b", "type": "nobody", "settings": {"timeout": 0}})
@@ -324,6 +336,7 @@ def test_no_secret_is_in_any_answer_log_or_print(start: Start, upstream: Upstrea
     gateway.logged("taken over")
 
 
+@pytest.mark.slow
 def test_without_a_file_changes_last_until_the_stop(start: Start, upstream: Upstream, tmp_path: Path) -> None:
     gateway = start("", "--demo")
     assert ask(gateway, "PATCH", "/providers/demo-gemini", {"is_active": False}).status == 200
@@ -333,6 +346,7 @@ def test_without_a_file_changes_last_until_the_stop(start: Start, upstream: Upst
     assert not list(gateway.folder.glob("*overlay*"))
 
 
+@pytest.mark.slow
 def test_the_health_check_of_the_container_is_one(start: Start, upstream: Upstream, tmp_path: Path) -> None:
     gateway = start(provider("a", upstream.url))
     for port, code in ((gateway.port, 0), (1, 1)):

@@ -15,6 +15,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     STREAM,
     Process,
     Upstream,
@@ -46,7 +47,7 @@ def config(url: str, *, server: str = "") -> str:
     """A provider for each protocol, with a model "m"; a group whose first member is nobody."""
     tables = [f'[server]\ntoken = "{TOKEN}"\nkeepalive_s = 5\n{server}']
     for name in PROTOCOLS:
-        base = url if name == "anthropic" else f"{url}/v1beta" if name == "gemini" else f"{url}/v1"
+        base = url + ROOTS[name]
         tables.append(f'[[providers]]\nname = "{name}-up"\napi = "{name}"\nbase_url = "{base}"\napi_key = "{KEY}"\n'
                       f'[[models]]\nname = "m"\nprovider = "{name}-up"\n[models.config]\ninput_usd_per_mtok = 1000\n'
                       'output_usd_per_mtok = 2000\n')  # fmt: skip
@@ -91,6 +92,7 @@ def answers(upstream: Upstream, protocol: str, **more: Any) -> None:
     upstream.does(sends(http(json.dumps({**PLAIN[protocol], **more}).encode())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caller, provider", PAIRS)
 def test_a_plain_answer(gateway: Logged, upstream: Upstream, caller: str, provider: str) -> None:
     answers(upstream, provider)
@@ -106,6 +108,7 @@ def test_a_plain_answer(gateway: Logged, upstream: Upstream, caller: str, provid
     assert 0 < call.duration_ms < 15_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caller, provider", PAIRS)
 def test_a_whole_stream(gateway: Logged, upstream: Upstream, caller: str, provider: str) -> None:
     upstream.does(sends(whole_stream(provider)))
@@ -133,12 +136,14 @@ def test_tokens_and_the_price_of_the_configuration(gateway: Logged, upstream: Up
     assert (call.cost_usd, call.cost_source) == (pytest.approx(0.1 + 0.1), "prices")
 
 
+@pytest.mark.slow
 def test_a_cost_that_the_upstream_tells(gateway: Logged, upstream: Upstream) -> None:
     answers(upstream, "openai", usage={"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.125})
     gateway.process.chat("openai", "openai-up/m")
     assert gateway.call()[24:26] == (0.125, "upstream")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", ["1e999", "NaN", "-1", '"free"', "1e400", "[]"])
 def test_a_cost_that_is_none_breaks_no_sum(gateway: Logged, upstream: Upstream, cost: str) -> None:
     text = json.dumps({**PLAIN["openai"], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
@@ -147,12 +152,14 @@ def test_a_cost_that_is_none_breaks_no_sum(gateway: Logged, upstream: Upstream, 
     assert gateway.call().cost_usd in (None, pytest.approx(0.003))
 
 
+@pytest.mark.slow
 def test_tokens_that_nobody_could_have_used(gateway: Logged, upstream: Upstream) -> None:
     answers(upstream, "openai", usage={"prompt_tokens": 10**30, "completion_tokens": 1})
     gateway.process.chat("openai", "openai-up/m")
     assert gateway.call().input_tokens is None
 
 
+@pytest.mark.slow
 def test_without_a_usage_nothing_is_known(gateway: Logged, upstream: Upstream) -> None:
     answers(upstream, "openai")
     gateway.process.chat("openai", "openai-up/m")
@@ -169,6 +176,7 @@ def test_an_upstream_that_refuses(gateway: Logged, upstream: Upstream, stream: b
     assert call.error and "no such thing" in call.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", PROTOCOLS)
 @pytest.mark.parametrize("then", [close, reset], ids=["end", "reset"])
 def test_a_stream_that_breaks_off(gateway: Logged, upstream: Upstream, provider: str, then: Any) -> None:
@@ -180,6 +188,7 @@ def test_a_stream_that_breaks_off(gateway: Logged, upstream: Upstream, provider:
     assert call.error and call.message and call.first_ms is not None
 
 
+@pytest.mark.slow
 def test_a_stream_with_an_error_in_it(gateway: Logged, upstream: Upstream) -> None:
     error = data_event({"error": {"message": "overloaded", "type": "server_error", "code": 529}})
     upstream.does(sends(chunked(*STREAM["openai"][0], error)))
@@ -188,6 +197,7 @@ def test_a_stream_with_an_error_in_it(gateway: Logged, upstream: Upstream) -> No
     assert gateway.call().ended == "cut"
 
 
+@pytest.mark.slow
 def test_a_caller_who_goes_away_in_a_stream(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(begun_stream("openai"), hold))
     with gateway.process.streaming("openai", "openai-up/m") as response:
@@ -196,6 +206,7 @@ def test_a_caller_who_goes_away_in_a_stream(gateway: Logged, upstream: Upstream)
     assert (call.status, call.error, call.ended) == (200, "client_gone", "client_gone")
 
 
+@pytest.mark.slow
 def test_a_caller_who_goes_away_before_the_answer(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(b"", hold))
     asked = ask("openai", "openai-up/m")
@@ -207,6 +218,7 @@ def test_a_caller_who_goes_away_before_the_answer(gateway: Logged, upstream: Ups
     assert (call.status, call.error, call.ended, call.attempts) == (499, "client_gone", "client_gone", 1)
 
 
+@pytest.mark.slow
 def test_who_hangs_up_at_the_last_event_has_the_whole_answer(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(whole_stream("openai").removesuffix(b"0\r\n\r\n"), hold))
     with gateway.process.streaming("openai", "openai-up/m") as response:
@@ -225,6 +237,7 @@ def test_a_member_that_fails_is_named_and_the_call_is_one(gateway: Logged, upstr
         assert json.loads(call.failed)[0].startswith("gone/x ")
 
 
+@pytest.mark.slow
 def test_what_we_refuse(gateway: Logged) -> None:
     asked = ask("anthropic", "openai-up/m")
     assert gateway.process.send("POST", asked.path, asked.data, authorization=f"Bearer {made_up('wrong')}").status == 401
@@ -233,6 +246,7 @@ def test_what_we_refuse(gateway: Logged) -> None:
     assert (call.served, call.attempts, call.key_id) == ("", 0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body, status, asked", [
     (b'{"model": "nobody/none", "messages": []}', 404, "nobody/none"), (b"{", 400, ""), (b'{"messages": []}', 400, ""),
 ])  # fmt: skip
@@ -242,6 +256,7 @@ def test_what_cannot_be_asked_of_anybody(gateway: Logged, body: bytes, status: i
     assert (call.status, call.ended, call.asked, call.attempts) == (status, "error", asked, 0)
 
 
+@pytest.mark.slow
 def test_names_that_no_database_takes_are_kept_as_far_as_they_can_be(gateway: Logged) -> None:
     body = json.dumps({"model": "\ud800 \x00 \u202e" + "x" * 5_000, "messages": []}).encode()
     assert gateway.process.send("POST", "/v1/chat/completions", body).status in (400, 404)
@@ -265,6 +280,7 @@ def test_counting_and_embeddings_and_routing(gateway: Logged, upstream: Upstream
     assert (found[3].error == "") == (answer.status == 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/", "/nothing", "/health/models"])
 def test_what_is_no_call_is_not_in_the_log(gateway: Logged, upstream: Upstream, path: str) -> None:
     gateway.process.get(path)
@@ -291,6 +307,7 @@ def bodies(path: Path) -> list[tuple[str | None, str | None, int, int]]:
     return [(unpacked(row[0]), unpacked(row[1]), row[2], row[3]) for row in rows]
 
 
+@pytest.mark.slow
 def test_texts_are_kept_when_the_configuration_says_so(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url, server="log_bodies = true\nlog_body_bytes = 300\n")))
     answers(upstream, "openai")
@@ -308,6 +325,7 @@ def test_texts_are_kept_when_the_configuration_says_so(start: Callable[..., Proc
     assert "nobody/none" in (third[0] or "") and json.loads((third[1] or "").split("}}")[0] + "}}")["error"]
 
 
+@pytest.mark.slow
 def test_texts_of_callers_who_leave_are_what_was_sent_until_then(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url, server="log_bodies = true\n")))
     upstream.does(sends(begun_stream("openai"), hold))
@@ -317,6 +335,7 @@ def test_texts_of_callers_who_leave_are_what_was_sent_until_then(start: Callable
     assert (bodies(logged.path)[0][1] or "").encode() == seen
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_double_when_it_stops(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url, server="drain_s = 0.3\n")))
     answers(upstream, "openai")
@@ -334,6 +353,7 @@ def test_nothing_is_lost_or_double_when_it_stops(start: Callable[..., Process], 
     assert not differences(logged.path)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once_and_keeps_what_ended(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url)))
     answers(upstream, "openai")
@@ -348,6 +368,7 @@ def test_a_second_signal_ends_it_at_once_and_keeps_what_ended(start: Callable[..
     assert [call.ended for call in logged.calls(1)] == ["complete"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named, expected", [("off", []), ("memory", []), ("calls.db", ["calls.db", "calls.db.lock"])])
 def test_where_calls_are_kept(start: Callable[..., Process], upstream: Upstream, named: str, expected: list[str]) -> None:
     logged = Logged(start(config(upstream.url, server=f'store = "{named}"\n')))

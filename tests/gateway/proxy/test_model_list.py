@@ -8,6 +8,7 @@ from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest, UnknownModel
 from llm_router_gateway.proxy import model_list
 from llm_router_gateway.routing import resolve
+from llm_router_gateway.wire.registry import wire
 
 TEXT = """
 [[providers]]
@@ -43,7 +44,7 @@ def test_every_listed_name_is_one_that_a_call_accepts() -> None:
 
 
 def test_openai_shape_has_window_modalities_and_price_where_they_are_known() -> None:
-    listing = model_list.SHAPES["openai"].listing(FOUND, {})
+    listing = wire("openai").list_models(FOUND, {})
     assert listing["object"] == "list"
     assert listing["data"][0] == {
         "id": "one/claude-big", "object": "model", "created": 0, "owned_by": "one", "name": "Big",
@@ -55,28 +56,28 @@ def test_openai_shape_has_window_modalities_and_price_where_they_are_known() -> 
 
 
 def test_anthropic_shape_uses_short_names_and_pages() -> None:
-    shape = model_list.SHAPES["anthropic"]
-    whole = shape.listing(FOUND, {"limit": "1000"})
+    list_models = wire("anthropic").list_models
+    whole = list_models(FOUND, {"limit": "1000"})
     assert [entry["id"] for entry in whole["data"]] == ["claude-big", "one/both", "two/both", "gpt-9", "llama.cpp/tiny"]
     assert (whole["has_more"], whole["first_id"], whole["last_id"]) == (False, "claude-big", "llama.cpp/tiny")
     assert whole["data"][0]["display_name"] == "Big"
-    page = shape.listing(FOUND, {"limit": "2", "after_id": "claude-big"})
+    page = list_models(FOUND, {"limit": "2", "after_id": "claude-big"})
     assert ([entry["id"] for entry in page["data"]], page["has_more"]) == (["one/both", "two/both"], True)
-    back = shape.listing(FOUND, {"limit": "1", "before_id": "two/both"})
+    back = list_models(FOUND, {"limit": "1", "before_id": "two/both"})
     assert [entry["id"] for entry in back["data"]] == ["one/both"]
-    assert shape.listing([], {}) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    assert list_models([], {}) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
 def test_gemini_shape_pages_with_a_token() -> None:
-    shape, names, query = model_list.SHAPES["gemini"], [], {"pageSize": "2"}
+    shape, names, query = wire("gemini"), [], {"pageSize": "2"}
     while True:
-        page = shape.listing(FOUND, query)
+        page = shape.list_models(FOUND, query)
         names += [entry["name"] for entry in page["models"]]
         if "nextPageToken" not in page:
             break
         query = {"pageSize": "2", "pageToken": page["nextPageToken"]}
     assert names == [f"models/{entry.name}" for entry in FOUND]
-    assert shape.entry(FOUND[0])["inputTokenLimit"] == 200_000
+    assert shape.describe_model(FOUND[0])["inputTokenLimit"] == 200_000
 
 
 def test_one_model_by_either_name_and_none_by_another() -> None:
@@ -85,7 +86,7 @@ def test_one_model_by_either_name_and_none_by_another() -> None:
         with pytest.raises(UnknownModel):
             model_list.one(FOUND, name)
     with pytest.raises(BadRequest):
-        model_list.SHAPES["gemini"].listing(FOUND, {"pageSize": "many"})
+        wire("gemini").list_models(FOUND, {"pageSize": "many"})
 
 
 @pytest.mark.parametrize(

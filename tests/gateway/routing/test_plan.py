@@ -13,6 +13,7 @@ from llm_router_gateway.policy import circuit_breaker
 from llm_router_gateway.proxy import model_list
 from llm_router_gateway.routing import plan as groups
 from llm_router_gateway.routing import state
+from llm_router_gateway.wire.registry import SPECS, wire
 
 ABC = PROVIDER + listed("a", "b", "c")
 
@@ -40,10 +41,10 @@ def test_a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_na
     found = model_list.entries(made.table.routes, {}, made.table)
     assert [entry.name for entry in found] == ["a", "fleet", "p/a", "p/b", "p/c"]
     assert [entry.bare for entry in found] == ["a", "fleet", "", "b", "c"]
-    for shape in model_list.SHAPES.values():
-        assert "fleet" in json.dumps(shape.listing(found, {}))
+    for name in SPECS:
+        assert "fleet" in json.dumps(wire(name).list_models(found, {}))
     assert model_list.one(found, "fleet").owner == "llm-router"
-    assert model_list.SHAPES["openai"].entry(found[1])["description"] == "both"
+    assert wire("openai").describe_model(found[1])["description"] == "both"
 
 
 def test_a_group_is_described_by_what_its_members_have_in_common() -> None:
@@ -101,6 +102,25 @@ def test_an_error_does_not_select_and_is_told_once() -> None:
     assert len(told) == 1 and "error" in told[0]
     assert made.board.take_complaints() == []
     assert "its selector failed" in whys(made)["p/a"]
+
+
+def test_a_selector_sees_numbers_as_the_caller_wrote_them() -> None:
+    made = world("a selector='(.t | tostring) == \"1.10\"'", "b")
+    assert made.ask("g", {"t": 1.1}, text='{"t": 1.10}') == ["p/a"]
+    assert world("a selector='(.t | tostring) == \"1.10\"'", "b").ask("g", {"t": 1.1}, text='{"t": 1.1}') == ["p/b"]
+
+
+def test_a_fault_inside_a_selector_or_an_affinity_does_not_select_and_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llm_router_gateway.jq import functions
+
+    def failing(*_: object) -> object:
+        raise OverflowError
+
+    monkeypatch.setitem(functions.LAST, "length/0", failing)
+    made = world("a selector='length > 0'", "b", lines='affinity = "(length)"')
+    for _ in range(3):
+        assert made.ask("g", {"x": 1}) == ["p/b"]
+    assert sorted(line.split()[0] for line in made.board.take_complaints()) == ["affinity", "selector"]
 
 
 def test_what_a_selector_may_name_and_that_credentials_are_not_among_it() -> None:

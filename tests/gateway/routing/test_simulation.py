@@ -29,12 +29,14 @@ def near(found: dict[str, float], wanted: dict[str, float]) -> bool:
     return all(abs(found.get(name, 0) - part) <= 0.02 for name, part in wanted.items()) and found.keys() <= wanted.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_shares_are_those_of_the_weights(strategy: str) -> None:
     found = fleet(strategy).shares("g", REQUESTS, every_s=0.1, latency_s=lambda name: 1.0)
     assert near(found, expected()), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_shares_hold_with_many_requests_at_once(strategy: str) -> None:
     """Requests that overlap, each for as long as the dice say, 40 a second."""

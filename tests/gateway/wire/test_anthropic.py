@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from material import files_in, needs
 
 from llm_router_gateway.errors import (
     BadRequest,
@@ -23,15 +24,16 @@ from llm_router_gateway.errors import (
     UpstreamTimeout,
     of_status,
 )
-from llm_router_gateway.wire import anthropic, ir
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
 from llm_router_gateway.wire.anthropic import common, request_reader, request_writer
 from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
 from llm_router_gateway.wire.names import packed_id, safe_id
+from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROOT = Path(__file__).parents[3]
 CORPUS = ROOT / "tests" / "corpus" / "wire" / "anthropic"
-RECORDINGS = ROOT.parent / "shared" / "recordings"  # real exchanges; not ours to copy into the repository
 NEW, OLD, OTHER = "claude-sonnet-4-5", "claude-3-5-haiku-latest", "glm-4.6"
 
 
@@ -169,6 +171,7 @@ def test_a_stream_keeps_the_rules_of_streams(name: str) -> None:
             assert opened[-1] == event.index and (event.text or event.signature or event.extras)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus("stream"))
 def test_a_stream_does_not_depend_on_how_the_network_cut_it(name: str) -> None:
     body, _ = pair(name)
@@ -180,6 +183,7 @@ def test_a_stream_does_not_depend_on_how_the_network_cut_it(name: str) -> None:
         assert plain([*found, *reader.close()]) == plain(whole), cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus("stream"))
 def test_a_stream_that_ends_too_soon_is_an_error_wherever_it_ends(name: str) -> None:
     """Row 8: never a made-up end."""
@@ -987,7 +991,7 @@ def test_an_upstreams_refusal(status: int, headers: Any, body: bytes, want: Any)
 
 def test_the_small_things() -> None:
     assert anthropic.write_count(7) == {"input_tokens": 7}  # row 49
-    event = parsed(anthropic.KEEPALIVE)[0]
+    event = parsed(SPECS["anthropic"].keepalive)[0]
     assert event.event == "ping" and json.loads(event.data) == {"type": "ping"}  # row 15
 
 
@@ -995,7 +999,7 @@ def test_the_small_things() -> None:
 
 
 def recordings() -> list[Path]:
-    return sorted(RECORDINGS.glob("*-anthropic-messages-*.json"))
+    return files_in("LLM_ROUTER_RECORDINGS", "*-anthropic-messages-*.json")
 
 
 def exchanges() -> list[tuple[str, Any]]:
@@ -1003,7 +1007,7 @@ def exchanges() -> list[tuple[str, Any]]:
     return [(name, each) for name, all_of in found for each in all_of]
 
 
-@pytest.mark.skipif(not recordings(), reason=f"no recordings in {RECORDINGS}")
+@needs("LLM_ROUTER_RECORDINGS")
 def test_real_requests_come_back_as_they_went() -> None:
     count = 0
     for name, exchange in exchanges():
@@ -1043,7 +1047,7 @@ def bare(block: Any) -> Any:
     return {**block, "content": texts, "is_error": bool(block.get("is_error"))}
 
 
-@pytest.mark.skipif(not recordings(), reason=f"no recordings in {RECORDINGS}")
+@needs("LLM_ROUTER_RECORDINGS")
 def test_real_answers_survive_as_plain_and_as_streams() -> None:
     count = 0
     for name, exchange in exchanges():

@@ -17,7 +17,13 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError
-from llm_router_gateway.wire import anthropic, completions, gemini, ir, ollama, openai, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.completions import codec as completions
+from llm_router_gateway.wire.gemini import codec as gemini
+from llm_router_gateway.wire.ollama import codec as ollama
+from llm_router_gateway.wire.openai import codec as openai
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROUNDS = int(os.environ.get("LLM_ROUTER_FUZZ", "300"))  # per case; a second or two in all
@@ -172,6 +178,7 @@ def test_the_whole_request_is_read(wire: str) -> None:
     assert caller(wire).tools and caller(wire).messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_request_gives_a_value_or_names_what_is_wrong(wire: str) -> None:
     rng = random.Random(f"{wire} request")
@@ -189,6 +196,7 @@ def test_any_request_gives_a_value_or_names_what_is_wrong(wire: str) -> None:
                 pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_answer_gives_a_value_or_an_error(wire: str) -> None:
     rng = random.Random(f"{wire} answer")
@@ -232,6 +240,7 @@ def damaged_stream(events: list[Event], rng: random.Random) -> list[Event]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_stream_has_one_end_and_can_be_written(wire: str) -> None:
     rng = random.Random(f"{wire} stream")
@@ -267,6 +276,7 @@ def in_order(events: list[ir.StreamEvent]) -> None:
             assert opened.pop(event.candidate) == event.index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", WIRES)
 def test_any_refusal_is_read(wire: str) -> None:
     rng = random.Random(f"{wire} refusal")

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError, Overloaded, RateLimited, StreamCut, UpstreamFailed
-from llm_router_gateway.wire import gemini, ir
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.gemini import common
 from llm_router_gateway.wire.gemini.answer import write_stop, write_usage
 from llm_router_gateway.wire.gemini.schema import from_gemini, to_gemini
 from llm_router_gateway.wire.names import minted_id, packed_id, safe_name, unpacked_id
+from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "wire" / "gemini"
@@ -711,6 +713,7 @@ def check_order(events: list[ir.StreamEvent]) -> None:
     assert not open_ or kinds[-1] is ir.Failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_says_what_it_says_wherever_it_is_cut(name: str) -> None:  # rows 8, 10, 11, 14
     data = (CORPUS / f"{name}.sse").read_bytes()
@@ -825,7 +828,7 @@ def test_the_frames_are_the_only_ones_that_googles_sdks_take() -> None:  # row 1
     for event in FOREIGN:
         data = writer.feed(event)
         assert data == b"" or (data.startswith(b"data: {") and data.endswith(b"}\r\n\r\n") and data.count(b"\r\n") == 2)
-    assert gemini.KEEPALIVE.strip() == b""
+    assert SPECS["gemini"].keepalive.strip() == b""
 
 
 def test_a_stream_that_fails_ends_in_an_error_in_its_own_form() -> None:  # row 8

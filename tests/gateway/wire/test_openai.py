@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed, of_status
-from llm_router_gateway.wire import ir, openai
+from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.names import unpacked_id
+from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai import common
+from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 USER: dict[str, Any] = {"role": "user", "content": "hi"}
@@ -682,7 +684,7 @@ def test_row_14_any_cut_of_the_bytes_gives_the_same_answer() -> None:
 
 
 def test_row_15_the_sign_of_life_is_a_blank_line() -> None:
-    assert SSEParser().feed(openai.KEEPALIVE * 3) == [] and openai.KEEPALIVE.strip() == b""
+    assert SSEParser().feed(SPECS["openai"].keepalive * 3) == [] and SPECS["openai"].keepalive.strip() == b""
 
 
 def test_the_last_reason_counts_where_every_chunk_has_one() -> None:
@@ -1128,6 +1130,7 @@ def told_by(*pieces: bytes) -> Any:
     return plain(ir.answer_of(events))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpus())
 def test_a_servers_stream_says_what_it_says_wherever_it_is_cut(name: str) -> None:
     data = (CORPUS / name).read_bytes()
@@ -1139,6 +1142,7 @@ def test_a_servers_stream_says_what_it_says_wherever_it_is_cut(name: str) -> Non
 DOUBTFUL = {"openrouter-reason-on-every-chunk.sse"}  # every chunk says that it was the last: [DONE] alone could tell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(corpus()) - DOUBTFUL))
 def test_a_servers_stream_that_breaks_off_is_never_an_answer(name: str) -> None:
     data = (CORPUS / name).read_bytes()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway.wire import ir, openai
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.pipes import ConvertPipe, RelayPipe
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "wire" / "openai"

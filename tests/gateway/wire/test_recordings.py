@@ -1,6 +1,6 @@
 """Recorded exchanges with real providers pass through every conversion: what was said survives, streamed or whole.
 
-They lie beside the repository, not in it: in ../shared/recordings, or where LLM_ROUTER_RECORDINGS says. Without them the
+They are outside the repository, in the folder that LLM_ROUTER_RECORDINGS names. Without them the
 tests are skipped; what they teach is in tests/corpus/wire and the tests of the wires.
 
 Per exchange, for each caller's protocol:
@@ -21,15 +21,21 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+from material import material, needs
 from strict_responses import refusal_of
 
 from llm_router_gateway.errors import GatewayError
-from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.names import safe_name
+from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai.answer import refusal_text
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.sse import SSEParser
 
-WHERE = Path(os.environ.get("LLM_ROUTER_RECORDINGS") or Path(__file__).resolve().parents[4] / "shared" / "recordings")
+pytestmark = pytest.mark.slow  # thousands of conversions
+FOLDER = material("LLM_ROUTER_RECORDINGS")
 WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini, "responses": responses}
 PROTOCOLS = {
     "openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini", "openai-responses": "responses",
@@ -73,17 +79,17 @@ def exchanges_of(path: Path) -> Iterator[Exchange]:
 
 @functools.cache
 def exchanges() -> list[Exchange]:
-    if not (WHERE / "index.json").exists():
+    if FOLDER is None:
         return []
-    listed = json.loads((WHERE / "index.json").read_text(encoding="utf-8"))
-    return [each for entry in listed for each in exchanges_of(WHERE / entry["file"])]
+    listed = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
+    return [each for entry in listed for each in exchanges_of(FOLDER / entry["file"])]
 
 
 def chosen(*, streamed: bool | None = None, good: bool = True) -> list[Any]:
     """The exchanges a test is about, as parameters; one that is skipped, with its reason, where there are none."""
     found = [each for each in exchanges() if (each.status == 200) == good and streamed in (None, each.streamed)]
     if not found:
-        return [pytest.param(None, marks=pytest.mark.skip(reason=f"no recordings in {WHERE}"))]
+        return [pytest.param(None, marks=needs("LLM_ROUTER_RECORDINGS"))]
     return [pytest.param(each, id=f"{each.wire}-{each.name}") for each in found]
 
 

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
+from llm_router_gateway.wire.openai import codec as openai
+from llm_router_gateway.wire.responses import codec as responses
 
 PLACE = {"type": "approximate", "city": "Oslo", "country": "NO"}
 TOOLS: dict[str, dict[str, Any]] = {

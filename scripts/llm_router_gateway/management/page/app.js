@@ -1,8 +1,8 @@
 // The page: who is there, which view, and the clock that keeps it fresh.
 import { clockSeconds, shortened } from "./format.js";
-import { announce, button, failure, field, foreign, h, icon, refill, toast } from "./dom.js";
+import { announce, button, failure, field, foreign, h, refill, toast } from "./dom.js";
 import { call } from "./api.js";
-import { VIEWS, go, here, viewLink, watchAddress } from "./address.js";
+import { VIEWS, here, viewLink, watchAddress } from "./address.js";
 import { ActivityView } from "./activity.js";
 import { CallDrawer, CallsView } from "./calls.js";
 import { ModelsView } from "./models.js";

@@ -7,7 +7,6 @@ import {
   copied,
   empty,
   failure,
-  field,
   foreign,
   h,
   heading,
@@ -22,6 +21,7 @@ import {
   table,
 } from "./dom.js";
 import { EventParser, address, call } from "./api.js";
+import { PROTOCOLS } from "./protocols.js";
 import { RANGES, filtersOf, go, here, link, rangeOf, viewLink } from "./address.js";
 
 const PAGE = 50;
@@ -36,12 +36,6 @@ const STATUSES = [
   ["502", "502"],
   ["503", "503"],
   ["504", "504"],
-];
-const PROTOCOLS = [
-  ["", "Any protocol"],
-  ["openai", "OpenAI"],
-  ["anthropic", "Anthropic"],
-  ["gemini", "Gemini"],
 ];
 const STREAMS = [
   ["", "Streamed or not"],
@@ -162,7 +156,7 @@ export class CallsView {
           "div",
           { class: "filter-row" },
           typed("error", "Error code", "Error code"),
-          chosen("protocol", "Protocol", PROTOCOLS),
+          chosen("protocol", "Protocol", [["", "Any protocol"], ...PROTOCOLS]),
           chosen("stream", "Streamed", STREAMS),
           typed("client", "Caller's address", "Caller's address"),
         ),

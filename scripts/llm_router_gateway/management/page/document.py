@@ -11,6 +11,7 @@ making markup of text.
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from collections.abc import Callable
@@ -19,14 +20,15 @@ from hashlib import sha256
 from importlib import resources
 
 from ...net.router import OPEN, Headers, Reply, Route, Visit
+from ...wire.registry import SPECS
 
 SCRIPTS = (
-    "format.js", "dom.js", "api.js", "address.js", "charts.js", "activity.js", "calls.js", "models.js", "keys.js", "try.js",
-    "app.js",
+    "protocols.js", "format.js", "dom.js", "api.js", "address.js", "charts.js", "activity.js", "calls.js", "models.js",
+    "keys.js", "try.js", "app.js",
 )  # fmt: skip
 IMPORT = re.compile(r"^import\b[^;]*;\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?function|class|const|let)", re.MULTILINE)
-STYLE_MARK, SCRIPT_MARK = "/* style.css */", "/* the scripts */"
+STYLE_MARK, SCRIPT_MARK, PROTOCOLS_MARK = "/* style.css */", "/* the scripts */", "/* the protocols */ []"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def policy_for(script: str, style: str) -> str:
 def joined(read: Callable[[str], str]) -> str:
     """All scripts as one."""
     texts = (EXPORT.sub("", IMPORT.sub("", read(name))).strip("\n") for name in SCRIPTS)
-    return "\n" + "\n\n".join(texts) + "\n"
+    protocols = json.dumps([[spec.name, spec.title] for spec in SPECS.values()])
+    return "\n" + "\n\n".join(texts).replace(PROTOCOLS_MARK, protocols) + "\n"
 
 
 def assembled(read: Callable[[str], str]) -> Document:

@@ -135,3 +135,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
         "id": answer.id, "type": "message", "role": "assistant", "model": answer.model or request.model,
         "content": content, **write_stop(first.stop, called, lost), "usage": usage, **mine(answer.extras),
     }  # fmt: skip
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped, in the protocol's own word."""
+    return str(answer.get("stop_reason") or "")

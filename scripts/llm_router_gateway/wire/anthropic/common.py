@@ -35,7 +35,6 @@ from ..fields import compact
 from ..retry_after import retry_after_s  # fmt: skip
 
 VENDOR = "anthropic"
-KEEPALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'  # what the API itself sends; its SDKs skip it
 
 SCHEMA_TOOL = "llm_router_answer"  # the answer's shape, where only a tool can demand one; its call is read as text
 MIN_BUDGET = 1024                  # thinking.budget_tokens: the API refuses less

@@ -79,3 +79,10 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     ]  # fmt: skip
     body = head_of(answer.id, answer.model or request.model, answer.created) | {"choices": choices}
     return body | ({"usage": write_usage(answer.usage)} if answer.usage is not None else {})
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped, as its first choice says."""
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return str(first.get("finish_reason") or "") if isinstance(first, dict) else ""

@@ -12,7 +12,6 @@ from ..fields import compact
 from ..losses import name_lost
 from .answer import REASON, head_of, lost_name, text_of, write_usage
 
-KEEPALIVE = b"\n"  # a bare blank line is the one sign of life that every SDK takes
 DONE = "data: [DONE]\n\n"
 
 

@@ -211,3 +211,10 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> Fie
 def write_count(tokens: int) -> Fields:
     """The answer of countTokens."""
     return {"totalTokens": tokens}
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped, as its first candidate says."""
+    candidates = answer.get("candidates")
+    first = candidates[0] if isinstance(candidates, list) and candidates else None
+    return str(first.get("finishReason") or "") if isinstance(first, dict) else ""

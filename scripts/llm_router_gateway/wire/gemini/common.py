@@ -28,7 +28,6 @@ from ..fields import compact, integer, number, obj, truth
 from ..retry_after import retry_after_s
 
 VENDOR = "gemini"
-KEEPALIVE = b"\r\n"         # a blank line: Google's Python SDK takes a comment for a broken answer
 MAGIC = b"llm-router1:"     # begins a signature that is another vendor's; 12 bytes are 16 base64 characters
 MAGIC_TEXT = base64.b64encode(MAGIC).decode()
 MAX_STOP_SEQUENCES = 5      # of one request

@@ -19,7 +19,6 @@ from ..fields import compact
 from ..losses import name_lost
 from ..names import own_names, packed_id
 
-KEEPALIVE = b" "  # white space before the next object: an empty line ends ollama's Python client
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
     "refusal": "stop",
@@ -97,6 +96,11 @@ def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
     if not all(isinstance(each, int) for each in counts):
         return None
     return ir.Usage(max(0, counts[0] or 0), text=max(0, counts[1] or 0))
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped."""
+    return str(answer.get("done_reason") or "")
 
 
 def write_count(tokens: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..fields import items, refuse, text
+from ..listing import Entry, Model
 
-VERSION = "0.12.0"  # of the API that is spoken here; clients compare it with what they need
 LONG_AGO = "2024-01-01T00:00:00Z"
 FAMILY = "gateway"
 CAPABILITIES = ("completion", "tools", "vision", "thinking", "embedding")  # ollama's words, in its order
@@ -49,8 +49,26 @@ def show(name: str, abilities: Sequence[str], context_tokens: int | None) -> dic
             "model_info": info, "capabilities": known, "modified_at": LONG_AGO}  # fmt: skip
 
 
-def version() -> dict[str, str]:
-    return {"version": VERSION}
+def abilities_of(model: Model | None) -> list[str]:
+    """What a model can do, in ollama's words; of one that nothing is known of, all that a chat may need."""
+    if model is None:
+        return ["tools", "vision", "thinking"]
+    known = ["thinking"]
+    if model.supports_tools is not False:
+        known.append("tools")
+    if not model.modalities or "image" in model.modalities:
+        known.append("vision")
+    return known
+
+
+def list_models(found: Sequence[Entry], query: Mapping[str, str]) -> dict[str, Any]:
+    """GET /api/tags."""
+    return tags(entry.name for entry in found)
+
+
+def describe_model(entry: Entry) -> dict[str, Any]:
+    """POST /api/show."""
+    return show(entry.name, abilities_of(entry.model), entry.model.context_window if entry.model is not None else None)
 
 
 def embeddings_request(fields: Mapping[str, Any]) -> dict[str, Any]:

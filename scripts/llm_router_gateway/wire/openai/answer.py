@@ -195,3 +195,10 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
         body["service_tier"] = answer.service_tier
     lose_extras(answer.extras, OWN, lost)
     return body | mine(answer.extras)
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped, as its first choice says."""
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return str(first.get("finish_reason") or "") if isinstance(first, dict) else ""

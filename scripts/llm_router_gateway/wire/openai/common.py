@@ -7,7 +7,7 @@
 
 Quirks of an upstream (`quirks` of a provider in router.toml), each with what is done without it:
 
-    max_tokens_field  "max_completion_tokens" for the models that demand it (MODERN_MODELS), else "max_tokens"
+    max_tokens_field  "max_completion_tokens" for the models that demand it (spec.MODERN_MODELS), else "max_tokens"
     reasoning         how thinking is asked for: "effort" (reasoning_effort; only models that think, THINKING_MODELS),
                       "openrouter", "thinking" (DeepSeek, GLM, Kimi), "enable_thinking" (Qwen), "none"
     reasoning_field   the field in which thoughts go back: "reasoning_content" for REPLAYING_MODELS, else "" (not sent);
@@ -22,7 +22,7 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
     id_form           "mistral": ids of calls have exactly nine letters and digits
     stream_usage      false: stream_options is not sent
     max_stop          4
-    sampling          true: temperature and the like are sent to models known to refuse them (UNSTEERED_MODELS)
+    sampling          true: temperature and the like are sent to models known to refuse them (spec.UNSTEERED_MODELS)
     drop              fields that the server refuses: ["seed"]
 """
 
@@ -40,15 +40,11 @@ from ..fields import compact
 from ..retry_after import retry_after_s  # fmt: skip
 
 OWN = "openai"
-KEEPALIVE = b"\n"  # a bare blank line is the one sign of life that every SDK takes; comments break some
 DONE = b"data: [DONE]\n\n"
 
-# GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
-MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
 MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")        # know "minimal", not "none"
 NONE_MODELS = re.compile(r"(?:^|/)gpt-5\.[1-9]")          # can be told not to think
-UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
 REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
 
 EFFORT_BUDGETS = {"none": 0, "minimal": 512, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}

@@ -25,15 +25,14 @@ from .common import (
     MAX_USER_CHARS,
     MEDIUM_BELOW,
     MINIMAL_MODELS,
-    MODERN_MODELS,
     NONE_MODELS,
     OWN,
     REPLAYING_MODELS,
     THINKING_MODELS,
-    UNSTEERED_MODELS,
     mine,
 )
 from .request_reader import NUMBERS
+from .spec import MODERN_MODELS, UNSTEERED_MODELS
 
 
 class Writing:

@@ -133,3 +133,10 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     for event in ir.events_of(answer):
         writer.feed(event)
     return writer.response()
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped: its status, or why it is incomplete."""
+    details = answer.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    return str(reason or answer.get("status") or "")

@@ -21,7 +21,6 @@ from ..names import minted_id, short_hash
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions
-KEEPALIVE = b": keep-alive\n\n"  # comments are passed over by every client; an event of an unknown type ends OpenAI's JS helper
 ENCRYPTED = "reasoning.encrypted_content"  # of `include`
 LOGPROBS = "message.output_text.logprobs"
 

@@ -237,6 +237,7 @@ def text(path: Path) -> None:
     path.write_text("[server]\nport = 1\n" * 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make, name, said", [
     (gone, "x/calls.db", "No such file"), (directory, "x/calls.db", "is a directory"),
     (foreign, "x/calls.db", "another program's"), (newer, "x/calls.db", "newer version (m999_more)"),
@@ -452,6 +453,7 @@ def script(code: str, *words: str, limit_s: float = 30) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of a file's size")
 def test_a_limit_of_file_sizes_loses_nothing_once_it_is_lifted(tmp_path: Path) -> None:
     path = tmp_path / "calls.db"
@@ -539,6 +541,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_who_is_killed_loses_the_last_second_at_most_and_doubles_nothing(tmp_path: Path) -> None:
     path, first = tmp_path / "calls.db", 0
@@ -709,7 +712,7 @@ def test_a_reader_does_not_stop_the_writer(opened: Opened) -> None:
     def slow(db: sqlite3.Connection) -> int:
         cursor = db.execute("SELECT id FROM calls")
         cursor.fetchone()
-        go.wait(5)
+        go.wait(30)
         return 1 + len(cursor.fetchall())
 
     async def both() -> tuple[int, bool]:
@@ -729,13 +732,14 @@ def test_calls_are_tuples_in_the_order_of_their_columns() -> None:
         assert [row[1] for row in db.execute("PRAGMA table_info(calls)")] == ["id", *Call._fields]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_asked_to_end_is_not_held_by_its_store(tmp_path: Path) -> None:
     code = VICTIM.replace("while True:", "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nwhile True:")
     argv = [sys.executable, "-c", code, str(SCRIPTS), str(SUPPORT), str(tmp_path / "calls.db"), "0"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
         until(lambda: (tmp_path / "calls.db").exists() and kept_or_none(tmp_path / "calls.db"))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
     assert not differences(tmp_path / "calls.db")
 
 

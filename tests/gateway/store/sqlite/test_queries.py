@@ -103,6 +103,7 @@ LOOKED_AT = [Where(status="success"), Where(status="error"), Where(status="clien
              Where(search="\u00fcber")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", SUMMED + LOOKED_AT, ids=str)
 @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
 def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Where) -> None:
@@ -227,6 +228,7 @@ def ordered(calls: list[Call], page: Page, where: Where) -> list[int]:
     return [number for _, number in sorted(rows, reverse=page.is_descending)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_descending", [True, False])
 @pytest.mark.parametrize("order", queries.ORDERS)
 def test_pages_one_after_the_other_are_the_whole_list(shelf: Shelf, order: str, is_descending: bool,
@@ -262,6 +264,7 @@ def test_a_search_that_takes_too_long_is_gone_on_with(shelf: Shelf, monkeypatch:
     assert got == ordered(shelf.calls, Page(), where) and short > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [Where(), Where(protocol="gemini"), Where(search="k")], ids=str)
 @pytest.mark.parametrize("offset", [0, 1, 149, 150, 151, 1_999, 5_999, 6_000, 9_999])
 def test_an_offset_leaves_so_many_out(shelf: Shelf, offset: int, where: Where, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, RateLimited
-from llm_router_gateway.wire import completions, ir, openai
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.completions import codec as completions
 from llm_router_gateway.wire.ir import Message, Text, Thinking, ToolCall
+from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.sse import SSEParser
 
 ANSWER = ir.Answer(

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError, Overloaded
-from llm_router_gateway.wire import ir, ollama
+from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.ir import Media, Message, Opaque, Reasoning, Refusal, Text, Thinking, ToolCall, ToolResult
+from llm_router_gateway.wire.ollama import codec as ollama
+from llm_router_gateway.wire.registry import SPECS
 
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
 USER = {"role": "user", "content": "q"}
@@ -217,7 +219,7 @@ def test_the_models() -> None:
     shown = ollama.show("p/a", ["vision", "tools", "unknown"], 128_000)
     assert shown["capabilities"] == ["completion", "tools", "vision"]
     assert shown["model_info"]["gateway.context_length"] == 128_000
-    assert ollama.version()["version"]
+    assert SPECS["ollama"].fixed["api/version"]["version"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,12 @@ import pytest
 from responding import SEAL, answer, events_in, read, streamed
 
 from llm_router_gateway.errors import RateLimited
-from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.ir import Text, ToolCall
+from llm_router_gateway.wire.openai import codec as openai
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.responses import state
 
 OTHERS = {

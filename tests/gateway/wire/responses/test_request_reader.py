@@ -8,7 +8,7 @@ import pytest
 from responding import SEAL, read
 
 from llm_router_gateway.errors import BadRequest, GatewayError, NotFound
-from llm_router_gateway.wire import ir, responses
+from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.ir import (
     Media,
     Message,
@@ -21,6 +21,7 @@ from llm_router_gateway.wire.ir import (
     ToolChoice,
     ToolResult,
 )
+from llm_router_gateway.wire.responses import codec as responses
 
 PIXEL = "iVBORw0KGgo="
 

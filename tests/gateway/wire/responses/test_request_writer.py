@@ -12,8 +12,12 @@ import pytest
 from responding import read, written
 from strict_responses import refusal_of
 
-from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.ir import Media, Message, Opaque, Refusal, Text, Thinking, Tool, ToolCall, ToolChoice, ToolResult
+from llm_router_gateway.wire.openai import codec as openai
+from llm_router_gateway.wire.responses import codec as responses
 
 PIXEL = "iVBORw0KGgo="
 CORPUS = Path(__file__).resolve().parents[3] / "corpus" / "wire" / "anthropic"

@@ -12,8 +12,10 @@ import pytest
 from responding import answer, events_in, read, streamed
 
 from llm_router_gateway.errors import RateLimited
-from llm_router_gateway.wire import anthropic, ir, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
 from llm_router_gateway.wire.ir import Media, Refusal, Text, Thinking, ToolCall
+from llm_router_gateway.wire.responses import codec as responses
 
 openai = pytest.importorskip("openai", reason="the SDK is not installed: pip install openai")
 pytest.importorskip("pydantic", reason="comes with the SDK")

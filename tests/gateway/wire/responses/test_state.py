@@ -9,8 +9,9 @@ import pytest
 from responding import SEAL, answer, read
 
 from llm_router_gateway.errors import BadRequest, NotFound
-from llm_router_gateway.wire import ir, responses
+from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.error_bodies import error_body
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.responses import common, compaction, state
 
 USER = {"role": "user", "content": "q"}

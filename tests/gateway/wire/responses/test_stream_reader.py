@@ -15,8 +15,12 @@ import pytest
 from responding import answer, sse, streamed, told_by
 
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed
-from llm_router_gateway.wire import anthropic, gemini, ir, openai, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.ir import Refusal, Text, Thinking, ToolCall
+from llm_router_gateway.wire.openai import codec as openai
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.sse import SSEParser
 
 CORPUS = Path(__file__).resolve().parents[3] / "corpus" / "wire" / "responses"

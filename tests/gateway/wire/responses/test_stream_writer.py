@@ -9,8 +9,10 @@ import pytest
 from responding import SEAL, answer, events_in, output_of, read, streamed, told_by
 
 from llm_router_gateway.errors import BadRequest, GatewayError, NoCredit, Overloaded, RateLimited, StreamCut, UpstreamFailed
-from llm_router_gateway.wire import gemini, ir, responses
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.ir import Media, Opaque, Refusal, Text, Thinking, ToolCall
+from llm_router_gateway.wire.responses import codec as responses
 
 USAGE = ir.Usage(5, 3, 1, text=6, reasoning=2)
 TOOLS: list[dict[str, Any]] = [

@@ -13,6 +13,7 @@ import pytest
 from raw_server import DONE, RawServer, StillTransport, completion, delta, http, stream
 
 import llm_router_client as c
+from llm_router_extras import schema, tools
 
 Serve = Callable[..., RawServer]
 ASK = [{"role": "user", "content": "What is 2 and 3?"}]
@@ -31,9 +32,9 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 
 
-def weather(
+def weather(  # type: ignore[no-untyped-def]  # one argument without an annotation
     city: Annotated[str, "its name"], unit: Literal["C", "F"] = "C", days: Optional[List[int]] = None,
-    more: Union[Dict[str, float], bool, None] = None, anything: Any = 0, untyped=1, *, plain: list = (),
+    more: Union[Dict[str, float], bool, None] = None, anything: Any = 0, untyped=1, *, plain: list = (),  # type: ignore[assignment, type-arg]
 ) -> str:  # fmt: skip
     """:param untyped: what you like"""
     return f"{city}: 21 {unit}"
@@ -45,7 +46,7 @@ def fails(why: str) -> None:
 
 
 def test_a_signature_and_a_docstring_become_a_tool() -> None:
-    assert c.tool_spec(add) == {
+    assert tools.tool_spec(add) == {
         "name": "add", "description": "Adds two numbers,\nand nothing else.",
         "parameters": {
             "type": "object", "additionalProperties": False, "required": ["a"], "properties": {
@@ -56,7 +57,7 @@ def test_a_signature_and_a_docstring_become_a_tool() -> None:
 
 
 def test_annotations_become_schemas() -> None:
-    shape = c.tool_spec(weather)["parameters"]
+    shape = tools.tool_spec(weather)["parameters"]
     assert shape["required"] == ["city"]
     assert shape["properties"] == {
         "city": {"type": "string", "description": "its name"}, "unit": {"enum": ["C", "F"]},
@@ -66,20 +67,20 @@ def test_annotations_become_schemas() -> None:
         ]},
         "anything": {}, "untyped": {"description": "what you like"}, "plain": {"type": "array"},
     }  # fmt: skip
-    c.check_schema(shape)
+    schema.check_schema(shape)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="int | None is newer")
 def test_a_union_with_a_bar_is_a_union() -> None:
     def newer(a: int | None) -> None: ...
 
-    assert c.tool_spec(newer)["parameters"]["properties"]["a"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+    assert tools.tool_spec(newer)["parameters"]["properties"]["a"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
 
 
 def star(*words: str) -> None: ...
 def stars(**words: str) -> None: ...
 def only(a: int, /) -> None: ...
-def unknown(a: Nowhere) -> None: ...  # noqa: F821
+def unknown(a: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def odd(a: bytes) -> None: ...
 def keyed(a: Dict[int, str]) -> None: ...
 async def later(a: int) -> None: ...
@@ -90,11 +91,11 @@ async def later(a: int) -> None: ...
 ], ids=str)  # fmt: skip
 def test_what_no_model_could_call_is_refused(function: Any) -> None:
     with pytest.raises(c.UsageError):
-        c.tool_spec(function)
+        tools.tool_spec(function)
 
 
 def call(name: str, parsed: Any, function: Any = add) -> Any:
-    made = c.call_tool({"id": "1", "name": name, "parsed": parsed}, {"add": (function, c.tool_spec(add))})
+    made = tools.call_tool({"id": "1", "name": name, "parsed": parsed}, {"add": (function, tools.tool_spec(add))})
     return made["error"] or made["result"]
 
 
@@ -137,7 +138,7 @@ def test_what_goes_back_has_ids_types_and_arguments_that_are_json() -> None:
              {"index": 1, "id": "2", "extra": {"sign": "x"}, "function": {"name": "add", "arguments": '{"a": 1}'}}]  # fmt: skip
     given = answer(calls, reasoning_content="hm", function_call=None)
     made = [{"id": "call_0", "error": "no", "result": ""}, {"id": "2", "error": None, "result": "5"}]
-    turn, *results = c.turns_of(given, made)
+    turn, *results = tools.turns_of(given, made)
     assert turn == {
         "role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [
             {"id": "call_0", "type": "function", "function": {"name": "add", "arguments": "{}"}},
@@ -152,10 +153,10 @@ def test_a_message_with_other_calls_than_we_read_is_put_together_anew() -> None:
     given = answer([{"id": "1", "function": {"name": "add", "arguments": ""}}])
     given["choices"][0]["message"]["tool_calls"] = None
     function = {"name": "add", "arguments": "{}"}
-    assert c.turns_of(given, [])[0]["tool_calls"] == [{"id": "1", "type": "function", "function": function}]
+    assert tools.turns_of(given, [])[0]["tool_calls"] == [{"id": "1", "type": "function", "function": function}]
     given["choices"] = []
     given.tool_calls, given.text = [], "done"
-    assert c.turns_of(given, []) == [{"role": "assistant", "content": "done"}]
+    assert tools.turns_of(given, []) == [{"role": "assistant", "content": "done"}]
 
 
 # ------------------------------------------------------------------------------------------------------------ library
@@ -180,7 +181,7 @@ def test_tools_are_called_until_the_model_answers_in_words(demo: Any, streamed: 
         (number, name, None) for number in (1, 2, 3) for name in ("add", "weather")
     ]
     assert given.calls[0]["arguments"] == {"a": 1, "b": 1} and given.calls[0]["result"] == "2"
-    assert "add said: 2; weather said: stand-in: 21 C" in given.text and given.finish_reason == "stop"
+    assert "add said: 2; weather said: mock: 21 C" in given.text and given.finish_reason == "stop"
     assert len(given.attempts) == 4 and given.messages[-1]["content"] == given.text
     assert [turn["role"] for turn in given.messages] == ["user", *["assistant", "tool", "tool"] * 3, "assistant"]
     assert given.cost and given.cost > given.usage["cost"] and ASK == [{"role": "user", "content": "What is 2 and 3?"}]
@@ -287,7 +288,7 @@ def test_data_of_the_last_answer_is_checked_too(demo: Any) -> None:
 
 
 def test_the_command_line_prints_calls_and_executes_nothing(cli: Any, demo: Any) -> None:
-    (cli.cwd / "t.json").write_text(json.dumps([{"type": "function", "function": c.tool_spec(add)}]), encoding="utf-8")
+    (cli.cwd / "t.json").write_text(json.dumps([{"type": "function", "function": tools.tool_spec(add)}]), encoding="utf-8")
     words = ["chat", "-m", "demo-rounds-9", "--message", "x", "--tools", "t.json", "--base-url", demo.base_url]
     for more in ([], ["--stream"]):
         ran = cli(*words, *more)

@@ -19,6 +19,7 @@ import pytest
 from raw_server import DONE, completion, delta, http, stream
 
 import llm_router_client as c
+from llm_router_extras import cache
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes, links, signals and limits as POSIX has them")
 SCRIPTS = Path(c.__file__).parent
@@ -146,7 +147,7 @@ def test_another_request_endpoint_account_or_header_never_gets_it(client: Any, s
     assert not client(server, headers={"X-Team": "b"}).chat("m", HI).cached
     assert not c.LLMRouterClient(OTHER, server.base_url, cache_ttl_s=60).chat("m", HI).cached
     assert not c.LLMRouterClient(OTHER[::-1], server.base_url, cache_ttl_s=60).chat("m", HI).cached
-    monkeypatch.setattr(c, "VERSION", "0.0.0")
+    monkeypatch.setattr(cache, "VERSION", "0.0.0")
     assert not client(server).chat("m", HI).cached
     monkeypatch.undo()
 
@@ -205,7 +206,7 @@ def test_a_stream_that_its_reader_left_is_not_kept(client: Any, serve: Any) -> N
 
 
 def test_an_answer_over_the_limit_is_handed_over_and_not_kept(client: Any, serve: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(c, "MAX_CACHED_BYTES", 400)
+    monkeypatch.setattr(cache, "MAX_CACHED_BYTES", 400)
     server = serve(http(completion("x" * 500)), http(completion("y" * 500)), http(completion("z")))
     assert [client(server).chat("m", HI).text[0] for _ in range(4)] == ["x", "y", "z", "z"] and asked(server) == 3
 
@@ -276,6 +277,7 @@ def test_a_file_that_cannot_be_used_is_a_warning(client: Any, serve: Any, file: 
     assert (tmp_path / "real").read_bytes() == b""
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("limit", [0, 100, 8192])
 def test_on_a_full_disk_the_answer_comes_with_a_warning(cached: Any, cli: Any, tmp_path: Path, limit: int) -> None:
@@ -307,7 +309,7 @@ def test_a_python_without_sqlite_answers_with_a_warning(client: Any, serve: Any,
 
 
 def test_the_older_half_goes_when_the_file_is_full(client: Any, serve: Any, file: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(c, "CACHE_TRIM", c.CACHE_TRIM.replace("61440", "64"))  # 256 KiB
+    monkeypatch.setattr(cache, "CACHE_TRIM", cache.CACHE_TRIM.replace("61440", "64"))  # 256 KiB
     server = serve(lambda request: http(completion(os.urandom(10_000).hex())))
     asker = client(server)
     for number in range(40):
@@ -330,6 +332,7 @@ def test_threads_share_it(client: Any, serve: Any) -> None:
     assert all(asker.chat("m", HI, seed=n).cached for n in range(5))
 
 
+@pytest.mark.slow
 def test_processes_that_begin_it_together_share_it(cli: Any, cached: Any, demo: Any) -> None:
     words = ["chat", "-m", "demo", "--cache", "1h", "--json", "--message"]
     running = [cli.start(*words, f"number {number % 3}") for number in range(9)]
@@ -338,16 +341,17 @@ def test_processes_that_begin_it_together_share_it(cli: Any, cached: Any, demo: 
     assert all(cached(f"number {number}", "--json").json["cached"] for number in range(3))
 
 
+@pytest.mark.slow
 @posix_only
 def test_killed_while_it_writes_it_is_whole(cli: Any, cached: Any, file: Path) -> None:
-    code = f"""import os, sys; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
+    code = f"""import os, sys; sys.path.insert(0, {str(SCRIPTS)!r}); from llm_router_extras import cache, database
 for number in range(10**6):
-    c.in_file(c.cache_file(), c.CACHE_PUT, os.urandom(32), 1.0, os.urandom(20000), b"")
+    database.in_file(cache.cache_file(), cache.CACHE_PUT, os.urandom(32), 1.0, os.urandom(20000), b"")
     print(number, flush=True)"""
     for _ in range(4):
         writer = subprocess.Popen([sys.executable, "-c", code], env=cli.env, stdout=subprocess.PIPE)
         assert writer.stdout is not None
-        writer.stdout.readline()
+        assert writer.stdout.readline() == b"0\n"
         time.sleep(0.05)
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
@@ -358,6 +362,7 @@ for number in range(10**6):
 # ---------------------------------------------------------------------------------------------------------- command line
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_came_out_of_the_cache(cached: Any, demo: Any) -> None:
     plain = [cached("Hi", "-v") for _ in range(2)]
     assert plain[0].out == plain[1].out and [run.code for run in plain] == [0, 0] and asked(demo) == 1
@@ -367,6 +372,7 @@ def test_the_command_line_says_what_came_out_of_the_cache(cached: Any, demo: Any
     assert cached("Hi", "--raw").out == cached("Hi", "--raw").out and asked(demo) == 2
 
 
+@pytest.mark.slow
 def test_compare_and_vision_take_it_too(cli: Any, cached: Any, demo: Any) -> None:
     words = ["compare", "--models", "demo,demo-reasoning", "--message", "Hi", "--cache", "1h", "--json"]
     for hit in (False, True):
@@ -391,7 +397,7 @@ def test_it_lies_in_the_users_cache_directory_readable_by_its_owner_alone(cli: A
 def test_without_the_option_nothing_is_written_and_sqlite_is_not_imported(cli: Any, demo: Any, tmp_path: Path) -> None:
     words = ["chat", "-m", "demo", "--base-url", demo.base_url, "--message", "Hi"]
     code = f"""import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
-code = c.main({words!r}); sys.exit(code or bool({{"sqlite3", "threading", "hashlib"}} & set(sys.modules)))"""
+code = c.main({words!r}); sys.exit(code or "sqlite3" in sys.modules)"""
     home = tmp_path / "me"
     home.mkdir()
     environment = {**cli.env, "HOME": str(home)}
@@ -400,6 +406,7 @@ code = c.main({words!r}); sys.exit(code or bool({{"sqlite3", "threading", "hashl
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("age", ["", "24", "1y", "-1h", "0s"])
 def test_an_age_that_is_none_is_wrong_usage(cli: Any, demo: Any, age: str) -> None:
     ran = cli("chat", "-m", "demo", "--base-url", demo.base_url, "--message", "Hi", f"--cache={age}")
@@ -416,6 +423,7 @@ def test_an_age_that_is_none_is_refused_in_python(serve: Any, file: Path, age: A
     assert asked(server) == 0
 
 
+@pytest.mark.slow
 def test_stats_and_clear(cli: Any, cached: Any, file: Path) -> None:
     empty = cli("cache", "stats", "--json").json
     assert (empty["answers"], empty["bytes"], empty["oldest"], empty["cleared"]) == (0, 0, None, False) and not file.exists()
@@ -440,6 +448,7 @@ def test_clear_takes_answers_from_the_disk(cli: Any, client: Any, serve: Any, ca
     assert blob not in b"".join(path.read_bytes() for path in file.parent.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words,hint", [
     ((), b"cache stats"), (("stats", "clear"), b"cache stats"), (("claer",), b"clear"), (("--clear",), b"See cache --help"),
     (("stats", "--cache", "1h"), b"unknown argument"),

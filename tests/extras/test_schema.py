@@ -9,6 +9,7 @@ import pytest
 from raw_server import DONE, RawServer, StillTransport, completion, delta, http, stream
 
 import llm_router_client as c
+from llm_router_extras.schema import check_schema, corrected, fitted, pointed, schema_faults
 
 Serve = Callable[..., RawServer]
 ASK = [{"role": "user", "content": "Who?"}]
@@ -25,7 +26,7 @@ def wish(schema: Any) -> Dict[str, Any]:
 
 
 def fault(value: Any, schema: Any) -> str:
-    return next(c.schema_faults(value, schema, schema), "")
+    return next(schema_faults(value, schema, schema), "")
 
 
 @pytest.mark.parametrize("value,schema", [
@@ -44,7 +45,7 @@ def fault(value: Any, schema: Any) -> str:
 ])  # fmt: skip
 def test_what_fits(value: Any, schema: Any) -> None:
     assert fault(value, schema) == ""
-    c.check_schema(schema)
+    check_schema(schema)
 
 
 @pytest.mark.parametrize("value,schema,said", [
@@ -66,7 +67,7 @@ def test_what_fits(value: Any, schema: Any) -> None:
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_with_its_place(value: Any, schema: Any, said: str) -> None:
     assert said in fault(value, schema)
-    c.check_schema(schema)
+    check_schema(schema)
 
 
 @pytest.mark.parametrize("schema,said", [
@@ -85,7 +86,7 @@ def test_what_does_not_fit_is_told_with_its_place(value: Any, schema: Any, said:
 ])  # fmt: skip
 def test_what_is_no_schema_is_refused(schema: Any, said: str) -> None:
     with pytest.raises(c.UsageError) as caught:
-        c.check_schema(schema)
+        check_schema(schema)
     assert said in caught.value.message
 
 
@@ -94,7 +95,7 @@ def test_a_schema_without_end_is_refused() -> None:
     for _ in range(2_000):
         schema = {"items": schema}
     with pytest.raises(c.UsageError, match="nested too deeply"):
-        c.check_schema(schema)
+        check_schema(schema)
 
 
 def test_where_a_request_keeps_its_schema() -> None:
@@ -104,13 +105,13 @@ def test_where_a_request_keeps_its_schema() -> None:
 
 
 def test_a_pointer_may_hold_slashes() -> None:
-    assert c.pointed({"$defs": {"a/b~c": 1}}, "#/$defs/a~1b~0c") == 1
-    assert c.pointed({"a": 1}, "#") == {"a": 1}
+    assert pointed({"$defs": {"a/b~c": 1}}, "#/$defs/a~1b~0c") == 1
+    assert pointed({"a": 1}, "#") == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ['{"name": "A"}', ' {"name": "A"}\n', '```json\n{"name": "A"}\n```', '```\n{"name": "A"}```'])
 def test_an_answer_is_parsed_with_or_without_a_fence(text: str) -> None:
-    assert c.fitted(text, PERSON) == {"name": "A"}
+    assert fitted(text, PERSON) == {"name": "A"}
 
 
 @pytest.mark.parametrize("text,said", [
@@ -120,25 +121,25 @@ def test_an_answer_is_parsed_with_or_without_a_fence(text: str) -> None:
 ])  # fmt: skip
 def test_an_answer_that_does_not_fit_says_why(text: str, said: str) -> None:
     with pytest.raises(c.BadUpstreamError) as caught:
-        c.fitted(text, PERSON)
+        fitted(text, PERSON)
     assert said in caught.value.message and caught.value.exit_code == 9
 
 
 def test_the_turns_of_a_repair_round_hold_answer_and_error() -> None:
-    first, second = c.corrected("text", c.BadUpstreamError("$ must be object"))
+    first, second = corrected("text", c.BadUpstreamError("$ must be object"))
     assert first == {"role": "assistant", "content": "text"}
     assert second["role"] == "user" and "$ must be object" in second["content"]
 
 
 def test_a_schema_that_refers_to_itself_without_end_is_no_crash() -> None:
     with pytest.raises(c.BadUpstreamError, match="nested too deeply"):
-        c.fitted("1", {"$ref": "#"})
+        fitted("1", {"$ref": "#"})
 
 
 def test_an_answer_cut_at_the_token_limit_is_incomplete() -> None:
-    assert c.fitted('{"name": "A"}', PERSON, "length") == {"name": "A"}
+    assert fitted('{"name": "A"}', PERSON, "length") == {"name": "A"}
     with pytest.raises(c.IncompleteError) as caught:
-        c.fitted('{"name": "A', PERSON, "length")
+        fitted('{"name": "A', PERSON, "length")
     assert caught.value.code == "length"
 
 
@@ -151,13 +152,13 @@ def client(server: Any, **options: Any) -> c.LLMRouterClient:
 
 def test_an_answer_that_fits_is_data(demo: Any) -> None:
     answer = client(demo).chat("demo", ASK, response_format=wish(PERSON))
-    assert answer.data == {"name": "stand-in", "age": 1} == json.loads(answer.text) and answer.warnings == []
+    assert answer.data == {"name": "mock", "age": 1} == json.loads(answer.text) and answer.warnings == []
     assert client(demo).chat("demo", ASK).data is None
 
 
 def test_one_repair_round_shows_the_model_its_error(demo: Any) -> None:
     answer = client(demo).chat("demo-schema-repair", ASK, response_format=wish(PERSON))
-    assert answer.data == {"name": "stand-in", "age": 1}
+    assert answer.data == {"name": "mock", "age": 1}
     assert [(each["model"], each["cause"]) for each in answer.attempts] == [
         ("demo-schema-repair", "bad_upstream"), ("demo-schema-repair", "ok"),
     ]  # fmt: skip
@@ -233,9 +234,9 @@ def at_demo(cli: Any, demo: Any) -> Any:
 def test_schema_prints_the_json_and_the_envelope_has_data(at_demo: Any, demo: Any) -> None:
     for model in ("demo", "demo-schema-repair"):
         words = ["chat", "-m", model, "--message", "Who?", "--schema", "s.json"]
-        assert at_demo(*words).json == {"name": "stand-in", "age": 1}
+        assert at_demo(*words).json == {"name": "mock", "age": 1}
         result = at_demo(*words, "--json").json
-        assert result["data"] == {"name": "stand-in", "age": 1} and result["ok"]
+        assert result["data"] == {"name": "mock", "age": 1} and result["ok"]
     assert demo.requests[0]["body"]["response_format"] == {**wish(0), "json_schema": {"name": "answer", "schema": PERSON}}
     assert at_demo("chat", "-m", "demo", "--message", "Who?", "--json").json["data"] is None
     assert at_demo("chat", "-m", "demo", "--message", "Who?", "--schema", "s.json", "--json", "--stream").events[-1]["data"]

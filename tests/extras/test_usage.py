@@ -20,6 +20,8 @@ import pytest
 from raw_server import DONE, completion, delta, http, stream
 
 import llm_router_client as c
+from llm_router_extras.database import in_file
+from llm_router_extras.usage import USAGE_PUT, USAGE_SUMS
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes, links and limits as POSIX has them")
 SCRIPTS = Path(c.__file__).parent
@@ -176,6 +178,7 @@ def test_the_file_is_its_owners_alone_in_the_users_state_directory(cli: Any, dem
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/nobody/u", "relative.sqlite", "true", "LINK", "FOLDER"])
 def test_a_log_that_cannot_be_written_is_a_warning(at_demo: Any, tmp_path: Path, path: str) -> None:
@@ -209,11 +212,12 @@ def test_a_damaged_log_is_moved_aside_and_the_next_call_is_recorded(at_demo: Any
     assert next(log.parent.glob("*.damaged-*")).read_bytes().startswith(b"no database")
 
 
+@pytest.mark.slow
 def test_processes_and_threads_that_begin_it_together_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "u.sqlite"
-    code = f"""import sys, threading; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
+    code = f"""import sys, threading; sys.path.insert(0, {str(SCRIPTS)!r}); from llm_router_extras import database, usage
 sys.stdin.readline()
-threads = [threading.Thread(target=c.in_file, args=({str(path)!r}, c.USAGE_PUT, *[1] * 12)) for _ in range(8)]
+threads = [threading.Thread(target=database.in_file, args=({str(path)!r}, usage.USAGE_PUT, *[1] * 12)) for _ in range(8)]
 [step(thread) for step in (threading.Thread.start, threading.Thread.join) for thread in threads]"""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     running = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(5)]  # type: ignore[call-overload]
@@ -222,6 +226,7 @@ threads = [threading.Thread(target=c.in_file, args=({str(path)!r}, c.USAGE_PUT, 
     assert len(rows(path)) == 40 and [each.name for each in tmp_path.iterdir()] == ["u.sqlite"]
 
 
+@pytest.mark.slow
 def test_processes_and_threads_share_it(at_demo: Any, log: Path, serve: Any) -> None:
     running = [at_demo.start("chat", "-m", "demo", "--message", "Hi") for _ in range(8)]
     asker = client(serve(http(completion())))
@@ -243,7 +248,7 @@ def fill(log: Path) -> None:
         (3, "a", "y", "ok", 1.0, "endpoint"), (30, "old", "y", "ok", 9.0, "endpoint"),
     ):  # fmt: skip
         values = (now - days * 86400, model, "h", session, outcome, False, 1, 10, 5, cost, source, 0.5)
-        c.in_file(str(log), c.USAGE_PUT, *values)
+        in_file(str(log), USAGE_PUT, *values)
 
 
 def test_usage_sums_up_by_model_day_and_session(at_demo: Any, log: Path) -> None:
@@ -264,12 +269,12 @@ def test_usage_sums_up_by_model_day_and_session(at_demo: Any, log: Path) -> None
 
 def test_usage_as_a_table_and_as_csv(at_demo: Any, log: Path) -> None:
     fill(log)
-    c.in_file(str(log), c.USAGE_PUT, time.time(), "a", "h", 'me, "\x1b[31m', "ok", False, 1, 1, 1, 0.5, "endpoint", 0.5)
+    in_file(str(log), USAGE_PUT, time.time(), "a", "h", 'me, "\x1b[31m', "ok", False, 1, 1, 1, 0.5, "endpoint", 0.5)
     table = at_demo("usage", "--by", "model", "--since", "7d").out.decode().splitlines()
-    assert table[0].split() == ["model", *c.USAGE_SUMS] and table[1].split()[:3] == ["a", "4", "1"]
+    assert table[0].split() == ["model", *USAGE_SUMS] and table[1].split()[:3] == ["a", "4", "1"]
     assert table[-1].split()[0] == "total" and len({line.index(line.split()[1]) for line in table}) == 1
     read = list(csv.reader(io.StringIO(at_demo("usage", "--by", "session", "--csv").out.decode())))
-    assert read[0] == ["session", *c.USAGE_SUMS] and {len(row) for row in read} == {10}
+    assert read[0] == ["session", *USAGE_SUMS] and {len(row) for row in read} == {10}
     assert [row[0] for row in read[1:]] == ["none", 'me, "', "x", "y", "total"]
 
 
@@ -277,9 +282,10 @@ def test_usage_of_nothing_says_how_to_record(at_demo: Any, log: Path) -> None:
     ran = at_demo("usage")
     assert ran.code == 0 and b"LLM_ROUTER_USAGE_LOG=1" in ran.err and not log.exists()
     assert at_demo("usage", "--json").json["total"] is None
-    assert at_demo("usage", "--csv").out.decode().strip() == ",".join(["model", *c.USAGE_SUMS])
+    assert at_demo("usage", "--csv").out.decode().strip() == ",".join(["model", *USAGE_SUMS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ("--by", "colour"), ("--since", "yesterday"), ("--since="), ("--json", "--csv"), ("--by",), ("today",), ("-m", "a"),
 ])  # fmt: skip
@@ -327,6 +333,7 @@ def test_what_may_cost_more_than_the_cap_is_not_asked(at_demo: Any, demo: Any) -
     assert at_demo("chat", "-m", "demo", "--message", "Hi", "--max-cost", "0.005", "--max-tokens", "100").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amount,code", [("0", 8), ("-1", 2), ("nan", 2), ("inf", 2), ("much", 2), ("1e9", 2), ("0.5", 0)])
 def test_a_cap_is_an_amount(at_demo: Any, demo: Any, amount: str, code: int) -> None:
     ran = at_demo("chat", "-m", "demo", "--message", "Hi", f"--max-cost={amount}")

@@ -99,6 +99,7 @@ def test_an_answer_alone_is_added_where_the_file_ends_in_the_question(cli: Any, 
 # ----------------------------------------------------------------------------------------------------- what is not added
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model,code", [
     ("fail-401", 3), ("fail-cut", 10), ("fail-error-mid", 10), ("fail-filter", 11), ("fail-empty", 9), ("fail-length", 10),
 ])  # fmt: skip
@@ -127,6 +128,7 @@ def test_a_dry_run_writes_nothing(talk: Any, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- bad input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [
     b"", b"{", b"{}", b'[{"role": "user", "content": "\xff"}]', b"null",
     b'"text"', b'[{"content": "no role"}]', b"[1]", b"\xff\xfe", b"[" * 100_000, b'[{"role": NaN}]',
@@ -181,11 +183,11 @@ def test_links_are_followed_inside_and_refused_outside(talk: Any, tmp_path: Path
 @pytest.mark.parametrize("end", ["", ".part"])
 def test_devices_pipes_and_links_in_its_place_are_refused(talk: Any, tmp_path: Path, end: str, demo: Any) -> None:
     os.mkfifo(tmp_path / f"talk.json{end}")
-    ran = talk("One", timeout_s=10)
+    ran = talk("One", timeout_s=30)
     assert ran.code in (2, 8) and b"not a regular file" in ran.err and not demo.requests
     os.unlink(tmp_path / f"talk.json{end}")
     os.symlink("/dev/full", tmp_path / f"talk.json{end}")
-    assert talk("One", timeout_s=10).code in (2, 8) and not demo.requests
+    assert talk("One", timeout_s=30).code in (2, 8) and not demo.requests
 
 
 def test_a_file_over_its_limit_is_refused_before_anything_is_asked(talk: Any, tmp_path: Path, demo: Any) -> None:
@@ -221,6 +223,7 @@ def test_on_a_full_disk_the_answer_is_shown_and_the_file_stays_as_it_was(talk: A
         assert (tmp_path / "talk.json").read_bytes() == before and entries(tmp_path) == ["talk.json"]
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_at_once_while_the_first_asks(talk: Any, cli: Any, tmp_path: Path) -> None:
     words = ["chat", "-m", "demo-sleep-1500", "--messages-file", "talk.json", "--append", "--message", "One"]
     first = cli.start(*words)
@@ -235,6 +238,7 @@ def test_a_second_process_is_refused_at_once_while_the_first_asks(talk: Any, cli
     assert talk("Three").code == 0 and [turn["content"] for turn in turns(tmp_path)][::2] == ["One", "Three"]
 
 
+@pytest.mark.slow
 def test_of_many_processes_no_turn_is_lost(cli: Any, demo: Any, tmp_path: Path) -> None:
     cli.env["LLM_ROUTER_BASE_URL"] = demo.base_url
     words = ["chat", "-m", "demo", "--messages-file", "talk.json", "--append", "--message"]
@@ -245,6 +249,7 @@ def test_of_many_processes_no_turn_is_lost(cli: Any, demo: Any, tmp_path: Path) 
     assert sorted(turn["content"] for turn in told[::2]) == added and entries(tmp_path) == ["talk.json"]
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_process_killed_in_the_middle_leaves_the_file_and_no_lock(talk: Any, cli: Any, tmp_path: Path) -> None:
     talk("One")
@@ -253,7 +258,7 @@ def test_a_process_killed_in_the_middle_leaves_the_file_and_no_lock(talk: Any, c
     while not (tmp_path / "talk.json.part").exists():
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=10)
+    killed.communicate(timeout=30)
     assert (tmp_path / "talk.json").read_bytes() == before
     assert talk("Three").code == 0 and len(turns(tmp_path)) == 4 and entries(tmp_path) == ["talk.json"]
 

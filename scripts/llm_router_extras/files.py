@@ -1,0 +1,35 @@
+"""Files of the user's that nobody else may read, and the lock of one process on another's file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+
+def private_file(path: str, flags: int = 0) -> int:
+    """A regular file opened for reading and writing; a new one is for its owner alone. OSError for a link or a device."""
+    for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"):  # as far as the system has them
+        flags |= getattr(os, name, 0)
+    file = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError("it is not a regular file")
+    return file
+
+
+def lock_file(file: int) -> bool:
+    """Whether an open file is ours now; the system lets go of it when the process ends, however."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file, 1 << 60, os.SEEK_SET)  # Windows locks ranges of bytes: one that no content reaches
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # any other error is none of a lock that is held, and goes up
+        return False
+    return True

@@ -1,0 +1,231 @@
+"""`?//` of the jq language: what an error does after a pattern has matched.
+
+    [3] as [$a] ?// $a | if $a == 3 then error("no") else $a end     -> [3]
+    ([3] as [$a] ?// $a | $a) | if . == 3 then error("no") else . end -> [3]
+
+An error goes on with the next pattern wherever it is raised while another pattern is left: in the body, and also in what
+consumes the body's outputs. jq unwinds its stack to the last `?//`; here the consumer hands the error back to the generator
+that the output came from. Only a program with `?//` in it is compiled with these forms. Where a consumer cannot hand an error
+back (a key, a condition, an argument), or stops early, the pattern left over is counted and the program refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+from .codes import (
+    Bind,
+    Broken,
+    Code,
+    Env,
+    Path,
+    fresh,
+    produced,
+    seen,
+    spend,
+)
+from .values import JqRaised, JqRefused, Value
+
+LEFT = 2  # env[0][LEFT]: how many `?//` were left with a pattern that jq would have gone on with
+DONE = object()
+
+
+def tried(binds: list[Bind], value: Value, env: Env, body: Callable[[Env], Iterable[Any]]) -> Iterator[Any]:
+    """The body's outputs under the first pattern; an error in it, or in what consumes them, goes on with the next."""
+    for bind in binds[:-1]:
+        try:
+            for inner in bind(value, env):
+                yield from body(inner)
+            return
+        except (JqRaised, Broken):
+            pass
+        except GeneratorExit:  # the consumer failed without handing the error back, or has enough: to jq that is an error, too
+            env[0][LEFT] += 1
+            raise
+    for inner in binds[-1](value, env):
+        yield from body(inner)
+
+
+def fed(outputs: Iterable[Any], use: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+    """use(each) for every output; an error of use is raised again where the output came from."""
+    source = iter(outputs)
+    each = next(source, DONE)
+    while each is not DONE:
+        try:
+            yield from use(each)
+        except (JqRaised, Broken) as error:
+            try:
+                each = source.throw(error)  # type: ignore[attr-defined]  # outputs is a generator, see late
+                continue
+            except StopIteration:
+                return
+        each = next(source, DONE)
+
+
+def whole(program: Code) -> Code:
+    """The program, refused where a `?//` was left that jq would have gone back to."""
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        outputs = late(program.many, value, env)
+        try:
+            for each in outputs:
+                if env[0][LEFT]:
+                    raise JqRefused(LEFT_OVER)
+                yield each
+        except (JqRaised, Broken):
+            outputs.close()
+            error = JqRefused(LEFT_OVER) if env[0][LEFT] else None
+            if error is None:
+                raise
+            raise error from None
+        if env[0][LEFT]:
+            raise JqRefused(LEFT_OVER)
+
+    return Code(None, many)
+
+
+LEFT_OVER = "an error, or a function that stops early, between ?// and what takes its outputs"
+
+
+def late(run: Callable[..., Iterable[Any]], *given: Any) -> Generator[Any, None, None]:
+    """The same outputs, the first step put off until the first is wanted."""
+    yield from run(*given)
+
+
+# ---------------------------------------------------------------------------------- the forms that hand errors back
+
+
+def pipe_fed(first: Code, then: Code) -> Code:
+    """`first | then`"""
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        return fed(late(first.many, value, env), lambda each: late(then.many, each, env))
+
+    def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
+        return fed(late(first.paths, path, value, env), lambda place: late(then.paths, *place, env))
+
+    return Code(None, many, paths, (first, then))
+
+
+def attempt_fed(body: Code, handler: Code | None) -> Code:
+    """`try body catch handler`: an error handed back goes through to the body, and on if nothing there takes it."""
+
+    def caught(outputs: Iterable[Any], handle: Callable[[JqRaised | Broken], Iterable[Any]]) -> Iterator[Any]:
+        source, given = iter(outputs), None
+        try:
+            each = next(source, DONE)
+            while each is not DONE:
+                try:
+                    yield each
+                except (JqRaised, Broken) as error:
+                    given = error
+                    each = source.throw(error)  # type: ignore[attr-defined]  # outputs is a generator
+                else:
+                    each = next(source, DONE)
+            return
+        except StopIteration:
+            return
+        except (JqRaised, Broken) as error:
+            if error is given:
+                raise
+            given, then = None, handle(error)
+        yield from then
+
+    def handled(error: JqRaised | Broken) -> Value:
+        return seen(error, handler) if handler is not None else None
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        run = handler.many if handler is not None else lambda value, env: ()
+        return caught(late(body.many, value, env), lambda error: run(handled(error), env))
+
+    def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
+        run = handler.paths if handler is not None else lambda path, value, env: ()
+        return caught(late(body.paths, path, value, env), lambda error: run(*produced(path, value, handled(error)), env))
+
+    return Code(None, many, paths, (body, *([handler] if handler else [])))
+
+
+def binary_fed(work: Callable[[Value, Value], Value], left: Code, right: Code) -> Code:
+    """`left + right` and the like."""
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        def outer(second: Value) -> Iterator[Value]:
+            return fed(late(left.many, value, env), lambda first: late(lambda: (work(first, second),)))
+
+        return fed(late(right.many, value, env), outer)
+
+    return fresh(None, many)
+
+
+def bound_fed(source: Code, binds: list[Bind], body: Code) -> Code:
+    """`source as <pattern> ?// ... | body`"""
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        def under(each: Value) -> Iterator[Value]:
+            return tried(binds, each, env, lambda inner: late(body.many, value, inner))
+
+        return fed(late(source.many, value, env), under)
+
+    return Code(None, many)
+
+
+def bound_name_fed(source: Code, body: Code) -> Code:
+    """`source as $name | body`, whose paths are the body's."""
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        return fed(late(source.many, value, env), lambda each: late(body.many, value, (*env, each)))
+
+    def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
+        return fed(late(source.many, value, env), lambda each: late(body.paths, path, value, (*env, each)))
+
+    return Code(None, many, paths, (body,))
+
+
+def reduced_fed(source: Code, binds: list[Bind], start: Code, update: Code) -> Code:
+    """`reduce source as <pattern> ?// ... (start; update)`; after an error the next pattern begins with null."""
+
+    def fold(value: Value, env: Env, state: Value) -> Value:
+        def step(inner: Env) -> Iterator[None]:
+            nonlocal state
+            spend(env, 1)
+            before, state = state, None
+            for state in update.many(before, inner):  # noqa: B007  # the last one is wanted
+                pass
+            return iter(())
+
+        for _ in fed(late(source.many, value, env), lambda each: tried(binds, each, env, step)):
+            pass
+        return state
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        seen_by_source: Value = value
+        for first in start.many(value, env):
+            yield fold(seen_by_source, env, first)
+            seen_by_source = None  # as in codes.reduced
+
+    return Code(None, many)
+
+
+def each_state_fed(source: Code, binds: list[Bind], start: Code, update: Code, extract: Code | None) -> Code:
+    """`foreach source as <pattern> ?// ... (start; update; extract)`"""
+
+    def states(value: Value, env: Env, state: Value) -> Iterator[Value]:
+        def step(inner: Env) -> Iterator[Value]:
+            nonlocal state
+            spend(env, 1)
+            before, state = state, None
+            for state in update.many(before, inner):
+                if extract is None:
+                    yield state
+                else:
+                    yield from extract.many(state, inner)
+
+        return fed(late(source.many, value, env), lambda each: tried(binds, each, env, step))
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        for first in start.many(value, env):
+            yield from states(value, env, first)
+
+    return Code(None, many)
+

@@ -1,0 +1,49 @@
+"""Anthropic Messages: what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..spec import Line, Spec, Upstream, Version
+
+
+def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
+    """Thinking goes with no sampling at all, and newer models take one of temperature and top_p."""
+    names: set[str] = set()
+    thinking = body.get("thinking")
+    if isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive"):
+        names |= {"temperature", "top_p", "top_k"}
+    if body.get("temperature") is not None:
+        names.add("top_p")
+    return frozenset(names)
+
+
+SPEC = Spec(
+    name="anthropic",
+    title="Anthropic",
+    lines=(
+        Line("POST", "messages", "chat"),
+        Line("POST", "messages/count_tokens", "count"),
+        Line("POST", "api/event_logging/batch", "ignored"),  # Claude Code's telemetry
+    ),
+    marks=frozenset({"anthropic-version"}),
+    key_headers=("x-api-key",),
+    account_headers=frozenset({"anthropic-organization-id"}),
+    keepalive=b'event: ping\ndata: {"type":"ping"}\n\n',  # what the API itself sends; its SDKs skip it
+    answer_field="content",
+    upstream=Upstream(
+        paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},
+        auth_header="x-api-key",
+        auth_scheme="",
+        version=Version("anthropic-version", "anthropic_version", "2023-06-01"),
+        event_tokens=8,
+        parameters={
+            "max_tokens": ("max_tokens", "max_tokens_to_sample"),
+            "temperature": ("temperature",),
+            "top_p": ("top_p",),
+            "top_k": ("top_k",),
+        },
+        untaken=untaken,
+    ),
+)

@@ -1,0 +1,61 @@
+"""Gemini's generateContent: what is its own."""
+
+from __future__ import annotations
+
+from ..spec import Action, Spec, Upstream
+
+
+def spelled(camel: str, snake: str) -> tuple[str, ...]:
+    """Google's servers read both spellings of every name."""
+    return tuple(f"{box}.{name}" for box in ("generationConfig", "generation_config") for name in (camel, snake))
+
+
+def stream_path(chat_path: str) -> str:
+    return chat_path.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
+
+
+SPEC = Spec(
+    name="gemini",
+    title="Gemini",
+    actions={
+        "generateContent": Action("chat"),
+        "streamGenerateContent": Action("chat", stream=True),
+        "countTokens": Action("count"),
+        "embedContent": Action("embeddings"),
+        "batchEmbedContents": Action("embeddings"),
+    },
+    prefixes=frozenset({"v1", "v1beta", "v1beta1", "v1alpha"}),
+    marks=frozenset({"x-goog-api-key", "x-goog-api-client"}),
+    key_headers=("x-goog-api-key",),
+    key_query="key",
+    turns="contents",
+    events_query=("alt", "sse"),
+    keepalive=b"\r\n",  # a blank line: Google's Python SDK takes a comment for a broken answer
+    answer_field="candidates",
+    packs_ids=True,
+    kept_fields=frozenset({"cachedContent"}),
+    upstream=Upstream(
+        root="/v1beta",
+        paths={
+            "chat": "/models/{model}:generateContent",
+            "stream": "/models/{model}:streamGenerateContent?alt=sse",
+            "count": "/models/{model}:countTokens",
+            "embedContent": "/models/{model}:embedContent",
+            "batchEmbedContents": "/models/{model}:batchEmbedContents",
+            "models": "/models",
+        },
+        auth_header="x-goog-api-key",
+        auth_scheme="",
+        stream_path=stream_path,
+        event_tokens=64,
+        parameters={
+            "n": spelled("candidateCount", "candidate_count"),
+            "max_tokens": spelled("maxOutputTokens", "max_output_tokens"),
+            "temperature": spelled("temperature", "temperature"),
+            "top_p": spelled("topP", "top_p"),
+            "top_k": spelled("topK", "top_k"),
+            "frequency_penalty": spelled("frequencyPenalty", "frequency_penalty"),
+            "presence_penalty": spelled("presencePenalty", "presence_penalty"),
+        },
+    ),
+)

@@ -1,0 +1,70 @@
+"""OpenAI chat completions: what is its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..spec import Line, Spec, Upstream
+
+# GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
+MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
+UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
+STEERING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
+
+
+def output_field(model: str, quirks: Mapping[str, Any]) -> str:
+    """output_field("gpt-5", {}) -> "max_completion_tokens"."""
+    named = quirks.get("max_tokens_field")
+    return str(named) if named else "max_completion_tokens" if MODERN_MODELS.search(model.lower()) else "max_tokens"
+
+
+def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
+    return STEERING if UNSTEERED_MODELS.search(model.lower()) else frozenset()
+
+
+def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Streams tell their usage only to those who want it."""
+    if body.get("stream") is not True:
+        return {}
+    options = body.get("stream_options")
+    return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
+
+
+def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
+    from .embeddings import as_asked  # not needed for anything else
+
+    return as_asked(data, body.get("encoding_format"))
+
+
+SPEC = Spec(
+    name="openai",
+    title="OpenAI",
+    lines=(Line("POST", "chat/completions", "chat"), Line("POST", "embeddings", "embeddings")),
+    private_headers=frozenset({"openai-organization", "openai-project"}),
+    account_headers=frozenset({"openai-organization", "openai-project"}),
+    keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
+    answer_field="choices",
+    embeddings=embeddings,
+    upstream=Upstream(
+        root="/v1",
+        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models"},
+        event_tokens=2,
+        parameters={
+            "n": ("n",),
+            "best_of": ("best_of",),
+            "max_tokens": (
+                "max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "n_predict", "num_predict",
+            ),
+            "temperature": ("temperature",),
+            "top_p": ("top_p",),
+            "top_k": ("top_k",),
+            "frequency_penalty": ("frequency_penalty",),
+            "presence_penalty": ("presence_penalty",),
+        },
+        output_field=output_field,
+        untaken=untaken,
+        usage_request=usage_request,
+    ),
+)  # fmt: skip

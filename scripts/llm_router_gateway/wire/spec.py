@@ -1,0 +1,207 @@
+"""What one protocol is: all in which it differs from the others, as data that the rest of the gateway asks for.
+
+    registry.SPECS["gemini"].actions["countTokens"]          -> Action("count")
+    registry.UPSTREAMS["anthropic"].paths["chat"]            -> "/v1/messages"
+    registry.wire("openai").read_request(body, model="m")    -> ir.Request
+
+How to add a protocol:
+
+1. A folder `wire/NAME/` whose `__init__` is a docstring. No protocol imports another; what all share lies beside the folders.
+2. `wire/NAME/spec.py` with `SPEC = Spec(name="NAME", ...)`. It is read at start, so it imports nothing but this module and what
+   is cheap; regular expressions and small functions may stand there.
+3. `wire/NAME/codec.py` with the functions of `Codec`, loaded when a request first needs them.
+4. One line in `wire/registry.PROTOCOLS`. Its place there is its place in lists, and decides between two that claim one path.
+
+A protocol that callers speak and no provider does has `upstream=None`, and its codec no function for the upstream's side
+(Codec says which). One that is served on several paths has a `Line` for each; what its bodies differ in, `read_request` sees in
+the body. A provider type that speaks the new protocol is a line in `config/presets`; without one, `api = "NAME"` and `base_url`
+in the configuration are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:  # names for types alone: this is read at every start
+    from ..errors import GatewayError
+    from . import ir
+    from .listing import Entry
+
+JSON = Mapping[str, Any]
+Pairs = list[tuple[str, str]]
+
+# ------------------------------------------------------------------------------------------------------------ the facts
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A request line: Line("POST", "messages", "chat"). The path stands without its version; "{id}" is any one part of it.
+
+    `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
+    that the body names), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
+    """
+
+    method: str
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What follows the model's name in POST /models/NAME:action; `stream` where it is answered as one."""
+
+    kind: str
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A header without which upstreams refuse a request, and the provider setting that has its value."""
+
+    header: str
+    setting: str
+    default: str
+
+
+def same_path(chat_path: str) -> str:
+    """The path of a streamed call where the body says that it is one."""
+    return chat_path
+
+
+def no_output_field(model: str, quirks: JSON) -> str:
+    return ""
+
+
+def nothing_untaken(model: str, body: JSON) -> frozenset[str]:
+    return frozenset()
+
+
+def no_more(body: JSON) -> dict[str, Any]:
+    return {}
+
+
+def as_they_are(data: bytes, body: JSON) -> bytes:
+    return data
+
+
+def as_it_is(body: JSON) -> dict[str, Any]:
+    return dict(body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """How the gateway calls a provider that speaks the protocol."""
+
+    root: str = ""                         # follows a base_url that is only a host: "https://api.openai.com" + "/v1"
+    paths: Mapping[str, str]               # call -> path below base_url: chat, stream (where it has its own), count, models
+    auth_header: str = "Authorization"     # carries the key, where the provider's preset does not say otherwise
+    auth_scheme: str = "Bearer"            # the word before the key; "" for none
+    version: Version | None = None
+    stream_path: Callable[[str], str] = same_path  # of a chat path that the configuration gives, where `paths` has "stream"
+    event_tokens: int = 2                  # about the most in one event of a stream that was broken off
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # bounded parameter -> its names in a body, dotted where they lie deeper; what was left out is put under the first
+    output_field: Callable[[str, JSON], str] = no_output_field
+    # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
+    untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
+    # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
+    usage_request: Callable[[JSON], dict[str, Any]] = no_more
+    # body -> fields to set so that a stream's end says what it cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One protocol. Header names are in lower case."""
+
+    name: str                              # as in configuration, API and log: "anthropic"; also the folder's name
+    title: str                             # for people: "Anthropic"
+
+    # -- a caller's request
+    lines: Sequence[Line] = ()
+    actions: Mapping[str, Action] = field(default_factory=dict)  # the path then names model and form of answer, not the body
+    prefixes: frozenset[str] = frozenset({"v1"})  # versions that may stand before any path
+    marks: frozenset[str] = frozenset()    # headers that tell its callers where protocols share a path (GET /v1/models)
+    key_headers: tuple[str, ...] = ()      # that callers send their key in, besides Authorization: Bearer
+    key_query: str = ""                    # the same in the query: "key"
+    private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
+    turns: str = "messages"                # the body's field that holds the conversation
+    streams_by_default: bool = False       # a body without `stream` wants one
+    carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
+    embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
+
+    # -- an answer to a caller
+    stream_type: str = "text/event-stream"
+    events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
+    keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
+    account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
+    answer_field: str = ""                 # what every whole answer has and no error does: "choices"
+    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
+
+    # -- conversion
+    packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
+    kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
+
+    upstream: Upstream | None = None       # None: callers speak it, no provider does
+
+    @property
+    def chat_action(self) -> str:
+        """The action of a plain chat request; "" where the body says all."""
+        return next((name for name, each in self.actions.items() if each.kind == "chat" and not each.stream), "")
+
+    def wants_stream(self, body: JSON) -> bool:
+        """Whether a body asks for a stream, in a protocol whose bodies do."""
+        if self.actions:
+            return False
+        return body.get("stream") is True or (self.streams_by_default and body.get("stream") is None)
+
+
+# -------------------------------------------------------------------------------------------------------- the functions
+
+
+class Codec(Protocol):
+    """The functions of a protocol's `codec` module. Those after "upstream" are missing where no provider speaks it.
+
+    Also there: `Scanner` (where providers speak it), `StreamReader` (the same), `StreamWriter`: see `pipes`.
+    """
+
+    FINISH_WORDS: Mapping[ir.Reason, str]  # why an answer stopped, in the protocol's word
+
+    StreamWriter: Callable[..., Any]       # (request, lost=[...], array=False)
+
+    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None) -> ir.Request:
+        """A caller's body; BadRequest with details["path"]."""
+
+    def write_answer(self, answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]: ...
+    def write_error(self, error: GatewayError, request_id: str) -> tuple[int, Pairs, dict[str, Any]]:
+        """(status, headers, body)."""
+
+    def error_event(self, error: GatewayError, request_id: str) -> bytes:
+        """The last event of a stream that failed."""
+
+    def write_count(self, tokens: int) -> dict[str, Any]:
+        """The answer to a count call."""
+
+    def describe_model(self, entry: Entry) -> dict[str, Any]:
+        """The answer to GET /v1/models/NAME."""
+
+    def list_models(self, found: Sequence[Entry], query: Mapping[str, str]) -> dict[str, Any]:
+        """The answer to GET /v1/models, a page of it where the protocol has pages."""
+
+    def finish_in(self, answer: JSON) -> str:
+        """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
+
+    # -- upstream
+
+    Scanner: Callable[[], Any]
+    StreamReader: Callable[[], Any]
+
+    def write_request(self, request: ir.Request, *, model: str, quirks: JSON, lost: list[str]) -> dict[str, Any]: ...
+    def read_answer(self, body: JSON) -> ir.Answer:
+        """A whole answer; UpstreamFailed where it is none."""
+
+    def usage_in(self, answer: JSON) -> ir.Usage | None: ...
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...

@@ -1,0 +1,1 @@
+"""A protocol that nobody speaks: {"model", "say", "longest", "stream"} in, {"said", "why", "spent"} out."""
