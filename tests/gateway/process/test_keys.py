@@ -73,7 +73,8 @@ def config_of(url: str, server: str = "") -> str:
 
 def protocol_of(asked: Asked) -> str:
     path = asked.line.split()[1]
-    return "gemini" if "enerateContent" in path else "anthropic" if path.endswith("/messages") else "responses" if path.endswith("/responses") else "openai"
+    endings = {"/messages": "anthropic", "/responses": "responses"}
+    return "gemini" if "enerateContent" in path else endings.get(path[path.rindex("/") :], "openai")
 
 
 def answers(sock: Any, asked: Asked) -> bool:
@@ -182,7 +183,8 @@ def test_lists_hold_what_the_key_may_ask_for(key: str, names: set[str], gateway:
 
 def output_in(body: dict[str, Any]) -> Any:
     box = body.get("generationConfig", body)
-    return box.get("maxOutputTokens") or box.get("max_output_tokens") or box.get("max_completion_tokens") or box.get("max_tokens")
+    names = ("maxOutputTokens", "max_output_tokens", "max_completion_tokens", "max_tokens")
+    return next((box[name] for name in names if box.get(name)), None)
 
 
 @pytest.mark.parametrize(("protocol", "to"), PAIRS)

@@ -40,7 +40,7 @@ from llm_router_gateway.store.sqlite.file import connect
 from llm_router_gateway.store.sqlite.rows import unpacked
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
-STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP"}
+STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP", "responses": "completed"}
 
 
 def config(url: str, *, server: str = "") -> str:

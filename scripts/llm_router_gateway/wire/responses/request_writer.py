@@ -410,8 +410,9 @@ def write_sampling(to: Writing) -> Item:
     body: Item = {}
     if asked.max_tokens is not None:
         least = int(to.quirks.get("min_output_tokens", MIN_OUTPUT_TOKENS))
-        body["max_output_tokens"] = max(asked.max_tokens, least)
-        if asked.max_tokens < least:
+        is_less = 0 < asked.max_tokens < least  # what is no number of tokens is the upstream's to refuse
+        body["max_output_tokens"] = least if is_less else asked.max_tokens
+        if is_less:
             to.lose(f"max_tokens={least} at least")
     for name in ("temperature", "top_p", "top_logprobs"):
         if getattr(asked, name) is not None:
