@@ -19,7 +19,8 @@ TEXT = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m",
 @pytest.fixture(scope="module")
 def gateway(module_start: Callable[..., Process], upstream: Upstream) -> Iterator[Process]:
     config = f'[server]\ntoken = "{TOKEN}"\n'
-    for name, api, more in (("chat", "openai", ""), ("claude", "anthropic", ""), ("both", "openai", '{ also = ["responses"] }')):
+    sides = (("chat", "openai", ""), ("claude", "anthropic", ""), ("both", "openai", '{ also = ["responses"] }'))
+    for name, api, more in sides:
         root = "" if api == "anthropic" else "/v1"
         config += f'[[providers]]\nname = "{name}"\napi = "{api}"\nbase_url = "{upstream.url}{root}"\napi_key = "{KEY}"\n'
         config += f"settings = {more}\n" if more else ""
@@ -152,7 +153,8 @@ def test_ollamas_listings(gateway: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "field"), [("/api/embed", {"input": ["a"]}, "embeddings"), ("/api/embeddings", {"prompt": "a"}, "embedding")]
+    ("path", "body", "field"),
+    [("/api/embed", {"input": ["a"]}, "embeddings"), ("/api/embeddings", {"prompt": "a"}, "embedding")],
 )
 def test_ollamas_embeddings_are_openais(
     path: str, body: dict[str, Any], field: str, gateway: Process, upstream: Upstream
