@@ -98,7 +98,8 @@ class Gateway:
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
-            "health": own.health, "root": own.health, "ignored": own.ignored, "desk": self._management,
+            "health": own.health, "root": own.health, "ignored": own.ignored,
+            "show": own.show, "fixed": own.fixed, "socket": own.socket, "desk": self._management,
         }  # fmt: skip
 
     def swap(self, config: Config) -> None:

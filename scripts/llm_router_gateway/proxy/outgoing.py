@@ -17,14 +17,15 @@ from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import OWN_QUERY, wire
+from ..wire.registry import OWN_QUERY, SPECS, wire
 from . import headers as forward
 from .answers import check_key
 from .request import RequestContext, dumped
 from .streaming import Headers
 
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
-CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
+CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
+CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
 
 
 class Outgoing(NamedTuple):
@@ -43,23 +44,19 @@ class Outgoing(NamedTuple):
 
 async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "chat") -> Outgoing:
     """What a member is sent; what an earlier one lost of it is not lost any more."""
-    candidate = attempt.candidate
+    candidate = attempt.candidate.speaking(context.call.protocol)
     check_key(candidate)
     context.record.lost.clear()
-    is_same = candidate.provider.api == context.call.protocol
+    same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
     try:
         if context.allowance is not None:
             await context.allowance.release()  # of the member before this one
-        if is_same:
-            call = chat_call(candidate, context.record.stream) if call == "chat" else call
-            outgoing = relayed(context, candidate, call, attempt.key)
-        else:
-            outgoing = converted(context, candidate, attempt.key)
+        outgoing = relayed(context, candidate, same, attempt.key) if same else converted(context, candidate, attempt.key)
         if context.allowance is not None:
             await context.allowance.hold()
         return outgoing
     except GatewayError as error:
-        if not is_same or isinstance(error, NoCredit):  # another member may do it, or for less
+        if not same or isinstance(error, NoCredit):  # another member may do it, or for less
             context.not_sent = error
         raise
 
@@ -76,7 +73,7 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
         changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= context.allowance.fit(candidate, call, sent, context.read)
+        changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, context.read)
     body = context.read.changed(changes, {}, dropped) if changes or dropped else context.read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
     headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
@@ -99,6 +96,18 @@ def converted(context: RequestContext, candidate: Candidate, key: Secret | None 
     url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
+
+
+def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
+    """What an upstream calls a call that it takes as it came; "" where the call has to be converted.
+
+    relayed_call("openai", candidate, "chat", False) -> "chat"
+    """
+    provider = candidate.provider
+    if provider.api == protocol:
+        return chat_call(candidate, stream) if kind == "chat" else kind
+    carrier, name = SPECS[protocol].carried.get(kind, ("", ""))
+    return name if carrier == provider.api and name in provider.paths else ""
 
 
 def chat_call(candidate: Candidate, stream: bool) -> str:

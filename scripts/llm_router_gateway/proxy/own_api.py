@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
 from .. import __version__
 from ..access import browser
-from ..errors import BadRequest, Forbidden
+from ..errors import BadMethod, BadRequest, Forbidden, GatewayError
+from ..json_body import read_body
 from ..net.router import ADMIN, Desk, Reply, Visit
-from ..wire.registry import wire
+from ..wire.registry import SPECS, wire
 from . import model_list
 from .model_list import LiveLists
 from .request import JSON_TYPE, RequestContext, dumped
@@ -55,6 +57,26 @@ class OwnApi:
         if context.rights is not None and not model_list.is_for(entry, context.rights, state.table):
             raise context.rights.key.refuse(entry.name)
         await context.respond_json(wire(context.call.protocol).describe_model(entry))
+
+    async def show(self, context: RequestContext) -> None:
+        """A model that the body names, in either of the ways that callers have."""
+        fields = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes)).fields
+        name = fields.get("model") or fields.get("name")
+        if not isinstance(name, str) or not name:
+            raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
+        context.call = replace(context.call, model=name)
+        await self.model(context)
+
+    async def fixed(self, context: RequestContext) -> None:
+        """What the protocol's spec has for a path, whatever is asked."""
+        fixed = SPECS[context.call.protocol].fixed
+        await context.respond_json(next(value for path, value in fixed.items() if context.exchange.path.endswith(path)))
+
+    async def socket(self, context: RequestContext) -> None:
+        """A websocket is refused with the one status after which callers fall back to POST at once."""
+        if "upgrade" in context.headers:
+            raise GatewayError("there are no websockets here: send a POST", status=426, code="no_websocket")
+        raise BadMethod("this path takes POST", details={"allow": "POST, OPTIONS"})
 
     async def models_health(self, context: RequestContext) -> None:
         state, rights = context.state, context.rights

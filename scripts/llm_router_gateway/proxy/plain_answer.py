@@ -11,13 +11,13 @@ from functools import partial
 from time import time as unix_s
 
 from ..errors import GatewayError, Unsupported
+from ..json_body import read_body
 from ..routing.plan import Attempt
-from ..wire.embeddings import as_asked
-from ..wire.registry import wire
+from ..wire.registry import SPECS, wire
 from ..wire.token_estimate import input_tokens
 from .answers import check_key, is_error, parsed, status_in
 from .failover import Failover
-from .outgoing import outgoing_for
+from .outgoing import outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
 from .streaming import Headers
@@ -58,7 +58,7 @@ class PlainAnswers:
 
     async def _count(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """By an upstream that speaks the caller's protocol, else estimated."""
-        provider = attempt.candidate.provider
+        provider = attempt.candidate.speaking(context.call.protocol).provider
         if provider.api == context.call.protocol and "count" in provider.paths:
             try:
                 return await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
@@ -69,12 +69,17 @@ class PlainAnswers:
         return [JSON_TYPE], dumped(wire(context.call.protocol).write_count(input_tokens(context.fields)))
 
     async def embeddings(self, context: RequestContext) -> tuple[Headers, bytes]:
+        """Of texts; the answer in the form that the caller's protocol and its body want."""
+        spec, wanted = SPECS[context.call.protocol], context.fields
+        if "embeddings" in spec.carried:
+            context.body = read_body(dumped(spec.embeddings_request(wanted)))
         headers, data = await self._failover.answer(context, partial(self._embeddings, context))
-        return headers, as_asked(data, context.fields.get("encoding_format"))
+        return headers, spec.embeddings(data, wanted)
 
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
-        name, provider = attempt.candidate.name, attempt.candidate.provider
-        check_key(attempt.candidate)
-        if provider.api != context.call.protocol:
-            raise Unsupported(f"{name}: embeddings are relayed, and {provider.name} speaks another protocol")
-        return await self._upstream.fetch(await outgoing_for(context, attempt, context.call.action or "embeddings"))
+        candidate, call = attempt.candidate, context.call.action or "embeddings"
+        check_key(candidate)
+        if not relayed_call(context.call.protocol, candidate, call, stream=False):
+            name = candidate.provider.name
+            raise Unsupported(f"{candidate.name}: embeddings are relayed, and {name} speaks another protocol")
+        return await self._upstream.fetch(await outgoing_for(context, attempt, call))
