@@ -32,8 +32,8 @@ IMPATIENT = """\
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 from llm_router_gateway.commands import main
-from llm_router_gateway.net import server
-server.Server.__init__.__kwdefaults__["patience"] = server.Patience(*map(float, sys.argv.pop(1).split(",")))
+from llm_router_gateway.net import connection, server
+server.Server.__init__.__kwdefaults__["patience"] = connection.Patience(*map(float, sys.argv.pop(1).split(",")))
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -194,7 +194,7 @@ def command(folder: Path, *words: str, stdin: bytes = b"", **env: str) -> subpro
 class Process:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0 FLAGS` on a free port, until end().
 
-    `patience` are the seconds of server.Patience, shorter than a person's; `files` is its limit of open files; `gateway`
+    `patience` are the seconds of connection.Patience, shorter than a person's; `files` is its limit of open files; `gateway`
     is the package to run.
     """
 

@@ -25,6 +25,7 @@ from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, read_settings, sub_table
 from .settings import (  # fmt: skip
+    LONG_CONTEXT,
     LOOPBACK,
     MODEL,
     MODEL_CONFIG,
@@ -122,6 +123,18 @@ class Provider:
 
 
 @dataclass(frozen=True, slots=True)
+class LongContext:
+    """The prices of a request with more than `above` input tokens."""
+
+    above: int
+    input_usd_per_mtok: float
+    output_usd_per_mtok: float
+    cached_input_usd_per_mtok: float | None = None
+    cache_write_usd_per_mtok: float | None = None
+    cache_write_1h_usd_per_mtok: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One model of one provider; None where the file says nothing."""
 
@@ -144,6 +157,9 @@ class Model:
     priority: float = 0
     overrides: Overrides = NONE
     limit: Limit | None = None
+    cache_write_usd_per_mtok: float | None = None
+    cache_write_1h_usd_per_mtok: float | None = None
+    long_context: tuple[LongContext, ...] = ()
 
     @property
     def default_params(self) -> Mapping[str, Any]:
@@ -421,7 +437,26 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
         cached_input_usd_per_mtok=info["cached_input_usd_per_mtok"],
         extra={key: value for key, value in raw.items() if key not in known}, priority=info["priority"],
         overrides=read_overrides(values, path, reading), limit=read_model_limit(table, path, reading),
+        cache_write_usd_per_mtok=info["cache_write_usd_per_mtok"],
+        cache_write_1h_usd_per_mtok=info["cache_write_1h_usd_per_mtok"],
+        long_context=read_long_context(info["long_context"], f"{path}.config", reading),
     )  # fmt: skip
+
+
+def read_long_context(tables: Sequence[Mapping[str, Any]], path: str, reading: Reading) -> tuple[LongContext, ...]:
+    """The prices of long inputs, each with the two without which it is none."""
+    found: dict[int, LongContext] = {}
+    for index, table in enumerate(tables):
+        here = f"{path}.long_context[{index}]"
+        values = read_settings(table, LONG_CONTEXT, here, reading)
+        missing = [name for name in ("above", "input_usd_per_mtok", "output_usd_per_mtok") if name not in table]
+        for name in missing:
+            reading.bad(f"{here}.{name}", "is missing")
+        if not missing and None not in (values["above"], values["input_usd_per_mtok"], values["output_usd_per_mtok"]):
+            if values["above"] in found:
+                reading.bad(f"{here}.above", "is there twice")
+            found[values["above"]] = LongContext(**values)
+    return tuple(found.values())
 
 
 def modalities_of(info: Mapping[str, Any]) -> tuple[str, ...]:

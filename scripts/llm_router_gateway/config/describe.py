@@ -173,7 +173,9 @@ def provider_lines(provider: Provider) -> Iterator[str]:
 def model_lines(model: Model) -> Iterator[str]:
     info = dict(model.extra)
     for name, value in rows(model, ("extra", "overrides", "limit")):
-        if name in CONFIG_KEYS:
+        if name == "long_context":
+            info[name] = [dict(rows(tier)) for tier in model.long_context]
+        elif name in CONFIG_KEYS:
             info[name] = value
         else:
             yield f"{SPELLED.get(name, name)} = {toml(value)}"

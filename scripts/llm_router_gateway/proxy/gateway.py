@@ -38,11 +38,13 @@ from ..errors import (
     UpstreamFailed,
 )
 from ..json_body import read_body
+from ..limiter.budgets import LocalBudgets
+from ..limiter.local import LocalLimiter
 from ..net.client import Pool, Response, Timeouts
 from ..net.router import ADMIN, OPEN, Desk, Reply, Visit
-from ..policy.budgets import Amount
+from ..policy.budgets import Amount, Budgets
 from ..policy.circuit_breaker import moves_on
-from ..policy.rate_limits import Limit
+from ..policy.rate_limits import Idle, Limit, Limiter, NoSlot
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
 from ..routing.plan import Ask, Attempt, Board, Plan, plan
@@ -52,11 +54,12 @@ from ..store import pricing
 from ..store.call import Call
 from ..store.redaction import Bodies
 from ..wire.registry import DEFAULT, SPECS, wire
+from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from . import model_list, paths, route_api
 from .answers import check_key, is_error, is_event_stream, parsed, parsed_or_none, status_in
-from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
+from .failover import Answer, asked, asked_alone, lone_attempt, settled
 from .log import Log
 from .outgoing import Outgoing, converted, relayed, relayed_call
 from .recording import Overheard, bodies_of, call_of, is_call
@@ -103,8 +106,12 @@ class Gateway:
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
-        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s,
+        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
+        budgets: Budgets | None = None,
     ) -> None:  # fmt: skip
+        """`limiter` and `budgets`: what stands behind these seams; without them, this process's own."""
+        self.limiter: Limiter = limiter or LocalLimiter(clock)
+        self.budgets: Budgets = budgets or LocalBudgets()
         self.desk = desk or Desk(())
         self.keyring, self._wall = keyring or Keyring(config), wall
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # what is told of each call at its end
@@ -225,7 +232,7 @@ class Gateway:
         job.key_name = caller.name
         if caller.key is not None:
             job.rights = rights_of(caller.key)
-            job.allowance = allowance_of(caller.key, self.keyring.budgets, self._wall)
+            job.allowance = allowance_of(caller.key, self.budgets, self._wall)
 
     async def _refuse(self, job: Job, error: GatewayError) -> None:
         """The error, as a status when none has been sent yet, else as the stream's last event."""
@@ -346,7 +353,7 @@ class Gateway:
             headers=job.headers, key_name=job.key_name, tokens=partial(input_tokens, job.fields), query=job.tags,
             rights=job.rights, text=job.body.text if job.body else "",
         )  # fmt: skip
-        job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng)
+        job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng, self.limiter.forecast)
         if self.board.complaints:
             for complaint in self.board.take_complaints():
                 self._log.warn(complaint)
@@ -373,18 +380,18 @@ class Gateway:
             is_whole = True
             return answer
         finally:
-            self._book(job, is_whole=is_whole or job.record.whole)
+            await self._book(job, is_whole=is_whole or job.record.whole)
 
-    def _book(self, job: Job, *, is_whole: bool) -> None:
+    async def _book(self, job: Job, *, is_whole: bool) -> None:
         """Puts what a call cost on its key's account."""
-        usage, key = job.record.usage, job.caller.key
+        usage, key = sound(job.record.usage), job.caller.key
         candidate = job.state.routes.full.get(job.record.served)
         cost, _ = pricing.cost(usage, candidate.model if candidate else None)
         if key.budget is not None and job.allowance is not None:
             answered = is_whole or job.answering
-            job.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=job.outputs)
+            await job.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=job.outputs)
         elif usage is not None and job.call.kind != "count":
-            self.keyring.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._wall())
+            await self.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._wall())
 
     def _asked_within(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Awaitable[Answer]:
         """The same, within the limit of the caller's key."""
@@ -401,36 +408,41 @@ class Gateway:
         self, job: Job, limit: Limit, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle
     ) -> Answer:
         """The same, when the limit lets it through."""
-        permit = self.board.admit_key(limit, job.caller.key_id, partial(input_tokens, job.fields), self._clock())
+        scopes = ((f"key:{job.caller.key_id}", limit),)
         try:
-            if not await has_turn(permit, idle):
-                raise RateLimited("this key has as many requests open as it may", retry_after_s=permit.queue_wait_s)
+            permit = await self.limiter.acquire(scopes, partial(input_tokens, job.fields), idle)
+        except NoSlot as error:
+            raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
+        try:
             return await self._asked_several(job, once, idle)
         finally:
-            if job.tokens is not None:
-                permit.settle(self._clock(), job.tokens)
-            permit.end(self._clock())
+            await settled(job, permit)
+            await permit.release()
 
     async def _asked_several(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
         made = self._plan(job)
         unwell = job.is_query and not made.healthy()
         try:
-            return await asked(job, made, once, self._clock, idle)
+            return await asked(job, made, once, self.limiter, self._clock, idle)
         except GatewayError as error:
             if not unwell or job.answering or error.status in (429, 503) or not moves_on(error):
                 raise
             raise Unavailable(f"{job.record.asked}: no model that fits is well: {error.message}", code="no_member") from None
 
-    def _outgoing(self, job: Job, attempt: Attempt, call: str = "chat") -> Outgoing:
+    async def _outgoing(self, job: Job, attempt: Attempt, call: str = "chat") -> Outgoing:
         """What a member is sent; what an earlier one lost of it is not lost any more."""
         candidate = attempt.candidate.speaking(job.call.protocol)
         check_key(candidate)
         job.record.lost.clear()
         same = relayed_call(job.call.protocol, candidate, call, job.record.stream)
         try:
-            if same:
-                return relayed(job, candidate, same, attempt.key)
-            return converted(job, candidate, attempt.key)
+            if job.allowance is not None:
+                await job.allowance.release()  # of the member before this one
+            make = partial(relayed, job, candidate, same) if same else partial(converted, job, candidate)
+            outgoing = make(key=attempt.key)
+            if job.allowance is not None:
+                await job.allowance.hold()
+            return outgoing
         except GatewayError as error:
             if not same or isinstance(error, NoCredit):  # another member may do it, or for less
                 job.unasked = error
@@ -447,7 +459,7 @@ class Gateway:
 
     async def _plain(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
         """One member's whole answer, in the caller's protocol."""
-        outgoing = self._outgoing(job, attempt)
+        outgoing = await self._outgoing(job, attempt)
         headers, data = await self._fetch(outgoing)
         answer = parsed(data, outgoing.candidate.name)
         if is_error(answer):
@@ -509,7 +521,7 @@ class Gateway:
         provider = attempt.candidate.speaking(job.call.protocol).provider
         if provider.api == job.call.protocol and "count" in provider.paths:
             try:
-                return await self._fetch(self._outgoing(job, attempt, "count"))
+                return await self._fetch(await self._outgoing(job, attempt, "count"))
             except GatewayError as error:
                 if error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
@@ -531,7 +543,7 @@ class Gateway:
         if not relayed_call(job.call.protocol, candidate, call, stream=False):
             name = candidate.provider.name
             raise Unsupported(f"{candidate.name}: embeddings are relayed, and {name} speaks another protocol")
-        return await self._fetch(self._outgoing(job, attempt, call))
+        return await self._fetch(await self._outgoing(job, attempt, call))
 
     # -- streams
 
@@ -573,7 +585,7 @@ class Gateway:
 
     async def _stream_from(self, job: Job, streams: list[Stream], attempt: Attempt) -> None:
         """One member's stream, to its end."""
-        record, provider, outgoing = job.record, attempt.candidate.provider, self._outgoing(job, attempt)
+        record, provider, outgoing = job.record, attempt.candidate.provider, await self._outgoing(job, attempt)
         first_s = (job.plan and job.plan.first_output_timeout_s) or provider.first_output_timeout_s
         limits = Limits(first_s, provider.output_gap_timeout_s, job.state.config.server.keepalive_s)
         stream = Stream(job)
@@ -682,7 +694,7 @@ class Gateway:
         candidate = job.state.routes.full.get(job.record.served)
         model = candidate.model if candidate else None
         raw = parsed(data, job.record.served)
-        await self._json(job, route_api.invoked(raw, job.record.served, job.record.usage, model))
+        await self._json(job, route_api.invoked(raw, job.record.served, sound(job.record.usage), model))
 
     async def _wish(self, job: Job, *, needs_request: bool) -> None:
         """The body of a routing call, made into a chat request's."""
