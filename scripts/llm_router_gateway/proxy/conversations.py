@@ -26,7 +26,7 @@ from ..store.conversations import Conversations as Kept
 from ..store.conversations import Turn
 from ..wire import ir
 from ..wire.registry import SPECS, wire
-from .request import Job, dumped
+from .request import RequestContext, dumped
 
 ID_BYTES = 20
 FORGOTTEN = "previous_response_not_found"  # what an upstream says of an answer that it no longer has
@@ -123,24 +123,24 @@ class Conversations:
         """`is_kept`: there is a store."""
         self._kept, self._wall, self._is_kept = kept, wall, is_kept
 
-    def keeps(self, job: Job) -> bool:
-        return self._is_kept and job.state.config.server.keep_conversations_hours > 0
+    def keeps(self, context: RequestContext) -> bool:
+        return self._is_kept and context.state.config.server.keep_conversations_hours > 0
 
-    async def begin(self, job: Job) -> Conversation | None:
+    async def begin(self, context: RequestContext) -> Conversation | None:
         """What a request that was read builds on. BadRequest and NotFound in the API's words where that is unknown."""
-        if not SPECS[job.call.protocol].keeps_answers:
+        if not SPECS[context.call.protocol].keeps_answers:
             return None
-        codec, fields, owner = wire(job.call.protocol), job.fields, job.caller.key_id
+        codec, fields, owner = wire(context.call.protocol), context.fields, context.caller.key_id
         codec.refuse_unsupported(fields)
-        keeps = self.keeps(job)
+        keeps = self.keeps(context)
         made = Conversation(
-            codec, self._kept, owner, job.read, codec.Seal(self._kept.secret, owner), f"resp_{os.urandom(ID_BYTES).hex()}",
+            codec, self._kept, owner, context.read, codec.Seal(self._kept.secret, owner), f"resp_{os.urandom(ID_BYTES).hex()}",
             keeps and codec.state.wants_store(fields), self._wall(),
         )  # fmt: skip
         named = codec.state.references(fields)
         if named and keeps:
             await self._find(made, named.previous, named.items)
-            job.body = read_body(dumped(made.unfolded()))
+            context.body = read_body(dumped(made.unfolded()))
         return made
 
     async def _find(self, made: Conversation, previous: str, items: tuple[str, ...]) -> None:
@@ -155,38 +155,38 @@ class Conversations:
 
     # -- what is asked of earlier answers
 
-    async def _turn(self, job: Job) -> Turn:
-        state = wire(job.call.protocol).state
-        turn = await self._kept.find(job.caller.key_id, job.call.id) if self.keeps(job) else None
+    async def _turn(self, context: RequestContext) -> Turn:
+        state = wire(context.call.protocol).state
+        turn = await self._kept.find(context.caller.key_id, context.call.id) if self.keeps(context) else None
         if turn is None:
-            raise state.not_found(job.call.id)
+            raise state.not_found(context.call.id)
         return turn
 
-    async def get(self, job: Job) -> Mapping[str, Any]:
-        if job.query.get("stream") == "true":
+    async def get(self, context: RequestContext) -> Mapping[str, Any]:
+        if context.query.get("stream") == "true":
             raise BadRequest("an answer that is kept is not streamed again: leave stream out", details={"path": "stream"})
-        response: Mapping[str, Any] = (await self._turn(job)).value["response"]
+        response: Mapping[str, Any] = (await self._turn(context)).value["response"]
         return response
 
-    async def input_items(self, job: Job) -> Mapping[str, Any]:
-        turn, query = await self._turn(job), job.query
+    async def input_items(self, context: RequestContext) -> Mapping[str, Any]:
+        turn, query = await self._turn(context), context.query
         turns = await self._kept.chain(turn.owner, turn.id) or [turn]  # one before it may be deleted
         try:
             limit = int(query.get("limit") or 20)
         except ValueError:
             raise BadRequest("limit is not a number", details={"path": "limit"}) from None
-        page: Mapping[str, Any] = wire(job.call.protocol).state.listed(
+        page: Mapping[str, Any] = wire(context.call.protocol).state.listed(
             [each.value for each in turns], after=query.get("after", ""), limit=limit, order=query.get("order") or "desc"
         )
         return page
 
-    async def delete(self, job: Job) -> tuple[Mapping[str, Any], Turn]:
+    async def delete(self, context: RequestContext) -> tuple[Mapping[str, Any], Turn]:
         """What the caller hears, and what was deleted."""
-        turn = await self._turn(job)
+        turn = await self._turn(context)
         await self._kept.delete(turn.owner, turn.id)
-        return wire(job.call.protocol).state.deleted(turn.id), turn
+        return wire(context.call.protocol).state.deleted(turn.id), turn
 
-    async def cancel(self, job: Job) -> Mapping[str, Any]:
-        await self._turn(job)
-        error: GatewayError = wire(job.call.protocol).state.cannot_cancel()
+    async def cancel(self, context: RequestContext) -> Mapping[str, Any]:
+        await self._turn(context)
+        error: GatewayError = wire(context.call.protocol).state.cannot_cancel()
         raise error
