@@ -10,7 +10,7 @@ from ..errors import Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire.error_bodies import status_of
-from ..wire.registry import ANSWER_FIELDS
+from ..wire.registry import wire
 
 
 def check_key(candidate: Candidate) -> None:
@@ -37,10 +37,8 @@ def parsed_or_none(data: bytes) -> dict[str, Any] | None:
 
 
 def is_error(answer: Mapping[str, Any]) -> bool:
-    """A status of 200 over an error: some servers and proxies do that."""
-    if not answer.get("error"):
-        return False
-    return answer.get("status") == "failed" or not any(name in answer for name in ANSWER_FIELDS)
+    """A status of 200 over an error, also beside an answer: some servers and proxies do that."""
+    return bool(answer.get("error"))
 
 
 def status_in(answer: Mapping[str, Any]) -> int:
@@ -52,3 +50,11 @@ def status_in(answer: Mapping[str, Any]) -> int:
 def is_event_stream(response: Response) -> bool:
     kind: str = response.header("content-type")
     return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def check_answer(answer: Mapping[str, Any], candidate: Candidate) -> None:
+    """UpstreamFailed for what the upstream itself calls unfinished, and for what holds no turn: see `wire/verdict`."""
+    flaw = wire(candidate.provider.api).flaw_in(answer)
+    if flaw is not None:
+        flaw.message = f"{candidate.name}: {flaw.message}"
+        raise flaw

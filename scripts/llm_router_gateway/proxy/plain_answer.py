@@ -15,7 +15,7 @@ from ..json_body import read_body
 from ..routing.plan import Attempt
 from ..wire.registry import SPECS, wire
 from ..wire.token_estimate import input_tokens
-from .answers import check_key, is_error, parsed, status_in
+from .answers import check_answer, check_key, is_error, parsed, status_in
 from .failover import Failover
 from .outgoing import outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
@@ -40,6 +40,7 @@ class PlainAnswers:
         answer = parsed(data, outgoing.candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
+        check_answer(answer, outgoing.candidate)
         if context.plan is not None:  # a lone model is never compared
             attempt.output(self._clock())
         record, own = context.record, wire(context.call.protocol)
