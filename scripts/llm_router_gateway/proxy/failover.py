@@ -39,9 +39,7 @@ async def with_keys(
 ) -> Answer:
     """A member's answer, by whichever of its provider's keys it takes."""
     while True:
-        job.candidate = attempt.candidate
-        job.record.served = attempt.candidate.name
-        job.record.attempts += 1
+        job.begin_attempt(attempt.candidate)
         attempt.sent(clock())
         try:
             return await once(attempt)

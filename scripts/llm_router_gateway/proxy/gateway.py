@@ -26,7 +26,17 @@ from .. import __version__
 from ..access import browser, sessions
 from ..access.authenticate import Keyring
 from ..config.config import Config
-from ..errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from ..errors import (
+    BadRequest,
+    Forbidden,
+    GatewayError,
+    NoCredit,
+    RateLimited,
+    StreamCut,
+    Unavailable,
+    Unsupported,
+    UpstreamFailed,
+)
 from ..json_body import read_body
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
@@ -40,16 +50,15 @@ from ..routing.permissions import rights_of
 from ..routing.plan import Ask, Attempt, Board, Plan, plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State, state_of
-from ..store import pricing
 from ..store.call import Call
 from ..store.redaction import Bodies
 from ..wire.embeddings import as_asked
 from ..wire.registry import DEFAULT, SPECS, wire
-from ..wire.sound import sound
-from ..wire.token_estimate import input_tokens
+from ..wire.token_estimate import input_tokens, weight
 from . import headers as forward
 from . import model_list, paths, route_api
 from .answers import check_key, is_error, is_event_stream, parsed, parsed_or_none, status_in
+from .charges import Charge, charge_of, together
 from .failover import Answer, asked, asked_alone, lone_attempt, settled
 from .log import Log
 from .outgoing import Outgoing, chat_call, converted, relayed
@@ -75,7 +84,7 @@ class Relayed(GatewayError):
 
     def __init__(self, error: GatewayError, headers: Headers, data: bytes) -> None:
         super().__init__(error.message, status=error.status, code=error.code, retry_after_s=error.retry_after_s)
-        self.headers, self.data = headers, data
+        self.headers, self.data, self.unpaid = headers, data, True
 
 
 def fault(error: BaseException) -> str:
@@ -338,31 +347,31 @@ class Gateway:
     def _asked(
         self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle = nullcontext
     ) -> Awaitable[Answer]:
-        """The answer of whoever gives one, within the caller's budget and limit."""
-        return (self._asked_within if job.caller.key is None else self._asked_and_booked)(job, once, idle)
-
-    async def _asked_and_booked(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
-        """The same, within the caller's budget; what it cost is booked."""
+        """The answer of whoever gives one, within the caller's budget and limit; what each attempt cost is booked."""
         if job.allowance is not None and job.call.kind != "count":
             job.allowance.check()
-        is_whole = False
-        try:
-            answer = await self._asked_within(job, once, idle)
-            is_whole = True
-            return answer
-        finally:
-            await self._book(job, is_whole=is_whole or job.record.whole)
+        return self._asked_within(job, partial(self._paid, job, once), idle)
 
-    async def _book(self, job: Job, *, is_whole: bool) -> None:
-        """Puts what a call cost on its key's account."""
-        usage, key = sound(job.record.usage), job.caller.key
-        candidate = job.state.routes.full.get(job.record.served)
-        cost, _ = pricing.cost(usage, candidate.model if candidate else None)
-        if key.budget is not None and job.allowance is not None:
-            answered = is_whole or job.answering
-            await job.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=job.outputs)
-        elif usage is not None and job.call.kind != "count":
-            await self.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._wall())
+    async def _paid(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], attempt: Attempt) -> Answer:
+        """One member's answer, and what it cost, or what its failure did."""
+        failure: BaseException | None = None
+        try:
+            return await once(attempt)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            await self._book(job, charge_of(job, failure))
+
+    async def _book(self, job: Job, charge: Charge | None) -> None:
+        """Puts what an attempt cost on the record, and on its key's account."""
+        key = job.caller.key
+        if charge is not None:
+            job.charges.append(charge)
+        if job.allowance is not None:
+            await job.allowance.settle(charge)
+        if charge is not None and key is not None and key.budget is None:
+            await self.budgets.spend(key.id, Amount(charge.cost_usd or 0.0, charge.usage.total), self._wall())
 
     def _asked_within(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Awaitable[Answer]:
         """The same, within the limit of the caller's key."""
@@ -407,8 +416,6 @@ class Gateway:
         job.record.lost.clear()
         is_same = candidate.provider.api == job.call.protocol
         try:
-            if job.allowance is not None:
-                await job.allowance.release()  # of the member before this one
             if is_same:
                 call = chat_call(candidate, job.record.stream) if call == "chat" else call
                 outgoing = relayed(job, candidate, call, attempt.key)
@@ -416,6 +423,7 @@ class Gateway:
                 outgoing = converted(job, candidate, attempt.key)
             if job.allowance is not None:
                 await job.allowance.hold()
+            job.sent = True
             return outgoing
         except GatewayError as error:
             if not is_same or isinstance(error, NoCredit):  # another member may do it, or for less
@@ -443,10 +451,14 @@ class Gateway:
         if outgoing.request is None:
             own = wire(job.call.protocol)
             job.record.usage, job.record.finish = own.usage_in(answer), own.finish_in(answer)
+            if job.record.usage is None:
+                job.answer_tokens = weight(answer.get(SPECS[job.call.protocol].answer_field))
             return headers, data
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
         result = result if result.created else replace(result, created=int(unix_s()))
         job.record.usage = result.usage
+        if result.usage is None:
+            job.answer_tokens = weight(answer.get(SPECS[outgoing.candidate.provider.api].answer_field))
         written = wire(job.call.protocol).write_answer(result, outgoing.request, job.record.lost)
         job.record.finish = wire(job.call.protocol).finish_in(written)
         return [JSON_TYPE], dumped(written)
@@ -472,8 +484,10 @@ class Gateway:
         """What an upstream said instead of an answer, without our key in it."""
         name, status = outgoing.candidate.name, response.status
         if not 400 <= status <= 599:
-            return UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
-                                  "followed)")  # fmt: skip
+            wrong = UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
+                                   "followed)")  # fmt: skip
+            wrong.unpaid = True
+            return wrong
         data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
         error = self._read_error(outgoing, status, dict(response.headers), data)
         if outgoing.request is None and parsed_or_none(data) is not None:
@@ -483,6 +497,7 @@ class Gateway:
     def _read_error(self, outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
         data = forward.masked(data, outgoing.candidate)
         error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, headers, data)
+        error.unpaid = True
         return error
 
     async def _count(self, job: Job) -> None:
@@ -574,6 +589,8 @@ class Gateway:
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 job.outputs = stream.pipe.outputs
+                if stream.pipe.error is not None and not stream.pipe.outputs:
+                    stream.pipe.error.unpaid = not isinstance(stream.pipe.error, StreamCut)  # a refusal under status 200
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
 
@@ -660,10 +677,8 @@ class Gateway:
             await self._streamed(job)
             return
         _, data = await self._asked(job, partial(self._plain, job))
-        candidate = job.state.routes.full.get(job.record.served)
-        model = candidate.model if candidate else None
         raw = parsed(data, job.record.served)
-        await self._json(job, route_api.invoked(raw, job.record.served, sound(job.record.usage), model))
+        await self._json(job, route_api.invoked(raw, job.record.served, together(job.charges)))
 
     async def _wish(self, job: Job, *, needs_request: bool) -> None:
         """The body of a routing call, made into a chat request's."""
