@@ -34,7 +34,6 @@ from typing import IO, TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tup
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
 
 import llm_router_client as c
-from llm_router_extras.files import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -282,6 +281,11 @@ class Ledger:
         held = [row for row, offset in enumerate(self.offsets) if offset >= 0]
         held.sort(key=lambda row: (self.lines[row] or sys.maxsize, self.offsets[row]))
         return [self.offsets[row] for row in held]
+
+
+def lock_file(file: int) -> bool:
+    """Whether an open file is this process's own now."""
+    return bool(c.extra("files", "--output").lock_file(file))
 
 
 def open_locked(path: str) -> int:
@@ -1166,8 +1170,8 @@ def run_evaluate(args: Namespace, console: c.Console) -> int:
 
 
 def add_pace(parser: c.Parser) -> None:
-    parser.add_argument("--concurrency", metavar="N", type=c.whole_number, help="requests underway (8); fewer while limited")
-    parser.add_argument("--patience", metavar="X", type=c.decimal_number, help="longest wait without an answer (3600 s)")
+    parser.add_argument("--concurrency", metavar="N", type=int, help="requests underway (8); fewer while limited")
+    parser.add_argument("--patience", metavar="X", type=float, help="longest wait without an answer (3600 s)")
 
 
 def add_run(parser: c.Parser) -> None:
@@ -1193,7 +1197,7 @@ def add_run(parser: c.Parser) -> None:
 def add_evaluate(parser: c.Parser) -> None:
     parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
     parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
-    parser.add_argument("--repeat", metavar="N", type=c.whole_number, help="ask every line so often (1)")
+    parser.add_argument("--repeat", metavar="N", type=int, help="ask every line so often (1)")
     parser.add_argument("--json", action="store_true", help="figures as one JSON object")
     parser.add_argument("--csv", action="store_true", help="figures as CSV")
     parser.add_argument("--markdown", action="store_true", help="figures as a table")

@@ -61,6 +61,7 @@ MAX_KEPT_CHARS = 8_388_608  # text kept for .response; longer streams are handed
 MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
+MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
 MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
 
@@ -417,6 +418,25 @@ def family_of(model: str) -> str:
     return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
+ANY_MODEL = frozenset("any auto chat default instruct latest local model preview".split())  # words that tell no models apart
+
+
+def other_model(asked: str, named: str) -> bool:
+    """Whether an answer names a wholly different model: some servers answer every name with the one model they have.
+
+    other_model("gpt-4.1", "Qwen2.5-7B-Instruct.gguf") -> True
+    other_model("gpt-4o", "gpt-4o-2024-08-06"), other_model("phi4", "/models/phi-4.gguf"), other_model("any", "o3") -> False
+    """
+    import re
+
+    families = {family_of(asked), family_of(named)}
+    if "other" not in families:
+        return len(families) == 2
+    plain = [re.sub(r"[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1]) for name in (asked, named)]
+    words = [set(re.findall(r"[a-z]{3,}", name.lower())) - ANY_MODEL for name in (asked, named)]
+    return all(words) and not words[0] & words[1] and plain[0] not in plain[1] and plain[1] not in plain[0]
+
+
 def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     import re
@@ -584,13 +604,25 @@ def code_of(status: int, said: JSON) -> str:
     return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
 
+# What OpenAI says of such models: "This model is only supported in v1/responses and not in v1/chat/completions."
+RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or ask through the gateway, which converts."
+
+
+def next_step_for(message: str) -> str:
+    """What to do next, where the message itself says it; else ""."""
+    return RESPONSES_STEP if "v1/responses" in message or "responses api" in message.lower() else ""
+
+
 def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
     code = code_of(said["status"], said)
     message = said["message"] or "the upstream reported an error without a message"
     retryable = code in ("rate_limited", "overloaded", "server_error")
-    return KINDS[code](message, code=code, status=said["status"] or None, retryable=retryable, maybe_billed=True)
+    return KINDS[code](
+        message, code=code, status=said["status"] or None, next_step=next_step_for(message), retryable=retryable,
+        maybe_billed=True,
+    )  # fmt: skip
 
 
 # ai.google.dev, FinishReason; others are passed on in lower case
@@ -621,7 +653,8 @@ def openai_chunk(chunk: JSON) -> JSON:
     blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
     finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
     choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
-    return {"choices": [choice] * bool(candidate or blocked), "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
+    choices = [choice] if candidate or blocked else []
+    return {"choices": choices, "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
 
 
 class Reader:
@@ -728,12 +761,40 @@ class Reader:
     def _choice(self, number: int) -> JSON:
         state = self.choices[number]
         message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
-        message.update({"reasoning_content": "".join(state["reasoning"])} if state["reasoning"] else {})
-        message.update({"refusal": self.refusal} if self.refusal and number == 0 else {})
+        if state["reasoning"]:
+            message["reasoning_content"] = "".join(state["reasoning"])
+        if self.refusal and number == 0:
+            message["refusal"] = self.refusal
         calls = state["calls"].wire()
-        if calls:
-            message.update({"function_call": calls[0]["function"]} if "legacy" in state else {"tool_calls": calls})
+        if calls and "legacy" in state:
+            message["function_call"] = calls[0]["function"]
+        elif calls:
+            message["tool_calls"] = calls
         return {"index": number, "message": message, "finish_reason": state["finish"]}
+
+
+def is_amount(value: Any) -> bool:
+    """Whether it is a number, finite, and not below 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def is_cost(value: Any) -> bool:
+    return is_amount(value) and bool(value <= MAX_COST_USD)
+
+
+def stated_cost(usage: JSON) -> Any:
+    """What a usage object says that the answer cost, in USD; None where that is nothing, or no sum that a call can cost.
+
+    stated_cost({"cost": 0.25}) -> 0.25;  stated_cost({"cost": "0.25"}), ({"cost": -1}), ({"cost": 1e308}) -> None
+
+    Where OpenRouter used the caller's own vendor key (is_byok), `cost` is its fee alone: the vendor's price is added, and
+    nothing is known without it.
+    """
+    cost: Any = usage.get("cost")
+    inference: Any = as_dict(usage.get("cost_details")).get("upstream_inference_cost")
+    if usage.get("is_byok") is True:
+        cost = round(cost + inference, 12) if is_cost(cost) and is_cost(inference) else None
+    return cost if is_cost(cost) else None
 
 
 class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typing at run time
@@ -754,7 +815,7 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
         self.finish_reason, self.complete, self.raw = reader.finish, complete, reader.raw
         self.usage: JSON = reader.usage or {}
         self.tokens = self.usage.get("total_tokens", self.usage.get("totalTokenCount"))
-        self.cost: Any = self.usage.get("cost")
+        self.cost: Any = stated_cost(self.usage)
         self.cost_source = None if self.cost is None else "endpoint"
         self.credits_remaining = self.usage.get("credits_remaining", self.get("credits_remaining"))
         self.model = str(self.get("model") or self.get("modelVersion") or model)
@@ -811,7 +872,7 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
     return KINDS[code](
-        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step,
+        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step or next_step_for(message),
         request_id=one_line(headers.get("x-request-id", ""), 100),
         retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"), maybe_billed=False,
     )  # fmt: skip
@@ -834,8 +895,8 @@ def judge(reader: Reader, ended: bool) -> None:
     said = reader.text() or reader.tool_calls()
     for word in (reader.finish, "" if said else reader.native):
         if word.lower() in UNFINISHED:
-            message = f"the server says itself that it did not finish (finish reason {word})"
-            raise IncompleteError(message) if said else ServerError(message, retryable=True, maybe_billed=True)
+            message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
+            raise IncompleteError(message, retryable=not said)
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
@@ -1006,10 +1067,6 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 AUTO = "auto"  # in place of a model's name: llm_router_extras.routing chooses one
 DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, which would choose one, is not there
-
-
-def is_amount(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
 # ---------------------------------------------------------------------------------------------------------- transport
@@ -1244,8 +1301,9 @@ class Connection:
         from binascii import b2a_base64
 
         lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        basic = b2a_base64(login.encode(), newline=False).decode()
-        lines += [f"Proxy-Authorization: Basic {basic}"] if login else []
+        if login:
+            basic = b2a_base64(login.encode(), newline=False).decode()
+            lines.append(f"Proxy-Authorization: Basic {basic}")
         try:
             self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
             response.clock = self.sock.clock
@@ -1946,6 +2004,10 @@ class Call:
         attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
         self.last = attempt.answer
+        chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
+        if other_model(attempt.model, self.last.model) and not chosen:
+            self.model_used = self.last.model_used = one_line(self.last.model, 100)
+            self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: what came shows which. Closing it hangs up."""
@@ -2170,8 +2232,9 @@ class LLMRouterClient:
     ) -> dict[str, JSON]:  # fmt: skip
         """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
 
-        result: {"success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless stream=True),
-        "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "error" (None, or as to_dict() of one)}
+        result: {"model_used", "success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless
+        stream=True), "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "warnings", "error" (None,
+        or as to_dict() of one)}
         """
         names = model_names(models)
         if not names or len(set(names)) < len(names):
@@ -2189,9 +2252,10 @@ class LLMRouterClient:
         except LLMRouterError as failure:
             error, answer = failure.to_dict(), failure.response or Answer(Reader(), model)
         return {
-            "success": error is None, "response": answer.text, "latency": round(self.transport.monotonic() - began, 3),
-            "ttft": answer.first_s, **attributes(answer, "tokens", "cost", "cost_source", "cached"),
-            "finish_reason": answer.finish_reason or None, "error": error,
+            "model_used": answer.model_used, "success": error is None, "response": answer.text,
+            "latency": round(self.transport.monotonic() - began, 3), "ttft": answer.first_s,
+            **attributes(answer, "tokens", "cost", "cost_source", "cached"),
+            "finish_reason": answer.finish_reason or None, "warnings": answer.warnings, "error": error,
         }  # fmt: skip
 
     def list_models(self, *, offline: bool = False, deadline_s: float | None = None) -> ModelList:
@@ -2386,6 +2450,11 @@ def clean(text: str) -> str:
     return sanitizer.feed(text) + sanitizer.close()
 
 
+def on_one_line(value: object) -> str:
+    """Foreign text for one line of output, harmless to a terminal: on_one_line("a\nb\x1b[2J") -> "a b"."""
+    return " ".join(clean(str(value)).replace("\t", " ").splitlines())
+
+
 def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
@@ -2477,20 +2546,6 @@ def wrapped(words: list[str], separator: str, indent: int) -> str:
     return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
 
 
-def whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"takes a whole number, not {text[:40]!r}") from None
-
-
-def decimal_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"takes a number, not {text[:40]!r}") from None
-
-
 class Parser(argparse.ArgumentParser):
     """The options of one command. Its errors are UsageErrors that name the nearest option; --help has a layout of its own.
 
@@ -2502,7 +2557,10 @@ class Parser(argparse.ArgumentParser):
         self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
         self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
         self.command = prog.split()[-1]
-        super().__init__(prog, None, description, epilog, add_help=False, allow_abbrev=False, exit_on_error=False)
+        super().__init__(
+            prog, None, description, epilog, add_help=False, allow_abbrev=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=HELP_WIDTH),  # else shutil asks the terminal: 3 ms
+        )  # fmt: skip
 
     def section(self, title: str) -> None:
         """Put what is added from here on under this title in --help."""
@@ -2532,35 +2590,43 @@ class Parser(argparse.ArgumentParser):
         while left:
             word = left.pop()
             flag, equals, value = word.partition("=")
+            if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
+                flag, equals, value = word[:2], "=", word[2:]  # -mNAME
             option = self.options.get(flag)
-            if not option and word not in self.words and word[:2] not in self.options:  # -mNAME is argparse's to take apart
-                raise self.unknown(flag if word[:2] == "--" else word)
+            if option is None and word not in self.words:
+                raise self.unknown(flag)
             if option and option.nargs == 0 and equals:
                 raise UsageError(f"{flag} takes no value")
-            if option and option.nargs != 0 and not equals:
-                if not left or left[-1] in self.options:
-                    step = f"Write {flag} {option.metavar}; see {self.command} --help."
-                    raise UsageError(f"{flag} needs a value", next_step=step)
-                value = left.pop()
+            if option and option.nargs != 0:
+                value = value if equals else self.next_value(option, flag, left)
+                self.check_value(option, flag, value)
                 word = f"{option.option_strings[-1]}={value}"
-            if any("\udc80" <= character <= "\udcff" for character in value):
-                raise UsageError(f"the value of {flag} is not UTF-8 text")
             yield word
+
+    def next_value(self, option: argparse.Action, flag: str, left: list[str]) -> str:
+        if not left or left[-1] in self.options:
+            step = f"Write {flag} {option.metavar}; see {self.command} --help."
+            raise UsageError(f"{flag} needs a value", next_step=step)
+        return left.pop()
+
+    def check_value(self, option: argparse.Action, flag: str, value: str) -> None:
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise UsageError(f"the value of {flag} is not UTF-8 text")
+        try:
+            (option.type or str)(value)  # type: ignore[operator]  # int and float are all that is used
+        except ValueError:
+            kind = "a whole number" if option.type is int else "a number"
+            raise UsageError(f"{flag} takes {kind}, not {value[:40]!r}") from None
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
 
         parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
         """
-        try:
-            args, rest = self.parse_known_args(list(self.joined(words)))
-        except argparse.ArgumentError as error:
-            raise UsageError(f"{(error.argument_name or '').split('/')[-1]} {error.message}") from None
-        if rest and self.words:
+        args, rest = self.parse_known_args(list(self.joined(words)))
+        if rest:  # a second word without a dash
             choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
             raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
-        if rest:
-            raise self.unknown(rest[0])
         return args
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
@@ -2634,10 +2700,10 @@ def add_input(parser: Parser) -> None:
 
 def add_parameters(parser: Parser, images: bool = True) -> None:
     parser.section("parameters")
-    parser.add_argument("-t", "--temperature", metavar="X", type=decimal_number)
-    parser.add_argument("--max-tokens", metavar="N", type=whole_number)
+    parser.add_argument("-t", "--temperature", metavar="X", type=float)
+    parser.add_argument("--max-tokens", metavar="N", type=int)
     for name in ("--top-p", "--frequency-penalty", "--presence-penalty"):
-        parser.add_argument(name, metavar="X", type=decimal_number)
+        parser.add_argument(name, metavar="X", type=float)
     parser.add_argument("--functions", metavar="FILE")
     parser.add_argument("--function-call", metavar="NAME")
     if images:
@@ -2650,7 +2716,7 @@ def add_parameters(parser: Parser, images: bool = True) -> None:
 
 
 def add_budget(parser: Parser) -> None:
-    parser.add_argument("--max-cost", metavar="X", type=decimal_number, help="USD, all attempts together; needs prices")
+    parser.add_argument("--max-cost", metavar="X", type=float, help="USD, all attempts together; needs prices")
     parser.add_argument("--usage-log", action="store_true", help="record the call without its text; see `usage`")
     parser.add_argument("--session", metavar="NAME", help="its name there, else LLM_ROUTER_SESSION")
 
@@ -2665,11 +2731,11 @@ def add_endpoint(parser: Parser) -> None:
     parser.section("endpoint")
     parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
     parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
-    parser.add_argument("--timeout", metavar="X", type=decimal_number, help="total, all attempts together (600 s)")
-    parser.add_argument("--connect-timeout", metavar="X", type=decimal_number, help="(10 s)")
-    parser.add_argument("--first-event-timeout", metavar="X", type=decimal_number, help="until a stream's first event (120 s)")
-    parser.add_argument("--progress-timeout", metavar="X", type=decimal_number, help="between events (60 s)")
-    parser.add_argument("--retries", metavar="N", type=whole_number, help="after the first request, per model (2)")
+    parser.add_argument("--timeout", metavar="X", type=float, help="total, all attempts together (600 s)")
+    parser.add_argument("--connect-timeout", metavar="X", type=float, help="(10 s)")
+    parser.add_argument("--first-event-timeout", metavar="X", type=float, help="until a stream's first event (120 s)")
+    parser.add_argument("--progress-timeout", metavar="X", type=float, help="between events (60 s)")
+    parser.add_argument("--retries", metavar="N", type=int, help="after the first request, per model (2)")
     parser.add_argument("--retry-timeouts", action="store_true", help="retry timeouts, too; may bill twice")
     parser.add_argument("--lenient-end", action="store_true", help="accept a stream that just ends")
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, too")
@@ -2971,16 +3037,16 @@ COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| -
 
 
 def compare_row(name: str, result: JSON) -> str:
-    text = clean(result["response"]) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"], " ".join(text.split()))
-    return "".join(f"| {'' if cell is None else str(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+    text = " ".join(result["response"].split()) if result["success"] else f"failed: {result['error']['message']}"
+    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"] or "", text)
+    return "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
 
 
 def compare_block(name: str, result: JSON) -> str:
     cost = usd(result["cost"]) or None
     facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
     state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{value} {unit}".strip() for value, unit in facts if value is not None)
+    line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
     return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
 
 
@@ -3013,6 +3079,8 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     layout, head = (compare_row, COMPARE_HEAD) if args.markdown else (compare_block, "")
     text = head + "".join(map(layout, results.keys(), results.values()))
     console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text, first)
+    for warning in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
+        console.note(warning)
     for name, error in errors.items():
         console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
     return ERRORS[first["code"]][0] if first else 0
@@ -3020,7 +3088,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
 
 def add_models(parser: Parser) -> None:
     parser.add_argument("--search", metavar="TEXT", help="names with TEXT in them, or a family")
-    parser.add_argument("--limit", metavar="N", type=whole_number, help="at most N names (50); 0 shows all")
+    parser.add_argument("--limit", metavar="N", type=int, help="at most N names (50); 0 shows all")
     parser.add_argument("--offline", action="store_true", help="the built-in list; no key, no network")
     add_endpoint(parser)
     add_output(parser)
@@ -3036,7 +3104,7 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     found = [{"id": m["id"], "family": m["family"]} for m in listed if wanted in m["id"].lower() or wanted == m["family"]]
     shown = found[:limit] if limit > 0 else found
     value = {"source": listed.source, "total": len(found), "shown": len(shown), "models": shown}
-    console.show(value, "".join(f"{clean(model['id'])}\t{model['family']}\n" for model in shown))
+    console.show(value, "".join(f"{on_one_line(model['id'])}\t{model['family']}\n" for model in shown))
     if listed.source != "live":
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
@@ -3065,7 +3133,9 @@ def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     listed = client.list_models()
     if listed.source != "live":
         raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    yield f"{len(listed)} listed"
+    usual = setting("LLM_ROUTER_MODEL")
+    known = not usual or any(usual == model["id"] for model in listed)
+    yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
 
 
 def add_doctor(parser: Parser) -> None:

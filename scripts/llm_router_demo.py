@@ -2464,7 +2464,7 @@ class Responses(OpenAI):
         if kind == "message":
             at, part = {**place, "content_index": 0}, item["content"][0]
             refused = part["type"] == "refusal"
-            empty_part = {"refusal": ""} if refused else {"text": "", "logprobs": []}
+            empty_part: Dict[str, Any] = {"refusal": ""} if refused else {"text": "", "logprobs": []}
             yield "response.content_part.added", {**at, "part": {**part, **empty_part}}
             for piece in split_pieces(answer.refusal) if refused else answer.text:
                 if refused:

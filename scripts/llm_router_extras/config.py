@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from llm_router_client import JSON
 
 MAX_CONFIG_BYTES = 1_048_576
-CONFIG_RULES: JSON = {  # a JSON schema; prices are USD for a million tokens
+PRICES: JSON = {  # USD for a million tokens; see pricing.cost_usd() for what counts where one is missing
+    name: {"$ref": "#/$defs/usd"} for name in ("input", "output", "cached_input", "cache_write", "cache_write_1h")
+}
+CONFIG_RULES: JSON = {  # a JSON schema
     "type": "object",
     "additionalProperties": False,
     "properties": {
@@ -40,10 +43,15 @@ CONFIG_RULES: JSON = {  # a JSON schema; prices are USD for a million tokens
             "additionalProperties": False,
             "required": ["input", "output"],
             "properties": {
-                "input": {"$ref": "#/$defs/usd"},
-                "output": {"$ref": "#/$defs/usd"},
-                "cached_input": {"$ref": "#/$defs/usd"},
+                **PRICES,
+                "long_context": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/long_context"}},
             },
+        },
+        "long_context": {  # the price of all tokens of a request with more than `above` input tokens
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["above", "input", "output"],
+            "properties": {"above": {"type": "integer", "minimum": 1}, **PRICES},
         },
     },
 }

@@ -35,7 +35,7 @@ from .config import user_config
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_router_client import JSON, Console, LLMRouterClient, Names, Parser
+    from llm_router_client import JSON, Console, LLMRouterClient, Parser
 
 # In the form of the user's configuration, which replaces them entry by entry.
 TIERS = {
@@ -171,7 +171,7 @@ class Router:
             offered = self._with_price(offered)
         return choose({**body, "messages": check_messages(messages)}, user_config(), offered, task, prefer)
 
-    def _with_price(self, offered: Names) -> list[str]:
+    def _with_price(self, offered: Sequence[str] | None) -> list[str]:
         """Under max_cost_usd only a model with a price can be used."""
         prices = self.client.prices()
         models = [model for model in (prices if offered is None else offered) if model in prices]

@@ -111,11 +111,11 @@ class UsageLog(Collaborator):
     def done(self, call: Call) -> None:
         client, answer = call.client, call.last
         counts = token_counts(answer.usage) if answer is not None and not answer.cached else None
-        prompt, _, completion = counts or (None, None, None)
         cost = answer.cost if answer is not None and is_amount(answer.cost) else None if call.attempts else 0.0
         values = (
             round(client.transport.unix(), 3), call.model_used, client.endpoint.host, client.session or None, call.outcome,
-            answer is not None and answer.cached, len(call.attempts), prompt, completion, cost,
+            answer is not None and answer.cached, len(call.attempts),
+            counts and counts.total_input, counts and counts.output, cost,
             answer.cost_source if answer is not None else None, call.seconds(),
         )  # fmt: skip
         try_in_file(call, self.path, USAGE_PUT, *values)

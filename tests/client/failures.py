@@ -45,7 +45,7 @@ OUTCOMES: Dict[str, Tuple[Outcome, Outcome]] = {  # model -> plain, streamed
     "fail-context-llamacpp": same("context_too_long", 400), "fail-context-vllm": same("context_too_long", 400),
     "fail-context-openrouter": same("context_too_long", 400), "fail-422-max_tokens": (("", None, True, 2), ("", None, True, 2)),
     "fail-image-500": (OK, OK), "fail-prefill": (OK, OK), "fail-tools-half": (OK, OK), "fail-start-twice": (OK, OK),
-    "fail-finish-error": same("server_error", None, 3), "fail-native-MALFORMED_FUNCTION_CALL": same("empty_answer"),
+    "fail-finish-error": same("stream_cut", None, 3), "fail-native-MALFORMED_FUNCTION_CALL": same("stream_cut", None, 3),
     "fail-error-beside": mid("server_error", ("server_error", None, True, 3)),
     "fail-event-rate_limit_exceeded": same("rate_limited", None, 3),
     **{f"fail-redirect-{status}": same("bad_upstream", status) for status in (301, 302, 303, 307, 308)},

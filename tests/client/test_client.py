@@ -323,7 +323,10 @@ def test_what_is_no_image_is_refused_and_nothing_sent(
 
 # ------------------------------------------------------------------------------------------------------------ compare
 
-KEYS = ["success", "response", "latency", "ttft", "tokens", "cost", "cost_source", "cached", "finish_reason", "error"]
+KEYS = [
+    "model_used", "success", "response", "latency", "ttft", "tokens", "cost", "cost_source", "cached", "finish_reason",
+    "warnings", "error",
+]  # fmt: skip
 
 
 def test_compare_asks_all_at_once_and_keeps_the_order_asked(demo: Any) -> None:

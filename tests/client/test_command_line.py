@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 from failures import BAD_ANSWERS, OUTCOMES
+from raw_server import http
 
 import llm_router_client as c
 
@@ -306,8 +307,8 @@ def test_every_option_means_the_same_in_every_command(command: str) -> None:
 
 DASHED = {
     None: ("-hello", "--hello", "--", "-", "--no-such=x", "-- a b", "-1", "-mx", ""),
-    c.decimal_number: ("-0.5",),
-    c.whole_number: ("-1",),
+    float: ("-0.5",),
+    int: ("-1",),
 }
 
 
@@ -508,6 +509,42 @@ def test_compare_answers_when_any_model_does_unless_all_are_required(at_demo: An
         assert ("failed: no_credit" in ran.out.decode()) and (ANSWERED in ran.out.decode()) == ("demo" in models)
 
 
+@pytest.fixture
+def one_model(serve: Any, cli: Any) -> Callable[..., Any]:
+    """cli(...) whose endpoint answers every name with the one model it has, as llama.cpp does; headers as given."""
+
+    def run(*words: str, listed: str = "Qwen2.5-7B.gguf", **headers: str) -> Any:
+        answer = {"model": "Qwen2.5-7B.gguf", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+        server = serve(http({"data": [{"id": listed}]} if words[0] == "doctor" else answer, **headers))
+        return cli(*words, env={"LLM_ROUTER_BASE_URL": server.base_url, "LLM_ROUTER_MODEL": "gpt-4.1"})
+
+    return run
+
+
+def test_a_wholly_different_model_that_answers_is_named_and_warned_of(one_model: Any) -> None:
+    warning = "gpt-4.1 was asked for, and the endpoint says that Qwen2.5-7B.gguf answered"
+    for more in ([], ["--stream"]):
+        assert one_model("chat", "--message", "Hi", *more).err.decode() == f"llm-router: {warning}\n"
+    result = one_model("chat", "--message", "Hi", "--json").json
+    assert (result["model_requested"], result["model_used"], result["warnings"]) == ("gpt-4.1", "Qwen2.5-7B.gguf", [warning])
+    compared = one_model("compare", "--models", "gpt-4.1", "--message", "Hi", "--json")
+    [row] = compared.json["results"]
+    assert (row["model"], row["model_used"], row["warnings"]) == ("gpt-4.1", "Qwen2.5-7B.gguf", [warning])
+    assert warning in compared.err.decode()
+    assert not one_model("chat", "--message", "Hi", **{"x-llm-router-model": "qwen"}).err  # a group of the gateway's
+    assert not one_model("chat", "-m", "qwen", "--message", "Hi").err
+
+
+def test_usage_sums_up_by_the_model_that_answered(one_model: Any, cli: Any) -> None:
+    assert one_model("chat", "--message", "Hi", "--usage-log").code == 0
+    assert [row["model"] for row in cli("usage", "--json").json["rows"]] == ["Qwen2.5-7B.gguf"]
+
+
+def test_doctor_says_when_the_usual_model_is_not_listed(one_model: Any) -> None:
+    assert b"1 listed; not gpt-4.1, LLM_ROUTER_MODEL: another may answer to its name\n" in one_model("doctor").out
+    assert one_model("doctor", listed="gpt-4.1").out.endswith(b"ok   models: 1 listed\n")
+
+
 def test_models_are_searched_and_bounded(at_demo: Any) -> None:
     listed = at_demo("models", "--limit", "3")
     assert listed.code == 0 and len(listed.out.splitlines()) == 3 and b"3 shown" in listed.err
@@ -558,7 +595,8 @@ def test_a_cold_start_imports_only_what_it_needs(cli: Any, demo: Any) -> None:
     bare = subprocess.run([sys.executable, "-X", "importtime", "-c", "pass"], capture_output=True, env=cli.env, timeout=30)
     known = {line.rsplit("|", 1)[1].strip() for line in bare.stderr.decode().splitlines() if line.startswith("import time:")}
     network = {"http.client", "socket", "ssl", "email", "urllib", "urllib.parse", "urllib.request", "hashlib", "signal"}
-    never = {"asyncio", "typing", "threading", "logging", "dataclasses"}
+    network |= {"shutil", "threading"}  # which urllib.request imports, the second in Python 3.9
+    never = {"asyncio", "typing", "logging", "dataclasses"}
     for words in (["--help"], ["chat", "--help"], ["models", "--offline"]):
         assert not (modules(*words) - known) & {*network, *never}, words
     assert not (modules("chat", "-m", "demo", "--message", "Hello", "--dry-run") - known) & {*network, *never} - {"signal"}

@@ -64,6 +64,17 @@ def test_a_plain_answer_that_says_it_is_unfinished_keeps_its_text_and_exits_with
             assert not result["finish"]["complete"] and result["error"]["next_step"] == c.ERRORS["stream_cut"][1]
 
 
+@pytest.mark.parametrize("model", ["fail-finish-abort", "fail-finish-error", "fail-native-MALFORMED_FUNCTION_CALL"])
+def test_unfinished_and_empty_is_asked_again_and_then_exits_with_10(demo: Any, cli: Any, model: str) -> None:
+    for more in ([], ["--stream"]):
+        env = {"LLM_ROUTER_BASE_URL": demo.base_url}
+        ran = cli("chat", "-m", model, "--message", "hi", "--json", "--retries", "1", *more, env=env)
+        result = json.loads(ran.out.splitlines()[-1])
+        assert (ran.code, result["error"]["code"], len(result["attempts"])) == (10, "stream_cut", 2), ran
+    ran = cli("chat", "-m", model, "--message", "hi", "--retries", "0", "--fallback", "demo", env=env)
+    assert ran.code == 0 and b"asked demo" in ran.err
+
+
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
 @pytest.mark.parametrize("first", [1, 2, 3, 4, 9])
 def test_a_byte_order_mark_kills_nothing_wherever_it_is_cut(serve: Serve, mark: bytes, first: int) -> None:

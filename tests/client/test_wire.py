@@ -369,8 +369,9 @@ def test_a_prompt_that_gemini_blocks_is_filtered_and_an_answer_it_breaks_is_an_e
         c.judge(reader, False)
     broken = c.Reader(gemini=True)
     broken.take(gemini(finish="MALFORMED_FUNCTION_CALL"))
-    with pytest.raises(c.ServerError, match="malformed_function_call"):
+    with pytest.raises(c.IncompleteError, match="malformed_function_call") as caught:
         c.judge(broken, False)
+    assert caught.value.retryable  # nothing of it was handed over
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -476,6 +477,26 @@ def test_every_error_body_becomes_one_of_ours(status: int, body: Any, kind: Any,
     assert error.next_step and error.message.startswith(f"HTTP {status}: ")
 
 
+@pytest.mark.parametrize("asked,named,other", [
+    ("gpt-4.1", "Qwen2.5-7B-Instruct-Q4_K_M.gguf", True), ("claude-3-opus", "gpt-4o", True), ("mistral-large", "phi-4", True),
+    ("mistral-instruct", "/models/phi-4-instruct.gguf", True), ("gpt-4o", "gpt-4o-2024-08-06", False), ("o3", "gpt-4o", False),
+    ("claude-3-opus", "us.anthropic.claude-3-opus-v1:0", False), ("openai/gpt-4.1", "gpt-4.1", False),
+    ("phi4", "/models/phi-4-Q4.gguf", False), ("mistral-small", "mistralai/Mistral-Small-24B", False),
+    ("default", "Qwen2.5-7B", False), ("auto", "gpt-4o", False), ("m", "gpt-4o", False), ("gpt-4o", "", False),
+])  # fmt: skip
+def test_a_wholly_different_model_is_told_from_a_longer_name(asked: str, named: str, other: bool) -> None:
+    assert c.other_model(asked, named) is other
+
+
+def test_a_model_that_needs_another_endpoint_is_told_so() -> None:
+    for message in ("This model is only supported in v1/responses and not in v1/chat/completions.", "Use the Responses API."):
+        for status, code in ((404, "model_not_found"), (400, "bad_request")):
+            error = c.response_error(status, {}, json.dumps({"error": {"message": message}}).encode(), 0.0)
+            assert (error.code, error.next_step) == (code, c.RESPONSES_STEP)
+            assert c.inner_error({"message": message, "code": status}).next_step == c.RESPONSES_STEP
+    assert c.response_error(404, {}, b"no such model", 0.0).next_step == c.ERRORS["model_not_found"][1]
+
+
 def test_the_deepest_text_is_the_message_json_inside_strings_too() -> None:
     raw = json.dumps({"error": {"message": "the real cause", "code": "rate_limit_exceeded"}})
     body = {"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": raw, "provider_name": "X"}}}
@@ -520,13 +541,12 @@ def test_an_error_inside_an_answer_has_the_status_it_would_have_had(
 
 @pytest.mark.parametrize(
     "body",
-    [{"error": {"message": "no"}}, {"choices": [{"error": {"message": "no"}}]}, {"choices": [{"finish_reason": "error"}]}],
-)
+    [{"error": {"message": "no"}}, {"choices": [{"error": {"message": "no"}}]},
+     {"choices": [{"error": {"message": "no"}, "finish_reason": "error"}]}],
+)  # fmt: skip
 def test_an_error_inside_a_200_is_raised(body: Any) -> None:
     with pytest.raises(c.ServerError):
-        answer = c.Reader()
-        answer.take(body)
-        c.judge(answer, True)
+        c.Reader().take(body)
 
 
 @pytest.mark.parametrize("data,what", [(b"", "empty"), (b" \n", "empty"), (b"<html>", "HTML"), (b"oops", "not JSON")])

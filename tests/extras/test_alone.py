@@ -72,6 +72,14 @@ def test_alone_an_option_of_the_extras_says_which_folder_is_missing(
     assert [request["path"] for request in demo.requests if request["path"].endswith("completions")] == []
 
 
+def test_the_batch_without_the_folder_says_so_too(alone: Any, tmp_path: Path) -> None:
+    shutil.copy(SCRIPTS / "llm_router_batch.py", tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"message": "Hi"}\n')
+    alone.words = lambda *words: [sys.executable, "-I", str(tmp_path / "llm_router_batch.py"), *map(str, words)]
+    ran = alone("run", "-m", "demo", "--input", "in.jsonl", "--output", "out.jsonl")
+    assert ran.code == 2 and MISSING.encode() in ran.err and b"Traceback" not in ran.err, ran
+
+
 def python(code: str, folder: Path, **env: str) -> str:
     """What a program beside the lone file prints."""
     environment: Dict[str, str] = {"PATH": "", **env}

@@ -17,7 +17,11 @@ from llm_router_extras.config import CONFIG_RULES
 WHOLE = {
     "tiers": {"cheap": ["small"], "middle": ["medium", "other/medium"], "strong": ["large"]},
     "tasks": {"code": ["coder"], "my task": ["large"]},
-    "prices": {"small": {"input": 1, "output": 2.5}, "large": {"input": 3, "output": 4, "cached_input": 0.5}},
+    "prices": {
+        "small": {"input": 1, "output": 2.5},
+        "large": {"input": 3, "output": 4, "cached_input": 0.5, "cache_write": 4, "cache_write_1h": 6},
+        "long": {"input": 1, "output": 2, "long_context": [{"above": 200_000, "input": 2, "output": 4, "cached_input": 1}]},
+    },
 }
 NOT_CONFIGURATIONS: Tuple[Tuple[Any, str], ...] = (
     ([], "the configuration must be object"),
@@ -34,6 +38,9 @@ NOT_CONFIGURATIONS: Tuple[Tuple[Any, str], ...] = (
     ({"prices": {"a": {"input": -1, "output": 1}}}, "prices.a.input must have minimum 0"),
     ({"prices": {"a": {"input": 1, "output": 1, "cached_input": "free"}}}, "prices.a.cached_input must be number"),
     ({"prices": {"a": {"input": 1, "output": 1, "cached": 1}}}, "prices.a.cached is not allowed"),
+    ({"prices": {"a": {"input": 1, "output": 1, "cache_write": -1}}}, "prices.a.cache_write must have minimum 0"),
+    ({"prices": {"a": {"input": 1, "output": 1, "long_context": []}}}, "prices.a.long_context must have minItems 1"),
+    ({"prices": {"a": {"input": 1, "output": 1, "long_context": [{"input": 1, "output": 1}]}}}, "[0].above is missing"),
 )
 
 

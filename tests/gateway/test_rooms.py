@@ -171,7 +171,7 @@ def texts_for_people(node: ast.AST, module: str) -> Iterator[ast.AST]:
 def test_no_script_of_the_page_names_a_protocol() -> None:
     for path in (PACKAGE / "management" / "page").glob("*.js"):
         code = re.sub(r"^\s*(?://|\*|/\*).*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        found = re.findall(rf"\b(?:{'|'.join(sorted(PROTOCOLS))})\b", code)
+        found = re.findall(rf"\b(?<!chat/)(?:{'|'.join(sorted(PROTOCOLS))})\b", code)  # but in the path of chat completions
         assert not found, f"{path.name}: {found}"
 
 

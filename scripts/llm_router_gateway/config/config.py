@@ -20,7 +20,7 @@ from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file
-from .presets import CUSTOM, PRESETS, Preset, join_url, preset_of
+from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, read_settings, sub_table
@@ -103,12 +103,23 @@ class Provider:
     rename: Mapping[str, str] = field(default_factory=dict)
     overrides: Overrides = NONE
     limit: Limit | None = None
+    also: Mapping[str, Provider] = field(default_factory=dict)  # protocol -> the same provider as it is called in it
+    only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
     secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in headers that it or its models add: never told
 
     def url(self, call: str, model: str = "") -> str:
         """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
         path = self.paths.get(call, "")
         return join_url(self.base_url, path.replace("{model}", model)) if path else ""
+
+    def speaking(self, api: str) -> Provider:
+        """The same provider, called in another protocol, and only in that."""
+        return self if api == self.api else self.also.get(api) or replace(self, api=api, paths=UPSTREAMS[api].paths, also={})
+
+    def for_model(self, remote_id: str) -> Provider:
+        """As it is called for one of its models: most speak the protocol of their provider."""
+        api = next((api for pattern, api in self.only if re.match(pattern, remote_id)), "")
+        return self.speaking(api) if api else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +312,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
     api = values["api"] or preset.api
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
     header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else auth_of(api)
-    return Provider(
+    made = Provider(
         name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
         base_url=base_url_of(values, preset, api, path, reading),
         keys=keys, needs_key=not preset.local, key_hint=" or ".join(hints) or "api_key_env",
@@ -318,6 +329,23 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
     )  # fmt: skip
+    return with_others(made, preset, special["also"], path, reading)
+
+
+def with_others(provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading) -> Provider:
+    """The provider with the further protocols that it speaks: those of the file, else what is known of the type."""
+    is_known = provider.api == preset.api and provider.base_url == preset.base_url
+    for name in also or ():
+        if name not in UPSTREAMS:
+            reading.bad(f"{path}.settings.also", f'"{name}" is not a protocol of providers; there are {", ".join(UPSTREAMS)}')
+    names = (preset.also if is_known else ()) if also is None else [name for name in also if name in UPSTREAMS]
+    others = {name: provider.speaking(name) for name in names if name != provider.api}
+    return replace(provider, also=others, only=preset.only if is_known else ())
+
+
+def with_secrets(provider: Provider, secrets: tuple[Secret, ...]) -> Provider:
+    others = {api: replace(each, secrets=secrets) for api, each in provider.also.items()}
+    return replace(provider, secrets=secrets, also=others)
 
 
 def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Preset | None:
@@ -576,21 +604,21 @@ def parse(
         reading.notes.append("[frontend] belongs to an older server and is not used")
     if reading.problems:
         raise ConfigError(reading.problems)
-    careful = tuple(replace(provider, secrets=secrets_of(provider, models)) for provider in providers.values())
+    careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
     return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys)
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml
 
 
-def implied(env: Mapping[str, str], *, ollama: bool = False) -> dict[str, Any]:
+def implied(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, Any]:
     """The document that stands in for a missing file: each provider whose key is in the environment.
 
     implied({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
     """
     names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
-    if ollama and "ollama" not in names:
-        names.append("ollama")
+    if local_server and LOCAL_SERVER not in names:
+        names.append(LOCAL_SERVER)
     return {"providers": [{"name": name, "type": name} for name in names]}
 
 

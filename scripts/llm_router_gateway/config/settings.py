@@ -362,6 +362,8 @@ PROVIDER: tuple[Setting, ...] = (
 
 PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", "text", "", "path of the chat call below base_url"),
+    Setting("also", "texts", None, 'further protocols that are spoken at base_url, so that callers who speak them are relayed: '
+            f'{", ".join(UPSTREAMS)}. Not given: what is known of the type at its own address'),
     Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
     Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
     Setting("auth_header", "text", "", "header that carries the key"),
@@ -394,7 +396,8 @@ MODEL: tuple[Setting, ...] = (
 
 MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("model", "text", "", "as remote_identifier, which wins"),
-    Setting("endpoint", "text", "", "path of the chat call for this model"),
+    Setting("endpoint", "text", "", "path of the chat call for this model, or the protocol that it "
+            f'speaks: {", ".join(UPSTREAMS)}'),
     Setting("context_window", "size", None, "tokens, shown in model lists", low=1),
     Setting("max_output_tokens", "size", None, "tokens, shown; sent where the protocol needs a limit", low=1),
     Setting("modalities", "texts", (), 'what it reads: "text", "image", "audio", "video", "file"'),

@@ -11,7 +11,7 @@ back (a key, a condition, an argument), or stops early, the pattern left over is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from .codes import (
@@ -88,7 +88,7 @@ def whole(program: Code) -> Code:
 LEFT_OVER = "an error, or a function that stops early, between ?// and what takes its outputs"
 
 
-def late(run: Callable[..., Iterable[Any]], *given: Any) -> Iterator[Any]:
+def late(run: Callable[..., Iterable[Any]], *given: Any) -> Generator[Any, None, None]:
     """The same outputs, the first step put off until the first is wanted."""
     yield from run(*given)
 

@@ -1,7 +1,7 @@
 """What an attempt at a member used and cost: one figure for the log, the metrics, and the account of the caller's key.
 
-    charge_of(job, error)      -> Charge(usage, 0.0105, "prices"); None where nothing was used
-    together(job.charges)      -> one Charge of all attempts of a request; None where there was none
+    charge_of(context, error)      -> Charge(usage, 0.0105, "prices"); None where nothing was used
+    together(context.charges)      -> one Charge of all attempts of a request; None where there was none
 
 What was sent and not refused by a status is paid: an attempt that was cancelled, timed out or cut, before or inside its answer,
 costs the input, estimated, and the output that was seen. So does an answer that does not say what it used. Such figures are
@@ -23,7 +23,7 @@ from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 
 if TYPE_CHECKING:
-    from .request import Job
+    from .request import RequestContext
 
 ESTIMATED = "estimated"  # the `cost_source` of figures that nobody told
 COUNTS = tuple(each.name for each in fields(Usage) if each.type == "int")
@@ -37,30 +37,32 @@ class Charge(NamedTuple):
     source: str
 
 
-def charge_of(job: Job, error: BaseException | None) -> Charge | None:
+def charge_of(context: RequestContext, error: BaseException | None) -> Charge | None:
     """Of the attempt that has ended now, whole without an error."""
-    candidate = job.candidate
-    if candidate is None or not job.sent or job.call.kind == "count" or (isinstance(error, GatewayError) and error.unpaid):
+    candidate = context.candidate
+    if candidate is None or not context.sent or context.call.kind == "count":
         return None
-    usage = sound(job.record.usage)
-    if usage is not None and (error is None or job.record.whole):
+    if isinstance(error, GatewayError) and error.unpaid:
+        return None
+    usage = sound(context.record.usage)
+    if usage is not None and (error is None or context.record.whole):
         return Charge(usage, *pricing.cost(usage, candidate.model))
-    guess = estimated(job, usage)
+    guess = estimated(context, usage)
     return Charge(guess, pricing.cost(guess, candidate.model)[0], ESTIMATED)
 
 
-def estimated(job: Job, told: Usage | None) -> Usage:
+def estimated(context: RequestContext, told: Usage | None) -> Usage:
     """The input that was sent and the output that was seen; what the upstream told so far, where that is more."""
-    base = told if told is not None and told.total_input else input_of(job)
-    seen = max(job.answer_tokens, job.outputs * event_tokens(job))
-    made = math.ceil(seen if job.allowance is None else job.allowance.within_hold(seen))
+    base = told if told is not None and told.total_input else input_of(context)
+    seen = max(context.answer_tokens, context.outputs * event_tokens(context))
+    made = math.ceil(seen if context.allowance is None else context.allowance.within_hold(seen))
     return base if base.output >= made else replace(base, text=made, reasoning=0, cost=None)
 
 
-def input_of(job: Job) -> Usage:
+def input_of(context: RequestContext) -> Usage:
     """The estimate of the input, in the class that it may have to be paid as."""
-    tokens = input_tokens(job.fields)
-    kept = kept_for(job.body.text if job.body is not None else "")
+    tokens = input_tokens(context.fields)
+    kept = kept_for(context.body.text if context.body is not None else "")
     if kept == "1h":
         return Usage(cache_write_1h=tokens)
     return Usage(cache_write=tokens) if kept else Usage(input=tokens)
@@ -73,8 +75,8 @@ def kept_for(text: str) -> str:
     return "1h" if '"1h"' in text or "'1h'" in text else "5m"
 
 
-def event_tokens(job: Job) -> int:
-    return UPSTREAMS[job.candidate.provider.api].event_tokens if job.candidate is not None else 0
+def event_tokens(context: RequestContext) -> int:
+    return UPSTREAMS[context.candidate.provider.api].event_tokens if context.candidate is not None else 0
 
 
 def together(charges: Sequence[Charge]) -> Charge | None:

@@ -125,6 +125,15 @@ def test_its_lists_and_its_count_have_its_shape(gateway: Process) -> None:
     assert call(gateway, {"model": "toy/m", "say": "hello"}, path="/v1/toy/count").json["count"] > 0
 
 
+def test_a_part_of_its_path_may_be_anything_and_have_several_methods(gateway: Process) -> None:
+    gateway.token = TOKEN
+    for method, status in (("GET", 200), ("DELETE", 200), ("PUT", 405)):
+        answer = gateway.send(method, "/v1/toy/some%2Fid/state")
+        assert answer.status == status
+    assert answer.headers["allow"] == "GET, HEAD, DELETE, OPTIONS"
+    assert gateway.get("/v1/toy/a/b/state").status == gateway.get("/v1/toy/a").status == 404
+
+
 def test_its_errors_have_its_shape(gateway: Process, upstream: Upstream) -> None:
     assert call(gateway, ASK, key="of nobody").json["wrong"].startswith("the key is not known")
     assert set(call(gateway, {**ASK, "model": "none/such"}).json) == {"wrong"}

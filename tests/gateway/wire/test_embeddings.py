@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from llm_router_gateway.wire.embeddings import as_asked
+from llm_router_gateway.wire.openai.embeddings import as_asked
 
 
 def answer(embedding: object) -> bytes:

@@ -16,6 +16,8 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
     system_role       role of what stands before the conversation: "system"
     json_schema       false: the server takes only json_object; the schema goes into the system text
     forced_choice_with_thinking  false: a forced tool choice becomes "auto" while the model thinks
+    custom_tools      true: tools that take free text are sent as such, as MODERN_MODELS take them; else as functions with one
+                      field
     cache_control, top_k, video  true: sent; else lost
     id_form           "mistral": ids of calls have exactly nine letters and digits
     stream_usage      false: stream_options is not sent

@@ -32,6 +32,12 @@ def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
 
 
+def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
+    from .embeddings import as_asked  # not needed for anything else
+
+    return as_asked(data, body.get("encoding_format"))
+
+
 SPEC = Spec(
     name="openai",
     title="OpenAI",
@@ -40,9 +46,10 @@ SPEC = Spec(
     account_headers=frozenset({"openai-organization", "openai-project"}),
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
     answer_field="choices",
+    embeddings=embeddings,
     upstream=Upstream(
         root="/v1",
-        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "models": "/models"},
+        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models"},
         event_tokens=2,
         parameters={
             "n": ("n",),
