@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from time import time as unix_s
+from typing import Any
 
 from ..errors import GatewayError, Unsupported
 from ..json_body import read_body
 from ..routing.plan import Attempt
+from ..wire import ir
 from ..wire.registry import SPECS, wire
-from ..wire.token_estimate import input_tokens
+from ..wire.token_estimate import input_tokens, weight
 from .answers import check_answer, check_key, is_error, parsed, status_in
 from .failover import Failover
 from .outgoing import outgoing_for, relayed_call
@@ -22,6 +25,11 @@ from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
 from .streaming import Headers
 from .upstream import Upstream, read_error
+
+
+def unsaid_tokens(usage: ir.Usage | None, answer: Mapping[str, Any], protocol: str) -> float:
+    """An estimate of what an answer holds; 0 where it says itself what it used."""
+    return weight(answer.get(SPECS[protocol].answer_field)) if usage is None else 0.0
 
 
 class PlainAnswers:
@@ -46,10 +54,12 @@ class PlainAnswers:
         record, own = context.record, wire(context.call.protocol)
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
+            context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
             return headers, data
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
         result = result if result.created else replace(result, created=int(unix_s()))
         record.usage = result.usage
+        context.answer_tokens = unsaid_tokens(record.usage, answer, outgoing.candidate.provider.api)
         written = own.write_answer(result, outgoing.request, record.lost)
         record.finish = own.finish_in(written)
         return [JSON_TYPE], dumped(written)

@@ -11,7 +11,7 @@ from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError
+from ..errors import GatewayError, StreamCut
 from ..net.client import Response
 from ..routing.plan import Attempt
 from ..wire import ir
@@ -141,6 +141,8 @@ class StreamAnswers:
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 context.outputs = stream.pipe.outputs
+                if stream.pipe.error is not None and not stream.pipe.outputs:
+                    stream.pipe.error.unpaid = not isinstance(stream.pipe.error, StreamCut)  # a refusal under status 200
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
 

@@ -27,7 +27,7 @@ class Relayed(GatewayError):
 
     def __init__(self, error: GatewayError, headers: Headers, data: bytes) -> None:
         super().__init__(error.message, status=error.status, code=error.code, retry_after_s=error.retry_after_s)
-        self.headers, self.data = headers, data
+        self.headers, self.data, self.unpaid = headers, data, True
 
 
 class Upstream:
@@ -69,8 +69,10 @@ async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
     """What an upstream said instead of an answer, without our key in it."""
     name, status = outgoing.candidate.name, response.status
     if not 400 <= status <= 599:
-        return UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
-                              "followed)")  # fmt: skip
+        wrong = UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
+                               "followed)")  # fmt: skip
+        wrong.unpaid = True
+        return wrong
     data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
     error = read_error(outgoing, status, dict(response.headers), data)
     if outgoing.request is None and parsed_or_none(data) is not None:
@@ -82,4 +84,5 @@ def read_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data
     """An upstream's error body, in its own protocol."""
     data = forward.masked(data, outgoing.candidate)
     error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, headers, data)
+    error.unpaid = True
     return error
