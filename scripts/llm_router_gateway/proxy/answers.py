@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
+from ..wire import ir
 from ..wire.error_bodies import status_of
+from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import wire
 
 
@@ -58,3 +60,31 @@ def check_answer(answer: Mapping[str, Any], candidate: Candidate) -> None:
     if flaw is not None:
         flaw.message = f"{candidate.name}: {flaw.message}"
         raise flaw
+
+
+def looks_streamed(data: bytes) -> bool:
+    """Whether a body is server-sent events, whatever its content-type says."""
+    return data.removeprefix(MARK).lstrip()[:6].startswith((b"data:", b"event:", b":"))
+
+
+class Collecting:
+    """A writer for ConvertPipe that keeps the neutral events."""
+
+    def __init__(self) -> None:
+        self.collector = ir.Collector()
+
+    def feed(self, event: ir.StreamEvent) -> bytes:
+        self.collector.feed(event)
+        return b""
+
+
+def assembled(data: bytes, candidate: Candidate) -> ir.Answer:
+    """The answer that a whole stream makes; what is wrong with the stream is raised."""
+    writer = Collecting()
+    pipe = ConvertPipe(wire(candidate.provider.api).StreamReader(), writer)
+    pipe.feed(data)
+    if pipe.error is None:
+        pipe.close()
+    if pipe.error is not None:
+        raise pipe.error
+    return writer.collector.answer()

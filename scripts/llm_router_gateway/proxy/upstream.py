@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 
 from ..errors import GatewayError, UpstreamFailed
 from ..net.client import Pool, Response, Timeouts
+from ..net.unpacking import unpacked
 from ..wire.registry import wire
 from . import headers as forward
 from .answers import parsed_or_none
@@ -36,12 +37,13 @@ class Upstream:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def send(self, method: str, outgoing: Outgoing) -> Awaitable[Response]:
+    async def send(self, method: str, outgoing: Outgoing) -> Response:
         provider = outgoing.candidate.provider
         timeouts = Timeouts(provider.connect_timeout_s, provider.timeout_s, provider.timeout_s)
-        return self._pool.request(
+        response = await self._pool.request(
             method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
         )
+        return unpacked(response)
 
     async def fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
         """A whole answer: the headers that go on, and the body. A refusal is raised."""

@@ -194,7 +194,9 @@ class RelayPipe:
 class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
-    __slots__ = ("_bytes", "_calls", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "outputs", "usage")
+    __slots__ = (
+        "_bytes", "_calls", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "outputs", "usage",
+    )  # fmt: skip
 
     def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer

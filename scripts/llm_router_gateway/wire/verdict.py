@@ -6,8 +6,8 @@
     half_call('{"city": "Par')                         -> True: what came of a call's arguments breaks off
     Calls().add(0, "{}"), .flaw("tool_calls")          -> None, or UpstreamFailed for a call that broke off
 
-Where nothing was sent to the caller yet the next member may answer; afterwards it is the stream's last event. An empty turn that
-the model itself ended (`stop`, `end_turn`) is an answer: agents send such turns.
+Where nothing was sent to the caller yet the next member may answer; afterwards it is the stream's last event. An empty turn
+that the model itself ended (`stop`, `end_turn`) is an answer: models end the turns of agents so.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Iterator
 
 from ..errors import StreamCut, UpstreamFailed
 
-# Words by which servers say that they did not finish: vLLM (abort), OpenRouter and SGLang (error), GLM (network_error), DeepSeek
-# (insufficient_system_resource); ai.google.dev/api/generate-content#FinishReason. In lower case.
+# Words by which servers say that they did not finish: vLLM (abort), OpenRouter and SGLang (error), GLM (network_error),
+# DeepSeek (insufficient_system_resource); ai.google.dev/api/generate-content#FinishReason. In lower case.
 UNFINISHED = frozenset({
     "error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource", "malformed_function_call",
     "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "malformed_response", "other", "no_image",
@@ -31,7 +31,7 @@ MARKS = ("null", "[]", "{}")  # data of events that are signs of life and carry 
 
 
 def unfinished(word: object, native: object = "", *, said: bool = True) -> UpstreamFailed | None:
-    """The failure that a finish word tells of. `native` is the vendor's own behind a proxy; it counts where nothing was said."""
+    """The failure that a finish word tells of. `native`, the vendor's own behind a proxy, counts where nothing was said."""
     for each in (word, "" if said else native):
         if isinstance(each, str) and each.lower() in UNFINISHED:
             return UpstreamFailed(f"the upstream did not finish its answer: {each}", code=f"unfinished_{each.lower()}")

@@ -32,7 +32,7 @@ class Scanner:
     The end is [DONE], or, for servers that send none, when every choice said why it ended.
     """
 
-    __slots__ = ("_calls", "_choices", "_speaking", "done", "error", "finish", "flawed", "fed", "outputs", "usage")
+    __slots__ = ("_calls", "_choices", "_speaking", "done", "error", "fed", "finish", "flawed", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -97,7 +97,7 @@ class Scanner:
 
     def _choice(self, choice: dict[str, Any]) -> None:
         place, delta = place_of(choice), choice.get("delta")
-        if says(delta):
+        if isinstance(delta, dict) and says(delta):
             self.outputs += 1
             self._choices[place] = True
             for call in delta.get("tool_calls") or ():
