@@ -49,11 +49,10 @@ async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "c
     context.record.lost.clear()
     same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
     try:
-        if context.allowance is not None:
-            await context.allowance.release()  # of the member before this one
         outgoing = relayed(context, candidate, same, attempt.key) if same else converted(context, candidate, attempt.key)
         if context.allowance is not None:
             await context.allowance.hold()
+        context.sent = True
         return outgoing
     except GatewayError as error:
         if not same or isinstance(error, NoCredit):  # another member may do it, or for less

@@ -6,22 +6,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from time import time as unix_s
+from typing import Any
 
 from ..errors import GatewayError, Unsupported
 from ..json_body import read_body
 from ..routing.plan import Attempt
+from ..wire import ir
+from ..wire.pipes import MARK
 from ..wire.registry import SPECS, wire
-from ..wire.token_estimate import input_tokens
-from .answers import check_key, is_error, parsed, status_in
+from ..wire.token_estimate import input_tokens, weight
+from .answers import assembled, check_answer, check_key, is_error, looks_streamed, parsed, parsed_or_none, status_in
 from .failover import Failover
-from .outgoing import outgoing_for, relayed_call
+from .outgoing import Outgoing, outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
 from .streaming import Headers
 from .upstream import Upstream, read_error
+
+
+def unsaid_tokens(usage: ir.Usage | None, answer: Mapping[str, Any], protocol: str) -> float:
+    """An estimate of what an answer holds; 0 where it says itself what it used."""
+    return weight(answer.get(SPECS[protocol].answer_field)) if usage is None else 0.0
 
 
 class PlainAnswers:
@@ -37,19 +46,38 @@ class PlainAnswers:
         """Send, then relay or convert."""
         outgoing = await outgoing_for(context, attempt)
         headers, data = await self._upstream.fetch(outgoing)
-        answer = parsed(data, outgoing.candidate.name)
+        answer, record, own = parsed_or_none(data), context.record, wire(context.call.protocol)
+        api = outgoing.candidate.provider.api
+        if answer is None and looks_streamed(data):
+            return self._assemble(context, outgoing, data)
+        answer = answer if answer is not None else parsed(data, outgoing.candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
+        record.usage = wire(api).usage_in(answer)
+        check_answer(answer, outgoing.candidate)
         if context.plan is not None:  # a lone model is never compared
             attempt.output(self._clock())
-        record, own = context.record, wire(context.call.protocol)
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
-            return headers, data
-        result = wire(outgoing.candidate.provider.api).read_answer(answer)
-        result = result if result.created else replace(result, created=int(unix_s()))
+            context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
+            return headers, data.removeprefix(MARK)
+        result = wire(api).read_answer(answer)
+        context.answer_tokens = unsaid_tokens(result.usage, answer, api)
+        return self._write(context, result, outgoing.request)
+
+    def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
+        """Events that came where none were wanted, as the answer that they make."""
+        result = assembled(data, outgoing.candidate)
+        own, fields = wire(context.call.protocol), context.fields
+        request = outgoing.request or own.read_request(fields, model=context.record.asked, stream=None)
+        return self._write(context, result, request)
+
+    def _write(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> tuple[Headers, bytes]:
+        """In the caller's protocol."""
+        record, own = context.record, wire(context.call.protocol)
         record.usage = result.usage
-        written = own.write_answer(result, outgoing.request, record.lost)
+        result = result if result.created else replace(result, created=int(unix_s()))
+        written = own.write_answer(result, request, record.lost)
         record.finish = own.finish_in(written)
         return [JSON_TYPE], dumped(written)
 

@@ -23,6 +23,7 @@ from ..wire import ir
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
 from . import paths
+from .charges import Charge
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
@@ -107,12 +108,21 @@ class RequestContext:
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     outputs: int = 0  # pieces of an answer that a stream has brought
+    answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
+    sent: bool = False  # to the member asked last, as far as we know
+    charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
     not_sent: GatewayError | None = None  # why it could not be written for a member: another may take it
     answering: bool = False  # something of an answer went out: no other member may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
+
+    def begin_attempt(self, candidate: Candidate) -> None:
+        """What is known of the answer is that of the member asked now."""
+        self.candidate, self.record.served = candidate, candidate.name
+        self.record.attempts += 1
+        self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
 
     @property
     def read(self) -> Body:

@@ -5,26 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError
+from ..errors import GatewayError, StreamCut
 from ..net.client import Response
 from ..routing.plan import Attempt
 from ..wire import ir
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from . import headers
-from .answers import is_event_stream, parsed
+from .answers import check_answer, is_error, is_event_stream, looks_streamed, parsed, status_in
 from .failover import Failover
 from .outgoing import Outgoing, outgoing_for
 from .request import RequestContext, dumped
 from .services import Services
 from .streaming import Headers, Limits, StreamedAnswer
-from .upstream import MAX_ANSWER_BYTES, Upstream, refusal
+from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
 
 NEVER_S = float("inf")
 STREAM_HEADERS: Headers = [
@@ -71,7 +71,11 @@ class Stream:
     def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
         name, api = outgoing.candidate.name, outgoing.candidate.provider.api
-        answer = wire(api).read_answer(parsed(data, name))
+        fields = parsed(data, name)
+        if is_error(fields):
+            raise read_error(outgoing, status_in(fields), {}, data)
+        check_answer(fields, outgoing.candidate)
+        answer = wire(api).read_answer(fields)
         self.context.record.usage = answer.usage
         request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True)
         writer = self._writer(request)
@@ -92,6 +96,11 @@ class Stream:
             return self._array.failure(dumped(self._module.write_error(error, request_id)[2]).decode())
         data: bytes = self._module.error_event(error, request_id)
         return data
+
+
+async def only(data: bytes) -> AsyncIterator[bytes]:
+    """A body that is here already, as the pieces of a stream."""
+    yield data
 
 
 class StreamAnswers:
@@ -141,6 +150,8 @@ class StreamAnswers:
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 context.outputs = stream.pipe.outputs
+                if stream.pipe.error is not None and not stream.pipe.outputs:
+                    stream.pipe.error.unpaid = not isinstance(stream.pipe.error, StreamCut)  # a refusal under status 200
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
 
@@ -152,8 +163,12 @@ class StreamAnswers:
             if is_event_stream(response):
                 response.tap = answer.tap
                 await answer.run(response.pieces(), stream.open(response, outgoing))
+                return
+            data = await response.read(MAX_ANSWER_BYTES)
+            if looks_streamed(data):
+                await answer.run(only(data), stream.open(response, outgoing))
             else:
-                await answer.whole(stream.replayed(await response.read(MAX_ANSWER_BYTES), outgoing))
+                await answer.whole(stream.replayed(data, outgoing))
         finally:
             response.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from .ir import Usage
 
@@ -18,7 +18,7 @@ MAX_TOKENS = 1_000_000_000  # of one answer; an upstream that counts more is wro
 MAX_USD = 10_000.0          # of one answer: the longest ones cost some hundred
 
 
-def is_number(value: object, most: float) -> bool:
+def is_number(value: object, most: float) -> TypeGuard[float]:
     """Whether it is a number from 0 to `most`; true, NaN and text are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= most
 
@@ -27,7 +27,7 @@ def is_count(value: object) -> bool:
     return is_number(value, MAX_TOKENS)
 
 
-def is_cost(value: object) -> bool:
+def is_cost(value: object) -> TypeGuard[float]:
     return is_number(value, MAX_USD)
 
 

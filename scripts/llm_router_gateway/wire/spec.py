@@ -215,5 +215,8 @@ class Codec(Protocol):
     def read_answer(self, body: JSON) -> ir.Answer:
         """A whole answer; UpstreamFailed where it is none."""
 
+    def flaw_in(self, answer: JSON) -> GatewayError | None:
+        """Why a whole answer of an upstream is none; None where it is one. See `verdict`."""
+
     def usage_in(self, answer: JSON) -> ir.Usage | None: ...
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
