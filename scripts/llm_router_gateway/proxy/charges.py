@@ -61,7 +61,8 @@ def estimated(context: RequestContext, told: Usage | None) -> Usage:
 
 def input_of(context: RequestContext) -> Usage:
     """The estimate of the input, in the class that it may have to be paid as."""
-    tokens = input_tokens(context.fields)
+    held = context.allowance.input_held if context.allowance is not None else 0
+    tokens = max(input_tokens(context.fields), held)
     kept = kept_for(context.body.text if context.body is not None else "")
     if kept == "1h":
         return Usage(cache_write_1h=tokens)

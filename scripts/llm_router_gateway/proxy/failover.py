@@ -88,7 +88,7 @@ class Failover:
                 if permit is not None:
                     answer = await self._with_keys(context, attempt, send)
                     attempt.succeeded(clock())
-                    await settle(context, permit)
+                    await settle(context, permit if attempt.target.scopes else None)
                     return answer
             except GatewayError as error:
                 if not self._goes_on(context, attempt, error):

@@ -34,13 +34,13 @@ DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's
 class Allowance:
     """One request's."""
 
-    __slots__ = ("_budgets", "_hold", "_key", "_output", "_unix_s", "_wanted", "told")
+    __slots__ = ("_budgets", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "told")
 
     def __init__(self, key: Key, budgets: Budgets, unix_s: Callable[[], float]) -> None:
         self._key, self._budgets, self._unix_s = key, budgets, unix_s
         self._hold: Hold | None = None
         self._wanted: Amount | None = None  # what the body that was fitted last may cost at most
-        self._output = 0.0  # tokens on hold
+        self._input = self._output = 0.0  # tokens on hold
         self.told: list[str] = []  # what was changed: "max_tokens=1000"
 
     def check(self) -> None:
@@ -103,7 +103,7 @@ class Allowance:
         room = float(int(room))
         usd = given * price.input + room * price.output if price else 0.0
         self._wanted = Amount(usd, given + room)
-        self._output = room
+        self._input, self._output = given, room
         return parameter_limits.INF if said is None and own is not None and room >= wanted else room
 
     async def hold(self) -> None:
@@ -131,6 +131,11 @@ class Allowance:
         else:
             usd = hold.amount.usd if charge.cost_usd is None else charge.cost_usd
             await hold.settle(Amount(usd, charge.usage.total))
+
+    @property
+    def input_held(self) -> int:
+        """The input's share of what is on hold, in tokens."""
+        return 0 if self._hold is None else int(self._input)
 
     def within_hold(self, output: float) -> float:
         """An estimate of output tokens: never more than were held."""

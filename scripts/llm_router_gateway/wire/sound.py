@@ -24,6 +24,8 @@ def is_number(value: object, most: float) -> TypeGuard[float]:
 
 
 def is_count(value: object) -> bool:
+    if type(value) is int:  # as nearly always
+        return 0 <= value <= MAX_TOKENS
     return is_number(value, MAX_TOKENS)
 
 
@@ -36,7 +38,10 @@ def sound(usage: Usage | None) -> Usage | None:
     if usage is None:
         return None
     classes = (usage.input, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.text, usage.reasoning)
-    if not all(map(is_count, classes)) or not is_count(usage.total):
+    try:
+        if not (min(classes) >= 0 and sum(classes) <= MAX_TOKENS):  # NaN is neither
+            return None
+    except TypeError:  # a text
         return None
     return usage if usage.cost is None or is_cost(usage.cost) else replace(usage, cost=None)
 

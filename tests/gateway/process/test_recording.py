@@ -281,6 +281,7 @@ def test_counting_and_embeddings_and_routing(gateway: Logged, upstream: Upstream
     found = gateway.calls(4)
     assert [call.kind for call in found] == ["count", "count", "embeddings", "invoke"]
     assert [call.error for call in found[:3]] == ["", "", ""]
+    assert (found[2].input_tokens, found[2].output_tokens, found[2].cost_source) == (3, 0, "prices")
     assert (found[3].error == "") == (answer.status == 200)
 
 
