@@ -76,7 +76,7 @@ class Gateway:
         keyring: Keyring | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
         budgets: Budgets | None = None, kept: KeptConversations | None = None,
     ) -> None:  # fmt: skip
-        """`limiter`, `budgets`, `kept`: what stands behind these seams; without them this process's own, and nothing is kept."""
+        """`limiter`, `budgets`, `kept`: what stands behind these seams; else this process's own, and nothing is kept."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
         self.state = state_of(config)
