@@ -58,8 +58,7 @@ class PlainAnswers:
 
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
-        outgoing = await outgoing_for(context, attempt)
-        headers, data = await self._upstream.fetch(outgoing)
+        outgoing, headers, data = await self._fetch_chat(context, attempt)
         answer, record, own = parsed_or_none(data), context.record, wire(context.call.protocol)
         api = outgoing.candidate.provider.api
         if answer is None and looks_streamed(data):
@@ -74,10 +73,23 @@ class PlainAnswers:
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
+            if context.conversation is not None:
+                context.conversation.keep(answer, outgoing.candidate, outgoing.key)
             return headers, data.removeprefix(MARK)
         result = wire(api).read_answer(answer)
         context.answer_tokens = unsaid_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
+
+    async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
+        """With the whole conversation where the upstream has forgotten what was named to it."""
+        outgoing = await outgoing_for(context, attempt)
+        try:
+            return outgoing, *await self._upstream.fetch(outgoing)
+        except GatewayError as error:
+            if context.conversation is None or not context.conversation.forgets(error):
+                raise
+        outgoing = await outgoing_for(context, attempt)
+        return outgoing, *await self._upstream.fetch(outgoing)
 
     def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
         """Events that came where none were wanted, as the answer that they make."""
@@ -88,12 +100,41 @@ class PlainAnswers:
 
     def _write(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> tuple[Headers, bytes]:
         """In the caller's protocol."""
-        record, own = context.record, wire(context.call.protocol)
-        record.usage = result.usage
-        result = result if result.created else replace(result, created=int(unix_s()))
-        written = own.write_answer(result, request, record.lost)
-        record.finish = own.finish_in(written)
+        written = self._written(context, result, request)
+        context.record.finish = wire(context.call.protocol).finish_in(written)
+        if context.conversation is not None:
+            context.conversation.keep(written)
         return [JSON_TYPE], dumped(written)
+
+    def _written(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> dict[str, Any]:
+        """A neutral answer in the caller's protocol."""
+        context.record.usage = result.usage
+        result = result if result.created else replace(result, created=int(unix_s()))
+        written: dict[str, Any] = wire(context.call.protocol).write_answer(result, request, context.record.lost)
+        return written
+
+    async def compact(self, context: RequestContext) -> tuple[Headers, bytes]:
+        """A conversation as what must be known of it."""
+        return await self._failover.answer(context, partial(self._compact, context))
+
+    async def _compact(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
+        """By an upstream that has such a call in the caller's protocol, else a summary that the model writes."""
+        candidate = attempt.candidate.speaking(context.call.protocol)
+        if relayed_call(context.call.protocol, candidate, "compact", stream=False):
+            try:
+                return await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+            except GatewayError as error:
+                if error.status not in (404, 405):
+                    raise  # compatible servers often lack this call
+        compaction = wire(context.call.protocol).compaction
+        fields = compaction.compact_request(context.fields)
+        outgoing = await outgoing_for(context, attempt, "summary", fields)
+        if outgoing.request is None:
+            raise RuntimeError("a summary is converted, never relayed")
+        _, data = await self._upstream.fetch(outgoing)
+        result = wire(outgoing.candidate.provider.api).read_answer(parsed(data, candidate.name))
+        written = self._written(context, result, outgoing.request)
+        return [JSON_TYPE], dumped(compaction.compacted(written, fields["input"]))
 
     async def count(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._count, context))
