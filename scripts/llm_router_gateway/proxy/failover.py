@@ -1,26 +1,28 @@
 """One request's way through those who could answer it: one after the other, until one has said something.
 
-    result = await asked(job, plan, once, clock, idle)
+    result = await asked(job, plan, once, limiter, clock, idle)
 
-`once(attempt)` asks one member and returns its answer, or raises what went wrong. A member that fails before the caller was
-sent anything is followed by the next one, a refused key by the provider's next key, for as long as the request may go on
-looking. What was sent cannot be taken back: after the first output a failure is the answer's own.
+A member is chosen, then what its limits ask for is acquired. `once(attempt)` asks one member and returns its answer, or
+raises what went wrong. A member that fails before the caller was sent anything is followed by the next one, a refused key by
+the provider's next key, for as long as the request may go on looking. What was sent cannot be taken back: after the first
+output a failure is the answer's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
-from ..errors import GatewayError
+from ..errors import GatewayError, RateLimited
 from ..policy.circuit_breaker import moves_on
-from ..policy.rate_limits import Meters, Permit
+from ..policy.rate_limits import Idle, Limiter, Permit
 from ..policy.tag_query import TAG, TASK
 from ..routing.permissions import Rights
 from ..routing.plan import Attempt, Board, Plan, Table, Target, scopes_of
 from ..routing.resolve import candidates
+from ..wire.token_estimate import input_tokens
 from .request import Job
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
@@ -29,51 +31,7 @@ SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 MAX_KNOWN = 1_000  # names that were found to stand for one model alone
 
 Clock = Callable[[], float]
-Idle = Callable[[], AbstractContextManager[object]]  # what a caller gets meanwhile: signs of life on a stream
 Answer = TypeVar("Answer")
-
-
-class Free(Permit):
-    """The permit of everything that has no limit: it holds nothing and gives nothing back."""
-
-    def settle(self, now: float, tokens: float) -> None:
-        pass
-
-    def end(self, now: float) -> None:
-        pass
-
-
-FREE = Free(Meters(), [], [])
-
-
-class Turn(Protocol):
-    """Something that may have to wait: for its bucket, then for a free place. An attempt, or a key's permit."""
-
-    @property
-    def wait_s(self) -> float: ...
-    @property
-    def queued(self) -> bool: ...
-    @property
-    def queue_wait_s(self) -> float: ...
-    def on_slot(self, callback: Callable[[], None]) -> None: ...
-
-
-async def has_turn(turn: Turn, idle: Idle) -> bool:
-    """Waits as long as the limits say; False when there was no free place in that time."""
-    if turn.wait_s > 0:
-        with idle():
-            await asyncio.sleep(turn.wait_s)
-    if not turn.queued:
-        return True
-    slot = asyncio.get_running_loop().create_future()
-    turn.on_slot(lambda: None if slot.done() else slot.set_result(None))
-    try:
-        with idle():
-            async with asyncio.timeout(turn.queue_wait_s):
-                await slot
-    except TimeoutError:
-        return False
-    return True
 
 
 async def with_keys(
@@ -115,14 +73,14 @@ def lone_attempt(
             known[name] = target
     if rights is not None and target.candidate is not None:
         rights.check_named(target.candidate)
-    return Attempt(target, FREE, board, table.routing.health, now)
+    return Attempt(target, board, table.routing.health, now)
 
 
 async def asked_alone(job: Job, attempt: Attempt, once: Callable[[Attempt], Awaitable[Answer]], clock: Clock) -> Answer:
     """The answer of the one who was named."""
     try:
         answer = await with_keys(job, attempt, once, clock)
-        attempt.succeeded(clock(), job.tokens)
+        attempt.succeeded(clock())
         return answer
     except GatewayError as error:
         if error is not job.ending and error is not job.unasked:
@@ -130,7 +88,7 @@ async def asked_alone(job: Job, attempt: Attempt, once: Callable[[Attempt], Awai
         raise
     except asyncio.CancelledError:
         if job.record.whole:
-            attempt.succeeded(clock(), job.tokens)
+            attempt.succeeded(clock())
         raise
     finally:
         attempt.end(clock())
@@ -153,7 +111,7 @@ def is_small(job: Job, error: GatewayError) -> bool:
 
 
 async def asked(
-    job: Job, plan: Plan, once: Callable[[Attempt], Awaitable[Answer]], clock: Clock, idle: Idle
+    job: Job, plan: Plan, once: Callable[[Attempt], Awaitable[Answer]], limiter: Limiter, clock: Clock, idle: Idle
 ) -> Answer:
     """The first answer that any member gives; the last member's error when none does."""
     last: GatewayError | None = None
@@ -161,18 +119,39 @@ async def asked(
         attempt = plan.next(clock())
         if attempt is None:
             break
+        permit: Permit | None = None
         try:
-            if (not attempt.queued and attempt.wait_s <= 0) or await has_turn(attempt, idle):
+            permit = await acquired(job, attempt, limiter, idle)
+            if permit is not None:
                 answer = await with_keys(job, attempt, once, clock)
-                attempt.succeeded(clock(), job.tokens)
+                attempt.succeeded(clock())
+                await settled(job, permit)
                 return answer
         except GatewayError as error:
             judged(job, attempt, error, clock())
             last = error if last is None or not is_small(job, error) else last
         except asyncio.CancelledError:
             if job.record.whole:  # some SDKs hang up at the last event
-                attempt.succeeded(clock(), job.tokens)
+                attempt.succeeded(clock())
+                await settled(job, permit)
             raise
         finally:
             attempt.end(clock())
+            if permit is not None:
+                await permit.release()
     raise last or plan.refusal(clock())
+
+
+async def acquired(job: Job, attempt: Attempt, limiter: Limiter, idle: Idle) -> Permit | None:
+    """What the member's limits let through; None when they do not after all, and the next one may be asked."""
+    try:
+        return await limiter.acquire(attempt.target.scopes, partial(input_tokens, job.fields), idle)
+    except RateLimited as error:
+        attempt.limited = error
+        return None
+
+
+async def settled(job: Job, permit: Permit | None) -> None:
+    """The true number of tokens, where it is known."""
+    if permit is not None and job.tokens is not None:
+        await permit.settle(job.tokens)

@@ -26,13 +26,25 @@ from .. import __version__
 from ..access import browser, sessions
 from ..access.authenticate import Keyring
 from ..config.config import Config
-from ..errors import BadRequest, Forbidden, GatewayError, NoCredit, RateLimited, Unavailable, Unsupported, UpstreamFailed
+from ..errors import (
+    BadMethod,
+    BadRequest,
+    Forbidden,
+    GatewayError,
+    NoCredit,
+    RateLimited,
+    Unavailable,
+    Unsupported,
+    UpstreamFailed,
+)
 from ..json_body import read_body
+from ..limiter.budgets import LocalBudgets
+from ..limiter.local import LocalLimiter
 from ..net.client import Pool, Response, Timeouts
 from ..net.router import ADMIN, OPEN, Desk, Reply, Visit
-from ..policy.budgets import Amount
+from ..policy.budgets import Amount, Budgets
 from ..policy.circuit_breaker import moves_on
-from ..policy.rate_limits import Limit
+from ..policy.rate_limits import Idle, Limit, Limiter, NoSlot
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
 from ..routing.plan import Ask, Attempt, Board, Plan, plan
@@ -42,13 +54,14 @@ from ..store import pricing
 from ..store.call import Call
 from ..store.redaction import Bodies
 from ..wire.registry import DEFAULT, SPECS, wire
+from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from . import model_list, paths, route_api
 from .answers import check_key, is_error, is_event_stream, parsed, parsed_or_none, status_in
-from .failover import Answer, Idle, asked, asked_alone, has_turn, lone_attempt
+from .failover import Answer, asked, asked_alone, lone_attempt, settled
 from .log import Log
-from .outgoing import Outgoing, chat_call, converted, relayed
+from .outgoing import Outgoing, converted, relayed, relayed_call
 from .recording import Overheard, bodies_of, call_of, is_call
 from .request import Exchange, Job, Record, dumped
 from .request_budget import allowance_of
@@ -93,8 +106,12 @@ class Gateway:
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
-        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s,
+        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
+        budgets: Budgets | None = None,
     ) -> None:  # fmt: skip
+        """`limiter` and `budgets`: what stands behind these seams; without them, this process's own."""
+        self.limiter: Limiter = limiter or LocalLimiter(clock)
+        self.budgets: Budgets = budgets or LocalBudgets()
         self.desk = desk or Desk(())
         self.keyring, self._wall = keyring or Keyring(config), wall
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # what is told of each call at its end
@@ -108,6 +125,7 @@ class Gateway:
         self._handlers: Mapping[str, Callable[[Job], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "models": self._models,
             "model": self._model, "health": self._health, "root": self._health, "ignored": self._ignored,
+            "show": self._show, "fixed": self._fixed, "socket": self._socket,
             "route": self._route, "invoke": self._invoke, "models_health": self._models_health,
             "desk": self._at_the_desk,
         }  # fmt: skip
@@ -214,7 +232,7 @@ class Gateway:
         job.key_name = caller.name
         if caller.key is not None:
             job.rights = rights_of(caller.key)
-            job.allowance = allowance_of(caller.key, self.keyring.budgets, self._wall)
+            job.allowance = allowance_of(caller.key, self.budgets, self._wall)
 
     async def _refuse(self, job: Job, error: GatewayError) -> None:
         """The error, as a status when none has been sent yet, else as the stream's last event."""
@@ -262,6 +280,25 @@ class Gateway:
         if job.rights is not None and not model_list.is_for(entry, job.rights, job.state.table):
             raise job.rights.key.refuse(entry.name)
         await self._json(job, wire(job.call.protocol).describe_model(entry))
+
+    async def _show(self, job: Job) -> None:
+        """A model that the body names, in either of the ways that callers have."""
+        fields = read_body(await job.exchange.read_body(job.state.config.server.max_body_bytes)).fields
+        name = fields.get("model") or fields.get("name")
+        if not isinstance(name, str) or not name:
+            raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
+        job.call = replace(job.call, model=name)
+        await self._model(job)
+
+    async def _fixed(self, job: Job) -> None:
+        fixed = SPECS[job.call.protocol].fixed
+        await self._json(job, next(value for path, value in fixed.items() if job.exchange.path.endswith(path)))
+
+    async def _socket(self, job: Job) -> None:
+        """A websocket is refused with the one status after which callers fall back to POST at once."""
+        if "upgrade" in job.headers:
+            raise GatewayError("there are no websockets here: send a POST", status=426, code="no_websocket")
+        raise BadMethod("this path takes POST", details={"allow": "POST, OPTIONS"})
 
     async def _live_lists(self, state: State) -> dict[str, tuple[str, ...]]:
         """What providers that take any name say they have; asked at once, remembered for a while."""
@@ -316,7 +353,7 @@ class Gateway:
             headers=job.headers, key_name=job.key_name, tokens=partial(input_tokens, job.fields), query=job.tags,
             rights=job.rights, text=job.body.text if job.body else "",
         )  # fmt: skip
-        job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng)
+        job.plan = made = plan(job.state.table, self.board, ask, self._clock(), self._rng, self.limiter.forecast)
         if self.board.complaints:
             for complaint in self.board.take_complaints():
                 self._log.warn(complaint)
@@ -343,18 +380,18 @@ class Gateway:
             is_whole = True
             return answer
         finally:
-            self._book(job, is_whole=is_whole or job.record.whole)
+            await self._book(job, is_whole=is_whole or job.record.whole)
 
-    def _book(self, job: Job, *, is_whole: bool) -> None:
+    async def _book(self, job: Job, *, is_whole: bool) -> None:
         """Puts what a call cost on its key's account."""
-        usage, key = job.record.usage, job.caller.key
+        usage, key = sound(job.record.usage), job.caller.key
         candidate = job.state.routes.full.get(job.record.served)
         cost, _ = pricing.cost(usage, candidate.model if candidate else None)
         if key.budget is not None and job.allowance is not None:
             answered = is_whole or job.answering
-            job.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=job.outputs)
+            await job.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=job.outputs)
         elif usage is not None and job.call.kind != "count":
-            self.keyring.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._wall())
+            await self.budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._wall())
 
     def _asked_within(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Awaitable[Answer]:
         """The same, within the limit of the caller's key."""
@@ -371,38 +408,43 @@ class Gateway:
         self, job: Job, limit: Limit, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle
     ) -> Answer:
         """The same, when the limit lets it through."""
-        permit = self.board.admit_key(limit, job.caller.key_id, partial(input_tokens, job.fields), self._clock())
+        scopes = ((f"key:{job.caller.key_id}", limit),)
         try:
-            if not await has_turn(permit, idle):
-                raise RateLimited("this key has as many requests open as it may", retry_after_s=permit.queue_wait_s)
+            permit = await self.limiter.acquire(scopes, partial(input_tokens, job.fields), idle)
+        except NoSlot as error:
+            raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
+        try:
             return await self._asked_several(job, once, idle)
         finally:
-            if job.tokens is not None:
-                permit.settle(self._clock(), job.tokens)
-            permit.end(self._clock())
+            await settled(job, permit)
+            await permit.release()
 
     async def _asked_several(self, job: Job, once: Callable[[Attempt], Awaitable[Answer]], idle: Idle) -> Answer:
         made = self._plan(job)
         unwell = job.is_query and not made.healthy()
         try:
-            return await asked(job, made, once, self._clock, idle)
+            return await asked(job, made, once, self.limiter, self._clock, idle)
         except GatewayError as error:
             if not unwell or job.answering or error.status in (429, 503) or not moves_on(error):
                 raise
             raise Unavailable(f"{job.record.asked}: no model that fits is well: {error.message}", code="no_member") from None
 
-    def _outgoing(self, job: Job, attempt: Attempt, call: str = "chat") -> Outgoing:
+    async def _outgoing(self, job: Job, attempt: Attempt, call: str = "chat") -> Outgoing:
         """What a member is sent; what an earlier one lost of it is not lost any more."""
-        candidate = attempt.candidate
+        candidate = attempt.candidate.speaking(job.call.protocol)
         check_key(candidate)
         job.record.lost.clear()
-        is_same = candidate.provider.api == job.call.protocol
+        same = relayed_call(job.call.protocol, candidate, call, job.record.stream)
         try:
-            if is_same:
-                return relayed(job, candidate, chat_call(candidate, job.record.stream) if call == "chat" else call, attempt.key)
-            return converted(job, candidate, attempt.key)
+            if job.allowance is not None:
+                await job.allowance.release()  # of the member before this one
+            make = partial(relayed, job, candidate, same) if same else partial(converted, job, candidate)
+            outgoing = make(key=attempt.key)
+            if job.allowance is not None:
+                await job.allowance.hold()
+            return outgoing
         except GatewayError as error:
-            if not is_same or isinstance(error, NoCredit):  # another member may do it, or for less
+            if not same or isinstance(error, NoCredit):  # another member may do it, or for less
                 job.unasked = error
             raise
 
@@ -417,7 +459,7 @@ class Gateway:
 
     async def _plain(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
         """One member's whole answer, in the caller's protocol."""
-        outgoing = self._outgoing(job, attempt)
+        outgoing = await self._outgoing(job, attempt)
         headers, data = await self._fetch(outgoing)
         answer = parsed(data, outgoing.candidate.name)
         if is_error(answer):
@@ -476,10 +518,10 @@ class Gateway:
 
     async def _counted(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
         """Asked of an upstream that speaks the caller's protocol, else estimated."""
-        provider = attempt.candidate.provider
+        provider = attempt.candidate.speaking(job.call.protocol).provider
         if provider.api == job.call.protocol and "count" in provider.paths:
             try:
-                return await self._fetch(self._outgoing(job, attempt, "count"))
+                return await self._fetch(await self._outgoing(job, attempt, "count"))
             except GatewayError as error:
                 if error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
@@ -487,16 +529,21 @@ class Gateway:
         return [JSON_TYPE], dumped(wire(job.call.protocol).write_count(input_tokens(job.fields)))
 
     async def _embeddings(self, job: Job) -> None:
+        spec = SPECS[job.call.protocol]
         await self._read(job)
+        asked = job.fields
+        if "embeddings" in spec.carried:
+            job.body = read_body(dumped(spec.embeddings_request(asked)))
         headers, data = await self._asked(job, partial(self._embedded, job))
-        await self._respond(job, 200, headers, SPECS[job.call.protocol].embeddings(data, job.fields))
+        await self._respond(job, 200, headers, spec.embeddings(data, asked))
 
     async def _embedded(self, job: Job, attempt: Attempt) -> tuple[Headers, bytes]:
-        name, provider = attempt.candidate.name, attempt.candidate.provider
-        check_key(attempt.candidate)
-        if provider.api != job.call.protocol:
-            raise Unsupported(f"{name}: embeddings are relayed, and {provider.name} speaks another protocol")
-        return await self._fetch(self._outgoing(job, attempt, job.call.action or "embeddings"))
+        candidate, call = attempt.candidate, job.call.action or "embeddings"
+        check_key(candidate)
+        if not relayed_call(job.call.protocol, candidate, call, stream=False):
+            name = candidate.provider.name
+            raise Unsupported(f"{candidate.name}: embeddings are relayed, and {name} speaks another protocol")
+        return await self._fetch(await self._outgoing(job, attempt, call))
 
     # -- streams
 
@@ -538,7 +585,7 @@ class Gateway:
 
     async def _stream_from(self, job: Job, streams: list[Stream], attempt: Attempt) -> None:
         """One member's stream, to its end."""
-        record, provider, outgoing = job.record, attempt.candidate.provider, self._outgoing(job, attempt)
+        record, provider, outgoing = job.record, attempt.candidate.provider, await self._outgoing(job, attempt)
         first_s = (job.plan and job.plan.first_output_timeout_s) or provider.first_output_timeout_s
         limits = Limits(first_s, provider.output_gap_timeout_s, job.state.config.server.keepalive_s)
         stream = Stream(job)
@@ -647,7 +694,7 @@ class Gateway:
         candidate = job.state.routes.full.get(job.record.served)
         model = candidate.model if candidate else None
         raw = parsed(data, job.record.served)
-        await self._json(job, route_api.invoked(raw, job.record.served, job.record.usage, model))
+        await self._json(job, route_api.invoked(raw, job.record.served, sound(job.record.usage), model))
 
     async def _wish(self, job: Job, *, needs_request: bool) -> None:
         """The body of a routing call, made into a chat request's."""

@@ -14,13 +14,14 @@ from ..config.settings import Secret
 from ..policy import overrides
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import OWN_QUERY, wire
+from ..wire.registry import OWN_QUERY, SPECS, wire
 from . import headers as forward
 from .request import Job, dumped
 from .streaming import Headers
 
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
-CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
+CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
+CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
 
 
 class Outgoing(NamedTuple):
@@ -49,7 +50,7 @@ def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None
         changes |= more
     if job.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= job.allowance.fit(candidate, call, sent, job.read)
+        changes |= job.allowance.fit(candidate, "chat" if call in CHATS else call, sent, job.read)
     body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), job.exchange.query)
     headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
@@ -72,6 +73,18 @@ def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outg
     url = candidate.url(chat_call(candidate, job.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
+
+
+def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
+    """What an upstream calls a call that it takes as it came; "" where the call has to be converted.
+
+    relayed_call("openai", candidate, "chat", False) -> "chat"
+    """
+    provider = candidate.provider
+    if provider.api == protocol:
+        return chat_call(candidate, stream) if kind == "chat" else kind
+    carrier, name = SPECS[protocol].carried.get(kind, ("", ""))
+    return name if carrier == provider.api and name in provider.paths else ""
 
 
 def chat_call(candidate: Candidate, stream: bool) -> str:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..access import credentials
@@ -17,12 +16,12 @@ from ..store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, to
 from ..store.redaction import MARGIN_BYTES, Bodies
 from ..wire import ir
 from ..wire.registry import wire
+from ..wire.sound import sound
 from .request import Exchange, Job
 from .streaming import Headers
 
 REFUSALS = frozenset({401, 402, 403, 429})  # ours, before anybody was asked
 REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"})  # the same, where a stream had begun
-MAX_TOKENS = 2**53   # above this, an upstream's figure is nonsense
 MAX_FINISH = 60
 
 
@@ -116,17 +115,6 @@ def clean(text: str, limit: int) -> str:
 
 def clean_list(items: list[str]) -> str:
     return texts([clean(text, MAX_NAME) for text in items])
-
-
-def sound(usage: ir.Usage | None) -> ir.Usage | None:
-    """A usage whose figures a column takes; None for what is no usage."""
-    if usage is None:
-        return None
-    if not (0 <= usage.total_input <= MAX_TOKENS and 0 <= usage.output <= MAX_TOKENS):
-        return None
-    if usage.cost is not None and not (math.isfinite(usage.cost) and usage.cost >= 0):
-        return ir.Usage(usage.input, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.text, usage.reasoning)
-    return usage
 
 
 def finish_of(job: Job) -> str:

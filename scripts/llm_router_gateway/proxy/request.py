@@ -21,6 +21,7 @@ from ..routing.resolve import Candidate
 from ..routing.snapshot import State
 from ..wire import ir
 from ..wire.registry import DEFAULT
+from ..wire.sound import sound
 from . import paths
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
@@ -132,8 +133,8 @@ class Job:
     @property
     def tokens(self) -> int | None:
         """All that the answer cost; None when nobody said so."""
-        usage = self.record.usage
-        return None if usage is None else usage.total_input + usage.output
+        usage = sound(self.record.usage)
+        return None if usage is None else usage.total
 
     @property
     def own_headers(self) -> Headers:

@@ -17,13 +17,12 @@ from typing import Any
 from ..config.config import Model
 from ..errors import BadRequest
 from ..policy.tag_query import TAG, Query, read_query
+from ..store import pricing
 from ..wire.ir import Usage
 
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
-CACHE_WRITE, CACHE_WRITE_1H = 1.25, 2.0  # times the price of an input token, where caching is written for money
 PARTS = ("prompt", "messages", "parameters", "stream")
 OURS = ("model", "messages", "stream")
-COST_DIGITS = 9  # of US dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +99,9 @@ def messages_in(request: Mapping[str, Any], needed: bool) -> dict[str, Any]:
 
 def invoked(raw: Mapping[str, Any], served: str, usage: Usage | None, model: Model | None) -> dict[str, Any]:
     """The answer of /route/invoke."""
+    cost, _ = pricing.cost(usage, model)
     tokens = {"input_tokens": usage.total_input, "output_tokens": usage.output} if usage else None
-    return {"model": served, "output_text": text_of(raw), "usage": tokens, "cost": cost_usd(usage, model), "raw": raw}
+    return {"model": served, "output_text": text_of(raw), "usage": tokens, "cost": cost, "raw": raw}
 
 
 def text_of(raw: Mapping[str, Any]) -> str:
@@ -113,20 +113,6 @@ def text_of(raw: Mapping[str, Any]) -> str:
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content if isinstance(part, dict) and part.get("type") == "text")
     return content if isinstance(content, str) else ""
-
-
-def cost_usd(usage: Usage | None, model: Model | None) -> float | None:
-    """What the upstream says, else by the configured prices; None where nobody knows."""
-    if usage is None:
-        return None
-    if usage.cost is not None:
-        return usage.cost
-    if model is None or model.input_usd_per_mtok is None or model.output_usd_per_mtok is None:
-        return None
-    price, cached = model.input_usd_per_mtok, model.cached_input_usd_per_mtok
-    paid_input = usage.input + usage.cache_write * CACHE_WRITE + usage.cache_write_1h * CACHE_WRITE_1H
-    total = paid_input * price + usage.cache_read * (price if cached is None else cached)
-    return round((total + usage.output * model.output_usd_per_mtok) / 1_000_000, COST_DIGITS)
 
 
 def decision(explained: Mapping[str, Any]) -> dict[str, Any]:

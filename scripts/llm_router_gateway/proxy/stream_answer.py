@@ -68,9 +68,12 @@ class Stream:
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's last words after a failure."""
+        request_id = self.job.record.request_id
+        end = self.pipe.failure(error, request_id) if self.pipe is not None else None
+        if end is not None:
+            return end
         if self.pipe is not None and self.pipe.error_passed:
             return b""  # the upstream's own error event went on already
-        request_id = self.job.record.request_id
         if self._array_writer is not None:
             last: bytes = self._array_writer.fail(error, request_id)
             return last

@@ -19,7 +19,6 @@ from typing import Any
 APPLICATION_ID = 0x4C4C4D52     # "LLMR" in the file's header: it is ours
 STEPS_S = (60, 3_600, 86_400)   # of the rollups
 ALL = "*"                       # in `totals`: every provider, model or key; none of them is called so
-MINUTES_KEPT_S = 2 * 86_400     # the chart of a day needs them; older times are told by hours
 
 # Of the tables of sums, in the steps that made them.
 SUMMED = """(

@@ -11,7 +11,8 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .migrations import MINUTES_KEPT_S, STEPS_S
+from ..query import MINUTES_KEPT_S
+from .migrations import STEPS_S
 
 ROWS = 500           # in one step
 BODIES = 100         # they are larger

@@ -1,0 +1,44 @@
+"""OpenAI Responses: what is its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..spec import Line, Spec, Upstream
+
+UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and top_p
+
+
+def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset({"temperature", "top_p"}) if UNSTEERED_MODELS.search(model.lower()) else frozenset()
+
+
+SPEC = Spec(
+    name="responses",
+    title="OpenAI Responses",
+    lines=(
+        Line("POST", "responses", "chat"),
+        Line("GET", "responses", "socket"),  # only websockets begin so; Codex tries one and takes POST after a 426
+        Line("POST", "responses/input_tokens", "count"),
+    ),
+    private_headers=frozenset({"openai-organization", "openai-project"}),
+    account_headers=frozenset({"openai-organization", "openai-project"}),
+    turns="input",
+    # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
+    keepalive=b": keep-alive\n\n",
+    answer_field="output",
+    kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
+    upstream=Upstream(
+        root="/v1",
+        paths={"chat": "/responses", "count": "/responses/input_tokens", "models": "/models"},
+        event_tokens=2,
+        parameters={
+            "max_tokens": ("max_output_tokens", "max_completion_tokens", "max_tokens"),  # the latter two at compatible servers
+            "temperature": ("temperature",),
+            "top_p": ("top_p",),
+        },
+        untaken=untaken,
+    ),
+)
