@@ -20,11 +20,7 @@ from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file
-<<<<<<< HEAD
-from .presets import CUSTOM, OLLAMA, PRESETS, Preset, join_url, preset_of
-=======
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
->>>>>>> responses
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, read_settings, sub_table
@@ -621,13 +617,8 @@ def implied(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, 
     implied({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
     """
     names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
-<<<<<<< HEAD
-    if ollama and OLLAMA not in names:
-        names.append(OLLAMA)
-=======
     if local_server and LOCAL_SERVER not in names:
         names.append(LOCAL_SERVER)
->>>>>>> responses
     return {"providers": [{"name": name, "type": name} for name in names]}
 
 

@@ -149,14 +149,9 @@ CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 
 def provider_lines(provider: Provider) -> Iterator[str]:
     """One provider, resolved: nothing is left to its preset."""
-<<<<<<< HEAD
-    special: dict[str, object] = {}
-    for name, value in rows(provider, ("needs_key", "key_hint", "families", "keys", "secrets", "paths", "overrides", "limit")):
-=======
     special: dict[str, Any] = {}
     value: Any
     for name, value in rows(provider, (*DERIVED, "keys", "secrets", "paths", "overrides", "limit")):
->>>>>>> responses
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"
         elif name == "versions":
