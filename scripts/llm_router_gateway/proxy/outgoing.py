@@ -6,19 +6,27 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
+from ..json_body import dumped
 from ..policy import overrides
 from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.losses import name_lost
 from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.token_estimate import input_tokens
 from . import headers as forward
-from .request import Job, dumped
+from .request import Job
 from .streaming import Headers
 
+ID_BYTES = 12           # of an answer's id that is made here
+SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
@@ -59,10 +67,12 @@ def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None
 
 def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
+    provider, spec = candidate.provider, SPECS[job.call.protocol]
     request = wire(job.call.protocol).read_request(
         job.read.fields, model=job.record.asked, stream=job.record.stream or None
     )
+    estimate = input_tokens(job.read.fields) if spec.counts_first and job.record.stream else 0
+    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=job.record.lost
     )
@@ -72,7 +82,16 @@ def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outg
         out = {**out, **job.allowance.fit(candidate, "chat", out)}
     url = candidate.url(chat_call(candidate, job.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request)
+    return Outgoing(candidate, url, headers, as_utf8(dumped(out), job.record.lost), request)
+
+
+def as_utf8(text: str, lost: list[str]) -> bytes:
+    """The bytes of a converted body. Half of a surrogate pair, which most servers refuse, becomes U+FFFD and is named."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        name_lost(lost, "lone surrogate=U+FFFD")
+        return SURROGATE.sub("\ufffd", text).encode()
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

@@ -28,6 +28,7 @@ from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
 
+
 class Exchange(StreamExchange, Protocol):
     """What `server` hands over for each request. Header names in lower case; path and query as they came."""
 

@@ -47,6 +47,7 @@ SPEC = Spec(
     account_headers=frozenset({"openai-organization", "openai-project"}),
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
     answer_field="choices",
+    answer_prefix="chatcmpl-",
     embeddings=embeddings,
     upstream=Upstream(
         root="/v1",
