@@ -72,6 +72,8 @@ class Server:
     log_bodies: bool = False
     log_body_bytes: int = 65_536
     keep_bodies_days: float = 7
+    keep_conversations_hours: float = 24
+    max_conversations_bytes: int = 268_435_456
     log_format: str = "text"
 
 

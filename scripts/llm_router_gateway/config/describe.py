@@ -149,8 +149,7 @@ CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 
 def provider_lines(provider: Provider) -> Iterator[str]:
     """One provider, resolved: nothing is left to its preset."""
-    special: dict[str, Any] = {}
-    value: Any
+    special: dict[str, object] = {}
     for name, value in rows(provider, (*DERIVED, "keys", "secrets", "paths", "overrides", "limit")):
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"

@@ -35,11 +35,7 @@ class Selector:
     filter: Any = field(compare=False, repr=False)
     error: type[Exception] = field(compare=False, repr=False)  # what a run may raise
     names: tuple[str, ...] = ()  # the variables it names
-
-    @property
-    def spells(self) -> bool:
-        """Whether it can tell 1.10 from 1.1: then `read` reads the body for it."""
-        return bool(self.filter.spells)
+    spells: bool = False  # whether it can tell 1.10 from 1.1: then `read` reads the body for it
 
     def verdict(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[bool, str]:
         """(whether the first output is true, ""), or (False, what went wrong)."""
@@ -162,7 +158,8 @@ def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
 
     try:
         names = tuple(name for name in VARIABLES if f"${name}" in text)
-        return Selector(text, jq.compile(text, names), jq.JqError, names)
+        compiled = jq.compile(text, names)
+        return Selector(text, compiled, jq.JqError, names, compiled.spells)
     except jq.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""

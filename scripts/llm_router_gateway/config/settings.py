@@ -333,6 +333,9 @@ SERVER: tuple[Setting, ...] = (
     Setting("log_bodies", "bool", False, "keep requests and answers too, keys and pictures taken out"),
     Setting("log_body_bytes", "size", 65_536, "of each of them; the rest is cut", low=256),
     Setting("keep_bodies_days", "number", 7, "how long bodies are kept", low=0.01, high=36_500),
+    Setting("keep_conversations_hours", "number", 24, "how long answers are kept that callers may build on "
+            "(previous_response_id); 0 = none is", low=0, high=876_000),
+    Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
     Setting("log_format", "text", "text", "of the log: lines for people, or one JSON object a line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
 )  # fmt: skip

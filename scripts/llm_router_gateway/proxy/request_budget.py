@@ -1,6 +1,6 @@
 """What one request of a key with bounds may still do: its numbers within bounds, its cost within the budget.
 
-    allowance = allowance_of(key, budgets, unix_s)           None for keys without either
+    allowance = allowance_of(key, budgets, unix_s)           None for keys without either and without lists of models
     allowance.check()                                        402 before anybody is looked for
     changes = allowance.fit(candidate, "chat", fields, body) the top-level fields to change; reserves nothing
     await allowance.hold()                                   the most that such a body may cost is on hold from now on
@@ -22,6 +22,7 @@ from ..json_body import Body
 from ..policy import parameter_limits
 from ..policy.budgets import Amount, Budgets, Hold, granted, is_enough, no_price, used_up
 from ..policy.parameter_limits import OUTPUT, Bound
+from ..policy.widening import check_body
 from ..routing.resolve import Candidate
 from ..store import pricing
 from ..wire.ir import Usage
@@ -60,6 +61,8 @@ class Allowance:
         self.told, self._wanted = [], None
         if call == "count":
             return {}
+        if body is not None:
+            self._check_body(body, candidate.provider.api)
         is_chat = call in ("chat", "stream")
         changes: dict[str, Any] = {}
         api = candidate.provider.api
@@ -76,6 +79,12 @@ class Allowance:
             self.told += told
             changes |= UPSTREAMS[api].usage_request(fields)  # else its end would not say what it cost
         return changes
+
+    def _check_body(self, body: Body, api: str) -> None:
+        """BadRequest for what an upstream may read more into than the key allows."""
+        caps = self._key.parameter_limits
+        written = frozenset(path[0] for name in caps for path in parameter_limits.paths_of(name, api))
+        check_body(body, api, (name for name in caps if name not in parameter_limits.USUAL), written)
 
     def _room(self, candidate: Candidate, fields: Mapping[str, Any], is_chat: bool, body: Body | None) -> float:
         """How many output tokens there are for it, INF where the model knows; what it may cost at most is remembered."""
@@ -148,6 +157,6 @@ def kept_for(text: str) -> str:
 
 
 def allowance_of(key: Key | None, budgets: Budgets, unix_s: Callable[[], float]) -> Allowance | None:
-    if key is None or (key.budget is None and not key.parameter_limits):
+    if key is None or not (key.budget is not None or key.parameter_limits or key.is_bound):
         return None
     return Allowance(key, budgets, unix_s)

@@ -1,4 +1,4 @@
-"""What /route and /route/invoke are asked and what they answer. Pure: JSON values in, JSON values out.
+"""POST /route and /route/invoke: JSON values in, JSON values out; RouteCalls answers them.
 
     read_wish({"query": {"tags": ["coding"]}, "request": {"prompt": "Hi", "parameters": {"temperature": 0}}})
         -> Wish(query=Query(...), name="tag:coding", body={"model": "tag:coding", "messages": [...], "temperature": 0})
@@ -11,16 +11,26 @@ The request is made into a body of OpenAI's protocol, whatever the provider behi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config.config import Model
 from ..errors import BadRequest
+from ..json_body import read_body
 from ..policy.tag_query import TAG, Query, read_query
 from ..store import pricing
 from ..wire.ir import Usage
+from ..wire.registry import DEFAULT, wire
+from ..wire.sound import sound
+from . import headers as forward
+from . import paths
+from .answers import parsed
+from .failover import Failover
+from .plain_answer import PlainAnswers
+from .request import RequestContext, dumped
+from .services import Services
+from .stream_answer import StreamAnswers
 
-TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 PARTS = ("prompt", "messages", "parameters", "stream")
 OURS = ("model", "messages", "stream")
 
@@ -120,3 +130,47 @@ def decision(explained: Mapping[str, Any]) -> dict[str, Any]:
     chosen = explained.get("chosen")
     provider = chosen.partition("/")[0] if isinstance(chosen, str) else None
     return {"model": chosen, "provider": provider, "explain": explained}
+
+
+# ----------------------------------------------------------------------------------------------------------- the calls
+
+
+class RouteCalls:
+    """The two calls, answered."""
+
+    def __init__(self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers) -> None:
+        self._clock, self._failover, self._plain, self._streams = services.clock, failover, plain, streams
+
+    async def route(self, context: RequestContext) -> None:
+        """Decides as a request would, and sends nothing."""
+        await read_call(context, needs_request=False)
+        context.call = replace(context.call, protocol=paths.protocol_of(context.exchange.path, context.headers))
+        made = self._failover.choose(context)
+        answer = decision(made.explain(self._clock()))
+        if made.healthy():
+            await context.respond_json(answer)
+            return
+        error = forward.without_secrets(made.refusal(self._clock()), context.state.config.providers)
+        context.record.error, context.record.message = error.code, error.message
+        status, headers, body = wire(DEFAULT).write_error(error, context.record.request_id)
+        await context.respond(status, list(headers), dumped({**body, **answer}))
+
+    async def invoke(self, context: RequestContext) -> None:
+        """As a chat request with the same query would be answered; plain answers in a shape of their own."""
+        await read_call(context, needs_request=True)
+        if context.record.stream:
+            await self._streams.answer(context)
+            return
+        _, data = await self._plain.chat(context)
+        candidate = context.state.routes.full.get(context.record.served)
+        model = candidate.model if candidate else None
+        raw = parsed(data, context.record.served)
+        await context.respond_json(invoked(raw, context.record.served, sound(context.record.usage), model))
+
+
+async def read_call(context: RequestContext, *, needs_request: bool) -> None:
+    """The body of a routing call, made into a chat request's."""
+    body = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes))
+    wish = read_wish(body.fields, needs_request=needs_request)
+    context.body = body if wish.body is body.fields else read_body(dumped(wish.body))
+    context.record.asked, context.record.stream, context.tags = wish.name, wish.stream, wish.query

@@ -129,7 +129,7 @@ class Plan:
         if known is None:
             if selector.names and self._variables is None:
                 self._variables = self._ask.variables()
-            body = self._ask.body_for(selector)
+            body = self._ask.body_for(selector) if selector.spells else self._ask.body
             known = self._verdicts[selector.text] = selector.verdict(body, self._variables or NO_VARIABLES)
             if known[1]:
                 self._board.complain(f"selector {selector.text!r}: {known[1][:200]}")

@@ -40,7 +40,8 @@ class Line:
     """A request line: Line("POST", "messages", "chat"). The path stands without its version; "{id}" is any one part of it.
 
     `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
-    that the body names), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
+    that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
+    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
     """
 
     method: str
@@ -141,6 +142,7 @@ class Spec:
     account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- conversion
@@ -195,6 +197,16 @@ class Codec(Protocol):
 
     def finish_in(self, answer: JSON) -> str:
         """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
+
+    # -- of a protocol that keeps answers; see wire/responses for what they are
+
+    state: Any
+    relay: Any
+    compaction: Any
+    Seal: Callable[[bytes, str], ir.Seal]
+
+    def refuse_unsupported(self, fields: JSON) -> None:
+        """What no upstream could do through the gateway."""
 
     # -- upstream
 

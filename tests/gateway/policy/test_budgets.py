@@ -256,4 +256,4 @@ def test_a_hold_that_others_were_quicker_for_is_refused() -> None:
 
 def test_keys_without_bounds_and_budget_pay_nothing() -> None:
     assert allowance_of(None, LocalBudgets(), lambda: NOON) is None
-    assert allowance_of(replace(Key("k", "k"), allowed_models=("a",)), LocalBudgets(), lambda: NOON) is None
+    assert allowance_of(replace(Key("k", "k"), networks=("10.0.0.0/8",)), LocalBudgets(), lambda: NOON) is None

@@ -59,6 +59,16 @@ class Writing:
         self.name = model.lower()
         self.thinks = bool(THINKING_MODELS.search(self.name))
         self.customs: set[str] = set()  # ids of custom calls, whose results have a type of their own
+        self._ids: set[str] = set()     # of items: the API takes each once
+
+    def item_id(self, kind: str, *facts: object, known: str = "") -> str:
+        """An id for an item: the one it had, else one that the same conversation gets again."""
+        made, count = known, 0
+        while not made or made in self._ids:
+            made = f"{kind}_{minted_id(*facts, *([count] if count else [])).rpartition('_')[2]}"
+            count += 1
+        self._ids.add(made)
+        return made
 
     def lose(self, name: str) -> None:
         name_lost(self._lost, name)
@@ -226,12 +236,12 @@ class Thoughts:
 
     def add(self, thought: ir.Thinking) -> list[Item]:
         if thought.vendor == OPENAI and thought.data:
-            id_ = thought.extras.get(OPENAI, {}).get("id") or "rs_" + minted_id(thought.data).rpartition("_")[2]
+            id_ = self._to.item_id("rs", thought.data, known=thought.extras.get(OPENAI, {}).get("id") or "")
             summary = [{"type": "summary_text", "text": each} for each in self._summaries]
             self._summaries = []
             return [{"type": "reasoning", "id": id_, "summary": summary, "encrypted_content": thought.data}]
         if thought.vendor in ("", OPENAI) and thought.text and self._to.quirks.get("unsigned_thinking"):
-            id_ = "rs_" + minted_id(thought.text).rpartition("_")[2]
+            id_ = self._to.item_id("rs", thought.text)
             return [{"type": "reasoning", "id": id_, "summary": [],
                      "content": [{"type": "reasoning_text", "text": thought.text}]}]  # fmt: skip
         if thought.vendor in ("", OPENAI) and thought.text:
@@ -247,12 +257,12 @@ class Thoughts:
             self._summaries = []
 
 
-def spoken(parts: list[Item], at: int) -> Item:
+def spoken(to: Writing, parts: list[Item], at: int) -> Item:
     """A message of the assistant: one text, as every server takes it; whole, with an id, where it refuses or quotes."""
     if all(part.keys() == {"type", "text"} for part in parts):
         return {"type": "message", "role": "assistant", "content": "".join(part["text"] for part in parts)}
     content = [{"annotations": [], **part} if part["type"] == "output_text" else part for part in parts]
-    made = "msg_" + minted_id(at, compact(parts)).rpartition("_")[2]
+    made = to.item_id("msg", at, compact(parts))
     return {"type": "message", "role": "assistant", "id": made, "status": "completed", "content": content}
 
 
@@ -264,7 +274,7 @@ def write_assistant(to: Writing, message: ir.Message) -> list[Item]:
 
     def speak() -> None:
         if said:
-            out.append(spoken(list(said), len(out)) | mine(message.extras))
+            out.append(spoken(to, list(said), len(out)) | mine(message.extras))
             said.clear()
 
     for part in message.parts:

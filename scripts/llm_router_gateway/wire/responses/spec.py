@@ -22,6 +22,11 @@ SPEC = Spec(
         Line("POST", "responses", "chat"),
         Line("GET", "responses", "socket"),  # only websockets begin so; Codex tries one and takes POST after a 426
         Line("POST", "responses/input_tokens", "count"),
+        Line("POST", "responses/compact", "compact"),
+        Line("GET", "responses/{id}", "kept"),
+        Line("DELETE", "responses/{id}", "forget"),
+        Line("GET", "responses/{id}/input_items", "kept_input"),
+        Line("POST", "responses/{id}/cancel", "cancel"),
     ),
     private_headers=frozenset({"openai-organization", "openai-project"}),
     account_headers=frozenset({"openai-organization", "openai-project"}),
@@ -29,10 +34,11 @@ SPEC = Spec(
     # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
     keepalive=b": keep-alive\n\n",
     answer_field="output",
+    keeps_answers=True,
     kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
     upstream=Upstream(
         root="/v1",
-        paths={"chat": "/responses", "count": "/responses/input_tokens", "models": "/models"},
+        paths={"chat": "/responses", "count": "/responses/input_tokens", "compact": "/responses/compact", "models": "/models"},
         event_tokens=2,
         parameters={
             "max_tokens": ("max_output_tokens", "max_completion_tokens", "max_tokens"),  # the latter two at compatible servers

@@ -363,3 +363,14 @@ def test_what_is_written_keeps_the_rules_of_the_api(path: Path, model: str) -> N
 def test_the_rules_refuse_what_the_api_refuses(body: dict[str, Any], words: str) -> None:
     found = refusal_of({"model": "gpt-5.5", "input": [{"role": "user", "content": "q"}], **body})
     assert found is not None and words in found[1]
+
+
+def test_the_same_thought_in_two_turns_is_two_items() -> None:
+    thought = ir.Thinking("", data="gAAAA", vendor="openai")
+    turn = ir.Message("assistant", (thought, ir.Text("a")))
+    asked = ir.Message("user", (ir.Text("b"),))
+    body, _ = written(ir.Request("m", (asked, turn, asked, turn, asked)), model="gpt-5.5")
+    ids = [item["id"] for item in body["input"] if item["type"] == "reasoning"]
+    assert len(ids) == len(set(ids)) == 2
+    assert ids == [item["id"] for item in written(ir.Request("m", (asked, turn, asked, turn)), model="gpt-5.5")[0]["input"]
+                   if item["type"] == "reasoning"], "the same ids again, for the cache of prefixes"  # fmt: skip
