@@ -7,23 +7,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit
+from ..json_body import dumped
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.losses import name_lost
 from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
-from .request import RequestContext, dumped
+from .request import RequestContext
 from .streaming import Headers
 
+ID_BYTES = 12           # of an answer's id that is made here
+SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
@@ -93,11 +101,13 @@ def converted(
     context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None
 ) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
+    provider, spec = candidate.provider, SPECS[context.call.protocol]
     more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
         fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
+    estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
+    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
@@ -107,7 +117,16 @@ def converted(
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
     url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request, key)
+    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
+
+
+def as_utf8(text: str, lost: list[str]) -> bytes:
+    """The bytes of a converted body. Half of a surrogate pair, which most servers refuse, becomes U+FFFD and is named."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        name_lost(lost, "lone surrogate=U+FFFD")
+        return SURROGATE.sub("\ufffd", text).encode()
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

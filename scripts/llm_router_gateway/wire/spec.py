@@ -129,6 +129,8 @@ class Spec:
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"                # the body's field that holds the conversation
     streams_by_default: bool = False       # a body without `stream` wants one
+    counts_first: bool = False             # its streams begin with how many tokens the request has
+    answer_prefix: str = ""                # begins the id of an answer that its upstream gave none
     carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
     embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
