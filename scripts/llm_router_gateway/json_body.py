@@ -76,7 +76,7 @@ def skip(text: str, index: int, mark: str) -> int:
     return SPACE.match(text, index + 1).end()  # type: ignore[union-attr]
 
 
-def dumped(value: object) -> str:
+def dump(value: object) -> str:
     """Compact JSON, every script's letters as they are; null for numbers that JSON has not (some servers send NaN)."""
     try:
         return ENCODER.encode(value)
@@ -128,27 +128,27 @@ class Body:
             ((name, value),) = fields.items()
             place = self._place(name)
             if place is not None:
-                text = self.text[: place[0]] + dumped(value) + self.text[place[1] :]
+                text = self.text[: place[0]] + dump(value) + self.text[place[1] :]
                 return text.encode("utf-8", "surrogatepass")
         if drop and drop & self.fields.keys():
             return without(self, drop).changed(fields, defaults)
-        edits = [(member.start, member.end, dumped(fields[member.name]))
+        edits = [(member.start, member.end, dump(fields[member.name]))
                  for member in self.members if member.name in fields]  # fmt: skip
         wanted = {name: value for name, value in (defaults or {}).items() if name not in fields}
         wanted |= {name: value for name, value in fields.items() if name not in self.fields}  # the others were replaced whole
-        edits += added(self.text, 0, wanted, self.members)
-        return applied(self.text, edits).encode("utf-8", "surrogatepass")
+        edits += insertions(self.text, 0, wanted, self.members)
+        return apply_edits(self.text, edits).encode("utf-8", "surrogatepass")
 
 
 def without(body: Body, drop: frozenset[str]) -> Body:
     """The body without some members, the others' bytes as they were."""
-    kept = [f"{dumped(member.name)}:{body.text[member.start : member.end]}"
+    kept = [f"{dump(member.name)}:{body.text[member.start : member.end]}"
             for member in body.members if member.name not in drop]  # fmt: skip
     text = "{" + ",".join(kept) + "}"
     return Body(text, {name: value for name, value in body.fields.items() if name not in drop})
 
 
-def added(text: str, at: int, values: Mapping[str, Any], members: list[Member]) -> list[tuple[int, int, str]]:
+def insertions(text: str, at: int, values: Mapping[str, Any], members: list[Member]) -> list[tuple[int, int, str]]:
     """The edits that add `values` to the object at `at`; tables inside tables are filled the same way."""
     present = {member.name: member for member in members}
     new = {name: value for name, value in values.items() if name not in present}
@@ -156,14 +156,14 @@ def added(text: str, at: int, values: Mapping[str, Any], members: list[Member]) 
     for name, value in values.items():
         member = present.get(name)
         if member and isinstance(value, dict) and isinstance(member.value, dict):
-            edits += added(text, member.start, value, members_of(text, member.start))
+            edits += insertions(text, member.start, value, members_of(text, member.start))
     if new:
         place = skip(text, at, "{")
-        edits.append((place, place, dumped(new)[1:-1] + ("," if members else "")))
+        edits.append((place, place, dump(new)[1:-1] + ("," if members else "")))
     return edits
 
 
-def applied(text: str, edits: list[tuple[int, int, str]]) -> str:
+def apply_edits(text: str, edits: list[tuple[int, int, str]]) -> str:
     """`text` with each (start, end, new) put in; the edits do not overlap."""
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]

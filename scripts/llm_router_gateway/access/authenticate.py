@@ -1,9 +1,9 @@
 """Who is calling: config tokens, administrators' tokens, [[keys]], keys of the store, sessions; or nobody, where that may be.
 
-    ring = Keyring(config)
-    ring.take(rows)                              keys of the store, whenever they changed
-    ring.admit(headers, query, peer, now)        -> Caller; Unauthorized (401) or Forbidden (403)
-    ring.client(peer, headers)                   -> the caller's address, behind trusted proxies
+    authenticator = Authenticator(config)
+    authenticator.take(rows)                              keys of the store, whenever they changed
+    authenticator.admit(headers, query, peer, now)        -> Caller; Unauthorized (401) or Forbidden (403)
+    authenticator.client(peer, headers)                   -> the caller's address, behind trusted proxies
 
 Only SHA-256 digests are kept, found by their value and compared in constant time. What is known of a key is replaced whole,
 so that the next request of a key that was disabled is refused. No clock, no file: `keys_api` and the process bring the rows.
@@ -25,7 +25,7 @@ from ..policy.budgets import utc_text
 from ..store.keys import Row
 from ..wire.registry import KEY_HEADERS, KEY_QUERIES
 from . import browser, credentials
-from .sessions import Sessions, Tries, token_in
+from .sessions import LoginAttempts, Sessions, token_in
 
 ADMIN_NAME = "admin"
 # Whoever sends one of these is not this machine's own program, or wants to look like somebody else.
@@ -69,11 +69,11 @@ def is_loopback(peer: str) -> bool:
     return address is not None and bool(address.is_loopback)
 
 
-class Keyring:
+class Authenticator:
     """Every credential there is, by its digest; and the sessions that stand for some of them."""
 
     def __init__(self, config: Config) -> None:
-        self.sessions, self.tries = Sessions(), Tries()
+        self.sessions, self.tries = Sessions(), LoginAttempts()
         self.rows: dict[str, Row] = {}   # keys of the store, by id
         self._generation = -1
         self.is_unread = False           # the store could not be read when it should have been

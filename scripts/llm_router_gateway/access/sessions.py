@@ -29,7 +29,7 @@ LONGEST_WAIT_S = 900.0
 MAX_ADDRESSES = 10_000
 
 
-def hashed(token: str) -> bytes:
+def token_digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -69,12 +69,12 @@ class Sessions:
 
     def begin(self, digest: bytes, token: str, now: float) -> None:
         """`token` is random text of the caller's making."""
-        self._open[hashed(token)] = (digest, now + SESSION_S)
+        self._open[token_digest(token)] = (digest, now + SESSION_S)
         while len(self._open) > MAX_SESSIONS:
             self._open.popitem(last=False)
 
     def digest_of(self, token: str, now: float) -> bytes | None:
-        name = hashed(token)
+        name = token_digest(token)
         digest, until = self._open.get(name, (b"", 0.0))
         if now < until:
             return digest
@@ -82,14 +82,14 @@ class Sessions:
         return None
 
     def end(self, token: str) -> None:
-        self._open.pop(hashed(token), None)
+        self._open.pop(token_digest(token), None)
 
     def __len__(self) -> int:
         return len(self._open)
 
 
 @dataclass(slots=True)
-class Tries:
+class LoginAttempts:
     """Wrong logins, by address: after some of them the next has to wait, longer each time."""
 
     _wrong: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)  # address -> (how many, not before)
@@ -100,7 +100,7 @@ class Tries:
         if now < not_before:
             raise RateLimited("too many wrong logins from this address; wait a while", retry_after_s=not_before - now)
 
-    def failed(self, address: str, now: float) -> None:
+    def record_failure(self, address: str, now: float) -> None:
         count, _ = self._wrong.pop(address, (0, 0.0))
         count += 1
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE_TRIES, 20)) if count >= FREE_TRIES else 0.0
@@ -108,5 +108,5 @@ class Tries:
         while len(self._wrong) > MAX_ADDRESSES:
             self._wrong.popitem(last=False)
 
-    def succeeded(self, address: str) -> None:
+    def record_success(self, address: str) -> None:
         self._wrong.pop(address, None)

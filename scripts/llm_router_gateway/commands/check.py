@@ -30,7 +30,7 @@ from ..wire.registry import wire
 AT_ONCE = 20      # questions on their way
 LIMIT_S = 60.0    # for one answer; local servers may have to load the model first
 MAX_TOKENS = 256  # enough for models that think before they speak
-QUESTION = (ir.Message("user", (ir.Text("Reply with the word ok."),)),)
+QUESTION = (ir.Message("user", (ir.Text("ManagementResponse with the word ok."),)),)
 ADVICE = {  # code -> what to do
     "unauthorized": "check the key",
     "forbidden": "this key may not use this model",
@@ -58,7 +58,7 @@ class Outcome:
         return f"FAIL  {self.name:{width}}  {told}{f'; {advice}' if advice else ''}"
 
 
-async def ask(pool: Pool, candidate: Candidate) -> str:
+async def probe(pool: Pool, candidate: Candidate) -> str:
     """"" when the model answered; GatewayError when not."""
     api = wire(candidate.provider.api)
     request = ir.Request(model=candidate.remote_id, messages=QUESTION, max_tokens=MAX_TOKENS)
@@ -68,7 +68,7 @@ async def ask(pool: Pool, candidate: Candidate) -> str:
     return ""
 
 
-async def ask_for_list(pool: Pool, candidate: Candidate) -> str:
+async def probe_list(pool: Pool, candidate: Candidate) -> str:
     data = await fetch(pool, "GET", candidate, candidate.url("models"), b"")
     names = model_list.names_in(parsed(data, candidate.provider.name))
     return f"takes any name; lists {len(names)}"
@@ -106,7 +106,7 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
             began = clock()
             try:
                 async with asyncio.timeout(LIMIT_S):
-                    detail = await (ask if candidate.model else ask_for_list)(pool, candidate)
+                    detail = await (probe if candidate.model else probe_list)(pool, candidate)
             except TimeoutError:
                 return Outcome(name, LIMIT_S, error=UpstreamTimeout(f"no answer within {LIMIT_S:g} s"))
             except GatewayError as error:

@@ -25,7 +25,7 @@ from ..proxy.outgoing import Outgoing, chat_call, converted, relayed
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
-from ..routing.snapshot import state_of
+from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
 
 MASK = "***"
@@ -33,7 +33,7 @@ MASK = "***"
 HOUSES = {api: next((name for name, preset in PRESETS.items() if preset.api == api), "") for api in UPSTREAMS}
 
 
-class Nobody:
+class NullExchange:
     """The caller of a dry run."""
 
     method, path, query, client, started = "POST", "", "", "", False
@@ -71,8 +71,8 @@ def target(options: argparse.Namespace, asked: str) -> tuple[Config, Candidate]:
     config = Source(options.config, flags={}, env=os.environ).load()
     for provider in config.providers:
         if provider.name == options.to:
-            return config, candidates(state_of(config).routes, f"{provider.name}/{model}")[0]
-    return config, candidates(state_of(config).routes, options.to)[0]
+            return config, candidates(snapshot_of(config).routes, f"{provider.name}/{model}")[0]
+    return config, candidates(snapshot_of(config).routes, options.to)[0]
 
 
 def address(name: str) -> dict[str, str]:
@@ -90,13 +90,13 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     spec = SPECS[options.source]
     record.stream = options.stream or spec.wants_stream(body.fields)
     call = Call("chat", options.source, asked, options.stream, action=spec.chat_action)
-    context = RequestContext(cast(Exchange, Nobody()), state_of(config), record, {}, {}, call, body)
+    context = RequestContext(cast(Exchange, NullExchange()), snapshot_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
         return converted(context, candidate), record
     return relayed(context, candidate, chat_call(candidate, record.stream)), record
 
 
-def shown(out: Outgoing) -> dict[str, Any]:
+def result_json(out: Outgoing) -> dict[str, Any]:
     """The request as JSON, keys masked."""
     candidate = out.candidate
     headers = {name: forward.hidden(value, candidate.provider) for name, value in out.headers}
@@ -115,6 +115,6 @@ def run(argv: Sequence[str]) -> int:
     except GatewayError as error:
         sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")
         return 1
-    result: Mapping[str, Any] = {"request": shown(out), "lost": record.lost}
+    result: Mapping[str, Any] = {"request": result_json(out), "lost": record.lost}
     sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=True) + "\n")
     return 0

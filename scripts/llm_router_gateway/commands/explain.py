@@ -24,8 +24,8 @@ from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
 from ..proxy.log import escaped
 from ..routing.permissions import rights_of
-from ..routing.plan import Ask, Board, plan
-from ..routing.snapshot import state_of
+from ..routing.plan import RoutingRequest, RoutingState, plan
+from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
 
@@ -58,22 +58,22 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
+def explain(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     """The decision on one request, as `POST /route` tells it."""
     body = read_body(data) if data.strip() else None
     fields = body.fields if body else {}
     name = options.model or fields.get("model")
     if not isinstance(name, str) or not name:
         raise BadRequest("model is missing: give --model or name one in the request")
-    state = state_of(Source(options.config, flags={}, env=os.environ).load())
+    state = snapshot_of(Source(options.config, flags={}, env=os.environ).load())
     held = {key.name: key for key, _ in state.config.keys}
     if options.key and options.key not in held:
         raise BadRequest(f"no key {options.key!r} in [[keys]]; there are {', '.join(held) or 'none'}")
     stream = options.stream or SPECS[options.source].wants_stream(fields)
-    ask = Ask(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
+    ask = RoutingRequest(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
               key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)),
               text=body.text if body else "")  # fmt: skip
-    return plan(state.table, Board(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
+    return plan(state.table, RoutingState(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
 
 
 def number(value: object) -> str:
@@ -102,7 +102,7 @@ def text_of(decision: Mapping[str, Any]) -> str:
 def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        decision = explained(options, sys.stdin.buffer.read())
+        decision = explain(options, sys.stdin.buffer.read())
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

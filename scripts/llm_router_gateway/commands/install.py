@@ -74,10 +74,10 @@ def place_of(config: str, user: str) -> tuple[Place, str]:
 # ------------------------------------------------------------------------------------------------------------- systemd
 
 
-def quoted(text: str) -> str:
+def quote_word(text: str) -> str:
     """One word of ExecStart=: quoted, with % and $ doubled, for they stand for something there (systemd.service(5)).
 
-    quoted("/opt/my llm/50%") -> '"/opt/my llm/50%%"'
+    quote_word("/opt/my llm/50%") -> '"/opt/my llm/50%%"'
     """
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
         raise ValueError(f"{text!r} holds a control character: no unit can name it")
@@ -129,7 +129,7 @@ CapabilityBoundingSet={capability}{ambient}"""
 
 def unit(place: Place) -> str:
     """The systemd unit."""
-    command = " ".join(map(quoted, (place.python, str(place.package), "--config", str(place.config))))
+    command = " ".join(map(quote_word, (place.python, str(place.package), "--config", str(place.config))))
     return f"""\
 # {NAME}.service: printed by `llm-router-gateway install systemd`
 [Unit]

@@ -23,7 +23,7 @@ from ..config.keys import digest_of, hint_of, key_json, read_json
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..limiter.budgets import LocalBudgets
-from ..management.keys_api import named, new_secret
+from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
 from ..proxy.log import escaped
 from ..store.keys import KeyRepository, Row
@@ -46,7 +46,7 @@ ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "
 BUDGETS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
 
 
-class Refused(Exception):
+class CommandFailed(Exception):
     """What was asked for cannot be done; the text says why."""
 
 
@@ -104,7 +104,7 @@ def parameter(text: str) -> tuple[str, Any]:
             return name, number(value)
         return name, {end: number(part) for end, part in (("min", low), ("max", high)) if part}
     except ValueError:
-        raise Refused(f"--param {text}: write NAME=MAX or NAME=MIN..MAX") from None
+        raise CommandFailed(f"--param {text}: write NAME=MAX or NAME=MIN..MAX") from None
 
 
 def window(text: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def window(text: str) -> dict[str, Any]:
     try:
         return {"max_requests": int(count), "per_seconds": float(seconds or 60)}
     except ValueError:
-        raise Refused(f"--requests {text}: write N/SECONDS") from None
+        raise CommandFailed(f"--requests {text}: write N/SECONDS") from None
 
 
 def expiry(text: str, now: float) -> str:
@@ -158,7 +158,7 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
     source = Source(options.config, flags={}, env=os.environ)
     place = store_path(source.load().server.store, str(source.path or ""))
     if place in ("", ":memory:"):
-        raise Refused("there is no store in a file: write a router.toml, or set [server] store to a path")
+        raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
     return place
 
 
@@ -192,13 +192,13 @@ def say(text: str) -> None:
 
 async def run_create(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     described, secret = read_json(terms_of(options, now)), new_secret()
-    row = (await keys.insert(named(described, secret, now), digest_of(secret))).row
-    told(options, secret, item_of(row, (), now))
+    row = (await keys.insert(stored_key(described, secret, now), digest_of(secret))).row
+    created_text(options, secret, item_of(row, (), now))
     say(f"made {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
     return DONE
 
 
-def told(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> None:
+def created_text(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> None:
     """The key, alone on its line, or with all there is to know of it."""
     sys.stdout.write(json.dumps({"key": secret, "item": item}, indent=2) + "\n" if options.json else secret + "\n")
 
@@ -248,7 +248,7 @@ async def run_delete(options: argparse.Namespace, keys: KeyRepository, now: floa
 async def run_rotate(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     secret = new_secret()
     row = (await keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
-    told(options, secret, item_of(row, (), now))
+    created_text(options, secret, item_of(row, (), now))
     say(f"rotated {row.key.name} ({row.key.id}); the key is shown this once")
     return DONE
 
@@ -272,6 +272,6 @@ def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
         return USAGE
     except GatewayError as error:
         say(error.message)
-    except (Refused, StoreBroken) as error:
+    except (CommandFailed, StoreBroken) as error:
         say(str(error))
     return NOT_DONE

@@ -75,7 +75,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, str]:
     return {setting.name: named[setting.name] for setting in SERVER if named.get(setting.name) is not None}
 
 
-def loaded(source: Source) -> Config | None:
+def load(source: Source) -> Config | None:
     """The Config, its notes said; None, every problem said, when it cannot be used."""
     try:
         config = source.load()
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
     if options.demo:
         return with_demo(options)
     source = Source(options.config, flags=flags_of(options), env=os.environ)
-    return act(options, source)
+    return run_config(options, source)
 
 
 def with_demo(options: argparse.Namespace) -> int:
@@ -131,7 +131,7 @@ def with_demo(options: argparse.Namespace) -> int:
     from llm_router_demo import DemoServer
 
     with DemoServer(record=False) as demo:
-        return act(options, Source("", flags=flags_of(options), env=os.environ, document=demo_document(demo.url)))
+        return run_config(options, Source("", flags=flags_of(options), env=os.environ, document=demo_document(demo.url)))
 
 
 def demo_document(url: str) -> dict[str, Any]:
@@ -144,8 +144,8 @@ def demo_document(url: str) -> dict[str, Any]:
     return {"providers": providers, "models": [{"name": "demo", "provider": "demo"}]}
 
 
-def act(options: argparse.Namespace, source: Source) -> int:
-    config = loaded(source)
+def run_config(options: argparse.Namespace, source: Source) -> int:
+    config = load(source)
     if config is None:
         return 2
     if options.print_config:

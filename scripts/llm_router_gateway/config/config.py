@@ -331,10 +331,12 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
     )  # fmt: skip
-    return with_others(made, preset, special["also"], path, reading)
+    return with_other_protocols(made, preset, special["also"], path, reading)
 
 
-def with_others(provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading) -> Provider:
+def with_other_protocols(
+    provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading
+) -> Provider:
     """The provider with the further protocols that it speaks: those of the file, else what is known of the type."""
     is_known = provider.api == preset.api and provider.base_url == preset.base_url
     for name in also or ():
@@ -539,7 +541,7 @@ def check_groups(groups: Iterable[Group], models: Iterable[Model], reading: Read
             reading.notes.append(f'group "{group.name}" comes before the model of this name')
 
 
-def takers(providers: Iterable[Provider], name: str) -> tuple[Provider, ...]:
+def accepting_providers(providers: Iterable[Provider], name: str) -> tuple[Provider, ...]:
     """The providers, of those that take any name, which a bare name may mean.
 
     Those whose family it belongs to (gpt-... is OpenAI's); else those that serve anybody's models
@@ -564,7 +566,7 @@ def resolver(
         known = name in full or (rest and any(owner == provider.name for provider in opened))
         ways = [name] if known else [each for each in full if each.partition("/")[2] == name]
         ways = [each for each in ways if full.get(each, True)] or ways
-        ways = ways or [f"{provider.name}/{name}" for provider in takers(opened, name)]
+        ways = ways or [f"{provider.name}/{name}" for provider in accepting_providers(opened, name)]
         if len(ways) == 1:
             if not full.get(ways[0], True):
                 reading.notes.append(f"{path}: {ways[0]} is switched off")
@@ -613,10 +615,10 @@ def parse(
 # ------------------------------------------------------------------------------------------- what is not router.toml
 
 
-def implied(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, Any]:
+def implied_document(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, Any]:
     """The document that stands in for a missing file: each provider whose key is in the environment.
 
-    implied({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
+    implied_document({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
     """
     names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
     if local_server and LOCAL_SERVER not in names:

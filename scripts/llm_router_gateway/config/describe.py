@@ -61,9 +61,9 @@ def config_text(config: Config) -> str:
     lines.append(f"# token: {f'{count} set' if count else 'none, everybody who reaches this address may call'}")
     lines.append(f"# admin token: {f'{len(config.server.admin_tokens)} set' if config.server.admin_tokens else 'none'}")
     for provider in config.providers:
-        lines += ["", "[[providers]]", *marked(provider_lines(provider), f"providers.{provider.name}", sources)]
+        lines += ["", "[[providers]]", *mark_overlaid(provider_lines(provider), f"providers.{provider.name}", sources)]
     for model in config.models:
-        lines += ["", "[[models]]", *marked(model_lines(model), f"models.{model.provider}/{model.name}", sources)]
+        lines += ["", "[[models]]", *mark_overlaid(model_lines(model), f"models.{model.provider}/{model.name}", sources)]
     for group in config.groups:
         lines += ["", "[[groups]]", *group_lines(group)]
     for key, secrets in config.keys:
@@ -73,10 +73,10 @@ def config_text(config: Config) -> str:
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
 
 
-def marked(lines: Iterable[str], path: str, sources: Mapping[str, str]) -> Iterator[str]:
+def mark_overlaid(lines: Iterable[str], path: str, sources: Mapping[str, str]) -> Iterator[str]:
     """The lines of one provider or model, with a mark at what the overlay says.
 
-    marked(["is_active = false"], "models.p/m", {"models.p/m.is_active": "overlay"}) -> ["is_active = false  # overlay"]
+    mark_overlaid(["is_active = false"], "models.p/m", {"models.p/m.is_active": "overlay"}) -> ["is_active = false  # overlay"]
     """
     if path in sources:
         yield f"# {sources[path]}"

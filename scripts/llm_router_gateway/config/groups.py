@@ -211,7 +211,7 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
     )  # fmt: skip
 
 
-def resolved(group: Group, path: str, groups: Mapping[str, Group], resolve: Resolve) -> tuple[str, ...]:
+def resolve_fallbacks(group: Group, path: str, groups: Mapping[str, Group], resolve: Resolve) -> tuple[str, ...]:
     """Its fallbacks: names of groups as they are, of models in full."""
     found = (fallback if fallback in groups else resolve(fallback, f"{path}.fallbacks[{index}]")
              for index, fallback in enumerate(group.fallbacks))  # fmt: skip
@@ -234,7 +234,9 @@ def read_groups(document: Mapping[str, Any], resolve: Resolve, reading: Reading)
             path = f"{places[name]}.fallbacks[{index}]"
             if fallback == name:
                 reading.bad(path, "is the group itself")
-    return tuple(replace(group, fallbacks=resolved(group, places[name], groups, resolve)) for name, group in groups.items())
+    return tuple(
+        replace(group, fallbacks=resolve_fallbacks(group, places[name], groups, resolve)) for name, group in groups.items()
+    )
 
 
 # -- [routing], [health], [tasks]

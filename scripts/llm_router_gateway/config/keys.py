@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import BadRequest, Forbidden
 from ..policy.budgets import Budget, utc_text
-from ..policy.parameter_limits import Bound, Caps, caps_json, read_caps
+from ..policy.parameter_limits import Bound, ParameterLimits, parameter_limits_json, read_caps
 from ..policy.rate_limits import Limit
 from .groups import read_limit
 from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
@@ -52,7 +52,7 @@ class Key:
     allowed_groups: tuple[str, ...] | None = None
     allowed_providers: tuple[str, ...] | None = None
     allowed_tags: tuple[str, ...] | None = None
-    parameter_limits: Caps = field(default_factory=dict)
+    parameter_limits: ParameterLimits = field(default_factory=dict)
     limits: Limit | None = None
     budget: Budget | None = None
     networks: tuple[str, ...] = ()
@@ -291,16 +291,16 @@ def terms_json(key: Key) -> dict[str, Any]:
         "name": key.name, "owner": key.owner, "note": key.note,
         "expires_at": None if key.expires is None else utc_text(key.expires),
         "is_active": key.is_active, "is_admin": key.is_admin,
-        "allowed_models": listed(key.allowed_models), "allowed_groups": listed(key.allowed_groups),
-        "allowed_providers": listed(key.allowed_providers), "allowed_tags": listed(key.allowed_tags),
-        "parameter_limits": caps_json(key.parameter_limits),
+        "allowed_models": pattern_list(key.allowed_models), "allowed_groups": pattern_list(key.allowed_groups),
+        "allowed_providers": pattern_list(key.allowed_providers), "allowed_tags": pattern_list(key.allowed_tags),
+        "parameter_limits": parameter_limits_json(key.parameter_limits),
         "limits": limits_json(limits) if limits else None,
         "budget": {each.name: getattr(budget, each.name) for each in fields(Budget)} if budget else {},
         "networks": list(key.networks),
     }  # fmt: skip
 
 
-def listed(patterns: tuple[str, ...] | None) -> list[str] | None:
+def pattern_list(patterns: tuple[str, ...] | None) -> list[str] | None:
     return None if patterns is None else list(patterns)
 
 

@@ -3,7 +3,7 @@
     overlay = read_overlay({"format": 1, "providers": {"openai": {"state": "changed", "fields": {"is_active": False}}}})
     merged = merge(document, overlay)        -> Merged: the document that `config.parse` reads, and what came from where
     merged.path("providers[2].base_url")     -> "providers.mine.base_url" where that is the overlay's, else the file's path
-    overlay = changed(overlay, "openai", {"is_active": None}, in_file=True)    null takes the file's value back
+    overlay = change_entry(overlay, "openai", {"is_active": None}, in_file=True)    null takes the file's value back
 
 Entries are named as callers name them: "openai" is a provider, "openai/gpt-4.1" a model. The file is never written: what the
 API removes from it is kept as "removed". An entry that no longer fits the file is a note.
@@ -86,7 +86,7 @@ def read_entry(kind: str, name: str, table: object) -> Entry:
     return Entry(table["state"], fields)
 
 
-def written(overlay: Overlay) -> dict[str, Any]:
+def overlay_json(overlay: Overlay) -> dict[str, Any]:
     """The JSON value of an overlay."""
     kinds: dict[str, dict[str, Any]] = {"providers": {}, "models": {}}
     for name, entry in overlay.items():
@@ -97,39 +97,39 @@ def written(overlay: Overlay) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------- laying over
 
 
-def rivals(path: str) -> Iterator[str]:
-    """rivals("limits") -> "rate_limit"."""
+def alternatives(path: str) -> Iterator[str]:
+    """alternatives("limits") -> "rate_limit"."""
     for group in RIVALS:
         if path in group:
             yield from group - {path}
 
 
-def laid(table: Fields, over: Fields) -> dict[str, Any]:
+def lay_over(table: Fields, over: Fields) -> dict[str, Any]:
     """`table` with the fields of `over`; those of the tables in MERGED one by one."""
-    made = {name: value for name, value in table.items() if not any(name in rivals(other) for other in over)}
+    made = {name: value for name, value in table.items() if not any(name in alternatives(other) for other in over)}
     for name, value in over.items():
         below = made.get(name)
         if name in MERGED and isinstance(value, dict) and isinstance(below, dict):
-            hidden = {rival for key in value for rival in rivals(f"{name}.{key}")}
+            hidden = {rival for key in value for rival in alternatives(f"{name}.{key}")}
             value = {key: item for key, item in below.items() if f"{name}.{key}" not in hidden} | value
         made[name] = value
     return made
 
 
-def patched(fields: Fields, patch: Fields) -> dict[str, Any]:
+def patch_fields(fields: Fields, patch: Fields) -> dict[str, Any]:
     """The overlay's fields after a PATCH: null takes one out, so that the file's is back.
 
-    patched({"settings": {"timeout": 5}}, {"is_active": False, "settings": {"timeout": None}})  -> {"is_active": False}
+    patch_fields({"settings": {"timeout": 5}}, {"is_active": False, "settings": {"timeout": None}})  -> {"is_active": False}
     """
     kept = dict(fields)
     for name, value in patch.items():
         if name in MERGED and isinstance(value, dict) and isinstance(kept.get(name, {}), dict):
             nulls = {key for key, item in value.items() if item is None}
-            table = laid({name: kept.get(name, {})}, {name: {key: item for key, item in value.items() if key not in nulls}})
+            table = lay_over({name: kept.get(name, {})}, {name: {key: item for key, item in value.items() if key not in nulls}})
             value = {key: item for key, item in table[name].items() if key not in nulls} or None
         kept.pop(name, None)
         if value is not None:
-            kept = laid(kept, {name: value})
+            kept = lay_over(kept, {name: value})
     return kept
 
 
@@ -141,26 +141,26 @@ def without(overlay: Overlay, names: set[str]) -> dict[str, Entry]:
     return {name: entry for name, entry in overlay.items() if name not in names}
 
 
-def added(overlay: Overlay, name: str, fields: Fields) -> Overlay:
-    return {**overlay, name: Entry(ADDED, patched({}, fields))}
+def add_entry(overlay: Overlay, name: str, fields: Fields) -> Overlay:
+    return {**overlay, name: Entry(ADDED, patch_fields({}, fields))}
 
 
-def changed(overlay: Overlay, name: str, patch: Fields) -> Overlay:
+def change_entry(overlay: Overlay, name: str, patch: Fields) -> Overlay:
     """With a PATCH taken in. An entry that says nothing any more is dropped, unless it was added."""
     entry = overlay.get(name, Entry(CHANGED))
-    made = Entry(entry.state, patched(entry.fields, patch))
+    made = Entry(entry.state, patch_fields(entry.fields, patch))
     return {**overlay, name: made} if made.fields or made.state == ADDED else without(overlay, {name})
 
 
-def removed(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
+def remove_entry(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
     """Without an entry; a provider takes its models with it."""
     rest = without(overlay, {name} | models_of(overlay, name))
     return {**rest, name: Entry(REMOVED)} if in_file else rest
 
 
-def forgotten(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
+def forget_entry(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
     """As the file says, whatever was changed."""
-    return without(overlay, {name}) if in_file else removed(overlay, name, in_file=False)
+    return without(overlay, {name}) if in_file else remove_entry(overlay, name, in_file=False)
 
 
 # -------------------------------------------------------------------------------------------------------------- merging
@@ -217,7 +217,7 @@ def name_in(table: Fields, owner: str = "") -> str:
     return f"{table.get('provider') or owner}/{table.get('name')}"
 
 
-def nested(document: Fields) -> list[str]:
+def nested_tables(document: Fields) -> list[str]:
     """The keys of [[PROVIDER.models]]."""
     return [key for key, table in document.items() if isinstance(table, dict) and isinstance(table.get("models"), list)]
 
@@ -232,7 +232,7 @@ def merge(document: Fields, overlay: Overlay) -> Merged:
     made = Merged(dict(document))
     lists = [("providers", "", document.get("providers", []))]
     lists += [("models", "", document.get("models", []))]
-    lists += [(f"{key}.models", key, document[key]["models"]) for key in nested(document)]
+    lists += [(f"{key}.models", key, document[key]["models"]) for key in nested_tables(document)]
     for path, owner, tables in lists:
         if not isinstance(tables, list):
             continue
@@ -244,7 +244,7 @@ def merge(document: Fields, overlay: Overlay) -> Merged:
     for name, entry in sorted(overlay.items(), key=lambda each: kind_of(each[0]) == "models"):  # providers first
         merge_rest(made, name, entry)
         made.sources += sources_of(name, entry)
-    for owner in nested(document):
+    for owner in nested_tables(document):
         if is_removed(overlay, owner):
             del made.document[owner]  # or it would be an unknown table
     keep_open(made, document, overlay)
@@ -265,7 +265,7 @@ def merge_list(made: Merged, overlay: Overlay, path: str, owner: str, tables: Se
                 made.notes.append(f"{path}[{index}]: {name} was added through the API too, and that entry counts")
                 table = whole(name, entry)
             elif entry is not None:
-                table = laid(table, entry.fields)
+                table = lay_over(table, entry.fields)
             place = Place(place.path, name, entry)
             made.tables.setdefault(name, table)
         made.places[f"{path}[{len(kept)}]"] = place

@@ -25,8 +25,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
-from .config import Config, ConfigError, Problem, implied, parse, read_dotenv
-from .overlay import NOTHING, Merged, Overlay, merge, read_overlay, without, written
+from .config import Config, ConfigError, Problem, implied_document, parse, read_dotenv
+from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
 
 DEFAULT_FILE = "router.toml"
@@ -170,7 +170,7 @@ class Source:
         if self._document is not None:
             return self._document
         if self.path is None:
-            return implied(env, local_server=local_server_is_there())
+            return implied_document(env, local_server=local_server_is_there())
         try:
             return tomllib.loads(self.path.read_text("utf-8"))
         except OSError as wrong:
@@ -245,7 +245,7 @@ class Source:
     def save(self, overlay: Overlay) -> None:
         if self.overlay_path is None:
             return
-        put(self.overlay_path, json.dumps(written(overlay), indent=1, allow_nan=False).encode() + b"\n")
+        put(self.overlay_path, json.dumps(overlay_json(overlay), indent=1, allow_nan=False).encode() + b"\n")
         self._read_at = self._stamps[self.overlay_path] = stamp(self.overlay_path)
 
     # -- what it gives

@@ -27,8 +27,8 @@ from ..policy.rate_limits import (
     Tokens,
     dues,
     given_back,
+    limit_text,
     refusal,
-    said,
     taken,
     wait_for,
 )
@@ -93,7 +93,7 @@ class Meters:
                 wait_s = wait_for(self.buckets.get(f"{name} {what}"), rate, amount, now)
                 if wait_s > worst.wait_s:
                     state = "wait" if wait_s <= limit.wait_s and worst.state != "refuse" else "refuse"
-                    worst = Forecast(state, wait_s, f"{name}: {said(limit, what)}")
+                    worst = Forecast(state, wait_s, f"{name}: {limit_text(limit, what)}")
                 elif wait_s > limit.wait_s:
                     worst = Forecast("refuse", worst.wait_s, worst.why)
         return worst if worst.state == "refuse" else self._slot_forecast(scopes, worst)
@@ -165,7 +165,7 @@ class Meters:
             self.buckets[name] = given_back(self.buckets[name], rate, amount, now)
 
 
-class Held:
+class HeldPermit:
     """A permit of this process."""
 
     __slots__ = ("_clock", "_permit")
@@ -180,7 +180,7 @@ class Held:
         self._permit.end(self._clock())
 
 
-class Free:
+class FreePermit:
     """The permit of everything that has no limit."""
 
     async def settle(self, tokens: float) -> None:
@@ -190,7 +190,7 @@ class Free:
         pass
 
 
-FREE = Free()
+FREE = FreePermit()
 
 
 class LocalLimiter:
@@ -202,7 +202,7 @@ class LocalLimiter:
     def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
         return self.meters.forecast(scopes, tokens, now)
 
-    async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle = nullcontext) -> Held | Free:
+    async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle = nullcontext) -> HeldPermit | FreePermit:
         if not scopes:
             return FREE
         permit = self.meters.take(scopes, tokens, self._clock())
@@ -212,7 +212,7 @@ class LocalLimiter:
             except BaseException:
                 permit.end(self._clock())
                 raise
-        return Held(permit, self._clock)
+        return HeldPermit(permit, self._clock)
 
 
 async def wait_turn(permit: Permit, idle: Idle) -> None:

@@ -2,7 +2,7 @@
 
     metrics = Metrics()
     metrics.observe(call)                  once at each call's end
-    metrics.render(Moment(open_requests=3, members=board.report(...), store=store.health()))
+    metrics.render(Gauges(open_requests=3, members=routing_state.report(...), store=store.health()))
         -> '# HELP llm_router_requests_total Calls ...\\n...llm_router_requests_total{kind="chat",...} 1\\n'
 
 Counters only grow. Names that callers make up get no series of their own: a model has one once it has answered, or when the
@@ -34,7 +34,7 @@ GONE = "client_gone"
 Labels = tuple[tuple[str, str], ...]
 
 
-class Counted(Protocol):
+class CallRecord(Protocol):
     """What is looked at of a call."""
 
     @property
@@ -70,7 +70,7 @@ class Counted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Gauges:
     """What is read when somebody asks, and not counted here."""
 
     open_requests: int = 0
@@ -106,19 +106,19 @@ class Family:
         name = f"llm_router_{self.name}"
         yield f"# HELP {name} {self.help}\n# TYPE {name} {self.kind}\n"
         for suffix, which, value in self.samples:
-            yield f"{name}{suffix}{written(which)} {number(value)}\n"
+            yield f"{name}{suffix}{labels_text(which)} {number(value)}\n"
 
 
 def labels(**values: str) -> Labels:
     return tuple(values.items())
 
 
-def written(which: Labels) -> str:
+def labels_text(which: Labels) -> str:
     """(("model", 'a"b'),) -> '{model="a\\\\"b"}'"""
-    return "{" + ",".join(f'{name}="{quoted(value)}"' for name, value in which) + "}" if which else ""
+    return "{" + ",".join(f'{name}="{escape_label(value)}"' for name, value in which) + "}" if which else ""
 
 
-def quoted(value: str) -> str:
+def escape_label(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
@@ -191,7 +191,7 @@ class Spent:
         self.cost_usd = 0.0
 
 
-def outcome_of(call: Counted) -> str:
+def outcome_of(call: CallRecord) -> str:
     if call.ended == GONE or call.error == GONE:
         return GONE
     return "error" if call.error else "success"
@@ -235,7 +235,7 @@ def as_number(value: object) -> float:
     return value if isinstance(value, (int, float)) else 0
 
 
-def of_members(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
+def member_families(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
     """The health of models, those of the configuration first; what is too many is left out and counted."""
     shown: dict[str, Mapping[str, Any]] = {}
     left = 0
@@ -253,7 +253,7 @@ def of_members(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
     yield Family("members_left_out", "gauge", "Models of which no health is shown here.", [("", (), left)])
 
 
-def of_store(health: Mapping[str, Any]) -> Iterator[Family]:
+def store_families(health: Mapping[str, Any]) -> Iterator[Family]:
     for name, field_name, kind, text in STORE:
         if field_name in health:
             yield Family(name, kind, text, [("", (), as_number(health[field_name]))])
@@ -261,10 +261,10 @@ def of_store(health: Mapping[str, Any]) -> Iterator[Family]:
         yield Family("store_ok", "gauge", "0 while rows cannot be written.", [("", (), int(not health.get("last_error")))])
 
 
-def of_moment(moment: Moment) -> Iterator[Family]:
+def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
-    yield from of_members(moment.members)
-    yield from of_store(moment.store)
+    yield from member_families(moment.members)
+    yield from store_families(moment.store)
     yield Family("build_info", "gauge", "Always 1; the version is in the label.", [
         ("", labels(version=clean(moment.version)), 1)])
     yield Family("start_time_seconds", "gauge", "When this process began, in Unix seconds.", [("", (), moment.started_at)])
@@ -281,7 +281,7 @@ class Metrics:
         self._errors: dict[tuple[str, str], int] = {}  # model, code
         self._attempts = 0
 
-    def observe(self, call: Counted) -> None:
+    def observe(self, call: CallRecord) -> None:
         """One call, at its end."""
         outcome = outcome_of(call)
         model = self._models.of(call.served, outcome == "success" or self._is_listed(call.served))
@@ -320,9 +320,9 @@ class Metrics:
         if cost_usd is not None and 0 < cost_usd < math.inf:
             spent.cost_usd += cost_usd
 
-    def render(self, moment: Moment) -> str:
+    def render(self, moment: Gauges) -> str:
         """The whole text."""
-        families = (*self._counted(), *of_moment(moment))
+        families = (*self._counted(), *gauge_families(moment))
         return "".join(line for family in families for line in family.lines())
 
     def _counted(self) -> Iterator[Family]:

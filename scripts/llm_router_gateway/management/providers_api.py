@@ -1,7 +1,7 @@
 """Providers and models changed while the gateway runs: /providers, /models, /config/sync, and what the page shows of models.
 
-    admin = Admin(source, state=..., board=..., take_over=..., clock=time.monotonic)
-    Desk([*admin.routes(), ...])
+    admin = ProvidersApi(source, state=..., routing_state=..., take_over=..., clock=time.monotonic)
+    Router([*admin.routes(), ...])
 
 What is changed is kept in the overlay beside the configuration file (`config/overlay`, `config/sources`), which no reload
 overwrites, and is in force at once. A change that makes an impossible configuration is refused whole, with every problem and
@@ -28,10 +28,10 @@ from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
 from ..config.sources import Source
 from ..errors import BadRequest, Conflict, GatewayError, NotFound
-from ..net.router import CALLER, Handler, Reply, Route, Visit
+from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route
 from ..policy.rate_limits import Limit
-from ..routing.snapshot import State
-from ..routing.state import Board
+from ..routing.snapshot import Snapshot
+from ..routing.state import RoutingState
 
 MAX_DEPTH = 32  # of a body; nobody's settings are nested like this
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -42,7 +42,7 @@ SPELLED = {"provider_name": "provider", "provider_id": "provider"}  # what the o
 ABSENT: Mapping[str, Any] = {}
 
 
-class Refused(GatewayError):
+class InvalidChange(GatewayError):
     """The change makes no configuration that could be used; `problems` says all that is wrong with it."""
 
     status = 422
@@ -65,18 +65,18 @@ def problems_json(problems: Iterable[Problem]) -> list[dict[str, str]]:
 # ------------------------------------------------------------------------------------------------------- what is shown
 
 
-def plain(value: object) -> Any:
+def plain_value(value: object) -> Any:
     """As JSON has it: TOML's dates and times are texts, infinities are not there."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
-def shown(table: Mapping[str, Any]) -> dict[str, Any]:
+def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:
     """A table without what it must not tell: keys are left out, the values of headers masked."""
     made: dict[str, Any] = {}
     for name, value in table.items():
@@ -87,7 +87,7 @@ def shown(table: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "proxy" and isinstance(value, str):
             made[name] = masked_proxy(value)
         else:
-            made[name] = shown(value) if name in overlays.MERGED and isinstance(value, Mapping) else plain(value)
+            made[name] = visible_fields(value) if name in overlays.MERGED and isinstance(value, Mapping) else plain_value(value)
     return made
 
 
@@ -113,8 +113,8 @@ def provider_json(provider: Provider, table: Mapping[str, Any], entry: overlays.
         "id": provider.name, "name": provider.name, "type": provider.type, "api": provider.api,
         "base_url": provider.base_url, "is_active": provider.is_active, "any_model": provider.any_model,
         "has_key": bool(provider.keys), "keys": len(provider.keys), "needs_key": provider.needs_key,
-        **source_json(entry), "limits": limit_json(provider.limit), "settings": shown(table).get("settings", {}),
-        "fields": {name: value for name, value in shown(table).items() if name not in ("name", "settings")},
+        **source_json(entry), "limits": limit_json(provider.limit), "settings": visible_fields(table).get("settings", {}),
+        "fields": {name: value for name, value in visible_fields(table).items() if name not in ("name", "settings")},
     }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def rate_limit_json(model: Model, table: Mapping[str, Any]) -> dict[str, Any] | 
         return None
     raw = table.get("limits") or table.get("rate_limit") or ABSENT
     limit = {name: getattr(model.limit, name) for name in ("max_requests", "per_seconds", "burst_size")}
-    return {**limit, "notes": raw.get("notes"), "config": plain(raw.get("config", {}))}
+    return {**limit, "notes": raw.get("notes"), "config": plain_value(raw.get("config", {}))}
 
 
 def model_json(model: Model, provider: Provider, table: Mapping[str, Any], entry: overlays.Entry | None) -> dict[str, Any]:
@@ -140,8 +140,8 @@ def model_json(model: Model, provider: Provider, table: Mapping[str, Any], entry
     return {
         "id": f"{model.provider}/{model.name}", "name": model.name, "display_name": model.display_name or None,
         "description": model.description or None, "provider_id": provider.name, "provider_name": provider.name,
-        "provider_type": provider.type, "tags": list(model.tags), "default_params": plain(model.default_params),
-        "config": plain(table.get("config", {})), "rate_limit": rate_limit_json(model, table),
+        "provider_type": provider.type, "tags": list(model.tags), "default_params": plain_value(model.default_params),
+        "config": plain_value(table.get("config", {})), "rate_limit": rate_limit_json(model, table),
         "local_path": table.get("local_path"), "is_active": model.is_active, "provider_is_active": provider.is_active,
         "remote_identifier": model.remote_id, "limits": limit_json(model.limit), **source_json(entry),
     }  # fmt: skip
@@ -158,7 +158,7 @@ UNKNOWN_HEALTH = {"state": "off", "factor": 1.0, "back_in_s": 0.0, "active": 0, 
                   "consecutive_failures": 0, "last_error": None}  # fmt: skip
 
 
-def monitored(model: Model, provider: Provider, entry: overlays.Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
+def monitor_row(model: Model, provider: Provider, entry: overlays.Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
     """One line of the page's table of models."""
     return {
         "name": f"{model.provider}/{model.name}", "provider": model.provider, "model": model.name,
@@ -166,7 +166,7 @@ def monitored(model: Model, provider: Provider, entry: overlays.Entry | None, re
         "context_window": model.context_window, "max_output_tokens": model.max_output_tokens,
         "modalities": list(model.modalities), "prices": prices_json(model), "limits": limit_json(model.limit),
         "is_active": model.is_active, "provider_is_active": provider.is_active, **source_json(entry),
-        "health": {name: plain(report.get(name, UNKNOWN_HEALTH[name])) for name in HEALTH},
+        "health": {name: plain_value(report.get(name, UNKNOWN_HEALTH[name])) for name in HEALTH},
     }  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def texts_of(pairs: Iterable[tuple[str, str]], *names: str) -> list[str]:
     return [part.strip() for name, value in pairs if name in names for part in value.split(",") if part.strip()]
 
 
-def type_named(name: str) -> str:
+def preset_type(name: str) -> str:
     """The type of a preset, whichever of its names is used; BadRequest when there is none."""
     known = ALIASES.get(name.lower(), name.lower())
     if known not in PRESETS:
@@ -221,9 +221,9 @@ def is_text(text: str) -> bool:
     return True
 
 
-def fields_in(visit: Visit) -> dict[str, Any]:
+def body_fields(request: ManagementRequest) -> dict[str, Any]:
     """The fields of a body, in the file's spelling."""
-    body = visit.body
+    body = request.body
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
     problems = [Problem(name, "is for the configuration file: through the API a key is given as api_key")
@@ -234,21 +234,21 @@ def fields_in(visit: Visit) -> dict[str, Any]:
         if not is_text(path) or (isinstance(value, str) and not is_text(value)):
             problems.append(Problem("", "holds a character that is half of one (a lone surrogate)"))
     if problems:
-        raise Refused(problems)
+        raise InvalidChange(problems)
     return {SPELLED.get(str(name), str(name)): value for name, value in body.items()}
 
 
-def named(fields: Mapping[str, Any], name: str, pattern: Any) -> str:
+def entry_name(fields: Mapping[str, Any], name: str, pattern: Any) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise Refused([Problem(name, "is missing, or holds characters that it cannot")])
+        raise InvalidChange([Problem(name, "is missing, or holds characters that it cannot")])
     return value
 
 
-def change_line(visit: Visit, name: str, fields: Mapping[str, Any]) -> str:
+def change_line(request: ManagementRequest, name: str, fields: Mapping[str, Any]) -> str:
     """Who changed what, for the log; no values: "ann: PATCH providers/openai: is_active"."""
-    who, what = visit.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
-    return f"{who}: {visit.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
+    who, what = request.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
+    return f"{who}: {request.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
 
 
 def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     wrong = [Problem(key, f"cannot be changed: it is {path[key]!r} by the path") for key in path
              if fields.get(key) not in (None, path[key])]  # fmt: skip
     if wrong:
-        raise Refused(wrong)
+        raise InvalidChange(wrong)
     return {key: value for key, value in fields.items() if key not in path}
 
 
@@ -271,7 +271,7 @@ def origin_of(provider: Provider) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower() + (f" by {provider.proxy}" if parts.scheme == "http" else "")
 
 
-def sent(config: Config | None) -> set[tuple[str, str]]:
+def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
     """(credential, whom it is sent to), for every key and every header that the configuration adds."""
     if config is None:
         return set()
@@ -285,7 +285,7 @@ def sent(config: Config | None) -> set[tuple[str, str]]:
     return found
 
 
-def given(fields: Mapping[str, Any]) -> set[str]:
+def request_credentials(fields: Mapping[str, Any]) -> set[str]:
     """What a request itself holds, keys of a comma list one by one."""
     texts = [str(value) for _, value in leaves(fields, "") if isinstance(value, (str, int, float))]
     for name in HEADS:  # a JSON text of headers
@@ -306,17 +306,18 @@ def check_addresses(
     Else whoever may change an address could read every key: by being the address. Those of the request itself may go anywhere,
     and so may a provider type's own key to that type's own address. `alone` is what the file says, which may go on.
     """
-    new = sent(after) - sent(before)
-    if not new or not (new := new - sent(alone())):
+    new = credential_destinations(after) - credential_destinations(before)
+    if not new or not (new := new - credential_destinations(alone())):
         return
-    known = given(fields)
+    known = request_credentials(fields)
     types = {provider.name: provider.type for provider in before.providers}
     own = {(key.reveal(), origin_of(provider)) for provider in after.providers for key in provider.keys
            if has_own_address(provider) and types.get(provider.name, provider.type) == provider.type}  # fmt: skip
     if any(text not in known and (text, origin) not in own for text, origin in new):
         provider = name.partition("/")[0]
-        raise Refused([Problem(f"providers.{provider}.api_key", "a key, or a header's value, that is here already does not "
-                       "go to another address or proxy: give it again in the same request, or change the file")])  # fmt: skip
+        text = ("a stored key or header value is not sent to a different address or proxy: "
+                "give it again in the same request, or change the file")  # fmt: skip
+        raise InvalidChange([Problem(f"providers.{provider}.api_key", text)])
 
 
 def has_own_address(provider: Provider) -> bool:
@@ -327,31 +328,32 @@ def has_own_address(provider: Provider) -> bool:
     return (own.scheme, own.netloc) == (mine.scheme, mine.netloc)
 
 
-# ------------------------------------------------------------------------------------------------------------ the desk
+# ------------------------------------------------------------------------------------------------------------ the router
 
 
-def refusing(handler: Handler) -> Handler:
+def with_problems(handler: Handler) -> Handler:
     """The handler, with every problem of a refused change in its answer."""
 
-    async def handled(visit: Visit) -> Reply:
+    async def handled(request: ManagementRequest) -> ManagementResponse:
         try:
-            return await handler(visit)
-        except Refused as error:
-            return Reply(error.body(), error.status)
+            return await handler(request)
+        except InvalidChange as error:
+            return ManagementResponse(error.body(), error.status)
 
     return handled
 
 
-class Admin:
+class ProvidersApi:
     """The handlers. Changes are made one after the other; a caller that leaves does not leave one half done."""
 
     def __init__(
-        self, source: Source, *, state: Callable[[], State], board: Board, take_over: Callable[[Config], None],
+        self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
+        take_over: Callable[[Config], None],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
         """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
-        self._source, self._state, self._board = source, state, board
+        self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
         self._lock = asyncio.Lock()
         self._run_id, self._revisions = new_id(), 0
@@ -363,11 +365,11 @@ class Admin:
     def routes(self) -> list[Route]:
         provider, model = "providers/{name}", "models/{provider}/{model...}"
         return [
-            Route("GET", "providers", self._providers), Route("POST", "providers", refusing(self._add_provider)),
-            Route("GET", provider, self._provider), Route("PATCH", provider, refusing(self._patch_provider)),
-            Route("DELETE", provider, refusing(self._delete_provider)),
-            Route("GET", "models", self._models, CALLER), Route("POST", "models", refusing(self._add_model)),
-            Route("PATCH", model, refusing(self._patch_model)), Route("DELETE", model, refusing(self._delete_model)),
+            Route("GET", "providers", self._providers), Route("POST", "providers", with_problems(self._add_provider)),
+            Route("GET", provider, self._provider), Route("PATCH", provider, with_problems(self._patch_provider)),
+            Route("DELETE", provider, with_problems(self._delete_provider)),
+            Route("GET", "models", self._models, CALLER), Route("POST", "models", with_problems(self._add_model)),
+            Route("PATCH", model, with_problems(self._patch_model)), Route("DELETE", model, with_problems(self._delete_model)),
             Route("GET", "monitor/models", self._monitored), Route("POST", "config/sync", self._sync),
         ]  # fmt: skip
 
@@ -379,8 +381,8 @@ class Admin:
             self._seen, self._revisions = self._source.merged, self._revisions + 1
         return f'"{self._run_id}-{self._revisions}"'
 
-    def _reply(self, body: Any, status: int = 200) -> Reply:
-        return Reply(body, status, [("etag", self._etag())])
+    def _reply(self, body: Any, status: int = 200) -> ManagementResponse:
+        return ManagementResponse(body, status, [("etag", self._etag())])
 
     def _config(self) -> Config:
         return self._state().config
@@ -409,40 +411,40 @@ class Admin:
         what = "model" if kind_of(name) == "models" else "provider"
         raise NotFound(f"no {what} is named {name[:200]!r}; GET /{kind_of(name)} lists what there is")
 
-    async def _providers(self, visit: Visit) -> Reply:
+    async def _providers(self, request: ManagementRequest) -> ManagementResponse:
         return self._reply([self._provider_json(provider) for provider in self._config().providers])
 
-    async def _provider(self, visit: Visit) -> Reply:
-        return self._reply(self._read(visit.args["name"]))
+    async def _provider(self, request: ManagementRequest) -> ManagementResponse:
+        return self._reply(self._read(request.args["name"]))
 
-    async def _models(self, visit: Visit) -> Reply:
+    async def _models(self, request: ManagementRequest) -> ManagementResponse:
         """The models with all of the tags, of one of the types; those that are off only when asked for."""
-        pairs = visit.pairs
+        pairs = request.pairs
         tags = {tag.casefold() for tag in texts_of(pairs, "tag", "tags")}
-        types = {type_named(name) for name in texts_of(pairs, "provider_type", "provider_types")}
+        types = {preset_type(name) for name in texts_of(pairs, "provider_type", "provider_types")}
         inactive = any(value.lower() in TRUE for value in texts_of(pairs, "include_inactive"))
         found = []
         for model in self._config().models:
             made = self._model_json(model)
             is_type = not types or ALIASES.get(made["provider_type"], made["provider_type"]) in types
             is_on = inactive or (made["is_active"] and made["provider_is_active"])
-            if is_type and is_on and tags <= set(map(str.casefold, model.tags)) and self._may(visit, model):
+            if is_type and is_on and tags <= set(map(str.casefold, model.tags)) and self._may(request, model):
                 found.append(made)
         return self._reply(found)
 
     @staticmethod
-    def _may(visit: Visit, model: Model) -> bool:
+    def _may(request: ManagementRequest, model: Model) -> bool:
         """Whether the caller's key may use it."""
-        key = visit.caller.key
+        key = request.caller.key
         return key is None or bool(not key.only_groups and key.may_model(f"{model.provider}/{model.name}", model.tags))
 
-    async def _monitored(self, visit: Visit) -> Reply:
+    async def _monitored(self, request: ManagementRequest) -> ManagementResponse:
         state = self._state()
-        reports = {report["model"]: report for report in self._board.report(state.table, self._clock())}
+        reports = {report["model"]: report for report in self._routing_state.report(state.table, self._clock())}
         providers = {provider.name: provider for provider in state.config.providers}
         names = ("name", "type", "api", "base_url", "is_active", "has_key", "needs_key", "source", "changed")
         return self._reply({
-            "models": [monitored(model, providers[model.provider], self._entry(name), reports.get(name, ABSENT))
+            "models": [monitor_row(model, providers[model.provider], self._entry(name), reports.get(name, ABSENT))
                        for model in state.config.models for name in [f"{model.provider}/{model.name}"]],
             "groups": [group_json(group, reports) for group in state.config.groups],
             "providers": [{name: made[name] for name in names}
@@ -451,15 +453,16 @@ class Admin:
 
     # -- changing
 
-    async def _add_provider(self, visit: Visit) -> Reply:
-        fields = fields_in(visit)
-        return await self._add(visit, named(fields, "name", NAME), fields)
+    async def _add_provider(self, request: ManagementRequest) -> ManagementResponse:
+        fields = body_fields(request)
+        return await self._add(request, entry_name(fields, "name", NAME), fields)
 
-    async def _add_model(self, visit: Visit) -> Reply:
-        fields = fields_in(visit)
-        return await self._add(visit, f"{named(fields, 'provider', NAME)}/{named(fields, 'name', MODEL_NAME)}", fields)
+    async def _add_model(self, request: ManagementRequest) -> ManagementResponse:
+        fields = body_fields(request)
+        name = f"{entry_name(fields, 'provider', NAME)}/{entry_name(fields, 'name', MODEL_NAME)}"
+        return await self._add(request, name, fields)
 
-    async def _add(self, visit: Visit, name: str, fields: dict[str, Any]) -> Reply:
+    async def _add(self, request: ManagementRequest, name: str, fields: dict[str, Any]) -> ManagementResponse:
         path = {"name", "provider"} if "/" in name else {"name"}
         rest = {key: value for key, value in fields.items() if key not in path}
 
@@ -468,64 +471,64 @@ class Admin:
                 raise Conflict(f"{name} is there already: PATCH changes it", details={"path": "name"})
             owner = name.partition("/")[0]
             if owner not in self._source.merged.tables and owner != name:
-                raise Refused([Problem("provider", f"no provider is named {owner!r}")])
-            return overlays.added(overlay, name, rest)
+                raise InvalidChange([Problem("provider", f"no provider is named {owner!r}")])
+            return overlays.add_entry(overlay, name, rest)
 
-        await self._change(visit, name, rest, make)
+        await self._change(request, name, rest, make)
         return self._reply(self._read(name), 201)
 
-    async def _patch_provider(self, visit: Visit) -> Reply:
-        return await self._patch(visit, visit.args["name"])
+    async def _patch_provider(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._patch(request, request.args["name"])
 
-    async def _patch_model(self, visit: Visit) -> Reply:
-        return await self._patch(visit, f"{visit.args['provider']}/{visit.args['model']}")
+    async def _patch_model(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._patch(request, f"{request.args['provider']}/{request.args['model']}")
 
-    async def _patch(self, visit: Visit, name: str) -> Reply:
-        patch = patch_of(fields_in(visit), name)
+    async def _patch(self, request: ManagementRequest, name: str) -> ManagementResponse:
+        patch = patch_of(body_fields(request), name)
 
         def make(overlay: Overlay) -> Overlay:
             self._read(name)
-            return overlays.changed(overlay, name, patch)
+            return overlays.change_entry(overlay, name, patch)
 
-        await self._change(visit, name, patch, make)
+        await self._change(request, name, patch, make)
         return self._reply(self._read(name))
 
-    async def _delete_provider(self, visit: Visit) -> Reply:
-        return await self._delete(visit, visit.args["name"])
+    async def _delete_provider(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._delete(request, request.args["name"])
 
-    async def _delete_model(self, visit: Visit) -> Reply:
-        return await self._delete(visit, f"{visit.args['provider']}/{visit.args['model']}")
+    async def _delete_model(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._delete(request, f"{request.args['provider']}/{request.args['model']}")
 
-    async def _delete(self, visit: Visit, name: str) -> Reply:
+    async def _delete(self, request: ManagementRequest, name: str) -> ManagementResponse:
         """Takes it away; with ?only=changes, what was changed through the API, also that it was removed."""
-        only = visit.query.get("only", "")
+        only = request.query.get("only", "")
         if only not in ("", "changes"):
             raise BadRequest('only is not "changes"', details={"path": "only"})
 
         def make(overlay: Overlay) -> Overlay:
             in_file = name in self._source.names_in_file()
             if only and name in overlay:
-                return overlays.forgotten(overlay, name, in_file=in_file)
+                return overlays.forget_entry(overlay, name, in_file=in_file)
             self._read(name)
-            return overlay if only else overlays.removed(overlay, name, in_file=in_file)
+            return overlay if only else overlays.remove_entry(overlay, name, in_file=in_file)
 
-        await self._change(visit, name, ABSENT, make)
+        await self._change(request, name, ABSENT, make)
         return self._reply(None, 204)
 
     async def _change(
-        self, visit: Visit, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
+        self, request: ManagementRequest, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
     ) -> None:  # fmt: skip
         """Checked, kept, in force: or refused, and nothing happened."""
-        doing = asyncio.ensure_future(self._changed(visit, name, fields, make))
+        doing = asyncio.ensure_future(self._changed(request, name, fields, make))
         doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when the caller left meanwhile
         await asyncio.shield(doing)
 
     async def _changed(
-        self, visit: Visit, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
+        self, request: ManagementRequest, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
     ) -> None:  # fmt: skip
         async with self._lock:
             source = self._source
-            wanted = visit.headers.get("if-match", "*")
+            wanted = request.headers.get("if-match", "*")
             if wanted != "*" and self._etag() not in wanted:
                 raise GatewayError("somebody changed it meanwhile: read it again", status=412, code="changed_meanwhile")
             source.refresh()
@@ -536,7 +539,7 @@ class Admin:
             try:
                 config = source.trial(overlay, touched)
             except ConfigError as error:
-                raise Refused(error.problems) from None
+                raise InvalidChange(error.problems) from None
             check_addresses(self._config(), source.alone, config, fields, name)
             try:
                 await asyncio.to_thread(source.save, overlay)
@@ -544,10 +547,10 @@ class Admin:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
                 raise GatewayError(f"nothing was changed: it cannot be kept: {why}", status=507, code="not_saved") from None
-            self._tell(change_line(visit, name, fields))
+            self._tell(change_line(request, name, fields))
             self._take_over(source.adopt(overlay))
 
-    async def _sync(self, visit: Visit) -> Reply:
+    async def _sync(self, request: ManagementRequest) -> ManagementResponse:
         """Reads the configuration file again, and says what came of it."""
         async with self._lock:
             file = str(self._source.path) if self._source.path else None
@@ -556,7 +559,7 @@ class Admin:
             except ConfigError as error:
                 count = len(error.problems)
                 message = f"not taken over: {count} problem{'s' * (count != 1)}; what was there before stays in force"
-                return Reply({"success": False, "message": message, "config_file": file,
+                return ManagementResponse({"success": False, "message": message, "config_file": file,
                               "problems": problems_json(error.problems), "notes": []}, 422)  # fmt: skip
             self._take_over(config)
             message = f"taken over: {len(config.providers)} providers, {len(config.models)} listed models"

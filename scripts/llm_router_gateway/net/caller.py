@@ -17,4 +17,4 @@ class Caller:
     is_cookie: bool = False  # known by a session's cookie
 
 
-NOBODY = Caller()
+ANONYMOUS = Caller()

@@ -41,7 +41,7 @@ NEXT_ADDRESS_S = 0.25      # then the name's next address is tried as well; RFC 
 KNOWN_URLS = 256           # origins whose parts are remembered
 MAX_PROXY_ANSWER = 65_536  # bytes a proxy may send before the tunnel stands
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 SOCKS_REFUSALS = {  # RFC 1928 6
     1: "general failure", 2: "not allowed", 3: "network unreachable", 4: "host unreachable", 5: "connection refused",
     6: "too slow", 7: "command not supported", 8: "kind of address not supported",
@@ -68,10 +68,10 @@ class Origin(NamedTuple):
     def name(self) -> str:
         """For messages: example.com, or example.com:8443."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS.get(self.scheme) else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 
-class Dead(Exception):
+class StaleConnection(Exception):
     """A kept connection was gone before a byte of the answer came: the request may go to another one."""
 
 
@@ -101,11 +101,11 @@ def origin_of(base: str, proxy: str) -> Origin:
     except ValueError:
         host, port = "", None
     if not host or parts.scheme not in ("http", "https"):
-        raise unsent(UpstreamFailed("the provider's base_url is not http://... or https://..."))
-    return Origin(parts.scheme, host, port or PORTS[parts.scheme], "" if is_loopback(host) else proxy)
+        raise mark_unsent(UpstreamFailed("the provider's base_url is not http://... or https://..."))
+    return Origin(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], "" if is_loopback(host) else proxy)
 
 
-def unsent(error: GatewayError) -> GatewayError:
+def mark_unsent(error: GatewayError) -> GatewayError:
     """The error of a request of which the upstream has seen nothing."""
     error.unpaid = True
     return error
@@ -121,13 +121,13 @@ def request_bytes(method: str, origin: Origin, target: str, headers: Headers, bo
     """The whole request. BadRequest for a path or header that cannot be sent."""
     length = f"content-length: {len(body)}\r\n" if body or method not in ("GET", "HEAD") else ""
     try:
-        first = opening(method, origin, target) if "?" in target else known_opening(method, origin, target)
+        first = head_start(method, origin, target) if "?" in target else cached_head_start(method, origin, target)
         return f"{first}{length}{http1.fields_text(headers)}\r\n".encode("latin-1") + body
     except ValueError as wrong:
-        raise unsent(BadRequest(f"{origin.name}: cannot be asked: {wrong}")) from None
+        raise mark_unsent(BadRequest(f"{origin.name}: cannot be asked: {wrong}")) from None
 
 
-def opening(method: str, origin: Origin, target: str) -> str:
+def head_start(method: str, origin: Origin, target: str) -> str:
     """A request's first lines: all that depends on the address alone. ValueError for what cannot be sent."""
     own = [("host", origin.name)]
     if origin.proxy and origin.scheme == "http" and origin.proxy.startswith("http"):
@@ -136,7 +136,7 @@ def opening(method: str, origin: Origin, target: str) -> str:
     return http1.request_line(method, target) + http1.fields_text(own)
 
 
-known_opening = lru_cache(maxsize=KNOWN_URLS)(opening)  # only for targets without a query, which may hold a caller's key
+cached_head_start = lru_cache(maxsize=KNOWN_URLS)(head_start)  # only for targets without a query, which may hold a caller's key
 
 
 def proxy_credentials(proxy: str) -> Headers:
@@ -290,7 +290,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pool, self._loop, self._view = pool, loop, pool.buffer
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
         self._reader = http1.ResponseReader()
-        self._deadline = Deadline(loop.call_at, loop.time, self._on_time)
+        self._deadline = Deadline(loop.call_at, loop.time, self._on_timeout)
         self._answer: asyncio.Future[Response] | None = None  # while an answer's head is waited for
         self._response: Response | None = None                # while its body comes
         self._first_s = self._between_s = 0.0
@@ -298,10 +298,10 @@ class Connection(asyncio.BufferedProtocol):
         self._is_reading = True
         self._unsent = 0  # bytes of the request that waited when its clock was last looked at
 
-    async def ask(self, method: str, data: bytes, timeouts: Timeouts) -> Response:
-        """The answer to a request, as soon as its head is here. Dead when a kept connection turned out to be gone."""
+    async def send(self, method: str, data: bytes, timeouts: Timeouts) -> Response:
+        """The answer to a request, as soon as its head is here. StaleConnection when a kept connection was closed."""
         if self._transport.is_closing():
-            raise Dead
+            raise StaleConnection
         self._first_s, self._between_s = timeouts.first_byte_s, timeouts.between_bytes_s
         self._reader.expect(method)
         self._answer = self._loop.create_future()
@@ -319,7 +319,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(WRITE_HIGH)
-        self._pool.opened(self)
+        self._pool.register(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view  # one for all: what is read is taken out before the loop reads again
@@ -345,9 +345,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.stop()
-        self._pool.closed(self)
+        self._pool.unregister(self)
         if self._answer is not None and self._used and not self._reader.buffered:
-            self._refuse(Dead())
+            self._refuse(StaleConnection())
         elif self._answer is not None:
             why = f" ({reason(exc)})" if exc else ""
             self._refuse(UpstreamFailed(f"{self.origin.name}: the connection was closed without an answer{why}"))
@@ -432,7 +432,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- time, and the end
 
-    def _on_time(self) -> None:
+    def _on_timeout(self) -> None:
         if self._answer is not None:
             self._check_first_byte()
         elif self._response is not None:
@@ -504,7 +504,7 @@ class Handshake(asyncio.Protocol):
         return bytes(self._data)
 
 
-async def ask_connect(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
+async def open_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
     """CONNECT host:port. RFC 9110 9.3.6."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     address = f"{host}:{origin.port}"
@@ -521,7 +521,7 @@ async def ask_connect(handshake: Handshake, transport: asyncio.Transport, origin
         raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
 
 
-async def ask_socks(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
+async def open_socks_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
     """SOCKS5, with name and password when the proxy's address has them. RFC 1928, RFC 1929."""
     user, password = proxy_user(origin.proxy)
     transport.write(b"\x05\x02\x00\x02" if user else b"\x05\x01\x00")
@@ -570,13 +570,13 @@ class Pool:
         kept = self._idle.get(origin)
         if kept:
             try:
-                return await kept.pop().ask(method, data, timeouts)
-            except Dead:
+                return await kept.pop().send(method, data, timeouts)
+            except StaleConnection:
                 pass
         connection = await self._connect(origin, timeouts.connect_s)
         try:
-            return await connection.ask(method, data, timeouts)
-        except Dead:
+            return await connection.send(method, data, timeouts)
+        except StaleConnection:
             raise UpstreamFailed(f"{origin.name}: the connection was closed without an answer") from None
 
     async def close(self) -> None:
@@ -594,13 +594,13 @@ class Pool:
             async with asyncio.timeout(limit_s):
                 return await self._open_or_make_room(origin)
         except TimeoutError:
-            raise unsent(UpstreamTimeout(f"{origin.name}: no connection within {limit_s:g} s")) from None
+            raise mark_unsent(UpstreamTimeout(f"{origin.name}: no connection within {limit_s:g} s")) from None
         except (OSError, UnicodeError, Malformed) as error:
             if isinstance(error, OSError) and error.errno in SHORT_OF_FILES:
-                raise unsent(Unavailable("the gateway is out of file descriptors; try again", retry_after_s=1)) from None
-            raise unsent(UpstreamFailed(f"{origin.name}: cannot connect: {reason(error)}")) from None
+                raise mark_unsent(Unavailable("the gateway is out of file descriptors; try again", retry_after_s=1)) from None
+            raise mark_unsent(UpstreamFailed(f"{origin.name}: cannot connect: {reason(error)}")) from None
         except GatewayError as error:  # of the proxy in between
-            unsent(error)
+            mark_unsent(error)
             raise
 
     async def _open_or_make_room(self, origin: Origin) -> Connection:
@@ -628,13 +628,13 @@ class Pool:
         loop = asyncio.get_running_loop()
         proxy = urlsplit(origin.proxy)
         transport, handshake = await loop.create_connection(
-            Handshake, proxy.hostname or "", proxy.port or PORTS[proxy.scheme], ssl=self._tls_for(proxy.scheme)
+            Handshake, proxy.hostname or "", proxy.port or DEFAULT_PORTS[proxy.scheme], ssl=self._tls_for(proxy.scheme)
         )
         try:
             if proxy.scheme.startswith("socks"):
-                await ask_socks(handshake, transport, origin)
+                await open_socks_tunnel(handshake, transport, origin)
             elif origin.scheme == "https":
-                await ask_connect(handshake, transport, origin)
+                await open_tunnel(handshake, transport, origin)
             if handshake.rest:
                 raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
             transport.set_protocol(connection)
@@ -669,7 +669,7 @@ class Pool:
 
     # -- what connections tell
 
-    def opened(self, connection: Connection) -> None:
+    def register(self, connection: Connection) -> None:
         self._connections.add(connection)
 
     def keep(self, connection: Connection) -> bool:
@@ -686,6 +686,6 @@ class Pool:
         if kept and connection in kept:
             kept.remove(connection)
 
-    def closed(self, connection: Connection) -> None:
+    def unregister(self, connection: Connection) -> None:
         self.forget(connection)
         self._connections.discard(connection)

@@ -30,7 +30,7 @@ WRITE_HIGH = 32_768       # bytes waiting for a caller that reads slowly; then `
 WRITE_LOW = 8_192
 
 
-class Patience(NamedTuple):
+class ServerTimeouts(NamedTuple):
     """How long callers may take, in seconds."""
 
     head_s: float = HEAD_S
@@ -40,7 +40,7 @@ class Patience(NamedTuple):
     linger_s: float = LINGER_S
 
 
-PATIENCE = Patience()
+SERVER_TIMEOUTS = ServerTimeouts()
 
 
 class Connection(asyncio.Protocol):
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
         self._loop = loop
         self._reader = http1.RequestReader(server.limits)
-        self._deadline = Deadline(loop.call_at, loop.time, self._on_time)
+        self._deadline = Deadline(loop.call_at, loop.time, self._on_timeout)
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -74,8 +74,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
-        self.server.opened(self)
-        self._deadline.set(self.server.patience.head_s)
+        self.server.register(self)
+        self._deadline.set(self.server.timeouts.head_s)
 
     def data_received(self, data: bytes) -> None:
         if self._lingers:
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.stop()
-        self.server.closed(self)
+        self.server.unregister(self)
         self._cancel()
         self._exchange = None
 
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.is_paused = True
         self._stalled_at = self.transport.get_write_buffer_size()
-        self._deadline.set(self.server.patience.stall_s)
+        self._deadline.set(self.server.timeouts.stall_s)
 
     def resume_writing(self) -> None:
         self.is_paused = False
@@ -141,15 +141,15 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, cast(RequestHead, head))
         self._body_began = self._loop.time()
         self._read_body(exchange)
-        self.server.busy(self)
+        self.server.mark_busy(self)
         self._task = self._loop.create_task(self._answer(exchange))
 
     def _wait_for_head(self) -> None:
         """The clock runs from a head's first byte: dripping does not move it."""
         if self._reader.buffered and not self._head_began:
             self._head_began = True
-            self.server.busy(self)
-            self._deadline.set(self.server.patience.head_s)
+            self.server.mark_busy(self)
+            self._deadline.set(self.server.timeouts.head_s)
 
     def _read_body(self, exchange: Exchange) -> None:
         reader, more = self._reader, True
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
 
     def _time_body(self, exchange: Exchange) -> None:
         """A floor under the speed: bytes that drip do not keep a connection for ever."""
-        due = self._body_began + self.server.patience.body_s + exchange.size / BODY_RATE
+        due = self._body_began + self.server.timeouts.body_s + exchange.size / BODY_RATE
         self._deadline.set(max(due - self._loop.time(), 0.0))
 
     async def _answer(self, exchange: Exchange) -> None:
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
             await self._after_fault(exchange)
         finally:
             self._task = self._exchange = None
-        self._answered(exchange)
+        self._finish_exchange(exchange)
 
     async def _after_fault(self, exchange: Exchange) -> None:
         if not exchange.started:
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         elif not exchange.ended:
             self.abort()  # no end is written: the caller sees that something is missing
 
-    def _answered(self, exchange: Exchange) -> None:
+    def _finish_exchange(self, exchange: Exchange) -> None:
         if self.transport.is_closing():
             return
         if not exchange.body_done:
@@ -214,8 +214,8 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             self._go_on_reading()
-            self.server.idle(self)
-            self._deadline.set(self.server.patience.idle_s)
+            self.server.mark_idle(self)
+            self._deadline.set(self.server.timeouts.idle_s)
             if self._reader.buffered:
                 self._next_request()
 
@@ -234,17 +234,17 @@ class Connection(asyncio.Protocol):
         """Nothing more is said; what still comes is dropped, for closing now could take the answer away (a reset)."""
         self._lingers = True
         self._go_on_reading()
-        self.server.busy(self)
+        self.server.mark_busy(self)
         with suppress(OSError, NotImplementedError):
             self.transport.write_eof()
-        self._deadline.set(self.server.patience.linger_s)
+        self._deadline.set(self.server.timeouts.linger_s)
 
     def _drop(self, data: bytes) -> None:
         self._dropped += len(data)
         if self._dropped > LINGER_BYTES:
             self._stop_reading()
 
-    def _on_time(self) -> None:
+    def _on_timeout(self) -> None:
         exchange = self._exchange
         if self.is_paused or self.transport.is_closing():
             self._check_stall()
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._stalled_at = waiting
-        self._deadline.set(self.server.patience.stall_s)
+        self._deadline.set(self.server.timeouts.stall_s)
 
     def drain(self) -> None:
         """No further request: an idle connection is closed now, another after its answer."""
@@ -274,7 +274,7 @@ class Connection(asyncio.Protocol):
         """Once what waits for the caller is sent, if it is read in time."""
         self.transport.close()
         self._stalled_at = self.transport.get_write_buffer_size()
-        self._deadline.set(self.server.patience.stall_s)
+        self._deadline.set(self.server.timeouts.stall_s)
 
     def abort(self) -> None:
         self.transport.abort()
@@ -290,7 +290,7 @@ class Connection(asyncio.Protocol):
     def has_unsent(self) -> bool:
         return self.is_paused or self.transport.get_write_buffer_size() > 0
 
-    async def drained(self) -> None:
+    async def wait_until_drained(self) -> None:
         """Waits until the caller has read most of what waits for it."""
         while self.is_paused:
             self._drained = self._loop.create_future()

@@ -33,7 +33,7 @@ def http_date(at: int) -> str:
     return f"{day} {when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02} GMT"
 
 
-class Stamp:
+class DateHeader:
     """The date header, made once a second."""
 
     __slots__ = ("_second", "_text")
@@ -48,12 +48,12 @@ class Stamp:
         return self._text
 
 
-STAMP = Stamp()
+DATE_HEADER = DateHeader()
 
 
 def answer_head(status: int, headers: Headers, extra: str) -> bytes:
     """As http1.response_head, with the date and with `extra` lines of our own."""
-    text = http1.status_line(status) + STAMP.text() + http1.fields_text(headers) + extra
+    text = http1.status_line(status) + DATE_HEADER.text() + http1.fields_text(headers) + extra
     return (text + "\r\n").encode("latin-1")
 
 
@@ -153,7 +153,7 @@ class Exchange:
         connection = self._connection
         connection.transport.write(head + body if has_body else head)
         if connection.is_paused:
-            await connection.drained()
+            await connection.wait_until_drained()
 
     def start(self, status: int, headers: Headers) -> None:
         """The head of an answer whose body follows; it goes out with the first bytes of that."""
@@ -171,7 +171,7 @@ class Exchange:
         if data or self._head:
             connection.transport.write(self._bytes_of(data))
             if connection.is_paused:
-                await connection.drained()
+                await connection.wait_until_drained()
 
     @property
     def is_free(self) -> bool:
@@ -194,7 +194,7 @@ class Exchange:
         self.ended = True
         if data:
             self._connection.transport.write(data)
-            await self._connection.drained()
+            await self._connection.wait_until_drained()
 
     def _bytes_of(self, data: bytes) -> bytes:
         """A piece with its framing, and with the head when it is the first."""

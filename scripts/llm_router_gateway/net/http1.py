@@ -133,12 +133,12 @@ def read_fields(lines: list[str], limit: int) -> dict[str, str]:
             raise Malformed("a header line has no colon")
         value = value.strip(" \t")
         if name in fields:
-            value = joined(name, fields[name], value)
+            value = join_values(name, fields[name], value)
         fields[name] = value
     return fields
 
 
-def joined(name: str, first: str, second: str) -> str:
+def join_values(name: str, first: str, second: str) -> str:
     """A header that came twice, as one; Malformed for those where the second could overrule the first."""
     if name in ONLY_ONCE:
         raise Malformed(f"two {name} headers")
@@ -163,7 +163,7 @@ def body_length(fields: dict[str, str], minor: int, otherwise: int) -> int:
     return int(length)
 
 
-def stays_open(fields: dict[str, str], minor: int) -> bool:
+def keep_alive_of(fields: dict[str, str], minor: int) -> bool:
     """Whether the connection may carry another message. RFC 9112 9.3."""
     if "connection" not in fields:
         return minor >= 1
@@ -234,7 +234,7 @@ def read_request(block: str, limits: Limits = LIMITS) -> RequestHead:
     check_host(fields, minor, host)
     length = body_length(fields, minor, 0)
     expects = read_expect(fields, minor) and length != 0
-    return RequestHead(method, path, query, list(fields.items()), minor, length, stays_open(fields, minor), expects)
+    return RequestHead(method, path, query, list(fields.items()), minor, length, keep_alive_of(fields, minor), expects)
 
 
 @lru_cache(maxsize=KNOWN_LINES)
@@ -254,7 +254,7 @@ def read_response(block: str, method: str, limits: Limits = LIMITS) -> ResponseH
     length = body_length(fields, minor, UNTIL_CLOSE)
     if method == "HEAD" or status in (204, 304) or status < 200 or (method == "CONNECT" and status < 300):
         length = 0
-    return ResponseHead(status, list(fields.items()), minor, length, stays_open(fields, minor) and length != UNTIL_CLOSE)
+    return ResponseHead(status, list(fields.items()), minor, length, keep_alive_of(fields, minor) and length != UNTIL_CLOSE)
 
 
 @lru_cache(maxsize=KNOWN_NAMES)

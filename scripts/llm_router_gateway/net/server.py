@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Any
 
 from . import http1
-from .connection import PATIENCE, Connection, Patience
+from .connection import SERVER_TIMEOUTS, Connection, ServerTimeouts
 from .exchange import App
 
 BACKLOG = 1_024           # connections waiting to be accepted; the system may allow fewer
@@ -106,9 +106,9 @@ class Server:
 
     def __init__(
         self, app: App, *, max_connections: int = 4_096, limits: http1.Limits = http1.LIMITS,
-        patience: Patience = PATIENCE,
+        timeouts: ServerTimeouts = SERVER_TIMEOUTS,
     ) -> None:  # fmt: skip
-        self.app, self.limits, self.patience = app, limits, patience
+        self.app, self.limits, self.timeouts = app, limits, timeouts
         self.draining = False
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
@@ -196,7 +196,7 @@ class Server:
         connection = next(iter(self._idle), None) or self._longest_silent()
         if connection is None:
             return False
-        self.busy(connection)
+        self.mark_busy(connection)
         self._connections.pop(connection, None)  # counted out now, though the loop closes it a moment later
         connection.close()
         return True
@@ -234,20 +234,20 @@ class Server:
 
     # -- what connections tell
 
-    def opened(self, connection: Connection) -> None:
+    def register(self, connection: Connection) -> None:
         self._connections[connection] = None
         self._silent[connection] = asyncio.get_running_loop().time()
         connection.is_surplus = self.is_over_budget
 
-    def closed(self, connection: Connection) -> None:
+    def unregister(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
-        self.busy(connection)
+        self.mark_busy(connection)
         self._change.set()
 
-    def idle(self, connection: Connection) -> None:
+    def mark_idle(self, connection: Connection) -> None:
         self._idle[connection] = None
 
-    def busy(self, connection: Connection) -> None:
+    def mark_busy(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
         self._silent.pop(connection, None)
 

@@ -1,10 +1,10 @@
 """What keys may spend by UTC day and calendar month, in US dollars and tokens. Pure: `now` is Unix seconds.
 
-    granted(Left(tokens=1000), 300, 4096, None)   -> 700: the output tokens that there is room for
+    affordable_output(Remaining(tokens=1000), 300, 4096, None)   -> 700: the output tokens that there is room for
 
 `Budgets` is the seam: decisions name it, `limiter/` has what stands behind it, `commands/serve` chooses.
 
-    budgets.left("key_1", Budget(usd_per_day=5.0), now)                      -> Left(usd=5.0, ...), reserving nothing
+    budgets.left("key_1", Budget(usd_per_day=5.0), now)                      -> Remaining(usd=5.0, ...), reserving nothing
     hold = await budgets.hold("key_1", budget, Amount(0.02, 900), now)       before the call; NoCredit
     await hold.settle(Amount(0.013, 640))          after it; `await hold.release()` where nothing was spent
 
@@ -50,7 +50,7 @@ Spent = tuple[str, str, float, float]  # ("key_1", "day" or "month", usd, tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Remaining:
     """What a key may still spend, and which of its limits says so."""
 
     usd: float = math.inf
@@ -94,7 +94,7 @@ class Hold(Protocol):
 class Budgets(Protocol):
     """Every key's day and month, by the key's id."""
 
-    def left(self, key_id: str, budget: Budget, now: float) -> Left:
+    def left(self, key_id: str, budget: Budget, now: float) -> Remaining:
         """What is left as far as is known here; reserves nothing."""
 
     def spent(self, key_id: str, now: float) -> dict[str, float | int]:
@@ -120,10 +120,10 @@ class Price:
     output: float
 
 
-def granted(left: Left, input_tokens: float, wanted: float, price: Price | None) -> float:
+def affordable_output(left: Remaining, input_tokens: float, wanted: float, price: Price | None) -> float:
     """How many output tokens there is room for, at most `wanted`; below zero when not even the input fits.
 
-    granted(Left(tokens=1000), 300, 4096, None) -> 700
+    affordable_output(Remaining(tokens=1000), 300, 4096, None) -> 700
     """
     room = min(wanted, left.tokens - input_tokens)
     if left.usd == math.inf or price is None:
@@ -138,7 +138,7 @@ def is_enough(room: float, wanted: float) -> bool:
     return room >= min(wanted, MIN_OUTPUT)
 
 
-def used_up(left: Left, now: float) -> NoCredit:
+def budget_exhausted(left: Remaining, now: float) -> NoCredit:
     """The refusal, with the time at which the limit starts anew."""
     again = utc_text(left.again_at)
     held = ", part of it held for calls under way" if left.is_held else ""

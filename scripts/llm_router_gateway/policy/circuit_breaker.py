@@ -1,6 +1,6 @@
 """How well one member does: its share of its weight, its breaker, its cooling. Pure: a Health and `now` in, a Health out.
 
-    failed(Health(), Rules(), now, "503")     -> factor 0.5, one failure in a row
+    record_failure(Health(), Rules(), now, "503")     -> factor 0.5, one failure in a row
     factor(health, rules, now + 60)           -> 1.0: time restores what failures took, and so do successes
     state(health, now)                        -> "ok", "cooling", "open", "probe" or "probing"
 
@@ -51,7 +51,7 @@ class Health(NamedTuple):
     last_error: str = ""
 
 
-WELL, RULES = Health(), Rules()
+HEALTHY, RULES = Health(), Rules()
 
 
 def factor(health: Health, rules: Rules, now: float) -> float:
@@ -86,7 +86,7 @@ def latency(health: Health, now: float) -> float:
     return 0.0 if health.latency_s is None else health.latency_s * freshness(health, now)
 
 
-def succeeded(health: Health, rules: Rules, now: float) -> Health:
+def record_success(health: Health, rules: Rules, now: float) -> Health:
     """After a whole answer. Cooling goes on: who asked for it knows better than one success."""
     if health.factor >= 1.0 and not (health.in_a_row or health.opens or health.open_until or health.probing):
         return health._replace(successes=health.successes + 1)  # as nearly always
@@ -96,7 +96,7 @@ def succeeded(health: Health, rules: Rules, now: float) -> Health:
     )  # fmt: skip
 
 
-def failed(health: Health, rules: Rules, now: float, why: str, retry_after_s: float | None = None) -> Health:
+def record_failure(health: Health, rules: Rules, now: float, why: str, retry_after_s: float | None = None) -> Health:
     """After a failure that was its own fault."""
     half_open = bool(health.open_until) and now >= health.open_until
     opening = half_open or (not health.open_until and health.in_a_row + 1 >= rules.failures_to_open)
@@ -112,18 +112,18 @@ def failed(health: Health, rules: Rules, now: float, why: str, retry_after_s: fl
     )  # fmt: skip
 
 
-def measured(health: Health, latency_s: float, now: float) -> Health:
+def record_latency(health: Health, latency_s: float, now: float) -> Health:
     """With one more time to the first output in the average; the older the average, the more it counts."""
     old, part = health.latency_s, 1 - (1 - LATENCY_WEIGHT) * freshness(health, now)
     new = latency_s if old is None else old + part * (latency_s - old)
     return health._replace(latency_s=new, latency_at=now)
 
 
-def probed(health: Health) -> Health:
+def start_probe(health: Health) -> Health:
     return health._replace(probing=True)
 
 
-def released(health: Health) -> Health:
+def end_probe(health: Health) -> Health:
     """The probe ended without telling anything, or has its first output: another one may try."""
     return health._replace(probing=False) if health.probing else health
 
@@ -138,6 +138,6 @@ def is_own_fault(error: GatewayError) -> bool:
     return error.status in (408, 429) or error.status >= 500
 
 
-def moves_on(error: GatewayError) -> bool:
+def allows_failover(error: GatewayError) -> bool:
     """Whether another member may answer what this one did not: its own faults, its keys, its list of models."""
     return is_own_fault(error) or error.status in TRY_ANOTHER or error.code in NOT_ITS_FAULT

@@ -1,7 +1,7 @@
 """Bounds on what a request may ask for, in the spelling of the protocol that it goes out in. Pure.
 
     limits = read_caps({"max_tokens": 1000, "temperature": {"max": 0.7}})
-    changed(limits, "anthropic", {"max_tokens": 4096})
+    enforce(limits, "anthropic", {"max_tokens": 4096})
         -> ({"max_tokens": 1000, "temperature": 0.7}, ["max_tokens=1000", "temperature=0.7"])
 
 A number outside its bounds becomes the nearest one inside. What a request leaves out counts as its usual value (temperature 1,
@@ -46,11 +46,11 @@ class Bound:
         return Bound(min(highs) if highs else None, max(lows) if lows else None)
 
 
-Caps = Mapping[str, Bound]
+ParameterLimits = Mapping[str, Bound]
 
 
 # What requests say, whatever they call it (that is their protocol's) -> the value that it has when it is left out.
-USUAL: Mapping[str, float | None] = {
+DEFAULTS: Mapping[str, float | None] = {
     "n": 1, "best_of": 1, "max_tokens": INF, "temperature": 1, "top_p": 1, "top_k": None, "frequency_penalty": 0,
     "presence_penalty": 0,
 }  # fmt: skip
@@ -80,11 +80,11 @@ def read_bound(name: str, value: object) -> Bound:
         for end in value:
             if end not in ("min", "max"):
                 raise ValueError(f"{name}.{end} is unknown; there are min, max")
-        ends = [end_of(name, value.get(end)) for end in ("max", "min")]
+        ends = [bound_end(name, value.get(end)) for end in ("max", "min")]
         if ends == [None, None]:
             raise ValueError(f"{name} bounds nothing")
     else:
-        ends = [end_of(name, value), None]
+        ends = [bound_end(name, value), None]
         if ends[0] is None:
             raise ValueError(f"{name} bounds nothing")
     if ALIASES.get(name) in (OUTPUT, *CHOICES) and ends[0] is not None and ends[0] < 1:
@@ -92,7 +92,7 @@ def read_bound(name: str, value: object) -> Bound:
     return Bound(ends[0], ends[1])
 
 
-def end_of(name: str, value: object) -> float | None:
+def bound_end(name: str, value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -100,7 +100,7 @@ def end_of(name: str, value: object) -> float | None:
     return value
 
 
-def caps_json(caps: Caps) -> dict[str, Any]:
+def parameter_limits_json(caps: ParameterLimits) -> dict[str, Any]:
     """As read_caps takes it."""
     return {
         name: bound.high if bound.low is None
@@ -115,7 +115,7 @@ def caps_json(caps: Caps) -> dict[str, Any]:
 @lru_cache(maxsize=1_024)
 def paths_of(name: str, api: str) -> tuple[Path, ...]:
     """Where a parameter may stand in a body of this protocol."""
-    if name not in USUAL:
+    if name not in DEFAULTS:
         return (tuple(name.split(".")),)
     return tuple(tuple(spelled.split(".")) for spelled in UPSTREAMS[api].parameters.get(name, ()))
 
@@ -147,7 +147,7 @@ def number_at(fields: Mapping[str, Any], path: Path) -> float | None:
     return value
 
 
-def said(fields: Mapping[str, Any], name: str, api: str) -> Iterator[tuple[Path, float]]:
+def occurrences(fields: Mapping[str, Any], name: str, api: str) -> Iterator[tuple[Path, float]]:
     """Each place that says it, and what."""
     for path in paths_of(name, api):
         value = number_at(fields, path)
@@ -169,20 +169,20 @@ def put(fields: dict[str, Any], path: Path, value: float) -> None:
 
 def choices_of(fields: Mapping[str, Any], api: str) -> int:
     """How many answers are made: n, or best_of when that is more."""
-    asked = [value for name in CHOICES for _, value in said(fields, name, api)]
+    asked = [value for name in CHOICES for _, value in occurrences(fields, name, api)]
     return max(1, math.ceil(max(asked, default=1)))
 
 
 def output_of(fields: Mapping[str, Any], api: str) -> float | None:
     """The most output tokens of all answers together; None when the request sets no end."""
-    asked = [value for _, value in said(fields, OUTPUT, api) if value >= 1]
+    asked = [value for _, value in occurrences(fields, OUTPUT, api) if value >= 1]
     return max(asked) * choices_of(fields, api) if asked else None
 
 
 # ------------------------------------------------------------------------------------------------------- what it gets
 
 
-def home_of(paths: tuple[Path, ...], fields: Mapping[str, Any], field: str) -> Path:
+def default_path(paths: tuple[Path, ...], fields: Mapping[str, Any], field: str) -> Path:
     """Where a value that was left out is put: the field that this model knows, the object that is there."""
     if field and (field,) in paths:
         return (field,)
@@ -196,8 +196,8 @@ def bound_output(bound: Bound, choices: int) -> Bound:
     return Bound(high, bound.low if high is None or bound.low is None else min(bound.low, high))
 
 
-def changed(
-    caps: Caps, api: str, fields: Mapping[str, Any], *, body: Body | None = None, model: str = "",
+def enforce(
+    caps: ParameterLimits, api: str, fields: Mapping[str, Any], *, body: Body | None = None, model: str = "",
     quirks: Mapping[str, Any] = NO_QUIRKS,
 ) -> tuple[dict[str, Any], list[str]]:
     """The top-level fields to set, and what to say about it; both empty when all is within bounds.
@@ -220,7 +220,7 @@ def changed(
             bound = bound_output(bound, choices_of(result, api))
         paths = paths_of(name, api)
         done |= {path[0] for path in paths}
-        told += bounded(result, name, api, bound, home_of(paths, result, field) if paths else (), model)
+        told += enforce_bound(result, name, api, bound, default_path(paths, result, field) if paths else (), model)
     changes = {name: value for name, value in result.items() if name not in fields or value is not fields[name]}
     if body is not None:
         changes |= {name: result[name] for name in done & fields.keys() if is_double(body, name)}
@@ -232,22 +232,22 @@ def limit_choices(result: dict[str, Any], api: str, bound: Bound, told: list[str
     if bound.high is None:
         return
     for name in CHOICES:
-        for path, value in list(said(result, name, api)):
+        for path, value in list(occurrences(result, name, api)):
             if value > bound.high:
                 put(result, path, math.floor(bound.high))
                 told.append(f"{name}={math.floor(bound.high)}")
 
 
-def bounded(result: dict[str, Any], name: str, api: str, bound: Bound, home: Path, model: str) -> list[str]:
+def enforce_bound(result: dict[str, Any], name: str, api: str, bound: Bound, home: Path, model: str) -> list[str]:
     """Puts one parameter within its bounds, in place; what there is to say about it."""
     told, stated = [], False
-    for path, value in list(said(result, name, api)):
+    for path, value in list(occurrences(result, name, api)):
         stated = True
         new = bound.nearest(INF if name == OUTPUT and value < 1 else value)  # -1 is some servers' word for no end
         if new != value and new != INF:
             put(result, path, whole(new))
             told.append(f"{path[-1]}={whole(new):g}")
-    usual = USUAL.get(name)
+    usual = DEFAULTS.get(name)
     if stated or usual is None or not home or name in UPSTREAMS[api].untaken(model, result):
         return told  # where a model refuses to be given it, it stays as the model has it
     new = bound.nearest(usual)

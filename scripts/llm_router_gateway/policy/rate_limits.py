@@ -151,7 +151,7 @@ def dues(limit: Limit, tokens: Callable[[], float]) -> list[tuple[str, Rate, flo
     return found
 
 
-def said(limit: Limit, what: str) -> str:
+def limit_text(limit: Limit, what: str) -> str:
     if what == "tokens":
         return f"{limit.tokens_per_minute} tokens a minute"
     return f"{limit.max_requests} requests in {limit.per_seconds:g} s"

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from ..errors import GatewayError, RateLimited, Unavailable
 from ..policy.budgets import Amount
-from ..policy.circuit_breaker import moves_on
+from ..policy.circuit_breaker import allows_failover
 from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
-from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of
+from ..routing.plan import Attempt, Plan, RoutingRequest, Target, plan, scopes_of
 from ..routing.resolve import candidates
 from ..wire.token_estimate import input_tokens
 from .charges import charge_of
@@ -58,7 +58,7 @@ class Failover:
     """The way to an answer through those that may give it."""
 
     def __init__(self, services: Services) -> None:
-        self._services, self._clock, self._board = services, services.clock, services.board
+        self._services, self._clock, self._routing_state = services, services.clock, services.routing_state
         self._limiter, self._budgets = services.limiter, services.budgets
 
     async def answer(self, context: RequestContext, send: Send[Answer], idle: Idle = nullcontext) -> Answer:
@@ -76,7 +76,7 @@ class Failover:
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
         """One member after the other; the last one's error where none answers."""
         clock, members = self._clock, self._lone(context) or self.choose(context)
-        unwell = context.is_query and context.plan is not None and not context.plan.healthy()
+        no_healthy_member = context.is_query and context.plan is not None and not context.plan.healthy()
         last: GatewayError | None = None
         while last is None or clock() < context.give_up_at:
             attempt = members.next(clock())
@@ -87,16 +87,16 @@ class Failover:
                 permit = await self._acquire(context, attempt, idle)
                 if permit is not None:
                     answer = await self._with_keys(context, attempt, send)
-                    attempt.succeeded(clock())
+                    attempt.succeed(clock())
                     await settle(context, permit if attempt.target.scopes else None)
                     return answer
             except GatewayError as error:
                 if not self._goes_on(context, attempt, error):
-                    raise (no_member(context, error) if unwell else error) from None
+                    raise (no_member(context, error) if no_healthy_member else error) from None
                 last = error if last is None or not is_small(context, error) else last
             except asyncio.CancelledError:
                 if context.record.whole:  # some SDKs hang up at the last event
-                    attempt.succeeded(clock())
+                    attempt.succeed(clock())
                     await settle(context, permit)
                 raise
             finally:
@@ -104,13 +104,13 @@ class Failover:
                 if permit is not None:
                     await permit.release()
         last = last or members.refusal(clock())
-        raise no_member(context, last) if unwell else last
+        raise no_member(context, last) if no_healthy_member else last
 
     # -- choose
 
     def choose(self, context: RequestContext) -> Plan:
         """The members that may answer; which comes first is found when it is sent to."""
-        ask = Ask(
+        ask = RoutingRequest(
             name="" if context.tags else context.record.asked, body=context.fields, protocol=context.call.protocol,
             stream=context.record.stream, headers=context.headers, key_name=context.key_name,
             tokens=partial(input_tokens, context.fields), query=context.tags, rights=context.rights,
@@ -118,11 +118,11 @@ class Failover:
             home=context.conversation.home if context.conversation is not None else "",
         )  # fmt: skip
         context.plan = made = plan(
-            context.state.table, self._board, ask, self._clock(), self._services.rng, self._limiter.forecast
+            context.state.table, self._routing_state, ask, self._clock(), self._services.rng, self._limiter.forecast
         )
-        if self._board.complaints:
-            for complaint in self._board.take_complaints():
-                self._services.log.warn(complaint)
+        if self._routing_state.notes:
+            for note in self._routing_state.take_notes():
+                self._services.log.warn(note)
         return made
 
     def _lone(self, context: RequestContext) -> Lone | None:
@@ -132,7 +132,7 @@ class Failover:
             return None
         if context.rights is not None:
             context.rights.check_named(target.candidate)
-        return Lone(Attempt(target, self._board, context.state.table.routing.health, self._clock()))
+        return Lone(Attempt(target, self._routing_state, context.state.table.routing.health, self._clock()))
 
     # -- acquire and settle
 
@@ -173,14 +173,14 @@ class Failover:
         """A member's answer, by whichever of its provider's keys it takes."""
         while True:
             context.begin_attempt(attempt.candidate)
-            attempt.sent(self._clock())
+            attempt.mark_sent(self._clock())
             failure: BaseException | None = None
             try:
                 return await send(attempt)
             except GatewayError as error:
                 failure = error
                 is_ours = context.answering or error is context.not_sent
-                if is_ours or error.status not in KEY_REFUSALS or not attempt.key_failed(self._clock(), error):
+                if is_ours or error.status not in KEY_REFUSALS or not attempt.switch_key(self._clock(), error):
                     raise
                 context.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
             except BaseException as error:
@@ -194,8 +194,8 @@ class Failover:
         if error is context.ending:
             return False  # the gateway is going down: no member's fault
         if error is not context.not_sent:
-            attempt.failed(self._clock(), error)
-        if context.answering or not (moves_on(error) or error is context.not_sent):
+            attempt.fail(self._clock(), error)
+        if context.answering or not (allows_failover(error) or error is context.not_sent):
             return False
         if context.plan is not None:
             context.record.failed.append(f"{attempt.candidate.name} {error.code}")
@@ -232,6 +232,6 @@ def is_small(context: RequestContext, error: GatewayError) -> bool:
 
 def no_member(context: RequestContext, error: GatewayError) -> GatewayError:
     """The error of a query for which no healthy model was there at its start."""
-    if context.answering or error.status in (429, 503) or not moves_on(error):
+    if context.answering or error.status in (429, 503) or not allows_failover(error):
         return error
     return Unavailable(f"{context.record.asked}: no model that fits is well: {error.message}", code="no_member")

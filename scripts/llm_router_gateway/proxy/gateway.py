@@ -29,20 +29,20 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..access import browser, sessions
-from ..access.authenticate import Keyring
+from ..access.authenticate import Authenticator
 from ..config.config import Config
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
 from ..net.client import Pool
-from ..net.router import OPEN, Desk
+from ..net.router import OPEN, Router
 from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
-from ..routing.plan import Board
-from ..routing.snapshot import state_of
+from ..routing.plan import RoutingState
+from ..routing.snapshot import snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
@@ -72,24 +72,24 @@ class Gateway:
 
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
-        new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
-        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
+        new_id: Callable[[], str], rng: Random | None = None, router: Router | None = None,
+        authenticator: Authenticator | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
         budgets: Budgets | None = None, kept: KeptConversations | None = None,
     ) -> None:  # fmt: skip
         """`limiter`, `budgets`, `kept`: what stands behind these seams; else this process's own, and nothing is kept."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
-        self.state = state_of(config)
-        self.board = Board()
-        self.keyring = keyring or Keyring(config)
+        self.state = snapshot_of(config)
+        self.routing_state = RoutingState()
+        self.authenticator = authenticator or Authenticator(config)
         self.watch = Watch(clock, call_later)
-        self.desk = desk or Desk(())
+        self.router = router or Router(())
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # gets each call at its end
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
         self._log, self._clock, self._wall, self._new_id = log, clock, wall, new_id
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
         self._services = services = Services(
-            pool, log, self.board, self.watch, self.keyring, self.limiter, self.budgets, clock, wall, new_id, rng
+            pool, log, self.routing_state, self.watch, self.authenticator, self.limiter, self.budgets, clock, wall, new_id, rng
         )
         upstream, failover = Upstream(pool), Failover(services)
         self._lists = LiveLists(services, upstream)
@@ -102,14 +102,14 @@ class Gateway:
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
             "health": own.health, "root": own.health, "ignored": own.ignored,
-            "show": own.show, "fixed": own.fixed, "socket": own.socket, "desk": self._management,
+            "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact,
         }  # fmt: skip
 
     def swap(self, config: Config) -> None:
-        self.state = state_of(config)
-        self.keyring.configure(config)
+        self.state = snapshot_of(config)
+        self.authenticator.configure(config)
         self._lists.forget()
 
     @property
@@ -149,7 +149,7 @@ class Gateway:
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
         request_id = given if forward.is_request_id(given) else self._new_id()
-        client = self.keyring.client(exchange.client, headers)
+        client = self.authenticator.client(exchange.client, headers)
         record = Record(request_id, exchange.method, exchange.path, client, self._clock())
         record.protocol = paths.protocol_of(exchange.path, headers)
         query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
@@ -187,8 +187,8 @@ class Gateway:
         """The caller, by its key. Open pages of the management routes need none."""
         exchange, now = context.exchange, self._wall()
         try:
-            query = {} if context.call.kind == "desk" else context.query  # there `key` filters calls
-            context.caller = caller = self.keyring.admit(context.headers, query, exchange.client, now)
+            query = {} if context.call.kind == "management" else context.query  # there `key` filters calls
+            context.caller = caller = self.authenticator.admit(context.headers, query, exchange.client, now)
         except GatewayError:
             if self._is_open_page(context):
                 return
@@ -201,7 +201,9 @@ class Gateway:
             context.allowance = allowance_of(caller.key, self.budgets, self._wall)
 
     def _is_open_page(self, context: RequestContext) -> bool:
-        return context.call.kind == "desk" and self.desk.find(context.exchange.method, context.call.model)[0].access == OPEN
+        if context.call.kind != "management":
+            return False
+        return self.router.find(context.exchange.method, context.call.model)[0].access == OPEN
 
     # -- dispatch
 
@@ -229,7 +231,7 @@ class Gateway:
         await context.respond(200, *await self._plain.embeddings(context))
 
     async def _management(self, context: RequestContext) -> None:
-        await self._own.management(context, self.desk)
+        await self._own.management(context, self.router)
 
     # -- refuse
 

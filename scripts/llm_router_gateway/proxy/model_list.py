@@ -18,7 +18,7 @@ from ..errors import GatewayError, UnknownModel
 from ..routing.permissions import Rights
 from ..routing.plan import Table
 from ..routing.resolve import Candidate, Routes
-from ..routing.snapshot import State
+from ..routing.snapshot import Snapshot
 from ..wire.listing import Entry
 from . import headers as forward
 from .answers import check_key
@@ -60,7 +60,7 @@ def is_for(entry: Entry, rights: Rights, table: Table) -> bool:
     if entry.name not in table.chains:
         return rights.lists(entry.name, entry.model.tags if entry.model else ())
     targets = [target for pool in table.chains[entry.name] for target in pool.targets if target.candidate is not None]
-    reasons = [rights.why_not(target.candidate) for target in targets if target.candidate is not None]
+    reasons = [rights.denial(target.candidate) for target in targets if target.candidate is not None]
     return rights.key.may_group(entry.name) and not (reasons and all(reasons))
 
 
@@ -123,14 +123,14 @@ class LiveLists:
     def forget(self) -> None:
         self._known.clear()
 
-    async def names(self, state: State) -> dict[str, tuple[str, ...]]:
+    async def names(self, state: Snapshot) -> dict[str, tuple[str, ...]]:
         """By provider."""
         now = self._services.clock()
         stale = [name for name in state.routes.open if self._known.get(name, (0.0,))[0] <= now]
         await asyncio.gather(*(self._fetch(state, name) for name in stale))
         return {name: self._known[name][1] for name in state.routes.open if name in self._known}
 
-    async def _fetch(self, state: State, name: str) -> None:
+    async def _fetch(self, state: Snapshot, name: str) -> None:
         candidate = Candidate(state.routes.open[name], "")
         names: tuple[str, ...] = ()
         try:

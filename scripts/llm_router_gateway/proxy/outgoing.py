@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit
-from ..json_body import dumped
+from ..json_body import dump
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
@@ -112,12 +112,12 @@ def converted(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
     if not candidate.overrides.empty:
-        out = overrides.applied(out, candidate.overrides)
+        out = overrides.apply(out, candidate.overrides)
     if context.allowance is not None:
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
     url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
+    return Outgoing(candidate, url, headers, as_utf8(dump(out), context.record.lost), request, key)
 
 
 def as_utf8(text: str, lost: list[str]) -> bytes:

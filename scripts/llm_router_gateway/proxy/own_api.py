@@ -15,7 +15,7 @@ from .. import __version__
 from ..access import browser
 from ..errors import BadMethod, BadRequest, Forbidden, GatewayError
 from ..json_body import read_body
-from ..net.router import ADMIN, Desk, Reply, Visit
+from ..net.router import ADMIN, ManagementRequest, ManagementResponse, Router
 from ..wire.registry import SPECS, wire
 from . import model_list
 from .model_list import LiveLists
@@ -80,12 +80,12 @@ class OwnApi:
 
     async def models_health(self, context: RequestContext) -> None:
         state, rights = context.state, context.rights
-        lines = self._services.board.report(state.table, self._services.clock())
+        lines = self._services.routing_state.report(state.table, self._services.clock())
         if rights is not None:
             lines = [line for line in lines if rights.may_see(state.routes.full.get(line["model"]), line["model"])]
         await context.respond_json({"models": lines})
 
-    async def management(self, context: RequestContext, router: Desk) -> None:
+    async def management(self, context: RequestContext, router: Router) -> None:
         """The monitor, keys, administration."""
         exchange, caller = context.exchange, context.caller
         route, args = router.find(exchange.method, context.call.model)
@@ -95,15 +95,15 @@ class OwnApi:
         if exchange.method in WITH_BODY:
             limit = min(MAX_BODY_BYTES, context.state.config.server.max_body_bytes)
             body = body_in(await exchange.read_body(limit))
-        visit = Visit(exchange.method, context.call.model, args, context.query, context.headers, body,
+        request = ManagementRequest(exchange.method, context.call.model, args, context.query, context.headers, body,
                       context.record.client, caller, caller.is_cookie, self._is_secure(context),
                       parse_qsl(exchange.query, keep_blank_values=True))  # fmt: skip
-        await respond(context, await route.handler(visit))
+        await respond(context, await route.handler(request))
 
     def _is_secure(self, context: RequestContext) -> bool:
         """Whether a proxy that is trusted says that the caller came over TLS."""
         is_told = context.headers.get("x-forwarded-proto", "").strip().lower() == "https"
-        return is_told and self._services.keyring.is_proxy(context.exchange.client)
+        return is_told and self._services.authenticator.is_proxy(context.exchange.client)
 
 
 def body_in(data: bytes) -> Any:
@@ -116,7 +116,7 @@ def body_in(data: bytes) -> Any:
         raise BadRequest("the body is not JSON") from None
 
 
-async def respond(context: RequestContext, reply: Reply) -> None:
+async def respond(context: RequestContext, reply: ManagementResponse) -> None:
     """A handler's reply: JSON, bytes, or a stream of them."""
     if not reply.is_stream:
         is_raw = isinstance(reply.body, bytes)

@@ -36,7 +36,8 @@ TEMPLATES = tuple(path.split("/") for path in FIXED if "{id}" in path)
 # Action of a path models/NAME:action -> whose it is
 ACTIONS: Mapping[str, str] = {action: spec.name for spec in SPECS.values() for action in spec.actions}
 DESK = frozenset({"monitor", "api-keys", "providers", "config", "metrics", "auth", "favicon.ico"})  # first parts of its paths
-LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})  # GET /models, told at the desk
+# With one of these parameters GET /models belongs to the management API.
+LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})
 ROOTS = frozenset({*PREFIXES, "models", *(path.partition("/")[0] for path in FIXED)})  # first parts of what follows a version
 VERTEX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/(?=models/)")
 OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell nothing
@@ -47,9 +48,9 @@ USUAL_PREFIXES = ("", "/v1")
 class Call:
     """One thing that a caller can ask for."""
 
-    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored, desk
+    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored, management
     protocol: str
-    model: str = ""  # when the path names it; of the desk: the path
+    model: str = ""  # when the path names it; of the management API: the path
     stream: bool = False  # when the path says so; else the body does
     array: bool = False  # the stream is one JSON array, for its events were not asked for
     action: str = ""  # of a path that names the model: its protocol's word for what is wanted
@@ -99,7 +100,7 @@ def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping
     if rest in FIXED:
         return fixed_call(asked, rest)
     if parts and (parts[0] in DESK or is_desk_of_models(asked, parts, query)):
-        return Call("desk", DEFAULT, rest)
+        return Call("management", DEFAULT, rest)
     if parts and parts[0] == "models":
         return models_call(asked, path, unquote(whole.removeprefix("models").removeprefix("/")), headers)
     template = next((each for each in TEMPLATES if fits(each, parts)), None)

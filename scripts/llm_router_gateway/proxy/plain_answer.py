@@ -69,7 +69,7 @@ class PlainAnswers:
         record.usage = wire(api).usage_in(answer)
         check_answer(answer, outgoing.candidate)
         if context.plan is not None:  # a lone model is never compared
-            attempt.output(self._clock())
+            attempt.mark_output(self._clock())
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)

@@ -13,12 +13,12 @@ from .. import json_body
 from ..access import browser
 from ..errors import GatewayError
 from ..json_body import Body
-from ..net.caller import NOBODY, Caller
+from ..net.caller import ANONYMOUS, Caller
 from ..policy.tag_query import TAG, TASK, Query
 from ..routing.permissions import Rights
 from ..routing.plan import Plan
 from ..routing.resolve import Candidate
-from ..routing.snapshot import State
+from ..routing.snapshot import Snapshot
 from ..wire import ir
 from ..wire.losses import header_of, ranked
 from ..wire.registry import DEFAULT
@@ -97,7 +97,7 @@ class RequestContext:
     """All that the steps of one request's life hand on."""
 
     exchange: Exchange
-    state: State
+    state: Snapshot
     record: Record
     headers: Mapping[str, str]
     query: Mapping[str, str]
@@ -106,7 +106,7 @@ class RequestContext:
     plan: Plan | None = None
     candidate: Candidate | None = None  # the member that was sent to last
     key_name: str = ""  # of the caller's key
-    caller: Caller = NOBODY
+    caller: Caller = ANONYMOUS
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
@@ -192,4 +192,4 @@ def printable(text: str) -> str:
 
 
 def dumped(value: object) -> bytes:
-    return json_body.dumped(value).encode("utf-8", "backslashreplace")
+    return json_body.dump(value).encode("utf-8", "backslashreplace")

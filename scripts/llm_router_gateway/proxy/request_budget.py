@@ -19,7 +19,7 @@ from typing import Any
 from ..config.keys import Key
 from ..json_body import Body
 from ..policy import parameter_limits
-from ..policy.budgets import Amount, Budgets, Hold, granted, is_enough, no_price, used_up
+from ..policy.budgets import Amount, Budgets, Hold, affordable_output, budget_exhausted, is_enough, no_price
 from ..policy.parameter_limits import OUTPUT, Bound
 from ..policy.widening import check_body
 from ..routing.resolve import Candidate
@@ -50,7 +50,7 @@ class Allowance:
         now = self._unix_s()
         left = self._budgets.left(self._key.id, self._key.budget, now)
         if left.usd <= 0 or left.tokens <= 0:
-            raise used_up(left, now)
+            raise budget_exhausted(left, now)
 
     def fit(
         self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None
@@ -64,7 +64,7 @@ class Allowance:
         is_chat = call in ("chat", "stream")
         changes: dict[str, Any] = {}
         api = candidate.provider.api
-        changed = partial(parameter_limits.changed, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
+        changed = partial(parameter_limits.enforce, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
         if is_chat and self._key.parameter_limits:
             changes, self.told = changed(self._key.parameter_limits, api, fields)
         if self._key.budget is None:
@@ -82,7 +82,7 @@ class Allowance:
         """BadRequest for what an upstream may read more into than the key allows."""
         caps = self._key.parameter_limits
         written = frozenset(path[0] for name in caps for path in parameter_limits.paths_of(name, api))
-        check_body(body, api, (name for name in caps if name not in parameter_limits.USUAL), written)
+        check_body(body, api, (name for name in caps if name not in parameter_limits.DEFAULTS), written)
 
     def _room(self, candidate: Candidate, fields: Mapping[str, Any], is_chat: bool, body: Body | None) -> float:
         """How many output tokens there are for it, INF where the model knows; what it may cost at most is remembered."""
@@ -90,16 +90,16 @@ class Allowance:
         if budget is None:
             return parameter_limits.INF
         api, now, given = candidate.provider.api, self._unix_s(), float(input_tokens(fields))
-        price = pricing.dearest(candidate.model, given, kept_for(body.text if body else str(fields)))
+        price = pricing.highest_price(candidate.model, given, kept_for(body.text if body else str(fields)))
         if price is None and budget.in_usd:
             raise no_price(candidate.name)
         said = parameter_limits.output_of(fields, api) if is_chat else 0.0
         own = candidate.model.max_output_tokens if candidate.model else None
         wanted = float(own or DEFAULT_OUTPUT) * parameter_limits.choices_of(fields, api) if said is None else said
         left = self._budgets.left(self._key.id, budget, now)
-        room = granted(left, given, wanted, price)
+        room = affordable_output(left, given, wanted, price)
         if room < 0 or not is_enough(room, wanted):
-            raise used_up(left, now)
+            raise budget_exhausted(left, now)
         room = float(int(room))
         usd = given * price.input + room * price.output if price else 0.0
         self._wanted = Amount(usd, given + room)

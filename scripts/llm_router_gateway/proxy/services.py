@@ -1,6 +1,6 @@
 """What all requests share, for as long as the process lives, and how a fault of the gateway itself is told.
 
-    services = Services(pool, log, board, watch, keyring, limiter, budgets, clock=..., wall=..., new_id=..., rng=...)
+    services = Services(pool, log, routing_state, watch, authenticator, limiter, budgets, clock=..., wall=..., rng=..., ...)
     services.internal_error(context.record.request_id, error)  -> GatewayError, after a line in the log
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from ..access.authenticate import Keyring
+from ..access.authenticate import Authenticator
 from ..errors import GatewayError
 from ..net.client import Pool
 from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
-from ..routing.plan import Board
+from ..routing.plan import RoutingState
 from .log import Log
 from .streaming import Watch
 
@@ -28,9 +28,9 @@ class Services:
 
     pool: Pool
     log: Log
-    board: Board  # models' health, limits and conversations, by name: it outlives every Config
+    routing_state: RoutingState  # models' health, limits and conversations, by name: it outlives every Config
     watch: Watch
-    keyring: Keyring
+    authenticator: Authenticator
     limiter: Limiter
     budgets: Budgets
     clock: Callable[[], float]

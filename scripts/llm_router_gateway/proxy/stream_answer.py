@@ -157,7 +157,7 @@ class StreamAnswers:
 
         def on_output(now: float) -> None:
             context.answering = True
-            attempt.output(now)
+            attempt.mark_output(now)
 
         answer = self._answer_of(stream, limits, on_output)
         try:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ..errors import GatewayError, UpstreamFailed
 from ..net.client import Pool, Response, Timeouts
-from ..net.unpacking import unpacked
+from ..net.unpacking import decompress
 from ..wire.registry import wire
 from . import headers as forward
 from .answers import parsed_or_none
@@ -43,7 +43,7 @@ class Upstream:
         response = await self._pool.request(
             method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
         )
-        return unpacked(response)
+        return decompress(response)
 
     async def fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
         """A whole answer: the headers that go on, and the body. A refusal is raised."""

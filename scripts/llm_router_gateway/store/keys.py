@@ -67,7 +67,7 @@ class KeyRepository(Protocol):
 
 
 class KeyHolder(Protocol):
-    """Who admits callers by what the repository holds: `access.authenticate.Keyring`."""
+    """Who admits callers by what the repository holds: `access.authenticate.Authenticator`."""
 
     sealed: str      # why nobody may in without a key
     is_unread: bool  # the keys of the store are not known

@@ -1,7 +1,7 @@
 """What a call costs, in US dollars: as the upstream says, else by the configured prices. The only place that says so. Pure.
 
     cost(usage, model)              -> (0.0123, "upstream") | (0.0105, "prices") | (None, "")
-    dearest(model, 5_000, "1h")     -> Price for one token, the most that input of that size may cost; None without prices
+    highest_price(model, 5_000, "1h")     -> Price for one token, the most that input of that size may cost; None without prices
 
 A price is needed for every class of tokens that there were; where one is missing the cost is not known, and no guess is made.
 Input that was read from a cache costs what `cached_input_usd_per_mtok` says, else what input costs; input that was written to
@@ -83,12 +83,12 @@ def cost(usage: Usage | None, model: Prices | None) -> tuple[float | None, str]:
         return None, UNKNOWN
     if usage.cost is not None:
         return usage.cost, UPSTREAM
-    total = None if model is None else priced(usage, rates_at(model, usage.total_input))
+    total = None if model is None else usage_cost(usage, rates_at(model, usage.total_input))
     return total, UNKNOWN if total is None else PRICES
 
 
-def priced(usage: Usage, rates: Rates) -> float | None:
-    """priced(Usage(input=1000, text=500), rates) -> 0.0105 where input is 3 and output 15"""
+def usage_cost(usage: Usage, rates: Rates) -> float | None:
+    """usage_cost(Usage(input=1000, text=500), rates) -> 0.0105 where input is 3 and output 15"""
     total, is_known = 0.0, False
     for tokens, rate in classes(usage, rates):
         if tokens and rate is None:
@@ -98,7 +98,7 @@ def priced(usage: Usage, rates: Rates) -> float | None:
     return round(total / TOKENS, DIGITS) if is_known else None  # no tokens and no prices: nothing is known
 
 
-def dearest(model: Prices | None, input_tokens: float, kept: str = "") -> Price | None:
+def highest_price(model: Prices | None, input_tokens: float, kept: str = "") -> Price | None:
     """The most that a token of a request may cost; `kept` is how long it asks a cache to keep it: "", "5m", "1h".
 
     None unless both directions have a price.

@@ -1,6 +1,6 @@
 """What is kept of a request's or an answer's text: no secrets, no pictures, no more than a limit. Pure; bytes in, bytes out.
 
-    kept(b'{"key": "Bearer abcdefgh"...', 65_536, secrets)  -> (b'{"key": "Bearer ***"...', was_cut)
+    redact(b'{"key": "Bearer abcdefgh"...', 65_536, secrets)  -> (b'{"key": "Bearer ***"...', was_cut)
 
 Headers never come here. Pictures and other base64 are told by their length; whatever is a configured key, or is written as
 one, becomes ***. The order matters: pictures go first, then secrets, and only then is the rest cut, so that no half of a
@@ -44,7 +44,7 @@ class Bodies(NamedTuple):
         return len(self.request or b"") + len(self.response or b"")
 
 
-def kept(data: bytes, limit: int, secrets: Iterable[bytes] = ()) -> tuple[bytes, bool]:
+def redact(data: bytes, limit: int, secrets: Iterable[bytes] = ()) -> tuple[bytes, bool]:
     """The text to keep, and whether something of it was cut off."""
     short = without_pictures(data, limit + MARGIN_BYTES)
     for secret in secrets:

@@ -283,7 +283,7 @@ class Seal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ManagementResponse:
     """What the answer must carry beside what the model says; only Responses callers need it.
 
     id          of the answer, where the gateway keeps answers under it; "" = made from the upstream's
@@ -299,7 +299,7 @@ class Reply:
     seal: Seal | None = None
 
 
-NO_REPLY = Reply()
+NO_REPLY = ManagementResponse()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +330,7 @@ class Request:
     service_tier: str = ""         # the caller's word
     cache_key: str = ""            # OpenAI prompt_cache_key
     extras: Extras = NOTHING
-    reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
+    reply: ManagementResponse = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
     answer_id: str = field(default="", compare=False)      # of the answer, where the upstream gives it none
     input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
 

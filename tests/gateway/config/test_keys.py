@@ -223,7 +223,7 @@ def test_both_kinds_of_token_are_there_together() -> None:
 
 
 def capped(limits: dict[str, Any], api: str, fields: dict[str, Any], **how: Any) -> Any:
-    changes, _ = parameter_limits.changed(parameter_limits.read_caps(limits), api, fields, **how)
+    changes, _ = parameter_limits.enforce(parameter_limits.read_caps(limits), api, fields, **how)
     return {**fields, **changes}
 
 
@@ -321,17 +321,17 @@ def test_what_has_bounds_and_is_no_number_is_refused(value: object) -> None:
 )
 def test_a_number_that_is_given_twice_is_written_once(api: str, text: str) -> None:
     body = read_body(text.encode())
-    changes, _ = parameter_limits.changed(parameter_limits.read_caps({"max_tokens": 100}), api, body.fields, body=body)
+    changes, _ = parameter_limits.enforce(parameter_limits.read_caps({"max_tokens": 100}), api, body.fields, body=body)
     assert b"99999" not in body.changed(changes)
 
 
 def test_a_body_within_bounds_is_not_changed_by_a_byte() -> None:
     body = read_body(b'{ "max_tokens" : 5e1,"temperature":0.50 }')
     caps = parameter_limits.read_caps({"max_tokens": 100, "temperature": 1})
-    assert parameter_limits.changed(caps, "openai", body.fields, body=body) == ({}, [])
+    assert parameter_limits.enforce(caps, "openai", body.fields, body=body) == ({}, [])
 
 
 def test_what_was_changed_is_told() -> None:
     caps = parameter_limits.read_caps({"max_tokens": 100, "temperature": 0.5})
-    told = parameter_limits.changed(caps, "openai", {"n": 3, "max_tokens": 7000})[1]
+    told = parameter_limits.enforce(caps, "openai", {"n": 3, "max_tokens": 7000})[1]
     assert told == ["temperature=0.5", "max_tokens=33"]

@@ -13,7 +13,7 @@ from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import NoCredit
 from llm_router_gateway.json_body import read_body
 from llm_router_gateway.limiter.budgets import LocalBudgets
-from llm_router_gateway.policy.budgets import Amount, Budget, Left, Price, day_of, granted, next_start, utc_text
+from llm_router_gateway.policy.budgets import Amount, Budget, Price, Remaining, affordable_output, day_of, next_start, utc_text
 from llm_router_gateway.proxy.charges import Charge
 from llm_router_gateway.proxy.request_budget import Allowance, allowance_of
 from llm_router_gateway.routing.resolve import Candidate, candidates, routes_of
@@ -110,14 +110,15 @@ def test_a_restart_begins_with_what_the_log_says_was_spent() -> None:
 @pytest.mark.parametrize(
     ("left", "given", "wanted", "price", "room"),
     [
-        (Left(tokens=1000), 300, 4096, None, 700), (Left(tokens=1000), 300, 50, None, 50),
-        (Left(tokens=100), 300, 50, None, -200),
-        (Left(usd=1.0), 100, 4096, Price(0.001, 0.01), 90), (Left(usd=0.05), 100, 10, Price(0.001, 0.01), -1),
-        (Left(usd=1.0), 100, 4096, Price(0.0, 0.0), 4096), (Left(usd=1.0, tokens=150), 100, 4096, Price(0.001, 0.01), 50),
+        (Remaining(tokens=1000), 300, 4096, None, 700), (Remaining(tokens=1000), 300, 50, None, 50),
+        (Remaining(tokens=100), 300, 50, None, -200),
+        (Remaining(usd=1.0), 100, 4096, Price(0.001, 0.01), 90), (Remaining(usd=0.05), 100, 10, Price(0.001, 0.01), -1),
+        (Remaining(usd=1.0), 100, 4096, Price(0.0, 0.0), 4096),
+        (Remaining(usd=1.0, tokens=150), 100, 4096, Price(0.001, 0.01), 50),
     ],
 )  # fmt: skip
-def test_there_is_room_for_what_is_left(left: Left, given: float, wanted: float, price: Price | None, room: float) -> None:
-    assert granted(left, given, wanted, price) == pytest.approx(room)
+def test_there_is_room_for_what_is_left(left: Remaining, given: float, wanted: float, price: Price | None, room: float) -> None:
+    assert affordable_output(left, given, wanted, price) == pytest.approx(room)
 
 
 # -- one call

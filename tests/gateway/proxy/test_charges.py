@@ -14,7 +14,7 @@ from fakes import FIRST, LAST, TEXT, Exchange, Upstream
 from routed import Hosts, Ways, chat, ok, play, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import UpstreamFailed, UpstreamTimeout
-from llm_router_gateway.net.client import unsent
+from llm_router_gateway.net.client import mark_unsent
 from llm_router_gateway.proxy.charges import COUNTS, Charge, kept_for, together
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.wire.ir import Usage
@@ -53,7 +53,7 @@ def paid(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Outcom
                     await asyncio.sleep(0)
                 asked.cancel()
             await asyncio.wait([asked])
-            key = ways.gateway.keyring.file_keys[0][0]
+            key = ways.gateway.authenticator.file_keys[0][0]
             spent.update(ways.gateway.budgets.spent(key.id, time.time()))
             if key.budget is not None:
                 left = ways.gateway.budgets.left(key.id, key.budget, time.time())
@@ -80,7 +80,7 @@ def test_a_whole_answer_costs_what_it_says(paid: Callable[..., Outcome]) -> None
 
 
 @pytest.mark.parametrize("failure", [
-    refusal(429), refusal(500), refusal(400), unsent(UpstreamFailed("a: cannot connect")),
+    refusal(429), refusal(500), refusal(400), mark_unsent(UpstreamFailed("a: cannot connect")),
     Upstream(200, b'{"error":{"message":"no luck"}}'), Upstream(302, b""),
 ])  # fmt: skip
 def test_what_a_status_refused_or_no_upstream_saw_costs_nothing(paid: Callable[..., Outcome], failure: Any) -> None:

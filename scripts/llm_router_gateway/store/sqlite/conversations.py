@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from ..conversations import MAX_CHAIN, Turn
 from .database import Store
 from .file import Database
-from .turn_rows import forget, found, kept_secret, packed, put, turn_of_item
+from .turn_rows import find, forget, kept_secret, pack, put, turn_of_item
 
 MAX_WAITING_BYTES = 67_108_864  # of texts that the file cannot take just now; what comes then is not kept
 
@@ -39,7 +39,7 @@ class SqliteConversations:
         return self._secret
 
     def append(self, turn: Turn) -> None:
-        data = packed(turn)
+        data = pack(turn)
         if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
             return
         self._waiting[turn.id] = turn, data
@@ -75,7 +75,7 @@ class SqliteConversations:
         entry = self._waiting.get(turn_id)
         if entry is not None and entry[0].owner == owner:
             return entry[0]
-        return await self._store.reading(lambda db: found(db, owner, turn_id))
+        return await self._store.reading(lambda db: find(db, owner, turn_id))
 
     async def chain(self, owner: str, turn_id: str) -> list[Turn]:
         waiting = {each: entry[0] for each, entry in self._waiting.items() if entry[0].owner == owner}
@@ -84,7 +84,7 @@ class SqliteConversations:
             turns: list[Turn] = []
             name = turn_id
             while name and len(turns) < MAX_CHAIN:
-                turn = waiting.get(name) or found(db, owner, name)
+                turn = waiting.get(name) or find(db, owner, name)
                 if turn is None:
                     return []
                 turns.append(turn)
@@ -101,7 +101,7 @@ class SqliteConversations:
         def read(db: Database) -> list[Turn]:
             for item in wanted:
                 name = turn_of_item(db, owner, item)
-                turn = found(db, owner, name) if name and name not in turns else None
+                turn = find(db, owner, name) if name and name not in turns else None
                 if turn is not None:
                     turns[turn.id] = turn
             return list(turns.values())

@@ -31,7 +31,7 @@ from .file import (
     MEMORY,
     Database,
     StoreBroken,
-    checked,
+    check_pages,
     connect,
     identity,
     is_damage,
@@ -39,8 +39,8 @@ from .file import (
     is_passing,
     lock,
     may_be_moved,
-    moved_aside,
-    opened,
+    move_aside,
+    open_writer,
     reason,
     taken_over,
 )
@@ -308,7 +308,7 @@ class Store:
             if self._lock is None:
                 raise StoreBroken(f"{self.path} is in use by another gateway: one of the two needs a store of its own")
         now = self._set_now if self._set_now is not None else self._wall()
-        self._db = opened(self.path, int(now * 1000))
+        self._db = open_writer(self.path, int(now * 1000))
         self._identity = identity(self.path) if self.path != MEMORY else None
         self._generation += 1
         if self.moved_to:
@@ -333,7 +333,7 @@ class Store:
             if not may_be_moved(self.path):
                 self._cannot(f"{self.path} is no SQLite file and was not touched: name another file in store", AGAIN_S)
                 return False
-            self.moved_to = moved_aside(self.path, self._wall())
+            self.moved_to = move_aside(self.path, self._wall())
             self._aside_at = self._clock()
         except OSError as why:
             self._cannot(f"{self.path} is damaged and cannot be moved aside: {reason(why)}", AGAIN_S)
@@ -380,7 +380,7 @@ class Store:
             return
         self._suspect = False
         try:
-            checked(self._db, self.path, any_size=True)
+            check_pages(self._db, self.path, any_size=True)
         except sqlite3.Error as wrong:
             self._failed(wrong)
             self._ready()

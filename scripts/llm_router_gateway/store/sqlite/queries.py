@@ -3,7 +3,7 @@
     statistics(db, Span(from_s, to_s, step_s), Where(model="openai/gpt-x"), by="key", limit=20)   -> overall, groups, errors
     series(db, span, where)                    -> [{"at": "2026-10-21T07:00:00Z", **STATS}, ...]   every step, empty ones too
     grouped_series(db, span, where, "model", 8)
-    found(db, Page(...), where)                -> a page of calls, their number, the cursor of what comes next
+    find_page(db, Page(...), where)                -> a page of calls, their number, the cursor of what comes next
 
 Sums are read from `rollups` (model and key together) and `totals` (all, each model, each key), which hold a row for each
 minute, hour and day: a million calls are some hundred rows. What they do not know (status, client, text, ...) is read from
@@ -238,7 +238,7 @@ def bin_of(db: Any, column: str) -> str:
             "ELSE 0 END")  # fmt: skip
 
 
-def covered(db: Any, span: Span, where: Where) -> Span:
+def limit_span(db: Any, span: Span, where: Where) -> Span:
     """The span, or its newest part when the calls must be looked at one by one and are too many."""
     if where.of_sums:
         return span
@@ -276,11 +276,11 @@ def groups(
 
 
 def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
-    span = covered(db, span, where)
+    span = limit_span(db, span, where)
     overall, found, names, _ = groups(db, span, where, by, limit)
     called = key_names(db) if by == "key" else {}
     return {
-        "range": told(span), "is_whole": not span.since_ms, "overall": overall.get(0, nothing()).stats(),
+        "range": range_clause(span), "is_whole": not span.since_ms, "overall": overall.get(0, nothing()).stats(),
         "groups": [{"name": called.get(name, name), "id": name, **found[name, 0].stats()} for name in names
                    if (name, 0) in found],
         "errors": errors(db, span, where), "recent_errors": recent_errors(db, span, where),
@@ -288,15 +288,15 @@ def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[s
 
 
 def series(db: Any, span: Span, where: Where) -> dict[str, Any]:
-    span = covered(db, span, where)
+    span = limit_span(db, span, where)
     found = tallies(db, span, where, each_step=True)
     data = points(stamps(span), {at_s: tally for (_, at_s), tally in found.items()})
-    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "data": data}
+    return {"range": range_clause(span), "is_whole": not span.since_ms, "step_s": span.step_s, "data": data}
 
 
 def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
     """The largest groups, and the rest together as "other"."""
-    span = covered(db, span, where)
+    span = limit_span(db, span, where)
     overall, found, names, has_more = groups(db, span, where, by, limit, each_step=True)
     called = key_names(db) if by == "key" else {}
     by_name: dict[str, dict[int, Tally]] = {name: {} for name in names}
@@ -311,7 +311,7 @@ def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> di
         rest = {at_s: tally.without(mine[at_s] for mine in by_name.values() if at_s in mine)
                 for at_s, tally in overall.items()}  # fmt: skip
         shown.append({"name": "other", "id": None, "data": points(steps, rest)})
-    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "groups": shown}
+    return {"range": range_clause(span), "is_whole": not span.since_ms, "step_s": span.step_s, "groups": shown}
 
 
 NO_CALLS = nothing().stats()
@@ -332,7 +332,7 @@ def second(at_s: int) -> str:
     return stamp(at_s * 1_000)[:-5] + "Z"
 
 
-def told(span: Span) -> dict[str, Any]:
+def range_clause(span: Span) -> dict[str, Any]:
     from_ms, to_ms = span.bounds_ms
     begin = second(span.from_s) if from_ms == span.from_s * 1_000 else stamp(from_ms)
     return {"from": begin, "to": second(span.to_s), "seconds": (to_ms - from_ms) // 1_000}
@@ -399,7 +399,7 @@ def order_by(page: Page) -> str:
     return f"ORDER BY {ORDER_SQL[page.order]} {way}, id {way}"
 
 
-def found(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict[str, Any]:
+def find_page(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict[str, Any]:
     """One page. It may be shorter than asked for while `next` is there: then looking on would have taken too long."""
     give_up = clock() + SEARCH_S
     since = None
@@ -407,7 +407,7 @@ def found(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict
         rows, go_on = by_time(db, page, where, lambda: clock() > give_up)
     else:
         rows, go_on, since = by_value(db, page, where)
-    total, is_exact = counted(db, page, where)
+    total, is_exact = count_calls(db, page, where)
     items = [view(row[1], Call._make(row[2:])) for row in rows]
     return {"items": items, "total": total, "total_is_exact": is_exact, "limit": page.limit, "offset": page.offset,
             "next": go_on, "covers_from": None if since is None else stamp(since)}  # fmt: skip
@@ -459,7 +459,7 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
     return rows, go_on, None if since is None else since[0] + 1
 
 
-def counted(db: Any, page: Page, where: Where) -> tuple[int, bool]:
+def count_calls(db: Any, page: Page, where: Where) -> tuple[int, bool]:
     """How many fit, and whether that is all: of a filter only the newest calls are looked at."""
     bounds, given = bounds_condition(page)
     condition, values = calls_condition(where)

@@ -195,5 +195,5 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         messages=tuple(made.messages), system=tuple(made.system), tools=read_tools(fields.get("tools")),
         stream=stream if stream is not None else asked is not False, include_usage=True,
         reasoning=read_think(fields.get("think")), response_format=read_format(fields.get("format")),
-        extras={OWN: rest} if rest else ir.NOTHING, reply=ir.Reply(echo={"generates": generates}), **settings,
+        extras={OWN: rest} if rest else ir.NOTHING, reply=ir.ManagementResponse(echo={"generates": generates}), **settings,
     )  # fmt: skip

@@ -177,7 +177,7 @@ def read_request(
         service_tier=text(fields.get("service_tier") or "", "service_tier"),
         cache_key=text(fields.get("prompt_cache_key") or "", "prompt_cache_key"),
         extras=read_extras(fields, include, foreign),
-        reply=ir.Reply(reply_id, echo_of(fields, echo), made.namespaces, made.compacting, seal),
+        reply=ir.ManagementResponse(reply_id, echo_of(fields, echo), made.namespaces, made.compacting, seal),
         temperature=number(fields.get("temperature"), "temperature"),
         top_p=number(fields.get("top_p"), "top_p"),
         presence_penalty=number(fields.get("presence_penalty"), "presence_penalty"),

@@ -588,7 +588,7 @@ def test_a_step_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.M
     with closing(sqlite3.connect(tmp_path / "calls.db", isolation_level=None)) as db:
         with pytest.raises(sqlite3.OperationalError):
             migrations.apply(db, 0)
-        assert "m900_bad" not in migrations.applied(db)
+        assert "m900_bad" not in migrations.applied_steps(db)
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchone()
 
 
