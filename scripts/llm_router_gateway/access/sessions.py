@@ -1,11 +1,11 @@
-"""Logins of the page: a cookie for whoever showed an administrator's key. Pure: the token and `now` are arguments.
+"""Logins of the page: a cookie in exchange for an administrator's key. Pure: the token and `now` are arguments.
 
     sessions = Sessions()
     sessions.begin(digest, token, now)                 the browser keeps the token; only its hash is kept here
-    sessions.digest_of(token, now)                     -> the digest of the key it stands for; None when it ended
+    sessions.digest_of(token, now)                     -> the digest of the key behind it; None when it ended
     check_csrf("POST", headers, allowed_hosts)         Forbidden when another page may have sent it
 
-A session stands for a key and is nothing of its own: it ends when that key is no longer there, with a restart, or after 12 h.
+A session is worth no more than its key: it ends when that key is removed, with a restart, or after 12 h.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import Forbidden, RateLimited
 from .credentials import host_name
 
 COOKIE = "llm_router_session"
-CSRF_HEADER = "x-llm-router-csrf"  # no page of another origin can send it: its browser would ask us first
+CSRF_HEADER = "x-llm-router-csrf"  # a page of another origin cannot send it without a CORS preflight
 SESSION_S = 43_200.0
 MAX_SESSIONS = 1_000
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -90,15 +90,15 @@ class Sessions:
 
 @dataclass(slots=True)
 class LoginAttempts:
-    """Wrong logins, by address: after some of them the next has to wait, longer each time."""
+    """Failed logins, by address: after some of them the next has to wait, longer each time."""
 
     _wrong: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)  # address -> (how many, not before)
 
     def check(self, address: str, now: float) -> None:
-        """RateLimited when it is too early; also for the right key, or the answer would tell that it is the right one."""
+        """RateLimited when it is too early; also for the right key, or the answer would reveal that it is right."""
         _, not_before = self._wrong.get(address, (0, 0.0))
         if now < not_before:
-            raise RateLimited("too many wrong logins from this address; wait a while", retry_after_s=not_before - now)
+            raise RateLimited("too many failed logins from this address; try again later", retry_after_s=not_before - now)
 
     def record_failure(self, address: str, now: float) -> None:
         count, _ = self._wrong.pop(address, (0, 0.0))

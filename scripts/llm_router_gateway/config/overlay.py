@@ -1,4 +1,4 @@
-"""Changes to providers and models that were made through the API, laid over what the configuration file says. Pure.
+"""Changes to providers and models made through the API, as an overlay over the configuration file. Pure.
 
     overlay = read_overlay({"format": 1, "providers": {"openai": {"state": "changed", "fields": {"is_active": False}}}})
     merged = merge(document, overlay)        -> Merged: the document that `config.parse` reads, and what came from where
@@ -62,7 +62,7 @@ def is_name(name: str) -> bool:
 
 
 def read_overlay(value: object) -> Overlay:
-    """The overlay that a JSON value is; ValueError with what is wrong, no value repeated."""
+    """The overlay in a JSON value; ValueError names the fault without repeating a value."""
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError(f'it is not an object with "format": {FORMAT}')
     entries: dict[str, Entry] = {}
@@ -146,20 +146,20 @@ def add_entry(overlay: Overlay, name: str, fields: Fields) -> Overlay:
 
 
 def change_entry(overlay: Overlay, name: str, patch: Fields) -> Overlay:
-    """With a PATCH taken in. An entry that says nothing any more is dropped, unless it was added."""
+    """The overlay after a PATCH. An entry without changes is dropped, unless it was added."""
     entry = overlay.get(name, Entry(CHANGED))
     made = Entry(entry.state, patch_fields(entry.fields, patch))
     return {**overlay, name: made} if made.fields or made.state == ADDED else without(overlay, {name})
 
 
 def remove_entry(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
-    """Without an entry; a provider takes its models with it."""
+    """The overlay without an entry; a provider's models go with it."""
     rest = without(overlay, {name} | models_of(overlay, name))
     return {**rest, name: Entry(REMOVED)} if in_file else rest
 
 
 def forget_entry(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
-    """As the file says, whatever was changed."""
+    """The overlay without the changes to an entry: the file's version applies again."""
     return without(overlay, {name}) if in_file else remove_entry(overlay, name, in_file=False)
 
 
@@ -187,7 +187,7 @@ class Merged:
     sources: list[tuple[str, str]] = field(default_factory=list)
 
     def path(self, path: str) -> str:
-        """Where a problem is, for those who wrote it: in the file, or in the overlay ("providers.NAME.field")."""
+        """The place of a problem as its author knows it: in the file, or in the overlay ("providers.NAME.field")."""
         match = LISTED.fullmatch(path)
         place = self.places.get(match[1]) if match else None
         if match is None or place is None:
@@ -201,7 +201,7 @@ class Merged:
 
 
 def says(entry: Entry, rest: str) -> bool:
-    """Whether the overlay says what is at ".settings.timeout" of an entry."""
+    """Whether the overlay sets the field at ".settings.timeout" of an entry."""
     first, _, others = rest.removeprefix(".").partition(".")
     name = first.partition("[")[0]
     if entry.state == ADDED or not name:
@@ -228,7 +228,7 @@ def names_of(document: Fields) -> set[str]:
 
 
 def merge(document: Fields, overlay: Overlay) -> Merged:
-    """The document with the overlay over it. What is malformed in the file stays so, for `config` to tell."""
+    """The document with the overlay over it. Malformed parts of the file stay, for `config` to report."""
     made = Merged(dict(document))
     lists = [("providers", "", document.get("providers", []))]
     lists += [("models", "", document.get("models", []))]
@@ -252,7 +252,7 @@ def merge(document: Fields, overlay: Overlay) -> Merged:
 
 
 def merge_list(made: Merged, overlay: Overlay, path: str, owner: str, tables: Sequence[Any]) -> list[Any]:
-    """One list of the file, with what was removed left out and what was changed changed."""
+    """One list of the file, with the overlay's removals and changes."""
     kept: list[Any] = []
     for index, table in enumerate(tables):
         place = Place(f"{path}[{index}]", "")
@@ -274,7 +274,7 @@ def merge_list(made: Merged, overlay: Overlay, path: str, owner: str, tables: Se
 
 
 def is_removed(overlay: Overlay, name: str) -> bool:
-    """Whether it was, or its provider."""
+    """Whether the entry or its provider was removed."""
     return any(each in overlay and overlay[each].state == REMOVED for each in (name, name.partition("/")[0]))
 
 
@@ -285,7 +285,7 @@ def whole(name: str, entry: Entry) -> dict[str, Any]:
 
 
 def merge_rest(made: Merged, name: str, entry: Entry) -> None:
-    """An entry that the file has nothing for."""
+    """Adds the entries that the file does not have."""
     kind, owner = kind_of(name), name.partition("/")[0]
     tables = made.document.setdefault(kind, []) if entry.state == ADDED else []
     if name in made.tables or entry.state == REMOVED or not isinstance(tables, list):
@@ -313,7 +313,7 @@ def sources_of(name: str, entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def keep_open(made: Merged, document: Fields, overlay: Overlay) -> None:
-    """Whether a provider takes any name is the file's to say: a model more or less does not change it."""
+    """The file decides whether a provider accepts any name: adding or removing a model does not change it."""
     listed = listed_providers(document)
     touched = {name.partition("/")[0] for name in overlay if "/" in name}
     tables = made.document.get("providers")

@@ -1,13 +1,13 @@
 """Keys over HTTP, for administrators, and the login of the page. Routes for `net/router`.
 
     GET    /api-keys                       {"items": [key, ...]}, those of the file too
-    POST   /api-keys                       201 {"key": "llmr_...", "item": key}: the only time that the key itself is told
+    POST   /api-keys                       201 {"key": "llmr_...", "item": key}: the only response that shows the key
     GET    /api-keys/{id}                  PATCH (null takes a limit away), DELETE (204)
     POST   /api-keys/{id}/rotate           {"key", "item"}: the old one ends at once
-    GET    /monitor/me                     who is asking, and whether a login is needed
+    GET    /monitor/me                     the caller, and whether a login is needed
     POST   /monitor/login, /monitor/logout also /auth/login, /auth/logout
 
-A change is on disk and in force before it is answered.
+A change is on disk and in effect before the response is sent.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from ..policy.budgets import Budgets
 from ..store.keys import Change, KeyRepository
 
 ID_BYTES = 6
-NO_STORE = 'keys cannot be kept, for there is no store: set [server] store, or write [[keys]] into the file'
+NO_STORE = 'keys cannot be saved without a store: set [server] store, or write [[keys]] into the file'
 OF_FILE = "is in the configuration file: change it there"
-FIRST = ("the first key must be an administrator's (\"is_admin\": true), for with it callers need one, and nobody could "
-         "administer any more; or set LLM_ROUTER_ADMIN_TOKEN")  # fmt: skip
-LAST = ("this is the last administrator's key: make another one first, set LLM_ROUTER_ADMIN_TOKEN, or use "
+FIRST = ("the first key must be an administrator's (\"is_admin\": true): once a key exists callers need one, and the gateway "
+         "could no longer be administered; or set LLM_ROUTER_ADMIN_TOKEN")  # fmt: skip
+LAST = ("this is the last administrator's key: create another one first, set LLM_ROUTER_ADMIN_TOKEN, or use "
         "`llm-router-gateway keys`")  # fmt: skip
 NO_CACHE = [("cache-control", "no-store")]
 
@@ -42,7 +42,7 @@ def new_secret() -> str:
 
 
 def stored_key(key: Key, secret: str, now: float) -> Key:
-    """A key that was described, made one of the store."""
+    """A described key with the id, time and hint that the store needs."""
     return replace(key, id=f"key_{token_hex(ID_BYTES)}", created=float(int(now)), hint=hint_of(secret))
 
 
@@ -71,7 +71,7 @@ class KeysApi:
         return key_json(key, self._budgets.spent(key.id, self._wall()), self._authenticator.last_used(key.id))
 
     def _key(self, request: ManagementRequest) -> Key:
-        """The one that a path names, by its id or its name."""
+        """The key that a path names, by id or by name."""
         name = request.args["id"]
         known = [*(row.key for row in self._authenticator.rows.values()), *(key for key, _ in self._authenticator.file_keys)]
         for key in known:
@@ -79,7 +79,7 @@ class KeysApi:
                 return key
         found = next((key for key in known if key.name == name), None)
         if found is None:
-            raise NotFound(f"no key {name[:100]!r}")
+            raise NotFound(f"there is no key {name[:100]!r}")
         return found
 
     def _stored(self, request: ManagementRequest) -> Key:
@@ -95,7 +95,7 @@ class KeysApi:
         return self._keys
 
     def _in_force(self, change: Change) -> Key:
-        """A change that is in the store, taken over here: whoever is answered may rely on it."""
+        """Applies a stored change to this process before the response is sent."""
         self._authenticator.take(*change.keys)
         return change.row.key
 
@@ -136,7 +136,7 @@ class KeysApi:
         return ManagementResponse({"key": secret, "item": self._item(key)}, 200, list(NO_CACHE))
 
     def _keep_an_admin(self, key: Key) -> None:
-        """Conflict when others would be left with keys and nobody who may administer them."""
+        """Conflict when keys would be left, but no administrator."""
         authenticator = self._authenticator
         if key.is_admin and key.is_active and authenticator.has_others(key.id) and not authenticator.can_administer(but=key.id):
             raise Conflict(LAST, code="last_admin")
@@ -155,7 +155,7 @@ class KeysApi:
         }, headers=list(NO_CACHE))  # fmt: skip
 
     async def login(self, request: ManagementRequest) -> ManagementResponse:
-        """A session for whoever shows an administrator's key: {"key": ...}, or the key as a call would show it."""
+        """Opens a session for an administrator's key: {"key": ...}, or the key as in any other request."""
         authenticator, now = self._authenticator, self._wall()
         authenticator.tries.check(request.client, now)
         entry = authenticator.entry(login_key(request))
@@ -164,7 +164,7 @@ class KeysApi:
             raise Unauthorized("the key is not known to this gateway")
         if not entry.caller.is_admin:
             authenticator.tries.record_failure(request.client, now)
-            raise Forbidden("this key is no administrator's")
+            raise Forbidden("this key is not an administrator's")
         entry.check(request.client, now)
         authenticator.tries.record_success(request.client)
         token = token_urlsafe(SECRET_BYTES)

@@ -1,4 +1,4 @@
-"""What a Prometheus server asks for: counters since the start, gauges of the moment, in its text format.
+"""Prometheus metrics: counters since the start, current gauges, in the text format.
 
     metrics = Metrics()
     metrics.observe(call)                  once at each call's end
@@ -23,7 +23,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
 MAX_MODELS = 200         # with series of their own; a dozen families times twenty buckets each
 MAX_KEYS = 500
-MAX_CODES = 100          # an upstream's own codes are among them
+MAX_CODES = 100          # including upstreams' own codes
 MAX_MEMBERS = 500        # of the report on health
 MAX_LABEL = 120          # characters
 DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
@@ -35,7 +35,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class CallRecord(Protocol):
-    """What is looked at of a call."""
+    """The fields of a call that are counted."""
 
     @property
     def kind(self) -> str: ...
@@ -71,7 +71,7 @@ class CallRecord(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is read when somebody asks, and not counted here."""
+    """Values that are read at scrape time and not counted here."""
 
     open_requests: int = 0
     members: Iterable[Mapping[str, Any]] = ()  # lines of GET /health/models
@@ -137,7 +137,7 @@ def number(value: float) -> str:
 
 
 class Names:
-    """The values a label may have: only so many, the rest is "other"."""
+    """The values of a label: a limited number, the rest becomes "other"."""
 
     __slots__ = ("_limit", "_seen")
 
@@ -155,7 +155,7 @@ class Names:
 
 
 class Histogram:
-    """How many values lie at or under each bound; not yet summed up from bound to bound."""
+    """How many values fall into each bucket; not yet cumulative."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -169,7 +169,7 @@ class Histogram:
 
 
 class Series:
-    """What is counted of one model in one protocol."""
+    """The counters of one model in one protocol."""
 
     __slots__ = ("cached", "cost_usd", "duration", "first_output", "input", "outcomes", "output", "reasoning", "unpriced")
 
@@ -215,7 +215,7 @@ TOKENS: tuple[tuple[str, str, Callable[[Series], float]], ...] = (
     ("cached_tokens_total", "Input tokens that were read from a cache.", lambda one: one.cached),
     ("reasoning_tokens_total", "Output tokens that were reasoning.", lambda one: one.reasoning),
     ("cost_usd_total", "Known cost in US dollars.", lambda one: one.cost_usd),
-    ("unpriced_requests_total", "Calls whose cost nobody knows.", lambda one: one.unpriced),
+    ("unpriced_requests_total", "Calls of unknown cost.", lambda one: one.unpriced),
 )
 STORE = (
     ("store_rows_written_total", "written", "counter", "Rows of the call log that are on disk."),
@@ -236,7 +236,7 @@ def as_number(value: object) -> float:
 
 
 def member_families(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
-    """The health of models, those of the configuration first; what is too many is left out and counted."""
+    """The health of models, configured ones first; above MAX_MEMBERS they are left out and counted."""
     shown: dict[str, Mapping[str, Any]] = {}
     left = 0
     for line in lines:
@@ -271,7 +271,7 @@ def gauge_families(moment: Gauges) -> Iterator[Family]:
 
 
 class Metrics:
-    """The counters of this process. `is_listed` tells which models the configuration names."""
+    """The counters of this process. `is_listed(name)`: whether the configuration lists a model."""
 
     def __init__(self, is_listed: Callable[[str], bool] | None = None) -> None:
         self._is_listed = is_listed or (lambda _: False)

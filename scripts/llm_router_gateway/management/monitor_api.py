@@ -1,4 +1,4 @@
-"""What the monitor page, scripts and Prometheus are answered: lists of calls, statistics, series, exports, counters.
+"""The API of the monitor page, scripts and Prometheus: lists of calls, statistics, series, exports, counters.
 
     monitor = MonitorApi(call_log, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
     Router([*monitor.routes(), ...])
@@ -32,7 +32,7 @@ from .metrics import CONTENT_TYPE, Gauges, Metrics
 MAX_RANGE_S = 400 * DAY_S
 MAX_TIME_S = 253_402_300_800   # the year 10000
 MAX_LIMIT, MAX_GROUPS = 1_000, 100
-GROUPS = 8                     # of grouped series, when nobody says how many and they are not too long
+GROUPS = 8                     # of grouped series, when no limit is given and they are not too long
 MAX_OFFSET = 10_000            # above it a cursor is quicker, and misses nothing
 MAX_TEXT = 300                 # characters of a filter
 MAX_POINTS = 3_000             # of one series
@@ -78,9 +78,9 @@ def read_query(query: Mapping[str, str], allowed: Iterable[str]) -> dict[str, st
     for given, value in query.items():
         name = OLD_NAMES.get(given, given)
         if name not in known:
-            raise bad_parameter(given[:50], f"is no parameter of this path; there are: {', '.join(sorted(known))}")
+            raise bad_parameter(given[:50], f"is not a parameter of this path; use {', '.join(sorted(known))}")
         if name in found:
-            raise bad_parameter(given, f"is the same as {name}, which is there too")
+            raise bad_parameter(given, f"is the same as {name}, which is given too")
         if len(value) > MAX_TEXT:
             raise bad_parameter(given, f"is longer than {MAX_TEXT} characters")
         if value or name == "key":  # an empty key: calls without one
@@ -132,7 +132,7 @@ def read_times(query: Mapping[str, str], now: float) -> tuple[float | None, floa
     """(from, to, whether they were given as such and not as a range that ends now)."""
     ranges = [name for name in ("range", "time_range_hours") if name in query]
     if ranges and ("from" in query or "to" in query or len(ranges) > 1):
-        raise bad_parameter(ranges[0], "and from, to say the same: give one of them")
+        raise bad_parameter(ranges[0], "and from, to exclude each other")
     if "range" in query:
         match = RANGE.fullmatch(query["range"])
         length_s = int(match[1]) * UNITS[match[2]] if match else 0
@@ -148,7 +148,7 @@ def read_times(query: Mapping[str, str], now: float) -> tuple[float | None, floa
 
 
 def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -> Span:
-    """Whole steps that hold all of the time asked for; the last day when nothing is said."""
+    """Whole steps that cover the requested time; the last day by default."""
     begin, end, is_given = read_times(query, now)
     to_s = now if end is None else end
     from_s = max(0.0, to_s - DAY_S) if begin is None else begin
@@ -162,7 +162,7 @@ def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -
         is_short = length_s <= MINUTES_UP_TO_S and has_minutes
         granularity = "minute" if is_short else "hour" if length_s <= HOURS_UP_TO_S else "day"
     if granularity == "minute" and not has_minutes:
-        raise bad_parameter("granularity", f"minute is there for the last {MINUTES_KEPT_S // HOUR_S} hours; take hour or day")
+        raise bad_parameter("granularity", f"minute covers the last {MINUTES_KEPT_S // HOUR_S} hours; use hour or day")
     step_s = STEPS[granularity]
     first_s = int(from_s // step_s) * step_s
     last_s = int(now // step_s + 1) * step_s if end is None else int(-(-to_s // step_s)) * step_s  # now is in its step
@@ -195,7 +195,7 @@ def read_page(query: Mapping[str, str], now: float) -> Page:
 
 
 def cursor_text(cursor: Cursor | None, page: Page) -> str | None:
-    """Where a list goes on, as the caller gives it back."""
+    """The cursor of the next page, as the caller sends it back."""
     return None if cursor is None else f"{page.order}{'-' if page.is_descending else '+'}{cursor[0]!r}_{cursor[1]}"
 
 
@@ -203,7 +203,7 @@ def read_cursor(text: str, order: str, is_descending: bool) -> Cursor:
     text = text.replace(" ", "+", 1)  # a plus sign that nobody escaped
     match = CURSOR.fullmatch(text)
     if not match or (match[1], match[2]) != (order, "-" if is_descending else "+"):
-        raise bad_parameter("before", "is no cursor of this list: give the `next` of an answer to the same question")
+        raise bad_parameter("before", "is not a cursor of this list: use the `next` of a response to the same query")
     return float(match[3]) if "." in match[3] or "e" in match[3] else int(match[3]), int(match[4])
 
 
@@ -211,7 +211,7 @@ def read_cursor(text: str, order: str, is_descending: bool) -> Cursor:
 
 
 def dump_ascii(value: object) -> bytes:
-    """In ASCII: what callers chose to be called does nothing to a terminal."""
+    """JSON in ASCII: names chosen by callers cannot control a terminal."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -260,7 +260,7 @@ EXCEL_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", BOM.encode
 
 
 class MonitorApi:
-    """The routes. `log` None: nothing is kept, and that is what is said; the counters are there all the same."""
+    """The routes. `log` None: calls are not stored, which the errors say; the counters work all the same."""
 
     def __init__(
         self, log: CallLog | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
@@ -293,11 +293,11 @@ class MonitorApi:
     @property
     def _there(self) -> CallLog:
         if self._log is None:
-            raise Unavailable('nothing is kept: the configuration says store = "off"', code="store_off")
+            raise Unavailable('calls are not stored: the configuration has store = "off"', code="store_off")
         return self._log
 
     async def _once(self, request: ManagementRequest, read: Callable[[], Coroutine[Any, Any, bytes]]) -> ManagementResponse:
-        """The same for all who ask the same within a moment: many open pages cost no more than one."""
+        """Shares one result among equal requests within a short time: many open pages cost no more than one."""
         now, key = self._clock(), (request.path, *sorted(request.query.items()))
         known = self._same.get(key)
         if known is None or not 0 <= now - known[0] < SAME_S:
@@ -340,7 +340,7 @@ class MonitorApi:
         )
 
     def _statistics_span(self, query: Mapping[str, str]) -> Span:
-        """As the series of the same question has it; where from and to are given, whole hours at the most."""
+        """The span of the same query's series; with from and to, steps of an hour at the most."""
         span = read_span(query, self._now())
         if span.step_s == DAY_S and ("from" in query or "to" in query):
             return read_span(query, self._now(), "hour")

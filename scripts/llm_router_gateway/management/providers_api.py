@@ -33,9 +33,9 @@ from ..policy.rate_limits import Limit
 from ..routing.snapshot import Snapshot
 from ..routing.state import RoutingState
 
-MAX_DEPTH = 32  # of a body; nobody's settings are nested like this
+MAX_DEPTH = 32  # of a body; no real settings are nested this deeply
 TRUE = frozenset({"1", "true", "yes", "on"})
-FROM_HERE = ("api_key_env", "api_key_file")  # they name what is on this machine: for those who may write on it
+FROM_HERE = ("api_key_env", "api_key_file")  # they name files and variables of this machine: for those who can write on it
 SECRETS = frozenset({"api_key", *FROM_HERE})
 HEADS = frozenset({"headers", "rewrite_header"})  # whose values may be credentials
 SPELLED = {"provider_name": "provider", "provider_id": "provider"}  # what the older server calls it -> the file
@@ -43,7 +43,7 @@ ABSENT: Mapping[str, Any] = {}
 
 
 class InvalidChange(GatewayError):
-    """The change makes no configuration that could be used; `problems` says all that is wrong with it."""
+    """The change would give an invalid configuration; `problems` lists every fault."""
 
     status = 422
     code = "impossible_config"
@@ -77,7 +77,7 @@ def plain_value(value: object) -> Any:
 
 
 def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table without what it must not tell: keys are left out, the values of headers masked."""
+    """A table without secrets: keys are left out, the values of headers masked."""
     made: dict[str, Any] = {}
     for name, value in table.items():
         if name in SECRETS:
@@ -159,7 +159,7 @@ UNKNOWN_HEALTH = {"state": "off", "factor": 1.0, "back_in_s": 0.0, "active": 0, 
 
 
 def monitor_row(model: Model, provider: Provider, entry: overlays.Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of the page's table of models."""
+    """One row of the page's table of models."""
     return {
         "name": f"{model.provider}/{model.name}", "provider": model.provider, "model": model.name,
         "display_name": model.display_name, "description": model.description, "tags": list(model.tags),
@@ -181,7 +181,7 @@ def group_json(group: Group, reports: Mapping[str, Mapping[str, Any]]) -> dict[s
             "fallbacks": list(group.fallbacks)}  # fmt: skip
 
 
-# ----------------------------------------------------------------------------------------------------- what is asked for
+# ----------------------------------------------------------------------------------------------------- reading requests
 
 
 def texts_of(pairs: Iterable[tuple[str, str]], *names: str) -> list[str]:
@@ -193,13 +193,13 @@ def preset_type(name: str) -> str:
     """The type of a preset, whichever of its names is used; BadRequest when there is none."""
     known = ALIASES.get(name.lower(), name.lower())
     if known not in PRESETS:
-        raise BadRequest(f"{name[:60]!r} is not a type of provider: there are {', '.join(PRESETS)}",
+        raise BadRequest(f"{name[:60]!r} is not a type of provider; use one of {', '.join(PRESETS)}",
                          details={"path": "provider_type"})  # fmt: skip
     return known
 
 
 def leaves(value: object, path: str, depth: int = 0) -> Iterator[tuple[str, object]]:
-    """Everything in a JSON value that holds nothing, with its path; BadRequest when it is nested too deeply."""
+    """Every leaf of a JSON value, with its path; BadRequest when it is nested too deeply."""
     if depth > MAX_DEPTH:
         raise BadRequest("the body is nested too deeply", details={"path": path[:200]})
     if isinstance(value, dict):
@@ -230,9 +230,9 @@ def body_fields(request: ManagementRequest) -> dict[str, Any]:
                 for name in FROM_HERE if body.get(name) is not None]  # fmt: skip
     for path, value in leaves(body, ""):
         if isinstance(value, float) and not math.isfinite(value):
-            problems.append(Problem(path if is_text(path) else "", "is no number that JSON has"))
+            problems.append(Problem(path if is_text(path) else "", "is not a JSON number"))
         if not is_text(path) or (isinstance(value, str) and not is_text(value)):
-            problems.append(Problem("", "holds a character that is half of one (a lone surrogate)"))
+            problems.append(Problem("", "holds a lone surrogate"))
     if problems:
         raise InvalidChange(problems)
     return {SPELLED.get(str(name), str(name)): value for name, value in body.items()}
@@ -241,14 +241,14 @@ def body_fields(request: ManagementRequest) -> dict[str, Any]:
 def entry_name(fields: Mapping[str, Any], name: str, pattern: Any) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise InvalidChange([Problem(name, "is missing, or holds characters that it cannot")])
+        raise InvalidChange([Problem(name, "is missing or holds invalid characters")])
     return value
 
 
 def change_line(request: ManagementRequest, name: str, fields: Mapping[str, Any]) -> str:
-    """Who changed what, for the log; no values: "ann: PATCH providers/openai: is_active"."""
-    who, what = request.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
-    return f"{who}: {request.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
+    """The change for the log, without values: "ann: PATCH providers/openai: is_active"."""
+    caller, what = request.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
+    return f"{caller}: {request.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
 
 
 def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -266,13 +266,13 @@ def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def origin_of(provider: Provider) -> str:
-    """Whom a provider's requests reach: scheme, host and port, and over plain http the proxy, which reads them."""
+    """Where a provider's requests go: scheme, host and port, and over plain http the proxy, which can read them."""
     parts = urlsplit(provider.base_url)
     return f"{parts.scheme}://{parts.netloc}".lower() + (f" by {provider.proxy}" if parts.scheme == "http" else "")
 
 
 def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
-    """(credential, whom it is sent to), for every key and every header that the configuration adds."""
+    """(credential, destination), for every key and every header that the configuration adds."""
     if config is None:
         return set()
     found: set[tuple[str, str]] = set()
@@ -286,7 +286,7 @@ def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
 
 
 def request_credentials(fields: Mapping[str, Any]) -> set[str]:
-    """What a request itself holds, keys of a comma list one by one."""
+    """The credentials in a request itself, a comma list split up."""
     texts = [str(value) for _, value in leaves(fields, "") if isinstance(value, (str, int, float))]
     for name in HEADS:  # a JSON text of headers
         value = fields.get(name)
@@ -301,10 +301,10 @@ def request_credentials(fields: Mapping[str, Any]) -> set[str]:
 def check_addresses(
     before: Config, alone: Callable[[], Config | None], after: Config, fields: Mapping[str, Any], name: str
 ) -> None:
-    """Refused when a credential that was here would now go to somebody else.
+    """InvalidChange when a stored credential would be sent to a new destination.
 
-    Else whoever may change an address could read every key: by being the address. Those of the request itself may go anywhere,
-    and so may a provider type's own key to that type's own address. `alone` is what the file says, which may go on.
+    Otherwise an address change would be a way to read every key. Credentials in the request itself may go anywhere,
+    and so may a provider type's own key to that type's own address. `alone` gives the Config of the file, which stays valid.
     """
     new = credential_destinations(after) - credential_destinations(before)
     if not new or not (new := new - credential_destinations(alone())):
@@ -332,7 +332,7 @@ def has_own_address(provider: Provider) -> bool:
 
 
 def with_problems(handler: Handler) -> Handler:
-    """The handler, with every problem of a refused change in its answer."""
+    """The handler, with every problem of an invalid change in its response."""
 
     async def handled(request: ManagementRequest) -> ManagementResponse:
         try:
@@ -344,7 +344,7 @@ def with_problems(handler: Handler) -> Handler:
 
 
 class ProvidersApi:
-    """The handlers. Changes are made one after the other; a caller that leaves does not leave one half done."""
+    """The handlers. Changes are made one at a time; a caller that disconnects does not leave one half done."""
 
     def __init__(
         self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
@@ -376,7 +376,7 @@ class ProvidersApi:
     # -- reading
 
     def _etag(self) -> str:
-        """Another one after every change, whoever made it."""
+        """The version of the configuration; it changes with every change from any source."""
         if self._seen is not self._source.merged:
             self._seen, self._revisions = self._source.merged, self._revisions + 1
         return f'"{self._run_id}-{self._revisions}"'
@@ -409,7 +409,7 @@ class ProvidersApi:
             if f"{model.provider}/{model.name}" == name:
                 return self._model_json(model)
         what = "model" if kind_of(name) == "models" else "provider"
-        raise NotFound(f"no {what} is named {name[:200]!r}; GET /{kind_of(name)} lists what there is")
+        raise NotFound(f"there is no {what} {name[:200]!r}; GET /{kind_of(name)} lists what there is")
 
     async def _providers(self, request: ManagementRequest) -> ManagementResponse:
         return self._reply([self._provider_json(provider) for provider in self._config().providers])
@@ -418,7 +418,7 @@ class ProvidersApi:
         return self._reply(self._read(request.args["name"]))
 
     async def _models(self, request: ManagementRequest) -> ManagementResponse:
-        """The models with all of the tags, of one of the types; those that are off only when asked for."""
+        """The models with all of the tags, of one of the types; inactive ones only when requested."""
         pairs = request.pairs
         tags = {tag.casefold() for tag in texts_of(pairs, "tag", "tags")}
         types = {preset_type(name) for name in texts_of(pairs, "provider_type", "provider_types")}
@@ -468,10 +468,10 @@ class ProvidersApi:
 
         def make(overlay: Overlay) -> Overlay:
             if name in self._source.merged.tables:
-                raise Conflict(f"{name} is there already: PATCH changes it", details={"path": "name"})
+                raise Conflict(f"{name} exists already: PATCH changes it", details={"path": "name"})
             owner = name.partition("/")[0]
             if owner not in self._source.merged.tables and owner != name:
-                raise InvalidChange([Problem("provider", f"no provider is named {owner!r}")])
+                raise InvalidChange([Problem("provider", f"there is no provider {owner!r}")])
             return overlays.add_entry(overlay, name, rest)
 
         await self._change(request, name, rest, make)
@@ -500,7 +500,7 @@ class ProvidersApi:
         return await self._delete(request, f"{request.args['provider']}/{request.args['model']}")
 
     async def _delete(self, request: ManagementRequest, name: str) -> ManagementResponse:
-        """Takes it away; with ?only=changes, what was changed through the API, also that it was removed."""
+        """Removes it; with ?only=changes undoes its changes through the API, its removal included."""
         only = request.query.get("only", "")
         if only not in ("", "changes"):
             raise BadRequest('only is not "changes"', details={"path": "only"})
@@ -518,7 +518,7 @@ class ProvidersApi:
     async def _change(
         self, request: ManagementRequest, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
     ) -> None:  # fmt: skip
-        """Checked, kept, in force: or refused, and nothing happened."""
+        """Checks, saves and applies a change; a refused one changes nothing."""
         doing = asyncio.ensure_future(self._changed(request, name, fields, make))
         doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when the caller left meanwhile
         await asyncio.shield(doing)
@@ -530,7 +530,7 @@ class ProvidersApi:
             source = self._source
             wanted = request.headers.get("if-match", "*")
             if wanted != "*" and self._etag() not in wanted:
-                raise GatewayError("somebody changed it meanwhile: read it again", status=412, code="changed_meanwhile")
+                raise GatewayError("modified since it was read; read it again and retry", status=412, code="changed_meanwhile")
             source.refresh()
             if source.fault:
                 raise GatewayError(f"nothing was changed: {source.fault}", status=507, code="not_saved")
@@ -540,25 +540,25 @@ class ProvidersApi:
                 config = source.trial(overlay, touched)
             except ConfigError as error:
                 raise InvalidChange(error.problems) from None
-            check_addresses(self._config(), source.alone, config, fields, name)
+            check_addresses(self._config(), source.file_only, config, fields, name)
             try:
                 await asyncio.to_thread(source.save, overlay)
             except OSError as wrong:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
-                raise GatewayError(f"nothing was changed: it cannot be kept: {why}", status=507, code="not_saved") from None
+                raise GatewayError(f"nothing was changed: it cannot be saved: {why}", status=507, code="not_saved") from None
             self._tell(change_line(request, name, fields))
             self._take_over(source.adopt(overlay))
 
     async def _sync(self, request: ManagementRequest) -> ManagementResponse:
-        """Reads the configuration file again, and says what came of it."""
+        """Reloads the configuration file and reports the outcome."""
         async with self._lock:
             file = str(self._source.path) if self._source.path else None
             try:
                 config = self._source.load()
             except ConfigError as error:
                 count = len(error.problems)
-                message = f"not taken over: {count} problem{'s' * (count != 1)}; what was there before stays in force"
+                message = f"not taken over: {count} problem{'s' * (count != 1)}; the previous configuration stays in effect"
                 return ManagementResponse({"success": False, "message": message, "config_file": file,
                               "problems": problems_json(error.problems), "notes": []}, 422)  # fmt: skip
             self._take_over(config)

@@ -1,11 +1,11 @@
-"""What the configuration changes in a request on its way out. Pure.
+"""The changes that the configuration makes to an outgoing request. Pure.
 
     spec = Overrides(drop=("top_k",), defaults={"temperature": 0.5}, patches=({"metadata": None},))
     apply({"top_k": 1, "metadata": {}, "n": 1}, spec)  -> {"n": 1, "temperature": 0.5}
     edits(fields, spec)                                  -> ({"temperature": 0.5}, frozenset({"top_k", "metadata"}))
     headers([("x-a", "1")], Overrides(headers={"x-a": "2", "x-b": None}))  -> [("x-a", "2")]
 
-In this order: drop_params, default_params where the request says nothing, rewrite_body (JSON merge patch, RFC 7396).
+In this order: drop_params, default_params for absent fields, rewrite_body (JSON merge patch, RFC 7396).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def merge_patch(target: object, patch: object) -> Any:
 
 
 def fill_defaults(body: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`body` with `defaults` where it says nothing, inside tables too."""
+    """`body` with `defaults` for absent fields, in nested objects too."""
     result = dict(body)
     for name, value in defaults.items():
         if name not in result:

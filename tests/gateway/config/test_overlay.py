@@ -280,7 +280,7 @@ def test_an_entry_that_no_longer_fits_is_a_note_and_never_a_failed_start(source:
     assert "office was changed through the API, and the file has no office" in told
     assert "office/more was added through the API, and the file has no office" in told
     assert "openai/big was changed through the API, and the file has no openai/big" in told
-    assert 'new/m was changed through the API, and that does not fit the file any more: groups[0].name: "new/m"' in told
+    assert 'new/m was changed through the API, which no longer fits the file: groups[0].name: "new/m"' in told
     source.path.write_text(FILE)  # it comes back with what it belongs to
     assert not source.load().providers[1].is_active
 
@@ -331,7 +331,7 @@ def test_one_that_is_damaged_later_leaves_what_is_in_force(source: Source) -> No
     path_of(source).write_bytes(b"{")
     config = source.load()
     assert not config.providers[1].is_active
-    assert "is in force and saved anew" in config.notes[-1]
+    assert "stay in effect and were saved again" in config.notes[-1]
     assert sources.overlay_in(path_of(source)) == OFF
 
 

@@ -155,7 +155,7 @@ def test_a_refusal_by_what_others_hold_says_that_it_may_work_soon() -> None:
     held, _ = purse.ask(max_tokens=900)
     with pytest.raises(NoCredit) as caught:
         purse.ask(max_tokens=500)
-    assert "under way" in caught.value.message and caught.value.retry_after_s == 1
+    assert "in progress" in caught.value.message and caught.value.retry_after_s == 1
     done(held, Usage(input=6, text=10))
     purse.ask(max_tokens=500)
 
@@ -249,7 +249,7 @@ def test_a_hold_that_others_were_quicker_for_is_refused() -> None:
         assert allowance is not None
         allowance.fit(purse.candidate, "chat", {"max_tokens": 900})
     now_of(one.hold())
-    with pytest.raises(NoCredit, match="under way"):
+    with pytest.raises(NoCredit, match="in progress"):
         now_of(other.hold())
     assert purse.books.left("k", purse.key.budget or Budget(), NOON).tokens < 100
 

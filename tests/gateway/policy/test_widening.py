@@ -77,7 +77,7 @@ def test_every_kind_of_bound_key_is_checked_and_a_free_one_is_not(terms: dict[st
 @pytest.mark.parametrize("field", ["n", "best_of", "max_tokens", "temperature"])
 def test_numbers_that_nobody_can_mean_are_a_400(value: str, field: str) -> None:
     body = read_body(f'{{"{field}": {value}}}'.encode())
-    caps = parameter_limits.read_caps({"max_tokens": 100, "n": 2, "temperature": 1})
+    caps = parameter_limits.read_limits({"max_tokens": 100, "n": 2, "temperature": 1})
     with pytest.raises(BadRequest, match=field):
         parameter_limits.enforce(caps, "openai", body.fields, body=body)
         parameter_limits.output_of(body.fields, "openai")

@@ -449,7 +449,7 @@ def test_a_member_at_its_limit_is_passed_over_and_comes_back() -> None:
 def test_when_every_member_is_at_its_limit_it_is_a_429_with_retry_after() -> None:
     made = world("a", models=LIMITED)
     made.shares("g", 2)
-    with pytest.raises(RateLimited, match="model:p/a: 2 requests in 10 s") as caught:
+    with pytest.raises(RateLimited, match="model p/a: 2 requests in 10 s") as caught:
         made.ask("g")
     assert caught.value.retry_after_s == 5
 

@@ -1,6 +1,6 @@
-"""The monitor page: one HTML document, put together from the files beside this one; its policy lets nothing else in.
+"""The monitor page: one HTML document, assembled from the files beside this one; its policy allows nothing else.
 
-    Page().routes()                    GET /monitor, for everybody: it holds no data, and asks for a key where one is needed
+    Page().routes()                    GET /monitor, open access: it holds no data, and shows a login where a key is needed
     assemble(read)                    -> Document(body, policy, etag); read("style.css") -> its text
 
 The scripts are ordinary modules that import each other; in the document they are one, in the order of SCRIPTS, without their
@@ -33,7 +33,7 @@ STYLE_MARK, SCRIPT_MARK, PROTOCOLS_MARK = "/* style.css */", "/* the scripts */"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What is sent, and what a browser may do with it."""
+    """The document and its content security policy."""
 
     body: bytes
     policy: str
@@ -41,7 +41,7 @@ class Document:
 
 
 def policy_hash(text: str) -> str:
-    """A source of the policy: 'sha256-...' of what stands between the tags."""
+    """A source of the policy: 'sha256-...' of the text between the tags."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
@@ -73,7 +73,7 @@ def read_packaged(name: str) -> str:
 
 
 class Page:
-    """Answers for the page; put together when it is first asked for."""
+    """The route of the page; assembled at the first request."""
 
     def __init__(self, read: Callable[[str], str] = read_packaged) -> None:
         self._read = read
@@ -94,7 +94,7 @@ class Page:
             ("referrer-policy", "no-referrer"),
             ("cross-origin-opener-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
-            ("cache-control", "no-cache"),  # kept, and asked for again each time: an upgrade shows at once
+            ("cache-control", "no-cache"),  # cached, but revalidated each time: an upgrade shows at once
             ("etag", document.etag),
         ]
         if request.headers.get("if-none-match") == document.etag:
