@@ -1,4 +1,4 @@
-"""What went wrong with one request: status, code, when to come back; no vendor's shape.
+"""The errors that end a request: status, code, Retry-After; independent of any vendor's format.
 
 Anything that ends a request raises a GatewayError. The wire modules turn it into the caller's
 protocol (`write_error`) and read an upstream's refusal into one (`read_error`):
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 
 class GatewayError(Exception):
-    """One request cannot be answered as asked; `status` is what the caller sees."""
+    """One request fails; `status` is what the caller gets."""
 
     status = 500
     code = "internal"  # for programs; never reworded once released
@@ -46,7 +46,7 @@ class BadRequest(GatewayError):
 
 
 class Unauthorized(GatewayError):
-    """No credential, or one that is not known."""
+    """No credential, or an unknown one."""
 
     status = 401
     code = "unauthorized"
@@ -60,7 +60,7 @@ class NoCredit(GatewayError):
 
 
 class Forbidden(GatewayError):
-    """Known, but not allowed this."""
+    """The caller is known, but not allowed to do this."""
 
     status = 403
     code = "forbidden"
@@ -87,7 +87,7 @@ class BadMethod(GatewayError):
 
 
 class Conflict(GatewayError):
-    """What is there already stands against it."""
+    """The change conflicts with the current state."""
 
     status = 409
     code = "conflict"
@@ -115,14 +115,14 @@ class RateLimited(GatewayError):
 
 
 class Unsupported(GatewayError):
-    """Understood, and not built."""
+    """Understood, but not implemented."""
 
     status = 501
     code = "unsupported"
 
 
 class UpstreamFailed(GatewayError):
-    """The upstream could not be reached, broke off, or answered what is no answer."""
+    """The upstream could not be reached, broke off, or sent an invalid answer."""
 
     status = 502
     code = "upstream_failed"

@@ -5,7 +5,7 @@
     body.changed({"model": "m"})    -> b'{"x":1.0, "model": "m", "stream":true}'
 
 Everything else stays as the caller wrote it, to the byte: number spellings, order, white space, unknown fields.
-A field given twice is replaced twice, so that nobody downstream can read the other one.
+A field given twice is replaced twice, so that no server downstream reads the other value.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def finite(value: Any) -> Any:
 
 @dataclass(slots=True)
 class Body:
-    """A request body: its text, and the values of its top-level members by name. Where each stands is found when asked for."""
+    """A request body: its text, and the values of its top-level members by name. Their positions are found when needed."""
 
     text: str
     fields: Mapping[str, Any]
@@ -108,9 +108,9 @@ class Body:
         return self._members
 
     def _place(self, name: str) -> tuple[int, int] | None:
-        """Where the text of a member stands, when one look at the body tells: nearly always, of `model`.
+        """The position of a member's value, when a plain text search finds it: nearly always, of `model`.
 
-        Its name stands in the body once, nothing is spelt with \\u, and its value is known: so that is where it is.
+        Its name occurs once in the body, nothing is escaped with \\u, and its value is a text: so the match is the member.
         """
         quoted = f'"{name}"'
         if not isinstance(self.fields.get(name), str) or not PLAIN_NAME.fullmatch(name):
@@ -123,7 +123,7 @@ class Body:
     def changed(
         self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, drop: frozenset[str] = frozenset()
     ) -> bytes:
-        """The bytes with `fields` replaced or added, `defaults` added where nothing is said, `drop` left out."""
+        """The bytes with `fields` replaced or added, `defaults` added for absent fields, `drop` left out."""
         if len(fields) == 1 and not defaults and not drop:
             ((name, value),) = fields.items()
             place = self._place(name)
@@ -175,7 +175,7 @@ def read_body(data: bytes) -> Body:
     try:
         text = data.decode()
         return Body(text, fields_of(text))
-    except StopIteration as wrong:  # how scan_once says that no value begins here
+    except StopIteration as wrong:  # scan_once raises it where no value begins
         raise BadRequest(f"the body is not JSON: a value is expected at character {wrong.value}") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
@@ -190,12 +190,12 @@ def fields_of(text: str) -> dict[str, Any]:
         if isinstance(fields, dict):
             return fields
     except json.JSONDecodeError:
-        pass  # told by the slower way, which knows where
+        pass  # the slower way reports the position
     return {member.name: member.value for member in members_of(text)}
 
 
 def reason(wrong: ValueError) -> str:
-    """What was wrong without a piece of the body, which may hold anything."""
+    """The fault, without a piece of the body, which may hold anything."""
     if isinstance(wrong, UnicodeDecodeError):
         return f"byte {wrong.start} is not UTF-8"
     if isinstance(wrong, json.JSONDecodeError):

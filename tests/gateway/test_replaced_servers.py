@@ -274,7 +274,7 @@ def test_what_it_knew_and_this_does_not_is_told_and_not_passed_over(text: str, p
 
 
 def test_its_pages_settings_are_told_to_be_unused() -> None:
-    assert parse("[frontend]\nport = 1").notes == ("[frontend] belongs to an older server and is not used",)
+    assert parse("[frontend]\nport = 1").notes == ("[frontend] is a section of an older server and is ignored",)
 
 
 def test_the_breaker_is_as_it_was_by_default_and_can_be_set() -> None:

@@ -1,10 +1,10 @@
-"""--check: every model is asked one short question, all at once, and gets one line.
+"""--check: sends every model one short request, all at once, and prints one line each.
 
     ok    openai/gpt-4.1        812 ms
     FAIL  claude/claude-x       401 unauthorized: invalid x-api-key; check the key
     ok    ollama                40 ms  takes any name; lists 3
 
-A provider without listed models is asked for its list instead of a model.
+For a provider without listed models its model list is fetched instead.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Outcome:
         if self.error is None:
             return f"ok    {self.name:{width}}  {self.seconds * 1000:.0f} ms  {self.detail}".rstrip()
         advice = ADVICE.get(self.error.code, "")
-        told = f"{self.error.status} {self.error.code}: {self.error.message}"
-        return f"FAIL  {self.name:{width}}  {told}{f'; {advice}' if advice else ''}"
+        text = f"{self.error.status} {self.error.code}: {self.error.message}"
+        return f"FAIL  {self.name:{width}}  {text}{f'; {advice}' if advice else ''}"
 
 
 async def probe(pool: Pool, candidate: Candidate) -> str:
@@ -95,9 +95,9 @@ async def fetch(pool: Pool, method: str, candidate: Candidate, url: str, body: b
 async def run(config: Config, clock: Callable[[], float]) -> int:
     """Prints a line for each model; 1 if any failed."""
     routes, pool = routes_of(config), Pool()
-    asked = list(routes.full.values())
-    asked += [Candidate(provider, "") for provider in routes.open.values()
-              if not any(each.provider.name == provider.name for each in asked)]  # fmt: skip
+    probed = list(routes.full.values())
+    probed += [Candidate(provider, "") for provider in routes.open.values()
+              if not any(each.provider.name == provider.name for each in probed)]  # fmt: skip
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(candidate: Candidate) -> Outcome:
@@ -114,7 +114,7 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
             return Outcome(name, clock() - began, detail)
 
     try:
-        outcomes = await asyncio.gather(*map(one, asked))
+        outcomes = await asyncio.gather(*map(one, probed))
     finally:
         await pool.close()
     width = max((len(outcome.name) for outcome in outcomes), default=0)

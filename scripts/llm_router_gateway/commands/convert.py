@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def target(options: argparse.Namespace, asked: str) -> tuple[Config, Candidate]:
-    """Who would be asked: a model of the configuration, else a provider of it, else a preset."""
+    """The target of the request: a model of the configuration, else a provider of it, else a preset."""
     model = options.model or asked
     if options.to in HOUSES or (not options.config and preset_of(options.to)):
         name = HOUSES.get(options.to, options.to)

@@ -1,7 +1,7 @@
-"""explain: who would answer a request, and why; nothing is sent.
+"""explain: which member would answer a request, and why; nothing is sent.
 
     explain --model gpt_models < body.json
-        gpt_models (roundrobin): openai/gpt-4.1 would be asked first
+        gpt_models (roundrobin): openai/gpt-4.1 would be tried first
         take  openai/gpt-4.1   weight 100 of 100  ok   ...
         -     claude/claude-x  weight 100 of 100  ok   its selector gave false
 
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  python3 scripts/llm_router_gateway explain --model gpt_models < body.json\n"
         "  python3 scripts/llm_router_gateway explain --model tag:coding,-slow -c router.toml --json < body.json\n\n"
-        "exit codes: 0 somebody would be asked, 1 nobody would, 2 wrong usage or configuration",
+        "exit codes: 0 a member would be tried, 1 none would, 2 usage or configuration error",
     )  # fmt: skip
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
     made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")
@@ -59,7 +59,7 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
 
 
 def explain(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
-    """The decision on one request, as `POST /route` tells it."""
+    """The decision on one request, in the form of `POST /route`."""
     body = read_body(data) if data.strip() else None
     fields = body.fields if body else {}
     name = options.model or fields.get("model")
@@ -88,12 +88,12 @@ def row(candidate: Mapping[str, Any], chosen: object) -> list[str]:
 
 
 def text_of(decision: Mapping[str, Any]) -> str:
-    """The decision for people: a line that says who, then a line for each candidate."""
+    """The decision as text: a line with the chosen member, then a line for each candidate."""
     chosen, group = decision.get("chosen"), decision.get("group")
     what = f"{decision['model']} ({decision.get('strategy')})" if group else str(decision["model"])
     rows = [row(candidate, chosen) for candidate in decision["candidates"]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
-    lines = [f"{what}: {f'{chosen} would be asked first' if chosen else 'nobody would be asked'}"]
+    lines = [f"{what}: {f'{chosen} would be tried first' if chosen else 'no member would be tried'}"]
     for cells in rows:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     return "".join(escaped(line) + "\n" for line in lines)

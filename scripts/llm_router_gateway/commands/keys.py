@@ -47,7 +47,7 @@ BUDGETS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
 
 
 class CommandFailed(Exception):
-    """What was asked for cannot be done; the text says why."""
+    """The command failed; the text gives the reason."""
 
 
 # ----------------------------------------------------------------------------------------------------------- arguments
@@ -73,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
 
 def add_terms(create: argparse.ArgumentParser) -> None:
     """The flags of what a key may do."""
-    create.add_argument("--name", required=True, help="what it is called in logs and statistics")
-    for name, text in (("owner", "whose it is"), ("note", "for people")):
+    create.add_argument("--name", required=True, help="its name in logs and statistics")
+    for name, text in (("owner", "shown only"), ("note", "shown only")):
         create.add_argument(f"--{name}", default="", help=text)
     create.add_argument("--expires", default=None, metavar="TIME", help="2027-01-31, 2027-01-31T18:00:00Z, or 30d, 12h")
     create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
@@ -83,7 +83,7 @@ def add_terms(create: argparse.ArgumentParser) -> None:
     create.add_argument("--param", action="append", default=[], metavar="NAME=MAX", help="the most of a parameter, or MIN..MAX")
     create.add_argument("--requests", default=None, metavar="N/SECONDS", help="requests in a window: 60/60")
     create.add_argument("--tokens-per-minute", default=None, help="input and output together")
-    create.add_argument("--max-concurrent", type=int, default=None, help="requests under way at once")
+    create.add_argument("--max-concurrent", type=int, default=None, help="concurrent requests")
     for name in BUDGETS:
         kind: Callable[[str], Any] = float if name.startswith("usd") else str
         create.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help="its budget")
@@ -194,12 +194,12 @@ async def run_create(options: argparse.Namespace, keys: KeyRepository, now: floa
     described, secret = read_json(terms_of(options, now)), new_secret()
     row = (await keys.insert(stored_key(described, secret, now), digest_of(secret))).row
     created_text(options, secret, item_of(row, (), now))
-    say(f"made {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
+    say(f"created {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
     return DONE
 
 
 def created_text(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> None:
-    """The key, alone on its line, or with all there is to know of it."""
+    """The key alone on its line, or as JSON with its description."""
     sys.stdout.write(json.dumps({"key": secret, "item": item}, indent=2) + "\n" if options.json else secret + "\n")
 
 

@@ -23,7 +23,7 @@ HEAD_S = 20.0       # for a whole head, from its first byte
 IDLE_S = 75.0       # between two requests; nginx's default
 BODY_S = 30.0       # for a body, and a second more for each BODY_RATE bytes
 BODY_RATE = 1_024   # bytes a second that a body must come at, on average
-STALL_S = 120.0     # a caller that reads nothing of what waits for it
+STALL_S = 120.0     # for a caller that reads nothing of what is ready for it
 LINGER_S = 2.0      # reading on after an answer that left part of the request unread
 LINGER_BYTES = 16_777_216  # as long as this is not reached
 WRITE_HIGH = 32_768       # bytes waiting for a caller that reads slowly; then `send` waits
@@ -31,7 +31,7 @@ WRITE_LOW = 8_192
 
 
 class ServerTimeouts(NamedTuple):
-    """How long callers may take, in seconds."""
+    """Time limits for callers, in seconds."""
 
     head_s: float = HEAD_S
     body_s: float = BODY_S
@@ -61,13 +61,13 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._head_began = self._lingers = False
-        self.is_paused = False  # the caller reads more slowly than we write
+        self.is_paused = False  # the caller reads more slowly than the gateway writes
         self._is_reading = True
         self._is_cancelled = False
         self._body_began = 0.0
-        self._stalled_at = 0     # bytes that waited when the caller was last looked at
+        self._stalled_at = 0     # bytes that were unsent at the last check
         self._dropped = 0        # bytes that came while we linger
-        self.is_surplus = False  # there were too many when it came
+        self.is_surplus = False  # it was accepted above the connection budget
 
     # -- what the loop calls
 
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             self._stop_reading()
 
     def eof_received(self) -> bool:
-        """A caller that will say no more is gone; one that only half-closes looks the same, and nobody's client does."""
+        """The caller closed its side, which counts as gone: no client half-closes and still waits for an answer."""
         self._cancel()
         return False  # the transport closes, once what is written is sent
 
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self._exchange = None
 
     def _cancel(self) -> None:
-        """Ends the application's run, once: a second time would cut its cleaning up short."""
+        """Cancels the application's task, once: a second time would interrupt its cleanup."""
         if self._task is not None and not self._is_cancelled:
             self._is_cancelled = True
             self._task.cancel()
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         self._task = self._loop.create_task(self._answer(exchange))
 
     def _wait_for_head(self) -> None:
-        """The clock runs from a head's first byte: dripping does not move it."""
+        """The timeout runs from the first byte of the head: dripping does not extend it."""
         if self._reader.buffered and not self._head_began:
             self._head_began = True
             self.server.mark_busy(self)
@@ -180,12 +180,12 @@ class Connection(asyncio.Protocol):
         self._read_body(exchange)
 
     def _time_body(self, exchange: Exchange) -> None:
-        """A floor under the speed: bytes that drip do not keep a connection for ever."""
+        """Sets the deadline of the body by a minimum speed: slow dripping does not hold a connection for ever."""
         due = self._body_began + self.server.timeouts.body_s + exchange.size / BODY_RATE
         self._deadline.set(max(due - self._loop.time(), 0.0))
 
     async def _answer(self, exchange: Exchange) -> None:
-        """The application's run for one request, and what follows from how it ended."""
+        """Runs the application for one request and handles the way it ended."""
         try:
             await self.server.app(exchange)
             if not exchange.ended:
@@ -222,7 +222,7 @@ class Connection(asyncio.Protocol):
     # -- the end
 
     def _refuse(self, error: GatewayError) -> None:
-        """An answer to what is no request that an application could see."""
+        """Answers a request that never reaches the application."""
         body = (error.message + "\n").encode()
         extra = [("content-type", "text/plain; charset=utf-8"), ("connection", "close")]
         if error.retry_after_s is not None:
@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Nothing more is said; what still comes is dropped, for closing now could take the answer away (a reset)."""
+        """Sends nothing more and drops what still comes: closing now could reset the connection and lose the answer."""
         self._lingers = True
         self._go_on_reading()
         self.server.mark_busy(self)
@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The application's run, while there is one."""
+        """The application's task, while it runs."""
         return self._task
 
     # -- flow control

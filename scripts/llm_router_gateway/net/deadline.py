@@ -1,11 +1,11 @@
-"""A time limit that is moved often and met seldom: moving it costs an assignment, not a timer.
+"""A timeout that is often reset and seldom expires: a reset costs an assignment, not a timer.
 
     deadline = Deadline(loop.call_at, loop.time, on_timeout)
     deadline.set(600.0)   on_timeout() in 600 s, unless it is moved or cleared before
     deadline.clear()
-    deadline.stop()       for good: lets go of on_timeout
+    deadline.stop()       for good: drops the reference to on_timeout
 
-The loop's timer stays where it was; when it rings too early, it is set again for what is left.
+The loop's timer stays as it was; when it fires too early, it is set again for the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 NEVER = float("inf")
-EARLY_S = 0.001  # a loop's timer may ring this much before its time: its clock has steps
+EARLY_S = 0.001  # a loop's timer may fire this much early: its clock has a resolution
 
 
 class Deadline:
@@ -40,7 +40,7 @@ class Deadline:
         self._at = NEVER
 
     def stop(self) -> None:
-        """No more time: what it would have called is let go."""
+        """Stops for good and drops the callback."""
         self._at, self._fires_at, self._on_timeout = NEVER, -NEVER, None
         if self._timer is not None:
             self._timer.cancel()

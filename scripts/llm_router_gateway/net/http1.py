@@ -29,9 +29,9 @@ MAX_INTERIM = 16          # 1xx answers before the real one
 MAX_LENGTH_DIGITS = 15    # of a content-length: a petabyte
 MAX_SIZE_DIGITS = 12      # of a chunk's size, in hex: 256 terabytes
 KNOWN_NAMES = 512         # header names kept in their lower-case form
-KNOWN_LINES = 64          # first lines, and hosts, that are remembered with what they say
+KNOWN_LINES = 64          # cached first lines and hosts
 
-CHUNKED = -1      # a body's length: told chunk by chunk
+CHUNKED = -1      # a body's length: given chunk by chunk
 UNTIL_CLOSE = -2  # a body's length: what comes until the connection ends; answers only
 
 CRLF = b"\r\n"
@@ -146,7 +146,7 @@ def join_values(name: str, first: str, second: str) -> str:
 
 
 def body_length(fields: dict[str, str], minor: int, otherwise: int) -> int:
-    """How long the body is: a number, or CHUNKED; `otherwise` when nothing says. RFC 9112 6.3."""
+    """The body's length: a number, or CHUNKED; `otherwise` when the head has neither. RFC 9112 6.3."""
     length, coding = fields.get("content-length"), fields.get("transfer-encoding")
     if coding is not None:
         if length is not None:
@@ -298,7 +298,7 @@ def raise_fault(data: bytes, limits: Limits, start: re.Pattern[bytes], since: in
 
 
 class Reader:
-    """What both roles share: the bytes at hand, and where in a message they stand."""
+    """The part that both roles share: buffered bytes, and the position in a message."""
 
     __slots__ = ("_at_end", "_data", "_left", "_limits", "_seen", "_step")
 
@@ -522,7 +522,7 @@ class ResponseReader(Reader):
 
 
 def fields_text(headers: Iterable[tuple[str, str]]) -> str:
-    """[("a", "1")] -> "a: 1\\r\\n". ValueError for what would end a line or is no name: nobody slips a header in."""
+    """[("a", "1")] -> "a: 1\\r\\n". ValueError for what would end a line or is no name: no header can be injected."""
     lines = [f"{field_name(name)}: {value}\r\n" for name, value in headers]
     text = "".join(lines)
     if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:

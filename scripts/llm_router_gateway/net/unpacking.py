@@ -1,6 +1,6 @@
-"""Answers that come compressed although nothing but identity was accepted: unpacked as they come, under the same limits.
+"""Decompression of answers that come compressed although only identity was accepted, piece by piece, under the same limits.
 
-    response = decompress(response)     the same one where there is nothing to unpack
+    response = decompress(response)     unchanged where it is not compressed
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def decompress(response: Response) -> Response:
         return response
     if encoding.strip().lower() not in PACKED:
         response.close()
-        told = f"the answer has the content-encoding {encoding[:40]!r}, though only identity was accepted"
-        raise UpstreamFailed(f"{response.origin.name}: {told}")
+        text = f"the answer has the content-encoding {encoding[:40]!r}, though only identity was accepted"
+        raise UpstreamFailed(f"{response.origin.name}: {text}")
     return DecompressedResponse(response)
 
 
 class DecompressedResponse(Response):
-    """A response whose body is unpacked on its way."""
+    """A response whose body is decompressed as it arrives."""
 
     __slots__ = ("_packed",)
 

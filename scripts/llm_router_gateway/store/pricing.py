@@ -1,9 +1,9 @@
-"""What a call costs, in US dollars: as the upstream says, else by the configured prices. The only place that says so. Pure.
+"""The cost of a call in US dollars: as the upstream reports it, else by the configured prices. The only such place. Pure.
 
     cost(usage, model)              -> (0.0123, "upstream") | (0.0105, "prices") | (None, "")
-    highest_price(model, 5_000, "1h")     -> Price for one token, the most that input of that size may cost; None without prices
+    highest_price(model, 5_000, "1h") -> Price for one token, the most that input of that size may cost; None without prices
 
-A price is needed for every class of tokens that there were; where one is missing the cost is not known, and no guess is made.
+Every class of tokens in use needs a price; where one is missing the cost is unknown, never a guess.
 Input that was read from a cache costs what `cached_input_usd_per_mtok` says, else what input costs; input that was written to
 one what `cache_write_usd_per_mtok` says, else 1.25 times input (for an hour: twice). Of `long_context` the price with the
 highest `above` that the whole input exceeds counts, for all tokens.
@@ -24,7 +24,7 @@ DIGITS = 10         # of US dollars: below that is the rounding of binary fracti
 
 
 class Rates(Protocol):
-    """US dollars for a million tokens of each class; None where the file says nothing."""
+    """US dollars for a million tokens of each class; None where none is configured."""
 
     @property
     def input_usd_per_mtok(self) -> float | None: ...
@@ -78,7 +78,7 @@ def classes(usage: Usage, rates: Rates) -> Iterator[tuple[int, float | None]]:
 
 
 def cost(usage: Usage | None, model: Prices | None) -> tuple[float | None, str]:
-    """Dollars and who says so; (None, "") when nobody does."""
+    """Dollars and their source; (None, "") when the cost is unknown."""
     if usage is None:
         return None, UNKNOWN
     if usage.cost is not None:

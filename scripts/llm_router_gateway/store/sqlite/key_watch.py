@@ -5,7 +5,7 @@
     watch.start()      in a thread of its own, which no long query delays; a key that was disabled is refused within LOOK_S
     watch.close()
 
-What cannot be read changes nothing: the keys that were known stay, and nobody may in without one.
+A read error changes nothing: the known keys stay valid, and anonymous callers are refused.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .file import connect, identity
 from .key_rows import look, spent
 
 LOOK_S = 0.1
-UNREADABLE = "the store that holds the keys cannot be read: nobody may in without a key until it can"
-LOST = "the store that held the keys was lost while they were in use: nobody may in without a key until the next start"
+UNREADABLE = "the store with the keys cannot be read: access without a key is refused until it can"
+LOST = "the store with the keys was lost while in use: access without a key is refused until the next start"
 
 
 class KeyWatch:

@@ -1,4 +1,4 @@
-"""Callers' keys in the SQLite store: `store.keys.KeyRepository` over a transaction that somebody else makes.
+"""Callers' keys in the SQLite store: `store.keys.KeyRepository` over a transaction that the caller provides.
 
     SqliteKeys.of(store)                          in a running gateway, by the thread that writes
     with KeyFile("router.db", creates=True) as file:

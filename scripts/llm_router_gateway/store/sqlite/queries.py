@@ -1,4 +1,4 @@
-"""What the call log says: sums, groups, series, percentiles, lists of calls. SQL in, values out; no clock but the one given.
+"""Queries over the call log: sums, groups, series, percentiles, lists of calls. SQL in, values out; the clock is an argument.
 
     statistics(db, Span(from_s, to_s, step_s), Where(model="openai/gpt-x"), by="key", limit=20)   -> overall, groups, errors
     series(db, span, where)                    -> [{"at": "2026-10-21T07:00:00Z", **STATS}, ...]   every step, empty ones too
@@ -36,7 +36,7 @@ FIRST_CHUNK_ROWS = 2_000
 MAX_ERRORS = 20          # kinds of errors in an answer
 COUNTED_ERRORS = 200_000
 RECENT_ERRORS = 5
-NAMED_CALLS = 3_000      # the newest calls tell how keys are called
+NAMED_CALLS = 3_000      # key names are taken from the newest calls
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 OUTCOME_SQL = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
 SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
@@ -177,7 +177,7 @@ def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
 def tallies(
     db: Any, span: Span, where: Where, by: str = "", *, each_step: bool = False, names: Sequence[str] | None = None
 ) -> dict[tuple[str, int], Tally]:
-    """Sums by name and step; one step, 0, unless each is asked for. `names`: those alone."""
+    """Sums by name and step; a single step, 0, unless `each_step`. `names` restricts the result."""
     if not where.of_sums:
         return tallies_of_calls(db, span, where, by, each_step=each_step, names=names)
     table, condition, values = source(where, by)
@@ -188,17 +188,17 @@ def tallies(
     found: dict[tuple[str, int], Tally] = {}
     for part in [span] if each_step else span.parts():
         bounds = [part.step_s, part.from_s, part.to_s, *values]
-        told = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
+        clause = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
         at = "at_s" if each_step else "0"
-        for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {told} GROUP BY 1, 2", bounds):  # nosec B608
+        for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {clause} GROUP BY 1, 2", bounds):  # nosec B608
             key, numbers = (row[0], row[1]), row[2:]
             if key in found:
                 found[key].numbers = list(map(add, found[key].numbers, numbers))
             else:
                 found[key] = Tally(numbers)
         if by and names is None:
-            continue  # who is asked for all names is told how they are spread in a second question
-        for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {told}", bounds):  # nosec B608
+            continue  # with all names the histograms come from a second query
+        for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {clause}", bounds):  # nosec B608
             tally = found[named, at_s]
             tally.durations += histogram.number_of(durations)
             tally.firsts += histogram.number_of(firsts)
@@ -214,12 +214,12 @@ def tallies_of_calls(
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
-    told = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
+    clause = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
     bounds = [*span.bounds_ms, *values]
     found = {(row[0], row[1]): Tally(row[2:]) for row in db.execute(
-        f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {told} GROUP BY 1, 2", bounds)}  # nosec B608
+        f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {clause} GROUP BY 1, 2", bounds)}  # nosec B608
     for column, attribute in (("duration_ms", "durations"), ("first_ms", "firsts")):
-        rows = db.execute(f"SELECT {name}, {at}, {bin_of(db, column)}, count(*) {told} AND {TIMED} AND {column} IS NOT NULL "  # nosec B608
+        rows = db.execute(f"SELECT {name}, {at}, {bin_of(db, column)}, count(*) {clause} AND {TIMED} AND {column} IS NOT NULL "  # nosec B608
                           "GROUP BY 1, 2, 3", bounds)  # fmt: skip
         for key, at_s, number, count in rows:
             tally = found[key, at_s]
@@ -400,7 +400,7 @@ def order_by(page: Page) -> str:
 
 
 def find_page(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict[str, Any]:
-    """One page. It may be shorter than asked for while `next` is there: then looking on would have taken too long."""
+    """One page. With `next` it may be shorter than requested: then reading on would have taken too long."""
     give_up = clock() + SEARCH_S
     since = None
     if page.order == "started_at":

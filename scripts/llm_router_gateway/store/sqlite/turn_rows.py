@@ -63,7 +63,7 @@ def forget(db: Database, owner: str, turn_id: str) -> bool:
 
 
 def kept_secret(db: Database) -> bytes:
-    """The secret of this store, made when it is first asked for."""
+    """The secret of this store, created at first use."""
     db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (SECRET, secrets.token_hex(SECRET_BYTES)))
     return bytes.fromhex(db.execute("SELECT value FROM meta WHERE name = ?", (SECRET,)).fetchone()[0])
 
