@@ -5,7 +5,7 @@
 # Happens:  the day of the month that the format does not name stays 0, and mktime counts that as the day before the first.
 # Package:  jq 1.13.0 from PyPI, which holds libjq 1.8; seen on 2026-11-28 with CPython 3.11 on Linux x86_64.
 # Source:   manual, "Dates"; struct tm counts days of the month from 1, and jq leaves the field as it was initialised.
-# For us:   dates in selectors name the day; the language's own tests hold the same sums.
+# For us:   a selector whose strptime names no year, month and day is refused, and never answers with another date.
 set -euo pipefail
 
 folder=$(mktemp -d)
