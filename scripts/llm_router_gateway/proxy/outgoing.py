@@ -22,7 +22,7 @@ from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.losses import name_lost
-from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, wire
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
@@ -59,7 +59,8 @@ async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "c
     try:
         if context.allowance is not None:
             await context.allowance.release()  # of the member before this one
-        outgoing = relayed(context, candidate, same, attempt.key) if same else converted(context, candidate, attempt.key)
+        outgoing = (relayed(context, candidate, same, attempt.key) if same
+                    else converted(context, candidate, attempt.key, call))  # fmt: skip
         if context.allowance is not None:
             await context.allowance.hold()
         return outgoing
@@ -88,8 +89,8 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
     return Outgoing(candidate, url, headers, body)
 
 
-def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None) -> Outgoing:
-    """The body in the upstream's protocol; what has no place there goes on the record."""
+def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None, call: str = "chat") -> Outgoing:
+    """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
     provider, spec = candidate.provider, SPECS[context.call.protocol]
     request = wire(context.call.protocol).read_request(
         context.read.fields, model=context.record.asked, stream=context.record.stream or None
@@ -103,7 +104,10 @@ def converted(context: RequestContext, candidate: Candidate, key: Secret | None 
         out = overrides.applied(out, candidate.overrides)
     if context.allowance is not None:
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
-    url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
+    if call == "count":
+        out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
+    name = chat_call(candidate, context.record.stream) if call == "chat" else call
+    url = candidate.url(name, quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request)
 
