@@ -40,7 +40,8 @@ def through(tmp_path: Path) -> Through:
     ) -> tuple[Body, Exchange]:
         found = answer if isinstance(answer, Upstream) else Upstream(200, json.dumps(answer or ANSWERS[name]).encode())
         hosts = Hosts(**{name: found})
-        owner = provider(name, api=APIS[name], base_url=f"http://{name}.example", any_model=True, **more.pop("owner", {}))
+        how = {"api": APIS[name], "base_url": f"http://{name}.example", "any_model": True, **more.pop("owner", {})}
+        owner = provider(name, **how)
         got: list[Exchange] = []
 
         async def story(ways: Ways) -> None:
@@ -350,3 +351,44 @@ def test_a_count_that_no_upstream_made_says_so(through: Through, name: str, foun
     _, answer = through(name, "/v1/messages/count_tokens", body, found, FROM_ANTHROPIC)
     assert answer.status == 200 and answer.json["input_tokens"] > 0
     assert answer.out_headers["x-llm-router-estimated"] == "tokens" and lost(answer) == ""
+
+
+# ---------------------------------------------------------------------------------------------------------- names of models
+
+CATCHES = {"routing": {"default_model": "o/m"}, "models": [{"name": "m", "provider": "o"}], "owner": {"any_model": False}}
+
+
+def test_the_default_model_answers_for_names_that_nobody_has(through: Through) -> None:
+    sent, answer = through("o", CHAT, chat("gpt-helper-9"), **CATCHES)
+    assert sent["model"] == "m" and answer.out_headers["x-llm-router-model"] == "o/m"
+    group = {"name": "spare", "members": [{"model": "o/m"}]}
+    spare = {**CATCHES, "routing": {"default_model": "spare"}, "groups": [group]}
+    sent, answer = through("o", CHAT, chat("gpt-helper-9"), **spare)
+    assert sent["model"] == "m" and answer.status == 200
+
+
+def test_the_default_model_does_not_answer_for_what_is_switched_off(through: Through) -> None:
+    models = [*CATCHES["models"], {"name": "off", "provider": "o", "is_active": False}]
+    _, answer = through("o", CHAT, chat("o/off"), **{**CATCHES, "models": models})
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize(("name", "status"), [
+    ("o//models/x.gguf", 200), ("o/My Model [Q4]", 200), ("o/模型", 200), ("o/bad\ud83d", 404),
+])  # fmt: skip
+def test_every_name_goes_out_as_it_is_listed_and_what_cannot_be_sent_is_404(
+    through: Through, name: str, status: int
+) -> None:
+    sent, answer = through("o", CHAT, json.dumps(chat(name)).encode())
+    assert answer.status == status
+    assert sent.get("model") == (name.partition("/")[2] if status == 200 else None)
+
+
+def test_a_name_stands_in_geminis_path_escaped(tmp_path: Path) -> None:
+    hosts = Hosts(g=Upstream(200, json.dumps(ANSWERS["g"]).encode()))
+
+    async def story(ways: Ways) -> None:
+        await ways.post(CHAT, chat("g/my model?#ü"))
+
+    play(story, {"providers": [provider("g", api="gemini", base_url="http://g.example")]}, hosts, tmp_path)
+    assert hosts.sent[0]["url"] == "http://g.example/v1beta/models/my%20model%3F%23%C3%BC:generateContent"
