@@ -69,8 +69,8 @@ class PlainAnswers:
                 if is_same:
                     return headers, data
                 found = parsed(data, attempt.candidate.name).get(UPSTREAMS[provider.api].counted)
-                if is_count(found):
-                    return [JSON_TYPE], dumped(own.write_count(int(found)))
+                if isinstance(found, int) and is_count(found):
+                    return [JSON_TYPE], dumped(own.write_count(found))
             except GatewayError as error:
                 if is_same and error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
