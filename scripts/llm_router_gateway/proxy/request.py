@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import json_body
 from ..access import browser
@@ -24,9 +24,13 @@ from ..wire.losses import header_of, ranked
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
 from . import paths
+from .charges import Charge
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
+
+if TYPE_CHECKING:
+    from .conversations import Conversation
 
 JSON_TYPE = ("content-type", "application/json")
 
@@ -105,13 +109,23 @@ class RequestContext:
     caller: Caller = NOBODY
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
+    conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought
+    answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
+    sent: bool = False  # to the member asked last, as far as we know
+    charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
     not_sent: GatewayError | None = None  # why it could not be written for a member: another may take it
     answering: bool = False  # something of an answer went out: no other member may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
+
+    def begin_attempt(self, candidate: Candidate) -> None:
+        """What is known of the answer is that of the member asked now."""
+        self.candidate, self.record.served = candidate, candidate.name
+        self.record.attempts += 1
+        self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
 
     @property
     def read(self) -> Body:

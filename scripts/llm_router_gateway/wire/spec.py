@@ -183,8 +183,8 @@ class Codec(Protocol):
 
     StreamWriter: Callable[..., Any]       # (request, lost=[...], array=False)
 
-    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None) -> ir.Request:
-        """A caller's body; BadRequest with details["path"]."""
+    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None, **more: Any) -> ir.Request:
+        """A caller's body; BadRequest with details["path"]. `more`: of a conversation, where answers are kept."""
 
     def write_answer(self, answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]: ...
     def write_error(self, error: GatewayError, request_id: str) -> tuple[int, Pairs, dict[str, Any]]:
@@ -223,6 +223,9 @@ class Codec(Protocol):
     def write_request(self, request: ir.Request, *, model: str, quirks: JSON, lost: list[str]) -> dict[str, Any]: ...
     def read_answer(self, body: JSON) -> ir.Answer:
         """A whole answer; UpstreamFailed where it is none."""
+
+    def flaw_in(self, answer: JSON) -> GatewayError | None:
+        """Why a whole answer of an upstream is none; None where it is one. See `verdict`."""
 
     def usage_in(self, answer: JSON) -> ir.Usage | None: ...
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import BadRequest, UpstreamFailed
-from .. import ir
+from .. import ir, verdict
 from ..losses import lose_extras, name_lost
 from ..names import own_names, packed_id
 from .common import (
@@ -156,3 +156,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
 def finish_in(answer: Mapping[str, Any]) -> str:
     """Why a whole answer stopped, in the protocol's own word."""
     return str(answer.get("stop_reason") or "")
+
+
+def flaw_in(answer: Mapping[str, Any]) -> UpstreamFailed | None:
+    """Why a whole answer is none: a word that says not finished."""
+    return verdict.unfinished(answer.get("stop_reason"))

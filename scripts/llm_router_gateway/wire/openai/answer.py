@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import BadRequest, UpstreamFailed
-from .. import ir
+from .. import ir, verdict
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import minted_id, own_names, packed_id
@@ -30,6 +30,7 @@ from .common import (
 )
 from .request_reader import message_parts
 from .request_writer import data_url, details_of
+from .stream_scanner import says
 
 # -------------------------------------------------------------------------------------------------------- reading answers
 
@@ -221,6 +222,32 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     body |= write_tier(answer.service_tier, lost)
     lose_extras(answer.extras, OWN, lost)
     return body | mine(answer.extras)
+
+
+def flaw_in(answer: Mapping[str, Any]) -> UpstreamFailed | None:
+    """Why a whole answer is none: no choices, a word that says not finished, a call that breaks off."""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return verdict.no_answer()
+    for choice in choices:
+        if isinstance(choice, dict):
+            flaw = choice_flaw(choice)
+            if flaw is not None:
+                return flaw
+    return None
+
+
+def choice_flaw(choice: Mapping[str, Any]) -> UpstreamFailed | None:
+    message, word = choice.get("message"), choice.get("finish_reason")
+    message = message if isinstance(message, dict) else {}
+    flaw = verdict.unfinished(word, choice.get("native_finish_reason"), said=says(message) or bool(choice.get("text")))
+    if flaw is None and message.get("tool_calls"):
+        calls = verdict.Calls()
+        for place, call in enumerate(message["tool_calls"]):
+            inner = call.get("function") if isinstance(call, dict) else None
+            calls.add(place, inner.get("arguments") if isinstance(inner, dict) else None)
+        flaw = calls.flaw(str(word))
+    return flaw
 
 
 def finish_in(answer: Mapping[str, Any]) -> str:

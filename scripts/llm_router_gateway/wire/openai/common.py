@@ -143,7 +143,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    if not all(usage.get(name) is None or is_count(usage[name]) for name in ("prompt_tokens", "completion_tokens")):
+    if not (is_count(usage.get("prompt_tokens") or 0) and is_count(usage.get("completion_tokens") or 0)):
         return None  # nothing can be believed of it
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
