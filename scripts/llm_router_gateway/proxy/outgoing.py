@@ -118,7 +118,7 @@ def converted(
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
     if call == "count":
         out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
-    name = chat_call(candidate, context.record.stream) if call == "chat" else call
+    name = call if call == "count" else chat_call(candidate, context.record.stream)
     url = candidate.url(name, quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
