@@ -23,7 +23,7 @@ from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.losses import name_lost
-from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, wire
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
@@ -64,7 +64,7 @@ async def outgoing_for(
         if same:
             outgoing = relayed(context, candidate, same, attempt.key)
         else:
-            outgoing = converted(context, candidate, attempt.key, fields)
+            outgoing = converted(context, candidate, attempt.key, fields, call)
         if context.allowance is not None:
             await context.allowance.hold()
         context.sent = True
@@ -98,9 +98,10 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
 
 
 def converted(
-    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None
-) -> Outgoing:
-    """The body in the upstream's protocol; what has no place there goes on the record."""
+    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None,
+    call: str = "chat",
+) -> Outgoing:  # fmt: skip
+    """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
     provider, spec = candidate.provider, SPECS[context.call.protocol]
     more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
@@ -115,7 +116,10 @@ def converted(
         out = overrides.applied(out, candidate.overrides)
     if context.allowance is not None:
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
-    url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
+    if call == "count":
+        out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
+    name = call if call == "count" else chat_call(candidate, context.record.stream)
+    url = candidate.url(name, quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
 

@@ -15,6 +15,13 @@ def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"temperature", "top_p"}) if UNSTEERED_MODELS.search(model.lower()) else frozenset()
 
 
+COUNTED = frozenset({"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "parallel_tool_calls"})
+
+
+def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in COUNTED}
+
+
 SPEC = Spec(
     name="responses",
     title="OpenAI Responses",
@@ -46,5 +53,7 @@ SPEC = Spec(
             "top_p": ("top_p",),
         },
         untaken=untaken,
+        count_request=count_request,
+        counted="input_tokens",
     ),
 )
