@@ -18,7 +18,7 @@ from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, wire
 from . import headers as forward
 from .answers import check_key
 from .request import RequestContext, dumped
@@ -59,6 +59,7 @@ async def outgoing_for(
             outgoing = relayed(context, candidate, same, attempt.key)
         else:
             outgoing = converted(context, candidate, attempt.key, fields)
+        context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
         return outgoing
@@ -94,11 +95,12 @@ def converted(
     context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None
 ) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
     more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
         fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
+    candidate = able(candidate, request)
+    provider = candidate.provider
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
@@ -109,6 +111,14 @@ def converted(
     url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request, key)
+
+
+def able(candidate: Candidate, request: ir.Request) -> Candidate:
+    """The candidate in the protocol that a request needs, where its provider speaks more than one: for a search of the web."""
+    also = candidate.provider.also
+    if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
+        return candidate
+    return candidate.speaking(next((api for api in also if UPSTREAMS[api].searches), ""))
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

@@ -108,6 +108,7 @@ class Upstream:
     # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
     untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
+    searches: bool = False                 # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream's end says what it cost
 

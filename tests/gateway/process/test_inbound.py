@@ -64,6 +64,14 @@ def test_other_callers_are_converted_where_a_model_has_one_protocol(
     assert path_of(upstream) == path
 
 
+def test_a_search_of_the_web_goes_where_a_provider_has_it(gateway: Process, upstream: Upstream) -> None:
+    upstream.does(sends(http(json.dumps(PLAIN["responses"]).encode())))
+    body = {"model": "both/m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}]}
+    tools = [{"type": "web_search_20250305", "name": "web_search"}]
+    assert post(gateway, "/v1/messages", **body, tools=tools).json["content"][0]["text"] == "yes"
+    assert path_of(upstream) == "/v1/responses" and upstream.requests[-1].json["tools"] == [{"type": "web_search"}]
+
+
 def test_a_websocket_is_refused_so_that_callers_fall_back_at_once(gateway: Process) -> None:
     answer = gateway.get("/v1/responses", upgrade="websocket", connection="Upgrade")
     assert answer.status == 426 and "POST" in answer.json["error"]["message"]

@@ -48,6 +48,7 @@ SPEC = Spec(
         auth_scheme="",
         stream_path=stream_path,
         event_tokens=64,
+        searches=True,
         parameters={
             "n": spelled("candidateCount", "candidate_count"),
             "max_tokens": spelled("maxOutputTokens", "max_output_tokens"),
