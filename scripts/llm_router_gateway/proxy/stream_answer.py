@@ -84,8 +84,9 @@ class Stream:
 
     def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
-        name, api = outgoing.candidate.name, outgoing.candidate.provider.api
-        answer = wire(api).read_answer(parsed(data, name))
+        name = outgoing.candidate.name
+        reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
+        answer = reader.read_answer(parsed(data, name))
         self.context.record.usage = answer.usage
         conversation = self.context.conversation
         more = conversation.reading if conversation is not None else {}

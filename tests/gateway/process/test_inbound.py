@@ -108,6 +108,12 @@ def test_a_relayed_stream_of_text_is_the_upstreams(gateway: Process, upstream: U
     assert post(gateway, "/v1/completions", model="chat/m", prompt="Say", stream=True).data == b"".join(events)
 
 
+def test_a_whole_text_becomes_the_stream_that_it_should_have_been(gateway: Process, upstream: Upstream) -> None:
+    upstream.does(sends(http(json.dumps(TEXT).encode())))
+    answer = post(gateway, "/v1/completions", model="chat/m", prompt="Say", stream=True)
+    assert verdict("openai", answer.data) == "whole" and b'"text":"yes"' in answer.data
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_text_completions_are_a_chat_elsewhere(stream: bool, gateway: Process, upstream: Upstream) -> None:
     upstream.does(sends(whole_stream("anthropic") if stream else http(json.dumps(PLAIN["anthropic"]).encode())))
