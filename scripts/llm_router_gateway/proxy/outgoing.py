@@ -65,6 +65,7 @@ async def outgoing_for(
             outgoing = relayed(context, candidate, same, attempt.key)
         else:
             outgoing = converted(context, candidate, attempt.key, fields, call)
+        context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
         context.sent = True
@@ -102,13 +103,15 @@ def converted(
     call: str = "chat",
 ) -> Outgoing:  # fmt: skip
     """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
-    provider, spec = candidate.provider, SPECS[context.call.protocol]
+    spec = SPECS[context.call.protocol]
     more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
         fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
     estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
     request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
+    candidate = able(candidate, request)
+    provider = candidate.provider
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
@@ -131,6 +134,14 @@ def as_utf8(text: str, lost: list[str]) -> bytes:
     except UnicodeEncodeError:
         name_lost(lost, "lone surrogate=U+FFFD")
         return SURROGATE.sub("\ufffd", text).encode()
+
+
+def able(candidate: Candidate, request: ir.Request) -> Candidate:
+    """The candidate in the protocol that a request needs, where its provider speaks more than one: for a search of the web."""
+    also = candidate.provider.also
+    if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
+        return candidate
+    return candidate.speaking(next((api for api in also if UPSTREAMS[api].searches), ""))
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

@@ -115,6 +115,7 @@ class Upstream:
     count_request: Callable[[JSON, str], dict[str, Any]] = no_count
     # (a chat body, model) -> the body of the call "count", where `paths` has one
     counted: str = ""                      # the field of its answer that holds the tokens
+    searches: bool = False                 # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream's end says what it cost
 

@@ -47,6 +47,7 @@ SPEC = Spec(
         auth_scheme="",
         version=Version("anthropic-version", "anthropic_version", "2023-06-01"),
         event_tokens=8,
+        searches=True,
         parameters={
             "max_tokens": ("max_tokens", "max_tokens_to_sample"),
             "temperature": ("temperature",),

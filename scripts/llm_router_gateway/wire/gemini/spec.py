@@ -58,6 +58,7 @@ SPEC = Spec(
         count_request=count_request,
         counted="totalTokens",
         event_tokens=64,
+        searches=True,
         parameters={
             "n": spelled("candidateCount", "candidate_count"),
             "max_tokens": spelled("maxOutputTokens", "max_output_tokens"),

@@ -47,6 +47,7 @@ SPEC = Spec(
         root="/v1",
         paths={"chat": "/responses", "count": "/responses/input_tokens", "compact": "/responses/compact", "models": "/models"},
         event_tokens=2,
+        searches=True,
         parameters={
             "max_tokens": ("max_output_tokens", "max_completion_tokens", "max_tokens"),  # the latter two at compatible servers
             "temperature": ("temperature",),
