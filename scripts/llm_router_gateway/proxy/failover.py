@@ -121,6 +121,7 @@ class Failover:
             stream=context.record.stream, headers=context.headers, key_name=context.key_name,
             tokens=partial(input_tokens, context.fields), query=context.tags, rights=context.rights,
             text=context.body.text if context.body else "",
+            home=context.conversation.home if context.conversation is not None else "",
         )  # fmt: skip
         context.plan = made = plan(
             context.state.table, self._board, ask, self._clock(), self._services.rng, self._limiter.forecast

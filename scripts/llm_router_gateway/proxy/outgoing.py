@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
@@ -36,14 +37,17 @@ class Outgoing(NamedTuple):
     headers: Headers
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
+    key: Secret | None = None  # that is shown
 
     @property
     def same(self) -> bool:
         return self.request is None
 
 
-async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "chat") -> Outgoing:
-    """What a member is sent; what an earlier one lost of it is not lost any more."""
+async def outgoing_for(
+    context: RequestContext, attempt: Attempt, call: str = "chat", fields: Mapping[str, Any] | None = None
+) -> Outgoing:
+    """What a member is sent; what an earlier one lost of it is not lost any more. `fields` are converted, if not the body."""
     candidate = attempt.candidate.speaking(context.call.protocol)
     check_key(candidate)
     context.record.lost.clear()
@@ -51,7 +55,10 @@ async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "c
     try:
         if context.allowance is not None:
             await context.allowance.release()  # of the member before this one
-        outgoing = relayed(context, candidate, same, attempt.key) if same else converted(context, candidate, attempt.key)
+        if same:
+            outgoing = relayed(context, candidate, same, attempt.key)
+        else:
+            outgoing = converted(context, candidate, attempt.key, fields)
         if context.allowance is not None:
             await context.allowance.hold()
         return outgoing
@@ -63,7 +70,10 @@ async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "c
 
 def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
     """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
-    fields, spec = context.read.fields, candidate.overrides
+    read, spec = context.read, candidate.overrides
+    if context.conversation is not None:
+        read = context.conversation.body_for(candidate, key, context.record.lost)
+    fields = read.fields
     changes: dict[str, Any] = {}
     dropped: frozenset[str] = frozenset()
     if not context.call.action and fields.get("model") != candidate.remote_id:
@@ -73,18 +83,21 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
         changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, context.read)
-    body = context.read.changed(changes, {}, dropped) if changes or dropped else context.read.text.encode()
+        changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, read)
+    body = read.changed(changes, {}, dropped) if changes or dropped else read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
     headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body)
+    return Outgoing(candidate, url, headers, body, key=key)
 
 
-def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None) -> Outgoing:
+def converted(
+    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None
+) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
     provider = candidate.provider
+    more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
-        context.read.fields, model=context.record.asked, stream=context.record.stream or None
+        fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
@@ -95,7 +108,7 @@ def converted(context: RequestContext, candidate: Candidate, key: Secret | None 
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
     url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request)
+    return Outgoing(candidate, url, headers, dumped(out), request, key)
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
@@ -105,7 +118,7 @@ def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -
     """
     provider = candidate.provider
     if provider.api == protocol:
-        return chat_call(candidate, stream) if kind == "chat" else kind
+        return chat_call(candidate, stream) if kind == "chat" else kind if kind in provider.paths else ""
     carrier, name = SPECS[protocol].carried.get(kind, ("", ""))
     return name if carrier == provider.api and name in provider.paths else ""
 

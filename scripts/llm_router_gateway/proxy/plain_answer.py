@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from time import time as unix_s
+from typing import Any
 
 from ..errors import GatewayError, Unsupported
 from ..json_body import read_body
@@ -17,7 +19,7 @@ from ..wire.registry import SPECS, wire
 from ..wire.token_estimate import input_tokens
 from .answers import check_key, is_error, parsed, status_in
 from .failover import Failover
-from .outgoing import outgoing_for, relayed_call
+from .outgoing import Outgoing, outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
 from .streaming import Headers
@@ -35,8 +37,7 @@ class PlainAnswers:
 
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
-        outgoing = await outgoing_for(context, attempt)
-        headers, data = await self._upstream.fetch(outgoing)
+        outgoing, headers, data = await self._fetch_chat(context, attempt)
         answer = parsed(data, outgoing.candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
@@ -45,13 +46,54 @@ class PlainAnswers:
         record, own = context.record, wire(context.call.protocol)
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
+            if context.conversation is not None:
+                context.conversation.keep(answer, outgoing.candidate, outgoing.key)
             return headers, data
+        written = self._written(context, outgoing, answer)
+        record.finish = own.finish_in(written)
+        if context.conversation is not None:
+            context.conversation.keep(written)
+        return [JSON_TYPE], dumped(written)
+
+    async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
+        """With the whole conversation where the upstream has forgotten what was named to it."""
+        outgoing = await outgoing_for(context, attempt)
+        try:
+            return outgoing, *await self._upstream.fetch(outgoing)
+        except GatewayError as error:
+            if context.conversation is None or not context.conversation.forgets(error):
+                raise
+        outgoing = await outgoing_for(context, attempt)
+        return outgoing, *await self._upstream.fetch(outgoing)
+
+    def _written(self, context: RequestContext, outgoing: Outgoing, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """An upstream's answer in the caller's protocol."""
+        if outgoing.request is None:
+            raise RuntimeError("what is relayed is not written anew")
         result = wire(outgoing.candidate.provider.api).read_answer(answer)
         result = result if result.created else replace(result, created=int(unix_s()))
-        record.usage = result.usage
-        written = own.write_answer(result, outgoing.request, record.lost)
-        record.finish = own.finish_in(written)
-        return [JSON_TYPE], dumped(written)
+        context.record.usage = result.usage
+        return wire(context.call.protocol).write_answer(result, outgoing.request, context.record.lost)
+
+    async def compact(self, context: RequestContext) -> tuple[Headers, bytes]:
+        """A conversation as what must be known of it."""
+        return await self._failover.answer(context, partial(self._compact, context))
+
+    async def _compact(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
+        """By an upstream that has such a call in the caller's protocol, else a summary that the model writes."""
+        candidate = attempt.candidate.speaking(context.call.protocol)
+        if relayed_call(context.call.protocol, candidate, "compact", stream=False):
+            try:
+                return await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+            except GatewayError as error:
+                if error.status not in (404, 405):
+                    raise  # compatible servers often lack this call
+        compaction = wire(context.call.protocol).compaction
+        fields = compaction.compact_request(context.fields)
+        outgoing = await outgoing_for(context, attempt, "summary", fields)
+        _, data = await self._upstream.fetch(outgoing)
+        written = self._written(context, outgoing, parsed(data, candidate.name))
+        return [JSON_TYPE], dumped(compaction.compacted(written, fields["input"]))
 
     async def count(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._count, context))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import json_body
 from ..access import browser
@@ -26,6 +26,9 @@ from . import paths
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
+
+if TYPE_CHECKING:
+    from .conversations import Conversation
 
 JSON_TYPE = ("content-type", "application/json")
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
@@ -106,6 +109,7 @@ class RequestContext:
     caller: Caller = NOBODY
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
+    conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import time as unix_s
 from typing import Any
 
+from ..config.settings import Secret
 from ..errors import GatewayError
 from ..net.client import Response
 from ..routing.plan import Attempt
+from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
@@ -57,11 +59,23 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            self.pipe = RelayPipe(self._module.Scanner(), self._array, lambda data: headers.masked(data, candidate))
+            scanner = self._module.Scanner()
+            self.pipe = RelayPipe(scanner, self._array, lambda data: headers.masked(data, candidate))
+            self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
         else:
             reader = wire(outgoing.candidate.provider.api).StreamReader()
-            self.pipe = ConvertPipe(reader, self._writer(outgoing.request), int(unix_s()))
+            writer = self._writer(outgoing.request)
+            self.pipe = ConvertPipe(reader, writer, int(unix_s()))
+            self._keep_at_its_end(lambda: writer.response())
         return self.pipe
+
+    def _keep_at_its_end(
+        self, response: Callable[[], Mapping[str, Any]], candidate: Candidate | None = None, key: Secret | None = None
+    ) -> None:
+        """Before its last event goes out, for the caller may build on it at once."""
+        conversation = self.context.conversation
+        if conversation is not None and self.pipe is not None:
+            self.pipe.on_done = lambda: conversation.keep(response(), candidate, key)
 
     def _writer(self, request: ir.Request) -> Any:
         writer = self._module.StreamWriter(request, lost=self.context.record.lost, array=self._array is not None)
@@ -73,9 +87,14 @@ class Stream:
         name, api = outgoing.candidate.name, outgoing.candidate.provider.api
         answer = wire(api).read_answer(parsed(data, name))
         self.context.record.usage = answer.usage
-        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True)
+        conversation = self.context.conversation
+        more = conversation.reading if conversation is not None else {}
+        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
         writer = self._writer(request)
-        return b"".join(map(writer.feed, ir.events_of(answer)))
+        stream = b"".join(map(writer.feed, ir.events_of(answer)))
+        if conversation is not None:
+            conversation.keep(writer.response())
+        return stream
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's last words after a failure."""
@@ -134,7 +153,12 @@ class StreamAnswers:
         answer = self._answer_of(stream, limits, on_output)
         try:
             with self._watch.over(answer):
-                await self._run(stream, answer, outgoing)
+                try:
+                    await self._run(stream, answer, outgoing)
+                except GatewayError as error:
+                    if context.conversation is None or not context.conversation.forgets(error):
+                        raise
+                    await self._run(stream, answer, await outgoing_for(context, attempt))
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:

@@ -106,7 +106,7 @@ class EventBytes:
 class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
-    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
+    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "on_done", "outputs")
 
     def __init__(
         self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
@@ -116,6 +116,7 @@ class RelayPipe:
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
+        self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self.error: GatewayError | None = None
         self.error_passed = False  # the upstream's own error event is among the bytes
 
@@ -138,6 +139,9 @@ class RelayPipe:
         if events:
             scanner.feed(events)
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
+            if self.done and self.on_done is not None and self.error is None:
+                self.on_done()
+                self.on_done = None
         if self.error is not None and not self.outputs:
             return b""  # nothing was said yet: the caller gets a status, not an event
         if self._wrap is not None:
@@ -162,10 +166,13 @@ class RelayPipe:
 class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
-    __slots__ = ("_bytes", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "outputs", "usage")
+    __slots__ = (
+        "_bytes", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "on_done", "outputs", "usage",
+    )  # fmt: skip
 
     def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
+        self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._created = created  # Unix seconds, for upstreams that do not tell them
         self.outputs, self.done = 0, False
         self.error: GatewayError | None = None
@@ -199,6 +206,9 @@ class ConvertPipe:
             elif isinstance(event, ir.Started) and not event.created:
                 event = replace(event, created=self._created)
             out.append(self._writer.feed(event))
+            if self.on_done is not None and isinstance(event, ir.Finished):
+                self.on_done()
+                self.on_done = None
         return b"".join(out)
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:

@@ -174,8 +174,8 @@ class Codec(Protocol):
 
     StreamWriter: Callable[..., Any]       # (request, lost=[...], array=False)
 
-    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None) -> ir.Request:
-        """A caller's body; BadRequest with details["path"]."""
+    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None, **more: Any) -> ir.Request:
+        """A caller's body; BadRequest with details["path"]. `more`: of a conversation, where answers are kept."""
 
     def write_answer(self, answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]: ...
     def write_error(self, error: GatewayError, request_id: str) -> tuple[int, Pairs, dict[str, Any]]:
