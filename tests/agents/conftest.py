@@ -6,6 +6,7 @@ The packages come from the folder that LLM_ROUTER_AGENTS names, else from npm in
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import socketserver
@@ -13,14 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib leaves a test's neighbours unfindable
-from agents import AGENTS, Agent
+from agents import Agent
 
 HERE = Path(__file__).parent
 GATEWAY = HERE.parents[1] / "scripts" / "llm_router_gateway"
@@ -28,6 +29,8 @@ UPSTREAMS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "responses":
 PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG")
 INSTALL_LIMIT_S = 600.0
 START_LIMIT_S = 20.0  # of the gateway
+SUMMARY = "So far: the task is to read notes.txt, write answer.txt, count its bytes and tell the password. Nothing is done yet."
+SUMMARY_WANTED = r"create a detailed summary|anchored summary from|<state_snapshot>"
 RUN_LIMIT_S = 240.0  # of one agent's task
 SERVER = """\
 [server]
@@ -129,6 +132,17 @@ class Gateway:
         self._process.stderr.close()
 
 
+def answer_summaries(run_step: Callable[..., Any]) -> Callable[..., Any]:
+    """A script's next turn; but where the agent wants its conversation summarized, to go on with less of it, a text."""
+    from llm_router_demo import text_answer
+
+    def answer(prompt: Any, is_first: Callable[[str], bool]) -> Any:
+        wanted = re.search(SUMMARY_WANTED, prompt.text, re.DOTALL)
+        return text_answer(SUMMARY) if wanted else run_step(prompt, is_first)
+
+    return answer
+
+
 class Run(NamedTuple):
     """What one run of an agent left behind."""
 
@@ -209,13 +223,8 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, programs: Path) -> Workplace:
+def workplace(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    import llm_router_demo
+
+    monkeypatch.setattr(llm_router_demo, "run_step", answer_summaries(llm_router_demo.run_step))
     return Workplace(tmp_path, programs)
-
-
-Runner = Callable[..., Run]
-
-
-@pytest.fixture
-def agents() -> Iterator[dict[str, Agent]]:
-    yield AGENTS
