@@ -1072,39 +1072,19 @@ DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, whic
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
-class Clock:
-    """How long the wait underway may take: arm() starts it, and every read and write of a socket gets what is left of it.
+class ClockedSocket:
+    """Mixed into a TCP or TLS socket: what http.client reads and writes through it is bounded by a clock, and fails as ours.
 
-    So it bounds the sum of the reads, however slowly the peer drips. Times are seconds of time.monotonic().
+    arm() starts the clock, and every read and write gets what is left of it: so it bounds their sum, however slowly the peer
+    drips. deadline is the whole call's, in seconds of time.monotonic().
     """
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = self._until = deadline
-        self._waiting = ""
+    deadline: float
 
-    def arm(self, waiting: str, seconds: float | None) -> None:
+    def arm(self, waiting: str, seconds: float | None = None) -> None:
         """`waiting` has to be over within `seconds`, and never after the deadline."""
-        self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
-        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total timeout)"
-
-    def left(self) -> float:
-        """Seconds that are left; TimeoutError where none are."""
-        left = self._until - time.monotonic()
-        if left <= 0.0:
-            raise TimeoutError
-        return left
-
-    def failure(self, error: OSError) -> LLMRouterError:
-        """What a failed read or write means."""
-        if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
-            return RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True)
-        return NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True)
-
-
-class ClockedSocket:
-    """Mixed into a TCP or TLS socket: what http.client reads and writes through it keeps to the clock, and fails as ours."""
-
-    clock: Clock
+        self.until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
+        self.waiting = waiting if self.until < self.deadline else f"{waiting} (total timeout)"
 
     def recv_into(self, *arguments: Any) -> int:
         return self._in_time(super().recv_into, arguments)  # type: ignore[misc, no-any-return]
@@ -1119,11 +1099,17 @@ class ClockedSocket:
         return super().makefile(mode, READ_BYTES)  # type: ignore[misc]
 
     def _in_time(self, call: Callable[..., Any], arguments: Any) -> Any:
+        left = self.until - time.monotonic()
         try:
-            self.settimeout(self.clock.left())  # type: ignore[attr-defined]
+            if left <= 0.0:
+                raise TimeoutError
+            self.settimeout(left)  # type: ignore[attr-defined]
             return call(*arguments)
         except OSError as error:
-            raise self.clock.failure(error) from None
+            if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
+                raise RequestTimeout(f"timed out waiting for {self.waiting}", maybe_billed=True) from None
+            why = error.strerror or type(error).__name__
+            raise NetworkError(f"the connection broke: {why}", maybe_billed=True) from None
 
 
 def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
@@ -1157,8 +1143,8 @@ class Response:
     status: int
     headers: dict[str, str]
     fp: Any  # the buffered reader of the socket; None after close()
-    clock: Clock
-    connection: Any = None  # once the head is there
+    sock: ClockedSocket  # once the head is there, and so is the next
+    connection: Any = None
 
     def begin(self) -> None:
         """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
@@ -1175,25 +1161,63 @@ class Response:
         self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
     def arm(self, waiting: str, seconds: float | None) -> None:
-        """Start the clock anew, see Clock.arm()."""
-        self.clock.arm(waiting, seconds)
-
-    def pieces(self) -> Iterator[bytes]:
-        """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
-        coding = self.headers.get("content-encoding", "identity").strip().lower()
-        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
-        return self._framed() if coding in ("identity", "") else self._inflated()
+        """Start the clock anew, see ClockedSocket.arm()."""
+        self.sock.arm(waiting, seconds)
 
     def close(self) -> None:
         connection, self.connection = self.connection, None
         super().close()  # type: ignore[misc]
-        if connection is not None:
-            connection.release(self._whole)  # the last thing done with it here: another thread may have it now
+        if connection and self._whole and connection.sock:
+            connection.idle.append(connection)  # the last thing done with it here: another thread may have it now
+        elif connection:
+            connection.close()
 
-    def is_followed(self) -> bool:
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
+        coding, decoder = self.headers.get("content-encoding", "identity").strip().lower(), None
+        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
+        if coding in ("identity", ""):
+            yield from self._framed()
+            return
+        import zlib
+
+        for data in self._framed():
+            # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
+            decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
+            while data:
+                try:
+                    yield decoder.decompress(data, 16 * READ_BYTES)
+                except zlib.error:
+                    raise BadUpstreamError("the answer's compressed data is broken") from None
+                data = decoder.unconsumed_tail
+        if decoder and not decoder.eof:
+            raise IncompleteError("the answer's compressed data ends too early")
+
+    def _framed(self) -> Iterator[bytes]:
+        """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
+        length = "0" if self.bodiless else self.headers.get("content-length")
+        coding = "" if self.bodiless else self.headers.get("transfer-encoding", "").strip().lower()
+        if coding not in ("", "chunked"):
+            raise BadUpstreamError("the answer's transfer coding is unknown")
+        if coding:
+            size = 1
+            while size:
+                size_line = next(self._lines("the answer"), b"").partition(b";")[0]
+                size = self._length(size_line.decode("latin-1").strip(), 16)
+                yield from self._exactly(size)
+                for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
+                    if size:
+                        raise BadUpstreamError("a chunk does not end where it said")
+        elif length is not None:
+            yield from self._exactly(self._length(length, 10))
+        else:
+            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
+        self._whole = not self.will_close and not self._is_followed()
+
+    def _is_followed(self) -> bool:
         """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
-        self.clock.arm("", 0.0)
+        self.arm("", 0.0)
         try:
             return bool(self.fp.peek(1))
         except RequestTimeout:  # nothing is buffered, and there is no time to read
@@ -1214,30 +1238,6 @@ class Response:
                 return
             yield line
 
-    def _framed(self) -> Iterator[bytes]:
-        """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
-        length = "0" if self.bodiless else self.headers.get("content-length")
-        coding = self.headers.get("transfer-encoding", "").strip().lower()
-        if coding not in ("", "chunked"):
-            raise BadUpstreamError("the answer's transfer coding is unknown")
-        if coding and not self.bodiless:
-            yield from self._chunks()
-        elif length is not None:
-            yield from self._exactly(self._length(length, 10))
-        else:
-            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
-        self._whole = not self.will_close and not self.is_followed()
-
-    def _chunks(self) -> Iterator[bytes]:
-        size = 1
-        while size:
-            head = next(self._lines("the answer"), b"")
-            size = self._length(head.partition(b";")[0].decode("latin-1").strip(), 16)
-            yield from self._exactly(size)
-            for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
-                if size:
-                    raise BadUpstreamError("a chunk does not end where it said")
-
     @staticmethod
     def _length(text: str, base: int) -> int:
         if not 0 < len(text) < 16 or text.lower().strip("0123456789abcdef"[:base]):
@@ -1252,90 +1252,57 @@ class Response:
             left -= len(data)
             yield data
 
-    def _inflated(self) -> Iterator[bytes]:
-        import zlib
-
-        decoder: Any = None
-        for data in self._framed():
-            # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
-            decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
-            while data:
-                try:
-                    yield decoder.decompress(data, 16 * READ_BYTES)
-                except zlib.error:
-                    raise BadUpstreamError("the answer's compressed data is broken") from None
-                data = decoder.unconsumed_tail
-        if decoder and not decoder.eof:
-            raise IncompleteError("the answer's compressed data ends too early")
-
 
 class Connection:
     """Mixed into http.client.HTTPConnection: one connection, and the list of idle ones to which it goes back."""
 
     sock: Any
     idle: list[Any]
-    auto_open = 0  # the pool connects; http.client would do it without a clock
+    auto_open = 0  # Transport connects; http.client would do it without a clock
     _parts: list[bytes]
 
     def exchange(self, request: Any) -> Any:
         """Send a request and read the head of its response."""
-        clock = self.sock.clock = Clock(request.deadline)
-        clock.arm("the request to be sent", None)
-        self._parts, first_s, headers = [], request.first_s, dict(request.header_items())
+        sock, self._parts, first_s = self.sock, [], request.first_s
+        sock.deadline = request.deadline
+        sock.arm("the request to be sent")
+        headers = dict(request.header_items())
         self.request(request.get_method(), request.selector, request.data, headers)  # type: ignore[attr-defined]
         try:
-            self.sock.sendall(b"".join(self._parts))
+            sock.sendall(b"".join(self._parts))
         except NetworkError:
             first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
-        clock.arm("the answer", first_s)
+        sock.arm("the answer", first_s)
         response = self.getresponse()  # type: ignore[attr-defined]
-        response.clock, response.connection = clock, self
+        response.connection, response.sock = self, sock
         return response
 
     def send(self, data: bytes) -> None:
         """What request() writes: kept until all is there, as http.client would make two packets of a small request."""
         self._parts.append(data)
 
-    def open_tunnel(self, address: str, login: str, response: Any) -> None:
-        """CONNECT through an http proxy, whose answer `response` reads; NetworkError where it refuses."""
+    def open_tunnel(self, address: str, login: str) -> None:
+        """CONNECT through an http proxy; NetworkError where it refuses."""
         from binascii import b2a_base64
 
         lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
         if login:
-            basic = b2a_base64(login.encode(), newline=False).decode()
-            lines.append(f"Proxy-Authorization: Basic {basic}")
+            lines.append(f"Proxy-Authorization: Basic {b2a_base64(login.encode(), newline=False).decode()}")
+        self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        response = http_classes().HTTPResponse(self.sock)
         try:
-            self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-            response.clock = self.sock.clock
             response.begin()
-            if not 200 <= response.status < 300 or response.is_followed():
-                step = "Check HTTPS_PROXY and NO_PROXY."
-                raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
-        except RequestTimeout:
-            raise TimeoutError from None
         finally:
             response.close()
-
-    def release(self, reusable: bool) -> None:
-        """Keep the connection for another call, or hang up."""
-        if reusable and self.sock is not None:
-            self.idle.append(self)
-        else:
-            self.close()  # type: ignore[attr-defined]
-
-    def is_dead(self) -> bool:
-        """Whether an idle connection was closed, or sent what nobody asked for."""
-        import select
-
-        try:
-            return bool(select.select([self.sock], [], [], 0)[0])
-        except (OSError, ValueError):
-            return True
+        if not 200 <= response.status < 300:
+            raise NetworkError(
+                f"the proxy answered {response.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY."
+            )
 
 
 @functools.cache
 def http_classes() -> Any:
-    """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
+    """The classes above on their bases in the standard library, and what is used of urllib.request.
 
     Called with the first request, as importing urllib.request takes more time than everything else that a command does.
     """
@@ -1345,29 +1312,12 @@ def http_classes() -> Any:
     from types import SimpleNamespace
     from urllib import request
 
-    class TCPSocket(ClockedSocket, socket.socket):  # type: ignore[misc]
-        """TCP by the clock."""
-
-    class TLSSocket(ClockedSocket, ssl.SSLSocket):  # type: ignore[misc]
-        """TLS by the clock."""
-
-    class HTTPResponse(Response, client.HTTPResponse):  # type: ignore[misc]
-        """A response on either."""
-
-    class HTTPConnection(Connection, client.HTTPConnection):  # type: ignore[misc]
-        """A connection whose responses are ours."""
-
-        response_class = HTTPResponse
-
-    class Handler(request.BaseHandler):
-        """Opens http and https requests on the connections of a pool."""
-
-        def __init__(self, pool: ConnectionPool) -> None:
-            self.http_open = self.https_open = pool.open
-
+    response = type("HTTPResponse", (Response, client.HTTPResponse), {})
     return SimpleNamespace(
-        TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
-        Handler=Handler, OpenerDirector=request.OpenerDirector, Request=request.Request,
+        TCPSocket=type("TCPSocket", (ClockedSocket, socket.socket), {}), HTTPResponse=response,
+        TLSSocket=type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {}),
+        HTTPConnection=type("HTTPConnection", (Connection, client.HTTPConnection), {"response_class": response}),
+        OpenerDirector=request.OpenerDirector, Request=request.Request,
     )  # fmt: skip
 
 
@@ -1391,18 +1341,6 @@ def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
-def sockets_are_forbidden(error: OSError) -> bool:
-    """Whether a failure to connect comes of a sandbox that lets nobody have a socket; a name look-up hides that."""
-    import socket
-
-    try:
-        if isinstance(error, socket.gaierror):
-            socket.socket().close()
-    except PermissionError:
-        return True
-    return isinstance(error, PermissionError)
-
-
 def sandbox_error(what: str) -> NetworkError:
     step = "Ask for network access, or run the same command outside the sandbox."
     return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
@@ -1410,6 +1348,8 @@ def sandbox_error(what: str) -> NetworkError:
 
 def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
+    import socket
+
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
     if isinstance(error, TimeoutError) or "timed out" in str(error):
         step = ERRORS["network"][1]
@@ -1418,16 +1358,22 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
-    if sockets_are_forbidden(error):
+    try:
+        if name == "gaierror":
+            socket.socket().close()  # a name look-up hides that a sandbox lets nobody have a socket
+    except PermissionError as refused:
+        error = refused
+    if isinstance(error, PermissionError):
         return sandbox_error(f"no connection to {where}")
     why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
 
-class ConnectionPool:
-    """Opens urllib's requests on connections that are kept alive; new ones go through the proxy and TLS.
+class Transport:
+    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all that touches the world. Tests put a fake in its place.
 
-    A request has endpoint, timeout (to connect), first_s and deadline beside what urllib gives it, see Transport.send().
+    It is the one handler of an OpenerDirector, which so knows no redirects and takes every status as it comes. Connections
+    are kept alive; new ones go through the proxy and TLS.
     """
 
     def __init__(self, ca_file: str | None = None) -> None:
@@ -1435,33 +1381,61 @@ class ConnectionPool:
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
 
-    def open(self, request: Any) -> Any:
-        """The response to a request, its head read."""
+    monotonic = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
+    sleep = staticmethod(time.sleep)
+    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
+    token = staticmethod(lambda: os.urandom(16).hex())
+
+    def send(
+        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
+        *, connect_s: float, first_s: float | None, deadline: float,
+    ) -> Response:  # fmt: skip
+        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
+
+        A NetworkError is retryable: no status had come.
+        """
+        opener = http_classes().OpenerDirector()
+        opener.add_handler(self)
+        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
+        request = http_classes().Request(url, body or None, headers, method=method)
+        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
+        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
+
+    def add_parent(self, opener: Any) -> None:
+        """Called by OpenerDirector.add_handler(); another one is made for each request."""
+
+    def http_open(self, request: Any) -> Any:
+        """Called by an OpenerDirector: the response to a request of send(), its head read."""
         kept = self._take(request.endpoint)
         while True:
             connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
             try:
                 return connection.exchange(request)
-            except NetworkError as error:
+            except BaseException as error:
                 connection.close()
-                error.retryable = True
-                if not kept:
+                if isinstance(error, NetworkError):
+                    error.retryable = True
+                if not kept or not isinstance(error, NetworkError):
                     raise
                 kept = None  # it had been closed meanwhile: replaced once, in silence
-            except BaseException:
-                connection.close()
-                raise
+
+    https_open = http_open
 
     def _take(self, endpoint: Endpoint) -> Any:
-        """An idle connection that is alive, None where there is none."""
+        """An idle connection that was neither closed nor sent what nobody asked for; None where there is none."""
+        import select
+
         idle = self.idle.get(endpoint.url, [])
         while idle:
             try:
                 connection = idle.pop()
+                if not select.select([connection.sock], [], [], 0)[0]:
+                    return connection
             except IndexError:  # another thread was faster
                 break
-            if not connection.is_dead():
-                return connection
+            except (OSError, ValueError):
+                pass  # closed
             connection.close()
         return None
 
@@ -1474,7 +1448,7 @@ class ConnectionPool:
             try:
                 outcome.append(self.dial(endpoint, proxy, seconds))
             except BaseException as error:
-                outcome.append(error)
+                outcome.append(TimeoutError() if isinstance(error, RequestTimeout) else error)
 
         if endpoint.loopback:
             work()
@@ -1495,35 +1469,28 @@ class ConnectionPool:
         """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
+        until = time.monotonic() + seconds
         if seconds <= 0.0:
             raise TimeoutError
-        classes, clock = http_classes(), Clock(time.monotonic() + seconds)
-        connection = classes.HTTPConnection(endpoint.host, endpoint.port)
+        connection = http_classes().HTTPConnection(endpoint.host, endpoint.port)
         connection.idle = self.idle.setdefault(endpoint.url, [])
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
         made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
         try:
-            connection.sock = classes.TCPSocket(fileno=made.detach())
-            connection.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection.sock.clock = clock
+            sock = connection.sock = http_classes().TCPSocket(fileno=made.detach())
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            sock.deadline = until
+            sock.arm("the proxy")
             if proxy[0]:
-                connection.open_tunnel(endpoint.address, proxy[2], classes.HTTPResponse(connection.sock))
+                connection.open_tunnel(endpoint.address, proxy[2])
             if endpoint.scheme == "https":
-                clock.arm("the handshake", None)
-                connection.sock.settimeout(clock.left())
-                name = endpoint.host.encode("ascii")
-                connection.sock = self._tls_context().wrap_socket(connection.sock, server_hostname=name)
+                sock.settimeout(max(until - time.monotonic(), 0.001))
+                connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host.encode("ascii"))
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def close(self) -> None:
-        """Hang up on what is idle; the pool can be used again."""
-        while self.idle:
-            for connection in self.idle.popitem()[1]:
-                connection.close()
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -1540,44 +1507,11 @@ class ConnectionPool:
             self._tls = context
         return self._tls
 
-
-class Transport:
-    """HTTP/1.1 by urllib.request with our own handler, and this machine's clock and rng: all that touches the world.
-
-    An OpenerDirector that knows no redirects and takes every status as it comes. Tests put a fake in its place.
-    """
-
-    def __init__(self, ca_file: str | None = None) -> None:
-        self.pool = ConnectionPool(ca_file)
-        self._opener: Any = None
-
-    monotonic = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
-    sleep = staticmethod(time.sleep)
-    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
-    token = staticmethod(lambda: os.urandom(16).hex())
-
-    def send(
-        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
-        *, connect_s: float, first_s: float | None, deadline: float,
-    ) -> Response:  # fmt: skip
-        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
-
-        A NetworkError is retryable: no status had come.
-        """
-        classes = http_classes()
-        opener = self._opener
-        if opener is None:
-            opener = classes.OpenerDirector()
-            opener.add_handler(classes.Handler(self.pool))
-            self._opener = opener  # only now: another thread must find it whole
-        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
-        request = classes.Request(url, body or None, headers, method=method)
-        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
-        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
-
     def close(self) -> None:
-        self.pool.close()
+        """Hang up on what is idle; the transport can be used again."""
+        while self.idle:
+            for connection in self.idle.popitem()[1]:
+                connection.close()
 
     __del__ = close  # a client that was dropped leaves no connection open
 

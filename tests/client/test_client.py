@@ -391,7 +391,7 @@ def test_the_built_in_list_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise ConnectionRefusedError(111, "Connection refused")
 
-    monkeypatch.setattr(asked.transport.pool, "dial", refuse)
+    monkeypatch.setattr(asked.transport, "dial", refuse)
     listed = asked.list_models()
     assert listed.source == "builtin" and "Connection refused" in listed.reason and {"id": "gpt-4.1", "family": "gpt"} in listed
 
