@@ -64,7 +64,12 @@ MAX_COMPARE_MODELS = 8  # what one compare command may cost
 MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
 MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
+BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, or a part of one, and white space
 
+PARAMETERS = frozenset({  # what chat() and the command line know by name
+    "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
+    "function_call", "response_format", "task", "prefer",
+})  # fmt: skip
 SETTINGS = {
     "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
@@ -418,25 +423,6 @@ def family_of(model: str) -> str:
     return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
-ANY_MODEL = frozenset("any auto chat default instruct latest local model preview".split())  # words that tell no models apart
-
-
-def other_model(asked: str, named: str) -> bool:
-    """Whether an answer names a wholly different model: some servers answer every name with the one model they have.
-
-    other_model("gpt-4.1", "Qwen2.5-7B-Instruct.gguf") -> True
-    other_model("gpt-4o", "gpt-4o-2024-08-06"), other_model("phi4", "/models/phi-4.gguf"), other_model("any", "o3") -> False
-    """
-    import re
-
-    families = {family_of(asked), family_of(named)}
-    if "other" not in families:
-        return len(families) == 2
-    plain = [re.sub(r"[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1]) for name in (asked, named)]
-    words = [set(re.findall(r"[a-z]{3,}", name.lower())) - ANY_MODEL for name in (asked, named)]
-    return all(words) and not words[0] & words[1] and plain[0] not in plain[1] and plain[1] not in plain[0]
-
-
 def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
     import re
@@ -460,6 +446,11 @@ def check_messages(messages: Any) -> Turns:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise UsageError(f"messages[{place}] must be an object with a role and content")
     return list(messages)
+
+
+def schema_of(body: JSON) -> Any:
+    """The schema that a request's response_format asks for; None where there is none."""
+    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
 def with_system(system: str | None, *messages: JSON) -> Turns:
@@ -494,50 +485,42 @@ def parsed_arguments(raw: str) -> Any:
     return {} if value is None else value if isinstance(value, dict) else None
 
 
-class ToolCalls:
-    """Tool calls out of fragments, whatever the server does with indexes and ids: add() -> the call's number.
+def add_fragment(calls: Turns, fragment: JSON) -> int:
+    """Add a piece of a tool call to those so far, whatever the server does with indexes and ids -> the call's number.
 
-    A fragment goes to the last call of its index (without an index: of its id, else the last of all), unless it brings
-    another id or name, or a name once the arguments there are whole: then another call begins under that index.
+    It goes to the last call of its index (without an index: of its id, else the last of all), unless it brings another id or
+    name, or a name once the arguments there are whole: then another call begins under that index.
+    calls: {"index", "id", "name", "pieces" (of the arguments), "more" (fields we do not know)}
     """
+    function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
+    name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
+    arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
+    for number in reversed(range(len(calls))):
+        call = calls[number]
+        if (call["index"] == index) if index is not None else (not call_id or call["id"] in ("", call_id)):
+            other = (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"])
+            ended = name and arguments and call["pieces"][-1].rstrip().endswith("}")
+            if other or (ended and parsed_arguments("".join(call["pieces"])) is not None):
+                number = len(calls)
+            break
+    else:
+        number = len(calls)
+    if number == len(calls):
+        calls.append({"index": index, "id": "", "name": "", "pieces": [], "more": {}})
+    call = calls[number]
+    call["id"], call["name"] = call["id"] or call_id, call["name"] or name
+    call["pieces"].append(arguments)
+    call["more"].update(without(fragment, "index", "id", "type", "function"))
+    return number
 
-    def __init__(self) -> None:
-        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
-    def add(self, fragment: JSON) -> int:
-        function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
-        name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
-        arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
-        number = len(self.calls) - 1
-        while number >= 0 and not self._like(self.calls[number], index, call_id):
-            number -= 1
-        if number < 0 or self._begins(self.calls[number], call_id, name, arguments):
-            number = len(self.calls)
-            self.calls.append({"index": index, "id": "", "name": "", "arguments": [], "more": {}})
-        call = self.calls[number]
-        call["id"], call["name"] = call["id"] or call_id, call["name"] or name
-        call["arguments"].append(arguments)
-        call["more"].update(without(fragment, "index", "id", "type", "function"))
-        return number
-
-    @staticmethod
-    def _like(call: JSON, index: Any, call_id: str) -> bool:
-        return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
-
-    @staticmethod
-    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
-        if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
-            return True
-        ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
-        return ended and parsed_arguments("".join(call["arguments"])) is not None
-
-    def wire(self) -> Turns:
-        """message.tool_calls as a plain answer has them."""
-        found = []
-        for number, call in enumerate(self.calls):
-            function = {"name": call["name"], "arguments": "".join(call["arguments"])}
-            found.append({"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]})
-        return found
+def calls_on_the_wire(calls: Turns) -> Turns:
+    """message.tool_calls as a plain answer has them."""
+    found = []
+    for number, call in enumerate(calls):
+        function = {"name": call["name"], "arguments": "".join(call["pieces"])}
+        found.append({"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]})
+    return found
 
 
 # What upstreams say, in the order in which it is tried: (code, pattern of HTTP status, line end, codes, types and text).
@@ -548,9 +531,9 @@ COMPLAINTS = (
     ("no_credit", r"^402\n|pre-deduction failed|billing_(error|not_active)"),
     ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota|credit balance is too low"),
     ("no_credit", r"billing[ _]hard[ _]limit|specified api usage limit|organi[sz]ation (has been|is) disabled"),
-    ("no_credit", r"user location is not supported"),  # Gemini: no account there
+    ("no_credit", r"unsupported_country|user location is not supported"),  # OpenAI, Gemini: no account there
     ("context_too_long", r"context[ _](length|window|size|limit)|exceed_context|prompt is too long|maximum context|n_ctx"),
-    ("context_too_long", r"maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
+    ("context_too_long", r"max_model_len|maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
     ("context_too_long", r"reduce the length of|range of input length|prompt exceeds|model token limit|request_too_large"),
     ("context_too_long", r"`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
     ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
@@ -608,21 +591,19 @@ def code_of(status: int, said: JSON) -> str:
 RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or ask through the gateway, which converts."
 
 
-def next_step_for(message: str) -> str:
-    """What to do next, where the message itself says it; else ""."""
-    return RESPONSES_STEP if "v1/responses" in message or "responses api" in message.lower() else ""
+def error_of(code: str, message: str, next_step: str = "", **facts: Any) -> LLMRouterError:
+    """The error of the class for a code; `facts` are fields of LLMRouterError."""
+    if "v1/responses" in message or "responses api" in message.lower():
+        next_step = next_step or RESPONSES_STEP
+    return KINDS[code](message, code=code, next_step=next_step, **facts)
 
 
 def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
-    code = code_of(said["status"], said)
-    message = said["message"] or "the upstream reported an error without a message"
+    code, message = code_of(said["status"], said), said["message"] or "the upstream reported an error without a message"
     retryable = code in ("rate_limited", "overloaded", "server_error")
-    return KINDS[code](
-        message, code=code, status=said["status"] or None, next_step=next_step_for(message), retryable=retryable,
-        maybe_billed=True,
-    )  # fmt: skip
+    return error_of(code, message, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
 # ai.google.dev, FinishReason; others are passed on in lower case
@@ -681,33 +662,30 @@ class Reader:
             self._take_candidate(first_dict(chunk.get("candidates")))
             chunk = openai_chunk(chunk)
         self.usage = as_dict(chunk.get("usage")) or self.usage
-        events, failed = [], chunk if chunk.get("error") else {}
-        for choice in dicts(chunk.get("choices")):
-            events += self._take_choice(choice)
-            if choice.get("error"):
-                failed = failed or choice
-        if failed:
-            raise inner_error(failed.get("error"))
+        choices = dicts(chunk.get("choices"))
+        events = [event for choice in choices for event in self._take_choice(choice)]
+        for error in (part.get("error") for part in (chunk, *choices)):
+            if error:
+                raise inner_error(error)
         return events
 
     def _take_candidate(self, candidate: JSON) -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
         if self.raw or not candidate:
             return
-        self._head.setdefault("candidates", [{}])[0].update(candidate)
         for part in dicts(as_dict(candidate.get("content")).get("parts")):
             last = self._parts[-1] if self._parts else {}
             if isinstance(part.get("text"), str) and last and {**part, "text": ""} == {**last, "text": ""}:
                 last["text"] += part["text"]
             else:
                 self._parts.append(dict(part))
-        self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
+        kept = self._head.setdefault("candidates", [{}])[0]
+        kept.update(candidate, content={"role": "model", "parts": self._parts})
 
     def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
-        state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
-        delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
-        events = list(self._delta_events(delta, state))
+        state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": [], "finish": None})
+        events = list(self._delta_events(as_dict(choice.get("delta")) or as_dict(choice.get("message")), state))
         finish = choice.get("finish_reason")
         state["finish"] = state["finish"] or finish
         if number != 0:
@@ -735,42 +713,39 @@ class Reader:
             state["legacy"] = True
             fragments.append({"index": -1, "function": delta["function_call"]})
         for fragment in fragments:
-            number = state["calls"].add(fragment)
-            call = state["calls"].calls[number]
+            number = add_fragment(state["calls"], fragment)
+            call = state["calls"][number]
             known = {"index": number, "id": call["id"], "name": call["name"]}
-            yield {"type": "tool_call", **known, "arguments": call["arguments"][-1]}
+            yield {"type": "tool_call", **known, "arguments": call["pieces"][-1]}
 
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
     def tool_calls(self) -> Turns:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
-        found = []
-        for call in self.choices[0]["calls"].wire() if 0 in self.choices else ():
-            function = call["function"]
-            found.append({"id": call["id"], **function, "parsed": parsed_arguments(function["arguments"])})
-        return found
+        calls = calls_on_the_wire(self.choices[0]["calls"]) if 0 in self.choices else []
+        parsed = [parsed_arguments(call["function"]["arguments"]) for call in calls]
+        return [{"id": call["id"], **call["function"], "parsed": value} for call, value in zip(calls, parsed)]
 
     def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
         if self.raw or self.gemini:
             return self._head
-        body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
+        choices = []
+        for number, state in sorted(self.choices.items()):
+            message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+            calls = calls_on_the_wire(state["calls"])
+            if state["reasoning"]:
+                message["reasoning_content"] = "".join(state["reasoning"])
+            if self.refusal and number == 0:
+                message["refusal"] = self.refusal
+            if calls and "legacy" in state:
+                message["function_call"] = calls[0]["function"]
+            elif calls:
+                message["tool_calls"] = calls
+            choices.append({"index": number, "message": message, "finish_reason": state["finish"]})
+        body = {**self._head, "object": "chat.completion", "choices": choices}
         return {**body, "usage": self.usage} if self.usage is not None else body
-
-    def _choice(self, number: int) -> JSON:
-        state = self.choices[number]
-        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
-        if state["reasoning"]:
-            message["reasoning_content"] = "".join(state["reasoning"])
-        if self.refusal and number == 0:
-            message["refusal"] = self.refusal
-        calls = state["calls"].wire()
-        if calls and "legacy" in state:
-            message["function_call"] = calls[0]["function"]
-        elif calls:
-            message["tool_calls"] = calls
-        return {"index": number, "message": message, "finish_reason": state["finish"]}
 
 
 def is_amount(value: Any) -> bool:
@@ -871,10 +846,10 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     retryable = status in RETRY_STATUSES and code not in lasting and not (code == "bad_request" and status >= 500)
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
-    return KINDS[code](
-        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step or next_step_for(message),
+    return error_of(
+        code, f"HTTP {status}: {message}", step, status=status, param=said["param"], retry_after_s=wait, maybe_billed=False,
         request_id=one_line(headers.get("x-request-id", ""), 100),
-        retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"), maybe_billed=False,
+        retryable=told == "true" or (retryable and told != "false"),
     )  # fmt: skip
 
 
@@ -892,16 +867,19 @@ def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
-    said = reader.text() or reader.tool_calls()
-    for word in (reader.finish, "" if said else reader.native):
+    text, calls = reader.text(), reader.tool_calls()
+    for word in (reader.finish, "" if text or calls else reader.native):
         if word.lower() in UNFINISHED:
             message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
-            raise IncompleteError(message, retryable=not said)
+            raise IncompleteError(message, retryable=not (text or calls))
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    if not said:
+    begun = (call for call in calls if call["parsed"] is None and call["arguments"].lstrip().startswith("{"))
+    if reader.finish != "length" and any(begun):
+        raise IncompleteError("the answer ended inside a tool call: its arguments are cut", retryable=not text)
+    if not text and not calls:
         why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
         raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer")
 
@@ -914,7 +892,6 @@ FALLBACK_CODES = frozenset({
 })  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
 OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
-TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
 def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
@@ -926,39 +903,6 @@ def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remainin
         return None
     wait = min(0.5 * 2.0**retries, 8.0) * (1.0 - 0.25 * rng) if error.retry_after_s is None else error.retry_after_s
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
-
-
-def schema_of(body: JSON) -> Any:
-    """The schema that a request's response_format asks for; None where there is none."""
-    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
-
-
-def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
-    """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
-
-    repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
-
-    Only fields that we `added` or that have a twin, and not when the complaint is about the value.
-    """
-    import re
-
-    text = f"{error.param} {error.message}"
-    about_value = r"between|less than|greater than|at most|at least|too (large|small|high|low)|[<>]=?|out of range"
-    if error.status not in (400, 422) or error.code != "bad_request" or re.search(about_value, text):
-        return None
-    fields = (*added, *TWINS, "temperature", "response_format")
-    field = next((name for name in fields if name in body and re.search(rf"\b{name}\b", text)), "")
-    rest = without(body, field)
-    if field == "response_format":
-        schema, text = schema_of(body), "Answer with one JSON object and nothing else."
-        if schema is not None:
-            rest[field] = {"type": "json_object"}
-            text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}"
-        rest["messages"] = with_system(text, *body["messages"])
-        return rest, f"{field} was refused and given as an instruction"
-    if field in TWINS and TWINS[field] not in body:
-        return {**rest, TWINS[field]: body[field]}, f"{field} was refused and sent as {TWINS[field]}"
-    return (rest, f"{field} was refused and left out") if field else None
 
 
 class Endpoint:
@@ -1561,8 +1505,11 @@ def config_file() -> str:
     return path if named or (os.path.isabs(path) and os.path.exists(path)) else ""
 
 
-def load_extra(name: str) -> Any:
-    """The module llm_router_extras or one in it, None where the folder is not beside this file."""
+def extra(module: str, needed_by: str = "") -> Any:
+    """extra("cache", "--cache"): the module llm_router_extras.cache, imported when it is first asked for.
+
+    Where the folder is not beside this file it is a UsageError that says what needs it; without needed_by, None.
+    """
     from importlib import import_module
 
     here = os.path.dirname(os.path.realpath(__file__))
@@ -1570,29 +1517,18 @@ def load_extra(name: str) -> Any:
         sys.path.append(here)  # which python3 -I leaves out
     sys.modules.setdefault("llm_router_client", sys.modules[__name__])  # else they would load this file, and its classes, anew
     try:
-        return import_module(name)
+        return import_module(f"llm_router_extras.{module}")
     except ModuleNotFoundError as error:
-        if error.name not in ("llm_router_extras", name):
+        if not str(error.name).startswith("llm_router_extras"):
             raise
-        return None
-
-
-def extra(module: str, what: str) -> Any:
-    """extra("cache", "--cache"): the module llm_router_extras.cache; UsageError where the folder is not beside this file."""
-    found = load_extra(f"llm_router_extras.{module}")
-    if found is None:
+    if needed_by:
         step = "Copy the folder scripts/llm_router_extras beside this file."
-        raise UsageError(f"{what} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
-    return found
-
-
-def has_extras() -> bool:
-    return load_extra("llm_router_extras") is not None
+        raise UsageError(f"{needed_by} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
 
 
 def usual_model() -> str:
     """The model where none is named: LLM_ROUTER_MODEL, else one that llm_router_extras chooses, else DEFAULT_MODEL."""
-    return setting("LLM_ROUTER_MODEL") or (AUTO if has_extras() else DEFAULT_MODEL)
+    return setting("LLM_ROUTER_MODEL") or (AUTO if extra("routing") else DEFAULT_MODEL)
 
 
 def __getattr__(name: str) -> Any:
@@ -1642,20 +1578,13 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
     """The start of a body, until it shows what it is: white space may keep the line open while the model thinks."""
-    piece, size = b"", 0
-    while not piece.strip(b"\xef\xbb\xbf \t\r\n"):  # a byte order mark, or a part of one, shows nothing
+    piece, size, more = b"", 0, b" "
+    while more and not piece.strip(BLANK):
         more = next(pieces, b"")
         piece, size = piece.lstrip() + more, size + len(more)
-        if not more:
-            break
-        if size > MAX_BODY_BYTES:
+        if size > MAX_BODY_BYTES and not piece.strip(BLANK):
             raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
     return piece
-
-
-def is_stream(piece: bytes) -> bool:
-    """Whether a body that begins so is a stream of events: it is neither empty nor JSON nor HTML."""
-    return piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"<", b"")  # a byte order mark is no text
 
 
 def events_of(event: Event, reader: Reader) -> Turns:
@@ -1666,37 +1595,8 @@ def events_of(event: Event, reader: Reader) -> Turns:
     return [] if value in (None, []) else reader.take(value)  # those are signs of life
 
 
-def finish_stream(response: Any, pieces: Iterator[bytes], parser: SSEParser, ended: bool, seen: bool) -> None:
-    """After the last event: read what follows [DONE], so that the connection can be used again, or say what is wrong."""
-    if ended:
-        response.arm("the end of the stream", 0.1)  # usually there already
-        read_all(pieces)
-    elif parser.cut:
-        raise IncompleteError("the stream ended in the middle of an event")
-    elif not seen:
-        raise BadUpstreamError("the answer is neither JSON nor a stream of events")
-
-
-class Collaborator:
-    """What llm_router_extras adds to a Call. Each hook may leave warnings in call.warnings.
-
-    before(attempt)  may change what is sent, put an answer in attempt.response (nothing is sent then), or raise
-    after(attempt)   without attempt.error: the answer is whole; may raise. With one: may replace it, or set attempt.again
-    done(call)       the call is over: call.outcome is "ok", an error's code, or "interrupted"; call.last what there is of it
-    """
-
-    def before(self, attempt: Attempt) -> None:
-        """Called before each attempt, in the order of the collaborators, until one of them has the answer."""
-
-    def after(self, attempt: Attempt) -> None:
-        """Called after each attempt, and for a stream once more where it fails after its first output."""
-
-    def done(self, call: Call) -> None:
-        """Called once, however the call ends."""
-
-
 class Attempt:
-    """One request of a Call to one model.
+    """One request of a Call to one model, as the collaborators see it.
 
     original_body is the call's for this model, body what is sent (a collaborator may have changed it), token its
     Idempotency-Key; opened(response) may wrap what came. kept: the response is a collaborator's. again: try again at once.
@@ -1705,7 +1605,12 @@ class Attempt:
     def __init__(self, call: Call, model: str, token: str) -> None:
         self.call, self.model, self.token = call, model, token
         self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
-        self.path, self.reader = call.path_for(model), Reader(call.gemini)
+        self.reader = Reader(call.gemini)
+        self.path = call.path
+        if call.gemini:
+            from urllib.parse import quote
+
+            self.path = call.path.replace("{model}", quote(model, safe="-_.~"))
         self.response: Any = None
         self.opened: Callable[[Any], Any] = lambda response: response
         self.answer: Answer | None = None
@@ -1739,15 +1644,15 @@ class Attempt:
 
 
 class Call:
-    """One logical call: models in order, one deadline, retries, one repair, and the record of every attempt.
+    """One logical call: models in order, one deadline, retries, and the record of every attempt.
 
     Iterate for pieces of text, or over events(): {"type": "text" | "reasoning", "text"}, {"type": "tool_call", "index",
     "id", "name", "arguments"} (a fragment), {"type": "finish", "reason"}, {"type": "usage", "usage"}. At the end .response
     is the whole Answer; after an error, error.response holds what had come. The request is sent with the first step;
     close(), or leaving a `with` block, hangs up.
 
-    Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries, repair) <- _response (nothing
-    is handed over before the first output) <- _events (of the bytes).
+    Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries) <- _response (nothing is handed
+    over before the first output) <- _events (of the bytes). What llm_router_extras adds hears of each attempt, see there.
     """
 
     def __init__(
@@ -1769,12 +1674,12 @@ class Call:
         self.last: Answer | None = None  # what there is of the answer, also after an error
         self.handed_over = False  # output has gone to the caller: what fails from now on cannot be asked again
         self.outcome = "interrupted"
-        self._mended = False  # the body lost a field that the endpoint refused
+        self.mended = False  # the body lost a field that the endpoint refused
         self._costs: list[float] = []  # of the attempts, as far as they are known
         self.now: Callable[[], float] = client.transport.monotonic
         self.started = self.now()
         self.deadline = self.started + (deadline_s or client.deadline_s)
-        self.collaborators: list[Collaborator] = client.collaborators(self, cache_ttl_s) if body else []
+        self.collaborators: list[Any] = client.collaborators(self, cache_ttl_s) if body else []
         self._source: Any = self._run()
 
     def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
@@ -1795,11 +1700,10 @@ class Call:
     def __next__(self) -> str:
         return str(next(event["text"] for event in self._source if event["type"] == "text"))
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def close(self, *_: object) -> None:
         self._source.close()
+
+    __exit__ = close
 
     def left_s(self) -> float:
         return self.deadline - self.now()
@@ -1807,12 +1711,12 @@ class Call:
     def seconds(self) -> float:
         return round(self.now() - self.started, 3)
 
-    def path_for(self, model: str) -> str:
-        if not self.gemini:
-            return self.path
-        from urllib.parse import quote
-
-        return self.path.replace("{model}", quote(model, safe="-_.~"))
+    def dressed(self, answer: Answer) -> Answer:
+        """The answer with what only the call knows."""
+        answer.model_requested, answer.first_s = AUTO if self.route else self.models[0], self.first_s
+        answer.route, answer.attempts, answer.warnings = self.route, self.attempts, self.warnings
+        answer.latency_s = self.seconds()
+        return answer
 
     def _run(self) -> Iterator[JSON]:
         """The call's events; however it ends, the collaborators hear of it."""
@@ -1846,7 +1750,7 @@ class Call:
                 self.warnings.append(f"{model} failed ({error.code}); asked {following}")
 
     def _attempts(self, model: str) -> Iterator[JSON]:
-        """The same model again where its error allows it: after a wait, mended, or as a collaborator wants it."""
+        """The same model again where its error allows it: after a wait, or at once with another body."""
         transport, retries, token = self.client.transport, 0, self.client.transport.token()
         while True:
             attempt = Attempt(self, model, token)
@@ -1854,10 +1758,13 @@ class Call:
                 yield from self._response(attempt)
                 return
             except LLMRouterError as error:
-                error = self._failed(attempt, error)
+                attempt.failed(error)
+                self._after(attempt)
+                error = attempt.error or error
                 if self.handed_over:
                     raise
-                if attempt.again or self._mend(error):
+                mending = None if self.mended or error.code != "bad_request" else extra("mending")
+                if attempt.again or (mending and mending.mend(self, error)):
                     token = transport.token()  # another body is another request
                     continue
                 wait = retry_wait_s(error, retries, self.client.max_retries, self.left_s(), transport.rng())
@@ -1866,49 +1773,21 @@ class Call:
                 retries += 1
                 transport.sleep(wait)
 
-    def _failed(self, attempt: Attempt, error: LLMRouterError) -> LLMRouterError:
-        """The error to go on with, once the collaborators have seen it."""
-        attempt.failed(error)
-        self._after(attempt)
-        return attempt.error or error
-
     def _after(self, attempt: Attempt) -> None:
         for each in self.collaborators:
             each.after(attempt)
         if attempt.answer is not None and not attempt.kept and is_amount(attempt.answer.cost):
             self._costs.append(float(attempt.answer.cost))
 
-    def _mend(self, error: LLMRouterError) -> bool:
-        """Whether the body was mended after a refusal, which is done once."""
-        fixed = None if self._mended else repaired(self.body, error, self.added)
-        if fixed:
-            self._mended, self.body = True, fixed[0]
-            self.warnings.append(f"{self.model_used}: {fixed[1]}")
-        return bool(fixed)
-
-    def dressed(self, answer: Answer) -> Answer:
-        """The answer with what only the call knows."""
-        answer.model_requested, answer.first_s = AUTO if self.route else self.models[0], self.first_s
-        answer.route, answer.attempts, answer.warnings = self.route, self.attempts, self.warnings
-        answer.latency_s = self.seconds()
-        if any(call["parsed"] is None for call in answer.tool_calls):
-            self.warnings.append("the arguments of a tool call are not JSON")
-        return answer
-
-    def _send(self, attempt: Attempt) -> None:
+    def _response(self, attempt: Attempt) -> Iterator[JSON]:
+        """The events of one attempt: a stream's from its first output on, any other's once they are a whole answer."""
         for each in self.collaborators:
             if attempt.response is None:
                 each.before(attempt)
         if attempt.response is None:
             self.attempts.append(attempt.record)
-            response = self.client.send(
-                "POST", attempt.path, encode_body(attempt.body), deadline=self.deadline, stream=self.stream, token=attempt.token
-            )
-            attempt.response = attempt.opened(response)
-
-    def _response(self, attempt: Attempt) -> Iterator[JSON]:
-        """The events of one attempt: a stream's from its first output on, any other's once they are a whole answer."""
-        self._send(attempt)
+            body, facts = encode_body(attempt.body), {"deadline": self.deadline, "stream": self.stream}
+            attempt.response = attempt.opened(self.client.send("POST", attempt.path, body, token=attempt.token, **facts))
         held: Turns = []
         events: Any = self._events(attempt)
         try:
@@ -1935,40 +1814,45 @@ class Call:
         if reader.kept_chars > MAX_KEPT_CHARS:
             self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
         judge(reader, attempt.ended or self.client.lenient_end)
-        attempt.answer = self.dressed(Answer(reader, attempt.model))
+        self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
-        self.last = attempt.answer
+        if any(call["parsed"] is None for call in self.last.tool_calls):
+            self.warnings.append("the arguments of a tool call are not JSON")
         chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
-        if other_model(attempt.model, self.last.model) and not chosen:
+        naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
+        if naming and naming.other_model(attempt.model, self.last.model):
             self.model_used = self.last.model_used = one_line(self.last.model, 100)
             self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: what came shows which. Closing it hangs up."""
-        response, reader = attempt.response, attempt.reader
+        response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
             pieces = response.pieces()
-            piece = first_piece(pieces)
-            if is_stream(piece):
-                parser, seen, more = SSEParser(), False, True
-                while more:
-                    arrived = parser.feed(piece) if piece else parser.close()
-                    for event in arrived:
-                        attempt.ended = event.data.startswith("[DONE]")
-                        if attempt.ended:
-                            break
-                        yield from events_of(event, reader)
-                    seen, more = seen or bool(arrived), bool(piece) and not attempt.ended
-                    if more:
-                        if arrived:  # only now: the time that the caller spends on an event is not the server's
-                            response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
-                        piece = next(pieces, b"")
-                finish_stream(response, pieces, parser, attempt.ended, seen)
-            else:
+            piece: bytes | None = first_piece(pieces)
+            if piece.lstrip(BLANK)[:1] in (b"{", b"[", b"<", b""):
                 response.arm("the rest of the answer", self.client.progress_s)
-                body = read_all(pieces, piece)
+                body, piece = read_all(pieces, piece), None
                 value, reader.raw = parse_answer(body), body
                 yield from reader.take(value)
+            while piece is not None:
+                arrived = parser.feed(piece) if piece else parser.close()
+                for event in arrived:
+                    attempt.ended = event.data.startswith("[DONE]")
+                    if attempt.ended:
+                        break
+                    yield from events_of(event, reader)
+                seen = seen or bool(arrived)
+                if attempt.ended:
+                    response.arm("the end of the stream", 0.1)  # usually there already
+                    read_all(pieces)  # so that the connection can be used again
+                elif not piece and parser.cut:
+                    raise IncompleteError("the stream ended in the middle of an event")
+                elif not piece and not seen:
+                    raise BadUpstreamError("the answer is neither JSON nor a stream of events")
+                elif arrived:  # only now: the time that the caller spends on an event is not the server's
+                    response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
+                piece = next(pieces, b"") if piece and not attempt.ended else None
         except (IncompleteError, RequestTimeout, NetworkError) as error:
             if not reader.finish and isinstance(error, NetworkError):
                 raise IncompleteError(f"{error.message}, in the middle of the answer") from None
@@ -1985,13 +1869,11 @@ class Call:
 class ListCall(Call):
     """The GET of the endpoint's list of models, with the deadline and retries of a call; .listed is its JSON."""
 
-    listed: Any = None
-
     def _response(self, attempt: Attempt) -> Iterator[JSON]:
         self.attempts.append(attempt.record)
         response = self.client.send("GET", attempt.path, b"", deadline=self.deadline)
         try:
-            self.listed = parse_answer(read_all(response.pieces()))
+            self.listed: Any = parse_answer(read_all(response.pieces()))
         finally:
             response.close()
         yield from ()
@@ -2027,12 +1909,6 @@ def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list
     return results
 
 
-PARAMETERS = frozenset({  # what chat() and the command line know by name
-    "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
-    "function_call", "response_format", "task", "prefer",
-})  # fmt: skip
-
-
 class LLMRouterClient:
     """Ask models through one OpenAI-compatible endpoint. Usable as a context manager and from several threads.
 
@@ -2065,8 +1941,6 @@ class LLMRouterClient:
             raise UsageError("time-outs are positive numbers of seconds")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
             raise UsageError("max_retries is a number from 0 to 10")
-        if not is_amount(max_cost_usd or 0) or (max_cost_usd or 0) >= 1e9:
-            raise UsageError("max_cost_usd is a number of US dollars, 0 or more")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
         self.base_url = self.endpoint.url
         self.deadline_s, self.connect_s, self.max_retries = deadline_s, connect_timeout_s, max_retries
@@ -2076,56 +1950,21 @@ class LLMRouterClient:
         self.headers, self.transport = check_headers(headers or {}), transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
         self._key: tuple[Secret | None, ...] = ()
-        self._router: Any = None  # of llm_router_extras.routing, once a model is to be chosen
-        self._prices: JSON | None = None  # once the configuration was read
         self.cache_ttl_s, self.session = cache_ttl_s, session or setting("LLM_ROUTER_SESSION")
+        self.router: Any = None  # of llm_router_extras.routing, once a model is to be chosen
+        self.prices: JSON | None = None  # of the user's configuration, once it was read
         self.budget = None if max_cost_usd is None else extra("usage", "--max-cost (max_cost_usd)").Budget(max_cost_usd)
-        if usage_log is None:
-            usage_log = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0")
-        self.usage_path = extra("usage", "--usage-log (LLM_ROUTER_USAGE_LOG)").usage_file() if usage_log else ""
+        logged = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0") if usage_log is None else usage_log
+        self.usage_path = extra("usage", "--usage-log (LLM_ROUTER_USAGE_LOG)").usage_file() if logged else ""
 
     def __enter__(self) -> LLMRouterClient:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def close(self, *_: object) -> None:
         """Close the idle connections; the client can be used again."""
         self.transport.close()
 
-    def prices(self) -> JSON:
-        """The user's prices: model -> USD for a million tokens of input, output, cached_input; {} without a configuration."""
-        if self._prices is None:
-            config = extra("config", "a configuration file").user_config() if config_file() else {}
-            self._prices = as_dict(config.get("prices"))
-        return self._prices
-
-    def price(self, model: str) -> JSON | None:
-        """What the configuration says that a model costs. SafetyError under max_cost_usd where it says nothing."""
-        prices = self.prices()
-        if self.budget and model not in prices:
-            step = f'Set its price in the configuration: {{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}.'
-            raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
-        return prices.get(model)
-
-    def collaborators(self, call: Call, cache_ttl_s: float | None) -> list[Collaborator]:
-        """What llm_router_extras adds to a call, as far as it was asked for, in the order in which they see an attempt."""
-        found: list[Collaborator] = []
-        schema = schema_of(call.body)
-        if schema is not None and has_extras():
-            found.append(extra("schema", "a JSON schema").SchemaCheck(schema))
-        elif schema is not None:
-            call.warnings.append("the answer is not checked against its schema: the folder llm_router_extras is not there")
-        if cache_ttl_s is not None:
-            found.append(extra("cache", "--cache (cache_ttl_s)").AnswerCache(cache_ttl_s))
-        if config_file() and has_extras():
-            found.append(extra("pricing", "a configuration file").CostEstimate())
-        if self.budget:
-            found.append(extra("usage", "--max-cost (max_cost_usd)").BudgetGuard(call, self.budget))
-        if self.usage_path:
-            found.append(extra("usage", "--usage-log (usage_log)").UsageLog(self.usage_path))
-        return found
+    __exit__ = close
 
     def chat(
         self, model: str | None = None, messages: Sequence[JSON] = (), *, fallback: Names = None, stream: bool = False,
@@ -2203,8 +2042,8 @@ class LLMRouterClient:
             if self.endpoint.host != DEFAULT_HOST or error.code in ("key_refused", "key_malformed", "refused_locally"):
                 raise
             return builtin_models(error.message)
-        body = call.listed
-        listed = body if isinstance(body, list) else as_dict(body).get("data", as_dict(body).get("models"))
+        body = as_dict(call.listed)
+        listed = call.listed if isinstance(call.listed, list) else body.get("data", body.get("models"))
         if not isinstance(listed, list):
             raise BadUpstreamError("there is no list of models in the answer")
         return ModelList(dicts(listed))
@@ -2226,6 +2065,17 @@ class LLMRouterClient:
         models = [check_model(model), *model_names(fallback)]
         call = Call(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
         return call if stream else call.answer()
+
+    def route(self, messages: Sequence[JSON], **options: Any) -> JSON:
+        """Which model chat("auto", ...) would ask, and why; asks none. See llm_router_extras.routing.Router.route()."""
+        self.router = self.router or extra("routing", "route()").Router(self)
+        return self.router.route(messages, **options)  # type: ignore[no-any-return]
+
+    def run_tools(
+        self, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], **options: Any
+    ) -> Answer:
+        """As chat(), with Python functions that the model may call, until it answers: see llm_router_extras.tools."""
+        return extra("tools", "run_tools()").run_tools(self, model, messages, tools, **options)  # type: ignore[no-any-return]
 
     def preview(self, model: str | None = None, messages: Sequence[JSON] = (), *, stream: bool = False, **body: Any) -> JSON:
         """What chat() would send, or without messages list_models(): {"method", "url", "headers", "body"}, the key masked.
@@ -2262,6 +2112,16 @@ class LLMRouterClient:
         """The text without the key."""
         return self._key[0].hide(text) if self._key and self._key[0] else text
 
+    def collaborators(self, call: Call, cache_ttl_s: float | None) -> list[Any]:
+        """What llm_router_extras adds to a call, as far as it was asked for."""
+        schema = schema_of(call.body)
+        if schema is None and cache_ttl_s is None and not self.budget and not self.usage_path and not config_file():
+            return []
+        extras = extra("collaborators", "" if cache_ttl_s is None else "--cache (cache_ttl_s)")
+        if schema is not None and not extras:
+            call.warnings.append("the answer is not checked against its schema: the folder llm_router_extras is not there")
+        return extras.collaborators(call, cache_ttl_s) if extras else []  # type: ignore[no-any-return]
+
     def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> Any:
         """A 2xx response; every other status is raised."""
         key, headers = self.key(), self._head(stream, token)
@@ -2292,52 +2152,24 @@ class LLMRouterClient:
         self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool,
         deadline_s: float | None,
     ) -> Call:  # fmt: skip
-        choice: JSON = {name: body.pop(name) for name in ("task", "prefer") if name in body}
-        warning = ""
-        if model is None:
-            model = AUTO if choice else usual_model()
-            if model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
-                warning = f"no model was named, so {DEFAULT_MODEL} was taken; --model or LLM_ROUTER_MODEL names one"
-        if choice and model != AUTO:
+        choice: JSON | None = {name: body.pop(name) for name in ("task", "prefer") if name in body}
+        named, model = model, check_model(model if model is not None else AUTO if choice else usual_model())
+        if model == AUTO:
+            extra("routing", "--task and --prefer" if choice else f"the model {AUTO}")
+        elif choice:
             raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
-        request = {"model": check_model(model), "messages": check_messages(messages), "stream": stream, **body}
+        else:
+            choice = None
+        request = {"model": model, "messages": check_messages(messages), "stream": stream, **body}
         added = ("stream_options",) if stream and "stream_options" not in body else ()
         request.update({"stream_options": {"include_usage": True}} if added else {})
-        if request["model"] == AUTO:
-            extra("routing", "--task and --prefer" if choice else f"the model {AUTO}")
         call = Call(
-            self, [request["model"], *model_names(fallback)], request, f"{self.endpoint.path}/chat/completions",
-            deadline_s=deadline_s, stream=stream, added=added, choice=choice if request["model"] == AUTO else None,
+            self, [model, *model_names(fallback)], request, f"{self.endpoint.path}/chat/completions",
+            deadline_s=deadline_s, stream=stream, added=added, choice=choice,
         )  # fmt: skip
-        call.warnings += [warning] if warning else []
+        if named is None and model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
+            call.warnings.append(f"no model was named, so {model} was taken; --model or LLM_ROUTER_MODEL names one")
         return call
-
-    def route(
-        self, messages: Sequence[JSON], *, task: str | None = None, prefer: str | None = None, offline: bool = False,
-        deadline_s: float | None = None, **body: Any,
-    ) -> JSON:  # fmt: skip
-        """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
-
-        task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
-        quality; offline: without the list. Under max_cost_usd only models with a price are chosen from.
-        """
-        if self._router is None:
-            self._router = extra("routing", "route()").Router(self)
-        options = {"task": task, "prefer": prefer, "offline": offline, "deadline_s": deadline_s}
-        return self._router.route(messages, **options, **body)  # type: ignore[no-any-return]
-
-    def run_tools(
-        self, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], *,
-        max_rounds: int = 8, stream: bool = False, on_event: Callable[[JSON], None] | None = None, **parameters: Any,
-    ) -> Answer:  # fmt: skip
-        """As chat(), with Python functions that the model may call, until it answers in words -> Answer with .calls.
-
-        Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
-        exceptions go back to the model. Over max_rounds it is a BadUpstreamError; every error's .calls holds what was called.
-        """
-        options = {"max_rounds": max_rounds, "stream": stream, "on_event": on_event}
-        tools_module = extra("tools", "run_tools()")
-        return tools_module.run_tools(self, model, messages, tools, **options, **parameters)  # type: ignore[no-any-return]
 
 
 # ------------------------------------------------------------------------------------------------------- command line

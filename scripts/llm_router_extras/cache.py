@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
     VERSION,
-    Collaborator,
     UsageError,
     clean,
     dump_json,
@@ -18,6 +17,7 @@ from llm_router_client import (
     setting,
 )
 
+from .collaborator import Collaborator
 from .database import in_file, try_in_file
 
 if TYPE_CHECKING:

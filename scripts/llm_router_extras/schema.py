@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
     BadUpstreamError,
-    Collaborator,
     IncompleteError,
     UsageError,
     as_dict,
@@ -18,6 +17,8 @@ from llm_router_client import (
     one_line,
     parse_json,
 )
+
+from .collaborator import Collaborator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
