@@ -2174,6 +2174,192 @@ class LLMRouterClient:
 
 # ------------------------------------------------------------------------------------------------------- command line
 
+HELP_WIDTH = 110
+WORD, FILE, NUMBER, WHOLE = {"metavar": "NAME"}, {"metavar": "FILE"}, {"metavar": "X", "type": float}, {"metavar": "N", "type": int}
+SWITCH, REPEATED = {"action": "store_true"}, {"action": "append"}
+
+
+class Once(argparse.Action):
+    """An option that says what is asked: of two, one would be lost."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
+        setattr(namespace, self.dest, values)
+
+
+# Section of --help -> flags -> what argparse makes of them. An option means the same in every command that has it.
+OPTIONS: dict[str, dict[str, JSON]] = {
+    "images": {
+        "-i --image": {"metavar": "URL", **REPEATED, "help": "URL, data URL or file (repeatable)"},
+        "-p --prompt": {"metavar": "TEXT", "action": Once, "dest": "message", "help": "the same as --message"},
+    },
+    "model": {
+        "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
+        "--fallback": {"metavar": "A,B", "help": "models asked next where this one cannot answer"},
+    },
+    "choice of a model": {
+        "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
+        "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
+    },
+    "models": {"--models": {"metavar": "A,B", "help": "at most 8, each once"}},
+    "question": {
+        "--message": {"metavar": "TEXT", "action": Once, "help": "what to ask; - reads standard input"},
+        "--message-file": {**FILE, "action": Once, "help": "the same from a UTF-8 file"},
+        "--messages": {"metavar": "JSON", "action": Once, "help": "the turns so far, a JSON list"},
+        "--messages-file": {**FILE, "action": Once, "help": "the same from a file"},
+    },
+    "context": {
+        "-s --system": {"metavar": "TEXT", "action": Once, "help": "instruction before all turns"},
+        "--body-file": {**FILE, "action": Once, "help": "JSON object merged under the flags"},
+        "--allow-path": {"metavar": "DIR", **REPEATED, "help": "files may also lie in DIR (repeatable)"},
+    },
+    "parameters": {
+        "-t --temperature": NUMBER,
+        "--max-tokens": WHOLE,
+        "--top-p": NUMBER,
+        "--frequency-penalty": NUMBER,
+        "--presence-penalty": NUMBER,
+        "--functions": FILE,
+        "--function-call": WORD,
+        "--detail": {"metavar": "LEVEL"},
+        "--stop": {"metavar": "TEXT", **REPEATED, "help": "(repeatable)"},
+        "--tools": {**FILE, "help": "JSON list; calls are printed, never executed"},
+        "--tool-choice": {**WORD, "help": "auto, none, required, a function, or JSON"},
+        "--response-format": {**WORD, "help": "json, or a JSON object"},
+        "--schema": {**FILE, "help": "JSON schema; the answer is checked, mended once, else exit 9"},
+    },
+    "cost": {
+        "--cache": {"metavar": "AGE", "help": "give an answer of that age again: 30m, 24h, 7d"},
+        "--max-cost": {**NUMBER, "help": "USD, all attempts together; needs prices"},
+        "--usage-log": {**SWITCH, "help": "record the call without its text; see `usage`"},
+        "--session": {**WORD, "help": "its name there, else LLM_ROUTER_SESSION"},
+    },
+    "list": {
+        "--search": {"metavar": "TEXT", "help": "names with TEXT in them, or a family"},
+        "--limit": {**WHOLE, "help": "at most N names (50); 0 shows all"},
+        "--offline": {**SWITCH, "help": "the built-in list; no key, no network"},
+    },
+    "endpoint": {
+        "--base-url": {"metavar": "URL", "help": "another OpenAI-compatible endpoint"},
+        "--demo": {**SWITCH, "help": "use the mock server: no key, no network"},
+        "--timeout": {**NUMBER, "help": "total, all attempts together (600 s)"},
+        "--connect-timeout": {**NUMBER, "help": "(10 s)"},
+        "--first-event-timeout": {**NUMBER, "help": "until a stream's first event (120 s)"},
+        "--progress-timeout": {**NUMBER, "help": "between events (60 s)"},
+        "--retries": {**WHOLE, "help": "after the first request, per model (2)"},
+        "--retry-timeouts": {**SWITCH, "help": "retry timeouts, too; may bill twice"},
+        "--lenient-end": {**SWITCH, "help": "accept a stream that just ends"},
+        "--ca-file": {**FILE, "help": "trust these certificates, too"},
+        "--header": {"metavar": "LINE", **REPEATED, "help": "'Name: value' (repeatable)"},
+    },
+    "output": {
+        "--json": {**SWITCH, "help": "one JSON object, on failure too; streamed: one a line"},
+        "-v --verbose": {**SWITCH, "help": "time, tokens and cost on stderr"},
+        "--dry-run": {**SWITCH, "help": "print the request, key masked; send nothing"},
+    },
+    "answer": {
+        "--stream": {**SWITCH, "help": "print the answer as it comes"},
+        "--raw": {**SWITCH, "help": "the API's body, untouched"},
+        "--output": {**FILE, "help": "write the text there; print path and size"},
+        "--force": {**SWITCH, "help": "let --output replace a file"},
+        "--strict": {**SWITCH, "help": "exit 10 where the token limit cut the answer"},
+        "--append": {**SWITCH, "help": "add the turn to the --messages-file"},
+    },
+    "comparison": {
+        "--stream": {**SWITCH, "help": "measure the time to the first text, too"},
+        "--markdown": {**SWITCH, "help": "a table"},
+        "--require-all": {**SWITCH, "help": "fail where any model fails"},
+    },
+}
+DESTINATIONS = [flags.split()[-1][2:].replace("-", "_") for section in OPTIONS.values() for flags in section]
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """A hint for the next step: near("--mesage", ["--message", "--json"]) -> "Did you mean --message? ", "" for none."""
+    import difflib
+
+    found = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {found[0]}? " if found else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of one command. Its errors are UsageErrors that name the nearest option.
+
+    Long options count in full only. A value may begin with a dash: --message -hello.
+    """
+
+    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
+        layout = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=32, width=HELP_WIDTH)
+        usage = f"{prog} [options]"
+        super().__init__(prog, usage, description, epilog, formatter_class=layout, add_help=False, allow_abbrev=False)
+        self.options = self._option_string_actions  # by flag, -m and --model alike
+        self.words: dict[str, Any] = {}  # what the command takes without a dash, and the help for it
+        self.command = prog.split()[-1]
+
+    def take(self, *sections: str, but: Sequence[str] = ()) -> None:
+        """Add these sections of OPTIONS, but for some of their flags."""
+        for title in sections:
+            group = self.add_argument_group(title)
+            for flags, facts in OPTIONS[title].items():
+                if flags not in but:
+                    group.add_argument(*flags.split(), **facts)
+
+    def unknown(self, word: str) -> UsageError:
+        if word.startswith(("--api-key", "--key", "--token")):
+            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
+        return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
+
+    def joined(self, words: Sequence[str]) -> Iterator[str]:
+        """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
+
+        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
+        """
+        left = list(words[::-1])
+        while left:
+            word = left.pop()
+            flag, equals, value = word.partition("=")
+            if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
+                flag, equals, value = word[:2], "=", word[2:]  # -mNAME
+            option = self.options.get(flag)
+            if option is None and word not in self.words:
+                raise self.unknown(flag)
+            if option and option.nargs == 0 and equals:
+                raise UsageError(f"{flag} takes no value")
+            if option and option.nargs != 0:
+                if not equals and (not left or left[-1] in self.options):
+                    step = f"Write {flag} {option.metavar}; see {self.command} --help."
+                    raise UsageError(f"{flag} needs a value", next_step=step)
+                value = value if equals else left.pop()
+                self.check_value(option, flag, value)
+                word = f"{option.option_strings[-1]}={value}"
+            yield word
+
+    def check_value(self, option: argparse.Action, flag: str, value: str) -> None:
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise UsageError(f"the value of {flag} is not UTF-8 text")
+        try:
+            (option.type or str)(value)  # type: ignore[operator]  # int and float are all that is used
+        except ValueError:
+            kind = "a whole number" if option.type is int else "a number"
+            raise UsageError(f"{flag} takes {kind}, not {value[:40]!r}") from None
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
+
+        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False; .talk is for --append
+        """
+        args, rest = self.parse_known_args(list(self.joined(words)))
+        if rest:  # a second word without a dash
+            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
+            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
+        return argparse.Namespace(**{**dict.fromkeys([*DESTINATIONS, "talk"]), **vars(args)})
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
+        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
+
 
 class Sanitizer:
     """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
@@ -2291,231 +2477,6 @@ class Console:
         return 10 if self.printed and not kept else error.exit_code
 
 
-HELP_WIDTH = 110
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """A hint for the next step: near("--mesage", ["--message", "--json"]) -> "Did you mean --message? ", "" for none."""
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {found[0]}? " if found else ""
-
-
-def wrapped(words: list[str], separator: str, indent: int) -> str:
-    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
-    lines = [""]
-    for word in words:
-        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
-            lines.append("")
-        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
-    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
-
-
-class Parser(argparse.ArgumentParser):
-    """The options of one command. Its errors are UsageErrors that name the nearest option; --help has a layout of its own.
-
-    Long options count in full only. A value may begin with a dash: --message -hello.
-    """
-
-    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
-        self.options: dict[str, argparse.Action] = {}  # by flag, -m and --model alike
-        self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
-        self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
-        self.command = prog.split()[-1]
-        super().__init__(
-            prog, None, description, epilog, add_help=False, allow_abbrev=False,
-            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=HELP_WIDTH),  # else shutil asks the terminal: 3 ms
-        )  # fmt: skip
-
-    def section(self, title: str) -> None:
-        """Put what is added from here on under this title in --help."""
-        self.sections.append((title, []))
-
-    def add_argument(self, *flags: Any, **facts: Any) -> argparse.Action:
-        """As argparse has it; an option without `help` shares its line in --help."""
-        option = super().add_argument(*flags, **facts)
-        self.options.update(dict.fromkeys(option.option_strings, option))
-        if not option.option_strings:
-            self.words.update(dict(option.choices or {}))
-        self.sections[-1][1].append(option)
-        return option
-
-    def unknown(self, word: str) -> UsageError:
-        if word.startswith(("--api-key", "--key", "--token")):
-            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
-        return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
-
-    def joined(self, words: Sequence[str]) -> Iterator[str]:
-        """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
-
-        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
-        """
-        left = list(words[::-1])
-        while left:
-            word = left.pop()
-            flag, equals, value = word.partition("=")
-            if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
-                flag, equals, value = word[:2], "=", word[2:]  # -mNAME
-            option = self.options.get(flag)
-            if option is None and word not in self.words:
-                raise self.unknown(flag)
-            if option and option.nargs == 0 and equals:
-                raise UsageError(f"{flag} takes no value")
-            if option and option.nargs != 0:
-                value = value if equals else self.next_value(option, flag, left)
-                self.check_value(option, flag, value)
-                word = f"{option.option_strings[-1]}={value}"
-            yield word
-
-    def next_value(self, option: argparse.Action, flag: str, left: list[str]) -> str:
-        if not left or left[-1] in self.options:
-            step = f"Write {flag} {option.metavar}; see {self.command} --help."
-            raise UsageError(f"{flag} needs a value", next_step=step)
-        return left.pop()
-
-    def check_value(self, option: argparse.Action, flag: str, value: str) -> None:
-        if any("\udc80" <= character <= "\udcff" for character in value):
-            raise UsageError(f"the value of {flag} is not UTF-8 text")
-        try:
-            (option.type or str)(value)  # type: ignore[operator]  # int and float are all that is used
-        except ValueError:
-            kind = "a whole number" if option.type is int else "a number"
-            raise UsageError(f"{flag} takes {kind}, not {value[:40]!r}") from None
-
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
-
-        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
-        """
-        args, rest = self.parse_known_args(list(self.joined(words)))
-        if rest:  # a second word without a dash
-            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
-            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
-        return args
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
-        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
-
-    def format_help(self) -> str:
-        """What --help prints: options that need no word of explanation share their lines."""
-        lines = [f"usage: {self.prog} [options]\n{self.description}\n\n"]
-        for title, options in self.sections:
-            lines.append(f"{title}:\n" if title else "")
-            brief: list[str] = []
-            for option in options:
-                spelled = ", ".join(option.option_strings) + f" {option.metavar}" * (option.nargs != 0)
-                if not option.option_strings:
-                    lines += [f"  {word:<29} {text}\n" for word, text in self.words.items()]
-                elif option.help:
-                    lines += [wrapped(brief, ", ", 2) if brief else "", f"  {spelled:<29} {option.help}\n"]
-                    brief = []
-                else:
-                    brief.append(spelled)
-            lines.append(wrapped(brief, ", ", 2) if brief else "")
-        return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{self.epilog}"
-
-
-class Once(argparse.Action):
-    """An option that says what is asked: of two, one would be lost."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
-    ) -> None:
-        if getattr(namespace, self.dest) is not None:
-            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
-        setattr(namespace, self.dest, values)
-
-
-def add_images(parser: Parser) -> None:
-    parser.add_argument("-i", "--image", metavar="URL", action="append", help="URL, data URL or file (repeatable)")
-    parser.add_argument("-p", "--prompt", metavar="TEXT", action=Once, dest="message", help="the same as --message")
-
-
-def add_model(parser: Parser) -> None:
-    parser.add_argument("-m", "--model", metavar="NAME", help="else LLM_ROUTER_MODEL, else auto: one is chosen")
-    parser.add_argument("--fallback", metavar="A,B", help="models asked next where this one cannot answer")
-
-
-def add_routing(parser: Parser) -> None:
-    parser.add_argument("--task", metavar="NAME", help="choose for code, creative, fast, vision, chinese, reasoning")
-    parser.add_argument("--prefer", metavar="NAME", help="choose for cost, speed or quality")
-
-
-def add_turns(parser: Parser) -> None:
-    parser.add_argument("--message", metavar="TEXT", action=Once, help="what to ask; - reads standard input")
-    parser.add_argument("--message-file", metavar="FILE", action=Once, help="the same from a UTF-8 file")
-    parser.add_argument("--messages", metavar="JSON", action=Once, help="the turns so far, a JSON list")
-    parser.add_argument("--messages-file", metavar="FILE", action=Once, help="the same from a file")
-
-
-def add_context(parser: Parser) -> None:
-    parser.add_argument("-s", "--system", metavar="TEXT", action=Once, help="instruction before all turns")
-    parser.add_argument("--body-file", metavar="FILE", action=Once, help="JSON object merged under the flags")
-    parser.add_argument("--allow-path", metavar="DIR", action="append", help="files may also lie in DIR (repeatable)")
-    # What request_of() reads, of options that not every command has.
-    parser.set_defaults(model=None, image=None, detail=None, task=None, prefer=None, stream=False, talk=None)
-
-
-def add_input(parser: Parser) -> None:
-    add_turns(parser)
-    add_context(parser)
-
-
-def add_parameters(parser: Parser, images: bool = True) -> None:
-    parser.section("parameters")
-    parser.add_argument("-t", "--temperature", metavar="X", type=float)
-    parser.add_argument("--max-tokens", metavar="N", type=int)
-    for name in ("--top-p", "--frequency-penalty", "--presence-penalty"):
-        parser.add_argument(name, metavar="X", type=float)
-    parser.add_argument("--functions", metavar="FILE")
-    parser.add_argument("--function-call", metavar="NAME")
-    if images:
-        parser.add_argument("--detail", metavar="LEVEL")
-    parser.add_argument("--stop", metavar="TEXT", action="append", help="(repeatable)")
-    parser.add_argument("--tools", metavar="FILE", help="JSON list; calls are printed, never executed")
-    parser.add_argument("--tool-choice", metavar="NAME", help="auto, none, required, a function, or JSON")
-    parser.add_argument("--response-format", metavar="NAME", help="json, or a JSON object")
-    parser.add_argument("--schema", metavar="FILE", help="JSON schema; the answer is checked, mended once, else exit 9")
-
-
-def add_budget(parser: Parser) -> None:
-    parser.add_argument("--max-cost", metavar="X", type=float, help="USD, all attempts together; needs prices")
-    parser.add_argument("--usage-log", action="store_true", help="record the call without its text; see `usage`")
-    parser.add_argument("--session", metavar="NAME", help="its name there, else LLM_ROUTER_SESSION")
-
-
-def add_cost(parser: Parser) -> None:
-    parser.section("cost")
-    parser.add_argument("--cache", metavar="AGE", help="give an answer of that age again: 30m, 24h, 7d")
-    add_budget(parser)
-
-
-def add_endpoint(parser: Parser) -> None:
-    parser.section("endpoint")
-    parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
-    parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
-    parser.add_argument("--timeout", metavar="X", type=float, help="total, all attempts together (600 s)")
-    parser.add_argument("--connect-timeout", metavar="X", type=float, help="(10 s)")
-    parser.add_argument("--first-event-timeout", metavar="X", type=float, help="until a stream's first event (120 s)")
-    parser.add_argument("--progress-timeout", metavar="X", type=float, help="between events (60 s)")
-    parser.add_argument("--retries", metavar="N", type=int, help="after the first request, per model (2)")
-    parser.add_argument("--retry-timeouts", action="store_true", help="retry timeouts, too; may bill twice")
-    parser.add_argument("--lenient-end", action="store_true", help="accept a stream that just ends")
-    parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, too")
-    parser.add_argument("--header", metavar="LINE", action="append", help="'Name: value' (repeatable)")
-    parser.set_defaults(cache=None, max_cost=None, usage_log=False, session=None)  # for open_client()
-
-
-def add_output(parser: Parser) -> None:
-    parser.section("output")
-    parser.add_argument("--json", action="store_true", help="one JSON object, on failure too; streamed: one a line")
-    parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
-    parser.add_argument("--dry-run", action="store_true", help="print the request, key masked; send nothing")
-
-
 def text_from(args: argparse.Namespace, path: str | None, text: str | None = None, flag: str = "") -> str | None:
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
@@ -2555,33 +2516,26 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     text = text_from(args, args.message_file, args.message, "--message")
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
-    images: Turns = []
-    args.uploads = []  # what is sent of files
-    for image in args.image or ():
-        part, note = image_part(image, args.detail, args.allow_path or ())
-        images.append(part)
-        args.uploads += [note] if note else []
-    if images or text is not None:
-        content = [{"type": "text", "text": text or "Describe this image."}, *images] if images else text
+    images = [image_part(image, args.detail, args.allow_path or ()) for image in args.image or ()]
+    args.uploads = [note for _, note in images if note]  # what is sent of files
+    if images:
+        content = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
         turns.append({"role": "user", "content": content})
+    elif text is not None:
+        turns.append({"role": "user", "content": text})
     if all(turn["role"] == "system" for turn in turns):
         raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
     return with_system(args.system, *turns)
 
 
-def without_none(fields: JSON) -> JSON:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def request_of(args: argparse.Namespace) -> JSON:
     """Everything chat() takes, out of the flags, with the body file under them."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
-    plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
-    flags = attributes(args, *plain)
+    flags = attributes(args, *sorted(PARAMETERS))
     for name in ("tools", "functions"):
-        flags[name] = json_from(text_from(args, getattr(args, name)), f"--{name}", list)
+        flags[name] = json_from(text_from(args, flags[name]), f"--{name}", list)
     for name in ("tool_choice", "function_call", "response_format"):  # a JSON object and the API's own words go as they are
-        text = flags[name] = getattr(args, name)
+        text = flags[name]
         if text and text.startswith("{"):
             flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
         elif text and name == "response_format":
@@ -2593,15 +2547,14 @@ def request_of(args: argparse.Namespace) -> JSON:
     schema = json_from(text_from(args, args.schema), "--schema", dict)
     if schema is not None:
         extra("schema", "--schema")
-    if schema is not None and flags["response_format"]:
-        raise UsageError("give --schema or --response-format, not both")
-    if schema is not None:
+        if flags["response_format"]:
+            raise UsageError("give --schema or --response-format, not both")
         flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     # --task and --prefer ask for a choice where no model is named beside them
     usual = None if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
     flags["model"] = args.model or body.get("model") or usual
     flags["messages"] = messages_of(args, body.get("messages"))
-    return {**body, **without_none(flags)}
+    return {**body, **{name: value for name, value in flags.items() if value is not None}}
 
 
 def stop_on_sigterm() -> None:
@@ -2629,31 +2582,35 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
     return headers
 
 
+def demo_url(console: Console) -> str:
+    """The base URL of the mock server, which runs until the command ends."""
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
+    try:
+        from llm_router_demo import DemoServer
+
+        server = DemoServer()
+    except ImportError:
+        raise UsageError("--demo needs llm_router_demo.py beside this file") from None
+    except PermissionError:
+        raise sandbox_error("the mock server cannot start") from None
+    except OSError as error:
+        raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
+    console.closers.append(server.close)
+    return str(server.base_url)
+
+
 def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
     """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
     stop_on_sigterm()
     headers = headers_of(args.header or ())
-    if args.demo:
-        sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
-        try:
-            from llm_router_demo import DemoServer
-        except ImportError:
-            raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        try:
-            server = DemoServer()
-        except PermissionError:
-            raise sandbox_error("the mock server cannot start") from None
-        except OSError as error:
-            raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
-        console.closers.append(server.close)
-        args.base_url = server.base_url
+    args.base_url = demo_url(console) if args.demo else args.base_url
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
-    cache_ttl_s = None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache")
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,
-        cache_ttl_s=cache_ttl_s, max_cost_usd=args.max_cost, usage_log=args.usage_log or None, session=args.session,
-        **without_none(limits),
+        cache_ttl_s=args.cache and extra("cache", "--cache").seconds_in(args.cache, "--cache"), max_cost_usd=args.max_cost,
+        usage_log=args.usage_log or None, session=args.session,
+        **{name: value for name, value in limits.items() if value is not None},
     )  # fmt: skip
     console.closers.append(client.close)
     console.hide = client.hide
@@ -2752,17 +2709,6 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
     return error.exit_code if error else 0
 
 
-def add_chat(parser: Parser) -> None:
-    for add in (add_model, add_routing, add_input, add_parameters, add_cost, add_endpoint, add_output):
-        add(parser)
-    parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
-    parser.add_argument("--raw", action="store_true", help="the API's body, untouched")
-    parser.add_argument("--output", metavar="FILE", help="write the text there; print path and size")
-    parser.add_argument("--force", action="store_true", help="let --output replace a file")
-    parser.add_argument("--strict", action="store_true", help="exit 10 where the token limit cut the answer")
-    parser.add_argument("--append", action="store_true", help="add the turn to the --messages-file")
-
-
 def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
@@ -2788,41 +2734,28 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     return show_answer(answer, args, console, output, request["messages"][before:])
 
 
-def add_vision(parser: Parser) -> None:
-    add_images(parser)
-    add_chat(parser)
-
-
 def run_vision(args: argparse.Namespace, console: Console) -> int:
     if not args.image:
         raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     return run_chat(args, console)
 
 
-COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
-
-
-def compare_row(name: str, result: JSON) -> str:
-    text = " ".join(result["response"].split()) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"] or "", text)
-    return "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
-
-
-def compare_block(name: str, result: JSON) -> str:
-    cost = usd(result["cost"]) or None
-    facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
-    state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
-    return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
-
-
-def add_compare(parser: Parser) -> None:
-    parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
-    for add in (add_input, add_parameters, add_cost, add_endpoint, add_output):
-        add(parser)
-    parser.add_argument("--stream", action="store_true", help="measure the time to the first text, too")
-    parser.add_argument("--markdown", action="store_true", help="a table")
-    parser.add_argument("--require-all", action="store_true", help="fail where any model fails")
+def compare_text(results: dict[str, JSON], as_table: bool) -> str:
+    """What `compare` prints: a block for each model, or the rows of a Markdown table."""
+    text = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
+    text = text if as_table else ""
+    for name, result in results.items():
+        error, cost = result["error"] or {}, usd(result["cost"]) or None
+        if as_table:
+            said = f"failed: {error['message']}" if error else " ".join(result["response"].split())
+            cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], said)
+            text += "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+        else:
+            facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
+            line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
+            line += f", failed: {error['code']}" if error else ""
+            text += f"== {name} ({line})\n{clean(result['response']).rstrip()}\n\n"
+    return text
 
 
 def run_compare(args: argparse.Namespace, console: Console) -> int:
@@ -2842,22 +2775,13 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     errors = {name: result["error"] for name, result in results.items() if result["error"]}
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
     first = next(iter(errors.values())) if failed else None
-    layout, head = (compare_row, COMPARE_HEAD) if args.markdown else (compare_block, "")
-    text = head + "".join(map(layout, results.keys(), results.values()))
-    console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text, first)
+    rows = [{"model": name, **result} for name, result in results.items()]
+    console.show({"results": rows}, compare_text(results, args.markdown), first)
     for warning in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
         console.note(warning)
     for name, error in errors.items():
         console.note(f"error: {name}: {error['message']} [{error['code']}]; next: {error['next_step']}")
     return ERRORS[first["code"]][0] if first else 0
-
-
-def add_models(parser: Parser) -> None:
-    parser.add_argument("--search", metavar="TEXT", help="names with TEXT in them, or a family")
-    parser.add_argument("--limit", metavar="N", type=int, help="at most N names (50); 0 shows all")
-    parser.add_argument("--offline", action="store_true", help="the built-in list; no key, no network")
-    add_endpoint(parser)
-    add_output(parser)
 
 
 def run_models(args: argparse.Namespace, console: Console) -> int:
@@ -2879,13 +2803,6 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def describe_key(key: Secret | None) -> str:
-    if key is None:
-        return "none needed on this machine"
-    loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
-    return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
-
-
 LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
 
 
@@ -2895,18 +2812,15 @@ def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     host, port, _ = proxy_for(client.endpoint)
     yield f"{host}:{port} by CONNECT" if host else "none"
     yield args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's"
-    yield describe_key(client.key())
-    listed = client.list_models()
+    key, path = client.key(), os.path.expanduser(CREDENTIALS_FILE)
+    loose = key and key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(path).st_mode & 0o077
+    found = f"{key!r} from {key.source}" if key else "none needed on this machine"
+    yield found + (", which others can read: chmod 600 it" if loose else "")
+    listed, usual = client.list_models(), setting("LLM_ROUTER_MODEL")
     if listed.source != "live":
         raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    usual = setting("LLM_ROUTER_MODEL")
     known = not usual or any(usual == model["id"] for model in listed)
     yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
-
-
-def add_doctor(parser: Parser) -> None:
-    add_endpoint(parser)
-    add_output(parser)
 
 
 def run_doctor(args: argparse.Namespace, console: Console) -> int:
@@ -2929,46 +2843,37 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
-EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
-
-
-def add_extra(parser: Parser) -> None:
-    """The options of a command that llm_router_extras holds; its module is imported here and not before."""
-    module = extra(EXTRA_COMMANDS[parser.command], f"the command {parser.command}")
-    module.add_arguments(parser)
-    parser.set_defaults(run=module.run)
-
-
-def run_extra(args: argparse.Namespace, console: Console) -> int:
-    return int(args.run(args, console))
-
-
 class Command:
-    """What one word of the command line does: its line in --help, its options, what runs it, and two examples."""
+    """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
 
-    def __init__(
-        self, summary: str, add: Callable[[Parser], None], run: Callable[[argparse.Namespace, Console], int], *examples: str
-    ) -> None:
-        self.summary, self.add_arguments, self.run, self.examples = summary, add, run, examples
+    A command of llm_router_extras has neither options nor run here: the module of its name there does, as add_arguments(parser)
+    and run(args, console).
+    """
+
+    def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | None, *examples: str) -> None:
+        self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
+ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
 COMMANDS = {
-    "chat": Command("ask a model", add_chat, run_chat,
+    "chat": Command("ask a model", ("model", "choice of a model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
                     "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
-    "vision": Command("ask about images", add_vision, run_vision,
+    "vision": Command("ask about images", ("images", "model", "choice of a model", *ASKING, "answer"), run_vision,
                       '-m gpt-4o --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
-    "models": Command("list the endpoint's models", add_models, run_models, "--search qwen", "--offline --json"),
-    "compare": Command("ask several models at once", add_compare, run_compare,
+    "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
+                      "--search qwen", "--offline --json"),
+    "compare": Command("ask several models at once", ("models", *ASKING, "comparison"), run_compare,
                        '--models gpt-4.1,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
-    "route": Command("show which model would be asked, and why; asks none", add_extra, run_extra,
+    "route": Command("show which model would be asked, and why; asks none", (), None,
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
-    "doctor": Command("show what is set, and whether the endpoint answers", add_doctor, run_doctor, "", "--json"),
-    "cache": Command("show or empty the cache of --cache", add_extra, run_extra, "stats", "clear --json"),
-    "usage": Command("sum up the recorded calls", add_extra, run_extra, "--by model --since 7d", "--by day --csv"),
+    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
+    "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
+    "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
 }  # fmt: skip
+EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
 
 
 def example_lines(command: str, most: int) -> str:
@@ -2977,14 +2882,19 @@ def example_lines(command: str, most: int) -> str:
 
 
 def exit_codes() -> str:
-    return "exit codes:\n" + wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
+    return "exit codes:\n" + "".join(f"  {code:<4} {text}\n" for code, text in EXIT_CODES.items())
 
 
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
     epilog = f"examples:\n{example_lines(command, 2)}\n{exit_codes()}"
     parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
-    COMMANDS[command].add_arguments(parser)
+    parser.take(*COMMANDS[command].sections)
+    parser.set_defaults(run=COMMANDS[command].run)
+    if command in EXTRA_COMMANDS:
+        module = extra(EXTRA_COMMANDS[command], f"the command {command}")
+        module.add_arguments(parser)
+        parser.set_defaults(run=module.run)
     return parser
 
 
@@ -3019,7 +2929,8 @@ def run(words: list[str], console: Console) -> int:
     elif "--help" in words or "-h" in words:
         console.out(parser_of(command).format_help())
     else:
-        return COMMANDS[command].run(parser_of(command).parse(words[1:]), console)
+        args = parser_of(command).parse(words[1:])
+        return int(args.run(args, console))
     return 0
 
 

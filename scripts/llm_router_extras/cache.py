@@ -137,8 +137,8 @@ class AnswerCache(Collaborator):
 
 def add_arguments(parser: Any) -> None:
     """Options of the command `cache`, for an argparse parser."""
-    what = {"stats": "how much the cache holds", "clear": "take every answer out"}
-    parser.add_argument("action", nargs="?", choices=what)
+    parser.words = {"stats": "how much the cache holds", "clear": "take every answer out"}
+    parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 

@@ -15,11 +15,6 @@ from llm_router_client import (
     SafetyError,
     UnknownModelError,
     UsageError,
-    add_endpoint,
-    add_input,
-    add_output,
-    add_parameters,
-    add_routing,
     builtin_models,
     check_messages,
     clean,
@@ -201,8 +196,7 @@ class Router:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `route`."""
-    for add in (add_routing, add_input, add_parameters, add_endpoint, add_output):
-        add(parser)
+    parser.take("choice of a model", "question", "context", "parameters", "endpoint", "output")
 
 
 def run(args: Any, console: Console) -> int:
