@@ -22,8 +22,12 @@ takes more time than all else that a command does.
 from __future__ import annotations
 
 import argparse
+import binascii
 import functools
+import json
 import os
+import re
+import stat
 import sys
 import time
 
@@ -62,7 +66,6 @@ MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
 MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
-MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
 BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, or a part of one, and white space
 
@@ -290,8 +293,6 @@ class SSEParser:
         return events + ([] if self.cut else self._dispatch())
 
     def _is_whole(self) -> bool:
-        import json
-
         data = b"\n".join(self._data).strip()
         try:
             return data == b"[DONE]" or isinstance(json.loads(data), dict)
@@ -342,27 +343,20 @@ def _number(text: str) -> float:
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
-@functools.cache
-def _decoder() -> Any:
-    import json
-
-    return json.JSONDecoder(parse_float=_number, parse_constant=_number)
+DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_number)
 
 
 def parse_json(text: str | bytes) -> Any:
     """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     try:
         text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-        return _decoder().decode(text.removeprefix("\ufeff"))
+        return DECODER.decode(text.removeprefix("\ufeff"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
-    import json
-    import re
-
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     if text.isascii() and "\x7f" not in text:
         return text
@@ -371,8 +365,6 @@ def dump_json(value: Any, indent: int | None = None) -> str:
 
 def encode_body(body: JSON) -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
-    import json
-
     try:
         data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -407,8 +399,6 @@ def text_of(content: Any) -> str:
 
 def one_line(value: object, limit: int = 300) -> str:
     """A text or an error fit for a message: one line, printable, nothing that looks like a key, at most limit characters."""
-    import re
-
     words = " ".join(str(value).split())
     text = re.sub(r"(?i)\b(sk|rk|pk|key|api)-[\w-]{8,}|\bbearer\s+\S+|\bAIza[\w-]{20,}", "[key]", words)
     text = "".join(filter(str.isprintable, text))
@@ -425,8 +415,6 @@ def family_of(model: str) -> str:
 
 def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
-    import re
-
     name = model.strip() if isinstance(model, str) else ""
     if not re.fullmatch(r"(?a)[\w:@+][\w:@+./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
@@ -467,13 +455,11 @@ def image_type(data: bytes) -> str:
 
 def data_url(data: bytes, name: str) -> str:
     """Image bytes -> data URL. SafetyError when they are no image, or too many."""
-    from binascii import b2a_base64
-
     if not image_type(data):
         raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
     if len(data) > MAX_IMAGE_BYTES:
         raise SafetyError(f"{name} has {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
-    return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
+    return f"data:{image_type(data)};base64,{binascii.b2a_base64(data, newline=False).decode('ascii')}"
 
 
 def parsed_arguments(raw: str) -> Any:
@@ -581,8 +567,6 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
 
 def code_of(status: int, said: JSON) -> str:
     """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
-    import re
-
     text = f"{status}\n{said['names']}{said['message'].lower()}"
     return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
@@ -909,8 +893,6 @@ class Endpoint:
     """Where requests go: scheme, host, port, path without its last slash, and whether that is this machine."""
 
     def __init__(self, url: str) -> None:
-        import re
-
         # One strict pattern: what urllib.parse takes beyond it would have to be refused afterwards.
         url = url.strip()
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
@@ -942,9 +924,7 @@ class Secret:
         self.value, self.source = value.strip(), source
         if not self.value.isascii() or not self.value.isprintable() or " " in self.value or len(self.value) > 4096:
             raise AuthenticationError(f"the key from {source} holds characters that no key has", code="key_malformed")
-        from binascii import b2a_base64
-
-        forms = (self.value, b2a_base64(self.value.encode()).decode().rstrip("=\n"))
+        forms = (self.value, binascii.b2a_base64(self.value.encode()).decode().rstrip("=\n"))
         self.forms = [form for form in forms if len(form) > 3]
 
     def __repr__(self) -> str:
@@ -985,8 +965,6 @@ def key_in_file(data: bytes) -> str:
     NAME=value lines with or without `export`, quotes, a comment after white space, CRLF, a byte order mark; the last
     usable one counts; a value that is not UTF-8 is passed over.
     """
-    import re
-
     line = r"\s*(?:export\s+)?AISA_API_KEY\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s#]\S*)|)(?:\s+#.*|\s*)"
     key = ""
     for raw in data.splitlines():
@@ -998,8 +976,6 @@ def key_in_file(data: bytes) -> str:
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers, if they can stand in a request and are none of the client's own."""
-    import re
-
     for name, value in headers.items():
         usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
         if not usable or name.lower() in OWN_HEADERS:
@@ -1061,8 +1037,6 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
     parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
     """
-    import re
-
     first, *others = [str(line, "latin-1") for line in lines] or [""]
     found = re.fullmatch(r"(?as)HTTP/1\.\d ([1-9]\d\d)( .*)?", first)
     sound, headers = found is not None, dict[str, str]()
@@ -1077,22 +1051,21 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
 
 class Response:
-    """Mixed into http.client.HTTPResponse: status, headers (names in lower case), and the body by pieces().
+    """What http.client.HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
 
-    Head and framing are read here, because http.client takes a body that is shorter than its length for a whole one, reads
-    what is no chunk as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its
-    end; then the connection is kept for another call.
+    In place of http.client's own, which takes a body that is shorter than its length for a whole one, reads what is no chunk
+    as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its end; then the
+    connection is kept for another call.
     """
 
-    status: int
-    headers: dict[str, str]
-    fp: Any  # the buffered reader of the socket; None after close()
-    sock: ClockedSocket  # once the head is there, and so is the next
-    connection: Any = None
+    connection: Any = None  # with `idle`, the list that it is kept in; set once the head is there
+
+    def __init__(self, sock: Any, method: str = "") -> None:
+        self._sock, self._file, self._whole = sock, sock.makefile("rb"), False
 
     def begin(self) -> None:
         """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
-        self._whole, status = False, 100
+        status = 100
         try:
             while status < 200:
                 lines = list(self._lines("the response's head"))
@@ -1106,11 +1079,14 @@ class Response:
 
     def arm(self, waiting: str, seconds: float | None) -> None:
         """Start the clock anew, see ClockedSocket.arm()."""
-        self.sock.arm(waiting, seconds)
+        self._sock.arm(waiting, seconds)
+
+    def isclosed(self) -> bool:
+        return bool(self._file.closed)
 
     def close(self) -> None:
         connection, self.connection = self.connection, None
-        super().close()  # type: ignore[misc]
+        self._file.close()
         if connection and self._whole and connection.sock:
             connection.idle.append(connection)  # the last thing done with it here: another thread may have it now
         elif connection:
@@ -1156,14 +1132,14 @@ class Response:
         elif length is not None:
             yield from self._exactly(self._length(length, 10))
         else:
-            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
+            yield from iter(lambda: self._file.read1(READ_BYTES), b"")
         self._whole = not self.will_close and not self._is_followed()
 
     def _is_followed(self) -> bool:
         """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
         self.arm("", 0.0)
         try:
-            return bool(self.fp.peek(1))
+            return bool(self._file.peek(1))
         except RequestTimeout:  # nothing is buffered, and there is no time to read
             return False
 
@@ -1171,7 +1147,7 @@ class Response:
         """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
         left = MAX_HEAD_BYTES
         while True:
-            line = self.fp.readline(left + 1)
+            line = self._file.readline(left + 1)
             left -= len(line)
             if left < 0:
                 raise BadUpstreamError(f"{where} is longer than {MAX_HEAD_BYTES} bytes")
@@ -1190,79 +1166,30 @@ class Response:
 
     def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
-            data = self.fp.read1(min(left, READ_BYTES))
+            data = self._file.read1(min(left, READ_BYTES))
             if not data:
                 raise IncompleteError("the connection was closed in the middle of the answer")
             left -= len(data)
             yield data
 
 
-class Connection:
-    """Mixed into http.client.HTTPConnection: one connection, and the list of idle ones to which it goes back."""
-
-    sock: Any
-    idle: list[Any]
-    auto_open = 0  # Transport connects; http.client would do it without a clock
-    _parts: list[bytes]
-
-    def exchange(self, request: Any) -> Any:
-        """Send a request and read the head of its response."""
-        sock, self._parts, first_s = self.sock, [], request.first_s
-        sock.deadline = request.deadline
-        sock.arm("the request to be sent")
-        headers = dict(request.header_items())
-        self.request(request.get_method(), request.selector, request.data, headers)  # type: ignore[attr-defined]
-        try:
-            sock.sendall(b"".join(self._parts))
-        except NetworkError:
-            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
-        sock.arm("the answer", first_s)
-        response = self.getresponse()  # type: ignore[attr-defined]
-        response.connection, response.sock = self, sock
-        return response
-
-    def send(self, data: bytes) -> None:
-        """What request() writes: kept until all is there, as http.client would make two packets of a small request."""
-        self._parts.append(data)
-
-    def open_tunnel(self, address: str, login: str) -> None:
-        """CONNECT through an http proxy; NetworkError where it refuses."""
-        from binascii import b2a_base64
-
-        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        if login:
-            lines.append(f"Proxy-Authorization: Basic {b2a_base64(login.encode(), newline=False).decode()}")
-        self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        response = http_classes().HTTPResponse(self.sock)
-        try:
-            response.begin()
-        finally:
-            response.close()
-        if not 200 <= response.status < 300:
-            raise NetworkError(
-                f"the proxy answered {response.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY."
-            )
-
-
 @functools.cache
 def http_classes() -> Any:
-    """The classes above on their bases in the standard library, and what is used of urllib.request.
+    """Sockets by the clock, and what is used of the standard library's HTTP.
 
     Called with the first request, as importing urllib.request takes more time than everything else that a command does.
     """
     import socket
     import ssl
-    from http import client
+    from http.client import HTTPConnection
     from types import SimpleNamespace
-    from urllib import request
+    from urllib.request import OpenerDirector, Request
 
-    response = type("HTTPResponse", (Response, client.HTTPResponse), {})
+    tcp = type("TCPSocket", (ClockedSocket, socket.socket), {})
+    tls = type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {})
     return SimpleNamespace(
-        TCPSocket=type("TCPSocket", (ClockedSocket, socket.socket), {}), HTTPResponse=response,
-        TLSSocket=type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {}),
-        HTTPConnection=type("HTTPConnection", (Connection, client.HTTPConnection), {"response_class": response}),
-        OpenerDirector=request.OpenerDirector, Request=request.Request,
-    )  # fmt: skip
+        TCPSocket=tcp, TLSSocket=tls, HTTPConnection=HTTPConnection, OpenerDirector=OpenerDirector, Request=Request
+    )
 
 
 def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
@@ -1283,6 +1210,20 @@ def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     if not host:
         raise UsageError("HTTPS_PROXY must be like http://proxy.example:3128; other kinds (SOCKS, https) are not supported")
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
+
+
+def open_tunnel(sock: Any, address: str, login: str) -> None:
+    """CONNECT through the http proxy at the other end of a socket; NetworkError where it refuses."""
+    lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+    if login:
+        lines.append(f"Proxy-Authorization: Basic {binascii.b2a_base64(login.encode(), newline=False).decode()}")
+    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    response = Response(sock)
+    response.begin()
+    response.close()
+    if not 200 <= response.status < 300:
+        step = "Check HTTPS_PROXY and NO_PROXY."
+        raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
 
 
 def sandbox_error(what: str) -> NetworkError:
@@ -1355,7 +1296,7 @@ class Transport:
         while True:
             connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
             try:
-                return connection.exchange(request)
+                return self._exchange(connection, request)
             except BaseException as error:
                 connection.close()
                 if isinstance(error, NetworkError):
@@ -1365,6 +1306,23 @@ class Transport:
                 kept = None  # it had been closed meanwhile: replaced once, in silence
 
     https_open = http_open
+
+    @staticmethod
+    def _exchange(connection: Any, request: Any) -> Response:
+        """Send a request and read the head of its response."""
+        sock, first_s, parts = connection.sock, request.first_s, list[bytes]()
+        sock.deadline = request.deadline
+        sock.arm("the request to be sent")
+        connection.send = parts.append  # http.client would make two packets of a small request
+        connection.request(request.get_method(), request.selector, request.data, dict(request.header_items()))
+        try:
+            sock.sendall(b"".join(parts))
+        except NetworkError:
+            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
+        sock.arm("the answer", first_s)
+        response: Response = connection.getresponse()
+        response.connection = connection
+        return response
 
     def _take(self, endpoint: Endpoint) -> Any:
         """An idle connection that was neither closed nor sent what nobody asked for; None where there is none."""
@@ -1417,7 +1375,8 @@ class Transport:
         if seconds <= 0.0:
             raise TimeoutError
         connection = http_classes().HTTPConnection(endpoint.host, endpoint.port)
-        connection.idle = self.idle.setdefault(endpoint.url, [])
+        connection.response_class, connection.idle = Response, self.idle.setdefault(endpoint.url, [])
+        connection.auto_open = 0  # http.client would connect without a clock
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
         made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
@@ -1427,7 +1386,7 @@ class Transport:
             sock.deadline = until
             sock.arm("the proxy")
             if proxy[0]:
-                connection.open_tunnel(endpoint.address, proxy[2])
+                open_tunnel(sock, endpoint.address, proxy[2])
             if endpoint.scheme == "https":
                 sock.settimeout(max(until - time.monotonic(), 0.001))
                 connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host.encode("ascii"))
@@ -1474,8 +1433,6 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
 
     SafetyError for a file elsewhere, a pipe, a device, or too many bytes; UsageError for one that cannot be read.
     """
-    import stat
-
     real, name = os.path.realpath(path), os.fspath(path)
     if not anywhere:
         check_inside(name, real, allow_paths)
@@ -1548,8 +1505,6 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     scheme, name, data = scheme.lower(), "the image", source if isinstance(source, bytes) else None
     remote = scheme in ("http", "https")
     if scheme == "data":
-        import binascii
-
         try:
             data = binascii.a2b_base64(rest.partition(";base64,")[2])
         except ValueError:
@@ -2369,8 +2324,6 @@ class Sanitizer:
     """
 
     def __init__(self) -> None:
-        import re
-
         odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
         # OSC and its kin, up to BEL or ST. Another control inside ends it, as in terminals: so each character is read once.
         string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]{0,1024}"
