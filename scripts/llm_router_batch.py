@@ -717,7 +717,7 @@ def check_budget(client: c.LLMRouterClient, models: List[str], spent: float) -> 
     """Under --max-cost: SafetyError for a model without a price, told before any is asked; what the output cost counts."""
     if client.budget:
         for model in models:
-            client.price(model)
+            c.extra("pricing", "--max-cost").price_of(client, model)
         client.budget.spent = spent
 
 

@@ -2130,6 +2130,7 @@ class LLMRouterClient:
 # ------------------------------------------------------------------------------------------------------- command line
 
 HELP_WIDTH = 110
+ODD = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"  # controls and bidi overrides
 WORD, FILE, NUMBER, WHOLE = {"metavar": "NAME"}, {"metavar": "FILE"}, {"metavar": "X", "type": float}, {"metavar": "N", "type": int}
 SWITCH, REPEATED = {"action": "store_true"}, {"action": "append"}
 
@@ -2170,13 +2171,8 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--allow-path": {"metavar": "DIR", **REPEATED, "help": "files may also lie in DIR (repeatable)"},
     },
     "parameters": {
-        "-t --temperature": NUMBER,
-        "--max-tokens": WHOLE,
-        "--top-p": NUMBER,
-        "--frequency-penalty": NUMBER,
-        "--presence-penalty": NUMBER,
-        "--functions": FILE,
-        "--function-call": WORD,
+        "-t --temperature": NUMBER, "--max-tokens": WHOLE, "--top-p": NUMBER, "--frequency-penalty": NUMBER,
+        "--presence-penalty": NUMBER, "--functions": FILE, "--function-call": WORD,
         "--detail": {"metavar": "LEVEL"},
         "--stop": {"metavar": "TEXT", **REPEATED, "help": "(repeatable)"},
         "--tools": {**FILE, "help": "JSON list; calls are printed, never executed"},
@@ -2317,42 +2313,28 @@ class Parser(argparse.ArgumentParser):
 
 
 class Sanitizer:
-    """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
+    """Model text that cannot steer a terminal: control characters and bidi overrides are dropped.
 
-    feed() takes pieces cut anywhere, also inside a sequence; close() gives what was held back. Line feeds, tabs, joiners
-    and every script's letters stay. Of a sequence longer than any real one the opening is dropped, and the rest is text.
+    feed() takes pieces cut anywhere; close() gives what was held back. Line feeds, tabs, joiners and every script's letters
+    stay. With llm_router_extras whole escape sequences go; without it their printable rest is text.
     """
 
     def __init__(self) -> None:
-        odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-        # OSC and its kin, up to BEL or ST. Another control inside ends it, as in terminals: so each character is read once.
-        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]{0,1024}"
-        control = r"(?:\x1b\[|\x9b)[0-?]{0,1024}[ -/]{0,1024}"  # CSI, up to its final letter
-        escape = r"\x1b[ -/]{0,1024}"
-        self._odd = re.compile(odd)
-        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|{escape}[0-~]|{odd}")
-        self._open = re.compile(rf"(?:{string}\x1b?|{control}|{escape})\Z")
-        self._held = ""
+        self._sequences: Any = None  # once there is one
 
     def feed(self, text: str) -> str:
-        text, self._held = self._held + text, ""
-        if not self._odd.search(text):
-            return text
-        unfinished = self._open.search(text)
-        if unfinished:
-            text, self._held = text[: unfinished.start()], text[unfinished.start() :]
-        return self._drop.sub("", text)
+        if self._sequences is None and re.search(ODD, text):
+            terminal = extra("terminal")
+            self._sequences = terminal and terminal.Sequences()
+        return str(self._sequences.feed(text)) if self._sequences else re.sub(ODD, "", text)
 
     def close(self) -> str:
-        text, self._held = self._held, ""
-        return self._drop.sub("", text)
+        return str(self._sequences.close()) if self._sequences else ""
 
 
 def clean(text: str) -> str:
-    if text.isascii() and text.isprintable():
-        return text
     sanitizer = Sanitizer()
-    return sanitizer.feed(text) + sanitizer.close()
+    return text if text.isascii() and text.isprintable() else sanitizer.feed(text) + sanitizer.close()
 
 
 def on_one_line(value: object) -> str:
@@ -2535,39 +2517,41 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def demo_url(console: Console) -> str:
-    """The base URL of the mock server, which runs until the command ends."""
-    sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
-    try:
-        from llm_router_demo import DemoServer
-
-        server = DemoServer()
-    except ImportError:
-        raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-    except PermissionError:
-        raise sandbox_error("the mock server cannot start") from None
-    except OSError as error:
-        raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
-    console.closers.append(server.close)
-    return str(server.base_url)
-
-
 def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
     """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
     stop_on_sigterm()
     headers = headers_of(args.header or ())
-    args.base_url = demo_url(console) if args.demo else args.base_url
+    if args.demo:
+        sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
+        try:
+            from llm_router_demo import DemoServer
+
+            server = DemoServer()
+        except ImportError:
+            raise UsageError("--demo needs llm_router_demo.py beside this file") from None
+        except OSError as error:
+            what = "the mock server cannot start"
+            raise (sandbox_error(what) if isinstance(error, PermissionError) else NetworkError(f"{what}: {error}")) from None
+        console.closers.append(server.close)
+        args.base_url = server.base_url
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,
-        cache_ttl_s=args.cache and extra("cache", "--cache").seconds_in(args.cache, "--cache"), max_cost_usd=args.max_cost,
-        usage_log=args.usage_log or None, session=args.session,
+        cache_ttl_s=None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache"),
+        max_cost_usd=args.max_cost, usage_log=args.usage_log or None, session=args.session,
         **{name: value for name, value in limits.items() if value is not None},
     )  # fmt: skip
     console.closers.append(client.close)
     console.hide = client.hide
     return client
+
+
+def is_dry(args: argparse.Namespace, console: Console, client: LLMRouterClient, *requests: JSON) -> bool:
+    """With --dry-run, print the requests that would be sent."""
+    for request in requests if args.dry_run else ():
+        console.out(dump_json(client.preview(**request), indent=2))
+    return bool(args.dry_run)
 
 
 def usd(cost: Any) -> str:
@@ -2675,8 +2659,7 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     request = request_of(args)
     console.model = request.get("model") or usual_model()
     client = open_client(args, console)
-    if args.dry_run:
-        console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
+    if is_dry(args, console, client, {"stream": args.stream, **request}):
         return 0
     client.key()  # a missing key is told before what would be uploaded
     for upload in args.uploads:
@@ -2720,8 +2703,8 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     if len(names) > MAX_COMPARE_MODELS:
         raise UsageError(f"compare takes at most {MAX_COMPARE_MODELS} models at once")
     client = open_client(args, console)
-    if args.dry_run:
-        console.out("".join(dump_json(client.preview(name, turns, stream=args.stream, **request), indent=2) for name in names))
+    common = {"messages": turns, "stream": args.stream, **request}
+    if is_dry(args, console, client, *({"model": name, **common} for name in names)):
         return 0
     client.key()
     results = client.compare_models(names, turns, stream=args.stream, **request)
@@ -2739,8 +2722,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
 
 def run_models(args: argparse.Namespace, console: Console) -> int:
     client = None if args.offline else open_client(args, console)
-    if client and args.dry_run:
-        console.out(dump_json(client.preview(), indent=2))
+    if client and is_dry(args, console, client, {}):
         return 0
     listed = client.list_models() if client else builtin_models("asked for offline")
     wanted, limit = (args.search or "").lower(), 50 if args.limit is None else args.limit
@@ -2778,8 +2760,7 @@ def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
 
 def run_doctor(args: argparse.Namespace, console: Console) -> int:
     client = open_client(args, console)
-    if args.dry_run:
-        console.out(dump_json(client.preview(), indent=2))
+    if is_dry(args, console, client, {}):
         return 0
     checks: Turns = []
     failed: LLMRouterError | None = None
@@ -2790,7 +2771,7 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
         failed = error
         checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
     text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
-    console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
+    console.show({"checks": checks}, clean(text), failed and failed.to_dict())
     if failed:
         console.note(f"next: {failed.next_step}")
     return failed.exit_code if failed else 0
