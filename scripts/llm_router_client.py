@@ -519,9 +519,9 @@ COMPLAINTS = (
     ("no_credit", r"billing[ _]hard[ _]limit|specified api usage limit|organi[sz]ation (has been|is) disabled"),
     ("no_credit", r"unsupported_country|user location is not supported"),  # OpenAI, Gemini: no account there
     ("context_too_long", r"context[ _](length|window|size|limit)|exceed_context|prompt is too long|maximum context|n_ctx"),
-    ("context_too_long", r"max_model_len|maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
+    ("context_too_long", r"maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
     ("context_too_long", r"reduce the length of|range of input length|prompt exceeds|model token limit|request_too_large"),
-    ("context_too_long", r"`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
+    ("context_too_long", r"max_model_len|`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
     ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
     ("key_refused", r"^40[13]\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
     ("rate_limited", r"^429\n|rate_limit|resource_exhausted"),
@@ -541,22 +541,20 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
 
     complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
     """
-    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
         except ValueError:
             pass
     value = value[0] if isinstance(value, list) and value else value
-    said["message"] = one_line(value) if isinstance(value, str) else ""
     fields = as_dict(value)
-    for key in ("code", "type", "status", "reason"):
-        name = fields.get(key)
-        if isinstance(name, int) and 400 <= name < 600:
-            said["status"] = name
-        elif isinstance(name, str):
-            said["names"] += f"{name.lower()} "
-    said["param"] = str(fields.get("param") or fields.get("loc") or "")
+    names = [fields.get(key) for key in ("reason", "status", "type", "code")]
+    said: JSON = {
+        "message": one_line(value) if isinstance(value, str) else "",
+        "names": "".join(f"{name.lower()} " for name in reversed(names) if isinstance(name, str)),
+        "param": str(fields.get("param") or fields.get("loc") or ""),
+        "status": next((name for name in names if isinstance(name, int) and 400 <= name < 600), 0),
+    }
     for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw"):
         if fields.get(key) and depth < 8:
             inner = complaint_of(fields[key], depth + 1)
@@ -1478,9 +1476,10 @@ def extra(module: str, needed_by: str = "") -> Any:
     except ModuleNotFoundError as error:
         if not str(error.name).startswith("llm_router_extras"):
             raise
-    if needed_by:
-        step = "Copy the folder scripts/llm_router_extras beside this file."
-        raise UsageError(f"{needed_by} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
+    if not needed_by:
+        return None
+    step = "Copy the folder scripts/llm_router_extras beside this file."
+    raise UsageError(f"{needed_by} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
 
 
 def usual_model() -> str:
@@ -1741,8 +1740,10 @@ class Call:
                 each.before(attempt)
         if attempt.response is None:
             self.attempts.append(attempt.record)
-            body, facts = encode_body(attempt.body), {"deadline": self.deadline, "stream": self.stream}
-            attempt.response = attempt.opened(self.client.send("POST", attempt.path, body, token=attempt.token, **facts))
+            response = self.client.send(
+                "POST", attempt.path, encode_body(attempt.body), deadline=self.deadline, stream=self.stream, token=attempt.token
+            )
+            attempt.response = attempt.opened(response)
         held: Turns = []
         events: Any = self._events(attempt)
         try:
@@ -1784,35 +1785,36 @@ class Call:
         response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
             pieces = response.pieces()
-            piece: bytes | None = first_piece(pieces)
-            if piece.lstrip(BLANK)[:1] in (b"{", b"[", b"<", b""):
+            piece = first_piece(pieces)
+            more = piece.lstrip(BLANK)[:1] not in (b"{", b"[", b"<", b"")
+            if not more:
                 response.arm("the rest of the answer", self.client.progress_s)
-                body, piece = read_all(pieces, piece), None
+                body = read_all(pieces, piece)
                 value, reader.raw = parse_answer(body), body
                 yield from reader.take(value)
-            while piece is not None:
+            while more:
                 arrived = parser.feed(piece) if piece else parser.close()
+                seen = seen or bool(arrived)
                 for event in arrived:
                     attempt.ended = event.data.startswith("[DONE]")
                     if attempt.ended:
                         break
                     yield from events_of(event, reader)
-                seen = seen or bool(arrived)
                 if attempt.ended:
                     response.arm("the end of the stream", 0.1)  # usually there already
                     read_all(pieces)  # so that the connection can be used again
                 elif not piece and parser.cut:
                     raise IncompleteError("the stream ended in the middle of an event")
-                elif not piece and not seen:
+                elif not (piece or seen):
                     raise BadUpstreamError("the answer is neither JSON nor a stream of events")
                 elif arrived:  # only now: the time that the caller spends on an event is not the server's
                     response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
-                piece = next(pieces, b"") if piece and not attempt.ended else None
+                more = bool(piece) and not attempt.ended
+                piece = next(pieces, b"") if more else b""
         except (IncompleteError, RequestTimeout, NetworkError) as error:
-            if not reader.finish and isinstance(error, NetworkError):
-                raise IncompleteError(f"{error.message}, in the middle of the answer") from None
             if not reader.finish:  # once it came, only what may follow it (usage, [DONE]) can be missing
-                raise
+                lost = isinstance(error, NetworkError)
+                raise IncompleteError(f"{error.message}, in the middle of the answer") if lost else error from None
         except ValueError as error:
             raise BadUpstreamError(f"a stream event is unreadable: {one_line(error, 80)}") from None
         finally:
@@ -2075,7 +2077,7 @@ class LLMRouterClient:
         extras = extra("collaborators", "" if cache_ttl_s is None else "--cache (cache_ttl_s)")
         if schema is not None and not extras:
             call.warnings.append("the answer is not checked against its schema: the folder llm_router_extras is not there")
-        return extras.collaborators(call, cache_ttl_s) if extras else []  # type: ignore[no-any-return]
+        return extras.collaborators(call, cache_ttl_s) if extras else []
 
     def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> Any:
         """A 2xx response; every other status is raised."""
@@ -2131,8 +2133,12 @@ class LLMRouterClient:
 
 HELP_WIDTH = 110
 ODD = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"  # controls and bidi overrides
-WORD, FILE, NUMBER, WHOLE = {"metavar": "NAME"}, {"metavar": "FILE"}, {"metavar": "X", "type": float}, {"metavar": "N", "type": int}
-SWITCH, REPEATED = {"action": "store_true"}, {"action": "append"}
+WORD: JSON = {"metavar": "NAME"}
+FILE: JSON = {"metavar": "FILE"}
+NUMBER: JSON = {"metavar": "X", "type": float}
+WHOLE: JSON = {"metavar": "N", "type": int}
+SWITCH: JSON = {"action": "store_true"}
+REPEATED: JSON = {"action": "append"}
 
 
 class Once(argparse.Action):
@@ -2610,11 +2616,10 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespa
 
 def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
     """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
-    cut, error = answer.finish_reason == "length", None
+    error, cut = None, "the answer was cut at the token limit" if answer.finish_reason == "length" else ""
     try:
         if cut and (args.strict or args.talk):
-            added = "; it was not added to the conversation" if args.talk else ""
-            raise IncompleteError(f"the answer was cut at the token limit{added}", code="length")
+            raise IncompleteError(cut + "; it was not added to the conversation" * bool(args.talk), code="length")
         if args.talk:
             args.talk.add(asked, answer)
     except LLMRouterError as failure:
@@ -2634,11 +2639,9 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
         console.text("" if console.printed else answer.text)
         console.out("".join(map(dump_json, answer.tool_calls)))
     chosen = [f"chosen: {answer.route['model']}, {answer.route['reason']}"] if answer.route else []
-    for warning in (*chosen, *answer.warnings):
-        console.note(warning)
-    if cut or error:
-        next_step = ERRORS[error.code if error else "length"][1]
-        console.note(f"{error or 'the answer was cut at the token limit'}; next: {next_step}")
+    ended = [f"{error or cut}; next: {ERRORS[error.code if error else 'length'][1]}"] if error or cut else []
+    for note in (*chosen, *answer.warnings, *ended):
+        console.note(note)
     if args.verbose:
         cost = "unknown" if answer.cost is None else f"${usd(answer.cost)} ({answer.cost_source})"
         left = "" if answer.credits_remaining is None else f", credits left {answer.credits_remaining}"
@@ -2685,7 +2688,8 @@ def compare_text(results: dict[str, JSON], as_table: bool) -> str:
         if as_table:
             said = f"failed: {error['message']}" if error else " ".join(result["response"].split())
             cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], said)
-            text += "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
+            shown = ("" if cell is None else on_one_line(cell).replace("|", "\\|") for cell in cells)
+            text += f"| {' | '.join(shown)} |\n"
         else:
             facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
             line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
@@ -2771,7 +2775,7 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
         failed = error
         checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
     text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
-    console.show({"checks": checks}, clean(text), failed and failed.to_dict())
+    console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
     if failed:
         console.note(f"next: {failed.next_step}")
     return failed.exit_code if failed else 0
@@ -2810,9 +2814,8 @@ COMMANDS = {
 EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
 
 
-def example_lines(command: str, most: int) -> str:
-    shown = COMMANDS[command].examples[:most]
-    return "".join(f"  python3 llm_router_client.py {command} {words}".rstrip() + "\n" for words in shown)
+def examples_of(command: str, most: int) -> str:
+    return "".join(f"  python3 llm_router_client.py {command} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
 
 
 def exit_codes() -> str:
@@ -2821,7 +2824,7 @@ def exit_codes() -> str:
 
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
-    epilog = f"examples:\n{example_lines(command, 2)}\n{exit_codes()}"
+    epilog = f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
     parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
     parser.take(*COMMANDS[command].sections)
     parser.set_defaults(run=COMMANDS[command].run)
@@ -2835,7 +2838,7 @@ def parser_of(command: str) -> Parser:
 def help_text() -> str:
     """What --help prints without a command."""
     rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
-    shown = "".join(example_lines(name, 1) for name in COMMANDS)
+    shown = "".join(examples_of(name, 1) for name in COMMANDS)
     names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
     return f"""usage: llm_router_client.py COMMAND [options]
 

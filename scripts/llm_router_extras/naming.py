@@ -6,7 +6,8 @@ import re
 
 from llm_router_client import family_of
 
-ANY_MODEL = frozenset("any auto chat default instruct latest local model preview".split())  # words that tell no models apart
+# words that tell no models apart
+ANY_MODEL = frozenset({"any", "auto", "chat", "default", "instruct", "latest", "local", "model", "preview"})
 
 
 def other_model(asked: str, named: str) -> bool:
