@@ -1789,9 +1789,8 @@ class Call:
             more = piece.lstrip(BLANK)[:1] not in (b"{", b"[", b"<", b"")
             if not more:
                 response.arm("the rest of the answer", self.client.progress_s)
-                body = read_all(pieces, piece)
-                value, reader.raw = parse_answer(body), body
-                yield from reader.take(value)
+                reader.raw = read_all(pieces, piece)
+                yield from reader.take(parse_answer(reader.raw))
             while more:
                 arrived = parser.feed(piece) if piece else parser.close()
                 seen = seen or bool(arrived)
@@ -1819,8 +1818,7 @@ class Call:
             raise BadUpstreamError(f"a stream event is unreadable: {one_line(error, 80)}") from None
         finally:
             response.close()
-        if reader.usage is not None:
-            yield {"type": "usage", "usage": reader.usage}
+        yield from [{"type": "usage", "usage": reader.usage}] if reader.usage else ()
 
 
 class ListCall(Call):
