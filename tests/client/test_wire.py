@@ -554,7 +554,10 @@ def test_an_answer_is_judged_by_what_the_server_said() -> None:
     c.judge(reader(chunk("stop", content="x")), False)
     c.judge(reader(chunk(content="x")), True)
     c.judge(reader(chunk("tool_calls", tool_calls=[part("{}", index=0, name="f")])), False)
+    c.judge(reader(chunk("length", tool_calls=[part('{"a": ', index=0, name="f")])), False)
+    c.judge(reader(chunk("tool_calls", tool_calls=[part("[1]", index=0, name="f")])), False)
     for bad, kind in (
+        (reader(chunk("tool_calls", tool_calls=[part('{"a": ', index=0, name="f")])), c.IncompleteError),
         (reader(), c.BadUpstreamError),
         (reader(chunk(content="x")), c.IncompleteError),
         (reader(chunk("content_filter", content="x")), c.ContentFilterError),
