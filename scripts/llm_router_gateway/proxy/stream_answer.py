@@ -11,16 +11,18 @@ from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError, StreamCut
+from ..errors import BrokenAnswer, GatewayError, StreamCut
 from ..net.client import Response
 from ..routing.plan import Attempt
 from ..wire import ir
+from ..wire.complaints import refined
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from . import headers
 from .answers import check_answer, is_error, is_event_stream, looks_streamed, parsed, status_in
 from .failover import Failover
 from .outgoing import Outgoing, outgoing_for
+from .refusals import for_caller
 from .request import RequestContext, dumped
 from .services import Services
 from .streaming import Headers, Limits, StreamedAnswer
@@ -120,7 +122,7 @@ class StreamAnswers:
             if not exchange.started:
                 raise
             told = error if isinstance(error, GatewayError) else self._services.internal_error(record.request_id, error)
-            headers.without_secrets(told, context.state.config.providers)
+            for_caller(told, context)
             record.error, record.message = told.code, told.message
             last = streams[-1] if context.answering else Stream(context)  # what was held back is as if it had never been
             await exchange.send(last.fail(told))
@@ -144,14 +146,19 @@ class StreamAnswers:
         try:
             with self._watch.over(answer):
                 await self._run(stream, answer, outgoing)
+        except GatewayError as error:
+            if stream.pipe is None or error is not stream.pipe.error:
+                raise
+            raise refined(error) from None  # an event that says what a status would have said
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 context.outputs = stream.pipe.outputs
-                if stream.pipe.error is not None and not stream.pipe.outputs:
-                    stream.pipe.error.unpaid = not isinstance(stream.pipe.error, StreamCut)  # a refusal under status 200
+                error = stream.pipe.error
+                if error is not None and not stream.pipe.outputs:
+                    error.unpaid = not isinstance(error, StreamCut | BrokenAnswer)  # a refusal under status 200
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
 

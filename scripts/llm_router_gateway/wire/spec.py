@@ -137,6 +137,8 @@ class Spec:
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
     keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
     account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
+    too_long: str = ""                     # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
+    too_long_mark: bytes = b""             # what they look for in an error's body: they compact then
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer

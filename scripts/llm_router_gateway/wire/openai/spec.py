@@ -45,6 +45,9 @@ SPEC = Spec(
     private_headers=frozenset({"openai-organization", "openai-project"}),
     account_headers=frozenset({"openai-organization", "openai-project"}),
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
+    too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+             "Please reduce the length of the messages.",
+    too_long_mark=b'"context_length_exceeded"',
     answer_field="choices",
     embeddings=embeddings,
     upstream=Upstream(

@@ -127,6 +127,6 @@ class Scanner:
         if not self._choices:
             self._judge(verdict.no_answer())
 
-    def _judge(self, error: UpstreamFailed | None) -> None:
+    def _judge(self, error: GatewayError | None) -> None:
         if error is not None and self.error is None:
             self.error, self.flawed = error, True

@@ -28,6 +28,9 @@ SPEC = Spec(
     turns="input",
     # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
     keepalive=b": keep-alive\n\n",
+    too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+             "Please reduce the length of the messages.",
+    too_long_mark=b'"context_length_exceeded"',
     answer_field="output",
     kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
     upstream=Upstream(
