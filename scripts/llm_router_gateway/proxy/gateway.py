@@ -189,6 +189,8 @@ class Gateway:
             if self._is_open_page(context):
                 return
             raise
+        if context.call.kind == "desk" and not caller.key_id:
+            browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
         context.key_name = caller.name

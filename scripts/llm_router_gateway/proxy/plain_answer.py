@@ -19,8 +19,10 @@ from ..wire import ir
 from ..wire.pipes import MARK
 from ..wire.registry import SPECS, wire
 from ..wire.token_estimate import input_tokens, weight
+from . import headers as forward
 from .answers import assembled, check_answer, check_key, is_error, looks_streamed, parsed, parsed_or_none, status_in
 from .failover import Failover
+from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
@@ -60,7 +62,7 @@ class PlainAnswers:
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
-            return headers, data.removeprefix(MARK)
+            return headers, forward.masked(data.removeprefix(MARK), outgoing.candidate)
         result = wire(api).read_answer(answer)
         context.answer_tokens = unsaid_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
@@ -79,7 +81,8 @@ class PlainAnswers:
         result = result if result.created else replace(result, created=int(unix_s()))
         written = own.write_answer(result, request, record.lost)
         record.finish = own.finish_in(written)
-        return [JSON_TYPE], dumped(written)
+        secrets = context.candidate.provider.secrets if context.candidate is not None else ()
+        return [JSON_TYPE], mask_of(secrets)(dumped(written))
 
     async def count(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._count, context))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
 
+NOSNIFF = ("x-content-type-options", "nosniff")
 JSON_TYPE = ("content-type", "application/json")
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
 
@@ -150,7 +151,7 @@ class RequestContext:
     @property
     def own_headers(self) -> Headers:
         """What every answer of ours carries."""
-        own = [("x-request-id", self.record.request_id)]
+        own = [("x-request-id", self.record.request_id), NOSNIFF]
         if self.record.lost:
             own.append(("x-llm-router-lost", lost_header(self.record.lost)))
         if self.allowance is not None and self.allowance.told and not self.is_open:
@@ -158,14 +159,20 @@ class RequestContext:
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
-        return own + browser.cors_headers(self.headers, self.state.config.server.cors_origins)
+        return own + browser.cors_headers(self.headers, self.cors_origins)
+
+    @property
+    def cors_origins(self) -> Sequence[str]:
+        """The pages that may read the answer; those of "*" never read what management answers."""
+        allowed = self.state.config.server.cors_origins
+        return browser.named(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """The whole answer; what `headers` name, the gateway's own do not change."""
+        """The whole answer; where an upstream's headers name what the gateway's own do, these count."""
         self.record.status = status
-        known = {name for name, _ in headers}
-        own = [pair for pair in self.own_headers if pair[0] not in known]
-        await self.exchange.respond(status, [*headers, *own], body)
+        own = self.own_headers
+        names = {name for name, _ in own}
+        await self.exchange.respond(status, [*(pair for pair in headers if pair[0] not in names), *own], body)
 
     async def respond_json(self, value: object) -> None:
         await self.respond(200, [JSON_TYPE], dumped(value))

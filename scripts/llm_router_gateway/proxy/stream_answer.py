@@ -21,6 +21,7 @@ from ..wire.registry import SPECS, wire
 from . import headers
 from .answers import check_answer, is_error, is_event_stream, looks_streamed, parsed, status_in
 from .failover import Failover
+from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for
 from .refusals import for_caller
 from .request import RequestContext, dumped
@@ -59,10 +60,11 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            self.pipe = RelayPipe(self._module.Scanner(), self._array, lambda data: headers.masked(data, candidate))
+            self.pipe = RelayPipe(self._module.Scanner(), self._array, mask_of(candidate.provider.secrets))
         else:
             reader = wire(outgoing.candidate.provider.api).StreamReader()
-            self.pipe = ConvertPipe(reader, self._writer(outgoing.request), int(unix_s()))
+            secrets = outgoing.candidate.provider.secrets
+            self.pipe = ConvertPipe(reader, self._writer(outgoing.request), int(unix_s()), mask_of(secrets))
         return self.pipe
 
     def _writer(self, request: ir.Request) -> Any:
@@ -81,7 +83,7 @@ class Stream:
         self.context.record.usage = answer.usage
         request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True)
         writer = self._writer(request)
-        return b"".join(map(writer.feed, ir.events_of(answer)))
+        return headers.masked(b"".join(map(writer.feed, ir.events_of(answer))), outgoing.candidate)
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's last words after a failure."""
@@ -146,19 +148,18 @@ class StreamAnswers:
         try:
             with self._watch.over(answer):
                 await self._run(stream, answer, outgoing)
-        except GatewayError as error:
-            if stream.pipe is None or error is not stream.pipe.error:
+        except GatewayError as wrong:
+            if stream.pipe is None or wrong is not stream.pipe.error:
                 raise
-            raise refined(error) from None  # an event that says what a status would have said
+            if not stream.pipe.outputs:  # a refusal under status 200
+                wrong.unpaid = not isinstance(wrong, StreamCut | BrokenAnswer)
+            raise refined(wrong) from None
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 context.outputs = stream.pipe.outputs
-                error = stream.pipe.error
-                if error is not None and not stream.pipe.outputs:
-                    error.unpaid = not isinstance(error, StreamCut | BrokenAnswer)  # a refusal under status 200
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
 

@@ -138,7 +138,7 @@ class RelayPipe:
     def __init__(
         self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
     ) -> None:
-        """`masked` takes out of an error's bytes what no caller may see."""
+        """`masked` takes out of the bytes what no caller may see."""
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
@@ -157,7 +157,7 @@ class RelayPipe:
     def feed(self, piece: bytes) -> bytes:
         if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
             self.outputs = self._scanner.outputs
-            return piece
+            return self._masked(piece)
         return self._scanned(*self._bytes.feed(piece))
 
     def _scanned(self, data: bytes, events: list[Event]) -> bytes:
@@ -172,7 +172,7 @@ class RelayPipe:
         if self._wrap is not None:
             data = self._wrap.items(events)
         if self.error is None or scanner.flawed:
-            return data
+            return self._masked(data)
         self.error_passed = True
         return self._masked(data)
 
@@ -195,10 +195,14 @@ class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
     __slots__ = (
-        "_bytes", "_calls", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "outputs", "usage",
+        "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "outputs",
+        "usage",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
         self._created = created  # Unix seconds, for upstreams that do not tell them
         self._calls: dict[tuple[int, int], list[str]] = {}  # arguments by candidate and part, as far as they came
@@ -215,7 +219,7 @@ class ConvertPipe:
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
-        return b"".join(out)
+        return self._masked(b"".join(out))
 
     def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
@@ -266,7 +270,7 @@ class ConvertPipe:
             data += self._written(self._reader.close())
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
-        return data
+        return self._masked(data)
 
 
 class Array:

@@ -33,7 +33,7 @@ KEY_HEADERS = tuple(dict.fromkeys(name for spec in SPECS.values() for name in sp
 KEY_QUERIES = tuple(dict.fromkeys(spec.key_query for spec in SPECS.values() if spec.key_query))
 # What a caller's credential may stand in: none of it is ever passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *KEY_HEADERS})
-ACCOUNT_HEADERS = frozenset(name for spec in SPECS.values() for name in spec.account_headers)
+ANSWER_HEADERS = frozenset(name for spec in SPECS.values() for name in spec.answer_headers)
 CALLERS_ACCOUNT = frozenset(name for spec in SPECS.values() for name in spec.private_headers)
 OWN_QUERY = frozenset({*KEY_QUERIES, *(spec.events_query[0] for spec in SPECS.values() if spec.events_query)})
 ANSWER_FIELDS = tuple(dict.fromkeys(spec.answer_field for spec in SPECS.values() if spec.answer_field))

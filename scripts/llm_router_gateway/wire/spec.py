@@ -136,7 +136,7 @@ class Spec:
     stream_type: str = "text/event-stream"
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
     keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
-    account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
+    answer_headers: frozenset[str] = frozenset()  # of an answer, that SDKs read; one that ends in - is a beginning
     too_long: str = ""                     # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
     too_long_mark: bytes = b""             # what they look for in an error's body: they compact then
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"

@@ -24,7 +24,7 @@ SPEC = Spec(
         Line("POST", "responses/input_tokens", "count"),
     ),
     private_headers=frozenset({"openai-organization", "openai-project"}),
-    account_headers=frozenset({"openai-organization", "openai-project"}),
+    answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
     turns="input",
     # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
     keepalive=b": keep-alive\n\n",
