@@ -7,17 +7,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
-from ..errors import GatewayError, NoCredit
+from ..errors import GatewayError, NoCredit, Unsupported
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.embeddings import Texts
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
 from . import headers as forward
 from .answers import check_key
 from .request import RequestContext, dumped
@@ -28,6 +30,9 @@ CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
 
 
+NO_REQUEST = ir.Request("", ())  # of what is written anew and no chat
+
+
 class Outgoing(NamedTuple):
     """What goes to an upstream, complete."""
 
@@ -36,6 +41,7 @@ class Outgoing(NamedTuple):
     headers: Headers
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
+    hides_usage: bool = False  # the upstream was asked for a usage that the caller did not ask for
 
     @property
     def same(self) -> bool:
@@ -70,13 +76,30 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
     if not spec.empty and call in CHATS:
         more, dropped = overrides.edits({**fields, **changes}, spec)
         changes |= more
+    hides_usage = False
+    if call in CHATS and context.record.stream:
+        more, hides_usage = usage_wish(candidate, {**fields, **changes}, context.wordless)
+        changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
         changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, context.read)
     body = context.read.changed(changes, {}, dropped) if changes or dropped else context.read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
     headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body)
+    return Outgoing(candidate, url, headers, body, hides_usage=hides_usage)
+
+
+def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collection[str]) -> tuple[dict[str, Any], bool]:
+    """Changes for a stream that tells its usage, and whether its caller did not ask for that.
+
+    `wordless`: the models whose upstream refused to be asked.
+    """
+    provider = candidate.provider
+    if candidate.name in wordless or not provider.quirks.get("stream_usage", True):
+        return {}, False
+    wish = UPSTREAMS[provider.api].usage_request(fields)
+    changes = {name: value for name, value in wish.items() if fields.get(name) != value}
+    return changes, bool(changes)
 
 
 def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None) -> Outgoing:
@@ -95,6 +118,22 @@ def converted(context: RequestContext, candidate: Candidate, key: Secret | None 
     url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
+
+
+async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts) -> Outgoing:
+    """Texts to be embedded, for a member of another protocol; Unsupported where it has no such call."""
+    candidate = attempt.candidate
+    provider = candidate.provider
+    call, body = vectors(provider.api).write_texts(texts, candidate.remote_id) if SPECS[provider.api].embeds else ("", {})
+    if call not in provider.paths:
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+    context.record.lost[:] = texts.lost
+    if context.allowance is not None:
+        body = {**body, **context.allowance.fit(candidate, call, body)}
+        await context.allowance.hold()
+    context.sent = True
+    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
+    return Outgoing(candidate, candidate.url(call, quoted(candidate.remote_id)), headers, dumped(body), NO_REQUEST)
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

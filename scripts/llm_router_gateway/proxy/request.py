@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -110,6 +110,7 @@ class RequestContext:
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     outputs: int = 0  # pieces of an answer that a stream has brought
     answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
+    wordless: Collection[str] = ()  # models whose upstream refuses to be asked for a stream's usage
     sent: bool = False  # to the member asked last, as far as we know
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # what is asked for in the place of a name

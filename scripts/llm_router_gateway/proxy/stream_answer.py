@@ -27,8 +27,9 @@ from .refusals import for_caller
 from .request import RequestContext, dumped
 from .services import Services
 from .streaming import Headers, Limits, StreamedAnswer
-from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
+from .upstream import MAX_ANSWER_BYTES, Relayed, Upstream, read_error, refusal
 
+USAGE_WISH = b"stream_options"  # in the refusal of a server that does not know it
 NEVER_S = float("inf")
 STREAM_HEADERS: Headers = [
     ("cache-control", "no-cache, no-transform"),
@@ -60,7 +61,8 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            self.pipe = RelayPipe(self._module.Scanner(), self._array, mask_of(candidate.provider.secrets))
+            mask = mask_of(candidate.provider.secrets)
+            self.pipe = RelayPipe(self._module.Scanner(), self._array, mask, hides_usage=outgoing.hides_usage)
         else:
             reader = wire(outgoing.candidate.provider.api).StreamReader()
             secrets = outgoing.candidate.provider.secrets
@@ -113,6 +115,7 @@ class StreamAnswers:
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
         self._services, self._upstream, self._failover = services, upstream, failover
         self._clock, self._watch = services.clock, services.watch
+        self._wordless: set[str] = set()  # models whose upstream refused to be asked for a stream's usage
 
     async def answer(self, context: RequestContext) -> None:
         """To its end, or to an error event; an error that no byte went out before is raised."""
@@ -133,8 +136,23 @@ class StreamAnswers:
         await exchange.end()
 
     async def _send(self, context: RequestContext, streams: list[Stream], attempt: Attempt) -> None:
-        """One member's stream: send, then relay or convert to its end."""
-        record, provider, outgoing = context.record, attempt.candidate.provider, await outgoing_for(context, attempt)
+        """One member's stream, once more where its upstream does not know the wish for a usage that was added."""
+        context.wordless = self._wordless
+        outgoing = await outgoing_for(context, attempt)
+        try:
+            await self._stream(context, streams, attempt, outgoing)
+        except GatewayError as error:
+            told = error.data if isinstance(error, Relayed) else error.message.encode()
+            if not outgoing.hides_usage or context.answering or error.status not in (400, 422) or USAGE_WISH not in told:
+                raise
+            self._wordless.add(attempt.candidate.name)
+            await self._stream(context, streams, attempt, await outgoing_for(context, attempt))
+
+    async def _stream(
+        self, context: RequestContext, streams: list[Stream], attempt: Attempt, outgoing: Outgoing
+    ) -> None:
+        """Send, then relay or convert to the end."""
+        record, provider = context.record, attempt.candidate.provider
         first_s = (context.plan and context.plan.first_output_timeout_s) or provider.first_output_timeout_s
         limits = Limits(first_s, provider.output_gap_timeout_s, context.state.config.server.keepalive_s)
         stream = Stream(context)

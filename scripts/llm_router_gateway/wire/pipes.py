@@ -133,12 +133,15 @@ class EventBytes:
 class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
-    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
+    __slots__ = ("_bytes", "_glance", "_is_usage", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "outputs")
 
     def __init__(
-        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
-    ) -> None:
-        """`masked` takes out of the bytes what no caller may see."""
+        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes, *,
+        hides_usage: bool = False,
+    ) -> None:  # fmt: skip
+        """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
+        not go on, for its caller did not ask for it."""
+        self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
@@ -169,12 +172,22 @@ class RelayPipe:
             return b""  # nothing was said yet: the caller gets a status, not an event
         if scanner.flawed and self.error is not None:  # what came before the flaw goes on, the stream's end is ours
             data, events = verdict.first_events(data, scanner.fed), events[: scanner.fed]
+        if self._is_usage is not None and any(self._is_usage(event.data) for event in events):
+            data = self._without_usage(data)
         if self._wrap is not None:
             data = self._wrap.items(events)
         if self.error is None or scanner.flawed:
             return self._masked(data)
         self.error_passed = True
         return self._masked(data)
+
+    def _without_usage(self, data: bytes) -> bytes:
+        kept = []
+        for raw in verdict.raw_events(data):
+            found = SSEParser(MAX_EVENT_BYTES).feed(raw)
+            if self._is_usage is None or not any(self._is_usage(event.data) for event in found):
+                kept.append(raw)
+        return b"".join(kept)
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """The end of a stream that broke, by what was seen of it; None where the protocol needs to know nothing of it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from .spec import Codec, Spec, Upstream
 
@@ -44,3 +44,9 @@ TURNS = tuple(dict.fromkeys(spec.turns for spec in SPECS.values()))
 def wire(protocol: str) -> Codec:
     """The functions of a protocol, loaded when they are first needed."""
     return cast(Codec, import_module(f".{protocol}.codec", __package__))
+
+
+@cache
+def vectors(protocol: str) -> Any:
+    """The functions for embeddings of a protocol that has them (`embeds`): see `embeddings`."""
+    return import_module(f".{protocol}.embeddings", __package__)

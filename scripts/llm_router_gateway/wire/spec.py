@@ -147,6 +147,8 @@ class Spec:
     packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
     kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
 
+    embeds: bool = False                   # there is a module `embeddings` beside the codec: see wire/embeddings
+
     upstream: Upstream | None = None       # None: callers speak it, no provider does
 
     @property

@@ -58,7 +58,8 @@ def test_an_answer_keeps_rate_limits_and_loses_what_is_not_the_callers_to_see() 
     upstream = [
         ("content-type", "application/json"), ("retry-after", "7"), ("anthropic-ratelimit-tokens-remaining", "1"),
         ("request-id", "up1"), ("set-cookie", "x"), ("openai-organization", "org"), ("transfer-encoding", "chunked"),
-        ("content-length", "3"), ("server", "x"), ("x-request-id", "up2"), ("x-llm-router-model", "theirs"), ("x-internal", "h1"),
+        ("content-length", "3"), ("server", "x"), ("x-request-id", "up2"), ("x-llm-router-model", "theirs"),
+        ("x-internal", "h1"),
         ("x-content-type-options", "maybe"), ("openai-processing-ms", "9"), ("x-should-retry", "false"),
     ]  # fmt: skip
     assert [name for name, _ in forward.caller_headers(upstream)] == [

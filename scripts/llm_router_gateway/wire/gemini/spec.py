@@ -35,6 +35,7 @@ SPEC = Spec(
     too_long_mark=b"exceeds the maximum number of tokens allowed",
     answer_field="candidates",
     packs_ids=True,
+    embeds=True,
     kept_fields=frozenset({"cachedContent"}),
     upstream=Upstream(
         root="/v1beta",

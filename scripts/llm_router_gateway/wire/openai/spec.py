@@ -50,6 +50,7 @@ SPEC = Spec(
     too_long_mark=b'"context_length_exceeded"',
     answer_field="choices",
     embeddings=embeddings,
+    embeds=True,
     upstream=Upstream(
         root="/v1",
         paths={"chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models"},
