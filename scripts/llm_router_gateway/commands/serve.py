@@ -98,8 +98,10 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
 
 
 def keep_of(config: Config) -> Keep:
-    """How long calls are kept, as `store` takes it."""
-    return Keep(config.server.keep_days, config.server.keep_bodies_days, config.server.max_store_bytes)
+    """How long calls and conversations are kept, as `store` takes it."""
+    server = config.server
+    return Keep(server.keep_days, server.keep_bodies_days, server.max_store_bytes, server.keep_conversations_hours,
+                server.max_conversations_bytes)  # fmt: skip
 
 
 def listed(config: Config) -> frozenset[str]:

@@ -132,8 +132,10 @@ def group_lines(group: Group) -> Iterator[str]:
 def routing_lines(routing: Routing) -> list[str]:
     """What differs from the defaults, and the tasks."""
     lines: list[str] = []
-    if routing.tag_strategy != Routing().tag_strategy:
-        lines += ["", "[routing]", f"tag_strategy = {toml(routing.tag_strategy)}"]
+    named = [f"{name} = {toml(getattr(routing, name))}" for name in ("tag_strategy", "default_model")
+             if getattr(routing, name) != getattr(Routing(), name)]  # fmt: skip
+    if named:
+        lines += ["", "[routing]", *named]
     if routing.health != Rules():
         lines += ["", "[health]", *(f"{name} = {toml(value)}" for name, value in rows(routing.health))]
     if routing.tasks:
@@ -149,8 +151,7 @@ CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 
 def provider_lines(provider: Provider) -> Iterator[str]:
     """One provider, resolved: nothing is left to its preset."""
-    special: dict[str, Any] = {}
-    value: Any
+    special: dict[str, object] = {}
     for name, value in rows(provider, (*DERIVED, "keys", "secrets", "paths", "overrides", "limit")):
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"

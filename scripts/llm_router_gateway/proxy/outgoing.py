@@ -7,24 +7,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit, Unsupported
+from ..json_body import dumped
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.embeddings import Texts
+from ..wire.losses import name_lost
 from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
+from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
-from .request import RequestContext, dumped
+from .request import RequestContext
 from .streaming import Headers
 
+ID_BYTES = 12           # of an answer's id that is made here
+SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
@@ -55,7 +63,8 @@ async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "c
     context.record.lost.clear()
     same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
     try:
-        outgoing = relayed(context, candidate, same, attempt.key) if same else converted(context, candidate, attempt.key)
+        outgoing = (relayed(context, candidate, same, attempt.key) if same
+                    else converted(context, candidate, attempt.key, call))  # fmt: skip
         if context.allowance is not None:
             await context.allowance.hold()
         context.sent = True
@@ -102,12 +111,14 @@ def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collec
     return changes, bool(changes)
 
 
-def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None) -> Outgoing:
-    """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
+def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None, call: str = "chat") -> Outgoing:
+    """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
+    provider, spec = candidate.provider, SPECS[context.call.protocol]
     request = wire(context.call.protocol).read_request(
         context.read.fields, model=context.record.asked, stream=context.record.stream or None
     )
+    estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
+    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
@@ -115,9 +126,21 @@ def converted(context: RequestContext, candidate: Candidate, key: Secret | None 
         out = overrides.applied(out, candidate.overrides)
     if context.allowance is not None:
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
-    url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
+    if call == "count":
+        out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
+    name = chat_call(candidate, context.record.stream) if call == "chat" else call
+    url = candidate.url(name, quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request)
+    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request)
+
+
+def as_utf8(text: str, lost: list[str]) -> bytes:
+    """The bytes of a converted body. Half of a surrogate pair, which most servers refuse, becomes U+FFFD and is named."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        name_lost(lost, "lone surrogate=U+FFFD")
+        return SURROGATE.sub("\ufffd", text).encode()
 
 
 async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts) -> Outgoing:
@@ -133,7 +156,8 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
         await context.allowance.hold()
     context.sent = True
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
-    return Outgoing(candidate, candidate.url(call, quoted(candidate.remote_id)), headers, dumped(body), NO_REQUEST)
+    data = as_utf8(dumped(body), context.record.lost)
+    return Outgoing(candidate, candidate.url(call, quoted(candidate.remote_id)), headers, data, NO_REQUEST)
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

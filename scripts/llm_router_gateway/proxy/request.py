@@ -20,6 +20,7 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State
 from ..wire import ir
+from ..wire.losses import header_of, ranked
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
 from . import paths
@@ -30,8 +31,6 @@ from .streaming import Headers
 
 NOSNIFF = ("x-content-type-options", "nosniff")
 JSON_TYPE = ("content-type", "application/json")
-MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
-
 
 class Exchange(StreamExchange, Protocol):
     """What `server` hands over for each request. Header names in lower case; path and query as they came."""
@@ -84,7 +83,7 @@ class Record:
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
         if self.lost:
-            parts.append(f"lost={','.join(self.lost)}")
+            parts.append(f"lost={header_of(ranked(self.lost))}".replace(", ", ","))
         if self.error:
             parts.append(f"error={self.error} ({self.message})")
         parts.append(f"id={self.request_id}")
@@ -154,9 +153,9 @@ class RequestContext:
         """What every answer of ours carries."""
         own = [("x-request-id", self.record.request_id), NOSNIFF]
         if self.record.lost:
-            own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+            own.append(("x-llm-router-lost", header_of(map(printable, ranked(self.record.lost)))))
         if self.allowance is not None and self.allowance.told and not self.is_open:
-            own.append(("x-llm-router-limited", lost_header(self.allowance.told)))
+            own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.told))))
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
@@ -194,12 +193,6 @@ class RequestContext:
 def printable(text: str) -> str:
     """As a header can hold it."""
     return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
-
-
-def lost_header(lost: list[str]) -> str:
-    """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
-    text = ", ".join(map(printable, lost))
-    return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
 
 
 def dumped(value: object) -> bytes:

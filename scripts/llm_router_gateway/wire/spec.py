@@ -40,7 +40,8 @@ class Line:
     """A request line: Line("POST", "messages", "chat"). The path stands without its version; "{id}" is any one part of it.
 
     `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
-    that the body names), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
+    that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
+    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
     """
 
     method: str
@@ -82,6 +83,10 @@ def no_more(body: JSON) -> dict[str, Any]:
     return {}
 
 
+def no_count(body: JSON, model: str) -> dict[str, Any]:
+    return dict(body)
+
+
 def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
@@ -107,6 +112,9 @@ class Upstream:
     # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
     untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
+    count_request: Callable[[JSON, str], dict[str, Any]] = no_count
+    # (a chat body, model) -> the body of the call "count", where `paths` has one
+    counted: str = ""                      # the field of its answer that holds the tokens
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream's end says what it cost
 
@@ -128,6 +136,8 @@ class Spec:
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"                # the body's field that holds the conversation
     streams_by_default: bool = False       # a body without `stream` wants one
+    counts_first: bool = False             # its streams begin with how many tokens the request has
+    answer_prefix: str = ""                # begins the id of an answer that its upstream gave none
     carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
     embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
@@ -141,6 +151,7 @@ class Spec:
     too_long_mark: bytes = b""             # what they look for in an error's body: they compact then
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- conversion
@@ -197,6 +208,16 @@ class Codec(Protocol):
 
     def finish_in(self, answer: JSON) -> str:
         """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
+
+    # -- of a protocol that keeps answers; see wire/responses for what they are
+
+    state: Any
+    relay: Any
+    compaction: Any
+    Seal: Callable[[bytes, str], ir.Seal]
+
+    def refuse_unsupported(self, fields: JSON) -> None:
+        """What no upstream could do through the gateway."""
 
     # -- upstream
 

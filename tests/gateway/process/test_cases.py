@@ -1,7 +1,7 @@
 """Collected cases through the gateway's own process: request.json goes in, upstream.json is what the upstreams answer.
 
-A folder each (LLM_ROUTER_CASES): `request.json` (protocol, path, headers, body as a caller sends it, or `raw` text; `group` in
-words), `upstream.json` (status, body or `sse` lines, for all models or by name), `expected.md` for people. Models o/, a/, g/ and
+A folder each (LLM_ROUTER_CASES): `request.json` (protocol, path, headers, body as a caller sends it, or `raw` text; `group`
+in words), `upstream.json` (status, body or `sse` lines, for all models or by name), `expected.md` for people. Models o/, a/, g/ and
 b/ are of providers that speak OpenAI, Anthropic, Gemini and OpenAI. CHECKS has what must come out, by the case's number; a case
 without a check fails, so that none is forgotten. Those that begin with `command` are the client's.
 """
@@ -25,11 +25,36 @@ GROUP = '[[groups]]\nname = "group"\nstrategy = "priority"\n'
 GROUPS = {  # by case: the members that its words name, first to last
     "007": ("a/m", "b/good"), "022": ("o/m", "b/good"), "038": ("o/small", "o/large"),
 }  # fmt: skip
-WINDOWS = '[[models]]\nname = "small"\nprovider = "o"\ncontext_window = 1000\n[[models]]\nname = "large"\nprovider = "o"\n' \
-          'context_window = 200000\n'  # fmt: skip
-PRICES = '[[models]]\nname = "m"\nprovider = "a"\n[models.config]\ninput_usd_per_mtok = 5.0\noutput_usd_per_mtok = 25.0\n' \
-         'cached_input_usd_per_mtok = 0.5\n'  # fmt: skip
-MORE = {"038": WINDOWS.replace("context_window", "[models.config]\ncontext_window"), "040": PRICES}
+WINDOWS = """
+[[models]]
+name = "small"
+provider = "o"
+[models.config]
+context_window = 1000
+[[models]]
+name = "large"
+provider = "o"
+[models.config]
+context_window = 200000
+"""
+PRICES = """
+[[models]]
+name = "m"
+provider = "a"
+[models.config]
+input_usd_per_mtok = 5.0
+output_usd_per_mtok = 25.0
+cached_input_usd_per_mtok = 0.5
+"""
+PROVIDER = """
+[[providers]]
+name = "{name}"
+api = "{api}"
+base_url = "{base}"
+api_key = "{keys}"
+any_model = true
+"""
+MORE = {"038": WINDOWS, "040": PRICES}
 
 
 class Case(NamedTuple):
@@ -69,7 +94,7 @@ def configuration(number: str, upstream: Upstream) -> str:
     for name, api in APIS.items():
         keys = "k1-of-the-case,k2-of-the-case" if name == "a" else "key-of-the-case"
         base = f"{upstream.url}/{name}{ROOTS[api]}"
-        parts.append(f'[[providers]]\nname = "{name}"\napi = "{api}"\nbase_url = "{base}"\napi_key = "{keys}"\nany_model = true\n')
+        parts.append(PROVIDER.format(name=name, api=api, base=base, keys=keys))
     parts.append(MORE.get(number, ""))
     if number in GROUPS:
         parts.append(GROUP)

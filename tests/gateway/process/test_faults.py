@@ -170,7 +170,9 @@ def test_an_upstream_that_falls_silent_before_it_said_anything(data: bytes, gate
 
 def target_of(asked: Any) -> str:
     """Whose protocol a request is in."""
-    return "anthropic" if "/messages" in asked.line else "gemini" if ":" in asked.line.split()[1] else "openai"
+    path = asked.line.split()[1]
+    known = {"messages": "anthropic", "responses": "responses"}
+    return "gemini" if ":" in path else known.get(path.rpartition("/")[2], "openai")
 
 
 def begins(sock: socket.socket, asked: Any) -> None:

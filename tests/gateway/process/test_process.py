@@ -126,6 +126,7 @@ def test_every_flag_in_its_short_form(start: Start, stand_in: Any, tmp_path: Pat
     assert "POST" not in gateway.log  # info is below warn
 
 
+@pytest.mark.slow
 def test_a_proxy_is_asked_for_whoever_is_not_on_this_machine(start: Start, stand_in: Any, asked: list[Any]) -> None:
     gateway = start(config("http://upstream.invalid"), "--proxy", stand_in.url, env=ENV)
     gateway.token = TOKEN
@@ -368,6 +369,7 @@ def test_head_is_get_without_a_body(gateway: Process) -> None:
         assert head.headers["content-length"] == full.headers["content-length"] == str(len(full.data))
 
 
+@pytest.mark.slow
 def test_options_tells_what_may_be_asked_and_lets_no_page_in(gateway: Process, start: Start, stand_in: Any) -> None:
     answer = gateway.send("OPTIONS", "/v1/chat/completions", authorization="")
     assert (answer.status, answer.data) == (204, b"")

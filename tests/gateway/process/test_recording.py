@@ -127,6 +127,7 @@ USAGES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", USAGES)
 def test_tokens_and_the_price_of_the_configuration(gateway: Logged, upstream: Upstream, provider: str) -> None:
     answers(upstream, provider, **USAGES[provider])

@@ -19,6 +19,13 @@ def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
+COUNTED = frozenset({"model", "messages", "system", "tools", "tool_choice", "thinking"})  # of a chat body; others are refused
+
+
+def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in COUNTED}
+
+
 SPEC = Spec(
     name="anthropic",
     title="Anthropic",
@@ -34,6 +41,8 @@ SPEC = Spec(
     too_long="prompt is too long: {tokens} tokens > {window} maximum",
     too_long_mark=b"prompt is too long",
     answer_field="content",
+    answer_prefix="msg_",
+    counts_first=True,
     upstream=Upstream(
         paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},
         auth_header="x-api-key",
@@ -47,5 +56,7 @@ SPEC = Spec(
             "top_k": ("top_k",),
         },
         untaken=untaken,
+        count_request=count_request,
+        counted="input_tokens",
     ),
 )

@@ -202,8 +202,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> Fie
     if answer.usage is not None:
         made["usageMetadata"] = write_usage(answer.usage)
     made["modelVersion"] = answer.model or request.model
-    if answer.id:
-        made["responseId"] = answer.id
+    if answer.id or request.answer_id:
+        made["responseId"] = answer.id or request.answer_id
     lose_extras(answer.extras, VENDOR, lost)
     return made
 

@@ -44,6 +44,24 @@ def fit_item(item: Mapping[str, Any], seal: ir.Seal | None, lost: list[str]) -> 
     return dict(item)
 
 
+def portable(turn: Mapping[str, Any], knows_thoughts: bool, lost: list[str]) -> dict[str, Any]:
+    """A kept turn for an upstream that has no item of it: without ids and states, and without thoughts that it cannot read.
+
+    `knows_thoughts`: it made them itself, with the same key.
+    """
+    return {**turn, **{side: portable_items(turn.get(side, ()), knows_thoughts, lost) for side in ("input", "output")}}
+
+
+def portable_items(items: Any, knows_thoughts: bool, lost: list[str]) -> list[dict[str, Any]]:
+    made = []
+    for item in items:
+        if item.get("type") == "reasoning" and not (knows_thoughts and item.get("encrypted_content")):
+            name_lost(lost, "thinking")
+            continue
+        made.append({name: each for name, each in item.items() if name not in ("id", "status")})
+    return made
+
+
 def fit(fields: Mapping[str, Any], seal: ir.Seal | None, lost: list[str]) -> dict[str, Any]:
     """The body for an upstream of the same protocol. BadRequest for a compaction that was changed or is another key's."""
     given = fields.get("input")
