@@ -1,4 +1,4 @@
-"""The gateway's reference pages agree with the code: tables, paths, exit codes, examples, links. process/test_pages runs them."""
+"""The gateway's reference pages agree with the code: tables, paths, exit codes, examples, links."""
 
 import re
 import tomllib
