@@ -23,16 +23,21 @@ class Preset:
     auth_scheme: str = "Bearer"
     local: bool = False
     quirks: Mapping[str, object] = field(default_factory=dict)
+    also: tuple[str, ...] = ()  # further protocols that are spoken at base_url
+    only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol in which such a model answers)
 
 
 # Quirks are listed in the wire module of the provider's api.
 THINKING: Mapping[str, object] = {"reasoning": "thinking"}
 TOP_K: Mapping[str, object] = {"top_k": True}
+# Models that OpenAI serves in its newer protocol alone: chat completions answer 404 for them.
+NEWER_ALONE = r"(?:o[13]-pro|gpt-5(?:\.\d+)?-pro|gpt-5[\w.]*-codex|codex-mini|computer-use|o[34](?:-mini)?-deep-research)"
 CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
-        ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"),
+        ("gpt-", "chatgpt-", "o1", "o3", "o4", "codex-", "text-embedding-"),
+        also=("responses",), only=((NEWER_ALONE, "responses"),),
     ),
     "claude": Preset(
         "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), ("claude-",), "x-api-key", "",
@@ -87,8 +92,8 @@ ALIASES: Mapping[str, str] = {
 }  # fmt: skip
 
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
-OLLAMA = "ollama"  # its type
-OLLAMA_ADDRESS = ("127.0.0.1", 11434)  # asked for at start when there is no file
+LOCAL_SERVER = "ollama"  # the type of what is looked for at start when there is no file
+LOCAL_ADDRESS = ("127.0.0.1", 11434)  # where
 
 
 def preset_of(type_name: str) -> Preset | None:

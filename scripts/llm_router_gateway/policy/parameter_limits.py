@@ -22,6 +22,7 @@ from ..wire.registry import TURNS, UPSTREAMS
 
 Path = tuple[str, ...]
 INF = float("inf")
+MAX_NUMBER = 10**15  # of a parameter; what is larger is an attack or an accident
 OUTPUT, CHOICES = "max_tokens", ("n", "best_of")
 
 
@@ -128,13 +129,19 @@ def value_at(fields: Mapping[str, Any], path: Path) -> object:
 
 
 def number_at(fields: Mapping[str, Any], path: Path) -> float | None:
-    """The number that stands there; BadRequest where something else does, for a server might make a number of it."""
+    """The number that stands there; BadRequest where something else does, for a server might make a number of it.
+
+    So is one that no server could mean: 1e999, or 400 digits.
+    """
     value = value_at(fields, path)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         where = ".".join(path)
         raise BadRequest(f"{where} is not a number, and this key has bounds for it", details={"path": where})
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:
+        where = ".".join(path)
+        raise BadRequest(f"{where} is larger than any server takes, and this key has bounds for it", details={"path": where})
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
+from ..wire.error_bodies import status_of
 from ..wire.registry import ANSWER_FIELDS
 
 
@@ -37,14 +38,15 @@ def parsed_or_none(data: bytes) -> dict[str, Any] | None:
 
 def is_error(answer: Mapping[str, Any]) -> bool:
     """A status of 200 over an error: some servers and proxies do that."""
-    return bool(answer.get("error")) and not any(name in answer for name in ANSWER_FIELDS)
+    if not answer.get("error"):
+        return False
+    return answer.get("status") == "failed" or not any(name in answer for name in ANSWER_FIELDS)
 
 
 def status_in(answer: Mapping[str, Any]) -> int:
     """The status that such an error names itself, else 502."""
     error = answer["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else 502
+    return status_of(error) if isinstance(error, dict) else 502
 
 
 def is_event_stream(response: Response) -> bool:

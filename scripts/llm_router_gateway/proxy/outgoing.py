@@ -1,7 +1,8 @@
 """What goes to the upstream for a request: the caller's own bytes, or the body in the upstream's protocol.
 
-    relayed(job, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
-    converted(job, candidate)        -> Outgoing(...)                  written anew; what was lost is on job.record.lost
+    await outgoing_for(context, attempt) -> one of these two, whichever the attempt's provider speaks
+    relayed(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
+    converted(context, candidate)        -> Outgoing(...)                  written anew; what was lost is on context.record.lost
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
+from ..errors import GatewayError, NoCredit
 from ..policy import overrides
+from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import OWN_QUERY, wire
+from ..wire.registry import OWN_QUERY, SPECS, wire
 from . import headers as forward
-from .request import Job, dumped
+from .answers import check_key
+from .request import RequestContext, dumped
 from .streaming import Headers
 
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
-CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
+CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
+CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
 
 
 class Outgoing(NamedTuple):
@@ -37,41 +42,72 @@ class Outgoing(NamedTuple):
         return self.request is None
 
 
-def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
+async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "chat") -> Outgoing:
+    """What a member is sent; what an earlier one lost of it is not lost any more."""
+    candidate = attempt.candidate.speaking(context.call.protocol)
+    check_key(candidate)
+    context.record.lost.clear()
+    same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
+    try:
+        if context.allowance is not None:
+            await context.allowance.release()  # of the member before this one
+        outgoing = relayed(context, candidate, same, attempt.key) if same else converted(context, candidate, attempt.key)
+        if context.allowance is not None:
+            await context.allowance.hold()
+        return outgoing
+    except GatewayError as error:
+        if not same or isinstance(error, NoCredit):  # another member may do it, or for less
+            context.not_sent = error
+        raise
+
+
+def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
     """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
-    fields, spec = job.read.fields, candidate.overrides
+    fields, spec = context.read.fields, candidate.overrides
     changes: dict[str, Any] = {}
     dropped: frozenset[str] = frozenset()
-    if not job.call.action and fields.get("model") != candidate.remote_id:
+    if not context.call.action and fields.get("model") != candidate.remote_id:
         changes["model"] = candidate.remote_id
     if not spec.empty and call in CHATS:
         more, dropped = overrides.edits({**fields, **changes}, spec)
         changes |= more
-    if job.allowance is not None:
+    if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= job.allowance.fit(candidate, call, sent, job.read)
-    body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
-    url = with_query(candidate.url(call, quoted(candidate.remote_id)), job.exchange.query)
-    headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
+        changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, context.read)
+    body = context.read.changed(changes, {}, dropped) if changes or dropped else context.read.text.encode()
+    url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
+    headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
     return Outgoing(candidate, url, headers, body)
 
 
-def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outgoing:
+def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
     provider = candidate.provider
-    request = wire(job.call.protocol).read_request(
-        job.read.fields, model=job.record.asked, stream=job.record.stream or None
+    request = wire(context.call.protocol).read_request(
+        context.read.fields, model=context.record.asked, stream=context.record.stream or None
     )
     out = wire(provider.api).write_request(
-        request, model=candidate.remote_id, quirks=provider.quirks, lost=job.record.lost
+        request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
     if not candidate.overrides.empty:
         out = overrides.applied(out, candidate.overrides)
-    if job.allowance is not None:
-        out = {**out, **job.allowance.fit(candidate, "chat", out)}
-    url = candidate.url(chat_call(candidate, job.record.stream), quoted(candidate.remote_id))
-    headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
+    if context.allowance is not None:
+        out = {**out, **context.allowance.fit(candidate, "chat", out)}
+    url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
+    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, dumped(out), request)
+
+
+def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
+    """What an upstream calls a call that it takes as it came; "" where the call has to be converted.
+
+    relayed_call("openai", candidate, "chat", False) -> "chat"
+    """
+    provider = candidate.provider
+    if provider.api == protocol:
+        return chat_call(candidate, stream) if kind == "chat" else kind
+    carrier, name = SPECS[protocol].carried.get(kind, ("", ""))
+    return name if carrier == provider.api and name in provider.paths else ""
 
 
 def chat_call(candidate: Candidate, stream: bool) -> str:

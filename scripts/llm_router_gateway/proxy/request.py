@@ -1,6 +1,6 @@
 """One request while it is answered: what is known of it.
 
-    job.record.line()  -> "POST /v1/messages 200 812ms ..."
+    context.record.line()  -> "POST /v1/messages 200 812ms ..."
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from ..routing.resolve import Candidate
 from ..routing.snapshot import State
 from ..wire import ir
 from ..wire.registry import DEFAULT
+from ..wire.sound import sound
 from . import paths
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
 
+JSON_TYPE = ("content-type", "application/json")
 MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
 
 
@@ -88,8 +90,8 @@ class Record:
 
 
 @dataclass(slots=True)
-class Job:
-    """One request while it is answered."""
+class RequestContext:
+    """All that the steps of one request's life hand on."""
 
     exchange: Exchange
     state: State
@@ -99,7 +101,7 @@ class Job:
     call: paths.Call
     body: Body | None = None
     plan: Plan | None = None
-    candidate: Candidate | None = None  # who was asked last
+    candidate: Candidate | None = None  # the member that was sent to last
     key_name: str = ""  # of the caller's key
     caller: Caller = NOBODY
     rights: Rights | None = None        # what the caller's key may use; None: everything
@@ -108,8 +110,8 @@ class Job:
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
-    unasked: GatewayError | None = None  # why somebody could not be asked in its own protocol: others may
-    answering: bool = False  # something of an answer went out: nobody else may give one
+    not_sent: GatewayError | None = None  # why it could not be written for a member: another may take it
+    answering: bool = False  # something of an answer went out: no other member may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
 
     @property
@@ -132,8 +134,8 @@ class Job:
     @property
     def tokens(self) -> int | None:
         """All that the answer cost; None when nobody said so."""
-        usage = self.record.usage
-        return None if usage is None else usage.total_input + usage.output
+        usage = sound(self.record.usage)
+        return None if usage is None else usage.total
 
     @property
     def own_headers(self) -> Headers:
@@ -147,6 +149,16 @@ class Job:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
         return own + browser.cors_headers(self.headers, self.state.config.server.cors_origins)
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer; what `headers` name, the gateway's own do not change."""
+        self.record.status = status
+        known = {name for name, _ in headers}
+        own = [pair for pair in self.own_headers if pair[0] not in known]
+        await self.exchange.respond(status, [*headers, *own], body)
+
+    async def respond_json(self, value: object) -> None:
+        await self.respond(200, [JSON_TYPE], dumped(value))
 
     @property
     def is_open(self) -> bool:

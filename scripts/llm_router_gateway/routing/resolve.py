@@ -36,6 +36,11 @@ class Candidate:
     def name(self) -> str:
         return f"{self.provider.name}/{self.model.name if self.model else self.asked or self.remote_id}"
 
+    def speaking(self, api: str) -> Candidate:
+        """The same in a caller's own protocol, where the provider has that too: nothing is lost on the way then."""
+        other = self.provider.also.get(api) if self.provider.also else None
+        return self if other is None else Candidate(other, self.remote_id, self.model, self.asked)
+
     @property
     def overrides(self) -> Overrides:
         """The provider's and the model's, which win."""
@@ -80,20 +85,23 @@ def remote_id_of(provider: Provider, model: Model) -> str:
 
 
 def with_endpoint(provider: Provider, model: Model) -> Provider:
-    """The provider, with the chat path that one of its models has for itself."""
+    """The provider as it is called for one of its models, which may have a protocol or a chat path of its own."""
     if not model.endpoint:
-        return provider
+        return provider.for_model(remote_id_of(provider, model))
+    if model.endpoint in UPSTREAMS:
+        return provider.speaking(model.endpoint)
     from dataclasses import replace
 
     paths = {**provider.paths, "chat": model.endpoint}
     if "stream" in paths:
         paths["stream"] = UPSTREAMS[provider.api].stream_path(model.endpoint)
-    return replace(provider, paths=paths)
+    return replace(provider, paths=paths, also={})
 
 
 def of_open(provider: Provider, name: str) -> Candidate:
     """A model that the file does not list, of a provider that takes any name."""
-    return Candidate(provider, provider.rename.get(name, name), asked=name)
+    remote_id = provider.rename.get(name, name)
+    return Candidate(provider.for_model(remote_id), remote_id, asked=name)
 
 
 def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:

@@ -20,6 +20,7 @@ from .sse import Event, SSEParser
 
 MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
 BLANK_LINES = (b"\n\n",)
+BEGINNINGS = (b"data: {", b"event: ")
 BLANK_LINES_CR = (b"\r\n\r\n", b"\n\r\n", b"\r\r")
 
 
@@ -85,8 +86,8 @@ class EventBytes:
         return head, self._parse(head)
 
     def is_one(self, piece: bytes) -> bool:
-        """Whether a piece is one whole event of one line, with nothing before it left over."""
-        return not self._tail and piece[:7] == b"data: {" and piece.find(b"\n") == len(piece) - 2 and piece[-1:] == b"\n"
+        """Whether a piece is one whole event, with nothing before it left over."""
+        return not self._tail and piece.startswith(BEGINNINGS) and piece.find(b"\n\n") == len(piece) - 2
 
     def _parse(self, data: bytes) -> list[Event]:
         try:
@@ -146,6 +147,11 @@ class RelayPipe:
         self.error_passed = True
         return self._masked(data)
 
+    def failure(self, error: GatewayError, request_id: str) -> bytes | None:
+        """The end of a stream that broke, by what was seen of it; None where the protocol needs to know nothing of it."""
+        end = getattr(self._scanner, "failure", None)
+        return end(error, request_id) if end is not None else None
+
     def close(self) -> bytes:
         data = self._scanned(*self._bytes.close())
         if self.error is None and not self.done:
@@ -194,6 +200,11 @@ class ConvertPipe:
                 event = replace(event, created=self._created)
             out.append(self._writer.feed(event))
         return b"".join(out)
+
+    def failure(self, error: GatewayError, request_id: str) -> bytes | None:
+        """As RelayPipe.failure, by what was written of it."""
+        end = getattr(self._writer, "failure", None)
+        return end(error, request_id) if end is not None else None
 
     def close(self) -> bytes:
         data = b"".join(self._written(self._reader.feed(event)) for event in self._bytes.close()[1])

@@ -39,7 +39,9 @@ Pairs = list[tuple[str, str]]
 class Line:
     """A request line: Line("POST", "messages", "chat"). The path stands without its version; "{id}" is any one part of it.
 
-    `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), ...
+    `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
+    that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
+    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
     """
 
     method: str
@@ -85,6 +87,10 @@ def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
 
+def as_it_is(body: JSON) -> dict[str, Any]:
+    return dict(body)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """How the gateway calls a provider that speaks the protocol."""
@@ -123,6 +129,9 @@ class Spec:
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"                # the body's field that holds the conversation
     streams_by_default: bool = False       # a body without `stream` wants one
+    carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
+    embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
 
     # -- an answer to a caller
     stream_type: str = "text/event-stream"
@@ -131,6 +140,8 @@ class Spec:
     account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more
+    fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- conversion
     packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
@@ -184,6 +195,16 @@ class Codec(Protocol):
 
     def finish_in(self, answer: JSON) -> str:
         """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
+
+    # -- of a protocol that keeps answers; see wire/responses for what they are
+
+    state: Any
+    relay: Any
+    compaction: Any
+    Seal: Callable[[bytes, str], ir.Seal]
+
+    def refuse_unsupported(self, fields: JSON) -> None:
+        """What no upstream could do through the gateway."""
 
     # -- upstream
 

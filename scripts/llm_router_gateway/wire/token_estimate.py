@@ -47,6 +47,8 @@ def weight(value: object) -> float:
                 total += TEXT_TOKENS_PER_KEY
                 if isinstance(inner, str) and is_base64(name, inner):
                     total += PICTURE_TOKENS * max(1, len(inner) // PAGE_BYTES if is_document(item) else 1)
+                elif name == "images" and isinstance(inner, list):  # Ollama's: bare base64
+                    total += PICTURE_TOKENS * len(inner)
                 else:
                     waiting.append(inner)
         elif item is not None:

@@ -256,7 +256,7 @@ def test_a_rate_limit_is_checked_and_read() -> None:
 
 def test_without_a_file_the_providers_with_a_key_in_the_environment_are_there() -> None:
     env = {"OPENAI_API_KEY": KEY, "GEMINI_API_KEY": KEY, "XAI_API_KEY": ""}
-    document = config.implied(env, ollama=True)
+    document = config.implied(env, local_server=True)
     assert [table["name"] for table in document["providers"]] == ["openai", "gemini", "ollama"]
     assert all(made.any_model for made in config.parse(document, env=env).providers)
 

@@ -36,7 +36,8 @@ def test_what_is_printed_gives_the_same_config_again() -> None:
     first = config.parse(tomllib.loads(TEXT.replace("socks5", "http").replace(f"u:{KEY}@", "").replace(f"user:{KEY}@", "")))
     again = config.parse(tomllib.loads(describe.config_text(first)))
     assert again.models == first.models
-    hidden: dict[str, Any] = {"keys": (), "secrets": (), "headers": {}}
+    hidden: dict[str, Any] = {"keys": (), "secrets": (), "headers": {}, "also": {}}
+    assert again.providers[0].also.keys() == first.providers[0].also.keys()
     assert dataclasses.replace(again.providers[0], **hidden) == dataclasses.replace(first.providers[0], **hidden)
     assert dataclasses.replace(again.server, tokens=first.server.tokens) == first.server
 

@@ -22,6 +22,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     STREAM,
     WAIT_S,
     Act,
@@ -60,7 +61,7 @@ STREAM_DATA = {protocol: whole_stream(protocol) for protocol in PROTOCOLS}
 
 
 def provider(name: str, api: str, url: str, limit_s: float) -> str:
-    root = {"openai": f"{url}/v1", "anthropic": url, "gemini": f"{url}/v1beta"}[api]
+    root = url + ROOTS[api]
     limits = "".join(f"{each} = {limit_s}\n" for each in ("timeout", "first_output_timeout_s", "output_gap_timeout_s"))
     return f'[[providers]]\nname = "{name}"\napi = "{api}"\nbase_url = "{root}"\napi_key = "k"\n[providers.settings]\n{limits}'
 
@@ -169,7 +170,9 @@ def test_an_upstream_that_falls_silent_before_it_said_anything(data: bytes, gate
 
 def target_of(asked: Any) -> str:
     """Whose protocol a request is in."""
-    return "anthropic" if "/messages" in asked.line else "gemini" if ":" in asked.line.split()[1] else "openai"
+    path = asked.line.split()[1]
+    known = {"messages": "anthropic", "responses": "responses"}
+    return "gemini" if ":" in path else known.get(path.rpartition("/")[2], "openai")
 
 
 def begins(sock: socket.socket, asked: Any) -> None:

@@ -15,6 +15,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     STREAM,
     Process,
     Upstream,
@@ -39,14 +40,14 @@ from llm_router_gateway.store.sqlite.file import connect
 from llm_router_gateway.store.sqlite.rows import unpacked
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
-STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP"}
+STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP", "responses": "completed"}
 
 
 def config(url: str, *, server: str = "") -> str:
     """A provider for each protocol, with a model "m"; a group whose first member is nobody."""
     tables = [f'[server]\ntoken = "{TOKEN}"\nkeepalive_s = 5\n{server}']
     for name in PROTOCOLS:
-        base = url if name == "anthropic" else f"{url}/v1beta" if name == "gemini" else f"{url}/v1"
+        base = url + ROOTS[name]
         tables.append(f'[[providers]]\nname = "{name}-up"\napi = "{name}"\nbase_url = "{base}"\napi_key = "{KEY}"\n'
                       f'[[models]]\nname = "m"\nprovider = "{name}-up"\n[models.config]\ninput_usd_per_mtok = 1000\n'
                       'output_usd_per_mtok = 2000\n')  # fmt: skip

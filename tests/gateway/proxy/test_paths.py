@@ -31,6 +31,13 @@ ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
         ("HEAD", "/", Call("root", "openai")),
         ("GET", "/health", Call("health", "openai")),
         ("POST", "/api/event_logging/batch", Call("ignored", "anthropic")),
+        ("POST", "/v1/responses", Call("chat", "responses")),
+        ("POST", "/responses/input_tokens", Call("count", "responses")),
+        ("POST", "/v1/completions", Call("chat", "completions")),
+        ("POST", "/api/chat", Call("chat", "ollama")),
+        ("POST", "/v1/api/generate", Call("chat", "ollama")),
+        ("GET", "/api/tags", Call("models", "ollama")),
+        ("POST", "/api/show", Call("show", "ollama")),
     ],
 )  # fmt: skip
 def test_a_path_is_one_call_with_and_without_its_version(method: str, path: str, call: Call) -> None:
@@ -61,7 +68,7 @@ def test_lists_have_the_shape_of_the_caller() -> None:
         ("POST", "/health", BadMethod),
         ("POST", "/v1/models/m:predict", NotFound),
         ("POST", "/v1beta/models/:generateContent", NotFound),
-        ("POST", "/v1/responses", NotFound),
+        ("PUT", "/v1/responses", BadMethod),
         ("GET", "/v2/models", NotFound),
     ],
 )

@@ -307,10 +307,11 @@ def test_a_wish_that_is_none_names_its_field(run: Run, wish: dict[str, Any], pat
 
 def test_costs_are_the_upstreams_or_by_the_configured_prices() -> None:
     priced = config.parse(tagged()).models[0]
-    assert route_api.cost_usd(None, priced) is None
-    assert route_api.cost_usd(Usage(input=10, cost=0.5), priced) == 0.5
-    assert route_api.cost_usd(Usage(input=1_000_000, text=1_000_000), priced) == 30
-    assert route_api.cost_usd(Usage(input=10), None) is None
+    for usage, model_, cost in (
+        (None, priced, None), (Usage(input=10, cost=0.5), priced, 0.5), (Usage(input=10), None, None),
+        (Usage(input=1_000_000, text=1_000_000), priced, 30),
+    ):  # fmt: skip
+        assert route_api.invoked({}, "a/m", usage, model_)["cost"] == cost
 
 
 def test_what_the_model_said_is_found_in_any_answer() -> None:

@@ -354,8 +354,9 @@ def test_tools_that_run_elsewhere_are_not_sent_and_named() -> None:  # rows 29, 
         ),
         parallel_tool_calls=False,
     ))  # fmt: skip
-    assert body["tools"] == [{"functionDeclarations": [{"name": "f"}]}]
-    assert lost == ["tools[0]=web_search_20250305", "tools[1]=custom", "strict", "cache_control", "defer_loading",
+    free_text = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+    assert body["tools"] == [{"functionDeclarations": [{"name": "edit", "parameters": free_text}, {"name": "f"}]}]
+    assert lost == ["tools[0]=web_search_20250305", "strict", "cache_control", "defer_loading",
                     "parallel_tool_calls=false"]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ Quirks, for what a server does differently (the defaults follow from the model's
     effort             the words for output_config.effort, [] for none
     schema             "native" (output_config.format), "tool" (a tool that must be called), "prompt"
     strict             whether tools may say "strict"
+    web_search         true: another vendor's search of the web becomes Anthropic's
     system_messages    true: role "system" further down in `messages` is taken
     unsigned_thinking  true: thoughts without a signature are taken back
     repair             false: calls without result and results without call are sent as they are

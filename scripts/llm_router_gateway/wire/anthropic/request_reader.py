@@ -193,11 +193,24 @@ def without_billing(parts: list[ir.Part]) -> tuple[list[ir.Part], str]:
     return ([replace(first, text=rest)] if rest.strip() else []) + parts[1:], line
 
 
+def read_search(fields: Mapping[str, Any]) -> ir.WebSearch | None:
+    """What a web search tool says, in no vendor's words; None for other tools."""
+    if not str(fields.get("type")).startswith("web_search_"):
+        return None
+    lists = [fields.get(name) for name in ("allowed_domains", "blocked_domains")]
+    texts = [[each for each in found if isinstance(each, str)] if isinstance(found, list) else [] for found in lists]
+    allowed, blocked = map(tuple, texts)
+    place, uses = fields.get("user_location"), fields.get("max_uses")
+    location = {name: each for name, each in place.items() if name != "type" and each} if isinstance(place, dict) else None
+    return ir.WebSearch(allowed, blocked, location or None, uses if type(uses) is int else None)
+
+
 def read_tool(item: Any, path: str) -> ir.Tool:
     fields = obj(item, path)
     kind = fields.get("type")
     if kind not in (None, "custom"):  # runs at Anthropic, or Anthropic knows its schema
-        return ir.Tool(str(fields.get("name") or kind), vendor=VENDOR, value=fields, cache_control=cache_of(fields))
+        name, search = str(fields.get("name") or kind), read_search(fields)
+        return ir.Tool(name, vendor=VENDOR, value=fields, cache_control=cache_of(fields), search=search)
     schema = fields.get("input_schema")
     return ir.Tool(
         text(fields.get("name"), f"{path}.name"),

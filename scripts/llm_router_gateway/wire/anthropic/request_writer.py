@@ -40,6 +40,7 @@ class Abilities:
     effort: tuple[str, ...] = ()
     schema: str = "tool"
     strict: bool = False
+    web_search: bool = False
     system_messages: bool = False
     unsigned_thinking: bool = False
     repair: bool = True
@@ -49,7 +50,7 @@ class Abilities:
 # speaks the protocol: it gets what the protocol always had.
 SINCE: tuple[tuple[tuple[int, int], Mapping[str, Any]], ...] = (
     ((0, 0), {"max_tokens": 4096, "thinking": "none"}),
-    ((3, 5), {"max_tokens": 8192}),
+    ((3, 5), {"max_tokens": 8192, "web_search": True}),
     ((3, 7), {"max_tokens": 16384, "thinking": "budget"}),
     ((4, 1), {"sampling": "one"}),
     ((4, 5), {"schema": "native", "strict": True}),
@@ -334,10 +335,27 @@ NOT_HERE = ("presence_penalty", "frequency_penalty", "seed", "logprobs", "top_lo
 JSON_HINT = "Answer with one JSON object and nothing else: no introduction, no code fence."
 
 
+WEB_SEARCH = "web_search_20250305"  # the oldest that is still taken, and so the one that every model knows
+
+
+def write_search(search: ir.WebSearch) -> Block:
+    """Anthropic's search of the web in place of another vendor's; of both lists of domains it takes one."""
+    block: Block = {"type": WEB_SEARCH, "name": "web_search"}
+    if search.allowed_domains:
+        block["allowed_domains"] = list(search.allowed_domains)
+    elif search.blocked_domains:
+        block["blocked_domains"] = list(search.blocked_domains)
+    if search.location:
+        block["user_location"] = {"type": "approximate", **search.location}
+    return block | ({"max_uses": search.max_uses} if search.max_uses else {})
+
+
 def write_tool(tool: ir.Tool, to: Target) -> Block | None:
     if tool.vendor:
         if tool.vendor == VENDOR and tool.value is not None:
             return dict(tool.value)
+        if tool.search is not None and to.able.web_search:
+            return write_search(tool.search)
         to.lose(f"tools={tool.name}")
         return None
     schema: Any = tool.parameters

@@ -152,7 +152,7 @@ def write_call(part: ir.ToolCall, lost: list[str]) -> list[Fields]:
     if part.cache_control is not None:
         name_lost(lost, "cache_control")
     arguments = dict(part.arguments) if part.arguments is not None else {"input": part.arguments_text}
-    if part.arguments is None:
+    if part.arguments is None and not part.custom:
         name_lost(lost, "tool_call.arguments=text")  # not an object: Gemini has no place for another text
     made: Fields = {"functionCall": {**id_of(part), "name": safe_name(part.name), "args": arguments}}
     if part.signature and part.vendor == VENDOR:
@@ -289,6 +289,9 @@ def write_choice(choice: ir.ToolChoice) -> Fields:
     return {"mode": "NONE" if choice.mode == "none" else "AUTO"}
 
 
+FREE_TEXT: Fields = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}  # of a custom tool
+
+
 def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str]) -> Fields:
     made: Fields = {"name": safe_name(tool.name), **({"description": tool.description} if tool.description else {})}
     if tool.strict:
@@ -296,11 +299,19 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
     if tool.cache_control is not None:
         name_lost(lost, "cache_control")
     lose_extras(tool.extras, VENDOR, lost)
-    schema = tool.parameters or {}
+    schema: Any = FREE_TEXT if tool.custom else tool.parameters or {}
     if schema.get("properties") or schema.keys() - {"type", "properties", "required", "$schema", "additionalProperties"}:
         name = "parametersJsonSchema" if target.json_schema else "parameters"
         made[name] = schema if target.json_schema else to_gemini(schema, f"{path}.parameters", lost)
     return {**made, **tool.extras.get(VENDOR, {})}  # without parameters: an object without properties is refused
+
+
+def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
+    """Google's search in place of another vendor's; it cannot be told where to look."""
+    for name in ("allowed_domains", "blocked_domains", "location", "max_uses"):
+        if getattr(search, name):
+            name_lost(lost, f"web_search.{name}")
+    return {"googleSearch": {}}
 
 
 def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:
@@ -308,12 +319,15 @@ def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[st
     chosen = choice.names if choice is not None and choice.mode == "auto" else ()  # AUTO takes no names
     declared: list[Fields] = []
     others: list[Fields] = []
+    functions = any(not tool.vendor for tool in request.tools)  # beside which most models refuse a search
     for index, tool in enumerate(request.tools):
         path = f"tools[{index}]"
         if tool.vendor == VENDOR:
             others.append(dict(tool.value or {}))
-        elif tool.vendor or tool.custom:
-            name_lost(lost, f"{path}={'custom' if tool.custom else tool.name}")
+        elif tool.search is not None and not functions:
+            others.append(write_search(tool.search, lost))
+        elif tool.vendor:
+            name_lost(lost, f"{path}={tool.name}")
         elif not chosen or tool.name in chosen:
             declared.append(write_declaration(tool, path, target, lost))
     tools = [*([{"functionDeclarations": declared}] if declared else []), *others]

@@ -1,9 +1,9 @@
 """The functions of OpenAI chat completions; see `common` for the quirks of its upstreams."""
 
+from ..model_objects import describe_model, list_models
 from .answer import finish_in, read_answer, write_answer
 from .common import REASON as FINISH_WORDS
 from .common import error_event, read_error, usage_in, write_count, write_error
-from .models import describe_model, list_models
 from .request_reader import read_request
 from .request_writer import write_request
 from .stream_reader import StreamReader

@@ -16,6 +16,8 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
     system_role       role of what stands before the conversation: "system"
     json_schema       false: the server takes only json_object; the schema goes into the system text
     forced_choice_with_thinking  false: a forced tool choice becomes "auto" while the model thinks
+    custom_tools      true: tools that take free text are sent as such, as MODERN_MODELS take them; else as functions with one
+                      field
     cache_control, top_k, video  true: sent; else lost
     id_form           "mistral": ids of calls have exactly nine letters and digits
     stream_usage      false: stream_options is not sent
@@ -36,6 +38,7 @@ from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact
 from ..retry_after import retry_after_s  # fmt: skip
+from ..sound import is_count, told_cost
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -140,16 +143,17 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
+    if not all(usage.get(name) is None or is_count(usage[name]) for name in ("prompt_tokens", "completion_tokens")):
+        return None  # nothing can be believed of it
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
     read = min(prompt, count(before, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens"))
     written = min(prompt - read, count(before, "cache_write_tokens", "cache_creation_tokens"))
     output = max(completion, count(usage, "total_tokens") - prompt)
     reasoning = min(output, max(count(after, "reasoning_tokens"), output - completion))
-    cost = usage.get("cost")
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None, own(usage, USAGE_FIELDS),
+        told_cost(usage), own(usage, USAGE_FIELDS),
     )  # fmt: skip
 
 

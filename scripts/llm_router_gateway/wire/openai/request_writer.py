@@ -44,6 +44,7 @@ class Writing:
         self.thinks = bool(THINKING_MODELS.search(name)) or "reasoning" in quirks
         replay = "reasoning_content" if REPLAYING_MODELS.search(name) else ""
         self.thought_field = str(quirks.get("reasoning_field", replay))
+        self.knows_custom = bool(quirks.get("custom_tools", MODERN_MODELS.search(name)))
         self.keeps_cache_control = quirks.get("cache_control") is True
 
     def lose(self, name: str) -> None:
@@ -57,6 +58,10 @@ class Writing:
         if self.quirks.get("id_form") == "mistral":
             return call.id if re.fullmatch(r"[A-Za-z0-9]{9}", call.id) else hashlib.sha256(call.id.encode()).hexdigest()[:9]
         return safe_id(call.id)
+
+    def kind_of(self, tool: ir.Tool | ir.ToolCall) -> str:
+        """A custom tool is a function with one field for servers that know no custom ones."""
+        return "custom" if tool.custom and self.knows_custom else "function"
 
     def cached(self, part: ir.Text | ir.Media | ir.Tool | ir.ToolResult, made: dict[str, Any]) -> dict[str, Any]:
         if part.cache_control is not None:
@@ -214,6 +219,9 @@ def write_format(to: Writing, asked: ir.ResponseFormat, messages: list[dict[str,
     return {"response_format": {"type": "json_object"}}
 
 
+FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}  # of a custom tool
+
+
 def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
     if tool.value is not None:
         if tool.vendor == OWN:
@@ -221,10 +229,14 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
         to.lose(f"tools={tool.name}")
         return []
     to.lose_extras(tool.extras, "tools.")
-    kind = "custom" if tool.custom else "function"
+    kind = to.kind_of(tool)
     inner: dict[str, Any] = {"name": safe_name(tool.name)}
     if tool.description:
         inner["description"] = tool.description
+    if tool.custom and kind == "function":
+        for name in mine(tool.extras):
+            to.lose(f"tools.{name}")
+        return [to.cached(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
     if not tool.custom:
         inner["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
         inner |= {"strict": tool.strict} if tool.strict is not None else {}
@@ -241,7 +253,7 @@ def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
     if not forced or len(choice.names) != 1:
         return choice.mode
     tool = next((tool for tool in to.request.tools if tool.name == choice.names[0]), None)
-    kind = "custom" if tool is not None and tool.custom else "function"
+    kind = to.kind_of(tool) if tool is not None else "function"
     return {"type": kind, kind: {"name": safe_name(choice.names[0])}}
 
 
@@ -417,9 +429,11 @@ def assistant_texts(to: Writing, part: ir.Part) -> list[str]:
 
 def write_call(to: Writing, call: ir.ToolCall) -> dict[str, Any]:
     """A call in the history. Gemini's signature goes where its own OpenAI surface wants it."""
-    kind = "custom" if call.custom else "function"
+    kind = to.kind_of(call)
     given = call.arguments_text or ("" if call.custom else compact(call.arguments or {}))
-    inner = {"name": safe_name(call.name), "input" if call.custom else "arguments": given}
+    if call.custom and kind == "function":
+        given = compact({"input": given})
+    inner = {"name": safe_name(call.name), "input" if kind == "custom" else "arguments": given}
     made: dict[str, Any] = {"id": to.id(call), "type": kind, kind: inner}
     if call.signature and "gemini" in to.model.lower():
         made["extra_content"] = {"google": {"thought_signature": call.signature}}

@@ -49,7 +49,7 @@ SPEC = Spec(
     embeddings=embeddings,
     upstream=Upstream(
         root="/v1",
-        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "models": "/models"},
+        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models"},
         event_tokens=2,
         parameters={
             "n": ("n",),
