@@ -24,8 +24,10 @@ class Room(NamedTuple):
 
 FLOORS = (  # the top floor first; the order within a floor is that of the drawing
     (Room("commands", "serve, check, convert, explain, keys, install", 3), Room("__main__", "entry", 1)),
-    (Room("management", "monitor page, statistics, metrics, keys API"), Room("proxy", "one request: admit, choose, send, record")),
-    (Room("routing", "which member answers, in which order", pure=True), Room("access", "who calls: keys, sessions, Host, Origin")),
+    (Room("management", "monitor page, statistics, metrics, keys API"),
+     Room("proxy", "one request: admit, choose, send, record")),
+    (Room("routing", "which member answers, in which order", pure=True),
+     Room("access", "who calls: keys, sessions, Host, Origin")),
     (Room("config", "router.toml to one Config", pure=True), Room("store", "calls, keys, prices; SQLite"),
      Room("limiter", "limits and budgets in use")),
     (Room("policy", "arithmetic of limits, budgets, health", pure=True),
