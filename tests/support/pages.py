@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PASSED_ON = ("SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 LIMIT_S = 60.0  # for one command; reached only by a failure
 POLL_S = 0.01
-GATEWAY = re.compile(r"(?:^|\s)python3 scripts/llm_router_gateway(?P<words>[^\n]*)")
+SERVER = re.compile(r"(?:^|\s)python3 scripts/llm_router_(?:gateway|demo\.py)(?P<words>[^\n]*)")
+READY = re.compile(r"listening on|is a mock model API")  # what the gateway and the mock server say
 ENDS = re.compile(r"\s(?:convert|explain|install|keys|--check|--print-config|--help|--version)\b")
 
 
@@ -33,8 +34,8 @@ def commands_of(page: str) -> List[str]:
 
 
 def serves(command: str) -> bool:
-    """Whether it starts a gateway that runs until it is stopped."""
-    found = GATEWAY.search(command)
+    """Whether it starts a gateway or a mock server, which run until they are stopped."""
+    found = SERVER.search(command)
     return bool(found) and not ENDS.search(found["words"].partition("#")[0])
 
 
@@ -68,7 +69,7 @@ class Shell:
         return done.stdout.decode()
 
     def _serve(self, command: str) -> str:
-        """Until it listens; then SIGTERM, at which it must end as one that did its work."""
+        """Until it listens; then Ctrl-C, at which it must end as one that did its work."""
         log = self.folder / "served.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -77,10 +78,10 @@ class Shell:
             )  # fmt: skip
         try:
             limit = time.monotonic() + LIMIT_S
-            while "listening on" not in log.read_text() and process.poll() is None and time.monotonic() < limit:
+            while not READY.search(log.read_text()) and process.poll() is None and time.monotonic() < limit:
                 time.sleep(POLL_S)
-            assert "listening on" in log.read_text(), (command, log.read_text())
-            os.killpg(process.pid, signal.SIGTERM)
+            assert READY.search(log.read_text()), (command, log.read_text())
+            os.killpg(process.pid, signal.SIGINT)
             assert process.wait(LIMIT_S) == 0, (command, log.read_text())
         finally:
             if process.poll() is None:
