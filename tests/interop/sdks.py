@@ -209,7 +209,7 @@ class OpenAISDK:
     api = "openai"
     kinds = OPENAI_KINDS
     limits = OPENAI_LIMITS
-    thinks = OPENAI_THINKS
+    thinks: dict[str, Any] = OPENAI_THINKS
 
     def __init__(self, url: str, key: str) -> None:
         import openai
@@ -256,11 +256,11 @@ class OpenAISDK:
 
 
 class ResponsesChat:
-    """client.responses, plain, streamed by the SDK's helper, or parsed; the whole conversation is sent each time."""
+    """client.responses, plain, streamed by the SDK's helper, or parsed; all is sent again each time, unless `store` is true."""
 
     def __init__(self, sdk: ResponsesSDK, model: str, system: str, stream: bool, tools: bool, schema: Any, **more: Any) -> None:
         self.heard: list[str] = []
-        self.ids: list[str] = []
+        self._goes_on = bool(more.get("store"))  # by the id of the answer before; else all is sent again
         self._responses, self._stream, self._schema = sdk.client.responses, stream, schema
         self.history: list[Any] = []
         self._ask: dict[str, Any] = {"model": model, "store": False, **more}
@@ -283,8 +283,10 @@ class ResponsesChat:
     def _turn(self) -> Said:
         self.heard.clear()
         response = self._streamed() if self._stream else self._plain()
-        self.history += response.output
-        self.ids.append(response.id)
+        if self._goes_on:
+            self.history.clear()
+            self._ask["previous_response_id"] = response.id
+        self.history += [] if self._goes_on else response.output
         calls = [item for item in response.output if item.type == "function_call"]
         thoughts = [part.text for item in response.output if item.type == "reasoning" for part in item.summary]
         return Said(
@@ -323,7 +325,9 @@ def responses_finish(response: Any, calls: bool) -> str:
     return "tools" if calls else "end"
 
 
-RESPONSES_THINKS = {"reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"]}
+RESPONSES_THINKS: dict[str, Any] = {
+    "reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
+}  # fmt: skip
 
 
 class ResponsesSDK(OpenAISDK):

@@ -143,6 +143,18 @@ def test_a_thinking_model_gets_its_signatures_back_with_the_results(way: Any, st
         assert "result-get_time" in chat.results([(call, f"result-{call.name}") for call in said.calls]).text
 
 
+@STREAMS
+@pytest.mark.parametrize("vendor", ["responses"], indirect=True)  # the others know nothing of the kind
+def test_a_conversation_with_tools_goes_on_by_the_id_of_its_last_answer(way: Any, stream: bool) -> None:
+    chat = way.chat("demo-reasoning-tools", tools=True, stream=stream, store=True, reasoning={"summary": "auto"})
+    for round_number in (1, 2):
+        said = chat.say(f"Round {round_number}: weather and time?")
+        assert {call.name: call.arguments for call in said.calls} == ARGUMENTS
+        told = chat.results([(call, f"result-{round_number}-{call.name}") for call in said.calls])
+        assert all(f"result-{round_number}-{name}" in told.text for name in ARGUMENTS)
+    assert len(way.asked) == 4
+
+
 @pytest.mark.parametrize("vendor", ["anthropic", "gemini"], indirect=True)  # OpenAI's SDK has no such loop for chats
 def test_the_sdks_own_loop_calls_the_functions(way: Any) -> None:
     text = way.sdk.run_tools(f"{way.prefix}demo-tools", "Sum and time?")

@@ -37,6 +37,7 @@ from ..proxy.log import Log
 from ..store.call import Call
 from ..store.redaction import Bodies
 from ..store.sqlite.call_log import SqliteCallLog
+from ..store.sqlite.conversations import SqliteConversations
 from ..store.sqlite.database import Store
 from ..store.sqlite.file import MEMORY, store_path
 from ..store.sqlite.key_watch import KeyWatch
@@ -117,6 +118,7 @@ class Memory:
         place = store_path(config.server.store, str(source.path or ""))
         self.store = Store.open(place, keep=keep_of(config)) if place else None
         self.calls = SqliteCallLog(self.store) if self.store is not None else None
+        self.conversations = SqliteConversations(self.store) if self.store is not None else None
         self.keys = SqliteKeys.of(self.store) if self.store is not None else None
         self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
         self.ring = Keyring(config)
@@ -182,6 +184,7 @@ class Running:
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, keyring=self.memory.ring, limiter=self.memory.limiter, budgets=self.memory.budgets,
+            kept=self.memory.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.memory.keep
         self.gateway.desk = Desk(self.routes(demo))

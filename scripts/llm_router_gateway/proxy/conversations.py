@@ -21,14 +21,19 @@ from typing import Any
 from ..config.settings import Secret
 from ..errors import BadRequest, GatewayError
 from ..json_body import Body, read_body
-from ..routing.resolve import Candidate
+from ..routing.resolve import Candidate, candidates
 from ..store.conversations import Conversations as Kept
-from ..store.conversations import Turn
+from ..store.conversations import Turn, Unkept
 from ..wire import ir
 from ..wire.registry import SPECS, wire
+from . import headers as forward
+from .outgoing import Outgoing
 from .request import RequestContext, dumped
+from .services import Services
+from .upstream import Upstream
 
 ID_BYTES = 20
+PAGE = 20  # items of an input, where the caller does not say
 FORGOTTEN = "previous_response_not_found"  # what an upstream says of an answer that it no longer has
 WHOLE = frozenset({"completed", "incomplete"})
 
@@ -117,11 +122,13 @@ class Conversation:
 
 
 class Conversations:
-    """The conversations of all callers."""
+    """The conversations of all callers, and what they ask of earlier answers."""
 
-    def __init__(self, kept: Kept, wall: Callable[[], float], *, is_kept: bool) -> None:
-        """`is_kept`: there is a store."""
-        self._kept, self._wall, self._is_kept = kept, wall, is_kept
+    def __init__(self, services: Services, upstream: Upstream, kept: Kept | None) -> None:
+        """`kept`: None where there is no store."""
+        self._services, self._upstream = services, upstream
+        self._kept: Kept = kept or Unkept()
+        self._is_kept = kept is not None
 
     def keeps(self, context: RequestContext) -> bool:
         return self._is_kept and context.state.config.server.keep_conversations_hours > 0
@@ -134,8 +141,8 @@ class Conversations:
         codec.refuse_unsupported(fields)
         keeps = self.keeps(context)
         made = Conversation(
-            codec, self._kept, owner, context.read, codec.Seal(self._kept.secret, owner), f"resp_{os.urandom(ID_BYTES).hex()}",
-            keeps and codec.state.wants_store(fields), self._wall(),
+            codec, self._kept, owner, context.read, codec.Seal(self._kept.secret, owner),
+            f"resp_{os.urandom(ID_BYTES).hex()}", keeps and codec.state.wants_store(fields), self._services.wall(),
         )  # fmt: skip
         named = codec.state.references(fields)
         if named and keeps:
@@ -153,40 +160,54 @@ class Conversations:
         if missing:
             made.named = await self._kept.holding(owner, missing)
 
-    # -- what is asked of earlier answers
+    # -- calls about an earlier answer
 
     async def _turn(self, context: RequestContext) -> Turn:
-        state = wire(context.call.protocol).state
         turn = await self._kept.find(context.caller.key_id, context.call.id) if self.keeps(context) else None
         if turn is None:
-            raise state.not_found(context.call.id)
+            raise wire(context.call.protocol).state.not_found(context.call.id)
         return turn
 
-    async def get(self, context: RequestContext) -> Mapping[str, Any]:
+    async def get(self, context: RequestContext) -> None:
         if context.query.get("stream") == "true":
             raise BadRequest("an answer that is kept is not streamed again: leave stream out", details={"path": "stream"})
-        response: Mapping[str, Any] = (await self._turn(context)).value["response"]
-        return response
+        await context.respond_json((await self._turn(context)).value["response"])
 
-    async def input_items(self, context: RequestContext) -> Mapping[str, Any]:
+    async def input_items(self, context: RequestContext) -> None:
         turn, query = await self._turn(context), context.query
         turns = await self._kept.chain(turn.owner, turn.id) or [turn]  # one before it may be deleted
         try:
-            limit = int(query.get("limit") or 20)
+            limit = int(query.get("limit") or PAGE)
         except ValueError:
             raise BadRequest("limit is not a number", details={"path": "limit"}) from None
-        page: Mapping[str, Any] = wire(context.call.protocol).state.listed(
+        page = wire(context.call.protocol).state.listed(
             [each.value for each in turns], after=query.get("after", ""), limit=limit, order=query.get("order") or "desc"
         )
-        return page
+        await context.respond_json(page)
 
-    async def delete(self, context: RequestContext) -> tuple[Mapping[str, Any], Turn]:
-        """What the caller hears, and what was deleted."""
+    async def delete(self, context: RequestContext) -> None:
+        """Here, and at the upstream that has it too."""
         turn = await self._turn(context)
         await self._kept.delete(turn.owner, turn.id)
-        return wire(context.call.protocol).state.deleted(turn.id), turn
+        if turn.member:
+            await self._delete_upstream(context, turn)
+        await context.respond_json(wire(context.call.protocol).state.deleted(turn.id))
 
-    async def cancel(self, context: RequestContext) -> Mapping[str, Any]:
+    async def _delete_upstream(self, context: RequestContext, turn: Turn) -> None:
+        """What fails there is told in the log alone: the caller's copy is gone."""
+        try:
+            candidate = candidates(context.state.routes, turn.member)[0].speaking(context.call.protocol)
+            provider = candidate.provider
+            key = next((each for each in provider.keys if mark_of(each) == turn.key), None)
+            if provider.api != context.call.protocol or (key is None and turn.key):
+                return
+            headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
+            url = f"{candidate.url('chat')}/{turn.id}"
+            (await self._upstream.send("DELETE", Outgoing(candidate, url, headers, b""))).close()
+        except GatewayError as error:
+            self._services.log.debug(f"{turn.member}: an answer was not deleted there: {error.code}")
+
+    async def cancel(self, context: RequestContext) -> None:
         await self._turn(context)
         error: GatewayError = wire(context.call.protocol).state.cannot_cancel()
         raise error

@@ -23,9 +23,8 @@ from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
 from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of
 from ..routing.resolve import candidates
-from ..store import pricing
-from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
+from .charges import charge_of
 from .request import RequestContext
 from .services import Services
 
@@ -67,17 +66,12 @@ class Failover:
         if context.allowance is not None and context.call.kind != "count":
             context.allowance.check()
         permit = await self._acquire_key(context, idle)
-        is_whole = False
         try:
-            answer = await self._first_answer(context, send, idle)
-            is_whole = True
-            return answer
+            return await self._first_answer(context, send, idle)
         finally:
             if permit is not None:
                 await settle(context, permit)
                 await permit.release()
-            if context.caller.key is not None:
-                await self._book(context, is_whole=is_whole or context.record.whole)
 
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
         """One member after the other; the last one's error where none answers."""
@@ -94,7 +88,7 @@ class Failover:
                 if permit is not None:
                     answer = await self._with_keys(context, attempt, send)
                     attempt.succeeded(clock())
-                    await settle(context, permit)
+                    await settle(context, permit if attempt.target.scopes else None)
                     return answer
             except GatewayError as error:
                 if not self._goes_on(context, attempt, error):
@@ -121,6 +115,7 @@ class Failover:
             stream=context.record.stream, headers=context.headers, key_name=context.key_name,
             tokens=partial(input_tokens, context.fields), query=context.tags, rights=context.rights,
             text=context.body.text if context.body else "",
+            home=context.conversation.home if context.conversation is not None else "",
         )  # fmt: skip
         context.plan = made = plan(
             context.state.table, self._board, ask, self._clock(), self._services.rng, self._limiter.forecast
@@ -161,33 +156,38 @@ class Failover:
             attempt.limited = error
             return None
 
-    async def _book(self, context: RequestContext, *, is_whole: bool) -> None:
-        """Puts what a call cost on its key's account."""
-        usage, key = sound(context.record.usage), context.caller.key
-        candidate = context.state.routes.full.get(context.record.served)
-        cost, _ = pricing.cost(usage, candidate.model if candidate else None)
-        if key.budget is not None and context.allowance is not None:
-            answered = is_whole or context.answering
-            await context.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=context.outputs)
-        elif usage is not None and context.call.kind != "count":
-            await self._budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._services.wall())
+    async def _book(self, context: RequestContext, error: BaseException | None) -> None:
+        """Puts what an attempt cost on the record, and on the account of the caller's key."""
+        charge, key = charge_of(context, error), context.caller.key
+        if context.allowance is not None:
+            await context.allowance.settle(charge)
+        if charge is None:
+            return
+        context.charges.append(charge)
+        if key is not None and key.budget is None:
+            await self._budgets.spend(key.id, Amount(charge.cost_usd or 0.0, charge.usage.total), self._services.wall())
 
     # -- send
 
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
         """A member's answer, by whichever of its provider's keys it takes."""
         while True:
-            context.candidate = attempt.candidate
-            context.record.served = attempt.candidate.name
-            context.record.attempts += 1
+            context.begin_attempt(attempt.candidate)
             attempt.sent(self._clock())
+            failure: BaseException | None = None
             try:
                 return await send(attempt)
             except GatewayError as error:
+                failure = error
                 is_ours = context.answering or error is context.not_sent
                 if is_ours or error.status not in KEY_REFUSALS or not attempt.key_failed(self._clock(), error):
                     raise
                 context.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                await self._book(context, failure)
 
     def _goes_on(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
         """Counts a failure; whether another member may answer."""

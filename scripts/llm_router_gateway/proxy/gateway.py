@@ -44,10 +44,12 @@ from ..routing.permissions import rights_of
 from ..routing.plan import Board
 from ..routing.snapshot import state_of
 from ..store.call import Call
+from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
 from . import headers as forward
 from . import paths, route_api
+from .conversations import Conversations
 from .failover import Failover
 from .log import Log
 from .model_list import LiveLists
@@ -72,9 +74,9 @@ class Gateway:
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
         keyring: Keyring | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
-        budgets: Budgets | None = None,
+        budgets: Budgets | None = None, kept: KeptConversations | None = None,
     ) -> None:  # fmt: skip
-        """`limiter` and `budgets`: what stands behind these seams; without them, this process's own."""
+        """`limiter`, `budgets`, `kept`: what stands behind these seams; else this process's own, and nothing is kept."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
         self.state = state_of(config)
@@ -94,12 +96,15 @@ class Gateway:
         self._plain = PlainAnswers(services, upstream, failover)
         self._streams = StreamAnswers(services, upstream, failover)
         self._own = own = OwnApi(services, self._lists)
+        self._conversations = talks = Conversations(services, upstream, kept)
         routes = route_api.RouteCalls(services, failover, self._plain, self._streams)
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
             "health": own.health, "root": own.health, "ignored": own.ignored,
             "show": own.show, "fixed": own.fixed, "socket": own.socket, "desk": self._management,
+            "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
+            "compact": self._compact,
         }  # fmt: skip
 
     def swap(self, config: Config) -> None:
@@ -203,13 +208,20 @@ class Gateway:
     async def _chat(self, context: RequestContext) -> None:
         await read_model_call(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
+        context.conversation = await self._conversations.begin(context)
         if context.record.stream:
             await self._streams.answer(context)
         else:
             await context.respond(200, *await self._plain.chat(context))
 
+    async def _compact(self, context: RequestContext) -> None:
+        await read_model_call(context)
+        context.conversation = await self._conversations.begin(context)
+        await context.respond(200, *await self._plain.compact(context))
+
     async def _count(self, context: RequestContext) -> None:
         await read_model_call(context)
+        context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.count(context))
 
     async def _embeddings(self, context: RequestContext) -> None:

@@ -7,22 +7,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit
+from ..json_body import dumped
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.losses import name_lost
 from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
-from .request import RequestContext, dumped
+from .request import RequestContext
 from .streaming import Headers
 
+ID_BYTES = 12           # of an answer's id that is made here
+SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
@@ -36,24 +45,29 @@ class Outgoing(NamedTuple):
     headers: Headers
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
+    key: Secret | None = None  # that is shown
 
     @property
     def same(self) -> bool:
         return self.request is None
 
 
-async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "chat") -> Outgoing:
-    """What a member is sent; what an earlier one lost of it is not lost any more."""
+async def outgoing_for(
+    context: RequestContext, attempt: Attempt, call: str = "chat", fields: Mapping[str, Any] | None = None
+) -> Outgoing:
+    """What a member is sent; what an earlier one lost of it is not lost any more. `fields` are converted, if not the body."""
     candidate = attempt.candidate.speaking(context.call.protocol)
     check_key(candidate)
     context.record.lost.clear()
     same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
     try:
-        if context.allowance is not None:
-            await context.allowance.release()  # of the member before this one
-        outgoing = relayed(context, candidate, same, attempt.key) if same else converted(context, candidate, attempt.key)
+        if same:
+            outgoing = relayed(context, candidate, same, attempt.key)
+        else:
+            outgoing = converted(context, candidate, attempt.key, fields)
         if context.allowance is not None:
             await context.allowance.hold()
+        context.sent = True
         return outgoing
     except GatewayError as error:
         if not same or isinstance(error, NoCredit):  # another member may do it, or for less
@@ -63,7 +77,10 @@ async def outgoing_for(context: RequestContext, attempt: Attempt, call: str = "c
 
 def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
     """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
-    fields, spec = context.read.fields, candidate.overrides
+    read, spec = context.read, candidate.overrides
+    if context.conversation is not None:
+        read = context.conversation.body_for(candidate, key, context.record.lost)
+    fields = read.fields
     changes: dict[str, Any] = {}
     dropped: frozenset[str] = frozenset()
     if not context.call.action and fields.get("model") != candidate.remote_id:
@@ -73,19 +90,24 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
         changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, context.read)
-    body = context.read.changed(changes, {}, dropped) if changes or dropped else context.read.text.encode()
+        changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, read)
+    body = read.changed(changes, {}, dropped) if changes or dropped else read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
     headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body)
+    return Outgoing(candidate, url, headers, body, key=key)
 
 
-def converted(context: RequestContext, candidate: Candidate, key: Secret | None = None) -> Outgoing:
+def converted(
+    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None
+) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
+    provider, spec = candidate.provider, SPECS[context.call.protocol]
+    more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
-        context.read.fields, model=context.record.asked, stream=context.record.stream or None
+        fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
+    estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
+    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
@@ -95,7 +117,16 @@ def converted(context: RequestContext, candidate: Candidate, key: Secret | None 
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
     url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request)
+    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
+
+
+def as_utf8(text: str, lost: list[str]) -> bytes:
+    """The bytes of a converted body. Half of a surrogate pair, which most servers refuse, becomes U+FFFD and is named."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        name_lost(lost, "lone surrogate=U+FFFD")
+        return SURROGATE.sub("\ufffd", text).encode()
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
@@ -105,7 +136,7 @@ def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -
     """
     provider = candidate.provider
     if provider.api == protocol:
-        return chat_call(candidate, stream) if kind == "chat" else kind
+        return chat_call(candidate, stream) if kind == "chat" else kind if kind in provider.paths else ""
     carrier, name = SPECS[protocol].carried.get(kind, ("", ""))
     return name if carrier == provider.api and name in provider.paths else ""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import json_body
 from ..access import browser
@@ -20,16 +20,19 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State
 from ..wire import ir
+from ..wire.losses import header_of, ranked
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
 from . import paths
+from .charges import Charge
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
 
-JSON_TYPE = ("content-type", "application/json")
-MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
+if TYPE_CHECKING:
+    from .conversations import Conversation
 
+JSON_TYPE = ("content-type", "application/json")
 
 class Exchange(StreamExchange, Protocol):
     """What `server` hands over for each request. Header names in lower case; path and query as they came."""
@@ -82,7 +85,7 @@ class Record:
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
         if self.lost:
-            parts.append(f"lost={','.join(self.lost)}")
+            parts.append(f"lost={header_of(ranked(self.lost))}".replace(", ", ","))
         if self.error:
             parts.append(f"error={self.error} ({self.message})")
         parts.append(f"id={self.request_id}")
@@ -106,13 +109,23 @@ class RequestContext:
     caller: Caller = NOBODY
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
+    conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought
+    answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
+    sent: bool = False  # to the member asked last, as far as we know
+    charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
     not_sent: GatewayError | None = None  # why it could not be written for a member: another may take it
     answering: bool = False  # something of an answer went out: no other member may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
+
+    def begin_attempt(self, candidate: Candidate) -> None:
+        """What is known of the answer is that of the member asked now."""
+        self.candidate, self.record.served = candidate, candidate.name
+        self.record.attempts += 1
+        self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
 
     @property
     def read(self) -> Body:
@@ -142,9 +155,9 @@ class RequestContext:
         """What every answer of ours carries."""
         own = [("x-request-id", self.record.request_id)]
         if self.record.lost:
-            own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+            own.append(("x-llm-router-lost", header_of(map(printable, ranked(self.record.lost)))))
         if self.allowance is not None and self.allowance.told and not self.is_open:
-            own.append(("x-llm-router-limited", lost_header(self.allowance.told)))
+            own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.told))))
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
@@ -176,12 +189,6 @@ class RequestContext:
 def printable(text: str) -> str:
     """As a header can hold it."""
     return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
-
-
-def lost_header(lost: list[str]) -> str:
-    """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
-    text = ", ".join(map(printable, lost))
-    return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
 
 
 def dumped(value: object) -> bytes:

@@ -5,26 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError
+from ..config.settings import Secret
+from ..errors import GatewayError, StreamCut
 from ..net.client import Response
 from ..routing.plan import Attempt
+from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from . import headers
-from .answers import is_event_stream, parsed
+from .answers import check_answer, is_error, is_event_stream, looks_streamed, parsed, status_in
 from .failover import Failover
 from .outgoing import Outgoing, outgoing_for
 from .request import RequestContext, dumped
 from .services import Services
 from .streaming import Headers, Limits, StreamedAnswer
-from .upstream import MAX_ANSWER_BYTES, Upstream, refusal
+from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
 
 NEVER_S = float("inf")
 STREAM_HEADERS: Headers = [
@@ -57,11 +59,23 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            self.pipe = RelayPipe(self._module.Scanner(), self._array, lambda data: headers.masked(data, candidate))
+            scanner = self._module.Scanner()
+            self.pipe = RelayPipe(scanner, self._array, lambda data: headers.masked(data, candidate))
+            self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
         else:
             reader = wire(outgoing.candidate.provider.api).StreamReader()
-            self.pipe = ConvertPipe(reader, self._writer(outgoing.request), int(unix_s()))
+            writer = self._writer(outgoing.request)
+            self.pipe = ConvertPipe(reader, writer, int(unix_s()))
+            self._keep_at_its_end(lambda: writer.response())
         return self.pipe
+
+    def _keep_at_its_end(
+        self, response: Callable[[], Mapping[str, Any]], candidate: Candidate | None = None, key: Secret | None = None
+    ) -> None:
+        """Before its last event goes out, for the caller may build on it at once."""
+        conversation = self.context.conversation
+        if conversation is not None and self.pipe is not None:
+            self.pipe.on_done = lambda: conversation.keep(response(), candidate, key)
 
     def _writer(self, request: ir.Request) -> Any:
         writer = self._module.StreamWriter(request, lost=self.context.record.lost, array=self._array is not None)
@@ -71,11 +85,20 @@ class Stream:
     def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
         name, api = outgoing.candidate.name, outgoing.candidate.provider.api
-        answer = wire(api).read_answer(parsed(data, name))
+        fields = parsed(data, name)
+        if is_error(fields):
+            raise read_error(outgoing, status_in(fields), {}, data)
+        check_answer(fields, outgoing.candidate)
+        answer = wire(api).read_answer(fields)
         self.context.record.usage = answer.usage
-        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True)
+        conversation = self.context.conversation
+        more = conversation.reading if conversation is not None else {}
+        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
         writer = self._writer(request)
-        return b"".join(map(writer.feed, ir.events_of(answer)))
+        stream = b"".join(map(writer.feed, ir.events_of(answer)))
+        if conversation is not None:
+            conversation.keep(writer.response())
+        return stream
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's last words after a failure."""
@@ -92,6 +115,11 @@ class Stream:
             return self._array.failure(dumped(self._module.write_error(error, request_id)[2]).decode())
         data: bytes = self._module.error_event(error, request_id)
         return data
+
+
+async def only(data: bytes) -> AsyncIterator[bytes]:
+    """A body that is here already, as the pieces of a stream."""
+    yield data
 
 
 class StreamAnswers:
@@ -134,13 +162,20 @@ class StreamAnswers:
         answer = self._answer_of(stream, limits, on_output)
         try:
             with self._watch.over(answer):
-                await self._run(stream, answer, outgoing)
+                try:
+                    await self._run(stream, answer, outgoing)
+                except GatewayError as error:
+                    if context.conversation is None or not context.conversation.forgets(error):
+                        raise
+                    await self._run(stream, answer, await outgoing_for(context, attempt))
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 context.outputs = stream.pipe.outputs
+                if stream.pipe.error is not None and not stream.pipe.outputs:
+                    stream.pipe.error.unpaid = not isinstance(stream.pipe.error, StreamCut)  # a refusal under status 200
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at
 
@@ -152,8 +187,12 @@ class StreamAnswers:
             if is_event_stream(response):
                 response.tap = answer.tap
                 await answer.run(response.pieces(), stream.open(response, outgoing))
+                return
+            data = await response.read(MAX_ANSWER_BYTES)
+            if looks_streamed(data):
+                await answer.run(only(data), stream.open(response, outgoing))
             else:
-                await answer.whole(stream.replayed(await response.read(MAX_ANSWER_BYTES), outgoing))
+                await answer.whole(stream.replayed(data, outgoing))
         finally:
             response.close()
 

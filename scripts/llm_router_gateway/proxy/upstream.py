@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 
 from ..errors import GatewayError, UpstreamFailed
 from ..net.client import Pool, Response, Timeouts
+from ..net.unpacking import unpacked
 from ..wire.registry import wire
 from . import headers as forward
 from .answers import parsed_or_none
@@ -27,7 +28,7 @@ class Relayed(GatewayError):
 
     def __init__(self, error: GatewayError, headers: Headers, data: bytes) -> None:
         super().__init__(error.message, status=error.status, code=error.code, retry_after_s=error.retry_after_s)
-        self.headers, self.data = headers, data
+        self.headers, self.data, self.unpaid = headers, data, True
 
 
 class Upstream:
@@ -36,12 +37,13 @@ class Upstream:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def send(self, method: str, outgoing: Outgoing) -> Awaitable[Response]:
+    async def send(self, method: str, outgoing: Outgoing) -> Response:
         provider = outgoing.candidate.provider
         timeouts = Timeouts(provider.connect_timeout_s, provider.timeout_s, provider.timeout_s)
-        return self._pool.request(
+        response = await self._pool.request(
             method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
         )
+        return unpacked(response)
 
     async def fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
         """A whole answer: the headers that go on, and the body. A refusal is raised."""
@@ -69,8 +71,10 @@ async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
     """What an upstream said instead of an answer, without our key in it."""
     name, status = outgoing.candidate.name, response.status
     if not 400 <= status <= 599:
-        return UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
-                              "followed)")  # fmt: skip
+        wrong = UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
+                               "followed)")  # fmt: skip
+        wrong.unpaid = True
+        return wrong
     data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
     error = read_error(outgoing, status, dict(response.headers), data)
     if outgoing.request is None and parsed_or_none(data) is not None:
@@ -82,4 +86,5 @@ def read_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data
     """An upstream's error body, in its own protocol."""
     data = forward.masked(data, outgoing.candidate)
     error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, headers, data)
+    error.unpaid = True
     return error

@@ -64,6 +64,7 @@ class Ask:
     query: Query | None = None
     rights: Rights | None = None  # of the caller's key; None when everything is for it
     text: str = ""  # the body as it was sent, for expressions that can tell 1.10 from 1.1
+    home: str = ""  # the member that has the conversation so far
     _spelled: Any = None
 
     def variables(self) -> dict[str, Any]:
@@ -201,7 +202,7 @@ class Plan:
     def _choose(self, pool: Pool, options: list[Option], now: float) -> Choice:
         """The one that the conversation or the strategy wants."""
         session = self._session(pool)
-        home = self._board.session(session, now) if session else ""
+        home = self._ask.home or (self._board.session(session, now) if session else "")
         chosen = next((option for option in options if option.target.name == home), None) if home else None
         turns = None
         if chosen is None:

@@ -103,11 +103,21 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return error_of(error, status, retry_after_s(headers))
 
 
+def code_of(error: GatewayError) -> str:
+    """Our code, or that of an input that is too long where only another vendor's words say so: clients act on the code.
+
+    code_of(BadRequest("prompt is too long: 9000 tokens > 8192 maximum")) -> "context_length_exceeded"
+    """
+    is_too_long = error.status in (400, 413) and CONTEXT.search(error.message) is not None
+    return "context_length_exceeded" if is_too_long else error.code
+
+
 def error_body(error: GatewayError) -> dict[str, Any]:
     """{"error": {"message", "type", "param", "code"}}"""
     kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     param = error.details.get("param", error.details.get("path"))
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(error.code, error.code)}}
+    code = code_of(error)
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(code, code)}}
 
 
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], dict[str, Any]]:

@@ -129,6 +129,8 @@ class Spec:
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"                # the body's field that holds the conversation
     streams_by_default: bool = False       # a body without `stream` wants one
+    counts_first: bool = False             # its streams begin with how many tokens the request has
+    answer_prefix: str = ""                # begins the id of an answer that its upstream gave none
     carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
     embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
@@ -174,8 +176,8 @@ class Codec(Protocol):
 
     StreamWriter: Callable[..., Any]       # (request, lost=[...], array=False)
 
-    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None) -> ir.Request:
-        """A caller's body; BadRequest with details["path"]."""
+    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None, **more: Any) -> ir.Request:
+        """A caller's body; BadRequest with details["path"]. `more`: of a conversation, where answers are kept."""
 
     def write_answer(self, answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]: ...
     def write_error(self, error: GatewayError, request_id: str) -> tuple[int, Pairs, dict[str, Any]]:
@@ -214,6 +216,9 @@ class Codec(Protocol):
     def write_request(self, request: ir.Request, *, model: str, quirks: JSON, lost: list[str]) -> dict[str, Any]: ...
     def read_answer(self, body: JSON) -> ir.Answer:
         """A whole answer; UpstreamFailed where it is none."""
+
+    def flaw_in(self, answer: JSON) -> GatewayError | None:
+        """Why a whole answer of an upstream is none; None where it is one. See `verdict`."""
 
     def usage_in(self, answer: JSON) -> ir.Usage | None: ...
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...

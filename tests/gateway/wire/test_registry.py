@@ -10,7 +10,7 @@ from llm_router_gateway.wire.registry import DEFAULT, SPECS, UPSTREAMS, wire
 
 OF_CALLERS = {"FINISH_WORDS", "StreamWriter", "read_request", "write_answer", "write_error", "error_event", "write_count",
               "describe_model", "list_models", "finish_in"}  # fmt: skip
-OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "usage_in", "read_error"}
+OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "flaw_in", "usage_in", "read_error"}
 OF_KEEPERS = {"Seal", "compaction", "refuse_unsupported", "relay", "state"}  # whose callers build on earlier answers
 
 

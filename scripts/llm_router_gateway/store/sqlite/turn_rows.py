@@ -31,8 +31,9 @@ def packed(turn: Turn) -> bytes:
 
 
 def turn_of(row: tuple[Any, ...]) -> Turn:
-    value = json.loads(zlib.decompress(row[6]).decode("utf-8", "surrogatepass"))
-    return Turn(*row[:6], value)
+    turn_id, owner, previous, created, member, key, data = row
+    value = json.loads(zlib.decompress(data).decode("utf-8", "surrogatepass"))
+    return Turn(turn_id, owner, previous, created, member, key, value)
 
 
 def put(db: Database, turns: Iterable[tuple[Turn, bytes]]) -> None:

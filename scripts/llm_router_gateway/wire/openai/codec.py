@@ -1,7 +1,7 @@
 """The functions of OpenAI chat completions; see `common` for the quirks of its upstreams."""
 
 from ..model_objects import describe_model, list_models
-from .answer import finish_in, read_answer, write_answer
+from .answer import finish_in, flaw_in, read_answer, write_answer
 from .common import REASON as FINISH_WORDS
 from .common import error_event, read_error, usage_in, write_count, write_error
 from .request_reader import read_request
@@ -18,6 +18,7 @@ __all__ = [
     "describe_model",
     "error_event",
     "finish_in",
+    "flaw_in",
     "list_models",
     "read_answer",
     "read_error",

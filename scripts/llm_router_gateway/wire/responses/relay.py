@@ -28,7 +28,7 @@ def is_marked(text: str) -> bool:
 
 def fit_item(item: Mapping[str, Any], seal: ir.Seal | None, lost: list[str]) -> dict[str, Any] | None:
     """An item as the upstream takes it; None for one that says nothing to it."""
-    encrypted = item.get("encrypted_content")
+    encrypted: Any = item.get("encrypted_content")
     if is_sealed(encrypted):
         value = seal.open(encrypted) if seal is not None else None
         if item.get("type") != "compaction":

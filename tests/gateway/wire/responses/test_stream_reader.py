@@ -96,7 +96,10 @@ def test_a_stream_says_the_same_to_every_caller(name: str, to: Any) -> None:
     data = b"".join(map(writer.feed, events))
     again = [out for each in [*parser.feed(data), *parser.close()] for out in reader.feed(each)] + list(reader.close())
     one, other = (ir.answer_of(each).candidates[0] for each in (events, again))
-    for kind in (Text, ToolCall, Refusal) if to in (openai, responses) else (ToolCall,):
+    kinds = {Text, ToolCall, Refusal} if to in (openai, responses) else {ToolCall}
+    if one.stop.native == "content_filter":
+        kinds.discard(Refusal)  # chat completions say in words why such an answer ends
+    for kind in kinds:
         assert [(getattr(part, "text", ""), getattr(part, "arguments", "")) for part in other.parts if type(part) is kind] == [
             (getattr(part, "text", ""), getattr(part, "arguments", "")) for part in joined(one.parts, kind)
         ]
