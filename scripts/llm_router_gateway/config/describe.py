@@ -132,8 +132,10 @@ def group_lines(group: Group) -> Iterator[str]:
 def routing_lines(routing: Routing) -> list[str]:
     """What differs from the defaults, and the tasks."""
     lines: list[str] = []
-    if routing.tag_strategy != Routing().tag_strategy:
-        lines += ["", "[routing]", f"tag_strategy = {toml(routing.tag_strategy)}"]
+    named = [f"{name} = {toml(getattr(routing, name))}" for name in ("tag_strategy", "default_model")
+             if getattr(routing, name) != getattr(Routing(), name)]  # fmt: skip
+    if named:
+        lines += ["", "[routing]", *named]
     if routing.health != Rules():
         lines += ["", "[health]", *(f"{name} = {toml(value)}" for name, value in rows(routing.health))]
     if routing.tasks:

@@ -20,7 +20,8 @@ from ..wire.registry import SPECS, UPSTREAMS
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
-MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f?#\\]+")
+# Every name that a server may list: paths with a slash in front, spaces, brackets, any script. What UTF-8 cannot say is none.
+MODEL_NAME = re.compile("(?!\\s)[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+(?<!\\s)")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 KEY = re.compile(r"[\x21-\x7e]+")  # what can stand in a header without escaping
@@ -357,7 +358,8 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "pass on names that no [[models]] entry lists; true when it has no entry"),
-    Setting("rename", "names", {}, "what callers ask for = its name at the provider"),
+    Setting("rename", "names", {}, "what callers ask for = its name at the provider; a * stands for any text, and "
+            "draws such names to this provider"),
     *OVERRIDES,
     Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
     Setting("settings", "table", {}, "see the next table"),
@@ -462,6 +464,8 @@ MEMBER: tuple[Setting, ...] = (
 
 ROUTING: tuple[Setting, ...] = (
     Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
+    Setting("default_model", "text", "", "model or group that answers for every name that nobody has: clients ask for helper "
+            "models of their own"),
 )
 
 HEALTH: tuple[Setting, ...] = (

@@ -21,7 +21,7 @@ from ..policy.budgets import Amount
 from ..policy.circuit_breaker import moves_on
 from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
-from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of
+from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
 from ..wire.token_estimate import input_tokens
 from .charges import charge_of
@@ -208,7 +208,10 @@ def lone_target(context: RequestContext) -> Target | None:
     target = known.get(name)
     if target is None:
         plain = name.removeprefix("models/")
-        if plain in table.chains or plain.startswith((TAG, TASK)):
+        if plain.startswith((TAG, TASK)):
+            return None
+        plain = served_name(table, plain)
+        if plain in table.chains:
             return None
         candidate = candidates(table.routes, plain)[0]
         if scopes_of(candidate):

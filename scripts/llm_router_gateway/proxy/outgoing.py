@@ -23,7 +23,7 @@ from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.losses import name_lost
-from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, wire
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
@@ -64,7 +64,8 @@ async def outgoing_for(
         if same:
             outgoing = relayed(context, candidate, same, attempt.key)
         else:
-            outgoing = converted(context, candidate, attempt.key, fields)
+            outgoing = converted(context, candidate, attempt.key, fields, call)
+        context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
         context.sent = True
@@ -98,16 +99,19 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
 
 
 def converted(
-    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None
-) -> Outgoing:
-    """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider, spec = candidate.provider, SPECS[context.call.protocol]
+    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None,
+    call: str = "chat",
+) -> Outgoing:  # fmt: skip
+    """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
+    spec = SPECS[context.call.protocol]
     more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
         fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
     estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
     request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
+    candidate = able(candidate, request)
+    provider = candidate.provider
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
@@ -115,7 +119,10 @@ def converted(
         out = overrides.applied(out, candidate.overrides)
     if context.allowance is not None:
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
-    url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
+    if call == "count":
+        out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
+    name = call if call == "count" else chat_call(candidate, context.record.stream)
+    url = candidate.url(name, quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
     return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
 
@@ -127,6 +134,14 @@ def as_utf8(text: str, lost: list[str]) -> bytes:
     except UnicodeEncodeError:
         name_lost(lost, "lone surrogate=U+FFFD")
         return SURROGATE.sub("\ufffd", text).encode()
+
+
+def able(candidate: Candidate, request: ir.Request) -> Candidate:
+    """The candidate in the protocol that a request needs, where its provider speaks more than one: for a search of the web."""
+    also = candidate.provider.also
+    if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
+        return candidate
+    return candidate.speaking(next((api for api in also if UPSTREAMS[api].searches), ""))
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

@@ -19,7 +19,8 @@ from ..json_body import read_body
 from ..routing.plan import Attempt
 from ..wire import ir
 from ..wire.pipes import MARK
-from ..wire.registry import SPECS, wire
+from ..wire.registry import SPECS, UPSTREAMS, wire
+from ..wire.sound import is_count
 from ..wire.token_estimate import input_tokens, weight
 from .answers import assembled, check_answer, check_key, is_error, looks_streamed, parsed, parsed_or_none, status_in
 from .failover import Failover
@@ -29,6 +30,7 @@ from .services import Services
 from .streaming import Headers
 from .upstream import Upstream, read_error
 
+ESTIMATED = ("x-llm-router-estimated", "tokens")  # beside a count that no tokenizer made; wire/token_estimate says how far off
 # Of an answer of embeddings: it is flat, and no other object there is called so.
 USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
 
@@ -140,16 +142,23 @@ class PlainAnswers:
         return await self._failover.answer(context, partial(self._count, context))
 
     async def _count(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
-        """By an upstream that speaks the caller's protocol, else estimated."""
+        """By an upstream that counts, in the caller's protocol or converted; else estimated, and said to be."""
         provider = attempt.candidate.speaking(context.call.protocol).provider
-        if provider.api == context.call.protocol and "count" in provider.paths:
+        own, is_same = wire(context.call.protocol), provider.api == context.call.protocol
+        if "count" in provider.paths:
             try:
-                return await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
+                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
+                if is_same:
+                    return headers, data
+                found = parsed(data, attempt.candidate.name).get(UPSTREAMS[provider.api].counted)
+                if isinstance(found, int) and is_count(found):
+                    return [JSON_TYPE], dumped(own.write_count(found))
             except GatewayError as error:
-                if error.status != 404:
+                if is_same and error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
         attempt.end(self._clock())  # nothing was sent, or nothing was learnt
-        return [JSON_TYPE], dumped(wire(context.call.protocol).write_count(input_tokens(context.fields)))
+        context.record.lost.clear()
+        return [JSON_TYPE, ESTIMATED], dumped(own.write_count(input_tokens(context.fields)))
 
     async def embeddings(self, context: RequestContext) -> tuple[Headers, bytes]:
         """Of texts; the answer in the form that the caller's protocol and its body want."""

@@ -84,12 +84,12 @@ class Stream:
 
     def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
-        name, api = outgoing.candidate.name, outgoing.candidate.provider.api
-        fields = parsed(data, name)
+        name, fields = outgoing.candidate.name, parsed(data, outgoing.candidate.name)
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
         check_answer(fields, outgoing.candidate)
-        answer = wire(api).read_answer(fields)
+        reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
+        answer = reader.read_answer(fields)
         self.context.record.usage = answer.usage
         conversation = self.context.conversation
         more = conversation.reading if conversation is not None else {}

@@ -38,6 +38,7 @@ from .table import Listed, Pool
 from .table import Table as Table
 from .table import Target as Target
 from .table import scopes_of as scopes_of
+from .table import served_name as served_name
 from .table import table_of as table_of
 
 MAX_SESSION_CHARS = 256  # of what names a conversation
@@ -401,7 +402,7 @@ def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
         if query.empty:
             raise BadRequest("the query asks for nothing", details={"path": "query"})
         return (tagged(table, query),)
-    name = ask.name.removeprefix("models/")
+    name = served_name(table, ask.name.removeprefix("models/"))
     if name in table.chains:
         return table.chains[name]
     candidate = candidates(table.routes, name)[0]

@@ -83,6 +83,10 @@ def no_more(body: JSON) -> dict[str, Any]:
     return {}
 
 
+def no_count(body: JSON, model: str) -> dict[str, Any]:
+    return dict(body)
+
+
 def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
@@ -108,6 +112,10 @@ class Upstream:
     # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
     untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
+    count_request: Callable[[JSON, str], dict[str, Any]] = no_count
+    # (a chat body, model) -> the body of the call "count", where `paths` has one
+    counted: str = ""                      # the field of its answer that holds the tokens
+    searches: bool = False                 # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream's end says what it cost
 

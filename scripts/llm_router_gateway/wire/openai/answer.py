@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import BadRequest, UpstreamFailed
 from .. import ir, verdict
+from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import minted_id, own_names, packed_id
@@ -21,8 +22,6 @@ from .common import (
     OWN,
     REASON,
     count,
-    error_in,
-    error_of,
     mine,
     own,
     read_usage,

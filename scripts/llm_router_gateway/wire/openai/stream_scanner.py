@@ -8,8 +8,9 @@ from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir, verdict
+from ..error_bodies import error_in, error_of
 from ..sse import Event
-from .common import chunk_usage, error_in, error_of
+from .common import chunk_usage
 
 OUTPUTS = ("content", "reasoning_content", "reasoning", "tool_calls", "refusal", "reasoning_details", "function_call", "audio",
            "images")  # fmt: skip

@@ -15,6 +15,13 @@ def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"temperature", "top_p"}) if UNSTEERED_MODELS.search(model.lower()) else frozenset()
 
 
+COUNTED = frozenset({"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "parallel_tool_calls"})
+
+
+def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in COUNTED}
+
+
 SPEC = Spec(
     name="responses",
     title="OpenAI Responses",
@@ -40,11 +47,14 @@ SPEC = Spec(
         root="/v1",
         paths={"chat": "/responses", "count": "/responses/input_tokens", "compact": "/responses/compact", "models": "/models"},
         event_tokens=2,
+        searches=True,
         parameters={
             "max_tokens": ("max_output_tokens", "max_completion_tokens", "max_tokens"),  # the latter two at compatible servers
             "temperature": ("temperature",),
             "top_p": ("top_p",),
         },
         untaken=untaken,
+        count_request=count_request,
+        counted="input_tokens",
     ),
 )
