@@ -116,6 +116,12 @@ class Stream:
         data: bytes = self._module.error_event(error, request_id)
         return data
 
+    def bare_error(self, error: GatewayError) -> bytes:
+        """What follows the last words, for callers who look for an error outside of events; b"" in most protocols."""
+        if not self._spec.bare_errors or self._array is not None:
+            return b""
+        return dumped(self._module.write_error(error, self.context.record.request_id)[2]) + b"\r\n"
+
 
 async def only(data: bytes) -> AsyncIterator[bytes]:
     """A body that is here already, as the pieces of a stream."""
@@ -143,6 +149,7 @@ class StreamAnswers:
             record.error, record.message = told.code, told.message
             last = streams[-1] if context.answering else Stream(context)  # what was held back is as if it had never been
             await exchange.send(last.fail(told))
+            await exchange.send(last.bare_error(told))  # a chunk of its own: some SDKs take an error for one only if it is alone
         finally:
             record.status = 200 if exchange.started else 0
         await exchange.end()

@@ -146,6 +146,7 @@ class Spec:
     # -- an answer to a caller
     stream_type: str = "text/event-stream"
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
+    bare_errors: bool = False              # a broken event stream ends in the error's JSON once more, outside of any event
     keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
     account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"

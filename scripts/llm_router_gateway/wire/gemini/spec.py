@@ -38,6 +38,7 @@ SPEC = Spec(
     key_query="key",
     turns="contents",
     events_query=("alt", "sse"),
+    bare_errors=True,  # as the API sends them; Google's SDKs for JavaScript and Go pass over an error inside an event
     keepalive=b"\r\n",  # a blank line: Google's Python SDK takes a comment for a broken answer
     answer_field="candidates",
     packs_ids=True,
