@@ -3,7 +3,7 @@
     SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
     SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
 
-`config` parses by it, the command line takes its flags from it, and references/gateway.md is printed from it.
+`config` parses by it, the command line takes its flags from it, and references/gateway-configuration.md is printed from it.
 """
 
 from __future__ import annotations
