@@ -14,21 +14,25 @@ from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError, Unsupported
+from ..errors import GatewayError
 from ..json_body import read_body
 from ..routing.plan import Attempt
 from ..wire import ir
 from ..wire.pipes import MARK
-from ..wire.registry import SPECS, wire
+from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
+from ..wire.sound import is_count
 from ..wire.token_estimate import input_tokens, weight
+from . import headers as forward
 from .answers import assembled, check_answer, check_key, is_error, looks_streamed, parsed, parsed_or_none, status_in
 from .failover import Failover
-from .outgoing import Outgoing, outgoing_for, relayed_call
+from .mask import mask_of
+from .outgoing import Outgoing, embedding_for, outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
 from .streaming import Headers
 from .upstream import Upstream, read_error
 
+ESTIMATED = ("x-llm-router-estimated", "tokens")  # beside a count that no tokenizer made; wire/token_estimate says how far off
 # Of an answer of embeddings: it is flat, and no other object there is called so.
 USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
 
@@ -75,7 +79,7 @@ class PlainAnswers:
             context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
-            return headers, data.removeprefix(MARK)
+            return headers, forward.masked(data.removeprefix(MARK), outgoing.candidate)
         result = wire(api).read_answer(answer)
         context.answer_tokens = unsaid_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
@@ -104,7 +108,8 @@ class PlainAnswers:
         context.record.finish = wire(context.call.protocol).finish_in(written)
         if context.conversation is not None:
             context.conversation.keep(written)
-        return [JSON_TYPE], dumped(written)
+        secrets = context.candidate.provider.secrets if context.candidate is not None else ()
+        return [JSON_TYPE], mask_of(secrets)(dumped(written))
 
     def _written(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> dict[str, Any]:
         """A neutral answer in the caller's protocol."""
@@ -140,16 +145,23 @@ class PlainAnswers:
         return await self._failover.answer(context, partial(self._count, context))
 
     async def _count(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
-        """By an upstream that speaks the caller's protocol, else estimated."""
+        """By an upstream that counts, in the caller's protocol or converted; else estimated, and said to be."""
         provider = attempt.candidate.speaking(context.call.protocol).provider
-        if provider.api == context.call.protocol and "count" in provider.paths:
+        own, is_same = wire(context.call.protocol), provider.api == context.call.protocol
+        if "count" in provider.paths:
             try:
-                return await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
+                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
+                if is_same:
+                    return headers, data
+                found = parsed(data, attempt.candidate.name).get(UPSTREAMS[provider.api].counted)
+                if isinstance(found, int) and is_count(found):
+                    return [JSON_TYPE], dumped(own.write_count(found))
             except GatewayError as error:
-                if error.status != 404:
+                if is_same and error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
         attempt.end(self._clock())  # nothing was sent, or nothing was learnt
-        return [JSON_TYPE], dumped(wire(context.call.protocol).write_count(input_tokens(context.fields)))
+        context.record.lost.clear()
+        return [JSON_TYPE, ESTIMATED], dumped(own.write_count(input_tokens(context.fields)))
 
     async def embeddings(self, context: RequestContext) -> tuple[Headers, bytes]:
         """Of texts; the answer in the form that the caller's protocol and its body want."""
@@ -162,9 +174,18 @@ class PlainAnswers:
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         candidate, call = attempt.candidate, context.call.action or "embeddings"
         check_key(candidate)
-        if not relayed_call(context.call.protocol, candidate, call, stream=False):
-            name = candidate.provider.name
-            raise Unsupported(f"{candidate.name}: embeddings are relayed, and {name} speaks another protocol")
-        headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, call))
-        context.record.usage = embeddings_usage(data, candidate.provider.api)
-        return headers, data
+        if relayed_call(context.call.protocol, candidate, call, stream=False):
+            headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, call))
+            context.record.usage = embeddings_usage(data, candidate.provider.api)
+            return headers, data
+        carrier = SPECS[context.call.protocol].carried.get("embeddings", (context.call.protocol, ""))[0]
+        own, action = vectors(carrier), context.call.action
+        outgoing = await embedding_for(context, attempt, own.read_texts(context.fields, action))
+        _, data = await self._upstream.fetch(outgoing)
+        answer = parsed(data, candidate.name)
+        if is_error(answer):
+            raise read_error(outgoing, status_in(answer), {}, data)
+        found = vectors(candidate.provider.api).read_vectors(answer)
+        if found.tokens is not None:
+            context.record.usage = ir.Usage(input=found.tokens)
+        return [JSON_TYPE], dumped(own.write_vectors(found, context.record.asked, action))

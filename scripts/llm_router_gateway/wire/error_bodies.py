@@ -19,7 +19,8 @@ from .retry_after import retry_after_s
 
 MAX_MESSAGE_CHARS = 2_000  # of an upstream's error text
 CONTEXT = re.compile(
-    r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long|available context size",
+    r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long|available context size|"
+    r"exceeds the maximum number of tokens allowed|reduce the length of the messages",
     re.IGNORECASE,
 )
 TYPES = {
@@ -64,8 +65,12 @@ def error_in(value: Any) -> Mapping[str, Any]:
 
 
 def told_in(error: Mapping[str, Any]) -> str:
+    """Its text; with OpenRouter also what the provider behind it said."""
     message = error.get("message")
-    return (message if isinstance(message, str) and message.strip() else compact(error))[:MAX_MESSAGE_CHARS]
+    message = message if isinstance(message, str) and message.strip() else compact(error)
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{message}: {raw}"[:MAX_MESSAGE_CHARS] if isinstance(raw, str) and raw else message[:MAX_MESSAGE_CHARS]
 
 
 def status_of(error: Mapping[str, Any]) -> int:

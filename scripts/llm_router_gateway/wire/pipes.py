@@ -133,12 +133,17 @@ class EventBytes:
 class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
-    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "on_done", "outputs")
+    __slots__ = (
+        "_bytes", "_glance", "_is_usage", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "on_done", "outputs",
+    )  # fmt: skip
 
     def __init__(
-        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
-    ) -> None:
-        """`masked` takes out of an error's bytes what no caller may see."""
+        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes, *,
+        hides_usage: bool = False,
+    ) -> None:  # fmt: skip
+        """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
+        not go on, for its caller did not ask for it."""
+        self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
@@ -158,7 +163,7 @@ class RelayPipe:
     def feed(self, piece: bytes) -> bytes:
         if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
             self.outputs = self._scanner.outputs
-            return piece
+            return self._masked(piece)
         return self._scanned(*self._bytes.feed(piece))
 
     def _scanned(self, data: bytes, events: list[Event]) -> bytes:
@@ -173,12 +178,22 @@ class RelayPipe:
             return b""  # nothing was said yet: the caller gets a status, not an event
         if scanner.flawed and self.error is not None:  # what came before the flaw goes on, the stream's end is ours
             data, events = verdict.first_events(data, scanner.fed), events[: scanner.fed]
+        if self._is_usage is not None and any(self._is_usage(event.data) for event in events):
+            data = self._without_usage(data)
         if self._wrap is not None:
             data = self._wrap.items(events)
         if self.error is None or scanner.flawed:
-            return data
+            return self._masked(data)
         self.error_passed = True
         return self._masked(data)
+
+    def _without_usage(self, data: bytes) -> bytes:
+        kept = []
+        for raw in verdict.raw_events(data):
+            found = SSEParser(MAX_EVENT_BYTES).feed(raw)
+            if self._is_usage is None or not any(self._is_usage(event.data) for event in found):
+                kept.append(raw)
+        return b"".join(kept)
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """The end of a stream that broke, by what was seen of it; None where the protocol needs to know nothing of it."""
@@ -199,11 +214,15 @@ class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
     __slots__ = (
-        "_bytes", "_calls", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "on_done", "outputs",
+        "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "on_done",
+        "outputs",
         "usage",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._created = created  # Unix seconds, for upstreams that do not tell them
@@ -221,7 +240,7 @@ class ConvertPipe:
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
-        return b"".join(out)
+        return self._masked(b"".join(out))
 
     def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
@@ -275,7 +294,7 @@ class ConvertPipe:
             data += self._written(self._reader.close())
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
-        return data
+        return self._masked(data)
 
 
 class Array:

@@ -56,7 +56,7 @@ def test_every_problem_is_reported_with_its_path() -> None:
         provider = "vlm"
         config = {context_window = "big"}
         [[models]]
-        name = "two words"
+        name = "two words "
         """,
     ).keys() == {
         "sever", "server.prot", "server.port", "server.log_level", "server.keepalive_s", "providers[0].type",

@@ -277,7 +277,7 @@ class Loading:
     defined: dict[str, ir.Tool]
 
 
-def changed_tool(block: Block, path: str, found: Loading) -> None:
+def changed_tool(block: Mapping[str, Any], path: str, found: Loading) -> None:
     """{"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {...}}}, or with {"type": "tool_reference",
     "name": "f"}; tool_removal alike.
     """
@@ -303,8 +303,8 @@ def without_changes(messages: list[ir.Message], found: Loading) -> list[ir.Messa
     kept = []
     for index, message in enumerate(messages):
         changes = [part for part in message.parts if isinstance(part, ir.Opaque) and part.kind in CHANGES]
-        for at, part in enumerate(changes):
-            changed_tool(part.value, f"messages[{index}].content[{at}]", found)
+        for at, change in enumerate(changes):
+            changed_tool(change.value, f"messages[{index}].content[{at}]", found)
         for part in message.parts:
             if isinstance(part, ir.ToolCall):
                 found.loaded.setdefault(part.name, True)

@@ -9,11 +9,12 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir, verdict
+from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..names import minted_id
 from ..sse import Event
 from .answer import stop_of
-from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, error_in, error_of, mine, own
+from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, mine, own
 from .request_reader import google_signature, read_content, read_image, thoughts_in
 from .stream_scanner import place_of
 

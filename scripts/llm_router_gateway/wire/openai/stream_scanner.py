@@ -8,8 +8,9 @@ from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir, verdict
+from ..error_bodies import error_in, error_of
 from ..sse import Event
-from .common import chunk_usage, error_in, error_of
+from .common import chunk_usage
 
 OUTPUTS = ("content", "reasoning_content", "reasoning", "tool_calls", "refusal", "reasoning_details", "function_call", "audio",
            "images")  # fmt: skip
@@ -65,6 +66,17 @@ class Scanner:
             self.outputs += 1
             return True
         return False
+
+    @staticmethod
+    def is_usage(data: str) -> bool:
+        """Whether an event holds the usage and no choice: is_usage('{"choices":[],"usage":{...}}') -> True"""
+        if '"usage"' not in data or "[]" not in data:
+            return False
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(chunk, dict) and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
 
     def feed(self, events: Iterable[Event]) -> None:
         for number, event in enumerate(events):
@@ -127,6 +139,6 @@ class Scanner:
         if not self._choices:
             self._judge(verdict.no_answer())
 
-    def _judge(self, error: UpstreamFailed | None) -> None:
+    def _judge(self, error: GatewayError | None) -> None:
         if error is not None and self.error is None:
             self.error, self.flawed = error, True
