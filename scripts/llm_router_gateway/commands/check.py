@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from ..config.config import Config
 from ..errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from ..net.client import Pool, Timeouts
-from ..proxy import headers as forward
 from ..proxy import model_list
-from ..proxy.answers import check_key, parsed
-from ..proxy.outgoing import quoted
-from ..proxy.request import dumped
+from ..proxy.answers import check_key, parse_answer
+from ..proxy.headers import mask_secrets, upstream_headers
+from ..proxy.outgoing import quote_id
+from ..proxy.request import dump_json
 from ..proxy.upstream import MAX_ANSWER_BYTES
 from ..routing.resolve import Candidate, routes_of
 from ..wire import ir
@@ -63,25 +63,25 @@ async def probe(pool: Pool, candidate: Candidate) -> str:
     api = wire(candidate.provider.api)
     request = ir.Request(model=candidate.remote_id, messages=QUESTION, max_tokens=MAX_TOKENS)
     body = api.write_request(request, model=candidate.remote_id, quirks=candidate.provider.quirks, lost=[])
-    data = await fetch(pool, "POST", candidate, candidate.url("chat", quoted(candidate.remote_id)), dumped(body))
-    api.read_answer(parsed(data, candidate.name))
+    data = await fetch(pool, "POST", candidate, candidate.url("chat", quote_id(candidate.remote_id)), dump_json(body))
+    api.read_answer(parse_answer(data, candidate.name))
     return ""
 
 
 async def probe_list(pool: Pool, candidate: Candidate) -> str:
     data = await fetch(pool, "GET", candidate, candidate.url("models"), b"")
-    names = model_list.names_in(parsed(data, candidate.provider.name))
+    names = model_list.names_in(parse_answer(data, candidate.provider.name))
     return f"takes any name; lists {len(names)}"
 
 
 async def fetch(pool: Pool, method: str, candidate: Candidate, url: str, body: bytes) -> bytes:
     check_key(candidate)
     provider = candidate.provider
-    headers = forward.upstream_headers(candidate, (), "check", same=False)
+    headers = upstream_headers(candidate, (), "check", same=False)
     timeouts = Timeouts(provider.connect_timeout_s, LIMIT_S, LIMIT_S)
     response = await pool.request(method, url, headers, body, timeouts=timeouts, proxy=provider.proxy)
     try:
-        data = forward.masked(await response.read(MAX_ANSWER_BYTES), candidate)
+        data = mask_secrets(await response.read(MAX_ANSWER_BYTES), candidate)
     finally:
         response.close()
     if 300 <= response.status < 400:

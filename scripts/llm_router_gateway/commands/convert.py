@@ -21,7 +21,7 @@ from ..config.settings import Secret
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..json_body import read_body
-from ..proxy.outgoing import Outgoing, chat_call, converted, relayed
+from ..proxy.outgoing import Outgoing, chat_call, convert_request, relay_request
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
@@ -92,8 +92,8 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     call = Call("chat", options.source, asked, options.stream, action=spec.chat_action)
     context = RequestContext(cast(Exchange, NullExchange()), snapshot_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
-        return converted(context, candidate), record
-    return relayed(context, candidate, chat_call(candidate, record.stream)), record
+        return convert_request(context, candidate), record
+    return relay_request(context, candidate, chat_call(candidate, record.stream)), record
 
 
 def without_keys(value: str, keys: Iterable[Secret]) -> str:

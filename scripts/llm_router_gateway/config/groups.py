@@ -53,10 +53,10 @@ class Selector:
 
     def read(self, text: str) -> Any:
         """A body's text with its numbers as they are written; None where it cannot be read so, or is long."""
-        from ..jq import compiler as jq
+        from ..jq import compiler
 
         try:
-            return jq.read(text) if len(text) <= MAX_SPELLED else None
+            return compiler.read(text) if len(text) <= MAX_SPELLED else None
         except (ValueError, self.error):
             return None
 
@@ -155,13 +155,13 @@ def read_overrides(values: Mapping[str, Any], path: str, reading: Reading) -> Ov
 
 
 def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
-    from ..jq import compiler as jq  # only a configuration with expressions pays for the language
+    from ..jq import compiler  # only a configuration with expressions pays for the language
 
     try:
         names = tuple(name for name in VARIABLES if f"${name}" in text)
-        compiled = jq.compile(text, names)
-        return Selector(text, compiled, jq.JqError, names, compiled.spells)
-    except jq.JqError as wrong:
+        compiled = compiler.compile(text, names)
+        return Selector(text, compiled, compiler.JqError, names, compiled.spells)
+    except compiler.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""
         reading.bad(path, f"{shown(text)} is not a supported jq expression: {wrong}{place}")

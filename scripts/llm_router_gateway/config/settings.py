@@ -360,8 +360,8 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; true when it has no entry"),
-    Setting("rename", "names", {}, "what callers ask for = its name at the provider; a * stands for any text, and "
-            "draws such names to this provider"),
+    Setting("rename", "names", {}, "name that callers use = name at the provider; a * stands for any text, and "
+            "routes such names to this provider"),
     *OVERRIDES,
     Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
     Setting("settings", "table", {}, "see the next table"),
@@ -466,7 +466,7 @@ MEMBER: tuple[Setting, ...] = (
 
 ROUTING: tuple[Setting, ...] = (
     Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
-    Setting("default_model", "text", "", "model or group that answers for every name that nobody has: clients ask for helper "
+    Setting("default_model", "text", "", "model or group that answers for every unknown name: clients request helper "
             "models of their own"),
 )
 

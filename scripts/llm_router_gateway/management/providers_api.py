@@ -19,11 +19,10 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..config import overlay as overlays
 from ..config.config import Config, ConfigError, Model, Problem, Provider
 from ..config.describe import MASK, masked_proxy
 from ..config.groups import Group
-from ..config.overlay import Overlay, kind_of
+from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_entry, forget_entry, kind_of, remove_entry
 from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
 from ..config.sources import Source
@@ -87,7 +86,7 @@ def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "proxy" and isinstance(value, str):
             made[name] = masked_proxy(value)
         else:
-            made[name] = visible_fields(value) if name in overlays.MERGED and isinstance(value, Mapping) else plain_value(value)
+            made[name] = visible_fields(value) if name in MERGED and isinstance(value, Mapping) else plain_value(value)
     return made
 
 
@@ -107,7 +106,7 @@ def limit_json(limit: Limit | None) -> dict[str, Any] | None:
     return None if limit is None else asdict(limit)
 
 
-def provider_json(provider: Provider, table: Mapping[str, Any], entry: overlays.Entry | None) -> dict[str, Any]:
+def provider_json(provider: Provider, table: Mapping[str, Any], entry: Entry | None) -> dict[str, Any]:
     """GET /providers/{name}."""
     return {
         "id": provider.name, "name": provider.name, "type": provider.type, "api": provider.api,
@@ -118,12 +117,12 @@ def provider_json(provider: Provider, table: Mapping[str, Any], entry: overlays.
     }  # fmt: skip
 
 
-def source_json(entry: overlays.Entry | None) -> dict[str, Any]:
+def source_json(entry: Entry | None) -> dict[str, Any]:
     """Whether the file has it, and which fields were changed through the API."""
     if entry is None:
         return {"source": "file", "changed": []}
     fields = sorted(entry.fields)
-    return {"source": "overlay" if entry.state == overlays.ADDED else "file", "changed": fields}
+    return {"source": "overlay" if entry.state == ADDED else "file", "changed": fields}
 
 
 def rate_limit_json(model: Model, table: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -135,7 +134,7 @@ def rate_limit_json(model: Model, table: Mapping[str, Any]) -> dict[str, Any] | 
     return {**limit, "notes": raw.get("notes"), "config": plain_value(raw.get("config", {}))}
 
 
-def model_json(model: Model, provider: Provider, table: Mapping[str, Any], entry: overlays.Entry | None) -> dict[str, Any]:
+def model_json(model: Model, provider: Provider, table: Mapping[str, Any], entry: Entry | None) -> dict[str, Any]:
     """The older server's ModelRead, with is_active and where it comes from."""
     return {
         "id": f"{model.provider}/{model.name}", "name": model.name, "display_name": model.display_name or None,
@@ -158,7 +157,7 @@ UNKNOWN_HEALTH = {"state": "off", "factor": 1.0, "back_in_s": 0.0, "active": 0, 
                   "consecutive_failures": 0, "last_error": None}  # fmt: skip
 
 
-def monitor_row(model: Model, provider: Provider, entry: overlays.Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
+def monitor_row(model: Model, provider: Provider, entry: Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the page's table of models."""
     return {
         "name": f"{model.provider}/{model.name}", "provider": model.provider, "model": model.name,
@@ -399,7 +398,7 @@ class ProvidersApi:
     def _config(self) -> Config:
         return self._state().config
 
-    def _entry(self, name: str) -> overlays.Entry | None:
+    def _entry(self, name: str) -> Entry | None:
         return self._source.overlay.get(name)
 
     def _provider_json(self, provider: Provider) -> dict[str, Any]:
@@ -484,7 +483,7 @@ class ProvidersApi:
             owner = name.partition("/")[0]
             if owner not in self._source.merged.tables and owner != name:
                 raise InvalidChange([Problem("provider", f"there is no provider {owner!r}")])
-            return overlays.add_entry(overlay, name, rest)
+            return add_entry(overlay, name, rest)
 
         await self._change(request, name, rest, make)
         return self._reply(self._read(name), 201)
@@ -500,7 +499,7 @@ class ProvidersApi:
 
         def make(overlay: Overlay) -> Overlay:
             self._read(name)
-            return overlays.change_entry(overlay, name, patch)
+            return change_entry(overlay, name, patch)
 
         await self._change(request, name, patch, make)
         return self._reply(self._read(name))
@@ -520,9 +519,9 @@ class ProvidersApi:
         def make(overlay: Overlay) -> Overlay:
             in_file = name in self._source.names_in_file()
             if only and name in overlay:
-                return overlays.forget_entry(overlay, name, in_file=in_file)
+                return forget_entry(overlay, name, in_file=in_file)
             self._read(name)
-            return overlay if only else overlays.remove_entry(overlay, name, in_file=in_file)
+            return overlay if only else remove_entry(overlay, name, in_file=in_file)
 
         await self._change(request, name, ABSENT, make)
         return self._reply(None, 204)

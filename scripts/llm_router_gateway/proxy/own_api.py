@@ -1,4 +1,4 @@
-"""What callers ask of the gateway itself, not of a model: its health, its list of models, its management routes.
+"""Requests to the gateway itself, not to a model: health, list of models, management routes.
 
     own = OwnApi(services, upstream, live)
     await own.management(context, router)      `net/router` has the routes, this their reading and writing
@@ -19,7 +19,7 @@ from ..net.router import ADMIN, ManagementRequest, ManagementResponse, Router
 from ..wire.registry import SPECS, wire
 from . import model_list
 from .model_list import LiveLists
-from .request import JSON_TYPE, RequestContext, dumped
+from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 
 MAX_BODY_BYTES = 1_048_576  # of a management request
@@ -47,14 +47,14 @@ class OwnApi:
     async def models(self, context: RequestContext) -> None:
         state = context.state
         found = model_list.entries(state.routes, await self._lists.names(state), state.table)
-        found = model_list.for_key(found, context.rights, state.table)
+        found = model_list.entries_for_key(found, context.rights, state.table)
         await context.respond_json(wire(context.call.protocol).list_models(found, context.query))
 
     async def model(self, context: RequestContext) -> None:
         state = context.state
         found = model_list.entries(state.routes, await self._lists.names(state), state.table)
-        entry = model_list.one(found, context.call.model)
-        if context.rights is not None and not model_list.is_for(entry, context.rights, state.table):
+        entry = model_list.find_entry(found, context.call.model)
+        if context.rights is not None and not model_list.may_use(entry, context.rights, state.table):
             raise context.rights.key.refuse(entry.name)
         await context.respond_json(wire(context.call.protocol).describe_model(entry))
 
@@ -68,7 +68,7 @@ class OwnApi:
         await self.model(context)
 
     async def fixed(self, context: RequestContext) -> None:
-        """What the protocol's spec has for a path, whatever is asked."""
+        """The fixed answer that the protocol's spec has for a path."""
         fixed = SPECS[context.call.protocol].fixed
         await context.respond_json(next(value for path, value in fixed.items() if context.exchange.path.endswith(path)))
 
@@ -90,7 +90,7 @@ class OwnApi:
         exchange, caller = context.exchange, context.caller
         route, args = router.find(exchange.method, context.call.model)
         if route.access == ADMIN and not caller.is_admin:
-            raise Forbidden("this is for administrators: use an admin key; references/gateway.md tells how to have one")
+            raise Forbidden("this is for administrators: use an admin key; references/gateway.md describes how to get one")
         body = None
         if exchange.method in WITH_BODY:
             limit = min(MAX_BODY_BYTES, context.state.config.server.max_body_bytes)
@@ -120,14 +120,14 @@ async def respond(context: RequestContext, reply: ManagementResponse) -> None:
     """A handler's reply: JSON, bytes, or a stream of them."""
     if not reply.is_stream:
         is_raw = isinstance(reply.body, bytes)
-        data = reply.body if is_raw else b"" if reply.status == 204 else dumped(reply.body)
+        data = reply.body if is_raw else b"" if reply.status == 204 else dump_json(reply.body)
         kind = [] if is_raw or reply.status == 204 else [JSON_TYPE]
         await context.respond(reply.status, [*kind, *reply.headers], data)
         return
     exchange = context.exchange
     context.record.status = reply.status
     pieces = aiter(reply.body)
-    first = await anext(pieces, b"")  # what is wrong before it is told with a status
+    first = await anext(pieces, b"")  # an error before this gets a status
     exchange.start(reply.status, [*reply.headers, *context.own_headers])
     await exchange.send(first)
     async for piece in pieces:

@@ -1,4 +1,4 @@
-"""What all requests share, for as long as the process lives, and how a fault of the gateway itself is told.
+"""What all requests share while the process lives, and how an internal fault is reported.
 
     services = Services(pool, log, routing_state, watch, authenticator, limiter, budgets, clock=..., wall=..., rng=..., ...)
     services.internal_error(context.record.request_id, error)  -> GatewayError, after a line in the log
@@ -40,12 +40,12 @@ class Services:
 
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """What a caller hears of a fault that is the gateway's own; the log says where it is."""
-        self.log.error(f"a fault of ours in request {request_id}: {fault(error)}")
+        self.log.error(f"a fault of ours in request {request_id}: {fault_location(error)}")
         return GatewayError("the gateway failed; its log has the reason")
 
 
-def fault(error: BaseException) -> str:
-    """Where a fault is: its type and the places it came through; no message, which may hold a prompt."""
+def fault_location(error: BaseException) -> str:
+    """The type and traceback of a fault; no message, which may hold a prompt."""
     places, at = [], error.__traceback__
     while at is not None:
         code = at.tb_frame.f_code

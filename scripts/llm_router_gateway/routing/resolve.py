@@ -158,7 +158,7 @@ def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
 
 
 class Unlisted(UnknownModel):
-    """Nobody has a model of that name, or it is not clear who is meant: the default model may answer."""
+    """No provider has a model of that name, or the name is ambiguous: the default model may answer."""
 
 
 def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> Unlisted:

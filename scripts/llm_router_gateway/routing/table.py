@@ -129,7 +129,7 @@ def listed_models(config: Config, routes: Routes) -> tuple[ListedModel, ...]:
 
 
 def served_name(table: Table, name: str) -> str:
-    """The name that is served for one that is asked for: itself, or the default model's where nobody has it."""
+    """The served name of a requested one: the same, or the default model where no provider has it."""
     default = table.routing.default_model
     if not default or name in table.chains:
         return name

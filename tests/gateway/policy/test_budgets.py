@@ -127,7 +127,7 @@ def test_there_is_room_for_what_is_left(left: Remaining, given: float, wanted: f
 def test_a_call_is_bounded_by_what_is_left_and_told_so() -> None:
     purse = Purse(tokens_per_day=1000)
     allowance, sent = purse.ask(max_tokens=5000)
-    assert 900 < sent["max_tokens"] < 1000 and allowance.told == [f"max_tokens={sent['max_tokens']}"]
+    assert 900 < sent["max_tokens"] < 1000 and allowance.clamped == [f"max_tokens={sent['max_tokens']}"]
     done(allowance, Usage(input=6, text=100))
     assert purse.spent["tokens_day"] == 106
     assert purse.ask(max_tokens=300)[1]["max_tokens"] == 300

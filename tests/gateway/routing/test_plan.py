@@ -44,7 +44,7 @@ def test_a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_na
     assert [entry.bare for entry in found] == ["a", "fleet", "", "b", "c"]
     for name in SPECS:
         assert "fleet" in json.dumps(wire(name).list_models(found, {}))
-    assert model_list.one(found, "fleet").owner == "llm-router"
+    assert model_list.find_entry(found, "fleet").owner == "llm-router"
     assert wire("openai").describe_model(found[1])["description"] == "both"
 
 
