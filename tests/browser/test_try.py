@@ -188,7 +188,7 @@ def test_who_would_answer_is_told_before_anything_is_asked(page: Any, gateway: A
         },
     }
     gateway.answers["POST route"] = (503, nobody)
-    page.labelled("RoutingRequest again").click()
+    page.labelled("Ask again").click()
     page.until_text(".try-side", "smart: no healthy member available")
     page.until_text(".candidates", "its breaker is open")
     assert sent(gateway) == []

@@ -30,7 +30,7 @@ from ..wire.registry import wire
 AT_ONCE = 20      # questions on their way
 LIMIT_S = 60.0    # for one answer; local servers may have to load the model first
 MAX_TOKENS = 256  # enough for models that think before they speak
-QUESTION = (ir.Message("user", (ir.Text("ManagementResponse with the word ok."),)),)
+QUESTION = (ir.Message("user", (ir.Text("Reply with the word ok."),)),)
 ADVICE = {  # code -> what to do
     "unauthorized": "check the key",
     "forbidden": "this key may not use this model",

@@ -60,9 +60,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def target(options: argparse.Namespace, asked: str) -> tuple[Config, Candidate]:
+def target(options: argparse.Namespace, wanted: str) -> tuple[Config, Candidate]:
     """The target of the request: a model of the configuration, else a provider of it, else a preset."""
-    model = options.model or asked
+    model = options.model or wanted
     if options.to in HOUSES or (not options.config and preset_of(options.to)):
         name = HOUSES.get(options.to, options.to)
         of = {"name": name, "type": name} if name else {"name": options.to, "api": options.to}
@@ -83,13 +83,13 @@ def address(name: str) -> dict[str, str]:
 
 def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record]:
     body = read_body(data)
-    asked = body.fields.get("model")
-    asked = asked if isinstance(asked, str) else ""
-    config, candidate = target(options, asked)
-    record = Record("dry-run", "POST", "", "", 0.0, options.source, asked or candidate.remote_id, candidate.name)
+    wanted = body.fields.get("model")
+    wanted = wanted if isinstance(wanted, str) else ""
+    config, candidate = target(options, wanted)
+    record = Record("dry-run", "POST", "", "", 0.0, options.source, wanted or candidate.remote_id, candidate.name)
     spec = SPECS[options.source]
     record.stream = options.stream or spec.wants_stream(body.fields)
-    call = Call("chat", options.source, asked, options.stream, action=spec.chat_action)
+    call = Call("chat", options.source, wanted, options.stream, action=spec.chat_action)
     context = RequestContext(cast(Exchange, NullExchange()), snapshot_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
         return convert_request(context, candidate), record

@@ -2,8 +2,8 @@
 
     exit_code = asyncio.run(serve(config, source))     until SIGTERM or Ctrl-C; 3 when the address cannot be bound
 
-`Backends` is what outlives a request: it chooses what stands behind the seams (`Limiter`, `Budgets`, `CallLog`,
-`KeyRepository`). `GatewayProcess` is the whole.
+`Backends` outlives a request: it chooses the implementations of the interfaces (`Limiter`, `Budgets`, `CallLog`,
+`KeyRepository`). `GatewayProcess` is the whole process.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ PLAIN_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", HEAD, as_c
 EXCEL_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", BOM.encode() + HEAD, as_csv)
 
 
-# ---------------------------------------------------------------------------------------------------------- the router
+# ---------------------------------------------------------------------------------------------------------- the routes
 
 
 class MonitorApi:

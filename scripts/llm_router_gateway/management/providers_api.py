@@ -339,7 +339,7 @@ def has_own_address(provider: Provider) -> bool:
     return (own.scheme, own.netloc) == (mine.scheme, mine.netloc)
 
 
-# ------------------------------------------------------------------------------------------------------------ the router
+# ------------------------------------------------------------------------------------------------------------ the routes
 
 
 def with_problems(handler: Handler) -> Handler:

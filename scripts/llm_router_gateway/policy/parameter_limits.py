@@ -248,7 +248,7 @@ def enforce_bound(result: dict[str, Any], name: str, api: str, bound: Bound, hom
             put(result, path, whole(new))
             clamped.append(f"{path[-1]}={whole(new):g}")
     usual = DEFAULTS.get(name)
-    if stated or usual is None or not home or name in UPSTREAMS[api].untaken(model, result):
+    if stated or usual is None or not home or name in UPSTREAMS[api].rejected_parameters(model, result):
         return clamped  # a model that rejects the parameter keeps its own default
     new = bound.nearest(usual)
     if new != usual:

@@ -80,11 +80,11 @@ class Conversation:
         last = [*self.turns[-1:], *self.named]
         return not self.is_forgotten and all((turn.member, turn.key) == place for turn in last)
 
-    def unfolded(self, change: Callable[[Turn], Mapping[str, Any]] = lambda turn: turn.value) -> dict[str, Any]:
+    def unfold(self, change: Callable[[Turn], Mapping[str, Any]] = lambda turn: turn.value) -> dict[str, Any]:
         """The body with the whole conversation in it."""
         state = self.codec.state
         items = state.by_id([change(turn) if turn in self.turns else turn.value for turn in self.named])
-        body: dict[str, Any] = state.unfolded(self.given.fields, [change(turn) for turn in self.turns], items)
+        body: dict[str, Any] = state.unfold(self.given.fields, [change(turn) for turn in self.turns], items)
         return body
 
     def body_for(self, candidate: Candidate, key: Secret | None, lost: list[str]) -> Body:
@@ -97,7 +97,7 @@ class Conversation:
                 portable: dict[str, Any] = relay.portable(turn.value, (turn.member, turn.key) == place, lost)
                 return portable
 
-            body = read_body(dump_json(self.unfolded(portable)))
+            body = read_body(dump_json(self.unfold(portable)))
         if relay.is_marked(body.text):
             body = read_body(dump_json(relay.fit(body.fields, self.seal, lost)))
         return body
@@ -115,7 +115,7 @@ class Conversation:
             return
         state = self.codec.state
         items = state.by_id(turn.value for turn in (*self.turns, *self.named))
-        value = state.kept_turn(state.resolved(self.given.fields, items), response)
+        value = state.kept_turn(state.resolve_references(self.given.fields, items), response)
         ids = tuple(str(item["id"]) for item in value["output"] if isinstance(item, dict) and item.get("id"))
         member, mark = (candidate.name, mark_of(key)) if candidate is not None else ("", "")
         self.kept.append(Turn(value["id"], self.owner, value["previous"], self.now, member, mark, value, ids))
@@ -147,7 +147,7 @@ class Conversations:
         named = codec.state.references(fields)
         if named and keeps:
             await self._find(made, named.previous, named.items)
-            context.body = read_body(dump_json(made.unfolded()))
+            context.body = read_body(dump_json(made.unfold()))
         return made
 
     async def _find(self, made: Conversation, previous: str, items: tuple[str, ...]) -> None:
@@ -180,7 +180,7 @@ class Conversations:
             limit = int(query.get("limit") or PAGE)
         except ValueError:
             raise BadRequest("limit is not a number", details={"path": "limit"}) from None
-        page = wire(context.call.protocol).state.listed(
+        page = wire(context.call.protocol).state.input_items_page(
             [each.value for each in turns], after=query.get("after", ""), limit=limit, order=query.get("order") or "desc"
         )
         await context.respond_json(page)
@@ -191,7 +191,7 @@ class Conversations:
         await self._kept.delete(turn.owner, turn.id)
         if turn.member:
             await self._delete_upstream(context, turn)
-        await context.respond_json(wire(context.call.protocol).state.deleted(turn.id))
+        await context.respond_json(wire(context.call.protocol).state.deletion(turn.id))
 
     async def _delete_upstream(self, context: RequestContext, turn: Turn) -> None:
         """A failure there goes only to the log: the caller's copy is deleted."""

@@ -139,7 +139,7 @@ class PlainAnswers:
         _, data = await self._upstream.fetch(outgoing)
         result = wire(outgoing.candidate.provider.api).read_answer(parse_answer(data, candidate.name))
         written = self._written(context, result, outgoing.request)
-        return [JSON_TYPE], dump_json(compaction.compacted(written, fields["input"]))
+        return [JSON_TYPE], dump_json(compaction.compaction_response(written, fields["input"]))
 
     async def count(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._count, context))

@@ -20,7 +20,7 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import Snapshot
 from ..wire import ir
-from ..wire.losses import header_of, ranked
+from ..wire.losses import header_of, rank_losses
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
 from . import paths
@@ -86,7 +86,7 @@ class Record:
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
         if self.lost:
-            parts.append(f"lost={header_of(ranked(self.lost))}".replace(", ", ","))
+            parts.append(f"lost={header_of(rank_losses(self.lost))}".replace(", ", ","))
         if self.error:
             parts.append(f"error={self.error} ({self.message})")
         parts.append(f"id={self.request_id}")
@@ -157,7 +157,7 @@ class RequestContext:
         """What every answer of ours carries."""
         own = [("x-request-id", self.record.request_id), NOSNIFF]
         if self.record.lost:
-            own.append(("x-llm-router-lost", header_of(map(printable, ranked(self.record.lost)))))
+            own.append(("x-llm-router-lost", header_of(map(printable, rank_losses(self.record.lost)))))
         if self.allowance is not None and self.allowance.clamped and not self.is_open:
             own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.clamped))))
         if self.record.attempts and not self.is_open:

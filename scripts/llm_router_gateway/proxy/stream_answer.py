@@ -17,7 +17,7 @@ from ..net.client import Response
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.complaints import refined
+from ..wire.complaints import classify
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from . import headers
@@ -200,7 +200,7 @@ class StreamAnswers:
                 raise
             if not stream.pipe.outputs:  # a refusal under status 200
                 wrong.unpaid = not isinstance(wrong, StreamCut | BrokenAnswer)
-            raise refined(wrong) from None
+            raise classify(wrong) from None
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ..errors import CONTEXT, GatewayError, UpstreamFailed
 from ..net.client import Pool, Response, Timeouts
 from ..net.unpacking import decompress
-from ..wire.complaints import refined
+from ..wire.complaints import classify
 from ..wire.registry import SPECS, wire
 from .answers import parse_or_none
 from .headers import caller_headers, mask_secrets
@@ -80,7 +80,7 @@ async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
         return wrong
     data = mask_secrets(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
     said = refusal_error(outgoing, status, dict(response.headers), data)
-    error = refined(said, data)
+    error = classify(said, data)
     is_plain = error is said or (error.code == CONTEXT and SPECS[outgoing.candidate.provider.api].too_long_mark in data)
     if outgoing.request is None and is_plain and parse_or_none(data) is not None:
         return RelayedRefusal(error, caller_headers(response.headers, outgoing.candidate), data)
@@ -89,7 +89,7 @@ async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
 
 def read_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
     """An upstream's error body, and what it means."""
-    return refined(refusal_error(outgoing, status, headers, data), data)
+    return classify(refusal_error(outgoing, status, headers, data), data)
 
 
 def refusal_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:

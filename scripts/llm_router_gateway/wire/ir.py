@@ -283,7 +283,7 @@ class Seal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ManagementResponse:
+class Reply:
     """What the answer must carry beside what the model says; only Responses callers need it.
 
     id          of the answer, where the gateway keeps answers under it; "" = made from the upstream's
@@ -299,7 +299,7 @@ class ManagementResponse:
     seal: Seal | None = None
 
 
-NO_REPLY = ManagementResponse()
+NO_REPLY = Reply()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +330,7 @@ class Request:
     service_tier: str = ""         # the caller's word
     cache_key: str = ""            # OpenAI prompt_cache_key
     extras: Extras = NOTHING
-    reply: ManagementResponse = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
+    reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
     answer_id: str = field(default="", compare=False)      # of the answer, where the upstream gives it none
     input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
 
@@ -525,10 +525,10 @@ def events_of(answer: Answer) -> list[StreamEvent]:
     return [*events, Finished()]
 
 
-def joined(old: Extras, new: Extras) -> Extras:
+def merge_extras(old: Extras, new: Extras) -> Extras:
     """Both; of one field the lists are put together, anything else is replaced.
 
-    joined({"v": {"a": [1], "b": 1}}, {"v": {"a": [2], "b": 2}}) -> {"v": {"a": [1, 2], "b": 2}}
+    merge_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": [2], "b": 2}}) -> {"v": {"a": [1, 2], "b": 2}}
     """
     made = {vendor: dict(fields) for vendor, fields in old.items()}
     for vendor, fields in new.items():
@@ -544,7 +544,7 @@ def longer(part: Part, delta: PartDelta) -> Part:
     if isinstance(part, ToolCall):
         return replace(part, arguments_text=part.arguments_text + delta.text, signature=part.signature + delta.signature)
     if isinstance(part, Text | Thinking):
-        extras = joined(part.extras, delta.extras) if delta.extras else part.extras
+        extras = merge_extras(part.extras, delta.extras) if delta.extras else part.extras
         return replace(part, text=part.text + delta.text, signature=part.signature + delta.signature, extras=extras)
     return part
 
@@ -591,7 +591,7 @@ class Collector:
     def answer(self) -> Answer:
         if self._finished is None:
             raise ValueError("the stream is not finished")
-        start, extras = self._started, joined(self._started.extras, self._finished.extras)
+        start, extras = self._started, merge_extras(self._started.extras, self._finished.extras)
         numbers = sorted(self._parts.keys() | self._ended.keys())
         made = tuple(self._candidate(number) for number in numbers)
         return Answer(start.id, start.model, made, self._usage, start.created, start.service_tier, extras)

@@ -11,7 +11,7 @@ from fakes import ANSWER, STREAM, Exchange, Upstream
 from routed import Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import CONTEXT, GatewayError, of_status
-from llm_router_gateway.wire.complaints import IMAGE, refined
+from llm_router_gateway.wire.complaints import IMAGE, classify
 
 Run = Callable[..., Ways]
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
@@ -59,14 +59,14 @@ def lone(api: str = "openai", **server: Any) -> dict[str, Any]:
     (404, "no such path", "not_found", {}),
 ])  # fmt: skip
 def test_a_refusal_is_understood_in_every_dialect(status: int, message: str, code: str, details: dict[str, int]) -> None:
-    error = refined(of_status(status, message))
+    error = classify(of_status(status, message))
     assert (error.code, error.message, error.details) == (code, message, details)
     assert error.status == {"no_credit": 402, CONTEXT: 400, IMAGE: 400}.get(code, status)
 
 
 def test_the_numbers_may_stand_in_the_body_alone() -> None:
     body = b'{"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_prompt_tokens":9000,"n_ctx":8192}}'
-    error = refined(of_status(400, "too long", details={"type": "exceed_context_size_error"}), body)
+    error = classify(of_status(400, "too long", details={"type": "exceed_context_size_error"}), body)
     assert (error.code, error.details["tokens"], error.details["window"]) == (CONTEXT, 9000, 8192)
 
 
@@ -345,4 +345,4 @@ def test_what_stays_unsupported_is_a_bad_request_that_no_sdk_repeats(run: Run) -
 
 def test_a_refusal_of_another_kind_is_itself() -> None:
     error = GatewayError("x", status=502)
-    assert refined(error) is error
+    assert classify(error) is error

@@ -39,7 +39,7 @@ def test_the_shares_are_those_of_the_weights(strategy: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_shares_hold_with_many_requests_at_once(strategy: str) -> None:
-    """Requests that overlap, each for as long as the rng say, 40 a second."""
+    """Requests that overlap, each for as long as the rng decides, 40 a second."""
     made, rng, running, counts = fleet(strategy), Random(9), [], dict.fromkeys(WEIGHTS, 0)
     for number in range(REQUESTS):
         made.now += 1 / 40

@@ -53,7 +53,7 @@ class Calls:
         return id or minted_id(self.seed, name, path)
 
 
-def signed(fields: Fields, path: str) -> tuple[str, str, str]:
+def read_signature(fields: Fields, path: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a part."""
     return unpacked_signature(text(fields.get("thoughtSignature", ""), f"{path}.thoughtSignature"))
 
@@ -62,18 +62,18 @@ def read_call(fields: Fields, path: str, calls: Calls) -> ir.ToolCall:
     own = fields_of(fields["functionCall"], f"{path}.functionCall")
     name = text(own.get("name", ""), f"{path}.functionCall.name")
     arguments = obj(own.get("args", {}), f"{path}.functionCall.args")
-    told = compact(arguments)
-    id = calls.called(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, told)
-    vendor, signature, _ = signed(fields, path)
-    return ir.ToolCall(id, name, told, arguments, signature=signature, vendor=vendor or VENDOR)
+    stated = compact(arguments)
+    id = calls.called(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, stated)
+    vendor, signature, _ = read_signature(fields, path)
+    return ir.ToolCall(id, name, stated, arguments, signature=signature, vendor=vendor or VENDOR)
 
 
-def media(fields: Fields, path: str, **told: Any) -> ir.Media:
+def media(fields: Fields, path: str, **stated: Any) -> ir.Media:
     """A Media with the part's own fields beside it."""
-    vendor, signature, _ = signed(fields, path)
+    vendor, signature, _ = read_signature(fields, path)
     extras = {name: fields[name] for name in ("videoMetadata", "mediaResolution", "thought") if name in fields}
-    vendor = VENDOR if told.get("file_id") else vendor
-    return ir.Media(**told, vendor=vendor, signature=signature, extras={VENDOR: extras} if extras else ir.NOTHING)
+    vendor = VENDOR if stated.get("file_id") else vendor
+    return ir.Media(**stated, vendor=vendor, signature=signature, extras={VENDOR: extras} if extras else ir.NOTHING)
 
 
 def kind_of(media_type: str, url: str = "") -> ir.Kind:
@@ -161,7 +161,7 @@ def read_code_result(fields: Fields, path: str, calls: Calls) -> ir.Opaque:
 
 
 def read_text(fields: Fields, path: str, calls: Calls) -> ir.Part:
-    vendor, signature, data = signed(fields, path)
+    vendor, signature, data = read_signature(fields, path)
     words = text(fields["text"], f"{path}.text")
     if fields.get("thought") is True:
         return ir.Thinking(words, signature, vendor or VENDOR, data)
@@ -204,10 +204,10 @@ def read_content(value: Any, path: str, calls: Calls) -> ir.Message:
     return ir.Message(role, tuple(read_part(part, f"{path}.parts[{index}]", calls) for index, part in parts))
 
 
-def joined(one: ir.Part, other: ir.Part) -> ir.Part | None:
+def join_parts(one: ir.Part, other: ir.Part) -> ir.Part | None:
     """Two pieces of one text or thought as one; None where they are two.
 
-    joined(Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")) -> Thinking("Hm", "s", "anthropic")
+    join_parts(Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")) -> Thinking("Hm", "s", "anthropic")
     """
     if isinstance(one, ir.Thinking) and isinstance(other, ir.Thinking) and not (one.signature or one.data or other.data):
         return replace(other, text=one.text + other.text)
@@ -220,7 +220,7 @@ def model_turn(messages: Iterable[ir.Message]) -> ir.Message:
     """The model's contents in a row as one: Google's SDKs keep every chunk of a stream as a content of its own."""
     parts: list[ir.Part] = []
     for part in (part for message in messages for part in message.parts):
-        whole = joined(parts[-1], part) if parts else None
+        whole = join_parts(parts[-1], part) if parts else None
         if whole is not None:
             parts[-1] = whole
         else:

@@ -85,8 +85,8 @@ def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
 
 def read_include(fields: Mapping[str, Any]) -> tuple[bool, list[str]]:
     """(whether logprobs are asked for, what is left that only OpenAI knows). Encrypted reasoning always comes."""
-    asked = [text(each, f"include[{at}]") for at, each in enumerate(items(fields.get("include"), "include"))]
-    return LOGPROBS in asked, [each for each in asked if each not in (ENCRYPTED, LOGPROBS)]
+    wanted = [text(each, f"include[{at}]") for at, each in enumerate(items(fields.get("include"), "include"))]
+    return LOGPROBS in wanted, [each for each in wanted if each not in (ENCRYPTED, LOGPROBS)]
 
 
 def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> ir.Extras:
@@ -177,7 +177,7 @@ def read_request(
         service_tier=text(fields.get("service_tier") or "", "service_tier"),
         cache_key=text(fields.get("prompt_cache_key") or "", "prompt_cache_key"),
         extras=read_extras(fields, include, foreign),
-        reply=ir.ManagementResponse(reply_id, echo_of(fields, echo), made.namespaces, made.compacting, seal),
+        reply=ir.Reply(reply_id, echo_of(fields, echo), made.namespaces, made.compacting, seal),
         temperature=number(fields.get("temperature"), "temperature"),
         top_p=number(fields.get("top_p"), "top_p"),
         presence_penalty=number(fields.get("presence_penalty"), "presence_penalty"),
