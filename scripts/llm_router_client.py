@@ -2537,6 +2537,8 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
         console.closers.append(server.close)
         args.base_url = server.base_url
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
+    if args.session is not None:
+        extra("usage", "--session")
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,

@@ -42,16 +42,20 @@ class Conversation:
         self.path = os.path.realpath(path)
         if isinstance(path, str):
             check_inside(path, self.path, allow_paths)
-        self._part = f"{self.path}.part"  # the lock, and then what takes the file's place
+        self._lock = f"{self.path}.part"  # an empty file, locked until close()
         try:
-            self._file = private_file(self._part)
-            free = lock_file(self._file) and os.path.exists(self._part)
-            free = free and os.path.samestat(os.fstat(self._file), os.stat(self._part))  # else it has just become the file
+            self._file = private_file(self._lock)
+            free = lock_file(self._file) and os.path.exists(self._lock)
+            free = free and os.path.samestat(os.fstat(self._file), os.stat(self._lock))  # else its owner has just removed it
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
         if not free:
             os.close(self._file)
             raise SafetyError(f"{path} is in use by another process", next_step="Wait for it to end, or name another file.")
+        if os.fstat(self._file).st_size:
+            os.close(self._file)
+            step = "Move it away: beside a conversation this name is its lock, which is empty."
+            raise SafetyError(f"{self._lock} exists and is no lock", next_step=step)
         try:
             self.messages = self._read() if os.path.lexists(self.path) else []
         except (ValueError, LLMRouterError) as error:
@@ -83,24 +87,29 @@ class Conversation:
     def _replace(self, data: bytes) -> None:
         if len(data) > MAX_CONVERSATION_BYTES:
             raise OSError(f"it would be over its limit of {MAX_CONVERSATION_BYTES} bytes")
-        os.ftruncate(self._file, 0)
-        with open(os.dup(self._file), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(self._file)
-        if os.path.exists(self.path):
-            os.chmod(self._part, os.stat(self.path).st_mode & 0o777)
-        if os.name == "nt":
-            os.close(self._file)  # open files cannot be moved there
-        os.replace(self._part, self.path)
-        if os.name != "nt":
-            os.close(self._file)
-        self._file = -1  # close() must not take away what another process has under that name now
+        new = f"{self.path}.{os.urandom(4).hex()}.part"
+        try:
+            with open(private_file(new, os.O_EXCL), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if os.path.exists(self.path):
+                os.chmod(new, os.stat(self.path).st_mode & 0o777)
+            os.replace(new, self.path)
+        finally:
+            if os.path.lexists(new):
+                os.unlink(new)
 
     def close(self) -> None:
         """Let others have the conversation."""
-        if self._file >= 0:
-            if os.path.exists(self._part) and os.name != "nt":
-                os.unlink(self._part)
-            os.close(self._file)
-            self._file = -1
+        if self._file < 0:
+            return
+        file, self._file = self._file, -1
+        if os.name == "nt":  # where no open file can be removed
+            os.close(file)
+        try:
+            os.unlink(self._lock)  # elsewhere before the lock ends: what has that name afterwards is another's
+        except OSError:
+            pass  # it is gone, or another process has it already
+        if os.name != "nt":
+            os.close(file)

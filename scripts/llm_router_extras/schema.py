@@ -19,11 +19,14 @@ from llm_router_client import (
 )
 
 from .collaborator import Collaborator
+from .patterns import PATTERN_TIMEOUT_S, is_quick, match_slow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from llm_router_client import JSON, Attempt, LLMRouterError, Turns
+
+    Matches = Callable[[str, str], bool]  # pattern, text
 
 SCHEMA_TYPES: dict[str, Any] = {
     "object": dict,
@@ -86,7 +89,11 @@ def is_type(value: Any, kind: str) -> bool:
     return isinstance(value, SCHEMA_TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
 
 
-def own_faults(value: Any, schema: JSON, place: str) -> Iterator[str]:
+def matches_now(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
+
+
+def own_faults(value: Any, schema: JSON, place: str, matches: Matches = matches_now) -> Iterator[str]:
     """Why a value does not fit a schema, what lies inside of both left out."""
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
@@ -101,7 +108,7 @@ def own_faults(value: Any, schema: JSON, place: str) -> Iterator[str]:
             room = -room if "max" in word.lower() else room
             if room < 0 or (room == 0 and word[:3] == "exc"):
                 yield f"{place} must have {word} {schema[word]}"
-    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+    if isinstance(value, str) and "pattern" in schema and not matches(schema["pattern"], value):
         yield f"{place} must match the pattern {schema['pattern']}"
     for name in schema.get("required", ()) if isinstance(value, dict) else ():
         if name not in value:
@@ -116,7 +123,9 @@ def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]
     return [(each, known.get(name, others), f"{place}.{name}") for name, each in as_dict(value).items()]
 
 
-def schema_faults(value: Any, schema: Any, root: Any, place: str = "$") -> Iterator[str]:
+def schema_faults(
+    value: Any, schema: Any, root: Any, place: str = "$", matches: Matches = matches_now
+) -> Iterator[str]:
     """Why a JSON value does not fit a schema, which is a part of `root`, place by place.
 
     schema_faults({"age": "x"}, {"properties": {"age": {"type": "integer"}}}, schema) -> "$.age must be integer"
@@ -125,20 +134,36 @@ def schema_faults(value: Any, schema: Any, root: Any, place: str = "$") -> Itera
         yield f"{place} is not allowed"
     if isinstance(schema, bool):
         return
-    yield from own_faults(value, schema, place)
+    yield from own_faults(value, schema, place, matches)
     for inner in (*schema.get("allOf", ()), *([pointed(root, schema["$ref"])] if "$ref" in schema else ())):
-        yield from schema_faults(value, inner, root, place)
+        yield from schema_faults(value, inner, root, place, matches)
     for word in ("anyOf", "oneOf"):
-        faults = [next(schema_faults(value, inner, root, place), "") for inner in schema.get(word, ())]
+        faults = [next(schema_faults(value, inner, root, place, matches), "") for inner in schema.get(word, ())]
         if faults and all(faults):
             yield "; or ".join(faults)
     for part, inner, where in parts_of(value, schema, place):
-        yield from schema_faults(part, inner, root, where)
+        yield from schema_faults(part, inner, root, where, matches)
 
 
 def first_fault(value: Any, schema: Any, place: str = "$") -> str:
-    """The first reason why a JSON value does not fit a schema, "" where there is none."""
-    return next(schema_faults(value, schema, schema, place), "")
+    """The first reason why a JSON value does not fit a schema, "" where there is none.
+
+    Slow patterns are taken to match at first: where even so nothing fits, that is the answer; else they are matched in time.
+    """
+    slow: dict[tuple[str, str], bool] = {}
+
+    def matches(pattern: str, text: str) -> bool:
+        quick = is_quick(pattern, text)
+        return matches_now(pattern, text) if quick else slow.setdefault((pattern, text), True)
+
+    fault = next(schema_faults(value, schema, schema, place, matches), "")
+    if fault or not slow:
+        return fault
+    found = match_slow(list(slow))
+    if found is None:
+        return f"{place} could not be held against the pattern {next(iter(slow))[0]} in {PATTERN_TIMEOUT_S:g} s"
+    slow.update(found)
+    return next(schema_faults(value, schema, schema, place, matches), "")
 
 
 def check_schema(schema: Any) -> None:

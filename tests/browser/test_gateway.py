@@ -12,6 +12,8 @@ from running import Process, made_up, until
 
 from llm_router_demo import DemoServer
 
+pytestmark = pytest.mark.slow
+
 ADMIN = made_up("admin")
 BROKEN = ("Failed to load resource",)
 CONFIG = """

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = "\u2013"
 FORMATS = [
     ("money", 0, "$0"),

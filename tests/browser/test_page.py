@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 VIEWS = {  # view -> what it shows of the pretended gateway
     "activity": ["Spend by model", "claude/sonnet", "rate_limited", "First output p50", "1,080"],
     "calls": ["120 calls", "smart", "openai/gpt-4.1", "team-search", "$0.0042"],

@@ -9,7 +9,10 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from pretend import piece
+
+pytestmark = pytest.mark.slow
 
 BROKEN = ("Failed to load resource",)
 

@@ -297,6 +297,7 @@ def test_typos_get_a_suggestion(at_demo: Any) -> None:
     assert b"no option takes a key" in at_demo("chat", "--api-key", "x").err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(c.COMMANDS))
 def test_every_option_means_the_same_in_every_command(command: str) -> None:
     for flag, option in c.parser_of(command).options.items():

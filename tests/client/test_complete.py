@@ -2,7 +2,7 @@
 
 tests/corpus/complete.json: [{"name", "protocol" (openai, gemini), "events" (chunks; "raw:..." is an event's data as it stands),
 "verdict"}]. complete: an answer; incomplete: what came is not the answer, and is kept; failed: nothing came, another model or
-member is asked; refused: filtered.
+member is asked; refused: filtered. `gateway`: what the gateway says, where its caller decides what an empty turn is worth.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def test_a_turn_is_what_the_server_said_it_is(serve: Serve, turn: Dict[str, Any]
         assert (verdict == "incomplete") is bool(text), error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["abort", "error", "network_error", "insufficient_system_resource"])
 def test_a_plain_answer_that_says_it_is_unfinished_keeps_its_text_and_exits_with_10(serve: Serve, cli: Any, word: str) -> None:
     for reply in (http(completion("half an ans", word)), stream(delta("half an ans"), delta(finish=word), DONE)):

@@ -55,6 +55,7 @@ def test_it_finds_the_client_from_everywhere(launcher: Any, how: str, tmp_path: 
     assert (done.returncode, done.stdout, done.stderr) == (0, ANSWERED, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words, code", [
     (["--version"], 0), (["chat", "--help"], 0), (["shat"], 2), (["chat", "-m", "a", "--message", "Hello"], 3),
     (["chat", "--demo", "-m", "fail-402", "--message", "Hi"], 4), (["chat", "--demo", "-m", "fail-404", "--message", "Hi"], 5),

@@ -375,6 +375,7 @@ def test_why_no_connection_came_about(error: BaseException, kind: Any, text: str
     assert caught.value.retryable is (kind is not c.UsageError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ["chat", "-m", "m"], ["chat", "-m", "m", "--stream"], ["compare", "--models", "m,n"], ["chat", "--demo"],
 ])  # fmt: skip
@@ -573,6 +574,7 @@ def test_dripping_bytes_and_comments_do_not_hold_the_clock_up(tls: Any, drip: by
     assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_the_request_drop_by_drop_is_bounded_by_the_deadline(tls: Any) -> None:
     def sips(connection: Any) -> None:
         while connection.recv(50_000):

@@ -206,6 +206,29 @@ def test_a_turn_that_would_grow_it_over_its_limit_is_shown_and_not_added(talk: A
     assert (tmp_path / "talk.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("content", [b"a draft of somebody's", b"[]", b"\n"])
+def test_a_file_that_only_has_its_locks_name_is_left_as_it_is(talk: Any, tmp_path: Path, demo: Any, content: bytes) -> None:
+    (tmp_path / "talk.json.part").write_bytes(content)
+    ran = talk("One")
+    assert ran.code == 8 and b"exists and is no lock" in ran.err and b"Move it away" in ran.err and not demo.requests
+    assert (tmp_path / "talk.json.part").read_bytes() == content and entries(tmp_path) == ["talk.json.part"]
+
+
+@posix_only
+def test_a_new_conversation_is_its_owners_alone_and_an_old_one_keeps_its_mode(here: Path, serve: Any) -> None:
+    server = serve(http(completion()), http(completion()))
+    for mode in (0o600, 0o644):
+        before = os.umask(0)
+        try:
+            talk = c.Conversation("talk.json")
+            question = {"role": "user", "content": "Hi"}
+            talk.add([question], c.LLMRouterClient(base_url=server.base_url).chat("m", [*talk.messages, question]))
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((here / "talk.json").stat().st_mode) == mode and entries(here) == ["talk.json"]
+        (here / "talk.json").chmod(0o644)
+
+
 # ------------------------------------------------------------------------------------------- full disks, other processes
 
 
@@ -280,13 +303,13 @@ def test_two_conversations_of_one_process_keep_each_other_out(here: Path) -> Non
 
 def test_the_end_of_one_conversation_leaves_the_next_ones_lock_alone(here: Path, serve: Any, monkeypatch: Any) -> None:
     answer = c.LLMRouterClient(base_url=serve(http(completion())).base_url).chat("m", [{"role": "user", "content": "Hi"}])
-    first, later, replace = c.Conversation("talk.json"), [], os.replace
+    first, later, unlink = c.Conversation("talk.json"), [], os.unlink
 
-    def replace_and_begin(part: str, path: str) -> None:
-        replace(part, path)
+    def unlink_and_begin(path: str) -> None:
+        unlink(path)
         later.append(c.Conversation("talk.json"))  # as soon as the name is free
 
-    monkeypatch.setattr(os, "replace", replace_and_begin)
+    monkeypatch.setattr(os, "unlink", unlink_and_begin)
     first.add([{"role": "user", "content": "Hi"}], answer)
     monkeypatch.undo()
     os.chdir(here)

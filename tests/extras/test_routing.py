@@ -368,6 +368,7 @@ def test_a_model_named_anywhere_wins_over_the_choice(at_demo: Any, demo: Any) ->
     assert chosen.json["route"]["task"] == "code"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words,said", [
     (["chat", "--task", "cooking"], "no task is called 'cooking'"),
     (["route", "--prefer", "fun"], "no preference is called 'fun'"),

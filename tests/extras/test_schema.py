@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import time
 from typing import Any, Callable, Dict, List
 
 import pytest
 from raw_server import DONE, RawServer, StillTransport, completion, delta, http, stream
 
 import llm_router_client as c
-from llm_router_extras.schema import check_schema, corrected, fitted, pointed, schema_faults
+from llm_router_extras.patterns import is_quick
+from llm_router_extras.schema import check_schema, corrected, first_fault, fitted, pointed, schema_faults
 
 Serve = Callable[..., RawServer]
 ASK = [{"role": "user", "content": "Who?"}]
@@ -88,6 +92,41 @@ def test_what_is_no_schema_is_refused(schema: Any, said: str) -> None:
     with pytest.raises(c.UsageError) as caught:
         check_schema(schema)
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize("pattern,text,quick", [
+    (r"^\d{4}-\d{2}-\d{2}$", "2026-01-31", True), ("^[A-Z]{2,5}$", "USD" * 1000, True), ("a", "a" * 900_000, True),
+    ("^[^@]+@[^@]+$", "a@b" * 300, True), (r"^\(x\)+$", "(x))", True), ("[)*+]", "x" * 999, True), ("^(a|b)?c", "abc", True),
+    ("^(a+)+$", "a", False), ("^(a|aa)*$", "a", False), ("(?:x{2}){9}", "a", False), (r"^(a*)\1$", "a", False),
+    ("a*a*b", "a" * 999, False), ("a+b", "a" * 9_999, False), ("a?" * 30 + "b", "a", False), ("(?P<x>a)(?P=x)", "a", False),
+])  # fmt: skip
+def test_a_pattern_is_quick_only_where_its_steps_are_few_at_the_most(pattern: str, text: str, quick: bool) -> None:
+    assert is_quick(pattern, text) is quick
+    re.compile(pattern)
+
+
+@pytest.mark.parametrize("value,said", [
+    ("ab-cd", ""), ("ab-", "$ must match the pattern"), (["ab", "ab-"], "$[1] must match"), (["ab", "ab-cd"], ""),
+    ([1], "[0] must be"),
+])  # fmt: skip
+def test_a_slow_pattern_is_matched_all_the_same(value: Any, said: str) -> None:
+    word: Any = {"type": "string", "pattern": "^([a-z]+-)*[a-z]+$"}
+    schema = {"type": "array", "items": word} if isinstance(value, list) else word
+    assert said in first_fault(value, schema) and bool(first_fault(value, schema)) == bool(said)
+    assert bool(first_fault(value, {"anyOf": [schema, {"type": "null"}]})) == bool(said)
+
+
+@pytest.mark.slow
+def test_a_pattern_without_end_is_a_fault_in_time() -> None:
+    began = time.monotonic()
+    fault = first_fault({"name": "a" * 60}, {"properties": {"name": {"pattern": "^(a+)+!$"}}})
+    assert "could not be held against the pattern ^(a+)+!$ in 2 s" in fault and time.monotonic() - began < 20
+
+
+def test_where_no_process_can_be_started_it_is_a_fault_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert "could not be held against" in first_fault("ab", {"pattern": "^(a+)+$"})
+    assert first_fault("ab", {"pattern": "^a+b$"}) == ""
 
 
 def test_a_schema_without_end_is_refused() -> None:
@@ -259,6 +298,7 @@ BAD_FILES: Dict[str, str] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BAD_FILES)
 def test_a_bad_schema_file_is_wrong_usage(at_demo: Any, demo: Any, text: str) -> None:
     (at_demo.cwd / "s.json").write_text(text, encoding="utf-8")

@@ -98,6 +98,7 @@ def test_an_answer_that_does_not_fit_is_never_kept_and_its_correction_is_kept_fo
     assert answers[1].data == {"n": 1} and query(files / "a.sqlite", "SELECT COUNT(*) FROM answers") == [(1,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
 def test_two_misfits_leave_the_cache_empty(serve: Serve, files: Path, streamed: bool) -> None:
     server = serve(stream(delta('{"n": "x"}'), delta(None, "stop"), DONE) if streamed else BAD)
@@ -108,6 +109,7 @@ def test_two_misfits_leave_the_cache_empty(serve: Serve, files: Path, streamed: 
     assert len(server.requests) == (2 if streamed else 4) and query(files / "a.sqlite", "SELECT * FROM answers") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_misfit_in_the_cache_is_asked_for_anew_and_replaced(serve: Serve, files: Path, streamed: bool) -> None:
     good, bad = (

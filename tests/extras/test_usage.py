@@ -192,6 +192,7 @@ def test_a_log_that_cannot_be_written_is_a_warning(at_demo: Any, tmp_path: Path,
     assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "relative.sqlite").exists()
 
 
+@pytest.mark.slow
 @posix_only
 def test_on_a_full_disk_the_answer_comes_with_a_warning(at_demo: Any, tmp_path: Path, log: Path) -> None:
     at_demo("chat", "-m", "demo", "--message", "Hi")
@@ -204,6 +205,7 @@ def test_on_a_full_disk_the_answer_comes_with_a_warning(at_demo: Any, tmp_path: 
     assert len(rows(log)) == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_log_is_moved_aside_and_the_next_call_is_recorded(at_demo: Any, log: Path) -> None:
     log.parent.mkdir()
     log.write_bytes(b"no database at all\n" * 100)
@@ -267,6 +269,7 @@ def test_usage_sums_up_by_model_day_and_session(at_demo: Any, log: Path) -> None
     assert at_demo("usage", "--since", "1h", "--json").json["total"]["calls"] == 3
 
 
+@pytest.mark.slow
 def test_usage_as_a_table_and_as_csv(at_demo: Any, log: Path) -> None:
     fill(log)
     in_file(str(log), USAGE_PUT, time.time(), "a", "h", 'me, "\x1b[31m', "ok", False, 1, 1, 1, 0.5, "endpoint", 0.5)
@@ -302,6 +305,7 @@ def test_usage_of_a_damaged_file_fails_once_and_says_where_it_is(at_demo: Any, l
     assert at_demo("usage").code == 0
 
 
+@pytest.mark.slow
 def test_the_session_comes_from_the_option_else_the_environment(at_demo: Any, log: Path) -> None:
     at_demo("chat", "-m", "demo", "--message", "Hi", "--session", "one", env={"LLM_ROUTER_SESSION": "two"})
     at_demo("chat", "-m", "demo", "--message", "Hi", env={"LLM_ROUTER_SESSION": "two"})

@@ -35,11 +35,7 @@ class Selector:
     filter: Any = field(compare=False, repr=False)
     error: type[Exception] = field(compare=False, repr=False)  # what a run may raise
     names: tuple[str, ...] = ()  # the variables it names
-
-    @property
-    def spells(self) -> bool:
-        """Whether it can tell 1.10 from 1.1: then `read` reads the body for it."""
-        return bool(self.filter.spells)
+    spells: bool = False  # whether it can tell 1.10 from 1.1: then `read` reads the body for it
 
     def verdict(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[bool, str]:
         """(whether the first output is true, ""), or (False, what went wrong)."""
@@ -102,6 +98,7 @@ class Routing:
     """[routing], [health] and [tasks]."""
 
     tag_strategy: str = "priority"
+    default_model: str = ""
     health: Rules = RULES
     tasks: Mapping[str, Query] = field(default_factory=dict)  # names in lower case
 
@@ -162,7 +159,8 @@ def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
 
     try:
         names = tuple(name for name in VARIABLES if f"${name}" in text)
-        return Selector(text, jq.compile(text, names), jq.JqError, names)
+        compiled = jq.compile(text, names)
+        return Selector(text, compiled, jq.JqError, names, compiled.spells)
     except jq.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""
@@ -196,7 +194,8 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
     values = read_settings(table, GROUP, path, reading)
     name = values["name"]
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name) or name.startswith((TAG, TASK, "models/")):
-        reading.bad(f"{path}.name", 'is missing, or holds spaces or one of ? # \\, or begins with "tag:" or "task:"')
+        reading.bad(f"{path}.name", 'is missing, has a space at an end or a control character inside, or begins with "tag:" or '
+                    '"task:"')  # fmt: skip
         return None
     members: dict[str, Member] = {}
     for index, one in enumerate(list_of(table, "members", path, reading)):
@@ -261,4 +260,5 @@ def read_tasks(table: Mapping[str, Any], reading: Reading) -> dict[str, Query]:
 def read_routing(document: Mapping[str, Any], reading: Reading) -> Routing:
     values = read_settings(sub_table(document, "routing", "", reading), ROUTING, "routing", reading)
     health = read_settings(sub_table(document, "health", "", reading), HEALTH, "health", reading)
-    return Routing(values["tag_strategy"], Rules(**health), read_tasks(sub_table(document, "tasks", "", reading), reading))
+    tasks = read_tasks(sub_table(document, "tasks", "", reading), reading)
+    return Routing(values["tag_strategy"], values["default_model"], Rules(**health), tasks)

@@ -1,4 +1,4 @@
-"""The selector language: jq 1.7 without input, output and modules, with a budget on every run.
+"""The selector language: jq 1.8 without input, output and modules, with a budget on every run.
 
     chosen = compile('.messages | length > 3 and (.[0].content | test("code"))')
     list(chosen.outputs(body))                    -> [True]
@@ -15,56 +15,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .codes import (
-    Bind,
-    Code,
-    Env,
-    Function,
-    Many,
-    alternative,
-    argument,
-    arithmetic,
-    array,
-    attempt,
-    bound,
-    bound_name,
-    break_to,
-    call,
-    choice,
-    comma,
-    comparison,
-    constant,
-    each_state,
-    element,
-    identity,
-    iterate,
-    labelled,
-    logic,
-    mapping,
-    optional_element,
-    optional_iterate,
-    pipe,
-    reduced,
-    slice_key,
-    text,
-    variable,
-)
-from .forms import DEFINED, FORMS, REFUSED, assigned, modified, plain, updated
-from .functions import FIRST, FORMATS, LAST, PRICES, SHORTER
+from .access import index
+from .arithmetic import ARITHMETIC, negate
+from .codes import Bind, Code, Env, Function, Many, argument, call, comma, constant, identity, pipe, variable
+from .control import array, attempt, bound, bound_name, break_to, choice, each_state, labelled, mapping, reduced, text
+from .defined import DEFINED, REFUSED
+from .formats import FORMATS
+from .forms import FORMS
+from .functions import FIRST, LAST, SHORTER
+from .operators import alternative, arithmetic, comparison, logic
 from .parser import Node, parse
+from .plain import plain
+from .prices import PRICES, written
+from .reaching import element, iterate, optional_element, optional_iterate, slice_key
 from .regex import pattern_of
-from .retries import (
-    attempt_fed,
-    binary_fed,
-    bound_fed,
-    bound_name_fed,
-    each_state_fed,
-    pipe_fed,
-    reduced_fed,
-    whole,
-)
+from .retries import attempt_fed, binary_fed, bound_fed, bound_name_fed, each_state_fed, pipe_fed, reduced_fed, whole
+from .updates import assigned, modified, updated
 from .values import (
-    ARITHMETIC,
     JqBudget,
     JqError,
     JqFault,
@@ -72,9 +39,7 @@ from .values import (
     JqRefused,
     JqUntold,
     Value,
-    index,
     kind,
-    negate,
     read,
     text_of,
     truthy,
@@ -233,7 +198,7 @@ class Compiler:
 
     def make_format(self, node: Node, scope: Scope) -> Code:
         self.spells = True
-        return plain(FORMATS[node.parts[0]], [], True)
+        return plain(FORMATS[node.parts[0]], [], True, written)
 
     def make_label(self, node: Node, scope: Scope) -> Code:
         name, body = node.parts
@@ -529,31 +494,40 @@ class Filter:
         self.spells = spells
 
     def env(self, variables: Mapping[str, Value] | None, max_steps: int) -> Env:
-        run = [max_steps, 0, 0]
         if not self.names:
-            return (run,)
+            return ([max_steps, 0, 0],)
         given = variables or {}
         try:
-            return (run, *[given[name] for name in self.names])
+            return ([max_steps, 0, 0], *[given[name] for name in self.names])
         except KeyError as error:
             raise JqError(f"${error.args[0]} has no value") from None
 
     def outputs(
         self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS
     ) -> Iterator[Value]:
-        """The program's outputs, one by one; JqError where it fails or its budget is used up, and nothing else."""
+        """The program's outputs, one by one; JqError where it fails or its budget is used up, and nothing else.
+
+        compile(".[]").outputs([1, 2])   -> 1, then 2
+        compile("error").outputs("x")    raises JqRaised, .value "x"
+        """
         try:
             yield from self.code.many(value, self.env(variables, max_steps))
         except Exception as error:
             raise outward(error) from None
 
     def selects(self, value: Value, variables: Mapping[str, Value] | None = None, max_steps: int = MAX_STEPS) -> bool:
-        """Whether the first output is true itself: not 1, not "true", not []; JqError as `outputs`."""
+        """Whether the first output is true itself; JqError as `outputs`.
+
+        compile(".stream").selects({"stream": True})   -> True
+        compile(".stream").selects({"stream": 1})      -> False
+        """
         try:
             env = self.env(variables, max_steps)
             if self.code.one is not None:
                 return self.code.one(value, env) is True
-            return next(iter(self.code.many(value, env)), False) is True
+            for each in self.code.many(value, env):
+                return each is True
+            return False
         except Exception as error:
             raise outward(error) from None
 
@@ -571,7 +545,12 @@ class Filter:
 
 
 def compile(text: str, variables: Iterable[str] = ()) -> Filter:
-    """A program, ready to run; `variables` are the names, without $, that each run gives values to. JqError: it is none."""
+    """A program, ready to run; JqError where it is none. `variables`: the names, without $, that each run gives values to.
+
+    compile(".a + $b", ["b"])   -> Filter, for .outputs({"a": 1}, {"b": 2}) -> 3
+    compile(".a +")             raises JqError, .position 4
+    compile("input")            raises JqRefused: it reaches outside the program
+    """
     names = tuple(variables)
     scope = TOP
     for name in names:

@@ -23,6 +23,8 @@ MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 EPOCH = datetime.datetime(1970, 1, 1)
+# Two seconds before 1970 have no number: jq's own function returns it for these errors.
+TAKEN = {-1: "invalid gmtime representation", -2: "mktime not supported on this platform"}
 EXPANDED = {"T": "%H:%M:%S", "D": "%m/%d/%y", "F": "%Y-%m-%d", "R": "%H:%M", "c": "%a %b %e %H:%M:%S %Y", "h": "%b"}
 
 
@@ -45,7 +47,10 @@ def mktime(value: Value) -> Value:
     if type(value) is not list:
         raise fail("mktime requires array inputs")
     year, month, day, hour, minute, second = fields(value, "mktime")
-    return seconds_of(year, month, day, hour, minute, second)
+    seconds = seconds_of(year, month, day, hour, minute, second)
+    if seconds in TAKEN:
+        raise fail(TAKEN[seconds])
+    return seconds
 
 
 def fields(value: list[Value], name: str) -> list[int]:
@@ -54,6 +59,8 @@ def fields(value: list[Value], name: str) -> list[int]:
     if any(not abs(double(each)) < 10**9 for each in value):
         raise JqRefused("a date outside the years 1 to 9999")
     read = [math.trunc(double(each)) for each in value[:6]]
+    if read:
+        read[0] = math.trunc(double(value[0]) - 1900) + 1900  # jq drops the fraction from the years since 1900
     return [*read, *[1900, 0, 0, 0, 0, 0][len(read) :]]
 
 
@@ -105,9 +112,10 @@ def expanded(form: str) -> str:
 def strftime(value: Value, form: Value) -> str:
     if type(value) is not list and type(value) not in NUMERIC:
         raise fail("strftime/1 requires parsed datetime inputs")
+    time = gmtime(value) if type(value) is not list else []
     if type(form) is not str:
         raise fail("strftime/1 requires a string format")
-    time = gmtime(value if type(value) is not list else seconds_of(*fields(value, "strftime/1")))
+    time = time or gmtime(seconds_of(*fields(value, "strftime/1")))
     if time[0] < 1000:
         raise JqRefused("strftime of a year before 1000")
     whole = [math.trunc(part) for part in time]

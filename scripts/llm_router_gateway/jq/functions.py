@@ -1,22 +1,26 @@
-"""jq's own functions: plain ones on values, forms that take programs, and what is left, written in jq.
+"""The functions of the jq language that take values: called with the outputs of their arguments.
 
-    PLAIN["ltrimstr/1"](value, left)   called with the outputs of its arguments
-    FORMS["select/1"]([code])  -> Code  called once, when the program is compiled
-    DEFINED["todate/0"]                 compiled where it is used
-    REFUSED["now/0"]                    why it is not here
+    LAST["has/1"]({"a": 1}, "a")            -> True
+    FIRST["join/1"](["a", 1], "-")          -> "a-1"
+    SHORTER["ltrimstr/1"]("abc", "a")       -> "bc"
+    list(scan("abab", "a", None, charge))   -> ["a", "a"]     charge(steps) is called for every match
+
+JqRaised where a value does not fit, with jq's own words. What takes programs is in forms, what is written in jq in
+defined.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import re
-import urllib.parse
 from collections.abc import Callable, Iterator
 
-from .codes import items_of, key_text
+from .access import delete_paths, index, path_list, positions, set_path
+from .arithmetic import add, negate, split_text, subtract
+from .control import key_text
 from .dates import gmtime, mktime, strftime, strptime
+from .formats import formatted
+from .mathematics import MATH1, MATH2, isinfinite, isnan, isnormal, math1, math2
+from .reaching import items_of
 from .regex import Pattern, pattern_of
 from .values import (
     MAX_NESTING,
@@ -26,34 +30,24 @@ from .values import (
     JqRefused,
     JqUntold,
     Value,
-    add,
     brief,
     compare,
-    delete_paths,
     double,
     equal,
     fail,
-    index,
     kind,
     literal,
     made,
-    negate,
-    path_list,
-    positions,
     read,
-    set_path,
     sort_key,
     sorted_values,
-    split_text,
-    subtract,
     text_of,
     to_json,
     truthy,
 )
 
+
 # ------------------------------------------------------------------------------------------------------- of values
-
-
 def abs_of(value: Value) -> Value:
     return negate(value) if compare(value, 0) < 0 else value
 
@@ -313,8 +307,8 @@ def last_index(value: Value, part: Value) -> Value:
 
 def join(value: Value, glue: Value) -> Value:
     """Strings, numbers, booleans and nulls with glue between them."""
-    if type(value) is list and type(glue) is str and all(type(each) is str for each in value):
-        return glue.join(value)
+    if type(value) is list and type(glue) in (str, type(None)) and not any(type(each) in (list, dict) for each in value):
+        return (glue or "").join(each if type(each) is str else "" if each is None else to_json(each) for each in value)
     result: Value = None
     for each in items_of(value):
         lead = "" if result is None else add(result, glue)
@@ -398,89 +392,6 @@ def leaves(value: Value, path: tuple[Value, ...]) -> Iterator[tuple[tuple[Value,
     yield (*path, key), None, True
 
 
-def checked_number(value: Value) -> float:
-    if type(value) not in NUMERIC:
-        raise fail(f"{brief(value)} number required")
-    return double(value)
-
-
-def math1(work: Callable[[float], float]) -> Callable[[Value], Value]:
-    """A function of <math.h>: outside its domain C answers nan or infinity where Python raises."""
-
-    def run(value: Value) -> Value:
-        x = checked_number(value)
-        try:
-            return made(float(work(x)))
-        except OverflowError:
-            raise JqRefused("a number too large") from None
-        except ValueError:
-            return made(-math.inf) if x == 0 else math.nan
-
-    return run
-
-
-def math2(work: Callable[[float, float], float]) -> Callable[[Value, Value, Value], Value]:
-    def run(_: Value, a: Value, b: Value) -> Value:
-        left, right = checked_number(a), checked_number(b)
-        try:
-            return made(float(work(left, right)))
-        except (OverflowError, ValueError):
-            raise JqRefused("a function outside its domain") from None
-
-    return run
-
-
-SMALLEST_NORMAL = 2.2250738585072014e-308  # below it a double loses digits
-
-
-def rounded(value: float) -> float:
-    return math.copysign(math.floor(abs(value) + 0.5), value) if abs(value) < 2**52 else value
-
-
-def held(work: Callable[[float], int]) -> Callable[[float], float]:
-    """floor and the like, which Python answers as an int: infinity and nan stay, -0.0 too."""
-    return lambda x: math.copysign(float(work(x)), x) if math.isfinite(x) else x
-
-
-def power(x: float, y: float) -> float:
-    try:
-        return math.pow(x, y)
-    except ValueError:
-        if x == 0:
-            return math.copysign(math.inf, x) if y % 2 == 1 else math.inf
-        return math.nan
-
-
-MATH1: dict[str, Callable[[float], float]] = {
-    "floor": held(math.floor),
-    "ceil": held(math.ceil),
-    "trunc": held(math.trunc),
-    "round": rounded,
-    "rint": held(round),
-    "nearbyint": held(round),
-    "fabs": abs,
-    "sqrt": math.sqrt,
-    "cbrt": math.cbrt,
-    "exp": math.exp,
-    "exp2": math.exp2,
-    "log": math.log,
-    "log2": math.log2,
-    "log10": math.log10,
-    **{name: getattr(math, name) for name in ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh")},
-}
-MATH2: dict[str, Callable[[float, float], float]] = {"pow": power, "atan2": math.atan2, "fmod": math.fmod}
-
-
-def number_check(check: Callable[[float], bool]) -> Callable[[Value], bool]:
-    """What asks something of a number says false of everything else."""
-    return lambda value: type(value) in NUMERIC and check(double(value))
-
-
-isinfinite = number_check(math.isinf)
-isnan = number_check(math.isnan)
-isnormal = number_check(lambda x: math.isfinite(x) and abs(x) >= SMALLEST_NORMAL)
-
-
 def ascii_letter(value: Value) -> str:
     if type(value) is not int or not 0 <= value < 128:
         raise JqRefused("ascii of what is no ASCII code")
@@ -489,95 +400,6 @@ def ascii_letter(value: Value) -> str:
 
 def raised(value: Value) -> Value:
     raise JqRaised(value)
-
-
-# --------------------------------------------------------------------------------------------------------- formats
-
-
-def csv_cell(value: Value, quote: Callable[[str], str], of: str) -> str:
-    this = type(value)
-    if this is str:
-        return quote(value)
-    if this in (list, dict):
-        raise fail(f"{brief(value)} is not valid in a csv row")
-    return "" if value is None else to_json(value)
-
-
-def row_format(glue: str, quote: Callable[[str], str], name: str) -> Callable[[Value], str]:
-    def run(value: Value) -> str:
-        if type(value) is not list:
-            raise fail(f"{brief(value)} cannot be {name}-formatted, only array")
-        return glue.join(csv_cell(each, quote, name) for each in value)
-
-    return run
-
-
-def csv_text(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
-
-
-TSV = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n", "\\": "\\\\"})
-HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", "'": "&apos;", '"': "&quot;"})
-
-
-def sh(value: Value) -> str:
-    parts: list[str] = []
-    for each in value if type(value) is list else [value]:
-        if type(each) in (list, dict):
-            raise fail(f"{brief(each)} can not be escaped for shell")
-        parts.append("'" + each.replace("'", "'\\''") + "'" if type(each) is str else to_json(each))
-    return " ".join(parts)
-
-
-def base64_text(value: Value) -> str:
-    return base64.b64encode(text_of(value).encode("utf-8", "surrogatepass")).decode()
-
-
-def base64_read(value: Value) -> str:
-    text = text_of(value)
-    body = text.rstrip("=")
-    if re.fullmatch(r"[A-Za-z0-9+/]*", body) is None or len(text) - len(body) > 2:
-        raise JqRefused("base64 text with other characters in it")
-    if len(body) % 4 == 1:
-        raise fail(f"{brief(value if type(value) is str else text)} trailing base64 byte found")
-    try:
-        return base64.b64decode(body + "=" * (-len(body) % 4)).decode("utf-8")
-    except (UnicodeDecodeError, binascii.Error):
-        raise JqRefused("base64 of what is not text") from None
-
-
-def uri_text(value: Value) -> str:
-    return urllib.parse.quote(text_of(value).encode("utf-8", "replace"), safe="~-._")
-
-
-def uri_read(value: Value) -> str:
-    text = text_of(value)
-    if re.search("%(?![0-9A-Fa-f]{2})", text):
-        raise fail(f"{brief(text)} is not a valid uri encoding")
-    try:
-        return urllib.parse.unquote_to_bytes(text).decode("utf-8")
-    except UnicodeDecodeError:
-        raise fail(f"{brief(text)} is not a valid uri encoding") from None
-
-
-FORMATS: dict[str, Callable[[Value], str]] = {
-    "text": text_of,
-    "json": to_json,
-    "csv": row_format(",", csv_text, "csv"),
-    "tsv": row_format("\t", lambda text: text.translate(TSV), "tsv"),
-    "html": lambda value: text_of(value).translate(HTML),
-    "uri": uri_text,
-    "urid": uri_read,
-    "sh": sh,
-    "base64": base64_text,
-    "base64d": base64_read,
-}
-
-
-def formatted(value: Value, name: Value) -> str:
-    if type(name) is not str or name not in FORMATS:
-        raise fail(f"{text_of(name)} is not a valid format")
-    return FORMATS[name](value)
 
 
 # ------------------------------------------------------------------------------------------------- regular expressions
@@ -598,42 +420,30 @@ def test(value: Value, source: Value, modes: Value) -> bool:
     return pattern_for(value, source, modes).test(value)
 
 
-def matches(value: Value, source: Value, modes: Value) -> list[Value]:
-    return pattern_for(value, source, modes).matches(value)
+Charge = Callable[[int], None]  # takes steps from the budget of the run; JqBudget where it is used up
 
 
-def scan(value: Value, source: Value, flags: Value) -> list[Value]:
-    found = matches(value, source, add("g", flags))
-    return [[each["string"] for each in match["captures"]] if match["captures"] else match["string"] for match in found]
+def matches(value: Value, source: Value, modes: Value, charge: Charge) -> Iterator[Value]:
+    pattern = pattern_for(value, source, modes)
+    charge(pattern.steps(value))
+    return pattern.matches(value, charge)
 
 
-def splits(value: Value, source: Value, flags: Value) -> list[Value]:
-    parts: list[Value] = []
+def scan(value: Value, source: Value, flags: Value, charge: Charge) -> Iterator[Value]:
+    for match in matches(value, source, add("g", flags), charge):
+        yield [each["string"] for each in match["captures"]] if match["captures"] else match["string"]
+
+
+def splits(value: Value, source: Value, flags: Value, charge: Charge) -> Iterator[Value]:
     last = 0
-    for match in matches(value, source, add(flags, "g")):
-        parts.append(value[last : match["offset"]] if match["offset"] >= last else "")
+    for match in matches(value, source, add(flags, "g"), charge):
+        yield value[last : match["offset"]] if match["offset"] >= last else ""
         last = match["offset"] + match["length"]
-    return [*parts, value[last:]]
-
-
-# ------------------------------------------------------------------------------------------------------------- prices
-
-
-def size(value: Value, *_: Value) -> int:
-    """Steps for going once through what lies directly inside."""
-    return len(value) if type(value) in (list, dict) else len(value) >> 6 if type(value) is str else 0
-
-
-def both_sizes(value: Value, part: Value) -> int:
-    return size(value) * max(1, size(part))
+    yield value[last:]
 
 
 def match_steps(value: Value, source: Value, modes: Value) -> int:
     return pattern_for(value, source, modes).steps(value)
-
-
-def scan_steps(value: Value, source: Value, flags: Value) -> int:
-    return match_steps(value, source, add("g", flags))
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -696,7 +506,6 @@ FIRST: dict[str, Callable[..., Value]] = {
     "to_entries/0": to_entries,
     "from_entries/0": from_entries,
     "transpose/0": transpose,
-    "split/2": splits,
 }
 # Those that jq writes in jq by a path of their own: this for their values, DEFINED for their paths.
 SHORTER: dict[str, Callable[..., Value]] = {
@@ -704,11 +513,4 @@ SHORTER: dict[str, Callable[..., Value]] = {
     "rtrimstr/1": rtrimstr,
     "trimstr/1": trimstr,
     "abs/0": abs_of,
-}
-# What these cost before they begin, in steps; what they make is paid for by its size.
-PRICES: dict[str, Callable[..., int]] = {
-    **dict.fromkeys(("sort/0", "unique/0", "min/0", "max/0", "keys/0", "transpose/0", "flatten/0", "flatten/1"), size),
-    **dict.fromkeys(("to_entries/0", "from_entries/0", "join/1", "implode/0", "delpaths/1"), size),
-    **dict.fromkeys(("contains/1", "indices/1", "index/1", "rindex/1"), both_sizes),
-    "split/2": scan_steps,
 }

@@ -1,6 +1,6 @@
 """jq's regular expressions on Python's `re`: what both read alike is translated, everything else is refused.
 
-    pattern_of("(?<n>a+)b", "g").matches("xaab")  ->  [{"offset": 1, "length": 3, "string": "aab", "captures": [...]}]
+    pattern_of("(?<n>a+)b", "g").matches("xaab", charge)  ->  {"offset": 1, "length": 3, "string": "aab", "captures": [...]}
 
 jq uses Oniguruma with Perl's syntax and named groups. A pattern is read here piece by piece; a construct that Python lacks,
 reads otherwise, or that Oniguruma refuses, is a JqRefused before it is used. The same reading tells how much work the
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -20,6 +20,9 @@ from .values import JqBudget, JqRefused, Value, fail
 
 MAX_PATTERN = 1000  # characters
 MAX_WORK = 4_000_000  # steps of the matcher on one text: some 50 ms at worst
+LITTLE_WORK = 4_000  # steps of the matcher that are not worth a closer look at the text
+STEPS_OF_A_MATCH = 1  # to find and describe one, beside one for each of its groups: some 1 us
+FREE_WIDTH = 8  # characters of one way through a pattern that cost nothing extra: reading on is quicker than trying again
 MAX_REPEAT = 1000  # the largest number in {n,m}
 
 ASCII = [chr(code) for code in range(128)]
@@ -53,14 +56,14 @@ def refuse(what: str) -> JqRefused:
     return JqRefused(f"regular expression: {what}")
 
 
-class StandIns(dict[int, int]):
+class Lookalikes(dict[int, int]):
     """Code point -> one that Python's \\w sees as Oniguruma's sees the first. Found once per character."""
 
     def __missing__(self, code: int) -> int:
-        self[code] = found = self.stand_in(code)
+        self[code] = found = self.lookalike(code)
         return found
 
-    def stand_in(self, code: int) -> int:
+    def lookalike(self, code: int) -> int:
         category = unicodedata.category(chr(code))
         if code < 128:
             return code
@@ -71,7 +74,7 @@ class StandIns(dict[int, int]):
         return NO_WORD if category == "No" else code
 
 
-STAND_INS = StandIns()
+LOOKALIKES = Lookalikes()
 
 
 Repeats = list[frozenset[str]]  # for each repetition without end, the characters it can go through
@@ -85,6 +88,7 @@ class Piece:
     chars: frozenset[str] | None = None  # if it is exactly one character: which
     unit: frozenset[str] | None = None  # if it is one character, however often: which
     least: int = 0  # characters it takes at least
+    width: int = 0  # characters that one way through it can read, endless repetitions read once
     fixed: bool = True  # it matches in one way only
     repeats: Repeats = field(default_factory=list)
     factor: int = 1  # ways to match besides those repetitions
@@ -166,7 +170,7 @@ class Reader:
 
     def one_of(self, text: str) -> Piece:
         chars = sample(text, self.flags)
-        return Piece(text, chars=chars, unit=chars, least=1, first=chars, alphabet=chars)
+        return Piece(text, chars=chars, unit=chars, least=1, width=1, first=chars, alphabet=chars)
 
     def escape(self) -> Piece:
         letter = self.source[self.at + 1 : self.at + 2]
@@ -208,7 +212,7 @@ class Reader:
                 raise refuse("a repeated look-ahead")
             if "(" in inner.text.replace("\\(", "").replace("(?:", ""):
                 raise refuse("a group inside a look-ahead")
-            return Piece(opening + inner.text + ")", looks=[(inner.factor, inner.repeats), *inner.looks])
+            return Piece(opening + inner.text + ")", width=inner.width, looks=[(inner.factor, inner.repeats), *inner.looks])
         return replace(inner, text=f"{opening}{inner.text})")
 
     def group_name(self) -> str:
@@ -307,6 +311,7 @@ def alternation(found: list[Piece]) -> Piece:
     return Piece(
         "|".join(piece.text for piece in found),
         least=min(piece.least for piece in found),
+        width=sum(piece.width for piece in found),
         fixed=apart and all(piece.fixed for piece in found),
         repeats=[each for piece in found for each in piece.repeats],
         factor=sum(piece.factor for piece in found),
@@ -330,6 +335,7 @@ def sequence_of(parts: list[Piece]) -> Piece:
     return Piece(
         "".join(piece.text for piece in parts),
         least=sum(piece.least for piece in parts),
+        width=min(sum(piece.width for piece in parts), MAX_WORK),
         fixed=all(piece.fixed for piece in parts),
         repeats=[each for piece in parts for each in piece.repeats],
         factor=factor,
@@ -342,7 +348,8 @@ def sequence_of(parts: list[Piece]) -> Piece:
 
 def repeated(piece: Piece, sign: str, least: int, most: int | None) -> Piece:
     """piece with a quantifier. A repetition must be able to go through any text in one way only."""
-    made = replace(piece, text=piece.text + sign, chars=None, least=piece.least * least, parts=[])
+    width = min(piece.width * max(1, most or 1), MAX_WORK)
+    made = replace(piece, text=piece.text + sign, chars=None, least=piece.least * least, width=width, parts=[])
     if most == least:
         if not piece.fixed and least > 3:
             raise refuse("a repetition of what matches in several ways")
@@ -395,6 +402,7 @@ class Pattern:
         if "n" in modes and not piece.least:
             raise refuse("the flag n with a pattern that can be empty")
         self.names = [name or None for name in reader.names]
+        self.groups = len(self.names)
         self.source = source
         self.spaces = "\\s" in source or "\\S" in source
         self.careful, self.ascii, self.piece = reader.careful, reader.ascii, piece
@@ -405,20 +413,24 @@ class Pattern:
             raise refuse(str(error)) from None
         powers = max([len(piece.repeats), *(len(piece.repeats) + len(repeats) for _, repeats in piece.looks)])
         self.powers = powers + (not self.anchored)
-        self.factor = piece.factor * (1 + sum(factor for factor, _ in piece.looks))
+        self.width = max(1, piece.width // FREE_WIDTH)
+        self.factor = piece.factor * self.width * (1 + sum(factor for factor, _ in piece.looks))
         self.safe = int((MAX_WORK / self.factor) ** (1 / max(1, self.powers)))
 
     def steps(self, text: str) -> int:
         """What using it on this text costs of a run's budget; JqBudget where that is above MAX_WORK."""
         size = len(text)
-        if size <= self.safe:
-            work = int((size + 1) ** self.powers) * self.factor
-        else:
-            work = self.piece.factor * (1 if self.anchored else self.starts(text)) * ways(text, self.piece.repeats)
-            work *= 1 + sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks)
+        work = int((size + 1) ** self.powers) * self.factor if size <= self.safe else MAX_WORK + 1
+        if work > LITTLE_WORK:  # then a closer look at the text is worth its time
+            work = self.closer(text)
         if work > MAX_WORK and size > self.safe:
             raise JqBudget("a regular expression too costly for a text this long")
-        return 1 + (work + size >> 8)
+        return 1 + (size >> 8) + (max(0, work - size - 1) >> 7)
+
+    def closer(self, text: str) -> int:
+        """The work on this very text: where it can begin to match, and how far each repetition can go."""
+        work = self.piece.factor * self.width * (1 if self.anchored else self.starts(text)) * ways(text, self.piece.repeats)
+        return work * (1 + sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks))
 
     def readable(self, text: str) -> str:
         """The text as Python must see it to match what jq matches; JqRefused where nobody can say."""
@@ -432,7 +444,7 @@ class Pattern:
             raise refuse("the flag i on a text with letters of special case")
         if not self.careful:
             return text
-        seen = text.translate(STAND_INS)
+        seen = text.translate(LOOKALIKES)
         if seen != text and not self.source.isascii():
             raise refuse("a class of characters and a letter beyond ASCII in one pattern")
         return seen
@@ -447,10 +459,11 @@ class Pattern:
     def test(self, text: str) -> bool:
         return self.regex.search(self.readable(text)) is not None
 
-    def found(self, text: str) -> Iterator[re.Match[str]]:
-        """The matches jq finds: with "g" all, empty ones included unless "n"."""
+    def found(self, text: str, charge: Callable[[int], None]) -> Iterator[re.Match[str]]:
+        """The matches jq finds: with "g" all, empty ones included unless "n". Each costs steps of its own."""
         at = 0
         while at <= len(text):
+            charge(STEPS_OF_A_MATCH + self.groups)
             match = self.regex.search(text, at)
             if match is None:
                 return
@@ -462,8 +475,8 @@ class Pattern:
             if empty and at <= len(text) and text[at - 1] > "\x7f" and not self.anchored:
                 raise refuse("an empty match before a character beyond ASCII")  # jq goes on inside the character
 
-    def matches(self, text: str) -> list[Value]:
-        return [self.described(match, text) for match in self.found(self.readable(text))]
+    def matches(self, text: str, charge: Callable[[int], None]) -> Iterator[Value]:
+        return (self.described(match, text) for match in self.found(self.readable(text), charge))
 
     def described(self, match: re.Match[str], text: str) -> dict[str, Value]:
         captures: list[Value] = []

@@ -14,17 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
-from .codes import (
-    Bind,
-    Broken,
-    Code,
-    Env,
-    Path,
-    fresh,
-    produced,
-    seen,
-    spend,
-)
+from .codes import Bind, Code, Env, Path, fresh, produced, spend
+from .control import Broken, seen
 from .values import JqRaised, JqRefused, Value
 
 LEFT = 2  # env[0][LEFT]: how many `?//` were left with a pattern that jq would have gone on with
@@ -73,12 +64,12 @@ def whole(program: Code) -> Code:
                 if env[0][LEFT]:
                     raise JqRefused(LEFT_OVER)
                 yield each
-        except (JqRaised, Broken):
-            outputs.close()
-            error = JqRefused(LEFT_OVER) if env[0][LEFT] else None
-            if error is None:
-                raise
-            raise error from None
+        except (JqRaised, Broken) as error:
+            # Lets go of the generators it came through: each `?//` among them that has a pattern left is then counted.
+            error.__traceback__ = error.__context__ = None
+            if env[0][LEFT]:
+                raise JqRefused(LEFT_OVER) from None
+            raise
         if env[0][LEFT]:
             raise JqRefused(LEFT_OVER)
 
@@ -228,4 +219,3 @@ def each_state_fed(source: Code, binds: list[Bind], start: Code, update: Code, e
             yield from states(value, env, first)
 
     return Code(None, many)
-

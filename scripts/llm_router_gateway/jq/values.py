@@ -1,9 +1,9 @@
-"""Values of the jq language: their order, their text, arithmetic on them, and reaching into them; errors and budgets.
+"""Values of the jq language: how they are read and written, their order and their weight; errors and budgets.
 
     compare(None, 0)        -> -1     null < false < true < numbers < strings < arrays < objects
     to_json([1.0, "a"])     -> '[1.0,"a"]'
-    add({"a": 1}, {"b": 2}) -> {"a": 1, "b": 2}
-    index([1, 2], -1)       -> 2
+    read("[1.10]")          -> [1.10]  whose text stays "1.10"
+    weight([1, [2]])        -> 4
 
 A value is what json.loads makes: None, bool, int, float, str, list, dict; nothing here changes one in place. jq counts in
 IEEE doubles and keeps a number that nobody computed with as it was written, so: an int is exact until computed with; what
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from functools import cmp_to_key
 from typing import Any
@@ -28,6 +28,7 @@ MAX_INDEX = 536870911  # jq's own limit on an array's index
 BRIEF_BYTES = 29  # a value quoted in an error message
 MAX_TEXT = 16_777_216  # characters of one string that a program makes; above this it is a runaway
 MAX_GAP = 1_000_000  # nulls that setting one element of an array may put before it
+HEAVY = 400_000  # values inside one another, beyond which nobody counts: no budget pays for them
 MAX_NESTING = 200  # levels of a value that a program walks; jq allows more, Python's stack does not
 
 
@@ -53,7 +54,10 @@ class JqRaised(JqError):
     @property
     def text(self) -> str:
         """The error as jq prints it; it may hold parts of the input."""
-        return text_of(self.value)
+        try:
+            return text_of(self.value)
+        except JqError:  # a value that only jq can write, or one too deep
+            return "the program ended in an error"
 
 
 class JqUntold(JqRaised):
@@ -208,6 +212,7 @@ KIND = {
     dict: "object",
 }
 NUMERIC = frozenset({int, float, Number})
+GROWING = frozenset({str, list, dict})  # what can be large
 
 
 def kind(value: Value) -> str:
@@ -272,12 +277,60 @@ def brief(value: Value) -> str:
 
 
 def brief_text(value: Value) -> str:
-    text = to_json(value)
-    raw = text.encode("utf-8", "replace")
+    """A value's text, cut to BRIEF_BYTES; no more of it is written than that, however large it is."""
+    parts: list[str] = []
+    size = 0
+    for part in pieces(value):
+        parts.append(part)
+        size += len(part)
+        if size > BRIEF_BYTES:
+            break
+    raw = "".join(parts).encode("utf-8", "replace")
     if len(raw) <= BRIEF_BYTES:
-        return text
+        return "".join(parts)
     close = {"string": '"', "array": "]", "object": "}"}.get(kind(value), "")
     return raw[: BRIEF_BYTES - 3 - len(close)].decode("utf-8", "ignore") + "..." + close
+
+
+def pieces(value: Value) -> Iterator[str]:
+    """The JSON text of a value bit by bit; of a long string its beginning."""
+    this = type(value)
+    if this is list:
+        lead = "["
+        for each in value:
+            yield lead
+            yield from pieces(each)
+            lead = ","
+        yield "]" if value else "[]"
+    elif this is dict:
+        lead = "{"
+        for name, each in value.items():
+            yield lead + string_text(name[: BRIEF_BYTES + 1]) + ":"
+            yield from pieces(each)
+            lead = ","
+        yield "}" if value else "{}"
+    else:
+        yield to_json(value[: BRIEF_BYTES + 1] if this is str else value)
+
+
+def weight(value: Value) -> int:
+    """How many values lie in this one, itself included, with one more for each 64 characters of a text; HEAVY at most.
+
+    weight([1, [2]]) -> 4
+    """
+    if type(value) not in (list, dict):
+        return 1 + (len(value) >> 6 if type(value) is str else 0)
+    total, stack = 0, [value]
+    while stack and total < HEAVY:
+        each = stack.pop()
+        if type(each) is str:
+            total += len(each) >> 6
+            continue
+        total += 1 + len(each)
+        if total < HEAVY:
+            inside = each if type(each) is list else each.values()
+            stack.extend(one for one in inside if type(one) in GROWING)
+    return min(total, HEAVY)
 
 
 def fail(message: str) -> JqRaised:
@@ -373,329 +426,3 @@ def sorted_values(values: list[Value]) -> list[Value]:
     if kinds == {str} or kinds == {int}:
         return sorted(values)
     return sorted(values, key=sort_key)
-
-
-# ------------------------------------------------------------------------------------------------------- arithmetic
-
-
-def unfit(a: Value, b: Value, what: str) -> JqRaised:
-    return fail(f"{brief(a)} and {brief(b)} cannot be {what}")
-
-
-def add(a: Value, b: Value) -> Value:
-    left, right = type(a), type(b)
-    if left is int and right is int:
-        total = a + b
-        return total if -EXACT < total < EXACT else made(double(a) + double(b))
-    if left in NUMERIC and right in NUMERIC:
-        return made(double(a) + double(b))
-    if a is None:
-        return b
-    if b is None:
-        return a
-    if left is not right or left is bool:
-        raise unfit(a, b, "added")
-    if left is dict:
-        return {**a, **b}
-    if len(a) + len(b) > MAX_TEXT:
-        raise JqBudget("a value grew too large")
-    return a + b
-
-
-def subtract(a: Value, b: Value) -> Value:
-    left, right = type(a), type(b)
-    if left in NUMERIC and right in NUMERIC:
-        return made(double(a) - double(b))
-    if left is list and right is list:
-        return [each for each in a if not any(equal(each, other) for other in b)]
-    raise unfit(a, b, "subtracted")
-
-
-def repeated(text: str, times: Value) -> Value:
-    count = double(times)
-    if count < 0 or count != count:
-        return None
-    if not text:
-        return text
-    if len(text) * count > 2147483647:
-        raise fail("Repeat string result too long")
-    if len(text) * count > MAX_TEXT:
-        raise JqBudget("a value grew too large")
-    return text * int(count)
-
-
-def merged(a: dict[str, Value], b: dict[str, Value]) -> dict[str, Value]:
-    result = dict(a)
-    for name, each in b.items():
-        old = result.get(name)
-        result[name] = merged(old, each) if type(old) is dict and type(each) is dict else each
-    return result
-
-
-def multiply(a: Value, b: Value) -> Value:
-    left, right = type(a), type(b)
-    if left in NUMERIC and right in NUMERIC:
-        return made(double(a) * double(b))
-    if left is str and right in NUMERIC:
-        return repeated(a, b)
-    if right is str and left in NUMERIC:
-        return repeated(b, a)
-    if left is dict and right is dict:
-        return merged(a, b)
-    raise unfit(a, b, "multiplied")
-
-
-def split_text(text: str, separator: str) -> list[Value]:
-    if not text:
-        return []
-    return text.split(separator) if separator else list(text)
-
-
-def divide(a: Value, b: Value) -> Value:
-    left, right = type(a), type(b)
-    if left in NUMERIC and right in NUMERIC:
-        divisor = double(b)
-        if divisor == 0:
-            raise unfit(a, b, "divided because the divisor is zero")
-        try:
-            return made(double(a) / divisor)
-        except OverflowError:
-            return made(math.copysign(math.inf, double(a)) * math.copysign(1, divisor))
-    if left is str and right is str:
-        return split_text(a, b)
-    raise unfit(a, b, "divided")
-
-
-def whole(value: float) -> int:
-    """As C casts a double to 64 bits, held to their range."""
-    return max(-(2**63), min(2**63 - 1, int(value))) if math.isfinite(value) else (2**63 - 1 if value > 0 else -(2**63))
-
-
-def modulo(a: Value, b: Value) -> Value:
-    if type(a) not in NUMERIC or type(b) not in NUMERIC:
-        raise unfit(a, b, "divided (remainder)")
-    left, right = double(a), double(b)
-    if left != left or right != right:
-        return math.nan
-    divisor = abs(whole(right))
-    if divisor == 0:
-        raise unfit(a, b, "divided (remainder) because the divisor is zero")
-    dividend = whole(left)
-    rest = abs(dividend) % divisor
-    return made(float(rest if dividend >= 0 else -rest))
-
-
-def negate(value: Value) -> Value:
-    """-value; a number nobody computed with keeps its digits: -1.0 is written -1.0."""
-    this = type(value)
-    if this is int:
-        return -value or number(-0.0, UNKNOWN, False)
-    if this not in NUMERIC:
-        raise fail(f"{brief(value)} cannot be negated")
-    if this is Number and not value.literal:
-        return made(-value)
-    if this is float:
-        return -value or 0.0
-    return number(-value, value.text[1:] if value.text.startswith("-") else "-" + value.text, True)
-
-
-ARITHMETIC: dict[str, Callable[[Value, Value], Value]] = {
-    "+": add,
-    "-": subtract,
-    "*": multiply,
-    "/": divide,
-    "%": modulo,
-}
-
-
-# --------------------------------------------------------------------------------------------------------- reaching in
-
-
-def slice_bounds(length: int, key: dict[str, Value]) -> tuple[int, int]:
-    """Where a slice begins and ends: the start rounded down, the end up, both counted from the end where negative."""
-    start, end = key.get("start", ""), key.get("end", "")
-    if not (start is None or type(start) in NUMERIC) or not (end is None or type(end) in NUMERIC):
-        raise fail("Array/string slice indices must be integers")
-    low = 0.0 if start is None else double(start)
-    high = float(length) if end is None else double(end)
-    low = low + length if low < 0 else low
-    high = high + length if high < 0 else high
-    low = 0.0 if low != low or low < 0 else min(low, float(length))
-    high = float(length) if high != high else min(high, float(length))
-    first = int(low)
-    return first, max(first, math.ceil(high))
-
-
-def positions(values: list[Value], wanted: list[Value]) -> list[Value] | None:
-    """Where `wanted` begins in `values`; jq's null for an empty one is the caller's."""
-    if not wanted:
-        return []
-    size = len(wanted)
-    heads = (at for at in range(len(values) - size + 1) if equal(values[at], wanted[0]))
-    return [at for at in heads if all(equal(values[at + step], wanted[step]) for step in range(1, size))]
-
-
-def unreachable(value: Value, key: Value) -> JqRaised:
-    return fail(f"Cannot index {kind(value)} with {brief(key)}")
-
-
-def index(value: Value, key: Value) -> Value:
-    """value[key] as `.[key]` means it."""
-    this, by = type(value), type(key)
-    if this is dict and by is str:
-        return value.get(key)
-    if this is list and by in NUMERIC:
-        return element(value, key)
-    if by is dict and (this is list or this is str or value is None):
-        if value is None:
-            return None
-        first, last = slice_bounds(len(value), key)
-        return value[first:last]
-    if this is list and by is list:
-        return positions(value, key)
-    if value is None and (by is str or by in NUMERIC):
-        return None
-    raise unreachable(value, key)
-
-
-def element(value: list[Value], key: Value) -> Value:
-    at = double(key)
-    if at != at or math.isinf(at):
-        return None
-    place = math.trunc(at)
-    if place < 0:
-        place += len(value)
-    return value[place] if 0 <= place < len(value) else None
-
-
-def with_element(value: list[Value] | None, key: Value, new: Value) -> list[Value]:
-    old = value or []
-    at = double(key)
-    if at != at:
-        raise fail("Cannot set array element at NaN index")
-    place = math.trunc(max(-1e18, min(1e18, at)))
-    if place < 0:
-        place += len(old)
-        if place < 0:
-            raise fail("Out of bounds negative array index")
-    if place > MAX_INDEX:
-        raise fail("Array index too large")
-    if place > len(old) + MAX_GAP:
-        raise JqBudget("a value grew too large")
-    result = old + [None] * (place + 1 - len(old))
-    result[place] = new
-    return result
-
-
-def with_slice(value: Value, key: dict[str, Value], new: Value) -> list[Value]:
-    if type(value) is str:
-        raise fail("Cannot update string slices")
-    old: list[Value] = value or []
-    first, last = slice_bounds(len(old), key)
-    if type(new) is not list:
-        raise fail("A slice of an array can only be assigned another array")
-    return old[:first] + new + old[last:]
-
-
-def with_key(value: Value, key: Value, new: Value) -> Value:
-    """A copy of value in which value[key] is new."""
-    this, by = type(value), type(key)
-    if by is str and (this is dict or value is None):
-        return {**value, key: new} if value is not None else {key: new}
-    if by in NUMERIC and (this is list or value is None):
-        return with_element(value, key, new)
-    if by is dict and (this is list or this is str or value is None):
-        return with_slice(value, key, new)
-    if by is list and this is list:
-        raise fail("Cannot update field at array index of array")
-    raise unreachable(value, key)
-
-
-def path_list(path: Value) -> list[Value]:
-    if type(path) is not list:
-        raise fail("Path must be specified as an array")
-    return path
-
-
-def get_path(value: Value, path: list[Value]) -> Value:
-    for key in path:
-        value = index(value, key)
-    return value
-
-
-def set_path(value: Value, path: list[Value], new: Value, at: int = 0) -> Value:
-    if at == len(path):
-        return new
-    if at > MAX_NESTING:
-        raise JqBudget("a path too long")
-    inner = index(value, path[at])
-    return with_key(value, path[at], set_path(inner, path, new, at + 1))
-
-
-def without(value: Value, keys: list[Value]) -> Value:
-    """A copy of value without these keys of its own, which are in order; each is deleted once, whatever names it twice."""
-    if value is None or not keys:
-        return value
-    if type(value) is dict:
-        return without_fields(value, keys)
-    if type(value) is not list:
-        raise fail(f"Cannot delete fields from {kind(value)}")
-    drop: set[int] = set()
-    for key in keys:
-        if type(key) is dict:
-            drop.update(range(*slice_bounds(len(value), key)))
-        elif type(key) in NUMERIC:
-            at = math.trunc(double(key)) if math.isfinite(double(key)) else len(value)
-            drop.add(at + len(value) if double(key) < 0 else at)
-        else:
-            raise fail(f"Cannot delete {kind(key)} element of array")
-    return [each for at, each in enumerate(value) if at not in drop]
-
-
-def without_fields(value: dict[str, Value], keys: list[Value]) -> dict[str, Value]:
-    result = dict(value)
-    for key in keys:
-        if type(key) is not str:
-            raise fail(f"Cannot delete {kind(key)} field of object")
-        result.pop(key, None)
-    return result
-
-
-def delete_paths(value: Value, paths: Value) -> Value:
-    """A copy of value without what these paths lead to; all are found before anything goes, so no index moves."""
-    if type(paths) is not list:
-        raise fail("Paths must be specified as an array")
-    for path in paths:
-        if type(path) is not list:
-            raise fail(f"Path must be specified as array, not {kind(path)}")
-    ordered = sorted_values(paths)
-    if not ordered:
-        return value
-    return delete_sorted(value, ordered, 0) if ordered[0] else None
-
-
-def delete_sorted(value: Value, paths: list[list[Value]], at: int) -> Value:
-    """The same for sorted paths that are alike before `at`; paths that go on below a deleted key say nothing more."""
-    if at > MAX_NESTING:
-        raise JqBudget("a path too long")
-    gone: list[Value] = []
-    first = 0
-    while first < len(paths):
-        key, end = paths[first][at], first + 1
-        while end < len(paths) and equal(key, paths[end][at]):
-            end += 1
-        if len(paths[first]) == at + 1:
-            gone.append(key)
-        else:
-            inner = index(value, key)
-            if inner is not None:
-                value = with_key(value, key, delete_sorted(inner, paths[first:end], at + 1))
-        first = end
-    return without(value, gone)
-
-
-def children(value: Value) -> Iterator[tuple[Value, Value]]:
-    """(key, value) of everything directly inside; nothing inside a scalar."""
-    if type(value) is list:
-        return enumerate(value)
-    return iter(value.items() if type(value) is dict else ())

@@ -250,6 +250,20 @@ def test_what_could_be_answered_wrongly_or_reaches_outside_is_refused_when_compi
     assert caught.value.position >= 4
 
 
+def test_what_comes_after_an_output_is_run_after_it_was_taken() -> None:
+    for program in ("recurse(isempty(error))", "recurse(length | error)", "while(true; length | error)"):
+        outputs = jq.compile(program).outputs([1])
+        assert next(outputs) == [1], program
+        with pytest.raises(jq.JqRaised):
+            next(outputs)
+
+
+def test_an_error_whose_value_cannot_be_written_has_a_text_all_the_same() -> None:
+    with pytest.raises(jq.JqRaised) as caught:
+        list(jq.compile("error([-(0)])").outputs(None))
+    assert caught.value.text
+
+
 def test_only_true_selects() -> None:
     for program, selects in (("true", True), ("1", False), ('"true"', False), ("[]", False), ("null", False), ("empty", False),
                              ("true, false", True), ("false, true", False), (".stream", True)):  # fmt: skip

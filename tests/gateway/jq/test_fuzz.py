@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from jq_random import INPUTS, closed, mutated
+from jq_random import INPUTS, MORE_INPUTS, closed, mutated, wide
 
 from llm_router_gateway.jq import compiler as jq
 
@@ -23,12 +23,13 @@ WORDS = ["def", "if", "then", "else", "end", "as", "reduce", "foreach", "try", "
 
 
 def runs(program: str, text: str) -> int:
-    """How many outputs; JqError is the only error there may be."""
+    """How many outputs; JqError is the only error there may be, and none that the one guard had to make."""
     try:
         outputs = jq.compile(program).outputs(json.loads(text), max_steps=2000)
         return sum(1 for _ in outputs)
     except jq.JqError as error:
         assert str(error)
+        assert not isinstance(error, jq.JqFault), (program, text)
         assert error.position is None or 0 <= error.position <= len(program)
         return 0
 
@@ -36,46 +37,73 @@ def runs(program: str, text: str) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_random_programs_end_in_outputs_or_a_jq_error(seed: int) -> None:
-    dice = Random(1000 + seed)
-    outputs = sum(runs(closed(dice, 4), dice.choice(INPUTS)) for _ in range(150))
+    rng = Random(1000 + seed)
+    outputs = sum(runs(closed(rng, 4), rng.choice(INPUTS)) for _ in range(150))
     assert outputs > 30
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_damaged_programs_end_in_outputs_or_a_jq_error(seed: int) -> None:
-    dice = Random(2000 + seed)
+    rng = Random(2000 + seed)
     for _ in range(300):
-        runs(mutated(dice, dice.choice(PROGRAMS)), dice.choice(INPUTS))
+        runs(mutated(rng, rng.choice(PROGRAMS)), rng.choice(INPUTS))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_noise_is_a_jq_error_or_a_program(seed: int) -> None:
-    dice = Random(3000 + seed)
+    rng = Random(3000 + seed)
     for _ in range(300):
-        length = dice.randint(0, 40)
-        runs("".join(dice.choice(LETTERS) for _ in range(length)), "null")
-        runs(" ".join(dice.choice(WORDS) for _ in range(length)), "[1]")
+        length = rng.randint(0, 40)
+        runs("".join(rng.choice(LETTERS) for _ in range(length)), "null")
+        runs(" ".join(rng.choice(WORDS) for _ in range(length)), "[1]")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_random_patterns_end_in_outputs_or_a_jq_error(seed: int) -> None:
-    dice = Random(4000 + seed)
+    rng = Random(4000 + seed)
     for _ in range(400):
-        pattern = "".join(dice.choice("ab.*+?()[]{}|^$\\dws12,-:=!<>P") for _ in range(dice.randint(1, 12)))
-        text = "".join(dice.choice("ab1 ") for _ in range(20))
+        pattern = "".join(rng.choice("ab.*+?()[]{}|^$\\dws12,-:=!<>P") for _ in range(rng.randint(1, 12)))
+        text = "".join(rng.choice("ab1 ") for _ in range(20))
         runs(f"[match({json.dumps(pattern)}; \"g\")]", json.dumps(text))
 
 
-def test_values_that_are_no_json_are_a_jq_error() -> None:
-    for value in ((1, 2), {1}, b"x", object(), {"a": (1,)}, [1j]):
-        for program in (". == 1", "tojson", "sort", ".a", ".[0]", ".. | length", "keys", ". + 1", "type", "tostring", "@csv"):
-            try:
+@pytest.mark.parametrize("seed", range(10))
+def test_random_programs_out_of_nearly_every_function_end_in_outputs_or_a_jq_error(seed: int) -> None:
+    rng = Random(5000 + seed)
+    for _ in range(200):
+        text = rng.choice(INPUTS + MORE_INPUTS)
+        program = wide(rng, 4)
+        try:
+            chosen = jq.compile(program)
+            assert chosen.selects(jq.read(text), max_steps=5000) in (True, False)
+            assert isinstance(chosen.name_of(json.loads(text)), str)
+        except jq.JqFault as fault:
+            raise AssertionError(f"{program} on {text}: {fault}") from fault
+        except jq.JqError as error:
+            assert str(error)
+
+
+NO_JSON = ((1, 2), {1}, b"x", object(), 1j, range(2))
+LOOKING = (". == 1", "tojson", "tostring", "sort", ".a", ".[0]", "keys", ". + 1", "type", "@csv", "length", "has(0)", '"\\(.)"')
+
+
+@pytest.mark.parametrize("program", LOOKING)
+def test_values_that_are_no_json_are_a_jq_error(program: str) -> None:
+    for value in NO_JSON:
+        with pytest.raises(jq.JqError) as caught:
+            list(jq.compile(program).outputs(value))
+        assert not isinstance(caught.value, jq.JqFault), (program, value)
+
+
+def test_values_that_are_no_json_inside_others_are_a_jq_error_where_they_are_looked_at() -> None:
+    for value in ({"a": (1,)}, [b"x"], [[{1}]]):
+        assert list(jq.compile("length").outputs(value)) == [1]
+        for program in ("tojson", "[.. | type]", ". == .", "tostream | tojson", "@json", "[paths(type == 1)]"):
+            with pytest.raises(jq.JqError, match="no JSON value"):
                 list(jq.compile(program).outputs(value))
-            except jq.JqError:
-                pass
 
 
 def test_half_a_surrogate_pair_in_a_value_is_no_crash() -> None:

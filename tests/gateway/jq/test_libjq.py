@@ -10,10 +10,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from jq_random import INPUTS, closed
+from jq_random import INPUTS, MORE_INPUTS, closed, retrying, wide
 
 from llm_router_gateway.jq import compiler as jq
 
+pytestmark = pytest.mark.slow
 libjq = pytest.importorskip("jq", reason="the package jq (libjq) is not installed")
 
 PROGRAMS = Path(__file__).parents[2] / "corpus" / "jq" / "programs.txt"
@@ -94,12 +95,38 @@ def test_the_table_of_programs_gives_what_libjq_gives() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_give_what_libjq_gives(seed: int) -> None:
-    dice = Random(seed)
+    rng = Random(seed)
     pairs = 0
     for _ in range(500):
-        program, text = closed(dice, 3), dice.choice(INPUTS)
+        program, text = closed(rng, 3), rng.choice(INPUTS)
         ours = of_ours(program, text)
         if ours != "refused":
             assert same(ours, of_libjq(program, text)), (program, text, ours, of_libjq(program, text))
             pairs += 1
     assert pairs > 350
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_out_of_nearly_every_function_give_what_libjq_gives(seed: int) -> None:
+    rng = Random(100 + seed)
+    pairs = 0
+    for _ in range(400):
+        program, text = wide(rng, 3), rng.choice(INPUTS + MORE_INPUTS)
+        ours = of_ours(program, text)
+        if ours != "refused":
+            assert same(ours, of_libjq(program, text)), (program, text, ours, of_libjq(program, text))
+            pairs += 1
+    assert pairs > 250
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_behind_alternative_patterns_go_where_libjq_sends_them(seed: int) -> None:
+    rng = Random(200 + seed)
+    pairs = 0
+    for _ in range(400):
+        program, text = retrying(rng, 4), rng.choice(['[3]', '[[3],4]', '{"a":1}', '[{"a":[1]},2]', 'null', '["1","x"]'])
+        ours = of_ours(program, text)
+        if ours != "refused":
+            assert same(ours, of_libjq(program, text)), (program, text, ours, of_libjq(program, text))
+            pairs += 1
+    assert pairs > 250

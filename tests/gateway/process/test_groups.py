@@ -14,6 +14,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     Process,
     Upstream,
     begun_stream,
@@ -32,7 +33,6 @@ from running import (
 )
 
 Start = Callable[..., Process]
-ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
 BUSY = http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable")
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 
@@ -137,6 +137,7 @@ def test_a_changed_file_keeps_what_is_known_by_name(start: Start, upstream: Upst
     assert gateway.chat("openai", "g").status in (404, 503)  # an open provider's model may be called so
 
 
+@pytest.mark.slow
 def test_explain_and_route_say_the_same(tmp_path: Path, start: Start, upstream: Upstream) -> None:
     selector = "'.tools | length > 0'"
     text = provider("a", "openai", upstream.url) + group("g", "a/m") + f"selector = {selector}\n"
@@ -150,3 +151,13 @@ def test_explain_and_route_say_the_same(tmp_path: Path, start: Start, upstream: 
     printed = command(tmp_path, "explain", "-c", "router.toml", "--model", "g", stdin=body.replace(b"[1]", b"[]"))
     assert printed.returncode == 1
     assert b"its selector is not true" in printed.stdout
+
+
+def test_a_selector_sees_a_number_as_the_caller_spelled_it(tmp_path: Path, start: Start, upstream: Upstream) -> None:
+    selector = """'(.t | tostring) == "1.10"'"""
+    gateway = start(provider("a", "openai", upstream.url) + group("g", "a/m") + f"selector = {selector}\n")
+    for spelled, chosen in ((b"1.10", "a/m"), (b"1.1", None)):
+        body = b'{"model": "g", "messages": [], "t": %s}' % spelled
+        assert gateway.send("POST", "/route", body).json["explain"]["chosen"] == chosen
+        told = json.loads(command(tmp_path, "explain", "-c", "router.toml", "--model", "g", "--json", stdin=body).stdout)
+        assert told["chosen"] == chosen

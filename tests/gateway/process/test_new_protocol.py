@@ -150,6 +150,7 @@ def test_limits_on_parameters_hold_under_its_names(gateway: Process, upstream: U
     assert answer.headers["x-llm-router-limited"] == "heat=0.5, longest=20"
 
 
+@pytest.mark.slow
 def test_commands_page_and_log_know_it(gateway: Process, package: Path) -> None:
     argv = [sys.executable, str(package), "convert", "--from", "toy", "--to", "openai"]
     done = subprocess.run(argv, input=json.dumps(ASK).encode(), capture_output=True, timeout=WAIT_S, check=True)
