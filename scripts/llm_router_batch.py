@@ -1186,7 +1186,7 @@ def add_run(parser: c.Parser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each failed line as it comes")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the first request; send nothing")
     add_pace(parser)
-    parser.take("model", "context", "parameters", "cost", "endpoint", but=["--detail"])
+    parser.take("model", "context", "parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), repeat=None)
 
 

@@ -2157,12 +2157,9 @@ OPTIONS: dict[str, dict[str, JSON]] = {
     "model": {
         "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
         "--fallback": {"metavar": "A,B", "help": "models asked next where this one cannot answer"},
-    },
-    "choice of a model": {
         "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
         "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
     },
-    "models": {"--models": {"metavar": "A,B", "help": "at most 8, each once"}},
     "question": {
         "--message": {"metavar": "TEXT", "action": Once, "help": "what to ask; - reads standard input"},
         "--message-file": {**FILE, "action": Once, "help": "the same from a UTF-8 file"},
@@ -2222,6 +2219,7 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--append": {**SWITCH, "help": "add the turn to the --messages-file"},
     },
     "comparison": {
+        "--models": {"metavar": "A,B", "help": "at most 8, each once"},
         "--stream": {**SWITCH, "help": "measure the time to the first text, too"},
         "--markdown": {**SWITCH, "help": "a table"},
         "--require-all": {**SWITCH, "help": "fail where any model fails"},
@@ -2794,15 +2792,15 @@ class Command:
 
 ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
 COMMANDS = {
-    "chat": Command("ask a model", ("model", "choice of a model", *ASKING, "answer"), run_chat,
+    "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
                     "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
-    "vision": Command("ask about images", ("images", "model", "choice of a model", *ASKING, "answer"), run_vision,
+    "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
                       '-m gpt-4o --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
-    "compare": Command("ask several models at once", ("models", *ASKING, "comparison"), run_compare,
+    "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
                        '--models gpt-4.1,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
     "route": Command("show which model would be asked, and why; asks none", (), None,

@@ -196,7 +196,7 @@ class Router:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `route`."""
-    parser.take("choice of a model", "question", "context", "parameters", "endpoint", "output")
+    parser.take("model", "question", "context", "parameters", "endpoint", "output", but=["-m --model", "--fallback"])
 
 
 def run(args: Any, console: Console) -> int:
