@@ -16,6 +16,8 @@ from .database import Store
 from .file import Database
 from .turn_rows import forget, found, kept_secret, packed, put, turn_of_item
 
+GATHER_S = 0.02   # turns that come within it share one transaction, which costs more than a turn
+AGAIN_S = 0.06    # after it an unknown turn is looked for again: another process on this store may be about to write it
 MAX_WAITING_BYTES = 67_108_864  # of texts that the file cannot take just now; what comes then is not kept
 
 
@@ -44,15 +46,16 @@ class SqliteConversations:
             return
         self._waiting[turn.id] = turn, data
         self._waiting_bytes += len(data)
-        self._submit()
+        if not self._submitted:
+            self._submitted = True
+            asyncio.get_running_loop().call_later(GATHER_S, self.flush)
 
-    def _submit(self) -> None:
+    def flush(self) -> None:
         """All that wait when it is its turn are written by one transaction; later ones need another."""
-        if self._submitted:
+        if not self._waiting:
             return
-        self._submitted = True
         loop = asyncio.get_running_loop()
-        future = self._store.write(self._put)
+        future = self._store.write(self._put, durable=False)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._written, done))
 
     def _put(self, db: Database) -> dict[str, tuple[Turn, bytes]]:
@@ -78,6 +81,13 @@ class SqliteConversations:
         return await self._store.reading(lambda db: found(db, owner, turn_id))
 
     async def chain(self, owner: str, turn_id: str) -> list[Turn]:
+        turns = await self._chain(owner, turn_id)
+        if not turns and turn_id:
+            await asyncio.sleep(AGAIN_S)
+            turns = await self._chain(owner, turn_id)
+        return turns
+
+    async def _chain(self, owner: str, turn_id: str) -> list[Turn]:
         waiting = {each: entry[0] for each, entry in self._waiting.items() if entry[0].owner == owner}
 
         def read(db: Database) -> list[Turn]:

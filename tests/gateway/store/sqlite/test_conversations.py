@@ -22,14 +22,16 @@ def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[st
     return Turn(id, "key_1", previous, created, "p/m", "mark", {"id": id, "text": text}, items)
 
 
-def in_store(path: Path, work: Callable[[SqliteConversations], Awaitable[Result]], *, flush: bool = False) -> Result:
+def in_store(path: Path, work: Callable[[SqliteConversations], Awaitable[Result]]) -> Result:
     """What `work` gives with a store that is opened for it and closed after it."""
 
     async def run() -> Any:
         store = Store.open(str(path))
+        kept = SqliteConversations(store)
         try:
-            return await work(SqliteConversations(store))
+            return await work(kept)
         finally:
+            kept.flush()
             await asyncio.to_thread(store.close)
 
     return asyncio.run(run())
