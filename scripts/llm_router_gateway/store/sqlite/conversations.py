@@ -16,8 +16,8 @@ from .database import Store
 from .file import Database
 from .turn_rows import forget, found, kept_secret, packed, put, turn_of_item
 
-GATHER_S = 0.02   # turns that come within it share one transaction, which costs more than a turn
-AGAIN_S = 0.06    # after it an unknown turn is looked for again: another process on this store may be about to write it
+GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
+AGAIN_S = 0.3   # after it an unknown turn is looked for again: another process on this store may be about to write it
 MAX_WAITING_BYTES = 67_108_864  # of texts that the file cannot take just now; what comes then is not kept
 
 
