@@ -229,6 +229,7 @@ class Tool:
     cache_control: JSON | None = None
     extras: Extras = NOTHING        # {"anthropic": {"defer_loading": True}}
     search: WebSearch | None = field(default=None, compare=False)  # what `value` says, in no vendor's words
+    deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor is told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +331,8 @@ class Request:
     cache_key: str = ""            # OpenAI prompt_cache_key
     extras: Extras = NOTHING
     reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
+    answer_id: str = field(default="", compare=False)      # of the answer, where the upstream gives it none
+    input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
 
 
 # ----------------------------------------------------------------------------------------------------------------- answer

@@ -262,6 +262,22 @@ def test_a_stream_that_breaks_at_any_byte(
             assert told == "whole", (cut, answer)  # it had said so: nothing of the answer is missing
 
 
+@pytest.mark.parametrize("target", PROTOCOLS)
+def test_a_broken_stream_of_gemini_ends_in_the_error_alone_in_a_chunk_of_its_own(
+    target: str, gateway: Process, upstream: Upstream
+) -> None:
+    """Google's SDKs for JavaScript and Go look for errors outside of events: Gemini CLI took half an answer for a whole one."""
+    first, _, _ = STREAM[target]
+    upstream.does(sends(chunked(*first)[: -len(b"0\r\n\r\n")], close))
+    with gateway.streaming("gemini", f"to-{target}/m") as response:
+        pieces = []
+        while piece := response.read1():  # a chunk each
+            pieces.append(piece)
+    assert [is_error("gemini", json.loads(piece)) for piece in pieces if piece.startswith(b"{")] == [True]
+    assert pieces[-1].startswith(b"{")
+    assert verdict("gemini", b"".join(pieces)) == "error"
+
+
 HEAD = b"HTTP/1.1 200 OK\r\n"
 GARBAGE: dict[str, bytes] = {
     "bytes": bytes(range(256)) * 4,

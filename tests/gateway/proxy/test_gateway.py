@@ -274,7 +274,7 @@ def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -
         (Exchange("GET", "/v1/messages"), 405),
         (Exchange("GET", "/health", headers=[("host", "evil.example")]), 403),
         (Exchange("GET", "/health", headers=[("origin", "https://evil.example")]), 403),
-        (Exchange("POST", "/v1/embeddings", b'{"model":"claude/x","input":"a"}'), 501),
+        (Exchange("POST", "/v1/embeddings", b'{"model":"claude/x","input":"a"}'), 400),
     ],
 )
 def test_what_cannot_be_answered_says_so_before_anybody_is_asked(

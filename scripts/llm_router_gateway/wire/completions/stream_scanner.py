@@ -9,12 +9,14 @@ from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_in, error_of
 from ..sse import Event
+from ..verdict import carries_nothing
 from .answer import usage_in
 
 
 class Scanner:
     """The end is [DONE], or, for servers that send none, a reason in a choice."""
 
+    flawed, fed = False, 0  # every error of it is an event of the upstream's own
     __slots__ = ("done", "error", "finish", "outputs", "usage")
 
     def __init__(self) -> None:
@@ -28,7 +30,7 @@ class Scanner:
         for event in events:
             if event.data.startswith("[DONE]"):
                 self.done = True
-            elif event.data:
+            elif not carries_nothing(event.data):
                 self._chunk(event.data)
 
     def _chunk(self, data: str) -> None:

@@ -2,7 +2,7 @@
 
 from ..error_bodies import read_error, write_error
 from ..model_objects import describe_model, list_models
-from .answer import finish_in, read_answer, write_answer
+from .answer import finish_in, flaw_in, read_answer, write_answer
 from .common import REASON as FINISH_WORDS
 from .common import error_event, usage_in, write_count
 from .request_reader import read_request
@@ -19,6 +19,7 @@ __all__ = [
     "describe_model",
     "error_event",
     "finish_in",
+    "flaw_in",
     "list_models",
     "read_answer",
     "read_error",

@@ -43,12 +43,9 @@ OWN = "openai"
 DONE = b"data: [DONE]\n\n"
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
-MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")        # know "minimal", not "none"
-NONE_MODELS = re.compile(r"(?:^|/)gpt-5\.[1-9]")          # can be told not to think
 REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
 
 EFFORT_BUDGETS = {"none": 0, "minimal": 512, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}
-LOW_BELOW, MEDIUM_BELOW = 4_096, 16_384  # tokens of a thinking budget -> the effort that comes closest
 MAX_USER_CHARS = 64                      # OpenAI refuses a longer `user`
 
 FINISH: Mapping[str, ir.Reason] = {
@@ -62,6 +59,9 @@ REASON: Mapping[ir.Reason, str] = {
     "context": "length", "pause": "stop", "other": "stop",
 }  # fmt: skip
 
+ANSWER_TIERS = {"auto": "auto", "default": "default", "standard": "default", "flex": "flex", "scale": "scale",
+                "priority": "priority"}  # fmt: skip  # "standard" is Anthropic's
+
 # OpenRouter's names for whose thoughts they are.
 FORMATS = {"anthropic": "anthropic-claude-v1", "gemini": "google-gemini-v1", "openai": "openai-responses-v1"}
 VENDORS = {name: vendor for vendor, name in FORMATS.items()}
@@ -71,7 +71,7 @@ AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
 JSON_HINT = "Answer with one JSON object and nothing else."  # OpenAI refuses json_object when no message says JSON
-IMAGES_NOTE = "[The images that the tool returned are in the next message.]"
+NEXT_NOTE = "[The {} that the tool returned {} in the next message.]"
 
 REQUEST_FIELDS = frozenset({
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k",
@@ -141,7 +141,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    if not all(usage.get(name) is None or is_count(usage[name]) for name in ("prompt_tokens", "completion_tokens")):
+    if not (is_count(usage.get("prompt_tokens") or 0) and is_count(usage.get("completion_tokens") or 0)):
         return None  # nothing can be believed of it
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")

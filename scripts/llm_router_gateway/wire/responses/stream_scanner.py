@@ -30,6 +30,7 @@ SMALLEST = b'"delta":""'
 class Scanner:
     """`response` is what the upstream said of the answer last: whole after the end; what is kept of it."""
 
+    flawed, fed = False, 0  # every error of it is an event of the upstream's own
     __slots__ = ("_told", "done", "error", "finish", "outputs", "response", "sequence", "usage")
 
     def __init__(self) -> None:
