@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from typing import TypeVar
 
 from ..conversations import MAX_CHAIN, Turn
 from .database import Store
@@ -18,6 +19,7 @@ from .turn_rows import forget, found, kept_secret, packed, put, turn_of_item
 
 GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
 AGAIN_S = 0.3   # after it an unknown turn is looked for again: another process on this store may be about to write it
+Found = TypeVar("Found")
 MAX_WAITING_BYTES = 67_108_864  # of texts that the file cannot take just now; what comes then is not kept
 
 
@@ -78,16 +80,9 @@ class SqliteConversations:
         entry = self._waiting.get(turn_id)
         if entry is not None and entry[0].owner == owner:
             return entry[0]
-        return await self._store.reading(lambda db: found(db, owner, turn_id))
+        return await self._looked_up(lambda db: found(db, owner, turn_id), lambda turn: turn is not None)
 
     async def chain(self, owner: str, turn_id: str) -> list[Turn]:
-        turns = await self._chain(owner, turn_id)
-        if not turns and turn_id:
-            await asyncio.sleep(AGAIN_S)
-            turns = await self._chain(owner, turn_id)
-        return turns
-
-    async def _chain(self, owner: str, turn_id: str) -> list[Turn]:
         waiting = {each: entry[0] for each, entry in self._waiting.items() if entry[0].owner == owner}
 
         def read(db: Database) -> list[Turn]:
@@ -101,21 +96,28 @@ class SqliteConversations:
                 name = turn.previous
             return turns[::-1]
 
-        return await self._store.reading(read)
+        return await self._looked_up(read, bool)
 
     async def holding(self, owner: str, items: Collection[str]) -> list[Turn]:
         waiting = [entry[0] for entry in self._waiting.values() if entry[0].owner == owner]
         wanted = set(items)
         turns = {turn.id: turn for turn in waiting if not wanted.isdisjoint(turn.items)}
+        left = wanted.difference(*(turn.items for turn in turns.values()))
 
-        def read(db: Database) -> list[Turn]:
-            for item in wanted:
-                name = turn_of_item(db, owner, item)
-                turn = found(db, owner, name) if name and name not in turns else None
-                if turn is not None:
-                    turns[turn.id] = turn
-            return list(turns.values())
+        def read(db: Database) -> dict[str, str]:
+            return {item: name for item in left if (name := turn_of_item(db, owner, item))}
 
+        places = await self._looked_up(read, lambda known: len(known) == len(left))
+        names = set(places.values()) - turns.keys()
+        more = await self._store.reading(lambda db: [found(db, owner, name) for name in names]) if names else []
+        return [*turns.values(), *(turn for turn in more if turn is not None)]
+
+    async def _looked_up(self, read: Callable[[Database], Found], is_all: Callable[[Found], bool]) -> Found:
+        """What is read; where that is not all, once more when others on this store have written theirs."""
+        known = await self._store.reading(read)
+        if is_all(known):
+            return known
+        await asyncio.sleep(AGAIN_S)
         return await self._store.reading(read)
 
     async def delete(self, owner: str, turn_id: str) -> bool:
