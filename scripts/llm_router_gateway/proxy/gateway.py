@@ -206,6 +206,7 @@ class Gateway:
     async def _chat(self, context: RequestContext) -> None:
         await read_model_call(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
+        self._lists.learn_windows(context)
         if context.record.stream:
             await self._streams.answer(context)
         else:

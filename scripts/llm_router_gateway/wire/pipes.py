@@ -170,8 +170,9 @@ class RelayPipe:
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
         if self.error is not None and not self.outputs:
             return b""  # nothing was said yet: the caller gets a status, not an event
-        if scanner.flawed and self.error is not None:  # what came before the flaw goes on, the stream's end is ours
-            data, events = verdict.first_events(data, scanner.fed), events[: scanner.fed]
+        if events and self.error is not None:  # a flaw itself does not go on, an error event does, and nothing behind them
+            count = scanner.fed + (not scanner.flawed)
+            data, events = verdict.first_events(data, count), events[:count]
         if self._is_usage is not None and any(self._is_usage(event.data) for event in events):
             data = self._without_usage(data)
         if self._wrap is not None:
