@@ -119,8 +119,8 @@ def windows_in(listing: object) -> dict[str, int]:
     found: dict[str, int] = {}
     for item in items if isinstance(items, list) else ():
         if isinstance(item, dict):
-            meta = item.get("meta") if isinstance(item.get("meta"), dict) else {}
-            sizes = [item.get(name) for name in WINDOW_FIELDS] + [meta.get("n_ctx")]
+            meta = item.get("meta")
+            sizes = [item.get(name) for name in WINDOW_FIELDS] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
             name = item.get("id") or item.get("name")
             size = next((size for size in sizes if isinstance(size, int) and size > 0), None)
             if isinstance(name, str) and size is not None:

@@ -335,6 +335,30 @@ def test_an_upstream_that_does_not_know_the_wish_is_sent_the_request_without_it(
     assert ["stream_options" in json.loads(each["body"]) for each in sent] == [True, False, False]
 
 
+# -- who answered
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("named,told", [("qwen2.5-7b", True), ("m", False), ("", False)])
+@pytest.mark.parametrize("streams", [False, True])
+def test_an_answer_of_a_wholly_different_model_is_told_in_the_log(
+    run: Run, path: str, named: str, told: bool, streams: bool
+) -> None:
+    document = lone()
+    document["models"] = [{**model("a"), "remote_identifier": "gpt-4o"}]
+    field = f'"model":"{named}",'.encode()
+    pieces = [piece.replace(b'"id"', field + b'"id"') for piece in streamed().pieces_ if piece is not None]
+    answer = Upstream(200, pieces, **STREAM) if streams else Upstream(200, ANSWER.replace(b'"id"', field + b'"id"', 1))
+
+    async def story(ways: Ways) -> None:
+        body = {"model": "a/m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "stream": streams}
+        for _ in range(2):
+            assert (await ways.post(path, body)).status == 200
+        assert ways.lines.count("the upstream says that 'qwen2.5-7b' answered") == (1 if told else 0)
+
+    run(story, document, a=answer)
+
+
 # -- embeddings
 
 
