@@ -38,10 +38,6 @@ def usage_in(body):
     return ir.Usage(input=body["spent"][0], text=body["spent"][1]) if body.get("spent") else None
 
 
-def flaw_in(body):
-    return None
-
-
 def finish_in(body):
     return body["why"]
 
