@@ -140,7 +140,7 @@ class StreamAnswers:
             record.error, record.message = told.code, told.message
             last = streams[-1] if context.answering else Stream(context)  # what was held back is as if it had never been
             await exchange.send(last.fail(told))
-            await exchange.send(last.bare_error(told))  # a chunk of its own: some SDKs take an error for one only if it is alone
+            await exchange.send(last.bare_error(told))  # a chunk of its own: some SDKs know an error only if it is alone
         finally:
             record.status = 200 if exchange.started else 0
         await exchange.end()

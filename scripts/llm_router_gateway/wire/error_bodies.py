@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import GatewayError, of_status
 from .fields import compact
+from .overflow import CODE as OVERFLOW
+from .overflow import is_overflow
 from .retry_after import retry_after_s
 
 MAX_MESSAGE_CHARS = 2_000  # of an upstream's error text
-CONTEXT = re.compile(
-    r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long|available context size",
-    re.IGNORECASE,
-)
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
     404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
@@ -81,8 +78,8 @@ def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None)
     message, code = told_in(error), error.get("code")
     status = status or status_of(error)
     named = None
-    if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):
-        named = "context_length_exceeded"
+    if code in ("context_length_exceeded", "string_above_max_length") or is_overflow(status, message):
+        named = OVERFLOW
     elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
         named = "no_credit"
     elif code in KEPT_CODES:

@@ -32,6 +32,8 @@ from typing import Any
 from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact
+from ..overflow import CODE as OVERFLOW
+from ..overflow import is_overflow, worded
 from ..retry_after import retry_after_s  # fmt: skip
 
 VENDOR = "anthropic"
@@ -146,7 +148,8 @@ def error_of(fields: Mapping[str, Any], status: int, retry_s: float | None = Non
     if isinstance(request_id, str):
         details["request_id"] = request_id
     message = str(error.get("message") or kind or f"the upstream answered {status}")
-    return of_status(status, message, retry_after_s=retry_s, details=details)
+    named = OVERFLOW if is_overflow(status, message) else None
+    return of_status(status, message, code=named, retry_after_s=retry_s, details=details)
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
@@ -162,9 +165,12 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return of_status(status if status >= 400 else 502, told or f"the upstream answered {status}", retry_after_s=retry_s)
 
 
+TOO_LONG = "prompt is too long"  # where it stands Claude Code compacts, and frameworks raise their own class
+
+
 def error_body(error: GatewayError, request_id: str) -> Block:
     kind = ERROR_TYPE.get(error.status) or ("invalid_request_error" if error.status < 500 else "api_error")
-    told: Block = {"type": kind, "message": error.message}
+    told: Block = {"type": kind, "message": worded(error, TOO_LONG)}
     facts = {name: error.details[name] for name in ("error_code", "unsupported") if name in error.details}
     if facts:
         told["details"] = facts

@@ -25,6 +25,8 @@ from typing import Any
 from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact, integer, number, obj, truth
+from ..overflow import CODE as OVERFLOW
+from ..overflow import is_overflow, worded
 from ..retry_after import retry_after_s
 
 VENDOR = "gemini"
@@ -196,9 +198,10 @@ def error_in(value: Any, status: int, wait_s: float | None = None) -> GatewayErr
     if any(each.get("reason") == "API_KEY_INVALID" for each in details):
         in_body = 401  # Google says 400
     message = str(told.get("message") or name or "the upstream gave no reason")
+    status = in_body or status
     return of_status(
-        in_body or status, message, retry_after_s=delays[0] if delays else wait_s,
-        details={"status": name} if name else None,
+        status, message, code=OVERFLOW if is_overflow(status, message) else None,
+        retry_after_s=delays[0] if delays else wait_s, details={"status": name} if name else None,
     )  # fmt: skip
 
 
@@ -214,6 +217,9 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return of_status(status, f"the upstream answered with status {status}", retry_after_s=retry_after_s(headers))
 
 
+TOO_LONG = "The input exceeds the maximum number of tokens allowed"  # by "exceeds ... allowed" LangChain and strands know it
+
+
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], Fields]:
     """(status, headers, body) for a Gemini client."""
     status = ANSWERED_AS.get(error.status, error.status)
@@ -225,7 +231,7 @@ def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[s
     if request_id:
         details.append({"@type": REQUEST_INFO, "requestId": request_id})
     name = STATUS_NAMES.get(status, "UNKNOWN")
-    return status, headers, {"error": {"code": status, "message": error.message, "status": name, "details": details}}
+    return status, headers, {"error": {"code": status, "message": worded(error, TOO_LONG), "status": name, "details": details}}
 
 
 def framed(data: str) -> bytes:

@@ -37,6 +37,8 @@ from typing import Any
 from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact
+from ..overflow import CODE as OVERFLOW
+from ..overflow import is_overflow
 from ..retry_after import retry_after_s  # fmt: skip
 from ..sound import is_count, told_cost
 
@@ -193,7 +195,6 @@ def write_count(tokens: int) -> dict[str, Any]:
 
 # ----------------------------------------------------------------------------------------------------------------- errors
 
-CONTEXT = re.compile(r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long", re.I)
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
          404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
 CODES = {"unauthorized": "invalid_api_key", "no_credit": "insufficient_quota", "rate_limited": "rate_limit_exceeded"}
@@ -239,8 +240,8 @@ def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None)
     if not status:
         status = code if isinstance(code, int) and 400 <= code < 600 else STATUSES.get(str(error.get("type")), 502)
     named = None
-    if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):
-        named = "context_length_exceeded"
+    if code in ("context_length_exceeded", "string_above_max_length") or is_overflow(status, message):
+        named = OVERFLOW
     elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
         named = "no_credit"
     elif code == "model_not_found":
