@@ -2556,6 +2556,7 @@ class Parser(argparse.ArgumentParser):
         self.options: dict[str, argparse.Action] = {}  # by flag, -m and --model alike
         self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
         self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
+        self.free = ""  # the option whose value may also stand alone, without a dash
         self.command = prog.split()[-1]
         super().__init__(
             prog, None, description, epilog, add_help=False, allow_abbrev=False,
@@ -2593,6 +2594,9 @@ class Parser(argparse.ArgumentParser):
             if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
                 flag, equals, value = word[:2], "=", word[2:]  # -mNAME
             option = self.options.get(flag)
+            if option is None and word not in self.words and word[:1] != "-" and self.free:
+                flag, equals, value = self.free, "=", word
+                option = self.options[flag]
             if option is None and word not in self.words:
                 raise self.unknown(flag)
             if option and option.nargs == 0 and equals:
@@ -3165,7 +3169,9 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
-EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
+EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
+    "route": "routing", "cache": "cache", "usage": "usage", "skill": "skill", "docs": "pages",
+}  # fmt: skip
 
 
 def add_extra(parser: Parser) -> None:
@@ -3204,6 +3210,9 @@ COMMANDS = {
     "doctor": Command("show what is set, and whether the endpoint answers", add_doctor, run_doctor, "", "--json"),
     "cache": Command("show or empty the cache of --cache", add_extra, run_extra, "stats", "clear --json"),
     "usage": Command("sum up the recorded calls", add_extra, run_extra, "--by model --since 7d", "--by day --csv"),
+    "skill": Command("give this tool to an agent as a skill", add_extra, run_extra, "check",
+                     "install --agent claude --project"),
+    "docs": Command("show the pages that come with this program", add_extra, run_extra, "", "security"),
 }  # fmt: skip
 
 
