@@ -730,7 +730,8 @@ ANTHROPIC_COUNTED = {  # what count_tokens takes of these
 }
 ANTHROPIC_BETA = {  # field -> the beginning of the anthropic-beta that it takes
     "compaction": "compact-", "context_management": "context-management-", "fallbacks": "server-side-fallback-",
-    "fallback_credit_token": "fallback-credit-", "mcp_servers": "mcp-client-", "output_format": "structured-outputs-",
+    "fallback_credit_token": "fallback-credit-", "mcp_servers": "mcp-client-",  # nosec B105  # no password
+    "output_format": "structured-outputs-",
     "user_profile_id": "user-profiles-",
 }  # fmt: skip
 PYDANTIC = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary", (int, float): "number"}
