@@ -3216,9 +3216,18 @@ COMMANDS = {
 }  # fmt: skip
 
 
+def typed_name(script: str) -> str:
+    """The command as it was typed, for --help: "llm-router" (also as .exe), else "python3 scripts/llm_router_client.py"."""
+    typed = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(typed)
+    name = name[:-4] if name.lower().endswith(".exe") else name
+    return name if name.startswith("llm-router") else f"python3 {typed if name == script else script}"
+
+
 def example_lines(command: str, most: int) -> str:
     shown = COMMANDS[command].examples[:most]
-    return "".join(f"  python3 llm_router_client.py {command} {words}".rstrip() + "\n" for words in shown)
+    name = typed_name("llm_router_client.py")
+    return "".join(f"  {name} {command} {words}".rstrip() + "\n" for words in shown)
 
 
 def exit_codes() -> str:
@@ -3228,7 +3237,7 @@ def exit_codes() -> str:
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
     epilog = f"examples:\n{example_lines(command, 2)}\n{exit_codes()}"
-    parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
+    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", COMMANDS[command].summary, epilog)
     COMMANDS[command].add_arguments(parser)
     return parser
 
@@ -3238,7 +3247,7 @@ def help_text() -> str:
     rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
     shown = "".join(example_lines(name, 1) for name in COMMANDS)
     names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    return f"""usage: llm_router_client.py COMMAND [options]
+    return f"""usage: {typed_name("llm_router_client.py")} COMMAND [options]
 
 Ask any large language model through one endpoint and one key.
 

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import llm_router_client
 from llm_router_client import UsageError, near
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llm_router_client import Console
 
 DISTRIBUTION = "llm-router-client"
 TOP_PAGES = {"readme": "README.md", "skill": "SKILL.md", "changelog": "CHANGELOG.md", "reporting": "SECURITY.md"}  # if there
+
+
+def installed_folders(here: str) -> Iterator[str]:
+    """Where an installer may have put the package's pages: where its record says, else below the usual prefixes."""
+    from importlib.metadata import PackageNotFoundError, files
+
+    try:
+        listed = files(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        listed = []
+    yield from (os.path.dirname(str(entry.locate())) for entry in listed if entry.parts[-2:] == (DISTRIBUTION, "SKILL.md"))
+    for prefix in (here, sys.prefix):  # `pip install --target` has a record that is wrong
+        yield os.path.join(prefix, "share", DISTRIBUTION)
 
 
 def page_folder() -> str:
@@ -20,15 +36,9 @@ def page_folder() -> str:
     here = os.path.dirname(os.path.realpath(str(llm_router_client.__file__)))
     if os.path.isfile(os.path.join(here, os.pardir, "SKILL.md")):
         return os.path.dirname(here)
-    from importlib.metadata import PackageNotFoundError, files
-
-    try:
-        listed = files(DISTRIBUTION) or []
-    except PackageNotFoundError:
-        listed = []
-    for entry in listed:
-        if entry.parts[-2:] == (DISTRIBUTION, "SKILL.md"):
-            return os.path.dirname(os.path.realpath(str(entry.locate())))
+    for folder in installed_folders(here):
+        if os.path.isfile(os.path.join(folder, "SKILL.md")):
+            return os.path.realpath(folder)
     step = f"Install the package {DISTRIBUTION} (pip install . in a checkout), or run the client of a checkout."
     raise UsageError("the pages are not beside this program", next_step=step)
 

@@ -26,10 +26,7 @@ READY = os.environ.get("LLM_ROUTER_AGENTS", "")  # read now: tests run without t
 INSTALL_TIMEOUT_S, RUN_TIMEOUT_S = 600, 180
 DESCRIPTION, BODY = "should answer, check or compare", "## When to Use"  # words of SKILL.md's frontmatter and of its body
 QUESTION = "Ask another model what is on shot.png."
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
-    "0000000b4944415478da6364f80f00010501012718e3660000000049454e44ae426082"
-)
+PIXEL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (1).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"  # as much of a PNG as is looked at
 
 pytestmark = [pytest.mark.slow]
 

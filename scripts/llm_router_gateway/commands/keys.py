@@ -28,8 +28,8 @@ from ..management.keys_api import named, new_secret
 from ..policy.budgets import Budgets
 from ..proxy.log import escaped
 from ..store.sqlite.file import StoreBroken, opened, reason
+from .program import as_typed, typed
 
-PROGRAM = "llm-router-gateway keys"
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
 examples:
@@ -54,7 +54,7 @@ class Refused(Exception):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(PROGRAM, allow_abbrev=False, formatter_class=raw, epilog=EPILOG,
+    made = argparse.ArgumentParser(f"{typed()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
