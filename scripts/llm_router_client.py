@@ -3170,7 +3170,7 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
 
 
 EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
-    "route": "routing", "cache": "cache", "usage": "usage", "skill": "skill", "docs": "pages",
+    "route": "routing", "cache": "cache", "usage": "usage", "skill": "skill", "docs": "pages", "prices": "prices",
 }  # fmt: skip
 
 
@@ -3212,6 +3212,8 @@ COMMANDS = {
     "usage": Command("sum up the recorded calls", add_extra, run_extra, "--by model --since 7d", "--by day --csv"),
     "skill": Command("give this tool to an agent as a skill", add_extra, run_extra, "check",
                      "install --agent claude --project"),
+    "prices": Command("your own price list, from LiteLLM's", add_extra, run_extra, "list",
+                      "import model_prices.json --search gpt"),
     "docs": Command("show the pages that come with this program", add_extra, run_extra, "", "security"),
 }  # fmt: skip
 

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"examples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
         "convert --help tells about the dry run of a conversion, explain --help about that of a choice, install "
         "prints a systemd unit or a container file, keys has callers' keys, import reads other "
-        "routers' configurations; "
+        "routers' configurations, models refresh proposes entries for what providers list; "
         "references/gateway.md has everything.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml, or a config.yaml of the jq server; "
@@ -117,6 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import imports
 
             return imports.run(arguments[1:])
+        if arguments[:1] == ["models"]:
+            from . import models
+
+            return models.run(arguments[1:])
         return run(parser().parse_args(arguments))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains

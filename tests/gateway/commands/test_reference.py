@@ -57,6 +57,10 @@ def test_every_command_parses() -> None:
             from llm_router_gateway.commands import keys
 
             keys.parser().parse_args(words[1:])
+        elif words[:1] == ["models"]:
+            from llm_router_gateway.commands import models
+
+            models.parser().parse_args(words[1:])
         elif words[:1] == ["import"]:
             from llm_router_gateway.commands import imports
 
