@@ -1718,7 +1718,7 @@ def run_step(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
     failure = find(step.first) if step.first else None
     if failure and is_first(f"{prompt.model} step {prompt.model_turns}"):
         failing = prompt._replace(model=step.first, number=failure.number, field=failure.field)
-        return without_delay(failure.behaviour.run(failing))
+        return failure.behaviour.run(failing)  # with its Retry-After: whether a client waits may be the question
     if not step.calls:
         return text_answer(step.text)
     calls = []

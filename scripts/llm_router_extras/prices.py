@@ -91,8 +91,8 @@ def list_prices(args: Any, console: Console) -> int:
 
 def add_arguments(parser: Any) -> None:
     """Options of the command `prices`, for an argparse parser."""
-    what = {"import": "take prices from LiteLLM's list FILE", "list": "show them: USD a million tokens in and out"}
-    parser.add_argument("action", nargs="?", choices=what)
+    parser.words = {"import": "take prices from LiteLLM's list FILE", "list": "show them: USD a million tokens in and out"}
+    parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--file", metavar="FILE", help="the same as FILE alone")
     parser.add_argument("--search", metavar="TEXT", help="only models with TEXT in their names")
     parser.add_argument("--replace", action="store_true", help="also those that you set otherwise")

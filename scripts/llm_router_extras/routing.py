@@ -15,11 +15,6 @@ from llm_router_client import (
     SafetyError,
     UnknownModelError,
     UsageError,
-    add_endpoint,
-    add_input,
-    add_output,
-    add_parameters,
-    add_routing,
     builtin_models,
     check_messages,
     clean,
@@ -31,6 +26,7 @@ from llm_router_client import (
 )
 
 from .config import user_config
+from .pricing import prices_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,7 +164,11 @@ class Router:
         self, messages: Any, *, task: str | None = None, prefer: str | None = None, offline: bool = False,
         deadline_s: float | None = None, **body: Any,
     ) -> JSON:  # fmt: skip
-        """See LLMRouterClient.route()."""
+        """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
+
+        task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
+        quality; offline: without the list. Under max_cost_usd only models with a price are chosen from.
+        """
         offered = None if offline else self._models_offered(deadline_s)
         if self.client.budget:
             offered = self._with_price(offered)
@@ -176,7 +176,7 @@ class Router:
 
     def _with_price(self, offered: Sequence[str] | None) -> list[str]:
         """Under max_cost_usd only a model with a price can be used."""
-        prices = self.client.prices()
+        prices = prices_of(self.client)
         models = [model for model in (prices if offered is None else offered) if model in prices]
         if not models:
             step = "Set prices in the configuration, see references/routing.md."
@@ -199,8 +199,7 @@ class Router:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `route`."""
-    for add in (add_routing, add_input, add_parameters, add_endpoint, add_output):
-        add(parser)
+    parser.take("model", "question", "context", "parameters", "endpoint", "output", but=["-m --model", "--fallback"])
 
 
 def run(args: Any, console: Console) -> int:

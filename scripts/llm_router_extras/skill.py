@@ -285,12 +285,12 @@ ACTIONS = {"install": run_install, "export": run_export, "check": run_check}
 
 def add_arguments(parser: Any) -> None:
     """Options of the command `skill`, for an argparse parser."""
-    what = {
+    parser.words = {
         "install": "put it where an agent looks for skills",
         "export": "write it to DIR/llm-router",
         "check": "look for faults in DIR, else here and where it is installed",
     }
-    parser.add_argument("action", nargs="?", choices=what)
+    parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--agent", metavar="NAME", help=f"install for {', '.join(AGENTS)}")
     parser.add_argument("--user", action="store_true", help="install for all of your projects (the default)")
     parser.add_argument("--project", action="store_true", help="install for the project in the working directory")

@@ -35,10 +35,11 @@ from llm_router_gateway.management.monitor_api import Monitor
 from llm_router_gateway.net import caller
 from llm_router_gateway.net.router import Desk, Visit
 from llm_router_gateway.store.call import Call
+from llm_router_gateway.store.query import MINUTES_KEPT_S
 from llm_router_gateway.store.sqlite import file
 from llm_router_gateway.store.sqlite import rows as storerows
+from llm_router_gateway.store.sqlite.call_log import SqliteCallLog
 from llm_router_gateway.store.sqlite.database import Store
-from llm_router_gateway.store.sqlite.migrations import MINUTES_KEPT_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ async def answered(path: Path) -> Dict[str, List[float]]:
     """Each question several times, in turns."""
     end_s = path.stat().st_mtime
     store = Store.open(str(path))
-    monitor = Monitor(store, Metrics(), now=lambda: end_s)
+    monitor = Monitor(SqliteCallLog(store), Metrics(), now=lambda: end_s)
     desk = Desk(monitor.routes())
     found: Dict[str, List[float]] = {question: [] for question in QUESTIONS}
     try:

@@ -17,7 +17,7 @@ from llm_router_gateway.config.config import parse
 from llm_router_gateway.net import caller
 from llm_router_gateway.proxy import paths
 from llm_router_gateway.proxy.recording import call_of
-from llm_router_gateway.proxy.request import Job, Record
+from llm_router_gateway.proxy.request import Record, RequestContext
 from llm_router_gateway.routing.snapshot import state_of
 from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.wire.ir import Usage
@@ -26,7 +26,7 @@ BURST = 5_000  # calls between two waits for the thread that writes
 MODELS, KEYS = 7, 11
 
 
-def jobs() -> list[Job]:
+def contexts() -> list[RequestContext]:
     """Requests that have ended: 7 models, 11 keys, with tokens and prices."""
     models = [{"name": f"model-{number}", "provider": "up", "config": {"input_usd_per_mtok": 3, "output_usd_per_mtok": 15}}
               for number in range(MODELS)]  # fmt: skip
@@ -39,16 +39,16 @@ def jobs() -> list[Job]:
         record.status, record.seconds, record.first_output_s, record.attempts = 200, 0.8 + number % 50 / 10, 0.21, 1
         record.usage, record.finish = Usage(input=1_000 + number, cache_read=50, text=300), "stop"
         exchange: Any = None
-        job = Job(exchange, state, record, {}, {}, paths.Call("chat", "openai"))
-        job.caller = caller.Caller(f"key-{number % KEYS}", "team")
-        job.candidate = state.routes.full[name]
-        made.append(job)
+        context = RequestContext(exchange, state, record, {}, {}, paths.Call("chat", "openai"))
+        context.caller = caller.Caller(f"key-{number % KEYS}", "team")
+        context.candidate = state.routes.full[name]
+        made.append(context)
     return made
 
 
 def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    ended, now_s = jobs(), time.time() - count / 1_000
+    ended, now_s = contexts(), time.time() - count / 1_000
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(f"{folder}/calls.db")
         began, all_cpu, adding = time.perf_counter(), time.process_time(), 0.0

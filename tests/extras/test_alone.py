@@ -16,13 +16,14 @@ import llm_router_client as c
 SCRIPTS = Path(c.__file__).parent
 MISSING = "needs the folder llm_router_extras beside llm_router_client.py"
 HI = ["--message", "Hi"]
+ALONE = ("-I", "-S")  # without site-packages, where an editable install of this repository would lend it the folder
 
 
 @pytest.fixture
 def alone(cli: Any, demo: Any, tmp_path: Path) -> Any:
     """The command line of the file in a folder of its own."""
     shutil.copy(SCRIPTS / "llm_router_client.py", tmp_path)
-    cli.words = lambda *words: [sys.executable, "-I", str(tmp_path / "llm_router_client.py"), *map(str, words)]
+    cli.words = lambda *words: [sys.executable, *ALONE, str(tmp_path / "llm_router_client.py"), *map(str, words)]
     cli.env["LLM_ROUTER_BASE_URL"] = demo.base_url
     return cli
 
@@ -54,6 +55,34 @@ def test_alone_the_cost_is_what_the_server_says(alone: Any, tmp_path: Path) -> N
     assert ran["ok"] and ran["cost_source"] == "endpoint"
 
 
+def test_alone_a_refused_field_is_an_error_and_no_control_character_reaches_a_terminal(alone: Any, serve: Any) -> None:
+    ran = alone("chat", "-m", "fail-strict-max_tokens", "--max-tokens", "9", *HI)
+    assert ran.code == 1 and b"[bad_request]" in ran.err and b"Traceback" not in ran.err
+    server = serve(http(completion("a\x1b[31mb\x9b2Jc\u202ed")))
+    for more in ([], ["--stream"]):
+        ran = alone("chat", "-m", "m", *HI, *more, env={"LLM_ROUTER_BASE_URL": server.base_url})
+        assert ran.code == 0 and ran.out == b"a[31mb2Jcd\n", ran
+
+
+@pytest.mark.parametrize("words", [
+    ["chat", "-m", "demo", *HI, "--json"], ["chat", "-m", "demo", *HI, "--stream", "--json"],
+    ["chat", "-m", "demo", *HI, "--output", "a.txt"], ["chat", "-m", "demo", *HI, "--dry-run"],
+    ["vision", "-m", "demo", "--image", "a.png", "--stream"], ["compare", "--models", "demo,fail-404", *HI, "--json"],
+    ["chat", "-m", "demo-tools", *HI, "--stream"], ["models", "--json"], ["doctor", "--json"],
+])  # fmt: skip
+def test_alone_every_form_of_its_commands_works(alone: Any, tmp_path: Path, words: List[str]) -> None:
+    (alone.cwd / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    ran = alone(*words)
+    assert ran.code == 0 and ran.out and b"Traceback" not in ran.err, ran
+
+
+@pytest.mark.parametrize("model,code", [("fail-401", 3), ("fail-429-quota", 4), ("fail-404", 5), ("fail-500", 6), ("fail-cut", 10)])
+def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any, model: str, code: int) -> None:
+    ran = alone("chat", "-m", model, *HI, "--retries", "1", "--json", "--stream")
+    assert ran.code == code and len(ran.events[-1]["attempts"]) == (2 if code == 6 else 1), ran
+    assert alone("chat", "-m", model, "--fallback", "demo", "--retries", "0", *HI).code == (3 if code == 3 else 0)
+
+
 @pytest.mark.parametrize("words,what", [
     (["chat", "-m", "auto", *HI], "the model auto"), (["chat", "--task", "code", *HI], "--task"),
     (["chat", "--prefer", "cost", *HI], "--prefer"), (["chat", "-m", "demo", "--cache", "1h", *HI], "--cache"),
@@ -76,7 +105,7 @@ def test_alone_an_option_of_the_extras_says_which_folder_is_missing(
 def test_the_batch_without_the_folder_says_so_too(alone: Any, tmp_path: Path) -> None:
     shutil.copy(SCRIPTS / "llm_router_batch.py", tmp_path)
     (tmp_path / "in.jsonl").write_text('{"message": "Hi"}\n')
-    alone.words = lambda *words: [sys.executable, "-I", str(tmp_path / "llm_router_batch.py"), *map(str, words)]
+    alone.words = lambda *words: [sys.executable, *ALONE, str(tmp_path / "llm_router_batch.py"), *map(str, words)]
     ran = alone("run", "-m", "demo", "--input", "in.jsonl", "--output", "out.jsonl")
     assert ran.code == 2 and MISSING.encode() in ran.err and b"Traceback" not in ran.err, ran
 
@@ -84,7 +113,7 @@ def test_the_batch_without_the_folder_says_so_too(alone: Any, tmp_path: Path) ->
 def python(code: str, folder: Path, **env: str) -> str:
     """What a program beside the lone file prints."""
     environment: Dict[str, str] = {"PATH": "", **env}
-    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"]
+    words = [sys.executable, *ALONE, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"]
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
@@ -116,7 +145,7 @@ def test_with_its_folder_the_extras_have_the_same_classes_as_the_script(cli: Any
     """The script is `__main__`: a second copy of it would raise errors that its own handlers do not know."""
     for folder in ("llm_router_extras", "llm_router_client.py"):
         (shutil.copytree if "." not in folder else shutil.copy)(SCRIPTS / folder, tmp_path / folder)
-    cli.words = lambda *words: [sys.executable, "-I", str(tmp_path / "llm_router_client.py"), *map(str, words)]
+    cli.words = lambda *words: [sys.executable, *ALONE, str(tmp_path / "llm_router_client.py"), *map(str, words)]
     cli.env["LLM_ROUTER_BASE_URL"] = demo.base_url
     ran = cli("chat", "--task", "cooking", *HI)
     assert ran.code == 2 and b"no task is called 'cooking'" in ran.err
@@ -128,5 +157,5 @@ def test_nothing_of_the_extras_is_loaded_until_it_is_asked_for(cli: Any, demo: A
     code = f"""import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
 c.main({words!r}); sys.exit(sorted(name for name in sys.modules if name.startswith("llm_router_extras")) or 0)"""
     env = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url}
-    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=30)
+    ran = subprocess.run([sys.executable, *ALONE, "-c", code], env=env, capture_output=True, timeout=30)
     assert ran.returncode == 0, ran

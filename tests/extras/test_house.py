@@ -15,8 +15,10 @@ import llm_router_client as c
 FOLDER = Path(c.__file__).with_name("llm_router_extras")
 TREES: Dict[str, ast.Module] = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
 FLOORS = (  # imports go up only
-    "files database patterns schema config pricing routing tools conversation cache usage prices pages skill".split()
-)
+    "files", "terminal", "database", "collaborator", "mending", "naming", "patterns", "schema", "config", "pricing", "routing",
+    "tools", "conversation", "cache", "usage", "collaborators",
+    "prices", "pages", "skill",
+)  # fmt: skip
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

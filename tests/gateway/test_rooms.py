@@ -17,14 +17,13 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 700, 60
 
 # Lowest first. A module imports its own room and those before it in this list.
 ROOMS = (
-    "errors", "jq", "json_body", "net", "wire", "policy", "limiter", "store", "config", "routing", "access", "management",
+    "errors", "jq", "json_body", "net", "wire", "policy", "config", "limiter", "store", "routing", "access", "management",
     "proxy", "commands", "__main__",
 )  # fmt: skip
 ROOT_NAMES = {"PROGRAM", "__version__"}  # of the package itself, for everybody
 PURE = {"errors", "jq", "json_body", "wire", "policy", "routing", "config"}
 AT_THE_RIM = {"config/sources"}  # reads the files and the environment that the rest of its room is given
 PROTOCOLS = {path.parent.name for path in PACKAGE.glob("wire/*/__init__.py")}
-LONG_YET = {"net/server"}  # to be divided; nothing may join it
 
 # What would let a decision depend on when, where or on which machine it is made.
 WORLD = {
@@ -104,6 +103,30 @@ def test_pure_rooms_touch_no_world_and_know_nobody_who_does(name: str) -> None:
         assert not used, f"{name}: {each} imports {sorted(used)}"
 
 
+def test_only_store_sqlite_and_the_commands_that_choose_it_know_sqlite() -> None:
+    for name in modules():
+        if not name.startswith("store/sqlite"):
+            assert "sqlite3" not in imports(name), name
+            if room_of(name) != "commands":
+                assert not {other for other in imports(name) if other.startswith("store/sqlite")}, name
+
+
+# What changes the state behind the seams of limits and budgets (policy/rate_limits, policy/budgets).
+RESERVING = {"acquire", "hold", "settle", "release", "spend"}
+
+
+def test_what_reserves_or_books_is_awaited_and_pure_rooms_do_neither() -> None:
+    seen = 0
+    for name in sorted(name for name in modules() if room_of(name) not in ("limiter", "store", "net")):
+        awaited = {id(node.value) for node in ast.walk(tree_of(path_of(name))) if isinstance(node, ast.Await)}
+        for node in ast.walk(tree_of(path_of(name))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in RESERVING:
+                assert id(node) in awaited, f"{name}:{node.lineno}: {node.func.attr} is not awaited"
+                assert room_of(name) not in PURE, f"{name}:{node.lineno}: {node.func.attr} in a pure room"
+                seen += 1
+    assert seen, "nothing is reserved at all"
+
+
 def test_no_protocol_knows_another() -> None:
     for name in modules():
         room, _, rest = name.partition("/")
@@ -172,7 +195,7 @@ def test_only_sse_knows_the_client_and_only_the_start_knows_the_stand_in() -> No
 
 def test_files_are_short() -> None:
     long = {name for name in modules() if len(path_of(name).read_text(encoding="utf-8").splitlines()) > MAX_FILE_LINES}
-    assert long <= LONG_YET
+    assert not long
 
 
 def test_functions_are_short_those_of_tests_too() -> None:

@@ -1,7 +1,7 @@
 """The stand-in and the gateway as processes would see them: two addresses, and keys made up for this run.
 
 A test asks for `way`: an SDK's client and where it leads, either straight to the stand-in ("direct", which proves the test) or
-through the gateway to the stand-in's OpenAI, Anthropic or Gemini side.
+through the gateway to the stand-in's OpenAI, Anthropic, Gemini or Responses side.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib leaves a test's neighbours unfindable
 ROOT = Path(__file__).parents[2]
 GATEWAY = ROOT / "scripts" / "llm_router_gateway"
-UPSTREAMS = ("openai", "anthropic", "gemini")
+UPSTREAMS = ("openai", "anthropic", "gemini", "responses")
 PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 OURS = ("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")  # what the SDKs read
 WAIT_S = 15.0  # for the process to be ready, and to end
@@ -47,6 +47,13 @@ name = "to-gemini"
 api = "gemini"
 base_url = "{url}/v1beta"
 api_key_env = "KEY_GEMINI"
+
+[[providers]]
+name = "to-responses"
+api = "responses"
+base_url = "{url}/v1"
+api_key_env = "KEY_RESPONSES"
+settings = {{ quirks = {{ encrypted = true }} }}
 """
 
 collect_ignore = [] if sys.version_info >= (3, 11) else ["test_group.py", "test_interop.py"]  # the gateway needs 3.11
@@ -168,7 +175,7 @@ class Way(NamedTuple):
         return [each for each in self.stand_in.requests[self.begun :] if each["method"] == "POST"]
 
 
-@pytest.fixture(params=["openai", "anthropic", "gemini"])
+@pytest.fixture(params=list(UPSTREAMS))
 def vendor(request: pytest.FixtureRequest) -> str:
     """Whose SDK asks."""
     return str(request.param)

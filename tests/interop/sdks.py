@@ -1,4 +1,4 @@
-"""The vendors' SDKs behind one small vocabulary, so that a scenario is written once for the three of them.
+"""The vendors' SDKs behind one small vocabulary, so that a scenario is written once for all of them; OpenAI's has two APIs.
 
     sdk = SDKS["anthropic"]("http://127.0.0.1:8000", key)
     chat = sdk.chat("demo", system="Be brief.", stream=True)
@@ -209,7 +209,7 @@ class OpenAISDK:
     api = "openai"
     kinds = OPENAI_KINDS
     limits = OPENAI_LIMITS
-    thinks = OPENAI_THINKS
+    thinks: dict[str, Any] = OPENAI_THINKS
 
     def __init__(self, url: str, key: str) -> None:
         import openai
@@ -250,6 +250,109 @@ class OpenAISDK:
 
     def close(self) -> None:
         self.client.close()
+
+
+# ------------------------------------------------------------------------------------------------------ OpenAI Responses
+
+
+class ResponsesChat:
+    """client.responses, plain, streamed by the SDK's helper, or parsed; all is sent again each time, unless `store` is true."""
+
+    def __init__(self, sdk: ResponsesSDK, model: str, system: str, stream: bool, tools: bool, schema: Any, **more: Any) -> None:
+        self.heard: list[str] = []
+        self._goes_on = bool(more.get("store"))  # by the id of the answer before; else all is sent again
+        self._responses, self._stream, self._schema = sdk.client.responses, stream, schema
+        self.history: list[Any] = []
+        self._ask: dict[str, Any] = {"model": model, "store": False, **more}
+        self._ask |= {"instructions": system} if system else {}
+        self._ask |= {"tools": responses_tools()} if tools else {}
+
+    def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = (), pdf: bytes = b"") -> Said:
+        addresses = [data_url(image) for image in images] + list(urls)
+        parts: list[Any] = [{"type": "input_text", "text": text}]
+        parts += [{"type": "input_image", "image_url": url, "detail": "auto"} for url in addresses]
+        if pdf:
+            parts.append({"type": "input_file", "filename": "a.pdf", "file_data": data_url(pdf, "application/pdf")})
+        self.history.append({"role": "user", "content": parts if len(parts) > 1 else text})
+        return self._turn()
+
+    def results(self, results: Sequence[tuple[Call, str]]) -> Said:
+        self.history += [{"type": "function_call_output", "call_id": call.id, "output": text} for call, text in results]
+        return self._turn()
+
+    def _turn(self) -> Said:
+        self.heard.clear()
+        response = self._streamed() if self._stream else self._plain()
+        if self._goes_on:
+            self.history.clear()
+            self._ask["previous_response_id"] = response.id
+        self.history += [] if self._goes_on else response.output
+        calls = [item for item in response.output if item.type == "function_call"]
+        thoughts = [part.text for item in response.output if item.type == "reasoning" for part in item.summary]
+        return Said(
+            response.output_text, responses_finish(response, bool(calls)),
+            [Call(each.call_id, each.name, json.loads(each.arguments)) for each in calls],
+            response.usage.input_tokens, response.usage.output_tokens, "".join(thoughts),
+            getattr(response, "output_parsed", None), response.usage.input_tokens_details.cached_tokens,
+        )  # fmt: skip
+
+    def _plain(self) -> Any:
+        if self._schema:
+            return self._responses.parse(input=self.history, text_format=self._schema, **self._ask)
+        return self._responses.create(input=self.history, **self._ask)
+
+    def _streamed(self) -> Any:
+        wish = {"text_format": self._schema} if self._schema else {}
+        with self._responses.stream(input=self.history, **wish, **self._ask) as events:
+            for event in events:
+                if event.type == "response.output_text.delta":
+                    self.heard.append(event.delta)
+                if event.type == "response.incomplete":  # of which the helper knows no final response
+                    return event.response
+            return events.get_final_response()
+
+
+def responses_tools() -> list[dict[str, Any]]:
+    return [
+        {"type": "function", "name": tool.__name__, "description": tool.__doc__, "strict": False, "parameters": schema_of(tool)}
+        for tool in TOOLS
+    ]
+
+
+def responses_finish(response: Any, calls: bool) -> str:
+    if response.status == "incomplete":
+        return {"max_output_tokens": "length", "content_filter": "refused"}[response.incomplete_details.reason]
+    return "tools" if calls else "end"
+
+
+RESPONSES_THINKS: dict[str, Any] = {
+    "reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
+}  # fmt: skip
+
+
+class ResponsesSDK(OpenAISDK):
+    """openai's `client.responses`, against URL/v1."""
+
+    api = "responses"
+    limits: dict[str, Any] = {"max_output_tokens": 64}  # noqa: RUF012
+    thinks = RESPONSES_THINKS
+
+    def chat(self, model: str, *, system: str = "", stream: bool = False, tools: bool = False, schema: Any = None,
+             **more: Any) -> Any:  # fmt: skip
+        return ResponsesChat(self, model, system, stream, tools, schema, **more)
+
+    def must_call(self, name: str = "") -> dict[str, Any]:
+        return {"tool_choice": {"type": "function", "name": name} if name else "required"}
+
+    def count(self, model: str, text: str) -> int:
+        return int(self.client.responses.input_tokens.count(model=model, input=text).input_tokens)
+
+    async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
+        """The streamed answer of the SDK's asynchronous client."""
+        client = self.module.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=TIMEOUT_S)
+        async with client:
+            events = await client.responses.create(model=model, input=text, stream=True)
+            return "".join([event.delta async for event in events if event.type == "response.output_text.delta"])
 
 
 # ------------------------------------------------------------------------------------------------------------ Anthropic
@@ -511,9 +614,13 @@ class GeminiSDK:
         self.client.close()
 
 
-SDKS: dict[str, Callable[[str, str], Any]] = {"openai": OpenAISDK, "anthropic": AnthropicSDK, "gemini": GeminiSDK}
-
-PACKAGES = {"openai": ("openai", "openai"), "anthropic": ("anthropic", "anthropic"), "gemini": ("google.genai", "google-genai")}
+SDKS: dict[str, Callable[[str, str], Any]] = {
+    "openai": OpenAISDK, "anthropic": AnthropicSDK, "gemini": GeminiSDK, "responses": ResponsesSDK,
+}  # fmt: skip
+PACKAGES = {
+    "openai": ("openai", "openai"), "anthropic": ("anthropic", "anthropic"), "gemini": ("google.genai", "google-genai"),
+    "responses": ("openai", "openai"),
+}  # fmt: skip
 
 
 def nothing_to_test() -> bool:

@@ -20,16 +20,21 @@ def system_of(api: str, body: dict[str, Any]) -> str:
         return "".join(texts(each["content"]) for each in body["messages"] if each["role"] in ("system", "developer"))
     if api == "anthropic":
         return texts(body.get("system"))
+    if api == "responses":
+        told = [texts(each["content"]) for each in body["input"] if each.get("role") in ("system", "developer")]
+        return (body.get("instructions") or "") + "".join(told)
     return texts((body.get("systemInstruction") or {}).get("parts"))
 
 
 def turns_of(api: str, body: dict[str, Any]) -> list[tuple[str, str]]:
     """(user or model, text) of each turn but the system's; messages of one role in a row are one turn."""
     names = {"user": "user", "assistant": "model", "model": "model"}
-    messages = body["contents"] if api == "gemini" else body["messages"]
+    messages = body[{"gemini": "contents", "responses": "input"}.get(api, "messages")]
+    if isinstance(messages, str):
+        return [("user", messages)]
     turns: list[tuple[str, str]] = []
     for message in messages:
-        name, text = names.get(message["role"]), texts(message.get("parts") or message.get("content"))
+        name, text = names.get(message.get("role", "")), texts(message.get("parts") or message.get("content"))
         if name and turns and turns[-1][0] == name:
             turns[-1] = (name, turns[-1][1] + text)
         elif name:
@@ -44,6 +49,8 @@ def limits_of(api: str, body: dict[str, Any]) -> tuple[int | None, list[str]]:
         return body.get("max_completion_tokens", body.get("max_tokens")), [stop] if isinstance(stop, str) else stop
     if api == "anthropic":
         return body["max_tokens"], body.get("stop_sequences", [])
+    if api == "responses":
+        return body.get("max_output_tokens"), []
     wish = body.get("generationConfig", {})
     return wish.get("maxOutputTokens"), wish.get("stopSequences", [])
 

@@ -51,7 +51,7 @@ api = "{upstream}"
 base_url = "{url}{root}"
 api_key = {key}
 """
-ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
+ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "responses": "/v1"}
 
 
 def configuration(stand_in: str, nobody: str) -> str:

@@ -1,6 +1,7 @@
 """The vendors' own SDKs, each to each upstream protocol: what an application sees must not depend on what is behind.
 
-Every test runs 12 times: three SDKs, each straight to its own side of the stand-in and through the gateway to all three.
+Every test runs 20 times: three SDKs, OpenAI's with both of its APIs, each straight to its own side of the stand-in and through
+the gateway to all four.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if nothing_to_test():
 
 WHO = "This is the mock server, not a model."
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-THROUGH = pytest.mark.parametrize("upstream", ["openai", "anthropic", "gemini"], indirect=True)
+THROUGH = pytest.mark.parametrize("upstream", ["openai", "anthropic", "gemini", "responses"], indirect=True)
 
 
 def png(width: int, height: int) -> bytes:
@@ -84,11 +85,14 @@ def test_system_text_and_every_turn_reach_the_model(way: Any, stream: bool) -> N
 
 def test_limits_reach_the_model_in_its_own_words(way: Any) -> None:
     way.chat(**way.sdk.limits).say("Hello")
-    assert limits_of(way.upstream, way.asked[0]["body"]) == (64, ["END"])
+    stops = [] if "responses" in (way.sdk.api, way.upstream) else ["END"]  # Responses have none
+    assert limits_of(way.upstream, way.asked[0]["body"]) == (64, stops)
 
 
 @STREAMS
 def test_thinking_comes_apart_from_the_text(way: Any, stream: bool) -> None:
+    if (way.sdk.api, way.upstream) == ("openai", "responses"):
+        pytest.skip("chat completions have no way to ask OpenAI's Responses for a summary")
     said = way.chat("demo-reasoning", stream=stream, **way.sdk.thinks).say("Hello")
     assert said.text == f"{WHO} You said: Hello"
     assert said.thinking.startswith("The mock server does not think.")
@@ -129,14 +133,26 @@ def test_two_rounds_of_parallel_tool_calls(way: Any, stream: bool) -> None:
 
 @STREAMS
 def test_a_thinking_model_gets_its_signatures_back_with_the_results(way: Any, stream: bool) -> None:
-    if way.sdk.api == way.upstream == "openai":
-        pytest.skip("api.openai.com neither tells thoughts nor takes them back")
+    if way.sdk.api == "openai" and way.upstream in ("openai", "responses"):
+        pytest.skip("api.openai.com neither tells callers of chat completions thoughts nor takes them back")
     chat = way.chat("demo-reasoning-tools", tools=True, stream=stream, **way.sdk.thinks)
     for round_number in (1, 2):
         said = chat.say(f"Round {round_number}.")
         assert {call.name: call.arguments for call in said.calls} == ARGUMENTS
         assert said.thinking
         assert "result-get_time" in chat.results([(call, f"result-{call.name}") for call in said.calls]).text
+
+
+@STREAMS
+@pytest.mark.parametrize("vendor", ["responses"], indirect=True)  # the others know nothing of the kind
+def test_a_conversation_with_tools_goes_on_by_the_id_of_its_last_answer(way: Any, stream: bool) -> None:
+    chat = way.chat("demo-reasoning-tools", tools=True, stream=stream, store=True, reasoning={"summary": "auto"})
+    for round_number in (1, 2):
+        said = chat.say(f"Round {round_number}: weather and time?")
+        assert {call.name: call.arguments for call in said.calls} == ARGUMENTS
+        told = chat.results([(call, f"result-{round_number}-{call.name}") for call in said.calls])
+        assert all(f"result-{round_number}-{name}" in told.text for name in ARGUMENTS)
+    assert len(way.asked) == 4
 
 
 @pytest.mark.parametrize("vendor", ["anthropic", "gemini"], indirect=True)  # OpenAI's SDK has no such loop for chats
@@ -213,7 +229,8 @@ def test_an_error_of_the_model_is_the_sdks_own_error(way: Any, status: int, stre
     assert problem.status == (503 if foreign else status)
     assert problem.kind == way.sdk.kinds[status] or not way.sdk.kinds[status]
     assert problem.retry_after == ("1" if status == 429 else "")
-    words = {401: "Incorrect API key", 404: "does not exist", 429: "Rate limit", 529: "Overloaded"}
+    missing = {"anthropic": "model: ", "gemini": "is not found"}.get(way.upstream, "does not exist")
+    words = {401: "Incorrect API key", 404: missing, 429: "Rate limit", 529: "Overloaded"}
     assert words[status] in problem.message
     assert len(way.asked) == 1
 
@@ -285,7 +302,7 @@ def test_the_callers_key_stays_here_and_the_upstreams_key_stays_there(way: Any) 
     assert way.key not in repr(request)
 
 
-@pytest.mark.parametrize("vendor", ["anthropic", "gemini"], indirect=True)  # OpenAI's chat API counts nothing
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini", "responses"], indirect=True)  # OpenAI's chat API counts nothing
 def test_tokens_are_counted_without_asking_the_model(way: Any) -> None:
     short, long = (way.sdk.count(f"{way.prefix}demo", text) for text in ("Hello", "Hello there, world! " * 40))
     assert 0 < short < long

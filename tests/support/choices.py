@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import GatewayError, of_status
+from llm_router_gateway.limiter.local import LocalLimiter, Permit
 from llm_router_gateway.routing import plan as groups
 from llm_router_gateway.routing import resolve
 
@@ -47,6 +48,7 @@ class World:
     def __init__(self, text: str, **env: str) -> None:
         self.env = env
         self.board, self.rng, self.now = groups.Board(), Random(SEED), 1_000.0
+        self.limiter = LocalLimiter(lambda: self.now)
         self.swap(text)
 
     def swap(self, text: str) -> None:
@@ -54,7 +56,12 @@ class World:
         self.table = groups.table_of(self.config, resolve.routes_of(self.config))
 
     def plan(self, name: str, body: dict[str, Any] | None = None, **more: Any) -> groups.Plan:
-        return groups.plan(self.table, self.board, groups.Ask(name, body or {}, **more), self.now, self.rng)
+        return groups.plan(self.table, self.board, groups.Ask(name, body or {}, **more), self.now, self.rng,
+                           self.limiter.forecast)  # fmt: skip
+
+    def take(self, attempt: groups.Attempt, tokens: float = 0.0) -> Permit:
+        """What the member's limits let through; perhaps to be waited for."""
+        return self.limiter.meters.take(attempt.target.scopes, lambda: tokens, self.now)
 
     def ask(
         self, name: str, body: dict[str, Any] | None = None, *, fail: Collection[str] = (), status: int = 500,
@@ -65,6 +72,7 @@ class World:
         error: GatewayError | None = None
         while (attempt := plan.next(self.now)) is not None:
             asked.append(attempt.candidate.name)
+            self.take(attempt).end(self.now)
             if attempt.candidate.name not in fail:
                 attempt.output(self.now + (latency_s(attempt.candidate.name) if latency_s else 0.0))
                 attempt.succeeded(self.now)

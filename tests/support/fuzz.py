@@ -41,8 +41,8 @@ from llm_router_gateway.wire.pipes import Array, ConvertPipe, RelayPipe  # noqa:
 from llm_router_gateway.wire.registry import wire  # noqa: E402
 
 CORPUS = ROOT / "tests" / "corpus"
-WIRES = ("openai", "anthropic", "gemini")
-MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3-pro"}
+WIRES = ("openai", "anthropic", "gemini", "responses")
+MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3-pro", "responses": "gpt-5.5"}
 SLOW_S = 2.0  # for one input of a few kilobytes: then something is quadratic, or worse
 DEEP = 3_000
 
@@ -139,7 +139,7 @@ def damaged_value(value: Any, rng: random.Random) -> Any:
             if place in other if isinstance(other, dict) else place < len(other):
                 container[key] = deepcopy(other[place])
         else:
-            container[key] = deepcopy(rng.choice(VALUES)) if rng.random() < 0.98 else rng.choice(NESTED)
+            container[key] = deepcopy(rng.choice(VALUES)) if rng.random() < 0.98 else deepcopy(rng.choice(NESTED))
     return made
 
 
@@ -374,6 +374,8 @@ def ends_in(caller: str, array: bool, data: bytes) -> int:
         return int(isinstance(strictly(data), list))
     if caller == "gemini":
         return int(b'"finishReason"' in data)
+    if caller == "responses":
+        return data.count(b"event: response.completed\n") + data.count(b"event: response.incomplete\n")
     return data.count(b"data: [DONE]\n\n" if caller == "openai" else b"event: message_stop\n")
 
 

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 GATEWAY = SCRIPTS / "llm_router_gateway"
 SUPPORT = Path(__file__).resolve().parent  # what a test's own process imports these helpers from
-PROTOCOLS = ("openai", "anthropic", "gemini")
+PROTOCOLS = ("openai", "anthropic", "gemini", "responses")
+ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "responses": "/v1"}  # what follows the host in a base_url
 PAIRS = [(caller, upstream) for caller in PROTOCOLS for upstream in PROTOCOLS]
 PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")  # all that a process gets of this user's environment
 WAIT_S = 45.0  # for whatever must happen, on a very busy machine, too; reached only by a failure
@@ -31,8 +32,8 @@ IMPATIENT = """\
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 from llm_router_gateway.commands import main
-from llm_router_gateway.net import server
-server.Server.__init__.__kwdefaults__["patience"] = server.Patience(*map(float, sys.argv.pop(1).split(",")))
+from llm_router_gateway.net import connection, server
+server.Server.__init__.__kwdefaults__["patience"] = connection.Patience(*map(float, sys.argv.pop(1).split(",")))
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -68,6 +69,8 @@ def ask(protocol: str, model: str, *, stream: bool = False, text: str = "hi", ar
     if protocol == "gemini":
         action = ("streamGenerateContent" + ("" if array else "?alt=sse")) if stream else "generateContent"
         return Ask(f"/v1beta/models/{model}:{action}", {"contents": [{"role": "user", "parts": [{"text": text}]}]})
+    if protocol == "responses":
+        return Ask("/v1/responses", {"model": model, "input": text} | ({"stream": True} if stream else {}))
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
     if protocol == "anthropic":
         body["max_tokens"] = 100
@@ -94,6 +97,8 @@ def text_of(protocol: str, body: Any) -> str:
         return str(body["choices"][0]["message"]["content"])
     if protocol == "anthropic":
         return "".join(block.get("text", "") for block in body["content"])
+    if protocol == "responses":
+        return "".join(part.get("text", "") for item in body["output"] for part in item.get("content", ()))
     return "".join(part.get("text", "") for part in body["candidates"][0]["content"]["parts"])
 
 
@@ -115,6 +120,8 @@ def is_end(protocol: str, value: Any) -> bool:
         return bool(value == "[DONE]")
     if protocol == "anthropic":
         return bool(value["type"] == "message_stop")
+    if protocol == "responses":
+        return value["type"] in ("response.completed", "response.incomplete")
     return any("finishReason" in candidate for candidate in value.get("candidates", ()))
 
 
@@ -147,6 +154,8 @@ def streamed_text(protocol: str, data: bytes) -> str:
             out += [choice["delta"].get("content") or "" for choice in value["choices"]]
         elif protocol == "anthropic":
             out.append(value.get("delta", {}).get("text", ""))
+        elif protocol == "responses":
+            out.append(value["delta"] if value["type"] == "response.output_text.delta" else "")
         else:
             out += [part.get("text", "") for part in value["candidates"][0].get("content", {}).get("parts", ())]
     return "".join(out)
@@ -185,7 +194,7 @@ def command(folder: Path, *words: str, stdin: bytes = b"", **env: str) -> subpro
 class Process:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0 FLAGS` on a free port, until end().
 
-    `patience` are the seconds of server.Patience, shorter than a person's; `files` is its limit of open files; `gateway`
+    `patience` are the seconds of connection.Patience, shorter than a person's; `files` is its limit of open files; `gateway`
     is the package to run.
     """
 
@@ -471,6 +480,10 @@ PLAIN: dict[str, dict[str, Any]] = {
     "anthropic": {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "yes"}],
                   "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}},
     "gemini": {"candidates": [{"content": {"role": "model", "parts": [{"text": "yes"}]}, "finishReason": "STOP"}]},
+    "responses": {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "error": None,
+                  "incomplete_details": None, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None,
+                  "output": [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+                              "content": [{"type": "output_text", "text": "yes", "annotations": []}]}]},
 }  # fmt: skip
 
 
@@ -503,11 +516,37 @@ ANTHROPIC_END = [
     named_event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
     named_event({"type": "message_stop"}),
 ]
+RESPONSES_WHOLE = PLAIN["responses"]
+RESPONSES_ITEM = {**RESPONSES_WHOLE["output"][0], "status": "in_progress", "content": []}
+RESPONSES_PLACE = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+
+
+def responses_event(number: int, kind: str, **fields: Any) -> bytes:
+    return named_event({"type": f"response.{kind}", "sequence_number": number, **fields})
+
+
+def responses_text(number: int, text: str) -> bytes:
+    return responses_event(number, "output_text.delta", **RESPONSES_PLACE, delta=text, logprobs=[])
+
+
+RESPONSES_PART = {"type": "output_text", "text": "", "annotations": []}
+RESPONSES_START = [
+    responses_event(0, "created", response={**RESPONSES_WHOLE, "status": "in_progress", "output": []}),
+    responses_event(1, "output_item.added", output_index=0, item=RESPONSES_ITEM),
+    responses_event(2, "content_part.added", **RESPONSES_PLACE, part=RESPONSES_PART),
+]
+RESPONSES_END = [
+    responses_event(5, "output_text.done", **RESPONSES_PLACE, text="yes", logprobs=[]),
+    responses_event(6, "content_part.done", **RESPONSES_PLACE, part={**RESPONSES_PART, "text": "yes"}),
+    responses_event(7, "output_item.done", output_index=0, item=RESPONSES_WHOLE["output"][0]),
+    responses_event(8, "completed", response=RESPONSES_WHOLE),
+]
 # What says "yes" in two pieces: everything up to the first word, the second word, the end.
 STREAM: dict[str, tuple[list[bytes], list[bytes], list[bytes]]] = {
     "openai": ([openai_event("y")], [openai_event("es")], [openai_event("", "stop"), b"data: [DONE]\n\n"]),
     "anthropic": ([*ANTHROPIC_START, anthropic_text("y")], [anthropic_text("es")], ANTHROPIC_END),
     "gemini": ([gemini_event("y")], [gemini_event("es", finishReason="STOP")], []),
+    "responses": ([*RESPONSES_START, responses_text(3, "y")], [responses_text(4, "es")], RESPONSES_END),
 }
 
 

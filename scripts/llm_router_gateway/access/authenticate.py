@@ -21,10 +21,10 @@ from ..config.keys import PREFIX, Key, address_of, client_of, digest_of, is_insi
 from ..config.settings import LOOPBACK, Secret
 from ..errors import Forbidden, Unauthorized
 from ..net.caller import Caller
-from ..policy.budgets import Budgets, utc_text
+from ..policy.budgets import utc_text
+from ..store.keys import Row
 from ..wire.registry import KEY_HEADERS, KEY_QUERIES
 from . import browser, credentials
-from .key_rows import Row
 from .sessions import Sessions, Tries, token_in
 
 ADMIN_NAME = "admin"
@@ -75,7 +75,6 @@ class Keyring:
     def __init__(self, config: Config) -> None:
         self.sessions, self.tries = Sessions(), Tries()
         self.rows: dict[str, Row] = {}   # keys of the store, by id
-        self.budgets = Budgets()
         self._generation = -1
         self.is_unread = False           # the store could not be read when it should have been
         self.sealed = ""                 # why nobody may in without a key: the store's keys are not known

@@ -17,7 +17,8 @@ from .credentials import host_name
 
 KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
 EXPOSED = (  # to web pages
-    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
+    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, x-llm-router-estimated, "
+    "retry-after"
 )
 METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 

@@ -20,9 +20,9 @@ from ..net.client import Pool, Timeouts
 from ..proxy import headers as forward
 from ..proxy import model_list
 from ..proxy.answers import check_key, parsed
-from ..proxy.gateway import MAX_ANSWER_BYTES
 from ..proxy.outgoing import quoted
 from ..proxy.request import dumped
+from ..proxy.upstream import MAX_ANSWER_BYTES
 from ..routing.resolve import Candidate, routes_of
 from ..wire import ir
 from ..wire.registry import wire

@@ -3,7 +3,7 @@
     convert --from anthropic --to gemini < request.json
         -> {"request": {"method": "POST", "url": "...", "headers": {...}, "body": {...}}, "lost": ["top_k"]}
 
-It goes the way of a real request: the same job, the same reader and writer, the same headers, the key masked.
+It goes the way of a real request: the same context, the same reader and writer, the same headers, the key masked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..json_body import read_body
 from ..proxy import headers as forward
 from ..proxy.outgoing import Outgoing, chat_call, converted, relayed
 from ..proxy.paths import Call
-from ..proxy.request import Exchange, Job, Record
+from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import state_of
 from ..wire.registry import SPECS, UPSTREAMS
@@ -91,10 +91,10 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     spec = SPECS[options.source]
     record.stream = options.stream or spec.wants_stream(body.fields)
     call = Call("chat", options.source, asked, options.stream, action=spec.chat_action)
-    job = Job(cast(Exchange, Nobody()), state_of(config), record, {}, {}, call, body)
+    context = RequestContext(cast(Exchange, Nobody()), state_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
-        return converted(job, candidate), record
-    return relayed(job, candidate, chat_call(candidate, record.stream)), record
+        return converted(context, candidate), record
+    return relayed(context, candidate, chat_call(candidate, record.stream)), record
 
 
 def shown(out: Outgoing) -> dict[str, Any]:

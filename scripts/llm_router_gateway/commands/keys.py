@@ -10,24 +10,25 @@ A key is printed once, when it is made: the store keeps its hash alone.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
-import sqlite3
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..access import key_rows
-from ..access.key_rows import Row
 from ..config.config import ConfigError
 from ..config.keys import digest_of, hint_of, key_json, read_json
 from ..config.sources import Source
 from ..errors import GatewayError
+from ..limiter.budgets import LocalBudgets
 from ..management.keys_api import named, new_secret
-from ..policy.budgets import Budgets
+from ..policy.budgets import Spent
 from ..proxy.log import escaped
-from ..store.sqlite.file import StoreBroken, opened, reason
+from ..store.keys import KeyRepository, Row
+from ..store.sqlite.file import StoreBroken
+from ..store.sqlite.keys import KeyFile, SqliteKeys
 from .program import as_typed, typed
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
@@ -161,39 +162,14 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
     return place
 
 
-def connected(place: str, *, creates: bool) -> sqlite3.Connection:
-    if not creates and not os.path.exists(place):
-        raise Refused(f"there is no store {place}: `keys create` makes one")
-    try:
-        return opened(place, int(time.time() * 1000))
-    except (sqlite3.Error, StoreBroken, OSError) as wrong:
-        text = str(wrong) if isinstance(wrong, StoreBroken) else f"{place} cannot be used: {reason(wrong)}"
-        raise Refused(text) from None
-
-
-def within(db: sqlite3.Connection, place: str, work: Callable[[Any], Any]) -> Any:
-    """`work` in one transaction, on disk when it is done."""
-    try:
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("BEGIN IMMEDIATE")
-        result = work(db)
-        db.execute("COMMIT")
-        return result
-    except sqlite3.Error as wrong:
-        raise Refused(f"{place} cannot be used: {reason(wrong)}") from None
-
-
 # ----------------------------------------------------------------------------------------------------------- commands
 
 
-def item_of(row: Row, books: Budgets, now: float) -> dict[str, Any]:
+def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
+    """`spent`: of all keys, as the repository tells it; () for a key that was made just now."""
+    books = LocalBudgets()
+    books.load(spent, now)
     return key_json(row.key, books.spent(row.key.id, now), row.last_used)
-
-
-def items(db: Any, now: float) -> list[dict[str, Any]]:
-    books = Budgets()
-    books.load(key_rows.spent(db, now), now)
-    return [item_of(row, books, now) for row in key_rows.rows(db)]
 
 
 def state_of(item: Mapping[str, Any], now_text: str) -> str:
@@ -214,13 +190,11 @@ def say(text: str) -> None:
     sys.stderr.write(escaped(text) + "\n")
 
 
-def run_create(options: argparse.Namespace, place: str, now: float) -> int:
+async def run_create(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     described, secret = read_json(terms_of(options, now)), new_secret()
-    key = named(described, secret, now)
-    db = connected(place, creates=True)
-    within(db, place, lambda db: key_rows.insert(db, key, digest_of(secret)))
-    told(options, secret, item_of(Row(key, b"", None), Budgets(), now))
-    say(f"made {key.name} ({key.id}) in {place}; the key is shown this once")
+    row = (await keys.insert(named(described, secret, now), digest_of(secret))).row
+    told(options, secret, item_of(row, (), now))
+    say(f"made {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
     return DONE
 
 
@@ -229,8 +203,9 @@ def told(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> N
     sys.stdout.write(json.dumps({"key": secret, "item": item}, indent=2) + "\n" if options.json else secret + "\n")
 
 
-def run_list(options: argparse.Namespace, place: str, now: float) -> int:
-    found = within(connected(place, creates=False), place, lambda db: items(db, now))
+async def run_list(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
+    spent = await keys.spent(now)
+    found = [item_of(row, spent, now) for row in (await keys.all()).rows]
     if options.json:
         sys.stdout.write(json.dumps({"items": found}, indent=2) + "\n")
         return DONE
@@ -239,17 +214,12 @@ def run_list(options: argparse.Namespace, place: str, now: float) -> int:
     for each in cells:
         sys.stdout.write(escaped("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
     if not found:
-        say(f"{place} holds no key")
+        say(f"{keys.place} holds no key")
     return DONE
 
 
-def run_show(options: argparse.Namespace, place: str, now: float) -> int:
-    def found(db: Any) -> dict[str, Any]:
-        books = Budgets()
-        books.load(key_rows.spent(db, now), now)
-        return item_of(key_rows.find(db, options.key), books, now)
-
-    item = within(connected(place, creates=False), place, found)
+async def run_show(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
+    item = item_of(await keys.find(options.key), await keys.spent(now), now)
     if options.json:
         sys.stdout.write(json.dumps(item, indent=2) + "\n")
         return DONE
@@ -258,44 +228,33 @@ def run_show(options: argparse.Namespace, place: str, now: float) -> int:
     return DONE
 
 
-def run_switch(options: argparse.Namespace, place: str, now: float) -> int:
+async def run_switch(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     """disable and enable."""
-    table = {"is_active": options.command == "enable"}
-
-    def work(db: Any) -> Row:
-        key_rows.change(db, key_rows.find(db, options.key).key.id, table)
-        return key_rows.find(db, options.key)
-
-    row = within(connected(place, creates=False), place, work)
+    row = (await keys.change(options.key, {"is_active": options.command == "enable"})).row
     if options.json:
-        sys.stdout.write(json.dumps(item_of(row, Budgets(), now), indent=2) + "\n")
+        sys.stdout.write(json.dumps(item_of(row, (), now), indent=2) + "\n")
     say(f"{options.command}d {row.key.name} ({row.key.id})")
     return DONE
 
 
-def run_delete(options: argparse.Namespace, place: str, now: float) -> int:
-    key = within(connected(place, creates=False), place,
-                 lambda db: key_rows.delete(db, key_rows.find(db, options.key).key.id))  # fmt: skip
+async def run_delete(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
+    key = (await keys.delete(options.key)).row.key
     if options.json:
         sys.stdout.write(json.dumps({"deleted": key.id}) + "\n")
     say(f"deleted {key.name} ({key.id})")
     return DONE
 
 
-def run_rotate(options: argparse.Namespace, place: str, now: float) -> int:
+async def run_rotate(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     secret = new_secret()
-
-    def work(db: Any) -> Row:
-        key_rows.rotate(db, key_rows.find(db, options.key).key.id, digest_of(secret), hint_of(secret))
-        return key_rows.find(db, options.key)
-
-    row = within(connected(place, creates=False), place, work)
-    told(options, secret, item_of(row, Budgets(), now))
+    row = (await keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
+    told(options, secret, item_of(row, (), now))
     say(f"rotated {row.key.name} ({row.key.id}); the key is shown this once")
     return DONE
 
 
-COMMANDS: Mapping[str, Callable[[argparse.Namespace, str, float], int]] = {
+Command = Callable[[argparse.Namespace, KeyRepository, float], Coroutine[Any, Any, int]]
+COMMANDS: Mapping[str, Command] = {
     "create": run_create, "list": run_list, "show": run_show, "disable": run_switch, "enable": run_switch,
     "delete": run_delete, "rotate": run_rotate,
 }  # fmt: skip
@@ -305,12 +264,14 @@ def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
     """`store_path` says where a configuration has its store."""
     options = parser().parse_args(argv)
     try:
-        return COMMANDS[options.command](options, place_of(options, store_path), time.time())
+        place = place_of(options, store_path)
+        with KeyFile(place, creates=options.command == "create") as file:
+            return asyncio.run(COMMANDS[options.command](options, SqliteKeys(file.transact, place), time.time()))
     except ConfigError as error:
         say(str(error))
         return USAGE
     except GatewayError as error:
         say(error.message)
-    except Refused as error:
+    except (Refused, StoreBroken) as error:
         say(str(error))
     return NOT_DONE

@@ -2,7 +2,8 @@
 
     exit_code = asyncio.run(serve(config, source))     until SIGTERM or Ctrl-C; 3 when the address cannot be had
 
-`Memory` is what outlives a request, and the desk over it; `Running` is the whole.
+`Memory` is what outlives a request: it chooses what stands behind the seams (`Limiter`, `Budgets`, `CallLog`,
+`KeyRepository`). `Running` is the whole.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from contextlib import suppress
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Keyring
-from ..access.key_rows import mark_used
-from ..access.key_watch import KeyWatch
 from ..config.config import Config, ConfigError
 from ..config.sources import Source
 from ..errors import Unavailable
+from ..limiter.budgets import LocalBudgets
+from ..limiter.local import LocalLimiter
 from ..management.keys_api import KeyDesk
 from ..management.metrics import Metrics
 from ..management.monitor_api import Monitor
@@ -35,8 +36,12 @@ from ..proxy.gateway import Gateway
 from ..proxy.log import Log
 from ..store.call import Call
 from ..store.redaction import Bodies
+from ..store.sqlite.call_log import SqliteCallLog
+from ..store.sqlite.conversations import SqliteConversations
 from ..store.sqlite.database import Store
 from ..store.sqlite.file import MEMORY, store_path
+from ..store.sqlite.key_watch import KeyWatch
+from ..store.sqlite.keys import SqliteKeys
 from ..store.sqlite.retention import Keep
 
 RELOAD_S = 1.0  # how often the files are looked at
@@ -94,8 +99,10 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
 
 
 def keep_of(config: Config) -> Keep:
-    """How long calls are kept, as `store` takes it."""
-    return Keep(config.server.keep_days, config.server.keep_bodies_days, config.server.max_store_bytes)
+    """How long calls and conversations are kept, as `store` takes it."""
+    server = config.server
+    return Keep(server.keep_days, server.keep_bodies_days, server.max_store_bytes, server.keep_conversations_hours,
+                server.max_conversations_bytes)  # fmt: skip
 
 
 def listed(config: Config) -> frozenset[str]:
@@ -110,6 +117,10 @@ class Memory:
         self._log = log
         place = store_path(config.server.store, str(source.path or ""))
         self.store = Store.open(place, keep=keep_of(config)) if place else None
+        self.calls = SqliteCallLog(self.store) if self.store is not None else None
+        self.conversations = SqliteConversations(self.store) if self.store is not None else None
+        self.keys = SqliteKeys.of(self.store) if self.store is not None else None
+        self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
         self.ring = Keyring(config)
         self._listed = listed(config)
         self.metrics = Metrics(lambda name: name in self._listed)
@@ -121,7 +132,7 @@ class Memory:
         if self.store is None or self.store.path == MEMORY:
             return None  # nobody else can change those
         deliver = asyncio.get_running_loop().call_soon_threadsafe
-        watch = KeyWatch(self.ring, self.store.path, deliver=deliver, wall=time.time)
+        watch = KeyWatch(self.ring, self.store.path, self.budgets, deliver=deliver, wall=time.time)
         watch.load(keys_lost=self.store.keys_lost)
         watch.start()
         return watch
@@ -129,8 +140,8 @@ class Memory:
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """One call at its end."""
         self.metrics.observe(call)
-        if self.store is not None:
-            self.store.add(call, bodies)
+        if self.calls is not None:
+            self.calls.append(call, bodies)
 
     def configure(self, config: Config) -> None:
         self._listed = listed(config)
@@ -147,8 +158,8 @@ class Memory:
             return
         self._used_at = time.monotonic()
         used = self.ring.take_used()
-        if used:
-            self.store.write(lambda db: mark_used(db, used))
+        if used and self.keys is not None:
+            self.keys.mark_used(used)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
         if self.store is None:
@@ -172,7 +183,8 @@ class Running:
         self.memory = Memory(config, source, self.log)
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
-            new_id=new_id, keyring=self.memory.ring,
+            new_id=new_id, keyring=self.memory.ring, limiter=self.memory.limiter, budgets=self.memory.budgets,
+            kept=self.memory.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.memory.keep
         self.gateway.desk = Desk(self.routes(demo))
@@ -183,14 +195,14 @@ class Running:
         """All that is asked of the gateway itself."""
         gateway, memory = self.gateway, self.memory
         monitor = Monitor(
-            memory.store, memory.metrics, open_requests=lambda: gateway.open, version=__version__,
+            memory.calls, memory.metrics, open_requests=lambda: gateway.open, version=__version__,
             members=lambda: gateway.board.report(gateway.state.table, time.monotonic()),
         )  # fmt: skip
         admin = Admin(
             self.source, state=lambda: gateway.state, board=gateway.board, take_over=self.take_over, clock=time.monotonic,
             new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
-        keys = KeyDesk(memory.ring, memory.store, time.time, demo=demo)
+        keys = KeyDesk(memory.ring, memory.keys, memory.budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
     def reload(self) -> None:

@@ -20,11 +20,12 @@ from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file
-from .presets import CUSTOM, OLLAMA, PRESETS, Preset, join_url, preset_of
+from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, read_settings, sub_table
 from .settings import (  # fmt: skip
+    LONG_CONTEXT,
     LOOPBACK,
     MODEL,
     MODEL_CONFIG,
@@ -71,6 +72,8 @@ class Server:
     log_bodies: bool = False
     log_body_bytes: int = 65_536
     keep_bodies_days: float = 7
+    keep_conversations_hours: float = 24
+    max_conversations_bytes: int = 268_435_456
     log_format: str = "text"
 
 
@@ -102,12 +105,35 @@ class Provider:
     rename: Mapping[str, str] = field(default_factory=dict)
     overrides: Overrides = NONE
     limit: Limit | None = None
+    also: Mapping[str, Provider] = field(default_factory=dict)  # protocol -> the same provider as it is called in it
+    only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
     secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in headers that it or its models add: never told
 
     def url(self, call: str, model: str = "") -> str:
         """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
         path = self.paths.get(call, "")
         return join_url(self.base_url, path.replace("{model}", model)) if path else ""
+
+    def speaking(self, api: str) -> Provider:
+        """The same provider, called in another protocol, and only in that."""
+        return self if api == self.api else self.also.get(api) or replace(self, api=api, paths=UPSTREAMS[api].paths, also={})
+
+    def for_model(self, remote_id: str) -> Provider:
+        """As it is called for one of its models: most speak the protocol of their provider."""
+        api = next((api for pattern, api in self.only if re.match(pattern, remote_id)), "")
+        return self.speaking(api) if api else self
+
+
+@dataclass(frozen=True, slots=True)
+class LongContext:
+    """The prices of a request with more than `above` input tokens."""
+
+    above: int
+    input_usd_per_mtok: float
+    output_usd_per_mtok: float
+    cached_input_usd_per_mtok: float | None = None
+    cache_write_usd_per_mtok: float | None = None
+    cache_write_1h_usd_per_mtok: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +159,9 @@ class Model:
     priority: float = 0
     overrides: Overrides = NONE
     limit: Limit | None = None
+    cache_write_usd_per_mtok: float | None = None
+    cache_write_1h_usd_per_mtok: float | None = None
+    long_context: tuple[LongContext, ...] = ()
 
     @property
     def default_params(self) -> Mapping[str, Any]:
@@ -285,7 +314,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
     api = values["api"] or preset.api
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
     header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else auth_of(api)
-    return Provider(
+    made = Provider(
         name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
         base_url=base_url_of(values, preset, api, path, reading),
         keys=keys, needs_key=not preset.local, key_hint=" or ".join(hints) or "api_key_env",
@@ -302,6 +331,23 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
     )  # fmt: skip
+    return with_others(made, preset, special["also"], path, reading)
+
+
+def with_others(provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading) -> Provider:
+    """The provider with the further protocols that it speaks: those of the file, else what is known of the type."""
+    is_known = provider.api == preset.api and provider.base_url == preset.base_url
+    for name in also or ():
+        if name not in UPSTREAMS:
+            reading.bad(f"{path}.settings.also", f'"{name}" is not a protocol of providers; there are {", ".join(UPSTREAMS)}')
+    names = (preset.also if is_known else ()) if also is None else [name for name in also if name in UPSTREAMS]
+    others = {name: provider.speaking(name) for name in names if name != provider.api}
+    return replace(provider, also=others, only=preset.only if is_known else ())
+
+
+def with_secrets(provider: Provider, secrets: tuple[Secret, ...]) -> Provider:
+    others = {api: replace(each, secrets=secrets) for api, each in provider.also.items()}
+    return replace(provider, secrets=secrets, also=others)
 
 
 def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Preset | None:
@@ -377,7 +423,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
-        reading.bad(f"{path}.name", "is missing or holds spaces or one of ? # \\")
+        reading.bad(f"{path}.name", "is missing, or has a space at an end or a control character inside")
         return None
     if not owner:
         reading.bad(f"{path}.provider", f'"{name}" needs the name of its provider')
@@ -393,7 +439,26 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
         cached_input_usd_per_mtok=info["cached_input_usd_per_mtok"],
         extra={key: value for key, value in raw.items() if key not in known}, priority=info["priority"],
         overrides=read_overrides(values, path, reading), limit=read_model_limit(table, path, reading),
+        cache_write_usd_per_mtok=info["cache_write_usd_per_mtok"],
+        cache_write_1h_usd_per_mtok=info["cache_write_1h_usd_per_mtok"],
+        long_context=read_long_context(info["long_context"], f"{path}.config", reading),
     )  # fmt: skip
+
+
+def read_long_context(tables: Sequence[Mapping[str, Any]], path: str, reading: Reading) -> tuple[LongContext, ...]:
+    """The prices of long inputs, each with the two without which it is none."""
+    found: dict[int, LongContext] = {}
+    for index, table in enumerate(tables):
+        here = f"{path}.long_context[{index}]"
+        values = read_settings(table, LONG_CONTEXT, here, reading)
+        missing = [name for name in ("above", "input_usd_per_mtok", "output_usd_per_mtok") if name not in table]
+        for name in missing:
+            reading.bad(f"{here}.{name}", "is missing")
+        if not missing and None not in (values["above"], values["input_usd_per_mtok"], values["output_usd_per_mtok"]):
+            if values["above"] in found:
+                reading.bad(f"{here}.above", "is there twice")
+            found[values["above"]] = LongContext(**values)
+    return tuple(found.values())
 
 
 def modalities_of(info: Mapping[str, Any]) -> tuple[str, ...]:
@@ -513,6 +578,16 @@ def resolver(
     return resolve
 
 
+def with_default(
+    routing: Routing, groups: Iterable[Group], resolve: Callable[[str, str], str | None]
+) -> Routing:
+    """The default model as it is named in full; of a group as it is."""
+    name = routing.default_model
+    if not name or any(name == group.name for group in groups):
+        return routing
+    return replace(routing, default_model=resolve(name, "routing.default_model") or "")
+
+
 def parse(
     document: Mapping[str, Any],
     *,
@@ -528,8 +603,9 @@ def parse(
     server = read_server(sub_table(document, "server", "", reading), flags or {}, reading)
     providers = read_providers(document, server, reading)
     models = read_models(document, providers, reading)
-    groups = read_groups(document, resolver(providers, models, reading), reading)
-    routing = read_routing(document, reading)
+    resolve = resolver(providers, models, reading)
+    groups = read_groups(document, resolve, reading)
+    routing = with_default(read_routing(document, reading), groups, resolve)
     check_groups(groups, models, reading)
     keys = read_file_keys(document, reading)
     check_reach(server, keys, reading)
@@ -541,21 +617,21 @@ def parse(
         reading.notes.append("[frontend] belongs to an older server and is not used")
     if reading.problems:
         raise ConfigError(reading.problems)
-    careful = tuple(replace(provider, secrets=secrets_of(provider, models)) for provider in providers.values())
+    careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
     return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys)
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml
 
 
-def implied(env: Mapping[str, str], *, ollama: bool = False) -> dict[str, Any]:
+def implied(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, Any]:
     """The document that stands in for a missing file: each provider whose key is in the environment.
 
     implied({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
     """
     names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
-    if ollama and OLLAMA not in names:
-        names.append(OLLAMA)
+    if local_server and LOCAL_SERVER not in names:
+        names.append(LOCAL_SERVER)
     return {"providers": [{"name": name, "type": name} for name in names]}
 
 

@@ -21,6 +21,7 @@ from .presets import ALIASES, PRESETS, Preset
 from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
 
 MASK = "***"
+DERIVED = ("needs_key", "key_hint", "families", "also", "only")  # of a provider, from its type
 
 
 def toml(value: object) -> str:
@@ -131,8 +132,10 @@ def group_lines(group: Group) -> Iterator[str]:
 def routing_lines(routing: Routing) -> list[str]:
     """What differs from the defaults, and the tasks."""
     lines: list[str] = []
-    if routing.tag_strategy != Routing().tag_strategy:
-        lines += ["", "[routing]", f"tag_strategy = {toml(routing.tag_strategy)}"]
+    named = [f"{name} = {toml(getattr(routing, name))}" for name in ("tag_strategy", "default_model")
+             if getattr(routing, name) != getattr(Routing(), name)]  # fmt: skip
+    if named:
+        lines += ["", "[routing]", *named]
     if routing.health != Rules():
         lines += ["", "[health]", *(f"{name} = {toml(value)}" for name, value in rows(routing.health))]
     if routing.tasks:
@@ -149,16 +152,17 @@ CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 def provider_lines(provider: Provider) -> Iterator[str]:
     """One provider, resolved: nothing is left to its preset."""
     special: dict[str, object] = {}
-    for name, value in rows(provider, ("needs_key", "key_hint", "families", "keys", "secrets", "paths", "overrides", "limit")):
+    for name, value in rows(provider, (*DERIVED, "keys", "secrets", "paths", "overrides", "limit")):
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"
         elif name == "versions":
             special.update(provider.versions)
         else:
             special[SPELLED.get(name, name)] = value
+    special["also"] = tuple(provider.also)
     special["headers"] = dict.fromkeys(provider.headers, MASK)  # values may be credentials too
     special["proxy"] = masked_proxy(provider.proxy)
-    shown = {name: value for name, value in special.items() if value or name == "proxy"}
+    shown = {name: value for name, value in special.items() if value or name in ("proxy", "also")}
     yield from override_lines(provider.overrides)
     yield from limit_lines("limits", provider.limit)
     yield f"settings = {toml(shown)}"
@@ -170,7 +174,9 @@ def provider_lines(provider: Provider) -> Iterator[str]:
 def model_lines(model: Model) -> Iterator[str]:
     info = dict(model.extra)
     for name, value in rows(model, ("extra", "overrides", "limit")):
-        if name in CONFIG_KEYS:
+        if name == "long_context":
+            info[name] = [dict(rows(tier)) for tier in model.long_context]
+        elif name in CONFIG_KEYS:
             info[name] = value
         else:
             yield f"{SPELLED.get(name, name)} = {toml(value)}"

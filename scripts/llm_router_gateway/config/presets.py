@@ -23,16 +23,27 @@ class Preset:
     auth_scheme: str = "Bearer"
     local: bool = False
     quirks: Mapping[str, object] = field(default_factory=dict)
+    also: tuple[str, ...] = ()  # further protocols that are spoken at base_url
+    only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol in which such a model answers)
 
 
 # Quirks are listed in the wire module of the provider's api.
 THINKING: Mapping[str, object] = {"reasoning": "thinking"}
 TOP_K: Mapping[str, object] = {"top_k": True}
+# `transformers serve` answers 422 to fields that are not OpenAI's (top_k), and reads these without doing anything about them:
+# better left out and named (transformers 5.24, cli/serving/chat_completion.py). 8000 is its usual port, as it is vLLM's.
+TRANSFORMERS: Mapping[str, object] = {"json_schema": False, "reasoning": "none", "drop": (
+    "logprobs", "metadata", "n", "parallel_tool_calls", "presence_penalty", "response_format", "service_tier", "tool_choice",
+    "top_logprobs", "user",
+)}  # fmt: skip
+# Models that OpenAI serves in its newer protocol alone: chat completions answer 404 for them.
+NEWER_ALONE = r"(?:o[13]-pro|gpt-5(?:\.\d+)?-pro|gpt-5[\w.]*-codex|codex-mini|computer-use|o[34](?:-mini)?-deep-research)"
 CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
-        ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"),
+        ("gpt-", "chatgpt-", "o1", "o3", "o4", "codex-", "text-embedding-"),
+        also=("responses",), only=((NEWER_ALONE, "responses"),),
     ),
     "claude": Preset(
         "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), ("claude-",), "x-api-key", "",
@@ -74,7 +85,7 @@ PRESETS: Mapping[str, Preset] = {
     "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
     "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True),
     "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True, quirks=TOP_K),
-    "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TOP_K),
+    "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TRANSFORMERS),
     "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True, quirks=TOP_K),
     "lmstudio": Preset("openai", "http://127.0.0.1:1234/v1", local=True, quirks=TOP_K),
     "remote_http": Preset("openai", local=True),
@@ -87,8 +98,8 @@ ALIASES: Mapping[str, str] = {
 }  # fmt: skip
 
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
-OLLAMA = "ollama"  # its type
-OLLAMA_ADDRESS = ("127.0.0.1", 11434)  # asked for at start when there is no file
+LOCAL_SERVER = "ollama"  # the type of what is looked for at start when there is no file
+LOCAL_ADDRESS = ("127.0.0.1", 11434)  # where
 
 
 def preset_of(type_name: str) -> Preset | None:

@@ -20,7 +20,8 @@ from ..wire.registry import SPECS, UPSTREAMS
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
-MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f?#\\]+")
+# Every name that a server may list: paths with a slash in front, spaces, brackets, any script. What UTF-8 cannot say is none.
+MODEL_NAME = re.compile("(?!\\s)[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+(?<!\\s)")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 KEY = re.compile(r"[\x21-\x7e]+")  # what can stand in a header without escaping
@@ -333,6 +334,9 @@ SERVER: tuple[Setting, ...] = (
     Setting("log_bodies", "bool", False, "keep requests and answers too, keys and pictures taken out"),
     Setting("log_body_bytes", "size", 65_536, "of each of them; the rest is cut", low=256),
     Setting("keep_bodies_days", "number", 7, "how long bodies are kept", low=0.01, high=36_500),
+    Setting("keep_conversations_hours", "number", 24, "how long answers are kept that callers may build on "
+            "(previous_response_id); 0 = none is", low=0, high=876_000),
+    Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
     Setting("log_format", "text", "text", "of the log: lines for people, or one JSON object a line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
 )  # fmt: skip
@@ -354,7 +358,8 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "pass on names that no [[models]] entry lists; true when it has no entry"),
-    Setting("rename", "names", {}, "what callers ask for = its name at the provider"),
+    Setting("rename", "names", {}, "what callers ask for = its name at the provider; a * stands for any text, and "
+            "draws such names to this provider"),
     *OVERRIDES,
     Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
     Setting("settings", "table", {}, "see the next table"),
@@ -362,6 +367,8 @@ PROVIDER: tuple[Setting, ...] = (
 
 PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", "text", "", "path of the chat call below base_url"),
+    Setting("also", "texts", None, 'further protocols that are spoken at base_url, so that callers who speak them are relayed: '
+            f'{", ".join(UPSTREAMS)}. Not given: what is known of the type at its own address'),
     Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
     Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
     Setting("auth_header", "text", "", "header that carries the key"),
@@ -394,7 +401,8 @@ MODEL: tuple[Setting, ...] = (
 
 MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("model", "text", "", "as remote_identifier, which wins"),
-    Setting("endpoint", "text", "", "path of the chat call for this model"),
+    Setting("endpoint", "text", "", "path of the chat call for this model, or the protocol that it "
+            f'speaks: {", ".join(UPSTREAMS)}'),
     Setting("context_window", "size", None, "tokens, shown in model lists", low=1),
     Setting("max_output_tokens", "size", None, "tokens, shown; sent where the protocol needs a limit", low=1),
     Setting("modalities", "texts", (), 'what it reads: "text", "image", "audio", "video", "file"'),
@@ -403,9 +411,23 @@ MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("input_usd_per_mtok", "number", None, "price of a million input tokens", low=0),
     Setting("output_usd_per_mtok", "number", None, "price of a million output tokens", low=0),
     Setting("cached_input_usd_per_mtok", "number", None, "price of a million input tokens read from a cache", low=0),
+    Setting("cache_write_usd_per_mtok", "number", None, "the same of those written to a cache for 5 minutes; else 1.25 x input",
+            low=0),
+    Setting("cache_write_1h_usd_per_mtok", "number", None, "the same for an hour; else 2 x input", low=0),
+    Setting("long_context", "tables", (), "prices of requests with a long input, see the next table"),
     Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
     Setting("cost_per_1k_completion_tokens", "number", None, "older form: price of a thousand output tokens", low=0),
     Setting("priority", "number", 0, "among models that a tag query finds, higher comes first"),
+)
+
+LONG_CONTEXT: tuple[Setting, ...] = (
+    Setting("above", "size", None, "input tokens, cached ones too, that a request must exceed; then this is its whole price",
+            low=1),
+    Setting("input_usd_per_mtok", "number", None, "as in `[models.config]`, and needed here", low=0),
+    Setting("output_usd_per_mtok", "number", None, "the same", low=0),
+    Setting("cached_input_usd_per_mtok", "number", None, "as in `[models.config]`; else that of input here", low=0),
+    Setting("cache_write_usd_per_mtok", "number", None, "else 1.25 x input here", low=0),
+    Setting("cache_write_1h_usd_per_mtok", "number", None, "else 2 x input here", low=0),
 )
 
 LIMITS: tuple[Setting, ...] = (
@@ -442,6 +464,8 @@ MEMBER: tuple[Setting, ...] = (
 
 ROUTING: tuple[Setting, ...] = (
     Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
+    Setting("default_model", "text", "", "model or group that answers for every name that nobody has: clients ask for helper "
+            "models of their own"),
 )
 
 HEALTH: tuple[Setting, ...] = (
@@ -489,6 +513,7 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[providers.settings]": PROVIDER_SETTINGS,
     "[[models]]": MODEL,
     "[models.config]": MODEL_CONFIG,
+    "[[models.config.long_context]]": LONG_CONTEXT,
     "[models.limits]": LIMITS,
     "[[groups]]": GROUP,
     "[[groups.members]]": MEMBER,

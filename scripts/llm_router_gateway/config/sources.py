@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 from .config import Config, ConfigError, Problem, implied, parse, read_dotenv
 from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, read_overlay, without, written
-from .presets import OLLAMA_ADDRESS
+from .presets import LOCAL_ADDRESS
 
 DEFAULT_FILE = "router.toml"
 FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
@@ -41,7 +41,7 @@ LACKING = "the file lacks what it changes"
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
-def ollama_is_there(address: tuple[str, int] = OLLAMA_ADDRESS) -> bool:
+def local_server_is_there(address: tuple[str, int] = LOCAL_ADDRESS) -> bool:
     try:
         socket.create_connection(address, PROBE_S).close()
     except OSError:
@@ -194,7 +194,7 @@ class Source:
         if self._document is not None:
             return self._document
         if self.path is None:
-            return implied(env, ollama=ollama_is_there())
+            return implied(env, local_server=local_server_is_there())
         if self.path.suffix in YAML_SUFFIXES:
             return self._read_yaml(self.path)
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from .arithmetic import add, subtract
@@ -253,13 +254,13 @@ def form_until(arguments: list[Code]) -> Code:
 
     def many(value: Value, env: Env) -> Iterable[Value]:
         def turn(each: Value) -> Turn:
-            return (True, tuple) if truthy(ask(each, env)) else (False, lambda: update.many(each, env))
+            return (True, tuple) if truthy(ask(each, env)) else (False, partial(update.many, each, env))
 
         return walked(value, env, turn)
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
         def turn(each: Any) -> Turn:
-            return (True, tuple) if truthy(ask(each[1], env)) else (False, lambda: update.paths(each[0], each[1], env))
+            return (True, tuple) if truthy(ask(each[1], env)) else (False, partial(update.paths, each[0], each[1], env))
 
         return walked((path, value), env, turn)
 

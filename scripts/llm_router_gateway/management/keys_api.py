@@ -12,23 +12,20 @@ A change is on disk and in force before it is answered.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Any
 
 from .. import __version__
-from ..access import key_rows
 from ..access.authenticate import Keyring
 from ..access.credentials import credential
-from ..access.key_rows import Row
 from ..access.sessions import COOKIE, cookie_line, token_in
 from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, secret_of
 from ..errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from ..net.router import OPEN, Reply, Route, Visit
-from ..store.sqlite.database import Store
-from ..store.sqlite.file import MEMORY
+from ..policy.budgets import Budgets
+from ..store.keys import Change, KeyRepository
 
 ID_BYTES = 6
 NO_STORE = 'keys cannot be kept, for there is no store: set [server] store, or write [[keys]] into the file'
@@ -52,8 +49,10 @@ def named(key: Key, secret: str, now: float) -> Key:
 class KeyDesk:
     """The routes of keys and logins."""
 
-    def __init__(self, ring: Keyring, store: Store | None, wall: Callable[[], float], *, demo: bool = False) -> None:
-        self._ring, self._store, self._wall, self._demo = ring, store, wall, demo
+    def __init__(
+        self, ring: Keyring, keys: KeyRepository | None, budgets: Budgets, wall: Callable[[], float], *, demo: bool = False
+    ) -> None:  # fmt: skip
+        self._ring, self._keys, self._budgets, self._wall, self._demo = ring, keys, budgets, wall, demo
 
     def routes(self) -> list[Route]:
         return [
@@ -68,7 +67,7 @@ class KeyDesk:
     # -- keys
 
     def _item(self, key: Key) -> dict[str, Any]:
-        return key_json(key, self._ring.budgets.spent(key.id, self._wall()), self._ring.last_used(key.id))
+        return key_json(key, self._budgets.spent(key.id, self._wall()), self._ring.last_used(key.id))
 
     def _key(self, visit: Visit) -> Key:
         """The one that a path names, by its id or its name."""
@@ -88,18 +87,16 @@ class KeyDesk:
             raise Conflict(f"the key {key.name!r} {OF_FILE}")
         return key
 
-    async def _write(self, work: Callable[[Any], Any]) -> Any:
-        """Done in the store, then here: whoever is answered may rely on it."""
-        if self._store is None:
+    @property
+    def _stored_keys(self) -> KeyRepository:
+        if self._keys is None:
             raise Conflict(NO_STORE, code="no_store")
+        return self._keys
 
-        def whole(db: Any) -> tuple[Any, list[Row], int]:
-            result = work(db)
-            return result, key_rows.rows(db), int(key_rows.generation(db) or 0)
-
-        result, rows, generation = await asyncio.wrap_future(self._store.write(whole))
-        self._ring.take(rows, generation)
-        return result
+    def _in_force(self, change: Change) -> Key:
+        """A change that is in the store, taken over here: whoever is answered may rely on it."""
+        self._ring.take(*change.keys)
+        return change.row.key
 
     async def list_all(self, visit: Visit) -> Reply:
         stored = sorted((row.key for row in self._ring.rows.values()), key=lambda key: (key.created or 0.0, key.name))
@@ -111,7 +108,7 @@ class KeyDesk:
             raise Conflict(FIRST, code="first_key", details={"path": "is_admin"})
         secret = new_secret()
         key = named(described, secret, self._wall())
-        await self._write(lambda db: key_rows.insert(db, key, digest_of(secret)))
+        self._in_force(await self._stored_keys.insert(key, digest_of(secret)))
         return Reply({"key": secret, "item": self._item(key)}, 201, list(NO_CACHE))
 
     async def show(self, visit: Visit) -> Reply:
@@ -122,18 +119,18 @@ class KeyDesk:
         changed = read_json(visit.body, key)
         if not (changed.is_admin and changed.is_active):
             self._keep_an_admin(key)
-        return Reply(self._item(await self._write(lambda db: key_rows.change(db, key.id, visit.body))))
+        return Reply(self._item(self._in_force(await self._stored_keys.change(key.id, visit.body))))
 
     async def delete(self, visit: Visit) -> Reply:
         key = self._stored(visit)
         self._keep_an_admin(key)
-        await self._write(lambda db: key_rows.delete(db, key.id))
-        self._ring.budgets.forget(key.id)
+        self._in_force(await self._stored_keys.delete(key.id))
+        self._budgets.forget(key.id)
         return Reply(None, 204)
 
     async def rotate(self, visit: Visit) -> Reply:
         key, secret = self._stored(visit), new_secret()
-        key = await self._write(lambda db: key_rows.rotate(db, key.id, digest_of(secret), hint_of(secret)))
+        key = self._in_force(await self._stored_keys.rotate(key.id, digest_of(secret), hint_of(secret)))
         return Reply({"key": secret, "item": self._item(key)}, 200, list(NO_CACHE))
 
     def _keep_an_admin(self, key: Key) -> None:
@@ -146,9 +143,9 @@ class KeyDesk:
 
     async def me(self, visit: Visit) -> Reply:
         caller, server = visit.caller, self._ring.config.server
-        place = "off" if self._store is None else "memory" if self._store.path == MEMORY else "file"
-        if place == "file" and caller.is_admin and self._store is not None:
-            place = self._store.path
+        place = "off" if self._keys is None else self._keys.place
+        if place not in ("off", "memory") and not caller.is_admin:
+            place = "file"
         return Reply({
             "caller": {"name": caller.name, "is_admin": caller.is_admin}, "needs_login": not caller.is_admin,
             "can_login": self._ring.can_login, "by_cookie": visit.is_cookie, "version": __version__, "demo": self._demo,

@@ -1,11 +1,11 @@
 """What the monitor page, scripts and Prometheus are answered: lists of calls, statistics, series, exports, counters.
 
-    monitor = Monitor(store, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
+    monitor = Monitor(call_log, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
     Desk([*monitor.routes(), ...])
 
-Every parameter is checked; what is wrong is told by its name with what is allowed. All reading is done in the store's threads,
-and the JSON is written there too; the loop passes bytes on. An export is read in small pieces, each asked for when the one
-before it has gone out.
+Every parameter is checked; what is wrong is told by its name with what is allowed. All reading is done beside
+the loop, and the JSON is written there too; the loop passes bytes on. An export is read in small pieces, each asked for when
+the one before it has gone out.
 """
 
 from __future__ import annotations
@@ -16,19 +16,16 @@ import io
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import BadRequest, NotFound, Unavailable
 from ..net.router import Reply, Route, Visit
-from ..store.call import Call, view
-from ..store.sqlite import queries
-from ..store.sqlite.migrations import MINUTES_KEPT_S
-from ..store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, ORDERS, Cursor, Page, Span, Where
-from ..store.sqlite.rows import unpacked
+from ..store.call_log import CallLog
+from ..store.query import BY, DAY_S, HOUR_S, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
 from ..wire.registry import SPECS
 from .metrics import CONTENT_TYPE, Metrics, Moment
 
@@ -65,13 +62,6 @@ CSV_COLUMNS = (
     "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "total_tokens", "cost_usd",
     "cost_source", "key_id", "key_name", "client", "lost",
 )  # fmt: skip
-
-
-class Store(Protocol):
-    """What is needed of the store."""
-
-    async def reading(self, function: Callable[[Any], Any]) -> Any: ...
-    def health(self) -> dict[str, Any]: ...
 
 
 # ------------------------------------------------------------------------------------------------ parameters (pure)
@@ -181,7 +171,7 @@ def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -
 
 def read_where(query: Mapping[str, str]) -> Where:
     status = query.get("status", "").lower()
-    if status and status not in queries.OUTCOMES and not (WHOLE.fullmatch(status) and 100 <= int(status) <= 999):
+    if status and status not in OUTCOMES and not (WHOLE.fullmatch(status) and 100 <= int(status) <= 999):
         raise wrong("status", "must be success, error, client_gone, or a status such as 429")
     return Where(
         model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
@@ -270,15 +260,15 @@ EXCEL_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", BOM.encode
 
 
 class Monitor:
-    """The routes. `store` None: nothing is kept, and that is what is said; the counters are there all the same."""
+    """The routes. `log` None: nothing is kept, and that is what is said; the counters are there all the same."""
 
     def __init__(
-        self, store: Store | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
+        self, log: CallLog | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
         members: Callable[[], Iterable[Mapping[str, Any]]] = tuple, version: str = "",
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.metrics = metrics
-        self._store, self._open, self._members, self._version = store, open_requests, members, version
+        self._log, self._open, self._members, self._version = log, open_requests, members, version
         self._now, self._clock = now, clock
         self._started_at = now()
         self._same: dict[tuple[Any, ...], tuple[float, asyncio.Task[bytes]]] = {}
@@ -301,23 +291,18 @@ class Monitor:
     # -- reading
 
     @property
-    def _there(self) -> Store:
-        if self._store is None:
+    def _there(self) -> CallLog:
+        if self._log is None:
             raise Unavailable('nothing is kept: the configuration says store = "off"', code="store_off")
-        return self._store
+        return self._log
 
-    async def _read(self, make: Callable[[Any], Any]) -> bytes:
-        """JSON, made and written in a thread."""
-        data: bytes = await self._there.reading(lambda db: dumped(make(db)))
-        return data
-
-    async def _once(self, visit: Visit, make: Callable[[Any], Any]) -> Reply:
+    async def _once(self, visit: Visit, read: Callable[[], Coroutine[Any, Any, bytes]]) -> Reply:
         """The same for all who ask the same within a moment: many open pages cost no more than one."""
         now, key = self._clock(), (visit.path, *sorted(visit.query.items()))
         known = self._same.get(key)
         if known is None or not 0 <= now - known[0] < SAME_S:
             self._same = {each: (at, task) for each, (at, task) in self._same.items() if now - at < SAME_S or not task.done()}
-            known = (now, asyncio.ensure_future(self._read(make)))
+            known = (now, asyncio.ensure_future(read()))
             if len(self._same) < MAX_SAME:
                 self._same[key] = known
         try:
@@ -330,27 +315,29 @@ class Monitor:
 
     async def _invocations(self, visit: Visit) -> Reply:
         query = read_query(visit.query, FILTERS | TIMES | {"limit", "offset", "before", "order_by", "order_desc"})
-        page, where = read_page(query, self._now()), read_where(query)
+        page, where, log = read_page(query, self._now()), read_where(query), self._there
 
-        def make(db: Any) -> dict[str, Any]:
-            found = queries.found(db, page, where, self._clock)
-            return {**found, "next": cursor_text(found["next"], page)}
+        def written(found: Mapping[str, Any]) -> bytes:
+            return dumped({**found, "next": cursor_text(found["next"], page)})
 
-        return await self._once(visit, make)
+        return await self._once(visit, lambda: log.calls(page, where, write=written))
 
     async def _invocation(self, visit: Visit) -> Reply:
         read_query(visit.query, ())
         name = visit.args["id"]
-        data = await self._there.reading(lambda db: whole_call(db, name))
+        data = await self._there.call(name, write=dumped)
         if data is None:
             raise NotFound(f"no call has the id {name[:100]}, or it is no longer kept")
         return Reply(data, headers=list(JSON_HEADERS))
 
     async def _statistics(self, visit: Visit) -> Reply:
         query = read_query(visit.query, FILTERS | TIMES | {"group_by", "limit"})
-        by, limit = choice(query, "group_by", "model", queries.BY), whole(query, "limit", 20, 1, MAX_GROUPS)
-        span, where, health = self._statistics_span(query), read_where(query), self._there.health()
-        return await self._once(visit, lambda db: {**queries.statistics(db, span, where, by, limit), "store": health})
+        by, limit = choice(query, "group_by", "model", BY), whole(query, "limit", 20, 1, MAX_GROUPS)
+        span, where, log = self._statistics_span(query), read_where(query), self._there
+        health = log.health()
+        return await self._once(
+            visit, lambda: log.summary(span, where, by, limit, write=lambda found: dumped({**found, "store": health}))
+        )
 
     def _statistics_span(self, query: Mapping[str, str]) -> Span:
         """As the series of the same question has it; where from and to are given, whole hours at the most."""
@@ -361,17 +348,19 @@ class Monitor:
 
     async def _time_series(self, visit: Visit) -> Reply:
         query = read_query(visit.query, FILTERS | TIMES | {"granularity"})
-        span, where = self._series_span(query, 1), read_where(query)
+        span, where, log = self._series_span(query, 1), read_where(query), self._there
         names = {"granularity": name_of(span)}
-        return await self._once(visit, lambda db: {**names, **queries.series(db, span, where)})
+        return await self._once(visit, lambda: log.series(span, where, write=lambda found: dumped({**names, **found})))
 
     async def _grouped(self, visit: Visit) -> Reply:
         query = read_query(visit.query, FILTERS | TIMES | {"granularity", "group_by", "limit"})
-        by, limit = choice(query, "group_by", "model", queries.BY), whole(query, "limit", 0, 1, MAX_GROUPS)
-        span, where = self._series_span(query, limit + 1), read_where(query)
+        by, limit = choice(query, "group_by", "model", BY), whole(query, "limit", 0, 1, MAX_GROUPS)
+        span, where, log = self._series_span(query, limit + 1), read_where(query), self._there
         limit = limit or max(1, min(GROUPS, MAX_ALL_POINTS // len(span.steps()) - 1))
         names = {"granularity": name_of(span), "group_by": by}
-        return await self._once(visit, lambda db: {**names, **queries.grouped_series(db, span, where, by, limit)})
+        return await self._once(
+            visit, lambda: log.grouped_series(span, where, by, limit, write=lambda found: dumped({**names, **found}))
+        )
 
     def _series_span(self, query: Mapping[str, str], count: int) -> Span:
         span = read_span(query, self._now(), choice(query, "granularity", "auto", ("auto", *STEPS)))
@@ -388,42 +377,23 @@ class Monitor:
         page, where = read_page({**query, "limit": str(EXPORT_ROWS)}, self._now()), read_where(query)
         return Reply(self._pieces(form, page, where, self._there), headers=form.headers())
 
-    async def _pieces(self, form: Format, page: Page, where: Where, store: Store) -> AsyncIterator[bytes]:
+    async def _pieces(self, form: Format, page: Page, where: Where, log: CallLog) -> AsyncIterator[bytes]:
         """All rows, some at a time, from one to the next by the time and the id of the last."""
         head = form.head
         while True:
-            data, go_on = await store.reading(partial(piece, form=form, page=page, where=where, clock=self._clock))
+            data, go_on = await log.export(page, where, write=form.write)
             if head or data:
                 yield head + data
             if go_on is None:
                 return
-            head, page = b"", queries.moved(page, go_on)
+            head, page = b"", page.after(go_on)
 
     async def _metrics(self, visit: Visit) -> Reply:
         read_query(visit.query, ())
-        health = {} if self._store is None else self._store.health()
+        health = {} if self._log is None else self._log.health()
         told = Moment(self._open(), self._members(), health, self._version, self._started_at)
         return Reply(self.metrics.render(told).encode("utf-8", "replace"), headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 
 
 def name_of(span: Span) -> str:
     return next(name for name, step_s in STEPS.items() if step_s == span.step_s)
-
-
-def piece(db: Any, *, form: Format, page: Page, where: Where, clock: Callable[[], float]) -> tuple[bytes, Cursor | None]:
-    """Some rows as they are written, and where to go on."""
-    give_up = clock() + queries.SEARCH_S
-    rows, go_on = queries.by_time(db, page, where, lambda: clock() > give_up)
-    return form.write(view(row[1], Call._make(row[2:])) for row in rows), go_on
-
-
-def whole_call(db: Any, name: str) -> bytes | None:
-    """One call with its texts, as JSON."""
-    found = queries.one(db, name)
-    if found is None:
-        return None
-    kept = queries.bodies_of(db, found[0])
-    request, response, request_cut, response_cut = kept or (None, None, 0, 0)
-    texts = {"request": unpacked(request), "response": unpacked(response), "request_cut": bool(request_cut),
-             "response_cut": bool(response_cut), "kept": kept is not None}  # fmt: skip
-    return dumped({**view(*found), "bodies": texts})

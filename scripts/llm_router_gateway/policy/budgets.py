@@ -1,9 +1,12 @@
-"""What keys have spent and have on hold, by UTC day and calendar month, in US dollars and tokens. Pure: `now` is Unix seconds.
+"""What keys may spend by UTC day and calendar month, in US dollars and tokens. Pure: `now` is Unix seconds.
 
-    books = Budgets()
-    books.left("key_1", Budget(usd_per_day=5.0), now)   -> Left(usd=5.0, ...)
-    hold = books.hold("key_1", Amount(0.02, 900), now)  before the call: counts as spent until it is settled
-    hold.settle(Amount(0.013, 640))                     after it; hold.release() when there was none
+    granted(Left(tokens=1000), 300, 4096, None)   -> 700: the output tokens that there is room for
+
+`Budgets` is the seam: decisions name it, `limiter/` has what stands behind it, `commands/serve` chooses.
+
+    budgets.left("key_1", Budget(usd_per_day=5.0), now)                      -> Left(usd=5.0, ...), reserving nothing
+    hold = await budgets.hold("key_1", budget, Amount(0.02, 900), now)       before the call; NoCredit
+    await hold.settle(Amount(0.013, 640))          after it; `await hold.release()` where nothing was spent
 
 A hold belongs to the day and month that its call began in, as its row in the call log does.
 """
@@ -12,8 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from ..errors import NoCredit
 
@@ -42,15 +46,7 @@ class Amount:
     tokens: float = 0.0
 
 
-@dataclass(slots=True)
-class Period:
-    """One day, or one month, of one key."""
-
-    starts: str = ""  # "2026-11-21", "2026-11"
-    usd: float = 0.0
-    tokens: float = 0.0
-    held_usd: float = 0.0
-    held_tokens: float = 0.0
+Spent = tuple[str, str, float, float]  # ("key_1", "day" or "month", usd, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,98 +78,38 @@ def utc_text(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@dataclass(slots=True)
-class Hold:
-    """What one call may cost at most, taken from both periods until it is known. Settling twice does no harm."""
+class Hold(Protocol):
+    """What one call may cost at most, counted as spent until it is settled or released. The second of these does nothing."""
 
-    periods: tuple[Period, ...]
-    amount: Amount
-    is_open: bool = True
+    @property
+    def amount(self) -> Amount: ...
 
-    def settle(self, spent: Amount) -> None:
-        if self.is_open:
-            self.release()
-            for period in self.periods:
-                period.usd += spent.usd
-                period.tokens += spent.tokens
+    async def settle(self, spent: Amount) -> None:
+        """What it cost in truth."""
 
-    def release(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            for period in self.periods:
-                period.held_usd = max(0.0, period.held_usd - self.amount.usd)
-                period.held_tokens = max(0.0, period.held_tokens - self.amount.tokens)
+    async def release(self) -> None:
+        """Nothing was spent."""
 
 
-@dataclass(slots=True)
-class Budgets:
-    """Every key's day and month, by the key's id. Outlives every configuration."""
-
-    _books: dict[str, dict[str, Period]] = field(default_factory=dict)
-    _today: tuple[float, str] = (-DAY_S, "")  # when it began, and its name
-
-    def periods(self, key_id: str, now: float) -> tuple[Period, Period]:
-        """The day and the month that `now` is in; new ones when they have begun."""
-        began, day = self._today
-        if not began <= now < began + DAY_S:
-            began, day = self._today = (now // DAY_S * DAY_S, day_of(now))
-        book = self._books.get(key_id)
-        if book is None:
-            book = self._books[key_id] = {"day": Period(day), "month": Period(day[:7])}
-        if book["day"].starts != day:
-            book["day"] = Period(day)
-            if book["month"].starts != day[:7]:
-                book["month"] = Period(day[:7])
-        return book["day"], book["month"]
-
-    def load(self, rows: Iterable[tuple[str, str, float, float]], now: float) -> None:
-        """What was spent before this start: ("key_1", "day" or "month", usd, tokens), added to what is known."""
-        for key_id, span, usd, tokens in rows:
-            period = self.periods(key_id, now)[SPANS.index(span)]
-            period.usd += usd
-            period.tokens += tokens
-
-    def forget(self, key_id: str) -> None:
-        self._books.pop(key_id, None)
-
-    def spent(self, key_id: str, now: float) -> dict[str, float | int]:
-        """Without what is on hold."""
-        day, month = self.periods(key_id, now)
-        return {"usd_day": round(day.usd, 9), "usd_month": round(month.usd, 9),
-                "tokens_day": round(day.tokens), "tokens_month": round(month.tokens)}  # fmt: skip
+class Budgets(Protocol):
+    """Every key's day and month, by the key's id."""
 
     def left(self, key_id: str, budget: Budget, now: float) -> Left:
-        """The tightest of its limits; `why` names the one that is used up furthest."""
-        usd = tokens = math.inf
-        worst, why, again_at, is_held = math.inf, "", 0.0, False
-        for span, period in zip(SPANS, self.periods(key_id, now), strict=True):
-            for unit, limit in (("USD", getattr(budget, f"usd_per_{span}")), ("tokens", getattr(budget, f"tokens_per_{span}"))):
-                if limit is None:
-                    continue
-                held = period.held_usd if unit == "USD" else period.held_tokens
-                free = limit - (period.usd if unit == "USD" else period.tokens) - held
-                if unit == "USD":
-                    usd = min(usd, free)
-                else:
-                    tokens = min(tokens, free)
-                share = free / limit if limit else -math.inf
-                if share < worst:
-                    worst, why, again_at = share, f"{limit:.12g} {unit} a {span}", next_start(span, now)
-                    is_held = held > 0
-        return Left(usd, tokens, why, again_at, is_held)
+        """What is left as far as is known here; reserves nothing."""
 
-    def spend(self, key_id: str, amount: Amount, now: float) -> None:
-        """Of a call that nothing was put on hold for."""
-        for period in self.periods(key_id, now):
-            period.usd += amount.usd
-            period.tokens += amount.tokens
+    def spent(self, key_id: str, now: float) -> dict[str, float | int]:
+        """{"usd_day": ..., "usd_month": ..., "tokens_day": ..., "tokens_month": ...}, without what is on hold."""
 
-    def hold(self, key_id: str, amount: Amount, now: float) -> Hold:
-        periods = self.periods(key_id, now)
-        for period in periods:
-            period.held_usd += amount.usd
-            period.held_tokens += amount.tokens
-        return Hold(periods, amount)
+    async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> Hold:
+        """Reserves an amount before a call; NoCredit where there is no room for it."""
+
+    async def spend(self, key_id: str, amount: Amount, now: float) -> None:
+        """Books a call that nothing was put on hold for."""
+
+    def load(self, rows: Iterable[Spent], now: float) -> None:
+        """Adds what was spent before this start."""
+
+    def forget(self, key_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

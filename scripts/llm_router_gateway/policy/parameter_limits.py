@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..errors import BadRequest
@@ -22,6 +23,7 @@ from ..wire.registry import TURNS, UPSTREAMS
 
 Path = tuple[str, ...]
 INF = float("inf")
+MAX_NUMBER = 10**15  # of a parameter; what is larger is an attack or an accident
 OUTPUT, CHOICES = "max_tokens", ("n", "best_of")
 
 
@@ -110,6 +112,7 @@ def caps_json(caps: Caps) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- what a body says
 
 
+@lru_cache(maxsize=1_024)
 def paths_of(name: str, api: str) -> tuple[Path, ...]:
     """Where a parameter may stand in a body of this protocol."""
     if name not in USUAL:
@@ -128,13 +131,19 @@ def value_at(fields: Mapping[str, Any], path: Path) -> object:
 
 
 def number_at(fields: Mapping[str, Any], path: Path) -> float | None:
-    """The number that stands there; BadRequest where something else does, for a server might make a number of it."""
+    """The number that stands there; BadRequest where something else does, for a server might make a number of it.
+
+    So is one that no server could mean: 1e999, or 400 digits.
+    """
     value = value_at(fields, path)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         where = ".".join(path)
         raise BadRequest(f"{where} is not a number, and this key has bounds for it", details={"path": where})
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:
+        where = ".".join(path)
+        raise BadRequest(f"{where} is larger than any server takes, and this key has bounds for it", details={"path": where})
     return value
 
 

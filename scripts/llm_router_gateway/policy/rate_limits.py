@@ -2,7 +2,13 @@
 
     taken(None, Rate(2, 0.5), 1, now=0.0)     -> (Bucket(level=1.0, at=0.0), 0.0)    two at once, one more every 2 s
     taken(bucket, rate, 1, now)               -> (Bucket(level=-1.0, ...), 2.0)      ours in 2 s: a reservation
-    meters.take([("model:p/m", limit)], tokens=lambda: 120, now=now)  -> Permit, or raises RateLimited
+
+`Limiter` is the seam: decisions name it, `limiter/` has what stands behind it, `commands/serve` chooses.
+
+    limiter.forecast([("model:p/m", limit)], tokens, now)        -> Forecast; reads what is known here, changes nothing
+    permit = await limiter.acquire([("model:p/m", limit)], tokens)   waits as long as the limit allows; RateLimited
+    await permit.settle(640)                                     the true number of tokens in the place of the estimate
+    await permit.release()                                       always, whatever happened
 
 An empty bucket is refused with the time to come back, or waited for as long as `wait_s` allows, never longer.
 A reservation is taken from the bucket when it is made, so that waiting callers are served in turn and at their time.
@@ -13,7 +19,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
 from ..errors import RateLimited
 
@@ -98,135 +106,37 @@ class Forecast:
 GO = Forecast()
 
 
-@dataclass(slots=True)
-class Gauge:
-    """The slots of one scope."""
-
-    active: int = 0
-    waiting: list[Permit] = field(default_factory=list)
+Tokens = Callable[[], float]  # the estimate of a request; called when a limit counts tokens
+Idle = Callable[[], AbstractContextManager[object]]  # what is done while a request waits: signs of life on a stream
 
 
-class Permit:
-    """What one request holds: slots until it ends, and its share of the buckets."""
+class NoSlot(RateLimited):
+    """No slot became free in the time that the limit allows. `retry_after_s` is that time."""
 
-    __slots__ = ("_debts", "_meters", "_on_slot", "_slots", "queue_wait_s", "queued", "starts_at", "wait_s")
 
-    def __init__(self, meters: Meters, slots: list[tuple[str, int]], debts: list[tuple[str, Rate, float]]) -> None:
-        self._meters, self._slots, self._debts = meters, slots, debts
-        self._on_slot: Callable[[], None] | None = None
-        self.queued = False
-        self.wait_s = self.queue_wait_s = self.starts_at = 0.0
+class Permit(Protocol):
+    """What one request holds: slots until it is released, and its share of the buckets."""
 
-    def on_slot(self, callback: Callable[[], None]) -> None:
-        """Calls it once when the slot is there; at once when it is."""
-        if not self.queued:
-            callback()
-        else:
-            self._on_slot = callback
-
-    def granted(self) -> None:
-        callback, self._on_slot, self.queued = self._on_slot, None, False
-        if callback is not None:
-            callback()
-
-    def settle(self, now: float, tokens: float) -> None:
+    async def settle(self, tokens: float) -> None:
         """Puts the true number of tokens in the place of the estimate."""
-        self._meters.settle(self._debts, tokens, now)
 
-    def end(self, now: float) -> None:
-        """Gives back the slots, and the reservations when their time had not come. Again: nothing."""
-        unused = self.queued or now < self.starts_at
-        self._meters.release(self, self._slots, now)
-        if unused:
-            self._meters.refund(self._debts, now)
-        self._slots, self._debts, self._on_slot, self.queued = [], [], None, False
+    async def release(self) -> None:
+        """Gives back the slots. A second time does no harm."""
 
 
-class Meters:
-    """Every bucket and gauge, by name. Knows no clock: each call says when it is."""
+class Limiter(Protocol):
+    """Every bucket and every slot, by name."""
 
-    def __init__(self) -> None:
-        self.buckets: dict[str, Bucket] = {}
-        self.gauges: dict[str, Gauge] = {}
+    def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
+        """What `acquire` would come to, as far as is known here; changes nothing."""
 
-    def forecast(self, scopes: Sequence[Scope], tokens: Callable[[], float], now: float) -> Forecast:
-        """What `take` would do; changes nothing."""
-        worst = GO
-        for name, limit in scopes:
-            for what, rate, amount in dues(limit, tokens):
-                wait_s = wait_for(self.buckets.get(f"{name} {what}"), rate, amount, now)
-                if wait_s > worst.wait_s:
-                    state = "wait" if wait_s <= limit.wait_s and worst.state != "refuse" else "refuse"
-                    worst = Forecast(state, wait_s, f"{name}: {said(limit, what)}")
-                elif wait_s > limit.wait_s:
-                    worst = Forecast("refuse", worst.wait_s, worst.why)
-        return worst if worst.state == "refuse" else self._slot_forecast(scopes, worst)
+    async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle) -> Permit:
+        """A permit, after a wait where the limits allow one. RateLimited, or NoSlot after a wait for nothing."""
 
-    def _slot_forecast(self, scopes: Sequence[Scope], so_far: Forecast) -> Forecast:
-        for name, limit in scopes:
-            gauge = self.gauges.get(name)
-            if limit.max_concurrent is None or gauge is None or gauge.active < limit.max_concurrent:
-                continue
-            why = f"{name}: {limit.max_concurrent} at once"
-            if len(gauge.waiting) >= limit.queue or limit.wait_s <= 0:
-                return Forecast("refuse", max(BUSY_RETRY_S, so_far.wait_s), why)
-            so_far = Forecast("queue", so_far.wait_s, why)
-        return so_far
 
-    def take(self, scopes: Sequence[Scope], tokens: Callable[[], float], now: float) -> Permit:
-        """The permit, perhaps to be waited for; RateLimited when the limit is reached."""
-        if not scopes:
-            return Permit(self, [], [])
-        forecast = self.forecast(scopes, tokens, now)
-        if forecast.state == "refuse":
-            raise refusal(forecast)
-        slots = [(name, limit.max_concurrent) for name, limit in scopes if limit.max_concurrent is not None]
-        debts = [(f"{name} {what}", rate, amount)
-                 for name, limit in scopes for what, rate, amount in dues(limit, tokens)]  # fmt: skip
-        permit = Permit(self, slots, debts)
-        for name, rate, amount in debts:
-            self.buckets[name], _ = taken(self.buckets.get(name), rate, amount, now)
-        permit.wait_s, permit.starts_at = forecast.wait_s, now + forecast.wait_s
-        if forecast.state == "queue":
-            permit.queued = True
-            permit.queue_wait_s = min(limit.wait_s for _, limit in scopes if limit.max_concurrent is not None)
-        for name, _ in slots:
-            gauge = self.gauges.setdefault(name, Gauge())
-            if permit.queued:
-                gauge.waiting.append(permit)
-            else:
-                gauge.active += 1
-        return permit
-
-    def release(self, permit: Permit, slots: Sequence[tuple[str, int]], now: float) -> None:
-        """Lets go of the slots and gives them to those who wait longest."""
-        for name, _ in slots:
-            gauge = self.gauges[name]
-            if permit.queued:
-                gauge.waiting.remove(permit)
-            else:
-                gauge.active -= 1
-        for name, _ in () if permit.queued else slots:
-            for waiter in list(self.gauges[name].waiting):
-                self._grant(waiter)
-
-    def _grant(self, permit: Permit) -> None:
-        """The slots, if all of them are free."""
-        if not permit.queued or any(self.gauges[name].active >= most for name, most in permit._slots):
-            return
-        for name, _ in permit._slots:
-            self.gauges[name].waiting.remove(permit)
-            self.gauges[name].active += 1
-        permit.granted()
-
-    def settle(self, debts: Sequence[tuple[str, Rate, float]], tokens: float, now: float) -> None:
-        for name, rate, amount in debts:
-            if name.endswith(" tokens"):
-                self.buckets[name] = given_back(self.buckets[name], rate, amount - tokens, now)
-
-    def refund(self, debts: Sequence[tuple[str, Rate, float]], now: float) -> None:
-        for name, rate, amount in debts:
-            self.buckets[name] = given_back(self.buckets[name], rate, amount, now)
+def unlimited(scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
+    """The forecast where nothing is limited."""
+    return GO
 
 
 def dues(limit: Limit, tokens: Callable[[], float]) -> list[tuple[str, Rate, float]]:

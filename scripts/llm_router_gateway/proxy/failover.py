@@ -1,111 +1,217 @@
-"""One request's way through those who could answer it: one after the other, until one has said something.
+"""Choose, acquire, send, settle: the members that may answer a request, one after the other until one has.
 
-    result = await asked(job, plan, once, clock, idle)
+    failover = Failover(services)
+    answer = await failover.answer(context, send, idle)
 
-`once(attempt)` asks one member and returns its answer, or raises what went wrong. A member that fails before the caller was
-sent anything is followed by the next one, a refused key by the provider's next key, for as long as the request may go on
-looking. What was sent cannot be taken back: after the first output a failure is the answer's own.
+`send(attempt)` sends the request to one member and returns its answer, or raises what went wrong. A member that fails before
+the caller was sent anything is followed by the next one, a refused key by the provider's next key, for as long as the request
+may go on looking. What was sent cannot be taken back: after the first output a failure is the answer's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from contextlib import nullcontext
+from functools import partial
+from typing import TypeVar
 
-from ..errors import GatewayError
+from ..errors import GatewayError, RateLimited, Unavailable
+from ..policy.budgets import Amount
 from ..policy.circuit_breaker import moves_on
-from ..policy.rate_limits import Meters, Permit
+from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
-from ..routing.permissions import Rights
-from ..routing.plan import Attempt, Board, Plan, Table, Target, scopes_of
+from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
-from .request import Job
+from ..wire.token_estimate import input_tokens
+from .charges import charge_of
+from .request import RequestContext
+from .services import Services
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
 MAX_KNOWN = 1_000  # names that were found to stand for one model alone
 
-Clock = Callable[[], float]
-Idle = Callable[[], AbstractContextManager[object]]  # what a caller gets meanwhile: signs of life on a stream
 Answer = TypeVar("Answer")
+Send = Callable[[Attempt], Awaitable[Answer]]
 
 
-class Free(Permit):
-    """The permit of everything that has no limit: it holds nothing and gives nothing back."""
+class Lone:
+    """The one attempt at a model that was named itself and has no limits: most requests, and the least work for each."""
 
-    def settle(self, now: float, tokens: float) -> None:
-        pass
+    __slots__ = ("_attempt",)
 
-    def end(self, now: float) -> None:
-        pass
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt: Attempt | None = attempt
 
+    def next(self, now: float) -> Attempt | None:
+        attempt, self._attempt = self._attempt, None
+        return attempt
 
-FREE = Free(Meters(), [], [])
-
-
-class Turn(Protocol):
-    """Something that may have to wait: for its bucket, then for a free place. An attempt, or a key's permit."""
-
-    @property
-    def wait_s(self) -> float: ...
-    @property
-    def queued(self) -> bool: ...
-    @property
-    def queue_wait_s(self) -> float: ...
-    def on_slot(self, callback: Callable[[], None]) -> None: ...
+    def refusal(self, now: float) -> GatewayError:
+        """Of a Lone that was empty from the beginning: there is none."""
+        return Unavailable("no model was left to answer", code="no_member")
 
 
-async def has_turn(turn: Turn, idle: Idle) -> bool:
-    """Waits as long as the limits say; False when there was no free place in that time."""
-    if turn.wait_s > 0:
-        with idle():
-            await asyncio.sleep(turn.wait_s)
-    if not turn.queued:
-        return True
-    slot = asyncio.get_running_loop().create_future()
-    turn.on_slot(lambda: None if slot.done() else slot.set_result(None))
-    try:
-        with idle():
-            async with asyncio.timeout(turn.queue_wait_s):
-                await slot
-    except TimeoutError:
-        return False
-    return True
+class Failover:
+    """The way to an answer through those that may give it."""
 
+    def __init__(self, services: Services) -> None:
+        self._services, self._clock, self._board = services, services.clock, services.board
+        self._limiter, self._budgets = services.limiter, services.budgets
 
-async def with_keys(
-    job: Job, attempt: Attempt, once: Callable[[Attempt], Awaitable[Answer]], clock: Clock
-) -> Answer:
-    """A member's answer, by whichever of its provider's keys it takes."""
-    while True:
-        job.candidate = attempt.candidate
-        job.record.served = attempt.candidate.name
-        job.record.attempts += 1
-        attempt.sent(clock())
+    async def answer(self, context: RequestContext, send: Send[Answer], idle: Idle = nullcontext) -> Answer:
+        """The first answer that a member gives, within the caller's budget and limit; what it cost is booked."""
+        if context.allowance is not None and context.call.kind != "count":
+            context.allowance.check()
+        permit = await self._acquire_key(context, idle)
         try:
-            return await once(attempt)
-        except GatewayError as error:
-            is_ours = job.answering or error is job.unasked
-            if is_ours or error.status not in KEY_REFUSALS or not attempt.key_failed(clock(), error):
+            return await self._first_answer(context, send, idle)
+        finally:
+            if permit is not None:
+                await settle(context, permit)
+                await permit.release()
+
+    async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
+        """One member after the other; the last one's error where none answers."""
+        clock, members = self._clock, self._lone(context) or self.choose(context)
+        unwell = context.is_query and context.plan is not None and not context.plan.healthy()
+        last: GatewayError | None = None
+        while last is None or clock() < context.give_up_at:
+            attempt = members.next(clock())
+            if attempt is None:
+                break
+            permit: Permit | None = None
+            try:
+                permit = await self._acquire(context, attempt, idle)
+                if permit is not None:
+                    answer = await self._with_keys(context, attempt, send)
+                    attempt.succeeded(clock())
+                    await settle(context, permit if attempt.target.scopes else None)
+                    return answer
+            except GatewayError as error:
+                if not self._goes_on(context, attempt, error):
+                    raise (no_member(context, error) if unwell else error) from None
+                last = error if last is None or not is_small(context, error) else last
+            except asyncio.CancelledError:
+                if context.record.whole:  # some SDKs hang up at the last event
+                    attempt.succeeded(clock())
+                    await settle(context, permit)
                 raise
-            job.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
+            finally:
+                attempt.end(clock())
+                if permit is not None:
+                    await permit.release()
+        last = last or members.refusal(clock())
+        raise no_member(context, last) if unwell else last
+
+    # -- choose
+
+    def choose(self, context: RequestContext) -> Plan:
+        """The members that may answer; which comes first is found when it is sent to."""
+        ask = Ask(
+            name="" if context.tags else context.record.asked, body=context.fields, protocol=context.call.protocol,
+            stream=context.record.stream, headers=context.headers, key_name=context.key_name,
+            tokens=partial(input_tokens, context.fields), query=context.tags, rights=context.rights,
+            text=context.body.text if context.body else "",
+            home=context.conversation.home if context.conversation is not None else "",
+        )  # fmt: skip
+        context.plan = made = plan(
+            context.state.table, self._board, ask, self._clock(), self._services.rng, self._limiter.forecast
+        )
+        if self._board.complaints:
+            for complaint in self._board.take_complaints():
+                self._services.log.warn(complaint)
+        return made
+
+    def _lone(self, context: RequestContext) -> Lone | None:
+        """None for groups, queries and limits, which need a Plan; UnknownModel and Forbidden as of a Plan."""
+        target = None if context.tags is not None else lone_target(context)
+        if target is None or target.candidate is None:
+            return None
+        if context.rights is not None:
+            context.rights.check_named(target.candidate)
+        return Lone(Attempt(target, self._board, context.state.table.routing.health, self._clock()))
+
+    # -- acquire and settle
+
+    async def _acquire_key(self, context: RequestContext, idle: Idle) -> Permit | None:
+        """What the limit of the caller's key lets through; None where there is no limit."""
+        key = context.caller.key
+        limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
+        if limit is None:
+            return None
+        scopes = ((f"key:{context.caller.key_id}", limit),)
+        try:
+            return await self._limiter.acquire(scopes, partial(input_tokens, context.fields), idle)
+        except NoSlot as error:
+            raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
+
+    async def _acquire(self, context: RequestContext, attempt: Attempt, idle: Idle) -> Permit | None:
+        """What the member's limits let through; None when they do not after all, and the next one may answer."""
+        try:
+            return await self._limiter.acquire(attempt.target.scopes, partial(input_tokens, context.fields), idle)
+        except RateLimited as error:
+            attempt.limited = error
+            return None
+
+    async def _book(self, context: RequestContext, error: BaseException | None) -> None:
+        """Puts what an attempt cost on the record, and on the account of the caller's key."""
+        charge, key = charge_of(context, error), context.caller.key
+        if context.allowance is not None:
+            await context.allowance.settle(charge)
+        if charge is None:
+            return
+        context.charges.append(charge)
+        if key is not None and key.budget is None:
+            await self._budgets.spend(key.id, Amount(charge.cost_usd or 0.0, charge.usage.total), self._services.wall())
+
+    # -- send
+
+    async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
+        """A member's answer, by whichever of its provider's keys it takes."""
+        while True:
+            context.begin_attempt(attempt.candidate)
+            attempt.sent(self._clock())
+            failure: BaseException | None = None
+            try:
+                return await send(attempt)
+            except GatewayError as error:
+                failure = error
+                is_ours = context.answering or error is context.not_sent
+                if is_ours or error.status not in KEY_REFUSALS or not attempt.key_failed(self._clock(), error):
+                    raise
+                context.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                await self._book(context, failure)
+
+    def _goes_on(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
+        """Counts a failure; whether another member may answer."""
+        if error is context.ending:
+            return False  # the gateway is going down: no member's fault
+        if error is not context.not_sent:
+            attempt.failed(self._clock(), error)
+        if context.answering or not (moves_on(error) or error is context.not_sent):
+            return False
+        if context.plan is not None:
+            context.record.failed.append(f"{attempt.candidate.name} {error.code}")
+        return True
 
 
-def lone_attempt(
-    table: Table, board: Board, known: dict[str, Target], name: str, now: float, rights: Rights | None = None
-) -> Attempt | None:
-    """The attempt at a model that was named itself and has no limits: most requests, and the least work for each.
-
-    None for groups, queries and limits, which need a Plan. UnknownModel for what there is not, Forbidden for what is not for
-    this caller. `known` is kept for as long as `table` is.
-    """
+def lone_target(context: RequestContext) -> Target | None:
+    """The model that a name stands for, where it is one and has no limits. Remembered for as long as the table is."""
+    name, known, table = context.record.asked, context.state.lone, context.state.table
     target = known.get(name)
     if target is None:
         plain = name.removeprefix("models/")
-        if plain in table.chains or plain.startswith((TAG, TASK)):
+        if plain.startswith((TAG, TASK)):
+            return None
+        plain = served_name(table, plain)
+        if plain in table.chains:
             return None
         candidate = candidates(table.routes, plain)[0]
         if scopes_of(candidate):
@@ -113,66 +219,22 @@ def lone_attempt(
         target = Target(candidate.name, candidate)
         if len(known) < MAX_KNOWN:
             known[name] = target
-    if rights is not None and target.candidate is not None:
-        rights.check_named(target.candidate)
-    return Attempt(target, FREE, board, table.routing.health, now)
+    return target
 
 
-async def asked_alone(job: Job, attempt: Attempt, once: Callable[[Attempt], Awaitable[Answer]], clock: Clock) -> Answer:
-    """The answer of the one who was named."""
-    try:
-        answer = await with_keys(job, attempt, once, clock)
-        attempt.succeeded(clock(), job.tokens)
-        return answer
-    except GatewayError as error:
-        if error is not job.ending and error is not job.unasked:
-            attempt.failed(clock(), error)
-        raise
-    except asyncio.CancelledError:
-        if job.record.whole:
-            attempt.succeeded(clock(), job.tokens)
-        raise
-    finally:
-        attempt.end(clock())
+async def settle(context: RequestContext, permit: Permit | None) -> None:
+    """The true number of tokens, where it is known."""
+    if permit is not None and context.tokens is not None:
+        await permit.settle(context.tokens)
 
 
-def judged(job: Job, attempt: Attempt, error: GatewayError, now: float) -> None:
-    """Counts a failure. Raises it again when no other member may be asked."""
-    if error is job.ending:
-        raise error  # we are going down: nobody's fault
-    if error is not job.unasked:
-        attempt.failed(now, error)
-    if job.answering or not (moves_on(error) or error is job.unasked):
-        raise error
-    job.record.failed.append(f"{attempt.candidate.name} {error.code}")
+def is_small(context: RequestContext, error: GatewayError) -> bool:
+    """Whether nothing was sent: told only where nothing was sent to any member, for it hides what others answered."""
+    return error.code in SMALL_ERRORS or error is context.not_sent
 
 
-def is_small(job: Job, error: GatewayError) -> bool:
-    """Whether nobody was asked: told only when nobody was at all, for it hides what others answered."""
-    return error.code in SMALL_ERRORS or error is job.unasked
-
-
-async def asked(
-    job: Job, plan: Plan, once: Callable[[Attempt], Awaitable[Answer]], clock: Clock, idle: Idle
-) -> Answer:
-    """The first answer that any member gives; the last member's error when none does."""
-    last: GatewayError | None = None
-    while last is None or clock() < job.give_up_at:
-        attempt = plan.next(clock())
-        if attempt is None:
-            break
-        try:
-            if (not attempt.queued and attempt.wait_s <= 0) or await has_turn(attempt, idle):
-                answer = await with_keys(job, attempt, once, clock)
-                attempt.succeeded(clock(), job.tokens)
-                return answer
-        except GatewayError as error:
-            judged(job, attempt, error, clock())
-            last = error if last is None or not is_small(job, error) else last
-        except asyncio.CancelledError:
-            if job.record.whole:  # some SDKs hang up at the last event
-                attempt.succeeded(clock(), job.tokens)
-            raise
-        finally:
-            attempt.end(clock())
-    raise last or plan.refusal(clock())
+def no_member(context: RequestContext, error: GatewayError) -> GatewayError:
+    """The error of a query for which no healthy model was there at its start."""
+    if context.answering or error.status in (429, 503) or not moves_on(error):
+        return error
+    return Unavailable(f"{context.record.asked}: no model that fits is well: {error.message}", code="no_member")

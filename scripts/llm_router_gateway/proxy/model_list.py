@@ -1,4 +1,4 @@
-"""The models that there are to be asked for. Pure: Config (and what upstreams told) -> entries.
+"""The models that there are to be called: Config (and what upstreams told) -> entries; LiveLists gets what they tell.
 
     entries(routes, {"ollama": ("llama9",)})  -> [Entry("openai/gpt-4.1", ...), Entry("ollama/llama9", ...)]
     wire("openai").list_models(entries, {})   -> {"object": "list", "data": [...]}   each protocol writes them in its way
@@ -8,17 +8,28 @@ A list holds names that a call accepts as they are. What the configuration does 
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping, Sequence
 
 from ..config.config import Model
 from ..config.groups import Group
-from ..errors import UnknownModel
+from ..errors import GatewayError, UnknownModel
 from ..routing.permissions import Rights
 from ..routing.plan import Table
-from ..routing.resolve import Routes
+from ..routing.resolve import Candidate, Routes
+from ..routing.snapshot import State
 from ..wire.listing import Entry
+from . import headers as forward
+from .answers import check_key
+from .outgoing import Outgoing
+from .services import Services
+from .upstream import Upstream
 
 GROUPS_OWNER = "llm-router"
+LIST_TIMEOUT_S = 2.0  # for an upstream's list of models; clients wait 3 s for ours
+LIST_KEPT_S = 300.0   # how long such a list is believed
+LIST_RETRY_S = 20.0   # how long a failure to get one is
 
 
 def entries(
@@ -100,3 +111,34 @@ def one(found: Sequence[Entry], name: str) -> Entry:
         if name in (entry.name, entry.short):
             return entry
     raise UnknownModel(f"no model {name[:200]!r}; GET /v1/models lists what there is")
+
+
+class LiveLists:
+    """What providers that take any name say they have: fetched at once, remembered for a while."""
+
+    def __init__(self, services: Services, upstream: Upstream) -> None:
+        self._services, self._upstream = services, upstream
+        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}  # provider -> (believed until, names)
+
+    def forget(self) -> None:
+        self._known.clear()
+
+    async def names(self, state: State) -> dict[str, tuple[str, ...]]:
+        """By provider."""
+        now = self._services.clock()
+        stale = [name for name in state.routes.open if self._known.get(name, (0.0,))[0] <= now]
+        await asyncio.gather(*(self._fetch(state, name) for name in stale))
+        return {name: self._known[name][1] for name in state.routes.open if name in self._known}
+
+    async def _fetch(self, state: State, name: str) -> None:
+        candidate = Candidate(state.routes.open[name], "")
+        names: tuple[str, ...] = ()
+        try:
+            check_key(candidate)
+            headers = forward.upstream_headers(candidate, (), self._services.new_id(), same=False)
+            async with asyncio.timeout(LIST_TIMEOUT_S):
+                data = await self._upstream.get(Outgoing(candidate, candidate.url("models"), headers, b""))
+            names = names_in(json.loads(data))
+        except (GatewayError, TimeoutError, ValueError, RecursionError) as error:
+            self._services.log.debug(f"{name}: no list of models: {type(error).__name__}")
+        self._known[name] = (self._services.clock() + (LIST_KEPT_S if names else LIST_RETRY_S), names)

@@ -1,26 +1,40 @@
 """What goes to the upstream for a request: the caller's own bytes, or the body in the upstream's protocol.
 
-    relayed(job, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
-    converted(job, candidate)        -> Outgoing(...)                  written anew; what was lost is on job.record.lost
+    await outgoing_for(context, attempt) -> one of these two, whichever the attempt's provider speaks
+    relayed(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
+    converted(context, candidate)        -> Outgoing(...)                  written anew; what was lost is on context.record.lost
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
+from ..errors import GatewayError, NoCredit
+from ..json_body import dumped
 from ..policy import overrides
+from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import OWN_QUERY, wire
+from ..wire.losses import name_lost
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, wire
+from ..wire.token_estimate import input_tokens
 from . import headers as forward
-from .request import Job, dumped
+from .answers import check_key
+from .request import RequestContext
 from .streaming import Headers
 
+ID_BYTES = 12           # of an answer's id that is made here
+SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
-CHATS = frozenset({"chat", "stream"})  # the calls whose bodies are overridden
+CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
+CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
 
 
 class Outgoing(NamedTuple):
@@ -31,47 +45,115 @@ class Outgoing(NamedTuple):
     headers: Headers
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
+    key: Secret | None = None  # that is shown
 
     @property
     def same(self) -> bool:
         return self.request is None
 
 
-def relayed(job: Job, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
+async def outgoing_for(
+    context: RequestContext, attempt: Attempt, call: str = "chat", fields: Mapping[str, Any] | None = None
+) -> Outgoing:
+    """What a member is sent; what an earlier one lost of it is not lost any more. `fields` are converted, if not the body."""
+    candidate = attempt.candidate.speaking(context.call.protocol)
+    check_key(candidate)
+    context.record.lost.clear()
+    same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
+    try:
+        if same:
+            outgoing = relayed(context, candidate, same, attempt.key)
+        else:
+            outgoing = converted(context, candidate, attempt.key, fields, call)
+        context.candidate = outgoing.candidate  # in the protocol that is spoken after all
+        if context.allowance is not None:
+            await context.allowance.hold()
+        context.sent = True
+        return outgoing
+    except GatewayError as error:
+        if not same or isinstance(error, NoCredit):  # another member may do it, or for less
+            context.not_sent = error
+        raise
+
+
+def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
     """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
-    fields, spec = job.read.fields, candidate.overrides
+    read, spec = context.read, candidate.overrides
+    if context.conversation is not None:
+        read = context.conversation.body_for(candidate, key, context.record.lost)
+    fields = read.fields
     changes: dict[str, Any] = {}
     dropped: frozenset[str] = frozenset()
-    if not job.call.action and fields.get("model") != candidate.remote_id:
+    if not context.call.action and fields.get("model") != candidate.remote_id:
         changes["model"] = candidate.remote_id
     if not spec.empty and call in CHATS:
         more, dropped = overrides.edits({**fields, **changes}, spec)
         changes |= more
-    if job.allowance is not None:
+    if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
-        changes |= job.allowance.fit(candidate, call, sent, job.read)
-    body = job.read.changed(changes, {}, dropped) if changes or dropped else job.read.text.encode()
-    url = with_query(candidate.url(call, quoted(candidate.remote_id)), job.exchange.query)
-    headers = forward.upstream_headers(candidate, job.exchange.headers, job.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body)
+        changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, read)
+    body = read.changed(changes, {}, dropped) if changes or dropped else read.text.encode()
+    url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
+    headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
+    return Outgoing(candidate, url, headers, body, key=key)
 
 
-def converted(job: Job, candidate: Candidate, key: Secret | None = None) -> Outgoing:
-    """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
-    request = wire(job.call.protocol).read_request(
-        job.read.fields, model=job.record.asked, stream=job.record.stream or None
+def converted(
+    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None,
+    call: str = "chat",
+) -> Outgoing:  # fmt: skip
+    """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
+    spec = SPECS[context.call.protocol]
+    more = context.conversation.reading if context.conversation is not None else {}
+    request = wire(context.call.protocol).read_request(
+        fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
+    estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
+    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
+    candidate = able(candidate, request)
+    provider = candidate.provider
     out = wire(provider.api).write_request(
-        request, model=candidate.remote_id, quirks=provider.quirks, lost=job.record.lost
+        request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
     if not candidate.overrides.empty:
         out = overrides.applied(out, candidate.overrides)
-    if job.allowance is not None:
-        out = {**out, **job.allowance.fit(candidate, "chat", out)}
-    url = candidate.url(chat_call(candidate, job.record.stream), quoted(candidate.remote_id))
-    headers = forward.upstream_headers(candidate, (), job.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request)
+    if context.allowance is not None:
+        out = {**out, **context.allowance.fit(candidate, "chat", out)}
+    if call == "count":
+        out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
+    name = call if call == "count" else chat_call(candidate, context.record.stream)
+    url = candidate.url(name, quoted(candidate.remote_id))
+    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
+    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
+
+
+def as_utf8(text: str, lost: list[str]) -> bytes:
+    """The bytes of a converted body. Half of a surrogate pair, which most servers refuse, becomes U+FFFD and is named."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        name_lost(lost, "lone surrogate=U+FFFD")
+        return SURROGATE.sub("\ufffd", text).encode()
+
+
+def able(candidate: Candidate, request: ir.Request) -> Candidate:
+    """The candidate in the protocol that a request needs, where its provider speaks more than one: for a search of the web."""
+    also = candidate.provider.also
+    if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
+        return candidate
+    return candidate.speaking(next((api for api in also if UPSTREAMS[api].searches), ""))
+
+
+def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
+    """What an upstream calls a call that it takes as it came; "" where the call has to be converted.
+
+    relayed_call("openai", candidate, "chat", False) -> "chat"
+    """
+    provider = candidate.provider
+    if provider.api == protocol:
+        return chat_call(candidate, stream) if kind == "chat" else kind if kind in provider.paths else ""
+    carrier, name = SPECS[protocol].carried.get(kind, ("", ""))
+    return name if carrier == provider.api and name in provider.paths else ""
 
 
 def chat_call(candidate: Candidate, stream: bool) -> str:

@@ -1,13 +1,12 @@
 """A request at its true end -> the call that the log keeps, and its texts when the configuration wants them.
 
     exchange = Overheard(exchange, limit)     only where texts are kept: it remembers what passes
-    call_of(job, unix_s())                    -> Call, when nothing more can happen to the request
-    bodies_of(job)                            -> Bodies, or None
+    call_of(context, unix_s())                    -> Call, when nothing more can happen to the request
+    bodies_of(context)                            -> Bodies, or None
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..access import credentials
@@ -17,12 +16,12 @@ from ..store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, to
 from ..store.redaction import MARGIN_BYTES, Bodies
 from ..wire import ir
 from ..wire.registry import wire
-from .request import Exchange, Job
+from .charges import together
+from .request import Exchange, RequestContext
 from .streaming import Headers
 
 REFUSALS = frozenset({401, 402, 403, 429})  # ours, before anybody was asked
 REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"})  # the same, where a stream had begun
-MAX_TOKENS = 2**53   # above this, an upstream's figure is nonsense
 MAX_FINISH = 60
 
 
@@ -81,29 +80,28 @@ class Overheard:
         await self._exchange.end()
 
 
-def is_call(job: Job) -> bool:
+def is_call(context: RequestContext) -> bool:
     """Whether a request is one that the log of calls has."""
-    return job.call.kind in KINDS
+    return context.call.kind in KINDS
 
 
-def call_of(job: Job, now_s: float) -> Call:
+def call_of(context: RequestContext, now_s: float) -> Call:
     """The row of a request that has ended now."""
-    record, candidate = job.record, job.candidate
-    usage = sound(record.usage)
-    cost, source = pricing.cost(usage, candidate.model if candidate else None)
+    record, candidate = context.record, context.candidate
+    usage, cost, source = together(context.charges) or (None, None, pricing.UNKNOWN)
     provider, _, model = record.served.partition("/")
     refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
     first_s = record.first_output_s
     return Call(
         clean(record.request_id, MAX_NAME), int((now_s - record.seconds) * 1000),
         None if first_s is None else round(first_s * 1000, 3), round(record.seconds * 1000, 3),
-        job.call.kind, job.call.protocol, candidate.provider.api if candidate else "", int(record.stream),
+        context.call.kind, context.call.protocol, candidate.provider.api if candidate else "", int(record.stream),
         clean(record.asked, MAX_NAME), clean(record.served, MAX_NAME), clean(provider, MAX_NAME), clean(model, MAX_NAME),
         record.attempts, clean_list(record.failed),
         record.status, clean(record.error, MAX_NAME), clean(record.message, MAX_MESSAGE),
-        ended_of(record.error, refused=refused, output_began=job.answering), clean(finish_of(job), MAX_FINISH),
+        ended_of(record.error, refused=refused, output_began=context.answering), clean(finish_of(context), MAX_FINISH),
         *tokens_of(usage), cost, source,
-        job.caller.key_id, job.caller.name, clean(record.client, MAX_NAME), clean_list(record.lost),
+        context.caller.key_id, context.caller.name, clean(record.client, MAX_NAME), clean_list(record.lost),
     )  # fmt: skip
 
 
@@ -118,32 +116,21 @@ def clean_list(items: list[str]) -> str:
     return texts([clean(text, MAX_NAME) for text in items])
 
 
-def sound(usage: ir.Usage | None) -> ir.Usage | None:
-    """A usage whose figures a column takes; None for what is no usage."""
-    if usage is None:
-        return None
-    if not (0 <= usage.total_input <= MAX_TOKENS and 0 <= usage.output <= MAX_TOKENS):
-        return None
-    if usage.cost is not None and not (math.isfinite(usage.cost) and usage.cost >= 0):
-        return ir.Usage(usage.input, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.text, usage.reasoning)
-    return usage
-
-
-def finish_of(job: Job) -> str:
+def finish_of(context: RequestContext) -> str:
     """Why the answer stopped, in the caller's words; "" where nobody said."""
-    stop = job.record.finish
+    stop = context.record.finish
     if isinstance(stop, ir.Stop):
-        return wire(job.call.protocol).FINISH_WORDS.get(stop.reason, "")
+        return wire(context.call.protocol).FINISH_WORDS.get(stop.reason, "")
     return stop
 
 
-def bodies_of(job: Job) -> Bodies | None:
+def bodies_of(context: RequestContext) -> Bodies | None:
     """What was overheard; None where nothing is kept."""
-    heard = job.exchange
+    heard = context.exchange
     if not isinstance(heard, Overheard):
         return None
-    own = credentials.credential(job.headers, job.query)
-    keys = {key.reveal() for key in secrets_in(job.state.config)} | {own, own.strip()}
+    own = credentials.credential(context.headers, context.query)
+    keys = {key.reveal() for key in secrets_in(context.state.config)} | {own, own.strip()}
     secrets = tuple(key.encode() for key in sorted(keys, key=len, reverse=True) if key)
     return Bodies(heard.request, heard.response, heard.limit, secrets)
 

@@ -1,13 +1,13 @@
 """One request while it is answered: what is known of it.
 
-    job.record.line()  -> "POST /v1/messages 200 812ms ..."
+    context.record.line()  -> "POST /v1/messages 200 812ms ..."
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import json_body
 from ..access import browser
@@ -20,14 +20,19 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State
 from ..wire import ir
+from ..wire.losses import header_of, ranked
 from ..wire.registry import DEFAULT
+from ..wire.sound import sound
 from . import paths
+from .charges import Charge
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
 
-MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
+if TYPE_CHECKING:
+    from .conversations import Conversation
 
+JSON_TYPE = ("content-type", "application/json")
 
 class Exchange(StreamExchange, Protocol):
     """What `server` hands over for each request. Header names in lower case; path and query as they came."""
@@ -80,7 +85,7 @@ class Record:
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
         if self.lost:
-            parts.append(f"lost={','.join(self.lost)}")
+            parts.append(f"lost={header_of(ranked(self.lost))}".replace(", ", ","))
         if self.error:
             parts.append(f"error={self.error} ({self.message})")
         parts.append(f"id={self.request_id}")
@@ -88,8 +93,8 @@ class Record:
 
 
 @dataclass(slots=True)
-class Job:
-    """One request while it is answered."""
+class RequestContext:
+    """All that the steps of one request's life hand on."""
 
     exchange: Exchange
     state: State
@@ -99,18 +104,28 @@ class Job:
     call: paths.Call
     body: Body | None = None
     plan: Plan | None = None
-    candidate: Candidate | None = None  # who was asked last
+    candidate: Candidate | None = None  # the member that was sent to last
     key_name: str = ""  # of the caller's key
     caller: Caller = NOBODY
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
+    conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought
+    answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
+    sent: bool = False  # to the member asked last, as far as we know
+    charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
-    unasked: GatewayError | None = None  # why somebody could not be asked in its own protocol: others may
-    answering: bool = False  # something of an answer went out: nobody else may give one
+    not_sent: GatewayError | None = None  # why it could not be written for a member: another may take it
+    answering: bool = False  # something of an answer went out: no other member may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
+
+    def begin_attempt(self, candidate: Candidate) -> None:
+        """What is known of the answer is that of the member asked now."""
+        self.candidate, self.record.served = candidate, candidate.name
+        self.record.attempts += 1
+        self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
 
     @property
     def read(self) -> Body:
@@ -132,21 +147,31 @@ class Job:
     @property
     def tokens(self) -> int | None:
         """All that the answer cost; None when nobody said so."""
-        usage = self.record.usage
-        return None if usage is None else usage.total_input + usage.output
+        usage = sound(self.record.usage)
+        return None if usage is None else usage.total
 
     @property
     def own_headers(self) -> Headers:
         """What every answer of ours carries."""
         own = [("x-request-id", self.record.request_id)]
         if self.record.lost:
-            own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+            own.append(("x-llm-router-lost", header_of(map(printable, ranked(self.record.lost)))))
         if self.allowance is not None and self.allowance.told and not self.is_open:
-            own.append(("x-llm-router-limited", lost_header(self.allowance.told)))
+            own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.told))))
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
         return own + browser.cors_headers(self.headers, self.state.config.server.cors_origins)
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer; what `headers` name, the gateway's own do not change."""
+        self.record.status = status
+        known = {name for name, _ in headers}
+        own = [pair for pair in self.own_headers if pair[0] not in known]
+        await self.exchange.respond(status, [*headers, *own], body)
+
+    async def respond_json(self, value: object) -> None:
+        await self.respond(200, [JSON_TYPE], dumped(value))
 
     @property
     def is_open(self) -> bool:
@@ -164,12 +189,6 @@ class Job:
 def printable(text: str) -> str:
     """As a header can hold it."""
     return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
-
-
-def lost_header(lost: list[str]) -> str:
-    """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
-    text = ", ".join(map(printable, lost))
-    return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
 
 
 def dumped(value: object) -> bytes:

@@ -1,12 +1,13 @@
-"""What one request of a key with bounds may still do: its numbers within bounds, its cost within the budget. Pure.
+"""What one request of a key with bounds may still do: its numbers within bounds, its cost within the budget.
 
-    allowance = allowance_of(key, budgets, unix_s)           None for keys without either
+    allowance = allowance_of(key, budgets, unix_s)           None for keys without either and without lists of models
     allowance.check()                                        402 before anybody is looked for
-    changes = allowance.fit(candidate, "chat", fields, body) the top-level fields to change; the cost is on hold from now on
-    allowance.settle(usage, cost, ...)                       what it was in truth; without an answer nothing was spent
+    changes = allowance.fit(candidate, "chat", fields, body) the top-level fields to change; reserves nothing
+    await allowance.hold()                                   the most that such a body may cost is on hold from now on
+    await allowance.settle(charge)                           what it was in truth; None: nothing was spent
 
 `fit` sees what goes to the provider, after every conversion and override, in that provider's protocol: what it says is what
-is sent. It is called again for the next member after a failure; the hold of the first one ends then.
+is sent. Before the next member after a failure the hold of the first one is released.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from typing import Any
 from ..config.keys import Key
 from ..json_body import Body
 from ..policy import parameter_limits
-from ..policy.budgets import Amount, Budgets, Hold, Price, granted, is_enough, no_price, used_up
+from ..policy.budgets import Amount, Budgets, Hold, granted, is_enough, no_price, used_up
 from ..policy.parameter_limits import OUTPUT, Bound
-from ..routing.permissions import price_of
+from ..policy.widening import check_body
 from ..routing.resolve import Candidate
-from ..wire.ir import Usage
+from ..store import pricing
 from ..wire.registry import UPSTREAMS
 from ..wire.token_estimate import input_tokens
+from .charges import Charge, kept_for
 
 DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be
-CACHE_WRITE = {"1h": 2.0, "5m": 1.25}  # times the price of input, where a request wants it kept
 
 
 class Allowance:
     """One request's."""
 
-    __slots__ = ("_api", "_budgets", "_candidate", "_hold", "_input", "_key", "_output", "_unix_s", "told")
+    __slots__ = ("_budgets", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "told")
 
     def __init__(self, key: Key, budgets: Budgets, unix_s: Callable[[], float]) -> None:
         self._key, self._budgets, self._unix_s = key, budgets, unix_s
         self._hold: Hold | None = None
-        self._candidate: Candidate | None = None
-        self._api, self._input, self._output = "", 0.0, 0.0
+        self._wanted: Amount | None = None  # what the body that was fitted last may cost at most
+        self._input = self._output = 0.0  # tokens on hold
         self.told: list[str] = []  # what was changed: "max_tokens=1000"
 
     def check(self) -> None:
@@ -55,10 +56,11 @@ class Allowance:
         self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None
     ) -> dict[str, Any]:
         """Changes for a body that goes to `candidate`; BadRequest, or NoCredit when the budget has no room."""
-        self.release()
-        self.told = []
+        self.told, self._wanted = [], None
         if call == "count":
             return {}
+        if body is not None:
+            self._check_body(body, candidate.provider.api)
         is_chat = call in ("chat", "stream")
         changes: dict[str, Any] = {}
         api = candidate.provider.api
@@ -67,7 +69,7 @@ class Allowance:
             changes, self.told = changed(self._key.parameter_limits, api, fields)
         if self._key.budget is None:
             return changes
-        most = self._reserve(candidate, {**fields, **changes}, is_chat, body)
+        most = self._room(candidate, {**fields, **changes}, is_chat, body)
         if is_chat:
             bound = {OUTPUT: Bound(most)} if most < parameter_limits.INF else {}
             more, told = changed(bound, api, {**fields, **changes})
@@ -76,17 +78,21 @@ class Allowance:
             changes |= UPSTREAMS[api].usage_request(fields)  # else its end would not say what it cost
         return changes
 
-    def _reserve(self, candidate: Candidate, fields: Mapping[str, Any], is_chat: bool, body: Body | None) -> float:
-        """Puts the most that this may cost on hold; how many output tokens there are for it, INF where the model knows."""
+    def _check_body(self, body: Body, api: str) -> None:
+        """BadRequest for what an upstream may read more into than the key allows."""
+        caps = self._key.parameter_limits
+        written = frozenset(path[0] for name in caps for path in parameter_limits.paths_of(name, api))
+        check_body(body, api, (name for name in caps if name not in parameter_limits.USUAL), written)
+
+    def _room(self, candidate: Candidate, fields: Mapping[str, Any], is_chat: bool, body: Body | None) -> float:
+        """How many output tokens there are for it, INF where the model knows; what it may cost at most is remembered."""
         budget = self._key.budget
         if budget is None:
             return parameter_limits.INF
-        api, now, price = candidate.provider.api, self._unix_s(), price_of(candidate)
+        api, now, given = candidate.provider.api, self._unix_s(), float(input_tokens(fields))
+        price = pricing.dearest(candidate.model, given, kept_for(body.text if body else str(fields)))
         if price is None and budget.in_usd:
             raise no_price(candidate.name)
-        if price is not None:
-            price = Price(price.input * cache_factor(body.text if body else str(fields)), price.output)
-        given = float(input_tokens(fields))
         said = parameter_limits.output_of(fields, api) if is_chat else 0.0
         own = candidate.model.max_output_tokens if candidate.model else None
         wanted = float(own or DEFAULT_OUTPUT) * parameter_limits.choices_of(fields, api) if said is None else said
@@ -96,49 +102,47 @@ class Allowance:
             raise used_up(left, now)
         room = float(int(room))
         usd = given * price.input + room * price.output if price else 0.0
-        self._hold = self._budgets.hold(self._key.id, Amount(usd, given + room), now)
-        self._candidate, self._api, self._input, self._output = candidate, api, given, room
+        self._wanted = Amount(usd, given + room)
+        self._input, self._output = given, room
         return parameter_limits.INF if said is None and own is not None and room >= wanted else room
+
+    async def hold(self) -> None:
+        """Reserves what the body that was fitted may cost at most; NoCredit where others were quicker."""
+        await self.release()
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and self._key.budget is not None:
+            self._hold = await self._budgets.hold(self._key.id, self._key.budget, wanted, self._unix_s())
 
     # -- afterwards
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Nothing was spent."""
-        if self._hold is not None:
-            self._hold.release()
-            self._hold = None
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            await hold.release()
 
-    def settle(self, usage: Usage | None, cost: float | None, *, answered: bool, whole: bool, outputs: int) -> None:
-        """What it cost. `outputs` are the pieces of a stream that was broken off, whose end would have said it."""
+    async def settle(self, charge: Charge | None) -> None:
+        """What an attempt cost; None where it cost nothing."""
         hold, self._hold = self._hold, None
         if hold is None:
             return
-        if not answered:
-            hold.release()
-        elif whole and usage is not None:
-            hold.settle(Amount(hold.amount.usd if cost is None else cost, usage.total))
-        elif whole:
-            hold.settle(hold.amount)  # nobody said what it cost: what it may have cost at most
+        if charge is None:
+            await hold.release()
         else:
-            hold.settle(self._estimated(usage, outputs))
+            usd = hold.amount.usd if charge.cost_usd is None else charge.cost_usd
+            await hold.settle(Amount(usd, charge.usage.total))
 
-    def _estimated(self, usage: Usage | None, outputs: int) -> Amount:
-        """Of an answer whose end nobody saw."""
-        told_input, told_output = (usage.total_input, usage.output) if usage else (0, 0)
-        given = float(told_input or self._input)
-        made = max(float(told_output), min(self._output, float(outputs * UPSTREAMS[self._api].event_tokens)))
-        price = price_of(self._candidate) if self._candidate else None
-        return Amount(given * price.input + made * price.output if price else 0.0, given + made)
+    @property
+    def input_held(self) -> int:
+        """The input's share of what is on hold, in tokens."""
+        return 0 if self._hold is None else int(self._input)
 
-
-def cache_factor(text: str) -> float:
-    """What writing a cache may add to the price of input, where the request asks for it."""
-    if "cache_control" not in text:
-        return 1.0
-    return CACHE_WRITE["1h"] if '"1h"' in text or "'1h'" in text else CACHE_WRITE["5m"]
+    def within_hold(self, output: float) -> float:
+        """An estimate of output tokens: never more than were held."""
+        return output if self._hold is None else min(output, self._output)
 
 
 def allowance_of(key: Key | None, budgets: Budgets, unix_s: Callable[[], float]) -> Allowance | None:
-    if key is None or (key.budget is None and not key.parameter_limits):
+    if key is None or not (key.budget is not None or key.parameter_limits or key.is_bound):
         return None
     return Allowance(key, budgets, unix_s)

@@ -1,9 +1,9 @@
-"""What /route and /route/invoke are asked and what they answer. Pure: JSON values in, JSON values out.
+"""POST /route and /route/invoke: JSON values in, JSON values out; RouteCalls answers them.
 
     read_wish({"query": {"tags": ["coding"]}, "request": {"prompt": "Hi", "parameters": {"temperature": 0}}})
         -> Wish(query=Query(...), name="tag:coding", body={"model": "tag:coding", "messages": [...], "temperature": 0})
-    invoked({"choices": [{"message": {"content": "Hello"}}]}, "openai/gpt-4.1", usage, model)
-        -> {"model": "openai/gpt-4.1", "output_text": "Hello", "usage": {...}, "cost": 0.0012, "raw": {...}}
+    invoked({"choices": [{"message": {"content": "Hello"}}]}, "openai/gpt-4.1", charge)
+        -> {"model": "openai/gpt-4.1", "output_text": "Hello", "usage": {...}, "cost": 0.0012, "cost_source": "prices", ...}
 
 The request is made into a body of OpenAI's protocol, whatever the provider behind it speaks, and `raw` is an answer of it.
 """
@@ -11,19 +11,25 @@ The request is made into a body of OpenAI's protocol, whatever the provider behi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config.config import Model
 from ..errors import BadRequest
+from ..json_body import read_body
 from ..policy.tag_query import TAG, Query, read_query
-from ..wire.ir import Usage
+from ..wire.registry import DEFAULT, wire
+from . import headers as forward
+from . import paths
+from .answers import parsed
+from .charges import Charge, together
+from .failover import Failover
+from .plain_answer import PlainAnswers
+from .request import RequestContext, dumped
+from .services import Services
+from .stream_answer import StreamAnswers
 
-TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
-CACHE_WRITE, CACHE_WRITE_1H = 1.25, 2.0  # times the price of an input token, where caching is written for money
 PARTS = ("prompt", "messages", "parameters", "stream")
 OURS = ("model", "messages", "stream")
-COST_DIGITS = 9  # of US dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,11 @@ def messages_in(request: Mapping[str, Any], needed: bool) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- answers
 
 
-def invoked(raw: Mapping[str, Any], served: str, usage: Usage | None, model: Model | None) -> dict[str, Any]:
-    """The answer of /route/invoke."""
+def invoked(raw: Mapping[str, Any], served: str, charge: Charge | None) -> dict[str, Any]:
+    """The answer of /route/invoke; what it cost is what the log has, marked in the same way."""
+    usage, cost, source = charge or (None, None, "")
     tokens = {"input_tokens": usage.total_input, "output_tokens": usage.output} if usage else None
-    return {"model": served, "output_text": text_of(raw), "usage": tokens, "cost": cost_usd(usage, model), "raw": raw}
+    return {"model": served, "output_text": text_of(raw), "usage": tokens, "cost": cost, "cost_source": source, "raw": raw}
 
 
 def text_of(raw: Mapping[str, Any]) -> str:
@@ -115,22 +122,50 @@ def text_of(raw: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
-def cost_usd(usage: Usage | None, model: Model | None) -> float | None:
-    """What the upstream says, else by the configured prices; None where nobody knows."""
-    if usage is None:
-        return None
-    if usage.cost is not None:
-        return usage.cost
-    if model is None or model.input_usd_per_mtok is None or model.output_usd_per_mtok is None:
-        return None
-    price, cached = model.input_usd_per_mtok, model.cached_input_usd_per_mtok
-    paid_input = usage.input + usage.cache_write * CACHE_WRITE + usage.cache_write_1h * CACHE_WRITE_1H
-    total = paid_input * price + usage.cache_read * (price if cached is None else cached)
-    return round((total + usage.output * model.output_usd_per_mtok) / 1_000_000, COST_DIGITS)
-
-
 def decision(explained: Mapping[str, Any]) -> dict[str, Any]:
     """The answer of /route: who would be asked, and why. No address, no key."""
     chosen = explained.get("chosen")
     provider = chosen.partition("/")[0] if isinstance(chosen, str) else None
     return {"model": chosen, "provider": provider, "explain": explained}
+
+
+# ----------------------------------------------------------------------------------------------------------- the calls
+
+
+class RouteCalls:
+    """The two calls, answered."""
+
+    def __init__(self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers) -> None:
+        self._clock, self._failover, self._plain, self._streams = services.clock, failover, plain, streams
+
+    async def route(self, context: RequestContext) -> None:
+        """Decides as a request would, and sends nothing."""
+        await read_call(context, needs_request=False)
+        context.call = replace(context.call, protocol=paths.protocol_of(context.exchange.path, context.headers))
+        made = self._failover.choose(context)
+        answer = decision(made.explain(self._clock()))
+        if made.healthy():
+            await context.respond_json(answer)
+            return
+        error = forward.without_secrets(made.refusal(self._clock()), context.state.config.providers)
+        context.record.error, context.record.message = error.code, error.message
+        status, headers, body = wire(DEFAULT).write_error(error, context.record.request_id)
+        await context.respond(status, list(headers), dumped({**body, **answer}))
+
+    async def invoke(self, context: RequestContext) -> None:
+        """As a chat request with the same query would be answered; plain answers in a shape of their own."""
+        await read_call(context, needs_request=True)
+        if context.record.stream:
+            await self._streams.answer(context)
+            return
+        _, data = await self._plain.chat(context)
+        raw = parsed(data, context.record.served)
+        await context.respond_json(invoked(raw, context.record.served, together(context.charges)))
+
+
+async def read_call(context: RequestContext, *, needs_request: bool) -> None:
+    """The body of a routing call, made into a chat request's."""
+    body = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes))
+    wish = read_wish(body.fields, needs_request=needs_request)
+    context.body = body if wish.body is body.fields else read_body(dumped(wish.body))
+    context.record.asked, context.record.stream, context.tags = wish.name, wish.stream, wish.query

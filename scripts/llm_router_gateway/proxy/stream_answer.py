@@ -1,21 +1,34 @@
-"""A streamed answer on its way to the caller: its head, its pieces, and its end, however it comes."""
+"""Streamed answers: the first member that gives one; its head, its pieces, and its end, however it comes.
+
+    await StreamAnswers(services, upstream, failover).answer(context)     raises only what no byte went out before
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError
+from ..config.settings import Secret
+from ..errors import GatewayError, StreamCut
 from ..net.client import Response
+from ..routing.plan import Attempt
+from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from . import headers
-from .answers import parsed
-from .outgoing import Outgoing
-from .request import Job, dumped
-from .streaming import Headers
+from .answers import check_answer, is_error, is_event_stream, looks_streamed, parsed, status_in
+from .failover import Failover
+from .outgoing import Outgoing, outgoing_for
+from .request import RequestContext, dumped
+from .services import Services
+from .streaming import Headers, Limits, StreamedAnswer
+from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
 
+NEVER_S = float("inf")
 STREAM_HEADERS: Headers = [
     ("cache-control", "no-cache, no-transform"),
     ("x-accel-buffering", "no"),  # nginx would hold the events back
@@ -25,19 +38,19 @@ STREAM_HEADERS: Headers = [
 class Stream:
     """What one streamed answer is made with: its head, its pipe, its signs of life, its last words."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, context: RequestContext) -> None:
+        self.context = context
         self.pipe: RelayPipe | ConvertPipe | None = None
-        self._module = wire(job.call.protocol)
-        self._array = Array() if job.call.array else None
+        self._module = wire(context.call.protocol)
+        self._array = Array() if context.call.array else None
         self._array_writer: Any = None  # of a converted array, which knows what it has written
         self._passed: Headers = []
-        self._spec = SPECS[job.call.protocol]
+        self._spec = SPECS[context.call.protocol]
         self.keepalive = b"\n" if self._array else self._spec.keepalive
 
     def head(self) -> Headers:
         kind = "application/json" if self._array else self._spec.stream_type
-        own = [("content-type", kind), *STREAM_HEADERS, *self.job.own_headers]
+        own = [("content-type", kind), *STREAM_HEADERS, *self.context.own_headers]
         names = {name for name, _ in own}
         return own + [pair for pair in self._passed if pair[0] not in names]
 
@@ -46,31 +59,55 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            self.pipe = RelayPipe(self._module.Scanner(), self._array, lambda data: headers.masked(data, candidate))
+            scanner = self._module.Scanner()
+            self.pipe = RelayPipe(scanner, self._array, lambda data: headers.masked(data, candidate))
+            self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
         else:
             reader = wire(outgoing.candidate.provider.api).StreamReader()
-            self.pipe = ConvertPipe(reader, self._writer(outgoing.request), int(unix_s()))
+            writer = self._writer(outgoing.request)
+            self.pipe = ConvertPipe(reader, writer, int(unix_s()))
+            self._keep_at_its_end(lambda: writer.response())
         return self.pipe
 
+    def _keep_at_its_end(
+        self, response: Callable[[], Mapping[str, Any]], candidate: Candidate | None = None, key: Secret | None = None
+    ) -> None:
+        """Before its last event goes out, for the caller may build on it at once."""
+        conversation = self.context.conversation
+        if conversation is not None and self.pipe is not None:
+            self.pipe.on_done = lambda: conversation.keep(response(), candidate, key)
+
     def _writer(self, request: ir.Request) -> Any:
-        writer = self._module.StreamWriter(request, lost=self.job.record.lost, array=self._array is not None)
+        writer = self._module.StreamWriter(request, lost=self.context.record.lost, array=self._array is not None)
         self._array_writer = writer if self._array is not None else None
         return writer
 
     def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
-        name, api = outgoing.candidate.name, outgoing.candidate.provider.api
-        answer = wire(api).read_answer(parsed(data, name))
-        self.job.record.usage = answer.usage
-        request = outgoing.request or self._module.read_request(self.job.fields, model=name, stream=True)
+        name, fields = outgoing.candidate.name, parsed(data, outgoing.candidate.name)
+        if is_error(fields):
+            raise read_error(outgoing, status_in(fields), {}, data)
+        check_answer(fields, outgoing.candidate)
+        reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
+        answer = reader.read_answer(fields)
+        self.context.record.usage = answer.usage
+        conversation = self.context.conversation
+        more = conversation.reading if conversation is not None else {}
+        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
         writer = self._writer(request)
-        return b"".join(map(writer.feed, ir.events_of(answer)))
+        stream = b"".join(map(writer.feed, ir.events_of(answer)))
+        if conversation is not None:
+            conversation.keep(writer.response())
+        return stream
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's last words after a failure."""
+        request_id = self.context.record.request_id
+        end = self.pipe.failure(error, request_id) if self.pipe is not None else None
+        if end is not None:
+            return end
         if self.pipe is not None and self.pipe.error_passed:
             return b""  # the upstream's own error event went on already
-        request_id = self.job.record.request_id
         if self._array_writer is not None:
             last: bytes = self._array_writer.fail(error, request_id)
             return last
@@ -78,3 +115,111 @@ class Stream:
             return self._array.failure(dumped(self._module.write_error(error, request_id)[2]).decode())
         data: bytes = self._module.error_event(error, request_id)
         return data
+
+    def bare_error(self, error: GatewayError) -> bytes:
+        """What follows the last words, for callers who look for an error outside of events; b"" in most protocols."""
+        if not self._spec.bare_errors or self._array is not None:
+            return b""
+        return dumped(self._module.write_error(error, self.context.record.request_id)[2]) + b"\r\n"
+
+
+async def only(data: bytes) -> AsyncIterator[bytes]:
+    """A body that is here already, as the pieces of a stream."""
+    yield data
+
+
+class StreamAnswers:
+    """The streamed answer of the first member that gives one."""
+
+    def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
+        self._services, self._upstream, self._failover = services, upstream, failover
+        self._clock, self._watch = services.clock, services.watch
+
+    async def answer(self, context: RequestContext) -> None:
+        """To its end, or to an error event; an error that no byte went out before is raised."""
+        record, exchange = context.record, context.exchange
+        streams: list[Stream] = []  # one for each member that was sent to
+        try:
+            await self._failover.answer(context, partial(self._send, context, streams), partial(self._signs_of_life, context))
+        except Exception as error:
+            if not exchange.started:
+                raise
+            told = error if isinstance(error, GatewayError) else self._services.internal_error(record.request_id, error)
+            headers.without_secrets(told, context.state.config.providers)
+            record.error, record.message = told.code, told.message
+            last = streams[-1] if context.answering else Stream(context)  # what was held back is as if it had never been
+            await exchange.send(last.fail(told))
+            await exchange.send(last.bare_error(told))  # a chunk of its own: some SDKs take an error for one only if it is alone
+        finally:
+            record.status = 200 if exchange.started else 0
+        await exchange.end()
+
+    async def _send(self, context: RequestContext, streams: list[Stream], attempt: Attempt) -> None:
+        """One member's stream: send, then relay or convert to its end."""
+        record, provider, outgoing = context.record, attempt.candidate.provider, await outgoing_for(context, attempt)
+        first_s = (context.plan and context.plan.first_output_timeout_s) or provider.first_output_timeout_s
+        limits = Limits(first_s, provider.output_gap_timeout_s, context.state.config.server.keepalive_s)
+        stream = Stream(context)
+        streams.append(stream)
+
+        def on_output(now: float) -> None:
+            context.answering = True
+            attempt.output(now)
+
+        answer = self._answer_of(stream, limits, on_output)
+        try:
+            with self._watch.over(answer):
+                try:
+                    await self._run(stream, answer, outgoing)
+                except GatewayError as error:
+                    if context.conversation is None or not context.conversation.forgets(error):
+                        raise
+                    await self._run(stream, answer, await outgoing_for(context, attempt))
+        finally:
+            context.answering, context.last_sent_at = answer.released, answer.last_sent_at
+            if stream.pipe is not None:
+                record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
+                record.whole = stream.pipe.done and stream.pipe.error is None
+                context.outputs = stream.pipe.outputs
+                if stream.pipe.error is not None and not stream.pipe.outputs:
+                    stream.pipe.error.unpaid = not isinstance(stream.pipe.error, StreamCut)  # a refusal under status 200
+            if answer.first_output_at is not None:
+                record.first_output_s = answer.first_output_at - record.started_at
+
+    async def _run(self, stream: Stream, answer: StreamedAnswer, outgoing: Outgoing) -> None:
+        response = await self._upstream.send("POST", outgoing)
+        try:
+            if response.status != 200:
+                raise await refusal(outgoing, response)
+            if is_event_stream(response):
+                response.tap = answer.tap
+                await answer.run(response.pieces(), stream.open(response, outgoing))
+                return
+            data = await response.read(MAX_ANSWER_BYTES)
+            if looks_streamed(data):
+                await answer.run(only(data), stream.open(response, outgoing))
+            else:
+                await answer.whole(stream.replayed(data, outgoing))
+        finally:
+            response.close()
+
+    def _answer_of(
+        self, stream: Stream, limits: Limits, on_output: Callable[[float], None] | None = None
+    ) -> StreamedAnswer:
+        """The stream on its way; its silence began when the caller last got anything."""
+        context = stream.context
+        answer = StreamedAnswer(context.exchange, stream.head, stream.keepalive, limits, self._clock, on_output)
+        if context.last_sent_at is not None:
+            answer.last_sent_at = context.last_sent_at
+        return answer
+
+    @contextmanager
+    def _signs_of_life(self, context: RequestContext) -> Iterator[None]:
+        """Keeps a caller's stream alive while it waits for its turn."""
+        limits = Limits(NEVER_S, NEVER_S, context.state.config.server.keepalive_s)
+        answer = self._answer_of(Stream(context), limits)
+        try:
+            with self._watch.over(answer):
+                yield
+        finally:
+            context.last_sent_at = answer.last_sent_at

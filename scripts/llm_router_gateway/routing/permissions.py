@@ -14,20 +14,12 @@ from dataclasses import dataclass
 
 from ..config.keys import Key
 from ..errors import GatewayError
-from ..policy.budgets import Price, no_price
+from ..policy.budgets import no_price
+from ..store.pricing import dearest
 from .resolve import Candidate
 
 NOT_ALLOWED = "not allowed for this key"
 NO_PRICE = "it has no price, and this key's budget is in US dollars"
-PER_MTOK = 1_000_000
-
-
-def price_of(candidate: Candidate) -> Price | None:
-    """US dollars a token; None unless both directions have a price."""
-    model = candidate.model
-    if model is None or model.input_usd_per_mtok is None or model.output_usd_per_mtok is None:
-        return None
-    return Price(model.input_usd_per_mtok / PER_MTOK, model.output_usd_per_mtok / PER_MTOK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +32,7 @@ class Rights:
         """Why a model is not for this key when it is reached through a group or a query; "" when it is."""
         if not self.key.may_model(candidate.name, candidate.model.tags if candidate.model else ()):
             return NOT_ALLOWED
-        return NO_PRICE if self._needs_price and price_of(candidate) is None else ""
+        return NO_PRICE if self._needs_price and dearest(candidate.model, 0) is None else ""
 
     @property
     def _needs_price(self) -> bool:

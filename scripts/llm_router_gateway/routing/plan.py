@@ -2,12 +2,15 @@
 
     table = table_of(config, routes_of(config))          once per Config
     board = Board()                                      once per process: what is remembered, by name
-    made = plan(table, board, Ask("gpt_models", body, "openai"), now, rng)
-    attempt = made.next(now)                             -> Attempt(candidate, key, ...) or None when nobody is left
+    made = plan(table, board, Ask("gpt_models", body, "openai"), now, rng, limiter.forecast)
+    choice = made.choose(now)                            -> Choice, or None when nobody is left; changes nothing
+    attempt = made.begin(choice, now)                    -> Attempt(candidate, key, ...), counted as under way
+    attempt = made.next(now)                             both in one
     attempt.succeeded(now) or attempt.failed(now, error) or attempt.end(now)
     made.explain(now)                                    -> every candidate, and why it was taken or not
 
-Pure but for the board, which is handed in; time and dice are arguments. The order of choosing:
+Choosing is pure: board, limits and time are read, the generator of random numbers is an argument. What the choice is then
+allowed to use is acquired by whoever sends the request (proxy/failover). The order of choosing:
 
 1. members whose selector is true, that are well, that have a key and room in their limits; the strategy decides
 2. the fallbacks' members, in the same way
@@ -23,7 +26,7 @@ from typing import Any
 from ..config.groups import Group, Routing, Selector
 from ..errors import BadRequest, GatewayError, RateLimited, Unavailable, UnknownModel
 from ..policy import circuit_breaker
-from ..policy.rate_limits import GO, Forecast, refusal
+from ..policy.rate_limits import GO, Forecast, NoSlot, Scope, refusal, unlimited
 from ..policy.tag_query import TAG, Query, query_in
 from ..wire.registry import DEFAULT, PRIVATE_HEADERS
 from .permissions import Rights
@@ -35,6 +38,7 @@ from .table import Listed, Pool
 from .table import Table as Table
 from .table import Target as Target
 from .table import scopes_of as scopes_of
+from .table import served_name as served_name
 from .table import table_of as table_of
 
 MAX_SESSION_CHARS = 256  # of what names a conversation
@@ -61,6 +65,7 @@ class Ask:
     query: Query | None = None
     rights: Rights | None = None  # of the caller's key; None when everything is for it
     text: str = ""  # the body as it was sent, for expressions that can tell 1.10 from 1.1
+    home: str = ""  # the member that has the conversation so far
     _spelled: Any = None
 
     def variables(self) -> dict[str, Any]:
@@ -78,13 +83,27 @@ class Ask:
         return self.body if self._spelled is None else self._spelled
 
 
+Forecasting = Callable[[Sequence[Scope], Callable[[], float], float], Forecast]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who is to be asked, and what is to be remembered of the choice once it is."""
+
+    target: Target
+    pool: str = ""
+    turns: Mapping[str, float] | None = None      # the pool's counters afterwards
+    session: tuple[str, str] | None = None        # the conversation that stays there
+
+
 class Plan:
     """The candidates of one request, one after the other."""
 
     def __init__(
-        self, table: Table, board: Board, ask: Ask, now: float, rng: Dice, pools: Sequence[Pool]
+        self, table: Table, board: Board, ask: Ask, now: float, rng: Dice, pools: Sequence[Pool], forecast: Forecasting
     ) -> None:  # fmt: skip
         self._table, self._board, self._ask, self._rng, self._pools = table, board, ask, rng, pools
+        self._limits = forecast
         self._now = now
         self._tried: dict[str, Attempt] = {}
         self._selections: dict[str, list[Target]] = {}    # by pool
@@ -161,7 +180,7 @@ class Plan:
         return Option(target, target.weight * factor, factor, board.active.get(name, 0), circuit_breaker.latency(known, now))
 
     def _forecast(self, target: Target, now: float) -> Forecast:
-        return self._board.meters.forecast(target.scopes, self._ask.tokens, now) if target.scopes else GO
+        return self._limits(target.scopes, self._ask.tokens, now) if target.scopes else GO
 
     def _options(self, pool: Pool, now: float) -> list[Option]:
         return [option for target in self._selected(pool) if (option := self._option(target, now)) is not None]
@@ -181,23 +200,19 @@ class Plan:
                 self._board.complain(f"affinity {expression.text!r}: {wrong[:200]}")
         return (pool.name, name[:MAX_SESSION_CHARS]) if name else None
 
-    def _choose(self, pool: Pool, options: list[Option], now: float, *, keep: bool) -> Target:
-        """The one that the conversation or the strategy wants; `keep` = remember the choice."""
+    def _choose(self, pool: Pool, options: list[Option], now: float) -> Choice:
+        """The one that the conversation or the strategy wants."""
         session = self._session(pool)
-        home = self._board.session(session, now) if session else ""
+        home = self._ask.home or (self._board.session(session, now) if session else "")
         chosen = next((option for option in options if option.target.name == home), None) if home else None
+        turns = None
         if chosen is None:
             best = best_of(weighted(options), pool.strategy)
             if pool.strategy == "random":
                 chosen = by_dice(best, self._rng)
             else:
-                counters = self._board.turns.setdefault(pool.name, {}) if keep else self._board.turns.get(pool.name, {})
-                chosen, after = by_turn(best, counters)
-                if keep:
-                    counters.update(after)
-        if session and keep:
-            self._board.keep_session(session, chosen.target.name, now)
-        return chosen.target
+                chosen, turns = by_turn(best, self._board.turns.get(pool.name, {}))
+        return Choice(chosen.target, pool.name, turns, session)
 
     def _last_resorts(self, now: float) -> list[Target]:
         """Who has to be waited for, shortest first; then who is not well, soonest back first."""
@@ -216,23 +231,29 @@ class Plan:
         keys_s = self._board.keys_back_in_s(target.candidate, now) if target.candidate else 0.0
         return max(keys_s, circuit_breaker.back_in_s(self._board.health(target.name), now))
 
-    def _pick(self, now: float, *, keep: bool) -> Target | None:
+    def choose(self, now: float) -> Choice | None:
+        """The next one to ask; None when nobody is left. Changes nothing."""
         for pool in self._pools:
             options = self._options(pool, now)
             if options:
-                return self._choose(pool, options, now, keep=keep)
+                return self._choose(pool, options, now)
         waiting = self._last_resorts(now)
-        return waiting[0] if waiting else None
+        return Choice(waiting[0]) if waiting else None
+
+    def begin(self, choice: Choice, now: float) -> Attempt:
+        """The attempt at a choice: from now on it counts as under way, and its turn as taken."""
+        target, board = choice.target, self._board
+        if choice.turns is not None:
+            board.turns.setdefault(choice.pool, {}).update(choice.turns)
+        if choice.session is not None:
+            board.keep_session(choice.session, target.name, now)
+        attempt = self._tried[target.name] = Attempt(target, board, self._table.routing.health, now)
+        return attempt
 
     def next(self, now: float) -> Attempt | None:
-        """The next one to ask, counted as asked; None when nobody is left."""
-        target = self._pick(now, keep=True)
-        if target is None:
-            return None
-        permit = self._board.meters.take(target.scopes, self._ask.tokens, now)
-        attempt = Attempt(target, permit, self._board, self._table.routing.health, now)
-        self._tried[target.name] = attempt
-        return attempt
+        """The attempt at the next one to ask; None when nobody is left."""
+        choice = self.choose(now)
+        return None if choice is None else self.begin(choice, now)
 
     def healthy(self) -> bool:
         """Whether somebody who is well could be asked when this was planned, at once or after a wait."""
@@ -249,11 +270,13 @@ class Plan:
         what = self._ask.name or str(self._ask.query)
         targets = [target for pool in self._pools for target in self._selected(pool)]
         refused = [forecast for target in targets if (forecast := self._forecast(target, now)).state == "refuse"]
-        timed_out = [attempt.target for attempt in self._tried.values() if attempt.queue_wait_s]
+        limited = [attempt.limited for attempt in self._tried.values() if attempt.limited is not None]
         if refused:
             return refusal(min(refused, key=lambda forecast: forecast.wait_s))
-        if timed_out:
+        if limited and all(isinstance(each, NoSlot) for each in limited):
             return RateLimited(f"{what}: no slot became free in time; try again", retry_after_s=1.0)
+        if limited:
+            return min(limited, key=lambda each: each.retry_after_s or 0.0)
         states = {self._state(target, now) for pool in self._pools for target in pool.targets}
         if states <= {"off"}:
             return Unavailable(f"{what}: every model behind it is switched off", code="no_member")
@@ -269,7 +292,8 @@ class Plan:
         """Every candidate and why it is or was taken or not, as JSON; nothing changes by it."""
         dice = getattr(self._rng, "getstate", None)
         before = dice() if dice else None
-        chosen = self._pick(now, keep=False)
+        choice = self.choose(now)
+        chosen = choice.target if choice else None
         if before is not None:
             self._rng.setstate(before)  # type: ignore[attr-defined]  # what has getstate has it
         rows = [row for pool in self._pools for row in self._rows(pool, chosen, now)]
@@ -378,7 +402,7 @@ def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
         if query.empty:
             raise BadRequest("the query asks for nothing", details={"path": "query"})
         return (tagged(table, query),)
-    name = ask.name.removeprefix("models/")
+    name = served_name(table, ask.name.removeprefix("models/"))
     if name in table.chains:
         return table.chains[name]
     candidate = candidates(table.routes, name)[0]
@@ -386,11 +410,13 @@ def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
     return (Pool(f"model:{candidate.name}", "priority", (target,)),)
 
 
-def plan(table: Table, board: Board, ask: Ask, now: float, rng: Dice) -> Plan:
+def plan(
+    table: Table, board: Board, ask: Ask, now: float, rng: Dice, forecast: Forecasting = unlimited
+) -> Plan:
     """The plan of one request; UnknownModel or BadRequest when it asks for nothing there is, Forbidden for what is not its."""
     pools = pools_of(table, ask)
     if ask.rights is not None:
         group = pools[0].group.name if pools[0].group else None
         found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
         ask.rights.check_some(ask.name or str(ask.query), group, found)
-    return Plan(table, board, ask, now, rng, pools)
+    return Plan(table, board, ask, now, rng, pools, forecast)

@@ -1,7 +1,7 @@
 """What is remembered from one request to the next, by name, so that it outlives a configuration; and one attempt.
 
-    board = Board()                            health, requests under way, turns, conversations, resting keys, limits
-    attempt = Attempt(target, permit, board, rules, now)
+    board = Board()                            health, requests under way, turns, conversations, resting keys
+    attempt = Attempt(target, board, rules, now)
     attempt.succeeded(now) or attempt.failed(now, error) or attempt.end(now)
     board.report(table, now)                   -> what GET /health/models shows
 
@@ -11,15 +11,14 @@ No clock: every call says when it is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ..config.groups import Member
 from ..config.settings import Secret
-from ..errors import GatewayError
+from ..errors import GatewayError, RateLimited
 from ..policy import circuit_breaker
 from ..policy.circuit_breaker import WELL, Health, Rules
-from ..policy.rate_limits import Limit, Meters, Permit
 from .resolve import Candidate
 from .table import Table, Target, target_of
 
@@ -32,7 +31,7 @@ KEY_LIMITED_S = 30.0     # a key that is limited, or refused for one model
 
 
 class Board:
-    """What is known of members, keys, conversations and limits: by name, so that it outlives a configuration."""
+    """What is known of members, keys and conversations: by name, so that it outlives a configuration."""
 
     def __init__(self) -> None:
         self.healths: dict[str, Health] = {}
@@ -40,7 +39,6 @@ class Board:
         self.turns: dict[str, dict[str, float]] = {}      # smooth weighted round robin, by pool and model
         self.sessions: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
         self.key_rests: dict[tuple[str, Secret], float] = {}  # (provider or model, key) -> until
-        self.meters = Meters()
         self.complaints: list[str] = []
         self._complained: set[str] = set()
 
@@ -63,10 +61,6 @@ class Board:
     def take_complaints(self) -> list[str]:
         taken, self.complaints = self.complaints, []
         return taken
-
-    def admit_key(self, limit: Limit | None, key_id: str, tokens: Callable[[], float], now: float) -> Permit:
-        """What a caller's key may use; RateLimited when that is used up."""
-        return self.meters.take(((f"key:{key_id}", limit),) if limit else (), tokens, now)
 
     # -- keys of providers
 
@@ -145,38 +139,22 @@ class Board:
 class Attempt:
     """One member asked once. Tell it what happened; whatever comes last ends it, and ending twice does no harm."""
 
-    __slots__ = ("_board", "_permit", "_rules", "_started_at", "_tried_keys", "candidate", "ended", "key", "target")
+    __slots__ = ("_board", "_rules", "_started_at", "_tried_keys", "candidate", "ended", "key", "limited", "target")
 
-    def __init__(self, target: Target, permit: Permit, board: Board, rules: Rules, now: float) -> None:
+    def __init__(self, target: Target, board: Board, rules: Rules, now: float) -> None:
         if target.candidate is None:
             raise RuntimeError(f"{target.name} is no model that can be asked")
         self.target, self.candidate = target, target.candidate
-        self._board, self._permit, self._rules = board, permit, rules
-        self._started_at = now + permit.wait_s
+        self._board, self._rules = board, rules
+        self._started_at = now
         self._tried_keys: list[Secret] = []
         self.key = board.key_for(self.candidate, now)
         self.ended = False
+        self.limited: RateLimited | None = None  # why its limits did not let the request through after all
         board.active[target.name] = board.active.get(target.name, 0) + 1
         known = board.healths.get(target.name)
         if known is not None and circuit_breaker.state(known, now) == "probe":
             board.keep(target.name, circuit_breaker.probed(known))
-
-    @property
-    def wait_s(self) -> float:
-        """To be waited before sending: the limit's next turn, which is ours."""
-        return self._permit.wait_s
-
-    @property
-    def queued(self) -> bool:
-        return self._permit.queued
-
-    @property
-    def queue_wait_s(self) -> float:
-        return self._permit.queue_wait_s
-
-    def on_slot(self, callback: Callable[[], None]) -> None:
-        """Calls it once when the slot is ours."""
-        self._permit.on_slot(callback)
 
     def sent(self, now: float) -> None:
         """The request goes out now: latency is measured from here."""
@@ -199,16 +177,14 @@ class Attempt:
         self.key = other or self.key
         return other is not None
 
-    def succeeded(self, now: float, tokens: float | None = None) -> None:
-        """The answer is whole; `tokens` are those it cost, input and output."""
+    def succeeded(self, now: float) -> None:
+        """The answer is whole."""
         if self.ended:
             return
         name = self.target.name
         self._board.keep(name, circuit_breaker.succeeded(self._board.health(name), self._rules, now))
         if self.key is not None and self._board.key_rests:
             self._board.wake_key(self.candidate, self.key)
-        if tokens is not None:
-            self._permit.settle(now, tokens)
         self.end(now)
 
     def failed(self, now: float, error: GatewayError) -> None:
@@ -233,4 +209,3 @@ class Attempt:
         known = board.healths.get(name)
         if known is not None and known.probing:
             board.keep(name, circuit_breaker.released(known))
-        self._permit.end(now)

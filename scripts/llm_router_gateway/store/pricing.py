@@ -1,24 +1,30 @@
-"""What a call cost, in US dollars: as the upstream says, else by the configured prices. Pure.
+"""What a call costs, in US dollars: as the upstream says, else by the configured prices. The only place that says so. Pure.
 
-    cost(usage, model)  -> (0.0123, "upstream") | (0.0105, "prices") | (None, "")
+    cost(usage, model)              -> (0.0123, "upstream") | (0.0105, "prices") | (None, "")
+    dearest(model, 5_000, "1h")     -> Price for one token, the most that input of that size may cost; None without prices
 
-A price is asked for every class of tokens that there were; where one is missing the cost is not known, and no guess is made.
-Input that was read from a cache has its own price, else that of input. What was written to a cache is priced as input: its
-surcharge is the upstream's to tell.
+A price is needed for every class of tokens that there were; where one is missing the cost is not known, and no guess is made.
+Input that was read from a cache costs what `cached_input_usd_per_mtok` says, else what input costs; input that was written to
+one what `cache_write_usd_per_mtok` says, else 1.25 times input (for an hour: twice). Of `long_context` the price with the
+highest `above` that the whole input exceeds counts, for all tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from ..policy.budgets import Price
 from ..wire.ir import Usage
 
 UPSTREAM, PRICES, UNKNOWN = "upstream", "prices", ""
 TOKENS = 1_000_000  # what a price is for
+CACHE_WRITE = {"5m": 1.25, "1h": 2.0}  # times the price of input; docs.claude.com, pricing
+DIGITS = 10         # of US dollars: below that is the rounding of binary fractions
 
 
-class Prices(Protocol):
-    """What a configured model has of them: US dollars for a million tokens; None where the file says nothing."""
+class Rates(Protocol):
+    """US dollars for a million tokens of each class; None where the file says nothing."""
 
     @property
     def input_usd_per_mtok(self) -> float | None: ...
@@ -26,6 +32,49 @@ class Prices(Protocol):
     def output_usd_per_mtok(self) -> float | None: ...
     @property
     def cached_input_usd_per_mtok(self) -> float | None: ...
+    @property
+    def cache_write_usd_per_mtok(self) -> float | None: ...
+    @property
+    def cache_write_1h_usd_per_mtok(self) -> float | None: ...
+
+
+class Tier(Rates, Protocol):
+    """The rates of requests with more than `above` input tokens."""
+
+    @property
+    def above(self) -> int: ...
+
+
+class Prices(Rates, Protocol):
+    """What a configured model has of them."""
+
+    @property
+    def long_context(self) -> Sequence[Tier]: ...
+
+
+def rates_at(model: Prices, input_tokens: float) -> Rates:
+    """The rates of a request of that size."""
+    if not model.long_context:
+        return model
+    over = [tier for tier in model.long_context if input_tokens > tier.above]
+    return max(over, key=lambda tier: tier.above) if over else model
+
+
+def write_rate(rates: Rates, kept: str) -> float | None:
+    """What writing to a cache costs: write_rate(rates, "1h")."""
+    own = rates.cache_write_1h_usd_per_mtok if kept == "1h" else rates.cache_write_usd_per_mtok
+    base = rates.input_usd_per_mtok
+    return own if own is not None or base is None else base * CACHE_WRITE[kept]
+
+
+def classes(usage: Usage, rates: Rates) -> Iterator[tuple[int, float | None]]:
+    """Each class of tokens with its rate."""
+    base, cached = rates.input_usd_per_mtok, rates.cached_input_usd_per_mtok
+    yield usage.input, base
+    yield usage.cache_read, base if cached is None else cached
+    yield usage.cache_write, write_rate(rates, "5m")
+    yield usage.cache_write_1h, write_rate(rates, "1h")
+    yield usage.output, rates.output_usd_per_mtok
 
 
 def cost(usage: Usage | None, model: Prices | None) -> tuple[float | None, str]:
@@ -34,24 +83,31 @@ def cost(usage: Usage | None, model: Prices | None) -> tuple[float | None, str]:
         return None, UNKNOWN
     if usage.cost is not None:
         return usage.cost, UPSTREAM
-    if model is None:
-        return None, UNKNOWN
-    total = priced(usage, model.input_usd_per_mtok, model.output_usd_per_mtok, model.cached_input_usd_per_mtok)
+    total = None if model is None else priced(usage, rates_at(model, usage.total_input))
     return total, UNKNOWN if total is None else PRICES
 
 
-def priced(usage: Usage, input_price: float | None, output_price: float | None, cached_price: float | None) -> float | None:
-    """priced(Usage(input=1000, text=500), 3.0, 15.0, None) -> 0.0105"""
-    parts = (
-        (usage.total_input - usage.cache_read, input_price),
-        (usage.cache_read, input_price if cached_price is None else cached_price),
-        (usage.output, output_price),
-    )
-    total = 0.0
-    for tokens, price in parts:
-        if tokens and price is None:
+def priced(usage: Usage, rates: Rates) -> float | None:
+    """priced(Usage(input=1000, text=500), rates) -> 0.0105 where input is 3 and output 15"""
+    total, is_known = 0.0, False
+    for tokens, rate in classes(usage, rates):
+        if tokens and rate is None:
             return None
-        total += tokens * (price or 0.0)
-    if all(price is None for _, price in parts):
-        return None  # no tokens and no prices: nothing is known
-    return total / TOKENS
+        is_known = is_known or rate is not None
+        total += tokens * (rate or 0.0)
+    return round(total / TOKENS, DIGITS) if is_known else None  # no tokens and no prices: nothing is known
+
+
+def dearest(model: Prices | None, input_tokens: float, kept: str = "") -> Price | None:
+    """The most that a token of a request may cost; `kept` is how long it asks a cache to keep it: "", "5m", "1h".
+
+    None unless both directions have a price.
+    """
+    if model is None:
+        return None
+    rates = rates_at(model, input_tokens)
+    base, output = rates.input_usd_per_mtok, rates.output_usd_per_mtok
+    if base is None or output is None:
+        return None
+    dear = max(base, write_rate(rates, kept) or 0.0) if kept else base
+    return Price(dear / TOKENS, output / TOKENS)

@@ -43,8 +43,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 from ..errors import GatewayError
 
@@ -201,8 +201,23 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSearch:
+    """A search of the web that runs at the vendor's: what each of them can be told of it. `location` is of the user:
+    {"city": ..., "region": ..., "country": ..., "timezone": ...}
+    """
+
+    allowed_domains: tuple[str, ...] = ()
+    blocked_domains: tuple[str, ...] = ()
+    location: JSON | None = None
+    max_uses: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool of the caller's; with `vendor`, one that runs at the vendor's: `value` is its whole declaration."""
+    """A tool of the caller's; with `vendor`, one that runs at the vendor's: `value` is its whole declaration.
+
+    `search` says of such a one that it searches the web, so that another vendor's search can take its place.
+    """
 
     name: str
     description: str = ""
@@ -213,6 +228,8 @@ class Tool:
     value: JSON | None = None
     cache_control: JSON | None = None
     extras: Extras = NOTHING        # {"anthropic": {"defer_loading": True}}
+    search: WebSearch | None = field(default=None, compare=False)  # what `value` says, in no vendor's words
+    deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor is told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +272,36 @@ class ResponseFormat:
     strict: bool | None = None
 
 
+class Seal(Protocol):
+    """Takes what one vendor signed through a caller who must bring it back unchanged, and knows it again."""
+
+    def close(self, value: JSON) -> str:
+        """The value as a text that only its owner may bring back."""
+
+    def open(self, text: str) -> JSON | None:
+        """What a text holds; None for one that is not ours. BadRequest for one that was changed, or is another owner's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the answer must carry beside what the model says; only Responses callers need it.
+
+    id          of the answer, where the gateway keeps answers under it; "" = made from the upstream's
+    echo        fields of the request that the answer repeats, in the caller's own shape
+    namespaces  name of a tool as the model knows it -> (its namespace, its name in there)
+    compaction  the answer is a summary of the conversation, to be sealed
+    """
+
+    id: str = ""
+    echo: JSON = NOTHING
+    namespaces: Mapping[str, tuple[str, str]] = NOTHING
+    compaction: bool = False
+    seal: Seal | None = None
+
+
+NO_REPLY = Reply()
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     model: str
@@ -283,6 +330,9 @@ class Request:
     service_tier: str = ""         # the caller's word
     cache_key: str = ""            # OpenAI prompt_cache_key
     extras: Extras = NOTHING
+    reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
+    answer_id: str = field(default="", compare=False)      # of the answer, where the upstream gives it none
+    input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
 
 
 # ----------------------------------------------------------------------------------------------------------------- answer

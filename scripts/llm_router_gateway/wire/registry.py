@@ -19,6 +19,9 @@ PROTOCOLS = (
     "openai",
     "anthropic",
     "gemini",
+    "responses",
+    "completions",
+    "ollama",
 )
 
 SPECS: Mapping[str, Spec] = {name: import_module(f".{name}.spec", __package__).SPEC for name in PROTOCOLS}

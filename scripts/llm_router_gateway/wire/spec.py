@@ -39,7 +39,9 @@ Pairs = list[tuple[str, str]]
 class Line:
     """A request line: Line("POST", "messages", "chat"). The path stands without its version; "{id}" is any one part of it.
 
-    `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), ...
+    `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
+    that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
+    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
     """
 
     method: str
@@ -81,8 +83,16 @@ def no_more(body: JSON) -> dict[str, Any]:
     return {}
 
 
+def no_count(body: JSON, model: str) -> dict[str, Any]:
+    return dict(body)
+
+
 def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
+
+
+def as_it_is(body: JSON) -> dict[str, Any]:
+    return dict(body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +112,10 @@ class Upstream:
     # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
     untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
+    count_request: Callable[[JSON, str], dict[str, Any]] = no_count
+    # (a chat body, model) -> the body of the call "count", where `paths` has one
+    counted: str = ""                      # the field of its answer that holds the tokens
+    searches: bool = False                 # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream's end says what it cost
 
@@ -123,14 +137,22 @@ class Spec:
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"                # the body's field that holds the conversation
     streams_by_default: bool = False       # a body without `stream` wants one
+    counts_first: bool = False             # its streams begin with how many tokens the request has
+    answer_prefix: str = ""                # begins the id of an answer that its upstream gave none
+    carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
+    embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
 
     # -- an answer to a caller
     stream_type: str = "text/event-stream"
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
+    bare_errors: bool = False              # a broken event stream ends in the error's JSON once more, outside of any event
     keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
     account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more
+    fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- conversion
     packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
@@ -163,8 +185,8 @@ class Codec(Protocol):
 
     StreamWriter: Callable[..., Any]       # (request, lost=[...], array=False)
 
-    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None) -> ir.Request:
-        """A caller's body; BadRequest with details["path"]."""
+    def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None, **more: Any) -> ir.Request:
+        """A caller's body; BadRequest with details["path"]. `more`: of a conversation, where answers are kept."""
 
     def write_answer(self, answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]: ...
     def write_error(self, error: GatewayError, request_id: str) -> tuple[int, Pairs, dict[str, Any]]:
@@ -185,6 +207,16 @@ class Codec(Protocol):
     def finish_in(self, answer: JSON) -> str:
         """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
 
+    # -- of a protocol that keeps answers; see wire/responses for what they are
+
+    state: Any
+    relay: Any
+    compaction: Any
+    Seal: Callable[[bytes, str], ir.Seal]
+
+    def refuse_unsupported(self, fields: JSON) -> None:
+        """What no upstream could do through the gateway."""
+
     # -- upstream
 
     Scanner: Callable[[], Any]
@@ -193,6 +225,9 @@ class Codec(Protocol):
     def write_request(self, request: ir.Request, *, model: str, quirks: JSON, lost: list[str]) -> dict[str, Any]: ...
     def read_answer(self, body: JSON) -> ir.Answer:
         """A whole answer; UpstreamFailed where it is none."""
+
+    def flaw_in(self, answer: JSON) -> GatewayError | None:
+        """Why a whole answer of an upstream is none; None where it is one. See `verdict`."""
 
     def usage_in(self, answer: JSON) -> ir.Usage | None: ...
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.access.authenticate import FORWARDED, Keyring
-from llm_router_gateway.access.key_rows import Row
 from llm_router_gateway.config import config
 from llm_router_gateway.config.keys import Key, digest_of, secret_of
 from llm_router_gateway.errors import Forbidden, GatewayError, Unauthorized
 from llm_router_gateway.net.caller import Caller
+from llm_router_gateway.store.keys import Row
 
 TOKEN, ADMIN, FILE = "to" + "ken" * 8, "ad" + "min" * 8, "fi" + "le" * 9
 STORED = secret_of(bytes(range(32)))

@@ -36,7 +36,8 @@ def test_what_is_printed_gives_the_same_config_again() -> None:
     first = config.parse(tomllib.loads(TEXT.replace("socks5", "http").replace(f"u:{KEY}@", "").replace(f"user:{KEY}@", "")))
     again = config.parse(tomllib.loads(describe.config_text(first)))
     assert again.models == first.models
-    hidden: dict[str, Any] = {"keys": (), "secrets": (), "headers": {}}
+    hidden: dict[str, Any] = {"keys": (), "secrets": (), "headers": {}, "also": {}}
+    assert again.providers[0].also.keys() == first.providers[0].also.keys()
     assert dataclasses.replace(again.providers[0], **hidden) == dataclasses.replace(first.providers[0], **hidden)
     assert dataclasses.replace(again.server, tokens=first.server.tokens) == first.server
 
@@ -61,7 +62,9 @@ limits = {max_concurrent = 3, queue = 2, wait_s = 1.5}
 [[ollama.models]]
 name = "m"
 limits = {tokens_per_minute = "1k"}
-config = {priority = 3}
+config = {priority = 3, cache_write_usd_per_mtok = 4, long_context = [
+    {above = "200k", input_usd_per_mtok = 6, output_usd_per_mtok = 22.5, cached_input_usd_per_mtok = 0.6},
+]}
 default_params = {temperature = 0}
 [[ollama.models]]
 name = "n"

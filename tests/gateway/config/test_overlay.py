@@ -224,7 +224,7 @@ def test_the_overlay_is_beside_the_file_and_its_owners_alone(source: Source) -> 
 def test_a_variable_puts_it_elsewhere_and_without_a_file_it_is_in_memory(tmp_path: Path, monkeypatch: Any) -> None:
     elsewhere = str(tmp_path / "state.json")
     assert str(Source("r.toml", flags={}, env={sources.OVERLAY_VARIABLE: elsewhere}).overlay_path) == elsewhere
-    monkeypatch.setattr(sources, "ollama_is_there", lambda: False)
+    monkeypatch.setattr(sources, "local_server_is_there", lambda: False)
     source = Source("", flags={}, env={}, document={"providers": [{"name": "openai"}]})
     source.load()
     made_up = {"openai": Entry(CHANGED, {"is_active": False})}

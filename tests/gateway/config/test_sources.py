@@ -58,7 +58,7 @@ def test_a_file_that_was_named_and_is_not_there_is_a_problem(tmp_path: Path) -> 
 
 def test_without_a_file_the_environment_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sources, "ollama_is_there", lambda: True)
+    monkeypatch.setattr(sources, "local_server_is_there", lambda: True)
     (tmp_path / ".env").write_text(f"GEMINI_API_KEY={KEY}\n")  # not beside a file of ours: anybody's
     source = Source("", flags={}, env={"OPENAI_API_KEY": KEY})
     assert [provider.name for provider in source.load().providers] == ["openai", "ollama"]
@@ -69,9 +69,9 @@ def test_without_a_file_the_environment_decides(tmp_path: Path, monkeypatch: pyt
 
 def test_an_ollama_is_asked_for_and_not_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert sources.ollama_is_there(server.getsockname())
+        assert sources.local_server_is_there(server.getsockname())
         port = server.getsockname()[1]
-    assert not sources.ollama_is_there(("127.0.0.1", port))
+    assert not sources.local_server_is_there(("127.0.0.1", port))
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")

@@ -24,6 +24,7 @@ from llm_router_gateway.net.router import Desk, Reply, Visit
 from llm_router_gateway.store.call import Call, texts, view
 from llm_router_gateway.store.redaction import Bodies
 from llm_router_gateway.store.sqlite import queries
+from llm_router_gateway.store.sqlite.call_log import SqliteCallLog
 from llm_router_gateway.store.sqlite.database import Store
 
 DAY_S = 86_400
@@ -38,7 +39,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 
 
 def desk_of(store: Any, **how: Any) -> Desk:
-    return Desk(Monitor(store, Metrics(), now=lambda: NOW_S, **how).routes())
+    log = None if store is None else SqliteCallLog(store)
+    return Desk(Monitor(log, Metrics(), now=lambda: NOW_S, **how).routes())
 
 
 async def reply(desk: Desk, address: str) -> Reply:
@@ -339,6 +341,7 @@ def test_many_who_ask_the_same_cost_one_answer_and_all_get_it(shelf: Shelf, monk
 def test_a_failure_is_not_remembered(shelf: Shelf) -> None:
     class Failing:
         left = 1
+        add = None
 
         async def reading(self, function: Any) -> Any:
             self.left -= 1

@@ -13,8 +13,10 @@ import pytest
 
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.net import http1, server
+from llm_router_gateway.net.connection import Patience
+from llm_router_gateway.net.exchange import App, Exchange, http_date
 from llm_router_gateway.net.http1 import ResponseReader
-from llm_router_gateway.net.server import Exchange, Patience, Server
+from llm_router_gateway.net.server import Server
 
 QUICK = Patience(head_s=0.05, body_s=0.05, idle_s=0.05, stall_s=0.1, linger_s=0.2)
 TEXT = [("content-type", "text/plain")]
@@ -43,7 +45,7 @@ async def echo(exchange: Exchange) -> None:
 
 
 @asynccontextmanager
-async def serving(app: server.App = echo, **options: Any) -> AsyncIterator[tuple[Server, int]]:
+async def serving(app: App = echo, **options: Any) -> AsyncIterator[tuple[Server, int]]:
     made = Server(app, **options)
     port = await made.start("127.0.0.1", 0)
     try:
@@ -109,7 +111,7 @@ def test_a_request_and_its_answer() -> None:
 
 def test_dates_are_those_of_the_standard_library() -> None:
     for at in (0, 784111777, 1_700_000_000, 951_826_554, 4_102_444_799):
-        assert server.http_date(at) == formatdate(at, usegmt=True)
+        assert http_date(at) == formatdate(at, usegmt=True)
 
 
 def test_an_exchange_shows_what_the_caller_sent() -> None:

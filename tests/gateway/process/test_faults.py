@@ -22,6 +22,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     STREAM,
     WAIT_S,
     Act,
@@ -60,7 +61,7 @@ STREAM_DATA = {protocol: whole_stream(protocol) for protocol in PROTOCOLS}
 
 
 def provider(name: str, api: str, url: str, limit_s: float) -> str:
-    root = {"openai": f"{url}/v1", "anthropic": url, "gemini": f"{url}/v1beta"}[api]
+    root = url + ROOTS[api]
     limits = "".join(f"{each} = {limit_s}\n" for each in ("timeout", "first_output_timeout_s", "output_gap_timeout_s"))
     return f'[[providers]]\nname = "{name}"\napi = "{api}"\nbase_url = "{root}"\napi_key = "k"\n[providers.settings]\n{limits}'
 
@@ -169,7 +170,9 @@ def test_an_upstream_that_falls_silent_before_it_said_anything(data: bytes, gate
 
 def target_of(asked: Any) -> str:
     """Whose protocol a request is in."""
-    return "anthropic" if "/messages" in asked.line else "gemini" if ":" in asked.line.split()[1] else "openai"
+    path = asked.line.split()[1]
+    known = {"messages": "anthropic", "responses": "responses"}
+    return "gemini" if ":" in path else known.get(path.rpartition("/")[2], "openai")
 
 
 def begins(sock: socket.socket, asked: Any) -> None:
@@ -257,6 +260,22 @@ def test_a_stream_that_breaks_at_any_byte(
             assert told == "error", (cut, answer)
         elif cut >= said_all:
             assert told == "whole", (cut, answer)  # it had said so: nothing of the answer is missing
+
+
+@pytest.mark.parametrize("target", PROTOCOLS)
+def test_a_broken_stream_of_gemini_ends_in_the_error_alone_in_a_chunk_of_its_own(
+    target: str, gateway: Process, upstream: Upstream
+) -> None:
+    """Google's SDKs for JavaScript and Go look for errors outside of events: Gemini CLI took half an answer for a whole one."""
+    first, _, _ = STREAM[target]
+    upstream.does(sends(chunked(*first)[: -len(b"0\r\n\r\n")], close))
+    with gateway.streaming("gemini", f"to-{target}/m") as response:
+        pieces = []
+        while piece := response.read1():  # a chunk each
+            pieces.append(piece)
+    assert [is_error("gemini", json.loads(piece)) for piece in pieces if piece.startswith(b"{")] == [True]
+    assert pieces[-1].startswith(b"{")
+    assert verdict("gemini", b"".join(pieces)) == "error"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

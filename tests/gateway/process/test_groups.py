@@ -14,6 +14,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     Process,
     Upstream,
     begun_stream,
@@ -32,7 +33,6 @@ from running import (
 )
 
 Start = Callable[..., Process]
-ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
 BUSY = http(b'{"error":{"message":"busy"}}', status="503 Service Unavailable")
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 

@@ -73,7 +73,8 @@ def config_of(url: str, server: str = "") -> str:
 
 def protocol_of(asked: Asked) -> str:
     path = asked.line.split()[1]
-    return "gemini" if "enerateContent" in path else "anthropic" if path.endswith("/messages") else "openai"
+    endings = {"/messages": "anthropic", "/responses": "responses"}
+    return "gemini" if "enerateContent" in path else endings.get(path[path.rindex("/") :], "openai")
 
 
 def answers(sock: Any, asked: Asked) -> bool:
@@ -182,7 +183,8 @@ def test_lists_hold_what_the_key_may_ask_for(key: str, names: set[str], gateway:
 
 def output_in(body: dict[str, Any]) -> Any:
     box = body.get("generationConfig", body)
-    return box.get("maxOutputTokens") or box.get("max_completion_tokens") or box.get("max_tokens")
+    names = ("maxOutputTokens", "max_output_tokens", "max_completion_tokens", "max_tokens")
+    return next((box[name] for name in names if box.get(name)), None)
 
 
 @pytest.mark.parametrize(("protocol", "to"), PAIRS)
@@ -196,6 +198,8 @@ def test_bounds_hold_whatever_the_caller_says_and_however_it_is_converted(
         more += [{"generationConfig": {"maxOutputTokens": 9000}}, {"generation_config": {"max_output_tokens": 9000}}]
     else:
         more += [{"max_tokens": 9000, "temperature": 1.0}]
+    if protocol == "responses":
+        more += [{"max_output_tokens": 9000}, {"max_output_tokens": -1}]
     if protocol == "openai":
         more += [{"max_completion_tokens": 9000}, {"n": 2, "max_tokens": 9000}, {"max_tokens": -1}]
     for fields in more:

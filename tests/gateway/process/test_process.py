@@ -20,6 +20,7 @@ from running import (
     PAIRS,
     PLAIN,
     PROTOCOLS,
+    ROOTS,
     WAIT_S,
     Process,
     Upstream,
@@ -58,7 +59,7 @@ input_usd_per_mtok = 2.5
 
 
 def provider(name: str, api: str, url: str, more: str = "") -> str:
-    root = {"openai": f"{url}/v1", "anthropic": url, "gemini": f"{url}/v1beta"}[api]
+    root = url + ROOTS[api]
     key = f'api_key_env = "KEY_{api.upper()}"'
     return f'[[providers]]\nname = "{name}"\napi = "{api}"\nbase_url = "{root}"\n{key}\nany_model = true\n{more}\n'
 
@@ -254,19 +255,19 @@ def test_check_tells_of_each_model_what_failed_and_what_to_do(tmp_path: Path, st
     done = command(tmp_path, "--check", **ENV)
     lines = {line.split()[1]: line for line in done.stdout.decode().splitlines()}
     assert done.returncode == 1
-    assert len(lines) == 10  # with listing/listed
+    assert len(lines) == 3 * len(PROTOCOLS) + 1  # with listing/listed
     for api in PROTOCOLS:
         assert lines[f"to-{api}/demo"].startswith("ok ") and " ms" in lines[f"to-{api}/demo"]
         assert lines[f"to-{api}/fail-401"].startswith("FAIL ") and "check the key" in lines[f"to-{api}/fail-401"]
         assert "429 rate_limited" in lines[f"to-{api}/fail-429"]
-    assert done.stderr.endswith(b"4 of 10 answered\n")
+    assert done.stderr.endswith(f"{len(PROTOCOLS) + 1} of {3 * len(PROTOCOLS) + 1} answered\n".encode())
 
 
 def test_check_of_what_is_well_is_exit_code_0(tmp_path: Path, stand_in: Any) -> None:
     (tmp_path / "router.toml").write_text(config(stand_in.url))
     done = command(tmp_path, "--check", **ENV)
     assert done.returncode == 0, done
-    assert done.stdout.decode().count("ok ") == 4
+    assert done.stdout.decode().count("ok ") == len(PROTOCOLS) + 1
 
 
 @pytest.mark.slow
@@ -274,7 +275,7 @@ def test_check_of_who_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text(config("http://127.0.0.1:1"))
     done = command(tmp_path, "--check", **ENV)
     assert done.returncode == 1
-    assert done.stdout.decode().count("connection refused") == 4
+    assert done.stdout.decode().count("connection refused") == len(PROTOCOLS) + 1
 
 
 def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, stand_in: Any) -> None:
@@ -313,7 +314,7 @@ def test_a_dry_run_prints_the_request_and_sends_nothing(
     assert KEYS[target] not in done.stdout.decode() and "***" in done.stdout.decode()
     assert TEAM not in done.stdout.decode() and made["request"]["headers"]["x-team"] == "***"
     assert "hi" in json.dumps(made["request"]["body"])
-    assert made["lost"] == (["top_k"] if (caller, target) == ("anthropic", "openai") else
+    assert made["lost"] == (["top_k"] if caller == "anthropic" and target in ("openai", "responses") else
                             ["temperature"] if caller == "gemini" else [])  # fmt: skip
     assert asked == []
     bare = command(tmp_path, "convert", "--from", caller, "--to", target, "-m", "some", stdin=json.dumps(body).encode())
@@ -388,7 +389,8 @@ def test_options_tells_what_may_be_asked_and_lets_no_page_in(gateway: Process, s
 
 @pytest.mark.parametrize(("method", "path", "status"), [
     ("GET", "/v1/chat/completions", 405), ("POST", "/v1/models", 403), ("PUT", "/v1/models", 405),
-    ("DELETE", "/v1/models", 405), ("PUT", "/v1/messages", 405), ("GET", "/nowhere", 404), ("POST", "/v1/responses", 404),
+    ("DELETE", "/v1/models", 405), ("PUT", "/v1/messages", 405), ("GET", "/nowhere", 404),
+    ("GET", "/v1/responses", 405), ("DELETE", "/v1/completions", 405),
     ("POST", "/v1beta/models/demo:dance", 404),
     ("GET", "/../etc/passwd", 404), ("GET", "/v1/models/..%2f..%2fetc", 404),
 ])  # fmt: skip
@@ -413,8 +415,9 @@ def test_every_protocol_in_every_protocol_out_plain_and_streamed(
         assert (each.status, verdict(caller, each.data)) == (200, "whole")
         assert streamed_text(caller, each.data).endswith("You said: hello")
     assert streams["stream"].headers["content-type"].startswith("text/event-stream")
-    assert all(each["headers"][{"openai": "authorization", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}[target]]
-               == ("Bearer " if target == "openai" else "") + KEYS[target] for each in asked)  # fmt: skip
+    header = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}.get(target, "authorization")
+    shown = ("Bearer " if header == "authorization" else "") + KEYS[target]
+    assert all(each["headers"][header] == shown for each in asked)
     secrets_shown += [str(each) for each in (answer, *streams.values())]
 
 
@@ -775,7 +778,7 @@ def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_i
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN
     gateway.write(config(stand_in.url) + '[[models]]\nname = "second"\nprovider = "listing"\n')
-    gateway.logged("router.toml taken over: 4 providers, 2 listed models")
+    gateway.logged("router.toml taken over: 5 providers, 2 listed models")
     assert gateway.get("/v1/models/listing/second").status == 200
     gateway.write("[server]\nport = 'x'\ncolour = 'red'\n")
     gateway.logged("router.toml not taken over: server.port: ")

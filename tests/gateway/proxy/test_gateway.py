@@ -204,13 +204,12 @@ def test_a_stream_that_breaks_after_output_ends_in_an_error_event(play: Callable
 
 
 def test_a_silent_upstream_is_kept_alive_and_a_late_refusal_is_an_event(play: Callable[..., Room]) -> None:
-    class Late(Pool):
-        async def request(self, *how: Any, **more: Any) -> Upstream:
-            await asyncio.sleep(0.05)
-            return await super().request(*how, **more)
+    async def late(*how: Any, **more: Any) -> Upstream:
+        await asyncio.sleep(0.05)
+        return Upstream(503, b'{"error":{"message":"busy"}}')
 
     async def story(room: Room) -> None:
-        room.gateway._pool = Late(Upstream(503, b'{"error":{"message":"busy"}}'))  # type: ignore[assignment]
+        room.pool.request = late  # type: ignore[method-assign]
         exchange = await room.ask(chat(extra=', "stream": true'))
         assert (exchange.status, exchange.ended) == (200, True)
         assert exchange.out.startswith(b"\n")

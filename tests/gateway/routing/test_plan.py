@@ -10,6 +10,7 @@ from choices import PROVIDER, World, group, listed
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.errors import GatewayError, RateLimited, UnknownModel, of_status
 from llm_router_gateway.policy import circuit_breaker
+from llm_router_gateway.policy.rate_limits import NoSlot
 from llm_router_gateway.proxy import model_list
 from llm_router_gateway.routing import plan as groups
 from llm_router_gateway.routing import state
@@ -459,46 +460,55 @@ def test_a_wait_is_taken_only_when_nobody_else_is_there() -> None:
     alone = world("a", models=text)
     alone.ask("g")
     attempt = alone.plan("g").next(alone.now)
-    assert attempt is not None and attempt.wait_s == 4
+    assert attempt is not None and alone.take(attempt).wait_s == 4
 
 
 def test_a_providers_limit_is_for_all_its_models() -> None:
     made = World(PROVIDER + "limits = {max_concurrent = 1}\n" + listed("a", "b") + group("g", "a", "b"))
     held = made.plan("p/a").next(made.now)
+    assert held is not None
+    permit = made.take(held)
     with pytest.raises(RateLimited):
         made.ask("g")
-    assert held is not None
-    held.end(made.now)
+    permit.end(made.now)
     assert made.ask("g")
 
 
 def test_a_place_in_the_queue_that_never_came_is_a_429() -> None:
     text = PROVIDER + listed("a", a="limits = {max_concurrent = 1, queue = 3, wait_s = 2}")
     made = world("a", models=text)
-    made.plan("g").next(made.now)
+    first = made.plan("g").next(made.now)
+    assert first is not None
+    made.take(first)
     plan = made.plan("g")
     attempt = plan.next(made.now)
-    assert attempt is not None and attempt.queued and attempt.queue_wait_s == 2
+    assert attempt is not None and made.take(attempt).queue_wait_s == 2
+    attempt.limited = NoSlot("no slot", retry_after_s=2)
     attempt.end(made.now + 2)
     assert plan.next(made.now + 2) is None
     assert isinstance(plan.refusal(made.now + 2), RateLimited)
 
 
-def test_tokens_are_settled_with_what_the_answer_cost() -> None:
-    made = world("a", models=PROVIDER + listed("a", a="limits = {tokens_per_minute = 100}"))
-    attempt = made.plan("g", tokens=lambda: 90).next(made.now)
-    assert attempt is not None
-    attempt.succeeded(made.now, tokens=10)
-    assert made.board.meters.buckets["model:p/a tokens"].level == 90
+def test_a_member_whose_limits_refuse_after_all_is_followed_by_the_next_and_named_when_none_is_left() -> None:
+    made = world("a", "b")
+    plan = made.plan("g")
+    for after_s in (7.0, 3.0):
+        attempt = plan.next(made.now)
+        assert attempt is not None
+        attempt.limited = RateLimited("taken by another worker", retry_after_s=after_s)
+        attempt.end(made.now)
+    assert plan.next(made.now) is None
+    assert plan.refusal(made.now).retry_after_s == 3 and not made.board.healths and not made.board.active
 
 
-def test_each_callers_key_has_its_own_limit() -> None:
-    made = World("[server]\nkey_limits = {max_requests = 1, per_seconds = 60}\n" + ABC)
-    made.board.admit_key(made.config.server.key_limits, "alice", float, made.now)
-    made.board.admit_key(made.config.server.key_limits, "bob", float, made.now)
-    with pytest.raises(RateLimited, match="key:alice"):
-        made.board.admit_key(made.config.server.key_limits, "alice", float, made.now)
-    World(ABC).board.admit_key(None, "x", float, 0).end(0)
+def test_a_choice_changes_nothing_until_it_is_begun() -> None:
+    made = world("a", "b", lines='affinity = "x-s"')
+    plan = made.plan("g", headers={"x-s": "1"})
+    choice = plan.choose(made.now)
+    assert choice is not None and plan.choose(made.now) == choice
+    assert not made.board.turns and not made.board.sessions and not made.board.active
+    assert plan.begin(choice, made.now).target is choice.target
+    assert made.board.turns and made.board.sessions and made.board.active
 
 
 # -- what is remembered
@@ -513,7 +523,7 @@ def test_a_swap_keeps_what_is_known_by_name() -> None:
     assert made.board.health("p/b") == known
     assert made.board.session(("group:g", "1"), made.now) == "p/a"
     assert sum(made.board.active.values()) == 1
-    assert made.board.meters.buckets["model:p/a requests"].level < 2
+    assert made.limiter.meters.buckets["model:p/a requests"].level < 2
     assert active is not None
     active.end(made.now)
 

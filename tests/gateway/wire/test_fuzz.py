@@ -19,13 +19,16 @@ import pytest
 from llm_router_gateway.errors import BadRequest, GatewayError
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.completions import codec as completions
 from llm_router_gateway.wire.gemini import codec as gemini
+from llm_router_gateway.wire.ollama import codec as ollama
 from llm_router_gateway.wire.openai import codec as openai
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.sse import Event, SSEParser
 
 ROUNDS = int(os.environ.get("LLM_ROUTER_FUZZ", "300"))  # per case; a second or two in all
-WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
-MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3-pro"}
+WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini, "responses": responses}
+MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3-pro", "responses": "gpt-5.5"}
 
 # What takes the place of a value.
 ODD: list[Any] = [None, True, False, 0, -1, 1.5, 10**30, "", "x", "\ud800", "data:", "data:;base64,!", [], {}, [None],
@@ -86,6 +89,48 @@ REQUESTS: dict[str, dict[str, Any]] = {
                              "responseMimeType": "application/json", "thinkingConfig": {"thinkingBudget": 5}},
         "safetySettings": [{"category": "c", "threshold": "t"}], "labels": {"a": "b"},
     },
+    "responses": {
+        "model": "m", "instructions": "s", "temperature": 0.5, "max_output_tokens": 50, "metadata": {"a": "b"}, "user": "u",
+        "include": ["reasoning.encrypted_content", "web_search_call.results"], "truncation": "auto", "top_logprobs": 2,
+        "reasoning": {"effort": "low", "summary": "auto", "context": "all_turns"}, "parallel_tool_calls": True,
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}, "verbosity": "low"},
+        "input": [
+            {"role": "developer", "content": "d"},
+            {"role": "user", "content": [
+                {"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"},
+                {"type": "input_file", "file_data": f"data:application/pdf;base64,{PIXEL}", "filename": "f"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}], "encrypted_content": "e"},
+            {"type": "message", "role": "assistant", "id": "msg_1", "phase": "commentary", "content": [
+                {"type": "output_text", "text": "b", "annotations": [{"type": "url_citation", "url": "u"}]},
+                {"type": "refusal", "refusal": "r"}]},
+            {"type": "function_call", "id": "fc_1", "call_id": "a", "namespace": "ns", "name": "f", "arguments": "{}"},
+            {"type": "custom_tool_call", "id": "ctc_1", "call_id": "b", "name": "c", "input": "x"},
+            {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
+            {"type": "function_call_output", "call_id": "a", "output": [{"type": "input_text", "text": "1"}]},
+            {"type": "custom_tool_call_output", "call_id": "b", "output": "2"},
+            {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "h"}]}],
+        "tools": [
+            {"type": "function", "name": "g", "description": "d", "parameters": SCHEMA, "strict": True},
+            {"type": "namespace", "name": "ns", "description": "d", "tools": [{"type": "function", "name": "f"}]},
+            {"type": "custom", "name": "c", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}},
+            {"type": "web_search"}],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]},
+    },
+}  # fmt: skip
+
+# Spoken by callers alone.
+INBOUND: dict[str, tuple[ModuleType, dict[str, Any]]] = {
+    "completions": (completions, {
+        "model": "m", "prompt": ["a"], "max_tokens": 5, "temperature": 0.5, "stop": ["a"], "n": 1, "best_of": 1, "suffix": None,
+        "stream_options": {"include_usage": True}, "logit_bias": {"5": 1}, "user": "u"}),
+    "ollama": (ollama, {
+        "model": "m", "think": "low", "format": SCHEMA, "options": {"num_predict": 5, "stop": ["a"], "temperature": 0.5},
+        "messages": [
+            {"role": "system", "content": "s"}, {"role": "user", "content": "a", "images": [PIXEL]},
+            {"role": "assistant", "content": "", "thinking": "t", "tool_calls": [
+                {"id": "x", "function": {"name": "f", "arguments": {"a": 1}}}, {"function": {"name": "g", "arguments": "{}"}}]},
+            {"role": "tool", "tool_name": "f", "content": "1"}, {"role": "tool", "content": "2"}],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}]}),
 }  # fmt: skip
 
 ANSWER = ir.Answer(
@@ -245,3 +290,24 @@ def test_any_refusal_is_read(wire: str) -> None:
             assert isinstance(error, GatewayError) and error.message
             json.dumps(WIRES[wire].write_error(error, "r1")[2])
             WIRES[wire].error_event(error, "r1")
+
+
+@pytest.mark.parametrize("wire", INBOUND)
+def test_any_request_of_a_callers_protocol_gives_a_value_or_names_what_is_wrong(wire: str) -> None:
+    rng = random.Random(f"{wire} request")
+    module, whole = INBOUND[wire]
+    assert module.read_request(whole).messages
+    for _ in range(ROUNDS):
+        try:
+            request = module.read_request(damaged(whole, rng), model="m")
+        except BadRequest as error:
+            assert error.details.get("path"), error
+            continue
+        json.dumps(module.write_answer(ANSWER, request, []))
+        writer = module.StreamWriter(request, lost=[])
+        b"".join(map(writer.feed, ir.events_of(ANSWER)))
+        for other, each in WIRES.items():
+            try:
+                json.dumps(each.write_request(request, model=MODELS[other], quirks={}, lost=[]))
+            except GatewayError:
+                pass

@@ -269,7 +269,11 @@ def test_every_way_to_ask_for_thought_is_read(fields: dict[str, Any], expected: 
         (ir.Reasoning("on", 2_000), "o3", {}, {"reasoning_effort": "low"}, []),
         (ir.Reasoning("on", 10_000), "gpt-5.2", {}, {"reasoning_effort": "medium"}, []),
         (ir.Reasoning("on", 31_999), "openai/gpt-oss-120b", {}, {"reasoning_effort": "high"}, []),
-        (ir.Reasoning("adaptive", effort="max"), "gpt-5.2", {}, {"reasoning_effort": "xhigh"}, []),
+        (ir.Reasoning("adaptive", effort="max"), "gpt-5.2", {}, {"reasoning_effort": "xhigh"}, ["reasoning.effort=max"]),
+        (ir.Reasoning("adaptive", effort="xhigh"), "o3", {}, {"reasoning_effort": "high"}, ["reasoning.effort=xhigh"]),
+        (ir.Reasoning("", effort="minimal"), "gpt-5.1", {}, {"reasoning_effort": "low"}, ["reasoning.effort=minimal"]),
+        (ir.Reasoning("", effort="low"), "gpt-5-pro", {}, {"reasoning_effort": "high"}, ["reasoning.effort=low"]),
+        (ir.Reasoning("", effort="high"), "gpt-5-chat-latest", {}, {"reasoning_effort": "medium"}, ["reasoning.effort=high"]),
         (ir.Reasoning("adaptive"), "gpt-5", {}, {}, []),
         (ir.Reasoning("off"), "gpt-5.1", {}, {"reasoning_effort": "none"}, []),
         (ir.Reasoning("off"), "gpt-5", {}, {"reasoning_effort": "minimal"}, ["reasoning=off"]),
@@ -1162,3 +1166,20 @@ def test_a_relayed_servers_stream_is_seen_as_the_converted_one(name: str) -> Non
         assert scanner.error is not None or not scanner.outputs or not scanner.done
     else:
         assert scanner.done and scanner.outputs and plain(scanner.usage) == told.get("usage")
+
+
+@pytest.mark.parametrize(("model", "quirks", "kind"), [
+    ("gpt-5.1", {}, "custom"), ("deepseek-chat", {}, "function"), ("deepseek-chat", {"custom_tools": True}, "custom"),
+    ("gpt-5.1", {"custom_tools": False}, "function"),
+])  # fmt: skip
+def test_a_tool_that_takes_free_text_is_a_function_where_servers_know_no_other(model: str, quirks: Any, kind: str) -> None:
+    grammar = {"openai": {"format": {"type": "grammar", "grammar": {}}}}
+    call = ir.ToolCall("t1", "p", "*** begin", custom=True)
+    request = ir.Request("m", (ir.Message("assistant", (call,)),), tools=(ir.Tool("p", custom=True, extras=grammar),),
+                         tool_choice=ir.ToolChoice("required", ("p",)))  # fmt: skip
+    lost: list[str] = []
+    body = openai.write_request(request, model=model, quirks=quirks, lost=lost)
+    made = body["messages"][0]["tool_calls"][0]
+    assert body["tools"][0]["type"] == body["tool_choice"]["type"] == made["type"] == kind
+    given = made[kind]["input"] if kind == "custom" else json.loads(made[kind]["arguments"])["input"]
+    assert given == "*** begin" and ("tools.format" in lost) == (kind == "function")

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from material import material, needs
+from strict_responses import refusal_of
 
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.wire import ir
@@ -30,12 +31,15 @@ from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.names import safe_name
 from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai.answer import refusal_text
+from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.sse import SSEParser
 
 pytestmark = pytest.mark.slow  # thousands of conversions
 FOLDER = material("LLM_ROUTER_RECORDINGS")
-WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
-PROTOCOLS = {"openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini"}  # Responses: not built yet
+WIRES: dict[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini, "responses": responses}
+PROTOCOLS = {
+    "openai-chat": "openai", "anthropic-messages": "anthropic", "gemini": "gemini", "openai-responses": "responses",
+}  # fmt: skip
 SMALL_STREAM_BYTES = int(os.environ.get("LLM_ROUTER_CUT_BYTES", "3000"))  # cut at every byte; longer ones in CUTS places
 CUTS = 40
 
@@ -141,6 +145,7 @@ def caller_of(wire: str, stream: bool = False) -> ir.Request:
         "openai": {"messages": [{"role": "user", "content": "hi"}], "stream_options": {"include_usage": True}},
         "anthropic": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9},
         "gemini": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+        "responses": {"input": "hi"},
     }
     read: ir.Request = WIRES[wire].read_request(bodies[wire], model="m", stream=stream)
     return read
@@ -180,13 +185,14 @@ def test_an_answer_says_the_same_in_every_protocol(exchange: Exchange, to: str) 
     half = cut_off(answer)
     got, expected = said(WIRES[to].read_answer(json.loads(json.dumps(body))), half), said(answer, half)
     assert got == refused(expected, answer, to), lost
-    assert lost or not half or to == "openai"
+    assert lost or not half or to in ("openai", "responses")
 
 
 def refused(expected: Said, answer: ir.Answer, to: str) -> Said:
-    """A refusal is told in words where the protocol has words for it: OpenAI's message.refusal."""
+    """A refusal is told in words where the protocol has words for it: OpenAI's always, Responses' where nothing was said."""
     first = answer.candidates[0]
-    if to == "openai" and first.stop.reason == "refusal" and not any(isinstance(part, ir.Refusal) for part in first.parts):
+    worded = to == "openai" or (to == "responses" and not texts(first.parts))
+    if worded and first.stop.reason == "refusal" and not any(isinstance(part, ir.Refusal) for part in first.parts):
         return expected._replace(text=expected.text + refusal_text(first.stop))
     return expected
 
@@ -326,6 +332,15 @@ def test_a_request_asks_the_same_in_every_protocol(exchange: Exchange, to: str) 
     for name in ("temperature", "top_p", "max_tokens", "stop"):
         if getattr(request, name):
             assert getattr(again, name) == getattr(request, name) or lost, name
+
+
+@pytest.mark.parametrize("model", ["gpt-5.5", "gpt-4o"])
+@pytest.mark.parametrize("exchange", chosen())
+def test_a_request_keeps_the_rules_of_the_responses_api(exchange: Exchange, model: str) -> None:
+    if not exchange.request:
+        pytest.skip("the request was not recorded")
+    body = responses.write_request(request_of(exchange), model=model, quirks={}, lost=[])
+    assert refusal_of(json.loads(json.dumps(body))) is None
 
 
 # ----------------------------------------------------------------------------------------------------------------- refusals

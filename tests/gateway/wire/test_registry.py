@@ -10,17 +10,19 @@ from llm_router_gateway.wire.registry import DEFAULT, SPECS, UPSTREAMS, wire
 
 OF_CALLERS = {"FINISH_WORDS", "StreamWriter", "read_request", "write_answer", "write_error", "error_event", "write_count",
               "describe_model", "list_models", "finish_in"}  # fmt: skip
-OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "usage_in", "read_error"}
+OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "flaw_in", "usage_in", "read_error"}
+OF_KEEPERS = {"Seal", "compaction", "refuse_unsupported", "relay", "state"}  # whose callers build on earlier answers
 
 
 def test_the_functions_of_a_protocol_are_those_of_codec() -> None:
     named = {*specs.Codec.__annotations__, *(name for name in vars(specs.Codec) if not name.startswith("_"))}
-    assert named == OF_CALLERS | OF_UPSTREAMS
+    assert named == OF_CALLERS | OF_UPSTREAMS | OF_KEEPERS
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_protocol_has_the_functions_of_its_sides(name: str) -> None:
     wanted = OF_CALLERS | (OF_UPSTREAMS if name in UPSTREAMS else set())
+    wanted |= OF_KEEPERS if SPECS[name].keeps_answers else set()
     assert not {each for each in wanted if not hasattr(wire(name), each)}
 
 
@@ -33,7 +35,8 @@ def test_no_two_protocols_claim_the_same() -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_a_protocol_is_whole(name: str) -> None:
     spec = SPECS[name]
-    assert spec.title and spec.keepalive.endswith(b"\n") and spec.turns
+    assert spec.title and spec.turns
+    assert spec.keepalive.endswith(b"\n") or spec.keepalive.isspace()  # between two objects a space is none of either
     assert all(each == each.lower() for each in (*spec.marks, *spec.key_headers, *spec.private_headers, *spec.account_headers))
     assert spec.lines or spec.chat_action
 

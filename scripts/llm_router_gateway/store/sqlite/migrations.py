@@ -19,7 +19,6 @@ from typing import Any
 APPLICATION_ID = 0x4C4C4D52     # "LLMR" in the file's header: it is ours
 STEPS_S = (60, 3_600, 86_400)   # of the rollups
 ALL = "*"                       # in `totals`: every provider, model or key; none of them is called so
-MINUTES_KEPT_S = 2 * 86_400     # the chart of a day needs them; older times are told by hours
 
 # Of the tables of sums, in the steps that made them.
 SUMMED = """(
@@ -76,6 +75,19 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         f"CREATE TABLE totals {SUMMED}",
         """CREATE TRIGGER rollups_forgotten AFTER DELETE ON rollups BEGIN
             DELETE FROM totals WHERE step_s = OLD.step_s AND at_s = OLD.at_s; END""",
+    )),
+    # Kept conversations: `value` is zlib's of JSON. `turn_items` leads from an item's id to its turn.
+    ("m004_conversations", (
+        """CREATE TABLE turns (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, previous TEXT NOT NULL, created_s REAL NOT NULL,
+            member TEXT NOT NULL, key TEXT NOT NULL, bytes INTEGER NOT NULL, value BLOB NOT NULL)""",
+        "CREATE INDEX turns_created ON turns (created_s, bytes)",
+        """CREATE TABLE turn_items (
+            owner TEXT NOT NULL, item_id TEXT NOT NULL, turn_id TEXT NOT NULL,
+            PRIMARY KEY (owner, item_id)) WITHOUT ROWID""",
+        "CREATE INDEX turn_items_turn ON turn_items (turn_id)",
+        """CREATE TRIGGER turns_forgotten AFTER DELETE ON turns BEGIN
+            DELETE FROM turn_items WHERE turn_id = OLD.id; END""",
     )),
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import add, sub
@@ -25,22 +25,20 @@ from typing import Any
 
 from .. import histogram
 from ..call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
+from ..query import SEARCH_S, Cursor, Page, Span, Where
 from .migrations import ALL
 
-MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 MAX_ROWS = 40_000        # calls that are looked at for what the sums do not know
 SORTED_ROWS = 150_000    # calls that are put into another order than that of time
 COUNTED_ROWS = 50_000    # calls that are looked at to count those that fit
 CHUNK_ROWS = 20_000      # calls of one step of a search; between two of them the time is looked at
 FIRST_CHUNK_ROWS = 2_000
-SEARCH_S = 0.1          # then a page is shorter than asked for, and says where to go on
 MAX_ERRORS = 20          # kinds of errors in an answer
 COUNTED_ERRORS = 200_000
 RECENT_ERRORS = 5
 NAMED_CALLS = 3_000      # the newest calls tell how keys are called
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-BY = ("model", "provider", "key")
-OUTCOMES = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
+OUTCOME_SQL = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
 SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
 
 # The same numbers as `call.counts_of` makes of one call, for the calls of a query.
@@ -61,102 +59,46 @@ NO_TIMES: dict[str, float | None] = {"mean": None, **{name: None for name, _ in 
 Row = Sequence[Any]
 
 
-# -------------------------------------------------------------------------------------------------------- what is asked
+# ------------------------------------------------------------------------------------------------------- conditions
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Whole steps: from_s and to_s are multiples of step_s; to_s is not in it."""
-
-    from_s: int
-    to_s: int
-    step_s: int
-    since_ms: int = 0  # calls before it are left out: there are too many to look at
-
-    @property
-    def bounds_ms(self) -> tuple[int, int]:
-        return max(self.from_s * 1_000, self.since_ms), self.to_s * 1_000
-
-    def steps(self) -> range:
-        return range(self.from_s, self.to_s, self.step_s)
-
-    def parts(self) -> Iterator[Span]:
-        """The same time in the largest steps that fit: whole days as days, the rest as hours or minutes."""
-        yield from split(self.from_s, self.to_s, [step for step in (DAY_S, HOUR_S, MINUTE_S) if step >= self.step_s])
+def names_condition(where: Where) -> tuple[str, list[Any]]:
+    """The condition on provider, model and key; "" when there is none."""
+    parts, values = [], []
+    if where.model:
+        provider, slash, model = where.model.partition("/")
+        parts.append("(model = ? OR (provider = ? AND model = ?))" if slash else "model = ?")
+        values += [where.model, provider, model] if slash else [where.model]
+    if where.provider:
+        parts.append("provider = ?")
+        values.append(where.provider)
+    if where.key or where.has_key:
+        parts.append("key_id = ?")
+        values.append(where.key)
+    return " AND ".join(parts), values
 
 
-def split(from_s: int, to_s: int, steps: Sequence[int]) -> Iterator[Span]:
-    """split(3540, 90060, [86400, 3600, 60]) -> [3540, 3600) in minutes, [3600, 86400) in hours, [86400, 90000) in hours, ..."""
-    if from_s >= to_s:
-        return
-    step, finer = steps[0], steps[1:]
-    low, high = -(-from_s // step) * step, to_s // step * step
-    if not finer or (low < high and (low, high) == (from_s, to_s)):
-        yield Span(from_s, to_s, step)
-    elif low >= high:
-        yield from split(from_s, to_s, finer)
-    else:
-        yield from split(from_s, low, finer)
-        yield Span(low, high, step)
-        yield from split(high, to_s, finer)
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Which calls; "" and None leave it open."""
-
-    model: str = ""      # "provider/model", or what is behind the slash
-    provider: str = ""
-    key: str = ""        # its id
-    status: str = ""     # success, error, client_gone, or a number
-    error: str = ""
-    protocol: str = ""
-    client: str = ""
-    search: str = ""
-    stream: bool | None = None
-    has_key: bool = False  # `key` is meant even when it is empty: calls without a key
-
-    @property
-    def of_sums(self) -> bool:
-        """Whether the sums know all that is asked."""
-        return not (self.status or self.error or self.protocol or self.client or self.search or self.stream is not None)
-
-    def names(self) -> tuple[str, list[Any]]:
-        """The condition on provider, model and key; "" when there is none."""
-        parts, values = [], []
-        if self.model:
-            provider, slash, model = self.model.partition("/")
-            parts.append("(model = ? OR (provider = ? AND model = ?))" if slash else "model = ?")
-            values += [self.model, provider, model] if slash else [self.model]
-        if self.provider:
-            parts.append("provider = ?")
-            values.append(self.provider)
-        if self.key or self.has_key:
-            parts.append("key_id = ?")
-            values.append(self.key)
-        return " AND ".join(parts), values
-
-    def calls(self) -> tuple[str, list[Any]]:
-        """The whole condition on calls, behind another one: "" or " AND ..."."""
-        condition, values = self.names()
-        parts = [condition] if condition else []
-        if self.status in OUTCOMES:
-            parts.append(OUTCOMES[self.status])
-            values += [CLIENT_GONE] if "?" in OUTCOMES[self.status] else []
-        elif self.status:
-            parts.append("status = ?")
-            values.append(int(self.status))
-        for name, value in (("error", self.error), ("protocol", self.protocol), ("client", self.client)):
-            if value:
-                parts.append(f"{name} = ?")
-                values.append(value)
-        if self.stream is not None:
-            parts.append("stream = ?")
-            values.append(int(self.stream))
-        if self.search:
-            parts.append("(" + " OR ".join(f"{name} LIKE ? ESCAPE '!'" for name in SEARCHED) + ")")
-            values += [like(self.search)] * len(SEARCHED)
-        return "".join(f" AND {part}" for part in parts), values
+def calls_condition(where: Where) -> tuple[str, list[Any]]:
+    """The whole condition on calls, behind another one: "" or " AND ..."."""
+    condition, values = names_condition(where)
+    parts = [condition] if condition else []
+    if where.status in OUTCOME_SQL:
+        parts.append(OUTCOME_SQL[where.status])
+        values += [CLIENT_GONE] if "?" in OUTCOME_SQL[where.status] else []
+    elif where.status:
+        parts.append("status = ?")
+        values.append(int(where.status))
+    for name, value in (("error", where.error), ("protocol", where.protocol), ("client", where.client)):
+        if value:
+            parts.append(f"{name} = ?")
+            values.append(value)
+    if where.stream is not None:
+        parts.append("stream = ?")
+        values.append(int(where.stream))
+    if where.search:
+        parts.append("(" + " OR ".join(f"{name} LIKE ? ESCAPE '!'" for name in SEARCHED) + ")")
+        values += [like(where.search)] * len(SEARCHED)
+    return "".join(f" AND {part}" for part in parts), values
 
 
 def like(text: str) -> str:
@@ -223,7 +165,7 @@ def times(total_ms: float, count: float, bins: int) -> dict[str, float | None]:
 
 def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
     """The table that has the sums, and the condition on its rows."""
-    condition, values = where.names()
+    condition, values = names_condition(where)
     of_model = bool(where.model or where.provider or by in ("model", "provider"))
     of_key = bool(where.key or where.has_key or by == "key")
     if of_model and of_key:
@@ -267,7 +209,7 @@ def tallies_of_calls(
     db: Any, span: Span, where: Where, by: str, *, each_step: bool, names: Sequence[str] | None
 ) -> dict[tuple[str, int], Tally]:
     """The same from the calls themselves."""
-    condition, values = where.calls()
+    condition, values = calls_condition(where)
     name, at = NAME_OF[by], f"started_ms / {1_000 * span.step_s} * {span.step_s}" if each_step else "0"
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
@@ -398,7 +340,7 @@ def told(span: Span) -> dict[str, Any]:
 
 def errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
     """The codes of those that failed, the most frequent first."""
-    condition, values = where.calls()
+    condition, values = calls_condition(where)
     rows = db.execute(
         f"SELECT error, count(*) FROM (SELECT error FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> ''"  # nosec B608
         f" AND error <> ?{condition} ORDER BY started_ms DESC LIMIT ?) GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
@@ -408,7 +350,7 @@ def errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
 
 
 def recent_errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
-    condition, values = where.calls()
+    condition, values = calls_condition(where)
     rows = db.execute(
         f"SELECT id, {COLUMNS} FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> '' "  # nosec B608
         f"AND error <> ?{condition} ORDER BY started_ms DESC, id DESC LIMIT ?",
@@ -428,42 +370,33 @@ def key_names(db: Any) -> dict[str, str]:
 
 TOKENS = "coalesce(input_tokens, 0) + coalesce(output_tokens, 0)"
 COST = "coalesce(cost_usd, -1)"  # unknown is least
-ORDERS = {"started_at": "started_ms", "duration_ms": "duration_ms", "total_tokens": TOKENS, "cost_usd": COST}
-Cursor = tuple[float, int]  # the value that a list is ordered by, and the id
+ORDER_SQL: Mapping[str, str] = {
+    "started_at": "started_ms", "duration_ms": "duration_ms", "total_tokens": TOKENS, "cost_usd": COST,
+}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a list."""
+def bounds_condition(page: Page) -> tuple[str, list[Any]]:
+    parts = ["1"]
+    values = []
+    for sign, value in ((">=", page.from_ms), ("<", page.to_ms)):
+        if value is not None:
+            parts.append(f"started_ms {sign} ?")
+            values.append(value)
+    return " AND ".join(parts), values
 
-    limit: int = 50
-    offset: int = 0
-    order: str = "started_at"
-    is_descending: bool = True
-    from_ms: int | None = None
-    to_ms: int | None = None
-    before: Cursor | None = None  # the last one of the page before
 
-    def bounds(self) -> tuple[str, list[Any]]:
-        parts = ["1"]
-        values = []
-        for sign, value in ((">=", self.from_ms), ("<", self.to_ms)):
-            if value is not None:
-                parts.append(f"started_ms {sign} ?")
-                values.append(value)
-        return " AND ".join(parts), values
+def later_condition(page: Page) -> tuple[str, list[Any]]:
+    """The condition on what comes behind the cursor."""
+    if page.before is None:
+        return "", []
+    value, number = page.before
+    order, sign = ORDER_SQL[page.order], "<" if page.is_descending else ">"
+    return f" AND ({order} {sign}= ? AND ({order} {sign} ? OR id {sign} ?))", [value, value, number]
 
-    def later(self) -> tuple[str, list[Any]]:
-        """The condition on what comes behind the cursor."""
-        if self.before is None:
-            return "", []
-        value, number = self.before
-        order, sign = ORDERS[self.order], "<" if self.is_descending else ">"
-        return f" AND ({order} {sign}= ? AND ({order} {sign} ? OR id {sign} ?))", [value, value, number]
 
-    def order_by(self) -> str:
-        way = "DESC" if self.is_descending else "ASC"
-        return f"ORDER BY {ORDERS[self.order]} {way}, id {way}"
+def order_by(page: Page) -> str:
+    way = "DESC" if page.is_descending else "ASC"
+    return f"ORDER BY {ORDER_SQL[page.order]} {way}, id {way}"
 
 
 def found(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict[str, Any]:
@@ -482,20 +415,20 @@ def found(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict
 
 def by_time(db: Any, page: Page, where: Where, is_late: Callable[[], bool]) -> tuple[list[Row], Cursor | None]:
     """Rows in the order of time, each with its value and id in front; a search goes in steps."""
-    condition, values = where.calls()
+    condition, values = calls_condition(where)
     select = f"SELECT started_ms, id, {COLUMNS} FROM calls WHERE "  # nosec B608  # the names of our own columns
     chunk, rows, at, skip = FIRST_CHUNK_ROWS, list[Row](), page, page.offset
     while True:
-        bounds, given = at.bounds()
-        later, behind = at.later()
-        end = db.execute(f"SELECT started_ms, id FROM calls WHERE {bounds}{later} {page.order_by()} LIMIT 1 OFFSET ?",  # nosec B608
+        bounds, given = bounds_condition(at)
+        later, behind = later_condition(at)
+        end = db.execute(f"SELECT started_ms, id FROM calls WHERE {bounds}{later} {order_by(page)} LIMIT 1 OFFSET ?",  # nosec B608
                          (*given, *behind, chunk)).fetchone() if condition else None  # fmt: skip
         within = (*given, *behind)
         stop = ""
         if end is not None:
             sign = ">" if page.is_descending else "<"
             stop, within = f" AND started_ms {sign}= ? AND (started_ms {sign} ? OR id {sign}= ?)", (*within, end[0], *end)
-        rows += db.execute(f"{select}{bounds}{later}{stop}{condition} {page.order_by()} LIMIT ? OFFSET ?",  # nosec B608
+        rows += db.execute(f"{select}{bounds}{later}{stop}{condition} {order_by(page)} LIMIT ? OFFSET ?",  # nosec B608
                            (*within, *values, page.limit + 1 - len(rows) + skip, 0)).fetchall()
         rows, skip = rows[skip:], max(0, skip - len(rows))
         if len(rows) > page.limit:
@@ -503,26 +436,22 @@ def by_time(db: Any, page: Page, where: Where, is_late: Callable[[], bool]) -> t
             return rows, (rows[-1][0], rows[-1][1])
         if end is None:
             return rows, None
-        at = moved(page, (end[0], end[1]))
+        at = page.after((end[0], end[1]))
         if is_late():
             return rows, at.before
         chunk = CHUNK_ROWS
 
 
-def moved(page: Page, before: Cursor) -> Page:
-    return Page(page.limit, 0, page.order, page.is_descending, page.from_ms, page.to_ms, before)
-
-
 def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | None, int | None]:
     """Rows in the order of a value, of the newest calls when there are too many; then from when on."""
-    bounds, given = page.bounds()
+    bounds, given = bounds_condition(page)
     since = db.execute(f"SELECT started_ms FROM calls WHERE {bounds} ORDER BY started_ms DESC LIMIT 1 OFFSET ?",  # nosec B608
                        (*given, SORTED_ROWS)).fetchone()  # fmt: skip
     if since is not None:
         bounds, given = bounds + " AND started_ms > ?", [*given, since[0]]
-    later, behind = page.later()
-    condition, values = where.calls()
-    numbers = db.execute(f"SELECT {ORDERS[page.order]}, id FROM calls WHERE {bounds}{later}{condition} {page.order_by()} "  # nosec B608
+    later, behind = later_condition(page)
+    condition, values = calls_condition(where)
+    numbers = db.execute(f"SELECT {ORDER_SQL[page.order]}, id FROM calls WHERE {bounds}{later}{condition} {order_by(page)} "  # nosec B608
                          "LIMIT ? OFFSET ?", (*given, *behind, *values, page.limit + 1, page.offset)).fetchall()  # fmt: skip
     rows: list[Row] = [(*number, *db.execute(f"SELECT {COLUMNS} FROM calls WHERE id = ?", (number[1],)).fetchone())  # nosec B608
             for number in numbers[: page.limit]]  # fmt: skip
@@ -532,8 +461,8 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
 
 def counted(db: Any, page: Page, where: Where) -> tuple[int, bool]:
     """How many fit, and whether that is all: of a filter only the newest calls are looked at."""
-    bounds, given = page.bounds()
-    condition, values = where.calls()
+    bounds, given = bounds_condition(page)
+    condition, values = calls_condition(where)
     if not condition:
         plain = f"SELECT count(*) FROM calls WHERE {bounds}" if given else "SELECT count(*) FROM calls"  # nosec B608
         return db.execute(plain, given).fetchone()[0], True

@@ -11,12 +11,15 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .migrations import MINUTES_KEPT_S, STEPS_S
+from ..query import MINUTES_KEPT_S
+from .migrations import STEPS_S
+from .turn_rows import forget_too_many, forget_turns
 
 ROWS = 500           # in one step
 BODIES = 100         # they are larger
 VACUUM_PAGES = 256   # given back in one step
-DAY_S = 86_400
+TURNS = 20           # of conversations, when they are too many; each may hold a picture
+DAY_S, HOUR_S = 86_400, 3_600
 FOREVER = float("inf")
 
 Database = sqlite3.Connection
@@ -29,6 +32,8 @@ class Keep:
     days: float = FOREVER
     bodies_days: float = FOREVER
     max_bytes: float = FOREVER
+    turns_hours: float = FOREVER  # conversations that callers may build on
+    turns_bytes: float = FOREVER
 
 
 def old_calls(db: Database, before_ms: float) -> list[tuple[int]]:
@@ -94,6 +99,8 @@ def care(db: Database, keep: Keep, now_s: float) -> bool:
         lambda: sum(forget_rollups(db, step_s, now_s - keep.days * DAY_S - step_s) for step_s in STEPS_S[1:]),
         lambda: forget_bodies(db, now_ms - keep.bodies_days * DAY_S * 1000),
         lambda: forget_calls(db, old_calls(db, now_ms - keep.days * DAY_S * 1000)),
+        lambda: forget_turns(db, now_s - keep.turns_hours * HOUR_S, ROWS),
+        lambda: forget_too_many(db, keep.turns_bytes, TURNS),
         lambda: forget_oldest(db, keep.max_bytes),
     )
     db.execute("BEGIN IMMEDIATE")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import BadRequest
@@ -193,11 +193,24 @@ def without_billing(parts: list[ir.Part]) -> tuple[list[ir.Part], str]:
     return ([replace(first, text=rest)] if rest.strip() else []) + parts[1:], line
 
 
+def read_search(fields: Mapping[str, Any]) -> ir.WebSearch | None:
+    """What a web search tool says, in no vendor's words; None for other tools."""
+    if not str(fields.get("type")).startswith("web_search_"):
+        return None
+    lists = [fields.get(name) for name in ("allowed_domains", "blocked_domains")]
+    texts = [[each for each in found if isinstance(each, str)] if isinstance(found, list) else [] for found in lists]
+    allowed, blocked = map(tuple, texts)
+    place, uses = fields.get("user_location"), fields.get("max_uses")
+    location = {name: each for name, each in place.items() if name != "type" and each} if isinstance(place, dict) else None
+    return ir.WebSearch(allowed, blocked, location or None, uses if type(uses) is int else None)
+
+
 def read_tool(item: Any, path: str) -> ir.Tool:
     fields = obj(item, path)
     kind = fields.get("type")
     if kind not in (None, "custom"):  # runs at Anthropic, or Anthropic knows its schema
-        return ir.Tool(str(fields.get("name") or kind), vendor=VENDOR, value=fields, cache_control=cache_of(fields))
+        name, search = str(fields.get("name") or kind), read_search(fields)
+        return ir.Tool(name, vendor=VENDOR, value=fields, cache_control=cache_of(fields), search=search)
     schema = fields.get("input_schema")
     return ir.Tool(
         text(fields.get("name"), f"{path}.name"),
@@ -250,6 +263,72 @@ def read_format(value: Any, path: str) -> ir.ResponseFormat | None:
     return ir.ResponseFormat("schema", obj(fields.get("schema"), f"{path}.schema"), strict=True)
 
 
+# ------------------------------------------------------------------------------------------- tools that come and go on the way
+
+CHANGES = frozenset({"tool_addition", "tool_removal"})
+SEARCHES = "tool_search_tool"  # the types of the search that runs at Anthropic begin so: it loads what it finds by itself
+
+
+@dataclass(slots=True)
+class Loading:
+    """What a conversation says of its tools: which were loaded or taken away on the way, which were defined there."""
+
+    loaded: dict[str, bool]  # name -> whether it is there at the end
+    defined: dict[str, ir.Tool]
+
+
+def changed_tool(block: Mapping[str, Any], path: str, found: Loading) -> None:
+    """{"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {...}}}, or with {"type": "tool_reference",
+    "name": "f"}; tool_removal alike.
+    """
+    tool = obj(block.get("tool"), f"{path}.tool")
+    definition = tool.get("definition")
+    name = tool.get("name") or tool.get("tool_name")
+    if block.get("type") == "tool_addition" and isinstance(definition, dict):
+        made = read_tool(definition, f"{path}.tool.definition")
+        found.defined[made.name] = made
+        name = made.name
+    if isinstance(name, str):
+        found.loaded[name] = block.get("type") == "tool_addition"
+
+
+def references_in(parts: Iterable[ir.Part]) -> list[str]:
+    """The tools that results of a search name: they are loaded from then on."""
+    opaque = [part for part in parts if isinstance(part, ir.Opaque) and part.kind == "tool_reference"]
+    return [str(part.value.get("tool_name")) for part in opaque]
+
+
+def without_changes(messages: list[ir.Message], found: Loading) -> list[ir.Message]:
+    """The messages without what only says that a tool is there now; those that said nothing else are gone."""
+    kept = []
+    for index, message in enumerate(messages):
+        changes = [part for part in message.parts if isinstance(part, ir.Opaque) and part.kind in CHANGES]
+        for at, change in enumerate(changes):
+            changed_tool(change.value, f"messages[{index}].content[{at}]", found)
+        for part in message.parts:
+            if isinstance(part, ir.ToolCall):
+                found.loaded.setdefault(part.name, True)
+            elif isinstance(part, ir.ToolResult):
+                found.loaded.update((name, True) for name in references_in(part.parts))
+        rest = tuple(part for part in message.parts if part not in changes) if changes else message.parts
+        if rest or not changes:
+            kept.append(replace(message, parts=rest) if changes else message)
+    return kept
+
+
+def loaded_tools(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, ...]:
+    """The tools with those that were defined on the way; those that are not there (yet, or any more) are marked."""
+    named = {tool.name for tool in tools}
+    everything = [*tools, *(tool for name, tool in found.defined.items() if name not in named)]
+    searched = any(tool.value is not None and str(tool.value.get("type")).startswith(SEARCHES) for tool in tools)
+
+    def is_deferred(tool: ir.Tool) -> bool:
+        later = mine(tool.extras).get("defer_loading") is True and not searched
+        return not found.loaded.get(tool.name, not later)
+
+    return tuple(replace(tool, deferred=True) if is_deferred(tool) else tool for tool in everything)
+
+
 def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing: str) -> ir.Extras:
     """What only Anthropic knows at the top: context_management, container, the rest of output_config."""
     rest = mine(own(fields, REQUEST_FIELDS))
@@ -278,7 +357,9 @@ def refuse_thread(thread: Any) -> None:
 def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
     """A caller's body. Raises BadRequest with the path of what is wrong; fields that nobody knows are kept in extras."""
     refuse_thread(fields.get("thread"))
-    messages = read_messages(fields.get("messages"))
+    changes = Loading({}, {})
+    messages = without_changes(read_messages(fields.get("messages")), changes)
+    tools = [read_tool(tool, f"tools[{at}]") for at, tool in enumerate(items(fields.get("tools"), "tools"))]
     system, billing = without_billing(read_blocks(fields.get("system"), "system", PARTS))
     while messages and messages[0].role == "system":
         system.extend(messages.pop(0).parts)
@@ -290,7 +371,7 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         model=model if model is not None else text(fields.get("model"), "model"),
         messages=tuple(messages),
         system=tuple(system),
-        tools=tuple(read_tool(tool, f"tools[{at}]") for at, tool in enumerate(items(fields.get("tools"), "tools"))),
+        tools=loaded_tools(tools, changes),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=bool(truth(fields.get("stream"), "stream") if stream is None else stream),

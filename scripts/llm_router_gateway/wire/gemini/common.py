@@ -34,6 +34,8 @@ MAX_STOP_SEQUENCES = 5      # of one request
 MAX_INT32 = 2**31 - 1       # of a seed
 MAX_BUDGET_FLASH = 24_576   # thinking tokens; more is answered with 400
 MAX_BUDGET_PRO = 32_768
+MIN_BUDGET_PRO = 128        # Pro cannot be told not to think: 400 for less; earendil-works/pi #3460, vercel/ai #8027
+MIN_BUDGET_LITE = 512       # of Flash-Lite, which takes 0 as well
 MAX_ARGUMENT_ITEMS = 10_000  # of an array in arguments that come piece by piece; an index above is a fault
 SIGNATURE_UNKNOWN = "skip_thought_signature_validator"  # Google's own word for a call whose signature is lost
 
@@ -95,10 +97,8 @@ ANSWERED_AS: Mapping[int, int] = {529: 503}  # Anthropic's own status; Google's 
 EFFORT_BUDGETS: Mapping[str, int] = {  # for models before 3; ai.google.dev/gemini-api/docs/openai#thinking
     "none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576,
 }  # fmt: skip
-LEVELS = frozenset({"minimal", "low", "medium", "high"})  # thinkingLevel, from 3 on; ai.google.dev/gemini-api/docs/thinking
-NEAREST_LEVEL: Mapping[str, str] = {  # effort, or a level that a model does not know -> one that it knows, or this again
-    "none": "minimal", "minimal": "low", "medium": "high", "xhigh": "high", "max": "high",
-}  # fmt: skip
+LEVELS = ("minimal", "low", "medium", "high")  # thinkingLevel, from 3 on, which cannot be told not to think;
+# ai.google.dev/gemini-api/docs/thinking
 MEDIA_TYPES: Mapping[str, str] = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif",
     "heic": "image/heic", "pdf": "application/pdf", "txt": "text/plain", "html": "text/html", "csv": "text/csv",

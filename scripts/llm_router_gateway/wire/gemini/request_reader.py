@@ -266,7 +266,10 @@ def read_tools(value: Any) -> tuple[ir.Tool, ...]:
         fields = fields_of(tool, path)
         for place, declared in enumerate(many(fields.pop("functionDeclarations", None), f"{path}.functionDeclarations")):
             found.append(read_declaration(declared, f"{path}.functionDeclarations[{place}]"))
-        found += [ir.Tool(name, vendor=VENDOR, value={name: own}) for name, own in fields.items()]
+        found += [
+            ir.Tool(name, vendor=VENDOR, value={name: own}, search=ir.WebSearch() if name == "googleSearch" else None)
+            for name, own in fields.items()
+        ]
     return tuple(found)
 
 

@@ -427,5 +427,8 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         service_tier=text(fields.get("service_tier") or "", "service_tier"),
         cache_key=text(fields.get("prompt_cache_key") or "", "prompt_cache_key"),
         extras=own(fields, REQUEST_FIELDS),
-        **{name: number(fields.get(name), name) for name in NUMBERS},
+        temperature=number(fields.get("temperature"), "temperature"),
+        top_p=number(fields.get("top_p"), "top_p"),
+        presence_penalty=number(fields.get("presence_penalty"), "presence_penalty"),
+        frequency_penalty=number(fields.get("frequency_penalty"), "frequency_penalty"),
     )

@@ -11,6 +11,7 @@ from ..spec import Line, Spec, Upstream
 # GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
 MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
+OWN_MODELS = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt|o[1-9]|codex|computer-use)")  # of OpenAI itself, wherever they run
 STEERING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
 
 
@@ -46,10 +47,11 @@ SPEC = Spec(
     account_headers=frozenset({"openai-organization", "openai-project"}),
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
     answer_field="choices",
+    answer_prefix="chatcmpl-",
     embeddings=embeddings,
     upstream=Upstream(
         root="/v1",
-        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "models": "/models"},
+        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models"},
         event_tokens=2,
         parameters={
             "n": ("n",),

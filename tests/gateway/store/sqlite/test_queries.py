@@ -13,8 +13,8 @@ from logged import NOW_S, Shelf, call, random_calls
 
 from llm_router_gateway.store import histogram
 from llm_router_gateway.store.call import Call, stamp, view
+from llm_router_gateway.store.query import BY, DAY_S, HOUR_S, MINUTE_S, ORDERS, Page, Span, Where, split
 from llm_router_gateway.store.sqlite import queries
-from llm_router_gateway.store.sqlite.queries import DAY_S, HOUR_S, MINUTE_S, Page, Span, Where, split
 
 WHOLE = {"calls", "success", "errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
          "total_tokens", "unpriced_calls"}  # fmt: skip
@@ -108,7 +108,7 @@ LOOKED_AT = [Where(status="success"), Where(status="error"), Where(status="clien
 @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
 def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Where) -> None:
     calls = chosen(shelf.calls, span, where)
-    for by in queries.BY:
+    for by in BY:
         got = queries.statistics(shelf.db, span, where, by, 20)
         same(got["overall"], calls)
         names = {group(each, by) for each in calls}
@@ -135,7 +135,7 @@ def test_series_have_every_step_and_each_is_that_of_its_calls(shelf: Shelf, name
         same(one, [each for each in calls if at_s * 1_000 <= each.started_ms < (at_s + span.step_s) * 1_000])
 
 
-@pytest.mark.parametrize("by", queries.BY)
+@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("where", [Where(), Where(key="k1"), Where(provider="openai"), Where(protocol="openai")], ids=str)
 def test_grouped_series_name_the_largest_and_sum_up_the_rest(shelf: Shelf, by: str, where: Where) -> None:
     span = SPANS["a day in hours"]
@@ -230,7 +230,7 @@ def ordered(calls: list[Call], page: Page, where: Where) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_descending", [True, False])
-@pytest.mark.parametrize("order", queries.ORDERS)
+@pytest.mark.parametrize("order", ORDERS)
 def test_pages_one_after_the_other_are_the_whole_list(shelf: Shelf, order: str, is_descending: bool,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "FIRST_CHUNK_ROWS", 150)
@@ -245,7 +245,7 @@ def test_pages_one_after_the_other_are_the_whole_list(shelf: Shelf, order: str, 
             assert (answer["total"], answer["total_is_exact"]) == (len(want), True)
             if answer["next"] is None:
                 break
-            page = queries.moved(page, answer["next"])
+            page = page.after(answer["next"])
         assert got == want
 
 
@@ -260,7 +260,7 @@ def test_a_search_that_takes_too_long_is_gone_on_with(shelf: Shelf, monkeypatch:
         if answer["next"] is None:
             break
         short += len(answer["items"]) < 50
-        page = queries.moved(page, answer["next"])
+        page = page.after(answer["next"])
     assert got == ordered(shelf.calls, Page(), where) and short > 10
 
 

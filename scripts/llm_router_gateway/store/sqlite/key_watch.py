@@ -1,6 +1,6 @@
 """The store's keys as they are now, also when another program changed them: a look at their generation, ten times a second.
 
-    watch = KeyWatch(ring, "router.db", deliver=loop.call_soon_threadsafe, wall=time.time)
+    watch = KeyWatch(ring, "router.db", budgets, deliver=loop.call_soon_threadsafe, wall=time.time)
     watch.load()       at the start, before anybody may call: the keys, and what they have spent
     watch.start()      in a thread of its own, which no long query delays; a key that was disabled is refused within LOOK_S
     watch.close()
@@ -16,8 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..store.sqlite.file import connect, identity
-from .authenticate import Keyring
+from ...policy.budgets import Budgets
+from ..keys import KeyHolder
+from .file import connect, identity
 from .key_rows import look, spent
 
 LOOK_S = 0.1
@@ -26,12 +27,12 @@ LOST = "the store that held the keys was lost while they were in use: nobody may
 
 
 class KeyWatch:
-    """One store's, for one keyring."""
+    """Of one file, for whoever admits callers by it."""
 
     def __init__(
-        self, ring: Keyring, path: str, *, deliver: Callable[..., Any], wall: Callable[[], float]
+        self, ring: KeyHolder, path: str, budgets: Budgets, *, deliver: Callable[..., Any], wall: Callable[[], float]
     ) -> None:  # fmt: skip
-        self._ring, self._path, self._deliver, self._wall = ring, path, deliver, wall
+        self._ring, self._path, self._budgets, self._deliver, self._wall = ring, path, budgets, deliver, wall
         self._db: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._known: str | None = None
@@ -49,7 +50,7 @@ class KeyWatch:
             ring.sealed = LOST if keys_lost else ""
             with suppress(sqlite3.Error):
                 now = self._wall()
-                ring.budgets.load(spent(self._db, now), now)
+                self._budgets.load(spent(self._db, now), now)
 
     def start(self) -> None:
         self._thread.start()

@@ -1,7 +1,8 @@
 """The skill in real agents: they show its description, load its body, and its script works from the user's project.
 
 The model is the mock server with a script. Every other address is behind a proxy that is not there, so nothing leaves this
-machine. The agents come from npm, exactly these versions, or from the folder that LLM_ROUTER_AGENTS names.
+machine. The agents come from npm, exactly these versions, or from the node_modules of the folder
+that LLM_ROUTER_AGENTS names.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ NO_WAY_OUT = {
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder node_modules of the agents; skipped, with what npm said, where they cannot be had."""
     if READY:
-        return Path(READY)
+        return Path(READY) / "node_modules"
     npm, node = shutil.which("npm"), shutil.which("node")
     if not npm or not node:
         pytest.skip("npm is not on this machine")

@@ -1,7 +1,7 @@
-"""Keys in the store: rows of `api_keys` <-> keys.Key. Each function takes a connection and is one part of a transaction.
+"""Keys in the store: rows of `api_keys` <-> store.keys.Row. Each function takes a connection and is one part of a transaction.
 
     rows(db)                        -> [Row(key, digest, last_used), ...]
-    insert(db, key, digest)         Conflict when the name is taken
+    insert(db, key, digest)         -> Row; Conflict when the name is taken
     generation(db)                  changes when any program changed a key
     spent(db, now)                  -> [("key_1", "day", 0.12, 5100.0), ...] of the call log
 """
@@ -12,22 +12,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..config.keys import Key, read_json, terms_json
-from ..errors import BadRequest, Conflict, NotFound
-from ..policy.budgets import DAY_S
+from ...config.keys import Key, read_json, terms_json
+from ...errors import BadRequest, Conflict, NotFound
+from ...policy.budgets import DAY_S, Spent
+from ..keys import Keys, Row
 
 COLUMNS = "id, name, digest, hint, created_s, terms, last_used_s"
 GENERATION = "SELECT value FROM meta WHERE name = 'keys_generation'"
-
-
-class Row(NamedTuple):
-    """A key of the store."""
-
-    key: Key
-    digest: bytes
-    last_used: float | None
 
 
 def row_of(values: tuple[Any, ...]) -> Row:
@@ -47,6 +40,10 @@ def rows(db: Any) -> list[Row]:
 def generation(db: Any) -> str:
     found = db.execute(GENERATION).fetchone()
     return str(found[0]) if found else ""
+
+
+def keys(db: Any) -> Keys:
+    return Keys(rows(db), int(generation(db) or 0))
 
 
 def look(db: Any, known: str | None) -> tuple[str, list[Row] | None]:
@@ -73,33 +70,36 @@ def text_of(key: Key) -> str:
     return json.dumps(terms_json(key), ensure_ascii=False)
 
 
-def insert(db: Any, key: Key, digest: bytes) -> None:
+def insert(db: Any, key: Key, digest: bytes) -> Row:
     check_name(db, key.name, key.id)
     db.execute(
         "INSERT INTO api_keys (id, name, digest, hint, created_s, terms) VALUES (?, ?, ?, ?, ?, ?)",
         (key.id, key.name, digest, key.hint, key.created, text_of(key)),
     )
+    return Row(key, digest, None)
 
 
-def change(db: Any, key_id: str, table: Mapping[str, Any]) -> Key:
+def change(db: Any, name: str, table: Mapping[str, Any]) -> Row:
     """The key with what a PATCH says."""
-    key = read_json(table, find(db, key_id).key)
+    row = find(db, name)
+    key = read_json(table, row.key)
     check_name(db, key.name, key.id)
     db.execute("UPDATE api_keys SET name = ?, terms = ? WHERE id = ?", (key.name, text_of(key), key.id))
-    return key
+    return row._replace(key=key)
 
 
-def rotate(db: Any, key_id: str, digest: bytes, hint: str) -> Key:
+def rotate(db: Any, name: str, digest: bytes, hint: str) -> Row:
     """Another secret for the same key: the old one ends."""
-    key = replace(find(db, key_id).key, hint=hint)
+    row = find(db, name)
+    key = replace(row.key, hint=hint)
     db.execute("UPDATE api_keys SET digest = ?, hint = ? WHERE id = ?", (digest, hint, key.id))
-    return key
+    return row._replace(key=key, digest=digest)
 
 
-def delete(db: Any, key_id: str) -> Key:
-    key = find(db, key_id).key
-    db.execute("DELETE FROM api_keys WHERE id = ?", (key.id,))
-    return key
+def delete(db: Any, name: str) -> Row:
+    row = find(db, name)
+    db.execute("DELETE FROM api_keys WHERE id = ?", (row.key.id,))
+    return row
 
 
 def mark_used(db: Any, used: Mapping[str, float]) -> None:
@@ -109,7 +109,7 @@ def mark_used(db: Any, used: Mapping[str, float]) -> None:
     )
 
 
-def spent(db: Any, now: float) -> list[tuple[str, str, float, float]]:
+def spent(db: Any, now: float) -> list[Spent]:
     """What each key spent today and this month, by the sums of the call log: (key id, "day" or "month", usd, tokens)."""
     today = now // DAY_S * DAY_S
     first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()

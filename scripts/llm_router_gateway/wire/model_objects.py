@@ -1,11 +1,11 @@
-"""The list of models as OpenAI writes it."""
+"""Models as OpenAI lists them, in every one of its APIs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..listing import Entry, present
+from .listing import Entry, present
 
 
 def describe_model(entry: Entry) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""The budgets of one process: what each key has spent and has on hold, in its own memory.
+
+    books = LocalBudgets()
+    books.load(rows, now)                                        what the call log says was spent before
+    hold = await books.hold("key_1", budget, Amount(0.02, 900), now)   counts as spent until it is settled
+    await hold.settle(Amount(0.013, 640))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..policy.budgets import DAY_S, SPANS, Amount, Budget, Left, Spent, day_of, next_start, used_up
+
+ROUNDING_USD = 1e-9  # what the sum of a price and its parts may differ by
+
+
+@dataclass(slots=True)
+class Period:
+    """One day, or one month, of one key."""
+
+    starts: str = ""  # "2026-11-21", "2026-11"
+    usd: float = 0.0
+    tokens: float = 0.0
+    held_usd: float = 0.0
+    held_tokens: float = 0.0
+
+
+@dataclass(slots=True)
+class LocalHold:
+    """What one call may cost at most, taken from both periods until it is known."""
+
+    periods: tuple[Period, ...]
+    amount: Amount
+    is_open: bool = True
+
+    async def settle(self, spent: Amount) -> None:
+        if self.is_open:
+            self._close()
+            for period in self.periods:
+                period.usd += spent.usd
+                period.tokens += spent.tokens
+
+    async def release(self) -> None:
+        if self.is_open:
+            self._close()
+
+    def _close(self) -> None:
+        self.is_open = False
+        for period in self.periods:
+            period.held_usd = max(0.0, period.held_usd - self.amount.usd)
+            period.held_tokens = max(0.0, period.held_tokens - self.amount.tokens)
+
+
+@dataclass(slots=True)
+class LocalBudgets:
+    """`policy.budgets.Budgets`, for one process. Outlives every configuration."""
+
+    _books: dict[str, dict[str, Period]] = field(default_factory=dict)
+    _today: tuple[float, str] = (-DAY_S, "")  # when it began, and its name
+
+    def periods(self, key_id: str, now: float) -> tuple[Period, Period]:
+        """The day and the month that `now` is in; new ones when they have begun."""
+        began, day = self._today
+        if not began <= now < began + DAY_S:
+            began, day = self._today = (now // DAY_S * DAY_S, day_of(now))
+        book = self._books.get(key_id)
+        if book is None:
+            book = self._books[key_id] = {"day": Period(day), "month": Period(day[:7])}
+        if book["day"].starts != day:
+            book["day"] = Period(day)
+            if book["month"].starts != day[:7]:
+                book["month"] = Period(day[:7])
+        return book["day"], book["month"]
+
+    def load(self, rows: Iterable[Spent], now: float) -> None:
+        """What was spent before this start: ("key_1", "day" or "month", usd, tokens), added to what is known."""
+        for key_id, span, usd, tokens in rows:
+            period = self.periods(key_id, now)[SPANS.index(span)]
+            period.usd += usd
+            period.tokens += tokens
+
+    def forget(self, key_id: str) -> None:
+        self._books.pop(key_id, None)
+
+    def spent(self, key_id: str, now: float) -> dict[str, float | int]:
+        """Without what is on hold."""
+        day, month = self.periods(key_id, now)
+        return {"usd_day": round(day.usd, 9), "usd_month": round(month.usd, 9),
+                "tokens_day": round(day.tokens), "tokens_month": round(month.tokens)}  # fmt: skip
+
+    def left(self, key_id: str, budget: Budget, now: float) -> Left:
+        """The tightest of its limits; `why` names the one that is used up furthest."""
+        usd = tokens = math.inf
+        worst, why, again_at, is_held = math.inf, "", 0.0, False
+        for span, period in zip(SPANS, self.periods(key_id, now), strict=True):
+            for unit, limit in (("USD", getattr(budget, f"usd_per_{span}")), ("tokens", getattr(budget, f"tokens_per_{span}"))):
+                if limit is None:
+                    continue
+                held = period.held_usd if unit == "USD" else period.held_tokens
+                free = limit - (period.usd if unit == "USD" else period.tokens) - held
+                if unit == "USD":
+                    usd = min(usd, free)
+                else:
+                    tokens = min(tokens, free)
+                share = free / limit if limit else -math.inf
+                if share < worst:
+                    worst, why, again_at = share, f"{limit:.12g} {unit} a {span}", next_start(span, now)
+                    is_held = held > 0
+        return Left(usd, tokens, why, again_at, is_held)
+
+    async def spend(self, key_id: str, amount: Amount, now: float) -> None:
+        for period in self.periods(key_id, now):
+            period.usd += amount.usd
+            period.tokens += amount.tokens
+
+    async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> LocalHold:
+        left = self.left(key_id, budget, now)
+        if amount.usd > left.usd + ROUNDING_USD or amount.tokens > left.tokens:
+            raise used_up(left, now)
+        periods = self.periods(key_id, now)
+        for period in periods:
+            period.held_usd += amount.usd
+            period.held_tokens += amount.tokens
+        return LocalHold(periods, amount)

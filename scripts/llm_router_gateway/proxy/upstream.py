@@ -1,0 +1,90 @@
+"""One exchange with an upstream: the request goes out, a whole answer or a refusal comes back.
+
+    upstream = Upstream(pool)
+    headers, data = await upstream.fetch(outgoing)     200, and the headers that go on to the caller
+    response = await upstream.send("POST", outgoing)   whatever it is; the caller of this closes it
+    raise await refusal(outgoing, response)            what it said instead of an answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import GatewayError, UpstreamFailed
+from ..net.client import Pool, Response, Timeouts
+from ..net.unpacking import unpacked
+from ..wire.registry import wire
+from . import headers as forward
+from .answers import parsed_or_none
+from .outgoing import Outgoing
+from .streaming import Headers
+
+MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64
+MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal
+
+
+class Relayed(GatewayError):
+    """An upstream's refusal in the caller's own protocol: it goes on as it came."""
+
+    def __init__(self, error: GatewayError, headers: Headers, data: bytes) -> None:
+        super().__init__(error.message, status=error.status, code=error.code, retry_after_s=error.retry_after_s)
+        self.headers, self.data, self.unpaid = headers, data, True
+
+
+class Upstream:
+    """All providers, through one pool of connections."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def send(self, method: str, outgoing: Outgoing) -> Response:
+        provider = outgoing.candidate.provider
+        timeouts = Timeouts(provider.connect_timeout_s, provider.timeout_s, provider.timeout_s)
+        response = await self._pool.request(
+            method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
+        )
+        return unpacked(response)
+
+    async def fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
+        """A whole answer: the headers that go on, and the body. A refusal is raised."""
+        response = await self.send("POST", outgoing)
+        try:
+            if response.status != 200:
+                raise await refusal(outgoing, response)
+            return forward.caller_headers(response.headers, outgoing.candidate), await response.read(MAX_ANSWER_BYTES)
+        finally:
+            response.close()
+
+    async def get(self, outgoing: Outgoing) -> bytes:
+        """The body of a document that an upstream has: its list of models."""
+        response = await self.send("GET", outgoing)
+        try:
+            if response.status != 200:
+                raise UpstreamFailed(f"status {response.status}")
+            data: bytes = await response.read(MAX_ANSWER_BYTES)
+            return data
+        finally:
+            response.close()
+
+
+async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
+    """What an upstream said instead of an answer, without our key in it."""
+    name, status = outgoing.candidate.name, response.status
+    if not 400 <= status <= 599:
+        wrong = UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
+                               "followed)")  # fmt: skip
+        wrong.unpaid = True
+        return wrong
+    data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
+    error = read_error(outgoing, status, dict(response.headers), data)
+    if outgoing.request is None and parsed_or_none(data) is not None:
+        return Relayed(error, forward.caller_headers(response.headers, outgoing.candidate), data)
+    return error
+
+
+def read_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
+    """An upstream's error body, in its own protocol."""
+    data = forward.masked(data, outgoing.candidate)
+    error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, headers, data)
+    error.unpaid = True
+    return error

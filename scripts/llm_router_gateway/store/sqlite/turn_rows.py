@@ -1,0 +1,83 @@
+"""Kept turns in the store: rows of `turns` and `turn_items` <-> store.conversations.Turn. Each function takes a connection.
+
+    put(db, [(turn, packed(turn))])
+    found(db, "key_1", "resp_1")        -> Turn, or None: another owner's is none
+    turn_of_item(db, "key_1", "msg_7")  -> "resp_1"
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+from ..conversations import Turn
+
+SECRET = "seal_secret"  # nosec B105  # its name in the table, not itself
+SECRET_BYTES = 32
+SQUEEZED = 1  # zlib's fastest: texts shrink to a third
+COLUMNS = "id, owner, previous, created_s, member, key, value"
+FOREVER = float("inf")
+
+Database = sqlite3.Connection
+
+
+def packed(turn: Turn) -> bytes:
+    text = json.dumps(turn.value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), SQUEEZED)
+
+
+def turn_of(row: tuple[Any, ...]) -> Turn:
+    turn_id, owner, previous, created, member, key, data = row
+    value = json.loads(zlib.decompress(data).decode("utf-8", "surrogatepass"))
+    return Turn(turn_id, owner, previous, created, member, key, value)
+
+
+def put(db: Database, turns: Iterable[tuple[Turn, bytes]]) -> None:
+    for turn, data in turns:
+        db.execute(
+            "INSERT OR REPLACE INTO turns (id, owner, previous, created_s, member, key, bytes, value) VALUES (?,?,?,?,?,?,?,?)",
+            (turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, len(data), data),
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO turn_items (owner, item_id, turn_id) VALUES (?, ?, ?)",
+            [(turn.owner, item, turn.id) for item in turn.items],
+        )
+
+
+def found(db: Database, owner: str, turn_id: str) -> Turn | None:
+    row = db.execute(f"SELECT {COLUMNS} FROM turns WHERE id = ? AND owner = ?", (turn_id, owner)).fetchone()  # nosec B608
+    return None if row is None else turn_of(row)
+
+
+def turn_of_item(db: Database, owner: str, item: str) -> str:
+    row = db.execute("SELECT turn_id FROM turn_items WHERE owner = ? AND item_id = ?", (owner, item)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def forget(db: Database, owner: str, turn_id: str) -> bool:
+    return db.execute("DELETE FROM turns WHERE id = ? AND owner = ?", (turn_id, owner)).rowcount > 0
+
+
+def kept_secret(db: Database) -> bytes:
+    """The secret of this store, made when it is first asked for."""
+    db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (SECRET, secrets.token_hex(SECRET_BYTES)))
+    return bytes.fromhex(db.execute("SELECT value FROM meta WHERE name = ?", (SECRET,)).fetchone()[0])
+
+
+def forget_turns(db: Database, before_s: float, rows: int) -> int:
+    """The oldest of those made before a time: a step of the retention."""
+    sql = "DELETE FROM turns WHERE id IN (SELECT id FROM turns WHERE created_s < ? ORDER BY created_s LIMIT ?)"
+    return db.execute(sql, (before_s, rows)).rowcount
+
+
+def forget_too_many(db: Database, max_bytes: float, rows: int) -> int:
+    """A step towards what conversations may hold together: the oldest go."""
+    if max_bytes == FOREVER or db.execute("SELECT COALESCE(SUM(bytes), 0) FROM turns").fetchone()[0] <= max_bytes:
+        return 0
+    return db.execute(
+        "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY created_s LIMIT ?)", (rows,)
+    ).rowcount

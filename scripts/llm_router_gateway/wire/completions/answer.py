@@ -1,0 +1,106 @@
+"""ir.Answer -> the body of a text completion; what its parts become is the stream's business too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import GatewayError, UpstreamFailed
+from .. import ir
+from ..error_bodies import error_body
+from ..fields import compact
+from ..losses import name_lost
+from ..names import minted_id
+
+REASON: Mapping[str, str] = {
+    **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
+    "refusal": "content_filter",
+}  # fmt: skip
+
+
+def count(fields: Any, name: str) -> int:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return int(value) if isinstance(value, (int, float)) and value is not True and 0 < value < math.inf else 0
+
+
+def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
+    """What a relayed answer says of its usage."""
+    usage = answer.get("usage")
+    if not isinstance(usage, dict) or "prompt_tokens" not in usage:
+        return None
+    prompt, read = count(usage, "prompt_tokens"), count(usage.get("prompt_tokens_details"), "cached_tokens")
+    read = min(prompt, read)
+    return ir.Usage(prompt - read, read, text=count(usage, "completion_tokens"))
+
+
+def write_usage(usage: ir.Usage) -> dict[str, Any]:
+    return {"prompt_tokens": usage.total_input, "completion_tokens": usage.output, "total_tokens": usage.total}
+
+
+def write_count(tokens: int) -> dict[str, Any]:
+    return {"input_tokens": tokens}
+
+
+def error_event(error: GatewayError, request_id: str) -> bytes:
+    """The last words of a stream that failed; no [DONE] follows."""
+    return b"data: " + compact(error_body(error)).encode("utf-8", "backslashreplace") + b"\n\n"
+
+
+def text_of(part: ir.Part, lost: list[str]) -> str:
+    """What of a part is text; thoughts and calls have no place here."""
+    if isinstance(part, ir.Text | ir.Refusal):
+        return part.text
+    if isinstance(part, ir.Opaque) and part.text:
+        return part.text
+    name_lost(lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else lost_name(part))
+    return ""
+
+
+def lost_name(part: ir.Part) -> str:
+    return "thinking" if isinstance(part, ir.Thinking) else "tool_calls"
+
+
+def head_of(id: str, model: str, created: int) -> dict[str, Any]:
+    return {
+        "id": id or "cmpl-" + minted_id(model).rpartition("_")[2],
+        "object": "text_completion",
+        "created": created,
+        "model": model,
+    }
+
+
+def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
+    """The body for the caller who sent `request`."""
+    choices = [
+        {"text": "".join(text_of(part, lost) for part in each.parts), "index": number, "logprobs": None,
+         "finish_reason": REASON[each.stop.reason]}
+        for number, each in enumerate(answer.candidates)
+    ]  # fmt: skip
+    body = head_of(answer.id, answer.model or request.model, answer.created) | {"choices": choices}
+    return body | ({"usage": write_usage(answer.usage)} if answer.usage is not None else {})
+
+
+REASONS: Mapping[str, ir.Reason] = {"stop": "end", "length": "length", "content_filter": "refusal"}
+
+
+def read_answer(body: Mapping[str, Any]) -> ir.Answer:
+    """A relayed answer, for a caller who wanted a stream. UpstreamFailed where it is none."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamFailed("the upstream's answer has no choices")
+    found = []
+    for choice in choices:
+        given = choice if isinstance(choice, dict) else {}
+        said, word = given.get("text"), str(given.get("finish_reason") or "stop")
+        parts = (ir.Text(said),) if isinstance(said, str) and said else ()
+        found.append(ir.Candidate(parts, ir.Stop(REASONS.get(word, "other"), word)))
+    created = count(body, "created")
+    return ir.Answer(str(body.get("id") or ""), str(body.get("model") or ""), tuple(found), usage_in(body), created)
+
+
+def finish_in(answer: Mapping[str, Any]) -> str:
+    """Why a whole answer stopped, as its first choice says."""
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return str(first.get("finish_reason") or "") if isinstance(first, dict) else ""

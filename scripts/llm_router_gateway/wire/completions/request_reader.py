@@ -1,0 +1,84 @@
+"""A text completion's body -> ir.Request, as a chat of one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import BadRequest
+from .. import ir
+from ..fields import integer, items, number, obj, refuse, text, truth
+
+OPENAI = "openai"
+FIELDS = frozenset({
+    "model", "prompt", "stream", "stream_options", "max_tokens", "temperature", "top_p", "presence_penalty",
+    "frequency_penalty", "seed", "stop", "n", "best_of", "user", "suffix", "echo", "logprobs",
+})  # fmt: skip
+# What only a server that completes texts can do.
+UPSTREAMS_OWN = ("suffix", "echo", "logprobs")
+
+
+def only_upstream(fields: Mapping[str, Any]) -> str:
+    """The field that only an upstream with text completions can serve; "" where a chat will do.
+
+    only_upstream({"prompt": "def f(", "suffix": "return x"}) -> "suffix"
+    """
+    for name in UPSTREAMS_OWN:
+        value = fields.get(name)
+        if value is not None and value is not False and value != "":  # 0 log probabilities are asked for too
+            return name
+    prompt = fields.get("prompt")
+    is_text = (
+        prompt is None
+        or isinstance(prompt, str)
+        or (isinstance(prompt, list) and all(isinstance(each, str) for each in prompt))
+    )
+    return "" if is_text else "prompt"
+
+
+def read_prompt(value: Any) -> str:
+    """One text; a list of one is one. The beginning of a text (no prompt at all) is an empty one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list):
+        raise BadRequest("prompt holds several prompts: this model answers one at a time; send one request for each",
+                         details={"path": "prompt"})  # fmt: skip
+    return text("" if value is None else value, "prompt")
+
+
+def read_stop(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(text(each, f"stop[{at}]") for at, each in enumerate(items(value, "stop")))
+
+
+def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
+    """BadRequest says which field is wrong, or which needs an upstream that completes texts."""
+    foreign = only_upstream(fields)
+    if foreign:
+        raise BadRequest(
+            f"{foreign} needs an upstream with /v1/completions, and this model is reached as a chat: leave it out, or choose a "
+            "model of an OpenAI-compatible server",
+            details={"path": foreign},
+        )
+    options = obj(fields.get("stream_options") or {}, "stream_options")
+    best = integer(fields.get("best_of"), "best_of")
+    if best is not None and best > 1:
+        refuse("best_of", "must be 1: a chat gives its answers unranked")
+    rest = {name: value for name, value in fields.items() if name not in FIELDS and value not in (None, [], {}, "")}
+    return ir.Request(
+        model=model if model is not None else text(fields.get("model"), "model"),
+        messages=(ir.Message("user", (ir.Text(read_prompt(fields.get("prompt"))),)),),
+        stream=stream if stream is not None else truth(fields.get("stream"), "stream") or False,
+        include_usage=truth(options.get("include_usage"), "stream_options.include_usage") or False,
+        max_tokens=integer(fields.get("max_tokens"), "max_tokens"),
+        temperature=number(fields.get("temperature"), "temperature"),
+        top_p=number(fields.get("top_p"), "top_p"),
+        presence_penalty=number(fields.get("presence_penalty"), "presence_penalty"),
+        frequency_penalty=number(fields.get("frequency_penalty"), "frequency_penalty"),
+        seed=integer(fields.get("seed"), "seed"),
+        stop=read_stop(fields.get("stop")),
+        n=integer(fields.get("n"), "n"),
+        user=text(fields.get("user") or "", "user"),
+        extras={OPENAI: rest} if rest else ir.NOTHING,
+    )

@@ -1,0 +1,65 @@
+"""Neutral events -> the chunks of a text completion.
+
+feed(PartDelta(0, "Hi")) -> b'data: {"id":...,"choices":[{"text":"Hi","index":0,"logprobs":null,"finish_reason":null}]}\\n\\n'
+"""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring as quoted
+
+from .. import ir
+from ..fields import compact
+from ..losses import name_lost
+from .answer import REASON, head_of, lost_name, text_of, write_usage
+
+DONE = "data: [DONE]\n\n"
+
+
+class StreamWriter:
+    """Chunks for the caller who sent `request`."""
+
+    __slots__ = ("_base", "_lost", "_parts", "_request", "_usage")
+
+    def __init__(self, request: ir.Request, *, lost: list[str] | None = None, array: bool = False) -> None:
+        self._request = request
+        self._lost: list[str] = lost if lost is not None else []
+        self._base = ""
+        self._parts: dict[int, ir.Part] = {}
+        self._usage: ir.Usage | None = None
+
+    def feed(self, event: ir.StreamEvent) -> bytes:
+        return self._written(event).encode("utf-8", "backslashreplace")
+
+    def _written(self, event: ir.StreamEvent) -> str:
+        if isinstance(event, ir.PartDelta):
+            return self._said(event.candidate, event.text) if isinstance(self._parts[event.candidate], ir.Text) else ""
+        if isinstance(event, ir.PartStart):
+            return self._part(event)
+        if isinstance(event, ir.Started):
+            head = head_of(event.id, event.model or self._request.model, event.created)
+            self._base = f'data: {compact(head)[:-1]},"choices":['
+        elif isinstance(event, ir.Stopped):
+            return self._said(event.candidate, "", REASON[event.stop.reason])
+        elif isinstance(event, ir.UsageSeen):
+            self._usage = event.usage
+        elif isinstance(event, ir.Finished):
+            return self._finished()
+        return ""
+
+    def _part(self, event: ir.PartStart) -> str:
+        self._parts[event.candidate] = event.part
+        if isinstance(event.part, ir.Thinking | ir.ToolCall):
+            name_lost(self._lost, lost_name(event.part))
+            return ""
+        said = text_of(event.part, self._lost)
+        return self._said(event.candidate, said) if said else ""
+
+    def _said(self, number: int, said: str, reason: str = "") -> str:
+        if not (said or reason):
+            return ""
+        end = f'"{reason}"' if reason else "null"
+        return f'{self._base}{{"text":{quoted(said)},"index":{number},"logprobs":null,"finish_reason":{end}}}]}}\n\n'
+
+    def _finished(self) -> str:
+        usage = self._usage if self._request.include_usage else None
+        return (f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else "") + DONE

@@ -1,0 +1,133 @@
+"""Errors as OpenAI words them, in every one of its APIs: read from an upstream, written for a caller.
+
+    read_error(429, {"retry-after": "7"}, b'{"error": {"message": "slow down"}}') -> RateLimited("slow down"), retry_after_s 7.0
+    error_body(BadRequest("bad", details={"path": "tools[0]"}))
+        -> {"error": {"message": "bad", "type": "invalid_request_error", "param": "tools[0]", "code": "bad_request"}}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import GatewayError, of_status
+from .fields import compact
+from .retry_after import retry_after_s
+
+MAX_MESSAGE_CHARS = 2_000  # of an upstream's error text
+CONTEXT = re.compile(
+    r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long|available context size|"
+    r"exceeds the maximum number of tokens allowed|reduce the length of the messages",
+    re.IGNORECASE,
+)
+TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
+    404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
+}  # fmt: skip
+CODES = {"unauthorized": "invalid_api_key", "no_credit": "insufficient_quota", "rate_limited": "rate_limit_exceeded"}
+OVERLOADED = 529  # Anthropic's own; OpenAI's clients know 503
+STATUSES = {
+    "invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "rate_limit_error": 429,
+    "insufficient_quota": 429, "server_error": 500, "overloaded_error": 503,
+}  # fmt: skip
+CODE_STATUSES = {
+    "rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500, "server_is_overloaded": 503,
+    "invalid_prompt": 400, "context_length_exceeded": 400, "model_not_found": 404,
+}  # fmt: skip
+KEPT_CODES = ("model_not_found", "previous_response_not_found", "invalid_encrypted_content")
+WHOLE = ("choices", "output")  # fields of an answer, which is no error
+
+
+def error_in(value: Any) -> Mapping[str, Any]:
+    """The error in what an upstream said, whatever shape it has; {} if there is none.
+
+    {"error": {"message": "m"}}, {"type": "error", "message": "m", "code": "c"}, {"response": {"error": {...}}},
+    {"error": "m"}, {"detail": "m"}
+    """
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if not isinstance(value, dict):
+        return {}
+    error = value.get("error")
+    if isinstance(error, dict):
+        return error
+    if isinstance(error, str) and error:
+        return {**value, "message": error}
+    if isinstance(value.get("response"), dict):
+        return error_in(value["response"])
+    if any(name in value for name in WHOLE):
+        return {}
+    told = value.get("message") or value.get("detail") or value.get("errors")
+    return {**value, "message": told if isinstance(told, str) else compact(told)} if told else {}
+
+
+def told_in(error: Mapping[str, Any]) -> str:
+    """Its text; with OpenRouter also what the provider behind it said."""
+    message = error.get("message")
+    message = message if isinstance(message, str) and message.strip() else compact(error)
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{message}: {raw}"[:MAX_MESSAGE_CHARS] if isinstance(raw, str) and raw else message[:MAX_MESSAGE_CHARS]
+
+
+def status_of(error: Mapping[str, Any]) -> int:
+    """The status of an error that came inside a stream, by what it says itself."""
+    code = error.get("code")
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return CODE_STATUSES.get(str(code)) or STATUSES.get(str(error.get("type"))) or 502
+
+
+def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:
+    """status 0: as the error says itself, else 502."""
+    message, code = told_in(error), error.get("code")
+    status = status or status_of(error)
+    named = None
+    if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):
+        named = "context_length_exceeded"
+    elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
+        named = "no_credit"
+    elif code in KEPT_CODES:
+        named = str(code)
+    details = {name: error[name] for name in ("type", "code", "param") if error.get(name) is not None}
+    return of_status(status, message, code=named, retry_after_s=wait_s, details=details)
+
+
+def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    """An upstream's refusal -> our error, with its status, its wait and its words."""
+    try:
+        error = error_in(json.loads(body))
+    except (ValueError, RecursionError):
+        error = {}
+    if not error:
+        plain = " ".join(body[: 4 * MAX_MESSAGE_CHARS].decode("utf-8", "replace").split())
+        error = {"message": plain[:300] or "the upstream gave no reason"}
+    return error_of(error, status, retry_after_s(headers))
+
+
+def code_of(error: GatewayError) -> str:
+    """Our code, or that of an input that is too long where only another vendor's words say so: clients act on the code.
+
+    code_of(BadRequest("prompt is too long: 9000 tokens > 8192 maximum")) -> "context_length_exceeded"
+    """
+    is_too_long = error.status in (400, 413) and CONTEXT.search(error.message) is not None
+    return "context_length_exceeded" if is_too_long else error.code
+
+
+def error_body(error: GatewayError) -> dict[str, Any]:
+    """{"error": {"message", "type", "param", "code"}}"""
+    kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    param = error.details.get("param", error.details.get("path"))
+    code = code_of(error)
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(code, code)}}
+
+
+def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], dict[str, Any]]:
+    """(status, headers, body) for a caller."""
+    headers = [("content-type", "application/json")]
+    if error.retry_after_s is not None:
+        headers.append(("retry-after", str(math.ceil(error.retry_after_s))))
+    return 503 if error.status == OVERLOADED else error.status, headers, error_body(error)

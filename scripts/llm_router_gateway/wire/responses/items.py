@@ -1,0 +1,340 @@
+"""Items of a Responses `input` -> parts and messages of ir; the table ITEMS has one function per type.
+
+An output item of another vendor's answer is read by the same functions (`answer`, `stream_reader`).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ...errors import BadRequest, NotFound
+from .. import ir
+from ..fields import compact, items, obj, refuse, text
+from ..names import minted_id, unpacked_id
+from .common import OPENAI, OWN, own
+from .compaction import SUMMARY_HEAD, summary_in
+from .seal import is_sealed
+from .tools import Found, flat_name, read_tools
+
+ROLES: Mapping[str, ir.Role] = {
+    "user": "user", "assistant": "assistant", "system": "system", "developer": "developer",
+}  # fmt: skip
+AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+# Items that the caller's side sends; of all others that only OpenAI knows the model is the author.
+FROM_CALLER = frozenset({
+    "computer_call_output", "local_shell_call_output", "shell_call_output", "apply_patch_call_output", "tool_search_output",
+    "mcp_approval_response", "configuration_update", "program_output",
+})  # fmt: skip
+MESSAGE_FIELDS = frozenset({"type", "role", "content", "id", "status", "internal_chat_message_metadata_passthrough"})
+
+# ------------------------------------------------------------------------------------------------------------------- parts
+
+
+def cached(part: Mapping[str, Any]) -> ir.JSON | None:
+    """prompt_cache_breakpoint in Anthropic's words, which are the neutral ones."""
+    mark = part.get("prompt_cache_breakpoint")
+    if not isinstance(mark, dict):
+        return None
+    return {"type": "ephemeral", "ttl": "1h"} if mark.get("ttl") == "12h" else {"type": "ephemeral"}
+
+
+def read_text(part: Mapping[str, Any], path: str) -> ir.Part:
+    """What the model quoted is kept for its vendor: {"type": "output_text", "text": "a", "annotations": [...]}"""
+    notes = part.get("annotations")
+    extras: ir.Extras = {OWN: {"annotations": notes}} if isinstance(notes, list) and notes else ir.NOTHING
+    return ir.Text(text(part.get("text"), f"{path}.text"), cache_control=cached(part), extras=extras)
+
+
+def read_refusal(part: Mapping[str, Any], path: str) -> ir.Part:
+    return ir.Refusal(text(part.get("refusal"), f"{path}.refusal"))
+
+
+def read_url(kind: ir.Kind, url: str, path: str) -> ir.Media:
+    """A URL as it is, a data: URL taken apart (RFC 2397).
+
+    "data:image/png;base64,AA==" -> Media("image", "image/png", "AA==")
+    """
+    if url[:5].lower() != "data:":
+        return ir.Media(kind, url=url)
+    head, comma, data = url[5:].partition(",")
+    if not comma:
+        refuse(path, "is a data: URL without data")
+    media_type, *parameters = head.split(";")
+    if "base64" not in [parameter.strip().lower() for parameter in parameters]:
+        data = base64.b64encode(unquote_to_bytes(data)).decode()
+    return ir.Media(kind, media_type.strip().lower() or "text/plain", data)
+
+
+def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
+    given = part.get("image_url")
+    given = given.get("url") if isinstance(given, dict) else given  # chat's shape, as some send
+    detail = str(part.get("detail") or "")
+    if not given:
+        found = text(part.get("file_id") or None, f"{path}.image_url")
+        return ir.Media("image", file_id=found, detail=detail, vendor=OPENAI, cache_control=cached(part))
+    made = read_url("image", text(given, f"{path}.image_url"), f"{path}.image_url")
+    return replace(made, detail=detail, cache_control=cached(part))
+
+
+def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
+    """{"file_data": "data:application/pdf;base64,AA==", "filename": "a.pdf"} -> Media("document", ..., name="a.pdf")"""
+    name, mark = text(part.get("filename") or "", f"{path}.filename"), cached(part)
+    if part.get("file_id"):
+        found = text(part["file_id"], f"{path}.file_id")
+        return ir.Media("document", file_id=found, name=name, vendor=OPENAI, cache_control=mark)
+    if part.get("file_url"):
+        made = read_url("document", text(part["file_url"], f"{path}.file_url"), f"{path}.file_url")
+        return replace(made, name=name, cache_control=mark)
+    data = text(part.get("file_data"), f"{path}.file_data")
+    if not data.startswith(("data:", "http:", "https:")):
+        data = f"data:application/pdf;base64,{data}"
+    return replace(read_url("document", data, f"{path}.file_data"), name=name, cache_control=mark)
+
+
+def read_audio(part: Mapping[str, Any], path: str) -> ir.Part:
+    given = obj(part.get("input_audio"), f"{path}.input_audio")
+    kind = text(given.get("format") or "wav", f"{path}.input_audio.format")
+    data = text(given.get("data"), f"{path}.input_audio.data")
+    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=cached(part))
+
+
+PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
+    "input_text": read_text, "output_text": read_text, "text": read_text, "summary_text": read_text, "refusal": read_refusal,
+    "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_audio,
+}  # fmt: skip
+
+
+def read_content(content: Any, path: str) -> list[ir.Part]:
+    """A text, or parts, each by its type; null and "" -> []"""
+    if content is None or content == "":
+        return []
+    if isinstance(content, str):
+        return [ir.Text(content)]
+    parts: list[ir.Part] = []
+    for at, part in enumerate(items(content, path)):
+        place = f"{path}[{at}]"
+        kind = text(obj(part, place).get("type"), f"{place}.type")
+        reader = PARTS.get(kind)
+        parts.append(reader(part, place) if reader else ir.Opaque(OWN, kind, part))
+    return parts
+
+
+def read_output(output: Any, path: str) -> tuple[ir.Text | ir.Media | ir.Opaque, ...]:
+    """What a tool answered: text, parts, or (as some send) any JSON."""
+    if isinstance(output, list) and output and all(isinstance(each, dict) and "type" in each for each in output):
+        return tuple(part for part in read_content(output, path) if isinstance(part, ir.Text | ir.Media | ir.Opaque))
+    if output is None:
+        refuse(path, "must be text or a list of parts")
+    return (ir.Text(output if isinstance(output, str) else compact(output)),) if output != "" else ()
+
+
+# ----------------------------------------------------------------------------------------------------------------- thoughts
+
+
+def texts_in(item: Mapping[str, Any], name: str) -> list[str]:
+    """The texts of a reasoning item's `summary` or `content`."""
+    found = item.get(name)
+    given = [each.get("text") for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return [each for each in given if isinstance(each, str) and each]
+
+
+def opened(value: ir.JSON) -> ir.Part | None:
+    """The thought, or the signature of a text, in what we sealed."""
+    vendor, said, signature, data = (str(value.get(name) or "") for name in ("vendor", "text", "signature", "data"))
+    if value.get("kind") == "thinking":
+        return ir.Thinking(said, signature, vendor, data)
+    return ir.Text("", signature, vendor) if value.get("kind") == "signature" else None
+
+
+def read_thoughts(item: Mapping[str, Any], path: str, seal: ir.Seal | None) -> list[ir.Part]:
+    """A reasoning item -> what is in it.
+
+    sealed by us           -> the other vendor's thought, to the letter
+    OpenAI's own           -> Thinking(summary, vendor="openai") each, then Thinking("", data=..., with its id)
+    without encrypted text -> Thinking(text) of nobody: whoever wants plain thoughts back gets it
+    """
+    encrypted = text(item.get("encrypted_content") or "", f"{path}.encrypted_content")
+    summary = texts_in(item, "summary")
+    if is_sealed(encrypted):
+        value = seal.open(encrypted) if seal is not None else None
+        part = opened(value) if value is not None else None
+        return [part] if part is not None else [ir.Thinking(each) for each in summary]
+    if not encrypted:
+        return [ir.Thinking(each) for each in texts_in(item, "content") or summary]
+    id_ = item.get("id")
+    extras: ir.Extras = {OPENAI: {"id": id_}} if isinstance(id_, str) and id_ else ir.NOTHING
+    return [*(ir.Thinking(each, vendor=OPENAI) for each in summary), ir.Thinking("", "", OPENAI, encrypted, extras)]
+
+
+# -------------------------------------------------------------------------------------------------------------------- calls
+
+
+def read_call(item: Mapping[str, Any], path: str) -> ir.ToolCall:
+    """A call as it came; its id is "" where it has none."""
+    custom = item.get("type") == "custom_tool_call"
+    given = item.get("input" if custom else "arguments")
+    given = "" if given is None else given if isinstance(given, str) else compact(given)
+    name = flat_name(text(item.get("namespace") or "", f"{path}.namespace"), text(item.get("name"), f"{path}.name"))
+    came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
+    id_, vendor, signature = unpacked_id(came)
+    return ir.ToolCall(id_, name, given, None if custom else ir.object_in(given), custom, signature, vendor)
+
+
+class Conversation:
+    """The messages as they are read: which calls are open, which tools there are."""
+
+    def __init__(self, seal: ir.Seal | None) -> None:
+        self.seal = seal
+        self.system: list[ir.Part] = []
+        self.messages: list[ir.Message] = []
+        self.tools: list[ir.Tool] = []
+        self.namespaces: dict[str, tuple[str, str]] = {}
+        self.compacting = False
+        self._calls: list[tuple[frozenset[str], ir.ToolCall]] = []  # (the ids it may be called by, call), unanswered
+
+    # -- tools
+
+    def add_tools(self, found: list[Found]) -> None:
+        """Tools of the body, and those that an item brings; one that came before under its name is replaced."""
+        for tool, namespace in found:
+            made = tool
+            if namespace and tool.value is None:
+                made = replace(tool, name=flat_name(namespace, tool.name))
+                self.namespaces[made.name] = (namespace, tool.name)
+            same = [at for at, other in enumerate(self.tools) if other.name == made.name and other.value is None]
+            if same and made.value is None:
+                self.tools[same[0]] = made
+            else:
+                self.tools.append(made)
+
+    # -- messages
+
+    def say(self, role: ir.Role, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING) -> None:
+        """A message of the user or the system; the system's first ones stand before the conversation."""
+        if role in ("system", "developer") and not self.messages:
+            self.system += parts
+        else:
+            self.messages.append(ir.Message(role, tuple(parts), extras=extras))
+
+    def assistant(self, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING, *, speaks: bool = False) -> None:
+        """More of what the assistant did. A second text in a row is another message: one never speaks twice in one."""
+        last = self.messages[-1] if self.messages else None
+        if last is None or last.role != "assistant":
+            self.messages.append(ir.Message("assistant", tuple(parts), extras=extras))
+            return
+        if speaks and any(isinstance(part, ir.Text | ir.Refusal) for part in last.parts):
+            self.messages.append(ir.Message("assistant", tuple(parts), extras=extras))
+            return
+        both = ir.joined(last.extras, extras) if extras else last.extras
+        self.messages[-1] = replace(last, parts=last.parts + tuple(parts), extras=both)
+
+    def call(self, item: Mapping[str, Any], path: str) -> None:
+        call = read_call(item, path)
+        known = {item[name] for name in ("call_id", "id") if isinstance(item.get(name), str) and item[name]}
+        if not call.id or any(call.id == other.id for _, other in self._calls):
+            call = replace(call, id=minted_id(path, call.name, call.arguments_text))
+        self._calls.append((frozenset(known), call))
+        self.assistant([call])
+
+    def result(self, item: Mapping[str, Any], path: str) -> None:
+        """A result joins the results before it; its call is the one of that call_id, or of that item id (as chatlas sends)."""
+        came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
+        call = self._answered(came)
+        output = read_output(item.get("output"), f"{path}.output")
+        result = ir.ToolResult(call.id, output, name=call.name, vendor=call.vendor)
+        last = self.messages[-1] if self.messages else None
+        if last is not None and last.role == "user" and last.parts and isinstance(last.parts[-1], ir.ToolResult):
+            self.messages[-1] = replace(last, parts=(*last.parts, result))
+        else:
+            self.messages.append(ir.Message("user", (result,)))
+
+    def _answered(self, came: str) -> ir.ToolCall:
+        for at, (ids, call) in enumerate(self._calls):
+            if came in ids or came == "":
+                del self._calls[at]
+                return call
+        id_, vendor, _ = unpacked_id(came)
+        return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
+
+    def opaque(self, item: Mapping[str, Any]) -> None:
+        """An item that only OpenAI knows."""
+        kind = str(item.get("type"))
+        part = ir.Opaque(OWN, kind, item)
+        if kind in FROM_CALLER:
+            self.messages.append(ir.Message("user", (part,)))
+        else:
+            self.assistant([part])
+
+    def trigger(self, is_last: bool, path: str) -> None:
+        if not is_last:
+            refuse(path, "must be the last item: a compaction_trigger asks for a summary of all that stands before it")
+        self.compacting = True
+
+
+# -------------------------------------------------------------------------------------------------------------------- items
+
+
+def read_message(item: Mapping[str, Any], path: str, made: Conversation) -> None:
+    """A message, with or without its type. Ids, states and what Codex notes for itself say nothing to the model."""
+    role = ROLES.get(text(item.get("role"), f"{path}.role")) or refuse(
+        f"{path}.role", "must be user, assistant, system or developer"
+    )  # fmt: skip
+    content = item.get("content")
+    parts: list[ir.Part] = [ir.Text("")] if content == "" else read_content(content, f"{path}.content")
+    extras = own(item, MESSAGE_FIELDS)
+    if role == "assistant":
+        made.assistant(parts, extras, speaks=True)
+    else:
+        made.say(role, parts, extras)
+
+
+def read_reasoning(item: Mapping[str, Any], path: str, made: Conversation) -> None:
+    thoughts = read_thoughts(item, path, made.seal)
+    if thoughts:
+        made.assistant(thoughts)
+
+
+def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> None:
+    """The summary that stands for what went before. One that only OpenAI can read cannot be left out in silence."""
+    encrypted = text(item.get("encrypted_content"), f"{path}.encrypted_content")
+    value = made.seal.open(encrypted) if made.seal is not None else None
+    summary = summary_in(value) if value is not None else None
+    if summary is None:
+        raise BadRequest(
+            f"{path}: this compaction can be read only by the provider that made it: go on with its models, or start anew",
+            code="invalid_encrypted_content", details={"path": path},
+        )  # fmt: skip
+    made.messages.append(ir.Message("user", (ir.Text(f"{SUMMARY_HEAD}\n\n{summary}"),)))
+
+
+def read_additional(item: Mapping[str, Any], path: str, made: Conversation) -> None:
+    """Tools that came with the conversation (Codex's newest models) or that a search for tools found."""
+    made.add_tools(read_tools(item.get("tools"), f"{path}.tools"))
+
+
+def read_tool_search(item: Mapping[str, Any], path: str, made: Conversation) -> None:
+    read_additional(item, path, made)
+    made.opaque(item)
+
+
+def refuse_reference(item: Mapping[str, Any], path: str, made: Conversation) -> None:
+    """One that nobody has unfolded: to leave it out would leave out the model's own words."""
+    raise NotFound(
+        f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` is set to false. Try again with "
+        "`store` set to true, or remove this item from your input.",
+        details={"path": f"{path}.id"},
+    )
+
+
+ITEMS: Mapping[str, Callable[[Mapping[str, Any], str, Conversation], None]] = {
+    "message": read_message, "reasoning": read_reasoning, "compaction": read_compaction,
+    "function_call": lambda item, path, made: made.call(item, path),
+    "custom_tool_call": lambda item, path, made: made.call(item, path),
+    "function_call_output": lambda item, path, made: made.result(item, path),
+    "custom_tool_call_output": lambda item, path, made: made.result(item, path),
+    "additional_tools": read_additional, "tool_search_output": read_tool_search, "item_reference": refuse_reference,
+}  # fmt: skip

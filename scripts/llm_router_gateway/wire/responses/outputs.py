@@ -1,0 +1,115 @@
+"""What an answer's items are made of: seals, quotations, reasons. Pure pieces that the stream writer and readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import ir
+from .common import OPENAI
+
+# Why an answer is incomplete; every other reason is a completed one.
+INCOMPLETE: Mapping[str, str] = {
+    "length": "max_output_tokens", "context": "max_output_tokens", "refusal": "content_filter",
+}  # fmt: skip
+# The word for every reason, as the log has it: why a response is incomplete, else its status.
+REASON: Mapping[str, str] = {
+    **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "completed"), **INCOMPLETE,
+}  # fmt: skip
+REFUSED = "The upstream ended the answer: "  # where it gives no reason of its own
+
+
+def refusal_text(stop: ir.Stop) -> str:
+    """Stop("refusal", "SAFETY") -> "The upstream ended the answer: SAFETY"; Anthropic's own explanation where there is one."""
+    details = stop.extras.get("anthropic", {}).get("stop_details")
+    explained = details.get("explanation") if isinstance(details, dict) else None
+    return explained if isinstance(explained, str) and explained else REFUSED + (stop.native or "refusal")
+
+
+def sealed_thought(seal: ir.Seal, part: ir.Thinking, said: str, signature: str) -> str:
+    """Another vendor's thought as encrypted_content: all of it, since its signature fits only these letters."""
+    value = {"kind": "thinking", "vendor": part.vendor, "text": said, "signature": signature, "data": part.data}
+    return seal.close({name: each for name, each in value.items() if each})
+
+
+def sealed_signature(seal: ir.Seal, vendor: str, signature: str) -> str:
+    """The signature of a text (Gemini's), which goes back beside it."""
+    return seal.close({"kind": "signature", "vendor": vendor, "signature": signature})
+
+
+# ------------------------------------------------------------------------------------------------------------ quotations
+
+
+def annotations_in(notes: Any) -> list[dict[str, Any]]:
+    """Chat completions' annotations, flat as Responses have them; such as are flat already stay.
+
+    [{"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 3}}]
+        -> [{"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 3}]
+    """
+    made = []
+    for note in notes if isinstance(notes, list) else ():
+        if isinstance(note, dict):
+            inner = note.get(str(note.get("type")))
+            made.append({"type": note.get("type"), **inner} if isinstance(inner, dict) else dict(note))
+    return made
+
+
+def chat_annotations(notes: Any, offset: int) -> list[dict[str, Any]]:
+    """The other way: the places of a text's quotations counted from the beginning of the whole answer."""
+    made = []
+    for note in notes if isinstance(notes, list) else ():
+        if not isinstance(note, dict) or note.get("type") != "url_citation":
+            continue
+        inner = {name: each for name, each in note.items() if name != "type"}
+        for name in ("start_index", "end_index"):
+            if isinstance(inner.get(name), int):
+                inner[name] += offset
+        made.append({"type": "url_citation", "url_citation": inner})
+    return made
+
+
+def grounded(metadata: Any, said: str) -> list[dict[str, Any]]:
+    """Gemini's grounding of a text as annotations. It counts in bytes of UTF-8, OpenAI in characters.
+
+    {"groundingChunks": [{"web": {"uri": "u", "title": "t"}}],
+     "groundingSupports": [{"segment": {"endIndex": 3}, "groundingChunkIndices": [0]}]}, "caf\u00e9"
+        -> [{"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 3}]
+    """
+    given = metadata if isinstance(metadata, dict) else {}
+    chunks, supports = given.get("groundingChunks"), given.get("groundingSupports")
+    pages = [each.get("web") if isinstance(each, dict) else None for each in chunks] if isinstance(chunks, list) else []
+    data = said.encode("utf-8", "surrogatepass")
+    notes = []
+    for support in supports if isinstance(supports, list) else ():
+        segment = support.get("segment") if isinstance(support, dict) else None
+        if not isinstance(segment, dict):
+            continue
+        start, end = (place_in(data, segment.get(name)) for name in ("startIndex", "endIndex"))
+        for index in support.get("groundingChunkIndices") or ():
+            page = pages[index] if type(index) is int and 0 <= index < len(pages) else None
+            if isinstance(page, dict) and isinstance(page.get("uri"), str):
+                notes.append({"type": "url_citation", "url": page["uri"], "title": str(page.get("title") or ""),
+                              "start_index": start, "end_index": end})  # fmt: skip
+    return notes
+
+
+def place_in(data: bytes, index: Any) -> int:
+    """The character at a byte's place."""
+    return len(data[: index if type(index) is int and index > 0 else 0].decode("utf-8", "ignore"))
+
+
+def cited_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:
+    """Anthropic's quotations of the web as annotations, without their place, and the extras that are left.
+
+    {"anthropic": {"citations": [{"url": "u", "title": "t", "cited_text": "..."}]}}
+        -> ([{"type": "url_citation", "url": "u", "title": "t"}], {})
+    """
+    own = dict(extras.get("anthropic", {}))
+    found = own.pop("citations", None)
+    cited = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or "")}
+             for each in cited if isinstance(each.get("url"), str)]  # fmt: skip
+    if len(notes) < len(cited):
+        own["citations"] = cited
+    left = {vendor: fields for vendor, fields in extras.items() if vendor not in ("anthropic", OPENAI)}
+    return notes, left | ({"anthropic": own} if own else {})

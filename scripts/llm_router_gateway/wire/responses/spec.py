@@ -1,0 +1,60 @@
+"""OpenAI Responses: what is its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..spec import Line, Spec, Upstream
+
+UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and top_p
+
+
+def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset({"temperature", "top_p"}) if UNSTEERED_MODELS.search(model.lower()) else frozenset()
+
+
+COUNTED = frozenset({"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "parallel_tool_calls"})
+
+
+def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in COUNTED}
+
+
+SPEC = Spec(
+    name="responses",
+    title="OpenAI Responses",
+    lines=(
+        Line("POST", "responses", "chat"),
+        Line("GET", "responses", "socket"),  # only websockets begin so; Codex tries one and takes POST after a 426
+        Line("POST", "responses/input_tokens", "count"),
+        Line("POST", "responses/compact", "compact"),
+        Line("GET", "responses/{id}", "kept"),
+        Line("DELETE", "responses/{id}", "forget"),
+        Line("GET", "responses/{id}/input_items", "kept_input"),
+        Line("POST", "responses/{id}/cancel", "cancel"),
+    ),
+    private_headers=frozenset({"openai-organization", "openai-project"}),
+    account_headers=frozenset({"openai-organization", "openai-project"}),
+    turns="input",
+    # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
+    keepalive=b": keep-alive\n\n",
+    answer_field="output",
+    keeps_answers=True,
+    kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
+    upstream=Upstream(
+        root="/v1",
+        paths={"chat": "/responses", "count": "/responses/input_tokens", "compact": "/responses/compact", "models": "/models"},
+        event_tokens=2,
+        searches=True,
+        parameters={
+            "max_tokens": ("max_output_tokens", "max_completion_tokens", "max_tokens"),  # the latter two at compatible servers
+            "temperature": ("temperature",),
+            "top_p": ("top_p",),
+        },
+        untaken=untaken,
+        count_request=count_request,
+        counted="input_tokens",
+    ),
+)

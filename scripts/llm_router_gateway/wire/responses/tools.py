@@ -1,0 +1,209 @@
+"""Tools and tool_choice of a Responses body <-> ir: flat functions, custom tools, tools in a namespace, OpenAI's own.
+
+{"type": "function", "name": "f", "parameters": {...}}           <-> Tool("f", parameters={...})
+{"type": "namespace", "name": "ns", "tools": [{... "name": "f"}]} -> Tool("ns__f", ...), ("ns", "f") leads back
+{"type": "web_search"}                                           <-> Tool("web_search", vendor="responses", value={...})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from .. import ir
+from ..fields import items, obj, refuse, text, truth
+from ..losses import name_lost
+from ..names import safe_name
+from ..schemas import fits_strict, object_at_root
+from .common import OPENAI, OWN, mine, own
+
+TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "format", "cache_control"})
+MODES = {"auto": ir.ToolChoice("auto"), "none": ir.ToolChoice("none"), "required": ir.ToolChoice("required")}
+CALLER_TOOLS = ("function", "custom")
+
+
+def domains(value: Any) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+
+def read_search(tool: Mapping[str, Any]) -> ir.WebSearch | None:
+    """What a web_search tool says, in no vendor's words; None for other tools."""
+    if not str(tool.get("type")).startswith("web_search"):
+        return None
+    filters, location = tool.get("filters"), tool.get("user_location")
+    given = filters if isinstance(filters, dict) else {}
+    place = {name: each for name, each in location.items() if name != "type" and each} if isinstance(location, dict) else None
+    return ir.WebSearch(domains(given.get("allowed_domains")), domains(given.get("blocked_domains")), place or None)
+
+
+def write_search(search: ir.WebSearch, lost: list[str]) -> dict[str, Any]:
+    """OpenAI's search of the web in place of another vendor's."""
+    made: dict[str, Any] = {"type": "web_search"}
+    if search.allowed_domains:
+        made["filters"] = {"allowed_domains": list(search.allowed_domains)}
+    if search.location:
+        made["user_location"] = {"type": "approximate", **search.location}
+    for name in ("blocked_domains", "max_uses"):
+        if getattr(search, name):
+            name_lost(lost, f"web_search.{name}")
+    return made
+
+
+class Found(NamedTuple):
+    """A tool as it was read, and in which namespace: "" for none."""
+
+    tool: ir.Tool
+    namespace: str = ""
+
+
+def chat_format(value: Any) -> Any:
+    """A custom tool's format as chat completions have it: {"type": "grammar", "grammar": {"syntax", "definition"}}"""
+    if isinstance(value, dict) and value.get("type") == "grammar" and "grammar" not in value:
+        return {"type": "grammar", "grammar": {name: each for name, each in value.items() if name != "type"}}
+    return value
+
+
+def own_format(value: Any) -> Any:
+    """The same as Responses have it: {"type": "grammar", "syntax": "lark", "definition": "..."}"""
+    if isinstance(value, dict) and isinstance(value.get("grammar"), dict):
+        return {"type": "grammar", **value["grammar"]}
+    return value
+
+
+def read_own_tool(tool: Mapping[str, Any], kind: str, path: str) -> ir.Tool:
+    """A function or custom tool; chat's shape, with an inner object, is taken as well."""
+    inner = tool.get(kind)
+    given = inner if isinstance(inner, dict) else tool
+    schema = given.get("parameters")
+    extras = own(given, TOOL_FIELDS)
+    if given.get("format") is not None:
+        extras = {**extras, OPENAI: {"format": chat_format(given["format"])}}
+    return ir.Tool(
+        text(given.get("name"), f"{path}.name"),
+        text(given.get("description") or "", f"{path}.description"),
+        None if schema in (None, []) else obj(schema, f"{path}.parameters"),
+        truth(given.get("strict"), f"{path}.strict"),
+        custom=kind == "custom",
+        cache_control=given.get("cache_control") if isinstance(given.get("cache_control"), dict) else None,
+        extras=extras,
+    )
+
+
+def read_namespace(tool: Mapping[str, Any], path: str) -> list[Found]:
+    """Its tools; what the namespace is for is said with the first of them."""
+    name = text(tool.get("name"), f"{path}.name")
+    told = text(tool.get("description") or "", f"{path}.description")
+    found = [Found(each.tool, name) for each in read_tools(tool.get("tools"), f"{path}.tools")]
+    if found and told:
+        first = found[0].tool
+        words = "\n\n".join(each for each in (first.description, f"[{name}: {told}]") if each)
+        found[0] = Found(replace(first, description=words), name)
+    return found
+
+
+def read_tools(value: Any, path: str) -> list[Found]:
+    found: list[Found] = []
+    for at, tool in enumerate(items(value, path)):
+        where = f"{path}[{at}]"
+        kind = text(obj(tool, where).get("type") or "function", f"{where}.type")
+        if kind == "namespace":
+            found += read_namespace(tool, where)
+        elif kind in CALLER_TOOLS:
+            found.append(Found(read_own_tool(tool, kind, where)))
+        else:
+            found.append(Found(ir.Tool(kind, vendor=OWN, value=tool, search=read_search(tool))))
+    return found
+
+
+Names = list[tuple[str, str]]  # (namespace, name)
+
+
+def name_in(tool: Mapping[str, Any], path: str) -> tuple[str, str]:
+    """(namespace, name) of {"type": "function", "name": "f"}, or of chat's shape."""
+    inner = tool.get(str(tool.get("type")))
+    given = inner if isinstance(inner, dict) else tool
+    return text(given.get("namespace") or "", f"{path}.namespace"), text(given.get("name"), f"{path}.name")
+
+
+def read_choice(value: Any) -> tuple[ir.ToolChoice | None, Names, Any]:
+    """tool_choice -> (the choice, the names in it, the whole of it where only OpenAI knows what it says).
+
+    "required"                                                 -> (ToolChoice("required"), [], None)
+    {"type": "function", "name": "f"}                          -> (ToolChoice("required", ("f",)), [("", "f")], None)
+    {"type": "allowed_tools", "mode": "auto", "tools": [...]}  -> (ToolChoice("auto", (...)), [...], None)
+    {"type": "web_search_preview"}                             -> (None, [], all of it)
+    """
+    if value is None:
+        return None, [], None
+    if isinstance(value, str):
+        return MODES.get(value) or refuse("tool_choice", "must be auto, none or required"), [], None
+    kind = text(obj(value, "tool_choice").get("type") or "", "tool_choice.type")
+    if kind in CALLER_TOOLS:
+        found = [name_in(value, "tool_choice")]
+        return ir.ToolChoice("required", (found[0][1],)), found, None
+    if kind == "allowed_tools":
+        return read_allowed(value)
+    return None, [], value
+
+
+def read_allowed(value: Mapping[str, Any]) -> tuple[ir.ToolChoice | None, Names, Any]:
+    """Only some tools; where OpenAI's own are among them the whole goes to OpenAI alone."""
+    inner = value.get("allowed_tools")
+    given = inner if isinstance(inner, dict) else value
+    tools = [obj(tool, "tool_choice.tools") for tool in items(given.get("tools"), "tool_choice.tools")]
+    names = [name_in(tool, "tool_choice.tools") for tool in tools if tool.get("type") in CALLER_TOOLS]
+    if not names:
+        return None, [], value
+    mode: Any = "required" if given.get("mode") == "required" else "auto"
+    return ir.ToolChoice(mode, tuple(name for _, name in names)), names, value if len(names) < len(tools) else None
+
+
+def flat_name(namespace: str, name: str) -> str:
+    """One name for both: flat_name("ns", "f") -> "ns__f"; flat_name("", "f") -> "f" """
+    return f"{namespace}__{name}" if namespace else name
+
+
+# ----------------------------------------------------------------------------------------------------------------- writing
+
+
+def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[str, Any]]:
+    """A tool for a Responses upstream; [] for another vendor's own."""
+    if tool.value is not None:
+        if tool.vendor == OWN:
+            return [dict(tool.value)]
+        if tool.search is not None:
+            return [write_search(tool.search, lost)]
+        name_lost(lost, f"tools={tool.name}")
+        return []
+    if tool.cache_control is not None:
+        name_lost(lost, "cache_control")
+    lose_extras(tool.extras, "tools.")
+    made: dict[str, Any] = {"type": "custom" if tool.custom else "function", "name": safe_name(tool.name)}
+    if tool.description:
+        made["description"] = tool.description
+    if tool.custom:
+        found = tool.extras.get(OPENAI, {}).get("format")
+        return [made | ({"format": own_format(found)} if found is not None else {}) | mine(tool.extras)]
+    parameters: Any = {"type": "object", "properties": {}} if tool.parameters is None else object_at_root(tool.parameters, lost)
+    is_strict = tool.strict is True and fits_strict(parameters)
+    if tool.strict and not is_strict:
+        name_lost(lost, "tools.strict")
+    made |= {"parameters": parameters, "strict": is_strict}  # left out, the API takes it for true
+    return [made | mine(tool.extras)]
+
+
+def write_choice(choice: ir.ToolChoice, tools: tuple[ir.Tool, ...]) -> Any:
+    """One tool by its name; several as allowed_tools. A vendor's own tool has no name here: it is one of all."""
+    known = {tool.name: tool for tool in tools if tool.value is None}
+    custom = {name for name, tool in known.items() if tool.custom}
+    theirs = {tool.name for tool in tools if tool.value is not None}
+    named = [{"type": "custom" if name in custom else "function", "name": safe_name(name)}
+             for name in choice.names if name not in theirs]  # fmt: skip
+    if not named:
+        return choice.mode
+    if choice.mode == "required" and len(named) == 1:
+        return named[0]
+    if choice.mode == "none":
+        return "none"
+    return {"type": "allowed_tools", "mode": choice.mode, "tools": named}

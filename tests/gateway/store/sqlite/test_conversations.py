@@ -1,0 +1,125 @@
+"""Kept conversations: found at once and after a restart, by their owner alone, for as long and as many as are kept."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from llm_router_gateway.store.conversations import Turn, Unkept
+from llm_router_gateway.store.sqlite import turn_rows
+from llm_router_gateway.store.sqlite.conversations import SqliteConversations
+from llm_router_gateway.store.sqlite.database import Store
+from llm_router_gateway.store.sqlite.file import connect, opened
+from llm_router_gateway.store.sqlite.retention import Keep, care
+
+Result = TypeVar("Result")
+
+
+def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[str, ...] = (), text: str = "") -> Turn:
+    return Turn(id, "key_1", previous, created, "p/m", "mark", {"id": id, "text": text}, items)
+
+
+def in_store(path: Path, work: Callable[[SqliteConversations], Awaitable[Result]], *, flush: bool = False) -> Result:
+    """What `work` gives with a store that is opened for it and closed after it."""
+
+    async def run() -> Any:
+        store = Store.open(str(path))
+        try:
+            return await work(SqliteConversations(store))
+        finally:
+            await asyncio.to_thread(store.close)
+
+    return asyncio.run(run())
+
+
+def ids(turns: list[Turn]) -> list[str]:
+    return [each.id for each in turns]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_conversation_is_found_with_all_its_turns(restarts: bool, tmp_path: Path) -> None:
+    async def write(kept: SqliteConversations) -> list[Turn]:
+        for each in (turn("r1"), turn("r2", "r1"), turn("r3", "r2"), turn("x", "r1")):
+            kept.append(each)
+        return await kept.chain("key_1", "r3")
+
+    async def read(kept: SqliteConversations) -> list[Turn]:
+        return await kept.chain("key_1", "r3")
+
+    now = in_store(tmp_path / "s.db", write)
+    found = in_store(tmp_path / "s.db", read) if restarts else now
+    assert ids(found) == ["r1", "r2", "r3"] and found[0].value == {"id": "r1", "text": ""} and found[0].member == "p/m"
+
+
+def test_another_callers_turn_and_a_broken_chain_are_not_found(tmp_path: Path) -> None:
+    async def work(kept: SqliteConversations) -> list[list[Turn]]:
+        for each in (turn("r1"), turn("r2", "r1", items=("msg_1",)), turn("orphan", "gone")):
+            kept.append(each)
+        return [await kept.chain("key_2", "r2"), await kept.chain("key_1", "orphan"), await kept.chain("key_1", ""),
+                await kept.holding("key_2", ["msg_1"])]  # fmt: skip
+
+    assert in_store(tmp_path / "s.db", work) == [[], [], [], []]
+
+
+def test_items_lead_to_their_turns(tmp_path: Path) -> None:
+    async def write(kept: SqliteConversations) -> list[str]:
+        kept.append(turn("r1", items=("msg_1", "fc_1")))
+        return ids(await kept.holding("key_1", ["fc_1", "unknown"]))
+
+    async def read(kept: SqliteConversations) -> list[str]:
+        return ids(await kept.holding("key_1", ["msg_1", "fc_1"]))
+
+    assert in_store(tmp_path / "s.db", write) == in_store(tmp_path / "s.db", read) == ["r1"]
+
+
+def test_what_is_deleted_is_gone_for_its_owner_only(tmp_path: Path) -> None:
+    async def work(kept: SqliteConversations) -> Any:
+        kept.append(turn("r1", items=("msg_1",)))
+        told = [await kept.delete("key_2", "r1"), await kept.delete("key_1", "r1"), await kept.delete("key_1", "r1")]
+        return told, await kept.chain("key_1", "r1"), await kept.holding("key_1", ["msg_1"])
+
+    assert in_store(tmp_path / "s.db", work) == ([False, True, False], [], [])
+
+
+def test_the_secret_outlives_a_restart_and_only_this_user_reads_the_file(tmp_path: Path) -> None:
+    async def secret(kept: SqliteConversations) -> bytes:
+        return kept.secret
+
+    first = in_store(tmp_path / "s.db", secret)
+    assert first == in_store(tmp_path / "s.db", secret) and len(first) == 32
+    assert first != in_store(tmp_path / "other.db", secret)
+    assert os.name == "nt" or (tmp_path / "s.db").stat().st_mode & 0o077 == 0
+
+
+def left(path: Path, keep: Keep, now_s: float) -> list[str]:
+    db = opened(str(path), 0)
+    try:
+        while care(db, keep, now_s):
+            pass
+        return [name for (name,) in db.execute("SELECT id FROM turns ORDER BY created_s")]
+    finally:
+        db.close()
+
+
+def test_turns_go_by_their_age_and_the_oldest_when_they_are_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    db = opened(str(path), 0)
+    turns = [turn(f"r{at}", created=at * 3600.0, items=(f"msg_{at}",), text=os.urandom(500).hex()) for at in range(60)]
+    turn_rows.put(db, [(each, turn_rows.packed(each)) for each in turns])
+    db.close()
+    assert left(path, Keep(turns_hours=24), 60 * 3600.0) == [f"r{at}" for at in range(36, 60)]
+    kept = left(path, Keep(turns_bytes=5_000), 60 * 3600.0)
+    assert kept == [f"r{at}" for at in range(56, 60)]  # steps of 20
+    db = connect(str(path), reads=True)
+    assert db.execute("SELECT count(*) FROM turn_items").fetchone() == (4,)
+    db.close()
+    assert left(path, Keep(turns_hours=0), 60 * 3600.0) == []
+
+
+def test_without_a_store_nothing_is_kept() -> None:
+    kept = Unkept()
+    kept.append(turn("r1"))
+    assert asyncio.run(kept.chain("key_1", "r1")) == [] and len(kept.secret) == 32

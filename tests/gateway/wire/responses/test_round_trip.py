@@ -1,0 +1,121 @@
+"""Reasoning over turns: what an upstream signed goes through a Responses caller and comes back to it to the letter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from responding import SEAL, events_in, read, written
+
+from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.gemini import codec as gemini
+from llm_router_gateway.wire.ir import Text, Thinking, ToolCall
+from llm_router_gateway.wire.openai import codec as openai
+from llm_router_gateway.wire.responses import codec as responses
+from llm_router_gateway.wire.sse import SSEParser
+
+CORPUS = Path(__file__).resolve().parents[3] / "corpus" / "wire"
+USER = {"role": "user", "content": "q"}
+
+
+def told(module: Any, data: bytes) -> list[ir.StreamEvent]:
+    parser, reader = SSEParser(), module.StreamReader()
+    events = [out for each in [*parser.feed(data), *parser.close()] for out in reader.feed(each)]
+    return [*events, *reader.close()]
+
+
+def streams(protocol: str) -> list[Path]:
+    found = sorted(CORPUS.glob(f"{protocol}/*.sse")) or sorted(
+        path for path in CORPUS.glob(f"{protocol}/stream-*") if path.suffix != ".json")  # fmt: skip
+    assert found
+    return found
+
+
+def through_a_caller(events: list[ir.StreamEvent]) -> list[dict[str, Any]]:
+    """The items that a Responses caller gets of a stream, and sends back."""
+    writer = responses.StreamWriter(read())
+    data = b"".join(map(writer.feed, events))
+    output: list[dict[str, Any]] = json.loads(json.dumps(events_in(data)[-1]["response"]["output"]))
+    return output
+
+
+def results(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "function_call_output", "call_id": item["call_id"], "output": "1"}
+            for item in items if item["type"] == "function_call"]  # fmt: skip
+
+
+def signed(parts: tuple[ir.Part, ...]) -> list[ir.Part]:
+    """What must be the same: thoughts of the vendor's, signatures, calls."""
+    kept = [part for part in parts if isinstance(part, Thinking) and (part.signature or part.data)]
+    calls = [ir.ToolCall(part.id, part.name, "", part.arguments, signature=part.signature)
+             for part in parts if isinstance(part, ToolCall) and part.arguments is not None]  # fmt: skip
+    texts = [part.signature for part in parts if isinstance(part, Text) and part.signature]
+    return [*kept, *calls, *map(Text, texts)]
+
+
+@pytest.mark.parametrize("protocol", ["anthropic", "gemini"])
+def test_every_signed_stream_of_the_corpus(protocol: str) -> None:
+    module, seen = {"anthropic": anthropic, "gemini": gemini}[protocol], 0
+    for path in streams(protocol):
+        events = told(module, path.read_bytes())
+        if not isinstance(events[-1], ir.Finished):
+            continue
+        parts = ir.answer_of(events).candidates[0].parts if ir.answer_of(events).candidates else ()
+        items = through_a_caller(events)
+        request = read([USER, *items, *results(items), USER])
+        back = tuple(part for message in request.messages if message.role == "assistant" for part in message.parts)
+        assert signed(back) == signed(parts), path.name
+        seen += bool(signed(parts))
+    assert seen > 3
+
+
+def test_claudes_turn_goes_back_block_by_block() -> None:
+    content = [
+        {"type": "thinking", "thinking": "Hm \u2028\n", "signature": "EqQB+/="}, {"type": "redacted_thinking", "data": "enc=="},
+        {"type": "text", "text": "Let me look."}, {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}},
+    ]  # fmt: skip
+    answer = anthropic.read_answer({"id": "m", "type": "message", "role": "assistant", "model": "c", "content": content,
+                                    "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}})  # fmt: skip
+    items = through_a_caller(ir.events_of(answer))
+    request = read([USER, *items, *results(items)], tools=[{"type": "function", "name": "f"}], reasoning={"effort": "high"})
+    lost: list[str] = []
+    body = anthropic.write_request(request, model="claude-sonnet-4-5", quirks={}, lost=lost)
+    assert body["messages"][1]["content"] == content and body["messages"][2]["content"][0]["tool_use_id"] == "toolu_1"
+    assert body["thinking"]["type"] == "enabled" and not lost
+
+
+def test_geminis_signatures_go_back_in_their_places() -> None:
+    call = {"functionCall": {"name": "f", "args": {}, "id": "x"}, "thoughtSignature": "c2ln"}
+    parts = [{"text": "Hm", "thought": True}, call]
+    answer = gemini.read_answer({"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}]})
+    items = through_a_caller(ir.events_of(answer))
+    lost: list[str] = []
+    request = read([USER, *items, *results(items)], tools=[{"type": "function", "name": "f"}])
+    body = gemini.write_request(request, model="gemini-3-pro", quirks={}, lost=lost)
+    assert body["contents"][1]["parts"][-1] == call
+
+
+def test_a_caller_that_changes_members_takes_its_thoughts_nowhere_else() -> None:
+    sealed = SEAL.close({"kind": "thinking", "vendor": "anthropic", "text": "Hm", "signature": "s"})
+    item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": sealed}
+    request = read([USER, item, {"role": "assistant", "content": "a"}, USER])
+    for module, model in ((openai, "gpt-4o"), (gemini, "gemini-2.5-pro")):
+        lost: list[str] = []
+        body = json.dumps(module.write_request(request, model=model, quirks={}, lost=lost))
+        assert "llmr1" not in body and "Hm" not in body and lost == ["thinking"]
+
+
+def test_openais_encrypted_thoughts_go_through_a_chat_caller() -> None:
+    """As OpenRouter has them: reasoning_details."""
+    item = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm"}], "encrypted_content": "gAAA"}
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": "{}"}
+    answer = responses.read_answer({"id": "r", "status": "completed", "output": [item, call]})
+    chat = openai.read_request({"model": "m", "messages": [{"role": "user", "content": "q"}]})
+    message = openai.write_answer(answer, chat, [])["choices"][0]["message"]
+    back = openai.read_request({"model": "m", "messages": [
+        {"role": "user", "content": "q"}, message, {"role": "tool", "tool_call_id": "c1", "content": "1"}]})  # fmt: skip
+    body, lost = written(back, "gpt-5.5")
+    assert body["input"][1] == item and body["input"][2]["call_id"] == "c1" and not lost
