@@ -2248,6 +2248,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, usage, description, epilog, formatter_class=layout, add_help=False, allow_abbrev=False)
         self.options = self._option_string_actions  # by flag, -m and --model alike
         self.words: dict[str, Any] = {}  # what the command takes without a dash, and the help for it
+        self.free = ""  # the option whose value may also stand alone, without a dash
         self.command = prog.split()[-1]
 
     def take(self, *sections: str, but: Sequence[str] = ()) -> None:
@@ -2276,6 +2277,9 @@ class Parser(argparse.ArgumentParser):
             if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
                 flag, equals, value = word[:2], "=", word[2:]  # -mNAME
             option = self.options.get(flag)
+            if option is None and word not in self.words and word[:1] != "-" and self.free:
+                flag, equals, value = self.free, "=", word
+                option = self.options[flag]
             if option is None and word not in self.words:
                 raise self.unknown(flag)
             if option and option.nargs == 0 and equals:
@@ -2808,12 +2812,26 @@ COMMANDS = {
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
     "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
     "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
+    "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
+    "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
+    "docs": Command("show the pages that come with this program", (), None, "", "security"),
 }  # fmt: skip
-EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
+EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
+    "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "skill": "skill", "docs": "pages",
+}  # fmt: skip
+
+
+def typed_name(script: str) -> str:
+    """The command as it was typed, for --help: "llm-router" (also as .exe), else "python3 scripts/llm_router_client.py"."""
+    typed = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(typed)
+    name = name[:-4] if name.lower().endswith(".exe") else name
+    return name if name.startswith("llm-router") else f"python3 {typed if name == script else script}"
 
 
 def examples_of(command: str, most: int) -> str:
-    return "".join(f"  python3 llm_router_client.py {command} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
+    name = f"  {typed_name('llm_router_client.py')} {command}"
+    return "".join(f"{name} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
 
 
 def exit_codes() -> str:
@@ -2823,7 +2841,7 @@ def exit_codes() -> str:
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
     epilog = f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
-    parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
+    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", COMMANDS[command].summary, epilog)
     parser.take(*COMMANDS[command].sections)
     parser.set_defaults(run=COMMANDS[command].run)
     if command in EXTRA_COMMANDS:
@@ -2838,7 +2856,7 @@ def help_text() -> str:
     rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
     shown = "".join(examples_of(name, 1) for name in COMMANDS)
     names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    return f"""usage: llm_router_client.py COMMAND [options]
+    return f"""usage: {typed_name("llm_router_client.py")} COMMAND [options]
 
 Ask any large language model through one endpoint and one key.
 
