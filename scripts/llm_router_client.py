@@ -2157,12 +2157,9 @@ OPTIONS: dict[str, dict[str, JSON]] = {
     "model": {
         "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
         "--fallback": {"metavar": "A,B", "help": "models asked next where this one cannot answer"},
-    },
-    "choice of a model": {
         "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
         "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
     },
-    "models": {"--models": {"metavar": "A,B", "help": "at most 8, each once"}},
     "question": {
         "--message": {"metavar": "TEXT", "action": Once, "help": "what to ask; - reads standard input"},
         "--message-file": {**FILE, "action": Once, "help": "the same from a UTF-8 file"},
@@ -2222,6 +2219,7 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--append": {**SWITCH, "help": "add the turn to the --messages-file"},
     },
     "comparison": {
+        "--models": {"metavar": "A,B", "help": "at most 8, each once"},
         "--stream": {**SWITCH, "help": "measure the time to the first text, too"},
         "--markdown": {**SWITCH, "help": "a table"},
         "--require-all": {**SWITCH, "help": "fail where any model fails"},
@@ -2250,6 +2248,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, usage, description, epilog, formatter_class=layout, add_help=False, allow_abbrev=False)
         self.options = self._option_string_actions  # by flag, -m and --model alike
         self.words: dict[str, Any] = {}  # what the command takes without a dash, and the help for it
+        self.free = ""  # the option whose value may also stand alone, without a dash
         self.command = prog.split()[-1]
 
     def take(self, *sections: str, but: Sequence[str] = ()) -> None:
@@ -2278,6 +2277,9 @@ class Parser(argparse.ArgumentParser):
             if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
                 flag, equals, value = word[:2], "=", word[2:]  # -mNAME
             option = self.options.get(flag)
+            if option is None and word not in self.words and word[:1] != "-" and self.free:
+                flag, equals, value = self.free, "=", word
+                option = self.options[flag]
             if option is None and word not in self.words:
                 raise self.unknown(flag)
             if option and option.nargs == 0 and equals:
@@ -2794,15 +2796,15 @@ class Command:
 
 ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
 COMMANDS = {
-    "chat": Command("ask a model", ("model", "choice of a model", *ASKING, "answer"), run_chat,
+    "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
                     "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
-    "vision": Command("ask about images", ("images", "model", "choice of a model", *ASKING, "answer"), run_vision,
+    "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
                       '-m gpt-4o --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
-    "compare": Command("ask several models at once", ("models", *ASKING, "comparison"), run_compare,
+    "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
                        '--models gpt-4.1,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
     "route": Command("show which model would be asked, and why; asks none", (), None,
@@ -2810,12 +2812,26 @@ COMMANDS = {
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
     "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
     "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
+    "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
+    "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
+    "docs": Command("show the pages that come with this program", (), None, "", "security"),
 }  # fmt: skip
-EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
+EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
+    "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "skill": "skill", "docs": "pages",
+}  # fmt: skip
+
+
+def typed_name(script: str) -> str:
+    """The command as it was typed, for --help: "llm-router" (also as .exe), else "python3 scripts/llm_router_client.py"."""
+    typed = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(typed)
+    name = name[:-4] if name.lower().endswith(".exe") else name
+    return name if name.startswith("llm-router") else f"python3 {typed if name == script else script}"
 
 
 def examples_of(command: str, most: int) -> str:
-    return "".join(f"  python3 llm_router_client.py {command} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
+    name = f"  {typed_name('llm_router_client.py')} {command}"
+    return "".join(f"{name} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
 
 
 def exit_codes() -> str:
@@ -2825,7 +2841,7 @@ def exit_codes() -> str:
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
     epilog = f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
-    parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
+    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", COMMANDS[command].summary, epilog)
     parser.take(*COMMANDS[command].sections)
     parser.set_defaults(run=COMMANDS[command].run)
     if command in EXTRA_COMMANDS:
@@ -2840,7 +2856,7 @@ def help_text() -> str:
     rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
     shown = "".join(examples_of(name, 1) for name in COMMANDS)
     names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    return f"""usage: llm_router_client.py COMMAND [options]
+    return f"""usage: {typed_name("llm_router_client.py")} COMMAND [options]
 
 Ask any large language model through one endpoint and one key.
 

@@ -27,6 +27,7 @@ from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
+from .program import as_typed, typed
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -44,13 +45,13 @@ class NullExchange:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        "llm-router-gateway convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{typed()} convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints the exact upstream request for the request on standard input, and what would be lost. "
         "Nothing is sent.",
-        epilog="examples:\n"
+        epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway convert --from anthropic --to gemini < request.json\n"
         "  python3 scripts/llm_router_gateway convert --from openai --to office/big -c router.toml < request.json\n\n"
-        "exit codes: 0 converted, 1 the request cannot be converted, 2 wrong usage or configuration",
+        "exit codes: 0 converted, 1 the request cannot be converted, 2 wrong usage or configuration"),
     )  # fmt: skip
     made.add_argument("--from", dest="source", required=True, choices=tuple(SPECS), help="the protocol of the request")
     made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, a model of the file")

@@ -214,6 +214,7 @@ class Gateway:
         await read_model_call(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
         context.conversation = await self._conversations.begin(context)
+        self._lists.learn_windows(context)
         if context.record.stream:
             await self._streams.answer(context)
         else:

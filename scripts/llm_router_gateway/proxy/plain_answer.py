@@ -55,7 +55,7 @@ class PlainAnswers:
     """What is read whole before anything of it goes out."""
 
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
-        self._clock, self._upstream, self._failover = services.clock, upstream, failover
+        self._clock, self._upstream, self._failover, self._services = services.clock, upstream, failover, services
 
     async def chat(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._chat, context))
@@ -74,6 +74,7 @@ class PlainAnswers:
         check_answer(answer, outgoing.candidate)
         if context.plan is not None:  # a lone model is never compared
             attempt.mark_output(self._clock())
+        self._services.check_model(outgoing.candidate, answer.get(SPECS[api].model_field))
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = estimated_tokens(record.usage, answer, context.call.protocol)

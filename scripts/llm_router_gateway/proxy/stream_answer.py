@@ -204,6 +204,7 @@ class StreamAnswers:
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
+                self._services.check_model(outgoing.candidate, stream.pipe.model)
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 context.outputs = stream.pipe.outputs

@@ -1,5 +1,6 @@
 """Whose fault a refusal is, in every dialect, and what the gateway does about it: other keys, other members, other words."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,7 @@ from fakes import ANSWER, STREAM, Exchange, Upstream
 from routed import Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import CONTEXT, GatewayError, of_status
+from llm_router_gateway.proxy.model_list import windows_in
 from llm_router_gateway.wire.complaints import IMAGE, classify
 
 Run = Callable[..., Ways]
@@ -181,6 +183,30 @@ def test_one_in_the_callers_own_words_goes_on_as_it_came(run: Run) -> None:
     run(story, lone(), a=refused)
 
 
+def test_a_window_is_learnt_from_an_upstreams_list(run: Run) -> None:
+    """vLLM's max_model_len, llama.cpp's meta.n_ctx; a member whose prompt was too long is passed over the next time."""
+    listed = Upstream(200, b'{"data":[{"id":"m","max_model_len":2000}]}')
+    tiny = Upstream(200, b'{"data":[{"id":"m","meta":{"n_ctx":1000}}]}')
+
+    def answer(listing: Upstream) -> Callable[[dict[str, Any]], Upstream]:
+        return lambda sent: listing if sent["method"] == "GET" else ok()
+
+    async def story(ways: Ways) -> None:
+        assert (await ways.ask(long_chat())).out_headers["x-llm-router-model"] == "a/m"
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert ways.gateway.routing_state.windows == {"a/m": 2_000, "b/m": 1_000}
+        assert (await ways.ask(long_chat())).out_headers["x-llm-router-model"] == "c/m"
+
+    run(story, a=answer(listed), b=answer(tiny), c=answer(Upstream(200, b'{"data":[]}')))
+
+
+@pytest.mark.parametrize("listing", [{}, [], {"data": 5}, {"data": [{"id": 5, "max_model_len": 9}, {"id": "a"}, 7]},
+                                     {"data": [{"id": "a", "max_model_len": "9"}]}])  # fmt: skip
+def test_a_list_without_windows_tells_none(listing: Any) -> None:
+    assert windows_in(listing) == {}
+
+
 # -- images
 
 
@@ -307,6 +333,30 @@ def test_an_upstream_that_does_not_know_the_wish_is_sent_the_request_without_it(
 
     sent = run(story, lone(), a=[refused, streamed()]).hosts.sent
     assert ["stream_options" in json.loads(each["body"]) for each in sent] == [True, False, False]
+
+
+# -- who answered
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("named,told", [("qwen2.5-7b", True), ("m", False), ("", False)])
+@pytest.mark.parametrize("streams", [False, True])
+def test_an_answer_of_a_wholly_different_model_is_told_in_the_log(
+    run: Run, path: str, named: str, told: bool, streams: bool
+) -> None:
+    document = lone()
+    document["models"] = [{**model("a"), "remote_identifier": "gpt-4o"}]
+    field = f'"model":"{named}",'.encode()
+    pieces = [piece.replace(b'"id"', field + b'"id"') for piece in streamed().pieces_ if piece is not None]
+    answer = Upstream(200, pieces, **STREAM) if streams else Upstream(200, ANSWER.replace(b'"id"', field + b'"id"', 1))
+
+    async def story(ways: Ways) -> None:
+        body = {"model": "a/m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "stream": streams}
+        for _ in range(2):
+            assert (await ways.post(path, body)).status == 200
+        assert ways.lines.count("the upstream says that 'qwen2.5-7b' answered") == (1 if told else 0)
+
+    run(story, document, a=answer)
 
 
 # -- embeddings

@@ -45,6 +45,7 @@ SPEC = Spec(
     answer_field="candidates",
     packs_ids=True,
     embeds=True,
+    model_field="modelVersion",
     kept_fields=frozenset({"cachedContent"}),
     upstream=Upstream(
         root="/v1beta",
