@@ -80,7 +80,7 @@ class Stream:
         fields = parsed(data, name)
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
-        check_answer(fields, outgoing.candidate)
+        check_answer(fields, outgoing.candidate, self.context.record)
         answer = wire(api).read_answer(fields)
         self.context.record.usage = answer.usage
         request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True)

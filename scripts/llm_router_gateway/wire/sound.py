@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from .ir import Usage
 
 MAX_TOKENS = 1_000_000_000  # of one answer; an upstream that counts more is wrong
+WHOLE = frozenset({int})
 MAX_USD = 10_000.0          # of one answer: the longest ones cost some hundred
 
 
@@ -36,7 +37,8 @@ def sound(usage: Usage | None) -> Usage | None:
     if usage is None:
         return None
     classes = (usage.input, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.text, usage.reasoning)
-    if not all(map(is_count, classes)) or not is_count(usage.total):
+    is_plain = WHOLE.issuperset(map(type, classes)) and min(classes) >= 0 and sum(classes) <= MAX_TOKENS  # as nearly always
+    if not is_plain and (not all(map(is_count, classes)) or not is_count(usage.total)):
         return None
     return usage if usage.cost is None or is_cost(usage.cost) else replace(usage, cost=None)
 

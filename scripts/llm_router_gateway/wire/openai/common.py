@@ -38,7 +38,7 @@ from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact
 from ..retry_after import retry_after_s  # fmt: skip
-from ..sound import is_count, told_cost
+from ..sound import MAX_TOKENS, is_count, told_cost
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -143,8 +143,10 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    if not all(usage.get(name) is None or is_count(usage[name]) for name in ("prompt_tokens", "completion_tokens")):
-        return None  # nothing can be believed of it
+    for told in (usage.get("prompt_tokens"), usage.get("completion_tokens")):
+        is_plain = told is None or (type(told) is int and 0 <= told <= MAX_TOKENS)  # as nearly always
+        if not is_plain and not is_count(told):
+            return None  # nothing can be believed of it
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
     read = min(prompt, count(before, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens"))
