@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -118,7 +117,9 @@ def converted(context: RequestContext, candidate: Candidate, key: Secret | None 
         context.read.fields, model=context.record.asked, stream=context.record.stream or None
     )
     estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
-    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
+    # Nobody else has this request yet; dataclasses.replace would copy thirty fields, a tenth of a conversion's time.
+    object.__setattr__(request, "answer_id", spec.answer_prefix + token_hex(ID_BYTES))
+    object.__setattr__(request, "input_estimate", estimate)
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )

@@ -117,7 +117,7 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
 
 def mine(extras: ir.Extras) -> dict[str, Any]:
     """Our own vendor's fields of extras, to be put back: mine({"openai": {"store": True}}) -> {"store": True}"""
-    return dict(extras.get(OWN, ir.NOTHING))
+    return {} if extras is ir.NOTHING else dict(extras.get(OWN, ir.NOTHING))
 
 
 # ------------------------------------------------------------------------------------------------------------------ usage
