@@ -2095,7 +2095,10 @@ class LLMRouterClient:
             pass  # the status says enough
         finally:
             response.close()
-        raise response_error(response.status, response.headers, text, self.transport.unix())
+        error = response_error(response.status, response.headers, text, self.transport.unix())
+        if response.status == 404 and b"model" not in text.lower() and not re.search(r"/v\d", self.endpoint.path):
+            error.next_step = f"Did you mean the base URL {self.base_url}/v1? {error.next_step}"
+        raise error
 
     def _head(self, stream: bool, token: str) -> dict[str, str]:
         head = {"Accept": "text/event-stream" if stream else "application/json", "User-Agent": f"llm-router/{VERSION}"}

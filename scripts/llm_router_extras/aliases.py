@@ -28,7 +28,10 @@ def resolve(args: Any) -> Any:
 
     A model on the command line wins, then LLM_ROUTER_MODEL, then the configuration; --task and --prefer ask for a choice.
     """
-    config = user_config()
+    try:
+        config = user_config()
+    except UsageError:
+        return args  # who needs it will say what is wrong with it: a model that is named needs nothing of it
     aliases = config.get("aliases", {})
     check(aliases)
     for option in ("model", "fallback", "models"):

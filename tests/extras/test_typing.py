@@ -309,3 +309,16 @@ def test_no_shell_named_says_which_there_are(cli: Any) -> None:
     done = cli("completion")
     assert done.code == 2 and b"bash, zsh, fish" in done.err
     assert cli("man").out.startswith(b".TH") and sys.version_info >= (3, 9)
+
+
+# ---------------------------------------------------------------------------------------------------------- base URLs
+
+
+def test_a_base_url_without_its_version_says_what_was_meant(cli: Any, demo: Any) -> None:
+    done = cli("chat", "Hi", "-m", "demo", env={"LLM_ROUTER_BASE_URL": demo.url})
+    assert done.code == 5 and f"Did you mean the base URL {demo.url}/v1?" in done.err.decode()
+
+
+def test_a_model_that_is_not_there_is_no_matter_of_the_base_url(cli: Any, demo: Any) -> None:
+    done = cli("chat", "Hi", "-m", "missing", env={"LLM_ROUTER_BASE_URL": demo.base_url})
+    assert done.code == 5 and b"Did you mean the base URL" not in done.err
