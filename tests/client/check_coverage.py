@@ -24,7 +24,8 @@ CLIENT = ROOT / "scripts" / "llm_router_client.py"
 EXTRAS = ROOT / "scripts" / "llm_router_extras"
 PURE = ("errors", "server-sent events", "wire shapes", "policy")
 PURE_MODULES = {  # module of the extras -> the first line that is not pure, "" where all of it is
-    "mending": "def mend", "naming": "", "pricing": "def prices_of", "routing": "class Router", "schema": "class SchemaCheck", "tools": "def run_tools",
+    "mending": "def mend", "naming": "", "pricing": "def prices_of", "routing": "class Router", "schema": "class SchemaCheck",
+    "tools": "def run_tools",
 }  # fmt: skip
 TESTS = (
     "client/test_sse.py", "client/test_wire.py", "client/test_policy.py", "extras/test_mending.py", "extras/test_naming.py",
