@@ -70,7 +70,7 @@ def run(args: Any, console: Console) -> int:
     pages = page_files()
     if args.page is None:
         rows = {name: {"page": name, "title": title_of(path), "file": path} for name, path in pages.items()}
-        text = "".join(f"{name:<14}{row['title']}\n" for name, row in rows.items())
+        text = "".join(f"{name:<22} {row['title']}\n" for name, row in rows.items())
         console.show({"pages": list(rows.values())}, text)
         return 0
     name = args.page.lower()

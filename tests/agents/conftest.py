@@ -198,7 +198,7 @@ class Workplace:
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env["PATH"] = f"{self.programs}{os.pathsep}{env['PATH']}"  # with the Node.js among the packages
         env |= {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config"), "NO_COLOR": "1", "TERM": "dumb"}
-        env |= {name: f"http://127.0.0.1:{nobody}" for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY")}
+        env |= dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"), f"http://127.0.0.1:{nobody}")
         env |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost", "DO_NOT_TRACK": "1"}
         env |= agent.configure(self.home, gateway.url, gateway.token, model)
         words = [str(self.programs / agent.program), *agent.command(model, prompt)]

@@ -7,6 +7,7 @@ import os
 import pytest
 from agents import AGENTS, Agent
 from conftest import UPSTREAMS, Run, Workplace
+
 from llm_router_demo import Step
 
 MATRIX = bool(os.environ.get("LLM_ROUTER_MATRIX"))

@@ -51,6 +51,23 @@ def check_origin(headers: Mapping[str, str], allowed: Sequence[str], cors_origin
         raise Forbidden(f"pages of {origin[:100]!r} may not call this server; see [server] cors_origins")
 
 
+def check_own_page(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
+    """Forbidden when a page that is not this server's own makes a call which needs no key on this machine.
+
+    A page of another port of this machine is another page: whatever is served there could administer.
+    """
+    origin = headers.get("origin", "")
+    if not origin or origin.rpartition("://")[2].lower() == headers.get("host", "").lower():
+        return
+    if origin == "null" or host_name(origin) not in allowed:
+        raise Forbidden(f"pages of {origin[:100]!r} may not manage this server without a key")
+
+
+def named(cors_origins: Sequence[str]) -> Sequence[str]:
+    """The origins that a list names; "*" names none."""
+    return [origin for origin in cors_origins if origin != "*"] if "*" in cors_origins else cors_origins
+
+
 def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:
     """What lets a browser page read the answer; nothing unless its origin is configured."""
     origin = headers.get("origin", "")

@@ -12,15 +12,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ..config.config import Config, ConfigError, parse
 from ..config.presets import PRESETS, preset_of
+from ..config.settings import Secret
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..json_body import read_body
-from ..proxy import headers as forward
 from ..proxy.outgoing import Outgoing, chat_call, converted, relayed
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Record, RequestContext
@@ -97,10 +97,17 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     return relayed(context, candidate, chat_call(candidate, record.stream)), record
 
 
+def without_keys(value: str, keys: Iterable[Secret]) -> str:
+    """A header's value without what is sent as a credential, however short."""
+    for key in keys:
+        value = value.replace(key.reveal(), MASK)
+    return value
+
+
 def shown(out: Outgoing) -> dict[str, Any]:
     """The request as JSON, keys masked."""
     candidate = out.candidate
-    headers = {name: forward.hidden(value, candidate.provider) for name, value in out.headers}
+    headers = {name: without_keys(value, candidate.provider.secrets) for name, value in out.headers}
     configured = {name.lower() for name in (*candidate.provider.headers, *candidate.overrides.headers)}
     headers.update(dict.fromkeys(configured & headers.keys(), MASK))  # their values may be credentials too
     return {"method": "POST", "url": out.url, "headers": headers, "body": json.loads(out.body)}

@@ -62,6 +62,7 @@ class Server:
     output_gap_timeout_s: float
     keepalive_s: float
     drain_s: float
+    retry_alone_s: float = 0.3
     key_limits: Limit | None = None
     admin_tokens: tuple[Secret, ...] = ()
     loopback_without_key: bool = False

@@ -1,7 +1,7 @@
 """A Config and its table of settings, as text for people: --print-config and the reference page.
 
     config_text(config)  -> TOML with where each value came from, secrets masked
-    reference()          -> the Markdown tables of references/gateway.md
+    reference()          -> the Markdown tables of references/gateway-configuration.md
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def preset_row(name: str, preset: Preset) -> str:
 
 
 def reference() -> str:
-    """The configuration tables and the presets, as references/gateway.md holds them."""
+    """The configuration tables and the presets, as references/gateway-configuration.md holds them."""
     presets = "\n".join(preset_row(name, preset) for name, preset in PRESETS.items())
     head = "### Presets\n\n| Type | Protocol | Address | Key from |\n| --- | --- | --- | --- |\n"
     return "\n".join([*(table_of(title, settings) for title, settings in TABLES.items()), head + presets + "\n"])

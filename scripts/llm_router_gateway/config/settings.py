@@ -3,7 +3,7 @@
     SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
     SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
 
-`config` parses by it, the command line takes its flags from it, and references/gateway.md is printed from it.
+`config` parses by it, the command line takes its flags from it, and references/gateway-configuration.md is printed from it.
 """
 
 from __future__ import annotations
@@ -318,6 +318,8 @@ SERVER: tuple[Setting, ...] = (
     Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a sign of life",
             low=0.01, high=LONG_S),
     Setting("drain_s", "number", 30.0, "how long open requests may go on after SIGTERM or Ctrl-C", low=0, high=LONG_S),
+    Setting("retry_alone_s", "number", 0.3, "the only model that may answer is sent to once more after 502, 503 or 529, and "
+            "this pause; 0 = never", low=0, high=60),
     Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
     Setting("admin_token", "secret", (), "what administrators must show; better in the environment or a file",
             ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY")),

@@ -30,7 +30,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from . import http1
 from .deadline import Deadline
-from .http1 import END, Headers, Malformed, ResponseHead
+from .http1 import END, CutShort, Headers, Malformed, ResponseHead
 
 READ_BYTES = 65_536        # one read; also about what a slow caller lets pile up, beside READ_AHEAD
 READ_AHEAD = 65_536        # bytes of an answer that nobody fetched; then reading stops
@@ -413,7 +413,10 @@ class Connection(asyncio.BufferedProtocol):
             response.finish()
 
     def _broken(self, error: Malformed) -> None:
-        wrong = f"{self.origin.name}: the answer is no HTTP/1.1: {error.message}"
+        what = f"the answer is no HTTP/1.1: {error.message}"
+        if isinstance(error, CutShort):  # an upstream that died is no upstream that speaks something else
+            what = "the connection was closed in the middle of an answer"
+        wrong = f"{self.origin.name}: {what}"
         if self._response is not None:
             self._cut(StreamCut(wrong))
         else:

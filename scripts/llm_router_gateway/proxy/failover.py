@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
-from ..errors import GatewayError, RateLimited, Unavailable
+from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
 from ..policy.budgets import Amount
 from ..policy.circuit_breaker import moves_on
 from ..policy.rate_limits import Idle, NoSlot, Permit
@@ -29,6 +29,8 @@ from .request import RequestContext
 from .services import Services
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
+PASSING = frozenset({502, 503, 529})  # what may be over a moment later
+MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
 MAX_KNOWN = 1_000  # names that were found to stand for one model alone
@@ -78,10 +80,14 @@ class Failover:
         clock, members = self._clock, self._lone(context) or self.choose(context)
         unwell = context.is_query and context.plan is not None and not context.plan.healthy()
         last: GatewayError | None = None
+        tried: list[Attempt] = []
         while last is None or clock() < context.give_up_at:
             attempt = members.next(clock())
+            if attempt is None and len(tried) == 1:
+                attempt = await self._again(context, tried[0], last, idle)
             if attempt is None:
                 break
+            tried.append(attempt)
             permit: Permit | None = None
             try:
                 permit = await self._acquire(context, attempt, idle)
@@ -167,7 +173,29 @@ class Failover:
         if key is not None and key.budget is None:
             await self._budgets.spend(key.id, Amount(charge.cost_usd or 0.0, charge.usage.total), self._services.wall())
 
+    def _learn_window(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> None:
+        """Only a member with a larger window may take a prompt that was too long for this one."""
+        self._board.learn_window(attempt.candidate.name, error.details.get("window"))
+        window = error.details.get("window") or self._board.window(attempt.candidate)
+        if context.plan is not None and isinstance(window, int):
+            context.plan.needs_larger(window)
+
     # -- send
+
+    async def _again(
+        self, context: RequestContext, before: Attempt, error: GatewayError | None, idle: Idle
+    ) -> Attempt | None:
+        """The only member there was, once more after a short wait: most such failures are over then."""
+        wait_s = context.state.config.server.retry_alone_s
+        if error is None or error.status not in PASSING or not wait_s or error is context.not_sent:
+            return None
+        if error.code in SMALL_ERRORS or is_long(error) or self._clock() + wait_s >= context.give_up_at:
+            return None
+        if context.plan is None:
+            context.record.failed.append(f"{before.candidate.name} {error.code}")
+        with idle():
+            await asyncio.sleep(max(wait_s, error.retry_after_s or 0.0))
+        return Attempt(before.target, self._board, context.state.table.routing.health, self._clock())
 
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
         """A member's answer, by whichever of its provider's keys it takes."""
@@ -197,9 +225,16 @@ class Failover:
             attempt.failed(self._clock(), error)
         if context.answering or not (moves_on(error) or error is context.not_sent):
             return False
+        if error.code == CONTEXT:
+            self._learn_window(context, attempt, error)
         if context.plan is not None:
             context.record.failed.append(f"{attempt.candidate.name} {error.code}")
         return True
+
+
+def is_long(error: GatewayError) -> bool:
+    """Whether an upstream named a time to come back that is no short wait."""
+    return error.retry_after_s is not None and error.retry_after_s > MAX_AGAIN_S
 
 
 def lone_target(context: RequestContext) -> Target | None:

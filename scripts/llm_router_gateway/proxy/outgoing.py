@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from secrets import token_hex
@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
-from ..errors import GatewayError, NoCredit
+from ..errors import GatewayError, NoCredit, Unsupported
 from ..json_body import dumped
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.embeddings import Texts
 from ..wire.losses import name_lost
-from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, wire
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
 from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
@@ -37,6 +38,9 @@ CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
 
 
+NO_REQUEST = ir.Request("", ())  # of what is written anew and no chat
+
+
 class Outgoing(NamedTuple):
     """What goes to an upstream, complete."""
 
@@ -46,6 +50,7 @@ class Outgoing(NamedTuple):
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
     key: Secret | None = None  # that is shown
+    hides_usage: bool = False  # the upstream was asked for a usage that the caller did not ask for
 
     @property
     def same(self) -> bool:
@@ -89,13 +94,30 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
     if not spec.empty and call in CHATS:
         more, dropped = overrides.edits({**fields, **changes}, spec)
         changes |= more
+    hides_usage = False
+    if call in CHATS and context.record.stream:
+        more, hides_usage = usage_wish(candidate, {**fields, **changes}, context.wordless)
+        changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
         changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, read)
     body = read.changed(changes, {}, dropped) if changes or dropped else read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
     headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body, key=key)
+    return Outgoing(candidate, url, headers, body, key=key, hides_usage=hides_usage)
+
+
+def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collection[str]) -> tuple[dict[str, Any], bool]:
+    """Changes for a stream that tells its usage, and whether its caller did not ask for that.
+
+    `wordless`: the models whose upstream refused to be asked.
+    """
+    provider = candidate.provider
+    if candidate.name in wordless or not provider.quirks.get("stream_usage", True):
+        return {}, False
+    wish = UPSTREAMS[provider.api].usage_request(fields)
+    changes = {name: value for name, value in wish.items() if fields.get(name) != value}
+    return changes, bool(changes)
 
 
 def converted(
@@ -142,6 +164,23 @@ def able(candidate: Candidate, request: ir.Request) -> Candidate:
     if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
         return candidate
     return candidate.speaking(next((api for api in also if UPSTREAMS[api].searches), ""))
+
+
+async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts) -> Outgoing:
+    """Texts to be embedded, for a member of another protocol; Unsupported where it has no such call."""
+    candidate = attempt.candidate
+    provider = candidate.provider
+    call, body = vectors(provider.api).write_texts(texts, candidate.remote_id) if SPECS[provider.api].embeds else ("", {})
+    if call not in provider.paths:
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+    context.record.lost[:] = texts.lost
+    if context.allowance is not None:
+        body = {**body, **context.allowance.fit(candidate, call, body)}
+        await context.allowance.hold()
+    context.sent = True
+    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
+    data = as_utf8(dumped(body), context.record.lost)
+    return Outgoing(candidate, candidate.url(call, quoted(candidate.remote_id)), headers, data, NO_REQUEST)
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

@@ -108,6 +108,11 @@ def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping
     raise NotFound(f"no such path: {path[:200]}")
 
 
+def is_management(path: str, call: Call) -> bool:
+    """Whether a request is for the gateway's own management, also where it was not read any further."""
+    return call.kind == "desk" or next((part for part in path.split("/") if part not in ("", *PREFIXES)), "") in DESK
+
+
 def parts_of(path: str) -> list[str]:
     return [part for part in path.split("/") if part]
 

@@ -14,17 +14,19 @@ from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError, Unsupported
+from ..errors import GatewayError
 from ..json_body import read_body
 from ..routing.plan import Attempt
 from ..wire import ir
 from ..wire.pipes import MARK
-from ..wire.registry import SPECS, UPSTREAMS, wire
+from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
 from ..wire.token_estimate import input_tokens, weight
+from . import headers as forward
 from .answers import assembled, check_answer, check_key, is_error, looks_streamed, parsed, parsed_or_none, status_in
 from .failover import Failover
-from .outgoing import Outgoing, outgoing_for, relayed_call
+from .mask import mask_of
+from .outgoing import Outgoing, embedding_for, outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
 from .streaming import Headers
@@ -53,7 +55,7 @@ class PlainAnswers:
     """What is read whole before anything of it goes out."""
 
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
-        self._clock, self._upstream, self._failover = services.clock, upstream, failover
+        self._clock, self._upstream, self._failover, self._services = services.clock, upstream, failover, services
 
     async def chat(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._chat, context))
@@ -72,12 +74,13 @@ class PlainAnswers:
         check_answer(answer, outgoing.candidate)
         if context.plan is not None:  # a lone model is never compared
             attempt.output(self._clock())
+        self._services.check_model(outgoing.candidate, answer.get(SPECS[api].model_field))
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
-            return headers, data.removeprefix(MARK)
+            return headers, forward.masked(data.removeprefix(MARK), outgoing.candidate)
         result = wire(api).read_answer(answer)
         context.answer_tokens = unsaid_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
@@ -106,7 +109,8 @@ class PlainAnswers:
         context.record.finish = wire(context.call.protocol).finish_in(written)
         if context.conversation is not None:
             context.conversation.keep(written)
-        return [JSON_TYPE], dumped(written)
+        secrets = context.candidate.provider.secrets if context.candidate is not None else ()
+        return [JSON_TYPE], mask_of(secrets)(dumped(written))
 
     def _written(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> dict[str, Any]:
         """A neutral answer in the caller's protocol."""
@@ -171,9 +175,18 @@ class PlainAnswers:
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         candidate, call = attempt.candidate, context.call.action or "embeddings"
         check_key(candidate)
-        if not relayed_call(context.call.protocol, candidate, call, stream=False):
-            name = candidate.provider.name
-            raise Unsupported(f"{candidate.name}: embeddings are relayed, and {name} speaks another protocol")
-        headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, call))
-        context.record.usage = embeddings_usage(data, candidate.provider.api)
-        return headers, data
+        if relayed_call(context.call.protocol, candidate, call, stream=False):
+            headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, call))
+            context.record.usage = embeddings_usage(data, candidate.provider.api)
+            return headers, data
+        carrier = SPECS[context.call.protocol].carried.get("embeddings", (context.call.protocol, ""))[0]
+        own, action = vectors(carrier), context.call.action
+        outgoing = await embedding_for(context, attempt, own.read_texts(context.fields, action))
+        _, data = await self._upstream.fetch(outgoing)
+        answer = parsed(data, candidate.name)
+        if is_error(answer):
+            raise read_error(outgoing, status_in(answer), {}, data)
+        found = vectors(candidate.provider.api).read_vectors(answer)
+        if found.tokens is not None:
+            context.record.usage = ir.Usage(input=found.tokens)
+        return [JSON_TYPE], dumped(own.write_vectors(found, context.record.asked, action))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,7 @@ from .streaming import Headers
 if TYPE_CHECKING:
     from .conversations import Conversation
 
+NOSNIFF = ("x-content-type-options", "nosniff")
 JSON_TYPE = ("content-type", "application/json")
 
 class Exchange(StreamExchange, Protocol):
@@ -112,6 +113,7 @@ class RequestContext:
     conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought
     answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
+    wordless: Collection[str] = ()  # models whose upstream refuses to be asked for a stream's usage
     sent: bool = False  # to the member asked last, as far as we know
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # what is asked for in the place of a name
@@ -153,7 +155,7 @@ class RequestContext:
     @property
     def own_headers(self) -> Headers:
         """What every answer of ours carries."""
-        own = [("x-request-id", self.record.request_id)]
+        own = [("x-request-id", self.record.request_id), NOSNIFF]
         if self.record.lost:
             own.append(("x-llm-router-lost", header_of(map(printable, ranked(self.record.lost)))))
         if self.allowance is not None and self.allowance.told and not self.is_open:
@@ -161,14 +163,20 @@ class RequestContext:
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
-        return own + browser.cors_headers(self.headers, self.state.config.server.cors_origins)
+        return own + browser.cors_headers(self.headers, self.cors_origins)
+
+    @property
+    def cors_origins(self) -> Sequence[str]:
+        """The pages that may read the answer; those of "*" never read what management answers."""
+        allowed = self.state.config.server.cors_origins
+        return browser.named(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """The whole answer; what `headers` name, the gateway's own do not change."""
+        """The whole answer; where an upstream's headers name what the gateway's own do, these count."""
         self.record.status = status
-        known = {name for name, _ in headers}
-        own = [pair for pair in self.own_headers if pair[0] not in known]
-        await self.exchange.respond(status, [*headers, *own], body)
+        own = self.own_headers
+        names = {name for name, _ in own}
+        await self.exchange.respond(status, [*(pair for pair in headers if pair[0] not in names), *own], body)
 
     async def respond_json(self, value: object) -> None:
         await self.respond(200, [JSON_TYPE], dumped(value))

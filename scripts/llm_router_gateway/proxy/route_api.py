@@ -18,12 +18,12 @@ from ..errors import BadRequest
 from ..json_body import read_body
 from ..policy.tag_query import TAG, Query, read_query
 from ..wire.registry import DEFAULT, wire
-from . import headers as forward
 from . import paths
 from .answers import parsed
 from .charges import Charge, together
 from .failover import Failover
 from .plain_answer import PlainAnswers
+from .refusals import for_caller
 from .request import RequestContext, dumped
 from .services import Services
 from .stream_answer import StreamAnswers
@@ -147,7 +147,7 @@ class RouteCalls:
         if made.healthy():
             await context.respond_json(answer)
             return
-        error = forward.without_secrets(made.refusal(self._clock()), context.state.config.providers)
+        error = for_caller(made.refusal(self._clock()), context)
         context.record.error, context.record.message = error.code, error.message
         status, headers, body = wire(DEFAULT).write_error(error, context.record.request_id)
         await context.respond(status, list(headers), dumped({**body, **answer}))

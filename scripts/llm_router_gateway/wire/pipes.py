@@ -10,6 +10,7 @@ Both know when real output came, when the upstream said that it was done, and wh
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -21,6 +22,7 @@ from .sse import Event, SSEParser
 MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
 BLANK_LINES = (b"\n\n",)
 MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8
+MODEL = re.compile(r'"model(?:Version)?"\s*:\s*"([^"\\]{1,200})"')  # in a stream's event
 BEGINNINGS = (b"data: {", b"event: ")
 BLANK_LINES_CR = (b"\r\n\r\n", b"\n\r\n", b"\r\r")
 
@@ -133,17 +135,24 @@ class EventBytes:
 class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
-    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "on_done", "outputs")
+    __slots__ = (
+        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_wrap", "done", "error", "error_passed", "on_done",
+        "outputs",
+    )  # fmt: skip
 
     def __init__(
-        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
-    ) -> None:
-        """`masked` takes out of an error's bytes what no caller may see."""
+        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes, *,
+        hides_usage: bool = False,
+    ) -> None:  # fmt: skip
+        """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
+        not go on, for its caller did not ask for it."""
+        self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
+        self._model = ""
         self.error: GatewayError | None = None
         self.error_passed = False  # the upstream's own error event is among the bytes
 
@@ -152,18 +161,26 @@ class RelayPipe:
         return self._scanner.usage
 
     @property
+    def model(self) -> str:
+        """The model that the stream says it comes from; "" where the first events do not say."""
+        return self._model
+
+    @property
     def finish(self) -> str:
         return self._scanner.finish
 
     def feed(self, piece: bytes) -> bytes:
         if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
             self.outputs = self._scanner.outputs
-            return piece
+            return self._masked(piece)
         return self._scanned(*self._bytes.feed(piece))
 
     def _scanned(self, data: bytes, events: list[Event]) -> bytes:
         scanner = self._scanner
         if events:
+            if not self._model and not self.outputs:
+                found = MODEL.search(events[0].data)
+                self._model = found[1] if found else ""
             scanner.feed(events)
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
             if self.done and self.on_done is not None and self.error is None:
@@ -171,14 +188,25 @@ class RelayPipe:
                 self.on_done = None
         if self.error is not None and not self.outputs:
             return b""  # nothing was said yet: the caller gets a status, not an event
-        if scanner.flawed and self.error is not None:  # what came before the flaw goes on, the stream's end is ours
-            data, events = verdict.first_events(data, scanner.fed), events[: scanner.fed]
+        if events and self.error is not None:  # a flaw itself does not go on, an error event does, and nothing behind them
+            count = scanner.fed + (not scanner.flawed)
+            data, events = verdict.first_events(data, count), events[:count]
+        if self._is_usage is not None and any(self._is_usage(event.data) for event in events):
+            data = self._without_usage(data)
         if self._wrap is not None:
             data = self._wrap.items(events)
         if self.error is None or scanner.flawed:
-            return data
+            return self._masked(data)
         self.error_passed = True
         return self._masked(data)
+
+    def _without_usage(self, data: bytes) -> bytes:
+        kept = []
+        for raw in verdict.raw_events(data):
+            found = SSEParser(MAX_EVENT_BYTES).feed(raw)
+            if self._is_usage is None or not any(self._is_usage(event.data) for event in found):
+                kept.append(raw)
+        return b"".join(kept)
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """The end of a stream that broke, by what was seen of it; None where the protocol needs to know nothing of it."""
@@ -199,11 +227,14 @@ class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
     __slots__ = (
-        "_bytes", "_calls", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "on_done", "outputs",
-        "usage",
+        "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "model",
+        "on_done", "outputs", "usage",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._created = created  # Unix seconds, for upstreams that do not tell them
@@ -213,6 +244,7 @@ class ConvertPipe:
         self.error_passed = False
         self.usage: ir.Usage | None = None
         self.finish: ir.Stop | str = ""  # of the first candidate
+        self.model = ""  # that the stream says it comes from
 
     def feed(self, piece: bytes) -> bytes:
         out = []
@@ -221,7 +253,7 @@ class ConvertPipe:
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
-        return b"".join(out)
+        return self._masked(b"".join(out))
 
     def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
@@ -244,8 +276,9 @@ class ConvertPipe:
                 if self.error is not None:
                     break
                 self.finish = self.finish or event.stop
-            elif isinstance(event, ir.Started) and not event.created:
-                event = replace(event, created=self._created)
+            elif isinstance(event, ir.Started):
+                self.model = event.model
+                event = event if event.created else replace(event, created=self._created)
             out.append(self._writer.feed(event))
             if self.on_done is not None and isinstance(event, ir.Finished):
                 self.on_done()
@@ -275,7 +308,7 @@ class ConvertPipe:
             data += self._written(self._reader.close())
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
-        return data
+        return self._masked(data)
 
 
 class Array:

@@ -148,7 +148,10 @@ class Spec:
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
     bare_errors: bool = False              # a broken event stream ends in the error's JSON once more, outside of any event
     keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
-    account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
+    answer_headers: frozenset[str] = frozenset()  # of an answer, that SDKs read; one that ends in - is a beginning
+    too_long: str = ""                     # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
+    too_long_mark: bytes = b""             # what they look for in an error's body: they compact then
+    model_field: str = "model"             # of a whole answer, and of a stream's events: the model that it comes from
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
     keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more
@@ -157,6 +160,8 @@ class Spec:
     # -- conversion
     packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
     kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
+
+    embeds: bool = False                   # there is a module `embeddings` beside the codec: see wire/embeddings
 
     upstream: Upstream | None = None       # None: callers speak it, no provider does
 

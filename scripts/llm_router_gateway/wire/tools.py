@@ -1,13 +1,13 @@
 """Tools where all protocols agree: which are offered to the model, what a choice may name, how free text goes as arguments.
 
     offered(request)                                    -> its tools, without those that were not loaded yet
-    choice_among(ToolChoice("required", ("f",)), ["g"], lost)  -> None, and lost == ["tool_choice"]
+    choice_among(ToolChoice("required", ("f",)), {"g"}, lost)  -> None, and lost == ["tool_choice"]
     free_text(ToolCall("t", "code", '{"input":"1+1"}', {"input": "1+1"}))  -> "1+1"
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 from . import ir
@@ -23,9 +23,9 @@ def offered(request: ir.Request) -> tuple[ir.Tool, ...]:
     return tuple(tool for tool in tools if not tool.deferred) if any(tool.deferred for tool in tools) else tools
 
 
-def choice_among(choice: ir.ToolChoice | None, sent: Collection[str], lost: list[str]) -> ir.ToolChoice | None:
+def choice_among(choice: ir.ToolChoice | None, sent: Set[str], lost: list[str]) -> ir.ToolChoice | None:
     """The choice, unless none of the tools that it names is sent: such a one is refused with the whole request."""
-    if choice is None or not choice.names or any(name in sent for name in choice.names):
+    if choice is None or not choice.names or not sent.isdisjoint(choice.names):
         return choice
     name_lost(lost, "tool_choice")
     return None if choice.mode == "required" else ir.ToolChoice(choice.mode)

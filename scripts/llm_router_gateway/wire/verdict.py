@@ -1,10 +1,10 @@
 """Whether a turn is an answer: one check for relays and conversions, plain and streamed, fed with what was seen of the turn.
 
-    unfinished("MALFORMED_FUNCTION_CALL")              -> UpstreamFailed: the upstream says itself that it did not finish
+    unfinished("MALFORMED_FUNCTION_CALL")              -> BrokenAnswer: the upstream says itself that it did not finish
     unfinished("stop")                                 -> None
-    unfinished("stop", "abort", said=False)            -> UpstreamFailed: its own vendor's word, beside a stop with nothing
+    unfinished("stop", "abort", said=False)            -> BrokenAnswer: its own vendor's word, beside a stop with nothing
     half_call('{"city": "Par')                         -> True: what came of a call's arguments breaks off
-    Calls().add(0, "{}"), .flaw("tool_calls")          -> None, or UpstreamFailed for a call that broke off
+    Calls().add(0, "{}"), .flaw("tool_calls")          -> None, or BrokenAnswer for a call that broke off
 
 Where nothing was sent to the caller yet the next member may answer; afterwards it is the stream's last event. An empty turn
 that the model itself ended (`stop`, `end_turn`) is an answer: models end the turns of agents so.
@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from ..errors import StreamCut, UpstreamFailed
+from ..errors import BrokenAnswer, StreamCut
 
 # Words by which servers say that they did not finish: vLLM (abort), OpenRouter and SGLang (error), GLM (network_error),
 # DeepSeek (insufficient_system_resource); ai.google.dev/api/generate-content#FinishReason. In lower case.
@@ -30,21 +30,21 @@ LITERAL_STARTS = re.compile(r"(?:-|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?)\Z")  # o
 MARKS = ("null", "[]", "{}")  # data of events that are signs of life and carry nothing (Azure and others)
 
 
-def unfinished(word: object, native: object = "", *, said: bool = True) -> UpstreamFailed | None:
+def unfinished(word: object, native: object = "", *, said: bool = True) -> BrokenAnswer | None:
     """The failure that a finish word tells of. `native`, the vendor's own behind a proxy, counts where nothing was said."""
     for each in (word, "" if said else native):
         if isinstance(each, str) and each.lower() in UNFINISHED:
-            return UpstreamFailed(f"the upstream did not finish its answer: {each}", code=f"unfinished_{each.lower()}")
+            return BrokenAnswer(f"the upstream did not finish its answer: {each}", code=f"unfinished_{each.lower()}")
     return None
 
 
-def no_answer() -> UpstreamFailed:
+def no_answer() -> BrokenAnswer:
     """A turn that is over and held nothing: no choice, no candidate, no block reason."""
-    return UpstreamFailed("the upstream's answer is empty: it holds no choices or candidates", code="empty_answer")
+    return BrokenAnswer("the upstream's answer is empty: it holds no choices or candidates", code="empty_answer")
 
 
-def second_start() -> UpstreamFailed:
-    return UpstreamFailed("the upstream began a second answer inside the first", code="second_start")
+def second_start() -> BrokenAnswer:
+    return BrokenAnswer("the upstream began a second answer inside the first", code="second_start")
 
 
 def cut_inside() -> StreamCut:
@@ -85,11 +85,11 @@ class Calls:
         if isinstance(piece, str):
             self._pieces.setdefault(place, []).append(piece)
 
-    def flaw(self, word: str) -> UpstreamFailed | None:
+    def flaw(self, word: str) -> BrokenAnswer | None:
         """At the end of the turn: a call that broke off. A turn that ended at its limit or was filtered may hold one."""
         if word in CUT_SHORT or not any(half_call("".join(pieces)) for pieces in self._pieces.values()):
             return None
-        return UpstreamFailed("the upstream ended its answer inside a tool call", code="half_tool_call")
+        return BrokenAnswer("the upstream ended its answer inside a tool call", code="half_tool_call")
 
 
 EVENT_END = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)")

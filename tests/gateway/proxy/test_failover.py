@@ -153,7 +153,7 @@ def test_members_of_different_protocols_stand_in_for_one_another(run: Run, proto
 def test_what_one_member_cannot_be_asked_another_may(run: Run) -> None:
     """A request that cannot be converted for one member is relayed to one that speaks its protocol."""
     document = trio()
-    document["providers"][0] = provider("a", api="gemini", base_url="http://a.example/v1beta")
+    document["providers"][0] = provider("a", api="anthropic", base_url="http://a.example")
 
     async def story(ways: Ways) -> None:
         answer = await ways.post("/v1/embeddings", {"model": "g", "input": "hi"})

@@ -876,7 +876,7 @@ def test_an_upstreams_refusal_is_read(status: int, headers: dict[str, str], body
 
 def test_an_error_is_written_for_googles_sdks() -> None:
     status, headers, body = gemini.write_error(RateLimited("slow down", retry_after_s=2.5), "req-1")
-    assert (status, headers) == (429, [("retry-after", "3")])
+    assert (status, headers) == (429, [("content-type", "application/json; charset=UTF-8"), ("retry-after", "3")])
     assert body["error"]["status"] == "RESOURCE_EXHAUSTED"
     kinds = [detail["@type"].rpartition(".")[2] for detail in body["error"]["details"]]
     assert kinds == ["ErrorInfo", "RetryInfo", "RequestInfo"]

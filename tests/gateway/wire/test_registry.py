@@ -37,7 +37,7 @@ def test_a_protocol_is_whole(name: str) -> None:
     spec = SPECS[name]
     assert spec.title and spec.turns
     assert spec.keepalive.endswith(b"\n") or spec.keepalive.isspace()  # between two objects a space is none of either
-    assert all(each == each.lower() for each in (*spec.marks, *spec.key_headers, *spec.private_headers, *spec.account_headers))
+    assert all(each == each.lower() for each in (*spec.marks, *spec.key_headers, *spec.private_headers, *spec.answer_headers))
     assert spec.lines or spec.chat_action
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
+from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..losses import lose_extras, name_lost
 from ..names import own_names, packed_id
@@ -158,6 +158,6 @@ def finish_in(answer: Mapping[str, Any]) -> str:
     return str(answer.get("stop_reason") or "")
 
 
-def flaw_in(answer: Mapping[str, Any]) -> UpstreamFailed | None:
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
     """Why a whole answer is none: a word that says not finished."""
     return verdict.unfinished(answer.get("stop_reason"))

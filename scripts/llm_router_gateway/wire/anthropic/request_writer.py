@@ -189,6 +189,9 @@ def reminder(blocks: list[Block]) -> list[Block]:
 
 
 def written_turn(message: ir.Message, able: Abilities, lost: Lost) -> Turn:
+    plain = ir.plain_text(message)
+    if plain is not None and message.role in ("user", "assistant"):
+        return Turn(message.role, [] if not plain or plain.isspace() else [{"type": "text", "text": plain}])
     role = "assistant" if message.role == "assistant" else "user"
     blocks = write_blocks(message.parts, Target(able, lost, role), WRITE_PARTS)
     if message.name:
@@ -206,9 +209,10 @@ def merged(turns: Iterable[Turn]) -> list[Turn]:
         if turn.blocks and out and out[-1].role == turn.role:
             out[-1].blocks += turn.blocks
         elif turn.blocks:
-            out.append(Turn(turn.role, list(turn.blocks)))
+            out.append(turn)
     for turn in out:
-        turn.blocks.sort(key=lambda block: block.get("type") != "tool_result")  # stable
+        if len(turn.blocks) > 1:
+            turn.blocks.sort(key=lambda block: block.get("type") != "tool_result")  # stable
     return out
 
 
@@ -295,7 +299,7 @@ def write_choice(choice: ir.ToolChoice | None, parallel: bool | None) -> Block |
 def write_tools(request: ir.Request, turns: list[Turn], able: Abilities, lost: Lost) -> Block:
     """tools and tool_choice."""
     choice = request.tool_choice
-    only = choice.names if choice is not None and (choice.mode == "auto" or len(choice.names) > 1) else ()
+    only = frozenset(choice.names if choice is not None and (choice.mode == "auto" or len(choice.names) > 1) else ())
     wanted = [tool for tool in request.tools if not only or tool.name in only]
     sent = [(tool.name, block) for tool in wanted if (block := write_tool(tool, Target(able, lost))) is not None]
     tools = [block for _, block in sent]
@@ -304,7 +308,7 @@ def write_tools(request: ir.Request, turns: list[Turn], able: Abilities, lost: L
         if choice is not None and choice.mode == "required":
             name_lost(lost, "tool_choice")
         return {"tools": used, "tool_choice": {"type": "none"}} if used else {}
-    choice = choice_among(choice, [name for name, _ in sent], lost)
+    choice = choice_among(choice, {name for name, _ in sent}, lost)
     written = write_choice(choice, request.parallel_tool_calls)
     return {"tools": tools, "tool_choice": written} if written else {"tools": tools}
 

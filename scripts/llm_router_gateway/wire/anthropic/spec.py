@@ -36,8 +36,10 @@ SPEC = Spec(
     ),
     marks=frozenset({"anthropic-version"}),
     key_headers=("x-api-key",),
-    account_headers=frozenset({"anthropic-organization-id"}),
+    answer_headers=frozenset({"anthropic-organization-id", "anthropic-ratelimit-"}),
     keepalive=b'event: ping\ndata: {"type":"ping"}\n\n',  # what the API itself sends; its SDKs skip it
+    too_long="prompt is too long: {tokens} tokens > {window} maximum",
+    too_long_mark=b"prompt is too long",
     answer_field="content",
     answer_prefix="msg_",
     counts_first=True,

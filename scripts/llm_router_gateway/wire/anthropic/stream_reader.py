@@ -101,7 +101,7 @@ class StreamReader:
         return self._take(data, event.event)
 
     def _take(self, data: Block, name: str) -> Events:
-        kind = data.get("type") or name
+        kind = "error" if isinstance(data.get("error"), dict) else data.get("type") or name
         if kind == "content_block_delta" and self._started and not self._stopped:
             return self._delta(data)
         handle = self._HANDLERS.get(str(kind))

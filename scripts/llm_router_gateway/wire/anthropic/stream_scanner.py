@@ -51,7 +51,10 @@ class Scanner:
             self._told(fields.get("type") or name, fields)
 
     def _told(self, kind: str, fields: Block) -> None:
-        if kind == "content_block_delta":
+        if isinstance(fields.get("error"), dict):  # an event of its own, or beside what an event says
+            self.flawed = kind != "error" and self.error is None  # no client looks for it there
+            self.error = self.error or error_of(fields, 200)
+        elif kind == "content_block_delta":
             self._delta(fields)
         elif kind == "content_block_start":
             block = fields.get("content_block")

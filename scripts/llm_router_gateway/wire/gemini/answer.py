@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
+from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..losses import lose_extras, name_lost
 from ..names import own_names
@@ -213,7 +213,7 @@ def write_count(tokens: int) -> Fields:
     return {"totalTokens": tokens}
 
 
-def flaw_in(answer: Mapping[str, Any]) -> UpstreamFailed | None:
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
     """Why a whole answer is none: no candidates, though nothing was blocked, or a word that says not finished."""
     candidates = answer.get("candidates")
     if not candidates:

@@ -218,7 +218,7 @@ def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[s
     """(status, headers, body) for a Gemini client."""
     status = ANSWERED_AS.get(error.status, error.status)
     details: list[Fields] = [{"@type": ERROR_INFO, "reason": error.code.upper(), "domain": "llm-router"}]
-    headers: list[tuple[str, str]] = []
+    headers = [("content-type", "application/json; charset=UTF-8")]
     if error.retry_after_s is not None:
         details.append({"@type": RETRY_INFO, "retryDelay": f"{error.retry_after_s:g}s"})
         headers.append(("retry-after", str(max(1, -int(-error.retry_after_s // 1)))))

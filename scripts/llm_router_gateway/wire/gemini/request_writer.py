@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -266,11 +266,25 @@ def write_results(
     return responses, pictures
 
 
+def write_plain(role: str, text: str, contents: list[Fields]) -> None:
+    """A message that is one text, joined to what the same side said before."""
+    part: Fields = {"text": text}
+    if contents and contents[-1]["role"] == role and "functionResponse" not in contents[-1]["parts"][0]:
+        if text:
+            contents[-1]["parts"].append(part)
+    elif text:
+        contents.append({"role": role, "parts": [part]})
+
+
 def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list[Fields]:
     """The turns. The results of a turn's calls are one content with nothing beside them; others of one side are joined."""
     contents: list[Fields] = []
     calls: list[ir.ToolCall] = []  # of the turn before
     for message in paired(request.messages, lost):
+        plain = ir.plain_text(message)
+        if plain is not None and not calls and message.role in ("user", "assistant"):
+            write_plain("model" if message.role == "assistant" else "user", plain, contents)
+            continue
         lose_extras(message.extras, VENDOR, lost)
         if message.name:
             name_lost(lost, "name")
@@ -283,7 +297,7 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
             parts = write_parts(message.parts, lost)
         calls = [part for part in message.parts if isinstance(part, ir.ToolCall)] if message.role == "assistant" else []
         role = "model" if message.role == "assistant" else "user"
-        last = contents[-1] if contents else {"role": "", "parts": [{}]}
+        last: Fields = contents[-1] if contents else {"role": "", "parts": [{}]}
         if last["role"] == role and "functionResponse" not in last["parts"][0]:
             last["parts"] += parts
         elif parts:
@@ -291,7 +305,7 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
     return contents
 
 
-def write_choice(choice: ir.ToolChoice, declared: Sequence[str]) -> Fields:
+def write_choice(choice: ir.ToolChoice, declared: Collection[str]) -> Fields:
     """AUTO takes no names: the tools that are not among them are not declared."""
     if choice.mode == "required":
         names = [safe_name(name) for name in choice.names if name in declared]
@@ -323,12 +337,12 @@ def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
 
 def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:
     choice = request.tool_choice
-    chosen = choice.names if choice is not None and choice.mode == "auto" else ()  # AUTO takes no names
+    chosen = frozenset(choice.names if choice is not None and choice.mode == "auto" else ())  # AUTO takes no names
     declared: list[Fields] = []
     others: list[Fields] = []
     tools = offered(request)
     functions = any(not tool.vendor for tool in tools)  # beside which most models refuse a search
-    names: list[str] = []
+    names: set[str] = set()
     for index, tool in enumerate(tools):
         path = f"tools[{index}]"
         if tool.vendor == VENDOR:
@@ -339,7 +353,7 @@ def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[st
             name_lost(lost, f"{path}={tool.name}")
         elif not chosen or tool.name in chosen:
             declared.append(write_declaration(tool, path, target, lost))
-            names.append(tool.name)
+            names.add(tool.name)
     if declared or others:
         body["tools"] = [*([{"functionDeclarations": declared}] if declared else []), *others]
     if declared:

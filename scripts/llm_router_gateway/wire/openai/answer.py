@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
+from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..fields import compact
@@ -223,7 +223,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     return body | mine(answer.extras)
 
 
-def flaw_in(answer: Mapping[str, Any]) -> UpstreamFailed | None:
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
     """Why a whole answer is none: no choices, a word that says not finished, a call that breaks off."""
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
@@ -236,7 +236,7 @@ def flaw_in(answer: Mapping[str, Any]) -> UpstreamFailed | None:
     return None
 
 
-def choice_flaw(choice: Mapping[str, Any]) -> UpstreamFailed | None:
+def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:
     message, word = choice.get("message"), choice.get("finish_reason")
     message = message if isinstance(message, dict) else {}
     flaw = verdict.unfinished(word, choice.get("native_finish_reason"), said=says(message) or bool(choice.get("text")))

@@ -33,6 +33,8 @@ from .common import (
 from .request_reader import NUMBERS
 from .spec import MODERN_MODELS, OWN_MODELS, UNSTEERED_MODELS
 
+PLAIN_ROLES = frozenset({"user", "assistant"})
+
 
 class Writing:
     """One request on its way to an upstream: for which model, with which quirks, and what was lost."""
@@ -266,7 +268,7 @@ def write_tools(to: Writing) -> dict[str, Any]:
             to.lose("tool_choice")
         return {}
     body: dict[str, Any] = {"tools": tools}
-    choice = choice_among(choice, [name for name, _ in sent], to.lost)
+    choice = choice_among(choice, {name for name, _ in sent}, to.lost)
     if choice is not None:
         body["tool_choice"] = write_choice(to, choice)
     if to.request.parallel_tool_calls is not None:
@@ -509,6 +511,10 @@ def write_messages(to: Writing, messages: Iterable[ir.Message]) -> list[dict[str
     if system:
         out.append({"role": system_role(to), "content": system})
     for message in messages:
+        plain = ir.plain_text(message)
+        if plain is not None and message.role in PLAIN_ROLES:
+            out.append({"role": message.role, "content": plain})
+            continue
         to.lose_extras(message.extras)
         if message.role == "assistant":
             out.append(write_assistant(to, message) | mine(message.extras))

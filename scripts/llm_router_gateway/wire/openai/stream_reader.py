@@ -39,7 +39,7 @@ class Slot:
         """Whether nothing more is to come when another part begins: for a call, when its arguments are whole JSON."""
         if self.kind != "call" or (isinstance(self.part, ir.ToolCall) and self.part.custom):
             return True
-        if self.checked == len(self.texts) or not self.texts:
+        if self.checked == len(self.texts) or not self.texts or "}" not in self.texts[-1]:
             return False
         self.checked = len(self.texts)
         return ir.object_in("".join(self.texts)) is not None

@@ -67,6 +67,17 @@ class Scanner:
             return True
         return False
 
+    @staticmethod
+    def is_usage(data: str) -> bool:
+        """Whether an event holds the usage and no choice: is_usage('{"choices":[],"usage":{...}}') -> True"""
+        if '"usage"' not in data or "[]" not in data:
+            return False
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(chunk, dict) and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
+
     def feed(self, events: Iterable[Event]) -> None:
         for number, event in enumerate(events):
             if event.data.startswith("[DONE]"):
@@ -128,6 +139,6 @@ class Scanner:
         if not self._choices:
             self._judge(verdict.no_answer())
 
-    def _judge(self, error: UpstreamFailed | None) -> None:
+    def _judge(self, error: GatewayError | None) -> None:
         if error is not None and self.error is None:
             self.error, self.flawed = error, True

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
+from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..names import minted_id
@@ -142,6 +142,6 @@ def finish_in(answer: Mapping[str, Any]) -> str:
     return str(reason or answer.get("status") or "")
 
 
-def flaw_in(answer: Mapping[str, Any]) -> UpstreamFailed | None:
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
     """Why a whole answer is none: a status that says not finished."""
     return verdict.unfinished(answer.get("status"))

@@ -384,7 +384,7 @@ def write_tools(to: Writing) -> Item:
             to.lose("tool_choice")
         return {}
     body: Item = {"tools": tools}
-    choice = choice_among(choice, [tool.name for tool, _ in sent], to._lost)
+    choice = choice_among(choice, {tool.name for tool, _ in sent}, to._lost)
     if choice is not None:
         body["tool_choice"] = write_choice(choice, to.request.tools)
     if to.request.parallel_tool_calls is not None:

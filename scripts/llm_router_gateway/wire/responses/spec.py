@@ -36,10 +36,13 @@ SPEC = Spec(
         Line("POST", "responses/{id}/cancel", "cancel"),
     ),
     private_headers=frozenset({"openai-organization", "openai-project"}),
-    account_headers=frozenset({"openai-organization", "openai-project"}),
+    answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
     turns="input",
     # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
     keepalive=b": keep-alive\n\n",
+    too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+             "Please reduce the length of the messages.",
+    too_long_mark=b'"context_length_exceeded"',
     answer_field="output",
     keeps_answers=True,
     kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
