@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,7 +157,20 @@ class Run(NamedTuple):
     wanted: list[str]  # what it asked of other hosts
 
     @property
-    def models_turns(self) -> list[dict[str, Any]]:
+    def hosts(self) -> set[str]:
+        """Those of `wanted`: {"github.com:443"}"""
+        return {line.partition(" ")[2].partition(" ")[0] for line in self.wanted if line}
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between the first request that failed and the next one, by the gateway's log; 0.0 where there is none."""
+        asked = [line for line in self.log.splitlines() if " POST " in line]
+        failed = next((number for number, line in enumerate(asked) if " error=" in line), len(asked))
+        times = [datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")) for line in asked[failed : failed + 2]]
+        return (times[1] - times[0]).total_seconds() if len(times) == 2 else 0.0
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
         """The bodies that offered tools: the task itself, without titles and summaries."""
         return [each["body"] for each in self.requests if each["body"].get("tools")]
 
