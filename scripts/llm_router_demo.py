@@ -259,12 +259,6 @@ def count_role(messages: Sequence[JSON], role: str) -> int:
     return sum(message.get("role") == role for message in messages)
 
 
-def count_turns(messages: Sequence[JSON]) -> int:
-    """The model's turns in a chat: messages of it in a row are one, as clients cut them that keep what a broken stream held."""
-    roles = [message.get("role") for message in messages]
-    return sum(role == "assistant" != before for before, role in zip([None, *roles], roles))
-
-
 def custom_tool(tool: Any) -> Any:
     """A custom tool, marked as one; None for anything else."""
     return {**tool, "custom": True} if isinstance(tool, dict) else None
@@ -1957,7 +1951,7 @@ class OpenAI(Protocol):
             model=body["model"], stream=bool(body.get("stream")), text=join_text(last),
             images=[url for url in urls if isinstance(url, str)], results=self._results(messages),
             tools=tools, forced=forced, legacy="functions" in body, schema=self._schema(body),
-            prompt_tokens=word_count(messages), turn=len(messages), model_turns=count_turns(messages),
+            prompt_tokens=word_count(messages), turn=len(messages), model_turns=count_role(messages, "assistant"),
             prefilled=messages[-1].get("role") == "assistant",
             include_usage=bool(lookup(body, "stream_options", "include_usage")), request=request,
             stops=[stops] if isinstance(stops, str) else stops, choices=min(int(body.get("n") or 1), MAX_CHOICES),

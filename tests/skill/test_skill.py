@@ -25,7 +25,8 @@ import llm_router_client as client  # noqa: E402
 
 SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 FRONTMATTER, BODY = SKILL.split("---\n", 2)[1:]
-REFERENCES = sorted(path for path in (ROOT / "references").glob("*.md") if path.name != "gateway.md")  # which people read
+OF_GATEWAY = ("clients.md", "gateway.md", "monitor.png")  # which people read
+REFERENCES = sorted(path for path in (ROOT / "references").glob("*.md") if path.name not in OF_GATEWAY)
 PAGES = [ROOT / "SKILL.md"] + [page for page in (ROOT / "README.md",) if page.exists()] + REFERENCES
 SHIPPED_MARKDOWN = sorted(ROOT.glob("*.md")) + REFERENCES
 SCHEMA = json.loads((ROOT / "references" / "envelope.schema.json").read_text(encoding="utf-8"))
@@ -195,8 +196,7 @@ def anchor(heading: str) -> str:
 def test_every_path_named_exists_and_every_file_of_the_skill_is_named() -> None:
     named = set(re.findall(r"\b(?:scripts|references)/[\w./-]*\w", SKILL))
     assert all((ROOT / name).is_file() for name in named), named
-    of_gateway = ("gateway.md", "monitor.png")
-    shipped = {f"references/{path.name}" for path in (ROOT / "references").iterdir() if path.name not in of_gateway}
+    shipped = {f"references/{path.name}" for path in (ROOT / "references").iterdir() if path.name not in OF_GATEWAY}
     assert shipped | {"scripts/llm_router_client.py"} <= named
 
 
