@@ -25,8 +25,11 @@ def is_overflow(status: int, message: str) -> bool:
     return status in STATUSES and WORDS.search(message) is not None
 
 
-def worded(error: GatewayError, words: str) -> str:
-    """The message of an error; where it tells of an overflow in another vendor's words, `words` stand before it."""
-    if error.code != CODE or words.lower() in error.message.lower():
+def worded(error: GatewayError, words: str, mark: str = "") -> str:
+    """The message of an error; where it tells of an overflow in another vendor's words, `words` stand before it.
+
+    `mark` is the part of them that tells the vendor's own words; "": all of them.
+    """
+    if error.code != CODE or (mark or words).lower() in error.message.lower():
         return error.message
     return f"{words}: {error.message}"

@@ -217,7 +217,8 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return of_status(status, f"the upstream answered with status {status}", retry_after_s=retry_after_s(headers))
 
 
-TOO_LONG = "The input exceeds the maximum number of tokens allowed"  # by "exceeds ... allowed" LangChain and strands know it
+TOO_LONG_MARK = "exceeds the maximum number of tokens allowed"  # by parts of it frameworks know it
+TOO_LONG = f"The input token count {TOO_LONG_MARK}"
 
 
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], Fields]:
@@ -230,8 +231,8 @@ def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[s
         headers.append(("retry-after", str(max(1, -int(-error.retry_after_s // 1)))))
     if request_id:
         details.append({"@type": REQUEST_INFO, "requestId": request_id})
-    name = STATUS_NAMES.get(status, "UNKNOWN")
-    return status, headers, {"error": {"code": status, "message": worded(error, TOO_LONG), "status": name, "details": details}}
+    name, message = STATUS_NAMES.get(status, "UNKNOWN"), worded(error, TOO_LONG, TOO_LONG_MARK)
+    return status, headers, {"error": {"code": status, "message": message, "status": name, "details": details}}
 
 
 def framed(data: str) -> bytes:
