@@ -717,7 +717,7 @@ def check_budget(client: c.LLMRouterClient, models: List[str], spent: float) -> 
     """Under --max-cost: SafetyError for a model without a price, told before any is asked; what the output cost counts."""
     if client.budget:
         for model in models:
-            client.price(model)
+            c.extra("pricing", "--max-cost").price_of(client, model)
         client.budget.spent = spent
 
 
@@ -1186,11 +1186,7 @@ def add_run(parser: c.Parser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each failed line as it comes")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the first request; send nothing")
     add_pace(parser)
-    c.add_model(parser)
-    c.add_context(parser)
-    c.add_parameters(parser, images=False)
-    c.add_cost(parser)
-    c.add_endpoint(parser)
+    parser.take("model", "context", "parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), repeat=None)
 
 
@@ -1203,11 +1199,7 @@ def add_evaluate(parser: c.Parser) -> None:
     parser.add_argument("--markdown", action="store_true", help="figures as a table")
     parser.add_argument("--dry-run", action="store_true", help="print the number of questions and the first; send nothing")
     add_pace(parser)
-    c.add_context(parser)
-    c.add_parameters(parser, images=False)
-    parser.section("cost")
-    c.add_budget(parser)
-    c.add_endpoint(parser)
+    parser.take("context", "parameters", "cost", "endpoint", but=["--detail", "--cache"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), fallback=None, keep_going=False, strict=False, verbose=False)
 
 
@@ -1225,21 +1217,23 @@ COMMANDS: Dict[str, Tuple[str, Callable[[c.Parser], None], Callable[[Namespace, 
 def endings(command: str = "") -> str:
     """Examples and exit codes for --help."""
     names = [command] if command else list(COMMANDS)
-    examples = [f"  python3 llm_router_batch.py {name} {example}\n" for name in names for example in COMMANDS[name][3]]
-    codes = [f"{code} {EXIT_TEXTS.get(code, text)}" for code, text in c.EXIT_CODES.items()]
-    return f"examples:\n{''.join(examples)}\nexit codes:\n{c.wrapped(codes, '; ', 2)}"
+    typed = c.typed_name("llm_router_batch.py")
+    examples = [f"  {typed} {name} {example}\n" for name in names for example in COMMANDS[name][3]]
+    codes = "".join(f"  {code:<4} {EXIT_TEXTS.get(code, text)}\n" for code, text in c.EXIT_CODES.items())
+    return f"examples:\n{''.join(examples)}\nexit codes:\n{codes}"
 
 
 def parser_of(command: str) -> c.Parser:
     """The parser of one command; options that the client has, too, are the client's own."""
-    parser = c.Parser(f"llm_router_batch.py {command}", COMMANDS[command][0], endings(command))
+    parser = c.Parser(f"{c.typed_name('llm_router_batch.py')} {command}", COMMANDS[command][0], endings(command))
     COMMANDS[command][1](parser)
     return parser
 
 
 def help_text() -> str:
     rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
-    usage = "usage: llm_router_batch.py COMMAND [options]\n\nMany prompts at once, through one endpoint and one key."
+    typed = c.typed_name("llm_router_batch.py")
+    usage = f"usage: {typed} COMMAND [options]\n\nMany prompts at once, through one endpoint and one key."
     return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
 
 

@@ -22,8 +22,12 @@ takes more time than all else that a command does.
 from __future__ import annotations
 
 import argparse
+import binascii
 import functools
+import json
 import os
+import re
+import stat
 import sys
 import time
 
@@ -62,9 +66,13 @@ MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
 MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
-MAX_WORKERS = 8  # threads for models compared
 READ_BYTES = 65_536  # one read from a socket
+BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, or a part of one, and white space
 
+PARAMETERS = frozenset({  # what chat() and the command line know by name
+    "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
+    "function_call", "response_format", "task", "prefer",
+})  # fmt: skip
 SETTINGS = {
     "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
@@ -285,8 +293,6 @@ class SSEParser:
         return events + ([] if self.cut else self._dispatch())
 
     def _is_whole(self) -> bool:
-        import json
-
         data = b"\n".join(self._data).strip()
         try:
             return data == b"[DONE]" or isinstance(json.loads(data), dict)
@@ -337,27 +343,20 @@ def _number(text: str) -> float:
 STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
-@functools.cache
-def _decoder() -> Any:
-    import json
-
-    return json.JSONDecoder(parse_float=_number, parse_constant=_number)
+DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_number)
 
 
 def parse_json(text: str | bytes) -> Any:
     """JSON -> value. ValueError for all else: bad syntax, NaN, 1e999, integers too long, nesting too deep."""
     try:
         text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-        return _decoder().decode(text.removeprefix("\ufeff"))
+        return DECODER.decode(text.removeprefix("\ufeff"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:
     """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
-    import json
-    import re
-
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     if text.isascii() and "\x7f" not in text:
         return text
@@ -366,8 +365,6 @@ def dump_json(value: Any, indent: int | None = None) -> str:
 
 def encode_body(body: JSON) -> bytes:
     """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
-    import json
-
     try:
         data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -402,8 +399,6 @@ def text_of(content: Any) -> str:
 
 def one_line(value: object, limit: int = 300) -> str:
     """A text or an error fit for a message: one line, printable, nothing that looks like a key, at most limit characters."""
-    import re
-
     words = " ".join(str(value).split())
     text = re.sub(r"(?i)\b(sk|rk|pk|key|api)-[\w-]{8,}|\bbearer\s+\S+|\bAIza[\w-]{20,}", "[key]", words)
     text = "".join(filter(str.isprintable, text))
@@ -418,29 +413,8 @@ def family_of(model: str) -> str:
     return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
-ANY_MODEL = frozenset("any auto chat default instruct latest local model preview".split())  # words that tell no models apart
-
-
-def other_model(asked: str, named: str) -> bool:
-    """Whether an answer names a wholly different model: some servers answer every name with the one model they have.
-
-    other_model("gpt-4.1", "Qwen2.5-7B-Instruct.gguf") -> True
-    other_model("gpt-4o", "gpt-4o-2024-08-06"), other_model("phi4", "/models/phi-4.gguf"), other_model("any", "o3") -> False
-    """
-    import re
-
-    families = {family_of(asked), family_of(named)}
-    if "other" not in families:
-        return len(families) == 2
-    plain = [re.sub(r"[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1]) for name in (asked, named)]
-    words = [set(re.findall(r"[a-z]{3,}", name.lower())) - ANY_MODEL for name in (asked, named)]
-    return all(words) and not words[0] & words[1] and plain[0] not in plain[1] and plain[1] not in plain[0]
-
-
 def check_model(model: Any) -> str:
     """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
-    import re
-
     name = model.strip() if isinstance(model, str) else ""
     if not re.fullmatch(r"(?a)[\w:@+][\w:@+./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
@@ -462,6 +436,11 @@ def check_messages(messages: Any) -> Turns:
     return list(messages)
 
 
+def schema_of(body: JSON) -> Any:
+    """The schema that a request's response_format asks for; None where there is none."""
+    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
+
+
 def with_system(system: str | None, *messages: JSON) -> Turns:
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
@@ -476,13 +455,11 @@ def image_type(data: bytes) -> str:
 
 def data_url(data: bytes, name: str) -> str:
     """Image bytes -> data URL. SafetyError when they are no image, or too many."""
-    from binascii import b2a_base64
-
     if not image_type(data):
         raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
     if len(data) > MAX_IMAGE_BYTES:
         raise SafetyError(f"{name} has {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
-    return f"data:{image_type(data)};base64,{b2a_base64(data, newline=False).decode('ascii')}"
+    return f"data:{image_type(data)};base64,{binascii.b2a_base64(data, newline=False).decode('ascii')}"
 
 
 def parsed_arguments(raw: str) -> Any:
@@ -494,50 +471,42 @@ def parsed_arguments(raw: str) -> Any:
     return {} if value is None else value if isinstance(value, dict) else None
 
 
-class ToolCalls:
-    """Tool calls out of fragments, whatever the server does with indexes and ids: add() -> the call's number.
+def add_fragment(calls: Turns, fragment: JSON) -> int:
+    """Add a piece of a tool call to those so far, whatever the server does with indexes and ids -> the call's number.
 
-    A fragment goes to the last call of its index (without an index: of its id, else the last of all), unless it brings
-    another id or name, or a name once the arguments there are whole: then another call begins under that index.
+    It goes to the last call of its index (without an index: of its id, else the last of all), unless it brings another id or
+    name, or a name once the arguments there are whole: then another call begins under that index.
+    calls: {"index", "id", "name", "pieces" (of the arguments), "more" (fields we do not know)}
     """
+    function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
+    name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
+    arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
+    for number in reversed(range(len(calls))):
+        call = calls[number]
+        if (call["index"] == index) if index is not None else (not call_id or call["id"] in ("", call_id)):
+            other = (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"])
+            ended = name and arguments and call["pieces"][-1].rstrip().endswith("}")
+            if other or (ended and parsed_arguments("".join(call["pieces"])) is not None):
+                number = len(calls)
+            break
+    else:
+        number = len(calls)
+    if number == len(calls):
+        calls.append({"index": index, "id": "", "name": "", "pieces": [], "more": {}})
+    call = calls[number]
+    call["id"], call["name"] = call["id"] or call_id, call["name"] or name
+    call["pieces"].append(arguments)
+    call["more"].update(without(fragment, "index", "id", "type", "function"))
+    return number
 
-    def __init__(self) -> None:
-        self.calls: Turns = []  # {"index", "id", "name", "arguments": [str], "more": fields we do not know}
 
-    def add(self, fragment: JSON) -> int:
-        function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
-        name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
-        arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
-        number = len(self.calls) - 1
-        while number >= 0 and not self._like(self.calls[number], index, call_id):
-            number -= 1
-        if number < 0 or self._begins(self.calls[number], call_id, name, arguments):
-            number = len(self.calls)
-            self.calls.append({"index": index, "id": "", "name": "", "arguments": [], "more": {}})
-        call = self.calls[number]
-        call["id"], call["name"] = call["id"] or call_id, call["name"] or name
-        call["arguments"].append(arguments)
-        call["more"].update(without(fragment, "index", "id", "type", "function"))
-        return number
-
-    @staticmethod
-    def _like(call: JSON, index: Any, call_id: str) -> bool:
-        return bool(call["index"] == index) if index is not None else not call_id or call["id"] in ("", call_id)
-
-    @staticmethod
-    def _begins(call: JSON, call_id: str, name: str, arguments: str) -> bool:
-        if (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"]):
-            return True
-        ended = bool(name and arguments) and call["arguments"][-1].rstrip().endswith("}")
-        return ended and parsed_arguments("".join(call["arguments"])) is not None
-
-    def wire(self) -> Turns:
-        """message.tool_calls as a plain answer has them."""
-        found = []
-        for number, call in enumerate(self.calls):
-            function = {"name": call["name"], "arguments": "".join(call["arguments"])}
-            found.append({"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]})
-        return found
+def calls_on_the_wire(calls: Turns) -> Turns:
+    """message.tool_calls as a plain answer has them."""
+    found = []
+    for number, call in enumerate(calls):
+        function = {"name": call["name"], "arguments": "".join(call["pieces"])}
+        found.append({"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]})
+    return found
 
 
 # What upstreams say, in the order in which it is tried: (code, pattern of HTTP status, line end, codes, types and text).
@@ -548,11 +517,11 @@ COMPLAINTS = (
     ("no_credit", r"^402\n|pre-deduction failed|billing_(error|not_active)"),
     ("no_credit", r"insufficient[ _](quota|credit|balance)|exceeded your current quota|credit balance is too low"),
     ("no_credit", r"billing[ _]hard[ _]limit|specified api usage limit|organi[sz]ation (has been|is) disabled"),
-    ("no_credit", r"user location is not supported"),  # Gemini: no account there
+    ("no_credit", r"unsupported_country|user location is not supported"),  # OpenAI, Gemini: no account there
     ("context_too_long", r"context[ _](length|window|size|limit)|exceed_context|prompt is too long|maximum context|n_ctx"),
     ("context_too_long", r"maximum number of (input )?tokens|maximum (prompt|model|sequence) length|input is too long"),
     ("context_too_long", r"reduce the length of|range of input length|prompt exceeds|model token limit|request_too_large"),
-    ("context_too_long", r"`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
+    ("context_too_long", r"max_model_len|`?inputs`? (tokens \+|must have less than)|number of tokens in the prompt"),
     ("content_filter", r"content_filter|content[ _](management[ _])?policy|responsibleai|flagged|moderation"),
     ("key_refused", r"^40[13]\n|(invalid|incorrect)[ _]api[ _]key|api key not valid|authentication_error|permission_error"),
     ("rate_limited", r"^429\n|rate_limit|resource_exhausted"),
@@ -572,22 +541,20 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
 
     complaint_of({"error": {"message": "no", "code": "x"}}) -> {"message": "no", "names": "x ", "param": "", "status": 0}
     """
-    said: JSON = {"message": "", "names": "", "param": "", "status": 0}
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             value = parse_json(value)  # JSON inside a string, as in OpenRouter's metadata.raw
         except ValueError:
             pass
     value = value[0] if isinstance(value, list) and value else value
-    said["message"] = one_line(value) if isinstance(value, str) else ""
     fields = as_dict(value)
-    for key in ("code", "type", "status", "reason"):
-        name = fields.get(key)
-        if isinstance(name, int) and 400 <= name < 600:
-            said["status"] = name
-        elif isinstance(name, str):
-            said["names"] += f"{name.lower()} "
-    said["param"] = str(fields.get("param") or fields.get("loc") or "")
+    names = [fields.get(key) for key in ("reason", "status", "type", "code")]
+    said: JSON = {
+        "message": one_line(value) if isinstance(value, str) else "",
+        "names": "".join(f"{name.lower()} " for name in reversed(names) if isinstance(name, str)),
+        "param": str(fields.get("param") or fields.get("loc") or ""),
+        "status": next((name for name in names if isinstance(name, int) and 400 <= name < 600), 0),
+    }
     for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw"):
         if fields.get(key) and depth < 8:
             inner = complaint_of(fields[key], depth + 1)
@@ -598,8 +565,6 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
 
 def code_of(status: int, said: JSON) -> str:
     """The code for what complaint_of() found; status is the HTTP one, 0 for an error inside an answer."""
-    import re
-
     text = f"{status}\n{said['names']}{said['message'].lower()}"
     return next(code for code, pattern in COMPLAINTS if re.search(pattern, text))
 
@@ -608,21 +573,19 @@ def code_of(status: int, said: JSON) -> str:
 RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or ask through the gateway, which converts."
 
 
-def next_step_for(message: str) -> str:
-    """What to do next, where the message itself says it; else ""."""
-    return RESPONSES_STEP if "v1/responses" in message or "responses api" in message.lower() else ""
+def error_of(code: str, message: str, next_step: str = "", **facts: Any) -> LLMRouterError:
+    """The error of the class for a code; `facts` are fields of LLMRouterError."""
+    if "v1/responses" in message or "responses api" in message.lower():
+        next_step = next_step or RESPONSES_STEP
+    return KINDS[code](message, code=code, next_step=next_step, **facts)
 
 
 def inner_error(value: Any) -> LLMRouterError:
     """An error that came inside an answer -> our error, with the status it would have had."""
     said = complaint_of({"error": value})
-    code = code_of(said["status"], said)
-    message = said["message"] or "the upstream reported an error without a message"
+    code, message = code_of(said["status"], said), said["message"] or "the upstream reported an error without a message"
     retryable = code in ("rate_limited", "overloaded", "server_error")
-    return KINDS[code](
-        message, code=code, status=said["status"] or None, next_step=next_step_for(message), retryable=retryable,
-        maybe_billed=True,
-    )  # fmt: skip
+    return error_of(code, message, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
 # ai.google.dev, FinishReason; others are passed on in lower case
@@ -681,33 +644,30 @@ class Reader:
             self._take_candidate(first_dict(chunk.get("candidates")))
             chunk = openai_chunk(chunk)
         self.usage = as_dict(chunk.get("usage")) or self.usage
-        events, failed = [], chunk if chunk.get("error") else {}
-        for choice in dicts(chunk.get("choices")):
-            events += self._take_choice(choice)
-            if choice.get("error"):
-                failed = failed or choice
-        if failed:
-            raise inner_error(failed.get("error"))
+        choices = dicts(chunk.get("choices"))
+        events = [event for choice in choices for event in self._take_choice(choice)]
+        for error in (part.get("error") for part in (chunk, *choices)):
+            if error:
+                raise inner_error(error)
         return events
 
     def _take_candidate(self, candidate: JSON) -> None:
         """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
         if self.raw or not candidate:
             return
-        self._head.setdefault("candidates", [{}])[0].update(candidate)
         for part in dicts(as_dict(candidate.get("content")).get("parts")):
             last = self._parts[-1] if self._parts else {}
             if isinstance(part.get("text"), str) and last and {**part, "text": ""} == {**last, "text": ""}:
                 last["text"] += part["text"]
             else:
                 self._parts.append(dict(part))
-        self._head["candidates"][0]["content"] = {"role": "model", "parts": self._parts}
+        kept = self._head.setdefault("candidates", [{}])[0]
+        kept.update(candidate, content={"role": "model", "parts": self._parts})
 
     def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
-        state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": ToolCalls(), "finish": None})
-        delta = as_dict(choice.get("delta")) or as_dict(choice.get("message"))
-        events = list(self._delta_events(delta, state))
+        state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": [], "finish": None})
+        events = list(self._delta_events(as_dict(choice.get("delta")) or as_dict(choice.get("message")), state))
         finish = choice.get("finish_reason")
         state["finish"] = state["finish"] or finish
         if number != 0:
@@ -735,42 +695,39 @@ class Reader:
             state["legacy"] = True
             fragments.append({"index": -1, "function": delta["function_call"]})
         for fragment in fragments:
-            number = state["calls"].add(fragment)
-            call = state["calls"].calls[number]
+            number = add_fragment(state["calls"], fragment)
+            call = state["calls"][number]
             known = {"index": number, "id": call["id"], "name": call["name"]}
-            yield {"type": "tool_call", **known, "arguments": call["arguments"][-1]}
+            yield {"type": "tool_call", **known, "arguments": call["pieces"][-1]}
 
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
     def tool_calls(self) -> Turns:
         """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
-        found = []
-        for call in self.choices[0]["calls"].wire() if 0 in self.choices else ():
-            function = call["function"]
-            found.append({"id": call["id"], **function, "parsed": parsed_arguments(function["arguments"])})
-        return found
+        calls = calls_on_the_wire(self.choices[0]["calls"]) if 0 in self.choices else []
+        parsed = [parsed_arguments(call["function"]["arguments"]) for call in calls]
+        return [{"id": call["id"], **call["function"], "parsed": value} for call, value in zip(calls, parsed)]
 
     def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
         if self.raw or self.gemini:
             return self._head
-        body = {**self._head, "object": "chat.completion", "choices": [self._choice(n) for n in sorted(self.choices)]}
+        choices = []
+        for number, state in sorted(self.choices.items()):
+            message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
+            calls = calls_on_the_wire(state["calls"])
+            if state["reasoning"]:
+                message["reasoning_content"] = "".join(state["reasoning"])
+            if self.refusal and number == 0:
+                message["refusal"] = self.refusal
+            if calls and "legacy" in state:
+                message["function_call"] = calls[0]["function"]
+            elif calls:
+                message["tool_calls"] = calls
+            choices.append({"index": number, "message": message, "finish_reason": state["finish"]})
+        body = {**self._head, "object": "chat.completion", "choices": choices}
         return {**body, "usage": self.usage} if self.usage is not None else body
-
-    def _choice(self, number: int) -> JSON:
-        state = self.choices[number]
-        message: JSON = {"role": "assistant", "content": "".join(state["text"]) if state["text"] else None}
-        if state["reasoning"]:
-            message["reasoning_content"] = "".join(state["reasoning"])
-        if self.refusal and number == 0:
-            message["refusal"] = self.refusal
-        calls = state["calls"].wire()
-        if calls and "legacy" in state:
-            message["function_call"] = calls[0]["function"]
-        elif calls:
-            message["tool_calls"] = calls
-        return {"index": number, "message": message, "finish_reason": state["finish"]}
 
 
 def is_amount(value: Any) -> bool:
@@ -871,10 +828,10 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     retryable = status in RETRY_STATUSES and code not in lasting and not (code == "bad_request" and status >= 500)
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
-    return KINDS[code](
-        f"HTTP {status}: {message}", code=code, status=status, param=said["param"], next_step=step or next_step_for(message),
+    return error_of(
+        code, f"HTTP {status}: {message}", step, status=status, param=said["param"], retry_after_s=wait, maybe_billed=False,
         request_id=one_line(headers.get("x-request-id", ""), 100),
-        retry_after_s=wait, retryable=told == "true" or (retryable and told != "false"), maybe_billed=False,
+        retryable=told == "true" or (retryable and told != "false"),
     )  # fmt: skip
 
 
@@ -892,16 +849,19 @@ def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
         raise BadUpstreamError("the answer is empty: it holds no choices")
-    said = reader.text() or reader.tool_calls()
-    for word in (reader.finish, "" if said else reader.native):
+    text, calls = reader.text(), reader.tool_calls()
+    for word in (reader.finish, "" if text or calls else reader.native):
         if word.lower() in UNFINISHED:
             message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
-            raise IncompleteError(message, retryable=not said)
+            raise IncompleteError(message, retryable=not (text or calls))
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    if not said:
+    begun = (call for call in calls if call["parsed"] is None and call["arguments"].lstrip().startswith("{"))
+    if reader.finish != "length" and any(begun):
+        raise IncompleteError("the answer ended inside a tool call: its arguments are cut", retryable=not text)
+    if not text and not calls:
         why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
         raise BadUpstreamError(f"the model answered nothing{why}", code="empty_answer")
 
@@ -914,7 +874,6 @@ FALLBACK_CODES = frozenset({
 })  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
 OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
-TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
 def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
@@ -928,45 +887,10 @@ def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remainin
     return wait if wait <= min(MAX_RETRY_WAIT_S, remaining_s) else None
 
 
-def schema_of(body: JSON) -> Any:
-    """The schema that a request's response_format asks for; None where there is none."""
-    return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
-
-
-def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
-    """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
-
-    repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
-
-    Only fields that we `added` or that have a twin, and not when the complaint is about the value.
-    """
-    import re
-
-    text = f"{error.param} {error.message}"
-    about_value = r"between|less than|greater than|at most|at least|too (large|small|high|low)|[<>]=?|out of range"
-    if error.status not in (400, 422) or error.code != "bad_request" or re.search(about_value, text):
-        return None
-    fields = (*added, *TWINS, "temperature", "response_format")
-    field = next((name for name in fields if name in body and re.search(rf"\b{name}\b", text)), "")
-    rest = without(body, field)
-    if field == "response_format":
-        schema, text = schema_of(body), "Answer with one JSON object and nothing else."
-        if schema is not None:
-            rest[field] = {"type": "json_object"}
-            text += f" It must satisfy this JSON Schema: {dump_json(schema).rstrip()}"
-        rest["messages"] = with_system(text, *body["messages"])
-        return rest, f"{field} was refused and given as an instruction"
-    if field in TWINS and TWINS[field] not in body:
-        return {**rest, TWINS[field]: body[field]}, f"{field} was refused and sent as {TWINS[field]}"
-    return (rest, f"{field} was refused and left out") if field else None
-
-
 class Endpoint:
     """Where requests go: scheme, host, port, path without its last slash, and whether that is this machine."""
 
     def __init__(self, url: str) -> None:
-        import re
-
         # One strict pattern: what urllib.parse takes beyond it would have to be refused afterwards.
         url = url.strip()
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
@@ -998,9 +922,7 @@ class Secret:
         self.value, self.source = value.strip(), source
         if not self.value.isascii() or not self.value.isprintable() or " " in self.value or len(self.value) > 4096:
             raise AuthenticationError(f"the key from {source} holds characters that no key has", code="key_malformed")
-        from binascii import b2a_base64
-
-        forms = (self.value, b2a_base64(self.value.encode()).decode().rstrip("=\n"))
+        forms = (self.value, binascii.b2a_base64(self.value.encode()).decode().rstrip("=\n"))
         self.forms = [form for form in forms if len(form) > 3]
 
     def __repr__(self) -> str:
@@ -1041,8 +963,6 @@ def key_in_file(data: bytes) -> str:
     NAME=value lines with or without `export`, quotes, a comment after white space, CRLF, a byte order mark; the last
     usable one counts; a value that is not UTF-8 is passed over.
     """
-    import re
-
     line = r"\s*(?:export\s+)?AISA_API_KEY\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s#]\S*)|)(?:\s+#.*|\s*)"
     key = ""
     for raw in data.splitlines():
@@ -1054,8 +974,6 @@ def key_in_file(data: bytes) -> str:
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers, if they can stand in a request and are none of the client's own."""
-    import re
-
     for name, value in headers.items():
         usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
         if not usable or name.lower() in OWN_HEADERS:
@@ -1072,39 +990,19 @@ DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, whic
 # ---------------------------------------------------------------------------------------------------------- transport
 
 
-class Clock:
-    """How long the wait underway may take: arm() starts it, and every read and write of a socket gets what is left of it.
+class ClockedSocket:
+    """Mixed into a TCP or TLS socket: what http.client reads and writes through it is bounded by a clock, and fails as ours.
 
-    So it bounds the sum of the reads, however slowly the peer drips. Times are seconds of time.monotonic().
+    arm() starts the clock, and every read and write gets what is left of it: so it bounds their sum, however slowly the peer
+    drips. deadline is the whole call's, in seconds of time.monotonic().
     """
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = self._until = deadline
-        self._waiting = ""
+    deadline: float
 
-    def arm(self, waiting: str, seconds: float | None) -> None:
+    def arm(self, waiting: str, seconds: float | None = None) -> None:
         """`waiting` has to be over within `seconds`, and never after the deadline."""
-        self._until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
-        self._waiting = waiting if self._until < self.deadline else f"{waiting} (total timeout)"
-
-    def left(self) -> float:
-        """Seconds that are left; TimeoutError where none are."""
-        left = self._until - time.monotonic()
-        if left <= 0.0:
-            raise TimeoutError
-        return left
-
-    def failure(self, error: OSError) -> LLMRouterError:
-        """What a failed read or write means."""
-        if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
-            return RequestTimeout(f"timed out waiting for {self._waiting}", maybe_billed=True)
-        return NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True)
-
-
-class ClockedSocket:
-    """Mixed into a TCP or TLS socket: what http.client reads and writes through it keeps to the clock, and fails as ours."""
-
-    clock: Clock
+        self.until = self.deadline if seconds is None else min(self.deadline, time.monotonic() + seconds)
+        self.waiting = waiting if self.until < self.deadline else f"{waiting} (total timeout)"
 
     def recv_into(self, *arguments: Any) -> int:
         return self._in_time(super().recv_into, arguments)  # type: ignore[misc, no-any-return]
@@ -1119,11 +1017,17 @@ class ClockedSocket:
         return super().makefile(mode, READ_BYTES)  # type: ignore[misc]
 
     def _in_time(self, call: Callable[..., Any], arguments: Any) -> Any:
+        left = self.until - time.monotonic()
         try:
-            self.settimeout(self.clock.left())  # type: ignore[attr-defined]
+            if left <= 0.0:
+                raise TimeoutError
+            self.settimeout(left)  # type: ignore[attr-defined]
             return call(*arguments)
         except OSError as error:
-            raise self.clock.failure(error) from None
+            if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
+                raise RequestTimeout(f"timed out waiting for {self.waiting}", maybe_billed=True) from None
+            why = error.strerror or type(error).__name__
+            raise NetworkError(f"the connection broke: {why}", maybe_billed=True) from None
 
 
 def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
@@ -1131,8 +1035,6 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
     parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
     """
-    import re
-
     first, *others = [str(line, "latin-1") for line in lines] or [""]
     found = re.fullmatch(r"(?as)HTTP/1\.\d ([1-9]\d\d)( .*)?", first)
     sound, headers = found is not None, dict[str, str]()
@@ -1147,22 +1049,21 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
 
 class Response:
-    """Mixed into http.client.HTTPResponse: status, headers (names in lower case), and the body by pieces().
+    """What http.client.HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
 
-    Head and framing are read here, because http.client takes a body that is shorter than its length for a whole one, reads
-    what is no chunk as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its
-    end; then the connection is kept for another call.
+    In place of http.client's own, which takes a body that is shorter than its length for a whole one, reads what is no chunk
+    as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its end; then the
+    connection is kept for another call.
     """
 
-    status: int
-    headers: dict[str, str]
-    fp: Any  # the buffered reader of the socket; None after close()
-    clock: Clock
-    connection: Any = None  # once the head is there
+    connection: Any = None  # with `idle`, the list that it is kept in; set once the head is there
+
+    def __init__(self, sock: Any, method: str = "") -> None:
+        self._sock, self._file, self._whole = sock, sock.makefile("rb"), False
 
     def begin(self) -> None:
         """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
-        self._whole, status = False, 100
+        status = 100
         try:
             while status < 200:
                 lines = list(self._lines("the response's head"))
@@ -1175,87 +1076,30 @@ class Response:
         self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
     def arm(self, waiting: str, seconds: float | None) -> None:
-        """Start the clock anew, see Clock.arm()."""
-        self.clock.arm(waiting, seconds)
+        """Start the clock anew, see ClockedSocket.arm()."""
+        self._sock.arm(waiting, seconds)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
-        coding = self.headers.get("content-encoding", "identity").strip().lower()
-        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
-        return self._framed() if coding in ("identity", "") else self._inflated()
+    def isclosed(self) -> bool:
+        return bool(self._file.closed)
 
     def close(self) -> None:
         connection, self.connection = self.connection, None
-        super().close()  # type: ignore[misc]
-        if connection is not None:
-            connection.release(self._whole)  # the last thing done with it here: another thread may have it now
+        self._file.close()
+        if connection and self._whole and connection.sock:
+            connection.idle.append(connection)  # the last thing done with it here: another thread may have it now
+        elif connection:
+            connection.close()
 
-    def is_followed(self) -> bool:
-        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
-        self.clock.arm("", 0.0)
-        try:
-            return bool(self.fp.peek(1))
-        except RequestTimeout:  # nothing is buffered, and there is no time to read
-            return False
-
-    def _lines(self, where: str) -> Iterator[bytes]:
-        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
-        left = MAX_HEAD_BYTES
-        while True:
-            line = self.fp.readline(left + 1)
-            left -= len(line)
-            if left < 0:
-                raise BadUpstreamError(f"{where} is longer than {MAX_HEAD_BYTES} bytes")
-            if not line.endswith(b"\n"):
-                raise IncompleteError(f"the connection was closed inside {where}")
-            line = line.rstrip(b"\r\n")
-            if not line:
-                return
-            yield line
-
-    def _framed(self) -> Iterator[bytes]:
-        """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
-        length = "0" if self.bodiless else self.headers.get("content-length")
-        coding = self.headers.get("transfer-encoding", "").strip().lower()
-        if coding not in ("", "chunked"):
-            raise BadUpstreamError("the answer's transfer coding is unknown")
-        if coding and not self.bodiless:
-            yield from self._chunks()
-        elif length is not None:
-            yield from self._exactly(self._length(length, 10))
-        else:
-            yield from iter(lambda: self.fp.read1(READ_BYTES), b"")
-        self._whole = not self.will_close and not self.is_followed()
-
-    def _chunks(self) -> Iterator[bytes]:
-        size = 1
-        while size:
-            head = next(self._lines("the answer"), b"")
-            size = self._length(head.partition(b";")[0].decode("latin-1").strip(), 16)
-            yield from self._exactly(size)
-            for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
-                if size:
-                    raise BadUpstreamError("a chunk does not end where it said")
-
-    @staticmethod
-    def _length(text: str, base: int) -> int:
-        if not 0 < len(text) < 16 or text.lower().strip("0123456789abcdef"[:base]):
-            raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
-        return int(text, base)
-
-    def _exactly(self, left: int) -> Iterator[bytes]:
-        while left:
-            data = self.fp.read1(min(left, READ_BYTES))
-            if not data:
-                raise IncompleteError("the connection was closed in the middle of the answer")
-            left -= len(data)
-            yield data
-
-    def _inflated(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
+        coding, decoder = self.headers.get("content-encoding", "identity").strip().lower(), None
+        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
+        if coding in ("identity", ""):
+            yield from self._framed()
+            return
         import zlib
 
-        decoder: Any = None
         for data in self._framed():
             # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
             decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
@@ -1268,107 +1112,82 @@ class Response:
         if decoder and not decoder.eof:
             raise IncompleteError("the answer's compressed data ends too early")
 
-
-class Connection:
-    """Mixed into http.client.HTTPConnection: one connection, and the list of idle ones to which it goes back."""
-
-    sock: Any
-    idle: list[Any]
-    auto_open = 0  # the pool connects; http.client would do it without a clock
-    _parts: list[bytes]
-
-    def exchange(self, request: Any) -> Any:
-        """Send a request and read the head of its response."""
-        clock = self.sock.clock = Clock(request.deadline)
-        clock.arm("the request to be sent", None)
-        self._parts, first_s, headers = [], request.first_s, dict(request.header_items())
-        self.request(request.get_method(), request.selector, request.data, headers)  # type: ignore[attr-defined]
-        try:
-            self.sock.sendall(b"".join(self._parts))
-        except NetworkError:
-            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
-        clock.arm("the answer", first_s)
-        response = self.getresponse()  # type: ignore[attr-defined]
-        response.clock, response.connection = clock, self
-        return response
-
-    def send(self, data: bytes) -> None:
-        """What request() writes: kept until all is there, as http.client would make two packets of a small request."""
-        self._parts.append(data)
-
-    def open_tunnel(self, address: str, login: str, response: Any) -> None:
-        """CONNECT through an http proxy, whose answer `response` reads; NetworkError where it refuses."""
-        from binascii import b2a_base64
-
-        lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
-        if login:
-            basic = b2a_base64(login.encode(), newline=False).decode()
-            lines.append(f"Proxy-Authorization: Basic {basic}")
-        try:
-            self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-            response.clock = self.sock.clock
-            response.begin()
-            if not 200 <= response.status < 300 or response.is_followed():
-                step = "Check HTTPS_PROXY and NO_PROXY."
-                raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
-        except RequestTimeout:
-            raise TimeoutError from None
-        finally:
-            response.close()
-
-    def release(self, reusable: bool) -> None:
-        """Keep the connection for another call, or hang up."""
-        if reusable and self.sock is not None:
-            self.idle.append(self)
+    def _framed(self) -> Iterator[bytes]:
+        """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
+        length = "0" if self.bodiless else self.headers.get("content-length")
+        coding = "" if self.bodiless else self.headers.get("transfer-encoding", "").strip().lower()
+        if coding not in ("", "chunked"):
+            raise BadUpstreamError("the answer's transfer coding is unknown")
+        if coding:
+            size = 1
+            while size:
+                size_line = next(self._lines("the answer"), b"").partition(b";")[0]
+                size = self._length(size_line.decode("latin-1").strip(), 16)
+                yield from self._exactly(size)
+                for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
+                    if size:
+                        raise BadUpstreamError("a chunk does not end where it said")
+        elif length is not None:
+            yield from self._exactly(self._length(length, 10))
         else:
-            self.close()  # type: ignore[attr-defined]
+            yield from iter(lambda: self._file.read1(READ_BYTES), b"")
+        self._whole = not self.will_close and not self._is_followed()
 
-    def is_dead(self) -> bool:
-        """Whether an idle connection was closed, or sent what nobody asked for."""
-        import select
-
+    def _is_followed(self) -> bool:
+        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
+        self.arm("", 0.0)
         try:
-            return bool(select.select([self.sock], [], [], 0)[0])
-        except (OSError, ValueError):
-            return True
+            return bool(self._file.peek(1))
+        except RequestTimeout:  # nothing is buffered, and there is no time to read
+            return False
+
+    def _lines(self, where: str) -> Iterator[bytes]:
+        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
+        left = MAX_HEAD_BYTES
+        while True:
+            line = self._file.readline(left + 1)
+            left -= len(line)
+            if left < 0:
+                raise BadUpstreamError(f"{where} is longer than {MAX_HEAD_BYTES} bytes")
+            if not line.endswith(b"\n"):
+                raise IncompleteError(f"the connection was closed inside {where}")
+            line = line.rstrip(b"\r\n")
+            if not line:
+                return
+            yield line
+
+    @staticmethod
+    def _length(text: str, base: int) -> int:
+        if not 0 < len(text) < 16 or text.lower().strip("0123456789abcdef"[:base]):
+            raise BadUpstreamError("the length of the answer, or of a part of it, is unreadable")
+        return int(text, base)
+
+    def _exactly(self, left: int) -> Iterator[bytes]:
+        while left:
+            data = self._file.read1(min(left, READ_BYTES))
+            if not data:
+                raise IncompleteError("the connection was closed in the middle of the answer")
+            left -= len(data)
+            yield data
 
 
 @functools.cache
 def http_classes() -> Any:
-    """The classes of this section on their bases in the standard library: request, opener, handler, connection, sockets.
+    """Sockets by the clock, and what is used of the standard library's HTTP.
 
     Called with the first request, as importing urllib.request takes more time than everything else that a command does.
     """
     import socket
     import ssl
-    from http import client
+    from http.client import HTTPConnection
     from types import SimpleNamespace
-    from urllib import request
+    from urllib.request import OpenerDirector, Request
 
-    class TCPSocket(ClockedSocket, socket.socket):  # type: ignore[misc]
-        """TCP by the clock."""
-
-    class TLSSocket(ClockedSocket, ssl.SSLSocket):  # type: ignore[misc]
-        """TLS by the clock."""
-
-    class HTTPResponse(Response, client.HTTPResponse):  # type: ignore[misc]
-        """A response on either."""
-
-    class HTTPConnection(Connection, client.HTTPConnection):  # type: ignore[misc]
-        """A connection whose responses are ours."""
-
-        response_class = HTTPResponse
-
-    class Handler(request.BaseHandler):
-        """Opens http and https requests on the connections of a pool."""
-
-        def __init__(self, pool: ConnectionPool) -> None:
-            self.http_open = self.https_open = pool.open
-
+    tcp = type("TCPSocket", (ClockedSocket, socket.socket), {})
+    tls = type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {})
     return SimpleNamespace(
-        TCPSocket=TCPSocket, TLSSocket=TLSSocket, HTTPResponse=HTTPResponse, HTTPConnection=HTTPConnection,
-        Handler=Handler, OpenerDirector=request.OpenerDirector, Request=request.Request,
-    )  # fmt: skip
+        TCPSocket=tcp, TLSSocket=tls, HTTPConnection=HTTPConnection, OpenerDirector=OpenerDirector, Request=Request
+    )
 
 
 def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
@@ -1391,16 +1210,18 @@ def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     return host, port, unquote(f"{parts.username}:{parts.password or ''}") if parts.username else ""
 
 
-def sockets_are_forbidden(error: OSError) -> bool:
-    """Whether a failure to connect comes of a sandbox that lets nobody have a socket; a name look-up hides that."""
-    import socket
-
-    try:
-        if isinstance(error, socket.gaierror):
-            socket.socket().close()
-    except PermissionError:
-        return True
-    return isinstance(error, PermissionError)
+def open_tunnel(sock: Any, address: str, login: str) -> None:
+    """CONNECT through the http proxy at the other end of a socket; NetworkError where it refuses."""
+    lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+    if login:
+        lines.append(f"Proxy-Authorization: Basic {binascii.b2a_base64(login.encode(), newline=False).decode()}")
+    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    response = Response(sock)
+    response.begin()
+    response.close()
+    if not 200 <= response.status < 300:
+        step = "Check HTTPS_PROXY and NO_PROXY."
+        raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
 
 
 def sandbox_error(what: str) -> NetworkError:
@@ -1410,6 +1231,8 @@ def sandbox_error(what: str) -> NetworkError:
 
 def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
     """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
+    import socket
+
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
     if isinstance(error, TimeoutError) or "timed out" in str(error):
         step = ERRORS["network"][1]
@@ -1418,16 +1241,22 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
-    if sockets_are_forbidden(error):
+    try:
+        if name == "gaierror":
+            socket.socket().close()  # a name look-up hides that a sandbox lets nobody have a socket
+    except PermissionError as refused:
+        error = refused
+    if isinstance(error, PermissionError):
         return sandbox_error(f"no connection to {where}")
     why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
     return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
 
 
-class ConnectionPool:
-    """Opens urllib's requests on connections that are kept alive; new ones go through the proxy and TLS.
+class Transport:
+    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all that touches the world. Tests put a fake in its place.
 
-    A request has endpoint, timeout (to connect), first_s and deadline beside what urllib gives it, see Transport.send().
+    It is the one handler of an OpenerDirector, which so knows no redirects and takes every status as it comes. Connections
+    are kept alive; new ones go through the proxy and TLS.
     """
 
     def __init__(self, ca_file: str | None = None) -> None:
@@ -1435,33 +1264,78 @@ class ConnectionPool:
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
 
-    def open(self, request: Any) -> Any:
-        """The response to a request, its head read."""
+    monotonic = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
+    sleep = staticmethod(time.sleep)
+    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
+    token = staticmethod(lambda: os.urandom(16).hex())
+
+    def send(
+        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
+        *, connect_s: float, first_s: float | None, deadline: float,
+    ) -> Response:  # fmt: skip
+        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
+
+        A NetworkError is retryable: no status had come.
+        """
+        opener = http_classes().OpenerDirector()
+        opener.add_handler(self)
+        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
+        request = http_classes().Request(url, body or None, headers, method=method)
+        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
+        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
+
+    def add_parent(self, opener: Any) -> None:
+        """Called by OpenerDirector.add_handler(); another one is made for each request."""
+
+    def http_open(self, request: Any) -> Any:
+        """Called by an OpenerDirector: the response to a request of send(), its head read."""
         kept = self._take(request.endpoint)
         while True:
             connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
             try:
-                return connection.exchange(request)
-            except NetworkError as error:
+                return self._exchange(connection, request)
+            except BaseException as error:
                 connection.close()
-                error.retryable = True
-                if not kept:
+                if isinstance(error, NetworkError):
+                    error.retryable = True
+                if not kept or not isinstance(error, NetworkError):
                     raise
                 kept = None  # it had been closed meanwhile: replaced once, in silence
-            except BaseException:
-                connection.close()
-                raise
+
+    https_open = http_open
+
+    @staticmethod
+    def _exchange(connection: Any, request: Any) -> Response:
+        """Send a request and read the head of its response."""
+        sock, first_s, parts = connection.sock, request.first_s, list[bytes]()
+        sock.deadline = request.deadline
+        sock.arm("the request to be sent")
+        connection.send = parts.append  # http.client would make two packets of a small request
+        connection.request(request.get_method(), request.selector, request.data, dict(request.header_items()))
+        try:
+            sock.sendall(b"".join(parts))
+        except NetworkError:
+            first_s = 1.0  # the answer may be there all the same: a refusal before the body was read
+        sock.arm("the answer", first_s)
+        response: Response = connection.getresponse()
+        response.connection = connection
+        return response
 
     def _take(self, endpoint: Endpoint) -> Any:
-        """An idle connection that is alive, None where there is none."""
+        """An idle connection that was neither closed nor sent what nobody asked for; None where there is none."""
+        import select
+
         idle = self.idle.get(endpoint.url, [])
         while idle:
             try:
                 connection = idle.pop()
+                if not select.select([connection.sock], [], [], 0)[0]:
+                    return connection
             except IndexError:  # another thread was faster
                 break
-            if not connection.is_dead():
-                return connection
+            except (OSError, ValueError):
+                pass  # closed
             connection.close()
         return None
 
@@ -1474,7 +1348,7 @@ class ConnectionPool:
             try:
                 outcome.append(self.dial(endpoint, proxy, seconds))
             except BaseException as error:
-                outcome.append(error)
+                outcome.append(TimeoutError() if isinstance(error, RequestTimeout) else error)
 
         if endpoint.loopback:
             work()
@@ -1495,35 +1369,29 @@ class ConnectionPool:
         """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
+        until = time.monotonic() + seconds
         if seconds <= 0.0:
             raise TimeoutError
-        classes, clock = http_classes(), Clock(time.monotonic() + seconds)
-        connection = classes.HTTPConnection(endpoint.host, endpoint.port)
-        connection.idle = self.idle.setdefault(endpoint.url, [])
+        connection = http_classes().HTTPConnection(endpoint.host, endpoint.port)
+        connection.response_class, connection.idle = Response, self.idle.setdefault(endpoint.url, [])
+        connection.auto_open = 0  # http.client would connect without a clock
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
         made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
         try:
-            connection.sock = classes.TCPSocket(fileno=made.detach())
-            connection.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection.sock.clock = clock
+            sock = connection.sock = http_classes().TCPSocket(fileno=made.detach())
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            sock.deadline = until
+            sock.arm("the proxy")
             if proxy[0]:
-                connection.open_tunnel(endpoint.address, proxy[2], classes.HTTPResponse(connection.sock))
+                open_tunnel(sock, endpoint.address, proxy[2])
             if endpoint.scheme == "https":
-                clock.arm("the handshake", None)
-                connection.sock.settimeout(clock.left())
-                name = endpoint.host.encode("ascii")
-                connection.sock = self._tls_context().wrap_socket(connection.sock, server_hostname=name)
+                sock.settimeout(max(until - time.monotonic(), 0.001))
+                connection.sock = self._tls_context().wrap_socket(sock, server_hostname=endpoint.host.encode("ascii"))
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def close(self) -> None:
-        """Hang up on what is idle; the pool can be used again."""
-        while self.idle:
-            for connection in self.idle.popitem()[1]:
-                connection.close()
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -1540,44 +1408,11 @@ class ConnectionPool:
             self._tls = context
         return self._tls
 
-
-class Transport:
-    """HTTP/1.1 by urllib.request with our own handler, and this machine's clock and rng: all that touches the world.
-
-    An OpenerDirector that knows no redirects and takes every status as it comes. Tests put a fake in its place.
-    """
-
-    def __init__(self, ca_file: str | None = None) -> None:
-        self.pool = ConnectionPool(ca_file)
-        self._opener: Any = None
-
-    monotonic = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
-    sleep = staticmethod(time.sleep)
-    rng = staticmethod(lambda: int.from_bytes(os.urandom(4), "big") / 2.0**32)
-    token = staticmethod(lambda: os.urandom(16).hex())
-
-    def send(
-        self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
-        *, connect_s: float, first_s: float | None, deadline: float,
-    ) -> Response:  # fmt: skip
-        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
-
-        A NetworkError is retryable: no status had come.
-        """
-        classes = http_classes()
-        opener = self._opener
-        if opener is None:
-            opener = classes.OpenerDirector()
-            opener.add_handler(classes.Handler(self.pool))
-            self._opener = opener  # only now: another thread must find it whole
-        url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
-        request = classes.Request(url, body or None, headers, method=method)
-        request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
-        return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
-
     def close(self) -> None:
-        self.pool.close()
+        """Hang up on what is idle; the transport can be used again."""
+        while self.idle:
+            for connection in self.idle.popitem()[1]:
+                connection.close()
 
     __del__ = close  # a client that was dropped leaves no connection open
 
@@ -1596,8 +1431,6 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
 
     SafetyError for a file elsewhere, a pipe, a device, or too many bytes; UsageError for one that cannot be read.
     """
-    import stat
-
     real, name = os.path.realpath(path), os.fspath(path)
     if not anywhere:
         check_inside(name, real, allow_paths)
@@ -1627,8 +1460,11 @@ def config_file() -> str:
     return path if named or (os.path.isabs(path) and os.path.exists(path)) else ""
 
 
-def load_extra(name: str) -> Any:
-    """The module llm_router_extras or one in it, None where the folder is not beside this file."""
+def extra(module: str, needed_by: str = "") -> Any:
+    """extra("cache", "--cache"): the module llm_router_extras.cache, imported when it is first asked for.
+
+    Where the folder is not beside this file it is a UsageError that says what needs it; without needed_by, None.
+    """
     from importlib import import_module
 
     here = os.path.dirname(os.path.realpath(__file__))
@@ -1636,29 +1472,19 @@ def load_extra(name: str) -> Any:
         sys.path.append(here)  # which python3 -I leaves out
     sys.modules.setdefault("llm_router_client", sys.modules[__name__])  # else they would load this file, and its classes, anew
     try:
-        return import_module(name)
+        return import_module(f"llm_router_extras.{module}")
     except ModuleNotFoundError as error:
-        if error.name not in ("llm_router_extras", name):
+        if not str(error.name).startswith("llm_router_extras"):
             raise
+    if not needed_by:
         return None
-
-
-def extra(module: str, what: str) -> Any:
-    """extra("cache", "--cache"): the module llm_router_extras.cache; UsageError where the folder is not beside this file."""
-    found = load_extra(f"llm_router_extras.{module}")
-    if found is None:
-        step = "Copy the folder scripts/llm_router_extras beside this file."
-        raise UsageError(f"{what} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
-    return found
-
-
-def has_extras() -> bool:
-    return load_extra("llm_router_extras") is not None
+    step = "Copy the folder scripts/llm_router_extras beside this file."
+    raise UsageError(f"{needed_by} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
 
 
 def usual_model() -> str:
     """The model where none is named: LLM_ROUTER_MODEL, else one that llm_router_extras chooses, else DEFAULT_MODEL."""
-    return setting("LLM_ROUTER_MODEL") or (AUTO if has_extras() else DEFAULT_MODEL)
+    return setting("LLM_ROUTER_MODEL") or (AUTO if extra("routing") else DEFAULT_MODEL)
 
 
 def __getattr__(name: str) -> Any:
@@ -1678,8 +1504,6 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     scheme, name, data = scheme.lower(), "the image", source if isinstance(source, bytes) else None
     remote = scheme in ("http", "https")
     if scheme == "data":
-        import binascii
-
         try:
             data = binascii.a2b_base64(rest.partition(";base64,")[2])
         except ValueError:
@@ -1708,20 +1532,13 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
     """The start of a body, until it shows what it is: white space may keep the line open while the model thinks."""
-    piece, size = b"", 0
-    while not piece.strip(b"\xef\xbb\xbf \t\r\n"):  # a byte order mark, or a part of one, shows nothing
+    piece, size, more = b"", 0, b" "
+    while more and not piece.strip(BLANK):
         more = next(pieces, b"")
         piece, size = piece.lstrip() + more, size + len(more)
-        if not more:
-            break
-        if size > MAX_BODY_BYTES:
+        if size > MAX_BODY_BYTES and not piece.strip(BLANK):
             raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
     return piece
-
-
-def is_stream(piece: bytes) -> bool:
-    """Whether a body that begins so is a stream of events: it is neither empty nor JSON nor HTML."""
-    return piece.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"[", b"<", b"")  # a byte order mark is no text
 
 
 def events_of(event: Event, reader: Reader) -> Turns:
@@ -1732,37 +1549,8 @@ def events_of(event: Event, reader: Reader) -> Turns:
     return [] if value in (None, []) else reader.take(value)  # those are signs of life
 
 
-def finish_stream(response: Any, pieces: Iterator[bytes], parser: SSEParser, ended: bool, seen: bool) -> None:
-    """After the last event: read what follows [DONE], so that the connection can be used again, or say what is wrong."""
-    if ended:
-        response.arm("the end of the stream", 0.1)  # usually there already
-        read_all(pieces)
-    elif parser.cut:
-        raise IncompleteError("the stream ended in the middle of an event")
-    elif not seen:
-        raise BadUpstreamError("the answer is neither JSON nor a stream of events")
-
-
-class Collaborator:
-    """What llm_router_extras adds to a Call. Each hook may leave warnings in call.warnings.
-
-    before(attempt)  may change what is sent, put an answer in attempt.response (nothing is sent then), or raise
-    after(attempt)   without attempt.error: the answer is whole; may raise. With one: may replace it, or set attempt.again
-    done(call)       the call is over: call.outcome is "ok", an error's code, or "interrupted"; call.last what there is of it
-    """
-
-    def before(self, attempt: Attempt) -> None:
-        """Called before each attempt, in the order of the collaborators, until one of them has the answer."""
-
-    def after(self, attempt: Attempt) -> None:
-        """Called after each attempt, and for a stream once more where it fails after its first output."""
-
-    def done(self, call: Call) -> None:
-        """Called once, however the call ends."""
-
-
 class Attempt:
-    """One request of a Call to one model.
+    """One request of a Call to one model, as the collaborators see it.
 
     original_body is the call's for this model, body what is sent (a collaborator may have changed it), token its
     Idempotency-Key; opened(response) may wrap what came. kept: the response is a collaborator's. again: try again at once.
@@ -1771,7 +1559,12 @@ class Attempt:
     def __init__(self, call: Call, model: str, token: str) -> None:
         self.call, self.model, self.token = call, model, token
         self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
-        self.path, self.reader = call.path_for(model), Reader(call.gemini)
+        self.reader = Reader(call.gemini)
+        self.path = call.path
+        if call.gemini:
+            from urllib.parse import quote
+
+            self.path = call.path.replace("{model}", quote(model, safe="-_.~"))
         self.response: Any = None
         self.opened: Callable[[Any], Any] = lambda response: response
         self.answer: Answer | None = None
@@ -1805,15 +1598,15 @@ class Attempt:
 
 
 class Call:
-    """One logical call: models in order, one deadline, retries, one repair, and the record of every attempt.
+    """One logical call: models in order, one deadline, retries, and the record of every attempt.
 
     Iterate for pieces of text, or over events(): {"type": "text" | "reasoning", "text"}, {"type": "tool_call", "index",
     "id", "name", "arguments"} (a fragment), {"type": "finish", "reason"}, {"type": "usage", "usage"}. At the end .response
     is the whole Answer; after an error, error.response holds what had come. The request is sent with the first step;
     close(), or leaving a `with` block, hangs up.
 
-    Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries, repair) <- _response (nothing
-    is handed over before the first output) <- _events (of the bytes).
+    Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries) <- _response (nothing is handed
+    over before the first output) <- _events (of the bytes). What llm_router_extras adds hears of each attempt, see there.
     """
 
     def __init__(
@@ -1835,12 +1628,12 @@ class Call:
         self.last: Answer | None = None  # what there is of the answer, also after an error
         self.handed_over = False  # output has gone to the caller: what fails from now on cannot be asked again
         self.outcome = "interrupted"
-        self._mended = False  # the body lost a field that the endpoint refused
+        self.mended = False  # the body lost a field that the endpoint refused
         self._costs: list[float] = []  # of the attempts, as far as they are known
         self.now: Callable[[], float] = client.transport.monotonic
         self.started = self.now()
         self.deadline = self.started + (deadline_s or client.deadline_s)
-        self.collaborators: list[Collaborator] = client.collaborators(self, cache_ttl_s) if body else []
+        self.collaborators: list[Any] = client.collaborators(self, cache_ttl_s) if body else []
         self._source: Any = self._run()
 
     def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
@@ -1861,11 +1654,10 @@ class Call:
     def __next__(self) -> str:
         return str(next(event["text"] for event in self._source if event["type"] == "text"))
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def close(self, *_: object) -> None:
         self._source.close()
+
+    __exit__ = close
 
     def left_s(self) -> float:
         return self.deadline - self.now()
@@ -1873,12 +1665,12 @@ class Call:
     def seconds(self) -> float:
         return round(self.now() - self.started, 3)
 
-    def path_for(self, model: str) -> str:
-        if not self.gemini:
-            return self.path
-        from urllib.parse import quote
-
-        return self.path.replace("{model}", quote(model, safe="-_.~"))
+    def dressed(self, answer: Answer) -> Answer:
+        """The answer with what only the call knows."""
+        answer.model_requested, answer.first_s = AUTO if self.route else self.models[0], self.first_s
+        answer.route, answer.attempts, answer.warnings = self.route, self.attempts, self.warnings
+        answer.latency_s = self.seconds()
+        return answer
 
     def _run(self) -> Iterator[JSON]:
         """The call's events; however it ends, the collaborators hear of it."""
@@ -1912,7 +1704,7 @@ class Call:
                 self.warnings.append(f"{model} failed ({error.code}); asked {following}")
 
     def _attempts(self, model: str) -> Iterator[JSON]:
-        """The same model again where its error allows it: after a wait, mended, or as a collaborator wants it."""
+        """The same model again where its error allows it: after a wait, or at once with another body."""
         transport, retries, token = self.client.transport, 0, self.client.transport.token()
         while True:
             attempt = Attempt(self, model, token)
@@ -1920,10 +1712,13 @@ class Call:
                 yield from self._response(attempt)
                 return
             except LLMRouterError as error:
-                error = self._failed(attempt, error)
+                attempt.failed(error)
+                self._after(attempt)
+                error = attempt.error or error
                 if self.handed_over:
                     raise
-                if attempt.again or self._mend(error):
+                mending = None if self.mended or error.code != "bad_request" else extra("mending")
+                if attempt.again or (mending and mending.mend(self, error)):
                     token = transport.token()  # another body is another request
                     continue
                 wait = retry_wait_s(error, retries, self.client.max_retries, self.left_s(), transport.rng())
@@ -1932,36 +1727,14 @@ class Call:
                 retries += 1
                 transport.sleep(wait)
 
-    def _failed(self, attempt: Attempt, error: LLMRouterError) -> LLMRouterError:
-        """The error to go on with, once the collaborators have seen it."""
-        attempt.failed(error)
-        self._after(attempt)
-        return attempt.error or error
-
     def _after(self, attempt: Attempt) -> None:
         for each in self.collaborators:
             each.after(attempt)
         if attempt.answer is not None and not attempt.kept and is_amount(attempt.answer.cost):
             self._costs.append(float(attempt.answer.cost))
 
-    def _mend(self, error: LLMRouterError) -> bool:
-        """Whether the body was mended after a refusal, which is done once."""
-        fixed = None if self._mended else repaired(self.body, error, self.added)
-        if fixed:
-            self._mended, self.body = True, fixed[0]
-            self.warnings.append(f"{self.model_used}: {fixed[1]}")
-        return bool(fixed)
-
-    def dressed(self, answer: Answer) -> Answer:
-        """The answer with what only the call knows."""
-        answer.model_requested, answer.first_s = AUTO if self.route else self.models[0], self.first_s
-        answer.route, answer.attempts, answer.warnings = self.route, self.attempts, self.warnings
-        answer.latency_s = self.seconds()
-        if any(call["parsed"] is None for call in answer.tool_calls):
-            self.warnings.append("the arguments of a tool call are not JSON")
-        return answer
-
-    def _send(self, attempt: Attempt) -> None:
+    def _response(self, attempt: Attempt) -> Iterator[JSON]:
+        """The events of one attempt: a stream's from its first output on, any other's once they are a whole answer."""
         for each in self.collaborators:
             if attempt.response is None:
                 each.before(attempt)
@@ -1971,10 +1744,6 @@ class Call:
                 "POST", attempt.path, encode_body(attempt.body), deadline=self.deadline, stream=self.stream, token=attempt.token
             )
             attempt.response = attempt.opened(response)
-
-    def _response(self, attempt: Attempt) -> Iterator[JSON]:
-        """The events of one attempt: a stream's from its first output on, any other's once they are a whole answer."""
-        self._send(attempt)
         held: Turns = []
         events: Any = self._events(attempt)
         try:
@@ -2001,63 +1770,65 @@ class Call:
         if reader.kept_chars > MAX_KEPT_CHARS:
             self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
         judge(reader, attempt.ended or self.client.lenient_end)
-        attempt.answer = self.dressed(Answer(reader, attempt.model))
+        self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
-        self.last = attempt.answer
+        if any(call["parsed"] is None for call in self.last.tool_calls):
+            self.warnings.append("the arguments of a tool call are not JSON")
         chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
-        if other_model(attempt.model, self.last.model) and not chosen:
+        naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
+        if naming and naming.other_model(attempt.model, self.last.model):
             self.model_used = self.last.model_used = one_line(self.last.model, 100)
             self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: what came shows which. Closing it hangs up."""
-        response, reader = attempt.response, attempt.reader
+        response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
             pieces = response.pieces()
             piece = first_piece(pieces)
-            if is_stream(piece):
-                parser, seen, more = SSEParser(), False, True
-                while more:
-                    arrived = parser.feed(piece) if piece else parser.close()
-                    for event in arrived:
-                        attempt.ended = event.data.startswith("[DONE]")
-                        if attempt.ended:
-                            break
-                        yield from events_of(event, reader)
-                    seen, more = seen or bool(arrived), bool(piece) and not attempt.ended
-                    if more:
-                        if arrived:  # only now: the time that the caller spends on an event is not the server's
-                            response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
-                        piece = next(pieces, b"")
-                finish_stream(response, pieces, parser, attempt.ended, seen)
-            else:
+            more = piece.lstrip(BLANK)[:1] not in (b"{", b"[", b"<", b"")
+            if not more:
                 response.arm("the rest of the answer", self.client.progress_s)
-                body = read_all(pieces, piece)
-                value, reader.raw = parse_answer(body), body
-                yield from reader.take(value)
+                reader.raw = read_all(pieces, piece)
+                yield from reader.take(parse_answer(reader.raw))
+            while more:
+                arrived = parser.feed(piece) if piece else parser.close()
+                seen = seen or bool(arrived)
+                for event in arrived:
+                    attempt.ended = event.data.startswith("[DONE]")
+                    if attempt.ended:
+                        break
+                    yield from events_of(event, reader)
+                if attempt.ended:
+                    response.arm("the end of the stream", 0.1)  # usually there already
+                    read_all(pieces)  # so that the connection can be used again
+                elif not piece and parser.cut:
+                    raise IncompleteError("the stream ended in the middle of an event")
+                elif not (piece or seen):
+                    raise BadUpstreamError("the answer is neither JSON nor a stream of events")
+                elif arrived:  # only now: the time that the caller spends on an event is not the server's
+                    response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
+                more = bool(piece) and not attempt.ended
+                piece = next(pieces, b"") if more else b""
         except (IncompleteError, RequestTimeout, NetworkError) as error:
-            if not reader.finish and isinstance(error, NetworkError):
-                raise IncompleteError(f"{error.message}, in the middle of the answer") from None
             if not reader.finish:  # once it came, only what may follow it (usage, [DONE]) can be missing
-                raise
+                lost = isinstance(error, NetworkError)
+                raise IncompleteError(f"{error.message}, in the middle of the answer") if lost else error from None
         except ValueError as error:
             raise BadUpstreamError(f"a stream event is unreadable: {one_line(error, 80)}") from None
         finally:
             response.close()
-        if reader.usage is not None:
-            yield {"type": "usage", "usage": reader.usage}
+        yield from [{"type": "usage", "usage": reader.usage}] if reader.usage else ()
 
 
 class ListCall(Call):
     """The GET of the endpoint's list of models, with the deadline and retries of a call; .listed is its JSON."""
 
-    listed: Any = None
-
     def _response(self, attempt: Attempt) -> Iterator[JSON]:
         self.attempts.append(attempt.record)
         response = self.client.send("GET", attempt.path, b"", deadline=self.deadline)
         try:
-            self.listed = parse_answer(read_all(response.pieces()))
+            self.listed: Any = parse_answer(read_all(response.pieces()))
         finally:
             response.close()
         yield from ()
@@ -2093,12 +1864,6 @@ def at_once(work: Callable[[Any], Any], items: Sequence[Any], most: int) -> list
     return results
 
 
-PARAMETERS = frozenset({  # what chat() and the command line know by name
-    "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
-    "function_call", "response_format", "task", "prefer",
-})  # fmt: skip
-
-
 class LLMRouterClient:
     """Ask models through one OpenAI-compatible endpoint. Usable as a context manager and from several threads.
 
@@ -2131,8 +1896,6 @@ class LLMRouterClient:
             raise UsageError("time-outs are positive numbers of seconds")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
             raise UsageError("max_retries is a number from 0 to 10")
-        if not is_amount(max_cost_usd or 0) or (max_cost_usd or 0) >= 1e9:
-            raise UsageError("max_cost_usd is a number of US dollars, 0 or more")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
         self.base_url = self.endpoint.url
         self.deadline_s, self.connect_s, self.max_retries = deadline_s, connect_timeout_s, max_retries
@@ -2142,56 +1905,21 @@ class LLMRouterClient:
         self.headers, self.transport = check_headers(headers or {}), transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
         self._key: tuple[Secret | None, ...] = ()
-        self._router: Any = None  # of llm_router_extras.routing, once a model is to be chosen
-        self._prices: JSON | None = None  # once the configuration was read
         self.cache_ttl_s, self.session = cache_ttl_s, session or setting("LLM_ROUTER_SESSION")
+        self.router: Any = None  # of llm_router_extras.routing, once a model is to be chosen
+        self.prices: JSON | None = None  # of the user's configuration, once it was read
         self.budget = None if max_cost_usd is None else extra("usage", "--max-cost (max_cost_usd)").Budget(max_cost_usd)
-        if usage_log is None:
-            usage_log = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0")
-        self.usage_path = extra("usage", "--usage-log (LLM_ROUTER_USAGE_LOG)").usage_file() if usage_log else ""
+        logged = setting("LLM_ROUTER_USAGE_LOG") not in ("", "0") if usage_log is None else usage_log
+        self.usage_path = extra("usage", "--usage-log (LLM_ROUTER_USAGE_LOG)").usage_file() if logged else ""
 
     def __enter__(self) -> LLMRouterClient:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def close(self, *_: object) -> None:
         """Close the idle connections; the client can be used again."""
         self.transport.close()
 
-    def prices(self) -> JSON:
-        """The user's prices: model -> USD for a million tokens of input, output, cached_input; {} without a configuration."""
-        if self._prices is None:
-            config = extra("config", "a configuration file").user_config() if config_file() else {}
-            self._prices = as_dict(config.get("prices"))
-        return self._prices
-
-    def price(self, model: str) -> JSON | None:
-        """What the configuration says that a model costs. SafetyError under max_cost_usd where it says nothing."""
-        prices = self.prices()
-        if self.budget and model not in prices:
-            step = f'Set its price in the configuration: {{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}.'
-            raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
-        return prices.get(model)
-
-    def collaborators(self, call: Call, cache_ttl_s: float | None) -> list[Collaborator]:
-        """What llm_router_extras adds to a call, as far as it was asked for, in the order in which they see an attempt."""
-        found: list[Collaborator] = []
-        schema = schema_of(call.body)
-        if schema is not None and has_extras():
-            found.append(extra("schema", "a JSON schema").SchemaCheck(schema))
-        elif schema is not None:
-            call.warnings.append("the answer is not checked against its schema: the folder llm_router_extras is not there")
-        if cache_ttl_s is not None:
-            found.append(extra("cache", "--cache (cache_ttl_s)").AnswerCache(cache_ttl_s))
-        if config_file() and has_extras():
-            found.append(extra("pricing", "a configuration file").CostEstimate())
-        if self.budget:
-            found.append(extra("usage", "--max-cost (max_cost_usd)").BudgetGuard(call, self.budget))
-        if self.usage_path:
-            found.append(extra("usage", "--usage-log (usage_log)").UsageLog(self.usage_path))
-        return found
+    __exit__ = close
 
     def chat(
         self, model: str | None = None, messages: Sequence[JSON] = (), *, fallback: Names = None, stream: bool = False,
@@ -2269,8 +1997,8 @@ class LLMRouterClient:
             if self.endpoint.host != DEFAULT_HOST or error.code in ("key_refused", "key_malformed", "refused_locally"):
                 raise
             return builtin_models(error.message)
-        body = call.listed
-        listed = body if isinstance(body, list) else as_dict(body).get("data", as_dict(body).get("models"))
+        body = as_dict(call.listed)
+        listed = call.listed if isinstance(call.listed, list) else body.get("data", body.get("models"))
         if not isinstance(listed, list):
             raise BadUpstreamError("there is no list of models in the answer")
         return ModelList(dicts(listed))
@@ -2292,6 +2020,17 @@ class LLMRouterClient:
         models = [check_model(model), *model_names(fallback)]
         call = Call(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
         return call if stream else call.answer()
+
+    def route(self, messages: Sequence[JSON], **options: Any) -> JSON:
+        """Which model chat("auto", ...) would ask, and why; asks none. See llm_router_extras.routing.Router.route()."""
+        self.router = self.router or extra("routing", "route()").Router(self)
+        return self.router.route(messages, **options)  # type: ignore[no-any-return]
+
+    def run_tools(
+        self, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], **options: Any
+    ) -> Answer:
+        """As chat(), with Python functions that the model may call, until it answers: see llm_router_extras.tools."""
+        return extra("tools", "run_tools()").run_tools(self, model, messages, tools, **options)  # type: ignore[no-any-return]
 
     def preview(self, model: str | None = None, messages: Sequence[JSON] = (), *, stream: bool = False, **body: Any) -> JSON:
         """What chat() would send, or without messages list_models(): {"method", "url", "headers", "body"}, the key masked.
@@ -2328,6 +2067,16 @@ class LLMRouterClient:
         """The text without the key."""
         return self._key[0].hide(text) if self._key and self._key[0] else text
 
+    def collaborators(self, call: Call, cache_ttl_s: float | None) -> list[Any]:
+        """What llm_router_extras adds to a call, as far as it was asked for."""
+        schema = schema_of(call.body)
+        if schema is None and cache_ttl_s is None and not self.budget and not self.usage_path and not config_file():
+            return []
+        extras = extra("collaborators", "" if cache_ttl_s is None else "--cache (cache_ttl_s)")
+        if schema is not None and not extras:
+            call.warnings.append("the answer is not checked against its schema: the folder llm_router_extras is not there")
+        return extras.collaborators(call, cache_ttl_s) if extras else []
+
     def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> Any:
         """A 2xx response; every other status is raised."""
         key, headers = self.key(), self._head(stream, token)
@@ -2358,96 +2107,240 @@ class LLMRouterClient:
         self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool,
         deadline_s: float | None,
     ) -> Call:  # fmt: skip
-        choice: JSON = {name: body.pop(name) for name in ("task", "prefer") if name in body}
-        warning = ""
-        if model is None:
-            model = AUTO if choice else usual_model()
-            if model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
-                warning = f"no model was named, so {DEFAULT_MODEL} was taken; --model or LLM_ROUTER_MODEL names one"
-        if choice and model != AUTO:
+        choice: JSON | None = {name: body.pop(name) for name in ("task", "prefer") if name in body}
+        named, model = model, check_model(model if model is not None else AUTO if choice else usual_model())
+        if model == AUTO:
+            extra("routing", "--task and --prefer" if choice else f"the model {AUTO}")
+        elif choice:
             raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
-        request = {"model": check_model(model), "messages": check_messages(messages), "stream": stream, **body}
+        else:
+            choice = None
+        request = {"model": model, "messages": check_messages(messages), "stream": stream, **body}
         added = ("stream_options",) if stream and "stream_options" not in body else ()
         request.update({"stream_options": {"include_usage": True}} if added else {})
-        if request["model"] == AUTO:
-            extra("routing", "--task and --prefer" if choice else f"the model {AUTO}")
         call = Call(
-            self, [request["model"], *model_names(fallback)], request, f"{self.endpoint.path}/chat/completions",
-            deadline_s=deadline_s, stream=stream, added=added, choice=choice if request["model"] == AUTO else None,
+            self, [model, *model_names(fallback)], request, f"{self.endpoint.path}/chat/completions",
+            deadline_s=deadline_s, stream=stream, added=added, choice=choice,
         )  # fmt: skip
-        call.warnings += [warning] if warning else []
+        if named is None and model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
+            call.warnings.append(f"no model was named, so {model} was taken; --model or LLM_ROUTER_MODEL names one")
         return call
-
-    def route(
-        self, messages: Sequence[JSON], *, task: str | None = None, prefer: str | None = None, offline: bool = False,
-        deadline_s: float | None = None, **body: Any,
-    ) -> JSON:  # fmt: skip
-        """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
-
-        task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
-        quality; offline: without the list. Under max_cost_usd only models with a price are chosen from.
-        """
-        if self._router is None:
-            self._router = extra("routing", "route()").Router(self)
-        options = {"task": task, "prefer": prefer, "offline": offline, "deadline_s": deadline_s}
-        return self._router.route(messages, **options, **body)  # type: ignore[no-any-return]
-
-    def run_tools(
-        self, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], *,
-        max_rounds: int = 8, stream: bool = False, on_event: Callable[[JSON], None] | None = None, **parameters: Any,
-    ) -> Answer:  # fmt: skip
-        """As chat(), with Python functions that the model may call, until it answers in words -> Answer with .calls.
-
-        Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
-        exceptions go back to the model. Over max_rounds it is a BadUpstreamError; every error's .calls holds what was called.
-        """
-        options = {"max_rounds": max_rounds, "stream": stream, "on_event": on_event}
-        tools_module = extra("tools", "run_tools()")
-        return tools_module.run_tools(self, model, messages, tools, **options, **parameters)  # type: ignore[no-any-return]
 
 
 # ------------------------------------------------------------------------------------------------------- command line
 
+HELP_WIDTH = 110
+ODD = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"  # controls and bidi overrides
+WORD: JSON = {"metavar": "NAME"}
+FILE: JSON = {"metavar": "FILE"}
+NUMBER: JSON = {"metavar": "X", "type": float}
+WHOLE: JSON = {"metavar": "N", "type": int}
+SWITCH: JSON = {"action": "store_true"}
+REPEATED: JSON = {"action": "append"}
+
+
+class Once(argparse.Action):
+    """An option that says what is asked: of two, one would be lost."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
+        setattr(namespace, self.dest, values)
+
+
+# Section of --help -> flags -> what argparse makes of them. An option means the same in every command that has it.
+OPTIONS: dict[str, dict[str, JSON]] = {
+    "images": {
+        "-i --image": {"metavar": "URL", **REPEATED, "help": "URL, data URL or file (repeatable)"},
+        "-p --prompt": {"metavar": "TEXT", "action": Once, "dest": "message", "help": "the same as --message"},
+    },
+    "model": {
+        "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
+        "--fallback": {"metavar": "A,B", "help": "models asked next where this one cannot answer"},
+        "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
+        "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
+    },
+    "question": {
+        "--message": {"metavar": "TEXT", "action": Once, "help": "what to ask; - reads standard input"},
+        "--message-file": {**FILE, "action": Once, "help": "the same from a UTF-8 file"},
+        "--messages": {"metavar": "JSON", "action": Once, "help": "the turns so far, a JSON list"},
+        "--messages-file": {**FILE, "action": Once, "help": "the same from a file"},
+    },
+    "context": {
+        "-s --system": {"metavar": "TEXT", "action": Once, "help": "instruction before all turns"},
+        "--body-file": {**FILE, "action": Once, "help": "JSON object merged under the flags"},
+        "--allow-path": {"metavar": "DIR", **REPEATED, "help": "files may also lie in DIR (repeatable)"},
+    },
+    "parameters": {
+        "-t --temperature": NUMBER, "--max-tokens": WHOLE, "--top-p": NUMBER, "--frequency-penalty": NUMBER,
+        "--presence-penalty": NUMBER, "--functions": FILE, "--function-call": WORD,
+        "--detail": {"metavar": "LEVEL"},
+        "--stop": {"metavar": "TEXT", **REPEATED, "help": "(repeatable)"},
+        "--tools": {**FILE, "help": "JSON list; calls are printed, never executed"},
+        "--tool-choice": {**WORD, "help": "auto, none, required, a function, or JSON"},
+        "--response-format": {**WORD, "help": "json, or a JSON object"},
+        "--schema": {**FILE, "help": "JSON schema; the answer is checked, mended once, else exit 9"},
+    },
+    "cost": {
+        "--cache": {"metavar": "AGE", "help": "give an answer of that age again: 30m, 24h, 7d"},
+        "--max-cost": {**NUMBER, "help": "USD, all attempts together; needs prices"},
+        "--usage-log": {**SWITCH, "help": "record the call without its text; see `usage`"},
+        "--session": {**WORD, "help": "its name there, else LLM_ROUTER_SESSION"},
+    },
+    "list": {
+        "--search": {"metavar": "TEXT", "help": "names with TEXT in them, or a family"},
+        "--limit": {**WHOLE, "help": "at most N names (50); 0 shows all"},
+        "--offline": {**SWITCH, "help": "the built-in list; no key, no network"},
+    },
+    "endpoint": {
+        "--base-url": {"metavar": "URL", "help": "another OpenAI-compatible endpoint"},
+        "--demo": {**SWITCH, "help": "use the mock server: no key, no network"},
+        "--timeout": {**NUMBER, "help": "total, all attempts together (600 s)"},
+        "--connect-timeout": {**NUMBER, "help": "(10 s)"},
+        "--first-event-timeout": {**NUMBER, "help": "until a stream's first event (120 s)"},
+        "--progress-timeout": {**NUMBER, "help": "between events (60 s)"},
+        "--retries": {**WHOLE, "help": "after the first request, per model (2)"},
+        "--retry-timeouts": {**SWITCH, "help": "retry timeouts, too; may bill twice"},
+        "--lenient-end": {**SWITCH, "help": "accept a stream that just ends"},
+        "--ca-file": {**FILE, "help": "trust these certificates, too"},
+        "--header": {"metavar": "LINE", **REPEATED, "help": "'Name: value' (repeatable)"},
+    },
+    "output": {
+        "--json": {**SWITCH, "help": "one JSON object, on failure too; streamed: one a line"},
+        "-v --verbose": {**SWITCH, "help": "time, tokens and cost on stderr"},
+        "--dry-run": {**SWITCH, "help": "print the request, key masked; send nothing"},
+    },
+    "answer": {
+        "--stream": {**SWITCH, "help": "print the answer as it comes"},
+        "--raw": {**SWITCH, "help": "the API's body, untouched"},
+        "--output": {**FILE, "help": "write the text there; print path and size"},
+        "--force": {**SWITCH, "help": "let --output replace a file"},
+        "--strict": {**SWITCH, "help": "exit 10 where the token limit cut the answer"},
+        "--append": {**SWITCH, "help": "add the turn to the --messages-file"},
+    },
+    "comparison": {
+        "--models": {"metavar": "A,B", "help": "at most 8, each once"},
+        "--stream": {**SWITCH, "help": "measure the time to the first text, too"},
+        "--markdown": {**SWITCH, "help": "a table"},
+        "--require-all": {**SWITCH, "help": "fail where any model fails"},
+    },
+}
+DESTINATIONS = [flags.split()[-1][2:].replace("-", "_") for section in OPTIONS.values() for flags in section]
+
+
+def near(word: str, known: Sequence[str]) -> str:
+    """A hint for the next step: near("--mesage", ["--message", "--json"]) -> "Did you mean --message? ", "" for none."""
+    import difflib
+
+    found = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {found[0]}? " if found else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of one command. Its errors are UsageErrors that name the nearest option.
+
+    Long options count in full only. A value may begin with a dash: --message -hello.
+    """
+
+    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
+        layout = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=32, width=HELP_WIDTH)
+        usage = f"{prog} [options]"
+        super().__init__(prog, usage, description, epilog, formatter_class=layout, add_help=False, allow_abbrev=False)
+        self.options = self._option_string_actions  # by flag, -m and --model alike
+        self.words: dict[str, Any] = {}  # what the command takes without a dash, and the help for it
+        self.free = ""  # the option whose value may also stand alone, without a dash
+        self.command = prog.split()[-1]
+
+    def take(self, *sections: str, but: Sequence[str] = ()) -> None:
+        """Add these sections of OPTIONS, but for some of their flags."""
+        for title in sections:
+            group = self.add_argument_group(title)
+            for flags, facts in OPTIONS[title].items():
+                if flags not in but:
+                    group.add_argument(*flags.split(), **facts)
+
+    def unknown(self, word: str) -> UsageError:
+        if word.startswith(("--api-key", "--key", "--token")):
+            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
+        return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
+
+    def joined(self, words: Sequence[str]) -> Iterator[str]:
+        """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
+
+        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
+        """
+        left = list(words[::-1])
+        while left:
+            word = left.pop()
+            flag, equals, value = word.partition("=")
+            if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
+                flag, equals, value = word[:2], "=", word[2:]  # -mNAME
+            option = self.options.get(flag)
+            if option is None and word not in self.words and word[:1] != "-" and self.free:
+                flag, equals, value = self.free, "=", word
+                option = self.options[flag]
+            if option is None and word not in self.words:
+                raise self.unknown(flag)
+            if option and option.nargs == 0 and equals:
+                raise UsageError(f"{flag} takes no value")
+            if option and option.nargs != 0:
+                if not equals and (not left or left[-1] in self.options):
+                    step = f"Write {flag} {option.metavar}; see {self.command} --help."
+                    raise UsageError(f"{flag} needs a value", next_step=step)
+                value = value if equals else left.pop()
+                self.check_value(option, flag, value)
+                word = f"{option.option_strings[-1]}={value}"
+            yield word
+
+    def check_value(self, option: argparse.Action, flag: str, value: str) -> None:
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            raise UsageError(f"the value of {flag} is not UTF-8 text")
+        try:
+            (option.type or str)(value)  # type: ignore[operator]  # int and float are all that is used
+        except ValueError:
+            kind = "a whole number" if option.type is int else "a number"
+            raise UsageError(f"{flag} takes {kind}, not {value[:40]!r}") from None
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
+
+        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False; .talk is for --append
+        """
+        args, rest = self.parse_known_args(list(self.joined(words)))
+        if rest:  # a second word without a dash
+            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
+            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
+        return argparse.Namespace(**{**dict.fromkeys([*DESTINATIONS, "talk"]), **vars(args)})
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
+        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
+
 
 class Sanitizer:
-    """Model text that cannot steer a terminal: escape sequences, control characters and bidi overrides are dropped.
+    """Model text that cannot steer a terminal: control characters and bidi overrides are dropped.
 
-    feed() takes pieces cut anywhere, also inside a sequence; close() gives what was held back. Line feeds, tabs, joiners
-    and every script's letters stay. Of a sequence longer than any real one the opening is dropped, and the rest is text.
+    feed() takes pieces cut anywhere; close() gives what was held back. Line feeds, tabs, joiners and every script's letters
+    stay. With llm_router_extras whole escape sequences go; without it their printable rest is text.
     """
 
     def __init__(self) -> None:
-        import re
-
-        odd = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-        # OSC and its kin, up to BEL or ST. Another control inside ends it, as in terminals: so each character is read once.
-        string = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x18\x1a\x1b\x80-\x9f]{0,1024}"
-        control = r"(?:\x1b\[|\x9b)[0-?]{0,1024}[ -/]{0,1024}"  # CSI, up to its final letter
-        escape = r"\x1b[ -/]{0,1024}"
-        self._odd = re.compile(odd)
-        self._drop = re.compile(rf"{control}[@-~]|{string}(?:\x07|\x1b\\|\x9c)|{escape}[0-~]|{odd}")
-        self._open = re.compile(rf"(?:{string}\x1b?|{control}|{escape})\Z")
-        self._held = ""
+        self._sequences: Any = None  # once there is one
 
     def feed(self, text: str) -> str:
-        text, self._held = self._held + text, ""
-        if not self._odd.search(text):
-            return text
-        unfinished = self._open.search(text)
-        if unfinished:
-            text, self._held = text[: unfinished.start()], text[unfinished.start() :]
-        return self._drop.sub("", text)
+        if self._sequences is None and re.search(ODD, text):
+            terminal = extra("terminal")
+            self._sequences = terminal and terminal.Sequences()
+        return str(self._sequences.feed(text)) if self._sequences else re.sub(ODD, "", text)
 
     def close(self) -> str:
-        text, self._held = self._held, ""
-        return self._drop.sub("", text)
+        return str(self._sequences.close()) if self._sequences else ""
 
 
 def clean(text: str) -> str:
-    if text.isascii() and text.isprintable():
-        return text
     sanitizer = Sanitizer()
-    return sanitizer.feed(text) + sanitizer.close()
+    return text if text.isascii() and text.isprintable() else sanitizer.feed(text) + sanitizer.close()
 
 
 def on_one_line(value: object) -> str:
@@ -2525,231 +2418,6 @@ class Console:
         return 10 if self.printed and not kept else error.exit_code
 
 
-HELP_WIDTH = 110
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """A hint for the next step: near("--mesage", ["--message", "--json"]) -> "Did you mean --message? ", "" for none."""
-    import difflib
-
-    found = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {found[0]}? " if found else ""
-
-
-def wrapped(words: list[str], separator: str, indent: int) -> str:
-    """Words joined into lines of at most HELP_WIDTH characters, the first `indent` of each blank."""
-    lines = [""]
-    for word in words:
-        if lines[-1] and indent + len(lines[-1]) + len(word) + len(separator) > HELP_WIDTH:
-            lines.append("")
-        lines[-1] += f"{word}{separator}" if word is not words[-1] else word
-    return "".join(f"{' ' * indent}{line.rstrip()}\n" for line in lines)
-
-
-class Parser(argparse.ArgumentParser):
-    """The options of one command. Its errors are UsageErrors that name the nearest option; --help has a layout of its own.
-
-    Long options count in full only. A value may begin with a dash: --message -hello.
-    """
-
-    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
-        self.options: dict[str, argparse.Action] = {}  # by flag, -m and --model alike
-        self.words: dict[str, str] = {}  # what the command takes without a dash, and the help for it
-        self.sections: list[tuple[str, list[argparse.Action]]] = [("", [])]  # of --help: title, options in their order
-        self.command = prog.split()[-1]
-        super().__init__(
-            prog, None, description, epilog, add_help=False, allow_abbrev=False,
-            formatter_class=lambda prog: argparse.HelpFormatter(prog, width=HELP_WIDTH),  # else shutil asks the terminal: 3 ms
-        )  # fmt: skip
-
-    def section(self, title: str) -> None:
-        """Put what is added from here on under this title in --help."""
-        self.sections.append((title, []))
-
-    def add_argument(self, *flags: Any, **facts: Any) -> argparse.Action:
-        """As argparse has it; an option without `help` shares its line in --help."""
-        option = super().add_argument(*flags, **facts)
-        self.options.update(dict.fromkeys(option.option_strings, option))
-        if not option.option_strings:
-            self.words.update(dict(option.choices or {}))
-        self.sections[-1][1].append(option)
-        return option
-
-    def unknown(self, word: str) -> UsageError:
-        if word.startswith(("--api-key", "--key", "--token")):
-            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
-        return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
-
-    def joined(self, words: Sequence[str]) -> Iterator[str]:
-        """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
-
-        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
-        """
-        left = list(words[::-1])
-        while left:
-            word = left.pop()
-            flag, equals, value = word.partition("=")
-            if flag not in self.options and word[:2] in self.options and self.options[word[:2]].nargs != 0:
-                flag, equals, value = word[:2], "=", word[2:]  # -mNAME
-            option = self.options.get(flag)
-            if option is None and word not in self.words:
-                raise self.unknown(flag)
-            if option and option.nargs == 0 and equals:
-                raise UsageError(f"{flag} takes no value")
-            if option and option.nargs != 0:
-                value = value if equals else self.next_value(option, flag, left)
-                self.check_value(option, flag, value)
-                word = f"{option.option_strings[-1]}={value}"
-            yield word
-
-    def next_value(self, option: argparse.Action, flag: str, left: list[str]) -> str:
-        if not left or left[-1] in self.options:
-            step = f"Write {flag} {option.metavar}; see {self.command} --help."
-            raise UsageError(f"{flag} needs a value", next_step=step)
-        return left.pop()
-
-    def check_value(self, option: argparse.Action, flag: str, value: str) -> None:
-        if any("\udc80" <= character <= "\udcff" for character in value):
-            raise UsageError(f"the value of {flag} is not UTF-8 text")
-        try:
-            (option.type or str)(value)  # type: ignore[operator]  # int and float are all that is used
-        except ValueError:
-            kind = "a whole number" if option.type is int else "a number"
-            raise UsageError(f"{flag} takes {kind}, not {value[:40]!r}") from None
-
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
-
-        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
-        """
-        args, rest = self.parse_known_args(list(self.joined(words)))
-        if rest:  # a second word without a dash
-            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
-            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
-        return args
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
-        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
-
-    def format_help(self) -> str:
-        """What --help prints: options that need no word of explanation share their lines."""
-        lines = [f"usage: {self.prog} [options]\n{self.description}\n\n"]
-        for title, options in self.sections:
-            lines.append(f"{title}:\n" if title else "")
-            brief: list[str] = []
-            for option in options:
-                spelled = ", ".join(option.option_strings) + f" {option.metavar}" * (option.nargs != 0)
-                if not option.option_strings:
-                    lines += [f"  {word:<29} {text}\n" for word, text in self.words.items()]
-                elif option.help:
-                    lines += [wrapped(brief, ", ", 2) if brief else "", f"  {spelled:<29} {option.help}\n"]
-                    brief = []
-                else:
-                    brief.append(spelled)
-            lines.append(wrapped(brief, ", ", 2) if brief else "")
-        return f"{''.join(lines)}  {'-h, --help':<29} show this\n\n{self.epilog}"
-
-
-class Once(argparse.Action):
-    """An option that says what is asked: of two, one would be lost."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
-    ) -> None:
-        if getattr(namespace, self.dest) is not None:
-            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
-        setattr(namespace, self.dest, values)
-
-
-def add_images(parser: Parser) -> None:
-    parser.add_argument("-i", "--image", metavar="URL", action="append", help="URL, data URL or file (repeatable)")
-    parser.add_argument("-p", "--prompt", metavar="TEXT", action=Once, dest="message", help="the same as --message")
-
-
-def add_model(parser: Parser) -> None:
-    parser.add_argument("-m", "--model", metavar="NAME", help="else LLM_ROUTER_MODEL, else auto: one is chosen")
-    parser.add_argument("--fallback", metavar="A,B", help="models asked next where this one cannot answer")
-
-
-def add_routing(parser: Parser) -> None:
-    parser.add_argument("--task", metavar="NAME", help="choose for code, creative, fast, vision, chinese, reasoning")
-    parser.add_argument("--prefer", metavar="NAME", help="choose for cost, speed or quality")
-
-
-def add_turns(parser: Parser) -> None:
-    parser.add_argument("--message", metavar="TEXT", action=Once, help="what to ask; - reads standard input")
-    parser.add_argument("--message-file", metavar="FILE", action=Once, help="the same from a UTF-8 file")
-    parser.add_argument("--messages", metavar="JSON", action=Once, help="the turns so far, a JSON list")
-    parser.add_argument("--messages-file", metavar="FILE", action=Once, help="the same from a file")
-
-
-def add_context(parser: Parser) -> None:
-    parser.add_argument("-s", "--system", metavar="TEXT", action=Once, help="instruction before all turns")
-    parser.add_argument("--body-file", metavar="FILE", action=Once, help="JSON object merged under the flags")
-    parser.add_argument("--allow-path", metavar="DIR", action="append", help="files may also lie in DIR (repeatable)")
-    # What request_of() reads, of options that not every command has.
-    parser.set_defaults(model=None, image=None, detail=None, task=None, prefer=None, stream=False, talk=None)
-
-
-def add_input(parser: Parser) -> None:
-    add_turns(parser)
-    add_context(parser)
-
-
-def add_parameters(parser: Parser, images: bool = True) -> None:
-    parser.section("parameters")
-    parser.add_argument("-t", "--temperature", metavar="X", type=float)
-    parser.add_argument("--max-tokens", metavar="N", type=int)
-    for name in ("--top-p", "--frequency-penalty", "--presence-penalty"):
-        parser.add_argument(name, metavar="X", type=float)
-    parser.add_argument("--functions", metavar="FILE")
-    parser.add_argument("--function-call", metavar="NAME")
-    if images:
-        parser.add_argument("--detail", metavar="LEVEL")
-    parser.add_argument("--stop", metavar="TEXT", action="append", help="(repeatable)")
-    parser.add_argument("--tools", metavar="FILE", help="JSON list; calls are printed, never executed")
-    parser.add_argument("--tool-choice", metavar="NAME", help="auto, none, required, a function, or JSON")
-    parser.add_argument("--response-format", metavar="NAME", help="json, or a JSON object")
-    parser.add_argument("--schema", metavar="FILE", help="JSON schema; the answer is checked, mended once, else exit 9")
-
-
-def add_budget(parser: Parser) -> None:
-    parser.add_argument("--max-cost", metavar="X", type=float, help="USD, all attempts together; needs prices")
-    parser.add_argument("--usage-log", action="store_true", help="record the call without its text; see `usage`")
-    parser.add_argument("--session", metavar="NAME", help="its name there, else LLM_ROUTER_SESSION")
-
-
-def add_cost(parser: Parser) -> None:
-    parser.section("cost")
-    parser.add_argument("--cache", metavar="AGE", help="give an answer of that age again: 30m, 24h, 7d")
-    add_budget(parser)
-
-
-def add_endpoint(parser: Parser) -> None:
-    parser.section("endpoint")
-    parser.add_argument("--base-url", metavar="URL", help="another OpenAI-compatible endpoint")
-    parser.add_argument("--demo", action="store_true", help="use the mock server: no key, no network")
-    parser.add_argument("--timeout", metavar="X", type=float, help="total, all attempts together (600 s)")
-    parser.add_argument("--connect-timeout", metavar="X", type=float, help="(10 s)")
-    parser.add_argument("--first-event-timeout", metavar="X", type=float, help="until a stream's first event (120 s)")
-    parser.add_argument("--progress-timeout", metavar="X", type=float, help="between events (60 s)")
-    parser.add_argument("--retries", metavar="N", type=int, help="after the first request, per model (2)")
-    parser.add_argument("--retry-timeouts", action="store_true", help="retry timeouts, too; may bill twice")
-    parser.add_argument("--lenient-end", action="store_true", help="accept a stream that just ends")
-    parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, too")
-    parser.add_argument("--header", metavar="LINE", action="append", help="'Name: value' (repeatable)")
-    parser.set_defaults(cache=None, max_cost=None, usage_log=False, session=None)  # for open_client()
-
-
-def add_output(parser: Parser) -> None:
-    parser.section("output")
-    parser.add_argument("--json", action="store_true", help="one JSON object, on failure too; streamed: one a line")
-    parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
-    parser.add_argument("--dry-run", action="store_true", help="print the request, key masked; send nothing")
-
-
 def text_from(args: argparse.Namespace, path: str | None, text: str | None = None, flag: str = "") -> str | None:
     """What --FLAG TEXT, --FLAG - (standard input) or --FLAG-file PATH gives; None where none of them was used."""
     if text is not None and path is not None:
@@ -2789,33 +2457,26 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     text = text_from(args, args.message_file, args.message, "--message")
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
-    images: Turns = []
-    args.uploads = []  # what is sent of files
-    for image in args.image or ():
-        part, note = image_part(image, args.detail, args.allow_path or ())
-        images.append(part)
-        args.uploads += [note] if note else []
-    if images or text is not None:
-        content = [{"type": "text", "text": text or "Describe this image."}, *images] if images else text
+    images = [image_part(image, args.detail, args.allow_path or ()) for image in args.image or ()]
+    args.uploads = [note for _, note in images if note]  # what is sent of files
+    if images:
+        content = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
         turns.append({"role": "user", "content": content})
+    elif text is not None:
+        turns.append({"role": "user", "content": text})
     if all(turn["role"] == "system" for turn in turns):
         raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
     return with_system(args.system, *turns)
 
 
-def without_none(fields: JSON) -> JSON:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def request_of(args: argparse.Namespace) -> JSON:
     """Everything chat() takes, out of the flags, with the body file under them."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
-    plain = ("temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "task", "prefer")
-    flags = attributes(args, *plain)
+    flags = attributes(args, *sorted(PARAMETERS))
     for name in ("tools", "functions"):
-        flags[name] = json_from(text_from(args, getattr(args, name)), f"--{name}", list)
+        flags[name] = json_from(text_from(args, flags[name]), f"--{name}", list)
     for name in ("tool_choice", "function_call", "response_format"):  # a JSON object and the API's own words go as they are
-        text = flags[name] = getattr(args, name)
+        text = flags[name]
         if text and text.startswith("{"):
             flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
         elif text and name == "response_format":
@@ -2827,15 +2488,14 @@ def request_of(args: argparse.Namespace) -> JSON:
     schema = json_from(text_from(args, args.schema), "--schema", dict)
     if schema is not None:
         extra("schema", "--schema")
-    if schema is not None and flags["response_format"]:
-        raise UsageError("give --schema or --response-format, not both")
-    if schema is not None:
+        if flags["response_format"]:
+            raise UsageError("give --schema or --response-format, not both")
         flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     # --task and --prefer ask for a choice where no model is named beside them
     usual = None if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
     flags["model"] = args.model or body.get("model") or usual
     flags["messages"] = messages_of(args, body.get("messages"))
-    return {**body, **without_none(flags)}
+    return {**body, **{name: value for name, value in flags.items() if value is not None}}
 
 
 def stop_on_sigterm() -> None:
@@ -2871,29 +2531,35 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
         try:
             from llm_router_demo import DemoServer
+
+            server = DemoServer()
         except ImportError:
             raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        try:
-            server = DemoServer()
-        except PermissionError:
-            raise sandbox_error("the mock server cannot start") from None
         except OSError as error:
-            raise NetworkError(f"the mock server cannot start: {error.strerror or error}") from None
+            what = "the mock server cannot start"
+            raise (sandbox_error(what) if isinstance(error, PermissionError) else NetworkError(f"{what}: {error}")) from None
         console.closers.append(server.close)
         args.base_url = server.base_url
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
-    cache_ttl_s = None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache")
     if args.session is not None:
         extra("usage", "--session")
     client = LLMRouterClient(
         None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,
-        cache_ttl_s=cache_ttl_s, max_cost_usd=args.max_cost, usage_log=args.usage_log or None, session=args.session,
-        **without_none(limits),
+        cache_ttl_s=None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache"),
+        max_cost_usd=args.max_cost, usage_log=args.usage_log or None, session=args.session,
+        **{name: value for name, value in limits.items() if value is not None},
     )  # fmt: skip
     console.closers.append(client.close)
     console.hide = client.hide
     return client
+
+
+def is_dry(args: argparse.Namespace, console: Console, client: LLMRouterClient, *requests: JSON) -> bool:
+    """With --dry-run, print the requests that would be sent."""
+    for request in requests if args.dry_run else ():
+        console.out(dump_json(client.preview(**request), indent=2))
+    return bool(args.dry_run)
 
 
 def usd(cost: Any) -> str:
@@ -2952,11 +2618,10 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespa
 
 def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
     """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
-    cut, error = answer.finish_reason == "length", None
+    error, cut = None, "the answer was cut at the token limit" if answer.finish_reason == "length" else ""
     try:
         if cut and (args.strict or args.talk):
-            added = "; it was not added to the conversation" if args.talk else ""
-            raise IncompleteError(f"the answer was cut at the token limit{added}", code="length")
+            raise IncompleteError(cut + "; it was not added to the conversation" * bool(args.talk), code="length")
         if args.talk:
             args.talk.add(asked, answer)
     except LLMRouterError as failure:
@@ -2976,27 +2641,14 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
         console.text("" if console.printed else answer.text)
         console.out("".join(map(dump_json, answer.tool_calls)))
     chosen = [f"chosen: {answer.route['model']}, {answer.route['reason']}"] if answer.route else []
-    for warning in (*chosen, *answer.warnings):
-        console.note(warning)
-    if cut or error:
-        next_step = ERRORS[error.code if error else "length"][1]
-        console.note(f"{error or 'the answer was cut at the token limit'}; next: {next_step}")
+    ended = [f"{error or cut}; next: {ERRORS[error.code if error else 'length'][1]}"] if error or cut else []
+    for note in (*chosen, *answer.warnings, *ended):
+        console.note(note)
     if args.verbose:
         cost = "unknown" if answer.cost is None else f"${usd(answer.cost)} ({answer.cost_source})"
         left = "" if answer.credits_remaining is None else f", credits left {answer.credits_remaining}"
         console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {cost}{left}")
     return error.exit_code if error else 0
-
-
-def add_chat(parser: Parser) -> None:
-    for add in (add_model, add_routing, add_input, add_parameters, add_cost, add_endpoint, add_output):
-        add(parser)
-    parser.add_argument("--stream", action="store_true", help="print the answer as it comes")
-    parser.add_argument("--raw", action="store_true", help="the API's body, untouched")
-    parser.add_argument("--output", metavar="FILE", help="write the text there; print path and size")
-    parser.add_argument("--force", action="store_true", help="let --output replace a file")
-    parser.add_argument("--strict", action="store_true", help="exit 10 where the token limit cut the answer")
-    parser.add_argument("--append", action="store_true", help="add the turn to the --messages-file")
 
 
 def run_chat(args: argparse.Namespace, console: Console) -> int:
@@ -3012,8 +2664,7 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     request = request_of(args)
     console.model = request.get("model") or usual_model()
     client = open_client(args, console)
-    if args.dry_run:
-        console.out(dump_json(client.preview(stream=args.stream, **request), indent=2))
+    if is_dry(args, console, client, {"stream": args.stream, **request}):
         return 0
     client.key()  # a missing key is told before what would be uploaded
     for upload in args.uploads:
@@ -3024,41 +2675,29 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     return show_answer(answer, args, console, output, request["messages"][before:])
 
 
-def add_vision(parser: Parser) -> None:
-    add_images(parser)
-    add_chat(parser)
-
-
 def run_vision(args: argparse.Namespace, console: Console) -> int:
     if not args.image:
         raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     return run_chat(args, console)
 
 
-COMPARE_HEAD = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
-
-
-def compare_row(name: str, result: JSON) -> str:
-    text = " ".join(result["response"].split()) if result["success"] else f"failed: {result['error']['message']}"
-    cells = (name, result["latency"], result["tokens"], usd(result["cost"]), result["finish_reason"] or "", text)
-    return "".join(f"| {'' if cell is None else on_one_line(cell).replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
-
-
-def compare_block(name: str, result: JSON) -> str:
-    cost = usd(result["cost"]) or None
-    facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
-    state = "" if result["success"] else f", failed: {result['error']['code']}"
-    line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
-    return f"== {name} ({line}{state})\n{clean(result['response']).rstrip()}\n\n"
-
-
-def add_compare(parser: Parser) -> None:
-    parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
-    for add in (add_input, add_parameters, add_cost, add_endpoint, add_output):
-        add(parser)
-    parser.add_argument("--stream", action="store_true", help="measure the time to the first text, too")
-    parser.add_argument("--markdown", action="store_true", help="a table")
-    parser.add_argument("--require-all", action="store_true", help="fail where any model fails")
+def compare_text(results: dict[str, JSON], as_table: bool) -> str:
+    """What `compare` prints: a block for each model, or the rows of a Markdown table."""
+    text = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
+    text = text if as_table else ""
+    for name, result in results.items():
+        error, cost = result["error"] or {}, usd(result["cost"]) or None
+        if as_table:
+            said = f"failed: {error['message']}" if error else " ".join(result["response"].split())
+            cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], said)
+            shown = ("" if cell is None else on_one_line(cell).replace("|", "\\|") for cell in cells)
+            text += f"| {' | '.join(shown)} |\n"
+        else:
+            facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
+            line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
+            line += f", failed: {error['code']}" if error else ""
+            text += f"== {name} ({line})\n{clean(result['response']).rstrip()}\n\n"
+    return text
 
 
 def run_compare(args: argparse.Namespace, console: Console) -> int:
@@ -3070,17 +2709,16 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     if len(names) > MAX_COMPARE_MODELS:
         raise UsageError(f"compare takes at most {MAX_COMPARE_MODELS} models at once")
     client = open_client(args, console)
-    if args.dry_run:
-        console.out("".join(dump_json(client.preview(name, turns, stream=args.stream, **request), indent=2) for name in names))
+    common = {"messages": turns, "stream": args.stream, **request}
+    if is_dry(args, console, client, *({"model": name, **common} for name in names)):
         return 0
     client.key()
     results = client.compare_models(names, turns, stream=args.stream, **request)
     errors = {name: result["error"] for name, result in results.items() if result["error"]}
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
     first = next(iter(errors.values())) if failed else None
-    layout, head = (compare_row, COMPARE_HEAD) if args.markdown else (compare_block, "")
-    text = head + "".join(map(layout, results.keys(), results.values()))
-    console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text, first)
+    rows = [{"model": name, **result} for name, result in results.items()]
+    console.show({"results": rows}, compare_text(results, args.markdown), first)
     for warning in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
         console.note(warning)
     for name, error in errors.items():
@@ -3088,18 +2726,9 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     return ERRORS[first["code"]][0] if first else 0
 
 
-def add_models(parser: Parser) -> None:
-    parser.add_argument("--search", metavar="TEXT", help="names with TEXT in them, or a family")
-    parser.add_argument("--limit", metavar="N", type=int, help="at most N names (50); 0 shows all")
-    parser.add_argument("--offline", action="store_true", help="the built-in list; no key, no network")
-    add_endpoint(parser)
-    add_output(parser)
-
-
 def run_models(args: argparse.Namespace, console: Console) -> int:
     client = None if args.offline else open_client(args, console)
-    if client and args.dry_run:
-        console.out(dump_json(client.preview(), indent=2))
+    if client and is_dry(args, console, client, {}):
         return 0
     listed = client.list_models() if client else builtin_models("asked for offline")
     wanted, limit = (args.search or "").lower(), 50 if args.limit is None else args.limit
@@ -3115,13 +2744,6 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def describe_key(key: Secret | None) -> str:
-    if key is None:
-        return "none needed on this machine"
-    loose = key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(os.path.expanduser(key.source)).st_mode & 0o077
-    return f"{key!r} from {key.source}" + (", which others can read: chmod 600 it" if loose else "")
-
-
 LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
 
 
@@ -3131,24 +2753,20 @@ def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     host, port, _ = proxy_for(client.endpoint)
     yield f"{host}:{port} by CONNECT" if host else "none"
     yield args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's"
-    yield describe_key(client.key())
-    listed = client.list_models()
+    key, path = client.key(), os.path.expanduser(CREDENTIALS_FILE)
+    loose = key and key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(path).st_mode & 0o077
+    found = f"{key!r} from {key.source}" if key else "none needed on this machine"
+    yield found + (", which others can read: chmod 600 it" if loose else "")
+    listed, usual = client.list_models(), setting("LLM_ROUTER_MODEL")
     if listed.source != "live":
         raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    usual = setting("LLM_ROUTER_MODEL")
     known = not usual or any(usual == model["id"] for model in listed)
     yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
 
 
-def add_doctor(parser: Parser) -> None:
-    add_endpoint(parser)
-    add_output(parser)
-
-
 def run_doctor(args: argparse.Namespace, console: Console) -> int:
     client = open_client(args, console)
-    if args.dry_run:
-        console.out(dump_json(client.preview(), indent=2))
+    if is_dry(args, console, client, {}):
         return 0
     checks: Turns = []
     failed: LLMRouterError | None = None
@@ -3165,71 +2783,80 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
     return failed.exit_code if failed else 0
 
 
-EXTRA_COMMANDS = {"route": "routing", "cache": "cache", "usage": "usage"}  # command -> its module of llm_router_extras
-
-
-def add_extra(parser: Parser) -> None:
-    """The options of a command that llm_router_extras holds; its module is imported here and not before."""
-    module = extra(EXTRA_COMMANDS[parser.command], f"the command {parser.command}")
-    module.add_arguments(parser)
-    parser.set_defaults(run=module.run)
-
-
-def run_extra(args: argparse.Namespace, console: Console) -> int:
-    return int(args.run(args, console))
-
-
 class Command:
-    """What one word of the command line does: its line in --help, its options, what runs it, and two examples."""
+    """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
 
-    def __init__(
-        self, summary: str, add: Callable[[Parser], None], run: Callable[[argparse.Namespace, Console], int], *examples: str
-    ) -> None:
-        self.summary, self.add_arguments, self.run, self.examples = summary, add, run, examples
+    A command of llm_router_extras has neither options nor run here: the module of its name there does, as add_arguments(parser)
+    and run(args, console).
+    """
+
+    def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | None, *examples: str) -> None:
+        self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
+ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
 COMMANDS = {
-    "chat": Command("ask a model", add_chat, run_chat,
+    "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
                     "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
-    "vision": Command("ask about images", add_vision, run_vision,
+    "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
                       '-m gpt-4o --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
-    "models": Command("list the endpoint's models", add_models, run_models, "--search qwen", "--offline --json"),
-    "compare": Command("ask several models at once", add_compare, run_compare,
+    "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
+                      "--search qwen", "--offline --json"),
+    "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
                        '--models gpt-4.1,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
-    "route": Command("show which model would be asked, and why; asks none", add_extra, run_extra,
+    "route": Command("show which model would be asked, and why; asks none", (), None,
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
-    "doctor": Command("show what is set, and whether the endpoint answers", add_doctor, run_doctor, "", "--json"),
-    "cache": Command("show or empty the cache of --cache", add_extra, run_extra, "stats", "clear --json"),
-    "usage": Command("sum up the recorded calls", add_extra, run_extra, "--by model --since 7d", "--by day --csv"),
+    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
+    "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
+    "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
+    "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
+    "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
+    "docs": Command("show the pages that come with this program", (), None, "", "security"),
+}  # fmt: skip
+EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
+    "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "skill": "skill", "docs": "pages",
 }  # fmt: skip
 
 
-def example_lines(command: str, most: int) -> str:
-    shown = COMMANDS[command].examples[:most]
-    return "".join(f"  python3 llm_router_client.py {command} {words}".rstrip() + "\n" for words in shown)
+def typed_name(script: str) -> str:
+    """The command as it was typed, for --help: "llm-router" (also as .exe), else "python3 scripts/llm_router_client.py"."""
+    typed = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(typed)
+    name = name[:-4] if name.lower().endswith(".exe") else name
+    return name if name.startswith("llm-router") else f"python3 {typed if name == script else script}"
+
+
+def examples_of(command: str, most: int) -> str:
+    name = f"  {typed_name('llm_router_client.py')} {command}"
+    return "".join(f"{name} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
 
 
 def exit_codes() -> str:
-    return "exit codes:\n" + wrapped([f"{code} {text}" for code, text in EXIT_CODES.items()], "; ", 2)
+    return "exit codes:\n" + "".join(f"  {code:<4} {text}\n" for code, text in EXIT_CODES.items())
 
 
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
-    epilog = f"examples:\n{example_lines(command, 2)}\n{exit_codes()}"
-    parser = Parser(f"llm_router_client.py {command}", COMMANDS[command].summary, epilog)
-    COMMANDS[command].add_arguments(parser)
+    epilog = f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
+    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", COMMANDS[command].summary, epilog)
+    parser.take(*COMMANDS[command].sections)
+    parser.set_defaults(run=COMMANDS[command].run)
+    if command in EXTRA_COMMANDS:
+        module = extra(EXTRA_COMMANDS[command], f"the command {command}")
+        module.add_arguments(parser)
+        parser.set_defaults(run=module.run)
     return parser
 
 
 def help_text() -> str:
     """What --help prints without a command."""
     rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
-    shown = "".join(example_lines(name, 1) for name in COMMANDS)
+    shown = "".join(examples_of(name, 1) for name in COMMANDS)
     names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
-    return f"""usage: llm_router_client.py COMMAND [options]
+    return f"""usage: {typed_name("llm_router_client.py")} COMMAND [options]
 
 Ask any large language model through one endpoint and one key.
 
@@ -3255,7 +2882,8 @@ def run(words: list[str], console: Console) -> int:
     elif "--help" in words or "-h" in words:
         console.out(parser_of(command).format_help())
     else:
-        return COMMANDS[command].run(parser_of(command).parse(words[1:]), console)
+        args = parser_of(command).parse(words[1:])
+        return int(args.run(args, console))
     return 0
 
 

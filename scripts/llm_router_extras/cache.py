@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
     VERSION,
-    Collaborator,
     UsageError,
     clean,
     dump_json,
@@ -18,6 +17,7 @@ from llm_router_client import (
     setting,
 )
 
+from .collaborator import Collaborator
 from .database import in_file, try_in_file
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ class AnswerCache(Collaborator):
 
 def add_arguments(parser: Any) -> None:
     """Options of the command `cache`, for an argparse parser."""
-    what = {"stats": "how much the cache holds", "clear": "take every answer out"}
-    parser.add_argument("action", nargs="?", choices=what)
+    parser.words = {"stats": "how much the cache holds", "clear": "take every answer out"}
+    parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 

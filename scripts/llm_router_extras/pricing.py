@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from llm_router_client import Collaborator, LLMRouterError, as_dict, dump_json, is_amount, is_cost
+from llm_router_client import LLMRouterError, SafetyError, as_dict, dump_json, is_amount, is_cost
+
+from .collaborator import Collaborator
+from .config import user_config
 
 if TYPE_CHECKING:
-    from llm_router_client import JSON, Attempt
+    from llm_router_client import JSON, Attempt, LLMRouterClient
 
 ANSWER_TOKENS = 1_000  # for --max-cost: an answer that max_tokens does not bound is taken to be so long
 IMAGE_TOKENS = 2_000  # for --max-cost: an image; most models count fewer
@@ -104,6 +107,22 @@ def estimated_usd(usage: JSON, price: JSON | None) -> float | None:
     return cost if is_cost(cost) else None
 
 
+def prices_of(client: LLMRouterClient) -> JSON:
+    """The user's prices: model -> USD for a million tokens, see config.CONFIG_RULES; {} without a configuration."""
+    if client.prices is None:
+        client.prices = as_dict(user_config().get("prices"))
+    return client.prices
+
+
+def price_of(client: LLMRouterClient, model: str) -> JSON | None:
+    """What the configuration says that a model costs. SafetyError under max_cost_usd where it says nothing."""
+    prices = prices_of(client)
+    if client.budget and model not in prices:
+        step = f'Set its price in the configuration: {{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}.'
+        raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
+    return prices.get(model)
+
+
 class CostEstimate(Collaborator):
     """Where the endpoint does not say what an answer cost: its tokens at the user's price, marked as estimated."""
 
@@ -112,7 +131,7 @@ class CostEstimate(Collaborator):
         if answer is None or answer.cost is not None or token_counts(answer.usage) is None:
             return
         try:
-            answer.cost = estimated_usd(answer.usage, call.client.price(attempt.model))
+            answer.cost = estimated_usd(answer.usage, price_of(call.client, attempt.model))
         except LLMRouterError as error:
             call.warnings.append(f"the cost could not be estimated: {error.message}")
         answer.cost_source = None if answer.cost is None else "estimated"

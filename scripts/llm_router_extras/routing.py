@@ -15,11 +15,6 @@ from llm_router_client import (
     SafetyError,
     UnknownModelError,
     UsageError,
-    add_endpoint,
-    add_input,
-    add_output,
-    add_parameters,
-    add_routing,
     builtin_models,
     check_messages,
     clean,
@@ -31,26 +26,30 @@ from llm_router_client import (
 )
 
 from .config import user_config
+from .pricing import prices_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llm_router_client import JSON, Console, LLMRouterClient, Parser
 
-# In the form of the user's configuration, which replaces them entry by entry.
+# In the form of the user's configuration, which replaces them entry by entry. Names of late 2026 first (packages openai 3.57,
+# anthropic 2.14, google-genai 3.6), then those that the default endpoint documents: only what an endpoint lists is asked.
 TIERS = {
-    "cheap": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
-    "middle": ["gpt-4o", "claude-3-5-sonnet", "qwen-max"],
-    "strong": ["gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"],
+    "cheap": ["gpt-5.4-mini", "claude-haiku-5-5", "gemini-3.8-flash", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
+    "middle": ["gpt-5.4", "claude-sonnet-5-5", "gpt-4o", "claude-3-5-sonnet", "qwen-max"],
+    "strong": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-3.1-pro-preview", "gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"],
 }
 TASKS = {
-    "code": ["deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"],
-    "creative": ["claude-3-opus", "claude-3-5-sonnet", "gpt-4o"],
-    "fast": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
-    "vision": ["gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet", "gpt-4o-mini", "gemini-3-pro-preview"],
+    "code": ["claude-sonnet-5-5", "gpt-6.2-sol", "deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"],
+    "creative": ["claude-opus-5-5", "claude-sonnet-5-5", "claude-3-opus", "claude-3-5-sonnet", "gpt-4o"],
+    "fast": ["gpt-5.4-nano", "gemini-3.5-flash-lite", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
+    "vision": ["gpt-5.4", "claude-sonnet-5-5", "gemini-3.8-flash", "gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet",
+               "gpt-4o-mini", "gemini-3-pro-preview"],
     "chinese": ["qwen-max", "deepseek-chat", "qwen2.5-72b-instruct"],
-    "reasoning": ["gpt-4.1", "deepseek-r1", "o3-mini", "gemini-3-pro-preview"],
-}
+    "reasoning": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-3.1-pro-preview", "gpt-4.1", "deepseek-r1", "o3-mini",
+                  "gemini-3-pro-preview"],
+}  # fmt: skip
 MOCK_MODELS = ("demo", "demo-reasoning")  # last of all, where they are listed: only the mock server does
 PREFER = {"cost": -1, "speed": -1, "quality": 1}  # tiers up from the one that the score calls for
 MIDDLE, STRONG = 2, 5  # points from which these tiers are used
@@ -165,7 +164,11 @@ class Router:
         self, messages: Any, *, task: str | None = None, prefer: str | None = None, offline: bool = False,
         deadline_s: float | None = None, **body: Any,
     ) -> JSON:  # fmt: skip
-        """See LLMRouterClient.route()."""
+        """Which model chat("auto", ...) would ask, and why (see choose()). Asks no model, only for the endpoint's list.
+
+        task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
+        quality; offline: without the list. Under max_cost_usd only models with a price are chosen from.
+        """
         offered = None if offline else self._models_offered(deadline_s)
         if self.client.budget:
             offered = self._with_price(offered)
@@ -173,7 +176,7 @@ class Router:
 
     def _with_price(self, offered: Sequence[str] | None) -> list[str]:
         """Under max_cost_usd only a model with a price can be used."""
-        prices = self.client.prices()
+        prices = prices_of(self.client)
         models = [model for model in (prices if offered is None else offered) if model in prices]
         if not models:
             step = "Set prices in the configuration, see references/routing.md."
@@ -196,8 +199,7 @@ class Router:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `route`."""
-    for add in (add_routing, add_input, add_parameters, add_endpoint, add_output):
-        add(parser)
+    parser.take("model", "question", "context", "parameters", "endpoint", "output", but=["-m --model", "--fallback"])
 
 
 def run(args: Any, console: Console) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
     BadUpstreamError,
-    Collaborator,
     IncompleteError,
     UsageError,
     as_dict,
@@ -19,6 +18,7 @@ from llm_router_client import (
     parse_json,
 )
 
+from .collaborator import Collaborator
 from .patterns import PATTERN_TIMEOUT_S, is_quick, match_slow
 
 if TYPE_CHECKING:

@@ -125,7 +125,11 @@ def run_tools(
     client: LLMRouterClient, model: str | None, messages: Sequence[JSON], tools: Sequence[Callable[..., Any]], *,
     max_rounds: int = MAX_ROUNDS, stream: bool = False, on_event: Callable[[JSON], None] | None = None, **parameters: Any,
 ) -> Answer:  # fmt: skip
-    """See LLMRouterClient.run_tools()."""
+    """As client.chat(), with Python functions that the model may call, until it answers in words -> Answer with .calls.
+
+    Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
+    exceptions go back to the model. Over max_rounds it is a BadUpstreamError; every error's .calls holds what was called.
+    """
     specs = [(function, tool_spec(function)) for function in tools]
     known_tools = {spec["name"]: (function, spec) for function, spec in specs}
     if not 0 < len(known_tools) == len(specs) or max_rounds < 1:

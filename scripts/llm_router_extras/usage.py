@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
     AUTO,
-    Collaborator,
     SafetyError,
     UsageError,
     as_dict,
@@ -21,8 +20,9 @@ from llm_router_client import (
 )
 
 from .cache import seconds_in
+from .collaborator import Collaborator
 from .database import in_file, try_in_file
-from .pricing import attempt_usd, token_counts
+from .pricing import attempt_usd, price_of, token_counts
 
 if TYPE_CHECKING:
     from llm_router_client import Attempt, Call, Console, Turns
@@ -49,6 +49,8 @@ class Budget:
     """At most `most` USD for all calls of a client: reserve() before an attempt, settle() when it is known what it cost."""
 
     def __init__(self, most: float) -> None:
+        if not is_amount(most) or most >= 1e9:
+            raise UsageError("max_cost_usd is a number of US dollars, 0 or more")
         self.most, self.spent, self.reserved = most, 0.0, 0.0
         self._changed = threading.Condition()
 
@@ -78,11 +80,11 @@ class BudgetGuard(Collaborator):
         self._reserved: float | None = None  # for the attempt underway
         for model in call.models:
             if call.choice is None or model != AUTO:
-                call.client.price(model)  # SafetyError where there is none
+                price_of(call.client, model)  # SafetyError where there is none
 
     def before(self, attempt: Attempt) -> None:
         call = attempt.call
-        cost = attempt_usd(attempt.body, as_dict(call.client.price(attempt.model)))
+        cost = attempt_usd(attempt.body, as_dict(price_of(call.client, attempt.model)))
         self.budget.reserve(cost, max(0.0, call.left_s()))
         self._reserved = cost
 

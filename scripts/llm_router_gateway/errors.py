@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+CONTEXT = "context_length_exceeded"  # the code of a prompt that is longer than the model's window
+
 
 class GatewayError(Exception):
     """One request cannot be answered as asked; `status` is what the caller sees."""
 
     status = 500
     code = "internal"  # for programs; never reworded once released
+    unpaid = False     # of an upstream: nothing was used, for it was not reached, or refused the request by a status
 
     def __init__(
         self,
@@ -114,9 +117,9 @@ class RateLimited(GatewayError):
 
 
 class Unsupported(GatewayError):
-    """Understood, and not built."""
+    """Understood, and not built: the same request fails again, here and everywhere."""
 
-    status = 501
+    status = 400
     code = "unsupported"
 
 
@@ -125,6 +128,12 @@ class UpstreamFailed(GatewayError):
 
     status = 502
     code = "upstream_failed"
+
+
+class BrokenAnswer(UpstreamFailed):
+    """The upstream's answer came and is none: it calls itself unfinished, holds no turn, or breaks off inside a call."""
+
+    code = "broken_answer"
 
 
 class StreamCut(UpstreamFailed):
@@ -158,7 +167,7 @@ BY_STATUS: Mapping[int, type[GatewayError]] = {
     kind.status: kind
     for kind in (
         BadRequest, Unauthorized, NoCredit, Forbidden, NotFound, BadMethod, RequestTooSlow, Conflict, TooLarge,
-        RateLimited, GatewayError, Unsupported, UpstreamFailed, Unavailable, UpstreamTimeout, Overloaded,
+        RateLimited, GatewayError, UpstreamFailed, Unavailable, UpstreamTimeout, Overloaded,
     )
 }  # fmt: skip
 

@@ -23,12 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "scripts" / "llm_router_client.py"
 EXTRAS = ROOT / "scripts" / "llm_router_extras"
 PURE = ("errors", "server-sent events", "wire shapes", "policy")
-PURE_MODULES = {  # module of the extras -> the first line that is not pure
-    "pricing": "class CostEstimate", "routing": "class Router", "schema": "class SchemaCheck", "tools": "def run_tools",
+PURE_MODULES = {  # module of the extras -> the first line that is not pure, "" where all of it is
+    "mending": "def mend", "naming": "", "pricing": "def prices_of", "routing": "class Router", "schema": "class SchemaCheck",
+    "tools": "def run_tools",
 }  # fmt: skip
 TESTS = (
-    "client/test_sse.py", "client/test_wire.py", "client/test_policy.py", "extras/test_pricing.py", "extras/test_routing.py",
-    "extras/test_schema.py", "extras/test_tools.py",
+    "client/test_sse.py", "client/test_wire.py", "client/test_policy.py", "extras/test_mending.py", "extras/test_naming.py",
+    "extras/test_pricing.py", "extras/test_routing.py", "extras/test_schema.py", "extras/test_tools.py",
 )  # fmt: skip
 IMPURE = {"demo", "serve", "cli"}  # fixtures
 
@@ -66,7 +67,7 @@ def pure_parts() -> Iterator[Tuple[str, str, int, int]]:
     yield from ((name, f"scripts/{CLIENT.name}", *found[name]) for name in PURE)
     for module, mark in PURE_MODULES.items():
         lines = (EXTRAS / f"{module}.py").read_text(encoding="utf-8").splitlines()
-        last = next(number for number, line in enumerate(lines) if line.startswith(mark))
+        last = next((number for number, line in enumerate(lines) if mark and line.startswith(mark)), len(lines))
         yield module, f"llm_router_extras/{module}.py", 1, last
 
 

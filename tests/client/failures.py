@@ -48,16 +48,15 @@ OUTCOMES: Dict[str, Tuple[Outcome, Outcome]] = {  # model -> plain, streamed
     "fail-finish-error": same("stream_cut", None, 3), "fail-native-MALFORMED_FUNCTION_CALL": same("stream_cut", None, 3),
     "fail-error-beside": mid("server_error", ("server_error", None, True, 3)),
     "fail-event-rate_limit_exceeded": same("rate_limited", None, 3),
+    **dict.fromkeys((f"fail-400-{word}" for word in ("credits", "balance", "limit", "organization", "location")),
+                    same("no_credit", 400)),
+    "fail-context-vllm-output": same("context_too_long", 400),
     **{f"fail-redirect-{status}": same("bad_upstream", status) for status in (301, 302, 303, 307, 308)},
 }  # fmt: skip
 PATTERNS = {"fail-N": "fail-418", "fail-strict-FIELD": "fail-strict-max_tokens", "fail-redirect-N": "fail-redirect-302",
             "fail-422-FIELD": "fail-422-max_tokens", "fail-image-N": "fail-image-500", "fail-finish-FIELD": "fail-finish-error",
             "fail-native-FIELD": "fail-native-MALFORMED_FUNCTION_CALL",
             "fail-event-FIELD": "fail-event-rate_limit_exceeded"}  # fmt: skip
-# Status 400 whose cause only its words tell: no credit, no service here, an output that is too long. Their rows come with
-# the client that reads these words.
-UNREAD = {"fail-400-credits", "fail-400-balance", "fail-400-limit", "fail-400-organization", "fail-400-location",
-          "fail-context-vllm-output"}  # fmt: skip
 BAD_ANSWERS = (  # what clients have been seen to print as an answer, with exit code 0
     "error-200", "error-choice", "error-first", "error-mid", "html", "text", "empty-body", "choices-empty", "empty", "badjson",
     "cut", "cut-plain", "reset", "filter", "refusal", "stall-mid", "redirect-302",

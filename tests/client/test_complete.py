@@ -2,7 +2,7 @@
 
 tests/corpus/complete.json: [{"name", "protocol" (openai, gemini), "events" (chunks; "raw:..." is an event's data as it stands),
 "verdict"}]. complete: an answer; incomplete: what came is not the answer, and is kept; failed: nothing came, another model or
-member is asked; refused: filtered.
+member is asked; refused: filtered. `gateway`: what the gateway says, where its caller decides what an empty turn is worth.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def test_a_kept_connection_that_died_is_replaced_once_without_a_word(serve: Serv
     server = serve(http(ANSWER))
     asked = client(server, transport=transport)
     asked.chat("m", ASK)
-    kept = transport.pool.idle[asked.base_url][0]
+    kept = transport.idle[asked.base_url][0]
     kept.sock.shutdown(socket.SHUT_RDWR)
     assert [attempt["cause"] for attempt in asked.chat("m", ASK).attempts] == ["ok"]
     server = serve(http(ANSWER), b"", http(ANSWER))  # it dies only after the request was sent
@@ -355,7 +355,7 @@ def fail_to_dial(asked: c.LLMRouterClient, error: BaseException) -> None:
     def dial(*_: Any) -> Any:
         raise error
 
-    asked.transport.pool.dial = dial  # type: ignore[method-assign, assignment]
+    asked.transport.dial = dial  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def test_in_a_sandbox_without_sockets_the_next_step_is_clear(cli: Any, tmp_path:
 
 def test_a_name_look_up_that_hangs_ends_with_the_connect_clock() -> None:
     asked = c.LLMRouterClient("key", "https://llm.example/v1", connect_timeout_s=0.1, max_retries=0)
-    asked.transport.pool.dial = lambda *_: time.sleep(5)  # type: ignore[method-assign, assignment, return-value]
+    asked.transport.dial = lambda *_: time.sleep(5)  # type: ignore[method-assign, assignment, return-value]
     began = time.monotonic()
     with pytest.raises(c.RequestTimeout, match=r"within 0\.1 s"):
         asked.chat("m", ASK)

@@ -477,17 +477,6 @@ def test_every_error_body_becomes_one_of_ours(status: int, body: Any, kind: Any,
     assert error.next_step and error.message.startswith(f"HTTP {status}: ")
 
 
-@pytest.mark.parametrize("asked,named,other", [
-    ("gpt-4.1", "Qwen2.5-7B-Instruct-Q4_K_M.gguf", True), ("claude-3-opus", "gpt-4o", True), ("mistral-large", "phi-4", True),
-    ("mistral-instruct", "/models/phi-4-instruct.gguf", True), ("gpt-4o", "gpt-4o-2024-08-06", False), ("o3", "gpt-4o", False),
-    ("claude-3-opus", "us.anthropic.claude-3-opus-v1:0", False), ("openai/gpt-4.1", "gpt-4.1", False),
-    ("phi4", "/models/phi-4-Q4.gguf", False), ("mistral-small", "mistralai/Mistral-Small-24B", False),
-    ("default", "Qwen2.5-7B", False), ("auto", "gpt-4o", False), ("m", "gpt-4o", False), ("gpt-4o", "", False),
-])  # fmt: skip
-def test_a_wholly_different_model_is_told_from_a_longer_name(asked: str, named: str, other: bool) -> None:
-    assert c.other_model(asked, named) is other
-
-
 def test_a_model_that_needs_another_endpoint_is_told_so() -> None:
     for message in ("This model is only supported in v1/responses and not in v1/chat/completions.", "Use the Responses API."):
         for status, code in ((404, "model_not_found"), (400, "bad_request")):
@@ -565,7 +554,10 @@ def test_an_answer_is_judged_by_what_the_server_said() -> None:
     c.judge(reader(chunk("stop", content="x")), False)
     c.judge(reader(chunk(content="x")), True)
     c.judge(reader(chunk("tool_calls", tool_calls=[part("{}", index=0, name="f")])), False)
+    c.judge(reader(chunk("length", tool_calls=[part('{"a": ', index=0, name="f")])), False)
+    c.judge(reader(chunk("tool_calls", tool_calls=[part("[1]", index=0, name="f")])), False)
     for bad, kind in (
+        (reader(chunk("tool_calls", tool_calls=[part('{"a": ', index=0, name="f")])), c.IncompleteError),
         (reader(), c.BadUpstreamError),
         (reader(chunk(content="x")), c.IncompleteError),
         (reader(chunk("content_filter", content="x")), c.ContentFilterError),

@@ -55,6 +55,36 @@ def test_alone_the_cost_is_what_the_server_says(alone: Any, tmp_path: Path) -> N
     assert ran["ok"] and ran["cost_source"] == "endpoint"
 
 
+def test_alone_a_refused_field_is_an_error_and_no_control_character_reaches_a_terminal(alone: Any, serve: Any) -> None:
+    ran = alone("chat", "-m", "fail-strict-max_tokens", "--max-tokens", "9", *HI)
+    assert ran.code == 1 and b"[bad_request]" in ran.err and b"Traceback" not in ran.err
+    server = serve(http(completion("a\x1b[31mb\x9b2Jc\u202ed")))
+    for more in ([], ["--stream"]):
+        ran = alone("chat", "-m", "m", *HI, *more, env={"LLM_ROUTER_BASE_URL": server.base_url})
+        assert ran.code == 0 and ran.out == b"a[31mb2Jcd\n", ran
+
+
+@pytest.mark.parametrize("words", [
+    ["chat", "-m", "demo", *HI, "--json"], ["chat", "-m", "demo", *HI, "--stream", "--json"],
+    ["chat", "-m", "demo", *HI, "--output", "a.txt"], ["chat", "-m", "demo", *HI, "--dry-run"],
+    ["vision", "-m", "demo", "--image", "a.png", "--stream"], ["compare", "--models", "demo,fail-404", *HI, "--json"],
+    ["chat", "-m", "demo-tools", *HI, "--stream"], ["models", "--json"], ["doctor", "--json"],
+])  # fmt: skip
+def test_alone_every_form_of_its_commands_works(alone: Any, tmp_path: Path, words: List[str]) -> None:
+    (alone.cwd / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    ran = alone(*words)
+    assert ran.code == 0 and ran.out and b"Traceback" not in ran.err, ran
+
+
+@pytest.mark.parametrize("model,code", [
+    ("fail-401", 3), ("fail-429-quota", 4), ("fail-404", 5), ("fail-500", 6), ("fail-cut", 10),
+])  # fmt: skip
+def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any, model: str, code: int) -> None:
+    ran = alone("chat", "-m", model, *HI, "--retries", "1", "--json", "--stream")
+    assert ran.code == code and len(ran.events[-1]["attempts"]) == (2 if code == 6 else 1), ran
+    assert alone("chat", "-m", model, "--fallback", "demo", "--retries", "0", *HI).code == (3 if code == 3 else 0)
+
+
 @pytest.mark.parametrize("words,what", [
     (["chat", "-m", "auto", *HI], "the model auto"), (["chat", "--task", "code", *HI], "--task"),
     (["chat", "--prefer", "cost", *HI], "--prefer"), (["chat", "-m", "demo", "--cache", "1h", *HI], "--cache"),

@@ -14,7 +14,11 @@ import llm_router_client as c
 
 FOLDER = Path(c.__file__).with_name("llm_router_extras")
 TREES: Dict[str, ast.Module] = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
-FLOORS = "files database patterns schema config pricing routing tools conversation cache usage".split()  # imports go up only
+FLOORS = (  # imports go up only
+    "files", "terminal", "database", "collaborator", "mending", "naming", "patterns", "schema", "config", "pricing", "routing",
+    "tools", "conversation", "cache", "usage", "collaborators",
+    "prices", "pages", "skill",
+)  # fmt: skip
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -206,11 +206,19 @@ def test_odd_servers_calls_are_assembled(demo: Any, odd: str, streamed: bool) ->
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_arguments_that_break_off_go_back_as_an_error(demo: Any, streamed: bool) -> None:
-    given = client(demo).run_tools("demo-tools-cut-args", ASK, [add], stream=streamed)
+def test_arguments_that_break_off_end_the_rounds_and_reach_no_function(demo: Any, streamed: bool) -> None:
+    with pytest.raises(c.IncompleteError, match="inside a tool call") as caught:
+        client(demo).run_tools("demo-tools-cut-args", ASK, [add], stream=streamed)
+    assert caught.value.code == "stream_cut" and caught.value.calls == []
+
+
+def test_arguments_that_are_no_object_go_back_as_an_error(serve: Serve) -> None:
+    server = serve(calling(("add", "[1]")), http(completion("sorry")))
+    given = client(server).run_tools("m", ASK, [add])
     assert [each["error"] for each in given.calls] == ["arguments must be object"]
-    assert demo.requests[1]["body"]["messages"][-1]["content"] == "Error: arguments must be object"
-    assert demo.requests[1]["body"]["messages"][-2]["tool_calls"][0]["function"]["arguments"] == "{}"
+    sent = server.bodies()[1]["messages"]
+    assert sent[-1]["content"] == "Error: arguments must be object"
+    assert sent[-2]["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
 def test_exceptions_and_unknown_names_go_back_to_the_model(serve: Serve) -> None:

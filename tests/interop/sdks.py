@@ -325,7 +325,9 @@ def responses_finish(response: Any, calls: bool) -> str:
     return "tools" if calls else "end"
 
 
-RESPONSES_THINKS: dict[str, Any] = {"reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"]}
+RESPONSES_THINKS: dict[str, Any] = {
+    "reasoning": {"effort": "low", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
+}  # fmt: skip
 
 
 class ResponsesSDK(OpenAISDK):

@@ -52,10 +52,10 @@ def options_of(command: str) -> List[Tuple[str, str]]:
     """What a command takes, in the order of its --help: ("`-m`, `--model NAME`", help text); words without a dash, too."""
     found = []
     parser = client.parser_of(command)
-    for option in (option for _, options in parser.sections for option in options):
+    for option in dict.fromkeys(parser.options.values()):
         value = f" {option.metavar}" if option.nargs != 0 else ""
         name = ", ".join(f"`{flag}`" for flag in option.option_strings[:-1]) + ", " * (len(option.option_strings) > 1)
-        found += [(f"{name}`{option.option_strings[-1]}{value}`", option.help or "")] if option.option_strings else []
+        found.append((f"{name}`{option.option_strings[-1]}{value}`", option.help or ""))
     return [(f"`{word}`", text) for word, text in parser.words.items()] + found
 
 

@@ -25,10 +25,11 @@ import llm_router_client as client  # noqa: E402
 
 SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 FRONTMATTER, BODY = SKILL.split("---\n", 2)[1:]
-OF_GATEWAY = ("clients.md", "gateway.md", "monitor.png")  # which people read
-REFERENCES = sorted(path for path in (ROOT / "references").glob("*.md") if path.name not in OF_GATEWAY)
+OF_PEOPLE = re.compile(r"gateway.*\.md|architecture\.(?:md|svg)|monitor\.png|install\.md|clients\.md")  # not part of the skill
+REFERENCES = sorted(path for path in (ROOT / "references").glob("*.md") if not OF_PEOPLE.fullmatch(path.name))
+OF_THE_GATEWAY = sorted(path for path in (ROOT / "references").glob("*.md") if path not in REFERENCES)
 PAGES = [ROOT / "SKILL.md"] + [page for page in (ROOT / "README.md",) if page.exists()] + REFERENCES
-SHIPPED_MARKDOWN = sorted(ROOT.glob("*.md")) + REFERENCES
+SHIPPED_MARKDOWN = sorted(ROOT.glob("*.md")) + REFERENCES + [ROOT / "references" / "install.md"]
 SCHEMA = json.loads((ROOT / "references" / "envelope.schema.json").read_text(encoding="utf-8"))
 
 
@@ -196,7 +197,8 @@ def anchor(heading: str) -> str:
 def test_every_path_named_exists_and_every_file_of_the_skill_is_named() -> None:
     named = set(re.findall(r"\b(?:scripts|references)/[\w./-]*\w", SKILL))
     assert all((ROOT / name).is_file() for name in named), named
-    shipped = {f"references/{path.name}" for path in (ROOT / "references").iterdir() if path.name not in OF_GATEWAY}
+    pages = [path.name for path in (ROOT / "references").iterdir() if not OF_PEOPLE.fullmatch(path.name)]
+    shipped = {f"references/{name}" for name in pages}
     assert shipped | {"scripts/llm_router_client.py"} <= named
 
 
@@ -235,6 +237,15 @@ FORBIDDEN = {  # what registries' scanners read as an attack, and what an honest
 def test_shipped_pages_avoid_the_wording_of_attacks(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not {why: re.findall(pattern, text) for why, pattern in FORBIDDEN.items() if re.search(pattern, text)}
+
+
+@pytest.mark.parametrize("page", OF_THE_GATEWAY, ids=lambda page: page.name)
+def test_the_gateways_pages_avoid_it_too(page: Path) -> None:
+    """They show curl, for a server that is somebody's own; a key stands in a file, never in the command."""
+    patterns = {why: pattern for why, pattern in FORBIDDEN.items() if "that carries a key" not in why}
+    text = page.read_text(encoding="utf-8")
+    assert not {why: re.findall(pattern, text) for why, pattern in patterns.items() if re.search(pattern, text)}
+    assert not re.findall(r"cur[l][^\n]*\$|send the whole conversation", text)
 
 
 def test_the_clients_files_and_their_tests_hold_no_key_and_nothing_invisible() -> None:

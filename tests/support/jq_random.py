@@ -42,7 +42,7 @@ LEAF_TEXT = """
     [paths] path(..) tostream trim? split(",")? ascii_downcase? utf8bytelength? abs?
 """
 LEAVES = LEAF_TEXT.split()
-MORE_LEAVES = r"""
+MORE_TEXT = r"""
     "" 1.10 1e2 -0 0.0 1e17 123456789012345678901234567890 nan infinite (-infinite) "1.10" "é" "aé,b" [1.10,1.1] [nan]
     {"a":1.10} abs? toboolean? ltrimstr("a")? rtrimstr("c")? trimstr("a")? trim? ltrim? rtrim? tonumber? isnan isnormal
     isinfinite isfinite gmtime? todate? fromdate? mktime? fromjson? @csv? @tsv? @sh? @uri @urid? @html @base64 @base64d?
@@ -54,7 +54,8 @@ MORE_LEAVES = r"""
     bsearch(1)? transpose? flatten(1)? range(3) range(0;2) range(3;0;-1) .[1.5:2]? .[-1:]? .[:-1]? .[1]?=5 .a?|=1
     (.[0]?)|=empty .[]?+=1 .. (..|numbers) (..|scalars) any all min? max? reverse? sort? unique? keys_unsorted?
     utf8bytelength?
-""".split()  # of the wide comparison: numbers that keep their spelling, dates, formats, slices, updates
+"""
+MORE_LEAVES = MORE_TEXT.split()  # of the wide comparison: numbers that keep their spelling, dates, formats, slices, updates
 WRAPS = [
     "({0})",
     "[{0}]",

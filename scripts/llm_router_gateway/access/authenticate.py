@@ -29,7 +29,10 @@ from .sessions import Sessions, Tries, token_in
 
 ADMIN_NAME = "admin"
 # Whoever sends one of these is not this machine's own program, or wants to look like somebody else.
-FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+FORWARDED = (
+    "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-server",
+    "x-forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "via",
+)  # fmt: skip
 PLACES = [*KEY_HEADERS, *(f"?{name}=" for name in KEY_QUERIES)]
 NO_KEY = f"no key: send this gateway's token as Authorization: Bearer, {', '.join(PLACES[:-1])} or {PLACES[-1]}"
 UNKNOWN_KEY = "the key is not known to this gateway"

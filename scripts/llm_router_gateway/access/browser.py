@@ -17,7 +17,8 @@ from .credentials import host_name
 
 KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
 EXPOSED = (  # to web pages
-    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, retry-after"
+    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, x-llm-router-estimated, "
+    "retry-after"
 )
 METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 
@@ -48,6 +49,23 @@ def check_origin(headers: Mapping[str, str], allowed: Sequence[str], cors_origin
     name = host_name(origin)
     if origin == "null" or not (LOOPBACK.fullmatch(name) or name in allowed):
         raise Forbidden(f"pages of {origin[:100]!r} may not call this server; see [server] cors_origins")
+
+
+def check_own_page(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
+    """Forbidden when a page that is not this server's own makes a call which needs no key on this machine.
+
+    A page of another port of this machine is another page: whatever is served there could administer.
+    """
+    origin = headers.get("origin", "")
+    if not origin or origin.rpartition("://")[2].lower() == headers.get("host", "").lower():
+        return
+    if origin == "null" or host_name(origin) not in allowed:
+        raise Forbidden(f"pages of {origin[:100]!r} may not manage this server without a key")
+
+
+def named(cors_origins: Sequence[str]) -> Sequence[str]:
+    """The origins that a list names; "*" names none."""
+    return [origin for origin in cors_origins if origin != "*"] if "*" in cors_origins else cors_origins
 
 
 def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:

@@ -12,21 +12,22 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ..config.config import Config, ConfigError, parse
 from ..config.presets import PRESETS, preset_of
+from ..config.settings import Secret
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..json_body import read_body
-from ..proxy import headers as forward
 from ..proxy.outgoing import Outgoing, chat_call, converted, relayed
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import state_of
 from ..wire.registry import SPECS, UPSTREAMS
+from .program import as_typed, typed
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -44,13 +45,13 @@ class Nobody:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        "llm-router-gateway convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{typed()} convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints the exact upstream request for the request on standard input, and what would be lost. "
         "Nothing is sent.",
-        epilog="examples:\n"
+        epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway convert --from anthropic --to gemini < request.json\n"
         "  python3 scripts/llm_router_gateway convert --from openai --to office/big -c router.toml < request.json\n\n"
-        "exit codes: 0 converted, 1 the request cannot be converted, 2 wrong usage or configuration",
+        "exit codes: 0 converted, 1 the request cannot be converted, 2 wrong usage or configuration"),
     )  # fmt: skip
     made.add_argument("--from", dest="source", required=True, choices=tuple(SPECS), help="the protocol of the request")
     made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, a model of the file")
@@ -96,10 +97,17 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     return relayed(context, candidate, chat_call(candidate, record.stream)), record
 
 
+def without_keys(value: str, keys: Iterable[Secret]) -> str:
+    """A header's value without what is sent as a credential, however short."""
+    for key in keys:
+        value = value.replace(key.reveal(), MASK)
+    return value
+
+
 def shown(out: Outgoing) -> dict[str, Any]:
     """The request as JSON, keys masked."""
     candidate = out.candidate
-    headers = {name: forward.hidden(value, candidate.provider) for name, value in out.headers}
+    headers = {name: without_keys(value, candidate.provider.secrets) for name, value in out.headers}
     configured = {name.lower() for name in (*candidate.provider.headers, *candidate.overrides.headers)}
     headers.update(dict.fromkeys(configured & headers.keys(), MASK))  # their values may be credentials too
     return {"method": "POST", "url": out.url, "headers": headers, "body": json.loads(out.body)}

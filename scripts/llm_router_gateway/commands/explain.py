@@ -28,19 +28,18 @@ from ..routing.plan import Ask, Board, plan
 from ..routing.snapshot import state_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
-
-PROGRAM = "llm-router-gateway explain"
+from .program import as_typed, typed
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        PROGRAM, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{typed()} explain", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints every model that could answer the request on standard input, and why one would or would "
         "not. Nothing is sent.",
-        epilog="examples:\n"
+        epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway explain --model gpt_models < body.json\n"
         "  python3 scripts/llm_router_gateway explain --model tag:coding,-slow -c router.toml --json < body.json\n\n"
-        "exit codes: 0 somebody would be asked, 1 nobody would, 2 wrong usage or configuration",
+        "exit codes: 0 somebody would be asked, 1 nobody would, 2 wrong usage or configuration"),
     )  # fmt: skip
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
     made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ..config.config import ConfigError
 from ..config.sources import OVERLAY_VARIABLE, Source
+from .program import typed
 
 PACKAGE = Path(__file__).absolute().parents[1]
 NAME = "llm-router"
@@ -249,7 +250,7 @@ def container_steps(place: Place) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        "llm-router-gateway install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{typed()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  wrong usage",
     )  # fmt: skip
     made.add_argument("what", nargs="?", choices=("systemd", "container"), help="what to print")

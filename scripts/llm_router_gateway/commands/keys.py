@@ -29,8 +29,8 @@ from ..proxy.log import escaped
 from ..store.keys import KeyRepository, Row
 from ..store.sqlite.file import StoreBroken
 from ..store.sqlite.keys import KeyFile, SqliteKeys
+from .program import as_typed, typed
 
-PROGRAM = "llm-router-gateway keys"
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
 examples:
@@ -55,7 +55,7 @@ class Refused(Exception):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(PROGRAM, allow_abbrev=False, formatter_class=raw, epilog=EPILOG,
+    made = argparse.ArgumentParser(f"{typed()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")

@@ -21,6 +21,7 @@ from .. import PROGRAM, __version__
 from ..config.config import Config, ConfigError
 from ..config.settings import SERVER
 from ..config.sources import Source
+from .program import as_typed, typed
 
 EXIT_CODES = {
     0: "served and stopped, or all was well",
@@ -47,15 +48,16 @@ def parser() -> argparse.ArgumentParser:
     """The flags of [server] from the table of settings, then the commands."""
     codes = "".join(f"  {code}  {meaning}\n" for code, meaning in EXIT_CODES.items())
     made = argparse.ArgumentParser(
-        PROGRAM, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        typed(), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
-        epilog=f"examples:\n{EXAMPLES}\nexit codes:\n{codes}\n"
+        epilog=f"examples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
         "convert --help tells about the dry run of a conversion, explain --help about that of a choice, install "
-        "prints a systemd unit or a container file, keys has callers' keys; "
+        "prints a systemd unit or a container file, keys has callers' keys, import reads other "
+        "routers' configurations, models refresh proposes entries for what providers list; "
         "references/gateway.md has everything.",
     )  # fmt: skip
-    made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml; without one, providers whose "
-                      "keys are in the environment are there")  # fmt: skip
+    made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml, or a config.yaml of the jq server; "
+                      "without one, providers whose keys are in the environment are there")  # fmt: skip
     for setting in SERVER:
         if setting.flag:
             made.add_argument(
@@ -111,6 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import install
 
             return install.run(arguments[1:])
+        if arguments[:1] == ["import"]:
+            from . import imports
+
+            return imports.run(arguments[1:])
+        if arguments[:1] == ["models"]:
+            from . import models
+
+            return models.run(arguments[1:])
         return run(parser().parse_args(arguments))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains

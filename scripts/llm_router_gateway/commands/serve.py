@@ -167,6 +167,8 @@ class Memory:
         self.tend(at_the_end=True)
         if self._watch is not None:
             self._watch.close()
+        if self.conversations is not None:
+            self.conversations.flush()
         self.store.close(limit_s)
         for note in self.store.take_notes():
             self._log.warn(note)

@@ -62,6 +62,7 @@ class Server:
     output_gap_timeout_s: float
     keepalive_s: float
     drain_s: float
+    retry_alone_s: float = 0.3
     key_limits: Limit | None = None
     admin_tokens: tuple[Secret, ...] = ()
     loopback_without_key: bool = False
@@ -423,7 +424,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
-        reading.bad(f"{path}.name", "is missing or holds spaces or one of ? # \\")
+        reading.bad(f"{path}.name", "is missing, or has a space at an end or a control character inside")
         return None
     if not owner:
         reading.bad(f"{path}.provider", f'"{name}" needs the name of its provider')
@@ -578,6 +579,16 @@ def resolver(
     return resolve
 
 
+def with_default(
+    routing: Routing, groups: Iterable[Group], resolve: Callable[[str, str], str | None]
+) -> Routing:
+    """The default model as it is named in full; of a group as it is."""
+    name = routing.default_model
+    if not name or any(name == group.name for group in groups):
+        return routing
+    return replace(routing, default_model=resolve(name, "routing.default_model") or "")
+
+
 def parse(
     document: Mapping[str, Any],
     *,
@@ -593,8 +604,9 @@ def parse(
     server = read_server(sub_table(document, "server", "", reading), flags or {}, reading)
     providers = read_providers(document, server, reading)
     models = read_models(document, providers, reading)
-    groups = read_groups(document, resolver(providers, models, reading), reading)
-    routing = read_routing(document, reading)
+    resolve = resolver(providers, models, reading)
+    groups = read_groups(document, resolve, reading)
+    routing = with_default(read_routing(document, reading), groups, resolve)
     check_groups(groups, models, reading)
     keys = read_file_keys(document, reading)
     check_reach(server, keys, reading)

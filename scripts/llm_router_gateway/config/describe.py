@@ -1,7 +1,7 @@
 """A Config and its table of settings, as text for people: --print-config and the reference page.
 
     config_text(config)  -> TOML with where each value came from, secrets masked
-    reference()          -> the Markdown tables of references/gateway.md
+    reference()          -> the Markdown tables of references/gateway-configuration.md
 """
 
 from __future__ import annotations
@@ -132,8 +132,10 @@ def group_lines(group: Group) -> Iterator[str]:
 def routing_lines(routing: Routing) -> list[str]:
     """What differs from the defaults, and the tasks."""
     lines: list[str] = []
-    if routing.tag_strategy != Routing().tag_strategy:
-        lines += ["", "[routing]", f"tag_strategy = {toml(routing.tag_strategy)}"]
+    named = [f"{name} = {toml(getattr(routing, name))}" for name in ("tag_strategy", "default_model")
+             if getattr(routing, name) != getattr(Routing(), name)]  # fmt: skip
+    if named:
+        lines += ["", "[routing]", *named]
     if routing.health != Rules():
         lines += ["", "[health]", *(f"{name} = {toml(value)}" for name, value in rows(routing.health))]
     if routing.tasks:
@@ -216,7 +218,7 @@ def preset_row(name: str, preset: Preset) -> str:
 
 
 def reference() -> str:
-    """The configuration tables and the presets, as references/gateway.md holds them."""
+    """The configuration tables and the presets, as references/gateway-configuration.md holds them."""
     presets = "\n".join(preset_row(name, preset) for name, preset in PRESETS.items())
     head = "### Presets\n\n| Type | Protocol | Address | Key from |\n| --- | --- | --- | --- |\n"
     return "\n".join([*(table_of(title, settings) for title, settings in TABLES.items()), head + presets + "\n"])

@@ -98,6 +98,7 @@ class Routing:
     """[routing], [health] and [tasks]."""
 
     tag_strategy: str = "priority"
+    default_model: str = ""
     health: Rules = RULES
     tasks: Mapping[str, Query] = field(default_factory=dict)  # names in lower case
 
@@ -193,7 +194,8 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
     values = read_settings(table, GROUP, path, reading)
     name = values["name"]
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name) or name.startswith((TAG, TASK, "models/")):
-        reading.bad(f"{path}.name", 'is missing, or holds spaces or one of ? # \\, or begins with "tag:" or "task:"')
+        reading.bad(f"{path}.name", 'is missing, has a space at an end or a control character inside, or begins with "tag:" or '
+                    '"task:"')  # fmt: skip
         return None
     members: dict[str, Member] = {}
     for index, one in enumerate(list_of(table, "members", path, reading)):
@@ -258,4 +260,5 @@ def read_tasks(table: Mapping[str, Any], reading: Reading) -> dict[str, Query]:
 def read_routing(document: Mapping[str, Any], reading: Reading) -> Routing:
     values = read_settings(sub_table(document, "routing", "", reading), ROUTING, "routing", reading)
     health = read_settings(sub_table(document, "health", "", reading), HEALTH, "health", reading)
-    return Routing(values["tag_strategy"], Rules(**health), read_tasks(sub_table(document, "tasks", "", reading), reading))
+    tasks = read_tasks(sub_table(document, "tasks", "", reading), reading)
+    return Routing(values["tag_strategy"], values["default_model"], Rules(**health), tasks)

@@ -62,8 +62,10 @@ class Key:
     @property
     def is_bound(self) -> bool:
         """Whether some model or group is not for it."""
-        lists = (self.allowed_models, self.allowed_groups, self.allowed_providers, self.allowed_tags)
-        return any(each is not None for each in lists)
+        return not (
+            self.allowed_models is None and self.allowed_groups is None and self.allowed_providers is None
+            and self.allowed_tags is None
+        )  # fmt: skip
 
     @property
     def only_groups(self) -> bool:

@@ -30,6 +30,12 @@ class Preset:
 # Quirks are listed in the wire module of the provider's api.
 THINKING: Mapping[str, object] = {"reasoning": "thinking"}
 TOP_K: Mapping[str, object] = {"top_k": True}
+# `transformers serve` answers 422 to fields that are not OpenAI's (top_k), and reads these without doing anything about them:
+# better left out and named (transformers 5.24, cli/serving/chat_completion.py). 8000 is its usual port, as it is vLLM's.
+TRANSFORMERS: Mapping[str, object] = {"json_schema": False, "reasoning": "none", "drop": (
+    "logprobs", "metadata", "n", "parallel_tool_calls", "presence_penalty", "response_format", "service_tier", "tool_choice",
+    "top_logprobs", "user",
+)}  # fmt: skip
 # Models that OpenAI serves in its newer protocol alone: chat completions answer 404 for them.
 NEWER_ALONE = r"(?:o[13]-pro|gpt-5(?:\.\d+)?-pro|gpt-5[\w.]*-codex|codex-mini|computer-use|o[34](?:-mini)?-deep-research)"
 CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
@@ -79,7 +85,7 @@ PRESETS: Mapping[str, Preset] = {
     "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
     "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True),
     "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True, quirks=TOP_K),
-    "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TOP_K),
+    "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TRANSFORMERS),
     "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True, quirks=TOP_K),
     "lmstudio": Preset("openai", "http://127.0.0.1:1234/v1", local=True, quirks=TOP_K),
     "remote_http": Preset("openai", local=True),
@@ -113,3 +119,25 @@ def join_url(base_url: str, path: str) -> str:
     first, slash, after = rest.partition("/")
     has_path = base.count("/") > 2  # the last segment of https://host is its host
     return f"{base}/{after if slash and has_path and base.endswith('/' + first) else rest}"
+
+COMMON_API = "openai"  # what a server speaks that says nothing else
+
+# LiteLLM's word before the slash -> our preset; what is not here is kept when it has an api_base.
+LITELLM_PRESETS = {
+    "openai": "openai", "anthropic": "claude", "gemini": "gemini", "xai": "grok", "deepseek": "deepseek", "dashscope": "qwen",
+    "moonshot": "kimi", "zai": "glm", "openrouter": "openrouter", "ollama": "ollama", "ollama_chat": "ollama",
+    "hosted_vllm": "vllm", "vllm": "vllm", "lm_studio": "lmstudio", "llamafile": "llama.cpp",
+}  # fmt: skip
+LITELLM_ADDRESSES = {
+    "groq": "https://api.groq.com/openai/v1", "mistral": "https://api.mistral.ai/v1",
+    "together_ai": "https://api.together.xyz/v1", "fireworks_ai": "https://api.fireworks.ai/inference/v1",
+    "perplexity": "https://api.perplexity.ai", "cerebras": "https://api.cerebras.ai/v1",
+    "nvidia_nim": "https://integrate.api.nvidia.com/v1", "deepinfra": "https://api.deepinfra.com/v1/openai",
+}  # fmt: skip
+# type of a channel -> our preset, or (protocol, address); numbers as One API 0.6 and its descendants have them
+ONE_API_KINDS: Mapping[int, str | tuple[str, str]] = {
+    1: "openai", 14: "claude", 17: "qwen", 20: "openrouter", 24: "gemini", 25: "kimi", 36: "deepseek", 45: "grok",
+    8: ("openai", ""), 16: "glm", 28: ("openai", "https://api.mistral.ai/v1"),
+    29: ("openai", "https://api.groq.com/openai/v1"), 30: "ollama", 39: ("openai", "https://api.together.xyz/v1"),
+    50: ("openai", ""),
+}  # fmt: skip

@@ -3,7 +3,7 @@
     SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
     SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
 
-`config` parses by it, the command line takes its flags from it, and references/gateway.md is printed from it.
+`config` parses by it, the command line takes its flags from it, and references/gateway-configuration.md is printed from it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from ..wire.registry import SPECS, UPSTREAMS
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
-MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f?#\\]+")
+# Every name that a server may list: paths with a slash in front, spaces, brackets, any script. What UTF-8 cannot say is none.
+MODEL_NAME = re.compile("(?!\\s)[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+(?<!\\s)")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 KEY = re.compile(r"[\x21-\x7e]+")  # what can stand in a header without escaping
@@ -317,6 +318,8 @@ SERVER: tuple[Setting, ...] = (
     Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a sign of life",
             low=0.01, high=LONG_S),
     Setting("drain_s", "number", 30.0, "how long open requests may go on after SIGTERM or Ctrl-C", low=0, high=LONG_S),
+    Setting("retry_alone_s", "number", 0.3, "the only model that may answer is sent to once more after 502, 503 or 529, and "
+            "this pause; 0 = never", low=0, high=60),
     Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
     Setting("admin_token", "secret", (), "what administrators must show; better in the environment or a file",
             ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY")),
@@ -357,7 +360,8 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "pass on names that no [[models]] entry lists; true when it has no entry"),
-    Setting("rename", "names", {}, "what callers ask for = its name at the provider"),
+    Setting("rename", "names", {}, "what callers ask for = its name at the provider; a * stands for any text, and "
+            "draws such names to this provider"),
     *OVERRIDES,
     Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
     Setting("settings", "table", {}, "see the next table"),
@@ -462,6 +466,8 @@ MEMBER: tuple[Setting, ...] = (
 
 ROUTING: tuple[Setting, ...] = (
     Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
+    Setting("default_model", "text", "", "model or group that answers for every name that nobody has: clients ask for helper "
+            "models of their own"),
 )
 
 HEALTH: tuple[Setting, ...] = (

@@ -21,11 +21,13 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
 from .config import Config, ConfigError, Problem, implied, parse, read_dotenv
+from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, read_overlay, without, written
 from .presets import LOCAL_ADDRESS
 
@@ -33,6 +35,8 @@ DEFAULT_FILE = "router.toml"
 FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
 OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
+YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
+NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML, or llm-router-client[yaml] for this package with it"
 LACKING = "the file lacks what it changes"
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
@@ -52,6 +56,26 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def read_data_file(path: Path) -> Any:
+    """What a JSON or YAML file holds; ConfigError with what is wrong with it. PyYAML is imported for YAML alone."""
+    try:
+        text = path.read_text("utf-8-sig")
+        if path.suffix == ".json":
+            return json.loads(text)
+    except OSError as wrong:
+        raise ConfigError([Problem(str(path), f"cannot be read: {wrong.strerror}")]) from None
+    except (ValueError, RecursionError) as wrong:
+        raise ConfigError([Problem(str(path), f"is not JSON in UTF-8: {wrong}")]) from None
+    try:
+        yaml = import_module("yaml")
+    except ImportError:
+        raise ConfigError([Problem(str(path), NO_YAML)]) from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as wrong:
+        raise ConfigError([Problem(str(path), f"is not YAML: {' '.join(str(wrong).split())}")]) from None
 
 
 def no_constant(name: str) -> NoReturn:
@@ -171,12 +195,23 @@ class Source:
             return self._document
         if self.path is None:
             return implied(env, local_server=local_server_is_there())
+        if self.path.suffix in YAML_SUFFIXES:
+            return self._read_yaml(self.path)
         try:
             return tomllib.loads(self.path.read_text("utf-8"))
         except OSError as wrong:
             raise ConfigError([Problem(str(self.path), f"cannot be read: {wrong.strerror}")]) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
+
+    def _read_yaml(self, path: Path) -> Mapping[str, Any]:
+        """The jq server's file as a document of ours; what is otherwise here, or lost, waits to be told."""
+        try:
+            found = from_jq_server(read_data_file(path))
+        except Wrong as wrong:
+            raise ConfigError([Problem(str(path), str(wrong))]) from None
+        self._notes += [*(f"{path}: not used: {line}" for line in found.lost), *(f"{path}: {line}" for line in found.notes)]
+        return found.document
 
     def _read_secret(self, base: Base, name: str) -> str:
         """The text of a secret's file as this load read it."""

@@ -221,6 +221,16 @@ def is_text(text: str) -> bool:
     return True
 
 
+def is_mask(path: str, value: str) -> bool:
+    """Whether a secret's place holds only what we show instead of it: what was read is sent back as it was."""
+    parts = path.lower().split(".")
+    if parts[-1] == "api_key":
+        return any(key.strip() and not key.strip(" *") for key in value.split(","))
+    if len(parts) > 1 and parts[-2] in HEADS:
+        return value.strip() == MASK
+    return parts[-1] in ("proxy", "base_url") and f":{MASK}@" in value
+
+
 def fields_in(visit: Visit) -> dict[str, Any]:
     """The fields of a body, in the file's spelling."""
     body = visit.body
@@ -231,6 +241,8 @@ def fields_in(visit: Visit) -> dict[str, Any]:
     for path, value in leaves(body, ""):
         if isinstance(value, float) and not math.isfinite(value):
             problems.append(Problem(path if is_text(path) else "", "is no number that JSON has"))
+        if isinstance(value, str) and is_mask(path, value):
+            problems.append(Problem(path, f"{MASK} is how a secret is shown, not the secret: give it whole, or leave it out"))
         if not is_text(path) or (isinstance(value, str) and not is_text(value)):
             problems.append(Problem("", "holds a character that is half of one (a lone surrogate)"))
     if problems:

@@ -27,10 +27,10 @@ from functools import lru_cache
 from typing import NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
-from ..errors import BadRequest, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
+from ..errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from . import http1
 from .deadline import Deadline
-from .http1 import END, Headers, Malformed, ResponseHead
+from .http1 import END, CutShort, Headers, Malformed, ResponseHead
 
 READ_BYTES = 65_536        # one read; also about what a slow caller lets pile up, beside READ_AHEAD
 READ_AHEAD = 65_536        # bytes of an answer that nobody fetched; then reading stops
@@ -101,8 +101,14 @@ def origin_of(base: str, proxy: str) -> Origin:
     except ValueError:
         host, port = "", None
     if not host or parts.scheme not in ("http", "https"):
-        raise UpstreamFailed("the provider's base_url is not http://... or https://...")
+        raise unsent(UpstreamFailed("the provider's base_url is not http://... or https://..."))
     return Origin(parts.scheme, host, port or PORTS[parts.scheme], "" if is_loopback(host) else proxy)
+
+
+def unsent(error: GatewayError) -> GatewayError:
+    """The error of a request of which the upstream has seen nothing."""
+    error.unpaid = True
+    return error
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -118,7 +124,7 @@ def request_bytes(method: str, origin: Origin, target: str, headers: Headers, bo
         first = opening(method, origin, target) if "?" in target else known_opening(method, origin, target)
         return f"{first}{length}{http1.fields_text(headers)}\r\n".encode("latin-1") + body
     except ValueError as wrong:
-        raise BadRequest(f"{origin.name}: cannot be asked: {wrong}") from None
+        raise unsent(BadRequest(f"{origin.name}: cannot be asked: {wrong}")) from None
 
 
 def opening(method: str, origin: Origin, target: str) -> str:
@@ -407,7 +413,10 @@ class Connection(asyncio.BufferedProtocol):
             response.finish()
 
     def _broken(self, error: Malformed) -> None:
-        wrong = f"{self.origin.name}: the answer is no HTTP/1.1: {error.message}"
+        what = f"the answer is no HTTP/1.1: {error.message}"
+        if isinstance(error, CutShort):  # an upstream that died is no upstream that speaks something else
+            what = "the connection was closed in the middle of an answer"
+        wrong = f"{self.origin.name}: {what}"
         if self._response is not None:
             self._cut(StreamCut(wrong))
         else:
@@ -588,11 +597,14 @@ class Pool:
             async with asyncio.timeout(limit_s):
                 return await self._open_or_make_room(origin)
         except TimeoutError:
-            raise UpstreamTimeout(f"{origin.name}: no connection within {limit_s:g} s") from None
+            raise unsent(UpstreamTimeout(f"{origin.name}: no connection within {limit_s:g} s")) from None
         except (OSError, UnicodeError, Malformed) as error:
             if isinstance(error, OSError) and error.errno in SHORT_OF_FILES:
-                raise Unavailable("the gateway is out of file descriptors; try again", retry_after_s=1) from None
-            raise UpstreamFailed(f"{origin.name}: cannot connect: {reason(error)}") from None
+                raise unsent(Unavailable("the gateway is out of file descriptors; try again", retry_after_s=1)) from None
+            raise unsent(UpstreamFailed(f"{origin.name}: cannot connect: {reason(error)}")) from None
+        except GatewayError as error:  # of the proxy in between
+            unsent(error)
+            raise
 
     async def _open_or_make_room(self, origin: Origin) -> Connection:
         try:

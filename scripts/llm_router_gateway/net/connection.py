@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: GatewayError) -> None:
         """An answer to what is no request that an application could see."""
         body = (error.message + "\n").encode()
-        extra = [("content-type", "text/plain; charset=utf-8"), ("connection", "close")]
+        extra = [("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"), ("connection", "close")]
         if error.retry_after_s is not None:
             extra.append(("retry-after", f"{error.retry_after_s:g}"))
         self.transport.write(answer_head(error.status, extra, f"content-length: {len(body)}\r\n") + body)

@@ -61,6 +61,10 @@ class Malformed(GatewayError, ValueError):
     code = "bad_request"
 
 
+class CutShort(Malformed):
+    """The bytes are well-formed as far as they go, and a message is not over."""
+
+
 class End:
     """A message is over."""
 
@@ -341,7 +345,7 @@ class Reader:
         """A head, a piece of its body, END, or None: feed more. After Malformed no call makes sense any more."""
         item = self._step(self)
         if item is None and self._at_end and (self._data or self._step is not type(self)._head):
-            raise Malformed("the connection ended in the middle of a message")
+            raise CutShort("the connection ended in the middle of a message")
         return item
 
     def _head(self) -> Item:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import GatewayError
+from ..errors import CONTEXT, GatewayError
 
 MIN_FACTOR = 1 / 64       # what failures leave of a weight at the least: enough to be noticed when it is well again
 SUCCESS_GAIN = 0.1        # of the whole, for each success: ten undo everything
@@ -22,7 +22,8 @@ MAX_COOL_S = 3_600.0      # longest Retry-After that is believed
 LATENCY_WEIGHT = 0.2      # of the newest measurement in the moving average
 LATENCY_HALVES_S = 60.0   # an old measurement counts half: a slow member is looked at again
 TRY_ANOTHER = frozenset({401, 402, 403, 404, 501})  # not the member's health, and yet another one may do better
-NOT_ITS_FAULT = frozenset({"no_key", "unsupported"})
+# The same by its code: what another model may be able to, with a larger window or with eyes.
+NOT_ITS_FAULT = frozenset({"no_key", "unsupported", CONTEXT, "image_unsupported"})
 
 
 @dataclass(frozen=True, slots=True)

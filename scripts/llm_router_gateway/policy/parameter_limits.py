@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..errors import BadRequest
@@ -111,6 +112,7 @@ def caps_json(caps: Caps) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- what a body says
 
 
+@lru_cache(maxsize=1_024)
 def paths_of(name: str, api: str) -> tuple[Path, ...]:
     """Where a parameter may stand in a body of this protocol."""
     if name not in USUAL:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BadRequest
 from ..json_body import Body, Member, members_of
@@ -25,19 +25,27 @@ MAX_SHOWN = 60  # characters of a field's name in an error
 Path = tuple[str, ...]
 
 
-@lru_cache(maxsize=64)
-def watched(api: str, more: frozenset[str]) -> Mapping[Path, frozenset[str]]:
-    """The names that matter, by the object that they stand in.
+class Watched(NamedTuple):
+    """The names that matter, by the object that they stand in: {(): {"model", "options"}, ("options",): {"top_k"}}"""
 
-    watched("gemini", frozenset()) -> {(): {"model", "generationConfig", ...}, ("generationConfig",): {"topK", ...}, ...}
-    """
+    places: Mapping[Path, frozenset[str]]
+    folded: Mapping[Path, frozenset[str]]  # as names are compared without regard to case
+    quoted: tuple[str, ...]                # each as it stands in JSON
+
+
+@lru_cache(maxsize=64)
+def watched(api: str, more: frozenset[str]) -> Watched:
     paths: set[Path] = {("model",)} | {tuple(name.split(".")) for name in more}
     paths |= {tuple(each.split(".")) for spelled in UPSTREAMS[api].parameters.values() for each in spelled}
     found: dict[Path, set[str]] = {}
     for path in paths:
         for depth, name in enumerate(path):
             found.setdefault(path[:depth], set()).add(name)
-    return {place: frozenset(names) for place, names in found.items()}
+    return Watched(
+        {place: frozenset(names) for place, names in found.items()},
+        {place: frozenset(map(str.casefold, names)) for place, names in found.items()},
+        tuple(f'"{name}"' for name in sorted(set().union(*found.values()))),
+    )
 
 
 def check_body(body: Body, api: str, bounded: Iterable[str] = (), written: frozenset[str] = frozenset()) -> None:
@@ -46,30 +54,30 @@ def check_body(body: Body, api: str, bounded: Iterable[str] = (), written: froze
     `bounded`: further fields that have bounds, "thinking.budget_tokens". `written`: top-level fields that are written anew
     where they are there twice.
     """
-    places = watched(api, frozenset(bounded))
+    names = watched(api, frozenset(bounded))
     for name in body.fields:
-        if name.casefold() in OTHER_MODELS:
+        if name in OTHER_MODELS or name.casefold() in OTHER_MODELS:
             raise refused(name, "may name models that were not checked")
-    for path, name in respelled(body.fields, (), places):
+    for path, name in respelled(body.fields, (), names):
         raise refused(".".join((*path, name)), "is read by some servers as a field that this key has bounds for")
-    if may_repeat(body.text, places):
-        check_repeats([member for member in body.members if member.name not in written], body.text, (), places)
+    if may_repeat(body.text, names):
+        check_repeats([member for member in body.members if member.name not in written], body.text, (), names.places)
 
 
-def respelled(fields: Mapping[str, Any], place: Path, places: Mapping[Path, frozenset[str]]) -> Iterator[tuple[Path, str]]:
+def respelled(fields: Mapping[str, Any], place: Path, names: Watched) -> Iterator[tuple[Path, str]]:
     """Names that are a watched one but for their case, as Go compares them: respelled({"N": 1}, ...) -> ((), "N")."""
-    names = places[place]
-    folded = {name.casefold() for name in names}
+    exact, folded = names.places[place], names.folded[place]
     for name, value in fields.items():
-        if name not in names and name.casefold() in folded:
-            yield place, name
-        elif isinstance(value, Mapping) and (*place, name) in places:
-            yield from respelled(value, (*place, name), places)
+        if name not in exact:
+            if name.casefold() in folded:
+                yield place, name
+        elif isinstance(value, Mapping) and (*place, name) in names.places:
+            yield from respelled(value, (*place, name), names)
 
 
-def may_repeat(text: str, places: Mapping[Path, frozenset[str]]) -> bool:
+def may_repeat(text: str, names: Watched) -> bool:
     """Whether a name may be there twice: told by its bytes, so that most bodies are not read a second time."""
-    return "\\u" in text or any(text.count(f'"{name}"') > 1 for names in places.values() for name in names)
+    return "\\u" in text or any(text.find(quoted, text.find(quoted) + 1) > 0 for quoted in names.quoted if quoted in text)
 
 
 def check_repeats(members: Iterable[Member], text: str, place: Path, places: Mapping[Path, frozenset[str]]) -> None:

@@ -16,20 +16,21 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
-from ..errors import GatewayError, RateLimited, Unavailable
+from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
 from ..policy.budgets import Amount
 from ..policy.circuit_breaker import moves_on
 from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
-from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of
+from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
-from ..store import pricing
-from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
+from .charges import charge_of
 from .request import RequestContext
 from .services import Services
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
+PASSING = frozenset({502, 503, 529})  # what may be over a moment later
+MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
 MAX_KNOWN = 1_000  # names that were found to stand for one model alone
@@ -67,34 +68,33 @@ class Failover:
         if context.allowance is not None and context.call.kind != "count":
             context.allowance.check()
         permit = await self._acquire_key(context, idle)
-        is_whole = False
         try:
-            answer = await self._first_answer(context, send, idle)
-            is_whole = True
-            return answer
+            return await self._first_answer(context, send, idle)
         finally:
             if permit is not None:
                 await settle(context, permit)
                 await permit.release()
-            if context.caller.key is not None:
-                await self._book(context, is_whole=is_whole or context.record.whole)
 
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
         """One member after the other; the last one's error where none answers."""
         clock, members = self._clock, self._lone(context) or self.choose(context)
         unwell = context.is_query and context.plan is not None and not context.plan.healthy()
         last: GatewayError | None = None
+        tried: list[Attempt] = []
         while last is None or clock() < context.give_up_at:
             attempt = members.next(clock())
+            if attempt is None and len(tried) == 1:
+                attempt = await self._again(context, tried[0], last, idle)
             if attempt is None:
                 break
+            tried.append(attempt)
             permit: Permit | None = None
             try:
                 permit = await self._acquire(context, attempt, idle)
                 if permit is not None:
                     answer = await self._with_keys(context, attempt, send)
                     attempt.succeeded(clock())
-                    await settle(context, permit)
+                    await settle(context, permit if attempt.target.scopes else None)
                     return answer
             except GatewayError as error:
                 if not self._goes_on(context, attempt, error):
@@ -162,33 +162,60 @@ class Failover:
             attempt.limited = error
             return None
 
-    async def _book(self, context: RequestContext, *, is_whole: bool) -> None:
-        """Puts what a call cost on its key's account."""
-        usage, key = sound(context.record.usage), context.caller.key
-        candidate = context.state.routes.full.get(context.record.served)
-        cost, _ = pricing.cost(usage, candidate.model if candidate else None)
-        if key.budget is not None and context.allowance is not None:
-            answered = is_whole or context.answering
-            await context.allowance.settle(usage, cost, answered=answered, whole=is_whole, outputs=context.outputs)
-        elif usage is not None and context.call.kind != "count":
-            await self._budgets.spend(key.id, Amount(cost or 0.0, usage.total), self._services.wall())
+    async def _book(self, context: RequestContext, error: BaseException | None) -> None:
+        """Puts what an attempt cost on the record, and on the account of the caller's key."""
+        charge, key = charge_of(context, error), context.caller.key
+        if context.allowance is not None:
+            await context.allowance.settle(charge)
+        if charge is None:
+            return
+        context.charges.append(charge)
+        if key is not None and key.budget is None:
+            await self._budgets.spend(key.id, Amount(charge.cost_usd or 0.0, charge.usage.total), self._services.wall())
+
+    def _learn_window(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> None:
+        """Only a member with a larger window may take a prompt that was too long for this one."""
+        self._board.learn_window(attempt.candidate.name, error.details.get("window"))
+        window = error.details.get("window") or self._board.window(attempt.candidate)
+        if context.plan is not None and isinstance(window, int):
+            context.plan.needs_larger(window)
 
     # -- send
+
+    async def _again(
+        self, context: RequestContext, before: Attempt, error: GatewayError | None, idle: Idle
+    ) -> Attempt | None:
+        """The only member there was, once more after a short wait: most such failures are over then."""
+        wait_s = context.state.config.server.retry_alone_s
+        if error is None or error.status not in PASSING or not wait_s or error is context.not_sent:
+            return None
+        if error.code in SMALL_ERRORS or is_long(error) or self._clock() + wait_s >= context.give_up_at:
+            return None
+        if context.plan is None:
+            context.record.failed.append(f"{before.candidate.name} {error.code}")
+        with idle():
+            await asyncio.sleep(max(wait_s, error.retry_after_s or 0.0))
+        return Attempt(before.target, self._board, context.state.table.routing.health, self._clock())
 
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
         """A member's answer, by whichever of its provider's keys it takes."""
         while True:
-            context.candidate = attempt.candidate
-            context.record.served = attempt.candidate.name
-            context.record.attempts += 1
+            context.begin_attempt(attempt.candidate)
             attempt.sent(self._clock())
+            failure: BaseException | None = None
             try:
                 return await send(attempt)
             except GatewayError as error:
+                failure = error
                 is_ours = context.answering or error is context.not_sent
                 if is_ours or error.status not in KEY_REFUSALS or not attempt.key_failed(self._clock(), error):
                     raise
                 context.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                await self._book(context, failure)
 
     def _goes_on(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
         """Counts a failure; whether another member may answer."""
@@ -198,9 +225,16 @@ class Failover:
             attempt.failed(self._clock(), error)
         if context.answering or not (moves_on(error) or error is context.not_sent):
             return False
+        if error.code == CONTEXT:
+            self._learn_window(context, attempt, error)
         if context.plan is not None:
             context.record.failed.append(f"{attempt.candidate.name} {error.code}")
         return True
+
+
+def is_long(error: GatewayError) -> bool:
+    """Whether an upstream named a time to come back that is no short wait."""
+    return error.retry_after_s is not None and error.retry_after_s > MAX_AGAIN_S
 
 
 def lone_target(context: RequestContext) -> Target | None:
@@ -209,7 +243,10 @@ def lone_target(context: RequestContext) -> Target | None:
     target = known.get(name)
     if target is None:
         plain = name.removeprefix("models/")
-        if plain in table.chains or plain.startswith((TAG, TASK)):
+        if plain.startswith((TAG, TASK)):
+            return None
+        plain = served_name(table, plain)
+        if plain in table.chains:
             return None
         candidate = candidates(table.routes, plain)[0]
         if scopes_of(candidate):

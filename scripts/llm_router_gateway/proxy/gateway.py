@@ -31,7 +31,7 @@ from urllib.parse import parse_qsl
 from ..access import browser, sessions
 from ..access.authenticate import Keyring
 from ..config.config import Config
-from ..errors import BadRequest, GatewayError
+from ..errors import BadRequest, GatewayError, Unsupported
 from ..json_body import read_body
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
@@ -56,6 +56,7 @@ from .model_list import LiveLists
 from .own_api import OwnApi
 from .plain_answer import PlainAnswers
 from .recording import Overheard, bodies_of, call_of, is_call
+from .refusals import for_caller
 from .request import Exchange, Record, RequestContext, dumped
 from .request_budget import allowance_of
 from .services import Services, fault
@@ -193,6 +194,8 @@ class Gateway:
             if self._is_open_page(context):
                 return
             raise
+        if context.call.kind == "desk" and not caller.key_id:
+            browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
         context.key_name = caller.name
@@ -209,6 +212,7 @@ class Gateway:
         await read_model_call(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
         context.conversation = await self._conversations.begin(context)
+        self._lists.learn_windows(context)
         if context.record.stream:
             await self._streams.answer(context)
         else:
@@ -236,12 +240,14 @@ class Gateway:
     async def _refuse(self, context: RequestContext, error: GatewayError) -> None:
         """The error, as a status: nothing of an answer was sent."""
         record = context.record
-        forward.without_secrets(error, context.state.config.providers)
+        for_caller(error, context)
         record.error, record.message = error.code, error.message
         if isinstance(error, Relayed):
             await context.respond(error.status, error.headers, error.data)
             return
         status, headers, body = wire(record.protocol).write_error(error, record.request_id)
+        if error.code == Unsupported.code:
+            headers = [*headers, ("x-should-retry", "false")]  # the vendors' SDKs obey it
         if "allow" in error.details:
             headers = [*headers, ("allow", str(error.details["allow"]))]
         await context.respond(status, list(headers), dumped(body))

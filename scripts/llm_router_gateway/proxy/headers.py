@@ -4,6 +4,7 @@
     caller_headers(upstream)                                     what a relayed answer carries
 
 Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), who the caller is, what browsers add.
+Of an upstream's answer a list of names passes, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from ..config.settings import Secret
 from ..errors import GatewayError
 from ..policy import overrides
 from ..routing.resolve import Candidate
-from ..wire.registry import ACCOUNT_HEADERS, CALLERS_ACCOUNT, PRIVATE_HEADERS, UPSTREAMS
+from ..wire.registry import ANSWER_HEADERS, CALLERS_ACCOUNT, PRIVATE_HEADERS, UPSTREAMS
+from .mask import mask_of
 
 ONE_CONNECTION = frozenset({
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding",
@@ -30,11 +32,14 @@ CALLERS_OWN = frozenset({
 })  # fmt: skip
 CALLERS_OWN_STARTS = ("x-forwarded-", "sec-", "cf-", "x-llm-router-", "proxy-")
 NOT_SENT_ON = PRIVATE_HEADERS | ONE_CONNECTION | CALLERS_OWN | CALLERS_ACCOUNT
-NOT_SENT_BACK = ONE_CONNECTION | ACCOUNT_HEADERS | frozenset({
-    "server", "date", "set-cookie", "set-cookie2", "alt-svc", "strict-transport-security", "x-request-id",
-    "www-authenticate", "report-to", "nel",
-    "vary", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers",
+# Of an upstream's answer: what SDKs and people who count read. All else is the upstream's own affair.
+SENT_BACK = ANSWER_HEADERS | frozenset({
+    "content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "apim-request-id", "x-ms-request-id",
+    "x-groq-request-id", "x-goog-request-id", "cf-ray", "x-envoy-upstream-service-time", "server-timing", "x-generation-id",
 })  # fmt: skip
+SENT_BACK_STARTS = ("x-ratelimit-", "ratelimit-", "x-ms-ratelimit-", "x-rate-limit-", *(
+    name for name in ANSWER_HEADERS if name.endswith("-")
+))  # fmt: skip
 KNOWN_NAMES = 512  # of headers that are remembered with whether they go on
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
@@ -74,29 +79,26 @@ def upstream_headers(
     return overrides.headers(headers.items(), spec) if spec.headers else list(headers.items())
 
 
+@lru_cache(maxsize=KNOWN_NAMES)
+def is_passed_back(name: str) -> bool:
+    return name in SENT_BACK or name.startswith(SENT_BACK_STARTS)
+
+
 def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | None = None) -> list[tuple[str, str]]:
-    """The headers of an upstream answer that its caller may see: rate limits, retry-after, content-type, ..."""
-    keys = [key.reveal() for key in candidate.provider.secrets] if candidate else []
+    """The headers of an upstream answer that its caller's SDK reads: rate limits, retry-after, content-type, ..."""
+    mask = mask_of(candidate.provider.secrets) if candidate else None
     return [(name, value) for name, value in upstream
-            if name not in NOT_SENT_BACK and not any(key in value for key in keys)]  # fmt: skip
+            if is_passed_back(name) and not (mask is not None and mask.holds(value))]  # fmt: skip
 
 
 def masked(data: bytes, candidate: Candidate) -> bytes:
-    """An upstream's error text without our credentials in it: some repeat what they were sent."""
-    for secret in candidate.provider.secrets:
-        data = data.replace(secret.reveal().encode(), b"***")
-    return data
-
-
-def hidden(text: str, provider: Provider) -> str:
-    """A text without what a provider is sent as a credential."""
-    for secret in provider.secrets:
-        text = text.replace(secret.reveal(), "***")
-    return text
+    """What an upstream sent, without our credentials in it: some repeat what they were sent."""
+    return mask_of(candidate.provider.secrets)(data)
 
 
 def without_secrets(error: GatewayError, providers: Iterable[Provider]) -> GatewayError:
     """The same error, with no provider's key or other credential in its text, whoever wrote it."""
     for provider in providers:
-        error.message, error.code = hidden(error.message, provider), hidden(error.code, provider)
+        mask = mask_of(provider.secrets)
+        error.message, error.code = mask.text(error.message), mask.text(error.code)
     return error

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from ..config.config import Model
 from ..config.groups import Group
@@ -23,10 +25,13 @@ from ..wire.listing import Entry
 from . import headers as forward
 from .answers import check_key
 from .outgoing import Outgoing
+from .request import RequestContext
 from .services import Services
 from .upstream import Upstream
 
 GROUPS_OWNER = "llm-router"
+WINDOW_FIELDS = ("max_model_len", "context_length", "max_context_length", "context_window", "inputTokenLimit")
+LONG_BODY = 8_000  # characters of a request from which on it is worth to know how long a prompt may be
 LIST_TIMEOUT_S = 2.0  # for an upstream's list of models; clients wait 3 s for ours
 LIST_KEPT_S = 300.0   # how long such a list is believed
 LIST_RETRY_S = 20.0   # how long a failure to get one is
@@ -104,6 +109,25 @@ def names_in(listing: object) -> tuple[str, ...]:
     return tuple(name.removeprefix("models/") for name in names if isinstance(name, str) and name)
 
 
+def windows_in(listing: object) -> dict[str, int]:
+    """The context windows that an upstream's own list tells, by model; of any protocol.
+
+    windows_in({"data": [{"id": "a", "max_model_len": 8192}, {"id": "b", "meta": {"n_ctx": 4096}}]}) -> {"a": 8192, "b": 4096}
+    vLLM says max_model_len, llama.cpp meta.n_ctx, OpenRouter and Mistral context_length, Gemini inputTokenLimit.
+    """
+    items = (listing.get("data") or listing.get("models")) if isinstance(listing, dict) else None
+    found: dict[str, int] = {}
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            meta = item.get("meta")
+            sizes = [item.get(name) for name in WINDOW_FIELDS] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
+            name = item.get("id") or item.get("name")
+            size = next((size for size in sizes if isinstance(size, int) and size > 0), None)
+            if isinstance(name, str) and size is not None:
+                found[name.removeprefix("models/")] = size
+    return found
+
+
 def one(found: Sequence[Entry], name: str) -> Entry:
     """The entry of a name, full or short; UnknownModel when there is none."""
     name = name.removeprefix("models/")
@@ -119,6 +143,8 @@ class LiveLists:
     def __init__(self, services: Services, upstream: Upstream) -> None:
         self._services, self._upstream = services, upstream
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}  # provider -> (believed until, names)
+        self._asked: dict[str, float] = {}  # provider -> not again for its windows before
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
         self._known.clear()
@@ -130,15 +156,42 @@ class LiveLists:
         await asyncio.gather(*(self._fetch(state, name) for name in stale))
         return {name: self._known[name][1] for name in state.routes.open if name in self._known}
 
+    def learn_windows(self, context: RequestContext) -> None:
+        """Asks the upstreams of a group how long a prompt may be, in the background: the next long prompt knows it."""
+        table, now = context.state.table, self._services.clock()
+        pools = table.chains.get(context.record.asked.removeprefix("models/"), ())
+        if not pools or context.body is None or len(context.body.text) < LONG_BODY:
+            return
+        found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
+        for candidate in found:
+            provider = candidate.provider
+            if self._services.board.window(candidate) is None and self._asked.get(provider.name, 0.0) <= now:
+                self._asked[provider.name] = now + LIST_KEPT_S
+                task = asyncio.create_task(self._windows_of(candidate))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _windows_of(self, candidate: Candidate) -> None:
+        with suppress(GatewayError, TimeoutError, ValueError, RecursionError, KeyError):
+            self._learn(candidate.provider.name, await self._listing(candidate))
+
+    async def _listing(self, candidate: Candidate) -> Any:
+        check_key(candidate)
+        headers = forward.upstream_headers(candidate, (), self._services.new_id(), same=False)
+        async with asyncio.timeout(LIST_TIMEOUT_S):
+            return json.loads(await self._upstream.get(Outgoing(candidate, candidate.url("models"), headers, b"")))
+
+    def _learn(self, provider: str, listing: Any) -> None:
+        for name, size in windows_in(listing).items():
+            self._services.board.learn_window(f"{provider}/{name}", size)
+
     async def _fetch(self, state: State, name: str) -> None:
         candidate = Candidate(state.routes.open[name], "")
         names: tuple[str, ...] = ()
         try:
-            check_key(candidate)
-            headers = forward.upstream_headers(candidate, (), self._services.new_id(), same=False)
-            async with asyncio.timeout(LIST_TIMEOUT_S):
-                data = await self._upstream.get(Outgoing(candidate, candidate.url("models"), headers, b""))
-            names = names_in(json.loads(data))
+            listing = await self._listing(candidate)
+            names = names_in(listing)
+            self._learn(name, listing)
         except (GatewayError, TimeoutError, ValueError, RecursionError) as error:
             self._services.log.debug(f"{name}: no list of models: {type(error).__name__}")
         self._known[name] = (self._services.clock() + (LIST_KEPT_S if names else LIST_RETRY_S), names)

@@ -7,26 +7,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import lru_cache
+from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
-from ..errors import GatewayError, NoCredit
+from ..errors import GatewayError, NoCredit, Unsupported
+from ..json_body import dumped
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.registry import OWN_QUERY, SPECS, wire
+from ..wire.embeddings import Texts
+from ..wire.losses import name_lost
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
+from ..wire.token_estimate import input_tokens
 from . import headers as forward
 from .answers import check_key
-from .request import RequestContext, dumped
+from .request import RequestContext
 from .streaming import Headers
 
+ID_BYTES = 12           # of an answer's id that is made here
+SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
+
+
+NO_REQUEST = ir.Request("", ())  # of what is written anew and no chat
 
 
 class Outgoing(NamedTuple):
@@ -38,6 +50,7 @@ class Outgoing(NamedTuple):
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
     key: Secret | None = None  # that is shown
+    hides_usage: bool = False  # the upstream was asked for a usage that the caller did not ask for
 
     @property
     def same(self) -> bool:
@@ -53,14 +66,14 @@ async def outgoing_for(
     context.record.lost.clear()
     same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
     try:
-        if context.allowance is not None:
-            await context.allowance.release()  # of the member before this one
         if same:
             outgoing = relayed(context, candidate, same, attempt.key)
         else:
-            outgoing = converted(context, candidate, attempt.key, fields)
+            outgoing = converted(context, candidate, attempt.key, fields, call)
+        context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
+        context.sent = True
         return outgoing
     except GatewayError as error:
         if not same or isinstance(error, NoCredit):  # another member may do it, or for less
@@ -81,24 +94,46 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
     if not spec.empty and call in CHATS:
         more, dropped = overrides.edits({**fields, **changes}, spec)
         changes |= more
+    hides_usage = False
+    if call in CHATS and context.record.stream:
+        more, hides_usage = usage_wish(candidate, {**fields, **changes}, context.wordless)
+        changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
         changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, read)
     body = read.changed(changes, {}, dropped) if changes or dropped else read.text.encode()
     url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
     headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body, key=key)
+    return Outgoing(candidate, url, headers, body, key=key, hides_usage=hides_usage)
+
+
+def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collection[str]) -> tuple[dict[str, Any], bool]:
+    """Changes for a stream that tells its usage, and whether its caller did not ask for that.
+
+    `wordless`: the models whose upstream refused to be asked.
+    """
+    provider = candidate.provider
+    if candidate.name in wordless or not provider.quirks.get("stream_usage", True):
+        return {}, False
+    wish = UPSTREAMS[provider.api].usage_request(fields)
+    changes = {name: value for name, value in wish.items() if fields.get(name) != value}
+    return changes, bool(changes)
 
 
 def converted(
-    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None
-) -> Outgoing:
-    """The body in the upstream's protocol; what has no place there goes on the record."""
-    provider = candidate.provider
+    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None,
+    call: str = "chat",
+) -> Outgoing:  # fmt: skip
+    """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
+    spec = SPECS[context.call.protocol]
     more = context.conversation.reading if context.conversation is not None else {}
     request = wire(context.call.protocol).read_request(
         fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
     )
+    estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
+    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
+    candidate = able(candidate, request)
+    provider = candidate.provider
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
@@ -106,9 +141,46 @@ def converted(
         out = overrides.applied(out, candidate.overrides)
     if context.allowance is not None:
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
-    url = candidate.url(chat_call(candidate, context.record.stream), quoted(candidate.remote_id))
+    if call == "count":
+        out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
+    name = call if call == "count" else chat_call(candidate, context.record.stream)
+    url = candidate.url(name, quoted(candidate.remote_id))
     headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, dumped(out), request, key)
+    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
+
+
+def as_utf8(text: str, lost: list[str]) -> bytes:
+    """The bytes of a converted body. Half of a surrogate pair, which most servers refuse, becomes U+FFFD and is named."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        name_lost(lost, "lone surrogate=U+FFFD")
+        return SURROGATE.sub("\ufffd", text).encode()
+
+
+def able(candidate: Candidate, request: ir.Request) -> Candidate:
+    """The candidate in the protocol that a request needs, where its provider speaks more than one: for a search of the web."""
+    also = candidate.provider.also
+    if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
+        return candidate
+    return candidate.speaking(next((api for api in also if UPSTREAMS[api].searches), ""))
+
+
+async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts) -> Outgoing:
+    """Texts to be embedded, for a member of another protocol; Unsupported where it has no such call."""
+    candidate = attempt.candidate
+    provider = candidate.provider
+    call, body = vectors(provider.api).write_texts(texts, candidate.remote_id) if SPECS[provider.api].embeds else ("", {})
+    if call not in provider.paths:
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+    context.record.lost[:] = texts.lost
+    if context.allowance is not None:
+        body = {**body, **context.allowance.fit(candidate, call, body)}
+        await context.allowance.hold()
+    context.sent = True
+    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
+    data = as_utf8(dumped(body), context.record.lost)
+    return Outgoing(candidate, candidate.url(call, quoted(candidate.remote_id)), headers, data, NO_REQUEST)
 
 
 def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:

@@ -33,7 +33,7 @@ class OwnApi:
         self._services, self._lists = services, lists
 
     async def preflight(self, context: RequestContext) -> None:
-        headers = browser.preflight_headers(context.headers, context.state.config.server.cors_origins)
+        headers = browser.preflight_headers(context.headers, context.cors_origins)
         await context.respond(204, [*headers, ("allow", browser.METHODS)], b"")
 
     async def health(self, context: RequestContext) -> None:

@@ -10,6 +10,7 @@ Every path is there with and without /v1 (or /v1beta).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -36,6 +37,8 @@ TEMPLATES = tuple(path.split("/") for path in FIXED if "{id}" in path)
 ACTIONS: Mapping[str, str] = {action: spec.name for spec in SPECS.values() for action in spec.actions}
 DESK = frozenset({"monitor", "api-keys", "providers", "config", "metrics", "auth", "favicon.ico"})  # first parts of its paths
 LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})  # GET /models, told at the desk
+ROOTS = frozenset({*PREFIXES, "models", *(path.partition("/")[0] for path in FIXED)})  # first parts of what follows a version
+VERTEX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/(?=models/)")
 OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell nothing
 USUAL_PREFIXES = ("", "/v1")
 
@@ -86,9 +89,11 @@ def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping
     known = KNOWN.get((method, path))
     if known is not None:
         return known
-    parts = [part for part in path.split("/") if part]
-    while parts and parts[0] in PREFIXES:  # also twice: a base URL with /v1 in front of a client that adds its own
-        del parts[0]
+    whole = trimmed(path)
+    action = action_call(unquote(whole), query) if method == "POST" else None
+    if action is not None:
+        return action
+    parts = parts_of(whole)
     rest = "/".join(parts)
     asked = "GET" if method == "HEAD" else method
     if rest in FIXED:
@@ -96,11 +101,39 @@ def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping
     if parts and (parts[0] in DESK or is_desk_of_models(asked, parts, query)):
         return Call("desk", DEFAULT, rest)
     if parts and parts[0] == "models":
-        return models_call(asked, path, unquote("/".join(parts[1:])), query, headers)
+        return models_call(asked, path, unquote(whole.removeprefix("models").removeprefix("/")), headers)
     template = next((each for each in TEMPLATES if fits(each, parts)), None)
     if template is not None:
         return fixed_call(asked, "/".join(template), unquote(parts[template.index("{id}")]))
     raise NotFound(f"no such path: {path[:200]}")
+
+
+def is_management(path: str, call: Call) -> bool:
+    """Whether a request is for the gateway's own management, also where it was not read any further."""
+    return call.kind == "desk" or next((part for part in path.split("/") if part not in ("", *PREFIXES)), "") in DESK
+
+
+def parts_of(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
+def trimmed(path: str) -> str:
+    """The path without the versions and protocols that base URLs put before it; slashes in a model's name stay.
+
+    "/v1/v1/messages" -> "messages": a base URL with /v1 in front of a client that adds its own
+    "/openai/v1/chat/completions" -> "chat/completions"; "/v1beta/tf//models/x:countTokens" -> "tf//models/x:countTokens"
+    """
+    rest = path.lstrip("/")
+    while True:
+        first, _, after = rest.partition("/")
+        if first not in PREFIXES and not (first in SPECS and goes_on(parts_of(after))):
+            return rest
+        rest = after.lstrip("/") if after.lstrip("/").partition("/")[0] in ROOTS else after
+
+
+def goes_on(parts: list[str]) -> bool:
+    """Whether what stands behind a protocol's name is one of our paths, so that the name is no provider's."""
+    return bool(parts) and (parts[0] in PREFIXES or parts[0] == "models" or "/".join(parts) in FIXED)
 
 
 def fits(template: list[str], parts: list[str]) -> bool:
@@ -123,14 +156,23 @@ def is_desk_of_models(method: str, parts: list[str], query: Mapping[str, str]) -
     return method in ("PATCH", "DELETE", "PUT") or (len(parts) == 1 and (method == "POST" or not LISTED_BY.isdisjoint(query)))
 
 
-def models_call(method: str, path: str, name: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Call:
-    """models, models/NAME, models/NAME:action. A name may hold slashes and colons of its own (llama3:8b)."""
-    model, _, action = name.rpartition(":")
-    if method == "POST" and action in ACTIONS and model:
-        spec = SPECS[ACTIONS[action]]
-        made = spec.actions[action]
-        name, value = spec.events_query or ("", None)
-        return Call(made.kind, spec.name, model, made.stream, made.stream and query.get(name) != value, action)
+def action_call(rest: str, query: Mapping[str, str]) -> Call | None:
+    """models/NAME:action, also without models/ and with what Vertex AI has before it; None for other paths.
+
+    A name may hold slashes and colons of its own: "models/tf//models/x:countTokens", "ollama/llama3:8b:generateContent".
+    """
+    name, _, action = rest.rpartition(":")
+    model = VERTEX.sub("", name).removeprefix("models/")
+    if action not in ACTIONS or not model.strip("/"):
+        return None
+    spec = SPECS[ACTIONS[action]]
+    made = spec.actions[action]
+    key, value = spec.events_query or ("", None)
+    return Call(made.kind, spec.name, model, made.stream, made.stream and query.get(key) != value, action)
+
+
+def models_call(method: str, path: str, name: str, headers: Mapping[str, str]) -> Call:
+    """models, models/NAME."""
     if method == "POST" and name:
         raise NotFound(f"no such path: {path[:200]}; the actions of a model are {', '.join(ACTIONS)}")
     need(method, "GET")

@@ -6,31 +6,56 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..errors import GatewayError, Unsupported
+from ..errors import GatewayError
 from ..json_body import read_body
 from ..routing.plan import Attempt
-from ..wire.registry import SPECS, wire
-from ..wire.token_estimate import input_tokens
-from .answers import check_key, is_error, parsed, status_in
+from ..wire import ir
+from ..wire.pipes import MARK
+from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
+from ..wire.sound import is_count
+from ..wire.token_estimate import input_tokens, weight
+from . import headers as forward
+from .answers import assembled, check_answer, check_key, is_error, looks_streamed, parsed, parsed_or_none, status_in
 from .failover import Failover
-from .outgoing import Outgoing, outgoing_for, relayed_call
+from .mask import mask_of
+from .outgoing import Outgoing, embedding_for, outgoing_for, relayed_call
 from .request import JSON_TYPE, RequestContext, dumped
 from .services import Services
 from .streaming import Headers
 from .upstream import Upstream, read_error
+
+ESTIMATED = ("x-llm-router-estimated", "tokens")  # beside a count that no tokenizer made; wire/token_estimate says how far off
+# Of an answer of embeddings: it is flat, and no other object there is called so.
+USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
+
+
+def unsaid_tokens(usage: ir.Usage | None, answer: Mapping[str, Any], protocol: str) -> float:
+    """An estimate of what an answer holds; 0 where it says itself what it used."""
+    return weight(answer.get(SPECS[protocol].answer_field)) if usage is None else 0.0
+
+
+def embeddings_usage(data: bytes, protocol: str) -> ir.Usage | None:
+    """What an answer of embeddings says that it used, found without reading its numbers by the thousand."""
+    found = USAGE.search(data)
+    try:
+        return wire(protocol).usage_in({"usage": json.loads(found[1])}) if found else None
+    except ValueError:
+        return None
 
 
 class PlainAnswers:
     """What is read whole before anything of it goes out."""
 
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
-        self._clock, self._upstream, self._failover = services.clock, upstream, failover
+        self._clock, self._upstream, self._failover, self._services = services.clock, upstream, failover, services
 
     async def chat(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._chat, context))
@@ -38,22 +63,27 @@ class PlainAnswers:
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
         outgoing, headers, data = await self._fetch_chat(context, attempt)
-        answer = parsed(data, outgoing.candidate.name)
+        answer, record, own = parsed_or_none(data), context.record, wire(context.call.protocol)
+        api = outgoing.candidate.provider.api
+        if answer is None and looks_streamed(data):
+            return self._assemble(context, outgoing, data)
+        answer = answer if answer is not None else parsed(data, outgoing.candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
+        record.usage = wire(api).usage_in(answer)
+        check_answer(answer, outgoing.candidate)
         if context.plan is not None:  # a lone model is never compared
             attempt.output(self._clock())
-        record, own = context.record, wire(context.call.protocol)
+        self._services.check_model(outgoing.candidate, answer.get(SPECS[api].model_field))
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
+            context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
-            return headers, data
-        written = self._written(context, outgoing, answer)
-        record.finish = own.finish_in(written)
-        if context.conversation is not None:
-            context.conversation.keep(written)
-        return [JSON_TYPE], dumped(written)
+            return headers, forward.masked(data.removeprefix(MARK), outgoing.candidate)
+        result = wire(api).read_answer(answer)
+        context.answer_tokens = unsaid_tokens(result.usage, answer, api)
+        return self._write(context, result, outgoing.request)
 
     async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
         """With the whole conversation where the upstream has forgotten what was named to it."""
@@ -66,14 +96,28 @@ class PlainAnswers:
         outgoing = await outgoing_for(context, attempt)
         return outgoing, *await self._upstream.fetch(outgoing)
 
-    def _written(self, context: RequestContext, outgoing: Outgoing, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """An upstream's answer in the caller's protocol."""
-        if outgoing.request is None:
-            raise RuntimeError("what is relayed is not written anew")
-        result = wire(outgoing.candidate.provider.api).read_answer(answer)
-        result = result if result.created else replace(result, created=int(unix_s()))
+    def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
+        """Events that came where none were wanted, as the answer that they make."""
+        result = assembled(data, outgoing.candidate)
+        own, fields = wire(context.call.protocol), context.fields
+        request = outgoing.request or own.read_request(fields, model=context.record.asked, stream=None)
+        return self._write(context, result, request)
+
+    def _write(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> tuple[Headers, bytes]:
+        """In the caller's protocol."""
+        written = self._written(context, result, request)
+        context.record.finish = wire(context.call.protocol).finish_in(written)
+        if context.conversation is not None:
+            context.conversation.keep(written)
+        secrets = context.candidate.provider.secrets if context.candidate is not None else ()
+        return [JSON_TYPE], mask_of(secrets)(dumped(written))
+
+    def _written(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> dict[str, Any]:
+        """A neutral answer in the caller's protocol."""
         context.record.usage = result.usage
-        return wire(context.call.protocol).write_answer(result, outgoing.request, context.record.lost)
+        result = result if result.created else replace(result, created=int(unix_s()))
+        written: dict[str, Any] = wire(context.call.protocol).write_answer(result, request, context.record.lost)
+        return written
 
     async def compact(self, context: RequestContext) -> tuple[Headers, bytes]:
         """A conversation as what must be known of it."""
@@ -91,24 +135,34 @@ class PlainAnswers:
         compaction = wire(context.call.protocol).compaction
         fields = compaction.compact_request(context.fields)
         outgoing = await outgoing_for(context, attempt, "summary", fields)
+        if outgoing.request is None:
+            raise RuntimeError("a summary is converted, never relayed")
         _, data = await self._upstream.fetch(outgoing)
-        written = self._written(context, outgoing, parsed(data, candidate.name))
+        result = wire(outgoing.candidate.provider.api).read_answer(parsed(data, candidate.name))
+        written = self._written(context, result, outgoing.request)
         return [JSON_TYPE], dumped(compaction.compacted(written, fields["input"]))
 
     async def count(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._count, context))
 
     async def _count(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
-        """By an upstream that speaks the caller's protocol, else estimated."""
+        """By an upstream that counts, in the caller's protocol or converted; else estimated, and said to be."""
         provider = attempt.candidate.speaking(context.call.protocol).provider
-        if provider.api == context.call.protocol and "count" in provider.paths:
+        own, is_same = wire(context.call.protocol), provider.api == context.call.protocol
+        if "count" in provider.paths:
             try:
-                return await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
+                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
+                if is_same:
+                    return headers, data
+                found = parsed(data, attempt.candidate.name).get(UPSTREAMS[provider.api].counted)
+                if isinstance(found, int) and is_count(found):
+                    return [JSON_TYPE], dumped(own.write_count(found))
             except GatewayError as error:
-                if error.status != 404:
+                if is_same and error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
         attempt.end(self._clock())  # nothing was sent, or nothing was learnt
-        return [JSON_TYPE], dumped(wire(context.call.protocol).write_count(input_tokens(context.fields)))
+        context.record.lost.clear()
+        return [JSON_TYPE, ESTIMATED], dumped(own.write_count(input_tokens(context.fields)))
 
     async def embeddings(self, context: RequestContext) -> tuple[Headers, bytes]:
         """Of texts; the answer in the form that the caller's protocol and its body want."""
@@ -121,7 +175,18 @@ class PlainAnswers:
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         candidate, call = attempt.candidate, context.call.action or "embeddings"
         check_key(candidate)
-        if not relayed_call(context.call.protocol, candidate, call, stream=False):
-            name = candidate.provider.name
-            raise Unsupported(f"{candidate.name}: embeddings are relayed, and {name} speaks another protocol")
-        return await self._upstream.fetch(await outgoing_for(context, attempt, call))
+        if relayed_call(context.call.protocol, candidate, call, stream=False):
+            headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, call))
+            context.record.usage = embeddings_usage(data, candidate.provider.api)
+            return headers, data
+        carrier = SPECS[context.call.protocol].carried.get("embeddings", (context.call.protocol, ""))[0]
+        own, action = vectors(carrier), context.call.action
+        outgoing = await embedding_for(context, attempt, own.read_texts(context.fields, action))
+        _, data = await self._upstream.fetch(outgoing)
+        answer = parsed(data, candidate.name)
+        if is_error(answer):
+            raise read_error(outgoing, status_in(answer), {}, data)
+        found = vectors(candidate.provider.api).read_vectors(answer)
+        if found.tokens is not None:
+            context.record.usage = ir.Usage(input=found.tokens)
+        return [JSON_TYPE], dumped(own.write_vectors(found, context.record.asked, action))

@@ -16,7 +16,7 @@ from ..store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, to
 from ..store.redaction import MARGIN_BYTES, Bodies
 from ..wire import ir
 from ..wire.registry import wire
-from ..wire.sound import sound
+from .charges import together
 from .request import Exchange, RequestContext
 from .streaming import Headers
 
@@ -88,8 +88,7 @@ def is_call(context: RequestContext) -> bool:
 def call_of(context: RequestContext, now_s: float) -> Call:
     """The row of a request that has ended now."""
     record, candidate = context.record, context.candidate
-    usage = sound(record.usage)
-    cost, source = pricing.cost(usage, candidate.model if candidate else None)
+    usage, cost, source = together(context.charges) or (None, None, pricing.UNKNOWN)
     provider, _, model = record.served.partition("/")
     refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
     first_s = record.first_output_s

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,9 +20,11 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import State
 from ..wire import ir
+from ..wire.losses import header_of, ranked
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
 from . import paths
+from .charges import Charge
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
@@ -30,9 +32,8 @@ from .streaming import Headers
 if TYPE_CHECKING:
     from .conversations import Conversation
 
+NOSNIFF = ("x-content-type-options", "nosniff")
 JSON_TYPE = ("content-type", "application/json")
-MAX_LOST_CHARS = 2_000  # of the x-llm-router-lost header
-
 
 class Exchange(StreamExchange, Protocol):
     """What `server` hands over for each request. Header names in lower case; path and query as they came."""
@@ -85,7 +86,7 @@ class Record:
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
         if self.lost:
-            parts.append(f"lost={','.join(self.lost)}")
+            parts.append(f"lost={header_of(ranked(self.lost))}".replace(", ", ","))
         if self.error:
             parts.append(f"error={self.error} ({self.message})")
         parts.append(f"id={self.request_id}")
@@ -111,12 +112,22 @@ class RequestContext:
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought
+    answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
+    wordless: Collection[str] = ()  # models whose upstream refuses to be asked for a stream's usage
+    sent: bool = False  # to the member asked last, as far as we know
+    charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # what is asked for in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
     not_sent: GatewayError | None = None  # why it could not be written for a member: another may take it
     answering: bool = False  # something of an answer went out: no other member may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
+
+    def begin_attempt(self, candidate: Candidate) -> None:
+        """What is known of the answer is that of the member asked now."""
+        self.candidate, self.record.served = candidate, candidate.name
+        self.record.attempts += 1
+        self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
 
     @property
     def read(self) -> Body:
@@ -144,22 +155,28 @@ class RequestContext:
     @property
     def own_headers(self) -> Headers:
         """What every answer of ours carries."""
-        own = [("x-request-id", self.record.request_id)]
+        own = [("x-request-id", self.record.request_id), NOSNIFF]
         if self.record.lost:
-            own.append(("x-llm-router-lost", lost_header(self.record.lost)))
+            own.append(("x-llm-router-lost", header_of(map(printable, ranked(self.record.lost)))))
         if self.allowance is not None and self.allowance.told and not self.is_open:
-            own.append(("x-llm-router-limited", lost_header(self.allowance.told)))
+            own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.told))))
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
-        return own + browser.cors_headers(self.headers, self.state.config.server.cors_origins)
+        return own + browser.cors_headers(self.headers, self.cors_origins)
+
+    @property
+    def cors_origins(self) -> Sequence[str]:
+        """The pages that may read the answer; those of "*" never read what management answers."""
+        allowed = self.state.config.server.cors_origins
+        return browser.named(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """The whole answer; what `headers` name, the gateway's own do not change."""
+        """The whole answer; where an upstream's headers name what the gateway's own do, these count."""
         self.record.status = status
-        known = {name for name, _ in headers}
-        own = [pair for pair in self.own_headers if pair[0] not in known]
-        await self.exchange.respond(status, [*headers, *own], body)
+        own = self.own_headers
+        names = {name for name, _ in own}
+        await self.exchange.respond(status, [*(pair for pair in headers if pair[0] not in names), *own], body)
 
     async def respond_json(self, value: object) -> None:
         await self.respond(200, [JSON_TYPE], dumped(value))
@@ -180,12 +197,6 @@ class RequestContext:
 def printable(text: str) -> str:
     """As a header can hold it."""
     return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
-
-
-def lost_header(lost: list[str]) -> str:
-    """Printable, one line, not endless: the names of what was lost, the longest lists cut."""
-    text = ", ".join(map(printable, lost))
-    return text if len(text) <= MAX_LOST_CHARS else text[: MAX_LOST_CHARS - 3] + "..."
 
 
 def dumped(value: object) -> bytes:

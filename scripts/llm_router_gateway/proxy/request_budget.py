@@ -4,7 +4,7 @@
     allowance.check()                                        402 before anybody is looked for
     changes = allowance.fit(candidate, "chat", fields, body) the top-level fields to change; reserves nothing
     await allowance.hold()                                   the most that such a body may cost is on hold from now on
-    await allowance.settle(usage, cost, ...)                 what it was in truth; without an answer nothing was spent
+    await allowance.settle(charge)                           what it was in truth; None: nothing was spent
 
 `fit` sees what goes to the provider, after every conversion and override, in that provider's protocol: what it says is what
 is sent. Before the next member after a failure the hold of the first one is released.
@@ -13,7 +13,6 @@ is sent. Before the next member after a failure the hold of the first one is rel
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,9 +24,9 @@ from ..policy.parameter_limits import OUTPUT, Bound
 from ..policy.widening import check_body
 from ..routing.resolve import Candidate
 from ..store import pricing
-from ..wire.ir import Usage
 from ..wire.registry import UPSTREAMS
 from ..wire.token_estimate import input_tokens
+from .charges import Charge, kept_for
 
 DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be
 
@@ -35,14 +34,13 @@ DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's
 class Allowance:
     """One request's."""
 
-    __slots__ = ("_api", "_budgets", "_candidate", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "told")
+    __slots__ = ("_budgets", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "told")
 
     def __init__(self, key: Key, budgets: Budgets, unix_s: Callable[[], float]) -> None:
         self._key, self._budgets, self._unix_s = key, budgets, unix_s
         self._hold: Hold | None = None
         self._wanted: Amount | None = None  # what the body that was fitted last may cost at most
-        self._candidate: Candidate | None = None
-        self._api, self._input, self._output = "", 0.0, 0.0
+        self._input = self._output = 0.0  # tokens on hold
         self.told: list[str] = []  # what was changed: "max_tokens=1000"
 
     def check(self) -> None:
@@ -105,7 +103,7 @@ class Allowance:
         room = float(int(room))
         usd = given * price.input + room * price.output if price else 0.0
         self._wanted = Amount(usd, given + room)
-        self._candidate, self._api, self._input, self._output = candidate, api, given, room
+        self._input, self._output = given, room
         return parameter_limits.INF if said is None and own is not None and room >= wanted else room
 
     async def hold(self) -> None:
@@ -123,37 +121,25 @@ class Allowance:
         if hold is not None:
             await hold.release()
 
-    async def settle(self, usage: Usage | None, cost: float | None, *, answered: bool, whole: bool, outputs: int) -> None:
-        """What it cost. `outputs` are the pieces of a stream that was broken off, whose end would have said it."""
+    async def settle(self, charge: Charge | None) -> None:
+        """What an attempt cost; None where it cost nothing."""
         hold, self._hold = self._hold, None
         if hold is None:
             return
-        if not answered:
+        if charge is None:
             await hold.release()
-        elif whole and usage is not None:
-            await hold.settle(Amount(hold.amount.usd if cost is None else cost, usage.total))
-        elif whole:
-            await hold.settle(hold.amount)  # nobody said what it cost: what it may have cost at most
         else:
-            await hold.settle(self._estimated(usage, outputs))
+            usd = hold.amount.usd if charge.cost_usd is None else charge.cost_usd
+            await hold.settle(Amount(usd, charge.usage.total))
 
-    def _estimated(self, usage: Usage | None, outputs: int) -> Amount:
-        """Of an answer whose end nobody saw."""
-        told_input, told_output = (usage.total_input, usage.output) if usage else (0, 0)
-        given = float(told_input or self._input)
-        made = max(float(told_output), min(self._output, float(outputs * UPSTREAMS[self._api].event_tokens)))
-        has_input = usage is not None and usage.total_input > 0
-        base = usage if usage is not None and has_input else Usage(input=int(given))
-        spent = replace(base, text=int(made), reasoning=0)
-        cost, _ = pricing.cost(spent, self._candidate.model if self._candidate else None)
-        return Amount(cost or 0.0, given + made)
+    @property
+    def input_held(self) -> int:
+        """The input's share of what is on hold, in tokens."""
+        return 0 if self._hold is None else int(self._input)
 
-
-def kept_for(text: str) -> str:
-    """How long a request may ask a cache to keep its input: "", "5m" or "1h"."""
-    if "cache_control" not in text:
-        return ""
-    return "1h" if '"1h"' in text or "'1h'" in text else "5m"
+    def within_hold(self, output: float) -> float:
+        """An estimate of output tokens: never more than were held."""
+        return output if self._hold is None else min(output, self._output)
 
 
 def allowance_of(key: Key | None, budgets: Budgets, unix_s: Callable[[], float]) -> Allowance | None:

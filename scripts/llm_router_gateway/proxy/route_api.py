@@ -2,8 +2,8 @@
 
     read_wish({"query": {"tags": ["coding"]}, "request": {"prompt": "Hi", "parameters": {"temperature": 0}}})
         -> Wish(query=Query(...), name="tag:coding", body={"model": "tag:coding", "messages": [...], "temperature": 0})
-    invoked({"choices": [{"message": {"content": "Hello"}}]}, "openai/gpt-4.1", usage, model)
-        -> {"model": "openai/gpt-4.1", "output_text": "Hello", "usage": {...}, "cost": 0.0012, "raw": {...}}
+    invoked({"choices": [{"message": {"content": "Hello"}}]}, "openai/gpt-4.1", charge)
+        -> {"model": "openai/gpt-4.1", "output_text": "Hello", "usage": {...}, "cost": 0.0012, "cost_source": "prices", ...}
 
 The request is made into a body of OpenAI's protocol, whatever the provider behind it speaks, and `raw` is an answer of it.
 """
@@ -14,19 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config.config import Model
 from ..errors import BadRequest
 from ..json_body import read_body
 from ..policy.tag_query import TAG, Query, read_query
-from ..store import pricing
-from ..wire.ir import Usage
 from ..wire.registry import DEFAULT, wire
-from ..wire.sound import sound
-from . import headers as forward
 from . import paths
 from .answers import parsed
+from .charges import Charge, together
 from .failover import Failover
 from .plain_answer import PlainAnswers
+from .refusals import for_caller
 from .request import RequestContext, dumped
 from .services import Services
 from .stream_answer import StreamAnswers
@@ -107,11 +104,11 @@ def messages_in(request: Mapping[str, Any], needed: bool) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- answers
 
 
-def invoked(raw: Mapping[str, Any], served: str, usage: Usage | None, model: Model | None) -> dict[str, Any]:
-    """The answer of /route/invoke."""
-    cost, _ = pricing.cost(usage, model)
+def invoked(raw: Mapping[str, Any], served: str, charge: Charge | None) -> dict[str, Any]:
+    """The answer of /route/invoke; what it cost is what the log has, marked in the same way."""
+    usage, cost, source = charge or (None, None, "")
     tokens = {"input_tokens": usage.total_input, "output_tokens": usage.output} if usage else None
-    return {"model": served, "output_text": text_of(raw), "usage": tokens, "cost": cost, "raw": raw}
+    return {"model": served, "output_text": text_of(raw), "usage": tokens, "cost": cost, "cost_source": source, "raw": raw}
 
 
 def text_of(raw: Mapping[str, Any]) -> str:
@@ -150,7 +147,7 @@ class RouteCalls:
         if made.healthy():
             await context.respond_json(answer)
             return
-        error = forward.without_secrets(made.refusal(self._clock()), context.state.config.providers)
+        error = for_caller(made.refusal(self._clock()), context)
         context.record.error, context.record.message = error.code, error.message
         status, headers, body = wire(DEFAULT).write_error(error, context.record.request_id)
         await context.respond(status, list(headers), dumped({**body, **answer}))
@@ -162,10 +159,8 @@ class RouteCalls:
             await self._streams.answer(context)
             return
         _, data = await self._plain.chat(context)
-        candidate = context.state.routes.full.get(context.record.served)
-        model = candidate.model if candidate else None
         raw = parsed(data, context.record.served)
-        await context.respond_json(invoked(raw, context.record.served, sound(context.record.usage), model))
+        await context.respond_json(invoked(raw, context.record.served, together(context.charges)))
 
 
 async def read_call(context: RequestContext, *, needs_request: bool) -> None:

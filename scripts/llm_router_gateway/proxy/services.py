@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from ..access.authenticate import Keyring
@@ -16,9 +18,12 @@ from ..net.client import Pool
 from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
 from ..routing.plan import Board
+from ..routing.resolve import Candidate
 from .log import Log
 from .streaming import Watch
 
+MAX_KNOWN_NAMES = 1_024  # pairs of names that are remembered
+WORD = re.compile(r"[a-z]{3,}")
 MAX_PLACES = 8  # of a fault's way through the code, in the log
 
 
@@ -38,10 +43,27 @@ class Services:
     new_id: Callable[[], str]
     rng: Random
 
+    def check_model(self, candidate: Candidate, said: object) -> None:
+        """A line in the log, once, where the answer names a wholly different model: llama.cpp takes every name."""
+        if isinstance(said, str) and is_other_model(candidate.remote_id, said):
+            self.board.complain(f"{candidate.name}: the upstream says that {said[:100]!r} answered")
+            for complaint in self.board.take_complaints():
+                self.log.warn(complaint)
+
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """What a caller hears of a fault that is the gateway's own; the log says where it is."""
         self.log.error(f"a fault of ours in request {request_id}: {fault(error)}")
         return GatewayError("the gateway failed; its log has the reason")
+
+
+@lru_cache(maxsize=MAX_KNOWN_NAMES)
+def is_other_model(wanted: str, said: str) -> bool:
+    """Whether two names have no word in common.
+
+    is_other_model("gpt-4o", "gpt-4o-2024-11-20") -> False;  is_other_model("gpt-4o", "qwen2.5-7b-q4") -> True
+    """
+    one, two = (set(WORD.findall(name.lower())) for name in (wanted, said))
+    return bool(one and two) and one.isdisjoint(two)
 
 
 def fault(error: BaseException) -> str:

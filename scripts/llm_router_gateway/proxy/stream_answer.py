@@ -5,29 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import time as unix_s
 from typing import Any
 
 from ..config.settings import Secret
-from ..errors import GatewayError
+from ..errors import BrokenAnswer, GatewayError, StreamCut
 from ..net.client import Response
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.complaints import refined
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from . import headers
-from .answers import is_event_stream, parsed
+from .answers import check_answer, is_error, is_event_stream, looks_streamed, parsed, status_in
 from .failover import Failover
+from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for
+from .refusals import for_caller
 from .request import RequestContext, dumped
 from .services import Services
 from .streaming import Headers, Limits, StreamedAnswer
-from .upstream import MAX_ANSWER_BYTES, Upstream, refusal
+from .upstream import MAX_ANSWER_BYTES, Relayed, Upstream, read_error, refusal
 
+USAGE_WISH = b"stream_options"  # in the refusal of a server that does not know it
 NEVER_S = float("inf")
 STREAM_HEADERS: Headers = [
     ("cache-control", "no-cache, no-transform"),
@@ -59,13 +63,13 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            scanner = self._module.Scanner()
-            self.pipe = RelayPipe(scanner, self._array, lambda data: headers.masked(data, candidate))
+            scanner, mask = self._module.Scanner(), mask_of(candidate.provider.secrets)
+            self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage)
             self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
         else:
             reader = wire(outgoing.candidate.provider.api).StreamReader()
-            writer = self._writer(outgoing.request)
-            self.pipe = ConvertPipe(reader, writer, int(unix_s()))
+            writer, mask = self._writer(outgoing.request), mask_of(outgoing.candidate.provider.secrets)
+            self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask)
             self._keep_at_its_end(lambda: writer.response())
         return self.pipe
 
@@ -84,8 +88,12 @@ class Stream:
 
     def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
         """A whole answer that came where a stream was asked for, as the stream that it should have been."""
-        name, api = outgoing.candidate.name, outgoing.candidate.provider.api
-        answer = wire(api).read_answer(parsed(data, name))
+        name, fields = outgoing.candidate.name, parsed(data, outgoing.candidate.name)
+        if is_error(fields):
+            raise read_error(outgoing, status_in(fields), {}, data)
+        check_answer(fields, outgoing.candidate)
+        reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
+        answer = reader.read_answer(fields)
         self.context.record.usage = answer.usage
         conversation = self.context.conversation
         more = conversation.reading if conversation is not None else {}
@@ -94,7 +102,7 @@ class Stream:
         stream = b"".join(map(writer.feed, ir.events_of(answer)))
         if conversation is not None:
             conversation.keep(writer.response())
-        return stream
+        return headers.masked(stream, outgoing.candidate)
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's last words after a failure."""
@@ -119,12 +127,18 @@ class Stream:
         return dumped(self._module.write_error(error, self.context.record.request_id)[2]) + b"\r\n"
 
 
+async def only(data: bytes) -> AsyncIterator[bytes]:
+    """A body that is here already, as the pieces of a stream."""
+    yield data
+
+
 class StreamAnswers:
     """The streamed answer of the first member that gives one."""
 
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
         self._services, self._upstream, self._failover = services, upstream, failover
         self._clock, self._watch = services.clock, services.watch
+        self._wordless: set[str] = set()  # models whose upstream refused to be asked for a stream's usage
 
     async def answer(self, context: RequestContext) -> None:
         """To its end, or to an error event; an error that no byte went out before is raised."""
@@ -136,18 +150,33 @@ class StreamAnswers:
             if not exchange.started:
                 raise
             told = error if isinstance(error, GatewayError) else self._services.internal_error(record.request_id, error)
-            headers.without_secrets(told, context.state.config.providers)
+            for_caller(told, context)
             record.error, record.message = told.code, told.message
             last = streams[-1] if context.answering else Stream(context)  # what was held back is as if it had never been
             await exchange.send(last.fail(told))
-            await exchange.send(last.bare_error(told))  # a chunk of its own: some SDKs know an error only if it is alone
+            await exchange.send(last.bare_error(told))  # alone in its chunk: some SDKs see it only so
         finally:
             record.status = 200 if exchange.started else 0
         await exchange.end()
 
     async def _send(self, context: RequestContext, streams: list[Stream], attempt: Attempt) -> None:
-        """One member's stream: send, then relay or convert to its end."""
-        record, provider, outgoing = context.record, attempt.candidate.provider, await outgoing_for(context, attempt)
+        """One member's stream, once more where its upstream does not know the wish for a usage that was added."""
+        context.wordless = self._wordless
+        outgoing = await outgoing_for(context, attempt)
+        try:
+            await self._stream(context, streams, attempt, outgoing)
+        except GatewayError as error:
+            told = error.data if isinstance(error, Relayed) else error.message.encode()
+            if not outgoing.hides_usage or context.answering or error.status not in (400, 422) or USAGE_WISH not in told:
+                raise
+            self._wordless.add(attempt.candidate.name)
+            await self._stream(context, streams, attempt, await outgoing_for(context, attempt))
+
+    async def _stream(
+        self, context: RequestContext, streams: list[Stream], attempt: Attempt, outgoing: Outgoing
+    ) -> None:
+        """Send, then relay or convert to the end."""
+        record, provider = context.record, attempt.candidate.provider
         first_s = (context.plan and context.plan.first_output_timeout_s) or provider.first_output_timeout_s
         limits = Limits(first_s, provider.output_gap_timeout_s, context.state.config.server.keepalive_s)
         stream = Stream(context)
@@ -166,9 +195,16 @@ class StreamAnswers:
                     if context.conversation is None or not context.conversation.forgets(error):
                         raise
                     await self._run(stream, answer, await outgoing_for(context, attempt))
+        except GatewayError as wrong:
+            if stream.pipe is None or wrong is not stream.pipe.error:
+                raise
+            if not stream.pipe.outputs:  # a refusal under status 200
+                wrong.unpaid = not isinstance(wrong, StreamCut | BrokenAnswer)
+            raise refined(wrong) from None
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
+                self._services.check_model(outgoing.candidate, stream.pipe.model)
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 context.outputs = stream.pipe.outputs
@@ -183,8 +219,12 @@ class StreamAnswers:
             if is_event_stream(response):
                 response.tap = answer.tap
                 await answer.run(response.pieces(), stream.open(response, outgoing))
+                return
+            data = await response.read(MAX_ANSWER_BYTES)
+            if looks_streamed(data):
+                await answer.run(only(data), stream.open(response, outgoing))
             else:
-                await answer.whole(stream.replayed(await response.read(MAX_ANSWER_BYTES), outgoing))
+                await answer.whole(stream.replayed(data, outgoing))
         finally:
             response.close()
 

@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 
-from ..errors import GatewayError, UpstreamFailed
+from ..errors import CONTEXT, GatewayError, UpstreamFailed
 from ..net.client import Pool, Response, Timeouts
-from ..wire.registry import wire
+from ..net.unpacking import unpacked
+from ..wire.complaints import refined
+from ..wire.registry import SPECS, wire
 from . import headers as forward
 from .answers import parsed_or_none
 from .outgoing import Outgoing
@@ -26,8 +28,10 @@ class Relayed(GatewayError):
     """An upstream's refusal in the caller's own protocol: it goes on as it came."""
 
     def __init__(self, error: GatewayError, headers: Headers, data: bytes) -> None:
-        super().__init__(error.message, status=error.status, code=error.code, retry_after_s=error.retry_after_s)
-        self.headers, self.data = headers, data
+        super().__init__(
+            error.message, status=error.status, code=error.code, retry_after_s=error.retry_after_s, details=error.details
+        )
+        self.headers, self.data, self.unpaid = headers, data, True
 
 
 class Upstream:
@@ -36,12 +40,13 @@ class Upstream:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def send(self, method: str, outgoing: Outgoing) -> Awaitable[Response]:
+    async def send(self, method: str, outgoing: Outgoing) -> Response:
         provider = outgoing.candidate.provider
         timeouts = Timeouts(provider.connect_timeout_s, provider.timeout_s, provider.timeout_s)
-        return self._pool.request(
+        response = await self._pool.request(
             method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
         )
+        return unpacked(response)
 
     async def fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
         """A whole answer: the headers that go on, and the body. A refusal is raised."""
@@ -69,17 +74,27 @@ async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
     """What an upstream said instead of an answer, without our key in it."""
     name, status = outgoing.candidate.name, response.status
     if not 400 <= status <= 599:
-        return UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
-                              "followed)")  # fmt: skip
+        wrong = UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
+                               "followed)")  # fmt: skip
+        wrong.unpaid = True
+        return wrong
     data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
-    error = read_error(outgoing, status, dict(response.headers), data)
-    if outgoing.request is None and parsed_or_none(data) is not None:
+    said = said_in(outgoing, status, dict(response.headers), data)
+    error = refined(said, data)
+    is_plain = error is said or (error.code == CONTEXT and SPECS[outgoing.candidate.provider.api].too_long_mark in data)
+    if outgoing.request is None and is_plain and parsed_or_none(data) is not None:
         return Relayed(error, forward.caller_headers(response.headers, outgoing.candidate), data)
     return error
 
 
 def read_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
-    """An upstream's error body, in its own protocol."""
+    """An upstream's error body, and what it means."""
+    return refined(said_in(outgoing, status, headers, data), data)
+
+
+def said_in(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
+    """An upstream's error body, as its protocol says it."""
     data = forward.masked(data, outgoing.candidate)
     error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, headers, data)
+    error.unpaid = True
     return error

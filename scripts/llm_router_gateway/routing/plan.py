@@ -38,6 +38,7 @@ from .table import Listed, Pool
 from .table import Table as Table
 from .table import Target as Target
 from .table import scopes_of as scopes_of
+from .table import served_name as served_name
 from .table import table_of as table_of
 
 MAX_SESSION_CHARS = 256  # of what names a conversation
@@ -108,6 +109,8 @@ class Plan:
         self._selections: dict[str, list[Target]] = {}    # by pool
         self._verdicts: dict[str, tuple[bool, str]] = {}  # by selector
         self._variables: dict[str, Any] | None = None
+        self._estimate: float | None = None  # of the prompt's tokens
+        self._refused_window = 0  # the largest window that was too small for this prompt already
         self._selected(pools[0])
 
     @property
@@ -151,6 +154,25 @@ class Plan:
         rights = self._ask.rights
         return rights.why_not(target.candidate) if rights is not None and target.candidate is not None else ""
 
+    # -- context windows
+
+    def needs_larger(self, window: int) -> None:
+        """A member refused the prompt as longer than its window of so many tokens."""
+        self._refused_window = max(self._refused_window, window)
+
+    def _is_small(self, target: Target) -> bool:
+        """Whether the prompt does not fit into its window, as far as that is known and the estimate goes."""
+        window = self._board.window(target.candidate) if target.candidate is not None else None
+        if window is None:
+            return False
+        if window <= self._refused_window:
+            return True
+        if len(self._ask.text) <= window:  # as nearly always: a token is a character at the least
+            return False
+        if self._estimate is None:
+            self._estimate = self._ask.tokens()
+        return self._estimate > window
+
     # -- who can be asked now
 
     def _state(self, target: Target, now: float) -> str:
@@ -182,7 +204,10 @@ class Plan:
         return self._limits(target.scopes, self._ask.tokens, now) if target.scopes else GO
 
     def _options(self, pool: Pool, now: float) -> list[Option]:
-        return [option for target in self._selected(pool) if (option := self._option(target, now)) is not None]
+        targets = self._selected(pool)
+        if len(targets) > 1 or self._refused_window:
+            targets = [target for target in targets if not self._is_small(target)]
+        return [option for target in targets if (option := self._option(target, now)) is not None]
 
     # -- the choice
 
@@ -221,9 +246,12 @@ class Plan:
                 state, forecast = self._state(target, now), self._forecast(target, now)
                 if target.name in self._tried or state in ("off", "no_key") or forecast.state == "refuse":
                     continue
+                if self._refused_window and self._is_small(target):
+                    continue
                 well = state in ASKABLE
                 back_s = forecast.wait_s if well else self._back_in_s(target, now)
-                waits.append((0 if well else 1, back_s, len(waits), target))
+                rank = 2 if self._is_small(target) else 0 if well else 1
+                waits.append((rank, back_s, len(waits), target))
         return [target for *_, target in sorted(waits, key=lambda each: each[:3])]
 
     def _back_in_s(self, target: Target, now: float) -> float:
@@ -349,6 +377,8 @@ class Plan:
             return STATES[state]
         if forecast.state != "go":
             return f"limited: {forecast.why}"
+        if self._is_small(target):
+            return "the prompt is longer than its context window"
         return "another one was better or had its turn"
 
 
@@ -401,7 +431,7 @@ def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
         if query.empty:
             raise BadRequest("the query asks for nothing", details={"path": "query"})
         return (tagged(table, query),)
-    name = ask.name.removeprefix("models/")
+    name = served_name(table, ask.name.removeprefix("models/"))
     if name in table.chains:
         return table.chains[name]
     candidate = candidates(table.routes, name)[0]

@@ -10,8 +10,10 @@ One name has one candidate here; `plan` puts several behind one name and chooses
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..config.config import Config, Model, Provider, takers
 from ..config.settings import MODEL_NAME
@@ -21,6 +23,8 @@ from ..wire.registry import UPSTREAMS
 
 MAX_NAME = 256     # characters; the longest real ones have about 100
 MAX_NAMED = 8      # names in one error text
+WILD = "*"         # in a name of `rename`: any text
+KNOWN_PATTERNS = 1_024  # names with a * that are remembered compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Routes:
     bare: Mapping[str, tuple[Candidate, ...]]    # "gpt-4.1"
     open: Mapping[str, Provider]                 # providers that take any name
     off: frozenset[str] = frozenset()            # full names of what is switched off
+    wild: tuple[Provider, ...] = ()              # those that draw names to them, by a * in their `rename`
 
 
 def routes_of(config: Config) -> Routes:
@@ -76,12 +81,27 @@ def routes_of(config: Config) -> Routes:
     opened = {name: provider for name, provider in active.items() if provider.any_model}
     full = {candidate.name: candidate for candidate in found}
     listed = {f"{model.provider}/{model.name}" for model in config.models}
-    return Routes(full, bare, opened, frozenset(listed - full.keys()))
+    wild = tuple(provider for provider in active.values() if any(WILD in name for name in provider.rename))
+    return Routes(full, bare, opened, frozenset(listed - full.keys()), wild)
 
 
 def remote_id_of(provider: Provider, model: Model) -> str:
     """A model's own word for it comes before the provider's table of names."""
     return model.remote_id if model.remote_id != model.name else provider.rename.get(model.name, model.name)
+
+
+@lru_cache(maxsize=KNOWN_PATTERNS)
+def pattern_of(asked: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, asked.split(WILD))))
+
+
+def drawn_name(provider: Provider, name: str) -> str:
+    """What the first fitting * in a provider's `rename` makes of a name; "" where none fits.
+
+    drawn_name(a provider with rename {"gemini-*-flash*": "small"}, "gemini-3-flash-preview") -> "small"
+    """
+    return next((remote for asked, remote in provider.rename.items()
+                 if WILD in asked and pattern_of(asked).fullmatch(name)), "")  # fmt: skip
 
 
 def with_endpoint(provider: Provider, model: Model) -> Provider:
@@ -100,8 +120,21 @@ def with_endpoint(provider: Provider, model: Model) -> Provider:
 
 def of_open(provider: Provider, name: str) -> Candidate:
     """A model that the file does not list, of a provider that takes any name."""
-    remote_id = provider.rename.get(name, name)
+    remote_id = provider.rename.get(name) or drawn_name(provider, name) or name
     return Candidate(provider.for_model(remote_id), remote_id, asked=name)
+
+
+def drawn(routes: Routes, name: str) -> tuple[Candidate, ...]:
+    """The models that a * in some provider's `rename` makes of a name: as they are listed, where they are."""
+    owner, _, rest = name.partition("/")
+    mine = [(provider, rest) for provider in routes.wild if rest and provider.name == owner]
+    found: list[Candidate] = []
+    for provider, asked in mine or [(provider, name) for provider in routes.wild]:
+        remote = drawn_name(provider, asked)
+        if remote:
+            listed = routes.full.get(f"{provider.name}/{remote}")
+            found.append(listed or Candidate(provider.for_model(remote), remote, asked=asked))
+    return tuple(found)
 
 
 def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
@@ -111,23 +144,28 @@ def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
     if exact:
         return (exact,)
     if not name or len(name) > MAX_NAME or not MODEL_NAME.fullmatch(name) or ".." in name.split("/"):
-        raise UnknownModel(f"{name[:MAX_NAME]!r} is not a model name")
+        raise UnknownModel(f"{name[:MAX_NAME]!a} is not a model name")
     if name in routes.off:  # a provider that takes any name must not get it instead
         raise UnknownModel(f"{name} is switched off", details={"model": name})
     owner, _, rest = name.partition("/")
     if rest and owner in routes.open:
         return (of_open(routes.open[owner], rest),)
-    named = routes.bare.get(name) or tuple(of_open(provider, name) for provider in takers(routes.open.values(), name))
+    named = routes.bare.get(name) or drawn(routes, name)
+    named = named or tuple(of_open(provider, name) for provider in takers(routes.open.values(), name))
     if len(named) == 1:
         return named
     raise unknown(routes, name, named)
 
 
-def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> UnknownModel:
+class Unlisted(UnknownModel):
+    """Nobody has a model of that name, or it is not clear who is meant: the default model may answer."""
+
+
+def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> Unlisted:
     """The error that says what to write instead."""
     if named:
         ways = ", ".join(candidate.name for candidate in named[:MAX_NAMED])
-        return UnknownModel(f"{name!r} is ambiguous: write one of {ways}", details={"model": name})
+        return Unlisted(f"{name!r} is ambiguous: write one of {ways}", details={"model": name})
     from difflib import get_close_matches  # 8 ms, only when something is wrong
 
     near = get_close_matches(name, [*routes.full, *routes.bare], n=3)
@@ -135,4 +173,4 @@ def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> UnknownM
     owner = name.partition("/")[0]
     if owner in {full.partition("/")[0] for full in routes.full}:
         hint = f"; {owner} lists its models, and this is none of them" + hint
-    return UnknownModel(f"no provider has a model {name!r}{hint}", details={"model": name})
+    return Unlisted(f"no provider has a model {name!r}{hint}", details={"model": name})

@@ -39,6 +39,7 @@ class Board:
         self.turns: dict[str, dict[str, float]] = {}      # smooth weighted round robin, by pool and model
         self.sessions: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
         self.key_rests: dict[tuple[str, Secret], float] = {}  # (provider or model, key) -> until
+        self.windows: dict[str, int] = {}  # tokens that a model takes, where an upstream said so, by model
         self.complaints: list[str] = []
         self._complained: set[str] = set()
 
@@ -51,6 +52,16 @@ class Board:
         if len(self.healths) > MAX_MODELS:
             idle = next((each for each in self.healths if not self.active.get(each)), name)
             del self.healths[idle]
+
+    def learn_window(self, name: str, tokens: object) -> None:
+        """What an upstream says of a model's context window: its list of models, or a refusal."""
+        if isinstance(tokens, int) and tokens > 0 and (name in self.windows or len(self.windows) < MAX_MODELS):
+            self.windows[name] = tokens
+
+    def window(self, candidate: Candidate) -> int | None:
+        """Tokens; the configuration's word counts before the upstream's."""
+        configured = candidate.model.context_window if candidate.model is not None else None
+        return configured or self.windows.get(candidate.name)
 
     def complain(self, text: str) -> None:
         """Kept for the log, once per text."""

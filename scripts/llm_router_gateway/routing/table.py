@@ -14,7 +14,7 @@ from ..config.config import Config
 from ..config.groups import Group, Member, Routing, Selector
 from ..errors import UnknownModel
 from ..policy.rate_limits import Limit, Scope
-from .resolve import Candidate, Routes, candidates
+from .resolve import Candidate, Routes, Unlisted, candidates
 
 INPUTS_PER_OUTPUT = 3.0  # tokens, for comparing prices
 
@@ -126,6 +126,18 @@ def listed_of(config: Config, routes: Routes) -> tuple[Listed, ...]:
                frozenset(map(str.casefold, model.tags)), types[model.provider])
         for model in config.models
     )  # fmt: skip
+
+
+def served_name(table: Table, name: str) -> str:
+    """The name that is served for one that is asked for: itself, or the default model's where nobody has it."""
+    default = table.routing.default_model
+    if not default or name in table.chains:
+        return name
+    try:
+        candidates(table.routes, name)
+    except Unlisted:
+        return default
+    return name
 
 
 def table_of(config: Config, routes: Routes) -> Table:

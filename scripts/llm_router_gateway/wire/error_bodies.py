@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import GatewayError, of_status
 from .fields import compact
-from .overflow import CODE as OVERFLOW
-from .overflow import is_overflow
 from .retry_after import retry_after_s
 
 MAX_MESSAGE_CHARS = 2_000  # of an upstream's error text
+CONTEXT = re.compile(
+    r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long|available context size|"
+    r"exceeds the maximum number of tokens allowed|reduce the length of the messages",
+    re.IGNORECASE,
+)
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
     404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
@@ -61,8 +65,12 @@ def error_in(value: Any) -> Mapping[str, Any]:
 
 
 def told_in(error: Mapping[str, Any]) -> str:
+    """Its text; with OpenRouter also what the provider behind it said."""
     message = error.get("message")
-    return (message if isinstance(message, str) and message.strip() else compact(error))[:MAX_MESSAGE_CHARS]
+    message = message if isinstance(message, str) and message.strip() else compact(error)
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{message}: {raw}"[:MAX_MESSAGE_CHARS] if isinstance(raw, str) and raw else message[:MAX_MESSAGE_CHARS]
 
 
 def status_of(error: Mapping[str, Any]) -> int:
@@ -78,8 +86,8 @@ def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None)
     message, code = told_in(error), error.get("code")
     status = status or status_of(error)
     named = None
-    if code in ("context_length_exceeded", "string_above_max_length") or is_overflow(status, message):
-        named = OVERFLOW
+    if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):
+        named = "context_length_exceeded"
     elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
         named = "no_credit"
     elif code in KEPT_CODES:
@@ -100,11 +108,21 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return error_of(error, status, retry_after_s(headers))
 
 
+def code_of(error: GatewayError) -> str:
+    """Our code, or that of an input that is too long where only another vendor's words say so: clients act on the code.
+
+    code_of(BadRequest("prompt is too long: 9000 tokens > 8192 maximum")) -> "context_length_exceeded"
+    """
+    is_too_long = error.status in (400, 413) and CONTEXT.search(error.message) is not None
+    return "context_length_exceeded" if is_too_long else error.code
+
+
 def error_body(error: GatewayError) -> dict[str, Any]:
     """{"error": {"message", "type", "param", "code"}}"""
     kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     param = error.details.get("param", error.details.get("path"))
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(error.code, error.code)}}
+    code = code_of(error)
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(code, code)}}
 
 
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], dict[str, Any]]:

@@ -44,7 +44,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar, dataclass_transform
 
 from ..errors import GatewayError
 
@@ -75,6 +75,17 @@ class Nothing(Mapping[str, Any]):
 
 NOTHING = Nothing()
 
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def value(made: type[T]) -> type[T]:
+    """A dataclass that nobody changes, as types see to. It is not frozen when it runs: that makes each four times as slow to
+    make, and a long conversation has a hundred thousand of them.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(made)
+
+
 Role = Literal["system", "developer", "user", "assistant"]
 Kind = Literal["image", "document", "audio", "video"]
 
@@ -85,7 +96,7 @@ Reason = Literal["end", "length", "stop_sequence", "tool_calls", "refusal", "con
 # ------------------------------------------------------------------------------------------------------------------ parts
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Text:
     """Text("hi"). Citations and annotations are in extras, in their vendor's shape."""
 
@@ -96,7 +107,7 @@ class Text:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Thinking:
     """What the model thought: text, or encrypted data, with the signature that its vendor wants back.
 
@@ -112,7 +123,7 @@ class Thinking:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Media:
     """A picture, document, sound or film: exactly one of data, url, file_id, text is set.
 
@@ -135,7 +146,7 @@ class Media:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Opaque:
     """A part that only `vendor` knows: {"type": "web_search_tool_result", ...}, {"executableCode": ...}.
 
@@ -148,7 +159,7 @@ class Opaque:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolCall:
     """The model calls one of the caller's tools. `custom` ones (OpenAI) take free text: arguments is then None."""
 
@@ -163,7 +174,7 @@ class ToolCall:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolResult:
     """What a tool answered. `name` is the tool's, found by its call where the wire does not say it; "" if there is none.
 
@@ -180,7 +191,7 @@ class ToolResult:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """Why the model would not (OpenAI `refusal`); other wires show it as text."""
 
@@ -192,7 +203,7 @@ Part = Text | Thinking | Media | ToolCall | ToolResult | Refusal | Opaque
 # ---------------------------------------------------------------------------------------------------------------- request
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     role: Role
     parts: tuple[Part, ...]
@@ -200,7 +211,7 @@ class Message:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WebSearch:
     """A search of the web that runs at the vendor's: what each of them can be told of it. `location` is of the user:
     {"city": ..., "region": ..., "country": ..., "timezone": ...}
@@ -212,7 +223,7 @@ class WebSearch:
     max_uses: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tool:
     """A tool of the caller's; with `vendor`, one that runs at the vendor's: `value` is its whole declaration.
 
@@ -229,9 +240,10 @@ class Tool:
     cache_control: JSON | None = None
     extras: Extras = NOTHING        # {"anthropic": {"defer_loading": True}}
     search: WebSearch | None = field(default=None, compare=False)  # what `value` says, in no vendor's words
+    deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor is told of it
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ToolChoice:
     """May, must, must not call; with names, only these.
 
@@ -244,7 +256,7 @@ class ToolChoice:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reasoning:
     """How much the model should think, as far as the caller said it; writers translate between effort and budget.
 
@@ -260,7 +272,7 @@ class Reasoning:
     shown: bool | None = None  # whether the thoughts should be in the answer
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResponseFormat:
     """"json": any object; "schema": one that fits."""
 
@@ -281,7 +293,7 @@ class Seal(Protocol):
         """What a text holds; None for one that is not ours. BadRequest for one that was changed, or is another owner's."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """What the answer must carry beside what the model says; only Responses callers need it.
 
@@ -301,7 +313,7 @@ class Reply:
 NO_REPLY = Reply()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     model: str
     messages: tuple[Message, ...]
@@ -330,12 +342,14 @@ class Request:
     cache_key: str = ""            # OpenAI prompt_cache_key
     extras: Extras = NOTHING
     reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
+    answer_id: str = field(default="", compare=False)      # of the answer, where the upstream gives it none
+    input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
 
 
 # ----------------------------------------------------------------------------------------------------------------- answer
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens in disjoint classes, each counted once: their sum is everything.
 
@@ -368,7 +382,7 @@ class Usage:
         return self.total_input + self.output
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stop:
     """Why it ended; `native` is the upstream's own word, "" where it said none. `sequence` is the stop sequence it met."""
 
@@ -378,7 +392,7 @@ class Stop:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidate:
     """One of `n` answers. extras: logprobs, safety ratings, grounding."""
 
@@ -387,7 +401,7 @@ class Candidate:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     id: str
     model: str
@@ -401,7 +415,7 @@ class Answer:
 # ----------------------------------------------------------------------------------------------------------------- stream
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     id: str
     model: str
@@ -410,14 +424,14 @@ class Started:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PartStart:
     index: int
     part: Part
     candidate: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PartDelta:
     """More of a part. `extras` are citations and the like, in their vendor's shape."""
 
@@ -428,13 +442,13 @@ class PartDelta:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PartEnd:
     index: int
     candidate: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stopped:
     """One candidate is whole. extras: as Candidate.extras."""
 
@@ -443,21 +457,21 @@ class Stopped:
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageSeen:
     """All that is known by now; replaces what was seen before."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The upstream said that this was all. extras: as Answer.extras, what came late."""
 
     extras: Extras = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """No answer, or not the rest of it."""
 
@@ -481,6 +495,17 @@ def is_output(event: StreamEvent) -> bool:
             return bool(part.text or part.signature or (isinstance(part, Thinking) and part.data))
         return True
     return isinstance(event, PartDelta)
+
+
+def plain_text(message: Message) -> str | None:
+    """The text of a message that holds one and nothing else, as most of a long conversation does; None for others."""
+    parts = message.parts
+    if len(parts) != 1 or message.name or message.extras is not NOTHING:
+        return None
+    part = parts[0]
+    if type(part) is not Text or part.signature or part.cache_control is not None or part.extras is not NOTHING:
+        return None
+    return part.text
 
 
 def object_in(text: str) -> JSON | None:
@@ -536,14 +561,17 @@ def joined(old: Extras, new: Extras) -> Extras:
     return made
 
 
-def longer(part: Part, delta: PartDelta) -> Part:
-    """The part with what a delta adds to it."""
+def longer(part: Part, *deltas: PartDelta) -> Part:
+    """The part with what deltas add to it."""
+    if not deltas or not isinstance(part, ToolCall | Text | Thinking):
+        return part
+    said, signature = "".join(delta.text for delta in deltas), "".join(delta.signature for delta in deltas)
     if isinstance(part, ToolCall):
-        return replace(part, arguments_text=part.arguments_text + delta.text, signature=part.signature + delta.signature)
-    if isinstance(part, Text | Thinking):
-        extras = joined(part.extras, delta.extras) if delta.extras else part.extras
-        return replace(part, text=part.text + delta.text, signature=part.signature + delta.signature, extras=extras)
-    return part
+        return replace(part, arguments_text=part.arguments_text + said, signature=part.signature + signature)
+    extras = part.extras
+    for delta in deltas:
+        extras = joined(extras, delta.extras) if delta.extras else extras
+    return replace(part, text=part.text + said, signature=part.signature + signature, extras=extras)
 
 
 def _whole(part: Part) -> Part:
@@ -559,11 +587,12 @@ class Collector:
     One that was not Finished has no answer: answer() raises ValueError.
     """
 
-    __slots__ = ("_ended", "_finished", "_parts", "_started", "_usage")
+    __slots__ = ("_ended", "_finished", "_more", "_parts", "_started", "_usage")
 
     def __init__(self) -> None:
         self._started = Started("", "")
         self._parts: dict[int, dict[int, Part]] = {}
+        self._more: dict[tuple[int, int], list[PartDelta]] = {}  # of a part, by candidate and index; put together once
         self._ended: dict[int, Stopped] = {}
         self._usage: Usage | None = None
         self._finished: Finished | None = None
@@ -572,8 +601,7 @@ class Collector:
         if isinstance(event, PartStart):
             self._parts.setdefault(event.candidate, {})[event.index] = event.part
         elif isinstance(event, PartDelta):
-            parts = self._parts[event.candidate]
-            parts[event.index] = longer(parts[event.index], event)
+            self._more.setdefault((event.candidate, event.index), []).append(event)
         elif isinstance(event, Stopped):
             self._ended[event.candidate] = event
         elif isinstance(event, UsageSeen):
@@ -595,7 +623,8 @@ class Collector:
 
     def _candidate(self, number: int) -> Candidate:
         stopped = self._ended.get(number, Stopped(Stop("other")))
-        parts = tuple(_whole(part) for _, part in sorted(self._parts.get(number, {}).items()))
+        parts = tuple(_whole(longer(part, *self._more.get((number, index), ())))
+                      for index, part in sorted(self._parts.get(number, {}).items()))  # fmt: skip
         return Candidate(parts, stopped.stop, stopped.extras)
 
 

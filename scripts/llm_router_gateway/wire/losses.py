@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
 from ..errors import BadRequest
 from . import ir
 from .registry import SPECS
 
+MAX_LOST = 200          # names that are kept of one request; a header could not hold more, and each is looked for again
+MAX_HEADER_CHARS = 2_000
+MAX_NAME_CHARS = 120    # of one name in the header; callers choose the names of fields
+
+# What is told last, without the place it was lost at: it changes nothing about what the model is asked.
+NOISE = frozenset({"$schema", "$id", "$comment", "additionalProperties", "title", "examples", "default", "format",
+                   "x-anthropic-billing-header", "include_usage", "cache_control", "detail"})  # fmt: skip
+# What is told first: the model saw less than the caller sent, or the answer holds less than the model said.
+CONTENT = re.compile(
+    r"(?:image|document|audio|video|file|tools(?:\[\d+\]|\[\*\])?=|tool_result|tool_choice|tool_use|tool_call|messages|system\."
+    r"|assistant\.|user\.|response_format|functionCall|functionResponse|grounding|citation|prefill|lone)"
+)
+INDEX = re.compile(r"\[\d+\]")
+
 
 def name_lost(lost: list[str], name: str) -> None:
-    """Each name once, in the order it was first met."""
-    if name not in lost:
+    """Each name once, in the order it was first met; those beyond MAX_LOST are not kept."""
+    if len(lost) < MAX_LOST and name not in lost:
         lost.append(name)
 
 
@@ -22,3 +39,43 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
                 if vendor in SPECS and name in SPECS[vendor].kept_fields:
                     raise BadRequest(f"{name} is kept by {vendor} and not here: send what it holds", details={"path": name})
                 name_lost(lost, f"{where}{name}")
+
+
+def noise_in(name: str) -> str:
+    """The keyword that a name ends in, where it is noise: "tools[3].parameters.$schema" -> "$schema"; else ""."""
+    last = name.rpartition(".")[2].partition("=")[0]
+    return last if last in NOISE else ""
+
+
+def ranked(lost: Sequence[str]) -> list[str]:
+    """The names as they are told: what matters most first, one name for the same thing in several places, noise last.
+
+    ranked(["tools[0].parameters.$schema", "tools[1].parameters.$schema", "top_k", "image.url"])
+        -> ["image.url", "top_k", "$schema"]
+    """
+    same: dict[str, list[str]] = {}
+    for name in lost:
+        same.setdefault(noise_in(name) or INDEX.sub("[*]", name), []).append(name)
+    told = [(name, found[0] if len(found) == 1 and not noise_in(found[0]) else name) for name, found in same.items()]
+    return [shown for name, shown in sorted(told, key=lambda each: rank(each[0]))]  # stable: else as they were met
+
+
+def rank(name: str) -> int:
+    return 0 if CONTENT.match(name) else 2 if name in NOISE else 1
+
+
+def header_of(names: Iterable[str]) -> str:
+    """The names on one line that is not endless: whole names, then how many more there are.
+
+    header_of(["top_k", "stop"]) -> "top_k, stop"
+    """
+    told: list[str] = []
+    room, left = MAX_HEADER_CHARS - len(", and 9999 more"), 0
+    for name in names:
+        shown = name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - 3] + "..."
+        if left or len(shown) + 2 > room:
+            left += 1
+            continue
+        told.append(shown)
+        room -= len(shown) + 2
+    return ", ".join(told) + (f", and {left} more" if left else "")

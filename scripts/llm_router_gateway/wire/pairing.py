@@ -12,6 +12,7 @@ from dataclasses import replace
 from . import ir
 from .losses import name_lost
 
+ABOUT_TOOLS = frozenset({ir.ToolCall, ir.ToolResult})
 NO_RESULT = "No result: the call was interrupted before it was answered."
 
 
@@ -23,12 +24,16 @@ def _turn(messages: Sequence[ir.Message], at: int) -> tuple[ir.Message, int]:
     """The message at `at`, with the assistant's further messages where calls are among them."""
     turn = messages[at]
     at += 1
-    while turn.role == "assistant" and at < len(messages) and messages[at].role == "assistant":
-        if not (_calls(turn) or _calls(messages[at])):
+    if turn.role != "assistant":
+        return turn, at
+    parts, calls = list(turn.parts), bool(_calls(turn))
+    while at < len(messages) and messages[at].role == "assistant":
+        calls = calls or bool(_calls(messages[at]))
+        if not calls:
             break
-        turn = replace(turn, parts=turn.parts + messages[at].parts)
+        parts += messages[at].parts
         at += 1
-    return turn, at
+    return (turn if len(parts) == len(turn.parts) else replace(turn, parts=tuple(parts))), at
 
 
 def _answers(messages: Sequence[ir.Message], at: int) -> tuple[list[ir.Message], int]:
@@ -83,6 +88,8 @@ def paired(messages: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
     A call nobody answered gets an error as its result; a result nobody asked for becomes text; both are named in `lost`.
     Assistant messages in a row become one where calls are among them.
     """
+    if not any(type(part) in ABOUT_TOOLS for message in messages for part in message.parts):
+        return list(messages)
     out: list[ir.Message] = []
     at = 0
     while at < len(messages):

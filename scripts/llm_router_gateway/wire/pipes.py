@@ -10,16 +10,19 @@ Both know when real output came, when the upstream said that it was done, and wh
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from ..errors import GatewayError, StreamCut, UpstreamFailed
-from . import ir
+from . import ir, verdict
 from .sse import Event, SSEParser
 
 MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
 BLANK_LINES = (b"\n\n",)
+MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8
+MODEL = re.compile(r'"model(?:Version)?"\s*:\s*"([^"\\]{1,200})"')  # in a stream's event
 BEGINNINGS = (b"data: {", b"event: ")
 BLANK_LINES_CR = (b"\r\n\r\n", b"\n\r\n", b"\r\r")
 
@@ -32,6 +35,14 @@ class Scanner(Protocol):
     usage: ir.Usage | None
     finish: str  # the first choice's reason for its end, in the protocol's word; "" until it is said
     error: GatewayError | None
+
+    @property
+    def flawed(self) -> bool:
+        """Whether `error` is our own verdict, and no event of the upstream's tells of it."""
+
+    @property
+    def fed(self) -> int:
+        """Events of the last feed before the one that `error` came with."""
 
     def feed(self, events: Sequence[Event]) -> None: ...
 
@@ -65,15 +76,21 @@ def whole(data: bytes | bytearray, start: int = 0) -> int:
 
 
 class EventBytes:
-    """Bytes -> (whole events as bytes, the same parsed). Anything else that comes is an UpstreamFailed."""
+    """Bytes -> (whole events as bytes, the same parsed). Anything else that comes is an UpstreamFailed.
 
-    __slots__ = ("_parser", "_tail")
+    A byte order mark at the beginning is left out: not every client knows it.
+    """
+
+    __slots__ = ("_at_start", "_parser", "_tail")
 
     def __init__(self) -> None:
         self._parser = SSEParser(MAX_EVENT_BYTES)
         self._tail = bytearray()
+        self._at_start = True
 
     def feed(self, piece: bytes) -> tuple[bytes, list[Event]]:
+        if self._at_start:
+            piece = self._unmarked(piece)
         if not self._tail and whole(piece) == len(piece):  # as most come: one or more whole events
             return piece, self._parse(piece)
         start = len(self._tail)
@@ -84,6 +101,16 @@ class EventBytes:
         if len(self._tail) > MAX_EVENT_BYTES:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
         return head, self._parse(head)
+
+    def _unmarked(self, piece: bytes) -> bytes:
+        """The first bytes without a mark, which may come in pieces itself."""
+        data = bytes(self._tail) + piece
+        self._tail.clear()
+        if len(data) < len(MARK) and MARK.startswith(data):
+            self._tail += data
+            return b""
+        self._at_start = False
+        return data.removeprefix(MARK)
 
     def is_one(self, piece: bytes) -> bool:
         """Whether a piece is one whole event, with nothing before it left over."""
@@ -96,27 +123,36 @@ class EventBytes:
             raise UpstreamFailed(f"the upstream's stream cannot be read: {wrong}") from None
 
     def close(self) -> tuple[bytes, list[Event]]:
-        """The last event, when only its blank line is missing; half a line is nothing."""
+        """The last event, when only its blank line is missing: whole JSON or [DONE]. StreamCut in the middle of one."""
         tail = bytes(self._tail)
         self._tail.clear()
         events = [*self._parse(tail), *self._parser.close()]
+        if self._parser.cut:
+            raise verdict.cut_inside()
         return (tail.rstrip(b"\r\n") + b"\n\n" if events else b""), events
 
 
 class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
-    __slots__ = ("_bytes", "_glance", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "on_done", "outputs")
+    __slots__ = (
+        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_wrap", "done", "error", "error_passed", "on_done",
+        "outputs",
+    )  # fmt: skip
 
     def __init__(
-        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes
-    ) -> None:
-        """`masked` takes out of an error's bytes what no caller may see."""
+        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes, *,
+        hides_usage: bool = False,
+    ) -> None:  # fmt: skip
+        """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
+        not go on, for its caller did not ask for it."""
+        self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
+        self._model = ""
         self.error: GatewayError | None = None
         self.error_passed = False  # the upstream's own error event is among the bytes
 
@@ -125,18 +161,26 @@ class RelayPipe:
         return self._scanner.usage
 
     @property
+    def model(self) -> str:
+        """The model that the stream says it comes from; "" where the first events do not say."""
+        return self._model
+
+    @property
     def finish(self) -> str:
         return self._scanner.finish
 
     def feed(self, piece: bytes) -> bytes:
         if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
             self.outputs = self._scanner.outputs
-            return piece
+            return self._masked(piece)
         return self._scanned(*self._bytes.feed(piece))
 
     def _scanned(self, data: bytes, events: list[Event]) -> bytes:
         scanner = self._scanner
         if events:
+            if not self._model and not self.outputs:
+                found = MODEL.search(events[0].data)
+                self._model = found[1] if found else ""
             scanner.feed(events)
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
             if self.done and self.on_done is not None and self.error is None:
@@ -144,12 +188,25 @@ class RelayPipe:
                 self.on_done = None
         if self.error is not None and not self.outputs:
             return b""  # nothing was said yet: the caller gets a status, not an event
+        if events and self.error is not None:  # a flaw itself does not go on, an error event does, and nothing behind them
+            count = scanner.fed + (not scanner.flawed)
+            data, events = verdict.first_events(data, count), events[:count]
+        if self._is_usage is not None and any(self._is_usage(event.data) for event in events):
+            data = self._without_usage(data)
         if self._wrap is not None:
             data = self._wrap.items(events)
-        if self.error is None:
-            return data
+        if self.error is None or scanner.flawed:
+            return self._masked(data)
         self.error_passed = True
         return self._masked(data)
+
+    def _without_usage(self, data: bytes) -> bytes:
+        kept = []
+        for raw in verdict.raw_events(data):
+            found = SSEParser(MAX_EVENT_BYTES).feed(raw)
+            if self._is_usage is None or not any(self._is_usage(event.data) for event in found):
+                kept.append(raw)
+        return b"".join(kept)
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """The end of a stream that broke, by what was seen of it; None where the protocol needs to know nothing of it."""
@@ -157,7 +214,10 @@ class RelayPipe:
         return end(error, request_id) if end is not None else None
 
     def close(self) -> bytes:
-        data = self._scanned(*self._bytes.close())
+        try:
+            data = self._scanned(*self._bytes.close())
+        except StreamCut as error:
+            data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
         return data + self._wrap.end() if self._wrap is not None and self.error is None else data
@@ -167,18 +227,24 @@ class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
     __slots__ = (
-        "_bytes", "_created", "_reader", "_writer", "done", "error", "error_passed", "finish", "on_done", "outputs", "usage",
+        "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "model",
+        "on_done", "outputs", "usage",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, writer: Writer, created: int = 0) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._created = created  # Unix seconds, for upstreams that do not tell them
+        self._calls: dict[tuple[int, int], list[str]] = {}  # arguments by candidate and part, as far as they came
         self.outputs, self.done = 0, False
         self.error: GatewayError | None = None
         self.error_passed = False
         self.usage: ir.Usage | None = None
         self.finish: ir.Stop | str = ""  # of the first candidate
+        self.model = ""  # that the stream says it comes from
 
     def feed(self, piece: bytes) -> bytes:
         out = []
@@ -187,7 +253,7 @@ class ConvertPipe:
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
-        return b"".join(out)
+        return self._masked(b"".join(out))
 
     def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
@@ -197,19 +263,36 @@ class ConvertPipe:
                 break
             if ir.is_output(event):
                 self.outputs += 1
+                if self._calls and isinstance(event, ir.PartDelta) and (event.candidate, event.index) in self._calls:
+                    self._calls[event.candidate, event.index].append(event.text)
+                elif isinstance(event, ir.PartStart) and isinstance(event.part, ir.ToolCall) and not event.part.custom:
+                    self._calls[event.candidate, event.index] = [event.part.arguments_text]
             elif isinstance(event, ir.UsageSeen):
                 self.usage = event.usage
             elif isinstance(event, ir.Finished):
                 self.done = True
             elif isinstance(event, ir.Stopped):
+                self.error = self._flaw(event)
+                if self.error is not None:
+                    break
                 self.finish = self.finish or event.stop
-            elif isinstance(event, ir.Started) and not event.created:
-                event = replace(event, created=self._created)
+            elif isinstance(event, ir.Started):
+                self.model = event.model
+                event = event if event.created else replace(event, created=self._created)
             out.append(self._writer.feed(event))
             if self.on_done is not None and isinstance(event, ir.Finished):
                 self.on_done()
                 self.on_done = None
         return b"".join(out)
+
+    def _flaw(self, stopped: ir.Stopped) -> GatewayError | None:
+        """Why a candidate that has ended is no answer."""
+        calls = verdict.Calls()
+        for (candidate, index), pieces in self._calls.items():
+            if candidate == stopped.candidate:
+                calls.add(index, "".join(pieces))
+        is_cut = stopped.stop.reason in ("length", "context", "refusal")
+        return verdict.unfinished(stopped.stop.native) or (None if is_cut else calls.flaw(""))
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """As RelayPipe.failure, by what was written of it."""
@@ -217,12 +300,15 @@ class ConvertPipe:
         return end(error, request_id) if end is not None else None
 
     def close(self) -> bytes:
-        data = b"".join(self._written(self._reader.feed(event)) for event in self._bytes.close()[1])
+        try:
+            data = b"".join(self._written(self._reader.feed(event)) for event in self._bytes.close()[1])
+        except StreamCut as error:
+            data, self.error = b"", None if self.done else error
         if self.error is None:
             data += self._written(self._reader.close())
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
-        return data
+        return self._masked(data)
 
 
 class Array:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from .spec import Codec, Spec, Upstream
 
@@ -33,7 +33,7 @@ KEY_HEADERS = tuple(dict.fromkeys(name for spec in SPECS.values() for name in sp
 KEY_QUERIES = tuple(dict.fromkeys(spec.key_query for spec in SPECS.values() if spec.key_query))
 # What a caller's credential may stand in: none of it is ever passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *KEY_HEADERS})
-ACCOUNT_HEADERS = frozenset(name for spec in SPECS.values() for name in spec.account_headers)
+ANSWER_HEADERS = frozenset(name for spec in SPECS.values() for name in spec.answer_headers)
 CALLERS_ACCOUNT = frozenset(name for spec in SPECS.values() for name in spec.private_headers)
 OWN_QUERY = frozenset({*KEY_QUERIES, *(spec.events_query[0] for spec in SPECS.values() if spec.events_query)})
 ANSWER_FIELDS = tuple(dict.fromkeys(spec.answer_field for spec in SPECS.values() if spec.answer_field))
@@ -44,3 +44,9 @@ TURNS = tuple(dict.fromkeys(spec.turns for spec in SPECS.values()))
 def wire(protocol: str) -> Codec:
     """The functions of a protocol, loaded when they are first needed."""
     return cast(Codec, import_module(f".{protocol}.codec", __package__))
+
+
+@cache
+def vectors(protocol: str) -> Any:
+    """The functions for embeddings of a protocol that has them (`embeds`): see `embeddings`."""
+    return import_module(f".{protocol}.embeddings", __package__)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from .ir import Usage
 
@@ -18,16 +18,18 @@ MAX_TOKENS = 1_000_000_000  # of one answer; an upstream that counts more is wro
 MAX_USD = 10_000.0          # of one answer: the longest ones cost some hundred
 
 
-def is_number(value: object, most: float) -> bool:
+def is_number(value: object, most: float) -> TypeGuard[float]:
     """Whether it is a number from 0 to `most`; true, NaN and text are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= most
 
 
 def is_count(value: object) -> bool:
+    if type(value) is int:  # as nearly always
+        return 0 <= value <= MAX_TOKENS
     return is_number(value, MAX_TOKENS)
 
 
-def is_cost(value: object) -> bool:
+def is_cost(value: object) -> TypeGuard[float]:
     return is_number(value, MAX_USD)
 
 
@@ -36,7 +38,10 @@ def sound(usage: Usage | None) -> Usage | None:
     if usage is None:
         return None
     classes = (usage.input, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.text, usage.reasoning)
-    if not all(map(is_count, classes)) or not is_count(usage.total):
+    try:
+        if not (min(classes) >= 0 and sum(classes) <= MAX_TOKENS):  # NaN is neither
+            return None
+    except TypeError:  # a text
         return None
     return usage if usage.cost is None or is_cost(usage.cost) else replace(usage, cost=None)
 

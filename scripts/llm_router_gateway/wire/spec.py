@@ -83,6 +83,10 @@ def no_more(body: JSON) -> dict[str, Any]:
     return {}
 
 
+def no_count(body: JSON, model: str) -> dict[str, Any]:
+    return dict(body)
+
+
 def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
@@ -108,6 +112,10 @@ class Upstream:
     # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
     untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
+    count_request: Callable[[JSON, str], dict[str, Any]] = no_count
+    # (a chat body, model) -> the body of the call "count", where `paths` has one
+    counted: str = ""                      # the field of its answer that holds the tokens
+    searches: bool = False                 # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream's end says what it cost
 
@@ -129,6 +137,8 @@ class Spec:
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"                # the body's field that holds the conversation
     streams_by_default: bool = False       # a body without `stream` wants one
+    counts_first: bool = False             # its streams begin with how many tokens the request has
+    answer_prefix: str = ""                # begins the id of an answer that its upstream gave none
     carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
     embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
@@ -138,7 +148,10 @@ class Spec:
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
     bare_errors: bool = False              # a broken event stream ends in the error's JSON once more, outside of any event
     keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
-    account_headers: frozenset[str] = frozenset()  # of an upstream's answer, that tell of our account: not for the caller
+    answer_headers: frozenset[str] = frozenset()  # of an answer, that SDKs read; one that ends in - is a beginning
+    too_long: str = ""                     # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
+    too_long_mark: bytes = b""             # what they look for in an error's body: they compact then
+    model_field: str = "model"             # of a whole answer, and of a stream's events: the model that it comes from
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
     keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more
@@ -147,6 +160,8 @@ class Spec:
     # -- conversion
     packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
     kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
+
+    embeds: bool = False                   # there is a module `embeddings` beside the codec: see wire/embeddings
 
     upstream: Upstream | None = None       # None: callers speak it, no provider does
 
@@ -215,6 +230,9 @@ class Codec(Protocol):
     def write_request(self, request: ir.Request, *, model: str, quirks: JSON, lost: list[str]) -> dict[str, Any]: ...
     def read_answer(self, body: JSON) -> ir.Answer:
         """A whole answer; UpstreamFailed where it is none."""
+
+    def flaw_in(self, answer: JSON) -> GatewayError | None:
+        """Why a whole answer of an upstream is none; None where it is one. See `verdict`."""
 
     def usage_in(self, answer: JSON) -> ir.Usage | None: ...
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...

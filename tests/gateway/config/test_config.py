@@ -56,7 +56,7 @@ def test_every_problem_is_reported_with_its_path() -> None:
         provider = "vlm"
         config = {context_window = "big"}
         [[models]]
-        name = "two words"
+        name = "two words "
         """,
     ).keys() == {
         "sever", "server.prot", "server.port", "server.log_level", "server.keepalive_s", "providers[0].type",
@@ -497,3 +497,17 @@ def test_a_provider_may_have_several_keys(line: str) -> None:
     made = provider(f'name = "openai"\n{line}', MINE="a,b")
     assert made.keys == (settings.Secret("a"), settings.Secret("b"))
     assert not parse(f'[[providers]]\nname = "openai"\n{line}', MINE="a,b").notes
+
+
+@pytest.mark.parametrize("tier, path", [
+    ("{above = 5, input_usd_per_mtok = 1}", "output_usd_per_mtok"),
+    ("{input_usd_per_mtok = 1, output_usd_per_mtok = 1}", "above"),
+    ("{above = 0, input_usd_per_mtok = 1, output_usd_per_mtok = 1}", "above"),
+    ("{above = 5, input_usd_per_mtok = -1, output_usd_per_mtok = 1}", "input_usd_per_mtok"),
+    ("{above = 5, input_usd_per_mtok = 1, output_usd_per_mtok = 1, more = 1}", "more"),
+    ("{above = 9, input_usd_per_mtok = 1, output_usd_per_mtok = 1}", "above"),
+])  # fmt: skip
+def test_every_wrong_price_of_long_contexts_is_a_problem_with_its_path(tier: str, path: str) -> None:
+    good = "{above = 9, input_usd_per_mtok = 1, output_usd_per_mtok = 1}"
+    text = f'[[providers]]\nname = "ollama"\n[[ollama.models]]\nname = "m"\nconfig = {{long_context = [{good}, {tier}]}}'
+    assert [each.partition(":")[0] for each in problems(text)] == [f"ollama.models[0].config.long_context[1].{path}"]

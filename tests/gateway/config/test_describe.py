@@ -62,7 +62,9 @@ limits = {max_concurrent = 3, queue = 2, wait_s = 1.5}
 [[ollama.models]]
 name = "m"
 limits = {tokens_per_minute = "1k"}
-config = {priority = 3}
+config = {priority = 3, cache_write_usd_per_mtok = 4, long_context = [
+    {above = "200k", input_usd_per_mtok = 6, output_usd_per_mtok = 22.5, cached_input_usd_per_mtok = 0.6},
+]}
 default_params = {temperature = 0}
 [[ollama.models]]
 name = "n"

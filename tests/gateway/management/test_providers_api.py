@@ -480,3 +480,14 @@ def test_what_another_hand_wrote_is_kept_by_a_change_here(office: Office) -> Non
 def test_every_route_is_an_administrators_but_the_list(office: Office) -> None:
     routes: list[Any] = office.admin.routes()
     assert [(route.method, route.path) for route in routes if route.access != "admin"] == [("GET", "models")]
+
+
+@pytest.mark.parametrize("body", [
+    {"api_key": "***"}, {"api_key": "*"}, {"api_key": f"{OTHER},***"}, {"settings": {"headers": {"X-Team": "***"}}},
+    {"rewrite_header": {"x-a": "***"}}, {"settings": {"proxy": "http://user:***@proxy.example:1"}},
+])  # fmt: skip
+def test_a_mask_is_no_secret(office: Office, body: Any) -> None:
+    """What was read is sent back as it was: the key would be lost, and every later call refused."""
+    answer = office.does("PATCH", "providers/openai", body)
+    assert answer.status == 422 and office.kept is None
+    assert "not the secret" in json.dumps(answer.body)

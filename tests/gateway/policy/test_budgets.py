@@ -14,6 +14,7 @@ from llm_router_gateway.errors import NoCredit
 from llm_router_gateway.json_body import read_body
 from llm_router_gateway.limiter.budgets import LocalBudgets
 from llm_router_gateway.policy.budgets import Amount, Budget, Left, Price, day_of, granted, next_start, utc_text
+from llm_router_gateway.proxy.charges import Charge
 from llm_router_gateway.proxy.request_budget import Allowance, allowance_of
 from llm_router_gateway.routing.resolve import Candidate, candidates, routes_of
 from llm_router_gateway.wire.ir import Usage
@@ -59,8 +60,9 @@ class Purse:
         return self.books.spent("k", self.now)
 
 
-def done(allowance: Allowance, usage: Usage | None, cost: float | None = None, **how: Any) -> None:
-    now_of(allowance.settle(usage, cost, **{"answered": True, "whole": True, "outputs": 0, **how}))
+def done(allowance: Allowance, usage: Usage | None, cost: float | None = None) -> None:
+    """The end of a call; without a usage it was refused."""
+    now_of(allowance.settle(None if usage is None else Charge(usage, cost, "prices")))
 
 
 def test_days_and_months_are_those_of_utc() -> None:
@@ -164,21 +166,18 @@ def test_a_model_without_a_price_is_refused_under_a_budget_of_dollars_with_what_
     Purse(candidate=model(input_usd_per_mtok=0, output_usd_per_mtok=0), usd_per_day=1).ask()
 
 
-@pytest.mark.parametrize(
-    ("usage", "how", "low", "high"),
-    [
-        (Usage(input=6, text=100), {}, 106, 106),
-        (None, {}, 500, 520),                                              # nobody said: what it may have cost
-        (None, {"answered": False, "whole": False}, 0, 0),                 # nobody answered
-        (None, {"whole": False, "outputs": 20}, 40, 70),                   # broken off: what came, by its pieces
-        (Usage(input=6, text=1), {"whole": False, "outputs": 20}, 40, 70),  # Anthropic tells the output at the end
-        (None, {"whole": False, "outputs": 10_000}, 500, 520),             # never more than was held
-    ],
-)
-def test_what_is_booked_is_the_truth_or_near_it(usage: Usage | None, how: dict[str, Any], low: int, high: int) -> None:
+@pytest.mark.parametrize(("usage", "spent"), [(Usage(input=6, text=100), 106), (None, 0)])
+def test_what_is_booked_is_what_the_attempt_cost(usage: Usage | None, spent: int) -> None:
     purse = Purse(tokens_per_day=10_000)
-    done(purse.ask(max_tokens=500)[0], usage, **how)
-    assert low <= purse.spent["tokens_day"] <= high
+    allowance, _ = purse.ask(max_tokens=500)
+    done(allowance, usage)
+    done(allowance, Usage(input=9))  # once is enough
+    assert purse.spent["tokens_day"] == spent
+
+
+def test_an_estimate_is_never_more_than_was_held() -> None:
+    allowance, _ = Purse(tokens_per_day=10_000).ask(max_tokens=500)
+    assert (allowance.within_hold(20), allowance.within_hold(10_000)) == (20, 500)
 
 
 def test_the_next_member_after_a_failure_holds_for_itself_alone() -> None:
@@ -236,7 +235,7 @@ def test_no_order_of_calls_spends_more_than_there_is(budget: dict[str, Any]) -> 
             allowance, sent = waiting.pop(rng.randrange(len(waiting)))
             made = rng.randrange(sent["max_tokens"] * sent["n"] + 1)
             usage = Usage(input=5, text=made)
-            done(allowance, usage, (5 * 1.0 + made * 10.0) / 1e6, whole=rng.random() < 0.9, answered=rng.random() < 0.9)
+            done(allowance, usage if rng.random() < 0.9 else None, (5 * 1.0 + made * 10.0) / 1e6)
         left = purse.books.left("k", purse.key.budget or Budget(), NOON)
         assert left.usd >= -1e-9 and left.tokens >= 0
     assert refused > 100

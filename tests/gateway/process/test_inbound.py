@@ -64,6 +64,14 @@ def test_other_callers_are_converted_where_a_model_has_one_protocol(
     assert path_of(upstream) == path
 
 
+def test_a_search_of_the_web_goes_where_a_provider_has_it(gateway: Process, upstream: Upstream) -> None:
+    upstream.does(sends(http(json.dumps(PLAIN["responses"]).encode())))
+    body = {"model": "both/m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}]}
+    tools = [{"type": "web_search_20250305", "name": "web_search"}]
+    assert post(gateway, "/v1/messages", **body, tools=tools).json["content"][0]["text"] == "yes"
+    assert path_of(upstream) == "/v1/responses" and upstream.requests[-1].json["tools"] == [{"type": "web_search"}]
+
+
 def test_a_websocket_is_refused_so_that_callers_fall_back_at_once(gateway: Process) -> None:
     answer = gateway.get("/v1/responses", upgrade="websocket", connection="Upgrade")
     assert answer.status == 426 and "POST" in answer.json["error"]["message"]
@@ -98,6 +106,12 @@ def test_a_relayed_stream_of_text_is_the_upstreams(gateway: Process, upstream: U
     events = [data_event({**TEXT, "choices": [{"text": "yes", "index": 0, "finish_reason": "stop"}]}), b"data: [DONE]\n\n"]
     upstream.does(sends(chunked(*events)))
     assert post(gateway, "/v1/completions", model="chat/m", prompt="Say", stream=True).data == b"".join(events)
+
+
+def test_a_whole_text_becomes_the_stream_that_it_should_have_been(gateway: Process, upstream: Upstream) -> None:
+    upstream.does(sends(http(json.dumps(TEXT).encode())))
+    answer = post(gateway, "/v1/completions", model="chat/m", prompt="Say", stream=True)
+    assert verdict("openai", answer.data) == "whole" and b'"text":"yes"' in answer.data
 
 
 @pytest.mark.parametrize("stream", [False, True])

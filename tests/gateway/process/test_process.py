@@ -428,7 +428,7 @@ def test_paths_without_their_prefix_too(gateway: Process) -> None:
             assert gateway.send("POST", path, asked.data).status == 200, path
 
 
-def test_tokens_are_counted_and_embeddings_relayed(gateway: Process) -> None:
+def test_tokens_are_counted_and_embeddings_relayed_or_converted(gateway: Process) -> None:
     body = ask("anthropic", "to-anthropic/demo").body
     del body["max_tokens"]
     assert gateway.send("POST", "/v1/messages/count_tokens", json.dumps(body).encode()).json["input_tokens"] > 0
@@ -437,9 +437,12 @@ def test_tokens_are_counted_and_embeddings_relayed(gateway: Process) -> None:
     counted = ask("gemini", "to-gemini/demo")
     assert gateway.send("POST", counted.path.replace("generateContent", "countTokens"), counted.data).json["totalTokens"] > 0
     asked = json.dumps({"model": "to-openai/demo-embed", "input": ["a", "b"]}).encode()
-    assert gateway.send("POST", "/v1/embeddings", asked).status in (200, 404)  # what the stand-in says
+    assert gateway.send("POST", "/v1/embeddings", asked).status in (200, 404)  # what the mock server says
     asked = json.dumps({"model": "to-gemini/demo", "input": "a"}).encode()
-    assert gateway.send("POST", "/v1/embeddings", asked).status == 501
+    assert len(gateway.send("POST", "/v1/embeddings", asked).json["data"][0]["embedding"]) > 1
+    asked = json.dumps({"model": "to-anthropic/demo", "input": "a"}).encode()
+    refused = gateway.send("POST", "/v1/embeddings", asked)
+    assert (refused.status, refused.headers["x-should-retry"]) == (400, "false")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -3,6 +3,7 @@
 import pytest
 
 from llm_router_gateway.config import config
+from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.proxy import headers as forward
 from llm_router_gateway.routing import resolve
 
@@ -57,10 +58,13 @@ def test_an_answer_keeps_rate_limits_and_loses_what_is_not_the_callers_to_see() 
     upstream = [
         ("content-type", "application/json"), ("retry-after", "7"), ("anthropic-ratelimit-tokens-remaining", "1"),
         ("request-id", "up1"), ("set-cookie", "x"), ("openai-organization", "org"), ("transfer-encoding", "chunked"),
-        ("content-length", "3"), ("server", "x"), ("x-request-id", "up2"),
+        ("content-length", "3"), ("server", "x"), ("x-request-id", "up2"), ("x-llm-router-model", "theirs"),
+        ("x-internal", "h1"),
+        ("x-content-type-options", "maybe"), ("openai-processing-ms", "9"), ("x-should-retry", "false"),
     ]  # fmt: skip
     assert [name for name, _ in forward.caller_headers(upstream)] == [
-        "content-type", "retry-after", "anthropic-ratelimit-tokens-remaining", "request-id",
+        "content-type", "retry-after", "anthropic-ratelimit-tokens-remaining", "request-id", "openai-organization",
+        "openai-processing-ms", "x-should-retry",
     ]  # fmt: skip
 
 
@@ -75,7 +79,27 @@ def test_so_is_a_credential_in_a_header_that_the_configuration_adds() -> None:
     listed = {"name": "m", "provider": "openai", "rewrite_header": {"Cookie": model, "X-Token": None}}
     one = resolve.candidates(resolve.routes_of(config.parse({"providers": [table], "models": [listed]})), "openai/m")[0]
     assert forward.masked(f"{team} {model} of eu in frankfurt".encode(), one) == b"*** *** of eu in frankfurt"
-    assert forward.caller_headers([("x-a", f"you sent {team}"), ("x-b", "frankfurt")], one) == [("x-b", "frankfurt")]
+    told = [("request-id", f"you sent {team}"), ("cf-ray", "frankfurt")]
+    assert forward.caller_headers(told, one) == [("cf-ray", "frankfurt")]
+
+
+def test_a_short_key_is_never_taken_out_of_a_text() -> None:
+    """api_key = "x" once made conte***t_length_e***ceeded of a code that clients compact by."""
+    table = {"name": "openai", "api_key": "x", "settings": {"headers": {"X-Token": "ab"}}}
+    one = resolve.candidates(resolve.routes_of(config.parse({"providers": [table]})), "openai/m")[0]
+    data = b'{"error": {"code": "context_length_exceeded", "message": "about abc"}}'
+    assert forward.masked(data, one) == data
+    error = forward.without_secrets(GatewayError("x ab", code="context_length_exceeded"), [one.provider])
+    assert (error.message, error.code) == ("x ab", "context_length_exceeded")
+    assert forward.caller_headers([("request-id", "x-1")], one) == [("request-id", "x-1")]
+
+
+@pytest.mark.parametrize("written", [
+    KEY, KEY.replace("-", "\\u002d"), KEY.replace("k", "\\u006B"), "".join(f"\\u{ord(letter):04x}" for letter in KEY),
+])  # fmt: skip
+def test_a_long_key_is_taken_out_however_json_writes_it(written: str) -> None:
+    data = f'{{"message": "you sent {written} \\u003c"}}'.encode()
+    assert forward.masked(data, candidate()) == b'{"message": "you sent *** \\u003c"}'
 
 
 @pytest.mark.parametrize(("value", "taken"), [("abc-1", True), ("", False), ("a b", False), ("a\nb", False), ("é", False),

@@ -14,6 +14,7 @@ from routed import Hosts, Story, Ways, chat, group, model, ok, play, provider, r
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.proxy import route_api
+from llm_router_gateway.proxy.charges import Charge
 from llm_router_gateway.wire.ir import Usage
 
 Run = Callable[..., Ways]
@@ -305,13 +306,11 @@ def test_a_wish_that_is_none_names_its_field(run: Run, wish: dict[str, Any], pat
     assert run(story, tagged()).hosts.hosts == []
 
 
-def test_costs_are_the_upstreams_or_by_the_configured_prices() -> None:
-    priced = config.parse(tagged()).models[0]
-    for usage, model_, cost in (
-        (None, priced, None), (Usage(input=10, cost=0.5), priced, 0.5), (Usage(input=10), None, None),
-        (Usage(input=1_000_000, text=1_000_000), priced, 30),
-    ):  # fmt: skip
-        assert route_api.invoked({}, "a/m", usage, model_)["cost"] == cost
+def test_the_cost_of_an_invocation_is_what_the_log_has() -> None:
+    charge = Charge(Usage(input=10, cache_read=5, text=2), 0.5, "upstream")
+    told = route_api.invoked({}, "a/m", charge)
+    assert (told["usage"], told["cost"], told["cost_source"]) == ({"input_tokens": 15, "output_tokens": 2}, 0.5, "upstream")
+    assert route_api.invoked({}, "a/m", None)["cost"] is None
 
 
 def test_what_the_model_said_is_found_in_any_answer() -> None:

@@ -126,3 +126,57 @@ def test_a_provider_may_rename_and_a_models_own_name_there_wins() -> None:
     table = routes(text + '[[ollama.models]]\nname="a"\n[[ollama.models]]\nname="b"\nremote_identifier="b:2"')
     assert [found(table, name)[0][1] for name in ("a", "ollama/b", "ollama/c", "d")] == ["a:1", "b:2", "c:1", "d"]
     assert resolve.candidates(table, "ollama/c")[0].name == "ollama/c"
+
+
+SMALL = """
+[[providers]]
+name = "here"
+type = "vllm"
+base_url = "http://127.0.0.1:9001/v1"
+rename = { "gemini-3*-flash*" = "small", "claude-haiku*" = "other", "exact" = "big" }
+[[here.models]]
+name = "small"
+tags = ["quick"]
+[[providers]]
+name = "gemini"
+api_key = "k"
+"""
+
+
+@pytest.mark.parametrize(("name", "remote"), [
+    ("gemini-3-flash-preview", ("here/small", "small")),  # though Gemini, which takes any name, has a family of such
+    ("here/gemini-3.5-flash", ("here/small", "small")),
+    ("claude-haiku-4-5-20251001", ("here/claude-haiku-4-5-20251001", "other")),
+    ("gemini-3-pro", ("gemini/gemini-3-pro", "gemini-3-pro")),
+    ("gemini/gemini-3-flash", ("gemini/gemini-3-flash", "gemini-3-flash")),
+])  # fmt: skip
+def test_a_star_in_rename_draws_names_to_its_provider(name: str, remote: tuple[str, str]) -> None:
+    (candidate,) = resolve.candidates(routes(SMALL), name)
+    assert (candidate.name, candidate.remote_id) == remote
+    assert (candidate.model is not None) == (remote[0] == "here/small")
+
+
+TF = {"name": "tf", "type": "vllm", "base_url": "http://127.0.0.1:9001/v1"}
+
+
+@pytest.mark.parametrize("name", [
+    "/models/x.gguf", "My Model (Q4) [v2]", "C:\\models\\x", "модель", "模型-7b", "a?b#c", "llama3:8b", "100% real",
+])  # fmt: skip
+def test_every_name_that_a_server_may_list_is_one(name: str) -> None:
+    table = resolve.routes_of(config.parse({"providers": [TF]}))
+    for asked in (name, f"tf/{name}"):
+        (candidate,) = resolve.candidates(table, asked)
+        assert candidate.remote_id == name
+        assert found(routes_with(name), asked) == [("tf", name)]
+
+
+def routes_with(name: str) -> resolve.Routes:
+    return resolve.routes_of(config.parse({"providers": [TF], "models": [{"name": name, "provider": "tf"}]}))
+
+
+@pytest.mark.parametrize("name", ["bad\ud83d", "tf/bad\ud83d", " a", "a ", "a\nb", "a\x00b", "a\u2028b", "a\x85b"])
+def test_a_name_that_cannot_be_sent_is_unknown(name: str) -> None:
+    table = resolve.routes_of(config.parse({"providers": [TF]}))
+    with pytest.raises(UnknownModel) as caught:
+        resolve.candidates(table, name)
+    assert caught.value.status == 404 and caught.value.message.isprintable()

@@ -27,7 +27,9 @@ from llm_router_gateway.errors import (
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.anthropic import codec as anthropic
 from llm_router_gateway.wire.anthropic import common, request_reader, request_writer
+from llm_router_gateway.wire.anthropic.abilities import claude_version
 from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
+from llm_router_gateway.wire.anthropic.schema import fitted_schema
 from llm_router_gateway.wire.names import packed_id, safe_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
@@ -497,7 +499,11 @@ def test_no_call_can_be_forced_while_thinking() -> None:
     (NEW, ir.Reasoning("", effort="low"), {"type": "enabled", "budget_tokens": 2048}, None, []),
     (NEW, ir.Reasoning("adaptive", effort="high"), {"type": "enabled", "budget_tokens": 16384}, None,
      ["reasoning.mode=adaptive"]),
-    ("claude-opus-4-6", ir.Reasoning("", effort="minimal"), {"type": "adaptive"}, "low", []),
+    ("claude-opus-4-6", ir.Reasoning("", effort="minimal"), {"type": "adaptive"}, "low", ["reasoning.effort=minimal"]),
+    ("claude-fable-5", ir.Reasoning("", effort="none"), None, None, ["reasoning=off"]),
+    ("claude-mythos-5", ir.Reasoning("off", 0), None, None, ["reasoning=off"]),
+    ("claude-mythos-preview", ir.Reasoning("on", 3000), {"type": "adaptive"}, None, ["reasoning.budget_tokens"]),
+    ("claude-fable-5", ir.Reasoning("", effort="xhigh"), {"type": "adaptive"}, "xhigh", []),
     ("claude-opus-4-6", ir.Reasoning("on", 3000), {"type": "enabled", "budget_tokens": 3000}, None, []),
     ("claude-opus-4-7", ir.Reasoning("on", 3000), {"type": "adaptive"}, None, ["reasoning.budget_tokens"]),
     ("claude-opus-4-7", ir.Reasoning("adaptive", effort="xhigh", shown=True), {"type": "adaptive", "display": "summarized"},
@@ -658,7 +664,7 @@ def test_the_call_that_gives_the_answer_its_form_is_the_answer() -> None:
 def test_schemas_fit_the_decoder(schema: Any, want: Any, lost: Any) -> None:
     """A property that is named like a keyword is a property."""
     named: list[str] = []
-    assert request_writer.fitted_schema(schema, named) == want and named == lost
+    assert fitted_schema(schema, named) == want and named == lost
 
 
 @pytest.mark.parametrize(("name", "version"), [
@@ -667,7 +673,7 @@ def test_schemas_fit_the_decoder(schema: Any, want: Any, lost: Any) -> None:
     ("glm-4.6", None),
 ])  # fmt: skip
 def test_the_version_of_a_model_is_in_its_name(name: str, version: Any) -> None:
-    assert request_writer.claude_version(name) == version
+    assert claude_version(name) == version
 
 
 # -------------------------------------------------------------------------------------------------------- reading an answer

@@ -22,6 +22,7 @@ from llm_router_gateway.wire.gemini.schema import from_gemini, to_gemini
 from llm_router_gateway.wire.names import minted_id, packed_id, safe_name, unpacked_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
+from llm_router_gateway.wire.verdict import unfinished
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "wire" / "gemini"
 STREAMS = sorted(path.stem for path in CORPUS.glob("*.sse"))
@@ -390,10 +391,14 @@ def test_thoughts_go_back_to_gemini_only_when_they_are_its_own() -> None:  # row
     ("gemini-2.5-flash", ir.Reasoning("on", 99_999), {"includeThoughts": True, "thinkingBudget": 24_576},
      ["reasoning.budget_tokens=99999"]),
     ("gemini-2.5-pro", ir.Reasoning("adaptive", shown=False), {"thinkingBudget": -1}, []),
-    ("gemini-2.5-pro", ir.Reasoning("off"), {"thinkingBudget": 0}, []),
-    ("gemini-3-pro-preview", ir.Reasoning("", effort="medium"), {"thinkingLevel": "high"}, []),
-    ("gemini-3-flash", ir.Reasoning("", effort="none"), {"thinkingLevel": "minimal"}, []),
-    ("gemini-3.1-pro", ir.Reasoning("off"), {"thinkingLevel": "low"}, []),
+    ("gemini-2.5-pro", ir.Reasoning("off"), {"thinkingBudget": 128}, ["reasoning=off"]),
+    ("gemini-2.5-pro", ir.Reasoning("", effort="none"), {"thinkingBudget": 128}, ["reasoning=off"]),
+    ("gemini-2.5-pro", ir.Reasoning("on", 9), {"includeThoughts": True, "thinkingBudget": 128}, ["reasoning.budget_tokens=9"]),
+    ("gemini-2.5-flash-lite", ir.Reasoning("off"), {"thinkingBudget": 0}, []),
+    ("gemini-2.5-flash-lite", ir.Reasoning("on", 9, shown=False), {"thinkingBudget": 512}, ["reasoning.budget_tokens=9"]),
+    ("gemini-3-pro-preview", ir.Reasoning("", effort="medium"), {"thinkingLevel": "high"}, ["reasoning.effort=medium"]),
+    ("gemini-3-flash", ir.Reasoning("", effort="none"), {"thinkingLevel": "minimal"}, ["reasoning=off"]),
+    ("gemini-3.1-pro", ir.Reasoning("off"), {"thinkingLevel": "low"}, ["reasoning=off"]),
     ("gemini-3-pro", ir.Reasoning("on", 1024), {"includeThoughts": True, "thinkingLevel": "low"}, []),
     ("gemini-3-pro", ir.Reasoning("adaptive"), {"includeThoughts": True}, []),
     ("gemini-2.0-flash", ir.Reasoning("", effort="low"), None, ["reasoning"]),
@@ -757,6 +762,8 @@ def test_a_relayed_stream_is_understood_beside_it(name: str) -> None:
     if "error" in expected:
         assert not scanner.done
         assert scanner.error is None or [scanner.error.status, scanner.error.code] == expected["error"]
+    elif unfinished(expected["stop"][1]):
+        assert scanner.error is not None and scanner.flawed and not scanner.outputs
     else:
         assert scanner.done and scanner.error is None and bool(scanner.outputs) == bool(expected["parts"])
         assert scanner.usage is not None and scanner.usage.total == sum(expected["usage"].values())
@@ -869,7 +876,7 @@ def test_an_upstreams_refusal_is_read(status: int, headers: dict[str, str], body
 
 def test_an_error_is_written_for_googles_sdks() -> None:
     status, headers, body = gemini.write_error(RateLimited("slow down", retry_after_s=2.5), "req-1")
-    assert (status, headers) == (429, [("retry-after", "3")])
+    assert (status, headers) == (429, [("content-type", "application/json; charset=UTF-8"), ("retry-after", "3")])
     assert body["error"]["status"] == "RESOURCE_EXHAUSTED"
     kinds = [detail["@type"].rpartition(".")[2] for detail in body["error"]["details"]]
     assert kinds == ["ErrorInfo", "RetryInfo", "RequestInfo"]

@@ -10,7 +10,7 @@ from llm_router_gateway.wire.registry import DEFAULT, SPECS, UPSTREAMS, wire
 
 OF_CALLERS = {"FINISH_WORDS", "StreamWriter", "read_request", "write_answer", "write_error", "error_event", "write_count",
               "describe_model", "list_models", "finish_in"}  # fmt: skip
-OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "usage_in", "read_error"}
+OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "flaw_in", "usage_in", "read_error"}
 OF_KEEPERS = {"Seal", "compaction", "refuse_unsupported", "relay", "state"}  # whose callers build on earlier answers
 
 
@@ -37,7 +37,7 @@ def test_a_protocol_is_whole(name: str) -> None:
     spec = SPECS[name]
     assert spec.title and spec.turns
     assert spec.keepalive.endswith(b"\n") or spec.keepalive.isspace()  # between two objects a space is none of either
-    assert all(each == each.lower() for each in (*spec.marks, *spec.key_headers, *spec.private_headers, *spec.account_headers))
+    assert all(each == each.lower() for each in (*spec.marks, *spec.key_headers, *spec.private_headers, *spec.answer_headers))
     assert spec.lines or spec.chat_action
 
 

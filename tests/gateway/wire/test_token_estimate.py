@@ -52,3 +52,11 @@ def test_depth_is_no_danger() -> None:
     assert input_tokens(body(value)) > 0
     while isinstance(value, list):  # taken apart by hand: freeing it in one go is as deep
         value = value.pop()
+
+
+@pytest.mark.parametrize(("text", "tokens"), [  # of cl100k_base
+    ("deadbeef0123456789" * 50, 350), ("Сегодня хорошая погода, и мы пойдём гулять. " * 20, 501), ("😀🎉🚀" * 50, 400),
+    ('{"id":7,"name":"user 7","tags":["a","b"]},\n' * 20, 360),
+])  # fmt: skip
+def test_numbers_json_and_other_scripts_are_not_far_off(text: str, tokens: int) -> None:
+    assert 0.8 * tokens < input_tokens(body(text)) < 1.4 * tokens + 10

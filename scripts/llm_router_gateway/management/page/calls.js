@@ -50,7 +50,11 @@ const ENDED = {
   cut: "cut off by the provider",
   refused: "refused by this gateway",
 };
-const COST_SOURCE = { upstream: "as the provider said", prices: "from the configured prices" };
+const COST_SOURCE = {
+  upstream: "as the provider said",
+  prices: "from the configured prices",
+  estimated: "estimated: the provider did not say what was used",
+};
 
 /** "200", "429 rate_limited", "left", in its colour */
 export function statusBadge(row) {

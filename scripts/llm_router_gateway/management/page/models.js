@@ -112,7 +112,7 @@ export class ModelsView {
           h(
             "p",
             { class: "muted" },
-            "Set a provider's key (OPENAI_API_KEY, for example), or write a router.toml: references/gateway.md shows a small one.",
+            "Set a provider's key (OPENAI_API_KEY, for example), or write a router.toml: references/gateway-start.md shows a small one.",
           ),
         ),
       );

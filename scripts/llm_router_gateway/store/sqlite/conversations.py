@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from typing import TypeVar
 
 from ..conversations import MAX_CHAIN, Turn
 from .database import Store
 from .file import Database
 from .turn_rows import forget, found, kept_secret, packed, put, turn_of_item
 
+GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
+AGAIN_S = 0.3   # after it an unknown turn is looked for again: another process on this store may be about to write it
+Found = TypeVar("Found")
 MAX_WAITING_BYTES = 67_108_864  # of texts that the file cannot take just now; what comes then is not kept
 
 
@@ -44,15 +48,16 @@ class SqliteConversations:
             return
         self._waiting[turn.id] = turn, data
         self._waiting_bytes += len(data)
-        self._submit()
+        if not self._submitted:
+            self._submitted = True
+            asyncio.get_running_loop().call_later(GATHER_S, self.flush)
 
-    def _submit(self) -> None:
+    def flush(self) -> None:
         """All that wait when it is its turn are written by one transaction; later ones need another."""
-        if self._submitted:
+        if not self._waiting:
             return
-        self._submitted = True
         loop = asyncio.get_running_loop()
-        future = self._store.write(self._put)
+        future = self._store.write(self._put, durable=False)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._written, done))
 
     def _put(self, db: Database) -> dict[str, tuple[Turn, bytes]]:
@@ -75,7 +80,7 @@ class SqliteConversations:
         entry = self._waiting.get(turn_id)
         if entry is not None and entry[0].owner == owner:
             return entry[0]
-        return await self._store.reading(lambda db: found(db, owner, turn_id))
+        return await self._looked_up(lambda db: found(db, owner, turn_id), lambda turn: turn is not None)
 
     async def chain(self, owner: str, turn_id: str) -> list[Turn]:
         waiting = {each: entry[0] for each, entry in self._waiting.items() if entry[0].owner == owner}
@@ -91,21 +96,28 @@ class SqliteConversations:
                 name = turn.previous
             return turns[::-1]
 
-        return await self._store.reading(read)
+        return await self._looked_up(read, bool)
 
     async def holding(self, owner: str, items: Collection[str]) -> list[Turn]:
         waiting = [entry[0] for entry in self._waiting.values() if entry[0].owner == owner]
         wanted = set(items)
         turns = {turn.id: turn for turn in waiting if not wanted.isdisjoint(turn.items)}
+        left = wanted.difference(*(turn.items for turn in turns.values()))
 
-        def read(db: Database) -> list[Turn]:
-            for item in wanted:
-                name = turn_of_item(db, owner, item)
-                turn = found(db, owner, name) if name and name not in turns else None
-                if turn is not None:
-                    turns[turn.id] = turn
-            return list(turns.values())
+        def read(db: Database) -> dict[str, str]:
+            return {item: name for item in left if (name := turn_of_item(db, owner, item))}
 
+        places = await self._looked_up(read, lambda known: len(known) == len(left))
+        names = set(places.values()) - turns.keys()
+        more = await self._store.reading(lambda db: [found(db, owner, name) for name in names]) if names else []
+        return [*turns.values(), *(turn for turn in more if turn is not None)]
+
+    async def _looked_up(self, read: Callable[[Database], Found], is_all: Callable[[Found], bool]) -> Found:
+        """What is read; where that is not all, once more when others on this store have written theirs."""
+        known = await self._store.reading(read)
+        if is_all(known):
+            return known
+        await asyncio.sleep(AGAIN_S)
         return await self._store.reading(read)
 
     async def delete(self, owner: str, turn_id: str) -> bool:

@@ -71,6 +71,7 @@ class Work:
     function: Callable[[Database], Any]
     future: Future[Any]
     reads: bool = False  # of a store without a file: there is one connection
+    durable: bool = True
 
 
 class Store:
@@ -142,9 +143,12 @@ class Store:
         if not self._woken.is_set():
             self._woken.set()
 
-    def write(self, function: Callable[[Database], Result]) -> Future[Result]:
-        """`function` in a transaction of its own, on disk when the future has its result. It must not commit."""
-        return self._submit(Work(function, Future()))
+    def write(self, function: Callable[[Database], Result], *, durable: bool = True) -> Future[Result]:
+        """`function` in a transaction of its own, on disk when the future has its result. It must not commit.
+
+        Not `durable`: it may be lost when the power fails within seconds, and costs a sixth.
+        """
+        return self._submit(Work(function, Future(), durable=durable))
 
     async def reading(self, function: Callable[[Database], Result]) -> Result:
         """What `function` reads. Unavailable when the file cannot be read."""
@@ -458,13 +462,14 @@ class Store:
                 return work.function(db)
             finally:
                 db.execute("PRAGMA query_only = OFF")
-        db.execute("PRAGMA synchronous = FULL")  # a key that was revoked stays so, even when the power fails
+        if work.durable:
+            db.execute("PRAGMA synchronous = FULL")  # a key that was revoked stays so, even when the power fails
         try:
             db.execute("BEGIN IMMEDIATE")
             result = work.function(db)
             db.execute("COMMIT")
         finally:
-            if not db.in_transaction:
+            if work.durable and not db.in_transaction:
                 db.execute("PRAGMA synchronous = NORMAL")
         return result
 

@@ -6,11 +6,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
-from .. import ir
-from ..losses import name_lost
+from ...errors import BadRequest, GatewayError, UpstreamFailed
+from .. import ir, verdict
+from ..losses import lose_extras, name_lost
 from ..names import own_names, packed_id
-from .common import SCHEMA_TOOL, STOP_REASON, VENDOR, WIRE_STOP, Block, Lost, error_of, mine, own, usage_in, write_usage
+from .common import (
+    SCHEMA_TOOL,
+    STOP_REASON,
+    VENDOR,
+    WIRE_STOP,
+    Block,
+    Lost,
+    error_of,
+    mine,
+    own,
+    usage_in,
+    write_tier,
+    write_usage,
+)
 from .request_reader import PARTS, read_blocks
 
 # ------------------------------------------------------------------------------------------------------- answer: wire -> ir
@@ -109,6 +122,7 @@ def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block |
     if isinstance(part, ir.Text):
         if part.signature:
             name_lost(lost, "signature")
+        lose_extras(part.extras, VENDOR, lost)
         return {"type": "text", "text": part.text, **mine(part.extras)} if part.text else None
     if isinstance(part, ir.Thinking):
         return thinking_block(part, lost)
@@ -128,11 +142,13 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
     first = answer.candidates[0]
     content = [block for part in first.parts if (block := answer_block(part, names, lost)) is not None]
     called = any(block["type"] == "tool_use" for block in content)
-    usage = write_usage(answer.usage, answer.service_tier)
+    usage = write_usage(answer.usage) | write_tier(answer.service_tier, lost)
     if answer.usage is None:
         name_lost(lost, "usage")
+    lose_extras(first.extras, VENDOR, lost)
+    lose_extras(answer.extras, VENDOR, lost)
     return {
-        "id": answer.id, "type": "message", "role": "assistant", "model": answer.model or request.model,
+        "id": answer.id or request.answer_id, "type": "message", "role": "assistant", "model": answer.model or request.model,
         "content": content, **write_stop(first.stop, called, lost), "usage": usage, **mine(answer.extras),
     }  # fmt: skip
 
@@ -140,3 +156,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
 def finish_in(answer: Mapping[str, Any]) -> str:
     """Why a whole answer stopped, in the protocol's own word."""
     return str(answer.get("stop_reason") or "")
+
+
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
+    """Why a whole answer is none: a word that says not finished."""
+    return verdict.unfinished(answer.get("stop_reason"))

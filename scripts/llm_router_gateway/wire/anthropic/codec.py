@@ -1,6 +1,6 @@
 """The functions of Anthropic Messages; see `common` for the quirks of its upstreams."""
 
-from .answer import finish_in, read_answer, write_answer
+from .answer import finish_in, flaw_in, read_answer, write_answer
 from .common import WIRE_STOP as FINISH_WORDS
 from .common import error_event, read_error, usage_in, write_count, write_error
 from .models import describe_model, list_models
@@ -18,6 +18,7 @@ __all__ = [
     "describe_model",
     "error_event",
     "finish_in",
+    "flaw_in",
     "list_models",
     "read_answer",
     "read_error",

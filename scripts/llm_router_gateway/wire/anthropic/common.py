@@ -12,13 +12,14 @@ Quirks, for what a server does differently (the defaults follow from the model's
 
     max_tokens         sent when the caller gave none
     sampling           "both" (temperature and top_p), "one", "none"
-    thinking           "none", "budget", "both", "adaptive": which of its two forms it takes
+    thinking           "none", "budget", "both", "adaptive": which of its two forms it takes; "always": adaptive, and never off
     effort             the words for output_config.effort, [] for none
     schema             "native" (output_config.format), "tool" (a tool that must be called), "prompt"
     strict             whether tools may say "strict"
     web_search         true: another vendor's search of the web becomes Anthropic's
     system_messages    true: role "system" further down in `messages` is taken
     unsigned_thinking  true: thoughts without a signature are taken back
+    prefill            false: a conversation that ends with the assistant is refused; the model is asked to go on instead
     repair             false: calls without result and results without call are sent as they are
 """
 
@@ -32,8 +33,7 @@ from typing import Any
 from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact
-from ..overflow import CODE as OVERFLOW
-from ..overflow import is_overflow, worded
+from ..losses import name_lost
 from ..retry_after import retry_after_s  # fmt: skip
 
 VENDOR = "anthropic"
@@ -42,6 +42,7 @@ SCHEMA_TOOL = "llm_router_answer"  # the answer's shape, where only a tool can d
 MIN_BUDGET = 1024                  # thinking.budget_tokens: the API refuses less
 MAX_ERROR_CHARS = 500              # of a body that is no JSON; the rest of an HTML page tells nothing
 NO_WORDS = "The tool failed and said nothing."
+GO_ON = "Go on from exactly where your last message ends. Write only what comes next and repeat nothing of it."
 EMPTY_TURN = "(The user said nothing.)"
 BILLING = "x-anthropic-billing-header:"  # Claude Code's first system line: differs each time, so no prefix is ever cached
 
@@ -113,11 +114,22 @@ def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
 TIERS = frozenset({"standard", "priority", "batch"})  # other vendors' words are not those of the SDKs' types
 
 
-def write_usage(usage: ir.Usage | None, tier: str = "") -> Block:
-    """input_tokens without what came from or went to the cache; zeros where nothing is known, for the SDKs demand numbers."""
-    told = {"service_tier": tier} if tier in TIERS else {}
+def write_tier(tier: str, lost: Lost) -> Block:
+    """{"service_tier": ...} of an answer; nothing where the upstream said none."""
+    told = "standard" if tier == "default" else tier  # OpenAI's word for the same
+    if told in TIERS:
+        return {"service_tier": told}
+    if tier and tier != "auto":
+        name_lost(lost, f"service_tier={tier}")
+    return {}
+
+
+def write_usage(usage: ir.Usage | None, estimate: int = 0) -> Block:
+    """input_tokens without what came from or went to the cache; an estimate or zeros where nothing is known, for the SDKs
+    demand numbers.
+    """
     if usage is None:
-        return {"input_tokens": 0, "output_tokens": 0, **told}
+        return {"input_tokens": estimate, "output_tokens": 0}
     out: Block = {
         "input_tokens": usage.input,
         "cache_creation_input_tokens": usage.cache_write + usage.cache_write_1h,
@@ -130,7 +142,7 @@ def write_usage(usage: ir.Usage | None, tier: str = "") -> Block:
         }  # fmt: skip
     if usage.reasoning:
         out["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
-    return {**out, **mine(usage.extras), **told}
+    return {**out, **mine(usage.extras)}
 
 
 # ------------------------------------------------------------------------------------------------------------------- errors
@@ -148,8 +160,7 @@ def error_of(fields: Mapping[str, Any], status: int, retry_s: float | None = Non
     if isinstance(request_id, str):
         details["request_id"] = request_id
     message = str(error.get("message") or kind or f"the upstream answered {status}")
-    named = OVERFLOW if is_overflow(status, message) else None
-    return of_status(status, message, code=named, retry_after_s=retry_s, details=details)
+    return of_status(status, message, retry_after_s=retry_s, details=details)
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
@@ -165,12 +176,9 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return of_status(status if status >= 400 else 502, told or f"the upstream answered {status}", retry_after_s=retry_s)
 
 
-TOO_LONG = "prompt is too long"  # where it stands Claude Code compacts, and frameworks raise their own class
-
-
 def error_body(error: GatewayError, request_id: str) -> Block:
     kind = ERROR_TYPE.get(error.status) or ("invalid_request_error" if error.status < 500 else "api_error")
-    told: Block = {"type": kind, "message": worded(error, TOO_LONG)}
+    told: Block = {"type": kind, "message": error.message}
     facts = {name: error.details[name] for name in ("error_code", "unsupported") if name in error.details}
     if facts:
         told["details"] = facts

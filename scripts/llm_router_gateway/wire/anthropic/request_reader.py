@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
 from ...errors import BadRequest
 from .. import ir
@@ -133,6 +133,9 @@ def read_blocks(content: Any, path: str, table: Mapping[str, ReadPart]) -> list[
         return [ir.Text(content)]
     parts = []
     for number_, block in enumerate(items(content, path)):
+        if type(block) is dict and len(block) == 2 and block.get("type") == "text" and type(block.get("text")) is str:
+            parts.append(ir.Text(block["text"]))
+            continue
         where = f"{path}[{number_}]"
         kind = text(obj(block, where).get("type"), f"{where}.type")
         parts.append(table.get(kind, read_opaque)(block, where))
@@ -166,11 +169,27 @@ REQUEST_FIELDS = frozenset({
 CHOICES: Mapping[str, Any] = {"auto": "auto", "any": "required", "none": "none", "tool": "required"}
 
 
+def plain_message(item: Any) -> ir.Message | None:
+    """A message that is one text, as nearly all of a long conversation are; None for others."""
+    if type(item) is not dict or len(item) != 2:
+        return None
+    role, content = item.get("role"), item.get("content")
+    if type(content) is list and len(content) == 1 and type(content[0]) is dict and len(content[0]) == 2:
+        content = content[0].get("text") if content[0].get("type") == "text" else None
+    if type(content) is not str or (role != "user" and role != "assistant"):  # in a set: slower
+        return None
+    return ir.Message(role, (ir.Text(content),))
+
+
 def read_messages(value: Any) -> list[ir.Message]:
     """Every result knows its tool's name: that of the call with its id."""
     names: dict[str, str] = {}
     messages = []
     for index, item in enumerate(items(value, "messages")):
+        plain = plain_message(item)
+        if plain is not None:
+            messages.append(plain)
+            continue
         path = f"messages[{index}]"
         fields = obj(item, path)
         role = ROLES.get(str(fields.get("role"))) or refuse(f"{path}.role", "must be user, assistant or system")
@@ -263,6 +282,79 @@ def read_format(value: Any, path: str) -> ir.ResponseFormat | None:
     return ir.ResponseFormat("schema", obj(fields.get("schema"), f"{path}.schema"), strict=True)
 
 
+# ------------------------------------------------------------------------------------------- tools that come and go on the way
+
+CHANGES = frozenset({"tool_addition", "tool_removal"})
+SEARCHES = "tool_search_tool"  # the types of the search that runs at Anthropic begin so: it loads what it finds by itself
+
+
+@dataclass(slots=True)
+class Loading:
+    """What a conversation says of its tools: which were loaded or taken away on the way, which were defined there."""
+
+    loaded: dict[str, bool]  # name -> whether it is there at the end
+    defined: dict[str, ir.Tool]
+
+
+def changed_tool(block: Mapping[str, Any], path: str, found: Loading) -> None:
+    """{"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {...}}}, or with {"type": "tool_reference",
+    "name": "f"}; tool_removal alike.
+    """
+    tool = obj(block.get("tool"), f"{path}.tool")
+    definition = tool.get("definition")
+    name = tool.get("name") or tool.get("tool_name")
+    if block.get("type") == "tool_addition" and isinstance(definition, dict):
+        made = read_tool(definition, f"{path}.tool.definition")
+        found.defined[made.name] = made
+        name = made.name
+    if isinstance(name, str):
+        found.loaded[name] = block.get("type") == "tool_addition"
+
+
+def references_in(parts: Iterable[ir.Part]) -> list[str]:
+    """The tools that results of a search name: they are loaded from then on."""
+    opaque = [part for part in parts if isinstance(part, ir.Opaque) and part.kind == "tool_reference"]
+    return [str(part.value.get("tool_name")) for part in opaque]
+
+
+def is_change(part: ir.Part) -> TypeGuard[ir.Opaque]:
+    return isinstance(part, ir.Opaque) and part.kind in CHANGES
+
+
+def without_changes(messages: list[ir.Message], found: Loading) -> list[ir.Message]:
+    """The messages without what only says that a tool is there now; those that said nothing else are gone."""
+    kept = []
+    for index, message in enumerate(messages):
+        if len(message.parts) == 1 and type(message.parts[0]) is ir.Text:
+            kept.append(message)
+            continue
+        changes = [part for part in message.parts if is_change(part)]
+        for at, change in enumerate(changes):
+            changed_tool(change.value, f"messages[{index}].content[{at}]", found)
+        for part in message.parts:
+            if isinstance(part, ir.ToolCall):
+                found.loaded.setdefault(part.name, True)
+            elif isinstance(part, ir.ToolResult):
+                found.loaded.update((name, True) for name in references_in(part.parts))
+        rest = tuple(part for part in message.parts if not is_change(part)) if changes else message.parts
+        if rest or not changes:
+            kept.append(replace(message, parts=rest) if changes else message)
+    return kept
+
+
+def loaded_tools(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, ...]:
+    """The tools with those that were defined on the way; those that are not there (yet, or any more) are marked."""
+    named = {tool.name for tool in tools}
+    everything = [*tools, *(tool for name, tool in found.defined.items() if name not in named)]
+    searched = any(tool.value is not None and str(tool.value.get("type")).startswith(SEARCHES) for tool in tools)
+
+    def is_deferred(tool: ir.Tool) -> bool:
+        later = mine(tool.extras).get("defer_loading") is True and not searched
+        return not found.loaded.get(tool.name, not later)
+
+    return tuple(replace(tool, deferred=True) if is_deferred(tool) else tool for tool in everything)
+
+
 def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing: str) -> ir.Extras:
     """What only Anthropic knows at the top: context_management, container, the rest of output_config."""
     rest = mine(own(fields, REQUEST_FIELDS))
@@ -291,19 +383,22 @@ def refuse_thread(thread: Any) -> None:
 def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
     """A caller's body. Raises BadRequest with the path of what is wrong; fields that nobody knows are kept in extras."""
     refuse_thread(fields.get("thread"))
-    messages = read_messages(fields.get("messages"))
+    changes = Loading({}, {})
+    messages = without_changes(read_messages(fields.get("messages")), changes)
+    tools = [read_tool(tool, f"tools[{at}]") for at, tool in enumerate(items(fields.get("tools"), "tools"))]
     system, billing = without_billing(read_blocks(fields.get("system"), "system", PARTS))
-    while messages and messages[0].role == "system":
-        system.extend(messages.pop(0).parts)
+    first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+    for message in messages[:first]:
+        system.extend(message.parts)
     config = obj(fields.get("output_config") or {}, "output_config")
     choice, parallel = read_choice(fields.get("tool_choice"))
     found_format = read_format(config.get("format"), "output_config.format")
     metadata = obj(fields.get("metadata") or {}, "metadata")
     return ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),
-        messages=tuple(messages),
+        messages=tuple(messages[first:]),
         system=tuple(system),
-        tools=tuple(read_tool(tool, f"tools[{at}]") for at, tool in enumerate(items(fields.get("tools"), "tools"))),
+        tools=loaded_tools(tools, changes),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=bool(truth(fields.get("stream"), "stream") if stream is None else stream),

@@ -3,73 +3,25 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .. import ir
+from ..efforts import OFF_LOST, ORDER, fitted
 from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import paired
-from .common import BILLING, EMPTY_TURN, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, mine
+from ..schemas import object_at_root, with_hashes
+from ..tools import FREE_TEXT, choice_among
+from .abilities import Abilities, abilities
+from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, mine
+from .schema import fitted_schema
 
-# ------------------------------------------------------------------------------------------------ what a model can be asked
-
-VERSION = re.compile(r"claude-(?:[a-z]+-)*(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
-EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 EFFORT_BUDGET: Mapping[str, int] = {  # tokens of thought, for models that take a budget and no word
     "minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768,
 }  # fmt: skip
-
-
-def claude_version(model: str) -> tuple[int, int] | None:
-    """claude-3-5-sonnet-20241022 -> (3, 5); claude-sonnet-4-20250514 -> (4, 0); claude-opus-5 -> (5, 0); glm-4.6 -> None"""
-    match = VERSION.search(model)
-    return (int(match[1]), int(match[2] or 0)) if match else None
-
-
-@dataclass(frozen=True, slots=True)
-class Abilities:
-    """What a model takes; the fields are the quirks of the module's docstring."""
-
-    max_tokens: int = 8192
-    sampling: str = "both"
-    thinking: str = "budget"
-    effort: tuple[str, ...] = ()
-    schema: str = "tool"
-    strict: bool = False
-    web_search: bool = False
-    system_messages: bool = False
-    unsigned_thinking: bool = False
-    repair: bool = True
-
-
-# From this version on: what changed with it, as the API's own refusals tell. A name without a version is a server that only
-# speaks the protocol: it gets what the protocol always had.
-SINCE: tuple[tuple[tuple[int, int], Mapping[str, Any]], ...] = (
-    ((0, 0), {"max_tokens": 4096, "thinking": "none"}),
-    ((3, 5), {"max_tokens": 8192, "web_search": True}),
-    ((3, 7), {"max_tokens": 16384, "thinking": "budget"}),
-    ((4, 1), {"sampling": "one"}),
-    ((4, 5), {"schema": "native", "strict": True}),
-    ((4, 6), {"thinking": "both", "effort": ("low", "medium", "high", "max")}),
-    ((4, 7), {"thinking": "adaptive", "effort": ("low", "medium", "high", "xhigh", "max"), "sampling": "none"}),
-)
-
-
-def abilities(model: str, quirks: Mapping[str, Any]) -> Abilities:
-    """abilities("claude-opus-4-7", {}).sampling -> "none"; quirks have the last word."""
-    version = claude_version(model)
-    fields: dict[str, Any] = {}
-    for since, change in SINCE:
-        if version is not None and version >= since:
-            fields.update(change)
-    fields.update((name, value) for name, value in quirks.items() if name in Abilities.__slots__)
-    fields["effort"] = tuple(fields.get("effort", ()))
-    return Abilities(**fields)
-
 
 # ---------------------------------------------------------------------------------------------------------- parts -> blocks
 
@@ -178,7 +130,7 @@ def write_opaque(part: ir.Opaque, to: Target) -> Block | None:
     if part.vendor == VENDOR:
         return dict(part.value)
     to.lose(part.kind)
-    return {"type": "text", "text": part.text} if part.text.strip() else None
+    return {"type": "text", "text": f"\n{part.text}\n"} if part.text.strip() else None  # set off from what stands beside it
 
 
 WritePart = Callable[[Any, Target], Block | None]
@@ -237,6 +189,9 @@ def reminder(blocks: list[Block]) -> list[Block]:
 
 
 def written_turn(message: ir.Message, able: Abilities, lost: Lost) -> Turn:
+    plain = ir.plain_text(message)
+    if plain is not None and message.role in ("user", "assistant"):
+        return Turn(message.role, [] if not plain or plain.isspace() else [{"type": "text", "text": plain}])
     role = "assistant" if message.role == "assistant" else "user"
     blocks = write_blocks(message.parts, Target(able, lost, role), WRITE_PARTS)
     if message.name:
@@ -254,9 +209,10 @@ def merged(turns: Iterable[Turn]) -> list[Turn]:
         if turn.blocks and out and out[-1].role == turn.role:
             out[-1].blocks += turn.blocks
         elif turn.blocks:
-            out.append(Turn(turn.role, list(turn.blocks)))
+            out.append(turn)
     for turn in out:
-        turn.blocks.sort(key=lambda block: block.get("type") != "tool_result")  # stable
+        if len(turn.blocks) > 1:
+            turn.blocks.sort(key=lambda block: block.get("type") != "tool_result")  # stable
     return out
 
 
@@ -270,63 +226,12 @@ def write_turns(request: ir.Request, able: Abilities, lost: Lost) -> list[Turn]:
         name_lost(lost, "messages=empty")
         turns = [Turn("user", [{"type": "text", "text": EMPTY_TURN}])]
     last = turns[-1]
-    if last.role == "assistant" and last.blocks[-1].get("type") == "text":
+    if last.role == "assistant" and not able.prefill:
+        name_lost(lost, "prefill")
+        turns.append(Turn("user", [{"type": "text", "text": GO_ON}]))
+    elif last.role == "assistant" and last.blocks[-1].get("type") == "text":
         last.blocks[-1] = {**last.blocks[-1], "text": last.blocks[-1]["text"].rstrip()}  # refused at the end of a beginning
     return turns
-
-
-# ------------------------------------------------------------------------------------------------------------ JSON schemas
-
-# What the constrained decoder takes; the rest is told in the description, as the vendor's own SDK does.
-SCHEMA_KEYS = frozenset({
-    "type", "properties", "required", "additionalProperties", "items", "anyOf", "allOf", "$ref", "$defs", "definitions",
-    "description", "title", "enum", "const", "default",
-})  # fmt: skip
-SCHEMA_FORMATS = frozenset({
-    "date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid",
-})  # fmt: skip
-SCHEMA_MAPS = ("properties", "$defs", "definitions")
-SCHEMA_SILENT = frozenset({"$schema", "$id", "$comment", "examples"})  # constrain nothing
-MAX_SCHEMA_DEPTH = 64  # deeper is no one's answer, and would end the interpreter's stack
-
-
-def keeps(name: str, value: Any) -> bool:
-    if name == "format":
-        return isinstance(value, str) and value in SCHEMA_FORMATS
-    return name in SCHEMA_KEYS or (name == "minItems" and value in (0, 1))
-
-
-def fitted_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
-    """What a keyword holds, with `fit` done to the schemas in it."""
-    if name in SCHEMA_MAPS and isinstance(value, dict):
-        return {key: fit(each) for key, each in value.items()}
-    if name in ("anyOf", "allOf") and isinstance(value, list):
-        return [fit(each) for each in value]
-    return fit(value) if name == "items" else value
-
-
-def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
-    """A schema that the API takes: closed objects, known keywords; the others in the description and in `lost`.
-
-    {"type": "number", "minimum": 0} -> {"type": "number", "description": "{minimum: 0}"}
-    """
-    if not isinstance(schema, dict) or depth > MAX_SCHEMA_DEPTH:
-        return schema
-    fields = {("anyOf" if name == "oneOf" else name): value for name, value in schema.items() if name not in SCHEMA_SILENT}
-
-    def fit(inner: Any) -> Any:
-        return fitted_schema(inner, lost, depth + 1)
-
-    out = {name: fitted_value(name, value, fit) for name, value in fields.items() if keeps(name, value)}
-    dropped = {name: value for name, value in fields.items() if not keeps(name, value)}
-    if dropped:
-        for name in dropped:
-            name_lost(lost, f"schema.{name}")
-        told = "{" + ", ".join(f"{name}: {compact(value)}" for name, value in dropped.items()) + "}"
-        out["description"] = f"{out['description']}\n\n{told}" if out.get("description") else told
-    if out.get("type") == "object" or "properties" in out:
-        out["additionalProperties"] = False
-    return out
 
 
 # -------------------------------------------------------------------------------------------------- request: ir -> wire
@@ -358,9 +263,7 @@ def write_tool(tool: ir.Tool, to: Target) -> Block | None:
             return write_search(tool.search)
         to.lose(f"tools={tool.name}")
         return None
-    schema: Any = tool.parameters
-    if tool.custom:  # free text: one field of it
-        schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+    schema: Any = FREE_TEXT if tool.custom else object_at_root(tool.parameters, to.lost) if tool.parameters else None
     strict = bool(tool.strict) and to.able.strict
     if strict:
         schema = fitted_schema(schema, to.lost)
@@ -396,22 +299,25 @@ def write_choice(choice: ir.ToolChoice | None, parallel: bool | None) -> Block |
 def write_tools(request: ir.Request, turns: list[Turn], able: Abilities, lost: Lost) -> Block:
     """tools and tool_choice."""
     choice = request.tool_choice
-    only = choice.names if choice is not None and (choice.mode == "auto" or len(choice.names) > 1) else ()
+    only = frozenset(choice.names if choice is not None and (choice.mode == "auto" or len(choice.names) > 1) else ())
     wanted = [tool for tool in request.tools if not only or tool.name in only]
-    tools = [block for tool in wanted if (block := write_tool(tool, Target(able, lost))) is not None]
+    sent = [(tool.name, block) for tool in wanted if (block := write_tool(tool, Target(able, lost))) is not None]
+    tools = [block for _, block in sent]
     if not tools:
         used = tools_in(turns)
+        if choice is not None and choice.mode == "required":
+            name_lost(lost, "tool_choice")
         return {"tools": used, "tool_choice": {"type": "none"}} if used else {}
+    choice = choice_among(choice, {name for name, _ in sent}, lost)
     written = write_choice(choice, request.parallel_tool_calls)
     return {"tools": tools, "tool_choice": written} if written else {"tools": tools}
 
 
-def effort_word(effort: str, able: Abilities) -> str:
-    """The caller's word, or the next lower that the model knows; "" where it knows none."""
-    if effort in able.effort or effort not in EFFORTS or not able.effort:
-        return effort if effort in able.effort else ""
-    lower = [word for word in EFFORTS[: EFFORTS.index(effort)] if word in able.effort]
-    return lower[-1] if lower else able.effort[0]
+def effort_word(effort: str, able: Abilities, lost: Lost) -> str:
+    """The caller's word, or the nearest that the model knows; "" where it knows none."""
+    if not able.effort or effort == "none" or (effort not in able.effort and effort not in ORDER):
+        return ""
+    return fitted(effort, able.effort, lost)
 
 
 def budget_of(reasoning: ir.Reasoning) -> int:
@@ -423,12 +329,14 @@ def budget_of(reasoning: ir.Reasoning) -> int:
 def write_thinking_mode(reasoning: ir.Reasoning, able: Abilities, lost: Lost) -> Block | None:
     """The `thinking` field, in the form that the model takes."""
     if reasoning.mode == "off" or (not reasoning.mode and (reasoning.effort == "none" or reasoning.budget_tokens == 0)):
-        return {"type": "disabled"} if able.thinking != "none" else None
+        if able.thinking == "always":
+            name_lost(lost, OFF_LOST)
+        return {"type": "disabled"} if able.thinking not in ("none", "always") else None
     if able.thinking == "none":
         name_lost(lost, "reasoning")
         return None
     exact = (reasoning.budget_tokens or 0) > 0 and reasoning.mode != "adaptive"
-    if able.thinking == "adaptive" or (able.thinking == "both" and not exact):
+    if able.thinking in ("adaptive", "always") or (able.thinking == "both" and not exact):
         if exact:
             name_lost(lost, "reasoning.budget_tokens")
         out: Block = {"type": "adaptive"}
@@ -446,7 +354,7 @@ def write_reasoning(request: ir.Request, able: Abilities, lost: Lost) -> Block:
     reasoning = request.reasoning
     if reasoning is None:
         return {}
-    word = effort_word(reasoning.effort, able)
+    word = effort_word(reasoning.effort, able, lost)
     out: Block = {"output_config": {"effort": word}} if word else {}
     thinking = write_thinking_mode(reasoning, able, lost)
     return {**out, "thinking": thinking} if thinking is not None else out
@@ -540,12 +448,13 @@ def schema_hint(wanted: ir.ResponseFormat, lost: Lost) -> str:
 
 def write_schema(wanted: ir.ResponseFormat, way: str, lost: Lost) -> Block:
     if way == "native":
-        schema = fitted_schema(wanted.schema, lost)
+        schema = fitted_schema(with_hashes(wanted.schema or {}), lost)
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     if way != "tool":
         return {}
     told = wanted.description or "Gives the answer in the form that was asked for."
-    tool = {"name": SCHEMA_TOOL, "description": told, "input_schema": {"type": "object", **(wanted.schema or {})}}
+    schema = {"type": "object", **object_at_root(wanted.schema or {}, lost)}
+    tool = {"name": SCHEMA_TOOL, "description": told, "input_schema": schema}
     return {"tools": [tool], "tool_choice": {"type": "tool", "name": SCHEMA_TOOL}}
 
 

@@ -19,6 +19,13 @@ def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
+COUNTED = frozenset({"model", "messages", "system", "tools", "tool_choice", "thinking"})  # of a chat body; others are refused
+
+
+def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in COUNTED}
+
+
 SPEC = Spec(
     name="anthropic",
     title="Anthropic",
@@ -29,15 +36,20 @@ SPEC = Spec(
     ),
     marks=frozenset({"anthropic-version"}),
     key_headers=("x-api-key",),
-    account_headers=frozenset({"anthropic-organization-id"}),
+    answer_headers=frozenset({"anthropic-organization-id", "anthropic-ratelimit-"}),
     keepalive=b'event: ping\ndata: {"type":"ping"}\n\n',  # what the API itself sends; its SDKs skip it
+    too_long="prompt is too long: {tokens} tokens > {window} maximum",
+    too_long_mark=b"prompt is too long",
     answer_field="content",
+    answer_prefix="msg_",
+    counts_first=True,
     upstream=Upstream(
         paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},
         auth_header="x-api-key",
         auth_scheme="",
         version=Version("anthropic-version", "anthropic_version", "2023-06-01"),
         event_tokens=8,
+        searches=True,
         parameters={
             "max_tokens": ("max_tokens", "max_tokens_to_sample"),
             "temperature": ("temperature",),
@@ -45,5 +57,7 @@ SPEC = Spec(
             "top_k": ("top_k",),
         },
         untaken=untaken,
+        count_request=count_request,
+        counted="input_tokens",
     ),
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import GatewayError, StreamCut, UpstreamFailed
-from .. import ir
+from .. import ir, verdict
 from ..fields import compact
 from ..names import minted_id
 from ..sse import Event
@@ -95,12 +95,13 @@ class StreamReader:
             return ()
         data = parsed(event)
         if data is None:
-            return () if event.data.startswith("[DONE]") else self._failed(UpstreamFailed("the upstream sent an event that is "
+            is_nothing = event.data.startswith("[DONE]") or verdict.carries_nothing(event.data)
+            return () if is_nothing else self._failed(UpstreamFailed("the upstream sent an event that is "
                                                                                            "no JSON object"))  # fmt: skip
         return self._take(data, event.event)
 
     def _take(self, data: Block, name: str) -> Events:
-        kind = data.get("type") or name
+        kind = "error" if isinstance(data.get("error"), dict) else data.get("type") or name
         if kind == "content_block_delta" and self._started and not self._stopped:
             return self._delta(data)
         handle = self._HANDLERS.get(str(kind))
@@ -130,7 +131,8 @@ class StreamReader:
         told = with_usage(self._usage, fields)
         usage = [ir.UsageSeen(read_usage(self._usage))] if told else []
         if self._started:
-            return usage
+            is_other = bool(self._answer_id and fields.get("id")) and fields["id"] != self._answer_id
+            return self._failed(verdict.second_start()) if is_other else usage
         self._started = True
         self._answer_id = str(fields.get("id") or "")
         extras = own(fields, ANSWER_FIELDS)

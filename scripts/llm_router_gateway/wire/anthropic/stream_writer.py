@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from .. import ir
 from ..fields import compact
-from ..losses import name_lost
+from ..losses import lose_extras, name_lost
 from ..names import own_names, packed_id
 from .answer import thinking_block, told_block, write_stop
-from .common import VENDOR, Block, Lost, error_event, mine, sent, write_usage
+from .common import VENDOR, Block, Lost, error_event, mine, sent, write_tier, write_usage
 
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # of a text: no parse of options each time
 
@@ -59,6 +59,7 @@ class StreamWriter:
 
     def _start(self, event: ir.Started) -> bytes:
         self._started = event
+        lose_extras(event.extras, VENDOR, self._lost)
         return b""
 
     def _seen(self, event: ir.UsageSeen) -> bytes:
@@ -71,10 +72,12 @@ class StreamWriter:
             return b""
         self._begun = True
         start = self._started
+        usage = {**write_usage(self._usage, self._request.input_estimate), **write_tier(start.service_tier, self._lost),
+                 "output_tokens": 0}  # fmt: skip
         return sent("message_start", {"type": "message_start", "message": {
-            "id": start.id, "type": "message", "role": "assistant", "model": start.model or self._request.model, "content": [],
-            "stop_reason": None, "stop_sequence": None,
-            "usage": {**write_usage(self._usage, start.service_tier), "output_tokens": 0}, **mine(start.extras),
+            "id": start.id or self._request.answer_id, "type": "message", "role": "assistant",
+            "model": start.model or self._request.model, "content": [], "stop_reason": None, "stop_sequence": None,
+            "usage": usage, **mine(start.extras),
         }})  # fmt: skip
 
     def _opened(self, block: Block, delta: str = "", field: str = "") -> bytes:
@@ -144,6 +147,8 @@ class StreamWriter:
             head += self._piece(piece)
         if signature:
             head += self._signature(signature)
+        if extras:
+            lose_extras(extras, VENDOR, self._lost)
         return head + self._citations(extras) if extras and self._prefix else head
 
     def _citations(self, extras: ir.Extras) -> bytes:
@@ -172,14 +177,16 @@ class StreamWriter:
 
     def _stopped(self, event: ir.Stopped) -> bytes:
         self._stop = event.stop
+        lose_extras(event.extras, VENDOR, self._lost)
         return b""
 
     def _finished(self, event: ir.Finished) -> bytes:
         self._over = True
         if self._usage is None:
             name_lost(self._lost, "usage")
+        lose_extras(event.extras, VENDOR, self._lost)
         delta = {**write_stop(self._stop, self._called, self._lost), **mine(event.extras)}
-        fields = {"type": "message_delta", "delta": delta, "usage": write_usage(self._usage)}
+        fields = {"type": "message_delta", "delta": delta, "usage": write_usage(self._usage, self._request.input_estimate)}
         return self._head() + sent("message_delta", fields) + sent("message_stop", {"type": "message_stop"})
 
     def _failed(self, event: ir.Failed) -> bytes:

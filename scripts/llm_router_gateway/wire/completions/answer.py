@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import GatewayError
+from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
@@ -79,6 +79,24 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     ]  # fmt: skip
     body = head_of(answer.id, answer.model or request.model, answer.created) | {"choices": choices}
     return body | ({"usage": write_usage(answer.usage)} if answer.usage is not None else {})
+
+
+REASONS: Mapping[str, ir.Reason] = {"stop": "end", "length": "length", "content_filter": "refusal"}
+
+
+def read_answer(body: Mapping[str, Any]) -> ir.Answer:
+    """A relayed answer, for a caller who wanted a stream. UpstreamFailed where it is none."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamFailed("the upstream's answer has no choices")
+    found = []
+    for choice in choices:
+        given = choice if isinstance(choice, dict) else {}
+        said, word = given.get("text"), str(given.get("finish_reason") or "stop")
+        parts = (ir.Text(said),) if isinstance(said, str) and said else ()
+        found.append(ir.Candidate(parts, ir.Stop(REASONS.get(word, "other"), word)))
+    created = count(body, "created")
+    return ir.Answer(str(body.get("id") or ""), str(body.get("model") or ""), tuple(found), usage_in(body), created)
 
 
 def finish_in(answer: Mapping[str, Any]) -> str:

@@ -9,9 +9,12 @@ SPEC = Spec(
     title="OpenAI text completions",
     lines=(Line("POST", "completions", "chat"),),
     private_headers=frozenset({"openai-organization", "openai-project"}),
-    account_headers=frozenset({"openai-organization", "openai-project"}),
+    answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms"}),
     turns="prompt",
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes
+    too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+             "Please reduce the length of the messages.",
+    too_long_mark=b'"context_length_exceeded"',
     answer_field="choices",
     carried={"chat": ("openai", "completions")},
 )

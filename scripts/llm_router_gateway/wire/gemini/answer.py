@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
-from .. import ir
+from ...errors import BadRequest, GatewayError, UpstreamFailed
+from .. import ir, verdict
 from ..losses import lose_extras, name_lost
 from ..names import own_names
 from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, packed_signature
@@ -202,8 +202,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> Fie
     if answer.usage is not None:
         made["usageMetadata"] = write_usage(answer.usage)
     made["modelVersion"] = answer.model or request.model
-    if answer.id:
-        made["responseId"] = answer.id
+    if answer.id or request.answer_id:
+        made["responseId"] = answer.id or request.answer_id
     lose_extras(answer.extras, VENDOR, lost)
     return made
 
@@ -211,6 +211,16 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> Fie
 def write_count(tokens: int) -> Fields:
     """The answer of countTokens."""
     return {"totalTokens": tokens}
+
+
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
+    """Why a whole answer is none: no candidates, though nothing was blocked, or a word that says not finished."""
+    candidates = answer.get("candidates")
+    if not candidates:
+        return None if block_reason(answer) else verdict.no_answer()
+    found = [each for each in many(candidates, "candidates") if isinstance(each, dict)]
+    flaws = (verdict.unfinished(each.get("finishReason") or each.get("finish_reason")) for each in found)
+    return next((flaw for flaw in flaws if flaw is not None), None)
 
 
 def finish_in(answer: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The functions of Gemini's generateContent; see `common` for what Gemini is particular about."""
 
-from .answer import finish_in, read_answer, usage_in, write_answer, write_count
+from .answer import finish_in, flaw_in, read_answer, usage_in, write_answer, write_count
 from .common import FINISH_OF as FINISH_WORDS
 from .common import error_event, read_error, write_error
 from .models import describe_model, list_models
@@ -18,6 +18,7 @@ __all__ = [
     "describe_model",
     "error_event",
     "finish_in",
+    "flaw_in",
     "list_models",
     "read_answer",
     "read_error",

@@ -25,8 +25,6 @@ from typing import Any
 from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact, integer, number, obj, truth
-from ..overflow import CODE as OVERFLOW
-from ..overflow import is_overflow, worded
 from ..retry_after import retry_after_s
 
 VENDOR = "gemini"
@@ -36,6 +34,8 @@ MAX_STOP_SEQUENCES = 5      # of one request
 MAX_INT32 = 2**31 - 1       # of a seed
 MAX_BUDGET_FLASH = 24_576   # thinking tokens; more is answered with 400
 MAX_BUDGET_PRO = 32_768
+MIN_BUDGET_PRO = 128        # Pro cannot be told not to think: 400 for less; earendil-works/pi #3460, vercel/ai #8027
+MIN_BUDGET_LITE = 512       # of Flash-Lite, which takes 0 as well
 MAX_ARGUMENT_ITEMS = 10_000  # of an array in arguments that come piece by piece; an index above is a fault
 SIGNATURE_UNKNOWN = "skip_thought_signature_validator"  # Google's own word for a call whose signature is lost
 
@@ -97,10 +97,8 @@ ANSWERED_AS: Mapping[int, int] = {529: 503}  # Anthropic's own status; Google's 
 EFFORT_BUDGETS: Mapping[str, int] = {  # for models before 3; ai.google.dev/gemini-api/docs/openai#thinking
     "none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576,
 }  # fmt: skip
-LEVELS = frozenset({"minimal", "low", "medium", "high"})  # thinkingLevel, from 3 on; ai.google.dev/gemini-api/docs/thinking
-NEAREST_LEVEL: Mapping[str, str] = {  # effort, or a level that a model does not know -> one that it knows, or this again
-    "none": "minimal", "minimal": "low", "medium": "high", "xhigh": "high", "max": "high",
-}  # fmt: skip
+LEVELS = ("minimal", "low", "medium", "high")  # thinkingLevel, from 3 on, which cannot be told not to think;
+# ai.google.dev/gemini-api/docs/thinking
 MEDIA_TYPES: Mapping[str, str] = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif",
     "heic": "image/heic", "pdf": "application/pdf", "txt": "text/plain", "html": "text/html", "csv": "text/csv",
@@ -198,10 +196,9 @@ def error_in(value: Any, status: int, wait_s: float | None = None) -> GatewayErr
     if any(each.get("reason") == "API_KEY_INVALID" for each in details):
         in_body = 401  # Google says 400
     message = str(told.get("message") or name or "the upstream gave no reason")
-    status = in_body or status
     return of_status(
-        status, message, code=OVERFLOW if is_overflow(status, message) else None,
-        retry_after_s=delays[0] if delays else wait_s, details={"status": name} if name else None,
+        in_body or status, message, retry_after_s=delays[0] if delays else wait_s,
+        details={"status": name} if name else None,
     )  # fmt: skip
 
 
@@ -217,22 +214,18 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return of_status(status, f"the upstream answered with status {status}", retry_after_s=retry_after_s(headers))
 
 
-TOO_LONG_MARK = "exceeds the maximum number of tokens allowed"  # by parts of it frameworks know it
-TOO_LONG = f"The input token count {TOO_LONG_MARK}"
-
-
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], Fields]:
     """(status, headers, body) for a Gemini client."""
     status = ANSWERED_AS.get(error.status, error.status)
     details: list[Fields] = [{"@type": ERROR_INFO, "reason": error.code.upper(), "domain": "llm-router"}]
-    headers: list[tuple[str, str]] = []
+    headers = [("content-type", "application/json; charset=UTF-8")]
     if error.retry_after_s is not None:
         details.append({"@type": RETRY_INFO, "retryDelay": f"{error.retry_after_s:g}s"})
         headers.append(("retry-after", str(max(1, -int(-error.retry_after_s // 1)))))
     if request_id:
         details.append({"@type": REQUEST_INFO, "requestId": request_id})
-    name, message = STATUS_NAMES.get(status, "UNKNOWN"), worded(error, TOO_LONG, TOO_LONG_MARK)
-    return status, headers, {"error": {"code": status, "message": message, "status": name, "details": details}}
+    name = STATUS_NAMES.get(status, "UNKNOWN")
+    return status, headers, {"error": {"code": status, "message": error.message, "status": name, "details": details}}
 
 
 def framed(data: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from .. import ir
 from ..fields import compact, integer, obj, refuse, text, truth
 from ..names import minted_id
+from ..open_calls import OpenCalls
 from .common import (
     FILE_ID,
     MEDIA_TYPES,
@@ -35,22 +36,19 @@ class Calls:
     """The calls of a conversation or an answer: gives ids to those without, finds the call that a result belongs to."""
 
     seed: str = ""  # the answer's id: tells equal calls of two answers apart
-    waiting: list[tuple[str, str]] = field(default_factory=list)  # (id, name), in order
+    waiting: OpenCalls[str] = field(default_factory=OpenCalls)  # their ids
 
     def called(self, id: str, name: str, *facts: object) -> str:
         """The call's id, minted where the wire had none."""
         made = id or minted_id(self.seed, name, *facts)
-        self.waiting.append((made, name))
+        self.waiting.add(made, [("id", made), ("name", name)])
         return made
 
     def answered(self, id: str, name: str, path: str) -> str:
         """The id of the call that a result is for: by id, else the first waiting of that name, else the first at all."""
-        found = next((call for call in self.waiting if id == call[0]), None) if id else (
-            next((call for call in self.waiting if name == call[1]), None) or next(iter(self.waiting), None))  # fmt: skip
-        if found is not None:
-            self.waiting.remove(found)
-            return found[0]
-        return id or minted_id(self.seed, name, path)
+        take = self.waiting.take
+        found = take(("id", id)) if id else take(("name", name)) or self.waiting.take_first()
+        return found or id or minted_id(self.seed, name, path)
 
 
 def signed(fields: Fields, path: str) -> tuple[str, str, str]:
@@ -71,7 +69,7 @@ def read_call(fields: Fields, path: str, calls: Calls) -> ir.ToolCall:
 def media(fields: Fields, path: str, **told: Any) -> ir.Media:
     """A Media with the part's own fields beside it."""
     vendor, signature, _ = signed(fields, path)
-    extras = {name: fields[name] for name in ("videoMetadata", "mediaResolution", "thought") if name in fields}
+    extras: Fields = {name: fields[name] for name in ("videoMetadata", "mediaResolution", "thought") if name in fields}
     vendor = VENDOR if told.get("file_id") else vendor
     return ir.Media(**told, vendor=vendor, signature=signature, extras={VENDOR: extras} if extras else ir.NOTHING)
 
@@ -141,7 +139,7 @@ def read_result(fields: Fields, path: str, calls: Calls) -> ir.ToolResult:
     response = obj(own.get("response", {}), f"{where}.response")
     parts: list[ir.Text | ir.Media | ir.Opaque] = [ir.Text(result_text(response))]
     parts += [read_result_part(each, f"{where}.parts[{index}]") for index, each in enumerate(many(own.get("parts"), where))]
-    extras = {key: own[key] for key in ("willContinue", "scheduling") if key in own}
+    extras: Fields = {key: own[key] for key in ("willContinue", "scheduling") if key in own}
     return ir.ToolResult(
         id, tuple(parts), is_error=response.keys() == {"error"}, name=name, vendor=VENDOR,
         data=None if plain_result(response) is not None else response, extras={VENDOR: extras} if extras else ir.NOTHING,
@@ -195,6 +193,18 @@ def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
 # ---------------------------------------------------------------------------------------------------------- request, read
 
 
+def plain_content(value: Any) -> ir.Message | None:
+    """A content that is one text, as nearly all of a long conversation are; None for others."""
+    if type(value) is not dict or len(value) != 2:
+        return None
+    role, parts = value.get("role"), value.get("parts")
+    if (role != "user" and role != "model") or type(parts) is not list or len(parts) != 1:  # in a set: slower
+        return None
+    part = parts[0]
+    text_ = part.get("text") if type(part) is dict and len(part) == 1 else None
+    return ir.Message("user" if role == "user" else "assistant", (ir.Text(text_),)) if type(text_) is str else None
+
+
 def read_content(value: Any, path: str, calls: Calls) -> ir.Message:
     fields = fields_of(value, path)
     role = ROLES.get(text(fields.get("role") or "user", f"{path}.role"))
@@ -204,28 +214,32 @@ def read_content(value: Any, path: str, calls: Calls) -> ir.Message:
     return ir.Message(role, tuple(read_part(part, f"{path}.parts[{index}]", calls) for index, part in parts))
 
 
-def joined(one: ir.Part, other: ir.Part) -> ir.Part | None:
-    """Two pieces of one text or thought as one; None where they are two.
+def joins(one: ir.Part, other: ir.Part) -> bool:
+    """Whether two parts are pieces of one text or thought: a signature ends it."""
+    if isinstance(one, ir.Thinking) and isinstance(other, ir.Thinking):
+        return not (one.signature or one.data or other.data)
+    return isinstance(one, ir.Text) and isinstance(other, ir.Text) and not one.signature
 
-    joined(Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")) -> Thinking("Hm", "s", "anthropic")
+
+def joined(run: Sequence[ir.Part]) -> ir.Part:
+    """Pieces of one text or thought as one: the last of them, which may be signed, with all that they say.
+
+    joined([Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")]) -> Thinking("Hm", "s", "anthropic")
     """
-    if isinstance(one, ir.Thinking) and isinstance(other, ir.Thinking) and not (one.signature or one.data or other.data):
-        return replace(other, text=one.text + other.text)
-    if isinstance(one, ir.Text) and isinstance(other, ir.Text) and not one.signature:
-        return replace(other, text=one.text + other.text)
-    return None
+    said = "".join(part.text for part in run if isinstance(part, ir.Text | ir.Thinking))
+    last = run[-1]
+    return replace(last, text=said) if isinstance(last, ir.Text | ir.Thinking) else last
 
 
 def model_turn(messages: Iterable[ir.Message]) -> ir.Message:
     """The model's contents in a row as one: Google's SDKs keep every chunk of a stream as a content of its own."""
-    parts: list[ir.Part] = []
+    runs: list[list[ir.Part]] = []
     for part in (part for message in messages for part in message.parts):
-        whole = joined(parts[-1], part) if parts else None
-        if whole is not None:
-            parts[-1] = whole
+        if runs and joins(runs[-1][-1], part):
+            runs[-1].append(part)
         else:
-            parts.append(part)
-    return ir.Message("assistant", tuple(parts))
+            runs.append([part])
+    return ir.Message("assistant", tuple(run[0] if len(run) == 1 else joined(run) for run in runs))
 
 
 def read_contents(value: Any) -> tuple[ir.Message, ...]:
@@ -233,11 +247,12 @@ def read_contents(value: Any) -> tuple[ir.Message, ...]:
     if not contents:
         refuse("contents", "must hold at least one content")
     calls = Calls()
-    found = [read_content(content, f"contents[{index}]", calls) for index, content in enumerate(contents)]
+    found = [plain_content(content) or read_content(content, f"contents[{index}]", calls)
+             for index, content in enumerate(contents)]  # fmt: skip
     messages: list[ir.Message] = []
     for of_model, run in groupby(found, lambda message: message.role == "assistant"):
         turn = list(run)
-        messages += [model_turn(turn)] if of_model else turn
+        messages += [model_turn(turn)] if of_model and len(turn) > 1 else turn
     return tuple(messages)
 
 

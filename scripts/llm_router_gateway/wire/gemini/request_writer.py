@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import ir
+from ..efforts import OFF_LOST, ORDER, fitted
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import paired
+from ..schemas import object_at_root
+from ..tools import FREE_TEXT, choice_among, offered
 from .common import (
     EFFORT_BUDGETS,
     LEVELS,
@@ -19,7 +22,8 @@ from .common import (
     MAX_BUDGET_PRO,
     MAX_INT32,
     MAX_STOP_SEQUENCES,
-    NEAREST_LEVEL,
+    MIN_BUDGET_LITE,
+    MIN_BUDGET_PRO,
     SAMPLING,
     SIGNATURE_UNKNOWN,
     USUAL_TYPES,
@@ -34,6 +38,7 @@ from .schema import to_gemini
 class Target:
     """What the model that will be asked takes. Quirks of the provider decide where they say something:
 
+    thinking_off whether a budget of 0 is taken
     thinking     "budget", "level" or "none": how it is told how much to think (levels: the words it knows)
     signatures   whether calls in its history must be signed
     json_schema  whether schemas go as they are (parametersJsonSchema, responseJsonSchema), not as Gemini's own Schema
@@ -42,8 +47,10 @@ class Target:
     """
 
     thinking: str
-    levels: frozenset[str]
+    levels: Sequence[str]
+    min_budget: int
     max_budget: int
+    can_be_off: bool
     signatures: bool
     json_schema: bool
     labels: bool
@@ -57,8 +64,10 @@ def target_of(model: str, quirks: Mapping[str, Any]) -> Target:
     style = "level" if version >= (3, 0) else "budget" if version >= (2, 5) and "gemma" not in model else "none"
     return Target(
         thinking=str(quirks.get("thinking", style)),
-        levels=LEVELS if "flash" in model else LEVELS - {"minimal"} if version > (3, 0) else frozenset({"low", "high"}),
+        levels=LEVELS if "flash" in model else LEVELS[1:] if version > (3, 0) else ("low", "high"),
+        min_budget=MIN_BUDGET_LITE if "lite" in model else 1 if "flash" in model else MIN_BUDGET_PRO,
         max_budget=MAX_BUDGET_FLASH if "flash" in model else MAX_BUDGET_PRO,
+        can_be_off=bool(quirks.get("thinking_off", "flash" in model or version < (2, 5))),
         signatures=bool(quirks.get("signatures", version >= (3, 0))),
         json_schema=bool(quirks.get("json_schema", False)),
         labels=bool(quirks.get("labels", False)),
@@ -190,7 +199,7 @@ def write_opaque(part: ir.Opaque, lost: list[str]) -> list[Fields]:
     if part.vendor == VENDOR:
         return [dict(part.value)]
     name_lost(lost, part.kind)
-    return [{"text": part.text}] if part.text else []
+    return [{"text": f"\n{part.text}\n"}] if part.text else []  # set off from its neighbours: they are put together
 
 
 PART_WRITERS: Mapping[type, Callable[[Any, list[str]], list[Fields]]] = {
@@ -257,11 +266,25 @@ def write_results(
     return responses, pictures
 
 
+def write_plain(role: str, text: str, contents: list[Fields]) -> None:
+    """A message that is one text, joined to what the same side said before."""
+    part: Fields = {"text": text}
+    if contents and contents[-1]["role"] == role and "functionResponse" not in contents[-1]["parts"][0]:
+        if text:
+            contents[-1]["parts"].append(part)
+    elif text:
+        contents.append({"role": role, "parts": [part]})
+
+
 def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list[Fields]:
     """The turns. The results of a turn's calls are one content with nothing beside them; others of one side are joined."""
     contents: list[Fields] = []
     calls: list[ir.ToolCall] = []  # of the turn before
     for message in paired(request.messages, lost):
+        plain = ir.plain_text(message)
+        if plain is not None and not calls and message.role in ("user", "assistant"):
+            write_plain("model" if message.role == "assistant" else "user", plain, contents)
+            continue
         lose_extras(message.extras, VENDOR, lost)
         if message.name:
             name_lost(lost, "name")
@@ -274,7 +297,7 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
             parts = write_parts(message.parts, lost)
         calls = [part for part in message.parts if isinstance(part, ir.ToolCall)] if message.role == "assistant" else []
         role = "model" if message.role == "assistant" else "user"
-        last = contents[-1] if contents else {"role": "", "parts": [{}]}
+        last: Fields = contents[-1] if contents else {"role": "", "parts": [{}]}
         if last["role"] == role and "functionResponse" not in last["parts"][0]:
             last["parts"] += parts
         elif parts:
@@ -282,14 +305,12 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
     return contents
 
 
-def write_choice(choice: ir.ToolChoice) -> Fields:
+def write_choice(choice: ir.ToolChoice, declared: Collection[str]) -> Fields:
     """AUTO takes no names: the tools that are not among them are not declared."""
     if choice.mode == "required":
-        return {"mode": "ANY", **({"allowedFunctionNames": [safe_name(name) for name in choice.names]} if choice.names else {})}
+        names = [safe_name(name) for name in choice.names if name in declared]
+        return {"mode": "ANY", **({"allowedFunctionNames": names} if names else {})}
     return {"mode": "NONE" if choice.mode == "none" else "AUTO"}
-
-
-FREE_TEXT: Fields = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}  # of a custom tool
 
 
 def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str]) -> Fields:
@@ -299,7 +320,7 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
     if tool.cache_control is not None:
         name_lost(lost, "cache_control")
     lose_extras(tool.extras, VENDOR, lost)
-    schema: Any = FREE_TEXT if tool.custom else tool.parameters or {}
+    schema: Any = FREE_TEXT if tool.custom else object_at_root(tool.parameters or {}, lost)
     if schema.get("properties") or schema.keys() - {"type", "properties", "required", "$schema", "additionalProperties"}:
         name = "parametersJsonSchema" if target.json_schema else "parameters"
         made[name] = schema if target.json_schema else to_gemini(schema, f"{path}.parameters", lost)
@@ -316,11 +337,13 @@ def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
 
 def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:
     choice = request.tool_choice
-    chosen = choice.names if choice is not None and choice.mode == "auto" else ()  # AUTO takes no names
+    chosen = frozenset(choice.names if choice is not None and choice.mode == "auto" else ())  # AUTO takes no names
     declared: list[Fields] = []
     others: list[Fields] = []
-    functions = any(not tool.vendor for tool in request.tools)  # beside which most models refuse a search
-    for index, tool in enumerate(request.tools):
+    tools = offered(request)
+    functions = any(not tool.vendor for tool in tools)  # beside which most models refuse a search
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
         path = f"tools[{index}]"
         if tool.vendor == VENDOR:
             others.append(dict(tool.value or {}))
@@ -330,11 +353,13 @@ def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[st
             name_lost(lost, f"{path}={tool.name}")
         elif not chosen or tool.name in chosen:
             declared.append(write_declaration(tool, path, target, lost))
-    tools = [*([{"functionDeclarations": declared}] if declared else []), *others]
-    if tools:
-        body["tools"] = tools
+            names.add(tool.name)
+    if declared or others:
+        body["tools"] = [*([{"functionDeclarations": declared}] if declared else []), *others]
+    if declared:
+        choice = choice_among(choice, names, lost)
     if choice is not None and declared:
-        body["toolConfig"] = {"functionCallingConfig": write_choice(choice)}
+        body["toolConfig"] = {"functionCallingConfig": write_choice(choice, names)}
     elif choice is not None and choice.mode == "required":
         name_lost(lost, "tool_choice")
     if request.parallel_tool_calls is False and declared:
@@ -352,17 +377,25 @@ def budget_of(reasoning: ir.Reasoning) -> int | None:
     return -1 if reasoning.mode else None
 
 
-def level_of(reasoning: ir.Reasoning, levels: frozenset[str]) -> str:
+def level_of(reasoning: ir.Reasoning, levels: Sequence[str], lost: list[str]) -> str:
     """A level that the model knows; "" leaves it to the model.
 
-    level_of(Reasoning("", effort="medium"), {"low", "high"}) -> "high";  ... budget_tokens=1024 -> "low"
+    level_of(Reasoning("", effort="medium"), ("low", "high"), lost) -> "high";  ... budget_tokens=1024 -> "low"
     """
-    level = reasoning.effort or ("minimal" if reasoning.mode == "off" else "")
+    level = "none" if reasoning.mode == "off" else reasoning.effort
     if not level and reasoning.budget_tokens is not None:
         level = "low" if reasoning.budget_tokens <= EFFORT_BUDGETS["medium"] else "high"
-    while level not in levels and level in NEAREST_LEVEL:
-        level = NEAREST_LEVEL[level]
-    return level if level in levels else ""
+    return fitted(level, levels, lost) if level in ORDER else ""
+
+
+def fitted_budget(budget: int, target: Target, lost: list[str]) -> int:
+    """Tokens between the least and the most that the model takes; 0 only where it can be told not to think."""
+    if budget < 0 or (budget == 0 and target.can_be_off):
+        return budget
+    fit = min(max(budget, target.min_budget), target.max_budget)
+    if fit != budget:
+        name_lost(lost, OFF_LOST if budget == 0 else f"reasoning.budget_tokens={budget}")
+    return fit
 
 
 def write_thinking_config(reasoning: ir.Reasoning, target: Target, lost: list[str]) -> Fields:
@@ -374,13 +407,10 @@ def write_thinking_config(reasoning: ir.Reasoning, target: Target, lost: list[st
     shown = reasoning.shown if reasoning.shown is not None else reasoning.mode in ("on", "adaptive")
     made: Fields = {"includeThoughts": True} if shown else {}
     if target.thinking == "level":
-        level = level_of(reasoning, target.levels)
+        level = level_of(reasoning, target.levels, lost)
         return {**made, "thinkingLevel": level} if level else made
     budget = budget_of(reasoning)
-    if budget is not None and budget > target.max_budget:
-        name_lost(lost, f"reasoning.budget_tokens={budget}")
-        budget = target.max_budget
-    return made if budget is None else {**made, "thinkingBudget": budget}
+    return made if budget is None else {**made, "thinkingBudget": fitted_budget(budget, target, lost)}
 
 
 def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields:

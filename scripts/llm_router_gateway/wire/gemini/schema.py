@@ -13,6 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..fields import compact
+from ..losses import name_lost
+from ..schemas import pointed
+
 Schema = Mapping[str, Any]
 
 MAX_DEPTH = 48      # nested deeper than that is no tool of anybody's; the rest becomes {"type": "object"}
@@ -38,19 +42,6 @@ def listed(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def pointed(root: Schema, ref: str) -> Any:
-    """What a local JSON pointer names: pointed({"$defs": {"A": 1}}, "#/$defs/A") -> 1; None where it names nothing."""
-    if not ref.startswith("#"):
-        return None
-    found: Any = root
-    for step in filter(None, ref[1:].split("/")):
-        name = step.replace("~1", "/").replace("~0", "~").replace("%24", "$")
-        if not isinstance(found, dict) or name not in found:
-            return None
-        found = found[name]
-    return found
-
-
 def guessed(schema: Schema) -> str:
     """The type of a schema that does not say it; "" where nothing tells."""
     values = [schema["const"]] if "const" in schema else listed(schema.get("enum"))
@@ -73,9 +64,7 @@ class Conversion:
         self._root, self._where, self._lost, self._left = root, where, lost, MAX_NODES
 
     def note(self, what: str) -> None:
-        name = f"{self._where}.{what}"
-        if name not in self._lost:
-            self._lost.append(name)
+        name_lost(self._lost, f"{self._where}.{what}")
 
     def node(self, schema: Any, refs: tuple[str, ...] = (), depth: int = 0) -> dict[str, Any]:
         """One (sub)schema. `refs` are the references that it stands inside of: one of them again is a cycle."""
@@ -173,7 +162,8 @@ class Conversion:
             made["nullable"] = True
         if len(texts) < len([value for value in values if value is not None]):
             self.note("const" if "const" in schema else "enum")
-            told = "One of: " + ", ".join(str(value) for value in values if value is not None)
+            told = "One of: " + ", ".join(value if isinstance(value, str) else compact(value)
+                                          for value in values if value is not None)  # fmt: skip
             made["description"] = f"{made['description']} {told}" if made.get("description") else told
         elif texts and kind == "string":
             made["enum"] = texts

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..spec import Action, Spec, Upstream
 
 
@@ -12,6 +15,11 @@ def spelled(camel: str, snake: str) -> tuple[str, ...]:
 
 def stream_path(chat_path: str) -> str:
     return chat_path.replace(":generateContent", ":streamGenerateContent") + "?alt=sse"
+
+
+def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """With the system instruction and the tools: contents alone would count neither."""
+    return {"generateContentRequest": {"model": f"models/{model}", **body}}
 
 
 SPEC = Spec(
@@ -32,8 +40,12 @@ SPEC = Spec(
     events_query=("alt", "sse"),
     bare_errors=True,  # as the API sends them; Google's SDKs for JavaScript and Go pass over an error inside an event
     keepalive=b"\r\n",  # a blank line: Google's Python SDK takes a comment for a broken answer
+    too_long="The input token count ({tokens}) exceeds the maximum number of tokens allowed ({window}).",
+    too_long_mark=b"exceeds the maximum number of tokens allowed",
     answer_field="candidates",
     packs_ids=True,
+    embeds=True,
+    model_field="modelVersion",
     kept_fields=frozenset({"cachedContent"}),
     upstream=Upstream(
         root="/v1beta",
@@ -48,7 +60,10 @@ SPEC = Spec(
         auth_header="x-goog-api-key",
         auth_scheme="",
         stream_path=stream_path,
+        count_request=count_request,
+        counted="totalTokens",
         event_tokens=64,
+        searches=True,
         parameters={
             "n": spelled("candidateCount", "candidate_count"),
             "max_tokens": spelled("maxOutputTokens", "max_output_tokens"),

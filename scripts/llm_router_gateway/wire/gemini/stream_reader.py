@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
-from .. import ir
+from .. import ir, verdict
 from ..fields import compact
 from ..sse import Event
 from .answer import (
@@ -176,6 +176,8 @@ class StreamReader:
 
     def feed(self, event: Event) -> list[ir.StreamEvent]:
         if self._over:
+            return []
+        if verdict.carries_nothing(event.data):
             return []
         try:
             chunk = json.loads(event.data)

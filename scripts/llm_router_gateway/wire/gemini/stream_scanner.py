@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import GatewayError
-from .. import ir
+from .. import ir, verdict
 from ..sse import Event
 from .answer import block_reason, usage_of
 from .common import Fields, dicts, error_in
@@ -16,13 +16,15 @@ from .common import Fields, dicts, error_in
 class Scanner:
     """A relayed stream, read beside it: whether it said something, whether it is whole, its usage, its error."""
 
-    __slots__ = ("_usage", "done", "error", "finish", "outputs")
+    __slots__ = ("_usage", "done", "error", "fed", "finish", "flawed", "outputs")
 
     def __init__(self) -> None:
         self.outputs = 0
         self.done = False
         self.finish = ""  # the first candidate's finishReason
         self.error: GatewayError | None = None
+        self.flawed = False  # `error` is our verdict, no event of the upstream's own
+        self.fed = 0  # events before the one that `error` came with, in the last feed
         self._usage: Any = None
 
     @property
@@ -30,13 +32,16 @@ class Scanner:
         return usage_of(self._usage)
 
     def feed(self, events: Sequence[Event]) -> None:
-        for event in events:
+        for number, event in enumerate(events):
             try:
                 chunk = json.loads(event.data)
             except (ValueError, RecursionError):
                 continue  # not ours to judge: it goes on as it came
             if isinstance(chunk, dict):
                 self._chunk(chunk)
+            if self.error is not None:
+                self.fed = number
+                return
 
     def _chunk(self, chunk: Fields) -> None:
         if "error" in chunk:
@@ -51,5 +56,9 @@ class Scanner:
             if any(part.get("text") != "" for part in parts):
                 self.outputs += 1
             self.done = bool(candidate.get("finishReason"))
+            flaw = verdict.unfinished(candidate.get("finishReason"))
+            if flaw is not None:
+                self.error, self.flawed = flaw, True
+                return
             if self.done:
                 self.finish = self.finish or str(candidate["finishReason"])

@@ -40,13 +40,13 @@ class StreamWriter:
     ended stands in the last chunk with the usage, and nothing follows: the connection's end is the end.
     """
 
-    __slots__ = ("_array", "_began", "_head", "_lost", "_malformed", "_model", "_names", "_open", "_shown", "_stops",
-                 "_tails", "_usage")  # fmt: skip
+    __slots__ = ("_answer_id", "_array", "_began", "_head", "_lost", "_malformed", "_model", "_names", "_open", "_shown",
+                 "_stops", "_tails", "_usage")  # fmt: skip
 
     def __init__(self, request: ir.Request, *, lost: list[str], array: bool = False) -> None:
         self._lost, self._array, self._began = lost, array, False
         self._names, self._shown = own_names(request.tools), shows_thoughts(request)
-        self._model = request.model
+        self._model, self._answer_id = request.model, request.answer_id
         self._head: Fields = {"modelVersion": request.model}
         self._tails: dict[int, str] = {}
         self._open: dict[int, Waiting] = {}  # candidate -> its part
@@ -83,7 +83,8 @@ class StreamWriter:
         return tail
 
     def _started(self, event: ir.Started) -> bytes:
-        self._head = {"modelVersion": event.model or self._model, **({"responseId": event.id} if event.id else {})}
+        id = event.id or self._answer_id
+        self._head = {"modelVersion": event.model or self._model, **({"responseId": id} if id else {})}
         lose_extras(event.extras, VENDOR, self._lost)
         return b""
 

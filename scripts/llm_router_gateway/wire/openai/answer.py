@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
-from .. import ir
+from ...errors import BadRequest, GatewayError, UpstreamFailed
+from .. import ir, verdict
+from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import minted_id, own_names, packed_id
+from ..tools import custom_names, free_text
 from .common import (
     ANSWER_FIELDS,
+    ANSWER_TIERS,
     CHOICE_FIELDS,
     FINISH,
     MESSAGE_FIELDS,
     OWN,
     REASON,
     count,
-    error_in,
-    error_of,
     mine,
     own,
     read_usage,
@@ -28,6 +29,7 @@ from .common import (
 )
 from .request_reader import message_parts
 from .request_writer import data_url, details_of
+from .stream_scanner import says
 
 # -------------------------------------------------------------------------------------------------------- reading answers
 
@@ -110,11 +112,29 @@ def image_of(part: ir.Media) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": data_url(part, "image/png") if part.data else part.url}}
 
 
-def outgoing_call(call: ir.ToolCall, names: Mapping[str, str]) -> dict[str, Any]:
+class Callers:
+    """What a caller calls its tools, and which of them take free text."""
+
+    __slots__ = ("customs", "names")
+
+    def __init__(self, request: ir.Request) -> None:
+        self.names, self.customs = own_names(request.tools), custom_names(request.tools)
+
+    def name(self, call: ir.ToolCall) -> str:
+        return self.names.get(call.name, call.name)
+
+    def is_custom(self, call: ir.ToolCall) -> bool:
+        """Whether it is told as free text: what was declared so comes back so, whatever the upstream could be told."""
+        return call.custom or self.name(call) in self.customs
+
+
+def outgoing_call(call: ir.ToolCall, callers: Callers) -> dict[str, Any]:
     """A call for a caller: the name is its own again, the id carries what the upstream wants back."""
-    kind, field = ("custom", "input") if call.custom else ("function", "arguments")
-    given = call.arguments_text or ("" if call.custom else compact(call.arguments or {}))
-    made: dict[str, Any] = {"id": packed_id(call), "type": kind, kind: {"name": names.get(call.name, call.name), field: given}}
+    if callers.is_custom(call):
+        kind, field, given = "custom", "input", free_text(call)
+    else:
+        kind, field, given = "function", "arguments", call.arguments_text or compact(call.arguments or {})
+    made: dict[str, Any] = {"id": packed_id(call), "type": kind, kind: {"name": callers.name(call), field: given}}
     if call.signature and call.vendor == "gemini":
         made["extra_content"] = {"google": {"thought_signature": call.signature}}
     return made
@@ -123,8 +143,8 @@ def outgoing_call(call: ir.ToolCall, names: Mapping[str, str]) -> dict[str, Any]
 class Message:
     """One candidate as a message of the assistant; parts are added in their order."""
 
-    def __init__(self, names: Mapping[str, str], lost: list[str]) -> None:
-        self._names, self._lost = names, lost
+    def __init__(self, callers: Callers, lost: list[str]) -> None:
+        self._callers, self._lost = callers, lost
         self._texts: list[str] = []
         self._thoughts: list[ir.Thinking] = []
         self._more: dict[str, Any] = {}
@@ -135,13 +155,13 @@ class Message:
         elif isinstance(part, ir.Thinking):
             self._thoughts.append(part)
         elif isinstance(part, ir.ToolCall):
-            self._more.setdefault("tool_calls", []).append(outgoing_call(part, self._names))
+            self._more.setdefault("tool_calls", []).append(outgoing_call(part, self._callers))
         elif isinstance(part, ir.Refusal):
             self._more["refusal"] = self._more.get("refusal", "") + part.text
         elif isinstance(part, ir.Media) and part.kind == "image":
             self._more.setdefault("images", []).append(image_of(part))
         elif isinstance(part, ir.Opaque) and part.text:
-            self._texts.append(part.text)
+            self._texts.append(f"\n{part.text}\n")
         else:
             name_lost(self._lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else "tool_result")
 
@@ -170,8 +190,15 @@ def native_reason(stop: ir.Stop, lost: list[str]) -> dict[str, Any]:
     return {"native_finish_reason": stop.native} if stop.native else {}
 
 
-def write_choice_of(candidate: ir.Candidate, number: int, names: Mapping[str, str], lost: list[str]) -> dict[str, Any]:
-    message = Message(names, lost)
+def write_tier(tier: str, lost: list[str]) -> dict[str, Any]:
+    """{"service_tier": ...} of an answer, in a word of OpenAI's."""
+    if tier and tier not in ANSWER_TIERS:
+        name_lost(lost, f"service_tier={tier}")
+    return {"service_tier": ANSWER_TIERS[tier]} if tier in ANSWER_TIERS else {}
+
+
+def write_choice_of(candidate: ir.Candidate, number: int, callers: Callers, lost: list[str]) -> dict[str, Any]:
+    message = Message(callers, lost)
     for part in candidate.parts:
         message.add(part)
     lose_extras(candidate.extras, OWN, lost)
@@ -183,18 +210,43 @@ def write_choice_of(candidate: ir.Candidate, number: int, names: Mapping[str, st
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
     """The body for the caller who sent `request`."""
-    names = own_names(request.tools)
-    choices = [write_choice_of(each, number, names, lost) for number, each in enumerate(answer.candidates)]
+    callers = Callers(request)
+    choices = [write_choice_of(each, number, callers, lost) for number, each in enumerate(answer.candidates)]
     body: dict[str, Any] = {
-        "id": answer.id or minted_id(answer.model), "object": "chat.completion", "created": answer.created,
+        "id": answer.id or request.answer_id or minted_id(answer.model), "object": "chat.completion", "created": answer.created,
         "model": answer.model or request.model, "choices": choices,
     }  # fmt: skip
     if answer.usage is not None:
         body["usage"] = write_usage(answer.usage)
-    if answer.service_tier:
-        body["service_tier"] = answer.service_tier
+    body |= write_tier(answer.service_tier, lost)
     lose_extras(answer.extras, OWN, lost)
     return body | mine(answer.extras)
+
+
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
+    """Why a whole answer is none: no choices, a word that says not finished, a call that breaks off."""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return verdict.no_answer()
+    for choice in choices:
+        if isinstance(choice, dict):
+            flaw = choice_flaw(choice)
+            if flaw is not None:
+                return flaw
+    return None
+
+
+def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:
+    message, word = choice.get("message"), choice.get("finish_reason")
+    message = message if isinstance(message, dict) else {}
+    flaw = verdict.unfinished(word, choice.get("native_finish_reason"), said=says(message) or bool(choice.get("text")))
+    if flaw is None and message.get("tool_calls"):
+        calls = verdict.Calls()
+        for place, call in enumerate(message["tool_calls"]):
+            inner = call.get("function") if isinstance(call, dict) else None
+            calls.add(place, inner.get("arguments") if isinstance(inner, dict) else None)
+        flaw = calls.flaw(str(word))
+    return flaw
 
 
 def finish_in(answer: Mapping[str, Any]) -> str:

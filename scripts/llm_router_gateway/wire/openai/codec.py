@@ -1,9 +1,10 @@
 """The functions of OpenAI chat completions; see `common` for the quirks of its upstreams."""
 
+from ..error_bodies import read_error, write_error
 from ..model_objects import describe_model, list_models
-from .answer import finish_in, read_answer, write_answer
+from .answer import finish_in, flaw_in, read_answer, write_answer
 from .common import REASON as FINISH_WORDS
-from .common import error_event, read_error, usage_in, write_count, write_error
+from .common import error_event, usage_in, write_count
 from .request_reader import read_request
 from .request_writer import write_request
 from .stream_reader import StreamReader
@@ -18,6 +19,7 @@ __all__ = [
     "describe_model",
     "error_event",
     "finish_in",
+    "flaw_in",
     "list_models",
     "read_answer",
     "read_error",

@@ -28,32 +28,25 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import GatewayError, of_status
+from ...errors import GatewayError
 from .. import ir
+from ..error_bodies import error_body
 from ..fields import compact
-from ..overflow import CODE as OVERFLOW
-from ..overflow import is_overflow
-from ..retry_after import retry_after_s  # fmt: skip
 from ..sound import is_count, told_cost
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
-MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")        # know "minimal", not "none"
-NONE_MODELS = re.compile(r"(?:^|/)gpt-5\.[1-9]")          # can be told not to think
 REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
 
 EFFORT_BUDGETS = {"none": 0, "minimal": 512, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}
-LOW_BELOW, MEDIUM_BELOW = 4_096, 16_384  # tokens of a thinking budget -> the effort that comes closest
 MAX_USER_CHARS = 64                      # OpenAI refuses a longer `user`
-MAX_MESSAGE_CHARS = 2_000                # of an upstream's error text
 
 FINISH: Mapping[str, ir.Reason] = {
     **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "complete"), "end"),
@@ -66,6 +59,9 @@ REASON: Mapping[ir.Reason, str] = {
     "context": "length", "pause": "stop", "other": "stop",
 }  # fmt: skip
 
+ANSWER_TIERS = {"auto": "auto", "default": "default", "standard": "default", "flex": "flex", "scale": "scale",
+                "priority": "priority"}  # fmt: skip  # "standard" is Anthropic's
+
 # OpenRouter's names for whose thoughts they are.
 FORMATS = {"anthropic": "anthropic-claude-v1", "gemini": "google-gemini-v1", "openai": "openai-responses-v1"}
 VENDORS = {name: vendor for vendor, name in FORMATS.items()}
@@ -75,7 +71,7 @@ AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
 JSON_HINT = "Answer with one JSON object and nothing else."  # OpenAI refuses json_object when no message says JSON
-IMAGES_NOTE = "[The images that the tool returned are in the next message.]"
+NEXT_NOTE = "[The {} that the tool returned {} in the next message.]"
 
 REQUEST_FIELDS = frozenset({
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k",
@@ -145,7 +141,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    if not all(usage.get(name) is None or is_count(usage[name]) for name in ("prompt_tokens", "completion_tokens")):
+    if not (is_count(usage.get("prompt_tokens") or 0) and is_count(usage.get("completion_tokens") or 0)):
         return None  # nothing can be believed of it
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
@@ -194,94 +190,6 @@ def write_count(tokens: int) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------------------------------------------- errors
-
-TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
-         404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
-CODES = {"unauthorized": "invalid_api_key", "no_credit": "insufficient_quota", "rate_limited": "rate_limit_exceeded"}
-OVERLOADED = 529  # Anthropic's own; OpenAI's clients know 503
-
-
-def error_in(value: Any) -> Mapping[str, Any]:
-    """The error in what an upstream said, whatever shape it has; {} if there is none.
-
-    {"error": {"message": "m"}}, [{"error": {...}}], {"error": "m"}, {"detail": "m"}, {"object": "error", "message": "m"}
-    """
-    if isinstance(value, list):
-        value = value[0] if value else None
-    if not isinstance(value, dict):
-        return {}
-    error = value.get("error")
-    if isinstance(error, dict):
-        return error
-    if isinstance(error, str) and error:
-        return {**value, "message": error}
-    if "choices" in value:
-        return {}
-    told = value.get("message") or value.get("detail") or value.get("errors")
-    return {**value, "message": told if isinstance(told, str) else compact(told)} if told else {}
-
-
-def told_in(error: Mapping[str, Any]) -> str:
-    """Its text; with OpenRouter also what the provider behind it said."""
-    message = error.get("message")
-    message = message if isinstance(message, str) and message.strip() else compact(error)
-    metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    return f"{message}: {raw}"[:MAX_MESSAGE_CHARS] if isinstance(raw, str) and raw else message[:MAX_MESSAGE_CHARS]
-
-
-STATUSES = {"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "rate_limit_error": 429,
-            "rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500, "overloaded_error": 503}  # fmt: skip
-
-
-def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:
-    """status 0: as the error says itself (`code`: 429), else 502."""
-    message, code = told_in(error), error.get("code")
-    if not status:
-        status = code if isinstance(code, int) and 400 <= code < 600 else STATUSES.get(str(error.get("type")), 502)
-    named = None
-    if code in ("context_length_exceeded", "string_above_max_length") or is_overflow(status, message):
-        named = OVERFLOW
-    elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
-        named = "no_credit"
-    elif code == "model_not_found":
-        named = "model_not_found"
-    details = {name: error[name] for name in ("type", "code", "param") if error.get(name) is not None}
-    return of_status(status, message, code=named, retry_after_s=wait_s, details=details)
-
-
-def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """An upstream's refusal -> our error, with its status, its wait and its words.
-
-    read_error(429, {"retry-after": "7"}, b'{"error": {"message": "slow down"}}') -> RateLimited("slow down"), retry_after_s 7.0
-    """
-    try:
-        error = error_in(json.loads(body))
-    except (ValueError, RecursionError):
-        error = {}
-    if not error:
-        plain = " ".join(body[: 4 * MAX_MESSAGE_CHARS].decode("utf-8", "replace").split())
-        error = {"message": plain[:300] or "the upstream gave no reason"}
-    return error_of(error, status, retry_after_s(headers))
-
-
-def error_body(error: GatewayError) -> dict[str, Any]:
-    """BadRequest("bad", details={"path": "tools[0]"})
-    -> {"error": {"message": "bad", "type": "invalid_request_error", "param": "tools[0]", "code": "bad_request"}}
-    """
-    kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-    param = error.details.get("param", error.details.get("path"))
-    code = CODES.get(error.code, error.code)
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
-
-
-def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], dict[str, Any]]:
-    """(status, headers, body) for a caller."""
-    headers = [("content-type", "application/json")]
-    if error.retry_after_s is not None:
-        headers.append(("retry-after", str(math.ceil(error.retry_after_s))))
-    return 503 if error.status == OVERLOADED else error.status, headers, error_body(error)
-
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """The last words of a stream that failed; no [DONE] follows, for nothing is done."""

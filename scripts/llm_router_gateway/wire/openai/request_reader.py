@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from .. import ir
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import minted_id, unpacked_id
+from ..open_calls import OpenCalls
 from .common import AUDIO_TYPES, MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
 
 NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -139,28 +140,58 @@ class Conversation:
     def __init__(self) -> None:
         self.system: list[ir.Part] = []
         self.messages: list[ir.Message] = []
-        self._open: list[tuple[str, ir.ToolCall]] = []  # (id as it came, call), unanswered, in order
+        self._open: OpenCalls[ir.ToolCall] = OpenCalls()  # by their ids as they came
+        self._taken: set[str] = set()                     # the ids that they became
+        self._results: list[ir.ToolResult] = []           # the run of results that goes on
+        self._run_at = 0                                  # where its message will stand
+
+    def took_plain(self, message: Any) -> bool:
+        """Takes a message that is one text of a user or the assistant, as nearly all of a long conversation are."""
+        if type(message) is not dict or len(message) != 2:
+            return False
+        text_, role = message.get("content"), message.get("role")
+        if type(text_) is not str or not text_ or (role != "user" and role != "assistant"):  # in a set: slower
+            return False
+        self.end_results()
+        if role == "assistant" and self._open and self.messages[-1].role != "assistant":
+            self.forget()
+        self.messages.append(ir.Message(role, (ir.Text(text_),)))
+        return True
 
     def call(self, call: ir.ToolCall, place: str) -> ir.ToolCall:
         came, id_, vendor, signature = call.id, *unpacked_id(call.id)
-        if not id_ or any(id_ == other.id for _, other in self._open):
+        if not id_ or id_ in self._taken:
             id_ = minted_id(place, call.name, call.arguments_text)
         call = replace(call, id=id_, vendor=vendor or call.vendor, signature=call.signature or signature)
-        self._open.append((came, call))
+        self._open.add(call, [came])
+        self._taken.add(id_)
         return call
 
     def answered(self, came: str) -> ir.ToolCall:
         """The call that a result belongs to; one of its own making where there is none."""
-        for at, (id_, call) in enumerate(self._open):
-            if came in ("", id_):
-                del self._open[at]
-                return call
+        call = self._open.take(came) if came else self._open.take_first()
+        if call is not None:
+            self._taken.discard(call.id)
+            return call
         id_, vendor, _ = unpacked_id(came)
         return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
+
+    def add_result(self, result: ir.ToolResult) -> None:
+        """A result joins the run of results before it; the run becomes one message when it ends."""
+        if not self._results:
+            self._run_at = len(self.messages)
+            self.messages.append(ir.Message("user", ()))
+        self._results.append(result)
+
+    def end_results(self) -> None:
+        if self._results:
+            self.messages[self._run_at] = ir.Message("user", tuple(self._results))
+            self._results = []
 
     def forget(self) -> None:
         """A new turn of the assistant: what is open now stays unanswered."""
         self._open.clear()
+        self._taken.clear()
 
 
 def read_text(part: Mapping[str, Any], path: str) -> ir.Part:
@@ -373,11 +404,7 @@ def read_result(message: Mapping[str, Any], path: str, made: Conversation) -> No
     parts = tuple(part for part in content if isinstance(part, ir.Text | ir.Media | ir.Opaque))
     name = call.name or str(message.get("name") or "")
     result = ir.ToolResult(call.id, parts, name=name, vendor=call.vendor, cache_control=message.get("cache_control"))
-    last = made.messages[-1] if made.messages else None
-    if last is not None and last.role == "user" and last.parts and isinstance(last.parts[-1], ir.ToolResult):
-        made.messages[-1] = replace(last, parts=(*last.parts, result))
-    else:
-        made.messages.append(ir.Message("user", (result,)))
+    made.add_result(result)
 
 
 ROLES: Mapping[str, Callable[[Mapping[str, Any], str, Conversation], None]] = {
@@ -386,16 +413,24 @@ ROLES: Mapping[str, Callable[[Mapping[str, Any], str, Conversation], None]] = {
 }  # fmt: skip
 
 
+RESULTS = frozenset({"tool", "function"})  # the roles of results
+
+
 def read_messages(messages: Sequence[Any]) -> tuple[tuple[ir.Part, ...], tuple[ir.Message, ...]]:
     """(what stands before the conversation, the conversation)"""
     if not messages:
         refuse("messages", "must hold at least one message")
     made = Conversation()
     for at, message in enumerate(messages):
+        if made.took_plain(message):
+            continue
         path = f"messages[{at}]"
         role = text(obj(message, path).get("role"), f"{path}.role")
+        if role not in RESULTS:
+            made.end_results()
         reader = ROLES.get(role) or refuse(f"{path}.role", "must be system, developer, user, assistant or tool")
         reader(message, path, made)
+    made.end_results()
     return tuple(made.system), tuple(made.messages)
 
 

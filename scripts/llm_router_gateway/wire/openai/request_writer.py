@@ -10,36 +10,37 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
+from ..efforts import can_be_off, effort_of, efforts_of, fitted
 from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import paired
+from ..schemas import fits_strict, object_at_root, with_hashes
+from ..tools import FREE_TEXT, choice_among, offered
 from .common import (
     AUDIO_FORMATS,
     BILLING_LINE,
     EFFORT_BUDGETS,
     FORMATS,
-    IMAGES_NOTE,
     JSON_HINT,
-    LOW_BELOW,
     MAX_USER_CHARS,
-    MEDIUM_BELOW,
-    MINIMAL_MODELS,
-    NONE_MODELS,
+    NEXT_NOTE,
     OWN,
     REPLAYING_MODELS,
     THINKING_MODELS,
     mine,
 )
 from .request_reader import NUMBERS
-from .spec import MODERN_MODELS, UNSTEERED_MODELS
+from .spec import MODERN_MODELS, OWN_MODELS, UNSTEERED_MODELS
+
+PLAIN_ROLES = frozenset({"user", "assistant"})
 
 
 class Writing:
     """One request on its way to an upstream: for which model, with which quirks, and what was lost."""
 
     def __init__(self, request: ir.Request, model: str, quirks: Mapping[str, Any], lost: list[str]) -> None:
-        self.request, self.model, self.quirks, self._lost = request, model, quirks, lost
+        self.request, self.model, self.quirks, self.lost = request, model, quirks, lost
         name = model.lower()
         self.thinks = bool(THINKING_MODELS.search(name)) or "reasoning" in quirks
         replay = "reasoning_content" if REPLAYING_MODELS.search(name) else ""
@@ -48,10 +49,10 @@ class Writing:
         self.keeps_cache_control = quirks.get("cache_control") is True
 
     def lose(self, name: str) -> None:
-        name_lost(self._lost, name)
+        name_lost(self.lost, name)
 
     def lose_extras(self, extras: ir.Extras, where: str = "") -> None:
-        lose_extras(extras, OWN, self._lost, where)
+        lose_extras(extras, OWN, self.lost, where)
 
     def id(self, call: ir.ToolCall | ir.ToolResult) -> str:
         """A call's id as this upstream takes it; the same for call and result, on every turn."""
@@ -71,17 +72,6 @@ class Writing:
         return made
 
 
-def effort_of(reasoning: ir.Reasoning) -> str:
-    """Reasoning("on", 10_000) -> "medium"; Reasoning("", effort="low") -> "low"; Reasoning("off") -> "none"; else "" """
-    if reasoning.mode == "off" or reasoning.budget_tokens == 0:
-        return "none"
-    if reasoning.effort or reasoning.budget_tokens is None or reasoning.budget_tokens < 0:
-        return reasoning.effort
-    if reasoning.budget_tokens < LOW_BELOW:
-        return "low"
-    return "medium" if reasoning.budget_tokens < MEDIUM_BELOW else "high"
-
-
 REFUSED_BY_THINKERS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
                                  "stop"})  # fmt: skip
 
@@ -89,7 +79,7 @@ REFUSED_BY_THINKERS = frozenset({"temperature", "top_p", "presence_penalty", "fr
 def unsteered(to: Writing) -> bool:
     """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
     asked = to.request.reasoning
-    quiet = asked is not None and effort_of(asked) == "none" and NONE_MODELS.search(to.model.lower())
+    quiet = asked is not None and effort_of(asked) == "none" and can_be_off(to.model)
     return bool(UNSTEERED_MODELS.search(to.model.lower())) and not quiet and not to.quirks.get("sampling")
 
 
@@ -148,12 +138,9 @@ def write_rest(to: Writing) -> dict[str, Any]:
 
 def openai_effort(to: Writing, effort: str) -> dict[str, Any]:
     """The nearest word that the model knows."""
-    name = to.model.lower()
-    if effort == "max" and not to.quirks.get("reasoning"):
-        effort = "xhigh" if NONE_MODELS.search(name) else "high"
-    if effort == "none" and not NONE_MODELS.search(name) and not to.quirks.get("reasoning"):
-        to.lose("reasoning=off")  # this model cannot but think
-        effort = "minimal" if MINIMAL_MODELS.search(name) else "low"
+    known = efforts_of(to.model)
+    if known is not None and not to.quirks.get("reasoning"):
+        effort = fitted(effort, known, to.lost)
     return {"reasoning_effort": effort} if effort else {}
 
 
@@ -207,8 +194,9 @@ def add_hint(to: Writing, messages: list[dict[str, Any]], hint: str) -> None:
 def write_format(to: Writing, asked: ir.ResponseFormat, messages: list[dict[str, Any]]) -> dict[str, Any]:
     """response_format; a hint goes into the messages where the server would refuse or not know it."""
     if asked.kind == "schema" and to.quirks.get("json_schema", True):
-        inner: dict[str, Any] = {"name": safe_name(asked.name or "response"), "schema": asked.schema or {}}
-        inner |= {"strict": asked.strict} if asked.strict is not None else {}
+        schema = with_hashes(asked.schema or {})
+        inner: dict[str, Any] = {"name": safe_name(asked.name or "response"), "schema": schema}
+        inner |= strictness(to, asked.strict, schema, "response_format.strict")
         inner |= {"description": asked.description} if asked.description else {}
         return {"response_format": {"type": "json_schema", "json_schema": inner}}
     if asked.kind == "schema":
@@ -219,7 +207,18 @@ def write_format(to: Writing, asked: ir.ResponseFormat, messages: list[dict[str,
     return {"response_format": {"type": "json_object"}}
 
 
-FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}  # of a custom tool
+def strictness(to: Writing, strict: bool | None, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """`strict` where it was asked for and the schema is one that OpenAI takes so: else the whole request is refused."""
+    if strict and not fits_strict(schema):
+        to.lose(name)
+        return {}
+    return {"strict": strict} if strict is not None else {}
+
+
+def parameters_of(to: Writing, tool: ir.Tool) -> Mapping[str, Any]:
+    if tool.parameters is None:
+        return {"type": "object", "properties": {}}
+    return object_at_root(tool.parameters, to.lost) if OWN_MODELS.search(to.model.lower()) else with_hashes(tool.parameters)
 
 
 def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
@@ -238,8 +237,8 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
             to.lose(f"tools.{name}")
         return [to.cached(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
     if not tool.custom:
-        inner["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
-        inner |= {"strict": tool.strict} if tool.strict is not None else {}
+        inner["parameters"] = parameters = parameters_of(to, tool)
+        inner |= strictness(to, tool.strict, parameters, "tools.strict")
     return [to.cached(tool, {"type": kind, kind: inner | mine(tool.extras)})]
 
 
@@ -262,12 +261,14 @@ def write_tools(to: Writing) -> dict[str, Any]:
     choice = to.request.tool_choice
     names = set(choice.names) if choice is not None else set()
     only = names if choice is not None and (len(names) > 1 or (names and choice.mode == "auto")) else set()
-    tools = [made for tool in to.request.tools if not only or tool.name in only for made in write_tool(to, tool)]
+    sent = [(tool.name, made) for tool in offered(to.request) if not only or tool.name in only for made in write_tool(to, tool)]
+    tools = [made for _, made in sent]
     if not tools:
         if choice is not None and choice.mode == "required":
             to.lose("tool_choice")
         return {}
     body: dict[str, Any] = {"tools": tools}
+    choice = choice_among(choice, {name for name, _ in sent}, to.lost)
     if choice is not None:
         body["tool_choice"] = write_choice(to, choice)
     if to.request.parallel_tool_calls is not None:
@@ -373,6 +374,8 @@ def write_system(to: Writing) -> Any:
 def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
     """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
     told = "\n\n".join(made["text"] for part in message.parts for made in write_part(to, part) if made["type"] == "text")
+    if not told.strip():
+        return []
     role = str(to.quirks.get("late_system", "user"))
     if role == "user":
         told = f"<system-reminder>\n{told}\n</system-reminder>"
@@ -386,15 +389,28 @@ def content_of(parts: list[dict[str, Any]]) -> Any:
     return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
 
 
+def next_note(kinds: Sequence[str]) -> str:
+    """What a tool's message says of what follows it: next_note(["image", "image"]) -> "[The images that ...]"."""
+    kind = kinds[0] if len(set(kinds)) == 1 else "file"
+    return NEXT_NOTE.format(kind if len(kinds) == 1 else f"{kind}s", "is" if len(kinds) == 1 else "are")
+
+
 def write_result(to: Writing, result: ir.ToolResult) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(the tool's message, the images and files in it, which only a user may send)
 
     An error has no mark of its own on this wire: its text begins with "Error: ".
     """
-    parts = [made for part in result.parts for made in write_part(to, part)]
-    texts = [made["text"] for made in parts if made["type"] == "text"]
-    media = [made for made in parts if made["type"] != "text"]
-    told = "\n".join(texts + ([IMAGES_NOTE] if media else []))
+    texts: list[str] = []
+    media: list[dict[str, Any]] = []
+    kinds: list[str] = []
+    for part in result.parts:
+        for made in write_part(to, part):
+            if made["type"] == "text":
+                texts.append(made["text"])
+            else:
+                media.append(made)
+                kinds.append(part.kind if isinstance(part, ir.Media | ir.Opaque) else "file")
+    told = "\n".join(texts + ([next_note(kinds)] if media else []))
     if result.is_error and not told.lower().startswith("error"):
         told = f"Error: {told}"
     to.lose_extras(result.extras)
@@ -471,13 +487,17 @@ def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
     calls = [part for part in message.parts if isinstance(part, ir.ToolCall)]
     thoughts = [part for part in message.parts if isinstance(part, ir.Thinking)]
     texts: list[str] = []
+    told_apart = False
     for part in message.parts:
         if isinstance(part, ir.Refusal):
             made["refusal"] = made.get("refusal", "") + part.text
         elif not isinstance(part, ir.ToolCall | ir.Thinking):
-            texts += assistant_texts(to, part)
+            said = assistant_texts(to, part)
+            set_off = isinstance(part, ir.Opaque) and bool(said)  # from what stands beside it: an address would run into a word
+            texts += ["\n", *said, "\n"] if set_off else said
+            told_apart = told_apart or set_off
     if texts or not (calls or "refusal" in made):
-        made["content"] = "".join(texts)
+        made["content"] = "".join(texts).strip("\n") if told_apart else "".join(texts)
     if calls:
         made["tool_calls"] = [write_call(to, call) for call in calls]
     if message.name:
@@ -491,6 +511,10 @@ def write_messages(to: Writing, messages: Iterable[ir.Message]) -> list[dict[str
     if system:
         out.append({"role": system_role(to), "content": system})
     for message in messages:
+        plain = ir.plain_text(message)
+        if plain is not None and message.role in PLAIN_ROLES:
+            out.append({"role": message.role, "content": plain})
+            continue
         to.lose_extras(message.extras)
         if message.role == "assistant":
             out.append(write_assistant(to, message) | mine(message.extras))

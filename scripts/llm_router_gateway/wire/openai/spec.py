@@ -11,6 +11,7 @@ from ..spec import Line, Spec, Upstream
 # GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
 MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
+OWN_MODELS = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt|o[1-9]|codex|computer-use)")  # of OpenAI itself, wherever they run
 STEERING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
 
 
@@ -41,13 +42,17 @@ def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
 SPEC = Spec(
     name="openai",
     title="OpenAI",
-    prefixes=frozenset({"v1", "openai"}),  # groq's SDK puts /openai/v1 before every path, whatever its base URL is
     lines=(Line("POST", "chat/completions", "chat"), Line("POST", "embeddings", "embeddings")),
     private_headers=frozenset({"openai-organization", "openai-project"}),
-    account_headers=frozenset({"openai-organization", "openai-project"}),
+    answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
+    too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+             "Please reduce the length of the messages.",
+    too_long_mark=b'"context_length_exceeded"',
     answer_field="choices",
+    answer_prefix="chatcmpl-",
     embeddings=embeddings,
+    embeds=True,
     upstream=Upstream(
         root="/v1",
         paths={"chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models"},

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
-from .. import ir
+from .. import ir, verdict
+from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..names import minted_id
 from ..sse import Event
 from .answer import stop_of
-from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, error_in, error_of, mine, own
+from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, mine, own
 from .request_reader import google_signature, read_content, read_image, thoughts_in
 from .stream_scanner import place_of
 
@@ -38,7 +39,7 @@ class Slot:
         """Whether nothing more is to come when another part begins: for a call, when its arguments are whole JSON."""
         if self.kind != "call" or (isinstance(self.part, ir.ToolCall) and self.part.custom):
             return True
-        if self.checked == len(self.texts) or not self.texts:
+        if self.checked == len(self.texts) or not self.texts or "}" not in self.texts[-1]:
             return False
         self.checked = len(self.texts)
         return ir.object_in("".join(self.texts)) is not None
@@ -66,6 +67,11 @@ class Turn:
         self._names = 0
         self._next = 0
         self._refusal: list[str] = []
+
+    @property
+    def says(self) -> bool:
+        """Whether anything came of it."""
+        return bool(self._next or self._waiting or self._refusal)
 
     # -- one delta
 
@@ -245,7 +251,7 @@ class StreamReader:
         data = event.data
         if data.startswith("[DONE]"):
             return self._finished()
-        if not data.strip():
+        if verdict.carries_nothing(data):
             return []
         try:
             return self._chunk(json.loads(data))
@@ -271,7 +277,10 @@ class StreamReader:
             return self._failed(UpstreamFailed("the upstream sent an event that is no object"))
         out: list[ir.StreamEvent] = []
         for choice in choices or ():
-            self._choice(choice, chunk, out)
+            try:
+                self._choice(choice, chunk, out)
+            except UpstreamFailed as error:
+                return [*out, *self._failed(error)]
         if chunk.keys() - ANSWER_FIELDS:
             self._extras |= mine(own(chunk, ANSWER_FIELDS))
         usage = chunk_usage(chunk)
@@ -293,6 +302,9 @@ class StreamReader:
             turn.delta(delta, out)
         if choice.get("finish_reason"):
             turn.native, turn.matched = choice["finish_reason"], choice.get("stop_reason")
+            flaw = verdict.unfinished(turn.native, choice.get("native_finish_reason"), said=turn.says)
+            if flaw is not None:
+                raise flaw
         if choice.get("logprobs"):
             turn.add_logprobs(choice["logprobs"])
 
@@ -305,7 +317,7 @@ class StreamReader:
 
     def _finished(self) -> list[ir.StreamEvent]:
         if not self._turns:
-            return self._failed(UpstreamFailed("the upstream ended the stream without an answer"))
+            return self._failed(verdict.no_answer())
         out: list[ir.StreamEvent] = []
         for _, turn in sorted(self._turns.items()):
             turn.finish(out)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
-from .. import ir
+from .. import ir, verdict
+from ..error_bodies import error_in, error_of
 from ..sse import Event
-from .common import chunk_usage, error_in, error_of
+from .common import chunk_usage
 
 OUTPUTS = ("content", "reasoning_content", "reasoning", "tool_calls", "refusal", "reasoning_details", "function_call", "audio",
            "images")  # fmt: skip
@@ -32,7 +33,7 @@ class Scanner:
     The end is [DONE], or, for servers that send none, when every choice said why it ended.
     """
 
-    __slots__ = ("_speaking", "done", "error", "finish", "outputs", "usage")
+    __slots__ = ("_calls", "_choices", "_speaking", "done", "error", "fed", "finish", "flawed", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -40,7 +41,11 @@ class Scanner:
         self.usage: ir.Usage | None = None
         self.finish = ""  # the first choice's finish_reason
         self.error: GatewayError | None = None
+        self.flawed = False  # `error` is our verdict, no event of the upstream's own
+        self.fed = 0  # events before the one that `error` came with, in the last feed
         self._speaking: set[int] = set()  # choices without a finish_reason
+        self._choices: dict[int, bool] = {}  # whether each said something
+        self._calls: dict[int, verdict.Calls] = {}
 
     def glance(self, event: bytes) -> bool:
         """Whether one whole event only adds text to a stream that has begun: told by its bytes, without parsing it.
@@ -62,12 +67,26 @@ class Scanner:
             return True
         return False
 
+    @staticmethod
+    def is_usage(data: str) -> bool:
+        """Whether an event holds the usage and no choice: is_usage('{"choices":[],"usage":{...}}') -> True"""
+        if '"usage"' not in data or "[]" not in data:
+            return False
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(chunk, dict) and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
+
     def feed(self, events: Iterable[Event]) -> None:
-        for event in events:
+        for number, event in enumerate(events):
             if event.data.startswith("[DONE]"):
-                self.done = True
-            elif event.data:
+                self._end()
+            elif not verdict.carries_nothing(event.data):
                 self._chunk(event.data)
+            if self.error is not None:
+                self.fed = number
+                return
 
     def _chunk(self, data: str) -> None:
         try:
@@ -82,19 +101,44 @@ class Scanner:
                 self.error = error_of(error, 0)
                 return
         if isinstance(choices, list):
-            self._choices(choices)
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._choice(choice)
         if isinstance(chunk, dict):
             self.usage = chunk_usage(chunk) or self.usage
 
-    def _choices(self, choices: list[Any]) -> None:
-        for choice in choices:
-            if not isinstance(choice, dict):
-                continue
-            self.outputs += says(choice.get("delta"))
-            if choice.get("finish_reason"):
-                self.finish = self.finish or str(choice["finish_reason"])
-                self._speaking.discard(place_of(choice))
-                self.done = not self._speaking
-            else:
-                self._speaking.add(place_of(choice))
-                self.done = False
+    def _choice(self, choice: dict[str, Any]) -> None:
+        place, delta = place_of(choice), choice.get("delta")
+        if isinstance(delta, dict) and says(delta):
+            self.outputs += 1
+            self._choices[place] = True
+            for call in delta.get("tool_calls") or ():
+                self._call(place, call)
+        else:
+            self._choices.setdefault(place, False)
+        word = choice.get("finish_reason")
+        if not word:
+            self._speaking.add(place)
+            self.done = False
+            return
+        self._judge(verdict.unfinished(word, choice.get("native_finish_reason"), said=self._choices[place]))
+        if place in self._calls:
+            self._judge(self._calls[place].flaw(str(word)))
+        self.finish = self.finish or str(word)
+        self._speaking.discard(place)
+        self.done = not self._speaking
+
+    def _call(self, place: int, call: Any) -> None:
+        inner = call.get("function") if isinstance(call, dict) else None
+        if isinstance(inner, dict):
+            self._calls.setdefault(place, verdict.Calls()).add(call.get("index"), inner.get("arguments"))
+
+    def _end(self) -> None:
+        """[DONE]: the turn is over, whatever it held."""
+        self.done = True
+        if not self._choices:
+            self._judge(verdict.no_answer())
+
+    def _judge(self, error: GatewayError | None) -> None:
+        if error is not None and self.error is None:
+            self.error, self.flawed = error, True

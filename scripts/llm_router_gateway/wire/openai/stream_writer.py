@@ -10,8 +10,9 @@ from typing import Any
 from .. import ir
 from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import minted_id, own_names
-from .answer import image_of, native_reason, outgoing_call, refusal_text
+from ..names import minted_id
+from ..tools import free_text
+from .answer import Callers, image_of, native_reason, outgoing_call, refusal_text, write_tier
 from .common import DONE, OWN, REASON, mine, write_usage
 from .request_writer import details_of
 
@@ -19,7 +20,7 @@ from .request_writer import details_of
 class Voice:
     """One choice on its way to the caller: its frame, the part that is open, how many calls it has made."""
 
-    __slots__ = ("calls", "custom", "head", "kind", "part", "sent", "signatures", "texts", "thoughts")
+    __slots__ = ("calls", "custom", "head", "held", "kind", "part", "sent", "signatures", "texts", "thoughts")
 
     def __init__(self, head: str) -> None:
         self.head = head
@@ -28,6 +29,7 @@ class Voice:
         self.kind: type = type(None)
         self.part: ir.Part = ir.Text("")
         self.custom = False
+        self.held = False   # the open call's text waits until it is whole
         self.sent = False   # the open part's content
         self.texts: list[str] = []  # of an open thought, for its signature
         self.signatures: list[str] = []
@@ -43,12 +45,12 @@ class StreamWriter:
     feed(Finished())         -> the usage, if it was asked for, and b"data: [DONE]\\n\\n"
     """
 
-    __slots__ = ("_base", "_handlers", "_lost", "_names", "_request", "_usage", "_voices")
+    __slots__ = ("_base", "_callers", "_handlers", "_lost", "_request", "_usage", "_voices")
 
     def __init__(self, request: ir.Request, *, lost: list[str] | None = None, array: bool = False) -> None:
         self._request = request
         self._lost: list[str] = lost if lost is not None else []
-        self._names = own_names(request.tools)
+        self._callers = Callers(request)
         self._base = ""
         self._voices: dict[int, Voice] = {}
         self._usage: ir.Usage | None = None
@@ -65,9 +67,10 @@ class StreamWriter:
         return handler(event).encode("utf-8", "backslashreplace") if handler is not None else b""
 
     def _start(self, event: ir.Started) -> str:
-        made = event.id or minted_id(event.model, self._request.model)
+        made = event.id or self._request.answer_id or minted_id(event.model, self._request.model)
         model = event.model or self._request.model
-        tier = f'"service_tier":{quoted(event.service_tier)},' if event.service_tier else ""
+        told = write_tier(event.service_tier, self._lost)
+        tier = f'"service_tier":{quoted(told["service_tier"])},' if told else ""
         self._base = (f'data: {{"id":{quoted(made)},"object":"chat.completion.chunk","created":{event.created},'
                       f'"model":{quoted(model)},{tier}"choices":[')  # fmt: skip
         lose_extras(event.extras, OWN, self._lost)
@@ -94,10 +97,16 @@ class StreamWriter:
         return out + self._whole(voice, part)
 
     def _call(self, voice: Voice, part: ir.ToolCall) -> str:
-        made = outgoing_call(replace(part, arguments_text="", arguments=None), self._names)
-        made["custom" if part.custom else "function"]["input" if part.custom else "arguments"] = part.arguments_text
-        voice.custom, voice.sent = part.custom, bool(part.arguments_text)
+        """A call begins. One of a custom tool that another vendor made is held until its text can be taken out of an object."""
+        voice.custom = self._callers.is_custom(part)
+        voice.held = voice.custom and not part.custom
+        voice.sent = bool(part.arguments_text)
         voice.calls += 1
+        made = outgoing_call(replace(part, arguments_text="", arguments=None), self._callers)
+        if voice.held:
+            voice.texts.append(part.arguments_text)
+        else:
+            made["custom" if voice.custom else "function"]["input" if voice.custom else "arguments"] = part.arguments_text
         return f'{voice.head}"tool_calls":[{compact({"index": voice.calls - 1, **made})}]{TAIL}'
 
     def _whole(self, voice: Voice, part: ir.Part) -> str:
@@ -107,7 +116,8 @@ class StreamWriter:
         if isinstance(part, ir.Media) and part.kind == "image":
             return f'{voice.head}"images":[{compact({"index": 0, **image_of(part)})}]{TAIL}'
         if isinstance(part, ir.Opaque) and part.text:
-            return f'{voice.head}"content":{quoted(part.text)}{TAIL}'
+            text = f"\n{part.text}\n"
+            return f'{voice.head}"content":{quoted(text)}{TAIL}'
         name_lost(self._lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else "tool_result")
         return ""
 
@@ -133,6 +143,9 @@ class StreamWriter:
 
     def _more_arguments(self, voice: Voice, said: str) -> str:
         voice.sent = voice.sent or bool(said)
+        if voice.held:
+            voice.texts.append(said)
+            return ""
         kind, field = ("custom", "input") if voice.custom else ("function", "arguments")
         return f'{voice.head}"tool_calls":[{{"index":{voice.calls - 1},"{kind}":{{"{field}":{quoted(said)}}}}}]{TAIL}'
 
@@ -149,13 +162,19 @@ class StreamWriter:
         voice = self._voices[event.candidate]
         part = voice.part
         voice.kind = type(None)
-        if isinstance(part, ir.ToolCall) and not voice.sent and not part.custom:
-            return self._more_arguments(voice, "{}")
+        if isinstance(part, ir.ToolCall):
+            return self._call_end(voice, part)
         if isinstance(part, ir.Thinking) and (voice.signatures or part.data):
             whole = replace(part, text="".join(voice.texts), signature="".join(voice.signatures))
             voice.thoughts += 1
             return f'{voice.head}"reasoning_details":{compact(details_of(whole, voice.thoughts - 1))}{TAIL}'
         return ""
+
+    def _call_end(self, voice: Voice, part: ir.ToolCall) -> str:
+        if voice.held:
+            voice.held = False
+            return self._more_arguments(voice, free_text(replace(part, arguments_text="".join(voice.texts))))
+        return "" if voice.sent or voice.custom else self._more_arguments(voice, "{}")
 
     def _stopped(self, event: ir.Stopped) -> str:
         voice, out = self._voice(event.candidate)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...errors import BadRequest, UpstreamFailed
-from .. import ir
+from ...errors import BadRequest, GatewayError, UpstreamFailed
+from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..names import minted_id
 from .common import OPENAI, OWN, count, own, read_usage
@@ -140,3 +140,8 @@ def finish_in(answer: Mapping[str, Any]) -> str:
     details = answer.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     return str(reason or answer.get("status") or "")
+
+
+def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
+    """Why a whole answer is none: a status that says not finished."""
+    return verdict.unfinished(answer.get("status"))

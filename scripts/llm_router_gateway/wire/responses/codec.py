@@ -3,7 +3,7 @@
 from ..error_bodies import read_error, write_error
 from ..model_objects import describe_model, list_models
 from . import compaction, relay, state
-from .answer import finish_in, read_answer, write_answer
+from .answer import finish_in, flaw_in, read_answer, write_answer
 from .common import error_event, usage_in, write_count
 from .outputs import REASON as FINISH_WORDS
 from .request_reader import read_request, refuse_unsupported
@@ -23,6 +23,7 @@ __all__ = [
     "describe_model",
     "error_event",
     "finish_in",
+    "flaw_in",
     "list_models",
     "read_answer",
     "read_error",

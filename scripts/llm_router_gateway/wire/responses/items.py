@@ -15,6 +15,7 @@ from ...errors import BadRequest, NotFound
 from .. import ir
 from ..fields import compact, items, obj, refuse, text
 from ..names import minted_id, unpacked_id
+from ..open_calls import OpenCalls
 from .common import OPENAI, OWN, own
 from .compaction import SUMMARY_HEAD, summary_in
 from .seal import is_sealed
@@ -194,7 +195,11 @@ class Conversation:
         self.tools: list[ir.Tool] = []
         self.namespaces: dict[str, tuple[str, str]] = {}
         self.compacting = False
-        self._calls: list[tuple[frozenset[str], ir.ToolCall]] = []  # (the ids it may be called by, call), unanswered
+        self._places: dict[str, int] = {}                  # name of a tool of the caller's -> where it stands
+        self._calls: OpenCalls[ir.ToolCall] = OpenCalls()  # by the ids that a result may call them by
+        self._taken: set[str] = set()                      # the ids of those
+        self._parts: list[ir.Part] = []                    # of the last message, while it grows
+        self._has_spoken = False                           # there is a text among them
 
     # -- tools
 
@@ -205,11 +210,13 @@ class Conversation:
             if namespace and tool.value is None:
                 made = replace(tool, name=flat_name(namespace, tool.name))
                 self.namespaces[made.name] = (namespace, tool.name)
-            same = [at for at, other in enumerate(self.tools) if other.name == made.name and other.value is None]
-            if same and made.value is None:
-                self.tools[same[0]] = made
-            else:
-                self.tools.append(made)
+            place = self._places.get(made.name) if made.value is None else None
+            if place is not None:
+                self.tools[place] = made
+                continue
+            if made.value is None:
+                self._places[made.name] = len(self.tools)
+            self.tools.append(made)
 
     # -- messages
 
@@ -218,26 +225,37 @@ class Conversation:
         if role in ("system", "developer") and not self.messages:
             self.system += parts
         else:
+            self.end()
             self.messages.append(ir.Message(role, tuple(parts), extras=extras))
 
     def assistant(self, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING, *, speaks: bool = False) -> None:
         """More of what the assistant did. A second text in a row is another message: one never speaks twice in one."""
         last = self.messages[-1] if self.messages else None
-        if last is None or last.role != "assistant":
-            self.messages.append(ir.Message("assistant", tuple(parts), extras=extras))
-            return
-        if speaks and any(isinstance(part, ir.Text | ir.Refusal) for part in last.parts):
-            self.messages.append(ir.Message("assistant", tuple(parts), extras=extras))
-            return
-        both = ir.joined(last.extras, extras) if extras else last.extras
-        self.messages[-1] = replace(last, parts=last.parts + tuple(parts), extras=both)
+        if last is None or last.role != "assistant" or last.parts or (speaks and self._has_spoken):
+            self._begin("assistant", extras)
+        elif extras:
+            self.messages[-1] = replace(last, extras=ir.joined(last.extras, extras))
+        self._has_spoken = self._has_spoken or any(isinstance(part, ir.Text | ir.Refusal) for part in parts)
+        self._parts += parts
+
+    def _begin(self, role: ir.Role, extras: ir.Extras = ir.NOTHING) -> None:
+        """A message that grows by items: `end` gives it its parts, once, when the next one begins."""
+        self.end()
+        self.messages.append(ir.Message(role, (), extras=extras))
+
+    def end(self) -> None:
+        """No more parts of the message that grew."""
+        if self._parts:
+            self.messages[-1] = replace(self.messages[-1], parts=tuple(self._parts))
+        self._parts, self._has_spoken = [], False
 
     def call(self, item: Mapping[str, Any], path: str) -> None:
         call = read_call(item, path)
         known = {item[name] for name in ("call_id", "id") if isinstance(item.get(name), str) and item[name]}
-        if not call.id or any(call.id == other.id for _, other in self._calls):
+        if not call.id or call.id in self._taken:
             call = replace(call, id=minted_id(path, call.name, call.arguments_text))
-        self._calls.append((frozenset(known), call))
+        self._calls.add(call, known)
+        self._taken.add(call.id)
         self.assistant([call])
 
     def result(self, item: Mapping[str, Any], path: str) -> None:
@@ -246,17 +264,15 @@ class Conversation:
         call = self._answered(came)
         output = read_output(item.get("output"), f"{path}.output")
         result = ir.ToolResult(call.id, output, name=call.name, vendor=call.vendor)
-        last = self.messages[-1] if self.messages else None
-        if last is not None and last.role == "user" and last.parts and isinstance(last.parts[-1], ir.ToolResult):
-            self.messages[-1] = replace(last, parts=(*last.parts, result))
-        else:
-            self.messages.append(ir.Message("user", (result,)))
+        if not (self._parts and isinstance(self._parts[-1], ir.ToolResult)):
+            self._begin("user")
+        self._parts.append(result)
 
     def _answered(self, came: str) -> ir.ToolCall:
-        for at, (ids, call) in enumerate(self._calls):
-            if came in ids or came == "":
-                del self._calls[at]
-                return call
+        call = self._calls.take(came) if came else self._calls.take_first()
+        if call is not None:
+            self._taken.discard(call.id)
+            return call
         id_, vendor, _ = unpacked_id(came)
         return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
 
@@ -265,6 +281,7 @@ class Conversation:
         kind = str(item.get("type"))
         part = ir.Opaque(OWN, kind, item)
         if kind in FROM_CALLER:
+            self.end()
             self.messages.append(ir.Message("user", (part,)))
         else:
             self.assistant([part])
@@ -308,7 +325,7 @@ def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> N
             f"{path}: this compaction can be read only by the provider that made it: go on with its models, or start anew",
             code="invalid_encrypted_content", details={"path": path},
         )  # fmt: skip
-    made.messages.append(ir.Message("user", (ir.Text(f"{SUMMARY_HEAD}\n\n{summary}"),)))
+    made.say("user", [ir.Text(f"{SUMMARY_HEAD}\n\n{summary}")])
 
 
 def read_additional(item: Mapping[str, Any], path: str, made: Conversation) -> None:

@@ -155,6 +155,7 @@ def read_request(
     found_format = read_format(fields)
     if choice is not None and choice.mode == "required" and choice.names:
         found_format = None  # a call is forced: an answer in that form cannot come, and on some upstreams would win
+    made.end()
     request = ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),
         messages=tuple(made.messages),

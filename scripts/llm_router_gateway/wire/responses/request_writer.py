@@ -24,19 +24,19 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
+from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, fitted
 from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
 from ..names import minted_id, safe_id, safe_name
 from ..pairing import paired
+from ..schemas import fits_strict
+from ..tools import choice_among, offered
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, mine
 from .items import FROM_CALLER
 from .tools import write_choice, write_tool
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|gpt-oss|o[1-9]|codex)")
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
-MINIMAL_MODELS = re.compile(r"(?:^|/)gpt-5(?!\.)")  # know "minimal", not "none"
-NONE_MODELS = re.compile(r"(?:^|/)gpt-(?:5\.[1-9]|[6-9])")  # can be told not to think
-LOW_BELOW, MEDIUM_BELOW = 4_096, 16_384  # tokens of a thinking budget -> the effort that comes closest
 MIN_OUTPUT_TOKENS = 16
 MAX_USER_CHARS = 64
 REFUSED_BY_THINKERS = ("temperature", "top_p", "top_logprobs")
@@ -331,27 +331,6 @@ def write_input(to: Writing) -> list[Item]:
 # ------------------------------------------------------------------------------------------------------------------ settings
 
 
-def effort_of(reasoning: ir.Reasoning) -> str:
-    """Reasoning("on", 10_000) -> "medium"; Reasoning("", effort="low") -> "low"; Reasoning("off") -> "none"; else "" """
-    if reasoning.mode == "off" or reasoning.budget_tokens == 0:
-        return "none"
-    if reasoning.effort or reasoning.budget_tokens is None or reasoning.budget_tokens < 0:
-        return reasoning.effort
-    if reasoning.budget_tokens < LOW_BELOW:
-        return "low"
-    return "medium" if reasoning.budget_tokens < MEDIUM_BELOW else "high"
-
-
-def known_effort(to: Writing, effort: str) -> str:
-    """The nearest word that the model knows."""
-    if effort == "max":
-        return "xhigh" if NONE_MODELS.search(to.name) else "high"
-    if effort == "none" and not NONE_MODELS.search(to.name):
-        to.lose("reasoning=off")  # this model cannot but think
-        return "minimal" if MINIMAL_MODELS.search(to.name) else "low"
-    return effort
-
-
 def write_reasoning(to: Writing) -> Item:
     """reasoning, and that its encrypted text comes along, without which the model would think anew in every turn."""
     asked = to.request.reasoning
@@ -367,7 +346,7 @@ def write_reasoning(to: Writing) -> Item:
     made: Item = {}
     effort = effort_of(asked)
     if effort:
-        made["effort"] = known_effort(to, effort)
+        made["effort"] = fitted(effort, efforts_of(to.name) or LOW_TO_HIGH, to._lost)
     shown = asked.shown if asked.shown is not None else asked.mode in ("on", "adaptive")
     word = to.quirks.get("summary", "auto")
     if shown and word and made.get("effort") != "none":
@@ -381,7 +360,10 @@ def write_format(to: Writing, given: list[Item]) -> Item:
     made: Item = {}
     if asked is not None and asked.kind == "schema":
         inner: Item = {"type": "json_schema", "name": safe_name(asked.name or "response"), "schema": asked.schema or {}}
-        inner |= {"strict": asked.strict} if asked.strict is not None else {}
+        if asked.strict and not fits_strict(asked.schema):
+            to.lose("response_format.strict")
+        elif asked.strict is not None:
+            inner["strict"] = asked.strict
         made["format"] = inner | ({"description": asked.description} if asked.description else {})
     elif asked is not None and asked.kind == "json":
         made["format"] = {"type": "json_object"}
@@ -394,13 +376,15 @@ def write_format(to: Writing, given: list[Item]) -> Item:
 
 
 def write_tools(to: Writing) -> Item:
-    tools = [made for tool in to.request.tools for made in write_tool(tool, to._lost, to.lose_extras)]
+    sent = [(tool, made) for tool in offered(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
+    tools = [made for _, made in sent]
     choice = to.request.tool_choice
     if not tools:
         if choice is not None and choice.mode == "required":
             to.lose("tool_choice")
         return {}
     body: Item = {"tools": tools}
+    choice = choice_among(choice, {tool.name for tool, _ in sent}, to._lost)
     if choice is not None:
         body["tool_choice"] = write_choice(choice, to.request.tools)
     if to.request.parallel_tool_calls is not None:
@@ -411,7 +395,7 @@ def write_tools(to: Writing) -> Item:
 def unsteered(to: Writing) -> bool:
     """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
     asked = to.request.reasoning
-    quiet = asked is not None and effort_of(asked) == "none" and NONE_MODELS.search(to.name)
+    quiet = asked is not None and effort_of(asked) == "none" and can_be_off(to.name)
     return bool(UNSTEERED_MODELS.search(to.name)) and not quiet and not to.quirks.get("sampling")
 
 

@@ -15,6 +15,13 @@ def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"temperature", "top_p"}) if UNSTEERED_MODELS.search(model.lower()) else frozenset()
 
 
+COUNTED = frozenset({"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "parallel_tool_calls"})
+
+
+def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in COUNTED}
+
+
 SPEC = Spec(
     name="responses",
     title="OpenAI Responses",
@@ -29,10 +36,13 @@ SPEC = Spec(
         Line("POST", "responses/{id}/cancel", "cancel"),
     ),
     private_headers=frozenset({"openai-organization", "openai-project"}),
-    account_headers=frozenset({"openai-organization", "openai-project"}),
+    answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
     turns="input",
     # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
     keepalive=b": keep-alive\n\n",
+    too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+             "Please reduce the length of the messages.",
+    too_long_mark=b'"context_length_exceeded"',
     answer_field="output",
     keeps_answers=True,
     kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
@@ -40,11 +50,14 @@ SPEC = Spec(
         root="/v1",
         paths={"chat": "/responses", "count": "/responses/input_tokens", "compact": "/responses/compact", "models": "/models"},
         event_tokens=2,
+        searches=True,
         parameters={
             "max_tokens": ("max_output_tokens", "max_completion_tokens", "max_tokens"),  # the latter two at compatible servers
             "temperature": ("temperature",),
             "top_p": ("top_p",),
         },
         untaken=untaken,
+        count_request=count_request,
+        counted="input_tokens",
     ),
 )

@@ -15,6 +15,7 @@ from .. import ir
 from ..fields import items, obj, refuse, text, truth
 from ..losses import name_lost
 from ..names import safe_name
+from ..schemas import fits_strict, object_at_root
 from .common import OPENAI, OWN, mine, own
 
 TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "format", "cache_control"})
@@ -184,8 +185,11 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
     if tool.custom:
         found = tool.extras.get(OPENAI, {}).get("format")
         return [made | ({"format": own_format(found)} if found is not None else {}) | mine(tool.extras)]
-    made["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
-    made["strict"] = tool.strict if tool.strict is not None else False  # left out, the API takes it for true
+    parameters: Any = {"type": "object", "properties": {}} if tool.parameters is None else object_at_root(tool.parameters, lost)
+    is_strict = tool.strict is True and fits_strict(parameters)
+    if tool.strict and not is_strict:
+        name_lost(lost, "tools.strict")
+    made |= {"parameters": parameters, "strict": is_strict}  # left out, the API takes it for true
     return [made | mine(tool.extras)]
 
 

@@ -22,14 +22,16 @@ def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[st
     return Turn(id, "key_1", previous, created, "p/m", "mark", {"id": id, "text": text}, items)
 
 
-def in_store(path: Path, work: Callable[[SqliteConversations], Awaitable[Result]], *, flush: bool = False) -> Result:
+def in_store(path: Path, work: Callable[[SqliteConversations], Awaitable[Result]]) -> Result:
     """What `work` gives with a store that is opened for it and closed after it."""
 
     async def run() -> Any:
         store = Store.open(str(path))
+        kept = SqliteConversations(store)
         try:
-            return await work(SqliteConversations(store))
+            return await work(kept)
         finally:
+            kept.flush()
             await asyncio.to_thread(store.close)
 
     return asyncio.run(run())
@@ -73,6 +75,30 @@ def test_items_lead_to_their_turns(tmp_path: Path) -> None:
         return ids(await kept.holding("key_1", ["msg_1", "fc_1"]))
 
     assert in_store(tmp_path / "s.db", write) == in_store(tmp_path / "s.db", read) == ["r1"]
+
+
+def test_a_turn_that_another_process_is_about_to_write_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+
+    async def work(kept: SqliteConversations) -> list[str]:
+        db = connect(str(path))  # as another process on this store would
+        turn_rows.put(db, [(turn("r0"), turn_rows.packed(turn("r0")))])
+        looked: list[int] = []
+        reading = kept._store.reading
+
+        async def counted(read: Any) -> Any:
+            looked.append(1)
+            if len(looked) == 2:
+                turn_rows.put(db, [(turn("r1", "r0"), turn_rows.packed(turn("r1", "r0")))])
+            return await reading(read)
+
+        kept._store.reading = counted  # type: ignore[method-assign]
+        try:
+            return ids(await kept.chain("key_1", "r1"))
+        finally:
+            db.close()
+
+    assert in_store(path, work) == ["r0", "r1"]
 
 
 def test_what_is_deleted_is_gone_for_its_owner_only(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def test_a_call_without_result_and_a_result_without_call_are_repaired() -> None:
 def test_tools() -> None:
     grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "x"}}
     body, lost = written(asked(tools=(
-        Tool("f", "d", {"type": "object"}, True), Tool("a.b"), Tool("c", custom=True, extras={"openai": {"format": grammar}}),
+        Tool("f", "d", {"type": "object", "additionalProperties": False}, True), Tool("a.b"),
+        Tool("c", custom=True, extras={"openai": {"format": grammar}}),
         Tool("web_search", vendor="responses", value={"type": "web_search"}),
         Tool("w", vendor="anthropic", value={"type": "web_search_20250305", "name": "w"}),
     )))  # fmt: skip
@@ -138,7 +139,7 @@ def test_tools() -> None:
         "type": "function",
         "name": "f",
         "description": "d",
-        "parameters": {"type": "object"},
+        "parameters": {"type": "object", "additionalProperties": False},
         "strict": True,
     }
     assert body["tools"][1]["name"].startswith("a_b_") and body["tools"][1]["strict"] is False
@@ -184,7 +185,7 @@ def test_a_choice_without_tools_is_not_sent() -> None:
     ("gpt-4o", {"service_tier": "batch"}, {}, ["service_tier=batch"]),
     ("gpt-4o", {"logprobs": True, "top_logprobs": 2}, {"include": ["message.output_text.logprobs"], "top_logprobs": 2}, []),
     ("gpt-5.5", {"reasoning": ir.Reasoning("on", 9_000)}, {"reasoning": {"effort": "medium", "summary": "auto"}}, []),
-    ("gpt-5.5", {"reasoning": ir.Reasoning(effort="max")}, {"reasoning": {"effort": "xhigh"}}, []),
+    ("gpt-5.5", {"reasoning": ir.Reasoning(effort="max")}, {"reasoning": {"effort": "xhigh"}}, ["reasoning.effort=max"]),
     ("gpt-5", {"reasoning": ir.Reasoning("off")}, {"reasoning": {"effort": "minimal"}}, ["reasoning=off"]),
     ("o3", {"reasoning": ir.Reasoning("off")}, {"reasoning": {"effort": "low"}}, ["reasoning=off"]),
     ("gpt-4o", {"reasoning": ir.Reasoning(effort="high")}, {}, ["reasoning"]),
@@ -213,13 +214,13 @@ def test_the_word_for_shown_thoughts_can_be_set(quirks: dict[str, str]) -> None:
 
 
 def test_a_schema_and_a_bare_json() -> None:
-    schema = ir.ResponseFormat("schema", {"type": "object"}, "my name", "d", True)
+    schema = ir.ResponseFormat("schema", {"type": "object", "additionalProperties": False}, "my name", "d", True)
     body, _ = written(asked(response_format=schema))
     form = body["text"]["format"]
     assert form == {
         "type": "json_schema",
         "name": form["name"],
-        "schema": {"type": "object"},
+        "schema": {"type": "object", "additionalProperties": False},
         "strict": True,
         "description": "d",
     }

@@ -1,0 +1,61 @@
+"""Anthropic Messages: JSON schemas as its constrained decoder takes them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..fields import compact
+from ..losses import name_lost
+from .common import Lost
+
+# What the constrained decoder takes; the rest is told in the description, as the vendor's own SDK does.
+SCHEMA_KEYS = frozenset({
+    "type", "properties", "required", "additionalProperties", "items", "anyOf", "allOf", "$ref", "$defs", "definitions",
+    "description", "title", "enum", "const", "default",
+})  # fmt: skip
+SCHEMA_FORMATS = frozenset({
+    "date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid",
+})  # fmt: skip
+SCHEMA_MAPS = ("properties", "$defs", "definitions")
+SCHEMA_SILENT = frozenset({"$schema", "$id", "$comment", "examples"})  # constrain nothing
+MAX_SCHEMA_DEPTH = 64  # deeper is no one's answer, and would end the interpreter's stack
+
+
+def keeps(name: str, value: Any) -> bool:
+    if name == "format":
+        return isinstance(value, str) and value in SCHEMA_FORMATS
+    return name in SCHEMA_KEYS or (name == "minItems" and value in (0, 1))
+
+
+def fitted_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
+    """What a keyword holds, with `fit` done to the schemas in it."""
+    if name in SCHEMA_MAPS and isinstance(value, dict):
+        return {key: fit(each) for key, each in value.items()}
+    if name in ("anyOf", "allOf") and isinstance(value, list):
+        return [fit(each) for each in value]
+    return fit(value) if name == "items" else value
+
+
+def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
+    """A schema that the API takes: closed objects, known keywords; the others in the description and in `lost`.
+
+    {"type": "number", "minimum": 0} -> {"type": "number", "description": "{minimum: 0}"}
+    """
+    if not isinstance(schema, dict) or depth > MAX_SCHEMA_DEPTH:
+        return schema
+    fields = {("anyOf" if name == "oneOf" else name): value for name, value in schema.items() if name not in SCHEMA_SILENT}
+
+    def fit(inner: Any) -> Any:
+        return fitted_schema(inner, lost, depth + 1)
+
+    out = {name: fitted_value(name, value, fit) for name, value in fields.items() if keeps(name, value)}
+    dropped = {name: value for name, value in fields.items() if not keeps(name, value)}
+    if dropped:
+        for name in dropped:
+            name_lost(lost, f"schema.{name}")
+        told = "{" + ", ".join(f"{name}: {compact(value)}" for name, value in dropped.items()) + "}"
+        out["description"] = f"{out['description']}\n\n{told}" if out.get("description") else told
+    if out.get("type") == "object" or "properties" in out:
+        out["additionalProperties"] = False
+    return out

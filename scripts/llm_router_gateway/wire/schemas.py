@@ -1,0 +1,156 @@
+"""JSON schemas of tools, where vendors agree in what they refuse. Pure; a schema is never changed, a new one is made.
+
+    object_at_root({"type": "object", "properties": {"v": ..., "w": ...}, "anyOf": [{"required": ["v"]}, {"required": ["w"]}]})
+        -> {"type": "object", "properties": {"v": ..., "w": ...}, "description": "{anyOf: [...]}"}
+    fits_strict({"type": "object", "properties": {"a": ...}, "required": [], "additionalProperties": False})  -> False
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .fields import compact
+from .losses import name_lost
+
+Schema = Mapping[str, Any]
+
+UNIONS = ("allOf", "anyOf", "oneOf")
+DEFINITIONS = ("$defs", "definitions")
+MAX_DEPTH = 32          # of unions inside unions, and of what is looked through for `strict`
+MAX_TOLD_CHARS = 2_000  # of the branches in a description; longer ones would cost more tokens than they are worth
+
+
+def pointed(root: Schema, ref: str) -> Any:
+    """What a local JSON pointer names; None where it names nothing. RFC 6901.
+
+    pointed({"$defs": {"A": 1}}, "#/$defs/A") -> 1; the same for "$defs/A", "/$defs/A" and "A", which some libraries write
+    """
+    steps = ref.removeprefix("#").strip("/").split("/")
+    if len(steps) == 1 and steps[0]:
+        return next((root[box][steps[0]] for box in DEFINITIONS
+                     if isinstance(root.get(box), dict) and steps[0] in root[box]), None)  # fmt: skip
+    found: Any = root
+    for step in filter(None, steps):
+        name = step.replace("~1", "/").replace("~0", "~").replace("%24", "$")
+        if not isinstance(found, dict) or name not in found:
+            return None
+        found = found[name]
+    return found
+
+
+def with_hashes(schema: Schema) -> Schema:
+    """The schema with its references as RFC 6901 has them: {"$ref": "$defs/A"} -> {"$ref": "#/$defs/A"}."""
+    if not any(name in schema for name in DEFINITIONS):
+        return schema
+    found: Schema = _hashed(schema, schema, 0)
+    return found
+
+
+def _hashed(value: Any, root: Schema, depth: int) -> Any:
+    if depth > 2 * MAX_DEPTH:
+        return value
+    if isinstance(value, list):
+        return [_hashed(each, root, depth + 1) for each in value]
+    if not isinstance(value, dict):
+        return value
+    made = {name: _hashed(each, root, depth + 1) for name, each in value.items()}
+    ref = value.get("$ref")
+    if isinstance(ref, str) and ref and not ref.startswith("#") and pointed(root, ref) is not None:
+        path = ref.strip("/")
+        box = next((box for box in DEFINITIONS if box in root), "$defs")
+        made["$ref"] = f"#/{path}" if "/" in path else f"#/{box}/{path}"
+    return made
+
+
+# ----------------------------------------------------------------------------------------------------- one object at the root
+
+
+def object_at_root(schema: Schema, lost: list[str]) -> Schema:
+    """A tool's schema without anyOf, oneOf, allOf at its top, where most APIs refuse the whole request for them.
+
+    The properties of all branches are put together; required is what every branch of an anyOf requires, or any of an allOf.
+    What the branches said is told in the description.
+    """
+    schema = with_hashes(schema)
+    if "$ref" not in schema and not any(name in schema for name in UNIONS):
+        return schema
+    found = _followed(schema, schema)
+    told = {name: found[name] for name in ("anyOf", "oneOf") if name in found}
+    made = _flat(found, schema, 0)
+    for name in UNIONS:
+        if name in found:
+            name_lost(lost, f"tools.{name}")
+    words = "{" + ", ".join(f"{name}: {compact(value)}" for name, value in told.items()) + "}"
+    if told and len(words) <= MAX_TOLD_CHARS:
+        made["description"] = f"{made['description']}\n\n{words}" if made.get("description") else words
+    return made
+
+
+def _followed(schema: Schema, root: Schema) -> dict[str, Any]:
+    """The schema with what its $ref names in its place, as often as one leads to another."""
+    found, seen = dict(schema), set()
+    while isinstance(ref := found.get("$ref"), str) and ref not in seen:
+        seen.add(ref)
+        target = pointed(root, ref)
+        del found["$ref"]
+        found = {**target, **found} if isinstance(target, dict) else found
+    found.pop("$ref", None)
+    return found
+
+
+def _flat(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
+    """The schema as one object."""
+    made = {name: value for name, value in schema.items() if name not in UNIONS}
+    made["type"] = "object"
+    if depth > MAX_DEPTH:
+        return made
+    properties = dict(made["properties"]) if isinstance(made.get("properties"), dict) else {}
+    required = [name for name in made.get("required") or () if isinstance(name, str)]
+    for union in UNIONS:
+        given = schema.get(union)
+        each = [_flat(_followed(part, root), root, depth + 1) for part in given if isinstance(part, dict)] if given else []
+        for branch in each:
+            for name, value in branch.get("properties", {}).items():
+                properties[name] = _either(properties[name], value) if name in properties and union != "allOf" else (
+                    properties.get(name, value))  # fmt: skip
+        needed = [set(branch.get("required", ())) for branch in each]
+        shared = (set.union if union == "allOf" else set.intersection)(*needed) if needed else set()
+        required += sorted(shared - set(required))
+        if each:
+            made.pop("additionalProperties", None)  # said of one branch or of the root, it would refuse the others'
+    made["properties"] = properties
+    made.pop("required", None)
+    return made | ({"required": required} if required else {})
+
+
+def _either(one: Any, other: Any) -> Any:
+    """A property that two branches describe: as either of them."""
+    if one == other:
+        return one
+    before = one["anyOf"] if isinstance(one, dict) and one.keys() == {"anyOf"} else [one]
+    return one if other in before else {"anyOf": [*before, other]}
+
+
+# ------------------------------------------------------------------------------------------------------------------- strict
+
+# developers.openai.com/api/docs/guides/structured-outputs#supported-schemas
+NOT_STRICT = frozenset({"allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas",
+                        "patternProperties", "propertyNames", "unevaluatedProperties", "default"})  # fmt: skip
+HOLDERS = ("properties", *DEFINITIONS)
+
+
+def fits_strict(schema: Any, depth: int = 0) -> bool:
+    """Whether OpenAI takes a schema as `strict`: closed objects that require all they have, and no keyword that it lacks."""
+    if not isinstance(schema, dict):
+        return isinstance(schema, bool)
+    if depth > MAX_DEPTH or not NOT_STRICT.isdisjoint(schema) or (depth == 0 and "anyOf" in schema):
+        return False
+    if "properties" in schema or schema.get("type") == "object":
+        properties = schema.get("properties") or {}
+        if schema.get("additionalProperties") is not False or set(properties) != set(schema.get("required") or ()):
+            return False
+    inner = [each for name in HOLDERS if isinstance(schema.get(name), dict) for each in schema[name].values()]
+    inner += [schema["items"]] if "items" in schema else []
+    inner += schema["anyOf"] if isinstance(schema.get("anyOf"), list) else []
+    return all(fits_strict(each, depth + 1) for each in inner)

@@ -1,0 +1,42 @@
+"""losses: what could not be carried over, as it is named to the caller."""
+
+import time
+
+import pytest
+
+from llm_router_gateway.wire.losses import MAX_HEADER_CHARS, MAX_LOST, header_of, lose_extras, name_lost, ranked
+
+
+def test_each_name_is_kept_once_in_its_order() -> None:
+    lost: list[str] = []
+    for name in ("top_k", "stop", "top_k"):
+        name_lost(lost, name)
+    assert lost == ["top_k", "stop"]
+
+
+def test_half_a_million_fields_that_nobody_knows_cost_no_time_to_speak_of() -> None:
+    lost: list[str] = []
+    began = time.process_time()
+    lose_extras({"openai": {f"unknown_{number}": 1 for number in range(420_000)}}, "anthropic", lost)
+    assert time.process_time() - began < 2 and len(lost) == MAX_LOST
+
+
+@pytest.mark.parametrize(("lost", "told"), [
+    (["top_k", "tools[0]=web_search", "image.url"], ["tools[0]=web_search", "image.url", "top_k"]),
+    (["tools[0].parameters.$schema", "tools[1].parameters.$schema", "seed"], ["seed", "$schema"]),
+    (["tools[0].parameters.additionalProperties", "tools[4].parameters.oneOf=anyOf", "tools[7].parameters.oneOf=anyOf"],
+     ["tools[*].parameters.oneOf=anyOf", "additionalProperties"]),
+    (["tools[3].parameters.pattern"], ["tools[3].parameters.pattern"]),
+    (["schema.$schema", "reasoning.effort=max", "groundingMetadata"], ["groundingMetadata", "reasoning.effort=max", "$schema"]),
+])  # fmt: skip
+def test_what_matters_most_comes_first_and_noise_last_and_grouped(lost: list[str], told: list[str]) -> None:
+    assert ranked(lost) == told
+
+
+def test_the_header_ends_with_whole_names_and_how_many_more_there_are() -> None:
+    text = header_of(f"field_{number:04d}" for number in range(1_000))
+    assert len(text) <= MAX_HEADER_CHARS
+    names = text.split(", ")
+    assert names[0] == "field_0000" and names[-1] == f"and {1_000 - len(names) + 1} more"
+    assert len(header_of(["x" * 5_000])) < 200
+    assert header_of(["top_k", "stop"]) == "top_k, stop" and header_of([]) == ""
