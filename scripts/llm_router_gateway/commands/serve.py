@@ -81,13 +81,19 @@ def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], 
             signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
 
 
+def counted(number: int, noun: str) -> str:
+    """counted(1, "model") -> "1 model", counted(2, "model") -> "2 models" """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[str]:
     """What to do next, once the address is open."""
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     url = f"http://{host}:{port}"
     active = sum(provider.is_active for provider in config.providers)
+    counts = f"{counted(active, 'provider')}, {counted(len(config.models), 'listed model')}"
     lines = [
-        f"{PROGRAM} {__version__} listening on {url}: {active} providers, {len(config.models)} listed models",
+        f"{PROGRAM} {__version__} listening on {url}: {counts}",
         f"  OpenAI clients     OPENAI_BASE_URL={url}/v1",
         f"  Claude Code        ANTHROPIC_BASE_URL={url}",
         f"  Gemini CLI         GOOGLE_GEMINI_BASE_URL={url}",
@@ -226,7 +232,7 @@ class GatewayProcess:
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
-        count = f"{len(config.providers)} providers, {len(config.models)} listed models"
+        count = f"{counted(len(config.providers), 'provider')}, {counted(len(config.models), 'listed model')}"
         self.log.info(f"{self.source.name} taken over: {count}{late and f'; at the next start: {late}'}")
 
     async def look_after(self) -> None:

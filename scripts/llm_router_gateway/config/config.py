@@ -19,7 +19,7 @@ from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
-from .keys import Key, read_keys_of_file
+from .keys import Key, read_keys_of_file, unmatched
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
@@ -358,6 +358,8 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     preset = preset_of(values["type"] or values["name"])
     if preset is None and not values["type"] and values["api"]:
         return PRESETS[CUSTOM]
+    if preset is None and not values["type"] and any(problem.path == f"{path}.api" for problem in reading.problems):
+        return PRESETS[CUSTOM]  # a protocol that is misspelt is one problem
     if preset is None:
         wrong = values["type"] or values["name"]
         reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)} There are: '
@@ -613,6 +615,10 @@ def parse(
     keys = read_file_keys(document, reading)
     check_reach(server, keys, reading)
     check_secrets(server, keys, reading)
+    if not reading.problems:
+        names = {f"{model.provider}/{model.name}" for model in models}
+        opened = {provider.name for provider in providers.values() if provider.any_model}
+        reading.notes += unmatched((key for key, _ in keys), names, opened, {group.name for group in groups})
     known = {"server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "frontend", *providers}
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))

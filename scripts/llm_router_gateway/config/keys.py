@@ -11,7 +11,7 @@ A key that has no list may use everything. Lists hold patterns, in which * stand
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
@@ -190,6 +190,30 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
             break
         here, address = str(before), before
     return here
+
+
+def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str], groups: Iterable[str]) -> Iterator[str]:
+    """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
+
+    `models` are full names, `opened` the providers that take any name.
+    """
+    models, opened, groups = tuple(models), tuple(opened), tuple(groups)
+    owners = {*opened, *(name.partition("/")[0] for name in models)}
+
+    def is_model(pattern: str) -> bool:
+        owner, slash, _ = pattern.partition("/")
+        if any(fits(owner, name) for name in opened) if slash else bool(opened):
+            return True
+        return any(fits(pattern, name if slash else name.partition("/")[2]) for name in models)
+
+    for key in keys:
+        fitting = (("allowed_models", key.allowed_models, is_model),
+                   ("allowed_groups", key.allowed_groups, lambda pattern: any(fits(pattern, name) for name in groups)),
+                   ("allowed_providers", key.allowed_providers, lambda pattern: any(fits(pattern, each) for each in owners)))
+        for setting, patterns, found in fitting:
+            for pattern in patterns or ():
+                if not found(pattern):
+                    yield f'the key "{key.name}": {setting} has "{pattern}", which nothing here fits'
 
 
 # ------------------------------------------------------------------------------------------------------- read and written

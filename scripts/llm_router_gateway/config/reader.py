@@ -55,11 +55,25 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+OTHER_NAMES = {  # what elsewhere is called otherwise, and looks like something else of ours
+    "requests_per_second": "max_requests with per_seconds = 1",
+    **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),
+    "requests_per_hour": "max_requests with per_seconds = 3600",
+    **dict.fromkeys(("requests_per_day", "rpd"), "max_requests with per_seconds = 86400"),
+    **dict.fromkeys(("tpm", "tpm_limit", "max_tpm"), "tokens_per_minute"),
+    "max_parallel_requests": "max_concurrent",
+}
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """"; did you mean ...?", or "" when nothing is near."""
+    names = list(names)
+    other = OTHER_NAMES.get(name, "")
+    if other.partition(" ")[0] in names:
+        return f"; write {other}"
     from difflib import get_close_matches  # 8 ms, only when something is wrong
 
-    near = get_close_matches(name, list(names), n=1)
+    near = get_close_matches(name, names, n=1)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

@@ -573,6 +573,7 @@ class ProvidersApi:
                 return ManagementResponse({"success": False, "message": message, "config_file": file,
                               "problems": problems_json(error.problems), "notes": []}, 422)  # fmt: skip
             self._take_over(config)
-            message = f"taken over: {len(config.providers)} providers, {len(config.models)} listed models"
+            counts = ((len(config.providers), "provider"), (len(config.models), "listed model"))
+            message = "taken over: " + ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
             return self._reply({"success": True, "message": message, "config_file": file, "problems": [],
                                 "notes": list(config.notes)})  # fmt: skip
