@@ -1,4 +1,4 @@
-"""What every test shares: an environment without this user's keys, the stand-in upstream, the client's command line."""
+"""What every test shares: an environment without this user's keys, the mock server, the client's command line."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 @pytest.fixture
 def demo() -> Iterator[Any]:
-    """A fresh stand-in upstream on a free port: demo.base_url, demo.requests."""
+    """A fresh mock server on a free port: demo.base_url, demo.requests."""
     from llm_router_demo import DemoServer
 
     with DemoServer(port=0) as server:

@@ -16,7 +16,7 @@ BATCH = Path(__file__).resolve().parents[2] / "scripts" / "llm_router_batch.py"
 
 @pytest.fixture
 def batch(cli: Any, demo: Any) -> Iterator[Any]:
-    """As `cli`, for the batch script with the stand-in as its endpoint: batch("run", "--input", ...) -> code, out, err."""
+    """As `cli`, for the batch script with the mock server as its endpoint: batch("run", "--input", ...) -> code, out, err."""
 
     started: List[Any] = []
 

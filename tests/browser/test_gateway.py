@@ -1,4 +1,4 @@
-"""The page against the real gateway with the stand-in behind it: what the two promise each other holds."""
+"""The page against the real gateway with the mock server behind it: what the two promise each other holds."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_a_gateway_that_keeps_nothing_says_so(page: Any, stand_in: Any, tmp_path
     gateway = Process(tmp_path, config)
     try:
         page.go(address(gateway))
-        shows(page, "nothing is kept", "Models and Try it work without.")
+        shows(page, "calls are not stored", "Models and Try it work without.")
         assert page.text("#banner") == "" and page.text(".live").startswith("Live")
         page.go(address(gateway, "?view=try&model=large"))
         page.field("Message").type("still here?")

@@ -1,4 +1,4 @@
-"""What every failure of the stand-in comes to, through the library; the command line's outcome follows from it."""
+"""What every failure of the mock server comes to, through the library; the command line's outcome follows from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLMRouterClient: one logical call through the stand-in: retries, repair, fallback, streams, comparing, the other calls."""
+"""LLMRouterClient: one logical call through the mock server: retries, repair, fallback, streams, comparing, the other calls."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and d
 
 @pytest.fixture
 def at_demo(cli: Any, demo: Any) -> Callable[..., Any]:
-    """cli(...) whose endpoint is the stand-in."""
+    """cli(...) whose endpoint is the mock server."""
     cli.env["LLM_ROUTER_BASE_URL"] = demo.base_url
     return cli  # type: ignore[no-any-return]
 

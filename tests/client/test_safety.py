@@ -416,4 +416,4 @@ def test_the_client_imports_the_standard_library_and_nothing_of_ours() -> None:
         elif isinstance(node, ast.ImportFrom):
             names.add(str(node.module).split(".")[0])
     known = getattr(sys, "stdlib_module_names", names)
-    assert names - {"llm_router_demo"} <= set(known) and "llm_router_gateway" not in names  # the stand-in only for --demo
+    assert names - {"llm_router_demo"} <= set(known) and "llm_router_gateway" not in names  # the mock server only for --demo

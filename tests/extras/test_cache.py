@@ -45,7 +45,7 @@ def client(file: Path) -> Callable[..., c.LLMRouterClient]:
 
 @pytest.fixture
 def cached(cli: Any, demo: Any, file: Path) -> Callable[..., Any]:
-    """cached("Hi", ...) runs chat with --cache 1h against the stand-in."""
+    """cached("Hi", ...) runs chat with --cache 1h against the mock server."""
     cli.env.update(LLM_ROUTER_BASE_URL=demo.base_url, LLM_ROUTER_CACHE=str(file))
 
     def run(text: str, *more: str, **options: Any) -> Any:

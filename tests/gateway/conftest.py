@@ -1,4 +1,4 @@
-"""What the tests of the whole process share: the stand-in, an upstream that does as it is told, and gateways that end."""
+"""What the tests of the whole process share: the mock server, an upstream that does as it is told, and gateways that end."""
 
 from __future__ import annotations
 

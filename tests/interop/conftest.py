@@ -1,7 +1,7 @@
-"""The stand-in and the gateway as processes would see them: two addresses, and keys made up for this run.
+"""The mock server and the gateway as processes would see them: two addresses, and keys made up for this run.
 
-A test asks for `way`: an SDK's client and where it leads, either straight to the stand-in ("direct", which proves the test) or
-through the gateway to the stand-in's OpenAI, Anthropic, Gemini or Responses side.
+A test asks for `way`: an SDK's client and where it leads, either direct to the mock server ("direct": proves the test) or
+through the gateway to the mock server's OpenAI, Anthropic, Gemini or Responses side.
 """
 
 from __future__ import annotations
@@ -156,10 +156,10 @@ class Way(NamedTuple):
     sdk: Any
     url: str
     key: str
-    upstream: str  # whose protocol the stand-in is asked in
-    prefix: str  # of a model's name; "" goes straight to the stand-in
+    upstream: str  # whose protocol the mock server is asked in
+    prefix: str  # of a model's name; "" goes straight to the mock server
     stand_in: Any
-    begun: int  # requests of the stand-in before this test
+    begun: int  # requests of the mock server before this test
     upstream_key: str
 
     @property
@@ -171,7 +171,7 @@ class Way(NamedTuple):
 
     @property
     def asked(self) -> list[dict[str, Any]]:
-        """The requests that this test made the stand-in see, model lists left out."""
+        """The requests that this test made the mock server see, model lists left out."""
         return [each for each in self.stand_in.requests[self.begun :] if each["method"] == "POST"]
 
 

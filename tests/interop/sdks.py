@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, get_type_hints
 
 import pytest
 
-TIMEOUT_S = 15.0  # one call; the stand-in answers in milliseconds
+TIMEOUT_S = 15.0  # one call; the mock server answers in milliseconds
 MAX_TOKENS = 256  # Anthropic's API wants a limit
 
 # ------------------------------------------------------------------------------------------------------------- values
@@ -73,7 +73,7 @@ def add(first: int, second: int) -> str:
 
 TOOLS = (get_weather, get_time)
 RUNNABLE = (add, get_time)  # for the SDKs' own loops; google-genai cannot call a function with a Literal among its hints
-ARGUMENTS = {  # as the stand-in fills them
+ARGUMENTS = {  # as the mock server fills them
     "get_weather": {"city": "mock", "days": 1, "unit": "C"},
     "get_time": {"zone": "mock"},
 }

@@ -1,4 +1,4 @@
-"""What the stand-in was asked, read back from each protocol: the system text, the turns, the limits, the key.
+"""What the mock server was asked, read back from each protocol: the system text, the turns, the limits, the key.
 
     turns_of("anthropic", body)  -> [("user", "Hello"), ("model", "This is ..."), ("user", "And?")]
 """

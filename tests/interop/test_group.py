@@ -19,13 +19,13 @@ if nothing_to_test():
     pytest.skip("none of the vendors' SDKs is installed (tests/interop/README.md)", allow_module_level=True)
 
 WHO = "This is the mock server, not a model."
-# way of being down -> the model of the stand-in that is so; "" is an address where nobody listens
+# way of being down -> the model of the mock server that is so; "" is an address where nobody listens
 DOWN = {
     "refused": "", "500": "fail-500", "529": "fail-529", "429": "fail-429", "key": "fail-401", "drop": "fail-drop",
     "html": "fail-html", "error-200": "fail-error-200", "error-first": "fail-error-first", "garbage": "break-garbage",
     "nothing": "fail-empty-body", "unknown": "fail-404",
 }  # fmt: skip
-NOT_SEEN = ("refused", "429", "key")  # by the stand-in: nobody listens, or the member is left alone once it said so
+NOT_SEEN = ("refused", "429", "key")  # by the mock server: nobody listens, or the member is left alone once it said so
 STALLED = "stalled"  # only streams have a limit for their first output
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 GROUP = """
@@ -80,7 +80,7 @@ class Through(NamedTuple):
 
     @property
     def asked(self) -> int:
-        """How often the stand-in was asked since this test began."""
+        """How often the mock server was asked since this test began."""
         return len([each for each in self.stand_in.requests[self.begun :] if each["method"] == "POST"])
 
 

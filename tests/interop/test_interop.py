@@ -1,6 +1,6 @@
 """The vendors' own SDKs, each to each upstream protocol: what an application sees must not depend on what is behind.
 
-Every test runs 20 times: three SDKs, OpenAI's with both of its APIs, each straight to its own side of the stand-in and through
+Every test runs 20 times: three SDKs, OpenAI's with both of its APIs, each direct to its side of the mock server and through
 the gateway to all four.
 """
 
@@ -44,7 +44,7 @@ def test_a_question_is_answered_whole(way: Any, stream: bool) -> None:
     said = chat.say("Caf\u00e9 \u65e5\u672c?")
     assert (said.text, said.finish, said.calls) == (f"{WHO} You said: Caf\u00e9 \u65e5\u672c?", "end", [])
     assert said.input_tokens > 0
-    assert said.output_tokens == len(said.text.split())  # the stand-in's token is a word
+    assert said.output_tokens == len(said.text.split())  # the mock server's token is a word
     if stream:
         assert "".join(chat.heard) == said.text
         assert len(chat.heard) > 3, "the stream came in one piece"

@@ -78,7 +78,7 @@ def test_the_pages_hold_commands_at_all() -> None:
 
 
 def test_every_option_named_in_a_page_exists() -> None:
-    known = {"--port", "--extra"}  # the stand-in's
+    known = {"--port", "--extra"}  # the mock server's
     known.update(flag for command in client.COMMANDS for flag in client.parser_of(command).options)
     known.update(flag for command in batch.COMMANDS for flag in batch.parser_of(command).options)
     for page in REFERENCES + [ROOT / "SKILL.md"]:
@@ -355,7 +355,7 @@ def faults(value: Any, schema: Dict[str, Any], path: str = "$") -> List[str]:
 
 @pytest.fixture
 def envelope_of(cli: Any, demo: Any) -> Callable[..., Tuple[int, Any]]:
-    """Runs a command with --json against the stand-in: (exit code, the last line of stdout as JSON)."""
+    """Runs a command with --json against the mock server: (exit code, the last line of stdout as JSON)."""
 
     def run(*words: str) -> Tuple[int, Any]:
         ran = cli(*words, "--json", env={"LLM_ROUTER_BASE_URL": demo.base_url})

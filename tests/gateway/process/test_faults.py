@@ -50,7 +50,7 @@ pytestmark = pytest.mark.slow
 
 Start = Callable[..., Process]
 
-SHORT_S = 0.6  # the time-outs of the providers called quick-...: twelve at once begin within it, on a busy machine too
+SHORT_S = 0.6  # the timeouts of the providers called quick-...: twelve at once begin within it, on a busy machine too
 BODY_LIMIT = 1_000_000
 GIGABYTE = 1_000_000_000
 SOON_S = 15.0  # for what must happen at once, on a very busy machine: half of what the upstreams have

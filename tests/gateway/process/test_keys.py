@@ -128,7 +128,7 @@ def test_a_refusal_is_told_in_the_callers_protocol_with_its_reason(
     assert SECRETS.get(key, "-" * 9) not in answer.data.decode()
     assert not upstream.requests
     if told.endswith("a day"):
-        assert 0 < int(answer.headers["retry-after"]) <= 86_400 and "starts anew at 20" in answer.data.decode()
+        assert 0 < int(answer.headers["retry-after"]) <= 86_400 and "resets at 20" in answer.data.decode()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -1,4 +1,4 @@
-"""The gateway as a process in front of the stand-in: flags, exit codes, endpoints, credentials, signals, changed files.
+"""The gateway as a process in front of the mock server: flags, exit codes, endpoints, credentials, signals, changed files.
 
 What a module does is in its own tests; here is what only the whole shows.
 """
@@ -65,7 +65,7 @@ def provider(name: str, api: str, url: str, more: str = "") -> str:
 
 
 def config(url: str, server: str = SERVER) -> str:
-    """The stand-in's three sides as the providers openai, anthropic and gemini, and one that lists a model."""
+    """The mock server's three sides as the providers openai, anthropic and gemini, and one that lists a model."""
     sides = "".join(provider(f"to-{api}", api, url) for api in PROTOCOLS)
     return server + sides + provider("listing", "openai", url).replace("any_model = true", "any_model = false") + MODELS
 
@@ -80,7 +80,7 @@ def gateway(module_start: Start, stand_in: Any) -> Process:
 
 @pytest.fixture
 def asked(stand_in: Any) -> list[dict[str, Any]]:
-    """What reaches the stand-in in this test."""
+    """What reaches the mock server in this test."""
     stand_in.requests.clear()
     found: list[dict[str, Any]] = stand_in.requests
     return found
@@ -130,7 +130,7 @@ def test_every_flag_in_its_short_form(start: Start, stand_in: Any, tmp_path: Pat
 def test_a_proxy_is_asked_for_whoever_is_not_on_this_machine(start: Start, stand_in: Any, asked: list[Any]) -> None:
     gateway = start(config("http://upstream.invalid"), "--proxy", stand_in.url, env=ENV)
     gateway.token = TOKEN
-    assert gateway.chat("openai", "to-openai/demo").status == 404  # the stand-in is no proxy; what it was asked is the point
+    assert gateway.chat("openai", "to-openai/demo").status == 404  # the mock server is no proxy; what it was asked is the point
     assert asked[0]["path"] == "http://upstream.invalid/v1/chat/completions"
 
 

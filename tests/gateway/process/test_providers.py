@@ -323,7 +323,7 @@ def test_no_secret_is_in_any_answer_log_or_print(start: Start, upstream: Upstrea
             ("POST", "/v1/chat/completions", {"model": "b/m", "messages": []}),
         ]
     ]  # fmt: skip
-    assert "is here already does not go to another address" in answers[3]
+    assert "is not sent to a different address" in answers[3]
     printed = command(gateway.folder, "-c", "router.toml", "--print-config")
     assert b"# overlay: added" in printed.stdout
     told = "\n".join([*answers, gateway.log, gateway.out, printed.stdout.decode(), printed.stderr.decode()])
