@@ -25,7 +25,7 @@ def jq_file(**params: Any) -> dict[str, Any]:
 def test_a_group_of_the_jq_server_keeps_strategy_weight_and_selector() -> None:
     found = from_jq_server(jq_file())
     made = config.parse(found.document)
-    [group] = made.groups.values() if isinstance(made.groups, dict) else made.groups
+    [group] = made.groups
     assert (group.name, group.strategy) == ("all", "leastconn")
     assert [(member.weight, member.selector is not None) for member in group.members] == [(30, True)]
     assert found.lost == []
