@@ -1161,7 +1161,10 @@ GEMINI_NAME_RULE = (
     "Invalid function name. Must start with a letter or an underscore. Must be alphanumeric (a-z, A-Z, 0-9), underscores"
     " (_), dots (.), colons (:), or dashes (-), with a maximum length of 64."
 )
-UNSIGNED = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")  # Google takes these as well
+UNSIGNED = (  # Google takes these as well, as they are and as Python's SDK writes their bytes, in base64
+    "skip_thought_signature_validator", "context_engineering_is_the_way_to_go",
+    "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=", "Y29udGV4dF9lbmdpbmVlcmluZ19pc190aGVfd2F5X3RvX2dv",
+)  # fmt: skip
 DATA = ("text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult",
         "toolCall", "toolResponse")  # fmt: skip
 Violations = List[Tuple[str, str]]  # place, what is wrong there

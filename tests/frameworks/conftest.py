@@ -45,7 +45,9 @@ name = "to-{api}"
 api = "{api}"
 base_url = "{url}{root}"
 api_key = "none"
-"""
+{more}"""
+# As of the models since Claude 4.5, which the mock server's name does not tell: schemas are its own, also where it thinks.
+MORE = {"anthropic": 'settings = { quirks = { schema = "native" } }\n'}
 MODEL = """
 [[models]]
 name = "{kind}-{api}"
@@ -112,7 +114,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
     folder, token, lines = tmp_path_factory.mktemp("gateway"), f"token-{secrets.token_hex(12)}", list[str]()
     with DemoServer() as mock:
-        parts = [PROVIDER.format(api=api, url=mock.url, root=root) for api, root in ROOTS.items()]
+        parts = [PROVIDER.format(api=api, url=mock.url, root=root, more=MORE.get(api, "")) for api, root in ROOTS.items()]
         parts += [MODEL.format(kind=kind, api=api, model=model) for kind, model in MODELS.items() for api in ROOTS]
         (folder / "router.toml").write_text("[server]\ndrain_s = 1\n" + "".join(parts))
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}

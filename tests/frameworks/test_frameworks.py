@@ -36,7 +36,7 @@ CASES = {
         "main", "pydantic_ai_any.py", ("anthropic",), "ModelRateLimitError", "ModelContextWindowExceededError"
     ),
     "pydantic-ai google:": Case(
-        "main", "pydantic_ai_any.py", ("google",), "ModelRateLimitError", "ModelRequestRejectedError"
+        "main", "pydantic_ai_any.py", ("google",), "ModelRateLimitError", "ModelContextWindowExceededError"
     ),
     "langchain openai": Case("main", "langchain_any.py", ("openai",), "OpenAIRateLimitError", "BadRequestError"),
     "langchain openai reasoning": Case(

@@ -13,6 +13,7 @@ from ..wire import ir
 from ..wire.error_bodies import status_of
 from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import wire
+from .request import Record
 
 
 def check_key(candidate: Candidate) -> None:
@@ -54,10 +55,12 @@ def is_event_stream(response: Response) -> bool:
     return kind.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def check_answer(answer: Mapping[str, Any], candidate: Candidate) -> None:
-    """UpstreamFailed for what the upstream itself calls unfinished, and for what holds no turn: see `wire/verdict`."""
-    flaw = wire(candidate.provider.api).flaw_in(answer)
+def check_answer(answer: Mapping[str, Any], candidate: Candidate, record: Record) -> None:
+    """BrokenAnswer for what the upstream itself calls unfinished, and for what holds no turn: see `wire/verdict`."""
+    codec = wire(candidate.provider.api)
+    flaw = codec.flaw_in(answer)
     if flaw is not None:
+        record.usage = codec.usage_in(answer)  # it is paid all the same
         flaw.message = f"{candidate.name}: {flaw.message}"
         raise flaw
 

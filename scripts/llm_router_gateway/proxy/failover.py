@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
+from ..limiter.local import FREE
 from ..policy.budgets import Amount
 from ..policy.circuit_breaker import moves_on
 from ..policy.rate_limits import Idle, NoSlot, Permit
@@ -24,7 +25,7 @@ from ..policy.tag_query import TAG, TASK
 from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
 from ..wire.token_estimate import input_tokens
-from .charges import charge_of
+from .charges import Charge, charge_of
 from .request import RequestContext
 from .services import Services
 
@@ -90,7 +91,7 @@ class Failover:
             tried.append(attempt)
             permit: Permit | None = None
             try:
-                permit = await self._acquire(context, attempt, idle)
+                permit = await self._acquire(context, attempt, idle) if attempt.target.scopes else FREE
                 if permit is not None:
                     answer = await self._with_keys(context, attempt, send)
                     attempt.succeeded(clock())
@@ -107,7 +108,7 @@ class Failover:
                 raise
             finally:
                 attempt.end(clock())
-                if permit is not None:
+                if permit is not None and permit is not FREE:
                     await permit.release()
         last = last or members.refusal(clock())
         raise no_member(context, last) if unwell else last
@@ -162,16 +163,13 @@ class Failover:
             attempt.limited = error
             return None
 
-    async def _book(self, context: RequestContext, error: BaseException | None) -> None:
-        """Puts what an attempt cost on the record, and on the account of the caller's key."""
-        charge, key = charge_of(context, error), context.caller.key
+    async def _book(self, context: RequestContext, charge: Charge | None) -> None:
+        """Puts what an attempt cost on the account of the caller's key."""
         if context.allowance is not None:
             await context.allowance.settle(charge)
-        if charge is None:
-            return
-        context.charges.append(charge)
-        if key is not None and key.budget is None:
-            await self._budgets.spend(key.id, Amount(charge.cost_usd or 0.0, charge.usage.total), self._services.wall())
+        if charge is not None and context.caller.key.budget is None:
+            amount = Amount(charge.cost_usd or 0.0, charge.usage.total)
+            await self._budgets.spend(context.caller.key.id, amount, self._services.wall())
 
     def _learn_window(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> None:
         """Only a member with a larger window may take a prompt that was too long for this one."""
@@ -215,7 +213,11 @@ class Failover:
                 failure = error
                 raise
             finally:
-                await self._book(context, failure)
+                charge = charge_of(context, failure)
+                if charge is not None:
+                    context.charges.append(charge)
+                if context.caller.key is not None:
+                    await self._book(context, charge)
 
     def _goes_on(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
         """Counts a failure; whether another member may answer."""
@@ -259,7 +261,7 @@ def lone_target(context: RequestContext) -> Target | None:
 
 async def settle(context: RequestContext, permit: Permit | None) -> None:
     """The true number of tokens, where it is known."""
-    if permit is not None and context.tokens is not None:
+    if permit is not None and permit is not FREE and context.tokens is not None:
         await permit.settle(context.tokens)
 
 

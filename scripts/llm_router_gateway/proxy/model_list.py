@@ -158,10 +158,10 @@ class LiveLists:
 
     def learn_windows(self, context: RequestContext) -> None:
         """Asks the upstreams of a group how long a prompt may be, in the background: the next long prompt knows it."""
+        if context.body is None or len(context.body.text) < LONG_BODY:
+            return
         table, now = context.state.table, self._services.clock()
         pools = table.chains.get(context.record.asked.removeprefix("models/"), ())
-        if not pools or context.body is None or len(context.body.text) < LONG_BODY:
-            return
         found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
         for candidate in found:
             provider = candidate.provider

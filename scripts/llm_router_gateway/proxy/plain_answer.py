@@ -70,8 +70,7 @@ class PlainAnswers:
         answer = answer if answer is not None else parsed(data, outgoing.candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
-        record.usage = wire(api).usage_in(answer)
-        check_answer(answer, outgoing.candidate)
+        check_answer(answer, outgoing.candidate, record)
         if context.plan is not None:  # a lone model is never compared
             attempt.output(self._clock())
         self._services.check_model(outgoing.candidate, answer.get(SPECS[api].model_field))

@@ -25,7 +25,8 @@ def too_long(error: GatewayError, context: RequestContext) -> str:
         return error.message
     model = context.candidate.model if context.candidate is not None else None
     window = error.details.get("window") or (model.context_window if model is not None else None)
-    tokens = error.details.get("tokens") or input_tokens(context.fields)
-    if window:
+    if isinstance(window, int) and window > 0:
+        told = error.details.get("tokens")
+        tokens = told if isinstance(told, int) else max(input_tokens(context.fields), window + 1)  # more than fit, surely
         return spec.too_long.format(tokens=tokens, window=window)
     return error.message if mark.startswith('"') else f"{mark}: {error.message}"

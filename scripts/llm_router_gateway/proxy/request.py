@@ -163,7 +163,7 @@ class RequestContext:
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
-        return own + browser.cors_headers(self.headers, self.cors_origins)
+        return own + browser.cors_headers(self.headers, self.cors_origins) if "origin" in self.headers else own
 
     @property
     def cors_origins(self) -> Sequence[str]:
@@ -176,7 +176,7 @@ class RequestContext:
         self.record.status = status
         own = self.own_headers
         names = {name for name, _ in own}
-        await self.exchange.respond(status, [*(pair for pair in headers if pair[0] not in names), *own], body)
+        await self.exchange.respond(status, [pair for pair in headers if pair[0] not in names] + own, body)
 
     async def respond_json(self, value: object) -> None:
         await self.respond(200, [JSON_TYPE], dumped(value))

@@ -91,7 +91,7 @@ class Stream:
         name, fields = outgoing.candidate.name, parsed(data, outgoing.candidate.name)
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
-        check_answer(fields, outgoing.candidate)
+        check_answer(fields, outgoing.candidate, self.context.record)
         reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
         answer = reader.read_answer(fields)
         self.context.record.usage = answer.usage

@@ -66,6 +66,9 @@ class Nothing(Mapping[str, Any]):
     def __len__(self) -> int:
         return 0
 
+    def get(self, name: str, default: Any = None) -> Any:  # Mapping's own raises and catches a KeyError for each call
+        return default
+
     def __hash__(self) -> int:
         return 0
 

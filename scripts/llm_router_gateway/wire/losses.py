@@ -32,6 +32,8 @@ def name_lost(lost: list[str], name: str) -> None:
 
 def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -> None:
     """Names what only another vendor's wire has a place for: lose_extras({"gemini": {"labels": ..}}, "openai", lost)."""
+    if extras is ir.NOTHING:  # as nearly always
+        return
     for vendor, fields in extras.items():
         if vendor != own:
             for name in fields:

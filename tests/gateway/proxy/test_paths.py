@@ -14,7 +14,6 @@ ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
         ("POST", "/v1/chat/completions", Call("chat", "openai")),
         ("POST", "/chat/completions", Call("chat", "openai")),
         ("POST", "/v1/v1/messages", Call("chat", "anthropic")),
-        ("POST", "/openai/v1/chat/completions", Call("chat", "openai")),  # groq's SDK adds the prefix by itself
         ("POST", "/v1/messages", Call("chat", "anthropic")),
         ("POST", "/v1/messages/count_tokens", Call("count", "anthropic")),
         ("POST", "/v1/embeddings", Call("embeddings", "openai")),

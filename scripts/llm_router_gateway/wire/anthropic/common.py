@@ -75,7 +75,7 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
 
 def mine(extras: ir.Extras) -> dict[str, Any]:
     """The fields that go back to where they came from."""
-    return dict(extras.get(VENDOR, ir.NOTHING))
+    return {} if extras is ir.NOTHING else dict(extras.get(VENDOR, ir.NOTHING))
 
 
 # -------------------------------------------------------------------------------------------------------------------- usage

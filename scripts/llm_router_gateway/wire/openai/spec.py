@@ -42,7 +42,7 @@ def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
 SPEC = Spec(
     name="openai",
     title="OpenAI",
-    prefixes=frozenset({"v1", "openai"}),  # groq's SDK puts /openai/v1 before every path, whatever its base URL is
+    prefixes=frozenset({"v1"}),
     lines=(Line("POST", "chat/completions", "chat"), Line("POST", "embeddings", "embeddings")),
     private_headers=frozenset({"openai-organization", "openai-project"}),
     answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),

@@ -251,7 +251,7 @@ class StreamReader:
         data = event.data
         if data.startswith("[DONE]"):
             return self._finished()
-        if verdict.carries_nothing(data):
+        if len(data) < 8 and verdict.carries_nothing(data):
             return []
         try:
             return self._chunk(json.loads(data))

@@ -82,7 +82,7 @@ class Scanner:
         for number, event in enumerate(events):
             if event.data.startswith("[DONE]"):
                 self._end()
-            elif not verdict.carries_nothing(event.data):
+            elif len(event.data) > 8 or not verdict.carries_nothing(event.data):
                 self._chunk(event.data)
             if self.error is not None:
                 self.fed = number

@@ -92,7 +92,7 @@ def test_a_turn_that_another_process_is_about_to_write_is_found(tmp_path: Path) 
                 turn_rows.put(db, [(turn("r1", "r0"), turn_rows.packed(turn("r1", "r0")))])
             return await reading(read)
 
-        kept._store.reading = counted  # type: ignore[method-assign]
+        kept._store.reading = counted  # type: ignore[method-assign, assignment]
         try:
             return ids(await kept.chain("key_1", "r1"))
         finally:
