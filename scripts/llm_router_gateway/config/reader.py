@@ -17,7 +17,7 @@ from .settings import Setting, read_tables
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and where: Problem("models[2].provider", 'no provider is named "opnai"')."""
+    """One fault and its path: Problem("models[2].provider", 'there is no provider "opnai"')."""
 
     path: str
     text: str
@@ -36,7 +36,7 @@ class ConfigError(Exception):
 
 @dataclass(slots=True)
 class Reading:
-    """What one parse collects and what it may ask for."""
+    """The problems and notes that one parse collects, and its environment."""
 
     env: Mapping[str, str]
     read_secret: Callable[[str], str]
@@ -83,7 +83,7 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
         return setting.read(value)
     except ValueError as wrong:
         quiet = setting.kind in ("secret", "headers", "header patch") or (
-            setting.kind in ("url", "proxy") and "@" in str(value)  # a password stands before it
+            setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
         )
         text = str(wrong) if quiet else f"{shown(value)} {wrong}"
         reading.bad(path, text)

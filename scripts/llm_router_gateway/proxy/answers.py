@@ -22,15 +22,15 @@ def check_key(candidate: Candidate) -> None:
         raise Unavailable(f"{candidate.name}: {provider.name} has no key: set {provider.key_hint}", code="no_key")
 
 
-def parsed(data: bytes, name: str) -> dict[str, Any]:
+def parse_answer(data: bytes, name: str) -> dict[str, Any]:
     """An upstream's JSON object; UpstreamFailed when it is none."""
-    value = parsed_or_none(data)
+    value = parse_or_none(data)
     if value is None:
         raise UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
     return value
 
 
-def parsed_or_none(data: bytes) -> dict[str, Any] | None:
+def parse_or_none(data: bytes) -> dict[str, Any] | None:
     try:
         is_utf8 = data.startswith((b'{"', b"{\n"))  # for certain: json need not look for other encodings
         value = json.loads(data.decode("utf-8", "surrogatepass") if is_utf8 else data)
@@ -70,7 +70,7 @@ def looks_streamed(data: bytes) -> bool:
     return data.removeprefix(MARK).lstrip()[:6].startswith((b"data:", b"event:", b":"))
 
 
-class Collecting:
+class EventCollector:
     """A writer for ConvertPipe that keeps the neutral events."""
 
     def __init__(self) -> None:
@@ -81,9 +81,9 @@ class Collecting:
         return b""
 
 
-def assembled(data: bytes, candidate: Candidate) -> ir.Answer:
+def assemble(data: bytes, candidate: Candidate) -> ir.Answer:
     """The answer that a whole stream makes; what is wrong with the stream is raised."""
-    writer = Collecting()
+    writer = EventCollector()
     pipe = ConvertPipe(wire(candidate.provider.api).StreamReader(), writer)
     pipe.feed(data)
     if pipe.error is None:

@@ -1,8 +1,8 @@
 """What goes to the upstream for a request: the caller's own bytes, or the body in the upstream's protocol.
 
-    await outgoing_for(context, attempt) -> one of these two, whichever the attempt's provider speaks
-    relayed(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
-    converted(context, candidate)        -> Outgoing(...)                  written anew; what was lost is on context.record.lost
+    await outgoing_for(context, attempt) -> one of these two, by the protocol of the attempt's provider
+    relay_request(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's bytes, but for the model's name
+    convert_request(context, candidate)        -> Outgoing(...)                  rewritten; context.record.lost has the losses
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit, Unsupported
-from ..json_body import dumped
+from ..json_body import dump
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
@@ -25,8 +25,8 @@ from ..wire.embeddings import Texts
 from ..wire.losses import name_lost
 from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
 from ..wire.token_estimate import input_tokens
-from . import headers as forward
 from .answers import check_key
+from .headers import upstream_headers
 from .request import RequestContext
 from .streaming import Headers
 
@@ -34,7 +34,7 @@ ID_BYTES = 12           # of an answer's id that is made here
 SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
-CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
+CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls that overrides apply to
 
 
 NO_REQUEST = ir.Request("", ())  # of what is written anew and no chat
@@ -49,7 +49,7 @@ class Outgoing(NamedTuple):
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
     key: Secret | None = None  # that is shown
-    hides_usage: bool = False  # the upstream was asked for a usage that the caller did not ask for
+    hides_usage: bool = False  # the request was changed to include a usage that the caller did not request
 
     @property
     def same(self) -> bool:
@@ -63,12 +63,12 @@ async def outgoing_for(
     candidate = attempt.candidate.speaking(context.call.protocol)
     check_key(candidate)
     context.record.lost.clear()
-    same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
+    same = relay_call(context.call.protocol, candidate, call, context.record.stream)
     try:
         if same:
-            outgoing = relayed(context, candidate, same, attempt.key)
+            outgoing = relay_request(context, candidate, same, attempt.key)
         else:
-            outgoing = converted(context, candidate, attempt.key, fields, call)
+            outgoing = convert_request(context, candidate, attempt.key, fields, call)
         context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
@@ -80,7 +80,7 @@ async def outgoing_for(
         raise
 
 
-def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
+def relay_request(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
     """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
     read, spec = context.read, candidate.overrides
     if context.conversation is not None:
@@ -95,21 +95,21 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
         changes |= more
     hides_usage = False
     if call in CHATS and context.record.stream:
-        more, hides_usage = usage_wish(candidate, {**fields, **changes}, context.wordless)
+        more, hides_usage = usage_request(candidate, {**fields, **changes}, context.wordless)
         changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
         changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, read)
     body = read.changed(changes, {}, dropped) if changes or dropped else read.text.encode()
-    url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
-    headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
+    url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
+    headers = upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
     return Outgoing(candidate, url, headers, body, key=key, hides_usage=hides_usage)
 
 
-def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collection[str]) -> tuple[dict[str, Any], bool]:
-    """Changes for a stream that tells its usage, and whether its caller did not ask for that.
+def usage_request(candidate: Candidate, fields: Mapping[str, Any], wordless: Collection[str]) -> tuple[dict[str, Any], bool]:
+    """Changes that make a stream include its usage, and whether the caller did not request that.
 
-    `wordless`: the models whose upstream refused to be asked.
+    `wordless`: the models whose upstream rejects that parameter.
     """
     provider = candidate.provider
     if candidate.name in wordless or not provider.quirks.get("stream_usage", True):
@@ -119,7 +119,7 @@ def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collec
     return changes, bool(changes)
 
 
-def converted(
+def convert_request(
     context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None,
     call: str = "chat",
 ) -> Outgoing:  # fmt: skip
@@ -133,21 +133,21 @@ def converted(
     # Nothing else holds this request yet; dataclasses.replace would copy thirty fields, a tenth of a conversion's time.
     object.__setattr__(request, "answer_id", spec.answer_prefix + token_hex(ID_BYTES))
     object.__setattr__(request, "input_estimate", estimate)
-    candidate = able(candidate, request)
+    candidate = capable_candidate(candidate, request)
     provider = candidate.provider
     out = wire(provider.api).write_request(
         request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
     )
     if not candidate.overrides.empty:
-        out = overrides.applied(out, candidate.overrides)
+        out = overrides.apply(out, candidate.overrides)
     if context.allowance is not None:
         out = {**out, **context.allowance.fit(candidate, "chat", out)}
     if call == "count":
         out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
     name = call if call == "count" else chat_call(candidate, context.record.stream)
-    url = candidate.url(name, quoted(candidate.remote_id))
-    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
+    url = candidate.url(name, quote_id(candidate.remote_id))
+    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
+    return Outgoing(candidate, url, headers, as_utf8(dump(out), context.record.lost), request, key)
 
 
 def as_utf8(text: str, lost: list[str]) -> bytes:
@@ -159,7 +159,7 @@ def as_utf8(text: str, lost: list[str]) -> bytes:
         return SURROGATE.sub("\ufffd", text).encode()
 
 
-def able(candidate: Candidate, request: ir.Request) -> Candidate:
+def capable_candidate(candidate: Candidate, request: ir.Request) -> Candidate:
     """The candidate in the protocol that a request needs, where its provider speaks more than one: for a search of the web."""
     also = candidate.provider.also
     if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
@@ -179,15 +179,15 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
         body = {**body, **context.allowance.fit(candidate, call, body)}
         await context.allowance.hold()
     context.sent = True
-    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
-    data = as_utf8(dumped(body), context.record.lost)
-    return Outgoing(candidate, candidate.url(call, quoted(candidate.remote_id)), headers, data, NO_REQUEST)
+    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
+    data = as_utf8(dump(body), context.record.lost)
+    return Outgoing(candidate, candidate.url(call, quote_id(candidate.remote_id)), headers, data, NO_REQUEST)
 
 
-def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
-    """What an upstream calls a call that it takes as it came; "" where the call has to be converted.
+def relay_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
+    """The upstream's name of a call that is relayed unchanged; "" where the call has to be converted.
 
-    relayed_call("openai", candidate, "chat", False) -> "chat"
+    relay_call("openai", candidate, "chat", False) -> "chat"
     """
     provider = candidate.provider
     if provider.api == protocol:
@@ -202,8 +202,8 @@ def chat_call(candidate: Candidate, stream: bool) -> str:
 
 
 @lru_cache(maxsize=KNOWN_MODELS)
-def quoted(remote_id: str) -> str:
-    """The upstream's name of a model as it stands in a path."""
+def quote_id(remote_id: str) -> str:
+    """The upstream's name of a model, quoted for a path."""
     return quote(remote_id, safe="/:@-._~")
 
 

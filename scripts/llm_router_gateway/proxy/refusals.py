@@ -8,17 +8,17 @@ from __future__ import annotations
 from ..errors import CONTEXT, GatewayError
 from ..wire.registry import SPECS
 from ..wire.token_estimate import input_tokens
-from . import headers as forward
+from .headers import without_secrets
 from .request import RequestContext
 
 
 def for_caller(error: GatewayError, context: RequestContext) -> GatewayError:
     if error.code == CONTEXT:
-        error.message = too_long(error, context)
-    return forward.without_secrets(error, context.state.config.providers)
+        error.message = context_overflow_text(error, context)
+    return without_secrets(error, context.state.config.providers)
 
 
-def too_long(error: GatewayError, context: RequestContext) -> str:
+def context_overflow_text(error: GatewayError, context: RequestContext) -> str:
     """Clients compact a conversation by these words; the numbers are the upstream's where it gave them, else ours."""
     spec, mark = SPECS[context.call.protocol], SPECS[context.call.protocol].too_long_mark.decode()
     if mark in error.message or not spec.too_long:

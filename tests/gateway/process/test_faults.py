@@ -522,7 +522,7 @@ def received(sock: socket.socket) -> bytes:
 
 def test_what_comes_too_slowly_is_answered_408_and_closed(start: Start, upstream: Upstream) -> None:
     upstream.does(sends(PLAIN_DATA["openai"]))
-    gateway = start(config(upstream.url), patience="0.3,0.3,0.3,0.3,0.3")
+    gateway = start(config(upstream.url), timeouts="0.3,0.3,0.3,0.3,0.3")
     before = gateway.open_files()
     head, _, body = request_bytes("anthropic", "to-openai/m", length=5_000).partition(b"\r\n\r\n")
     dripping = {"head": (b"", head), "body": (head + b"\r\n\r\n", body * 9), "nothing": (b"", b"")}

@@ -141,9 +141,9 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    for told in (usage.get("prompt_tokens"), usage.get("completion_tokens")):
-        is_plain = told is None or (type(told) is int and 0 <= told <= MAX_TOKENS)  # as nearly always
-        if not is_plain and not is_count(told):
+    for stated in (usage.get("prompt_tokens"), usage.get("completion_tokens")):
+        is_plain = stated is None or (type(stated) is int and 0 <= stated <= MAX_TOKENS)  # as nearly always
+        if not is_plain and not is_count(stated):
             return None  # nothing can be believed of it
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
