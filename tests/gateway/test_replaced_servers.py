@@ -159,7 +159,7 @@ ELSEWHERE = {
     "--check always ended with 0": "process.check_tells_of_each_model_what_failed_and_what_to_do",
     # Limits
     "an empty bucket made the call wait without end": (
-        "rate_limits.an_empty_bucket_is_a_429_with_the_seconds_to_wait_not_a_wait_without_end"
+        "local.an_empty_bucket_is_a_429_with_the_seconds_to_wait_not_a_wait_without_end"
     ),
     "429 and Retry-After in each protocol": "routing.a_reached_limit_is_a_429_in_the_callers_protocol",
     "it applies to routed calls too": "routing.a_limit_holds_for_the_model_however_it_is_called",
