@@ -28,4 +28,6 @@ def too_long(error: GatewayError, context: RequestContext) -> str:
     tokens = error.details.get("tokens") or input_tokens(context.fields)
     if window:
         return spec.too_long.format(tokens=tokens, window=window)
-    return error.message if mark.startswith('"') else f"{mark}: {error.message}"
+    if not spec.too_long_words:
+        return f"{mark}: {error.message}"
+    return error.message if spec.too_long_words in error.message else f"{spec.too_long_words} exceeded: {error.message}"
