@@ -190,7 +190,9 @@ class Running:
         )  # fmt: skip
         self.gateway.on_call = self.memory.keep
         self.gateway.desk = Desk(self.routes(demo))
-        self.server = Server(self.gateway, max_connections=server.max_connections)
+        self.server = Server(
+            self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
+        )
         self.stop = asyncio.Event()
 
     def routes(self, demo: bool) -> Iterable[Route]:
@@ -277,6 +279,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     on_signals(loop, {"SIGTERM": running.end_now, "SIGINT": running.end_now})  # asked twice: at once
     await running.drain()
     care.cancel()
+    await running.gateway.offload.close()
     await running.pool.close()
     running.memory.close()
     running.log.close()

@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         """The clock runs from a head's first byte: dripping does not move it."""
         if self._reader.buffered and not self._head_began:
             self._head_began = True
-            self.server.busy(self)
+            self.server.begun(self)
             self._deadline.set(self.server.patience.head_s)
 
     def _read_body(self, exchange: Exchange) -> None:

@@ -17,6 +17,7 @@ from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
 from ..routing.plan import Board
 from .log import Log
+from .offload import Offload
 from .streaming import Watch
 
 MAX_PLACES = 8  # of a fault's way through the code, in the log
@@ -37,6 +38,7 @@ class Services:
     wall: Callable[[], float]
     new_id: Callable[[], str]
     rng: Random
+    offload: Offload
 
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """What a caller hears of a fault that is the gateway's own; the log says where it is."""

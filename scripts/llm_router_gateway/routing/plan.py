@@ -65,6 +65,9 @@ class Ask:
     query: Query | None = None
     rights: Rights | None = None  # of the caller's key; None when everything is for it
     text: str = ""  # the body as it was sent, for expressions that can tell 1.10 from 1.1
+    size: int = 0   # of a body whose text is not at hand
+    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)       # selectors that were evaluated elsewhere
+    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)   # and affinity expressions; by their texts
     home: str = ""  # the member that has the conversation so far
     _spelled: Any = None
 
@@ -130,6 +133,10 @@ class Plan:
     def _verdict(self, selector: Selector) -> tuple[bool, str]:
         """(is it true, what went wrong); evaluated once per request."""
         known = self._verdicts.get(selector.text)
+        if known is None and selector.text in self._ask.verdicts:
+            known = self._verdicts[selector.text] = self._ask.verdicts[selector.text]
+            if known[1]:
+                self._board.complain(f"selector {selector.text!r}: {known[1][:200]}")
         if known is None:
             if selector.names and self._variables is None:
                 self._variables = self._ask.variables()
@@ -167,7 +174,7 @@ class Plan:
             return False
         if window <= self._refused_window:
             return True
-        if len(self._ask.text) <= window:  # as nearly always: a token is a character at the least
+        if max(len(self._ask.text), self._ask.size) <= window:  # as nearly always: a token is a character at the least
             return False
         if self._estimate is None:
             self._estimate = self._ask.tokens()
@@ -219,7 +226,8 @@ class Plan:
         name = self._ask.headers.get(affinity.header, "") if affinity.header else ""
         if affinity.expression is not None:
             expression = affinity.expression
-            name, wrong = expression.name(self._ask.body_for(expression), self._ask.variables())
+            name, wrong = self._ask.session_names.get(expression.text) or expression.name(
+                self._ask.body_for(expression), self._ask.variables())  # fmt: skip
             if wrong:
                 self._board.complain(f"affinity {expression.text!r}: {wrong[:200]}")
         return (pool.name, name[:MAX_SESSION_CHARS]) if name else None
