@@ -50,7 +50,7 @@ from ..wire.registry import SPECS, wire
 from . import headers as forward
 from . import paths, route_api
 from .conversations import Conversations
-from .failover import Failover
+from .failover import Failover, lone_target
 from .in_flight import BytesInFlight
 from .log import Log
 from .model_list import LiveLists
@@ -232,7 +232,15 @@ class Gateway:
             context.body = read_body(data)
         name_model(context)
         if context.large is not None:
+            if self._needs_tokens(context):
+                await context.large.count()
             await ask_selectors(context, context.large)
+
+    def _needs_tokens(self, context: RequestContext) -> bool:
+        """Whether anything is decided by how long a large body is: limits, budgets, windows of a group's members."""
+        key, server = context.caller.key, context.state.config.server
+        limited = context.allowance is not None or server.key_limits is not None or (key is not None and key.limits is not None)
+        return limited or lone_target(context) is None or context.call.kind == "count"
 
     # -- dispatch
 

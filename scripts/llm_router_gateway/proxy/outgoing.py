@@ -127,7 +127,7 @@ async def large_relayed(
 ) -> Outgoing:
     """The same of a body that a worker has."""
     if context.allowance is not None:
-        context.allowance.measured = (large.head.tokens, large.head.kept)
+        context.allowance.measured = (large.tokens, large.head.kept)
     edits = relay_edits(context, candidate, call, large.head_body)
     return relay_of(context, candidate, call, key, await large.changed(edits.changes, edits.dropped), edits)
 

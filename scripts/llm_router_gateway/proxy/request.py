@@ -150,7 +150,7 @@ class RequestContext:
     @property
     def input_tokens(self) -> int:
         """An estimate of the whole body."""
-        return self.large.head.tokens if self.large is not None else input_tokens(self.fields)
+        return self.large.tokens if self.large is not None else input_tokens(self.fields)
 
     @property
     def kept(self) -> str:
