@@ -1049,7 +1049,7 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
 
 class Response:
-    """What http.client.HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
+    """What http.client's HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
 
     In place of http.client's own, which takes a body that is shorter than its length for a whole one, reads what is no chunk
     as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its end; then the

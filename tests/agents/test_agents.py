@@ -135,3 +135,13 @@ def test_a_fault_in_the_second_turn(name: str, fault: str, upstream: str, workpl
     assert least <= len(run.turns) <= most, run.report()
     assert run.pause_s >= expected.pause_s, run.report()
     assert expected.says in run.stdout + run.stderr, run.report()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MATRIX, reason="LLM_ROUTER_MATRIX is not set: the matrix belongs to the large gate")
+def test_gemini_cli_ends_with_the_status_modulo_256_where_its_output_is_json(workplace: Workplace) -> None:
+    gemini = AGENTS["gemini"]
+    as_json = gemini._replace(command=lambda model, prompt: [*gemini.command(model, prompt), "--output-format", "json"])
+    run = workplace.run(as_json, "openai", PROMPT, [Step(ANSWER, first="fail-context")])
+    assert run.exit_code == 400 % 256, run.report()
+    assert len(run.requests) == 1, run.report()

@@ -196,7 +196,9 @@ class GatewayProcess:
         )  # fmt: skip
         self.gateway.on_call = self.backends.keep
         self.gateway.router = Router(self.routes(demo))
-        self.server = Server(self.gateway, max_connections=server.max_connections)
+        self.server = Server(
+            self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
+        )
         self.stop = asyncio.Event()
 
     def routes(self, demo: bool) -> Iterable[Route]:
@@ -283,6 +285,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     await process.drain()
     care.cancel()
+    await process.gateway.offload.close()
     await process.pool.close()
     process.backends.close()
     process.log.close()

@@ -55,6 +55,8 @@ class Server:
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     max_body_bytes: int
+    max_bytes_in_flight: int
+    max_connections_per_address: int
     max_connections: int
     connect_timeout_s: float
     timeout_s: float

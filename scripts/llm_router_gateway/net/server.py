@@ -17,6 +17,7 @@ import asyncio
 import errno
 import socket
 import sys
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -101,19 +102,30 @@ def probe_peers(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def turn_away(sock: socket.socket) -> None:
+    """A caller for whom there is no room is told so."""
+    with suppress(OSError), sock:
+        sock.setblocking(False)
+        sock.send(BUSY)
+        sock.shutdown(socket.SHUT_WR)
+
+
 class Server:
     """Listening sockets, the connections that came from them, and how many there may be."""
 
     def __init__(
         self, app: App, *, max_connections: int = 4_096, limits: http1.Limits = http1.LIMITS,
-        timeouts: ServerTimeouts = SERVER_TIMEOUTS,
+        timeouts: ServerTimeouts = SERVER_TIMEOUTS, max_per_address: int = 0,
     ) -> None:  # fmt: skip
+        """`max_per_address`: connections of one address at once; 0 for as many as in all."""
+        self._max_per_address = max_per_address
+        self._addresses: Counter[str] = Counter()       # connections of each, while they are limited
         self.app, self.limits, self.timeouts = app, limits, timeouts
         self.draining = False
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
         self._idle: dict[Connection, None] = {}         # in the order they fell idle
-        self._silent: dict[Connection, float] = {}      # never sent a byte, since when; in that order
+        self._silent: dict[Connection, float] = {}      # have no whole request, since when; in that order
         self._making: set[asyncio.Task[None]] = set()   # accepted, not yet connections
         self._accepting: list[asyncio.Task[None]] = []
         self._change: asyncio.Event = asyncio.Event()   # a connection is gone
@@ -177,6 +189,9 @@ class Server:
                     if error.errno in SHORT_OF_FILES:
                         await self._short_of_files(listening)
                     continue
+                if self._is_crowded(str(address[0])):
+                    turn_away(sock)
+                    continue
                 task = loop.create_task(self._connect(sock, str(address[0])))
                 self._making.add(task)
                 task.add_done_callback(self._making.discard)
@@ -189,7 +204,23 @@ class Server:
             await loop.connect_accepted_socket(lambda: Connection(self, loop, client), sock)
         except OSError:
             sock.close()  # gone already
+            self._left(client)
         self._change.set()
+
+    def _is_crowded(self, client: str) -> bool:
+        """Whether an address has all the connections that it may have; else this one is counted."""
+        if not self._max_per_address:
+            return False
+        if self._addresses[client] >= self._max_per_address:
+            return True
+        self._addresses[client] += 1
+        return False
+
+    def _left(self, client: str) -> None:
+        if client in self._addresses:
+            self._addresses[client] -= 1
+            if not self._addresses[client]:
+                del self._addresses[client]
 
     def _make_room(self) -> bool:
         """Closes the connection that was idle longest, else one that was always silent; False when there is none."""
@@ -220,11 +251,7 @@ class Server:
 
     def _turn_away(self, listening: socket.socket) -> None:
         with suppress(OSError):
-            sock, _ = listening.accept()
-            with sock:
-                sock.setblocking(False)
-                sock.send(BUSY)
-                sock.shutdown(socket.SHUT_WR)
+            turn_away(listening.accept()[0])
 
     async def _next_change(self, limit_s: float | None = None) -> None:
         self._change.clear()
@@ -242,10 +269,16 @@ class Server:
     def unregister(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
         self.mark_busy(connection)
+        self._left(connection.client)
         self._change.set()
 
     def mark_idle(self, connection: Connection) -> None:
         self._idle[connection] = None
+
+    def begun(self, connection: Connection) -> None:
+        """The head of a request has begun to come: until it is here, the connection is silent as far as we can use it."""
+        self._idle.pop(connection, None)
+        self._silent.setdefault(connection, asyncio.get_running_loop().time())
 
     def mark_busy(self, connection: Connection) -> None:
         self._idle.pop(connection, None)

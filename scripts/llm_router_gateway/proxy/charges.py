@@ -20,7 +20,6 @@ from ..store import pricing
 from ..wire.ir import Usage
 from ..wire.registry import UPSTREAMS
 from ..wire.sound import sound
-from ..wire.token_estimate import input_tokens
 
 if TYPE_CHECKING:
     from .request import RequestContext
@@ -62,8 +61,8 @@ def estimate_usage(context: RequestContext, reported: Usage | None) -> Usage:
 def input_of(context: RequestContext) -> Usage:
     """The estimate of the input, in the class that it may have to be paid as."""
     held = context.allowance.input_held if context.allowance is not None else 0
-    tokens = max(input_tokens(context.fields), held)
-    kept = cache_lifetime(context.body.text if context.body is not None else "")
+    tokens = max(context.input_tokens, held)
+    kept = context.kept
     if kept == "1h":
         return Usage(cache_write_1h=tokens)
     return Usage(cache_write=tokens) if kept else Usage(input=tokens)

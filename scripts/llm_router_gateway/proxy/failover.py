@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from functools import partial
 from typing import TypeVar
 
 from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
@@ -24,7 +23,6 @@ from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
 from ..routing.plan import Attempt, Plan, RoutingRequest, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
-from ..wire.token_estimate import input_tokens
 from .charges import Charge, charge_of
 from .request import RequestContext
 from .services import Services
@@ -120,8 +118,10 @@ class Failover:
         request = RoutingRequest(
             name="" if context.tags else context.record.asked, body=context.fields, protocol=context.call.protocol,
             stream=context.record.stream, headers=context.headers, key_name=context.key_name,
-            tokens=partial(input_tokens, context.fields), query=context.tags, rights=context.rights,
-            text=context.body.text if context.body else "",
+            tokens=lambda: context.input_tokens, query=context.tags, rights=context.rights,
+            text=context.body.text if context.body and context.large is None else "",
+            size=len(context.large.data) if context.large is not None else 0,
+            verdicts=context.verdicts, session_names=context.session_names,
             home=context.conversation.home if context.conversation is not None else "",
         )  # fmt: skip
         context.plan = chosen = plan(
@@ -151,14 +151,14 @@ class Failover:
             return None
         scopes = ((f"key:{context.caller.key_id}", limit),)
         try:
-            return await self._limiter.acquire(scopes, partial(input_tokens, context.fields), idle)
+            return await self._limiter.acquire(scopes, lambda: context.input_tokens, idle)
         except NoSlot as error:
             raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
 
     async def _acquire(self, context: RequestContext, attempt: Attempt, idle: Idle) -> Permit | None:
         """A permit under the member's limits; None when they refuse after all and the next member may answer."""
         try:
-            return await self._limiter.acquire(attempt.target.scopes, partial(input_tokens, context.fields), idle)
+            return await self._limiter.acquire(attempt.target.scopes, lambda: context.input_tokens, idle)
         except RateLimited as error:
             attempt.limited = error
             return None

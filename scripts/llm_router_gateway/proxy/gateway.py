@@ -41,7 +41,7 @@ from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
-from ..routing.plan import RoutingState
+from ..routing.plan import RoutingRequest, RoutingState, served_name
 from ..routing.snapshot import snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
@@ -51,8 +51,10 @@ from . import paths, route_api
 from .conversations import Conversations
 from .failover import Failover
 from .headers import is_request_id
+from .in_flight import BytesInFlight
 from .log import Log
 from .model_list import LiveLists
+from .offload import LARGE_BYTES, LargeBody, Offload
 from .own_api import OwnApi
 from .plain_answer import PlainAnswers
 from .recording import RecordedExchange, bodies_of, call_of, is_call
@@ -64,6 +66,7 @@ from .stream_answer import StreamAnswers
 from .streaming import Watch
 from .upstream import RelayedRefusal, Upstream
 
+OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
 
@@ -89,9 +92,12 @@ class Gateway:
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
         self._log, self._clock, self._wall, self._new_id = log, clock, wall, new_id
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
+        self.offload = Offload()
+        self.bodies = BytesInFlight()
         self._services = services = Services(
-            pool, log, self.routing_state, self.watch, self.authenticator, self.limiter, self.budgets, clock, wall, new_id, rng
-        )
+            pool, log, self.routing_state, self.watch, self.authenticator, self.limiter, self.budgets, clock, wall, new_id, rng,
+            self.offload,
+        )  # fmt: skip
         upstream, failover = Upstream(pool), Failover(services)
         self._lists = LiveLists(services, upstream)
         self._plain = PlainAnswers(services, upstream, failover)
@@ -142,6 +148,9 @@ class Gateway:
         finally:
             del self._contexts[task]
             self._record(context)
+            self.bodies.give_back(context.reserved)
+            if context.large is not None:
+                context.large.close()
 
     def _begin(self, exchange: Exchange) -> RequestContext:
         server = self.state.config.server
@@ -208,10 +217,29 @@ class Gateway:
             return False
         return self.router.find(context.exchange.method, context.call.model)[0].access == OPEN
 
+    # -- read
+
+    async def _read(self, context: RequestContext) -> None:
+        """The body of a call to a model, and the model's name."""
+        server, spec = context.state.config.server, SPECS[context.call.protocol]
+        said = context.headers.get("content-length", "")
+        declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
+        context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
+        data = await context.exchange.read_body(server.max_body_bytes)
+        context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
+        if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED and not spec.keeps_answers:
+            context.large = await self.offload.open(data, wants_text=context.allowance is not None)
+            context.body = context.large.head_body
+        else:
+            context.body = read_body(data)
+        name_model(context)
+        if context.large is not None:
+            await ask_selectors(context, context.large)
+
     # -- dispatch
 
     async def _chat(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
         context.conversation = await self._conversations.begin(context)
         self._lists.learn_windows(context)
@@ -221,17 +249,17 @@ class Gateway:
             await context.respond(200, *await self._plain.chat(context))
 
     async def _compact(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.compact(context))
 
     async def _count(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.count(context))
 
     async def _embeddings(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         await context.respond(200, *await self._plain.embeddings(context))
 
     async def _management(self, context: RequestContext) -> None:
@@ -275,14 +303,26 @@ class Gateway:
             return None
 
 
-async def read_model_call(context: RequestContext) -> None:
-    """The body of a call to a model, and the model's name."""
-    context.body = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes))
+def name_model(context: RequestContext) -> None:
     tags = context.headers.get(TAGS_HEADER)
-    name = TAG + tags if tags else context.call.model or context.body.fields.get("model")
+    name = TAG + tags if tags else context.call.model or context.fields.get("model")
     if not isinstance(name, str) or not name:
         raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
     context.record.asked = name
+
+
+async def ask_selectors(context: RequestContext, large: LargeBody) -> None:
+    """What the selectors and affinity expressions of a group say of a body that is in a worker."""
+    table = context.state.table
+    pools = table.chains.get(served_name(table, context.record.asked.removeprefix("models/")), ())
+    selectors = {target.selector.text for pool in pools for target in pool.targets if target.selector is not None}
+    groups = [pool.group for pool in pools if pool.group is not None and pool.group.affinity is not None]
+    names = {group.affinity.expression.text for group in groups if group.affinity and group.affinity.expression is not None}
+    if selectors or names:
+        stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
+        ask = RoutingRequest(name=context.record.asked, protocol=context.call.protocol, stream=stream, headers=context.headers,
+                  key_name=context.key_name)  # fmt: skip
+        context.verdicts, context.session_names = await large.select(sorted(selectors), sorted(names), ask.variables())
 
 
 def caller_left(record: Record) -> None:

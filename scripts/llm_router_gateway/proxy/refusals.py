@@ -29,4 +29,6 @@ def context_overflow_text(error: GatewayError, context: RequestContext) -> str:
         told = error.details.get("tokens")
         tokens = told if isinstance(told, int) else max(input_tokens(context.fields), window + 1)  # more than fit, surely
         return spec.too_long.format(tokens=tokens, window=window)
-    return error.message if mark.startswith('"') else f"{mark}: {error.message}"
+    if not spec.too_long_words:
+        return f"{mark}: {error.message}"
+    return error.message if spec.too_long_words in error.message else f"{spec.too_long_words} exceeded: {error.message}"

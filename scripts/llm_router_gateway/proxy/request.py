@@ -23,14 +23,16 @@ from ..wire import ir
 from ..wire.losses import header_of, rank_losses
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
+from ..wire.token_estimate import input_tokens
 from . import paths
-from .charges import Charge
+from .charges import Charge, cache_lifetime
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
 
 if TYPE_CHECKING:
     from .conversations import Conversation
+    from .offload import LargeBody
 
 NOSNIFF = ("x-content-type-options", "nosniff")
 JSON_TYPE = ("content-type", "application/json")
@@ -103,7 +105,11 @@ class RequestContext:
     headers: Mapping[str, str]
     query: Mapping[str, str]
     call: paths.Call
-    body: Body | None = None
+    body: Body | None = None            # of a large one only the head: see large_jobs.Head
+    large: LargeBody | None = None      # the whole of it, in a worker
+    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # what selectors say of a large body
+    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # what affinity expressions say of it
+    reserved: int = 0                   # bytes in flight
     plan: Plan | None = None
     candidate: Candidate | None = None  # the member that was sent to last
     key_name: str = ""  # of the caller's key
@@ -140,6 +146,18 @@ class RequestContext:
     def fields(self) -> Mapping[str, Any]:
         """The body's fields; {} before it was read."""
         return self.body.fields if self.body is not None else {}
+
+    @property
+    def input_tokens(self) -> int:
+        """An estimate of the whole body."""
+        return self.large.head.tokens if self.large is not None else input_tokens(self.fields)
+
+    @property
+    def kept(self) -> str:
+        """How long the body may ask a cache to keep its input: "", "5m" or "1h"."""
+        if self.large is not None:
+            return self.large.head.kept
+        return cache_lifetime(self.body.text) if self.body is not None else ""
 
     @property
     def give_up_at(self) -> float:

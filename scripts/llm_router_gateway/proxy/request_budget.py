@@ -34,7 +34,7 @@ DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's
 class Allowance:
     """One request's."""
 
-    __slots__ = ("_budgets", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "clamped")
+    __slots__ = ("_budgets", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "clamped", "measured")
 
     def __init__(self, key: Key, budgets: Budgets, unix_s: Callable[[], float]) -> None:
         self._key, self._budgets, self._unix_s = key, budgets, unix_s
@@ -42,6 +42,7 @@ class Allowance:
         self._wanted: Amount | None = None  # what the body that was fitted last may cost at most
         self._input = self._output = 0.0  # tokens on hold
         self.clamped: list[str] = []  # what was changed: "max_tokens=1000"
+        self.measured: tuple[int, str] | None = None  # tokens and cache of a body that is not here whole: see large_jobs.Head
 
     def check(self) -> None:
         """NoCredit when nothing is left at all."""
@@ -89,8 +90,10 @@ class Allowance:
         budget = self._key.budget
         if budget is None:
             return parameter_limits.INF
-        api, now, given = candidate.provider.api, self._unix_s(), float(input_tokens(fields))
-        price = pricing.highest_price(candidate.model, given, cache_lifetime(body.text if body else str(fields)))
+        api, now = candidate.provider.api, self._unix_s()
+        tokens, kept = self.measured or (input_tokens(fields), cache_lifetime(body.text if body else str(fields)))
+        given = float(tokens)
+        price = pricing.highest_price(candidate.model, given, kept)
         if price is None and budget.in_usd:
             raise no_price(candidate.name)
         said = parameter_limits.output_of(fields, api) if is_chat else 0.0

@@ -20,6 +20,7 @@ from ..policy.rate_limits import Limiter
 from ..routing.plan import RoutingState
 from ..routing.resolve import Candidate
 from .log import Log
+from .offload import Offload
 from .streaming import Watch
 
 MAX_KNOWN_NAMES = 1_024  # pairs of names that are remembered
@@ -42,6 +43,7 @@ class Services:
     wall: Callable[[], float]
     new_id: Callable[[], str]
     rng: Random
+    offload: Offload
 
     def check_model(self, candidate: Candidate, said: object) -> None:
         """A line in the log, once, where the answer names a wholly different model: llama.cpp takes every name."""

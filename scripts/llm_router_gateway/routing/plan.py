@@ -66,6 +66,9 @@ class RoutingRequest:
     query: Query | None = None
     rights: Rights | None = None  # of the caller's key; None when it may use everything
     text: str = ""  # the body as it was sent, for expressions that distinguish 1.10 from 1.1
+    size: int = 0   # of a body whose text is not at hand
+    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)       # selectors that were evaluated elsewhere
+    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)   # and affinity expressions; by their texts
     home: str = ""  # the member that holds the conversation so far
     _spelled: Any = None
 
@@ -132,6 +135,10 @@ class Plan:
     def _verdict(self, selector: Selector) -> tuple[bool, str]:
         """(did it match, error text); evaluated once per request."""
         known = self._verdicts.get(selector.text)
+        if known is None and selector.text in self._request.verdicts:
+            known = self._verdicts[selector.text] = self._request.verdicts[selector.text]
+            if known[1]:
+                self._routing_state.note(f"selector {selector.text!r}: {known[1][:200]}")
         if known is None:
             if selector.names and self._variables is None:
                 self._variables = self._request.variables()
@@ -169,7 +176,7 @@ class Plan:
             return False
         if window <= self._refused_window:
             return True
-        if len(self._request.text) <= window:  # as nearly always: a token is a character at the least
+        if max(len(self._request.text), self._request.size) <= window:  # as nearly always: a token is a character at the least
             return False
         if self._estimate is None:
             self._estimate = self._request.tokens()
@@ -222,7 +229,8 @@ class Plan:
         name = self._request.headers.get(affinity.header, "") if affinity.header else ""
         if affinity.expression is not None:
             expression = affinity.expression
-            name, wrong = expression.name(self._request.body_for(expression), self._request.variables())
+            name, wrong = self._request.session_names.get(expression.text) or expression.name(
+                self._request.body_for(expression), self._request.variables())  # fmt: skip
             if wrong:
                 self._routing_state.note(f"affinity {expression.text!r}: {wrong[:200]}")
         return (pool.name, name[:MAX_SESSION_CHARS]) if name else None

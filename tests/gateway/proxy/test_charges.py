@@ -34,7 +34,7 @@ BUDGETS: dict[str, Any] = {"no budget": None, "dollars": {"usd_per_day": 500}, "
 Outcome = tuple[Call, dict[str, Any]]  # the row, and what the key spent
 
 
-@pytest.fixture(params=BUDGETS.values(), ids=BUDGETS)
+@pytest.fixture(params=list(BUDGETS.values()), ids=list(BUDGETS))
 def paid(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Outcome]:
     """Runs one exchange; the row and the key's account."""
 

@@ -148,6 +148,17 @@ def test_a_prompt_that_was_too_long_goes_to_a_larger_window_and_is_held_against_
     assert run(story, windows(None, 4_000, 200_000), a=said(400, LONG), c=answer).hosts.hosts == ["a", "c"]
 
 
+def test_without_numbers_it_is_told_in_these_words_too(run: Run) -> None:
+    """litellm and LangChain go by the message, since the openai SDK's errors no longer show the code."""
+
+    async def story(ways: Ways) -> None:
+        error = (await ways.ask(chat("a/m"))).json["error"]
+        assert error["message"] == "This model's maximum context length is exceeded: Input is too long for requested model."
+        assert error["code"] == CONTEXT
+
+    run(story, lone("anthropic"), a=said(400, "Input is too long for requested model."))
+
+
 GEMINI = "/v1beta/models/a/m:generateContent"
 
 

@@ -43,6 +43,7 @@ SPEC = Spec(
     too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
              "Please reduce the length of the messages.",
     too_long_mark=b'"context_length_exceeded"',
+    too_long_words="This model's maximum context length is",  # litellm goes by them, not by the code
     answer_field="output",
     keeps_answers=True,
     kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
