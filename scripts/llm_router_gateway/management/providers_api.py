@@ -365,7 +365,7 @@ class Admin:
         """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._board = source, state, board
         self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()  # who reads the file anew takes it, too
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
         told = source.keep_overlay()
@@ -535,7 +535,7 @@ class Admin:
     async def _changed(
         self, visit: Visit, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
     ) -> None:  # fmt: skip
-        async with self._lock:
+        async with self.lock:
             source = self._source
             wanted = visit.headers.get("if-match", "*")
             if wanted != "*" and self._etag() not in wanted:
@@ -561,7 +561,7 @@ class Admin:
 
     async def _sync(self, visit: Visit) -> Reply:
         """Reads the configuration file again, and says what came of it."""
-        async with self._lock:
+        async with self.lock:
             file = str(self._source.path) if self._source.path else None
             try:
                 config = self._source.load()
