@@ -49,7 +49,7 @@ def written(
     out: Mapping[str, Any], changes: Mapping[str, Any], dropped: Set[str], lost: list[str], count: Wish | None = None
 ) -> bytes:
     """The bytes of a body, changed; with `count`, those of the call that counts its tokens."""
-    body = {name: value for name, value in out.items() if name not in dropped} | changes
+    body = {**{name: value for name, value in out.items() if name not in dropped}, **changes}
     if count is not None:
         body = UPSTREAMS[count.api].count_request(body, count.model)
     return as_utf8(dumped(body), lost)
