@@ -1217,21 +1217,23 @@ COMMANDS: Dict[str, Tuple[str, Callable[[c.Parser], None], Callable[[Namespace, 
 def endings(command: str = "") -> str:
     """Examples and exit codes for --help."""
     names = [command] if command else list(COMMANDS)
-    examples = [f"  python3 llm_router_batch.py {name} {example}\n" for name in names for example in COMMANDS[name][3]]
+    typed = c.typed_name("llm_router_batch.py")
+    examples = [f"  {typed} {name} {example}\n" for name in names for example in COMMANDS[name][3]]
     codes = "".join(f"  {code:<4} {EXIT_TEXTS.get(code, text)}\n" for code, text in c.EXIT_CODES.items())
     return f"examples:\n{''.join(examples)}\nexit codes:\n{codes}"
 
 
 def parser_of(command: str) -> c.Parser:
     """The parser of one command; options that the client has, too, are the client's own."""
-    parser = c.Parser(f"llm_router_batch.py {command}", COMMANDS[command][0], endings(command))
+    parser = c.Parser(f"{c.typed_name('llm_router_batch.py')} {command}", COMMANDS[command][0], endings(command))
     COMMANDS[command][1](parser)
     return parser
 
 
 def help_text() -> str:
     rows = "".join(f"  {name:<9}{entry[0]}\n" for name, entry in COMMANDS.items())
-    usage = "usage: llm_router_batch.py COMMAND [options]\n\nMany prompts at once, through one endpoint and one key."
+    typed = c.typed_name("llm_router_batch.py")
+    usage = f"usage: {typed} COMMAND [options]\n\nMany prompts at once, through one endpoint and one key."
     return f"{usage}\n\ncommands (each has --help):\n{rows}\n{endings()}"
 
 

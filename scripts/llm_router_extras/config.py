@@ -1,17 +1,19 @@
-"""The user's own tiers, tasks and prices: one JSON file, checked whole before any of it is used."""
+"""The user's own model, aliases, tiers, tasks and prices: one JSON file, checked whole before any of it is used."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from llm_router_client import UsageError, config_file, one_line, parse_json, read_upload
+from llm_router_client import UsageError, config_file, dump_json, one_line, own_file, parse_json, read_upload, setting
 
+from .files import private_file
 from .schema import first_fault
 
 if TYPE_CHECKING:
     from llm_router_client import JSON
 
-MAX_CONFIG_BYTES = 1_048_576
+MAX_CONFIG_BYTES = 4_194_304  # a price list of all models that there are takes 400 KB
 PRICES: JSON = {  # USD for a million tokens; see pricing.cost_usd() for what counts where one is missing
     name: {"$ref": "#/$defs/usd"} for name in ("input", "output", "cached_input", "cache_write", "cache_write_1h")
 }
@@ -28,6 +30,8 @@ CONFIG_RULES: JSON = {  # a JSON schema
                 "strong": {"$ref": "#/$defs/models"},
             },
         },
+        "model": {"type": "string", "minLength": 1},
+        "aliases": {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}},
         "tasks": {"type": "object", "additionalProperties": {"$ref": "#/$defs/models"}},
         "prices": {"type": "object", "additionalProperties": {"$ref": "#/$defs/price"}},
     },
@@ -75,3 +79,28 @@ def user_config() -> JSON:
     if fault:
         raise UsageError(f"{path}: {one_line(fault, 160)}", next_step="See references/routing.md.")
     return config
+
+
+def own_config_file() -> str:
+    """Where the user's configuration is, or would be written."""
+    return config_file() or own_file(setting("LLM_ROUTER_CONFIG"), "XDG_CONFIG_HOME", ".config", "config.json", "APPDATA")
+
+
+def write_config(config: JSON) -> str:
+    """Replace the configuration, whole or not at all; its path. UsageError where it cannot be written, or would be wrong."""
+    path, data = own_config_file(), dump_json(config, indent=1).encode()
+    fault = first_fault(config, CONFIG_RULES, "the configuration")
+    if fault or len(data) > MAX_CONFIG_BYTES:
+        raise UsageError(f"{path} was not changed: {fault or f'it would be over {MAX_CONFIG_BYTES} bytes'}")
+    new = f"{path}.{os.urandom(4).hex()}.part"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(private_file(new, os.O_EXCL), "wb") as file:
+            file.write(data)
+        os.replace(new, os.path.realpath(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        if os.path.lexists(new):
+            os.unlink(new)
+    return path

@@ -33,20 +33,23 @@ if TYPE_CHECKING:
 
     from llm_router_client import JSON, Console, LLMRouterClient, Parser
 
-# In the form of the user's configuration, which replaces them entry by entry.
+# In the form of the user's configuration, which replaces them entry by entry. Names of late 2026 first (packages openai 3.57,
+# anthropic 2.14, google-genai 3.6), then those that the default endpoint documents: only what an endpoint lists is asked.
 TIERS = {
-    "cheap": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
-    "middle": ["gpt-4o", "claude-3-5-sonnet", "qwen-max"],
-    "strong": ["gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"],
+    "cheap": ["gpt-5.4-mini", "claude-haiku-5-5", "gemini-3.8-flash", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
+    "middle": ["gpt-5.4", "claude-sonnet-5-5", "gpt-4o", "claude-3-5-sonnet", "qwen-max"],
+    "strong": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-3.1-pro-preview", "gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"],
 }
 TASKS = {
-    "code": ["deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"],
-    "creative": ["claude-3-opus", "claude-3-5-sonnet", "gpt-4o"],
-    "fast": ["gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
-    "vision": ["gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet", "gpt-4o-mini", "gemini-3-pro-preview"],
+    "code": ["claude-sonnet-5-5", "gpt-6.2-sol", "deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"],
+    "creative": ["claude-opus-5-5", "claude-sonnet-5-5", "claude-3-opus", "claude-3-5-sonnet", "gpt-4o"],
+    "fast": ["gpt-5.4-nano", "gemini-3.5-flash-lite", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
+    "vision": ["gpt-5.4", "claude-sonnet-5-5", "gemini-3.8-flash", "gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet",
+               "gpt-4o-mini", "gemini-3-pro-preview"],
     "chinese": ["qwen-max", "deepseek-chat", "qwen2.5-72b-instruct"],
-    "reasoning": ["gpt-4.1", "deepseek-r1", "o3-mini", "gemini-3-pro-preview"],
-}
+    "reasoning": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-3.1-pro-preview", "gpt-4.1", "deepseek-r1", "o3-mini",
+                  "gemini-3-pro-preview"],
+}  # fmt: skip
 MOCK_MODELS = ("demo", "demo-reasoning")  # last of all, where they are listed: only the mock server does
 PREFER = {"cost": -1, "speed": -1, "quality": 1}  # tiers up from the one that the score calls for
 MIDDLE, STRONG = 2, 5  # points from which these tiers are used

@@ -5,6 +5,7 @@ The packages come from the folder that LLM_ROUTER_AGENTS names, else from npm in
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +32,8 @@ PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG")
 INSTALL_LIMIT_S = 600.0
 START_LIMIT_S = 20.0  # of the gateway
 SUMMARY = "So far: the task is to read notes.txt, write answer.txt, count its bytes and tell the password. Nothing is done yet."
+# One of these stands in the body for each tool result, in each protocol; inside of texts the quotation marks are escaped.
+RESULTS = re.compile(r'"role": "tool"|"type": "tool_result"|"functionResponse":|"type": "function_call_output"')
 SUMMARY_WANTED = r"create a detailed summary|anchored summary from|<state_snapshot>"
 RUN_LIMIT_S = 240.0  # of one agent's task
 SERVER = """\
@@ -132,13 +136,18 @@ class Gateway:
         self._process.stderr.close()
 
 
-def answer_summaries(run_step: Callable[..., Any]) -> Callable[..., Any]:
-    """A script's next turn; but where the agent wants its conversation summarized, to go on with less of it, a text."""
+def follow_the_results(run_step: Callable[..., Any]) -> Callable[..., Any]:
+    """A script's next turn, by the results that the conversation holds: some agents keep half an answer as a turn, some do not.
+
+    Where the agent wants its conversation summarized, to go on with less of it, the answer is a text.
+    """
     from llm_router_demo import text_answer
 
     def answer(prompt: Any, is_first: Callable[[str], bool]) -> Any:
-        wanted = re.search(SUMMARY_WANTED, prompt.text, re.DOTALL)
-        return text_answer(SUMMARY) if wanted else run_step(prompt, is_first)
+        if re.search(SUMMARY_WANTED, prompt.text, re.DOTALL):
+            return text_answer(SUMMARY)
+        results = RESULTS.findall(json.dumps(prompt.request.body))
+        return run_step(prompt._replace(model_turns=len(results)), is_first)
 
     return answer
 
@@ -156,7 +165,20 @@ class Run(NamedTuple):
     wanted: list[str]  # what it asked of other hosts
 
     @property
-    def models_turns(self) -> list[dict[str, Any]]:
+    def hosts(self) -> set[str]:
+        """Those of `wanted`: {"github.com:443"}"""
+        return {line.partition(" ")[2].partition(" ")[0] for line in self.wanted if line}
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between the first request that failed and the next one, by the gateway's log; 0.0 where there is none."""
+        asked = [line for line in self.log.splitlines() if " POST " in line]
+        failed = next((number for number, line in enumerate(asked) if " error=" in line), len(asked))
+        times = [datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")) for line in asked[failed : failed + 2]]
+        return (times[1] - times[0]).total_seconds() if len(times) == 2 else 0.0
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
         """The bodies that offered tools: the task itself, without titles and summaries."""
         return [each["body"] for each in self.requests if each["body"].get("tools")]
 
@@ -226,5 +248,5 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 def workplace(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     import llm_router_demo
 
-    monkeypatch.setattr(llm_router_demo, "run_step", answer_summaries(llm_router_demo.run_step))
+    monkeypatch.setattr(llm_router_demo, "run_step", follow_the_results(llm_router_demo.run_step))
     return Workplace(tmp_path, programs)

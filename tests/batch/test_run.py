@@ -483,7 +483,7 @@ def test_help_is_short_shows_two_commands_that_parse_and_every_exit_code(batch: 
         ran = batch(command, "--help")
         text = ran.out.decode()
         assert ran.code == 0 and ran.err == b"" and len(text.splitlines()) < 90
-        examples = re.findall(rf"python3 llm_router_batch\.py {command} (.*)", text)
+        examples = re.findall(rf"(?m)^  python3 \S*llm_router_batch\.py {command} (.*)", text)
         assert len(examples) == 2 and all(b.parser_of(command).parse(example.split()) for example in examples)
         assert all(re.search(rf"(?<!\d){code} ", text) for code in c.EXIT_CODES)
     assert batch("--help").code == 0 and c.VERSION.encode() in batch("--version").out

@@ -20,6 +20,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import pytest
 
+import llm_router_demo
 from llm_router_demo import BEHAVIOURS, NOTICE, WORD, WORDS, DemoServer, schema_value
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "llm_router_demo.py"
@@ -961,3 +962,27 @@ def test_help_lists_every_behaviour_with_its_line() -> None:
     assert done.returncode == 0 and all(name in page and entry.line in page for name, entry in BEHAVIOURS.items())
     assert all(entry.line.endswith(".") and len(entry.line) < 90 for entry in BEHAVIOURS.values())
     assert subprocess.run([sys.executable, str(SCRIPT), "--prot", "1"], capture_output=True).returncode == 2
+
+
+def test_alone_it_speaks_openais_chat_and_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copy(str(llm_router_demo.__file__), tmp_path)
+    program = (
+        "import urllib.request, urllib.error\n"
+        "from llm_router_demo import DemoServer\n"
+        "with DemoServer() as demo:\n"
+        "    def post(path, data):\n"
+        "        try:\n"
+        "            return urllib.request.urlopen(urllib.request.Request(demo.url + path, data)).read().decode()\n"
+        "        except urllib.error.HTTPError as error:\n"
+        "            return f'{error.code} {error.read().decode()}'\n"
+        "    message = b'\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}'\n"
+        "    print(post('/v1/chat/completions', b'{\"model\": \"demo\", ' + message))\n"
+        "    print(post('/v1/chat/completions', b'{\"model\": \"demo-strict\", ' + message))\n"
+        "    print(post('/v1/messages', b'{\"model\": \"demo\", \"max_tokens\": 9, ' + message))\n"
+    )
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True, timeout=30)
+    chat, strict, messages = run.stdout.splitlines()
+    assert "You said: Hi" in chat
+    assert strict.startswith("404 ") and "llm_router_demo_protocols.py" in strict
+    assert messages.startswith("404 ") and "Unknown request URL" in messages

@@ -11,7 +11,8 @@ from typing import Any, Dict, List
 
 import pytest
 
-from llm_router_demo import BEHAVIOURS, NOTICE, REASONING, signature_of
+from llm_router_demo import BEHAVIOURS, NOTICE, REASONING
+from llm_router_demo_protocols import signature_of
 
 ENDLESS = ("fail-stall", "fail-stall-mid", "fail-comments", "fail-comments-mid", "fail-drip")
 VERSION = {"anthropic-version": "2023-06-01"}

@@ -11,17 +11,8 @@ from typing import Any, Dict, List
 
 import pytest
 
-from llm_router_demo import (
-    BEHAVIOURS,
-    NOTICE,
-    REASONING,
-    RESPONSES_FIELDS,
-    DemoServer,
-    Rejected,
-    ResponseStore,
-    check_responses,
-    signature_of,
-)
+from llm_router_demo import BEHAVIOURS, NOTICE, REASONING, DemoServer, Rejected, ResponseStore
+from llm_router_demo_protocols import RESPONSES_FIELDS, check_responses, signature_of
 
 ENDLESS = ("fail-stall", "fail-stall-mid", "fail-comments", "fail-comments-mid", "fail-drip")
 CITY: Any = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}

@@ -10,23 +10,18 @@ from typing import Any, Dict, Iterator, List
 import pytest
 from material import files_in, needs
 
-from llm_router_demo import (
+from llm_router_demo import NOTICE, REASONING, CaseInsensitiveHeaders, DemoServer, Rejected, Request
+from llm_router_demo_protocols import (
     ANTHROPIC_BETA,
     ANTHROPIC_COUNTED,
     ANTHROPIC_FIELDS,
-    NOTICE,
     PROTO,
-    REASONING,
-    CaseInsensitiveHeaders,
-    DemoServer,
-    Rejected,
-    Request,
     check_anthropic,
     check_gemini,
     check_openai,
     read_proto,
     signature_of,
-)  # fmt: skip
+)
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480)).decode()
 OBJECT: Any = {"type": "object", "properties": {"city": {"type": "string"}}}

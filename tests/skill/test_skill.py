@@ -25,11 +25,11 @@ import llm_router_client as client  # noqa: E402
 
 SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 FRONTMATTER, BODY = SKILL.split("---\n", 2)[1:]
-OF_PEOPLE = re.compile(r"gateway.*\.md|architecture\.(?:md|svg)|monitor\.png")  # read by people, not part of the skill
+OF_PEOPLE = re.compile(r"gateway.*\.md|architecture\.(?:md|svg)|monitor\.png|install\.md|clients\.md")  # not part of the skill
 REFERENCES = sorted(path for path in (ROOT / "references").glob("*.md") if not OF_PEOPLE.fullmatch(path.name))
 OF_THE_GATEWAY = sorted(path for path in (ROOT / "references").glob("*.md") if path not in REFERENCES)
 PAGES = [ROOT / "SKILL.md"] + [page for page in (ROOT / "README.md",) if page.exists()] + REFERENCES
-SHIPPED_MARKDOWN = sorted(ROOT.glob("*.md")) + REFERENCES
+SHIPPED_MARKDOWN = sorted(ROOT.glob("*.md")) + REFERENCES + [ROOT / "references" / "install.md"]
 SCHEMA = json.loads((ROOT / "references" / "envelope.schema.json").read_text(encoding="utf-8"))
 
 
@@ -183,7 +183,7 @@ def test_skill_md_keeps_its_budgets() -> None:
 @pytest.mark.parametrize("page", REFERENCES, ids=lambda page: page.name)
 def test_a_reference_is_short_and_has_contents_when_long(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= {"cli.md": 190, "python-api.md": 160}.get(page.name, 150)  # generated tables, snippets
+    assert len(text.splitlines()) <= {"cli.md": 210, "python-api.md": 160}.get(page.name, 150)  # generated tables, snippets
     if len(text.splitlines()) > 100:
         listed = re.findall(r"\]\(#([\w-]+)\)", text)
         assert listed == [anchor(heading) for heading in re.findall(r"^## (.*)$", text, re.M)]

@@ -119,3 +119,25 @@ def join_url(base_url: str, path: str) -> str:
     first, slash, after = rest.partition("/")
     has_path = base.count("/") > 2  # the last segment of https://host is its host
     return f"{base}/{after if slash and has_path and base.endswith('/' + first) else rest}"
+
+COMMON_API = "openai"  # what a server speaks that says nothing else
+
+# LiteLLM's word before the slash -> our preset; what is not here is kept when it has an api_base.
+LITELLM_PRESETS = {
+    "openai": "openai", "anthropic": "claude", "gemini": "gemini", "xai": "grok", "deepseek": "deepseek", "dashscope": "qwen",
+    "moonshot": "kimi", "zai": "glm", "openrouter": "openrouter", "ollama": "ollama", "ollama_chat": "ollama",
+    "hosted_vllm": "vllm", "vllm": "vllm", "lm_studio": "lmstudio", "llamafile": "llama.cpp",
+}  # fmt: skip
+LITELLM_ADDRESSES = {
+    "groq": "https://api.groq.com/openai/v1", "mistral": "https://api.mistral.ai/v1",
+    "together_ai": "https://api.together.xyz/v1", "fireworks_ai": "https://api.fireworks.ai/inference/v1",
+    "perplexity": "https://api.perplexity.ai", "cerebras": "https://api.cerebras.ai/v1",
+    "nvidia_nim": "https://integrate.api.nvidia.com/v1", "deepinfra": "https://api.deepinfra.com/v1/openai",
+}  # fmt: skip
+# type of a channel -> our preset, or (protocol, address); numbers as One API 0.6 and its descendants have them
+ONE_API_KINDS: Mapping[int, str | tuple[str, str]] = {
+    1: "openai", 14: "claude", 17: "qwen", 20: "openrouter", 24: "gemini", 25: "kimi", 36: "deepseek", 45: "grok",
+    8: ("openai", ""), 16: "glm", 28: ("openai", "https://api.mistral.ai/v1"),
+    29: ("openai", "https://api.groq.com/openai/v1"), 30: "ollama", 39: ("openai", "https://api.together.xyz/v1"),
+    50: ("openai", ""),
+}  # fmt: skip

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from ..config.groups import Selector, read_expression
 from ..config.reader import Reading
-from ..json_body import Body, dumped, read_body
+from ..json_body import Body, dump, read_body
 from ..wire import ir
 from ..wire.conversion import Wish, read_as, write_as, written
 from ..wire.token_estimate import input_tokens
-from .charges import kept_for
+from .charges import cache_lifetime
 
 SMALL = 1_024  # characters: longer lists and texts are left out of a head
 
@@ -30,6 +30,7 @@ class Head(NamedTuple):
 
     fields: Mapping[str, Any]
     text: str
+    tokens: int
     kept: str
 
 
@@ -59,7 +60,7 @@ def shortened(value: Any) -> Any:
 
 
 def is_small(value: list[Any]) -> bool:
-    return len(value) < SMALL // 2 and len(dumped(value)) <= SMALL
+    return len(value) < SMALL // 2 and len(dump(value)) <= SMALL
 
 
 def head_of(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,19 +71,14 @@ def read(cached: Cached, wants_text: bool) -> tuple[Head, bytes]:
     body = cached.body
     text = ""
     if wants_text:
-        text = "{" + ",".join(f"{dumped(each.name)}:{short_text(body.text, each)}" for each in body.members) + "}"
-    return Head(head_of(body.fields), text, kept_for(body.text)), b""
-
-
-def count(cached: Cached) -> tuple[int, bytes]:
-    """Its tokens, estimated."""
-    return input_tokens(cached.body.fields), b""
+        text = "{" + ",".join(f"{dump(each.name)}:{short_text(body.text, each)}" for each in body.members) + "}"
+    return Head(head_of(body.fields), text, input_tokens(body.fields), cache_lifetime(body.text)), b""
 
 
 def short_text(text: str, member: Any) -> str:
     """A member's text in a head: as it was written, unless it was shortened."""
     short = shortened(member.value)
-    return text[member.start : member.end] if short is member.value else dumped(short)
+    return text[member.start : member.end] if short is member.value else dump(short)
 
 
 def changed(cached: Cached, changes: Mapping[str, Any], dropped: frozenset[str]) -> tuple[None, bytes]:
@@ -132,5 +128,5 @@ def select(
 
 
 JOBS: Mapping[str, Callable[..., tuple[Any, bytes]]] = {
-    "read": read, "count": count, "changed": changed, "convert": convert, "finish": finish, "select": select,
+    "read": read, "changed": changed, "convert": convert, "finish": finish, "select": select,
 }  # fmt: skip

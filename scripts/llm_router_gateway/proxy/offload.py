@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 LARGE_BYTES = 524_288   # a body of small messages of this size takes 15 to 25 ms to read and convert (tests/bench/large_bodies)
 MOST_WORKERS = 4
 JOB_S = 60.0            # the longest that one job may take
-BYTES_PER_TOKEN = 4
 PIECE_BYTES = 262_144   # written to a worker at once: between two the loop does other things
 START = "import sys; sys.path.insert(0, sys.argv[1]); from {package}.proxy.offload_worker import main; main()"
 
@@ -235,7 +234,6 @@ class LargeBody:
         self.key, self.data = key, data
         self._offload = offload
         self._head: Head | None = None
-        self.tokens = len(data) // BYTES_PER_TOKEN  # until `count` has looked closely
 
     @property
     def head(self) -> Head:
@@ -250,10 +248,6 @@ class LargeBody:
 
     async def read(self, wants_text: bool) -> None:
         self._head = (await self._offload.run(self, "read", wants_text))[0]
-
-    async def count(self) -> None:
-        """Looks closely at how many tokens it has: for limits, budgets and windows."""
-        self.tokens = (await self._offload.run(self, "count"))[0]
 
     async def changed(self, changes: Mapping[str, Any], dropped: frozenset[str]) -> bytes:
         """The body's bytes, with `changes` in their place and `dropped` left out."""

@@ -59,7 +59,7 @@ def answer(bodies: Bodies, job: str, key: int, arguments: tuple[Any, ...]) -> li
     """("ok", value), ("missing",): send the body again, ("error", class, message, facts), or ("fault", where)."""
     from ..errors import GatewayError
     from .large_jobs import JOBS
-    from .services import fault
+    from .services import fault_location
 
     cached = bodies.get(key)
     if cached is None:
@@ -74,7 +74,7 @@ def answer(bodies: Bodies, job: str, key: int, arguments: tuple[Any, ...]) -> li
         bodies.drop(key)
         return packed(("fault", "MemoryError"))
     except Exception as error:
-        return packed(("fault", fault(error)))
+        return packed(("fault", fault_location(error)))
 
 
 def whole(source: BinaryIO, size: int) -> bytes:

@@ -1,25 +1,30 @@
-"""What all requests share, for as long as the process lives, and how a fault of the gateway itself is told.
+"""What all requests share while the process lives, and how an internal fault is reported.
 
-    services = Services(pool, log, board, watch, keyring, limiter, budgets, clock=..., wall=..., new_id=..., rng=...)
+    services = Services(pool, log, routing_state, watch, authenticator, limiter, budgets, clock=..., wall=..., rng=..., ...)
     services.internal_error(context.record.request_id, error)  -> GatewayError, after a line in the log
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
-from ..access.authenticate import Keyring
+from ..access.authenticate import Authenticator
 from ..errors import GatewayError
 from ..net.client import Pool
 from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
-from ..routing.plan import Board
+from ..routing.plan import RoutingState
+from ..routing.resolve import Candidate
 from .log import Log
 from .offload import Offload
 from .streaming import Watch
 
+MAX_KNOWN_NAMES = 1_024  # pairs of names that are remembered
+WORD = re.compile(r"[a-z]{3,}")
 MAX_PLACES = 8  # of a fault's way through the code, in the log
 
 
@@ -29,9 +34,9 @@ class Services:
 
     pool: Pool
     log: Log
-    board: Board  # models' health, limits and conversations, by name: it outlives every Config
+    routing_state: RoutingState  # models' health, limits and conversations, by name: it outlives every Config
     watch: Watch
-    keyring: Keyring
+    authenticator: Authenticator
     limiter: Limiter
     budgets: Budgets
     clock: Callable[[], float]
@@ -40,14 +45,31 @@ class Services:
     rng: Random
     offload: Offload
 
+    def check_model(self, candidate: Candidate, said: object) -> None:
+        """A line in the log, once, where the answer names a wholly different model: llama.cpp takes every name."""
+        if isinstance(said, str) and is_other_model(candidate.remote_id, said):
+            self.routing_state.note(f"{candidate.name}: the upstream says that {said[:100]!r} answered")
+            for complaint in self.routing_state.take_notes():
+                self.log.warn(complaint)
+
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """What a caller hears of a fault that is the gateway's own; the log says where it is."""
-        self.log.error(f"a fault of ours in request {request_id}: {fault(error)}")
+        self.log.error(f"a fault of ours in request {request_id}: {fault_location(error)}")
         return GatewayError("the gateway failed; its log has the reason")
 
 
-def fault(error: BaseException) -> str:
-    """Where a fault is: its type and the places it came through; no message, which may hold a prompt."""
+@lru_cache(maxsize=MAX_KNOWN_NAMES)
+def is_other_model(wanted: str, said: str) -> bool:
+    """Whether two names have no word in common.
+
+    is_other_model("gpt-4o", "gpt-4o-2024-11-20") -> False;  is_other_model("gpt-4o", "qwen2.5-7b-q4") -> True
+    """
+    one, two = (set(WORD.findall(name.lower())) for name in (wanted, said))
+    return bool(one and two) and one.isdisjoint(two)
+
+
+def fault_location(error: BaseException) -> str:
+    """The type and traceback of a fault; no message, which may hold a prompt."""
     places, at = [], error.__traceback__
     while at is not None:
         code = at.tb_frame.f_code

@@ -10,6 +10,7 @@ Both know when real output came, when the upstream said that it was done, and wh
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -21,6 +22,7 @@ from .sse import Event, SSEParser
 MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
 BLANK_LINES = (b"\n\n",)
 MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8
+MODEL = re.compile(r'"model(?:Version)?"\s*:\s*"([^"\\]{1,200})"')  # in a stream's event
 BEGINNINGS = (b"data: {", b"event: ")
 BLANK_LINES_CR = (b"\r\n\r\n", b"\n\r\n", b"\r\r")
 
@@ -88,7 +90,7 @@ class EventBytes:
 
     def feed(self, piece: bytes) -> tuple[bytes, list[Event]]:
         if self._at_start:
-            piece = self._unmarked(piece)
+            piece = self._skip_mark(piece)
         if not self._tail and whole(piece) == len(piece):  # as most come: one or more whole events
             return piece, self._parse(piece)
         start = len(self._tail)
@@ -100,7 +102,7 @@ class EventBytes:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
         return head, self._parse(head)
 
-    def _unmarked(self, piece: bytes) -> bytes:
+    def _skip_mark(self, piece: bytes) -> bytes:
         """The first bytes without a mark, which may come in pieces itself."""
         data = bytes(self._tail) + piece
         self._tail.clear()
@@ -134,7 +136,8 @@ class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
     __slots__ = (
-        "_bytes", "_glance", "_is_usage", "_masked", "_scanner", "_wrap", "done", "error", "error_passed", "on_done", "outputs",
+        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_wrap", "done", "error", "error_passed", "on_done",
+        "outputs",
     )  # fmt: skip
 
     def __init__(
@@ -149,12 +152,18 @@ class RelayPipe:
         self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
+        self._model = ""
         self.error: GatewayError | None = None
         self.error_passed = False  # the upstream's own error event is among the bytes
 
     @property
     def usage(self) -> ir.Usage | None:
         return self._scanner.usage
+
+    @property
+    def model(self) -> str:
+        """The model that the stream says it comes from; "" where the first events do not say."""
+        return self._model
 
     @property
     def finish(self) -> str:
@@ -164,11 +173,14 @@ class RelayPipe:
         if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
             self.outputs = self._scanner.outputs
             return self._masked(piece)
-        return self._scanned(*self._bytes.feed(piece))
+        return self._scan(*self._bytes.feed(piece))
 
-    def _scanned(self, data: bytes, events: list[Event]) -> bytes:
+    def _scan(self, data: bytes, events: list[Event]) -> bytes:
         scanner = self._scanner
         if events:
+            if not self._model and not self.outputs:
+                found = MODEL.search(events[0].data)
+                self._model = found[1] if found else ""
             scanner.feed(events)
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
             if self.done and self.on_done is not None and self.error is None:
@@ -176,8 +188,9 @@ class RelayPipe:
                 self.on_done = None
         if self.error is not None and not self.outputs:
             return b""  # nothing was said yet: the caller gets a status, not an event
-        if scanner.flawed and self.error is not None:  # what came before the flaw goes on, the stream's end is ours
-            data, events = verdict.first_events(data, scanner.fed), events[: scanner.fed]
+        if events and self.error is not None:  # a flaw itself does not go on, an error event does, and nothing behind them
+            count = scanner.fed + (not scanner.flawed)
+            data, events = verdict.first_events(data, count), events[:count]
         if self._is_usage is not None and any(self._is_usage(event.data) for event in events):
             data = self._without_usage(data)
         if self._wrap is not None:
@@ -202,7 +215,7 @@ class RelayPipe:
 
     def close(self) -> bytes:
         try:
-            data = self._scanned(*self._bytes.close())
+            data = self._scan(*self._bytes.close())
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
@@ -214,9 +227,8 @@ class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
     __slots__ = (
-        "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "on_done",
-        "outputs",
-        "usage",
+        "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "model",
+        "on_done", "outputs", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -232,17 +244,18 @@ class ConvertPipe:
         self.error_passed = False
         self.usage: ir.Usage | None = None
         self.finish: ir.Stop | str = ""  # of the first candidate
+        self.model = ""  # that the stream says it comes from
 
     def feed(self, piece: bytes) -> bytes:
         out = []
         for event in self._bytes.feed(piece)[1]:
-            out.append(self._written(self._reader.feed(event)))
+            out.append(self._write_event(self._reader.feed(event)))
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
         return self._masked(b"".join(out))
 
-    def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
+    def _write_event(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
         for event in events:
             if isinstance(event, ir.Failed):
@@ -263,8 +276,9 @@ class ConvertPipe:
                 if self.error is not None:
                     break
                 self.finish = self.finish or event.stop
-            elif isinstance(event, ir.Started) and not event.created:
-                event = replace(event, created=self._created)
+            elif isinstance(event, ir.Started):
+                self.model = event.model
+                event = event if event.created else replace(event, created=self._created)
             out.append(self._writer.feed(event))
             if self.on_done is not None and isinstance(event, ir.Finished):
                 self.on_done()
@@ -278,7 +292,7 @@ class ConvertPipe:
             if candidate == stopped.candidate:
                 calls.add(index, "".join(pieces))
         is_cut = stopped.stop.reason in ("length", "context", "refusal")
-        return verdict.unfinished(stopped.stop.native) or (None if is_cut else calls.flaw(""))
+        return verdict.finish_failure(stopped.stop.native) or (None if is_cut else calls.flaw(""))
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """As RelayPipe.failure, by what was written of it."""
@@ -287,11 +301,11 @@ class ConvertPipe:
 
     def close(self) -> bytes:
         try:
-            data = b"".join(self._written(self._reader.feed(event)) for event in self._bytes.close()[1])
+            data = b"".join(self._write_event(self._reader.feed(event)) for event in self._bytes.close()[1])
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
         if self.error is None:
-            data += self._written(self._reader.close())
+            data += self._write_event(self._reader.close())
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
         return self._masked(data)

@@ -75,7 +75,7 @@ def no_output_field(model: str, quirks: JSON) -> str:
     return ""
 
 
-def nothing_untaken(model: str, body: JSON) -> frozenset[str]:
+def nothing_rejected(model: str, body: JSON) -> frozenset[str]:
     return frozenset()
 
 
@@ -110,7 +110,7 @@ class Upstream:
     # bounded parameter -> its names in a body, dotted where they lie deeper; what was left out is put under the first
     output_field: Callable[[str, JSON], str] = no_output_field
     # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
-    untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
+    rejected_parameters: Callable[[str, JSON], frozenset[str]] = nothing_rejected
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
     count_request: Callable[[JSON, str], dict[str, Any]] = no_count
     # (a chat body, model) -> the body of the call "count", where `paths` has one
@@ -151,6 +151,8 @@ class Spec:
     answer_headers: frozenset[str] = frozenset()  # of an answer, that SDKs read; one that ends in - is a beginning
     too_long: str = ""                     # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
     too_long_mark: bytes = b""             # what they look for in an error's body: they compact then
+    too_long_words: str = ""               # that some look for in the message, where the mark is no text but a code
+    model_field: str = "model"             # of a whole answer, and of a stream's events: the model that it comes from
     answer_field: str = ""                 # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
     keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more

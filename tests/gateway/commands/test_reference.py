@@ -7,14 +7,17 @@ from pathlib import Path
 import generate_settings_reference as settings_reference
 import pytest
 
-from llm_router_gateway.commands import convert, explain, install, keys, main
+from llm_router_gateway.commands import convert, explain, imports, install, keys, main, models
 from llm_router_gateway.config import config
 from llm_router_gateway.proxy import paths
 
 REFERENCES = Path(__file__).parents[3] / "references"
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(REFERENCES.glob("gateway*.md"))}
 ALL = "\n".join(PAGES.values())
-PARSERS = {"convert": convert.parser, "keys": keys.parser, "explain": explain.parser, "install": install.parser}
+PARSERS = {
+    "convert": convert.parser, "keys": keys.parser, "explain": explain.parser, "install": install.parser,
+    "models": models.parser, "import": imports.parser,
+}  # fmt: skip
 MAX_LINES = 320  # of a page that is read, not looked things up in
 
 
@@ -41,14 +44,14 @@ def test_the_example_configuration_is_one() -> None:
 
 
 def test_the_parts_of_the_page_on_routing_make_one_file() -> None:
-    parts, twin = toml_of("gateway-routing.md"), toml_of("gateway-routing.md", "## Moving from the jq server")
+    parts, twin = toml_of("gateway-routing.md"), toml_of("gateway-migration.md", "## The jq server")
     made = config.parse(tomllib.loads("".join(part for part in parts if part not in twin)))
     assert [group.name for group in made.groups] == ["big", "by-need", "kept-together"]
     assert made.models[2].limit is not None
 
 
 def test_the_twin_of_the_jq_servers_file_is_a_configuration() -> None:
-    (twin,) = toml_of("gateway-routing.md", "## Moving from the jq server")
+    (twin,) = toml_of("gateway-migration.md", "## The jq server")
     made = config.parse(tomllib.loads(twin))
     assert [member.model for member in made.groups[0].members] == ["dashscope/model1", "bigmodel/model2"]
     assert "dashscope.aliyuncs.com" in made.providers[0].url("chat")
@@ -80,7 +83,7 @@ def test_every_exit_code_is_named() -> None:
 
 
 def anchors_of(name: str) -> set[str]:
-    """What a link to a heading of the page ends in: "## Moving from the jq server" -> "moving-from-the-jq-server"."""
+    """What a link to a heading of the page ends in: "## The jq server" -> "the-jq-server"."""
     text = (REFERENCES / name).read_text(encoding="utf-8")
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"(?m)^#+ (.*)$", text)}
 

@@ -12,6 +12,7 @@ from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Po
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
+from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
 from llm_router_gateway.proxy.gateway import Gateway
 from llm_router_gateway.proxy.log import Log
 
@@ -368,3 +369,76 @@ def test_a_fault_of_ours_is_a_500_without_its_text(play: Callable[..., Room]) ->
     room = play(story, RuntimeError("a prompt"))
     assert "RuntimeError at fakes.py" in room.lines
     assert "a prompt" not in room.lines
+
+
+# -- pages of other origins
+
+OWN_PAGE = ("origin", "http://127.0.0.1:8000")
+OTHER_PAGES = ("http://localhost:3000", "https://app.example", "null")
+
+
+@pytest.mark.parametrize("origins", [[], ["*"], ["https://app.example"]])
+@pytest.mark.parametrize("origin", OTHER_PAGES)
+def test_a_page_of_another_origin_never_manages_without_a_key(
+    play: Callable[..., Room], origin: str, origins: list[str]
+) -> None:
+    async def handler(request: ManagementRequest) -> ManagementResponse:
+        return ManagementResponse({"made": True})
+
+    async def story(room: Room) -> None:
+        room.gateway.router = Router([Route("POST", "api-keys", handler), Route("GET", "monitor/summary", handler)])
+        for method, path in (("POST", "/api-keys"), ("GET", "/v1/monitor/summary")):
+            exchange = await room.ask(Exchange(method, path, b"{}", [("origin", origin)]))
+            assert exchange.status == 403, path
+            assert (await room.ask(Exchange(method, path, b"{}", [OWN_PAGE]))).status == 200
+            assert (await room.ask(Exchange(method, path, b"{}"))).status == 200, "programs send no Origin"
+
+    play(story, cors_origins=origins)
+
+
+def test_a_star_never_lets_a_page_read_what_management_answers(play: Callable[..., Room]) -> None:
+    async def story(room: Room) -> None:
+        for path, allowed in (("/v1/models", True), ("/api-keys", False), ("/v1/api-keys", False), ("/monitor/summary", False)):
+            headers = [("origin", "https://app.example"), ("access-control-request-method", "POST")]
+            exchange = await room.ask(Exchange("OPTIONS", path, b"", headers))
+            assert ("access-control-allow-origin" in exchange.out_headers) is allowed, path
+
+    play(story, cors_origins=["*"])
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/nowhere"])
+def test_no_browser_guesses_what_an_answer_is(play: Callable[..., Room], path: str) -> None:
+    async def story(room: Room) -> None:
+        assert (await room.ask(Exchange("GET", path))).out_headers["x-content-type-options"] == "nosniff"
+
+    play(story)
+
+
+def test_our_own_headers_count_where_an_upstream_sends_them_too(play: Callable[..., Room]) -> None:
+    async def story(room: Room) -> None:
+        for extra in ("", ', "stream": true'):
+            told = (await room.ask(chat(extra=extra))).out_headers
+            assert told["x-llm-router-model"] == "openai/gpt-x" and told["x-request-id"] != "theirs"
+            assert "x-internal" not in told
+
+    theirs = {"x_llm_router_model": "theirs", "x_internal": "host-7", "x_request_id": "theirs"}
+    play(story, Upstream(200, ANSWER, **theirs), Upstream(200, [FIRST, TEXT, LAST, DONE], **STREAM, **theirs))
+
+
+@pytest.mark.parametrize("extra", ["", ', "stream": true'])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_key_that_an_upstream_repeats_in_its_answer_is_masked(play: Callable[..., Room], path: str, extra: str) -> None:
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in KEY).encode()
+
+    async def story(room: Room) -> None:
+        for _ in range(2):
+            body = f'{{"model":"openai/gpt-x","max_tokens":9,"messages":[{{"role":"user","content":"hi"}}]{extra}}}'
+            exchange = await room.ask(Exchange("POST", path, body.encode()))
+            assert b"***" in exchange.out and KEY.encode() not in exchange.out and escaped not in exchange.out
+
+    def told(key: bytes) -> Upstream:
+        if extra:
+            return Upstream(200, [FIRST, TEXT.replace(b"hi", b"your key is " + key), LAST, DONE], **STREAM)
+        return Upstream(200, ANSWER.replace(b"hi", b"your key is " + key))
+
+    play(story, told(KEY.encode()), told(escaped))

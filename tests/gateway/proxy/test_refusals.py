@@ -1,5 +1,6 @@
 """Whose fault a refusal is, in every dialect, and what the gateway does about it: other keys, other members, other words."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,8 @@ from fakes import ANSWER, STREAM, Exchange, Upstream
 from routed import Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import CONTEXT, GatewayError, of_status
-from llm_router_gateway.wire.complaints import IMAGE, refined
+from llm_router_gateway.proxy.model_list import windows_in
+from llm_router_gateway.wire.complaints import IMAGE, classify
 
 Run = Callable[..., Ways]
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
@@ -59,14 +61,14 @@ def lone(api: str = "openai", **server: Any) -> dict[str, Any]:
     (404, "no such path", "not_found", {}),
 ])  # fmt: skip
 def test_a_refusal_is_understood_in_every_dialect(status: int, message: str, code: str, details: dict[str, int]) -> None:
-    error = refined(of_status(status, message))
+    error = classify(of_status(status, message))
     assert (error.code, error.message, error.details) == (code, message, details)
     assert error.status == {"no_credit": 402, CONTEXT: 400, IMAGE: 400}.get(code, status)
 
 
 def test_the_numbers_may_stand_in_the_body_alone() -> None:
     body = b'{"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_prompt_tokens":9000,"n_ctx":8192}}'
-    error = refined(of_status(400, "too long", details={"type": "exceed_context_size_error"}), body)
+    error = classify(of_status(400, "too long", details={"type": "exceed_context_size_error"}), body)
     assert (error.code, error.details["tokens"], error.details["window"]) == (CONTEXT, 9000, 8192)
 
 
@@ -139,11 +141,22 @@ def test_a_prompt_that_was_too_long_goes_to_a_larger_window_and_is_held_against_
     async def story(ways: Ways) -> None:
         exchange = await ways.ask(ask("g"))
         assert exchange.status == 200 and b"hi" in exchange.out
-        state = ways.gateway.board.health("a/m")
-        assert state.failures == 0 and ways.gateway.board.windows["a/m"] == 8_192
+        state = ways.gateway.routing_state.health("a/m")
+        assert state.failures == 0 and ways.gateway.routing_state.windows["a/m"] == 8_192
 
     answer = streamed() if ask is stream else ok()
     assert run(story, windows(None, 4_000, 200_000), a=said(400, LONG), c=answer).hosts.hosts == ["a", "c"]
+
+
+def test_without_numbers_it_is_told_in_these_words_too(run: Run) -> None:
+    """litellm and LangChain go by the message, since the openai SDK's errors no longer show the code."""
+
+    async def story(ways: Ways) -> None:
+        error = (await ways.ask(chat("a/m"))).json["error"]
+        assert error["message"] == "This model's maximum context length is exceeded: Input is too long for requested model."
+        assert error["code"] == CONTEXT
+
+    run(story, lone("anthropic"), a=said(400, "Input is too long for requested model."))
 
 
 GEMINI = "/v1beta/models/a/m:generateContent"
@@ -181,6 +194,30 @@ def test_one_in_the_callers_own_words_goes_on_as_it_came(run: Run) -> None:
     run(story, lone(), a=refused)
 
 
+def test_a_window_is_learnt_from_an_upstreams_list(run: Run) -> None:
+    """vLLM's max_model_len, llama.cpp's meta.n_ctx; a member whose prompt was too long is passed over the next time."""
+    listed = Upstream(200, b'{"data":[{"id":"m","max_model_len":2000}]}')
+    tiny = Upstream(200, b'{"data":[{"id":"m","meta":{"n_ctx":1000}}]}')
+
+    def answer(listing: Upstream) -> Callable[[dict[str, Any]], Upstream]:
+        return lambda sent: listing if sent["method"] == "GET" else ok()
+
+    async def story(ways: Ways) -> None:
+        assert (await ways.ask(long_chat())).out_headers["x-llm-router-model"] == "a/m"
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert ways.gateway.routing_state.windows == {"a/m": 2_000, "b/m": 1_000}
+        assert (await ways.ask(long_chat())).out_headers["x-llm-router-model"] == "c/m"
+
+    run(story, a=answer(listed), b=answer(tiny), c=answer(Upstream(200, b'{"data":[]}')))
+
+
+@pytest.mark.parametrize("listing", [{}, [], {"data": 5}, {"data": [{"id": 5, "max_model_len": 9}, {"id": "a"}, 7]},
+                                     {"data": [{"id": "a", "max_model_len": "9"}]}])  # fmt: skip
+def test_a_list_without_windows_tells_none(listing: Any) -> None:
+    assert windows_in(listing) == {}
+
+
 # -- images
 
 
@@ -192,7 +229,7 @@ def test_a_model_without_eyes_is_not_ill_and_another_may_see(run: Run, status: i
         assert (await ways.ask(chat("g"))).status == 200
         alone = await ways.ask(chat("a/m"))
         assert (alone.status, alone.json["error"]["code"]) == (400, IMAGE)
-        assert ways.gateway.board.health("a/m").failures == 0
+        assert ways.gateway.routing_state.health("a/m").failures == 0
 
     assert run(story, a=said(status, message), b=ok()).hosts.hosts == ["a", "b", "a"]
 
@@ -246,7 +283,7 @@ def test_an_answer_that_is_none_moves_on_and_alone_is_502(run: Run, data: bytes)
     async def story(ways: Ways) -> None:
         assert (await ways.ask(chat("g"))).status == 200
         assert (await ways.ask(chat("a/m"))).status == 502
-        assert ways.gateway.board.health("a/m").failures
+        assert ways.gateway.routing_state.health("a/m").failures
 
     run(story, trio(server={"retry_alone_s": 0}), a=Upstream(200, data), b=ok())
 
@@ -309,6 +346,30 @@ def test_an_upstream_that_does_not_know_the_wish_is_sent_the_request_without_it(
     assert ["stream_options" in json.loads(each["body"]) for each in sent] == [True, False, False]
 
 
+# -- who answered
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("named,told", [("qwen2.5-7b", True), ("m", False), ("", False)])
+@pytest.mark.parametrize("streams", [False, True])
+def test_an_answer_of_a_wholly_different_model_is_told_in_the_log(
+    run: Run, path: str, named: str, told: bool, streams: bool
+) -> None:
+    document = lone()
+    document["models"] = [{**model("a"), "remote_identifier": "gpt-4o"}]
+    field = f'"model":"{named}",'.encode()
+    pieces = [piece.replace(b'"id"', field + b'"id"') for piece in streamed().pieces_ if piece is not None]
+    answer = Upstream(200, pieces, **STREAM) if streams else Upstream(200, ANSWER.replace(b'"id"', field + b'"id"', 1))
+
+    async def story(ways: Ways) -> None:
+        body = {"model": "a/m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "stream": streams}
+        for _ in range(2):
+            assert (await ways.post(path, body)).status == 200
+        assert ways.lines.count("the upstream says that 'qwen2.5-7b' answered") == (1 if told else 0)
+
+    run(story, document, a=answer)
+
+
 # -- embeddings
 
 
@@ -345,4 +406,4 @@ def test_what_stays_unsupported_is_a_bad_request_that_no_sdk_repeats(run: Run) -
 
 def test_a_refusal_of_another_kind_is_itself() -> None:
     error = GatewayError("x", status=502)
-    assert refined(error) is error
+    assert classify(error) is error

@@ -16,8 +16,8 @@ from .answer import usage_in
 class Scanner:
     """The end is [DONE], or, for servers that send none, a reason in a choice."""
 
-    flawed, fed = False, 0  # every error of it is an event of the upstream's own
-    __slots__ = ("done", "error", "finish", "outputs", "usage")
+    flawed = False  # every error of it is an event of the upstream's own
+    __slots__ = ("done", "error", "fed", "finish", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -25,13 +25,17 @@ class Scanner:
         self.usage: ir.Usage | None = None
         self.finish = ""
         self.error: GatewayError | None = None
+        self.fed = 0  # events before the one that `error` came with, in the last feed
 
     def feed(self, events: Iterable[Event]) -> None:
-        for event in events:
+        for number, event in enumerate(events):
             if event.data.startswith("[DONE]"):
                 self.done = True
             elif not carries_nothing(event.data):
                 self._chunk(event.data)
+            if self.error is not None:
+                self.fed = number
+                return
 
     def _chunk(self, data: str) -> None:
         try:

@@ -30,8 +30,8 @@ SMALLEST = b'"delta":""'
 class Scanner:
     """`response` is what the upstream said of the answer last: whole after the end; what is kept of it."""
 
-    flawed, fed = False, 0  # every error of it is an event of the upstream's own
-    __slots__ = ("_told", "done", "error", "finish", "outputs", "response", "sequence", "usage")
+    flawed = False  # every error of it is an event of the upstream's own
+    __slots__ = ("_told", "done", "error", "fed", "finish", "outputs", "response", "sequence", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -39,6 +39,7 @@ class Scanner:
         self.usage: ir.Usage | None = None
         self.finish = ""  # completed, or why it is incomplete
         self.error: GatewayError | None = None
+        self.fed = 0  # events before the one that `error` came with, in the last feed
         self.response: dict[str, Any] = {}
         self.sequence = 0  # of the last event
         self._told: set[str] = set()  # how the upstream itself said that it failed
@@ -52,9 +53,12 @@ class Scanner:
         return False
 
     def feed(self, events: Iterable[Event]) -> None:
-        for event in events:
+        for number, event in enumerate(events):
+            known = self.error
             if event.data and not event.data.startswith("[DONE]"):
                 self._event(event)
+            if self.error is not known:  # the last one counts: its own failure comes as two events
+                self.fed = number
 
     def _event(self, event: Event) -> None:
         try:

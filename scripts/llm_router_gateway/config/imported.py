@@ -1,0 +1,378 @@
+"""Configurations of other routers as ours: a parsed file in, a router.toml's document and what could not be carried out.
+
+    from_jq_server(yaml)  -> Imported({"providers": [...], "models": [...], "groups": [...]}, ["model2: ..."])
+    from_litellm(yaml)    the config.yaml of LiteLLM's proxy
+    from_one_api(json)    the channels of One API, as its /api/channel/ or an export of the table tells them
+    toml_text(document)   -> the text of a router.toml
+
+Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is told there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from .describe import toml
+from .presets import COMMON_API, LITELLM_ADDRESSES, LITELLM_PRESETS, ONE_API_KINDS, PRESETS
+
+Table = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Imported:
+    """A document for `config.parse`, what of the file has no place in it, and what behaves otherwise here."""
+
+    document: Table
+    lost: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Wrong(ValueError):
+    """The file is not what it should be: the message says where."""
+
+
+def tables(value: Any, where: str) -> list[Table]:
+    """A list of tables, or Wrong that says where one was expected; nothing counts as an empty list."""
+    found = [] if value is None else value
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise Wrong(f"{where} is not a list of tables")
+    return found
+
+
+def table(value: Any, where: str) -> Table:
+    if value is not None and not isinstance(value, dict):
+        raise Wrong(f"{where} is not a table")
+    return value or {}
+
+
+def host_name(address: str) -> str:
+    """A provider's name out of its address: "https://dashscope.aliyuncs.com/v1" -> "dashscope", else host and port."""
+    where = urlsplit(address)
+    host = where.hostname or "provider"
+    labels = [label for label in host.split(".")[:-1] if label not in ("www", "api", "open")]
+    if not labels or re.fullmatch(r"[\d.:]+", host):
+        return f"{host}-{where.port}".replace(":", "-") if where.port else host.replace(":", "-")
+    return max(labels, key=len)
+
+
+class Builder:
+    """Collects providers (one for each address and key), their models, and who answers to which name."""
+
+    def __init__(self) -> None:
+        self.providers: dict[tuple[Any, ...], Table] = {}
+        self.models: dict[tuple[str, str], Table] = {}
+        self.answers: dict[str, list[Table]] = {}  # what callers ask for -> members of a group
+        self.lost: list[str] = []
+        self.notes: list[str] = []
+
+    def provider(self, name: str, **settings: Any) -> str:
+        """The name of the provider with these settings, made when it is the first; taken names get a number."""
+        settings = {key: value for key, value in settings.items() if value not in (None, "", {})}
+        key = tuple(sorted((key, json.dumps(value, sort_keys=True, default=str)) for key, value in settings.items()))
+        if key not in self.providers:
+            wanted = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-") or "provider"
+            taken = {made["name"] for made in self.providers.values()}
+            numbered = (f"{wanted}-{number}" for number in range(2, len(taken) + 3))
+            free = wanted if wanted not in taken else next(each for each in numbered if each not in taken)
+            self.providers[key] = {"name": free, **settings}
+        return str(self.providers[key]["name"])
+
+    def model(self, provider: str, asked: str, remote: str, member: Table, **settings: Any) -> None:
+        """One model of a provider's, which answers to `asked`; the same again adds its weight."""
+        settings = {key: value for key, value in settings.items() if value not in (None, "", {}, [])}
+        other = {"remote_identifier": remote} if remote != asked else {}
+        made = {"name": asked, "provider": provider, **other, **settings}
+        known = self.models.setdefault((provider, asked), made)
+        if known is not made and known != made:
+            number = sum(key[0] == provider and key[1].startswith(f"{asked}#") for key in self.models) + 2
+            made["name"] = f"{asked}-{number}"
+            made.setdefault("remote_identifier", remote)
+            self.models[(provider, f"{asked}#{number}")] = made
+        self.answers.setdefault(asked, []).append({"model": f"{provider}/{made['name']}", **member})
+
+    def document(self, groups: list[Table]) -> Table:
+        found = {"providers": [*self.providers.values()], "models": [*self.models.values()], "groups": groups}
+        return {name: rows for name, rows in found.items() if rows}
+
+    def drop(self, where: str, given: Mapping[str, Any], known: set[str]) -> None:
+        """Name the keys that have no place here, when they say something."""
+        nothing: tuple[Any, ...] = (None, "", [], {}, False)
+        self.lost += [f"{where}: {name}" for name in given if name not in known and given[name] not in nothing]
+
+
+# ----------------------------------------------------------------------------------------------- the jq server's YAML
+
+
+def patch(value: Any, where: str) -> Any:
+    """rewrite_body and rewrite_header: an object, or the same as a JSON text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except ValueError as wrong:
+            raise Wrong(f"{where} is not JSON: {wrong}") from None
+    return table(value, where)
+
+
+def written(value: Table) -> Table | str:
+    """A patch as TOML can write it: with a null in it as JSON text."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if re.search(r"\bnull\b", text) else value
+
+
+def from_jq_server(given: Any) -> Imported:
+    """Models of model_list by their names, one group for each of router_settings.model_groups."""
+    given, made = table(given, "the file"), Builder()
+    settings = table(given.get("router_settings"), "router_settings")
+    made.drop("the file", given, {"model_list", "router_settings"})
+    made.drop("router_settings", settings, {"strategy", "model_groups"})
+    names: dict[str, str] = {}
+    for place, entry in enumerate(tables(given.get("model_list"), "model_list")):
+        where = f"model_list[{place}]"
+        name, params = str(entry.get("model_name")), table(entry.get("llm_params"), f"{where}.llm_params")
+        made.drop(where, entry, {"model_name", "llm_params"})
+        known = {"api_type", "model", "api_base", "api_key", "rewrite_header", "rewrite_body"}
+        made.drop(where, params, known)
+        kind, base = params.get("api_type"), str(params.get("api_base"))
+        provider = made.provider(host_name(base), api=kind, base_url=base, api_key=params.get("api_key"))
+        body = patch(params.get("rewrite_body"), f"{where}.llm_params.rewrite_body")
+        headers = patch(params.get("rewrite_header"), f"{where}.llm_params.rewrite_header")
+        if name in names:
+            raise Wrong(f"{where}.model_name {name!r} is there twice")
+        names[name] = f"{provider}/{name}"
+        made.model(provider, name, str(params.get("model")), {}, rewrite_body=written(body), rewrite_header=written(headers))
+        made.notes += jq_body_notes(name, body)
+    groups = list(jq_groups(settings, names, made))
+    made.notes.append("a failed request goes to the group's next member, where the jq server gave up; callers may also name "
+                      "a model of model_list itself, and `/v1/models` lists those, too")  # fmt: skip
+    if any(member.get("selector") for group in groups for member in group["members"]):
+        made.notes.append('a selector selects when its first output is true; the text "true" does not, as it did there')
+    return Imported(made.document(groups), made.lost, made.notes)
+
+
+def jq_body_notes(name: str, body: Table) -> Iterator[str]:
+    """What rewrite_body, a JSON merge patch here, does otherwise."""
+    for key, value in body.items():
+        if value is None:
+            yield f"{name}: rewrite_body sets {key} to null, which removes it here; the jq server sent the null"
+        elif isinstance(value, dict):
+            yield f"{name}: rewrite_body merges {key} into the request's, where the jq server replaced it whole"
+
+
+def jq_groups(settings: Table, names: Mapping[str, str], made: Builder) -> Iterator[Table]:
+    for place, group in enumerate(tables(settings.get("model_groups"), "router_settings.model_groups")):
+        where = f"router_settings.model_groups[{place}]"
+        made.drop(where, group, {"name", "models"})
+        members = []
+        for number, member in enumerate(tables(group.get("models"), f"{where}.models")):
+            made.drop(f"{where}.models[{number}]", member, {"name", "weight", "selector"})
+            if member.get("name") not in names:
+                raise Wrong(f"{where}.models[{number}].name {member.get('name')!r} is not in model_list")
+            said = {"weight": member.get("weight"), "selector": member.get("selector")}
+            filled = {key: value for key, value in said.items() if value not in (None, "")}
+            members.append({"model": names[str(member["name"])], **filled})
+        yield {"name": group.get("name"), "strategy": settings.get("strategy", "roundrobin"), "members": members}
+
+
+# ------------------------------------------------------------------------------------------------------------ LiteLLM
+
+
+LITELLM_STRATEGIES = {"simple-shuffle": "random", "least-busy": "leastconn"}
+LITELLM_PARAMS = {
+    "model", "api_key", "api_base", "base_url", "rpm", "tpm", "weight", "order", "timeout", "max_parallel_requests",
+    "extra_headers", "custom_llm_provider",
+}  # fmt: skip
+SENT_PARAMS = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop", "presence_penalty",
+               "frequency_penalty", "reasoning_effort", "extra_body"}  # fmt: skip
+LITELLM_INFO = {"input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "max_input_tokens",
+                "max_tokens", "max_output_tokens", "supports_vision", "supports_function_calling", "id", "mode",
+                "base_model"}  # fmt: skip
+
+
+def secret(value: Any, name: str = "api_key") -> Table:
+    """{"api_key_env": "X"} for os.environ/X, {"api_key": ...} for a key, {} for none."""
+    if isinstance(value, str) and value.startswith("os.environ/"):
+        return {f"{name}_env": value.removeprefix("os.environ/")}
+    return {name: value} if value else {}
+
+
+def per_million(value: Any) -> Any:
+    """Dollars a token -> dollars a million tokens: per_million(2.5e-06) -> 2.5"""
+    return round(value * 1_000_000, 6) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def price_config(info: Mapping[str, Any]) -> Table:
+    """`[models.config]` out of LiteLLM's words for a model, which its price list uses, too."""
+    window = info.get("max_input_tokens") or info.get("max_tokens")
+    found = {
+        "input_usd_per_mtok": per_million(info.get("input_cost_per_token")),
+        "output_usd_per_mtok": per_million(info.get("output_cost_per_token")),
+        "cached_input_usd_per_mtok": per_million(info.get("cache_read_input_token_cost")),
+        "context_window": window if isinstance(window, int) else None,
+        "max_output_tokens": info.get("max_output_tokens") if isinstance(info.get("max_output_tokens"), int) else None,
+        "supports_vision": info.get("supports_vision"), "supports_tools": info.get("supports_function_calling"),
+    }  # fmt: skip
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def from_litellm(given: Any) -> Imported:
+    """Deployments of one model_name are the members of a group of that name."""
+    given, made = table(given, "the file"), Builder()
+    for place, entry in enumerate(tables(given.get("model_list"), "model_list")):
+        litellm_model(f"model_list[{place}]", entry, made)
+    parts = ("router_settings", "litellm_settings", "general_settings")
+    router, module, general = (table(given.get(part), part) for part in parts)
+    said = router.get("routing_strategy")
+    if said and said not in LITELLM_STRATEGIES:
+        made.lost.append(f"router_settings: routing_strategy {said} (random in its place)")
+    fallbacks = litellm_fallbacks(router, module, made)
+    aliases = table(router.get("model_group_alias"), "router_settings.model_group_alias")
+    groups = groups_of(made.answers, LITELLM_STRATEGIES.get(str(said), "random"), fallbacks)
+    groups += [group_of_alias(alias, target, groups) for alias, target in aliases.items()]
+    document = made.document(groups)
+    if general.get("master_key"):
+        document = {"server": secret(general["master_key"], "token"), **document}
+    made.drop("router_settings", router, {"routing_strategy", "fallbacks", "model_group_alias"})
+    made.drop("litellm_settings", module, {"fallbacks"})
+    made.drop("general_settings", general, {"master_key"})
+    made.drop("the file", given, {"model_list", *parts})
+    return Imported(document, made.lost, made.notes)
+
+
+def group_of_alias(alias: str, target: Any, groups: list[Table]) -> Table:
+    """A group that answers as the one that the alias names, or as the one model."""
+    name = target.get("model") if isinstance(target, dict) else target
+    same = next((group for group in groups if group["name"] == name), {"members": [{"model": name}]})
+    return {**same, "name": alias}
+
+
+def litellm_model(where: str, entry: Table, made: Builder) -> None:
+    asked, params = str(entry.get("model_name")), table(entry.get("litellm_params"), f"{where}.litellm_params")
+    info = table(entry.get("model_info"), f"{where}.model_info")
+    said = str(params.get("model"))
+    word, _, remote = said.rpartition("/") if "/" not in said else said.partition("/")
+    word = params.get("custom_llm_provider") or word or COMMON_API
+    base = params.get("api_base") or params.get("base_url") or LITELLM_ADDRESSES.get(word)
+    if word not in LITELLM_PRESETS and not base:
+        made.lost.append(f"{where}: {asked}, as {word} has no address that is known here")
+        return
+    if "*" in asked or "*" in remote:
+        made.lost.append(f"{where}: {asked}, a pattern; a provider without [[models]] takes every name")
+        return
+    kind = {"type": LITELLM_PRESETS[word]} if word in LITELLM_PRESETS else {"api": COMMON_API}
+    timeout = {"timeout": params["timeout"]} if isinstance(params.get("timeout"), (int, float)) else {}
+    settings = {**timeout, **({"headers": params["extra_headers"]} if params.get("extra_headers") else {})}
+    key = secret(params.get("api_key"))
+    provider = made.provider(word, **kind, base_url=base, **key, settings=settings)
+    limits = {"max_requests": params.get("rpm"), "per_seconds": 60 if params.get("rpm") else None,
+              "tokens_per_minute": params.get("tpm"), "max_concurrent": params.get("max_parallel_requests")}  # fmt: skip
+    limits = {key: value for key, value in limits.items() if value}
+    defaults = {key: params[key] for key in sorted(SENT_PARAMS & params.keys()) if key != "extra_body"}
+    defaults.update(table(params.get("extra_body"), f"{where}.extra_body"))
+    weight = params.get("weight") or params.get("rpm")
+    member = {key: value for key, value in {"weight": weight, "priority": -int(params.get("order") or 0)}.items() if value}
+    made.model(provider, asked, remote or said, member, default_params=defaults, limits=limits, config=price_config(info))
+    made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
+    made.drop(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS)
+    made.drop(f"{where} {asked}", info, LITELLM_INFO)
+
+
+def litellm_fallbacks(router: Table, module: Table, made: Builder) -> dict[str, list[str]]:
+    """{"gpt-4": ["claude"]} out of fallbacks: [{"gpt-4": ["claude"]}], which may stand in two places."""
+    found: dict[str, list[str]] = {}
+    for where, rows in (("router_settings", router.get("fallbacks")), ("litellm_settings", module.get("fallbacks"))):
+        for row in tables(rows, f"{where}.fallbacks"):
+            found.update((name, names) for name, names in row.items() if isinstance(names, list))
+    made.lost += [f"fallbacks of {name}, which is no model_name" for name in found if name not in made.answers]
+    return found
+
+
+def groups_of(answers: Mapping[str, list[Table]], strategy: str, fallbacks: Mapping[str, list[str]]) -> list[Table]:
+    """A group for each name that several answer to, or that has fallbacks; the others are models of that name."""
+    groups = []
+    for name, members in answers.items():
+        then = [other for other in fallbacks.get(name, []) if other in answers]
+        plain = len(members) == 1 and members[0]["model"].endswith(f"/{name}")
+        if not plain or then:
+            groups.append({"name": name, "strategy": strategy, "members": members, **({"fallbacks": then} if then else {})})
+    return groups
+
+
+# ------------------------------------------------------------------------------------------------------------ One API
+
+
+COMPATIBLE = 50  # whose address holds the version already
+ENABLED = 1
+ONE_API_KNOWN = {
+    "id", "type", "key", "status", "name", "weight", "priority", "base_url", "models", "group", "model_mapping", "created_time",
+    "test_time", "response_time", "balance", "balance_updated_time", "used_quota",
+}  # fmt: skip
+
+
+def from_one_api(given: Any) -> Imported:
+    """A provider for each channel; models that several channels have are groups with their weights and priorities."""
+    rows = given.get("data") if isinstance(given, dict) else given
+    rows = rows.get("items") if isinstance(rows, dict) else rows  # New API wraps them once more
+    made = Builder()
+    for place, channel in enumerate(tables(rows, "the list of channels")):
+        one_api_channel(f"channel {channel.get('name') or place}", channel, made)
+    return Imported(made.document(groups_of(made.answers, "random", {})), made.lost, made.notes)
+
+
+def one_api_channel(where: str, channel: Table, made: Builder) -> None:
+    kind, base = ONE_API_KINDS.get(channel.get("type", 0)), str(channel.get("base_url") or "").rstrip("/")
+    if kind is None and not base:
+        made.lost.append(f"{where}: type {channel.get('type')} has no address that is known here")
+        return
+    api, address = (COMMON_API, "") if kind is None else kind if isinstance(kind, tuple) else (PRESETS[kind].api, "")
+    if base and api == COMMON_API and channel.get("type") != COMPATIBLE:
+        base = f"{base}/v1" if not re.search(r"/v\d+$", base) else base
+    name = str(channel.get("name") or where)
+    keys = ",".join(str(channel.get("key") or "").split())
+    safe = re.sub(r"\W+", "_", name).strip("_").upper() or "CHANNEL"
+    if not keys:
+        made.notes.append(f"{where}: its key is not in the file; set {safe}_API_KEY")
+    of = {"type": kind} if isinstance(kind, str) else {"api": api}
+    active = None if channel.get("status", ENABLED) == ENABLED else False
+    provider = made.provider(name, **of, base_url=base or address, is_active=active,
+                             **({"api_key": keys} if keys else {"api_key_env": f"{safe}_API_KEY"}))  # fmt: skip
+    renamed = patch(channel.get("model_mapping"), f"{where}: model_mapping")
+    weight, priority = channel.get("weight"), channel.get("priority")
+    member = {key: value for key, value in {"weight": weight, "priority": priority}.items() if value}
+    for model in filter(None, (text.strip() for text in str(channel.get("models") or "").split(","))):
+        made.model(provider, model, str(renamed.get(model, model)), member)
+    if channel.get("group") not in (None, "", "default"):
+        made.lost.append(f"{where}: group {channel['group']}")
+    made.drop(where, channel, ONE_API_KNOWN)
+
+
+READERS: Mapping[str, Callable[[Any], Imported]] = {
+    "litellm": from_litellm, "one-api": from_one_api, "jq-server": from_jq_server,
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ as TOML
+
+
+def bare(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def rows_of(given: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{bare(name)} = {toml(value)}" for name, value in given.items() if name != "members" and value is not None)
+
+
+def toml_text(document: Mapping[str, Any]) -> str:
+    """A router.toml's text: [server], then [[providers]], [[models]], [[groups]] with their [[groups.members]]."""
+    parts = [["[server]", *rows_of(document["server"])]] if document.get("server") else []
+    for kind in ("providers", "models", "groups"):
+        for entry in document.get(kind, ()):
+            lines = [f"[[{kind}]]", *rows_of(entry)]
+            for member in entry.get("members", ()):
+                lines += ["[[groups.members]]", *rows_of(member)]
+            parts.append(lines)
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"

@@ -1,0 +1,95 @@
+"""`prices`: LiteLLM's list becomes the user's own, and what the user set stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+from llm_router_extras.prices import price_of
+
+LIST = {
+    "sample_spec": {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0},
+    "gpt-x": {"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05, "cache_read_input_token_cost": 1.25e-06},
+    "gemini-x": {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "input_cost_per_token_above_200k_tokens": 2e-06,
+                 "output_cost_per_token_above_200k_tokens": 4e-06},
+    "dall-e": {"output_cost_per_image": 0.04},
+    "free": {"input_cost_per_token": 0, "output_cost_per_token": 0},
+}  # fmt: skip
+
+
+@pytest.fixture
+def setup(cli: Any, tmp_path: Path) -> Any:
+    (tmp_path / "list.json").write_text(json.dumps(LIST), encoding="utf-8")
+    cli.env["LLM_ROUTER_CONFIG"] = str(tmp_path / "own" / "config.json")
+    return cli
+
+
+def config(cli: Any) -> Any:
+    return json.loads(Path(cli.env["LLM_ROUTER_CONFIG"]).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "price"),
+    [
+        (LIST["gpt-x"], {"input": 2.5, "output": 10.0, "cached_input": 1.25}),
+        (LIST["gemini-x"], {"input": 1.0, "output": 2.0, "long_context": [{"above": 200_000, "input": 2.0, "output": 4.0}]}),
+        (LIST["dall-e"], None),
+        ({"input_cost_per_token": -1, "output_cost_per_token": 1e-06}, None),
+        ({"input_cost_per_token": "1", "output_cost_per_token": 1e-06}, None),
+        ({"input_cost_per_token": 5.0, "output_cost_per_token": 1e-06}, None),
+        ("no table", None),
+    ],
+)
+def test_an_entry_is_a_price_for_a_million_tokens_or_none(entry: Any, price: Any) -> None:
+    assert price_of(entry) == price
+
+
+def test_the_list_is_imported_and_shown(setup: Any) -> None:
+    path = Path(setup.env["LLM_ROUTER_CONFIG"])
+    path.parent.mkdir()
+    path.write_text("{}", encoding="utf-8")
+    done = setup("prices", "import", "list.json")
+    assert done.code == 0 and b"3 prices imported" in done.out, done.err
+    assert set(config(setup)["prices"]) == {"gpt-x", "gemini-x", "free"}
+    assert setup("prices", "list", "--search", "gpt").out == b"gpt-x\t2.5\t10\n"
+
+
+def test_a_configuration_is_made_where_none_was(setup: Any, tmp_path: Path) -> None:
+    del setup.env["LLM_ROUTER_CONFIG"]
+    setup.env["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
+    assert setup("prices", "import", "list.json", "--search", "gpt").code == 0
+    made = tmp_path / "xdg" / "llm-router" / "config.json"
+    assert set(json.loads(made.read_text(encoding="utf-8"))["prices"]) == {"gpt-x"}
+    assert made.stat().st_mode & 0o077 == 0
+
+
+OWN: Dict[str, Any] = {
+    "tiers": {"cheap": ["a"]},
+    "prices": {"gpt-x": {"input": 9, "output": 9}, "mine": {"input": 1, "output": 1}},
+}
+
+
+@pytest.mark.parametrize(("words", "gpt"), [((), 9), (("--replace",), 2.5)])
+def test_what_the_user_set_stays_unless_told(setup: Any, words: Any, gpt: float) -> None:
+    path = Path(setup.env["LLM_ROUTER_CONFIG"])
+    path.parent.mkdir()
+    path.write_text(json.dumps(OWN), encoding="utf-8")
+    done = setup("prices", "import", "list.json", *words)
+    assert done.code == 0 and (b"gpt-x" in done.err) == (not words)
+    after = config(setup)
+    assert after["prices"]["gpt-x"]["input"] == gpt
+    assert after["prices"]["mine"] == OWN["prices"]["mine"] and after["tiers"] == OWN["tiers"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", b"is not JSON"), ("[]", b"no prices"), ('{"a": {"mode": "chat"}}', b"no prices")]
+)
+def test_a_file_that_is_no_list_of_prices_changes_nothing(setup: Any, tmp_path: Path, text: str, said: bytes) -> None:
+    del setup.env["LLM_ROUTER_CONFIG"]
+    setup.env["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
+    (tmp_path / "bad.json").write_text(text, encoding="utf-8")
+    done = setup("prices", "import", "bad.json")
+    assert done.code == 2 and said in done.err and not (tmp_path / "xdg").exists()

@@ -1,0 +1,189 @@
+"""Other routers' configurations become ours, and nothing of them is lost without a word."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_router_gateway.config import config
+from llm_router_gateway.config.imported import Wrong, from_jq_server, from_litellm, from_one_api, toml_text
+from llm_router_gateway.config.sources import Source
+
+KEY = "k" + "ey-" * 4
+
+
+def jq_file(**params: Any) -> dict[str, Any]:
+    one = {"api_type": "openai", "model": "remote", "api_base": "https://api.example.com/v1", "api_key": KEY, **params}
+    group = {"name": "all", "models": [{"name": "one", "weight": 30, "selector": ".tools | length == 0"}]}
+    return {"model_list": [{"model_name": "one", "llm_params": one}],
+            "router_settings": {"strategy": "leastconn", "model_groups": [group]}}  # fmt: skip
+
+
+def test_a_group_of_the_jq_server_keeps_strategy_weight_and_selector() -> None:
+    found = from_jq_server(jq_file())
+    made = config.parse(found.document)
+    [group] = made.groups
+    assert (group.name, group.strategy) == ("all", "leastconn")
+    assert [(member.weight, member.selector is not None) for member in group.members] == [(30, True)]
+    assert found.lost == []
+
+
+def test_a_model_of_the_jq_server_keeps_address_name_and_patches() -> None:
+    found = from_jq_server(jq_file(rewrite_body='{"max_tokens": 5}', rewrite_header={"X-Team": "a"}))
+    [model] = found.document["models"]
+    assert model["remote_identifier"] == "remote"
+    assert (model["rewrite_body"], model["rewrite_header"]) == ({"max_tokens": 5}, {"X-Team": "a"})
+    assert found.document["providers"] == [
+        {"name": "example", "api": "openai", "base_url": "https://api.example.com/v1", "api_key": KEY}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "note"),
+    [
+        ({"rewrite_body": {"user": None}}, "removes it here"),
+        ({"rewrite_body": {"generationConfig": {"topK": 1}}}, "merges generationConfig"),
+    ],
+)
+def test_what_a_patch_does_otherwise_is_told(params: dict[str, Any], note: str) -> None:
+    assert note in " ".join(from_jq_server(jq_file(**params)).notes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: file["model_list"][0]["llm_params"].update(rewrite_body="{no"), "rewrite_body is not JSON"),
+        (lambda file: file["model_list"].append(file["model_list"][0]), "is there twice"),
+        (lambda file: file["router_settings"]["model_groups"][0]["models"][0].update(name="two"), "is not in model_list"),
+        (lambda file: file.update(model_list="none"), "model_list is not a list of tables"),
+    ],
+)
+def test_what_the_jq_server_passed_over_in_silence_is_an_error_with_its_place(spoil: Any, said: str) -> None:
+    file = jq_file()
+    spoil(file)
+    with pytest.raises(Wrong, match=said):
+        from_jq_server(file)
+
+
+def test_unknown_keys_of_a_file_are_listed() -> None:
+    assert from_jq_server({**jq_file(), "cache": {"ttl": 3}}).lost == ["the file: cache"]
+
+
+def from_env(name: str) -> str:
+    return f"os.environ/{name}"
+
+
+LITELLM = {
+    "model_list": [
+        {"model_name": "gpt", "litellm_params": {"model": "openai/gpt-big", "api_key": from_env("OPENAI_API_KEY"), "rpm": 60,
+                                                "tpm": 9000, "temperature": 0.2},
+         "model_info": {"input_cost_per_token": 2.5e-06, "max_input_tokens": 128000}},
+        {"model_name": "gpt", "litellm_params": {"model": "azure/gpt-big", "api_base": "https://x.example.com/v1",
+                                                "api_key": KEY, "api_version": "2024", "weight": 3}},
+        {"model_name": "sonnet", "litellm_params": {"model": "anthropic/claude-big", "api_key": from_env("CLAUDE_KEY")}},
+        {"model_name": "cloud", "litellm_params": {"model": "bedrock/claude"}},
+    ],
+    "router_settings": {"routing_strategy": "least-busy", "fallbacks": [{"gpt": ["sonnet"]}],
+                        "model_group_alias": {"best": "gpt"}},
+    "litellm_settings": {"drop_params": True},
+    "general_settings": {"master_key": KEY},
+}  # fmt: skip
+
+
+def litellm_document() -> dict[str, Any]:
+    return from_litellm(LITELLM).document
+
+
+def test_litellms_deployments_of_one_name_are_a_group_with_fallbacks() -> None:
+    document = litellm_document()
+    groups = {group["name"]: group for group in document["groups"]}
+    assert set(groups) == {"gpt", "best"}
+    members = [(member["model"], member["weight"]) for member in groups["gpt"]["members"]]
+    assert members == [("openai/gpt", 60), ("azure/gpt", 3)]
+    assert (groups["gpt"]["strategy"], groups["gpt"]["fallbacks"]) == ("leastconn", ["sonnet"])
+    assert groups["best"] == {**groups["gpt"], "name": "best"}
+
+
+def test_litellms_prices_limits_parameters_and_keys_are_carried() -> None:
+    document = litellm_document()
+    first = document["models"][0]
+    assert first["config"] == {"input_usd_per_mtok": 2.5, "context_window": 128000}
+    assert first["limits"] == {"max_requests": 60, "per_seconds": 60, "tokens_per_minute": 9000}
+    assert first["default_params"] == {"temperature": 0.2}
+    assert document["providers"][0]["api_key_env"] in {"OPENAI_API_KEY"} and document["server"] == {"token": KEY}
+
+
+def test_what_litellm_has_and_we_do_not_is_listed() -> None:
+    lost = from_litellm(LITELLM).lost
+    assert "litellm_settings: drop_params" in lost and "model_list[1] gpt: api_version" in lost
+    assert any("cloud, as bedrock has no address" in line for line in lost)
+
+
+ONE_API = {"success": True, "data": [
+    {"id": 1, "type": 1, "key": KEY, "name": "main one", "status": 1, "models": "gpt-a,gpt-b", "weight": 3, "priority": 9,
+     "model_mapping": '{"gpt-b": "gpt-real"}', "base_url": "", "group": "default"},
+    {"id": 2, "type": 8, "key": "", "name": "proxy", "status": 2, "models": "gpt-a", "base_url": "https://p.example.com",
+     "group": "vip"},
+    {"id": 3, "type": 33, "name": "aws", "models": "claude"},
+]}  # fmt: skip
+
+
+def test_one_apis_channels_are_providers_and_what_several_have_is_a_group() -> None:
+    found = from_one_api(ONE_API)
+    main, proxy = found.document["providers"]
+    assert (main["name"], main["type"], main["api_key"]) == ("main-one", "openai", KEY)
+    assert (proxy["base_url"], proxy["is_active"], proxy["api_key_env"]) == ("https://p.example.com/v1", False, "PROXY_API_KEY")
+    assert {(model["name"], model.get("remote_identifier")) for model in found.document["models"]} == {
+        ("gpt-a", None), ("gpt-b", "gpt-real")
+    }  # fmt: skip
+    [group] = found.document["groups"]
+    assert group["members"] == [{"model": "main-one/gpt-a", "weight": 3, "priority": 9}, {"model": "proxy/gpt-a"}]
+
+
+def test_one_apis_groups_and_unknown_channels_are_listed() -> None:
+    found = from_one_api(ONE_API)
+    assert found.lost == ["channel proxy: group vip", "channel aws: type 33 has no address that is known here"]
+    assert found.notes == ["channel proxy: its key is not in the file; set PROXY_API_KEY"]
+
+
+@pytest.mark.parametrize(("read", "file"), [(from_jq_server, jq_file()), (from_litellm, LITELLM), (from_one_api, ONE_API)])
+def test_what_is_made_is_a_configuration_and_its_text_says_the_same(read: Any, file: Any) -> None:
+    document = read(file).document
+    assert tomllib.loads(toml_text(document)) == document
+    names = [entry[key] for entry in document["providers"] for key in entry if key.endswith("_env")]
+    assert config.parse(document, env=dict.fromkeys(names, "set")).providers
+
+
+def test_a_yaml_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(jq_file()), encoding="utf-8")
+    source = Source(str(path), flags={}, env={})
+    first = source.load()
+    assert [model.name for model in first.models] and any("next member" in note for note in first.notes)
+    path.write_text(yaml.safe_dump(jq_file(model="another")), encoding="utf-8")
+    assert source.changed()
+    [model] = source.load().models
+    assert model.remote_id == "another"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: [", "is not YAML"), ("- 1", "the file is not a table"), ("model_list: 3", "model_list")]
+)
+def test_a_yaml_file_that_is_none_is_told_with_its_name(tmp_path: Path, text: str, said: str) -> None:
+    pytest.importorskip("yaml")
+    path = tmp_path / "config.yml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(config.ConfigError, match=said):
+        Source(str(path), flags={}, env={}).load()
+
+
+def test_without_pyyaml_the_command_that_installs_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
+    path = tmp_path / "config.yaml"
+    path.write_text("model_list: []", encoding="utf-8")
+    with pytest.raises(config.ConfigError, match="pip install PyYAML"):
+        Source(str(path), flags={}, env={}).load()
