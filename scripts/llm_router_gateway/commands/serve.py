@@ -48,7 +48,8 @@ RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2   # how long a log line may wait
 USED_S = 5.0    # how often the last use of keys is stored
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
-AT_START = ("host", "port", "log_file", "log_level", "log_format", "max_connections", "store")  # what a reload cannot change
+AT_START = ("host", "port", "log_file", "log_level", "log_format", "max_connections",
+            "max_connections_per_address", "store")  # what a reload cannot change
 
 
 def say(text: str) -> None:
@@ -186,6 +187,9 @@ class GatewayProcess:
     def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
         server = config.server
         self.config, self.source = config, source
+        self._reloading: asyncio.Task[None] | None = None
+        self._is_stale = False            # the configuration was asked for again, since it was read last
+        self._changing = asyncio.Lock()   # the administrators', once there are routes for them
         self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
         self.backends = Backends(config, source, self.log)
@@ -212,18 +216,31 @@ class GatewayProcess:
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
+        self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
     def reload(self) -> None:
-        """Loads the Config again; a bad file changes nothing, and every problem goes to the log."""
-        try:
-            config = self.source.load()
-        except ConfigError as error:
-            for problem in error.problems:
-                self.log.error(f"{self.source.name} not taken over: {problem}")
+        """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
+        if self._reloading is not None and not self._reloading.done():
+            self._is_stale = True
             return
-        self.take_over(config)
+        self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        """A new Config, whole, or none: a bad file changes nothing and every problem is in the log.
+
+        In a thread: a thousand models take longer to read than any request should wait.
+        """
+        self._is_stale = True
+        while self._is_stale:
+            self._is_stale = False
+            async with self._changing:
+                try:
+                    self.take_over(await asyncio.to_thread(self.source.load))
+                except ConfigError as error:
+                    for problem in error.problems:
+                        self.log.error(f"{self.source.name} not taken over: {problem}")
 
     def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
@@ -246,7 +263,8 @@ class GatewayProcess:
             self.log.flush()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + RELOAD_S
-                if self.source.changed():
+                busy = self._reloading is not None and not self._reloading.done()
+                if not busy and self.source.changed():
                     self.reload()
 
     async def drain(self) -> None:

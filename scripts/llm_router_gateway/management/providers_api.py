@@ -366,7 +366,7 @@ class ProvidersApi:
         """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()  # who reads the file anew takes it, too
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
         told = source.keep_overlay()
@@ -537,7 +537,7 @@ class ProvidersApi:
     async def _changed(
         self, request: ManagementRequest, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
     ) -> None:  # fmt: skip
-        async with self._lock:
+        async with self.lock:
             source = self._source
             wanted = request.headers.get("if-match", "*")
             if wanted != "*" and self._etag() not in wanted:
@@ -563,7 +563,7 @@ class ProvidersApi:
 
     async def _sync(self, request: ManagementRequest) -> ManagementResponse:
         """Reloads the configuration file and reports the outcome."""
-        async with self._lock:
+        async with self.lock:
             file = str(self._source.path) if self._source.path else None
             try:
                 config = self._source.load()

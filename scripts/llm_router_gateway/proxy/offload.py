@@ -194,11 +194,29 @@ class Offload:
                 return
 
     def forget(self, key: int) -> None:
-        """Nobody needs a body any more."""
+        """Nobody needs a body any more: read, it takes many times its bytes, so an idle worker is told at once."""
         for worker in self._all:
-            if key in worker.keys:
-                worker.keys.discard(key)
-                worker.drops.append(key)
+            if key not in worker.keys:
+                continue
+            worker.keys.discard(key)
+            worker.drops.append(key)
+            if worker in self._idle and self._busy < self._most:
+                self._idle.remove(worker)
+                self._busy += 1
+                task = asyncio.ensure_future(self._tell(worker))
+                self._tasks.add(task)
+                task.add_done_callback(self._done)
+
+    async def _tell(self, worker: Worker) -> None:
+        try:
+            await worker.exchange("forget", 0, (), b"")
+        except (EOFError, OSError, TimeoutError):
+            worker.kill()
+        except BaseException:
+            worker.kill()
+            raise
+        finally:
+            self._give_back(worker)
 
     async def close(self) -> None:
         """Ends the workers; what they are doing is lost."""

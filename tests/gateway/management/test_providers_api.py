@@ -443,7 +443,7 @@ def test_a_caller_that_leaves_leaves_no_change_half_done(office: Office, monkeyp
         await asyncio.sleep(0)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
-        async with office.admin._lock:
+        async with office.admin.lock:
             pass
 
     asyncio.run(leaves())

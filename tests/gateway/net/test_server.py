@@ -370,6 +370,42 @@ def test_an_unfinished_head_is_408_and_a_silent_connection_is_closed_without_a_w
     run(story())
 
 
+def test_half_a_head_makes_room_for_another_caller() -> None:
+    async def story() -> None:
+        async with serving(max_connections=2) as (made, port):
+            held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            for _, writer in held:
+                writer.write(b"GET / HTTP/1.1\r\nhos")
+            while len(made._silent) < 2:
+                await asyncio.sleep(0)
+            for connection in made._silent:
+                made._silent[connection] -= server.SILENT_S  # as if it had been so for a second
+            assert statuses(await talk(port, post())) == [200]
+            for _, writer in held:
+                writer.close()
+
+    run(story())
+
+
+def test_one_address_has_as_many_connections_as_it_may_and_gets_them_back() -> None:
+    async def story() -> None:
+        async with serving(max_per_address=2) as (made, port):
+            held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            while len(made._connections) < 2:
+                await asyncio.sleep(0)
+            assert statuses(await talk(port, b"")) == [503]
+            held[0][1].close()
+            while len(made._connections) > 1:
+                await asyncio.sleep(0)
+            assert statuses(await talk(port, post())) == [200]
+            held[1][1].close()
+            while made._connections:
+                await asyncio.sleep(0)
+            assert not made._addresses
+
+    run(story())
+
+
 def test_dripping_does_not_buy_time() -> None:
     async def story() -> None:
         async with serving(timeouts=QUICK) as (_, port):
