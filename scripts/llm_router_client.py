@@ -1049,7 +1049,7 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
 
 class Response:
-    """What http.client.HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
+    """What http.client's HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
 
     In place of http.client's own, which takes a body that is shorter than its length for a whole one, reads what is no chunk
     as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its end; then the
@@ -1478,7 +1478,7 @@ def extra(module: str, needed_by: str = "") -> Any:
             raise
     if not needed_by:
         return None
-    step = "Copy the folder scripts/llm_router_extras beside this file."
+    step = f"Copy the folder scripts/llm_router_extras, with its {module}.py, beside this file."
     raise UsageError(f"{needed_by} needs the folder llm_router_extras beside {os.path.basename(__file__)}", next_step=step)
 
 
@@ -2095,7 +2095,10 @@ class LLMRouterClient:
             pass  # the status says enough
         finally:
             response.close()
-        raise response_error(response.status, response.headers, text, self.transport.unix())
+        error = response_error(response.status, response.headers, text, self.transport.unix())
+        if response.status == 404 and b"model" not in text.lower() and not re.search(r"/v\d", self.endpoint.path):
+            error.next_step = f"Did you mean the base URL {self.base_url}/v1? {error.next_step}"
+        raise error
 
     def _head(self, stream: bool, token: str) -> dict[str, str]:
         head = {"Accept": "text/event-stream" if stream else "application/json", "User-Agent": f"llm-router/{VERSION}"}
@@ -2165,6 +2168,7 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--message-file": {**FILE, "action": Once, "help": "the same from a UTF-8 file"},
         "--messages": {"metavar": "JSON", "action": Once, "help": "the turns so far, a JSON list"},
         "--messages-file": {**FILE, "action": Once, "help": "the same from a file"},
+        "--stdin": {**SWITCH, "help": "put what is piped in after the message"},
     },
     "context": {
         "-s --system": {"metavar": "TEXT", "action": Once, "help": "instruction before all turns"},
@@ -2217,6 +2221,8 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--force": {**SWITCH, "help": "let --output replace a file"},
         "--strict": {**SWITCH, "help": "exit 10 where the token limit cut the answer"},
         "--append": {**SWITCH, "help": "add the turn to the --messages-file"},
+        "--continue": {**SWITCH, "dest": "go_on", "help": "go on with your conversation, and keep it"},
+        "--new": {**SWITCH, "help": "with --continue: begin it anew"},
     },
     "comparison": {
         "--models": {"metavar": "A,B", "help": "at most 8, each once"},
@@ -2375,8 +2381,19 @@ class Console:
         self.model = ""  # the model asked for, once it is known
         self.hide: Callable[[str], str] = lambda text: text
         self.closers: list[Callable[[], None]] = []
+        self.waiting: Any = None  # the sign on a terminal that an answer is waited for
+
+    def show_wait(self, what: str) -> None:
+        """Show that an answer is waited for, on a terminal, until the first output."""
+        sign = extra("waiting") if sys.stderr is not None and sys.stderr.isatty() else None
+        self.waiting = sign and sign.Sign(what)
+        self.closers.append(self.end_wait)
+
+    def end_wait(self) -> None:
+        self.waiting = self.waiting and self.waiting.close()
 
     def out(self, data: str | bytes) -> None:
+        self.end_wait()
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.buffer.write(self.hide(data).encode("utf-8", "replace") if isinstance(data, str) else data)
@@ -2388,6 +2405,7 @@ class Console:
         self.out(text if text.endswith("\n") or not text else f"{text}\n")
 
     def note(self, text: str) -> None:
+        self.end_wait()
         try:
             sys.stderr.buffer.write(f"llm-router: {clean(self.hide(text))}\n".encode("utf-8", "replace"))
             sys.stderr.buffer.flush()
@@ -2427,7 +2445,7 @@ def text_from(args: argparse.Namespace, path: str | None, text: str | None = Non
     elif text != "-":
         return text
     elif sys.stdin is None or sys.stdin.isatty():
-        raise UsageError(f"{flag} - reads standard input, and nothing is piped in")
+        raise UsageError(f"{flag} reads standard input, and nothing is piped in")
     else:
         data, path = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input"
     if len(data) > MAX_TEXT_BYTES:
@@ -2455,6 +2473,8 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
     turns = check_messages(turns) if turns is not None else []
     text = text_from(args, args.message_file, args.message, "--message")
+    if args.stdin:
+        text = "\n\n".join(filter(None, (text, text_from(args, None, "-", "--stdin"))))
     if text is not None and not text.strip():
         raise UsageError("the message is empty")
     images = [image_part(image, args.detail, args.allow_path or ()) for image in args.image or ()]
@@ -2655,6 +2675,8 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = check_output(args) if args.output else ""
+    if args.go_on:
+        extra("conversation", "--continue").go_on(args, console)
     if args.append:
         if args.messages is not None or not args.messages_file:
             raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
@@ -2670,6 +2692,7 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     for upload in args.uploads:
         console.note(f"sending {upload} to {client.endpoint.host}")
     request["fallback"] = args.fallback
+    console.show_wait(console.model)
     answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
     before = len(args.talk.messages) + (args.system is not None) if args.talk else 0
     return show_answer(answer, args, console, output, request["messages"][before:])
@@ -2713,6 +2736,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     if is_dry(args, console, client, *({"model": name, **common} for name in names)):
         return 0
     client.key()
+    console.show_wait(args.models)
     results = client.compare_models(names, turns, stream=args.stream, **request)
     errors = {name: result["error"] for name, result in results.items() if result["error"]}
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
@@ -2802,6 +2826,7 @@ COMMANDS = {
     "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
                       '-m gpt-4o --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
+    "talk": Command("a conversation in the terminal", (), None, "--demo", "-m gpt-4.1 --continue"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
     "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
@@ -2815,9 +2840,12 @@ COMMANDS = {
     "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
     "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
     "docs": Command("show the pages that come with this program", (), None, "", "security"),
+    "completion": Command("print a shell's completion of these commands", (), None, "bash", "fish"),
+    "man": Command("print a manual page of them", (), None, ""),
 }  # fmt: skip
 EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
-    "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "skill": "skill", "docs": "pages",
+    "talk": "talk", "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "skill": "skill",
+    "docs": "pages", "completion": "completion", "man": "manual",
 }  # fmt: skip
 
 
@@ -2843,6 +2871,7 @@ def parser_of(command: str) -> Parser:
     epilog = f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
     parser = Parser(f"{typed_name('llm_router_client.py')} {command}", COMMANDS[command].summary, epilog)
     parser.take(*COMMANDS[command].sections)
+    parser.free = "--message" if "question" in COMMANDS[command].sections else ""
     parser.set_defaults(run=COMMANDS[command].run)
     if command in EXTRA_COMMANDS:
         module = extra(EXTRA_COMMANDS[command], f"the command {command}")
@@ -2853,7 +2882,7 @@ def parser_of(command: str) -> Parser:
 
 def help_text() -> str:
     """What --help prints without a command."""
-    rows = "".join(f"  {name:<9}{command.summary}\n" for name, command in COMMANDS.items())
+    rows = "".join(f"  {name:<11}{command.summary}\n" for name, command in COMMANDS.items())
     shown = "".join(examples_of(name, 1) for name in COMMANDS)
     names = "".join(f"  {name:<20} {text}\n" for name, text in SETTINGS.items())
     return f"""usage: {typed_name("llm_router_client.py")} COMMAND [options]
@@ -2871,6 +2900,10 @@ environment:
 
 def run(words: list[str], console: Console) -> int:
     """One command line: its words -> its exit code. Everything that goes wrong is raised."""
+    if words and len(words[0].split()) > 1:
+        words = ["chat", *words]  # a question; one word is a command, or a mistake, and never a call that costs
+    elif words[:1] == ["help"] and len(words) == 2:
+        words = [words[1], "--help"]
     command = words[0] if words else ""
     if command in ("--version", "-V"):
         console.out(f"llm-router {VERSION}\n")
@@ -2883,7 +2916,8 @@ def run(words: list[str], console: Console) -> int:
         console.out(parser_of(command).format_help())
     else:
         args = parser_of(command).parse(words[1:])
-        return int(args.run(args, console))
+        names = extra("aliases") if config_file() else None
+        return int(args.run(names.resolve(args) if names else args, console))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
@@ -16,6 +17,7 @@ from llm_router_client import (
     dump_json,
     first_dict,
     one_line,
+    own_file,
     parse_json,
     read_upload,
 )
@@ -25,7 +27,7 @@ from .files import lock_file, private_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_router_client import JSON, Answer, Turns
+    from llm_router_client import JSON, Answer, Console, Turns
 
 MAX_CONVERSATION_BYTES = 8_388_608
 
@@ -113,3 +115,20 @@ class Conversation:
             pass  # it is gone, or another process has it already
         if os.name != "nt":
             os.close(file)
+
+
+def own_conversation() -> Path:
+    """The file of --continue, in the user's state directory; its folder is made where there is none."""
+    path = Path(own_file("", "XDG_STATE_HOME", ".local/state", "conversation.json"))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def go_on(args: Any, console: Console) -> None:
+    """Make the user's own conversation that of a command, until it ends; with --new the next turn is its first."""
+    if args.messages is not None or args.messages_file or args.append:
+        raise UsageError("--continue has a file of its own", next_step="Leave --messages, --messages-file and --append out.")
+    args.talk = Conversation(own_conversation())
+    console.closers.append(args.talk.close)
+    if args.new:
+        args.talk.messages = []

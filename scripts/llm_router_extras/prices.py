@@ -27,7 +27,7 @@ def per_million(value: Any) -> float | None:
     """USD a token -> USD a million tokens; None for what can be no price."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value * 1_000_000 <= MAX_COST_USD:
         return None
-    return round(value * 1_000_000, 6)
+    return round(float(value) * 1_000_000, 6)
 
 
 def price_of(entry: Any, ending: str = "") -> JSON | None:

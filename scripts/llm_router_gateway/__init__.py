@@ -11,7 +11,7 @@ Every folder is a room, lowest first. A module imports its own room and lower on
     store               the log of calls, and what calls cost
     config              TOML -> one immutable Config
     routing             which member answers
-    access              who calls
+    access              authentication
     management          the HTTP API about the gateway, and the monitor page
     proxy               one request's life
     commands            what people type

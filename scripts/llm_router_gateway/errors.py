@@ -1,4 +1,4 @@
-"""What went wrong with one request: status, code, when to come back; no vendor's shape.
+"""The errors that end a request: status, code, Retry-After; independent of any vendor's format.
 
 Anything that ends a request raises a GatewayError. The wire modules turn it into the caller's
 protocol (`write_error`) and read an upstream's refusal into one (`read_error`):
@@ -17,7 +17,7 @@ CONTEXT = "context_length_exceeded"  # the code of a prompt that is longer than 
 
 
 class GatewayError(Exception):
-    """One request cannot be answered as asked; `status` is what the caller sees."""
+    """One request fails; `status` is what the caller gets."""
 
     status = 500
     code = "internal"  # for programs; never reworded once released
@@ -48,7 +48,7 @@ class BadRequest(GatewayError):
 
 
 class Unauthorized(GatewayError):
-    """No credential, or one that is not known."""
+    """No credential, or an unknown one."""
 
     status = 401
     code = "unauthorized"
@@ -62,7 +62,7 @@ class NoCredit(GatewayError):
 
 
 class Forbidden(GatewayError):
-    """Known, but not allowed this."""
+    """The caller is known, but not allowed to do this."""
 
     status = 403
     code = "forbidden"
@@ -89,7 +89,7 @@ class BadMethod(GatewayError):
 
 
 class Conflict(GatewayError):
-    """What is there already stands against it."""
+    """The change conflicts with the current state."""
 
     status = 409
     code = "conflict"
@@ -124,7 +124,7 @@ class Unsupported(GatewayError):
 
 
 class UpstreamFailed(GatewayError):
-    """The upstream could not be reached, broke off, or answered what is no answer."""
+    """The upstream could not be reached, broke off, or sent an invalid answer."""
 
     status = 502
     code = "upstream_failed"

@@ -5,7 +5,7 @@
     body.changed({"model": "m"})    -> b'{"x":1.0, "model": "m", "stream":true}'
 
 Everything else stays as the caller wrote it, to the byte: number spellings, order, white space, unknown fields.
-A field given twice is replaced twice, so that nobody downstream can read the other one.
+A field given twice is replaced twice, so that no server downstream reads the other value.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def skip(text: str, index: int, mark: str) -> int:
     return SPACE.match(text, index + 1).end()  # type: ignore[union-attr]
 
 
-def dumped(value: object) -> str:
+def dump(value: object) -> str:
     """Compact JSON, every script's letters as they are; null for numbers that JSON has not (some servers send NaN)."""
     try:
         return ENCODER.encode(value)
@@ -95,7 +95,7 @@ def finite(value: Any) -> Any:
 
 @dataclass(slots=True)
 class Body:
-    """A request body: its text, and the values of its top-level members by name. Where each stands is found when asked for."""
+    """A request body: its text, and the values of its top-level members by name. Their positions are found when needed."""
 
     text: str
     fields: Mapping[str, Any]
@@ -108,9 +108,9 @@ class Body:
         return self._members
 
     def _place(self, name: str) -> tuple[int, int] | None:
-        """Where the text of a member stands, when one look at the body tells: nearly always, of `model`.
+        """The position of a member's value, when a plain text search finds it: nearly always, of `model`.
 
-        Its name stands in the body once, nothing is spelt with \\u, and its value is known: so that is where it is.
+        Its name occurs once in the body, nothing is escaped with \\u, and its value is a text: so the match is the member.
         """
         quoted = f'"{name}"'
         if not isinstance(self.fields.get(name), str) or not PLAIN_NAME.fullmatch(name):
@@ -123,32 +123,32 @@ class Body:
     def changed(
         self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, drop: frozenset[str] = frozenset()
     ) -> bytes:
-        """The bytes with `fields` replaced or added, `defaults` added where nothing is said, `drop` left out."""
+        """The bytes with `fields` replaced or added, `defaults` added for absent fields, `drop` left out."""
         if len(fields) == 1 and not defaults and not drop:
             ((name, value),) = fields.items()
             place = self._place(name)
             if place is not None:
-                text = self.text[: place[0]] + dumped(value) + self.text[place[1] :]
+                text = self.text[: place[0]] + dump(value) + self.text[place[1] :]
                 return text.encode("utf-8", "surrogatepass")
         if drop and drop & self.fields.keys():
             return without(self, drop).changed(fields, defaults)
-        edits = [(member.start, member.end, dumped(fields[member.name]))
+        edits = [(member.start, member.end, dump(fields[member.name]))
                  for member in self.members if member.name in fields]  # fmt: skip
         wanted = {name: value for name, value in (defaults or {}).items() if name not in fields}
         wanted |= {name: value for name, value in fields.items() if name not in self.fields}  # the others were replaced whole
-        edits += added(self.text, 0, wanted, self.members)
-        return applied(self.text, edits).encode("utf-8", "surrogatepass")
+        edits += insertions(self.text, 0, wanted, self.members)
+        return apply_edits(self.text, edits).encode("utf-8", "surrogatepass")
 
 
 def without(body: Body, drop: frozenset[str]) -> Body:
     """The body without some members, the others' bytes as they were."""
-    kept = [f"{dumped(member.name)}:{body.text[member.start : member.end]}"
+    kept = [f"{dump(member.name)}:{body.text[member.start : member.end]}"
             for member in body.members if member.name not in drop]  # fmt: skip
     text = "{" + ",".join(kept) + "}"
     return Body(text, {name: value for name, value in body.fields.items() if name not in drop})
 
 
-def added(text: str, at: int, values: Mapping[str, Any], members: list[Member]) -> list[tuple[int, int, str]]:
+def insertions(text: str, at: int, values: Mapping[str, Any], members: list[Member]) -> list[tuple[int, int, str]]:
     """The edits that add `values` to the object at `at`; tables inside tables are filled the same way."""
     present = {member.name: member for member in members}
     new = {name: value for name, value in values.items() if name not in present}
@@ -156,14 +156,14 @@ def added(text: str, at: int, values: Mapping[str, Any], members: list[Member]) 
     for name, value in values.items():
         member = present.get(name)
         if member and isinstance(value, dict) and isinstance(member.value, dict):
-            edits += added(text, member.start, value, members_of(text, member.start))
+            edits += insertions(text, member.start, value, members_of(text, member.start))
     if new:
         place = skip(text, at, "{")
-        edits.append((place, place, dumped(new)[1:-1] + ("," if members else "")))
+        edits.append((place, place, dump(new)[1:-1] + ("," if members else "")))
     return edits
 
 
-def applied(text: str, edits: list[tuple[int, int, str]]) -> str:
+def apply_edits(text: str, edits: list[tuple[int, int, str]]) -> str:
     """`text` with each (start, end, new) put in; the edits do not overlap."""
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
@@ -175,7 +175,7 @@ def read_body(data: bytes) -> Body:
     try:
         text = data.decode()
         return Body(text, fields_of(text))
-    except StopIteration as wrong:  # how scan_once says that no value begins here
+    except StopIteration as wrong:  # scan_once raises it where no value begins
         raise BadRequest(f"the body is not JSON: a value is expected at character {wrong.value}") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
@@ -190,12 +190,12 @@ def fields_of(text: str) -> dict[str, Any]:
         if isinstance(fields, dict):
             return fields
     except json.JSONDecodeError:
-        pass  # told by the slower way, which knows where
+        pass  # the slower way reports the position
     return {member.name: member.value for member in members_of(text)}
 
 
 def reason(wrong: ValueError) -> str:
-    """What was wrong without a piece of the body, which may hold anything."""
+    """The fault, without a piece of the body, which may hold anything."""
     if isinstance(wrong, UnicodeDecodeError):
         return f"byte {wrong.start} is not UTF-8"
     if isinstance(wrong, json.JSONDecodeError):

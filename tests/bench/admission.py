@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from llm_router_gateway.access.authenticate import Keyring
+from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.config.config import parse
 from llm_router_gateway.config.keys import Key, digest_of, secret_of
 from llm_router_gateway.limiter.budgets import LocalBudgets
@@ -27,8 +27,8 @@ KEYS, REPEATS, ROUNDS = 1_000, 7, 20_000
 TOKEN, STORED = "to" + "ken" * 12, secret_of(bytes(range(32)))
 
 
-def ring() -> Keyring:
-    made = Keyring(parse({"server": {"token": TOKEN}}))
+def authenticator() -> Authenticator:
+    made = Authenticator(parse({"server": {"token": TOKEN}}))
     made.take([Row(Key(f"k{place}", f"n{place}"), digest_of(STORED + str(place or "")), None) for place in range(KEYS)], 1)
     return made
 
@@ -45,7 +45,7 @@ def cost_us(call: Callable[[], object]) -> float:
 
 
 def main() -> int:
-    made, books = ring(), LocalBudgets()
+    made, books = authenticator(), LocalBudgets()
 
     def request(secret: str) -> None:
         headers = {"host": "x", "content-type": "application/json", "user-agent": "u", "authorization": f"Bearer {secret}"}

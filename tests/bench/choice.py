@@ -49,14 +49,15 @@ def table_of(strategy: str, members: int) -> plan.Table:
 
 def cost_us(table: plan.Table, rounds: int) -> float:
     """CPU time of one plan and its first attempt, told and ended."""
-    board, rng, now = plan.Board(), Random(1), 100.0
-    board.healths["p/m1"] = circuit_breaker.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
-    board.healths["p/m4"] = circuit_breaker.Health(open_until=1e9)
+    routing_state, rng, now = plan.RoutingState(), Random(1), 100.0
+    routing_state.healths["p/m1"] = circuit_breaker.Health(factor=0.5, at=90.0, latency_s=1.0, latency_at=90.0)
+    routing_state.healths["p/m4"] = circuit_breaker.Health(open_until=1e9)
     begun = time.process_time()
     for _ in range(rounds):
-        attempt = plan.plan(table, board, plan.Ask("fleet", BODY, "openai", True, HEADERS), now, rng).next(now)
+        request = plan.RoutingRequest("fleet", BODY, "openai", True, HEADERS)
+        attempt = plan.plan(table, routing_state, request, now, rng).next(now)
         assert attempt is not None
-        attempt.succeeded(now)
+        attempt.succeed(now)
     return (time.process_time() - begun) / rounds * 1e6
 
 

@@ -31,9 +31,9 @@ sys.path.insert(0, str(SCRIPTS))
 
 from llm_router_gateway.errors import NotFound
 from llm_router_gateway.management.metrics import Metrics
-from llm_router_gateway.management.monitor_api import Monitor
+from llm_router_gateway.management.monitor_api import MonitorApi
 from llm_router_gateway.net import caller
-from llm_router_gateway.net.router import Desk, Visit
+from llm_router_gateway.net.router import ManagementRequest, Router
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.store.query import MINUTES_KEPT_S
 from llm_router_gateway.store.sqlite import file
@@ -107,7 +107,7 @@ def build(path: Path, length_s: int, end_s: float) -> None:
     """A store with ROWS calls until end_s, written as the gateway writes them, in larger batches."""
     for tail in ("", "-wal", "-shm", ".lock"):
         Path(f"{path}{tail}").unlink(missing_ok=True)
-    db, rng = file.opened(str(path), int(end_s * 1_000)), random.Random(1)
+    db, rng = file.open_writer(str(path), int(end_s * 1_000)), random.Random(1)
     db.execute("PRAGMA synchronous = OFF")
     step_ms = length_s * 1_000 / ROWS
     for at in range(0, ROWS, BATCH):
@@ -134,14 +134,15 @@ def stores(directory: Path) -> Dict[str, Path]:
 # ---------------------------------------------------------------------------------------------------------- the answers
 
 
-async def seconds_of(desk: Desk, monitor: Monitor, question: str) -> float:
+async def seconds_of(desk: Router, monitor: MonitorApi, question: str) -> float:
     """One answer, made anew."""
     monitor._same.clear()
     path, _, query = f"monitor/{question}".partition("?")
     began_s = time.perf_counter()
     route, args = desk.find("GET", path)
     try:
-        answer = await route.handler(Visit("GET", path, args, dict(parse_qsl(query)), {}, None, "", caller.NOBODY))
+        request = ManagementRequest("GET", path, args, dict(parse_qsl(query)), {}, None, "", caller.ANONYMOUS)
+        answer = await route.handler(request)
     except NotFound:
         return time.perf_counter() - began_s
     took_s = time.perf_counter() - began_s
@@ -154,8 +155,8 @@ async def answered(path: Path) -> Dict[str, List[float]]:
     """Each question several times, in turns."""
     end_s = path.stat().st_mtime
     store = Store.open(str(path))
-    monitor = Monitor(SqliteCallLog(store), Metrics(), now=lambda: end_s)
-    desk = Desk(monitor.routes())
+    monitor = MonitorApi(SqliteCallLog(store), Metrics(), now=lambda: end_s)
+    desk = Router(monitor.routes())
     found: Dict[str, List[float]] = {question: [] for question in QUESTIONS}
     try:
         for _ in range(TIMES):

@@ -18,7 +18,7 @@ from llm_router_gateway.net import caller
 from llm_router_gateway.proxy import paths
 from llm_router_gateway.proxy.recording import call_of
 from llm_router_gateway.proxy.request import Record, RequestContext
-from llm_router_gateway.routing.snapshot import state_of
+from llm_router_gateway.routing.snapshot import snapshot_of
 from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.wire.ir import Usage
 
@@ -31,7 +31,7 @@ def contexts() -> list[RequestContext]:
     models = [{"name": f"model-{number}", "provider": "up", "config": {"input_usd_per_mtok": 3, "output_usd_per_mtok": 15}}
               for number in range(MODELS)]  # fmt: skip
     provider = {"name": "up", "api": "anthropic", "base_url": "http://127.0.0.1:9"}
-    state = state_of(parse({"providers": [provider], "models": models}, env={}, flags={}, read_secret=str))
+    state = snapshot_of(parse({"providers": [provider], "models": models}, env={}, flags={}, read_secret=str))
     made = []
     for number in range(MODELS * KEYS):
         name = f"up/model-{number % MODELS}"

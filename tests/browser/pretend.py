@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from llm_router_gateway.management.page.document import Page, packaged
+from llm_router_gateway.management.page.document import Page, read_packaged
 from llm_router_gateway.net.caller import Caller
-from llm_router_gateway.net.router import Visit
+from llm_router_gateway.net.router import ManagementRequest
 
 Answer = tuple[int, Any]
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
@@ -467,7 +467,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "blank":
             self.whole(200, [("content-type", "text/html")], b"<!doctype html><link rel=icon href=data:><title>blank</title>")
         elif path.startswith("page/"):  # a module by itself, as it is written
-            self.whole(200, [("content-type", "text/javascript")], packaged(path.removeprefix("page/")).encode())
+            self.whole(200, [("content-type", "text/javascript")], read_packaged(path.removeprefix("page/")).encode())
         elif path == "chat/completions" and "POST chat/completions" not in self.gateway.answers:
             self.stream(body)
         else:
@@ -482,7 +482,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def document(self) -> None:
-        visit = Visit("GET", "monitor", {}, {}, dict(self.headers.items()), None, "127.0.0.1", Caller("", ""))
+        visit = ManagementRequest("GET", "monitor", {}, {}, dict(self.headers.items()), None, "127.0.0.1", Caller("", ""))
         (route,) = self.gateway.page.routes()
         reply = asyncio.run(route.handler(visit))  # type: ignore[arg-type]
         self.whole(reply.status, reply.headers, reply.body)

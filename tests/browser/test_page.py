@@ -14,7 +14,7 @@ VIEWS = {  # view -> what it shows of the pretended gateway
     "calls": ["120 calls", "smart", "openai/gpt-4.1", "team-search", "$0.0042"],
     "models": ["breaker open, back in 12 s", "no key", "weighted", "$2.00 / $8.00", "60 requests per minute"],
     "keys": ["team-search", "$6.20 of $20.00 this month", "disabled", "in the configuration"],
-    "try": ["openai/gpt-4.1 would be asked first.", "drawn less often", "Nothing said yet."],
+    "try": ["openai/gpt-4.1 would be tried first.", "drawn less often", "Nothing said yet."],
 }
 EMPTY = {
     "activity": "No calls in this time.",
@@ -530,7 +530,7 @@ def test_a_session_that_ends_leads_to_the_sign_in_and_back(page: Any, gateway: A
     shows(page, "1,080")
     gateway.answers["*"] = lambda query, body: (401, REFUSED) if body is None else gateway.post_monitor_login(query, body)
     page.run(REFRESH)
-    shows(page, "This page shows what everybody asked")
+    shows(page, "This page shows all requests of all callers")
     page.field("Admin key").type("right")
     page.press("enter")
     shows(page, "1,080")

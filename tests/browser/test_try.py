@@ -124,11 +124,11 @@ def test_a_refusal_has_its_code_and_the_next_step_and_may_be_asked_again(page: A
     page.allowed = BROKEN
     gateway.answers["POST chat/completions"] = (
         503,
-        {"error": {"message": "smart: no member is well", "code": "no_member", "type": "x", "param": None}},
+        {"error": {"message": "smart: no healthy member available", "code": "no_member", "type": "x", "param": None}},
     )
     start(page, gateway)
     say(page, "Hello?")
-    page.until_text(".turn .failure", "smart: no member is well")
+    page.until_text(".turn .failure", "smart: no healthy member available")
     assert "no_member" in page.text(".turn .failure") and "See Models" in page.text(".turn .failure")
     shot("try-error")
     del gateway.answers["POST chat/completions"]
@@ -169,7 +169,7 @@ def test_who_would_answer_is_told_before_anything_is_asked(page: Any, gateway: A
     page.until_text(".candidates", "claude/sonnet")
     assert gateway.came("POST", "route")[-1]["model"] == "smart"
     nobody = {
-        "error": {"message": "smart: nobody is well", "code": "no_member", "type": "x", "param": None},
+        "error": {"message": "smart: no healthy member available", "code": "no_member", "type": "x", "param": None},
         "model": None,
         "provider": None,
         "explain": {
@@ -189,6 +189,6 @@ def test_who_would_answer_is_told_before_anything_is_asked(page: Any, gateway: A
     }
     gateway.answers["POST route"] = (503, nobody)
     page.labelled("Ask again").click()
-    page.until_text(".try-side", "smart: nobody is well")
+    page.until_text(".try-side", "smart: no healthy member available")
     page.until_text(".candidates", "its breaker is open")
     assert sent(gateway) == []

@@ -233,7 +233,8 @@ def test_the_model_is_the_flag_s_the_file_s_or_the_environment_s(at_demo: Any, d
 USAGE = {  # what is typed -> what the error says
     "": "no command given",
     "shat": "unknown command",
-    "chat extra": "unknown argument",
+    "chat two questions": "--message would replace",
+    "doctor extra": "unknown argument",
     "chat --mod x": "unknown argument '--mod'",
     "chat --messsage x": "unknown argument '--messsage'",
     "chat -m": "-m needs a value",

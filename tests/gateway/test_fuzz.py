@@ -9,7 +9,7 @@ import fuzz
 import pytest
 
 from llm_router_gateway.errors import UpstreamFailed
-from llm_router_gateway.json_body import dumped
+from llm_router_gateway.json_body import dump
 from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.pipes import Array, RelayPipe
 
@@ -70,4 +70,4 @@ def test_an_array_is_json_whatever_its_upstream_sent() -> None:
 
 
 def test_numbers_that_json_has_not_are_null() -> None:
-    assert dumped({"a": [float("nan"), float("-inf"), 1.5], "b": ("x",)}) == '{"a":[null,null,1.5],"b":["x"]}'
+    assert dump({"a": [float("nan"), float("-inf"), 1.5], "b": ("x",)}) == '{"a":[null,null,1.5],"b":["x"]}'

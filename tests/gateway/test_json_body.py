@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest
-from llm_router_gateway.json_body import applied, read_body
+from llm_router_gateway.json_body import apply_edits, read_body
 
 
 @pytest.mark.parametrize(
@@ -99,5 +99,5 @@ def test_the_short_way_to_the_model_and_the_long_one_agree() -> None:
         edits = [(each.start, each.end, '"m"') for each in body.members if each.name == "model"]
         if not edits:
             edits = [(1, 1, '"model":"m"' + ("," if body.members else ""))]
-        assert body.changed({"model": "m"}) == applied(text, edits).encode()
+        assert body.changed({"model": "m"}) == apply_edits(text, edits).encode()
         assert body.fields == json.loads(text)

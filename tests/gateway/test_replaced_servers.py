@@ -26,7 +26,7 @@ from fakes import Upstream
 from routed import Hosts, Story, Ways, chat, ok, play, refusal, streamed, trio
 from routed import group as group_table
 
-from llm_router_gateway.access.authenticate import Keyring
+from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.config import config
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.config.sources import Source
@@ -219,7 +219,7 @@ def test_its_variables_mean_here_what_they_meant_there(variable: str, text: str,
 def test_no_variable_switches_tokens_off() -> None:
     """LLM_ROUTER_REQUIRE_AUTH did, and keys of the file alone were not asked for."""
     for document, env in (({}, {"LLM_ROUTER_API_KEYS": KEY}), ({"server": {"token": KEY}}, {})):
-        ring = Keyring(config.parse(document, env={**env, "LLM_ROUTER_REQUIRE_AUTH": "false"}))
+        ring = Authenticator(config.parse(document, env={**env, "LLM_ROUTER_REQUIRE_AUTH": "false"}))
         with pytest.raises(Unauthorized):
             ring.admit({}, {}, "127.0.0.1", 0.0)
 
@@ -274,7 +274,7 @@ def test_what_it_knew_and_this_does_not_is_told_and_not_passed_over(text: str, p
 
 
 def test_its_pages_settings_are_told_to_be_unused() -> None:
-    assert parse("[frontend]\nport = 1").notes == ("[frontend] belongs to an older server and is not used",)
+    assert parse("[frontend]\nport = 1").notes == ("[frontend] is a section of an older server and is ignored",)
 
 
 def test_the_breaker_is_as_it_was_by_default_and_can_be_set() -> None:
@@ -454,7 +454,8 @@ def test_a_member_with_an_open_breaker_is_not_asked_under_any_strategy() -> None
         made = World(PROVIDER + listed("a", "b") + group("g", "a", "b", lines=f'strategy = "{strategy}"'))
         rules = circuit_breaker.Rules()
         for _ in range(3):
-            made.board.healths["p/a"] = circuit_breaker.failed(made.board.health("p/a"), rules, made.now, "x")
+            known = made.routing_state.health("p/a")
+            made.routing_state.healths["p/a"] = circuit_breaker.record_failure(known, rules, made.now, "x")
         assert made.shares("g", 20) == {"p/b": 1}, strategy
 
 

@@ -183,7 +183,7 @@ def test_skill_md_keeps_its_budgets() -> None:
 @pytest.mark.parametrize("page", REFERENCES, ids=lambda page: page.name)
 def test_a_reference_is_short_and_has_contents_when_long(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= {"cli.md": 190, "python-api.md": 160}.get(page.name, 150)  # generated tables, snippets
+    assert len(text.splitlines()) <= {"cli.md": 210, "python-api.md": 160}.get(page.name, 150)  # generated tables, snippets
     if len(text.splitlines()) > 100:
         listed = re.findall(r"\]\(#([\w-]+)\)", text)
         assert listed == [anchor(heading) for heading in re.findall(r"^## (.*)$", text, re.M)]

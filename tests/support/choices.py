@@ -1,7 +1,7 @@
 """What the tests of routing share: a configuration in a few words, and requests that need no network.
 
-    world = World(GROUP)               a table, a board, seeded dice and a clock that the test moves
-    world.ask("g", fail={"p/a"})       -> ["p/a", "p/b"]: who was asked, in order, until one answered
+    world = World(GROUP)               a table, a RoutingState, a seeded rng and a clock that the test moves
+    world.ask("g", fail={"p/a"})       -> ["p/a", "p/b"]: the members that were tried, until one answered
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def parse(text: str, **env: str) -> config.Config:
 
 
 class World:
-    """One configuration and what it has been through."""
+    """One configuration and the routing state that its requests leave behind."""
 
     def __init__(self, text: str, **env: str) -> None:
         self.env = env
-        self.board, self.rng, self.now = groups.Board(), Random(SEED), 1_000.0
+        self.routing_state, self.rng, self.now = groups.RoutingState(), Random(SEED), 1_000.0
         self.limiter = LocalLimiter(lambda: self.now)
         self.swap(text)
 
@@ -56,33 +56,33 @@ class World:
         self.table = groups.table_of(self.config, resolve.routes_of(self.config))
 
     def plan(self, name: str, body: dict[str, Any] | None = None, **more: Any) -> groups.Plan:
-        return groups.plan(self.table, self.board, groups.Ask(name, body or {}, **more), self.now, self.rng,
+        return groups.plan(self.table, self.routing_state, groups.RoutingRequest(name, body or {}, **more), self.now, self.rng,
                            self.limiter.forecast)  # fmt: skip
 
     def take(self, attempt: groups.Attempt, tokens: float = 0.0) -> Permit:
-        """What the member's limits let through; perhaps to be waited for."""
+        """A permit under the member's limits, granted now or later."""
         return self.limiter.meters.take(attempt.target.scopes, lambda: tokens, self.now)
 
     def ask(
         self, name: str, body: dict[str, Any] | None = None, *, fail: Collection[str] = (), status: int = 500,
         retry_after_s: float | None = None, latency_s: Callable[[str], float] | None = None, **more: Any,
     ) -> list[str]:  # fmt: skip
-        """Who is asked, in order; those in `fail` fail. GatewayError when nobody answers."""
+        """The members that are tried, in order; those in `fail` fail. GatewayError when none answers."""
         plan, asked = self.plan(name, body, **more), []
         error: GatewayError | None = None
         while (attempt := plan.next(self.now)) is not None:
             asked.append(attempt.candidate.name)
             self.take(attempt).end(self.now)
             if attempt.candidate.name not in fail:
-                attempt.output(self.now + (latency_s(attempt.candidate.name) if latency_s else 0.0))
-                attempt.succeeded(self.now)
+                attempt.mark_output(self.now + (latency_s(attempt.candidate.name) if latency_s else 0.0))
+                attempt.succeed(self.now)
                 return asked
-            error = of_status(status, "told to fail", retry_after_s=retry_after_s)
-            attempt.failed(self.now, error)
+            error = of_status(status, "made to fail", retry_after_s=retry_after_s)
+            attempt.fail(self.now, error)
         raise error or plan.refusal(self.now)
 
     def shares(self, name: str, count: int, every_s: float = 0.0, **how: Any) -> dict[str, float]:
-        """Who answered, as parts of the whole."""
+        """Each member's share of the answers."""
         answered: dict[str, int] = {}
         for _ in range(count):
             last = self.ask(name, **how)[-1]

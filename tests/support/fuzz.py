@@ -34,8 +34,8 @@ if __name__ == "__main__":
 from llm_router_gateway.errors import GatewayError  # noqa: E402
 from llm_router_gateway.json_body import read_body  # noqa: E402
 from llm_router_gateway.net import http1  # noqa: E402  # the script finds its package first
-from llm_router_gateway.proxy.answers import is_error, parsed_or_none  # noqa: E402
-from llm_router_gateway.proxy.request import dumped  # noqa: E402
+from llm_router_gateway.proxy.answers import is_error, parse_or_none  # noqa: E402
+from llm_router_gateway.proxy.request import dump_json  # noqa: E402
 from llm_router_gateway.wire import ir  # noqa: E402
 from llm_router_gateway.wire.pipes import Array, ConvertPipe, RelayPipe  # noqa: E402
 from llm_router_gateway.wire.registry import wire  # noqa: E402
@@ -213,7 +213,7 @@ def requests(protocol: str) -> list[bytes]:
     for data in corpus("wire/anthropic", "request-"):
         try:
             request = wire("anthropic").read_request(json.loads(data), model="m")
-            found.append(dumped(wire(protocol).write_request(request, model=MODELS[protocol], quirks={}, lost=[])))
+            found.append(dump_json(wire(protocol).write_request(request, model=MODELS[protocol], quirks={}, lost=[])))
         except (GatewayError, ValueError):
             continue
     return found + (corpus("wire/anthropic", "refused-") if protocol == "anthropic" else [])
@@ -225,7 +225,7 @@ def answers(protocol: str) -> list[bytes]:
     found = []
     for data in corpus("wire/anthropic", "answer-"):
         answer = wire("anthropic").read_answer(json.loads(data))
-        found.append(dumped(wire(protocol).write_answer(answer, asked(protocol), [])))
+        found.append(dump_json(wire(protocol).write_answer(answer, asked(protocol), [])))
     return found
 
 
@@ -298,7 +298,7 @@ def request_target(protocol: str) -> Callable[[random.Random], None]:
         for other in WIRES:
             lost: list[str] = []
             try:
-                strictly(dumped(wire(other).write_request(request, model=MODELS[other], quirks={}, lost=lost)))
+                strictly(dump_json(wire(other).write_request(request, model=MODELS[other], quirks={}, lost=lost)))
             except GatewayError:
                 continue
             demand(all(isinstance(each, str) for each in lost), f"lost is no list of texts: {lost}")
@@ -317,13 +317,13 @@ def answer_target(protocol: str) -> Callable[[random.Random], None]:
             status, _, told = wire(other).write_error(refusal, "r")
             demand(400 <= status <= 599 and "error" in told, f"no refusal: {status} {told}")
             wire(other).error_event(refusal, "r")
-        answer = parsed_or_none(data)
+        answer = parse_or_none(data)
         if answer is None or is_error(answer):
             return
         wire(protocol).usage_in(answer)
         result = wire(protocol).read_answer(answer)
         for other in WIRES:
-            strictly(dumped(wire(other).write_answer(result, asked(other), [])))
+            strictly(dump_json(wire(other).write_answer(result, asked(other), [])))
 
     return target
 

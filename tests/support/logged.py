@@ -60,7 +60,7 @@ class Shelf:
     """A store that reads where it stands. The batches are small, so that sums are added to sums."""
 
     def __init__(self, path: Path, calls: Iterable[Call] = (), batch: int = 97) -> None:
-        self.db = file.opened(str(path / "calls.db"), NOW_S * 1_000)
+        self.db = file.open_writer(str(path / "calls.db"), NOW_S * 1_000)
         self.calls = list(calls)
         for at in range(0, len(self.calls), batch):
             self.add(self.calls[at : at + batch])

@@ -131,7 +131,7 @@ def play(story: Story, document: dict[str, Any], hosts: Hosts, folder: Path) -> 
         ways = Ways(document, hosts, folder)
         await story(ways)
         assert ways.gateway.open == 0
-        for entry in ways.gateway.board.report(ways.gateway.state.table, ways.gateway._clock()):
+        for entry in ways.gateway.routing_state.report(ways.gateway.state.table, ways.gateway._clock()):
             assert entry["active"] == 0, entry
         return ways
 

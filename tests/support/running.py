@@ -33,7 +33,7 @@ import sys
 sys.path.insert(0, sys.argv.pop(1))
 from llm_router_gateway.commands import main
 from llm_router_gateway.net import connection, server
-server.Server.__init__.__kwdefaults__["patience"] = connection.Patience(*map(float, sys.argv.pop(1).split(",")))
+server.Server.__init__.__kwdefaults__["timeouts"] = connection.ServerTimeouts(*map(float, sys.argv.pop(1).split(",")))
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -55,7 +55,7 @@ def until(happened: Callable[[], Any], what: str = "", limit_s: float = WAIT_S) 
 # ------------------------------------------------------------------------------------------- what callers send and get
 
 
-class Ask(NamedTuple):
+class RoutingRequest(NamedTuple):
     path: str
     body: dict[str, Any]
 
@@ -64,19 +64,19 @@ class Ask(NamedTuple):
         return json.dumps(self.body).encode()
 
 
-def ask(protocol: str, model: str, *, stream: bool = False, text: str = "hi", array: bool = False) -> Ask:
+def ask(protocol: str, model: str, *, stream: bool = False, text: str = "hi", array: bool = False) -> RoutingRequest:
     """A chat request as a caller of `protocol` sends it."""
     if protocol == "gemini":
         action = ("streamGenerateContent" + ("" if array else "?alt=sse")) if stream else "generateContent"
-        return Ask(f"/v1beta/models/{model}:{action}", {"contents": [{"role": "user", "parts": [{"text": text}]}]})
+        return RoutingRequest(f"/v1beta/models/{model}:{action}", {"contents": [{"role": "user", "parts": [{"text": text}]}]})
     if protocol == "responses":
-        return Ask("/v1/responses", {"model": model, "input": text} | ({"stream": True} if stream else {}))
+        return RoutingRequest("/v1/responses", {"model": model, "input": text} | ({"stream": True} if stream else {}))
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
     if protocol == "anthropic":
         body["max_tokens"] = 100
     if stream:
         body["stream"] = True
-    return Ask("/v1/messages" if protocol == "anthropic" else "/v1/chat/completions", body)
+    return RoutingRequest("/v1/messages" if protocol == "anthropic" else "/v1/chat/completions", body)
 
 
 def is_error(protocol: str, body: Any) -> bool:
@@ -194,19 +194,19 @@ def command(folder: Path, *words: str, stdin: bytes = b"", **env: str) -> subpro
 class Process:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0 FLAGS` on a free port, until end().
 
-    `patience` are the seconds of connection.Patience, shorter than a person's; `files` is its limit of open files; `gateway`
-    is the package to run.
+    `timeouts` are the seconds of connection.ServerTimeouts, shorter than the defaults; `files` is its limit of open files;
+    `gateway` is the package to run.
     """
 
     def __init__(
-        self, folder: Path, config: str, *words: str, env: Mapping[str, str] | None = None, patience: str = "",
+        self, folder: Path, config: str, *words: str, env: Mapping[str, str] | None = None, timeouts: str = "",
         files: int = 0, gateway: Path = GATEWAY,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.token = ""
         argv = [sys.executable, str(gateway)]
-        if patience:
-            argv = [sys.executable, "-c", IMPATIENT, str(SCRIPTS), patience]
+        if timeouts:
+            argv = [sys.executable, "-c", IMPATIENT, str(SCRIPTS), timeouts]
         if files:
             argv = ["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *argv]
         if config:

@@ -1,12 +1,12 @@
-"""Who is calling: config tokens, administrators' tokens, [[keys]], keys of the store, sessions; or nobody, where that may be.
+"""Authentication: tokens, admin tokens, [[keys]], keys of the store, sessions; anonymous callers where those are allowed.
 
-    ring = Keyring(config)
-    ring.take(rows)                              keys of the store, whenever they changed
-    ring.admit(headers, query, peer, now)        -> Caller; Unauthorized (401) or Forbidden (403)
-    ring.client(peer, headers)                   -> the caller's address, behind trusted proxies
+    authenticator = Authenticator(config)
+    authenticator.take(rows, generation)             the keys of the store, whenever they changed
+    authenticator.admit(headers, query, peer, now)   -> Caller; Unauthorized (401) or Forbidden (403)
+    authenticator.client(peer, headers)              -> the caller's address, behind trusted proxies
 
-Only SHA-256 digests are kept, found by their value and compared in constant time. What is known of a key is replaced whole,
-so that the next request of a key that was disabled is refused. No clock, no file: `keys_api` and the process bring the rows.
+Only SHA-256 digests are kept, looked up by value and compared in constant time. `take` replaces all entries at once, so that
+the next request of a disabled key is refused. No clock, no file: `keys_api` and the process supply the rows.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ..policy.budgets import utc_text
 from ..store.keys import Row
 from ..wire.registry import KEY_HEADERS, KEY_QUERIES
 from . import browser, credentials
-from .sessions import Sessions, Tries, token_in
+from .sessions import LoginAttempts, Sessions, token_in
 
 ADMIN_NAME = "admin"
-# Whoever sends one of these is not this machine's own program, or wants to look like somebody else.
+# A request with one of these headers came through a proxy, or claims to: it is not from a local program.
 FORWARDED = (
     "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-server",
     "x-forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "via",
@@ -40,11 +40,11 @@ UNKNOWN_KEY = "the key is not known to this gateway"
 
 @dataclass(slots=True)
 class Entry:
-    """One secret's holder."""
+    """The caller that one secret authenticates."""
 
     digest: bytes
     caller: Caller
-    is_free: bool               # nothing to check but the secret
+    is_free: bool               # nothing to check beyond the secret
     networks: tuple[Any, ...] = ()
     last_used: float | None = None
 
@@ -72,20 +72,20 @@ def is_loopback(peer: str) -> bool:
     return address is not None and bool(address.is_loopback)
 
 
-class Keyring:
-    """Every credential there is, by its digest; and the sessions that stand for some of them."""
+class Authenticator:
+    """Every credential by its digest, and the sessions that were opened with some of them."""
 
     def __init__(self, config: Config) -> None:
-        self.sessions, self.tries = Sessions(), Tries()
+        self.sessions, self.tries = Sessions(), LoginAttempts()
         self.rows: dict[str, Row] = {}   # keys of the store, by id
         self._generation = -1
-        self.is_unread = False           # the store could not be read when it should have been
-        self.sealed = ""                 # why nobody may in without a key: the store's keys are not known
+        self.is_unread = False           # the last attempt to read the store failed
+        self.sealed = ""                 # why anonymous callers are refused: the store's keys are unknown
         self._by_id: dict[str, Entry] = {}
         self._used: dict[str, float] = {}
         self.configure(config)
 
-    # -- what there is
+    # -- credentials
 
     def configure(self, config: Config) -> None:
         """The credentials of a new Config; those of the store stay."""
@@ -101,7 +101,7 @@ class Keyring:
         self._build()
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
-        """The keys of the store, all of them, as they were at a generation: never an older one than is known of this file."""
+        """Replaces the keys of the store by those of a generation; an older generation of the same file is ignored."""
         if generation < self._generation and not is_new:
             return
         self._generation = generation
@@ -146,7 +146,7 @@ class Keyring:
         return self._admins()
 
     def can_administer(self, but: str = "") -> bool:
-        """Whether somebody may administer once keys are needed, without one of the keys."""
+        """Whether administration stays possible once keys are needed, without the key `but`."""
         return self._admins(but) or (self._config.server.loopback_without_key and self._is_local)
 
     def has_others(self, but: str) -> bool:
@@ -157,11 +157,11 @@ class Keyring:
         return entry.last_used if entry else None
 
     def take_used(self) -> dict[str, float]:
-        """The keys of the store that were used since this was asked last, and when."""
+        """The keys of the store that were used since the last call, and when."""
         used, self._used = self._used, {}
         return {key_id: at for key_id, at in used.items() if key_id in self.rows}
 
-    # -- who is it
+    # -- authentication
 
     def is_proxy(self, peer: str) -> bool:
         return is_inside(address_of(peer), self._proxies)
@@ -177,7 +177,7 @@ class Keyring:
             if entry is not None:
                 return self._used_now(entry, headers, peer, now)
             if given.startswith(PREFIX):
-                raise Unauthorized(UNKNOWN_KEY)  # a key of ours that was deleted is nobody's, also on this machine
+                raise Unauthorized(UNKNOWN_KEY)  # a deleted key of this gateway stays invalid, on this machine too
         elif "cookie" in headers:
             caller = self._session(headers, peer, now)
             if caller is not None:
@@ -198,7 +198,7 @@ class Keyring:
         return entry.caller
 
     def _session(self, headers: Mapping[str, str], peer: str, now: float) -> Caller | None:
-        """Whose session a cookie names; None when that ended, or its key may not administer any more."""
+        """The caller of a session cookie; None when the session ended, or its key is no longer an administrator's."""
         token = token_in(headers)
         digest = self.sessions.digest_of(token, now) if token else None
         entry = self._entries.get(digest) if digest else None
@@ -208,12 +208,12 @@ class Keyring:
         return replace(entry.caller, is_cookie=True)
 
     def _anonymous(self, headers: Mapping[str, str], peer: str, was_given: bool) -> Caller:
-        """Nobody, where nobody may in: no credential exists, or this machine's own programs need none."""
+        """The anonymous caller, where it is allowed: no credential exists, or local programs need none."""
         server = self._config.server
         is_direct = is_loopback(peer) and not any(name in headers for name in FORWARDED)
         if not (server.loopback_without_key and is_direct) and not (self.is_open and is_loopback(peer)):
             raise Unauthorized(self.sealed or (UNKNOWN_KEY if was_given else NO_KEY))
-        if not self._is_local:  # else the gateway has looked already
+        if not self._is_local:  # else the gateway has checked already
             browser.check_host(headers, server.allowed_hosts)
             browser.check_origin(headers, server.allowed_hosts, server.cors_origins)
         return Caller(is_admin=is_direct and self._is_local)

@@ -1,4 +1,4 @@
-"""Whether a browser was tricked into a call, and what lets a web page read the answer.
+"""Checks against browsers that are tricked into a call, and the headers that allow a web page to read the answer.
 
     check_host({"host": "evil.example"}, hosts)   -> raises Forbidden (DNS rebinding)
     cors_headers({"origin": "https://a.example"}, ["https://a.example"])  -> the headers that let that page read it
@@ -15,7 +15,7 @@ from ..config.settings import LOOPBACK
 from ..errors import Forbidden
 from .credentials import host_name
 
-KNOWN_HOSTS = 64  # Host headers that are remembered with what they mean
+KNOWN_HOSTS = 64  # cached results for Host headers
 EXPOSED = (  # to web pages
     "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, x-llm-router-estimated, "
     "retry-after"
@@ -25,7 +25,7 @@ METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 
 @lru_cache(maxsize=KNOWN_HOSTS)
 def is_this_machine(host: str) -> bool:
-    """Whether a Host header names the machine that it came to, or nothing at all."""
+    """Whether a Host header names this machine, or is empty."""
     name = host_name(host)
     return not name or LOOPBACK.fullmatch(name) is not None
 
@@ -42,7 +42,7 @@ def check_host(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
 
 
 def check_origin(headers: Mapping[str, str], allowed: Sequence[str], cors_origins: Sequence[str]) -> None:
-    """Forbidden when a web page of somebody else's makes the call (browsers send Origin, programs do not)."""
+    """Forbidden when a foreign web page makes the call (browsers send Origin, programs do not)."""
     origin = headers.get("origin", "")
     if not origin or "*" in cors_origins or origin in cors_origins:
         return
@@ -69,7 +69,7 @@ def named(cors_origins: Sequence[str]) -> Sequence[str]:
 
 
 def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:
-    """What lets a browser page read the answer; nothing unless its origin is configured."""
+    """The CORS headers of an answer; none unless the origin is configured."""
     origin = headers.get("origin", "")
     if not origin or not ("*" in cors_origins or origin in cors_origins):
         return []
@@ -81,7 +81,7 @@ def cors_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> lis
 
 
 def preflight_headers(headers: Mapping[str, str], cors_origins: Sequence[str]) -> list[tuple[str, str]]:
-    """The answer to a browser asking first (OPTIONS); nothing unless its origin is configured."""
+    """The CORS headers of a preflight answer (OPTIONS); none unless the origin is configured."""
     allowed = cors_headers(headers, cors_origins)
     if not allowed:
         return []

@@ -1,8 +1,8 @@
-"""What a request says of its caller: the credential in it.
+"""The credential in a request.
 
     credential({"x-api-key": "abc"}, {})          -> "abc"
 
-Header names arrive in lower case. Whose credential it is, `authenticate` knows.
+Header names arrive in lower case. `authenticate` looks the credential up.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Logins of the page: a cookie for whoever showed an administrator's key. Pure: the token and `now` are arguments.
+"""Logins of the page: a cookie in exchange for an administrator's key. Pure: the token and `now` are arguments.
 
     sessions = Sessions()
     sessions.begin(digest, token, now)                 the browser keeps the token; only its hash is kept here
-    sessions.digest_of(token, now)                     -> the digest of the key it stands for; None when it ended
+    sessions.digest_of(token, now)                     -> the digest of the key behind it; None when it ended
     check_csrf("POST", headers, allowed_hosts)         Forbidden when another page may have sent it
 
-A session stands for a key and is nothing of its own: it ends when that key is no longer there, with a restart, or after 12 h.
+A session is worth no more than its key: it ends when that key is removed, with a restart, or after 12 h.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import Forbidden, RateLimited
 from .credentials import host_name
 
 COOKIE = "llm_router_session"
-CSRF_HEADER = "x-llm-router-csrf"  # no page of another origin can send it: its browser would ask us first
+CSRF_HEADER = "x-llm-router-csrf"  # a page of another origin cannot send it without a CORS preflight
 SESSION_S = 43_200.0
 MAX_SESSIONS = 1_000
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -29,7 +29,7 @@ LONGEST_WAIT_S = 900.0
 MAX_ADDRESSES = 10_000
 
 
-def hashed(token: str) -> bytes:
+def token_digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -69,12 +69,12 @@ class Sessions:
 
     def begin(self, digest: bytes, token: str, now: float) -> None:
         """`token` is random text of the caller's making."""
-        self._open[hashed(token)] = (digest, now + SESSION_S)
+        self._open[token_digest(token)] = (digest, now + SESSION_S)
         while len(self._open) > MAX_SESSIONS:
             self._open.popitem(last=False)
 
     def digest_of(self, token: str, now: float) -> bytes | None:
-        name = hashed(token)
+        name = token_digest(token)
         digest, until = self._open.get(name, (b"", 0.0))
         if now < until:
             return digest
@@ -82,25 +82,25 @@ class Sessions:
         return None
 
     def end(self, token: str) -> None:
-        self._open.pop(hashed(token), None)
+        self._open.pop(token_digest(token), None)
 
     def __len__(self) -> int:
         return len(self._open)
 
 
 @dataclass(slots=True)
-class Tries:
-    """Wrong logins, by address: after some of them the next has to wait, longer each time."""
+class LoginAttempts:
+    """Failed logins, by address: after some of them the next has to wait, longer each time."""
 
     _wrong: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)  # address -> (how many, not before)
 
     def check(self, address: str, now: float) -> None:
-        """RateLimited when it is too early; also for the right key, or the answer would tell that it is the right one."""
+        """RateLimited when it is too early; also for the right key, or the answer would reveal that it is right."""
         _, not_before = self._wrong.get(address, (0, 0.0))
         if now < not_before:
-            raise RateLimited("too many wrong logins from this address; wait a while", retry_after_s=not_before - now)
+            raise RateLimited("too many failed logins from this address; try again later", retry_after_s=not_before - now)
 
-    def failed(self, address: str, now: float) -> None:
+    def record_failure(self, address: str, now: float) -> None:
         count, _ = self._wrong.pop(address, (0, 0.0))
         count += 1
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(count - FREE_TRIES, 20)) if count >= FREE_TRIES else 0.0
@@ -108,5 +108,5 @@ class Tries:
         while len(self._wrong) > MAX_ADDRESSES:
             self._wrong.popitem(last=False)
 
-    def succeeded(self, address: str) -> None:
+    def record_success(self, address: str) -> None:
         self._wrong.pop(address, None)

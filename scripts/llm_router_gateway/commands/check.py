@@ -1,10 +1,10 @@
-"""--check: every model is asked one short question, all at once, and gets one line.
+"""--check: sends every model one short request, all at once, and prints one line each.
 
     ok    openai/gpt-4.1        812 ms
     FAIL  claude/claude-x       401 unauthorized: invalid x-api-key; check the key
     ok    ollama                40 ms  takes any name; lists 3
 
-A provider without listed models is asked for its list instead of a model.
+For a provider without listed models its model list is fetched instead.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from ..config.config import Config
 from ..errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from ..net.client import Pool, Timeouts
-from ..proxy import headers as forward
 from ..proxy import model_list
-from ..proxy.answers import check_key, parsed
-from ..proxy.outgoing import quoted
-from ..proxy.request import dumped
+from ..proxy.answers import check_key, parse_answer
+from ..proxy.headers import mask_secrets, upstream_headers
+from ..proxy.outgoing import quote_id
+from ..proxy.request import dump_json
 from ..proxy.upstream import MAX_ANSWER_BYTES
 from ..routing.resolve import Candidate, routes_of
 from ..wire import ir
@@ -54,34 +54,34 @@ class Outcome:
         if self.error is None:
             return f"ok    {self.name:{width}}  {self.seconds * 1000:.0f} ms  {self.detail}".rstrip()
         advice = ADVICE.get(self.error.code, "")
-        told = f"{self.error.status} {self.error.code}: {self.error.message}"
-        return f"FAIL  {self.name:{width}}  {told}{f'; {advice}' if advice else ''}"
+        text = f"{self.error.status} {self.error.code}: {self.error.message}"
+        return f"FAIL  {self.name:{width}}  {text}{f'; {advice}' if advice else ''}"
 
 
-async def ask(pool: Pool, candidate: Candidate) -> str:
+async def probe(pool: Pool, candidate: Candidate) -> str:
     """"" when the model answered; GatewayError when not."""
     api = wire(candidate.provider.api)
     request = ir.Request(model=candidate.remote_id, messages=QUESTION, max_tokens=MAX_TOKENS)
     body = api.write_request(request, model=candidate.remote_id, quirks=candidate.provider.quirks, lost=[])
-    data = await fetch(pool, "POST", candidate, candidate.url("chat", quoted(candidate.remote_id)), dumped(body))
-    api.read_answer(parsed(data, candidate.name))
+    data = await fetch(pool, "POST", candidate, candidate.url("chat", quote_id(candidate.remote_id)), dump_json(body))
+    api.read_answer(parse_answer(data, candidate.name))
     return ""
 
 
-async def ask_for_list(pool: Pool, candidate: Candidate) -> str:
+async def probe_list(pool: Pool, candidate: Candidate) -> str:
     data = await fetch(pool, "GET", candidate, candidate.url("models"), b"")
-    names = model_list.names_in(parsed(data, candidate.provider.name))
+    names = model_list.names_in(parse_answer(data, candidate.provider.name))
     return f"takes any name; lists {len(names)}"
 
 
 async def fetch(pool: Pool, method: str, candidate: Candidate, url: str, body: bytes) -> bytes:
     check_key(candidate)
     provider = candidate.provider
-    headers = forward.upstream_headers(candidate, (), "check", same=False)
+    headers = upstream_headers(candidate, (), "check", same=False)
     timeouts = Timeouts(provider.connect_timeout_s, LIMIT_S, LIMIT_S)
     response = await pool.request(method, url, headers, body, timeouts=timeouts, proxy=provider.proxy)
     try:
-        data = forward.masked(await response.read(MAX_ANSWER_BYTES), candidate)
+        data = mask_secrets(await response.read(MAX_ANSWER_BYTES), candidate)
     finally:
         response.close()
     if 300 <= response.status < 400:
@@ -95,9 +95,9 @@ async def fetch(pool: Pool, method: str, candidate: Candidate, url: str, body: b
 async def run(config: Config, clock: Callable[[], float]) -> int:
     """Prints a line for each model; 1 if any failed."""
     routes, pool = routes_of(config), Pool()
-    asked = list(routes.full.values())
-    asked += [Candidate(provider, "") for provider in routes.open.values()
-              if not any(each.provider.name == provider.name for each in asked)]  # fmt: skip
+    probed = list(routes.full.values())
+    probed += [Candidate(provider, "") for provider in routes.open.values()
+              if not any(each.provider.name == provider.name for each in probed)]  # fmt: skip
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(candidate: Candidate) -> Outcome:
@@ -106,7 +106,7 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
             began = clock()
             try:
                 async with asyncio.timeout(LIMIT_S):
-                    detail = await (ask if candidate.model else ask_for_list)(pool, candidate)
+                    detail = await (probe if candidate.model else probe_list)(pool, candidate)
             except TimeoutError:
                 return Outcome(name, LIMIT_S, error=UpstreamTimeout(f"no answer within {LIMIT_S:g} s"))
             except GatewayError as error:
@@ -114,7 +114,7 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
             return Outcome(name, clock() - began, detail)
 
     try:
-        outcomes = await asyncio.gather(*map(one, asked))
+        outcomes = await asyncio.gather(*map(one, probed))
     finally:
         await pool.close()
     width = max((len(outcome.name) for outcome in outcomes), default=0)

@@ -21,11 +21,11 @@ from ..config.settings import Secret
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..json_body import read_body
-from ..proxy.outgoing import Outgoing, chat_call, converted, relayed
+from ..proxy.outgoing import Outgoing, chat_call, convert_request, relay_request
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
-from ..routing.snapshot import state_of
+from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
 from .program import as_typed, typed
 
@@ -34,7 +34,7 @@ MASK = "***"
 HOUSES = {api: next((name for name, preset in PRESETS.items() if preset.api == api), "") for api in UPSTREAMS}
 
 
-class Nobody:
+class NullExchange:
     """The caller of a dry run."""
 
     method, path, query, client, started = "POST", "", "", "", False
@@ -61,9 +61,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def target(options: argparse.Namespace, asked: str) -> tuple[Config, Candidate]:
-    """Who would be asked: a model of the configuration, else a provider of it, else a preset."""
-    model = options.model or asked
+def target(options: argparse.Namespace, wanted: str) -> tuple[Config, Candidate]:
+    """The target of the request: a model of the configuration, else a provider of it, else a preset."""
+    model = options.model or wanted
     if options.to in HOUSES or (not options.config and preset_of(options.to)):
         name = HOUSES.get(options.to, options.to)
         of = {"name": name, "type": name} if name else {"name": options.to, "api": options.to}
@@ -72,8 +72,8 @@ def target(options: argparse.Namespace, asked: str) -> tuple[Config, Candidate]:
     config = Source(options.config, flags={}, env=os.environ).load()
     for provider in config.providers:
         if provider.name == options.to:
-            return config, candidates(state_of(config).routes, f"{provider.name}/{model}")[0]
-    return config, candidates(state_of(config).routes, options.to)[0]
+            return config, candidates(snapshot_of(config).routes, f"{provider.name}/{model}")[0]
+    return config, candidates(snapshot_of(config).routes, options.to)[0]
 
 
 def address(name: str) -> dict[str, str]:
@@ -84,17 +84,17 @@ def address(name: str) -> dict[str, str]:
 
 def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record]:
     body = read_body(data)
-    asked = body.fields.get("model")
-    asked = asked if isinstance(asked, str) else ""
-    config, candidate = target(options, asked)
-    record = Record("dry-run", "POST", "", "", 0.0, options.source, asked or candidate.remote_id, candidate.name)
+    wanted = body.fields.get("model")
+    wanted = wanted if isinstance(wanted, str) else ""
+    config, candidate = target(options, wanted)
+    record = Record("dry-run", "POST", "", "", 0.0, options.source, wanted or candidate.remote_id, candidate.name)
     spec = SPECS[options.source]
     record.stream = options.stream or spec.wants_stream(body.fields)
-    call = Call("chat", options.source, asked, options.stream, action=spec.chat_action)
-    context = RequestContext(cast(Exchange, Nobody()), state_of(config), record, {}, {}, call, body)
+    call = Call("chat", options.source, wanted, options.stream, action=spec.chat_action)
+    context = RequestContext(cast(Exchange, NullExchange()), snapshot_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
-        return converted(context, candidate), record
-    return relayed(context, candidate, chat_call(candidate, record.stream)), record
+        return convert_request(context, candidate), record
+    return relay_request(context, candidate, chat_call(candidate, record.stream)), record
 
 
 def without_keys(value: str, keys: Iterable[Secret]) -> str:
@@ -104,7 +104,7 @@ def without_keys(value: str, keys: Iterable[Secret]) -> str:
     return value
 
 
-def shown(out: Outgoing) -> dict[str, Any]:
+def result_json(out: Outgoing) -> dict[str, Any]:
     """The request as JSON, keys masked."""
     candidate = out.candidate
     headers = {name: without_keys(value, candidate.provider.secrets) for name, value in out.headers}
@@ -123,6 +123,6 @@ def run(argv: Sequence[str]) -> int:
     except GatewayError as error:
         sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")
         return 1
-    result: Mapping[str, Any] = {"request": shown(out), "lost": record.lost}
+    result: Mapping[str, Any] = {"request": result_json(out), "lost": record.lost}
     sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=True) + "\n")
     return 0

@@ -1,7 +1,7 @@
-"""explain: who would answer a request, and why; nothing is sent.
+"""explain: which member would answer a request, and why; nothing is sent.
 
     explain --model gpt_models < body.json
-        gpt_models (roundrobin): openai/gpt-4.1 would be asked first
+        gpt_models (roundrobin): openai/gpt-4.1 would be tried first
         take  openai/gpt-4.1   weight 100 of 100  ok   ...
         -     claude/claude-x  weight 100 of 100  ok   its selector gave false
 
@@ -24,8 +24,8 @@ from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
 from ..proxy.log import escaped
 from ..routing.permissions import rights_of
-from ..routing.plan import Ask, Board, plan
-from ..routing.snapshot import state_of
+from ..routing.plan import RoutingRequest, RoutingState, plan
+from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
 from .program import as_typed, typed
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway explain --model gpt_models < body.json\n"
         "  python3 scripts/llm_router_gateway explain --model tag:coding,-slow -c router.toml --json < body.json\n\n"
-        "exit codes: 0 somebody would be asked, 1 nobody would, 2 wrong usage or configuration"),
+        "exit codes: 0 a member would be tried, 1 none would, 2 usage or configuration error"),
     )  # fmt: skip
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
     made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")
@@ -57,22 +57,22 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def explained(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
-    """The decision on one request, as `POST /route` tells it."""
+def explain(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
+    """The decision on one request, in the form of `POST /route`."""
     body = read_body(data) if data.strip() else None
     fields = body.fields if body else {}
     name = options.model or fields.get("model")
     if not isinstance(name, str) or not name:
         raise BadRequest("model is missing: give --model or name one in the request")
-    state = state_of(Source(options.config, flags={}, env=os.environ).load())
+    state = snapshot_of(Source(options.config, flags={}, env=os.environ).load())
     held = {key.name: key for key, _ in state.config.keys}
     if options.key and options.key not in held:
         raise BadRequest(f"no key {options.key!r} in [[keys]]; there are {', '.join(held) or 'none'}")
     stream = options.stream or SPECS[options.source].wants_stream(fields)
-    ask = Ask(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
+    ask = RoutingRequest(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
               key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)),
               text=body.text if body else "")  # fmt: skip
-    return plan(state.table, Board(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
+    return plan(state.table, RoutingState(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
 
 
 def number(value: object) -> str:
@@ -87,12 +87,12 @@ def row(candidate: Mapping[str, Any], chosen: object) -> list[str]:
 
 
 def text_of(decision: Mapping[str, Any]) -> str:
-    """The decision for people: a line that says who, then a line for each candidate."""
+    """The decision as text: a line with the chosen member, then a line for each candidate."""
     chosen, group = decision.get("chosen"), decision.get("group")
     what = f"{decision['model']} ({decision.get('strategy')})" if group else str(decision["model"])
     rows = [row(candidate, chosen) for candidate in decision["candidates"]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
-    lines = [f"{what}: {f'{chosen} would be asked first' if chosen else 'nobody would be asked'}"]
+    lines = [f"{what}: {f'{chosen} would be tried first' if chosen else 'no member would be tried'}"]
     for cells in rows:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     return "".join(escaped(line) + "\n" for line in lines)
@@ -101,7 +101,7 @@ def text_of(decision: Mapping[str, Any]) -> str:
 def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        decision = explained(options, sys.stdin.buffer.read())
+        decision = explain(options, sys.stdin.buffer.read())
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

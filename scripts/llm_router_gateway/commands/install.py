@@ -30,7 +30,7 @@ STATE = f"/var/lib/{NAME}"
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 PORT, DRAIN_S = 8000, 30.0  # of a configuration that is not there yet
 STOP_S = 15                 # after the drain: connections, the store
-UID = 10001                 # of nobody else in the image
+UID = 10001                 # not used by any other user of the image
 PYTHON = "3.13"             # the newest that the tests run under
 LOW_PORT = 1024             # below it a capability is needed
 HOMES = ("/home", "/root", "/run/user")  # what ProtectHome=yes hides
@@ -75,10 +75,10 @@ def place_of(config: str, user: str) -> tuple[Place, str]:
 # ------------------------------------------------------------------------------------------------------------- systemd
 
 
-def quoted(text: str) -> str:
+def quote_word(text: str) -> str:
     """One word of ExecStart=: quoted, with % and $ doubled, for they stand for something there (systemd.service(5)).
 
-    quoted("/opt/my llm/50%") -> '"/opt/my llm/50%%"'
+    quote_word("/opt/my llm/50%") -> '"/opt/my llm/50%%"'
     """
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
         raise ValueError(f"{text!r} holds a control character: no unit can name it")
@@ -130,7 +130,7 @@ CapabilityBoundingSet={capability}{ambient}"""
 
 def unit(place: Place) -> str:
     """The systemd unit."""
-    command = " ".join(map(quoted, (place.python, str(place.package), "--config", str(place.config))))
+    command = " ".join(map(quote_word, (place.python, str(place.package), "--config", str(place.config))))
     return f"""\
 # {NAME}.service: printed by `llm-router-gateway install systemd`
 [Unit]
@@ -177,7 +177,7 @@ def unit_steps(place: Place) -> list[str]:
     config = shlex.quote(str(place.config))
     steps = [f"put it into /etc/systemd/system/{NAME}.service"]
     if home_rule(place) == "read-only":
-        steps.append("something that it runs lies in somebody's home, which the service's user must be able to enter; "
+        steps.append("a part of the program lies in a home directory, which the service's user must be able to enter; "
                      "/opt and /etc are better places")  # fmt: skip
     if str(place.config).startswith(("/tmp/", "/var/tmp/")):  # nosec B108  # told apart, not used
         steps.append(f"{config} lies in a temporary folder, which the service does not see: move it")
@@ -251,7 +251,7 @@ def container_steps(place: Place) -> list[str]:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         f"{typed()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  wrong usage",
+        description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  usage error",
     )  # fmt: skip
     made.add_argument("what", nargs="?", choices=("systemd", "container"), help="what to print")
     made.add_argument("-c", "--config", metavar="FILE", default="", help=f"router.toml; /etc/{NAME}/router.toml if not given")
@@ -266,7 +266,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.write(EXPLAINED)
         return 0
     if options.user and not USER.fullmatch(options.user):
-        sys.stderr.write(f"{options.user!r} is no name of a user\n")
+        sys.stderr.write(f"{options.user!r} is not a user name\n")
         return 2
     place, note = place_of(options.config, options.user)
     try:

@@ -23,7 +23,7 @@ from ..config.keys import digest_of, hint_of, key_json, read_json
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..limiter.budgets import LocalBudgets
-from ..management.keys_api import named, new_secret
+from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
 from ..proxy.log import escaped
 from ..store.keys import KeyRepository, Row
@@ -46,8 +46,8 @@ ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "
 BUDGETS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
 
 
-class Refused(Exception):
-    """What was asked for cannot be done; the text says why."""
+class CommandFailed(Exception):
+    """The command failed; the text gives the reason."""
 
 
 # ----------------------------------------------------------------------------------------------------------- arguments
@@ -73,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
 
 def add_terms(create: argparse.ArgumentParser) -> None:
     """The flags of what a key may do."""
-    create.add_argument("--name", required=True, help="what it is called in logs and statistics")
-    for name, text in (("owner", "whose it is"), ("note", "for people")):
+    create.add_argument("--name", required=True, help="its name in logs and statistics")
+    for name, text in (("owner", "shown only"), ("note", "shown only")):
         create.add_argument(f"--{name}", default="", help=text)
     create.add_argument("--expires", default=None, metavar="TIME", help="2027-01-31, 2027-01-31T18:00:00Z, or 30d, 12h")
     create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
@@ -83,7 +83,7 @@ def add_terms(create: argparse.ArgumentParser) -> None:
     create.add_argument("--param", action="append", default=[], metavar="NAME=MAX", help="the most of a parameter, or MIN..MAX")
     create.add_argument("--requests", default=None, metavar="N/SECONDS", help="requests in a window: 60/60")
     create.add_argument("--tokens-per-minute", default=None, help="input and output together")
-    create.add_argument("--max-concurrent", type=int, default=None, help="requests under way at once")
+    create.add_argument("--max-concurrent", type=int, default=None, help="concurrent requests")
     for name in BUDGETS:
         kind: Callable[[str], Any] = float if name.startswith("usd") else str
         create.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help="its budget")
@@ -104,7 +104,7 @@ def parameter(text: str) -> tuple[str, Any]:
             return name, number(value)
         return name, {end: number(part) for end, part in (("min", low), ("max", high)) if part}
     except ValueError:
-        raise Refused(f"--param {text}: write NAME=MAX or NAME=MIN..MAX") from None
+        raise CommandFailed(f"--param {text}: write NAME=MAX or NAME=MIN..MAX") from None
 
 
 def window(text: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def window(text: str) -> dict[str, Any]:
     try:
         return {"max_requests": int(count), "per_seconds": float(seconds or 60)}
     except ValueError:
-        raise Refused(f"--requests {text}: write N/SECONDS") from None
+        raise CommandFailed(f"--requests {text}: write N/SECONDS") from None
 
 
 def expiry(text: str, now: float) -> str:
@@ -158,7 +158,7 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
     source = Source(options.config, flags={}, env=os.environ)
     place = store_path(source.load().server.store, str(source.path or ""))
     if place in ("", ":memory:"):
-        raise Refused("there is no store in a file: write a router.toml, or set [server] store to a path")
+        raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
     return place
 
 
@@ -192,14 +192,14 @@ def say(text: str) -> None:
 
 async def run_create(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     described, secret = read_json(terms_of(options, now)), new_secret()
-    row = (await keys.insert(named(described, secret, now), digest_of(secret))).row
-    told(options, secret, item_of(row, (), now))
-    say(f"made {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
+    row = (await keys.insert(stored_key(described, secret, now), digest_of(secret))).row
+    created_text(options, secret, item_of(row, (), now))
+    say(f"created {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
     return DONE
 
 
-def told(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> None:
-    """The key, alone on its line, or with all there is to know of it."""
+def created_text(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> None:
+    """The key alone on its line, or as JSON with its description."""
     sys.stdout.write(json.dumps({"key": secret, "item": item}, indent=2) + "\n" if options.json else secret + "\n")
 
 
@@ -248,7 +248,7 @@ async def run_delete(options: argparse.Namespace, keys: KeyRepository, now: floa
 async def run_rotate(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     secret = new_secret()
     row = (await keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
-    told(options, secret, item_of(row, (), now))
+    created_text(options, secret, item_of(row, (), now))
     say(f"rotated {row.key.name} ({row.key.id}); the key is shown this once")
     return DONE
 
@@ -272,6 +272,6 @@ def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
         return USAGE
     except GatewayError as error:
         say(error.message)
-    except (Refused, StoreBroken) as error:
+    except (CommandFailed, StoreBroken) as error:
         say(str(error))
     return NOT_DONE

@@ -24,10 +24,10 @@ from ..config.sources import Source
 from .program import as_typed, typed
 
 EXIT_CODES = {
-    0: "served and stopped, or all was well",
-    1: "--check: a model did not answer; convert: the request cannot be converted; explain: nobody would be asked; "
-       "keys: it was not done",
-    2: "wrong usage or configuration; every problem is listed",
+    0: "served and stopped, or success",
+    1: "--check: a model did not answer; convert: the request cannot be converted; explain: no member would be tried; "
+       "keys: the command failed",
+    2: "usage or configuration error; every problem is listed",
     3: "the address cannot be listened on",
 }
 EXAMPLES = """\
@@ -51,10 +51,10 @@ def parser() -> argparse.ArgumentParser:
         typed(), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
         epilog=f"examples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
-        "convert --help tells about the dry run of a conversion, explain --help about that of a choice, install "
+        "convert --help describes the dry run of a conversion, explain --help that of a routing decision, install "
         "prints a systemd unit or a container file, keys has callers' keys, import reads other "
         "routers' configurations, models refresh proposes entries for what providers list; "
-        "references/gateway.md has everything.",
+        "references/gateway.md documents everything.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml, or a config.yaml of the jq server; "
                       "without one, providers whose keys are in the environment are there")  # fmt: skip
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
                 *setting.flag.split("/"), dest=setting.name, metavar=setting.kind.upper(),
                 help=setting.help.replace("%", "%%") + (f" ({setting.env[0]})" if setting.env else ""),
             )  # fmt: skip
-    made.add_argument("--check", action="store_true", help="ask every model one short question, print a line each")
+    made.add_argument("--check", action="store_true", help="send every model one short request, print a line each")
     made.add_argument("--print-config", action="store_true", help="print the effective configuration, secrets masked")
     made.add_argument("--demo", action="store_true", help="serve a mock server that answers without a model or a key")
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -77,7 +77,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, str]:
     return {setting.name: named[setting.name] for setting in SERVER if named.get(setting.name) is not None}
 
 
-def loaded(source: Source) -> Config | None:
+def load(source: Source) -> Config | None:
     """The Config, its notes said; None, every problem said, when it cannot be used."""
     try:
         config = source.load()
@@ -133,19 +133,19 @@ def run(options: argparse.Namespace) -> int:
     if options.demo:
         return with_demo(options)
     source = Source(options.config, flags=flags_of(options), env=os.environ)
-    return act(options, source)
+    return run_config(options, source)
 
 
 def with_demo(options: argparse.Namespace) -> int:
-    """As `run`, with the stand-in as the only provider."""
+    """As `run`, with the mock server as the only provider."""
     from llm_router_demo import DemoServer
 
     with DemoServer(record=False) as demo:
-        return act(options, Source("", flags=flags_of(options), env=os.environ, document=demo_document(demo.url)))
+        return run_config(options, Source("", flags=flags_of(options), env=os.environ, document=demo_document(demo.url)))
 
 
 def demo_document(url: str) -> dict[str, Any]:
-    """One provider for each protocol that the stand-in speaks; the bare name `demo` is the first of them."""
+    """One provider for each protocol of the mock server; the bare name `demo` is the first of them."""
     providers: list[dict[str, Any]] = [
         {"name": "demo", "api": "openai", "base_url": f"{url}/v1", "any_model": True},
         {"name": "demo-anthropic", "api": "anthropic", "base_url": url, "any_model": True},
@@ -154,8 +154,8 @@ def demo_document(url: str) -> dict[str, Any]:
     return {"providers": providers, "models": [{"name": "demo", "provider": "demo"}]}
 
 
-def act(options: argparse.Namespace, source: Source) -> int:
-    config = loaded(source)
+def run_config(options: argparse.Namespace, source: Source) -> int:
+    config = load(source)
     if config is None:
         return 2
     if options.print_config:

@@ -21,7 +21,7 @@ from ..config.imported import per_million, price_config, toml_text
 from ..config.sources import Source, read_data_file
 from ..errors import GatewayError
 from ..net.client import Pool
-from ..proxy.answers import parsed
+from ..proxy.answers import parse_answer
 from ..routing.resolve import Candidate
 from .check import LIMIT_S, fetch
 from .program import as_typed, typed
@@ -139,7 +139,7 @@ async def lists(config: Config, chosen: Sequence[Provider]) -> dict[str, Any]:
         candidate = Candidate(provider, "")
         try:
             async with asyncio.timeout(LIMIT_S):
-                return parsed(await fetch(pool, "GET", candidate, candidate.url("models"), b""), provider.name)
+                return parse_answer(await fetch(pool, "GET", candidate, candidate.url("models"), b""), provider.name)
         except (GatewayError, TimeoutError) as error:
             return error
 

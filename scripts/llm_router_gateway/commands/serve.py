@@ -1,9 +1,9 @@
 """The process while it serves: what is there from the first line to the drain, and what signals, files and time do to it.
 
-    exit_code = asyncio.run(serve(config, source))     until SIGTERM or Ctrl-C; 3 when the address cannot be had
+    exit_code = asyncio.run(serve(config, source))     until SIGTERM or Ctrl-C; 3 when the address cannot be bound
 
-`Memory` is what outlives a request: it chooses what stands behind the seams (`Limiter`, `Budgets`, `CallLog`,
-`KeyRepository`). `Running` is the whole.
+`Backends` outlives a request: it chooses the implementations of the interfaces (`Limiter`, `Budgets`, `CallLog`,
+`KeyRepository`). `GatewayProcess` is the whole process.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .. import PROGRAM, __version__
-from ..access.authenticate import Keyring
+from ..access.authenticate import Authenticator
 from ..config.config import Config, ConfigError
 from ..config.sources import Source
 from ..errors import Unavailable
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
-from ..management.keys_api import KeyDesk
+from ..management.keys_api import KeysApi
 from ..management.metrics import Metrics
-from ..management.monitor_api import Monitor
+from ..management.monitor_api import MonitorApi
 from ..management.page.document import Page
-from ..management.providers_api import Admin
+from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
-from ..net.router import Desk, Route
+from ..net.router import Route, Router
 from ..net.server import Server
 from ..proxy.gateway import Gateway
 from ..proxy.log import Log
@@ -44,9 +44,9 @@ from ..store.sqlite.key_watch import KeyWatch
 from ..store.sqlite.keys import SqliteKeys
 from ..store.sqlite.retention import Keep
 
-RELOAD_S = 1.0  # how often the files are looked at
+RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2   # how long a log line may wait
-USED_S = 5.0    # how often it is noted when keys were used last
+USED_S = 5.0    # how often the last use of keys is stored
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = ("host", "port", "log_file", "log_level", "log_format", "max_connections", "store")  # what a reload cannot change
 
@@ -60,7 +60,7 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
-def more_files() -> None:
+def raise_file_limit() -> None:
     """As many open files as this user may have: every caller and every upstream is one."""
     with suppress(ImportError, OSError, ValueError):
         import resource
@@ -81,13 +81,19 @@ def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], 
             signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
 
 
+def counted(number: int, noun: str) -> str:
+    """counted(1, "model") -> "1 model", counted(2, "model") -> "2 models" """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[str]:
     """What to do next, once the address is open."""
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     url = f"http://{host}:{port}"
     active = sum(provider.is_active for provider in config.providers)
+    counts = f"{counted(active, 'provider')}, {counted(len(config.models), 'listed model')}"
     lines = [
-        f"{PROGRAM} {__version__} listening on {url}: {active} providers, {len(config.models)} listed models",
+        f"{PROGRAM} {__version__} listening on {url}: {counts}",
         f"  OpenAI clients     OPENAI_BASE_URL={url}/v1",
         f"  Claude Code        ANTHROPIC_BASE_URL={url}",
         f"  Gemini CLI         GOOGLE_GEMINI_BASE_URL={url}",
@@ -105,13 +111,13 @@ def keep_of(config: Config) -> Keep:
                 server.max_conversations_bytes)  # fmt: skip
 
 
-def listed(config: Config) -> frozenset[str]:
+def listed_names(config: Config) -> frozenset[str]:
     """The full names of the models that the configuration lists."""
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
 
 
-class Memory:
-    """What outlives a request: the store with its calls and keys, and what is counted since the start."""
+class Backends:
+    """What outlives a request: the store with its calls and keys, the limiter, the budgets, the metrics."""
 
     def __init__(self, config: Config, source: Source, log: Log) -> None:
         self._log = log
@@ -121,35 +127,35 @@ class Memory:
         self.conversations = SqliteConversations(self.store) if self.store is not None else None
         self.keys = SqliteKeys.of(self.store) if self.store is not None else None
         self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
-        self.ring = Keyring(config)
-        self._listed = listed(config)
+        self.authenticator = Authenticator(config)
+        self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
         self._watch = self._watch_keys()
         self._used_at = time.monotonic()
 
     def _watch_keys(self) -> KeyWatch | None:
-        """The keys of the store: known before anybody may call, and looked at from then on."""
+        """Loads the keys of the store before the first request, and watches them from then on."""
         if self.store is None or self.store.path == MEMORY:
-            return None  # nobody else can change those
+            return None  # no other process can change those
         deliver = asyncio.get_running_loop().call_soon_threadsafe
-        watch = KeyWatch(self.ring, self.store.path, self.budgets, deliver=deliver, wall=time.time)
+        watch = KeyWatch(self.authenticator, self.store.path, self.budgets, deliver=deliver, wall=time.time)
         watch.load(keys_lost=self.store.keys_lost)
         watch.start()
         return watch
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
-        """One call at its end."""
+        """Counts and stores one finished call."""
         self.metrics.observe(call)
         if self.calls is not None:
             self.calls.append(call, bodies)
 
     def configure(self, config: Config) -> None:
-        self._listed = listed(config)
+        self._listed = listed_names(config)
         if self.store is not None:
             self.store.keeps(keep_of(config))
 
     def tend(self, *, at_the_end: bool = False) -> None:
-        """Now and then: what the store has to say, and when keys were used last."""
+        """Periodic work: logs the store's notes and stores when keys were last used."""
         if self.store is None:
             return
         for note in self.store.take_notes():
@@ -157,7 +163,7 @@ class Memory:
         if not at_the_end and time.monotonic() < self._used_at + USED_S:
             return
         self._used_at = time.monotonic()
-        used = self.ring.take_used()
+        used = self.authenticator.take_used()
         if used and self.keys is not None:
             self.keys.mark_used(used)
 
@@ -174,7 +180,7 @@ class Memory:
             self._log.warn(note)
 
 
-class Running:
+class GatewayProcess:
     """The process while it serves: what signals, changed files and the timer do to it."""
 
     def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
@@ -182,33 +188,35 @@ class Running:
         self.config, self.source = config, source
         self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
-        self.memory = Memory(config, source, self.log)
+        self.backends = Backends(config, source, self.log)
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
-            new_id=new_id, keyring=self.memory.ring, limiter=self.memory.limiter, budgets=self.memory.budgets,
-            kept=self.memory.conversations,
+            new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
+            budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
-        self.gateway.on_call = self.memory.keep
-        self.gateway.desk = Desk(self.routes(demo))
-        self.server = Server(self.gateway, max_connections=server.max_connections)
+        self.gateway.on_call = self.backends.keep
+        self.gateway.router = Router(self.routes(demo))
+        self.server = Server(
+            self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
+        )
         self.stop = asyncio.Event()
 
     def routes(self, demo: bool) -> Iterable[Route]:
-        """All that is asked of the gateway itself."""
-        gateway, memory = self.gateway, self.memory
-        monitor = Monitor(
-            memory.calls, memory.metrics, open_requests=lambda: gateway.open, version=__version__,
-            members=lambda: gateway.board.report(gateway.state.table, time.monotonic()),
+        """The routes of the management API and the monitor page."""
+        gateway, backends = self.gateway, self.backends
+        monitor = MonitorApi(
+            backends.calls, backends.metrics, open_requests=lambda: gateway.open, version=__version__,
+            members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()),
         )  # fmt: skip
-        admin = Admin(
-            self.source, state=lambda: gateway.state, board=gateway.board, take_over=self.take_over, clock=time.monotonic,
-            new_id=new_id, warn=self.log.warn, tell=self.log.info,
+        admin = ProvidersApi(
+            self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
+            clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
-        keys = KeyDesk(memory.ring, memory.keys, memory.budgets, time.time, demo=demo)
+        keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
     def reload(self) -> None:
-        """A new Config, whole, or none: a bad file changes nothing and every problem is in the log."""
+        """Loads the Config again; a bad file changes nothing, and every problem goes to the log."""
         try:
             config = self.source.load()
         except ConfigError as error:
@@ -218,23 +226,23 @@ class Running:
         self.take_over(config)
 
     def take_over(self, config: Config) -> None:
-        """Swaps it in; requests under way keep the one they began with."""
+        """Swaps the Config in; requests in progress keep the one they began with."""
         self.gateway.swap(config)
-        self.memory.configure(config)
+        self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
-        count = f"{len(config.providers)} providers, {len(config.models)} listed models"
+        count = f"{counted(len(config.providers), 'provider')}, {counted(len(config.models), 'listed model')}"
         self.log.info(f"{self.source.name} taken over: {count}{late and f'; at the next start: {late}'}")
 
     async def look_after(self) -> None:
-        """Changed files and waiting log lines, for as long as we serve."""
+        """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""
         next_look = time.monotonic() + RELOAD_S
         while True:
             await asyncio.sleep(FLUSH_S)
-            self.memory.tend()
+            self.backends.tend()
             self.log.flush()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + RELOAD_S
@@ -242,7 +250,7 @@ class Running:
                     self.reload()
 
     async def drain(self) -> None:
-        """No new requests; open ones may end until the limit, then their streams get an error event."""
+        """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
         self.log.info(f"stopping: {self.gateway.open} open requests have {self.config.server.drain_s:g} s")
         limit = asyncio.get_running_loop().call_later(
             self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is going down")
@@ -251,33 +259,34 @@ class Running:
         limit.cancel()
 
     def end_now(self) -> None:
-        """Without the drain; but what happened is told and kept."""
-        self.memory.close(FLUSH_S)
+        """Stops without draining; the log and the store are still flushed."""
+        self.backends.close(FLUSH_S)
         self.log.close()
         os._exit(0)
 
 
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
-    """Until a signal; then the drain. 3 when the address cannot be had."""
-    more_files()
-    running = Running(config, source, demo=demo)
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound."""
+    raise_file_limit()
+    process = GatewayProcess(config, source, demo=demo)
     try:
-        port = await running.server.start(config.server.host, config.server.port)
+        port = await process.server.start(config.server.host, config.server.port)
     except OSError as wrong:
-        running.memory.close()
+        process.backends.close()
         say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
         return 3
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
-    on_signals(loop, {"SIGTERM": running.stop.set, "SIGINT": running.stop.set, "SIGHUP": running.reload})
-    for line in ready_lines(config, port, demo, running.memory.ring.is_open):
+    on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
+    for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
         say(line)
-    care = asyncio.create_task(running.look_after())
-    await running.stop.wait()
-    on_signals(loop, {"SIGTERM": running.end_now, "SIGINT": running.end_now})  # asked twice: at once
-    await running.drain()
+    care = asyncio.create_task(process.look_after())
+    await process.stop.wait()
+    on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
+    await process.drain()
     care.cancel()
-    await running.pool.close()
-    running.memory.close()
-    running.log.close()
+    await process.gateway.offload.close()
+    await process.pool.close()
+    process.backends.close()
+    process.log.close()
     return 0

@@ -3,7 +3,7 @@
     parse(tomllib.loads(text), env=os.environ, flags={"port": "9000"}, read_secret=...)  -> Config
     parse({"server": {"prot": 1}})  -> ConfigError, problems == (Problem("server.prot", "unknown key; ..."),)
 
-The table in `settings` says what each key is. Precedence: flags, environment, file, default.
+The table in `settings` defines each key. Precedence: flags, environment, file, default.
 Nothing here reads a file, the environment or a clock: all of it is handed in.
 """
 
@@ -19,7 +19,7 @@ from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
-from .keys import Key, read_keys_of_file
+from .keys import Key, read_keys_of_file, unmatched
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
@@ -55,6 +55,8 @@ class Server:
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     max_body_bytes: int
+    max_bytes_in_flight: int
+    max_connections_per_address: int
     max_connections: int
     connect_timeout_s: float
     timeout_s: float
@@ -88,7 +90,7 @@ class Provider:
     base_url: str
     keys: tuple[Secret, ...]
     needs_key: bool
-    key_hint: str  # where a missing key is looked for, for messages
+    key_hint: str  # the environment variables of a missing key, for messages
     is_active: bool
     any_model: bool
     families: tuple[str, ...]
@@ -96,7 +98,7 @@ class Provider:
     headers: Mapping[str, str]
     auth_header: str
     auth_scheme: str
-    versions: Mapping[str, str]  # setting -> what protocols that want a version are told, where the caller told none
+    versions: Mapping[str, str]  # setting -> the version header that is sent where the caller sent none
     proxy: str
     connect_timeout_s: float
     timeout_s: float
@@ -106,9 +108,9 @@ class Provider:
     rename: Mapping[str, str] = field(default_factory=dict)
     overrides: Overrides = NONE
     limit: Limit | None = None
-    also: Mapping[str, Provider] = field(default_factory=dict)  # protocol -> the same provider as it is called in it
+    also: Mapping[str, Provider] = field(default_factory=dict)  # protocol -> the same provider, configured for it
     only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
-    secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in headers that it or its models add: never told
+    secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in added headers: never shown
 
     def url(self, call: str, model: str = "") -> str:
         """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
@@ -139,7 +141,7 @@ class LongContext:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model of one provider; None where the file says nothing."""
+    """One model of one provider; None where the file sets nothing."""
 
     name: str
     provider: str
@@ -171,16 +173,16 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of it. Swapped whole; a request keeps the one it began with."""
+    """The whole configuration. Swapped at once; a request keeps the one it began with."""
 
     server: Server
     providers: tuple[Provider, ...]
     models: tuple[Model, ...]
-    notes: tuple[str, ...] = ()  # worth saying at start, not worth stopping for
+    notes: tuple[str, ...] = ()  # logged at start; nothing that prevents it
     sources: tuple[tuple[str, str], ...] = ()  # ("server.port", "LLM_ROUTER_PORT")
     groups: tuple[Group, ...] = ()
     routing: Routing = PLAIN
-    keys: tuple[tuple[Key, Sequence[Secret]], ...] = ()  # [[keys]], each with what its callers show
+    keys: tuple[tuple[Key, Sequence[Secret]], ...] = ()  # [[keys]], each with its secrets
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -217,7 +219,7 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
 
 
 def check_reach(server: Server, keys: Sequence[object], reading: Reading) -> None:
-    """Others may reach us only where somebody has to show something. Keys in the store do not count: they may be deleted."""
+    """A gateway that other machines can reach needs a token or key. Keys in the store do not count: they may be deleted."""
     if not (server.tokens or server.admin_tokens or keys or LOOPBACK.fullmatch(server.host)):
         reading.bad("server.host", f"{server.host} can be reached by others and no token is set: set "
                     "LLM_ROUTER_TOKEN or --token-file, LLM_ROUTER_ADMIN_TOKEN or [[keys]], or listen on 127.0.0.1")  # fmt: skip
@@ -237,7 +239,7 @@ def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         named = any(place.get(name) for name in ("token", "token_env", "token_file"))
         tokens = read_secret(place, "token", path or f"{prefix}token", reading) if named else ()
         if named and not tokens and not reading.problems:
-            reading.bad(path or f"{prefix}token", "names a token and holds none")
+            reading.bad(path or f"{prefix}token", "is set but holds no token")
         if named:
             return tokens
     return ()
@@ -252,7 +254,7 @@ def read_admin_tokens(table: Mapping[str, Any], reading: Reading) -> tuple[Secre
 
 
 def check_secrets(server: Server, keys: Iterable[tuple[Key, Sequence[Secret]]], reading: Reading) -> None:
-    """One secret says who somebody is: it may not stand for two."""
+    """One secret identifies one caller: two of them may not share it."""
     seen = dict.fromkeys(server.admin_tokens, "the admin token")
     named = [("the token", server.tokens), *((f'the key "{key.name}"', secrets) for key, secrets in keys)]
     for who, secrets in named:
@@ -332,15 +334,17 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
     )  # fmt: skip
-    return with_others(made, preset, special["also"], path, reading)
+    return with_other_protocols(made, preset, special["also"], path, reading)
 
 
-def with_others(provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading) -> Provider:
+def with_other_protocols(
+    provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading
+) -> Provider:
     """The provider with the further protocols that it speaks: those of the file, else what is known of the type."""
     is_known = provider.api == preset.api and provider.base_url == preset.base_url
     for name in also or ():
         if name not in UPSTREAMS:
-            reading.bad(f"{path}.settings.also", f'"{name}" is not a protocol of providers; there are {", ".join(UPSTREAMS)}')
+            reading.bad(f"{path}.settings.also", f'"{name}" is not a protocol of providers; use {", ".join(UPSTREAMS)}')
     names = (preset.also if is_known else ()) if also is None else [name for name in also if name in UPSTREAMS]
     others = {name: provider.speaking(name) for name in names if name != provider.api}
     return replace(provider, also=others, only=preset.only if is_known else ())
@@ -356,6 +360,8 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     preset = preset_of(values["type"] or values["name"])
     if preset is None and not values["type"] and values["api"]:
         return PRESETS[CUSTOM]
+    if preset is None and not values["type"] and any(problem.path == f"{path}.api" for problem in reading.problems):
+        return PRESETS[CUSTOM]  # a protocol that is misspelt is one problem
     if preset is None:
         wrong = values["type"] or values["name"]
         reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)} There are: '
@@ -390,7 +396,7 @@ def either(names: Iterable[str]) -> str:
 
 
 def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
-    """The paths of an api, with the chat call's replaced when the file says so."""
+    """The paths of an api, with the configured chat path."""
     paths = dict(UPSTREAMS[api].paths)
     chosen = template or endpoint
     if chosen:
@@ -402,11 +408,11 @@ def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
 
 VERSION_SETTINGS = tuple(upstream.version.setting for upstream in UPSTREAMS.values() if upstream.version)
 CREDENTIAL = re.compile(r"auth|key|token|secret|cookie|credential|password", re.I)  # in a header's name
-MIN_CREDENTIAL = 8  # characters; taking out a shorter text would spoil the words around it
+MIN_CREDENTIAL = 8  # characters; masking shorter texts would garble ordinary words
 
 
 def secrets_of(provider: Provider, models: Iterable[Model]) -> tuple[Secret, ...]:
-    """What no answer, error or log may repeat of what a provider is sent. "Bearer abcdefgh" is told by its last word."""
+    """The credentials of a provider, which no answer, error or log may repeat; of "Bearer abcdefgh" the last word."""
     added = [provider.headers, provider.overrides.headers]
     added += [model.overrides.headers for model in models if model.provider == provider.name]
     values = [value for headers in added for name, value in headers.items() if value and CREDENTIAL.search(name)]
@@ -457,13 +463,13 @@ def read_long_context(tables: Sequence[Mapping[str, Any]], path: str, reading: R
             reading.bad(f"{here}.{name}", "is missing")
         if not missing and None not in (values["above"], values["input_usd_per_mtok"], values["output_usd_per_mtok"]):
             if values["above"] in found:
-                reading.bad(f"{here}.above", "is there twice")
+                reading.bad(f"{here}.above", "is given twice")
             found[values["above"]] = LongContext(**values)
     return tuple(found.values())
 
 
 def modalities_of(info: Mapping[str, Any]) -> tuple[str, ...]:
-    """("text", "image") from either way of saying it; () when the file says nothing."""
+    """("text", "image") from either spelling; () when the file sets neither."""
     listed: tuple[str, ...] = info["modalities"]
     if info["supports_vision"] and "image" not in listed:
         return (*(listed or ("text",)), "image")
@@ -494,7 +500,7 @@ def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], 
             continue
         if model.provider not in providers:
             near = closest(model.provider, providers)
-            reading.bad(f"{path}.provider", f'no provider is named "{model.provider}"{near}')
+            reading.bad(f"{path}.provider", f'there is no provider "{model.provider}"{near}')
         elif (model.provider, model.name) in models:
             reading.bad(f"{path}.name", f'"{model.provider}/{model.name}" is there already')
         models[model.provider, model.name] = model
@@ -540,10 +546,10 @@ def check_groups(groups: Iterable[Group], models: Iterable[Model], reading: Read
             reading.notes.append(f'group "{group.name}" comes before the model of this name')
 
 
-def takers(providers: Iterable[Provider], name: str) -> tuple[Provider, ...]:
-    """The providers, of those that take any name, which a bare name may mean.
+def accepting_providers(providers: Iterable[Provider], name: str) -> tuple[Provider, ...]:
+    """The providers that accept any name and that a bare name can refer to.
 
-    Those whose family it belongs to (gpt-... is OpenAI's); else those that serve anybody's models
+    Those whose family it belongs to (gpt-... is OpenAI's); else those that serve all vendors' models
     (Ollama, OpenRouter); else all of them, so that a lone provider takes every name.
     """
     everyone = tuple(providers)
@@ -565,7 +571,7 @@ def resolver(
         known = name in full or (rest and any(owner == provider.name for provider in opened))
         ways = [name] if known else [each for each in full if each.partition("/")[2] == name]
         ways = [each for each in ways if full.get(each, True)] or ways
-        ways = ways or [f"{provider.name}/{name}" for provider in takers(opened, name)]
+        ways = ways or [f"{provider.name}/{name}" for provider in accepting_providers(opened, name)]
         if len(ways) == 1:
             if not full.get(ways[0], True):
                 reading.notes.append(f"{path}: {ways[0]} is switched off")
@@ -611,11 +617,15 @@ def parse(
     keys = read_file_keys(document, reading)
     check_reach(server, keys, reading)
     check_secrets(server, keys, reading)
+    if not reading.problems:
+        names = {f"{model.provider}/{model.name}" for model in models}
+        opened = {provider.name for provider in providers.values() if provider.any_model}
+        reading.notes += unmatched((key for key, _ in keys), names, opened, {group.name for group in groups})
     known = {"server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "frontend", *providers}
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))
     if "frontend" in document:
-        reading.notes.append("[frontend] belongs to an older server and is not used")
+        reading.notes.append("[frontend] is a section of an older server and is ignored")
     if reading.problems:
         raise ConfigError(reading.problems)
     careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
@@ -625,10 +635,10 @@ def parse(
 # ------------------------------------------------------------------------------------------- what is not router.toml
 
 
-def implied(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, Any]:
-    """The document that stands in for a missing file: each provider whose key is in the environment.
+def implied_document(env: Mapping[str, str], *, local_server: bool = False) -> dict[str, Any]:
+    """The document used without a file: each provider whose key is in the environment.
 
-    implied({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
+    implied_document({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
     """
     names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
     if local_server and LOCAL_SERVER not in names:

@@ -1,4 +1,4 @@
-"""A Config and its table of settings, as text for people: --print-config and the reference page.
+"""A Config and its table of settings as text: --print-config and the reference page.
 
     config_text(config)  -> TOML with where each value came from, secrets masked
     reference()          -> the Markdown tables of references/gateway-configuration.md
@@ -58,12 +58,12 @@ def config_text(config: Config) -> str:
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
     lines += limit_lines("key_limits", config.server.key_limits)
     count = len(config.server.tokens)
-    lines.append(f"# token: {f'{count} set' if count else 'none, everybody who reaches this address may call'}")
+    lines.append(f"# token: {f'{count} set' if count else 'none, anyone who reaches this address may call'}")
     lines.append(f"# admin token: {f'{len(config.server.admin_tokens)} set' if config.server.admin_tokens else 'none'}")
     for provider in config.providers:
-        lines += ["", "[[providers]]", *marked(provider_lines(provider), f"providers.{provider.name}", sources)]
+        lines += ["", "[[providers]]", *mark_overlaid(provider_lines(provider), f"providers.{provider.name}", sources)]
     for model in config.models:
-        lines += ["", "[[models]]", *marked(model_lines(model), f"models.{model.provider}/{model.name}", sources)]
+        lines += ["", "[[models]]", *mark_overlaid(model_lines(model), f"models.{model.provider}/{model.name}", sources)]
     for group in config.groups:
         lines += ["", "[[groups]]", *group_lines(group)]
     for key, secrets in config.keys:
@@ -73,10 +73,10 @@ def config_text(config: Config) -> str:
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
 
 
-def marked(lines: Iterable[str], path: str, sources: Mapping[str, str]) -> Iterator[str]:
-    """The lines of one provider or model, with a mark at what the overlay says.
+def mark_overlaid(lines: Iterable[str], path: str, sources: Mapping[str, str]) -> Iterator[str]:
+    """The lines of one provider or model, with a mark at the fields of the overlay.
 
-    marked(["is_active = false"], "models.p/m", {"models.p/m.is_active": "overlay"}) -> ["is_active = false  # overlay"]
+    mark_overlaid(["is_active = false"], "models.p/m", {"models.p/m.is_active": "overlay"}) -> ["is_active = false  # overlay"]
     """
     if path in sources:
         yield f"# {sources[path]}"
@@ -97,7 +97,7 @@ def limit_lines(name: str, limit: Limit | None) -> Iterator[str]:
 
 
 def override_lines(spec: Overrides) -> Iterator[str]:
-    """Patches as JSON texts, which can say null; the values of headers may be credentials."""
+    """Patches as JSON texts, which can hold null; the values of headers may be credentials."""
     if spec.defaults:
         yield f"default_params = {toml(spec.defaults)}"
     if spec.drop:
@@ -110,7 +110,7 @@ def override_lines(spec: Overrides) -> Iterator[str]:
 
 
 def key_lines(key: Key) -> Iterator[str]:
-    """A key of the file, without what its callers show."""
+    """A key of the file, without its secret."""
     for name, value in terms_json(key).items():
         if value not in (None, "", [], {}) and (name, value) not in (("is_active", True), ("is_admin", False)):
             shown = {each: item for each, item in value.items() if item} if isinstance(value, dict) else value

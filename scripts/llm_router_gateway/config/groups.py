@@ -1,4 +1,4 @@
-"""What the configuration says about routing, read and checked: groups, tags, tasks, limits, overrides.
+"""The routing sections of the configuration, read and checked: groups, tags, tasks, limits, overrides.
 
     read_limit({"max_requests": 5, "per_seconds": 1}, path, reading)   -> limits.Limit
     read_groups(document, resolve, reading)                            -> (Group(name, strategy, members, ...), ...)
@@ -22,7 +22,7 @@ from .reader import Reading, list_of, read_settings, shown, sub_table
 from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
-VARIABLES = ("model", "protocol", "stream", "headers", "key")  # what an expression may name, with $ before it
+VARIABLES = ("model", "protocol", "stream", "headers", "key")  # variables of an expression, without the $
 MAX_SPELLED = 1_000_000  # characters of a body that is read a second time, some 10 ms
 OURS = frozenset({"stream", "model"})           # in a body: what the gateway itself decides
 
@@ -35,17 +35,17 @@ class Selector:
     filter: Any = field(compare=False, repr=False)
     error: type[Exception] = field(compare=False, repr=False)  # what a run may raise
     names: tuple[str, ...] = ()  # the variables it names
-    spells: bool = False  # whether it can tell 1.10 from 1.1: then `read` reads the body for it
+    spells: bool = False  # whether it distinguishes 1.10 from 1.1: then `read` parses the body for it
 
     def verdict(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[bool, str]:
-        """(whether the first output is true, ""), or (False, what went wrong)."""
+        """(whether the first output is true, ""), or (False, error text)."""
         try:
             return self.filter.selects(body, variables), ""
         except self.error as wrong:
             return False, str(wrong)
 
     def name(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[str, str]:
-        """(the first output as text, ""), or ("", what went wrong)."""
+        """(the first output as text, ""), or ("", error text)."""
         try:
             return self.filter.name_of(body, variables), ""
         except self.error as wrong:
@@ -53,17 +53,17 @@ class Selector:
 
     def read(self, text: str) -> Any:
         """A body's text with its numbers as they are written; None where it cannot be read so, or is long."""
-        from ..jq import compiler as jq
+        from ..jq import compiler
 
         try:
-            return jq.read(text) if len(text) <= MAX_SPELLED else None
+            return compiler.read(text) if len(text) <= MAX_SPELLED else None
         except (ValueError, self.error):
             return None
 
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """What a conversation is known by: a header's value, or an expression's."""
+    """How a conversation is identified: by a header's value, or by an expression's."""
 
     text: str
     header: str = ""
@@ -82,7 +82,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A name that stands for several models."""
+    """Several models under one name."""
 
     name: str
     strategy: str
@@ -120,8 +120,9 @@ def read_limit(table: Mapping[str, Any], path: str, reading: Reading) -> Limit |
             reading.bad(f"{path}.{other}", f"is missing beside {one}")
     if values["burst_size"] and values["max_requests"] and values["burst_size"] < values["max_requests"]:
         reading.bad(f"{path}.burst_size", "is below max_requests")
-    if not given & {"max_requests", "per_seconds", "burst_size", "tokens_per_minute", "max_concurrent"}:
-        reading.bad(path, "limits nothing: give max_requests, tokens_per_minute or max_concurrent")
+    is_told = any(problem.path.startswith(f"{path}.") for problem in reading.problems)  # a misspelt limit is one problem
+    if not is_told and not given & {"max_requests", "per_seconds", "burst_size", "tokens_per_minute", "max_concurrent"}:
+        reading.bad(path, "sets no limit: give max_requests, tokens_per_minute or max_concurrent")
     if values["queue"] and not (values["max_concurrent"] and values["wait_s"]):
         reading.bad(f"{path}.queue", "needs max_concurrent and wait_s")
     return Limit(
@@ -135,7 +136,7 @@ def read_model_limit(table: Mapping[str, Any], path: str, reading: Reading) -> L
     older = sub_table(table, "rate_limit", path, reading)
     newer = sub_table(table, "limits", path, reading)
     if older and newer:
-        reading.bad(f"{path}.rate_limit", "is the older name of limits, which is there too")
+        reading.bad(f"{path}.rate_limit", "is the older name of limits, which is given too")
     return read_limit(newer or older, f"{path}.{'limits' if newer else 'rate_limit'}", reading)
 
 
@@ -155,16 +156,16 @@ def read_overrides(values: Mapping[str, Any], path: str, reading: Reading) -> Ov
 
 
 def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
-    from ..jq import compiler as jq  # only a configuration with expressions pays for the language
+    from ..jq import compiler  # only a configuration with expressions pays for the language
 
     try:
         names = tuple(name for name in VARIABLES if f"${name}" in text)
-        compiled = jq.compile(text, names)
-        return Selector(text, compiled, jq.JqError, names, compiled.spells)
-    except jq.JqError as wrong:
+        compiled = compiler.compile(text, names)
+        return Selector(text, compiled, compiler.JqError, names, compiled.spells)
+    except compiler.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""
-        reading.bad(path, f"{shown(text)} is no jq expression of ours: {wrong}{place}")
+        reading.bad(path, f"{shown(text)} is not a supported jq expression: {wrong}{place}")
         return None
 
 
@@ -213,7 +214,7 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
     )  # fmt: skip
 
 
-def resolved(group: Group, path: str, groups: Mapping[str, Group], resolve: Resolve) -> tuple[str, ...]:
+def resolve_fallbacks(group: Group, path: str, groups: Mapping[str, Group], resolve: Resolve) -> tuple[str, ...]:
     """Its fallbacks: names of groups as they are, of models in full."""
     found = (fallback if fallback in groups else resolve(fallback, f"{path}.fallbacks[{index}]")
              for index, fallback in enumerate(group.fallbacks))  # fmt: skip
@@ -228,7 +229,7 @@ def read_groups(document: Mapping[str, Any], resolve: Resolve, reading: Reading)
         path = f"groups[{index}]"
         group = read_group(table, path, resolve, reading)
         if group and group.name in groups:
-            reading.bad(f"{path}.name", f'"{group.name}" is there already')
+            reading.bad(f"{path}.name", f'"{group.name}" exists already')
         elif group:
             groups[group.name], places[group.name] = group, path
     for name, group in groups.items():
@@ -236,7 +237,9 @@ def read_groups(document: Mapping[str, Any], resolve: Resolve, reading: Reading)
             path = f"{places[name]}.fallbacks[{index}]"
             if fallback == name:
                 reading.bad(path, "is the group itself")
-    return tuple(replace(group, fallbacks=resolved(group, places[name], groups, resolve)) for name, group in groups.items())
+    return tuple(
+        replace(group, fallbacks=resolve_fallbacks(group, places[name], groups, resolve)) for name, group in groups.items()
+    )
 
 
 # -- [routing], [health], [tasks]
@@ -250,7 +253,7 @@ def read_tasks(table: Mapping[str, Any], reading: Reading) -> dict[str, Query]:
             reading.bad(path, "holds other characters than A-Z a-z 0-9 _ . : + -")
         try:
             if not isinstance(text, str):
-                raise BadRequest("is not a text like coding,cheap|fast,-slow")
+                raise BadRequest("is not a tag query; write it like coding,cheap|fast,-slow")
             tasks[name.casefold()] = parse_tags(text)
         except BadRequest as wrong:
             reading.bad(path, f"{shown(text)}: {wrong.message}")

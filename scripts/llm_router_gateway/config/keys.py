@@ -1,4 +1,4 @@
-"""A caller's key: what it is, what it may use, how it is written in the file, in the store and in JSON. Pure.
+"""A caller's key: its rights, and its form in the file, in the store and in JSON. Pure.
 
     key = read_terms({"name": "ci", "allowed_models": ["openai/*"], "budget": {"usd_per_day": 5}}, "", reading)
     key.may_model("openai/gpt-4.1", ("coding",))  -> True
@@ -11,7 +11,7 @@ A key that has no list may use everything. Lists hold patterns, in which * stand
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import BadRequest, Forbidden
 from ..policy.budgets import Budget, utc_text
-from ..policy.parameter_limits import Bound, Caps, caps_json, read_caps
+from ..policy.parameter_limits import Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
 from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
@@ -52,7 +52,7 @@ class Key:
     allowed_groups: tuple[str, ...] | None = None
     allowed_providers: tuple[str, ...] | None = None
     allowed_tags: tuple[str, ...] | None = None
-    parameter_limits: Caps = field(default_factory=dict)
+    parameter_limits: ParameterLimits = field(default_factory=dict)
     limits: Limit | None = None
     budget: Budget | None = None
     networks: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Key:
 
     @property
     def is_bound(self) -> bool:
-        """Whether some model or group is not for it."""
+        """Whether its access to models or groups is restricted."""
         return not (
             self.allowed_models is None and self.allowed_groups is None and self.allowed_providers is None
             and self.allowed_tags is None
@@ -69,14 +69,14 @@ class Key:
 
     @property
     def only_groups(self) -> bool:
-        """Whether models are reached through groups alone."""
+        """Whether it reaches models only through groups."""
         return self.allowed_groups is not None and self.allowed_models is None
 
     def may_group(self, name: str) -> bool:
         return self.allowed_groups is None or matches(self.allowed_groups, name)
 
     def may_model(self, name: str, tags: Iterable[str] = ()) -> bool:
-        """Whether it may use a model ("provider/model") when that is reached through a group it may ask for."""
+        """Whether it may use a model ("provider/model"), also through a group that it may use."""
         owner, _, bare = name.partition("/")
         if self.allowed_models is not None and not any(
             fits(pattern, name if "/" in pattern else bare) for pattern in self.allowed_models
@@ -90,11 +90,11 @@ class Key:
         return any(matches(wanted, tag.casefold()) for tag in tags)
 
     def may_name(self, name: str, tags: Iterable[str] = ()) -> bool:
-        """Whether it may ask for a model itself."""
+        """Whether it may request a model by name."""
         return not self.only_groups and self.may_model(name, tags)
 
     def refuse(self, what: str) -> Forbidden:
-        """The error for what exists and is not for this key, naming what is."""
+        """The error for a model or group that the key may not use, naming what it may use."""
         named = ((self.allowed_groups, "the groups"), (self.allowed_models, "the models"),
                  (self.allowed_providers, "the providers"), (self.allowed_tags, "the tags"))  # fmt: skip
         parts = [f"{word} {', '.join(each[:MAX_NAMED])}" for each, word in named if each is not None]
@@ -126,7 +126,7 @@ def matches(patterns: Iterable[str], name: str) -> bool:
 
 
 def digest_of(secret: str) -> bytes:
-    """What is kept of a key. Keys are random, so that a plain hash cannot be searched."""
+    """The stored form of a key. Keys are random, so that a plain hash cannot be searched."""
     return sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -142,7 +142,7 @@ def secret_of(entropy: bytes) -> str:
 
 
 def hint_of(secret: str) -> str:
-    """What people know a key by: hint_of("llmr_ab12...") -> "llmr_ab12..."; nothing of keys too short for that."""
+    """The visible start of a key: hint_of("llmr_ab12...") -> "llmr_ab12..."; "" for keys too short for that."""
     return f"{secret[:HINT_CHARS]}..." if len(secret) >= 2 * HINT_CHARS else "..."
 
 
@@ -175,7 +175,7 @@ def is_inside(address: Any, networks: Iterable[Any]) -> bool:
 
 
 def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> str:
-    """Who calls: the peer, or whom trusted proxies name in X-Forwarded-For, read from the right as far as they are trusted.
+    """The caller's address: the peer, or the last address in X-Forwarded-For that is not a trusted proxy, from the right.
 
     client_of("10.0.0.1", {"x-forwarded-for": "6.6.6.6, 1.2.3.4"}, networks_of(["10.0.0.0/8"]))  -> "1.2.3.4"
     """
@@ -190,6 +190,30 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
             break
         here, address = str(before), before
     return here
+
+
+def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str], groups: Iterable[str]) -> Iterator[str]:
+    """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
+
+    `models` are full names, `opened` the providers that take any name.
+    """
+    models, opened, groups = tuple(models), tuple(opened), tuple(groups)
+    owners = {*opened, *(name.partition("/")[0] for name in models)}
+
+    def is_model(pattern: str) -> bool:
+        owner, slash, _ = pattern.partition("/")
+        if any(fits(owner, name) for name in opened) if slash else bool(opened):
+            return True
+        return any(fits(pattern, name if slash else name.partition("/")[2]) for name in models)
+
+    for key in keys:
+        fitting = (("allowed_models", key.allowed_models, is_model),
+                   ("allowed_groups", key.allowed_groups, lambda pattern: any(fits(pattern, name) for name in groups)),
+                   ("allowed_providers", key.allowed_providers, lambda pattern: any(fits(pattern, each) for each in owners)))
+        for setting, patterns, found in fitting:
+            for pattern in patterns or ():
+                if not found(pattern):
+                    yield f'the key "{key.name}": {setting} has "{pattern}", which nothing here fits'
 
 
 # ------------------------------------------------------------------------------------------------------- read and written
@@ -223,7 +247,7 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
 
 
 def bare_settings(table: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
-    """As read_settings, for a table that stands alone: problems are named by the field."""
+    """As read_settings, for a top-level table: problems are named by the field."""
     own = Reading(reading.env, reading.read_secret, [], reading.notes, reading.sources, reading.listed)
     values = read_settings(table, CALLER_KEY, "", own)
     reading.problems += [Problem(problem.path.removeprefix("."), problem.text) for problem in own.problems]
@@ -236,7 +260,7 @@ def without_nulls(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_parameter_limits(table: Mapping[str, Any], path: str, reading: Reading) -> dict[str, Bound]:
     try:
-        return read_caps(without_nulls(table))
+        return read_limits(without_nulls(table))
     except ValueError as wrong:
         reading.bad(path, str(wrong))
         return {}
@@ -250,7 +274,7 @@ def read_budget(table: Mapping[str, Any], path: str, reading: Reading) -> Budget
 
 
 def read_json(table: object, key: Key | None = None) -> Key:
-    """A key that an administrator described; BadRequest names the first field that is wrong."""
+    """The key that a JSON body describes; BadRequest names the first wrong field."""
     if not isinstance(table, Mapping):
         raise BadRequest("the body is not a JSON object")
     reading = Reading({}, str, [], [], [], frozenset())
@@ -265,7 +289,7 @@ Secrets = Sequence[Secret]
 
 
 def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret: Any) -> tuple[tuple[Key, Secrets], ...]:
-    """[[keys]]: each key and what callers show. `read_secret` is config's."""
+    """[[keys]]: each key with its secrets. `read_secret` is config's."""
     found: dict[str, tuple[Key, Secrets]] = {}
     secrets = {setting.name for setting in KEY_SECRET}
     for index, table in enumerate(list_of(document, "keys", "", reading)):
@@ -278,34 +302,34 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
         if not shown:
             reading.bad(f"{path}.key", "holds no key: give key_env, key_file or key")
         if key.name in found:
-            reading.bad(f"{path}.name", f'"{key.name}" is there already')
+            reading.bad(f"{path}.name", f'"{key.name}" exists already')
         hint = hint_of(shown[0].reveal()) if shown else ""
         found[key.name] = (replace(key, id=CONFIG_ID + key.name, source=CONFIG, hint=hint), shown)
     return tuple(found.values())
 
 
 def terms_json(key: Key) -> dict[str, Any]:
-    """All that read_terms takes, as JSON."""
+    """The JSON form that read_terms reads."""
     limits, budget = key.limits, key.budget
     return {
         "name": key.name, "owner": key.owner, "note": key.note,
         "expires_at": None if key.expires is None else utc_text(key.expires),
         "is_active": key.is_active, "is_admin": key.is_admin,
-        "allowed_models": listed(key.allowed_models), "allowed_groups": listed(key.allowed_groups),
-        "allowed_providers": listed(key.allowed_providers), "allowed_tags": listed(key.allowed_tags),
-        "parameter_limits": caps_json(key.parameter_limits),
+        "allowed_models": pattern_list(key.allowed_models), "allowed_groups": pattern_list(key.allowed_groups),
+        "allowed_providers": pattern_list(key.allowed_providers), "allowed_tags": pattern_list(key.allowed_tags),
+        "parameter_limits": parameter_limits_json(key.parameter_limits),
         "limits": limits_json(limits) if limits else None,
         "budget": {each.name: getattr(budget, each.name) for each in fields(Budget)} if budget else {},
         "networks": list(key.networks),
     }  # fmt: skip
 
 
-def listed(patterns: tuple[str, ...] | None) -> list[str] | None:
+def pattern_list(patterns: tuple[str, ...] | None) -> list[str] | None:
     return None if patterns is None else list(patterns)
 
 
 def limits_json(limit: Limit) -> dict[str, Any]:
-    """What read_limit takes again: without the window where no requests are counted."""
+    """The form that read_limit reads: without the window where no requests are counted."""
     values = {each.name: getattr(limit, each.name) for each in fields(Limit)}
     if limit.max_requests is None:
         values["per_seconds"] = None

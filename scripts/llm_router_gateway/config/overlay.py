@@ -1,9 +1,9 @@
-"""Changes to providers and models that were made through the API, laid over what the configuration file says. Pure.
+"""Changes to providers and models made through the API, as an overlay over the configuration file. Pure.
 
     overlay = read_overlay({"format": 1, "providers": {"openai": {"state": "changed", "fields": {"is_active": False}}}})
     merged = merge(document, overlay)        -> Merged: the document that `config.parse` reads, and what came from where
     merged.path("providers[2].base_url")     -> "providers.mine.base_url" where that is the overlay's, else the file's path
-    overlay = changed(overlay, "openai", {"is_active": None}, in_file=True)    null takes the file's value back
+    overlay = change_entry(overlay, "openai", {"is_active": None}, in_file=True)    null takes the file's value back
 
 Entries are named as callers name them: "openai" is a provider, "openai/gpt-4.1" a model. The file is never written: what the
 API removes from it is kept as "removed". An entry that no longer fits the file is a note.
@@ -62,7 +62,7 @@ def is_name(name: str) -> bool:
 
 
 def read_overlay(value: object) -> Overlay:
-    """The overlay that a JSON value is; ValueError with what is wrong, no value repeated."""
+    """The overlay in a JSON value; ValueError names the fault without repeating a value."""
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError(f'it is not an object with "format": {FORMAT}')
     entries: dict[str, Entry] = {}
@@ -86,7 +86,7 @@ def read_entry(kind: str, name: str, table: object) -> Entry:
     return Entry(table["state"], fields)
 
 
-def written(overlay: Overlay) -> dict[str, Any]:
+def overlay_json(overlay: Overlay) -> dict[str, Any]:
     """The JSON value of an overlay."""
     kinds: dict[str, dict[str, Any]] = {"providers": {}, "models": {}}
     for name, entry in overlay.items():
@@ -97,39 +97,39 @@ def written(overlay: Overlay) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------- laying over
 
 
-def rivals(path: str) -> Iterator[str]:
-    """rivals("limits") -> "rate_limit"."""
+def alternatives(path: str) -> Iterator[str]:
+    """alternatives("limits") -> "rate_limit"."""
     for group in RIVALS:
         if path in group:
             yield from group - {path}
 
 
-def laid(table: Fields, over: Fields) -> dict[str, Any]:
+def lay_over(table: Fields, over: Fields) -> dict[str, Any]:
     """`table` with the fields of `over`; those of the tables in MERGED one by one."""
-    made = {name: value for name, value in table.items() if not any(name in rivals(other) for other in over)}
+    made = {name: value for name, value in table.items() if not any(name in alternatives(other) for other in over)}
     for name, value in over.items():
         below = made.get(name)
         if name in MERGED and isinstance(value, dict) and isinstance(below, dict):
-            hidden = {rival for key in value for rival in rivals(f"{name}.{key}")}
+            hidden = {rival for key in value for rival in alternatives(f"{name}.{key}")}
             value = {key: item for key, item in below.items() if f"{name}.{key}" not in hidden} | value
         made[name] = value
     return made
 
 
-def patched(fields: Fields, patch: Fields) -> dict[str, Any]:
+def patch_fields(fields: Fields, patch: Fields) -> dict[str, Any]:
     """The overlay's fields after a PATCH: null takes one out, so that the file's is back.
 
-    patched({"settings": {"timeout": 5}}, {"is_active": False, "settings": {"timeout": None}})  -> {"is_active": False}
+    patch_fields({"settings": {"timeout": 5}}, {"is_active": False, "settings": {"timeout": None}})  -> {"is_active": False}
     """
     kept = dict(fields)
     for name, value in patch.items():
         if name in MERGED and isinstance(value, dict) and isinstance(kept.get(name, {}), dict):
             nulls = {key for key, item in value.items() if item is None}
-            table = laid({name: kept.get(name, {})}, {name: {key: item for key, item in value.items() if key not in nulls}})
+            table = lay_over({name: kept.get(name, {})}, {name: {key: item for key, item in value.items() if key not in nulls}})
             value = {key: item for key, item in table[name].items() if key not in nulls} or None
         kept.pop(name, None)
         if value is not None:
-            kept = laid(kept, {name: value})
+            kept = lay_over(kept, {name: value})
     return kept
 
 
@@ -141,26 +141,26 @@ def without(overlay: Overlay, names: set[str]) -> dict[str, Entry]:
     return {name: entry for name, entry in overlay.items() if name not in names}
 
 
-def added(overlay: Overlay, name: str, fields: Fields) -> Overlay:
-    return {**overlay, name: Entry(ADDED, patched({}, fields))}
+def add_entry(overlay: Overlay, name: str, fields: Fields) -> Overlay:
+    return {**overlay, name: Entry(ADDED, patch_fields({}, fields))}
 
 
-def changed(overlay: Overlay, name: str, patch: Fields) -> Overlay:
-    """With a PATCH taken in. An entry that says nothing any more is dropped, unless it was added."""
+def change_entry(overlay: Overlay, name: str, patch: Fields) -> Overlay:
+    """The overlay after a PATCH. An entry without changes is dropped, unless it was added."""
     entry = overlay.get(name, Entry(CHANGED))
-    made = Entry(entry.state, patched(entry.fields, patch))
+    made = Entry(entry.state, patch_fields(entry.fields, patch))
     return {**overlay, name: made} if made.fields or made.state == ADDED else without(overlay, {name})
 
 
-def removed(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
-    """Without an entry; a provider takes its models with it."""
+def remove_entry(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
+    """The overlay without an entry; a provider's models go with it."""
     rest = without(overlay, {name} | models_of(overlay, name))
     return {**rest, name: Entry(REMOVED)} if in_file else rest
 
 
-def forgotten(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
-    """As the file says, whatever was changed."""
-    return without(overlay, {name}) if in_file else removed(overlay, name, in_file=False)
+def forget_entry(overlay: Overlay, name: str, *, in_file: bool) -> Overlay:
+    """The overlay without the changes to an entry: the file's version applies again."""
+    return without(overlay, {name}) if in_file else remove_entry(overlay, name, in_file=False)
 
 
 # -------------------------------------------------------------------------------------------------------------- merging
@@ -187,7 +187,7 @@ class Merged:
     sources: list[tuple[str, str]] = field(default_factory=list)
 
     def path(self, path: str) -> str:
-        """Where a problem is, for those who wrote it: in the file, or in the overlay ("providers.NAME.field")."""
+        """The place of a problem as its author knows it: in the file, or in the overlay ("providers.NAME.field")."""
         match = LISTED.fullmatch(path)
         place = self.places.get(match[1]) if match else None
         if match is None or place is None:
@@ -201,7 +201,7 @@ class Merged:
 
 
 def says(entry: Entry, rest: str) -> bool:
-    """Whether the overlay says what is at ".settings.timeout" of an entry."""
+    """Whether the overlay sets the field at ".settings.timeout" of an entry."""
     first, _, others = rest.removeprefix(".").partition(".")
     name = first.partition("[")[0]
     if entry.state == ADDED or not name:
@@ -217,7 +217,7 @@ def name_in(table: Fields, owner: str = "") -> str:
     return f"{table.get('provider') or owner}/{table.get('name')}"
 
 
-def nested(document: Fields) -> list[str]:
+def nested_tables(document: Fields) -> list[str]:
     """The keys of [[PROVIDER.models]]."""
     return [key for key, table in document.items() if isinstance(table, dict) and isinstance(table.get("models"), list)]
 
@@ -228,11 +228,11 @@ def names_of(document: Fields) -> set[str]:
 
 
 def merge(document: Fields, overlay: Overlay) -> Merged:
-    """The document with the overlay over it. What is malformed in the file stays so, for `config` to tell."""
+    """The document with the overlay over it. Malformed parts of the file stay, for `config` to report."""
     made = Merged(dict(document))
     lists = [("providers", "", document.get("providers", []))]
     lists += [("models", "", document.get("models", []))]
-    lists += [(f"{key}.models", key, document[key]["models"]) for key in nested(document)]
+    lists += [(f"{key}.models", key, document[key]["models"]) for key in nested_tables(document)]
     for path, owner, tables in lists:
         if not isinstance(tables, list):
             continue
@@ -244,7 +244,7 @@ def merge(document: Fields, overlay: Overlay) -> Merged:
     for name, entry in sorted(overlay.items(), key=lambda each: kind_of(each[0]) == "models"):  # providers first
         merge_rest(made, name, entry)
         made.sources += sources_of(name, entry)
-    for owner in nested(document):
+    for owner in nested_tables(document):
         if is_removed(overlay, owner):
             del made.document[owner]  # or it would be an unknown table
     keep_open(made, document, overlay)
@@ -252,7 +252,7 @@ def merge(document: Fields, overlay: Overlay) -> Merged:
 
 
 def merge_list(made: Merged, overlay: Overlay, path: str, owner: str, tables: Sequence[Any]) -> list[Any]:
-    """One list of the file, with what was removed left out and what was changed changed."""
+    """One list of the file, with the overlay's removals and changes."""
     kept: list[Any] = []
     for index, table in enumerate(tables):
         place = Place(f"{path}[{index}]", "")
@@ -265,7 +265,7 @@ def merge_list(made: Merged, overlay: Overlay, path: str, owner: str, tables: Se
                 made.notes.append(f"{path}[{index}]: {name} was added through the API too, and that entry counts")
                 table = whole(name, entry)
             elif entry is not None:
-                table = laid(table, entry.fields)
+                table = lay_over(table, entry.fields)
             place = Place(place.path, name, entry)
             made.tables.setdefault(name, table)
         made.places[f"{path}[{len(kept)}]"] = place
@@ -274,7 +274,7 @@ def merge_list(made: Merged, overlay: Overlay, path: str, owner: str, tables: Se
 
 
 def is_removed(overlay: Overlay, name: str) -> bool:
-    """Whether it was, or its provider."""
+    """Whether the entry or its provider was removed."""
     return any(each in overlay and overlay[each].state == REMOVED for each in (name, name.partition("/")[0]))
 
 
@@ -285,7 +285,7 @@ def whole(name: str, entry: Entry) -> dict[str, Any]:
 
 
 def merge_rest(made: Merged, name: str, entry: Entry) -> None:
-    """An entry that the file has nothing for."""
+    """Adds the entries that the file does not have."""
     kind, owner = kind_of(name), name.partition("/")[0]
     tables = made.document.setdefault(kind, []) if entry.state == ADDED else []
     if name in made.tables or entry.state == REMOVED or not isinstance(tables, list):
@@ -313,7 +313,7 @@ def sources_of(name: str, entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def keep_open(made: Merged, document: Fields, overlay: Overlay) -> None:
-    """Whether a provider takes any name is the file's to say: a model more or less does not change it."""
+    """The file decides whether a provider accepts any name: adding or removing a model does not change it."""
     listed = listed_providers(document)
     touched = {name.partition("/")[0] for name in overlay if "/" in name}
     tables = made.document.get("providers")

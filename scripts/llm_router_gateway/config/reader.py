@@ -17,7 +17,7 @@ from .settings import Setting, read_tables
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and where: Problem("models[2].provider", 'no provider is named "opnai"')."""
+    """One fault and its path: Problem("models[2].provider", 'there is no provider "opnai"')."""
 
     path: str
     text: str
@@ -36,7 +36,7 @@ class ConfigError(Exception):
 
 @dataclass(slots=True)
 class Reading:
-    """What one parse collects and what it may ask for."""
+    """The problems and notes that one parse collects, and its environment."""
 
     env: Mapping[str, str]
     read_secret: Callable[[str], str]
@@ -55,11 +55,25 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+OTHER_NAMES = {  # what elsewhere is called otherwise, and looks like something else of ours
+    "requests_per_second": "max_requests with per_seconds = 1",
+    **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),
+    "requests_per_hour": "max_requests with per_seconds = 3600",
+    **dict.fromkeys(("requests_per_day", "rpd"), "max_requests with per_seconds = 86400"),
+    **dict.fromkeys(("tpm", "tpm_limit", "max_tpm"), "tokens_per_minute"),
+    "max_parallel_requests": "max_concurrent",
+}
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """"; did you mean ...?", or "" when nothing is near."""
+    names = list(names)
+    other = OTHER_NAMES.get(name, "")
+    if other.partition(" ")[0] in names:
+        return f"; write {other}"
     from difflib import get_close_matches  # 8 ms, only when something is wrong
 
-    near = get_close_matches(name, list(names), n=1)
+    near = get_close_matches(name, names, n=1)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
@@ -69,7 +83,7 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
         return setting.read(value)
     except ValueError as wrong:
         quiet = setting.kind in ("secret", "headers", "header patch") or (
-            setting.kind in ("url", "proxy") and "@" in str(value)  # a password stands before it
+            setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
         )
         text = str(wrong) if quiet else f"{shown(value)} {wrong}"
         reading.bad(path, text)

@@ -1,4 +1,4 @@
-"""The one table of settings: every key of router.toml, how it is written, what it must be, what it means.
+"""The table of settings: every key of router.toml, its syntax, its valid values, its meaning.
 
     SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
     SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
@@ -24,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a mo
 MODEL_NAME = re.compile("(?!\\s)[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+(?<!\\s)")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-KEY = re.compile(r"[\x21-\x7e]+")  # what can stand in a header without escaping
+KEY = re.compile(r"[\x21-\x7e]+")  # characters that a header can hold without escaping
 URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
@@ -33,7 +33,7 @@ OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connect
 
 
 class Secret:
-    """A key or token. Shows itself only when asked by name, so that no log or error can."""
+    """A key or token. Only `reveal` returns it, so that no log or error shows it by accident."""
 
     __slots__ = ("_value",)
 
@@ -132,7 +132,7 @@ def read_proxy(value: object) -> str:
 
 
 def read_params(value: object) -> Mapping[str, Any]:
-    """A table of what JSON can say; TOML's dates are none of it."""
+    """A table of JSON values; TOML's dates are refused."""
     try:
         json.dumps(read_table(value), allow_nan=False)
     except (TypeError, ValueError) as wrong:
@@ -141,7 +141,7 @@ def read_params(value: object) -> Mapping[str, Any]:
 
 
 def read_patch(value: object) -> Mapping[str, Any]:
-    """A table, or the same as a JSON text, which can say null: '{"temperature": null}'."""
+    """A table, or the same as a JSON text, which can hold null: '{"temperature": null}'."""
     if not isinstance(value, str):
         return read_params(value)
     try:
@@ -183,7 +183,7 @@ def read_size(value: object) -> int:
 
 
 def read_time(value: object) -> float:
-    """Unix seconds of an ISO 8601 time, of UTC where it names no zone; a date alone lasts until its end."""
+    """Unix seconds of an ISO 8601 time, in UTC unless it names a zone; a date without a time means the end of that day."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
@@ -197,7 +197,7 @@ def read_time(value: object) -> float:
 
 
 def read_patterns(value: object) -> tuple[str, ...] | None:
-    """["openai/*", "gpt-4.1"]; null = no restriction. An empty list would allow nothing, which is seldom meant."""
+    """["openai/*", "gpt-4.1"]; null = no restriction. An empty list is refused: it would allow nothing."""
     if value is None:
         return None
     texts = read_texts(value)
@@ -247,7 +247,7 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key: how it is written, what it must be, what it is when absent, and what it means."""
+    """One key: its name, kind, default, help text and limits."""
 
     name: str
     kind: str
@@ -272,7 +272,7 @@ class Setting:
         return result
 
     def from_text(self, text: str) -> object:
-        """What an environment variable or a flag says, as the value a file would hold."""
+        """The text of an environment variable or a flag, as the value a file would hold."""
         try:
             if self.kind == "whole":
                 return int(text)
@@ -293,20 +293,23 @@ SERVER: tuple[Setting, ...] = (
             ("LLM_ROUTER_HOST",), "-i/--ip"),
     Setting("port", "whole", 8000, "port to listen on; 0 takes a free one",
             ("LLM_ROUTER_PORT",), "-p/--port", 0, PORT_HIGH),
-    Setting("token", "secret", (), "what callers must show; better in the environment or a file",
+    Setting("token", "secret", (), "token that callers must send; better in the environment or a file",
             ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
     Setting("token_env", "text", "", "name of the environment variable that holds the token"),
     Setting("token_file", "text", "", "file that holds the token, one a line",
             ("LLM_ROUTER_TOKEN_FILE",), "--token-file"),
-    Setting("log_level", "text", "info", "what is written: info has one line per request",
+    Setting("log_level", "text", "info", "least severe level that is logged; info has one line per request",
             ("LLM_ROUTER_LOG_LEVEL",), "-l/--log-level", choices=LOG_LEVELS),
-    Setting("log_file", "text", "", "also write the log here; turned over at 10 MB, one old file kept",
+    Setting("log_file", "text", "", "also write the log here; rotated at 10 MB, one old file kept",
             ("LLM_ROUTER_LOG_FILE",), "--log-file"),
     Setting("proxy", "proxy", "", "http, https or socks5 proxy for every provider that names none; not for loopback",
             ("LLM_ROUTER_PROXY",), "--proxy"),
-    Setting("allowed_hosts", "texts", (), "further names this server may be called by in Host when bound to loopback"),
+    Setting("allowed_hosts", "texts", (), "further names accepted in Host when bound to loopback"),
     Setting("cors_origins", "texts", (), 'web pages that may call it: "https://app.example", or "*"'),
     Setting("max_body_bytes", "whole", 33_554_432, "longest request body; 413 above it", low=1_024),
+    Setting("max_bytes_in_flight", "size", 268_435_456, "of request bodies, all callers together; 503 above it", low=1_024),
+    Setting("max_connections_per_address", "whole", 0, "callers connected at once from one address; 0 = as many as in all",
+            low=0),
     Setting("max_connections", "whole", 4_096, "callers connected at once", low=1),
     Setting("connect_timeout_s", "number", 10.0, "name, TCP, proxy and TLS together", low=0.01, high=LONG_S),
     Setting("timeout_s", "number", 600.0, "longest silence of an upstream, before its answer and within it",
@@ -315,35 +318,35 @@ SERVER: tuple[Setting, ...] = (
             low=0.01, high=LONG_S),
     Setting("output_gap_timeout_s", "number", 300.0, "streams: between two outputs; keep-alives do not count",
             low=0.01, high=LONG_S),
-    Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a sign of life",
+    Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a keep-alive",
             low=0.01, high=LONG_S),
-    Setting("drain_s", "number", 30.0, "how long open requests may go on after SIGTERM or Ctrl-C", low=0, high=LONG_S),
+    Setting("drain_s", "number", 30.0, "time that open requests get to finish after SIGTERM or Ctrl-C", low=0, high=LONG_S),
     Setting("retry_alone_s", "number", 0.3, "the only model that may answer is sent to once more after 502, 503 or 529, and "
             "this pause; 0 = never", low=0, high=60),
     Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
-    Setting("admin_token", "secret", (), "what administrators must show; better in the environment or a file",
+    Setting("admin_token", "secret", (), "token of administrators; better in the environment or a file",
             ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY")),
     Setting("admin_token_env", "text", "", "name of the environment variable that holds it"),
     Setting("admin_token_file", "text", "", "file that holds it, one a line"),
     Setting("loopback_without_key", "bool", False, "callers on this machine need no key and may administer; never those "
-            "who come through a proxy"),
-    Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is believed: "10.0.0.0/8"'),
+            "that come through a proxy"),
+    Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is trusted: "10.0.0.0/8"'),
     Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db when not '
             'given); "memory" = until the stop; "off"', ("LLM_ROUTER_STORE",)),
     Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
     Setting("max_store_bytes", "size", 1_073_741_824, "how large the store may grow; then the oldest calls go",
             low=1_048_576),
     Setting("log_bodies", "bool", False, "keep requests and answers too, keys and pictures taken out"),
-    Setting("log_body_bytes", "size", 65_536, "of each of them; the rest is cut", low=256),
+    Setting("log_body_bytes", "size", 65_536, "bytes kept of each body; the rest is cut", low=256),
     Setting("keep_bodies_days", "number", 7, "how long bodies are kept", low=0.01, high=36_500),
     Setting("keep_conversations_hours", "number", 24, "how long answers are kept that callers may build on "
             "(previous_response_id); 0 = none is", low=0, high=876_000),
     Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
-    Setting("log_format", "text", "text", "of the log: lines for people, or one JSON object a line",
+    Setting("log_format", "text", "text", "format of the log: plain lines, or one JSON object per line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
 )  # fmt: skip
 
-OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's win
+OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's take precedence
     Setting("default_params", "params", {}, "fields added to a request that lacks them, as its provider spells them"),
     Setting("drop_params", "texts", (), 'fields taken out of a request: "top_k", "generationConfig.topK"'),
     Setting("rewrite_body", "patch", {}, "JSON merge patch (RFC 7396) on the request as it goes out; null deletes"),
@@ -359,9 +362,9 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
-    Setting("any_model", "bool", None, "pass on names that no [[models]] entry lists; true when it has no entry"),
-    Setting("rename", "names", {}, "what callers ask for = its name at the provider; a * stands for any text, and "
-            "draws such names to this provider"),
+    Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; true when it has no entry"),
+    Setting("rename", "names", {}, "name that callers use = name at the provider; a * stands for any text, and "
+            "routes such names to this provider"),
     *OVERRIDES,
     Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
     Setting("settings", "table", {}, "see the next table"),
@@ -369,12 +372,12 @@ PROVIDER: tuple[Setting, ...] = (
 
 PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", "text", "", "path of the chat call below base_url"),
-    Setting("also", "texts", None, 'further protocols that are spoken at base_url, so that callers who speak them are relayed: '
+    Setting("also", "texts", None, 'further protocols that base_url serves, so that requests in them are relayed unchanged: '
             f'{", ".join(UPSTREAMS)}. Not given: what is known of the type at its own address'),
     Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
     Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
     Setting("auth_header", "text", "", "header that carries the key"),
-    Setting("auth_scheme", "text", None, 'word before the key; "" for none'),
+    Setting("auth_scheme", "text", None, 'scheme before the key; "" for none'),
     *(Setting(version.setting, "text", version.default, f"sent to {SPECS[name].title} when the caller sent none")
       for name, upstream in UPSTREAMS.items() if (version := upstream.version)),
     Setting("proxy", "proxy", None, 'proxy for this provider; "" for none'),
@@ -382,17 +385,17 @@ PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
     Setting("first_output_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
     Setting("output_gap_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
-    Setting("quirks", "table", {}, "what this server does differently; added to those of its type"),
+    Setting("quirks", "table", {}, "deviations of this server; added to those of its type"),
 )
 
 MODEL: tuple[Setting, ...] = (
-    Setting("name", "text", None, "what callers ask for, after the slash or alone"),
+    Setting("name", "text", None, "name that callers use, alone or after PROVIDER/"),
     Setting("provider", "text", "", "name of its provider; not needed in [[PROVIDER.models]]"),
     Setting("remote_identifier", "text", "", "its name at the provider, when that is another"),
     Setting("display_name", "text", "", "shown in model lists"),
     Setting("description", "text", "", "shown in model lists"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
-    Setting("tags", "texts", (), "what it can do: callers may ask for tag:coding,cheap|fast,-slow"),
+    Setting("tags", "texts", (), "its capabilities: callers can request tag:coding,cheap|fast,-slow"),
     *OVERRIDES,
     Setting("config", "table", {}, "see the next table; keys not listed there are only shown"),
     Setting("limits", "table", {}, "see `[models.limits]`"),
@@ -439,18 +442,18 @@ LIMITS: tuple[Setting, ...] = (
     Setting("tokens_per_minute", "size", None, "input and output together", low=1),
     Setting("wait_s", "number", 0.0, "how long a request may wait for its turn; 0 = it is refused with 429", low=0,
             high=600),
-    Setting("max_concurrent", "whole", None, "requests under way at once, streams until they end", low=1),
+    Setting("max_concurrent", "whole", None, "concurrent requests; a stream counts until it ends", low=1),
     Setting("queue", "whole", 0, "how many may wait for a slot, each for wait_s", low=0, high=100_000),
     Setting("notes", "text", "", "for people"),
     Setting("config", "table", {}, "for people"),
 )  # fmt: skip
 
 GROUP: tuple[Setting, ...] = (
-    Setting("name", "text", None, "what callers ask for; comes before a model of the same name"),
+    Setting("name", "text", None, "name that callers use; takes precedence over a model of the same name"),
     Setting("description", "text", "", "shown in model lists"),
-    Setting("strategy", "text", "roundrobin", "who is asked among those of the highest priority", choices=STRATEGIES),
+    Setting("strategy", "text", "roundrobin", "how a member is chosen among those of the highest priority", choices=STRATEGIES),
     Setting("members", "tables", (), "see the next table"),
-    Setting("fallbacks", "texts", (), "models and groups asked, in order, when no member is left"),
+    Setting("fallbacks", "texts", (), "models and groups tried in order when no member is left"),
     Setting("affinity", "text", "", 'header ("x-claude-code-session-id") or jq expression (".user") whose value keeps '
             "a conversation on one member while that is healthy"),
     Setting("first_output_timeout_s", "number", None, "until the first output, then the next member; else the provider's",
@@ -460,34 +463,34 @@ GROUP: tuple[Setting, ...] = (
 MEMBER: tuple[Setting, ...] = (
     Setting("model", "text", None, "a model's name, as callers write it"),
     Setting("weight", "number", 100, "its share; 0 = only when no other is left", low=0, high=1_000_000),
-    Setting("selector", "text", "", "jq expression over the request; it takes part when the first output is true"),
+    Setting("selector", "text", "", "jq expression over the request; the member takes part when its first output is true"),
     Setting("priority", "number", 0, "higher comes first, under every strategy"),
 )
 
 ROUTING: tuple[Setting, ...] = (
     Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
-    Setting("default_model", "text", "", "model or group that answers for every name that nobody has: clients ask for helper "
+    Setting("default_model", "text", "", "model or group that answers for every unknown name: clients request helper "
             "models of their own"),
 )
 
 HEALTH: tuple[Setting, ...] = (
-    Setting("failures_to_open", "whole", 3, "failures in a row after which a member is left out", low=1),
-    Setting("open_s", "number", 30.0, "for how long, then one request tries; doubled up to 8 times that", low=0.01,
+    Setting("failures_to_open", "whole", 3, "consecutive failures after which a member is left out", low=1),
+    Setting("open_s", "number", 30.0, "for how long, then one trial request; doubled up to 8 times that", low=0.01,
             high=LONG_S),
     Setting("recover_s", "number", 120.0, "until time alone has restored the whole weight", low=0.01, high=LONG_S),
 )  # fmt: skip
 
-CALLER_KEY: tuple[Setting, ...] = (  # what one caller's key is and may do; of [[keys]] and of a key in the store
-    Setting("name", "text", None, "what it is called in logs and statistics; each once"),
-    Setting("owner", "text", "", "whose it is, for people"),
+CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[keys]] and for keys in the store
+    Setting("name", "text", None, "unique name in logs and statistics"),
+    Setting("owner", "text", "", "owner, shown only"),
     Setting("note", "text", "", "for people"),
     Setting("expires_at", "time", None, "when it stops; a date lasts until its end"),
     Setting("is_active", "bool", True, "false: refused with 403"),
     Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
     Setting("allowed_models", "patterns", None, 'models it may use, however they are reached: "openai/*"; a pattern without '
             "a slash means the name behind the provider's"),
-    Setting("allowed_groups", "patterns", None, "groups it may ask for; with these and without allowed_models it reaches "
-            "models through them alone"),
+    Setting("allowed_groups", "patterns", None, "groups it may request; with these and without allowed_models it reaches "
+            "models only through them"),
     Setting("allowed_providers", "patterns", None, "providers whose models it may use"),
     Setting("allowed_tags", "patterns", None, "tags of which a model must have one"),
     Setting("parameter_limits", "table", {}, "see below: { max_tokens = 2000, temperature = { min = 0, max = 1 } }"),

@@ -26,9 +26,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
-from .config import Config, ConfigError, Problem, implied, parse, read_dotenv
+from .config import Config, ConfigError, Problem, implied_document, parse, read_dotenv
 from .imported import Wrong, from_jq_server
-from .overlay import NOTHING, Merged, Overlay, merge, read_overlay, without, written
+from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
 
 DEFAULT_FILE = "router.toml"
@@ -37,7 +37,7 @@ OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot b
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
 NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML, or llm-router-client[yaml] for this package with it"
-LACKING = "the file lacks what it changes"
+LACKING = "the file no longer has what it changes"
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
@@ -50,7 +50,7 @@ def local_server_is_there(address: tuple[str, int] = LOCAL_ADDRESS) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What differs when a file was written anew; None while there is none."""
+    """A value that changes when a file is rewritten; None while there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -79,7 +79,7 @@ def read_data_file(path: Path) -> Any:
 
 
 def no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def overlay_in(path: Path) -> Overlay:
@@ -115,7 +115,7 @@ def put(path: Path, data: bytes) -> None:
         with suppress(OSError):
             new.unlink()
         raise
-    with suppress(OSError):  # a system that cannot open a folder has nothing to be told
+    with suppress(OSError):  # not every system can open a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -138,7 +138,7 @@ class Source:
     def __init__(
         self, path: str, *, flags: Mapping[str, str], env: Mapping[str, str], document: Mapping[str, Any] | None = None
     ) -> None:  # fmt: skip
-        """`path` "" means: the variable, else router.toml here if there is one. `document` stands in for a file."""
+        """`path` "" means: the variable, else router.toml here if there is one. `document` replaces the file."""
         chosen = path or env.get(FILE_VARIABLE, "").strip()
         self.path: Path | None = Path(chosen or DEFAULT_FILE)
         if document is not None or (not chosen and not self.path.exists()):
@@ -151,12 +151,12 @@ class Source:
         self._stamps: dict[Path, tuple[int, int, int] | None] = {}
         self._base = Base({}, {})
         self.overlay: Overlay = NOTHING
-        self.merged: Merged = merge({}, NOTHING)  # what is in force
+        self.merged: Merged = merge({}, NOTHING)  # the current document
         self.unfit: Mapping[str, str] = {}        # entries of the overlay that are not, and why
         self.fault = ""                           # why the overlay cannot be changed now
         self._damage = ""                         # what is wrong with the overlay's file
         self._is_keeper = False
-        self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that we know
+        self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that was read
         self._notes: list[str] = []                        # for the next Config
         self._tried: tuple[Base, Overlay, Merged, Config] | None = None  # the last trial, which `adopt` need not repeat
 
@@ -183,7 +183,7 @@ class Source:
         return [*beside, *([self.overlay_path] if self.overlay_path else []), *sorted(self._secrets)]
 
     def _dotenv(self) -> dict[str, str]:
-        """.env beside the file; without a file none, for the working directory may be anybody's."""
+        """.env beside the file; without a file none, for the working directory is not trusted."""
         path = self.path.with_name(".env") if self.path else None
         try:
             return read_dotenv(path.read_text("utf-8", "replace")) if path and path.exists() else {}
@@ -194,7 +194,7 @@ class Source:
         if self._document is not None:
             return self._document
         if self.path is None:
-            return implied(env, local_server=local_server_is_there())
+            return implied_document(env, local_server=local_server_is_there())
         if self.path.suffix in YAML_SUFFIXES:
             return self._read_yaml(self.path)
         try:
@@ -224,7 +224,7 @@ class Source:
     # -- the overlay's file
 
     def _read_overlay(self) -> Overlay:
-        """What the file holds; what is in force already when it cannot be had."""
+        """The overlay in the file; the current one when the file cannot be read."""
         path = self.overlay_path
         if path is None:
             return self.overlay
@@ -233,18 +233,18 @@ class Source:
             found = overlay_in(path)
         except OSError as wrong:
             self.fault = f"{path} cannot be read: {wrong.strerror or wrong}"
-            self._notes.append(f"{self.fault}; what was changed through the API before stays as it is")
+            self._notes.append(f"{self.fault}; earlier changes through the API stay in effect")
             return self.overlay
         except ValueError as wrong:
             self._damage = self.fault = f"{path} is damaged: {wrong}"
-            self._notes.append(self._put_aside(path) if self._is_keeper else f"{self._damage}; going on without it")
+            self._notes.append(self._put_aside(path) if self._is_keeper else f"{self._damage}; continuing without it")
             return self.overlay
         if found and os.name == "posix" and path.stat().st_mode & 0o077:
             self._notes.append(f"{path} may hold keys and can be read by others: chmod 600 {path}")
         return found
 
     def _put_aside(self, path: Path) -> str:
-        """Moves a damaged overlay out of the way and writes what is in force in its place; the words for the log."""
+        """Moves a damaged overlay aside and writes the current one in its place; returns the log text."""
         when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = path.with_name(f"{path.name}.damaged-{when}")
         if aside.exists():
@@ -258,11 +258,11 @@ class Source:
             return self.fault
         self.fault, self._read_at = "", stamp(path)
         self._stamps[path] = self._read_at
-        then = "what was changed through the API before is in force and saved anew" if self.overlay else "going on without it"
-        return f"{self._damage}: moved aside to {aside}; {then}"
+        kept = "earlier changes through the API stay in effect and were saved again"
+        return f"{self._damage}: moved aside to {aside}; {kept if self.overlay else 'continuing without it'}"
 
     def keep_overlay(self) -> str:
-        """From now on this process looks after the overlay's file: what is damaged is moved aside; words for the log."""
+        """Makes this process the owner of the overlay's file: a damaged one is moved aside; returns the log text."""
         self._is_keeper = True
         path = self.overlay_path
         if path is None:
@@ -273,14 +273,14 @@ class Source:
         return self._put_aside(path) if self._damage else ""
 
     def refresh(self) -> None:
-        """Takes note of an overlay that another hand wrote, before it is changed here."""
+        """Reads an overlay that another process wrote, before it is changed here."""
         if self.overlay_path is not None and stamp(self.overlay_path) != self._read_at:
             self.overlay = self._read_overlay()
 
     def save(self, overlay: Overlay) -> None:
         if self.overlay_path is None:
             return
-        put(self.overlay_path, json.dumps(written(overlay), indent=1, allow_nan=False).encode() + b"\n")
+        put(self.overlay_path, json.dumps(overlay_json(overlay), indent=1, allow_nan=False).encode() + b"\n")
         self._read_at = self._stamps[self.overlay_path] = stamp(self.overlay_path)
 
     # -- what it gives
@@ -296,7 +296,7 @@ class Source:
         return replace(config, notes=(*config.notes, *merged.notes), sources=(*config.sources, *merged.sources))
 
     def _take(self, base: Base, overlay: Overlay) -> Config:
-        """The Config of both, which are in force from now on. Entries that do not fit the file are left out and told."""
+        """Applies both and returns their Config. Entries that do not fit the file are left out and logged."""
         merged = merge(base.document, overlay)
         unfit = dict.fromkeys(merged.unfit, LACKING)
         try:
@@ -306,18 +306,18 @@ class Source:
             merged = merge(base.document, fitting)
             config = self._parse(base, merged)
             unfit |= reasons
-            self._notes += [f"{name} was changed through the API, and that does not fit the file any more: {why}"
+            self._notes += [f"{name} was changed through the API, which no longer fits the file: {why}"
                             for name, why in reasons.items()]  # fmt: skip
         self._base, self.overlay, self.merged, self.unfit = base, overlay, merged, unfit
-        return self._told(config)
+        return self._with_notes(config)
 
-    def _told(self, config: Config) -> Config:
-        """With the notes that wait for a Config to be told with."""
+    def _with_notes(self, config: Config) -> Config:
+        """The Config with the pending notes."""
         notes, self._notes = tuple(self._notes), []
         return replace(config, notes=(*config.notes, *notes))
 
     def _fitting(self, base: Base, overlay: Overlay, error: ConfigError) -> tuple[Overlay, dict[str, str]]:
-        """As much of the overlay as makes a Config, and why not the rest; `error` when the file alone makes none."""
+        """The part of the overlay that gives a valid Config, and why the rest does not; `error` when the file is invalid."""
         reasons: dict[str, str] = {}
         try:
             self._parse(base, merge(base.document, NOTHING))
@@ -347,7 +347,7 @@ class Source:
         self._tried = None if waiting else (self._base, overlay, merged, config)
         return config
 
-    def alone(self) -> Config | None:
+    def file_only(self) -> Config | None:
         """The Config of the file alone; None when it needs the overlay."""
         try:
             return self._parse(self._base, merge(self._base.document, NOTHING))
@@ -355,12 +355,12 @@ class Source:
             return None
 
     def adopt(self, overlay: Overlay) -> Config:
-        """The Config with an overlay that was saved, in force from now on."""
+        """Applies an overlay that was saved and returns its Config."""
         tried, self._tried = self._tried, None
         if tried is None or tried[0] is not self._base or tried[1] is not overlay:
             return self._take(self._base, overlay)
         self.overlay, self.merged, self.unfit = overlay, tried[2], dict.fromkeys(tried[2].unfit, LACKING)
-        return self._told(tried[3])
+        return self._with_notes(tried[3])
 
     def names_in_file(self) -> set[str]:
         return set(merge(self._base.document, NOTHING).tables)

@@ -24,12 +24,12 @@ from .values import (
     double,
     equal,
     fail,
-    made,
+    normalize,
     number,
 )
 
 
-def unfit(a: Value, b: Value, what: str) -> JqRaised:
+def type_error(a: Value, b: Value, what: str) -> JqRaised:
     return fail(f"{brief(a)} and {brief(b)} cannot be {what}")
 
 
@@ -37,15 +37,15 @@ def add(a: Value, b: Value) -> Value:
     left, right = type(a), type(b)
     if left is int and right is int:
         total = a + b
-        return total if -EXACT < total < EXACT else made(double(a) + double(b))
+        return total if -EXACT < total < EXACT else normalize(double(a) + double(b))
     if left in NUMERIC and right in NUMERIC:
-        return made(double(a) + double(b))
+        return normalize(double(a) + double(b))
     if a is None:
         return b
     if b is None:
         return a
     if left is not right or left is bool:
-        raise unfit(a, b, "added")
+        raise type_error(a, b, "added")
     if left is dict:
         return {**a, **b}
     if len(a) + len(b) > MAX_TEXT:
@@ -56,13 +56,13 @@ def add(a: Value, b: Value) -> Value:
 def subtract(a: Value, b: Value) -> Value:
     left, right = type(a), type(b)
     if left in NUMERIC and right in NUMERIC:
-        return made(double(a) - double(b))
+        return normalize(double(a) - double(b))
     if left is list and right is list:
         return [each for each in a if not any(equal(each, other) for other in b)]
-    raise unfit(a, b, "subtracted")
+    raise type_error(a, b, "subtracted")
 
 
-def repeated(text: str, times: Value) -> Value:
+def repeat(text: str, times: Value) -> Value:
     count = double(times)
     if count < 0 or count != count:
         return None
@@ -75,25 +75,25 @@ def repeated(text: str, times: Value) -> Value:
     return text * int(count)
 
 
-def merged(a: dict[str, Value], b: dict[str, Value]) -> dict[str, Value]:
+def merge(a: dict[str, Value], b: dict[str, Value]) -> dict[str, Value]:
     result = dict(a)
     for name, each in b.items():
         old = result.get(name)
-        result[name] = merged(old, each) if type(old) is dict and type(each) is dict else each
+        result[name] = merge(old, each) if type(old) is dict and type(each) is dict else each
     return result
 
 
 def multiply(a: Value, b: Value) -> Value:
     left, right = type(a), type(b)
     if left in NUMERIC and right in NUMERIC:
-        return made(double(a) * double(b))
+        return normalize(double(a) * double(b))
     if left is str and right in NUMERIC:
-        return repeated(a, b)
+        return repeat(a, b)
     if right is str and left in NUMERIC:
-        return repeated(b, a)
+        return repeat(b, a)
     if left is dict and right is dict:
-        return merged(a, b)
-    raise unfit(a, b, "multiplied")
+        return merge(a, b)
+    raise type_error(a, b, "multiplied")
 
 
 def split_text(text: str, separator: str) -> list[Value]:
@@ -107,14 +107,14 @@ def divide(a: Value, b: Value) -> Value:
     if left in NUMERIC and right in NUMERIC:
         divisor = double(b)
         if divisor == 0:
-            raise unfit(a, b, "divided because the divisor is zero")
+            raise type_error(a, b, "divided because the divisor is zero")
         try:
-            return made(double(a) / divisor)
+            return normalize(double(a) / divisor)
         except OverflowError:
-            return made(math.copysign(math.inf, double(a)) * math.copysign(1, divisor))
+            return normalize(math.copysign(math.inf, double(a)) * math.copysign(1, divisor))
     if left is str and right is str:
         return split_text(a, b)
-    raise unfit(a, b, "divided")
+    raise type_error(a, b, "divided")
 
 
 def whole(value: float) -> int:
@@ -124,16 +124,16 @@ def whole(value: float) -> int:
 
 def modulo(a: Value, b: Value) -> Value:
     if type(a) not in NUMERIC or type(b) not in NUMERIC:
-        raise unfit(a, b, "divided (remainder)")
+        raise type_error(a, b, "divided (remainder)")
     left, right = double(a), double(b)
     if left != left or right != right:
         return math.nan
     divisor = abs(whole(right))
     if divisor == 0:
-        raise unfit(a, b, "divided (remainder) because the divisor is zero")
+        raise type_error(a, b, "divided (remainder) because the divisor is zero")
     dividend = whole(left)
     rest = abs(dividend) % divisor
-    return made(float(rest if dividend >= 0 else -rest))
+    return normalize(float(rest if dividend >= 0 else -rest))
 
 
 def negate(value: Value) -> Value:
@@ -144,7 +144,7 @@ def negate(value: Value) -> Value:
     if this not in NUMERIC:
         raise fail(f"{brief(value)} cannot be negated")
     if this is Number and not value.literal:
-        return made(-value)
+        return normalize(-value)
     if this is float:
         return -value or 0.0
     return number(-value, value.text[1:] if value.text.startswith("-") else "-" + value.text, True)

@@ -49,12 +49,12 @@ class Code:
     ) -> None:
         self.one = one
         self.many: Many = many or single(one)
-        self.paths: Paths = paths or untracked
+        self.paths: Paths = paths or without_paths
         self.tracked: bool = paths is not None and all(part.tracked for part in of)
         self.constant: list[Value] | None = None
 
 
-def untracked(path: Path, value: Value, env: Env) -> Iterable[tuple[Path, Value]]:
+def without_paths(path: Path, value: Value, env: Env) -> Iterable[tuple[Path, Value]]:
     raise JqRefused("a path through an expression that is none")
 
 
@@ -75,7 +75,7 @@ def single(one: One | None) -> Many:
     return many
 
 
-class Lost:
+class LostPath:
     """A path that leads nowhere: the value was made on the way. `path` and `at` are the last place it was known."""
 
     __slots__ = ("at", "doubt", "path")
@@ -86,21 +86,21 @@ class Lost:
         self.doubt = doubt
 
 
-def produced(path: Path, value: Value, output: Value) -> tuple[Path, Value]:
+def output_path(path: Path, value: Value, output: Value) -> tuple[Path, Value]:
     """The path of a value that an expression made from `value`: still the old path where it is the very same value.
 
     jq asks whether it is the same object in memory. For null and booleans, and for an array or object that was only handed
     on, Python's `is` says the same; for another that is equal nobody can say: a program that goes on with its path is refused.
     """
-    base, at = (path.path, path.at) if type(path) is Lost else (path, value)
+    base, at = (path.path, path.at) if type(path) is LostPath else (path, value)
     if output is at and (at is None or type(at) in (bool, list, dict)):
         return base, output
-    return Lost(base, at, equal(output, at)), output
+    return LostPath(base, at, equal(output, at)), output
 
 
-def known(path: Path, value: Value, doing: str) -> tuple[Value, ...]:
+def require_path(path: Path, value: Value, doing: str) -> tuple[Value, ...]:
     """The path, or the error that there is none."""
-    if type(path) is Lost:
+    if type(path) is LostPath:
         if path.doubt:
             raise JqRefused("a path through a value that may or may not be the input's own")
         raise fail(f"Invalid path expression {doing}{brief_text(value)}")
@@ -110,7 +110,7 @@ def known(path: Path, value: Value, doing: str) -> tuple[Value, ...]:
 def made_paths(many: Many) -> Paths:
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         for output in many(value, env):
-            yield produced(path, value, output)
+            yield output_path(path, value, output)
 
     return paths
 
@@ -187,7 +187,7 @@ def comma(left: Code, right: Code) -> Code:
     return Code(None, many, paths, (left, right))
 
 
-def priced(value: Value, env: Env) -> Value:
+def charge_value(value: Value, env: Env) -> Value:
     """The value; a step for each 64 of its parts, so that doubling a string is no way around the budget."""
     if type(value) in GROWING and len(value) >= 64:
         spend(env, len(value) >> 6)
@@ -207,7 +207,7 @@ class Function:
         self.body: Code | None = None
 
 
-def entered(env: Env) -> list[int]:
+def enter_call(env: Env) -> list[int]:
     """One call deeper; JqBudget where it is too deep. The caller takes it back."""
     run: list[int] = env[0]
     run[STEPS] -= 1
@@ -227,14 +227,14 @@ def call(function: Function, arguments: list[Code]) -> Code:
         return (*env[:base], *[(code, env) for code in arguments])
 
     def many(value: Value, env: Env) -> Iterator[Value]:
-        run = entered(env)
+        run = enter_call(env)
         try:
             yield from function.body.many(value, frame(env))  # type: ignore[union-attr]  # compiled by now
         finally:
             run[DEPTH] -= 1
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
-        run = entered(env)
+        run = enter_call(env)
         try:
             yield from function.body.paths(path, value, frame(env))  # type: ignore[union-attr]  # compiled by now
         finally:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from .access import index
 from .arithmetic import ARITHMETIC, negate
 from .codes import Bind, Code, Env, Function, Many, argument, call, comma, constant, identity, pipe, variable
-from .control import array, attempt, bound, bound_name, break_to, choice, each_state, labelled, mapping, reduced, text
+from .control import array, attempt, bound, bound_name, break_to, choice, each_state, label, mapping, reduce, text
 from .defined import DEFINED, REFUSED
 from .formats import FORMATS
 from .forms import FORMS
@@ -30,14 +30,14 @@ from .prices import PRICES, written
 from .reaching import element, iterate, optional_element, optional_iterate, slice_key
 from .regex import pattern_of
 from .retries import attempt_fed, binary_fed, bound_fed, bound_name_fed, each_state_fed, pipe_fed, reduced_fed, whole
-from .updates import assigned, modified, updated
+from .updates import assign, modify, update_with
 from .values import (
     JqBudget,
     JqError,
     JqFault,
     JqRaised,
     JqRefused,
-    JqUntold,
+    JqUnknownError,
     Value,
     kind,
     read,
@@ -45,7 +45,7 @@ from .values import (
     truthy,
 )
 
-__all__ = ["Filter", "JqBudget", "JqError", "JqFault", "JqRaised", "JqRefused", "JqUntold", "compile", "read"]
+__all__ = ["Filter", "JqBudget", "JqError", "JqFault", "JqRaised", "JqRefused", "JqUnknownError", "compile", "read"]
 
 MAX_STEPS = 100_000  # of one run: iterations, calls and what grows; some 50 ms at worst
 
@@ -154,12 +154,12 @@ class Compiler:
         if not target.tracked:
             raise JqRefused(f"no path to assign to with {sign}", node.at)
         if sign == "=":
-            return assigned(target, source)
+            return assign(target, source)
         if sign == "|=":
-            return modified(target, source)
+            return modify(target, source)
         if sign == "//=":
-            return updated(target, source, lambda old, new: old if truthy(old) else new)
-        return updated(target, source, ARITHMETIC[sign[0]])
+            return update_with(target, source, lambda old, new: old if truthy(old) else new)
+        return update_with(target, source, ARITHMETIC[sign[0]])
 
     def make_try(self, node: Node, scope: Scope) -> Code:
         body, handler = self.code(node.parts[0], scope), node.parts[1]
@@ -202,7 +202,7 @@ class Compiler:
 
     def make_label(self, node: Node, scope: Scope) -> Code:
         name, body = node.parts
-        return labelled(self.code(body, scope.with_label(name)))
+        return label(self.code(body, scope.with_label(name)))
 
     def make_break(self, node: Node, scope: Scope) -> Code:
         name = node.parts[0]
@@ -238,7 +238,7 @@ class Compiler:
         for node, (bind, own) in zip(patterns, made, strict=True):
             mine = names_of(node)
             slots = [own.variables[name] if name in mine else None for name in names]
-            binds.append(arranged(bind, scope.size, slots))
+            binds.append(arrange_bind(bind, scope.size, slots))
         return binds, inner
 
     def pattern(self, node: Node, scope: Scope) -> tuple[Bind, Scope]:
@@ -253,27 +253,27 @@ class Compiler:
         for at, item in reversed([*enumerate(node.parts[0])]):  # jq begins with the last
             bind, scope = self.pattern(item, scope)
             binds.append(inside(constant_key(at), bind))
-        return chained(binds), scope
+        return chain_binds(binds), scope
 
     def object_pattern(self, node: Node, scope: Scope) -> tuple[Bind, Scope]:
         outer = scope
         binds: list[Bind] = []
         for name, key, inner in node.parts[0]:
             code = self.key(key, outer)
-            which = restricted(code.many, outer.size)
+            which = restrict_bind(code.many, outer.size)
             if name is not None:
                 binds.append(inside(which, lambda value, env: ((*env, value),)))
                 scope = scope.with_variable(name)
             if inner is not None:
                 bind, scope = self.pattern(inner, scope)
                 binds.append(inside(which, bind))
-        return chained(binds), scope
+        return chain_binds(binds), scope
 
     def make_reduce(self, node: Node, scope: Scope) -> Code:
         source, patterns, start, update = node.parts[:4]
         binds, inner = self.patterns(patterns, scope)
         parts = self.code(source, scope), self.code(start, scope), self.code(update, inner)
-        return reduced_fed(parts[0], binds, *parts[1:]) if self.retries else reduced(parts[0], binds[0], *parts[1:])
+        return reduced_fed(parts[0], binds, *parts[1:]) if self.retries else reduce(parts[0], binds[0], *parts[1:])
 
     def make_foreach(self, node: Node, scope: Scope) -> Code:
         source, patterns, start, update = node.parts[:4]
@@ -424,7 +424,7 @@ def constant_key(at: int) -> Many:
     return lambda value, env: (at,)
 
 
-def restricted(many: Many, size: int) -> Many:
+def restrict_bind(many: Many, size: int) -> Many:
     """A key is looked up with what was bound before the pattern, not within it."""
     return lambda value, env: many(value, env[:size])
 
@@ -439,7 +439,7 @@ def inside(key: Many, bind: Bind) -> Bind:
     return run
 
 
-def chained(binds: list[Bind]) -> Bind:
+def chain_binds(binds: list[Bind]) -> Bind:
     """One bind after the other on the same value."""
 
     def run(value: Value, env: Env, at: int = 0) -> Iterator[Env]:
@@ -452,7 +452,7 @@ def chained(binds: list[Bind]) -> Bind:
     return run
 
 
-def arranged(bind: Bind, size: int, slots: list[int | None]) -> Bind:
+def arrange_bind(bind: Bind, size: int, slots: list[int | None]) -> Bind:
     """What a pattern bound, put where the body of all alternatives looks for it."""
 
     def run(value: Value, env: Env) -> Iterator[Env]:

@@ -2,7 +2,7 @@
 
     choice(condition, then, otherwise)      `if condition then then else otherwise end`
     attempt(body, handler)                  `try body catch handler`
-    reduced(source, bind, start, update)    `reduce source as <pattern> (start; update)`
+    reduce(source, bind, start, update)    `reduce source as <pattern> (start; update)`
     array(body).one(value, env)             -> a list of body's outputs
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .access import index
-from .codes import Bind, Code, Env, Many, One, Path, empty, fresh, identity, priced, produced, single, spend
-from .values import GROWING, JqRaised, JqRefused, JqUntold, Value, brief_text, fail, kind, truthy, weight
+from .codes import Bind, Code, Env, Many, One, Path, charge_value, empty, fresh, identity, output_path, single, spend
+from .values import GROWING, JqRaised, JqRefused, JqUnknownError, Value, brief_text, fail, kind, truthy, weight
 
 
 def choice(condition: Code, then: Code, otherwise: Code) -> Code:
@@ -53,7 +53,7 @@ def seen(error: JqRaised | Broken, handler: Code) -> Value:
     """What `catch` gets; a `break` ends in the first `try` around it, as it does in jq 1.8."""
     if isinstance(error, Broken):
         return {"__jq": 0}
-    if isinstance(error, JqUntold) and handler.constant is None:
+    if isinstance(error, JqUnknownError) and handler.constant is None:
         raise JqRefused("an error whose words only jq knows")
     return error.value
 
@@ -91,12 +91,12 @@ def attempt(body: Code, handler: Code | None) -> Code:
             if handler is None:
                 return
             caught = seen(error, handler)
-        yield from handler.paths(*produced(path, value, caught), env)
+        yield from handler.paths(*output_path(path, value, caught), env)
 
     return Code(one, single(one) if one else many, paths, (body, *([handler] if handler else [])))
 
 
-def labelled(body: Code) -> Code:
+def label(body: Code) -> Code:
     """`label $x | body`; the label is bound as one more value of env."""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
@@ -181,7 +181,7 @@ def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
 
         def one(value: Value, env: Env) -> Value:  # jq begins with the last one, whose error is then the first
             texts = [part if type(part) is str else shown(part(value, env), env) for part in ones]
-            return priced("".join(texts[::-1]), env)
+            return charge_value("".join(texts[::-1]), env)
 
         return fresh(one)
 
@@ -192,7 +192,7 @@ def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
         last = parts[upto - 1]
         for tail in (last,) if isinstance(last, str) else (shown(each, env) for each in last.many(value, env)):
             for head in many(value, env, upto - 1):
-                yield priced(head + tail, env)
+                yield charge_value(head + tail, env)
 
     return fresh(None, many)
 
@@ -228,7 +228,7 @@ def bound_name(source: Code, body: Code) -> Code:
     return Code(lambda value, env: then(value, (*env, first(value, env))), None, paths, (body,))
 
 
-def reduced(source: Code, bind: Bind, start: Code, update: Code) -> Code:
+def reduce(source: Code, bind: Bind, start: Code, update: Code) -> Code:
     """`reduce source as <pattern> (start; update)`; the state is update's last output, null where it has none."""
     step = update.one
 

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable
 
-from .values import NUMERIC, JqRefused, Value, double, fail, made
+from .values import NUMERIC, JqRefused, Value, double, fail, normalize
 
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 MONTHS = (
@@ -38,7 +38,7 @@ def gmtime(value: Value) -> list[Value]:
     whole = math.trunc(seconds)
     when = EPOCH + datetime.timedelta(seconds=whole)
     day = when.timetuple()
-    second = made(when.second + (seconds - math.floor(seconds)))
+    second = normalize(when.second + (seconds - math.floor(seconds)))
     return [when.year, when.month - 1, when.day, when.hour, when.minute, second, (day.tm_wday + 1) % 7, day.tm_yday - 1]
 
 
@@ -105,7 +105,7 @@ def directive(letter: str, time: list[int]) -> str:
     return texts[letter]()
 
 
-def expanded(form: str) -> str:
+def expand_form(form: str) -> str:
     return re.sub("%([TDFRch%])", lambda match: EXPANDED.get(match.group(1), match.group()), form)
 
 
@@ -119,7 +119,7 @@ def strftime(value: Value, form: Value) -> str:
     if time[0] < 1000:
         raise JqRefused("strftime of a year before 1000")
     whole = [math.trunc(part) for part in time]
-    return re.sub("%(.|$)", lambda match: directive(str(match.group(1)), whole), expanded(form), flags=re.DOTALL)
+    return re.sub("%(.|$)", lambda match: directive(str(match.group(1)), whole), expand_form(form), flags=re.DOTALL)
 
 
 # What a directive reads: a pattern, and the field it sets.
@@ -166,7 +166,7 @@ def strptime(value: Value, form: Value) -> list[Value]:
         raise fail("strptime/1 requires string inputs and arguments")
     if type(form) is not str:
         raise fail("strptime/1 requires string inputs and arguments")
-    match = reader_of(expanded(form)).fullmatch(value)
+    match = reader_of(expand_form(form)).fullmatch(value)
     if match is None:
         if value[-1:].isspace():
             raise JqRefused("strptime with text left over")

@@ -95,7 +95,7 @@ FORMATS: dict[str, Callable[[Value], str]] = {
 }
 
 
-def formatted(value: Value, name: Value) -> str:
+def format_value(value: Value, name: Value) -> str:
     if type(name) is not str or name not in FORMATS:
         raise fail(f"{text_of(name)} is not a valid format")
     return FORMATS[name](value)

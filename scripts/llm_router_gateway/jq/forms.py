@@ -14,17 +14,17 @@ from functools import partial
 from typing import Any
 
 from .arithmetic import add, subtract
-from .codes import Code, Env, Path, constant, empty, fresh, identity, pipe, priced, spend
+from .codes import Code, Env, Path, charge_value, constant, empty, fresh, identity, pipe, spend
 from .control import array, select
-from .functions import extreme, grouped, matches, scan, splits, tostream
+from .functions import extreme, group_values, matches, scan, splits, tostream
 from .matching import form_matching, form_split, form_test, form_test_one
 from .prices import sorting as sorting_steps
 from .reaching import item, iterate, recurse
 from .updates import form_del, form_getpath, form_pick, path_lists
-from .values import EXACT, NUMERIC, JqBudget, JqRefused, Value, brief, compare, double, fail, kind, made, truthy
+from .values import EXACT, NUMERIC, JqBudget, JqRefused, Value, brief, compare, double, fail, kind, normalize, truthy
 
 
-def taken(count: int, many: Iterable[Any]) -> Iterator[Any]:
+def take_outputs(count: int, many: Iterable[Any]) -> Iterator[Any]:
     """The first so many, and not a step further."""
     if count > 0:
         for each in many:
@@ -34,27 +34,27 @@ def taken(count: int, many: Iterable[Any]) -> Iterator[Any]:
                 return
 
 
-def counted(value: Value, what: str) -> Value:
+def check_count(value: Value, what: str) -> Value:
     """How many `limit` and `skip` mean; jq counts down from it in steps of 1."""
     if compare(value, 0) < 0:
         raise fail(f"{what} doesn't support negative count")
     return value
 
 
-def limited(count: Value, outputs: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+def limit(count: Value, outputs: Callable[[], Iterable[Any]]) -> Iterator[Any]:
     """The first so many outputs; with none wanted nothing is run."""
-    if compare(counted(count, "limit"), 0) == 0:
+    if compare(check_count(count, "limit"), 0) == 0:
         return
     if type(count) in NUMERIC:
-        yield from taken(math.ceil(min(double(count), 1e15)), outputs())
+        yield from take_outputs(math.ceil(min(double(count), 1e15)), outputs())
     else:
         for _ in outputs():
             subtract(count, 1)  # an error, and jq's
 
 
-def skipped(count: Value, outputs: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+def skip(count: Value, outputs: Callable[[], Iterable[Any]]) -> Iterator[Any]:
     """The outputs after the first so many."""
-    if compare(counted(count, "skip"), 0) == 0:
+    if compare(check_count(count, "skip"), 0) == 0:
         yield from outputs()
         return
     left = double(count) if type(count) in NUMERIC else 0.0
@@ -91,8 +91,8 @@ def form_first(arguments: list[Code]) -> Code:
         return body
     return Code(
         None,
-        lambda value, env: taken(1, body.many(value, env)),
-        lambda path, value, env: taken(1, body.paths(path, value, env)),
+        lambda value, env: take_outputs(1, body.many(value, env)),
+        lambda path, value, env: take_outputs(1, body.paths(path, value, env)),
         (body,),
     )
 
@@ -118,7 +118,7 @@ def form_isempty(arguments: list[Code]) -> Code:
     return Code(one)
 
 
-def quantified(arguments: list[Code], stop: bool) -> Code:
+def quantifier(arguments: list[Code], stop: bool) -> Code:
     """any(source; condition) where stop is True, all(...) where it is False."""
     source, condition = arguments
 
@@ -169,7 +169,7 @@ def numeric_range(start: Value, end: Value, env: Env) -> Iterator[Value]:
         spend(env, 1)
         yield shown
         place += 1
-        shown = made(place)
+        shown = normalize(place)
 
 
 def form_range(arguments: list[Code]) -> Code:
@@ -183,7 +183,7 @@ def form_range(arguments: list[Code]) -> Code:
     return Code(None, many)
 
 
-def stepped(first: Value, last: Value, step: Value, env: Env) -> Iterator[Value]:
+def step_range(first: Value, last: Value, step: Value, env: Env) -> Iterator[Value]:
     direction = compare(step, 0)
     at = first
     while direction and (compare(at, last) < 0 if direction > 0 else compare(at, last) > 0):
@@ -199,7 +199,7 @@ def form_range3(arguments: list[Code]) -> Code:
         for first in start.many(value, env):
             for last in end.many(value, env):
                 for step in by.many(value, env):
-                    yield from stepped(first, last, step, env)
+                    yield from step_range(first, last, step, env)
 
     return Code(None, many)
 
@@ -207,7 +207,7 @@ def form_range3(arguments: list[Code]) -> Code:
 Turn = tuple[bool, Callable[[], Iterable[Any]]]  # whether a value is an output, and what comes after it
 
 
-def walked(value: Any, env: Env, turn: Callable[[Any], Turn]) -> Iterator[Any]:
+def walk(value: Any, env: Env, turn: Callable[[Any], Turn]) -> Iterator[Any]:
     """Depth first from value: turn(item) says whether it is an output, and runs what comes after it."""
     stack: list[Iterator[Any]] = [iter((value,))]
     while stack:
@@ -235,13 +235,13 @@ def form_while(arguments: list[Code]) -> Code:
         def turn(each: Value) -> Turn:
             return (True, lambda: update.many(each, env)) if truthy(ask(each, env)) else (False, tuple)
 
-        return walked(value, env, turn)
+        return walk(value, env, turn)
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
         def turn(each: Any) -> Turn:
             return (True, lambda: update.paths(each[0], each[1], env)) if truthy(ask(each[1], env)) else (False, tuple)
 
-        return walked((path, value), env, turn)
+        return walk((path, value), env, turn)
 
     return Code(None, many, paths, (update,))
 
@@ -256,13 +256,13 @@ def form_until(arguments: list[Code]) -> Code:
         def turn(each: Value) -> Turn:
             return (True, tuple) if truthy(ask(each, env)) else (False, partial(update.many, each, env))
 
-        return walked(value, env, turn)
+        return walk(value, env, turn)
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
         def turn(each: Any) -> Turn:
             return (True, tuple) if truthy(ask(each[1], env)) else (False, partial(update.paths, each[0], each[1], env))
 
-        return walked((path, value), env, turn)
+        return walk((path, value), env, turn)
 
     return Code(None, many, paths, (update,))
 
@@ -287,10 +287,10 @@ def form_recurse(arguments: list[Code]) -> Code:
     body = arguments[0] if len(arguments) == 1 else pipe(arguments[0], select(arguments[1]))
 
     def many(value: Value, env: Env) -> Iterable[Value]:
-        return walked(value, env, lambda each: (True, lambda: body.many(each, env)))
+        return walk(value, env, lambda each: (True, lambda: body.many(each, env)))
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[Any]:
-        return walked((path, value), env, lambda each: (True, lambda: body.paths(each[0], each[1], env)))
+        return walk((path, value), env, lambda each: (True, lambda: body.paths(each[0], each[1], env)))
 
     return Code(None, many, paths, (body,))
 
@@ -301,13 +301,13 @@ def form_add(arguments: list[Code]) -> Code:
     def one(value: Value, env: Env) -> Value:
         total: Value = None
         for each in source.many(value, env):
-            total = priced(add(total, each), env)
+            total = charge_value(add(total, each), env)
         return total
 
     return Code(one)
 
 
-def keyed(body: Code) -> Callable[[Value, Env], list[Value]]:
+def key_outputs(body: Code) -> Callable[[Value, Env], list[Value]]:
     """What map([f]) gives: every item's outputs of f."""
     many = iterate().many
     return lambda value, env: [list(body.many(each, env)) for each in many(value, env)]
@@ -315,7 +315,7 @@ def keyed(body: Code) -> Callable[[Value, Env], list[Value]]:
 
 def form_by(work: Callable[[list[Value], list[Value]], Value], name: str) -> Callable[[list[Code]], Code]:
     def form(arguments: list[Code]) -> Code:
-        by = keyed(arguments[0])
+        by = key_outputs(arguments[0])
 
         def one(value: Value, env: Env) -> Value:
             sorting = by(value, env)
@@ -356,10 +356,10 @@ FORMS: dict[str, Callable[[list[Code]], Code]] = {
     "scalars/0": kinds("null", "boolean", "number", "string"),
     "first/0": lambda arguments: item(0),
     "last/0": lambda arguments: item(-1),
-    "any/0": lambda arguments: quantified([iterate(), identity()], True),
-    "all/0": lambda arguments: quantified([iterate(), identity()], False),
-    "any/1": lambda arguments: quantified([iterate(), *arguments], True),
-    "all/1": lambda arguments: quantified([iterate(), *arguments], False),
+    "any/0": lambda arguments: quantifier([iterate(), identity()], True),
+    "all/0": lambda arguments: quantifier([iterate(), identity()], False),
+    "any/1": lambda arguments: quantifier([iterate(), *arguments], True),
+    "all/1": lambda arguments: quantifier([iterate(), *arguments], False),
     "empty/0": lambda arguments: empty(),
     "recurse/0": lambda arguments: recurse(),
     "recurse/1": form_recurse,
@@ -370,13 +370,13 @@ FORMS: dict[str, Callable[[list[Code]], Code]] = {
     "getpath/1": form_getpath,
     "del/1": form_del,
     "pick/1": form_pick,
-    "limit/2": form_counted(limited),
-    "skip/2": form_counted(skipped),
+    "limit/2": form_counted(limit),
+    "skip/2": form_counted(skip),
     "first/1": form_first,
     "last/1": form_last,
     "isempty/1": form_isempty,
-    "any/2": lambda arguments: quantified(arguments, True),
-    "all/2": lambda arguments: quantified(arguments, False),
+    "any/2": lambda arguments: quantifier(arguments, True),
+    "all/2": lambda arguments: quantifier(arguments, False),
     "range/1": form_range,
     "range/2": form_range,
     "range/3": form_range3,
@@ -385,9 +385,9 @@ FORMS: dict[str, Callable[[list[Code]], Code]] = {
     "repeat/1": form_repeat,
     "add/0": form_add,
     "add/1": form_add,
-    "sort_by/1": form_by(lambda values, by: [each for group in grouped(values, by) for each in group], "sort"),
-    "group_by/1": form_by(grouped, "sort"),
-    "unique_by/1": form_by(lambda values, by: [group[0] for group in grouped(values, by)], "sort"),
+    "sort_by/1": form_by(lambda values, by: [each for group in group_values(values, by) for each in group], "sort"),
+    "group_by/1": form_by(group_values, "sort"),
+    "unique_by/1": form_by(lambda values, by: [group[0] for group in group_values(values, by)], "sort"),
     "min_by/1": form_by(lambda values, by: extreme(values, by, False), "extreme"),
     "max_by/1": form_by(lambda values, by: extreme(values, by, True), "extreme"),
     "test/1": form_test_one,
@@ -397,7 +397,7 @@ FORMS: dict[str, Callable[[list[Code]], Code]] = {
     "splits/2": form_matching(splits, False),
     "split/2": form_split,
     "tostream/0": form_tostream,
-    "infinite/0": lambda arguments: constant(made(math.inf)),
+    "infinite/0": lambda arguments: constant(normalize(math.inf)),
     "nan/0": lambda arguments: constant(math.nan),
     "null/0": lambda arguments: constant(None),
     "true/0": lambda arguments: constant(True),

@@ -18,7 +18,7 @@ from .access import delete_paths, index, path_list, positions, set_path
 from .arithmetic import add, negate, split_text, subtract
 from .control import key_text
 from .dates import gmtime, mktime, strftime, strptime
-from .formats import formatted
+from .formats import format_value
 from .mathematics import MATH1, MATH2, isinfinite, isnan, isnormal, math1, math2
 from .reaching import items_of
 from .regex import Pattern, pattern_of
@@ -28,7 +28,7 @@ from .values import (
     JqBudget,
     JqRaised,
     JqRefused,
-    JqUntold,
+    JqUnknownError,
     Value,
     brief,
     compare,
@@ -37,7 +37,7 @@ from .values import (
     fail,
     kind,
     literal,
-    made,
+    normalize,
     read,
     sort_key,
     sorted_values,
@@ -150,7 +150,7 @@ def fromjson(value: Value) -> Value:
     except ValueError:
         if LENIENT.search(QUOTED.sub('""', value)):
             raise JqRefused("JSON text that only jq reads") from None
-        raise JqUntold from None
+        raise JqUnknownError from None
     if "\\u" in value and any("\ud800" <= letter <= "\udfff" for letter in to_json(found)):
         raise JqRefused("half a surrogate pair")
     return found
@@ -191,7 +191,7 @@ SPACES = (  # what Oniguruma and jq call white space
 )
 
 
-def trimmed(strip: Callable[[str, str], str]) -> Callable[[Value], Value]:
+def trimmer(strip: Callable[[str, str], str]) -> Callable[[Value], Value]:
     def run(value: Value) -> Value:
         if type(value) is not str:
             raise fail("trim input must be a string")
@@ -228,7 +228,7 @@ UPPER = {code: code - 32 for code in range(97, 123)}
 LOWER = {code: code + 32 for code in range(65, 91)}
 
 
-def cased(table: dict[int, int]) -> Callable[[Value], Value]:
+def case_mapper(table: dict[int, int]) -> Callable[[Value], Value]:
     def run(value: Value) -> Value:
         if type(value) is not str:
             raise fail("explode input must be a string")
@@ -243,7 +243,7 @@ def sort(value: Value) -> list[Value]:
     return sorted_values(value)
 
 
-def grouped(values: list[Value], by: list[Value]) -> list[list[Value]]:
+def group_values(values: list[Value], by: list[Value]) -> list[list[Value]]:
     """values in the order of `by`, those with equal ones together; a stable sort."""
     order = sorted(range(len(values)), key=lambda at: sort_key(by[at]))
     groups: list[list[Value]] = []
@@ -257,7 +257,7 @@ def grouped(values: list[Value], by: list[Value]) -> list[list[Value]]:
 
 
 def unique(value: Value) -> list[Value]:
-    return [group[0] for group in grouped(value, value)] if type(value) is list else sort(value)
+    return [group[0] for group in group_values(value, value)] if type(value) is list else sort(value)
 
 
 def extreme(value: Value, by: Value, largest: bool) -> Value:
@@ -276,7 +276,7 @@ def reverse(value: Value) -> list[Value]:
         return value[::-1]
     if value is None or (type(value) in (dict, str) and not value) or (type(value) in NUMERIC and not length(value)):
         return []
-    return [index(value, made(double(length(value)) - 1))]  # an error, and jq's
+    return [index(value, normalize(double(length(value)) - 1))]  # an error, and jq's
 
 
 def indices(value: Value, part: Value) -> Value:
@@ -318,19 +318,19 @@ def join(value: Value, glue: Value) -> Value:
     return result if truthy(result) else ""
 
 
-def flattened(value: Value, depth: Value) -> list[Value]:
+def flatten(value: Value, depth: Value) -> list[Value]:
     if compare(depth, 0) < 0:
         raise fail("flatten depth must not be negative")
-    return flat(value, depth, 0)
+    return flatten_into(value, depth, 0)
 
 
-def flat(value: Value, depth: Value, level: int) -> list[Value]:
+def flatten_into(value: Value, depth: Value, level: int) -> list[Value]:
     if level > MAX_NESTING:
         raise JqBudget("a value nested too deeply")
     result: list[Value] = []
     for each in items_of(value):
         if type(each) is list and not equal(depth, 0):
-            result.extend(flat(each, subtract(depth, 1), level + 1))
+            result.extend(flatten_into(each, subtract(depth, 1), level + 1))
         else:
             result.append(each)
     return result
@@ -398,7 +398,7 @@ def ascii_letter(value: Value) -> str:
     return chr(value)
 
 
-def raised(value: Value) -> Value:
+def raise_error(value: Value) -> Value:
     raise JqRaised(value)
 
 
@@ -475,12 +475,12 @@ LAST: dict[str, Callable[..., Value]] = {
     "max/0": lambda value: extreme(value, value, True),
     "setpath/2": lambda value, path, new: set_path(value, path_list(path), new),
     "delpaths/1": delete_paths,
-    "error/0": raised,
-    "format/1": formatted,
+    "error/0": raise_error,
+    "format/1": format_value,
     "bsearch/1": bsearch,
-    "trim/0": trimmed(str.strip),
-    "ltrim/0": trimmed(str.lstrip),
-    "rtrim/0": trimmed(str.rstrip),
+    "trim/0": trimmer(str.strip),
+    "ltrim/0": trimmer(str.lstrip),
+    "rtrim/0": trimmer(str.rstrip),
     "isinfinite/0": isinfinite,
     "isnan/0": isnan,
     "isnormal/0": isnormal,
@@ -492,8 +492,8 @@ LAST: dict[str, Callable[..., Value]] = {
     **{f"{name}/2": math2(work) for name, work in MATH2.items()},
 }
 FIRST: dict[str, Callable[..., Value]] = {
-    "ascii_downcase/0": cased(LOWER),
-    "ascii_upcase/0": cased(UPPER),
+    "ascii_downcase/0": case_mapper(LOWER),
+    "ascii_upcase/0": case_mapper(UPPER),
     "ascii/0": ascii_letter,
     "toarray/0": lambda value: value if type(value) is list else [value],
     "reverse/0": reverse,
@@ -501,8 +501,8 @@ FIRST: dict[str, Callable[..., Value]] = {
     "index/1": first_index,
     "rindex/1": last_index,
     "join/1": join,
-    "flatten/0": lambda value: flat(value, -1, 0),
-    "flatten/1": flattened,
+    "flatten/0": lambda value: flatten_into(value, -1, 0),
+    "flatten/1": flatten,
     "to_entries/0": to_entries,
     "from_entries/0": from_entries,
     "transpose/0": transpose,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .codes import Code, Env, constant, fresh, pipe, priced, spend
+from .codes import Code, Env, charge_value, constant, fresh, pipe, spend
 from .control import array
 from .functions import match_steps, pattern_for, splits, test
 from .plain import plain
@@ -83,4 +83,4 @@ def form_split(arguments: list[Code]) -> Code:
     parts = form_matching(splits, False)(arguments)
     if any(code.one is None for code in arguments):
         raise JqRefused("split with several patterns")
-    return Code(lambda value, env: priced(list(parts.many(value, env)), env))
+    return Code(lambda value, env: charge_value(list(parts.many(value, env)), env))

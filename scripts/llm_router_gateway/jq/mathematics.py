@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .values import NUMERIC, JqRefused, Value, brief, double, fail, made
+from .values import NUMERIC, JqRefused, Value, brief, double, fail, normalize
 
 
 def checked_number(value: Value) -> float:
@@ -24,11 +24,11 @@ def math1(work: Callable[[float], float]) -> Callable[[Value], Value]:
     def run(value: Value) -> Value:
         x = checked_number(value)
         try:
-            return made(float(work(x)))
+            return normalize(float(work(x)))
         except OverflowError:
             raise JqRefused("a number too large") from None
         except ValueError:
-            return made(-math.inf) if x == 0 else math.nan
+            return normalize(-math.inf) if x == 0 else math.nan
 
     return run
 
@@ -37,7 +37,7 @@ def math2(work: Callable[[float, float], float]) -> Callable[[Value, Value, Valu
     def run(_: Value, a: Value, b: Value) -> Value:
         left, right = checked_number(a), checked_number(b)
         try:
-            return made(float(work(left, right)))
+            return normalize(float(work(left, right)))
         except (OverflowError, ValueError):
             raise JqRefused("a function outside its domain") from None
 
@@ -47,11 +47,11 @@ def math2(work: Callable[[float, float], float]) -> Callable[[Value, Value, Valu
 SMALLEST_NORMAL = 2.2250738585072014e-308  # below it a double loses digits
 
 
-def rounded(value: float) -> float:
+def rounding(value: float) -> float:
     return math.copysign(math.floor(abs(value) + 0.5), value) if abs(value) < 2**52 else value
 
 
-def held(work: Callable[[float], int]) -> Callable[[float], float]:
+def integer_rounding(work: Callable[[float], int]) -> Callable[[float], float]:
     """floor and the like, which Python answers as an int: infinity and nan stay, -0.0 too."""
     return lambda x: math.copysign(float(work(x)), x) if math.isfinite(x) else x
 
@@ -66,12 +66,12 @@ def power(x: float, y: float) -> float:
 
 
 MATH1: dict[str, Callable[[float], float]] = {
-    "floor": held(math.floor),
-    "ceil": held(math.ceil),
-    "trunc": held(math.trunc),
-    "round": rounded,
-    "rint": held(round),
-    "nearbyint": held(round),
+    "floor": integer_rounding(math.floor),
+    "ceil": integer_rounding(math.ceil),
+    "trunc": integer_rounding(math.trunc),
+    "round": rounding,
+    "rint": integer_rounding(round),
+    "nearbyint": integer_rounding(round),
     "fabs": abs,
     "sqrt": math.sqrt,
     "cbrt": math.cbrt,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .arithmetic import ARITHMETIC
-from .codes import Code, Env, Many, One, Path, fresh, priced, single, spend
+from .codes import Code, Env, Many, One, Path, charge_value, fresh, single, spend
 from .values import EXACT, Value, compare, equal, truthy, weight
 
 
@@ -46,7 +46,7 @@ def arithmetic(sign: str, left: Code, right: Code) -> Code:
     def charged(first: Value, second: Value, env: Env) -> Value:
         if type(first) in (list, dict) and sign in "-*":
             spend(env, both_weights(first, second, sign == "-"))
-        return priced(work(first, second), env)
+        return charge_value(work(first, second), env)
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for second in right.many(value, env):
@@ -86,7 +86,7 @@ def comparison(sign: str, left: Code, right: Code) -> Code:
     fixed = right.constant[0] if right.constant is not None else None
     first = left.one
     if first is None or not (type(fixed) is str or (type(fixed) is int and -EXACT < fixed < EXACT)):
-        return (binary if is_scalar(left) or is_scalar(right) else compared)(work, left, right)
+        return (binary if is_scalar(left) or is_scalar(right) else compare_charged)(work, left, right)
     quick = against(sign, fixed, type(fixed))
     if quick is None:
         return binary(work, left, right)
@@ -99,7 +99,7 @@ def comparison(sign: str, left: Code, right: Code) -> Code:
     return fresh(one)
 
 
-def compared(work: Callable[[Value, Value], bool], left: Code, right: Code) -> Code:
+def compare_charged(work: Callable[[Value, Value], bool], left: Code, right: Code) -> Code:
     """A comparison; two arrays or objects cost steps by what lies in the lighter one."""
 
     def charged(first: Value, second: Value, env: Env) -> Value:

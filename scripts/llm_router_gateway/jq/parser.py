@@ -383,7 +383,7 @@ class Parser:
         self.advance()
         if any(isinstance(part, Node) for part in parts):
             return Node("string", at, (form, tuple(parts)))
-        return Node("literal", at, (joined([str(part) for part in parts], at),))
+        return Node("literal", at, (join_surrogates([str(part) for part in parts], at),))
 
     def escape(self, place: int) -> tuple[str, int]:
         letter = self.source[place + 1]
@@ -550,7 +550,7 @@ PRIMARY = {
 }
 
 
-def joined(parts: list[str], at: int) -> str:
+def join_surrogates(parts: list[str], at: int) -> str:
     """Escaped halves of a surrogate pair made one character; half a pair alone is refused, as jq does or should."""
     text = "".join(parts)
     if any("\ud800" <= letter <= "\udfff" for letter in text):

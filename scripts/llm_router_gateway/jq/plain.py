@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .codes import Code, Env, Many, One, fresh, priced, spend
+from .codes import Code, Env, Many, One, charge_value, fresh, spend
 from .values import Value
 
 
@@ -21,7 +21,7 @@ def plain_many(work: Callable[..., Value], arguments: list[Code], last_outer: bo
         if len(given) == len(ordered):
             inputs = given[::-1] if last_outer else given
             spend(env, price(value, *inputs))
-            yield priced(work(value, *inputs), env)
+            yield charge_value(work(value, *inputs), env)
             return
         for each in ordered[len(given)].many(value, env):
             yield from many(value, env, *given, each)
@@ -42,18 +42,18 @@ def plain(
     if None in ones:
         return make(None, plain_many(work, arguments, last_outer, price or no_price))
     if price is not None:
-        return make(paid(work, ones, price, last_outer))
+        return make(charged_call(work, ones, price, last_outer))
     if not ones:
-        return make(lambda value, env: priced(work(value), env))
+        return make(lambda value, env: charge_value(work(value), env))
     if len(ones) == 1:
         only, fixed = ones[0], arguments[0].constant
         if fixed is not None:
             given = fixed[0]
-            return make(lambda value, env: priced(work(value, given), env))
-        return make(lambda value, env: priced(work(value, only(value, env)), env))
+            return make(lambda value, env: charge_value(work(value, given), env))
+        return make(lambda value, env: charge_value(work(value, only(value, env)), env))
 
     run = given_backwards if last_outer else given_forwards
-    return make(lambda value, env: priced(work(value, *run(ones, value, env)), env))
+    return make(lambda value, env: charge_value(work(value, *run(ones, value, env)), env))
 
 
 def given_forwards(arguments: list[Any], value: Value, env: Env) -> list[Value]:
@@ -65,13 +65,13 @@ def given_backwards(arguments: list[Any], value: Value, env: Env) -> list[Value]
     return [code(value, env) for code in reversed(arguments)][::-1]
 
 
-def paid(work: Callable[..., Value], arguments: list[Any], price: Callable[..., int], last_outer: bool) -> One:
+def charged_call(work: Callable[..., Value], arguments: list[Any], price: Callable[..., int], last_outer: bool) -> One:
     """A function that costs steps before it begins."""
     run = given_backwards if last_outer else given_forwards
 
     def one(value: Value, env: Env) -> Value:
         given = run(arguments, value, env)
         spend(env, price(value, *given))
-        return priced(work(value, *given), env)
+        return charge_value(work(value, *given), env)
 
     return one

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from .access import children, index
-from .codes import Code, Env, One, Path, Paths, fresh, known, pipe, priced, single, spend
+from .codes import Code, Env, One, Path, Paths, charge_value, fresh, pipe, require_path, single, spend
 from .values import JqRaised, Value, brief_text, fail, kind, weight
 
 
@@ -26,16 +26,16 @@ def field(name: str) -> Code:
 
 def key_paths(key: Value) -> Paths:
     def paths(path: Path, value: Value, env: Env) -> Iterable[tuple[Path, Value]]:
-        known(path, value, f"near attempt to access element {brief_text(key)} of ")
+        require_path(path, value, f"near attempt to access element {brief_text(key)} of ")
         return (((*path, key), index(value, key)),)
 
     return paths
 
 
-def reached(value: Value, key: Value, env: Env) -> Value:
+def reach(value: Value, key: Value, env: Env) -> Value:
     """value[key]; a slice costs steps by its length, a search for an array by the lengths of both."""
     if type(key) is dict:
-        return priced(index(value, key), env)
+        return charge_value(index(value, key), env)
     if type(key) is list and type(value) is list:
         spend(env, len(value) * max(1, len(key)) + weight(key))
     return index(value, key)
@@ -46,7 +46,7 @@ def item(key: Value) -> Code:
     if type(key) is str:
         return field(key)
     if type(key) in (dict, list):
-        return Code(lambda value, env: reached(value, key, env), None, key_paths(key))
+        return Code(lambda value, env: reach(value, key, env), None, key_paths(key))
 
     def one(value: Value, env: Env) -> Value:
         if type(value) is list and type(key) is int and -len(value) <= key < len(value):
@@ -66,19 +66,19 @@ def element(term: Code, key: Code) -> Code:
 
         def both(value: Value, env: Env) -> Value:
             by = which(value, env)
-            return reached(base(value, env), by, env)
+            return reach(base(value, env), by, env)
 
         one = both
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for by in key.many(value, env):
             for each in term.many(value, env):
-                yield reached(each, by, env)
+                yield reach(each, by, env)
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         for by in key.many(value, env):
             for place, each in term.paths(path, value, env):
-                known(place, each, f"near attempt to access element {brief_text(by)} of ")
+                require_path(place, each, f"near attempt to access element {brief_text(by)} of ")
                 yield (*place, by), index(each, by)
 
     return Code(one, single(one) if one else many, paths, (term,))
@@ -91,7 +91,7 @@ def optional_element(term: Code, key: Code) -> Code:
         for by in key.many(value, env):
             for each in term.many(value, env):
                 try:
-                    found = reached(each, by, env)
+                    found = reach(each, by, env)
                 except JqRaised:
                     continue
                 yield found
@@ -99,7 +99,7 @@ def optional_element(term: Code, key: Code) -> Code:
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         for by in key.many(value, env):
             for place, each in term.paths(path, value, env):
-                known(place, each, f"near attempt to access element {brief_text(by)} of ")
+                require_path(place, each, f"near attempt to access element {brief_text(by)} of ")
                 try:
                     found = index(each, by)
                 except JqRaised:
@@ -141,7 +141,7 @@ def iterate() -> Code:
         return items_of(value)
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
-        known(path, value, "near attempt to iterate through ")
+        require_path(path, value, "near attempt to iterate through ")
         many(value, env)
         for key, each in children(value):
             yield (*path, key), each
@@ -157,7 +157,7 @@ def optional_iterate() -> Code:
         return each.many(value, env) if type(value) in (list, dict) else ()
 
     def paths(path: Path, value: Value, env: Env) -> Iterable[tuple[Path, Value]]:
-        known(path, value, "near attempt to iterate through ")
+        require_path(path, value, "near attempt to iterate through ")
         return each.paths(path, value, env) if type(value) in (list, dict) else ()
 
     return Code(None, many, paths)
@@ -191,7 +191,7 @@ def recurse() -> Code:
         spend(env, 1)
         yield path, value
         if type(value) in (list, dict):
-            known(path, value, "near attempt to iterate through ")
+            require_path(path, value, "near attempt to iterate through ")
             for key, each in children(value):
                 yield from paths((*path, key), each, env)
 

@@ -298,7 +298,7 @@ class Reader:
             raise refuse("a repetition too large")
         if piece.chars is None and not piece.least:
             raise refuse("a repetition of what may be empty")
-        return repeated(piece, match.group(), least, most)
+        return repeat(piece, match.group(), least, most)
 
 
 def union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
@@ -346,7 +346,7 @@ def sequence_of(parts: list[Piece]) -> Piece:
     )
 
 
-def repeated(piece: Piece, sign: str, least: int, most: int | None) -> Piece:
+def repeat(piece: Piece, sign: str, least: int, most: int | None) -> Piece:
     """piece with a quantifier. A repetition must be able to go through any text in one way only."""
     width = min(piece.width * max(1, most or 1), MAX_WORK)
     made = replace(piece, text=piece.text + sign, chars=None, least=piece.least * least, width=width, parts=[])
@@ -360,7 +360,7 @@ def repeated(piece: Piece, sign: str, least: int, most: int | None) -> Piece:
     if most == 1:
         made.factor = piece.factor + 1
         return made
-    if not piece.fixed and not separated(piece):
+    if not piece.fixed and not is_separated(piece):
         raise refuse("a repetition of what matches in several ways")
     if most is None or most > 20:
         made.repeats, made.factor = [piece.alphabet], 1  # one way through: what is inside adds nothing
@@ -370,7 +370,7 @@ def repeated(piece: Piece, sign: str, least: int, most: int | None) -> Piece:
     return made
 
 
-def separated(piece: Piece) -> bool:
+def is_separated(piece: Piece) -> bool:
     """A sequence in which one single character occurs in no other part: each turn of a repetition begins and ends there."""
     for at, part in enumerate(piece.parts):
         rest = piece.parts[:at] + piece.parts[at + 1 :]

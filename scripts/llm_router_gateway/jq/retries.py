@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
-from .codes import Bind, Code, Env, Path, fresh, produced, spend
+from .codes import Bind, Code, Env, Path, fresh, output_path, spend
 from .control import Broken, seen
 from .values import JqRaised, JqRefused, Value
 
@@ -22,7 +22,7 @@ LEFT = 2  # env[0][LEFT]: how many `?//` were left with a pattern that jq would 
 DONE = object()
 
 
-def tried(binds: list[Bind], value: Value, env: Env, body: Callable[[Env], Iterable[Any]]) -> Iterator[Any]:
+def try_patterns(binds: list[Bind], value: Value, env: Env, body: Callable[[Env], Iterable[Any]]) -> Iterator[Any]:
     """The body's outputs under the first pattern; an error in it, or in what consumes them, goes on with the next."""
     for bind in binds[:-1]:
         try:
@@ -38,7 +38,7 @@ def tried(binds: list[Bind], value: Value, env: Env, body: Callable[[Env], Itera
         yield from body(inner)
 
 
-def fed(outputs: Iterable[Any], use: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+def feed(outputs: Iterable[Any], use: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
     """use(each) for every output; an error of use is raised again where the output came from."""
     source = iter(outputs)
     each = next(source, DONE)
@@ -91,10 +91,10 @@ def pipe_fed(first: Code, then: Code) -> Code:
     """`first | then`"""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
-        return fed(late(first.many, value, env), lambda each: late(then.many, each, env))
+        return feed(late(first.many, value, env), lambda each: late(then.many, each, env))
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
-        return fed(late(first.paths, path, value, env), lambda place: late(then.paths, *place, env))
+        return feed(late(first.paths, path, value, env), lambda place: late(then.paths, *place, env))
 
     return Code(None, many, paths, (first, then))
 
@@ -132,7 +132,7 @@ def attempt_fed(body: Code, handler: Code | None) -> Code:
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         run = handler.paths if handler is not None else lambda path, value, env: ()
-        return caught(late(body.paths, path, value, env), lambda error: run(*produced(path, value, handled(error)), env))
+        return caught(late(body.paths, path, value, env), lambda error: run(*output_path(path, value, handled(error)), env))
 
     return Code(None, many, paths, (body, *([handler] if handler else [])))
 
@@ -142,9 +142,9 @@ def binary_fed(work: Callable[[Value, Value], Value], left: Code, right: Code) -
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         def outer(second: Value) -> Iterator[Value]:
-            return fed(late(left.many, value, env), lambda first: late(lambda: (work(first, second),)))
+            return feed(late(left.many, value, env), lambda first: late(lambda: (work(first, second),)))
 
-        return fed(late(right.many, value, env), outer)
+        return feed(late(right.many, value, env), outer)
 
     return fresh(None, many)
 
@@ -154,9 +154,9 @@ def bound_fed(source: Code, binds: list[Bind], body: Code) -> Code:
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         def under(each: Value) -> Iterator[Value]:
-            return tried(binds, each, env, lambda inner: late(body.many, value, inner))
+            return try_patterns(binds, each, env, lambda inner: late(body.many, value, inner))
 
-        return fed(late(source.many, value, env), under)
+        return feed(late(source.many, value, env), under)
 
     return Code(None, many)
 
@@ -165,10 +165,10 @@ def bound_name_fed(source: Code, body: Code) -> Code:
     """`source as $name | body`, whose paths are the body's."""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
-        return fed(late(source.many, value, env), lambda each: late(body.many, value, (*env, each)))
+        return feed(late(source.many, value, env), lambda each: late(body.many, value, (*env, each)))
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
-        return fed(late(source.many, value, env), lambda each: late(body.paths, path, value, (*env, each)))
+        return feed(late(source.many, value, env), lambda each: late(body.paths, path, value, (*env, each)))
 
     return Code(None, many, paths, (body,))
 
@@ -185,7 +185,7 @@ def reduced_fed(source: Code, binds: list[Bind], start: Code, update: Code) -> C
                 pass
             return iter(())
 
-        for _ in fed(late(source.many, value, env), lambda each: tried(binds, each, env, step)):
+        for _ in feed(late(source.many, value, env), lambda each: try_patterns(binds, each, env, step)):
             pass
         return state
 
@@ -212,7 +212,7 @@ def each_state_fed(source: Code, binds: list[Bind], start: Code, update: Code, e
                 else:
                     yield from extract.many(state, inner)
 
-        return fed(late(source.many, value, env), lambda each: tried(binds, each, env, step))
+        return feed(late(source.many, value, env), lambda each: try_patterns(binds, each, env, step))
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for first in start.many(value, env):

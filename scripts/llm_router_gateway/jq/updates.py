@@ -1,7 +1,7 @@
 """Codes that change what lies at paths: the assignments, del, pick, getpath.
 
-    modified(target, update)   `target |= update`
-    updated(target, source, add)   `target += source`
+    modify(target, update)   `target |= update`
+    update_with(target, source, add)   `target += source`
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .access import delete_paths, get_path, index, path_list, set_path
-from .codes import Code, Env, Lost, Many, Path, known, priced, produced, spend
+from .codes import Code, Env, LostPath, Many, Path, charge_value, output_path, require_path, spend
 from .plain import plain
 from .prices import size, written
 from .values import JqRefused, Value
@@ -23,7 +23,7 @@ def path_lists(body: Code) -> Many:
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for path, output in body.paths((), value, env):
-            yield list(known(path, output, "with result "))
+            yield list(require_path(path, output, "with result "))
 
     return many
 
@@ -51,7 +51,7 @@ def form_pick(arguments: list[Code]) -> Code:
         result: Value = None
         for path in places(value, env):
             spend(env, copying(result, path))
-            result = priced(set_path(result, path, get_path(value, path)), env)
+            result = charge_value(set_path(result, path, get_path(value, path)), env)
         return result
 
     return Code(one)
@@ -65,7 +65,7 @@ def form_getpath(arguments: list[Code]) -> Code:
             keys_list = path_list(keys_given)
             spend(env, written(keys_list))
             found = get_path(value, keys_list)
-            yield produced(path, value, found) if type(path) is Lost else ((*path, *keys_list), found)
+            yield output_path(path, value, found) if type(path) is LostPath else ((*path, *keys_list), found)
 
     code = plain(lambda value, path: get_path(value, path_list(path)), arguments, True, lambda value, path: written(path))
     return Code(code.one, code.many, paths)
@@ -85,7 +85,7 @@ def copying(value: Value, path: list[Value]) -> int:
     return steps
 
 
-def assigned(target: Code, source: Code) -> Code:
+def assign(target: Code, source: Code) -> Code:
     """`target = source`: once for every output of source, which sees the whole input."""
     places = path_lists(target)
 
@@ -93,7 +93,7 @@ def assigned(target: Code, source: Code) -> Code:
         result = value
         for path in places(value, env):
             spend(env, copying(result, path))
-            result = priced(set_path(result, path, new), env)
+            result = charge_value(set_path(result, path, new), env)
         return result
 
     if source.one is not None:
@@ -107,7 +107,7 @@ def assigned(target: Code, source: Code) -> Code:
     return Code(None, many)
 
 
-def modified(target: Code, update: Code) -> Code:
+def modify(target: Code, update: Code) -> Code:
     """`target |= update`: the first output takes the place, and what has none is deleted in the end."""
     places = path_lists(target)
 
@@ -116,7 +116,7 @@ def modified(target: Code, update: Code) -> Code:
         for path in places(value, env):
             spend(env, copying(result, path))
             for new in update.many(get_path(result, path), env):
-                result = priced(set_path(result, path, new), env)
+                result = charge_value(set_path(result, path, new), env)
                 break
             else:
                 gone.append(path)
@@ -127,7 +127,7 @@ def modified(target: Code, update: Code) -> Code:
     return Code(one)
 
 
-def updated(target: Code, source: Code, work: Callable[[Value, Value], Value]) -> Code:
+def update_with(target: Code, source: Code, work: Callable[[Value, Value], Value]) -> Code:
     """`target += source` and the like: source sees the whole input, once for each of its outputs."""
     places = path_lists(target)
 
@@ -135,7 +135,7 @@ def updated(target: Code, source: Code, work: Callable[[Value, Value], Value]) -
         result = value
         for path in places(value, env):
             spend(env, copying(result, path))
-            result = priced(set_path(result, path, priced(work(get_path(result, path), new), env)), env)
+            result = charge_value(set_path(result, path, charge_value(work(get_path(result, path), new), env)), env)
         return result
 
     def many(value: Value, env: Env) -> Iterator[Value]:

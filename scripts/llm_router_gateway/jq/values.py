@@ -60,7 +60,7 @@ class JqRaised(JqError):
             return "the program ended in an error"
 
 
-class JqUntold(JqRaised):
+class JqUnknownError(JqRaised):
     """An error of the language whose words only jq knows: `?` and `catch "constant"` take it, looking at it is refused."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def double_text(value: float) -> str:
     return f"{sign}{digits[:point]}.{digits[point:]}"
 
 
-def made(value: float) -> Value:
+def normalize(value: float) -> Value:
     """A computed double as a value: 2.0 -> 2."""
     if -EXACT < value < EXACT:
         whole = int(value)

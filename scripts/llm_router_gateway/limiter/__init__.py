@@ -1,1 +1,1 @@
-"""What stands behind the seams of limits and budgets."""
+"""The implementations of the Limiter and Budgets interfaces."""

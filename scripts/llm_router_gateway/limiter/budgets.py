@@ -1,7 +1,7 @@
 """The budgets of one process: what each key has spent and has on hold, in its own memory.
 
     books = LocalBudgets()
-    books.load(rows, now)                                        what the call log says was spent before
+    books.load(rows, now)                                        what was spent before, from the call log
     hold = await books.hold("key_1", budget, Amount(0.02, 900), now)   counts as spent until it is settled
     await hold.settle(Amount(0.013, 640))
 """
@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..policy.budgets import DAY_S, SPANS, Amount, Budget, Left, Spent, day_of, next_start, used_up
+from ..policy.budgets import DAY_S, SPANS, Amount, Budget, Remaining, Spent, budget_exhausted, day_of, next_start
 
 ROUNDING_USD = 1e-9  # what the sum of a price and its parts may differ by
 
@@ -91,7 +91,7 @@ class LocalBudgets:
         return {"usd_day": round(day.usd, 9), "usd_month": round(month.usd, 9),
                 "tokens_day": round(day.tokens), "tokens_month": round(month.tokens)}  # fmt: skip
 
-    def left(self, key_id: str, budget: Budget, now: float) -> Left:
+    def left(self, key_id: str, budget: Budget, now: float) -> Remaining:
         """The tightest of its limits; `why` names the one that is used up furthest."""
         usd = tokens = math.inf
         worst, why, again_at, is_held = math.inf, "", 0.0, False
@@ -109,7 +109,7 @@ class LocalBudgets:
                 if share < worst:
                     worst, why, again_at = share, f"{limit:.12g} {unit} a {span}", next_start(span, now)
                     is_held = held > 0
-        return Left(usd, tokens, why, again_at, is_held)
+        return Remaining(usd, tokens, why, again_at, is_held)
 
     async def spend(self, key_id: str, amount: Amount, now: float) -> None:
         for period in self.periods(key_id, now):
@@ -119,7 +119,7 @@ class LocalBudgets:
     async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> LocalHold:
         left = self.left(key_id, budget, now)
         if amount.usd > left.usd + ROUNDING_USD or amount.tokens > left.tokens:
-            raise used_up(left, now)
+            raise budget_exhausted(left, now)
         periods = self.periods(key_id, now)
         for period in periods:
             period.held_usd += amount.usd

@@ -5,7 +5,7 @@
     await permit.settle(140)
     await permit.release()
 
-An acquire that need not wait never gives way to the event loop. `Meters` is the state and its arithmetic, without a clock.
+An acquire that need not wait never yields to the event loop. `Meters` is the state and its arithmetic, without a clock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from ..policy.rate_limits import (
     BUSY_RETRY_S,
+    CONCURRENT,
     GO,
     Bucket,
     Forecast,
@@ -27,8 +28,8 @@ from ..policy.rate_limits import (
     Tokens,
     dues,
     given_back,
+    limit_text,
     refusal,
-    said,
     taken,
     wait_for,
 )
@@ -43,7 +44,7 @@ class Gauge:
 
 
 class Permit:
-    """What one request holds: slots until it ends, and its share of the buckets."""
+    """One request's slots, held until it ends, and its reservations in the buckets."""
 
     __slots__ = ("_debts", "_meters", "_on_slot", "_slots", "queue_wait_s", "queued", "starts_at", "wait_s")
 
@@ -54,23 +55,23 @@ class Permit:
         self.wait_s = self.queue_wait_s = self.starts_at = 0.0
 
     def on_slot(self, callback: Callable[[], None]) -> None:
-        """Calls it once when the slot is there; at once when it is."""
+        """Calls it once when the slot is granted; immediately when it already is."""
         if not self.queued:
             callback()
         else:
             self._on_slot = callback
 
-    def granted(self) -> None:
+    def grant(self) -> None:
         callback, self._on_slot, self.queued = self._on_slot, None, False
         if callback is not None:
             callback()
 
     def settle(self, now: float, tokens: float) -> None:
-        """Puts the true number of tokens in the place of the estimate."""
+        """Replaces the estimate by the true number of tokens."""
         self._meters.settle(self._debts, tokens, now)
 
     def end(self, now: float) -> None:
-        """Gives back the slots, and the reservations when their time had not come. Again: nothing."""
+        """Frees the slots, and refunds reservations that were never used. A second call does nothing."""
         unused = self.queued or now < self.starts_at
         self._meters.release(self, self._slots, now)
         if unused:
@@ -79,7 +80,7 @@ class Permit:
 
 
 class Meters:
-    """Every bucket and gauge, by name. Knows no clock: each call says when it is."""
+    """Every bucket and gauge, by name. No clock: each call passes the time."""
 
     def __init__(self) -> None:
         self.buckets: dict[str, Bucket] = {}
@@ -93,7 +94,7 @@ class Meters:
                 wait_s = wait_for(self.buckets.get(f"{name} {what}"), rate, amount, now)
                 if wait_s > worst.wait_s:
                     state = "wait" if wait_s <= limit.wait_s and worst.state != "refuse" else "refuse"
-                    worst = Forecast(state, wait_s, f"{name}: {said(limit, what)}")
+                    worst = Forecast(state, wait_s, f"{name}: {limit_text(limit, what)}")
                 elif wait_s > limit.wait_s:
                     worst = Forecast("refuse", worst.wait_s, worst.why)
         return worst if worst.state == "refuse" else self._slot_forecast(scopes, worst)
@@ -103,14 +104,14 @@ class Meters:
             gauge = self.gauges.get(name)
             if limit.max_concurrent is None or gauge is None or gauge.active < limit.max_concurrent:
                 continue
-            why = f"{name}: {limit.max_concurrent} at once"
+            why = f"{name}: {limit.max_concurrent} {CONCURRENT}"
             if len(gauge.waiting) >= limit.queue or limit.wait_s <= 0:
                 return Forecast("refuse", max(BUSY_RETRY_S, so_far.wait_s), why)
             so_far = Forecast("queue", so_far.wait_s, why)
         return so_far
 
     def take(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Permit:
-        """The permit, perhaps to be waited for; RateLimited when the limit is reached."""
+        """The permit, which may have to wait; RateLimited when a limit is reached."""
         if not scopes:
             return Permit(self, [], [])
         forecast = self.forecast(scopes, tokens, now)
@@ -135,7 +136,7 @@ class Meters:
         return permit
 
     def release(self, permit: Permit, slots: Sequence[tuple[str, int]], now: float) -> None:
-        """Lets go of the slots and gives them to those who wait longest."""
+        """Frees the slots and grants them to the permits that have waited longest."""
         for name, _ in slots:
             gauge = self.gauges[name]
             if permit.queued:
@@ -153,7 +154,7 @@ class Meters:
         for name, _ in permit._slots:
             self.gauges[name].waiting.remove(permit)
             self.gauges[name].active += 1
-        permit.granted()
+        permit.grant()
 
     def settle(self, debts: Sequence[tuple[str, Rate, float]], tokens: float, now: float) -> None:
         for name, rate, amount in debts:
@@ -165,7 +166,7 @@ class Meters:
             self.buckets[name] = given_back(self.buckets[name], rate, amount, now)
 
 
-class Held:
+class HeldPermit:
     """A permit of this process."""
 
     __slots__ = ("_clock", "_permit")
@@ -180,8 +181,8 @@ class Held:
         self._permit.end(self._clock())
 
 
-class Free:
-    """The permit of everything that has no limit."""
+class FreePermit:
+    """The permit of a request without limits."""
 
     async def settle(self, tokens: float) -> None:
         pass
@@ -190,7 +191,7 @@ class Free:
         pass
 
 
-FREE = Free()
+FREE = FreePermit()
 
 
 class LocalLimiter:
@@ -202,7 +203,7 @@ class LocalLimiter:
     def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
         return self.meters.forecast(scopes, tokens, now)
 
-    async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle = nullcontext) -> Held | Free:
+    async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle = nullcontext) -> HeldPermit | FreePermit:
         if not scopes:
             return FREE
         permit = self.meters.take(scopes, tokens, self._clock())
@@ -212,7 +213,7 @@ class LocalLimiter:
             except BaseException:
                 permit.end(self._clock())
                 raise
-        return Held(permit, self._clock)
+        return HeldPermit(permit, self._clock)
 
 
 async def wait_turn(permit: Permit, idle: Idle) -> None:

@@ -1,1 +1,1 @@
-"""The HTTP API about the gateway itself, and the monitor page."""
+"""The management API and the monitor page."""

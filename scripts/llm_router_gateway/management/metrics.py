@@ -1,8 +1,8 @@
-"""What a Prometheus server asks for: counters since the start, gauges of the moment, in its text format.
+"""Prometheus metrics: counters since the start, current gauges, in the text format.
 
     metrics = Metrics()
     metrics.observe(call)                  once at each call's end
-    metrics.render(Moment(open_requests=3, members=board.report(...), store=store.health()))
+    metrics.render(Gauges(open_requests=3, members=routing_state.report(...), store=store.health()))
         -> '# HELP llm_router_requests_total Calls ...\\n...llm_router_requests_total{kind="chat",...} 1\\n'
 
 Counters only grow. Names that callers make up get no series of their own: a model has one once it has answered, or when the
@@ -23,7 +23,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
 MAX_MODELS = 200         # with series of their own; a dozen families times twenty buckets each
 MAX_KEYS = 500
-MAX_CODES = 100          # an upstream's own codes are among them
+MAX_CODES = 100          # including upstreams' own codes
 MAX_MEMBERS = 500        # of the report on health
 MAX_LABEL = 120          # characters
 DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
@@ -34,8 +34,8 @@ GONE = "client_gone"
 Labels = tuple[tuple[str, str], ...]
 
 
-class Counted(Protocol):
-    """What is looked at of a call."""
+class CallRecord(Protocol):
+    """The fields of a call that are counted."""
 
     @property
     def kind(self) -> str: ...
@@ -70,8 +70,8 @@ class Counted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """What is read when somebody asks, and not counted here."""
+class Gauges:
+    """Values that are read at scrape time and not counted here."""
 
     open_requests: int = 0
     members: Iterable[Mapping[str, Any]] = ()  # lines of GET /health/models
@@ -106,19 +106,19 @@ class Family:
         name = f"llm_router_{self.name}"
         yield f"# HELP {name} {self.help}\n# TYPE {name} {self.kind}\n"
         for suffix, which, value in self.samples:
-            yield f"{name}{suffix}{written(which)} {number(value)}\n"
+            yield f"{name}{suffix}{labels_text(which)} {number(value)}\n"
 
 
 def labels(**values: str) -> Labels:
     return tuple(values.items())
 
 
-def written(which: Labels) -> str:
+def labels_text(which: Labels) -> str:
     """(("model", 'a"b'),) -> '{model="a\\\\"b"}'"""
-    return "{" + ",".join(f'{name}="{quoted(value)}"' for name, value in which) + "}" if which else ""
+    return "{" + ",".join(f'{name}="{escape_label(value)}"' for name, value in which) + "}" if which else ""
 
 
-def quoted(value: str) -> str:
+def escape_label(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
@@ -137,7 +137,7 @@ def number(value: float) -> str:
 
 
 class Names:
-    """The values a label may have: only so many, the rest is "other"."""
+    """The values of a label: a limited number, the rest becomes "other"."""
 
     __slots__ = ("_limit", "_seen")
 
@@ -155,7 +155,7 @@ class Names:
 
 
 class Histogram:
-    """How many values lie at or under each bound; not yet summed up from bound to bound."""
+    """How many values fall into each bucket; not yet cumulative."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -169,7 +169,7 @@ class Histogram:
 
 
 class Series:
-    """What is counted of one model in one protocol."""
+    """The counters of one model in one protocol."""
 
     __slots__ = ("cached", "cost_usd", "duration", "first_output", "input", "outcomes", "output", "reasoning", "unpriced")
 
@@ -191,7 +191,7 @@ class Spent:
         self.cost_usd = 0.0
 
 
-def outcome_of(call: Counted) -> str:
+def outcome_of(call: CallRecord) -> str:
     if call.ended == GONE or call.error == GONE:
         return GONE
     return "error" if call.error else "success"
@@ -215,7 +215,7 @@ TOKENS: tuple[tuple[str, str, Callable[[Series], float]], ...] = (
     ("cached_tokens_total", "Input tokens that were read from a cache.", lambda one: one.cached),
     ("reasoning_tokens_total", "Output tokens that were reasoning.", lambda one: one.reasoning),
     ("cost_usd_total", "Known cost in US dollars.", lambda one: one.cost_usd),
-    ("unpriced_requests_total", "Calls whose cost nobody knows.", lambda one: one.unpriced),
+    ("unpriced_requests_total", "Calls of unknown cost.", lambda one: one.unpriced),
 )
 STORE = (
     ("store_rows_written_total", "written", "counter", "Rows of the call log that are on disk."),
@@ -235,8 +235,8 @@ def as_number(value: object) -> float:
     return value if isinstance(value, (int, float)) else 0
 
 
-def of_members(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
-    """The health of models, those of the configuration first; what is too many is left out and counted."""
+def member_families(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
+    """The health of models, configured ones first; above MAX_MEMBERS they are left out and counted."""
     shown: dict[str, Mapping[str, Any]] = {}
     left = 0
     for line in lines:
@@ -253,7 +253,7 @@ def of_members(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
     yield Family("members_left_out", "gauge", "Models of which no health is shown here.", [("", (), left)])
 
 
-def of_store(health: Mapping[str, Any]) -> Iterator[Family]:
+def store_families(health: Mapping[str, Any]) -> Iterator[Family]:
     for name, field_name, kind, text in STORE:
         if field_name in health:
             yield Family(name, kind, text, [("", (), as_number(health[field_name]))])
@@ -261,17 +261,17 @@ def of_store(health: Mapping[str, Any]) -> Iterator[Family]:
         yield Family("store_ok", "gauge", "0 while rows cannot be written.", [("", (), int(not health.get("last_error")))])
 
 
-def of_moment(moment: Moment) -> Iterator[Family]:
+def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
-    yield from of_members(moment.members)
-    yield from of_store(moment.store)
+    yield from member_families(moment.members)
+    yield from store_families(moment.store)
     yield Family("build_info", "gauge", "Always 1; the version is in the label.", [
         ("", labels(version=clean(moment.version)), 1)])
     yield Family("start_time_seconds", "gauge", "When this process began, in Unix seconds.", [("", (), moment.started_at)])
 
 
 class Metrics:
-    """The counters of this process. `is_listed` tells which models the configuration names."""
+    """The counters of this process. `is_listed(name)`: whether the configuration lists a model."""
 
     def __init__(self, is_listed: Callable[[str], bool] | None = None) -> None:
         self._is_listed = is_listed or (lambda _: False)
@@ -281,7 +281,7 @@ class Metrics:
         self._errors: dict[tuple[str, str], int] = {}  # model, code
         self._attempts = 0
 
-    def observe(self, call: Counted) -> None:
+    def observe(self, call: CallRecord) -> None:
         """One call, at its end."""
         outcome = outcome_of(call)
         model = self._models.of(call.served, outcome == "success" or self._is_listed(call.served))
@@ -320,9 +320,9 @@ class Metrics:
         if cost_usd is not None and 0 < cost_usd < math.inf:
             spent.cost_usd += cost_usd
 
-    def render(self, moment: Moment) -> str:
+    def render(self, moment: Gauges) -> str:
         """The whole text."""
-        families = (*self._counted(), *of_moment(moment))
+        families = (*self._counted(), *gauge_families(moment))
         return "".join(line for family in families for line in family.lines())
 
     def _counted(self) -> Iterator[Family]:

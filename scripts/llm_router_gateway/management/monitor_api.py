@@ -1,7 +1,7 @@
-"""What the monitor page, scripts and Prometheus are answered: lists of calls, statistics, series, exports, counters.
+"""The API of the monitor page, scripts and Prometheus: lists of calls, statistics, series, exports, counters.
 
-    monitor = Monitor(call_log, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
-    Desk([*monitor.routes(), ...])
+    monitor = MonitorApi(call_log, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
+    Router([*monitor.routes(), ...])
 
 Every parameter is checked; what is wrong is told by its name with what is allowed. All reading is done beside
 the loop, and the JSON is written there too; the loop passes bytes on. An export is read in small pieces, each asked for when
@@ -23,16 +23,16 @@ from functools import partial
 from typing import Any
 
 from ..errors import BadRequest, NotFound, Unavailable
-from ..net.router import Reply, Route, Visit
+from ..net.router import ManagementRequest, ManagementResponse, Route
 from ..store.call_log import CallLog
 from ..store.query import BY, DAY_S, HOUR_S, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
 from ..wire.registry import SPECS
-from .metrics import CONTENT_TYPE, Metrics, Moment
+from .metrics import CONTENT_TYPE, Gauges, Metrics
 
 MAX_RANGE_S = 400 * DAY_S
 MAX_TIME_S = 253_402_300_800   # the year 10000
 MAX_LIMIT, MAX_GROUPS = 1_000, 100
-GROUPS = 8                     # of grouped series, when nobody says how many and they are not too long
+GROUPS = 8                     # of grouped series, when no limit is given and they are not too long
 MAX_OFFSET = 10_000            # above it a cursor is quicker, and misses nothing
 MAX_TEXT = 300                 # characters of a filter
 MAX_POINTS = 3_000             # of one series
@@ -67,7 +67,7 @@ CSV_COLUMNS = (
 # ------------------------------------------------------------------------------------------------ parameters (pure)
 
 
-def wrong(name: str, text: str) -> BadRequest:
+def bad_parameter(name: str, text: str) -> BadRequest:
     return BadRequest(f"{name} {text}", details={"path": name})
 
 
@@ -78,43 +78,43 @@ def read_query(query: Mapping[str, str], allowed: Iterable[str]) -> dict[str, st
     for given, value in query.items():
         name = OLD_NAMES.get(given, given)
         if name not in known:
-            raise wrong(given[:50], f"is no parameter of this path; there are: {', '.join(sorted(known))}")
+            raise bad_parameter(given[:50], f"is not a parameter of this path; use {', '.join(sorted(known))}")
         if name in found:
-            raise wrong(given, f"is the same as {name}, which is there too")
+            raise bad_parameter(given, f"is the same as {name}, which is given too")
         if len(value) > MAX_TEXT:
-            raise wrong(given, f"is longer than {MAX_TEXT} characters")
+            raise bad_parameter(given, f"is longer than {MAX_TEXT} characters")
         if value or name == "key":  # an empty key: calls without one
             found[name] = value
     return found
 
 
-def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+def read_integer(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = query.get(name)
     if text is None:
         return default
     if not WHOLE.fullmatch(text) or not low <= int(text) <= high:
-        raise wrong(name, f"must be a whole number from {low} to {high}")
+        raise bad_parameter(name, f"must be a whole number from {low} to {high}")
     return int(text)
 
 
-def choice(query: Mapping[str, str], name: str, default: str, allowed: Iterable[str]) -> str:
+def read_choice(query: Mapping[str, str], name: str, default: str, allowed: Iterable[str]) -> str:
     text = query.get(name, default)
     if text not in (names := tuple(allowed)):
-        raise wrong(name, f"must be one of {', '.join(names)}")
+        raise bad_parameter(name, f"must be one of {', '.join(names)}")
     return text
 
 
-def flag(query: Mapping[str, str], name: str, default: bool | None) -> bool | None:
+def read_flag(query: Mapping[str, str], name: str, default: bool | None) -> bool | None:
     text = query.get(name, "").lower()
     if not text:
         return default
     if text not in TRUE + FALSE:
-        raise wrong(name, "must be 1 or 0")
+        raise bad_parameter(name, "must be 1 or 0")
     return text in TRUE
 
 
-def moment(text: str, name: str) -> float:
-    """Unix seconds of a time: moment("2026-10-21T07:28:00Z", "from"), moment("1792567680", "from"). Without a zone: UTC."""
+def read_time(text: str, name: str) -> float:
+    """Unix seconds: read_time("2026-10-21T07:28:00Z", "from"), read_time("1792567680", "from"). Without a zone: UTC."""
     if SECONDS.fullmatch(text):
         seconds = float(text)
     else:
@@ -122,9 +122,9 @@ def moment(text: str, name: str) -> float:
             at = datetime.fromisoformat(OFFSET_LOST.sub(r"\1+\2", text))
             seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
-            raise wrong(name, "is no time: write 2026-10-21T07:28:00Z, a date, or Unix seconds") from None
+            raise bad_parameter(name, "is no time: write 2026-10-21T07:28:00Z, a date, or Unix seconds") from None
     if not 0 <= seconds < MAX_TIME_S:
-        raise wrong(name, "must be between the years 1970 and 9999")
+        raise bad_parameter(name, "must be between the years 1970 and 9999")
     return seconds
 
 
@@ -132,37 +132,37 @@ def read_times(query: Mapping[str, str], now: float) -> tuple[float | None, floa
     """(from, to, whether they were given as such and not as a range that ends now)."""
     ranges = [name for name in ("range", "time_range_hours") if name in query]
     if ranges and ("from" in query or "to" in query or len(ranges) > 1):
-        raise wrong(ranges[0], "and from, to say the same: give one of them")
+        raise bad_parameter(ranges[0], "and from, to exclude each other")
     if "range" in query:
         match = RANGE.fullmatch(query["range"])
         length_s = int(match[1]) * UNITS[match[2]] if match else 0
         if not 0 < length_s <= MAX_RANGE_S:
-            raise wrong("range", "must be a number with m, h or d behind it, up to 400d: 1h, 24h, 7d, 30d")
+            raise bad_parameter("range", "must be a number with m, h or d behind it, up to 400d: 1h, 24h, 7d, 30d")
         return now - length_s, None, False
     if "time_range_hours" in query:
-        return now - whole(query, "time_range_hours", 1, 1, MAX_RANGE_S // HOUR_S) * HOUR_S, None, False
-    begin, end = (moment(query[name], name) if name in query else None for name in ("from", "to"))
+        return now - read_integer(query, "time_range_hours", 1, 1, MAX_RANGE_S // HOUR_S) * HOUR_S, None, False
+    begin, end = (read_time(query[name], name) if name in query else None for name in ("from", "to"))
     if begin is not None and end is not None and begin >= end:
-        raise wrong("from", "must be before to")
+        raise bad_parameter("from", "must be before to")
     return begin, end, begin is not None or end is not None
 
 
 def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -> Span:
-    """Whole steps that hold all of the time asked for; the last day when nothing is said."""
+    """Whole steps that cover the requested time; the last day by default."""
     begin, end, is_given = read_times(query, now)
     to_s = now if end is None else end
     from_s = max(0.0, to_s - DAY_S) if begin is None else begin
     if from_s >= to_s:
-        raise wrong("from", "must be in the past" if end is None else "must be before to")
+        raise bad_parameter("from", "must be in the past" if end is None else "must be before to")
     if to_s - from_s > MAX_RANGE_S:
-        raise wrong("from" if is_given else "range", "and to must not be further apart than 400 days")
+        raise bad_parameter("from" if is_given else "range", "and to must not be further apart than 400 days")
     has_minutes = from_s >= now - MINUTES_KEPT_S + MINUTE_S
     if granularity == "auto":
         length_s = to_s - from_s
         is_short = length_s <= MINUTES_UP_TO_S and has_minutes
         granularity = "minute" if is_short else "hour" if length_s <= HOURS_UP_TO_S else "day"
     if granularity == "minute" and not has_minutes:
-        raise wrong("granularity", f"minute is there for the last {MINUTES_KEPT_S // HOUR_S} hours; take hour or day")
+        raise bad_parameter("granularity", f"minute covers the last {MINUTES_KEPT_S // HOUR_S} hours; use hour or day")
     step_s = STEPS[granularity]
     first_s = int(from_s // step_s) * step_s
     last_s = int(now // step_s + 1) * step_s if end is None else int(-(-to_s // step_s)) * step_s  # now is in its step
@@ -172,30 +172,30 @@ def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -
 def read_where(query: Mapping[str, str]) -> Where:
     status = query.get("status", "").lower()
     if status and status not in OUTCOMES and not (WHOLE.fullmatch(status) and 100 <= int(status) <= 999):
-        raise wrong("status", "must be success, error, client_gone, or a status such as 429")
+        raise bad_parameter("status", "must be success, error, client_gone, or a status such as 429")
     return Where(
         model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
         status=status, error=query.get("error", ""), client=query.get("client", ""), search=query.get("search", ""),
-        protocol=choice(query, "protocol", "", ("", *SPECS)), stream=flag(query, "stream", None),
+        protocol=read_choice(query, "protocol", "", ("", *SPECS)), stream=read_flag(query, "stream", None),
     )  # fmt: skip
 
 
 def read_page(query: Mapping[str, str], now: float) -> Page:
     begin, end, _ = read_times(query, now)
-    order = choice(query, "order_by", "started_at", ORDERS)
-    is_descending = flag(query, "order_desc", True) is not False
-    offset = whole(query, "offset", 0, 0, MAX_OFFSET)
+    order = read_choice(query, "order_by", "started_at", ORDERS)
+    is_descending = read_flag(query, "order_desc", True) is not False
+    offset = read_integer(query, "offset", 0, 0, MAX_OFFSET)
     if offset and "before" in query:
-        raise wrong("offset", "and before exclude each other")
+        raise bad_parameter("offset", "and before exclude each other")
     return Page(
-        limit=whole(query, "limit", 50, 1, MAX_LIMIT), offset=offset, order=order, is_descending=is_descending,
+        limit=read_integer(query, "limit", 50, 1, MAX_LIMIT), offset=offset, order=order, is_descending=is_descending,
         from_ms=None if begin is None else -int(-begin * 1_000 // 1), to_ms=None if end is None else -int(-end * 1_000 // 1),
         before=read_cursor(query["before"], order, is_descending) if "before" in query else None,
     )  # fmt: skip
 
 
 def cursor_text(cursor: Cursor | None, page: Page) -> str | None:
-    """Where a list goes on, as the caller gives it back."""
+    """The cursor of the next page, as the caller sends it back."""
     return None if cursor is None else f"{page.order}{'-' if page.is_descending else '+'}{cursor[0]!r}_{cursor[1]}"
 
 
@@ -203,15 +203,15 @@ def read_cursor(text: str, order: str, is_descending: bool) -> Cursor:
     text = text.replace(" ", "+", 1)  # a plus sign that nobody escaped
     match = CURSOR.fullmatch(text)
     if not match or (match[1], match[2]) != (order, "-" if is_descending else "+"):
-        raise wrong("before", "is no cursor of this list: give the `next` of an answer to the same question")
+        raise bad_parameter("before", "is not a cursor of this list: use the `next` of a response to the same query")
     return float(match[3]) if "." in match[3] or "e" in match[3] else int(match[3]), int(match[4])
 
 
 # -------------------------------------------------------------------------------------------------------- writing (pure)
 
 
-def dumped(value: object) -> bytes:
-    """In ASCII: what callers chose to be called does nothing to a terminal."""
+def dump_ascii(value: object) -> bytes:
+    """JSON in ASCII: names chosen by callers cannot control a terminal."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -234,7 +234,7 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(dumped(row) + b"\n" for row in rows)
+    return b"".join(dump_ascii(row) + b"\n" for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +256,11 @@ PLAIN_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", HEAD, as_c
 EXCEL_CSV = Format("text/csv; charset=utf-8", "llm-router-calls.csv", BOM.encode() + HEAD, as_csv)
 
 
-# ---------------------------------------------------------------------------------------------------------- the desk
+# ---------------------------------------------------------------------------------------------------------- the routes
 
 
-class Monitor:
-    """The routes. `log` None: nothing is kept, and that is what is said; the counters are there all the same."""
+class MonitorApi:
+    """The routes. `log` None: calls are not stored, which the errors say; the counters work all the same."""
 
     def __init__(
         self, log: CallLog | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
@@ -293,12 +293,12 @@ class Monitor:
     @property
     def _there(self) -> CallLog:
         if self._log is None:
-            raise Unavailable('nothing is kept: the configuration says store = "off"', code="store_off")
+            raise Unavailable('calls are not stored: the configuration has store = "off"', code="store_off")
         return self._log
 
-    async def _once(self, visit: Visit, read: Callable[[], Coroutine[Any, Any, bytes]]) -> Reply:
-        """The same for all who ask the same within a moment: many open pages cost no more than one."""
-        now, key = self._clock(), (visit.path, *sorted(visit.query.items()))
+    async def _once(self, request: ManagementRequest, read: Callable[[], Coroutine[Any, Any, bytes]]) -> ManagementResponse:
+        """Shares one result among equal requests within a short time: many open pages cost no more than one."""
+        now, key = self._clock(), (request.path, *sorted(request.query.items()))
         known = self._same.get(key)
         if known is None or not 0 <= now - known[0] < SAME_S:
             self._same = {each: (at, task) for each, (at, task) in self._same.items() if now - at < SAME_S or not task.done()}
@@ -306,76 +306,76 @@ class Monitor:
             if len(self._same) < MAX_SAME:
                 self._same[key] = known
         try:
-            return Reply(await asyncio.shield(known[1]), headers=list(JSON_HEADERS))
+            return ManagementResponse(await asyncio.shield(known[1]), headers=list(JSON_HEADERS))
         except Exception:
             self._same.pop(key, None)
             raise
 
     # -- the answers
 
-    async def _invocations(self, visit: Visit) -> Reply:
-        query = read_query(visit.query, FILTERS | TIMES | {"limit", "offset", "before", "order_by", "order_desc"})
+    async def _invocations(self, request: ManagementRequest) -> ManagementResponse:
+        query = read_query(request.query, FILTERS | TIMES | {"limit", "offset", "before", "order_by", "order_desc"})
         page, where, log = read_page(query, self._now()), read_where(query), self._there
 
         def written(found: Mapping[str, Any]) -> bytes:
-            return dumped({**found, "next": cursor_text(found["next"], page)})
+            return dump_ascii({**found, "next": cursor_text(found["next"], page)})
 
-        return await self._once(visit, lambda: log.calls(page, where, write=written))
+        return await self._once(request, lambda: log.calls(page, where, write=written))
 
-    async def _invocation(self, visit: Visit) -> Reply:
-        read_query(visit.query, ())
-        name = visit.args["id"]
-        data = await self._there.call(name, write=dumped)
+    async def _invocation(self, request: ManagementRequest) -> ManagementResponse:
+        read_query(request.query, ())
+        name = request.args["id"]
+        data = await self._there.call(name, write=dump_ascii)
         if data is None:
             raise NotFound(f"no call has the id {name[:100]}, or it is no longer kept")
-        return Reply(data, headers=list(JSON_HEADERS))
+        return ManagementResponse(data, headers=list(JSON_HEADERS))
 
-    async def _statistics(self, visit: Visit) -> Reply:
-        query = read_query(visit.query, FILTERS | TIMES | {"group_by", "limit"})
-        by, limit = choice(query, "group_by", "model", BY), whole(query, "limit", 20, 1, MAX_GROUPS)
+    async def _statistics(self, request: ManagementRequest) -> ManagementResponse:
+        query = read_query(request.query, FILTERS | TIMES | {"group_by", "limit"})
+        by, limit = read_choice(query, "group_by", "model", BY), read_integer(query, "limit", 20, 1, MAX_GROUPS)
         span, where, log = self._statistics_span(query), read_where(query), self._there
         health = log.health()
         return await self._once(
-            visit, lambda: log.summary(span, where, by, limit, write=lambda found: dumped({**found, "store": health}))
+            request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, "store": health}))
         )
 
     def _statistics_span(self, query: Mapping[str, str]) -> Span:
-        """As the series of the same question has it; where from and to are given, whole hours at the most."""
+        """The span of the same query's series; with from and to, steps of an hour at the most."""
         span = read_span(query, self._now())
         if span.step_s == DAY_S and ("from" in query or "to" in query):
             return read_span(query, self._now(), "hour")
         return span
 
-    async def _time_series(self, visit: Visit) -> Reply:
-        query = read_query(visit.query, FILTERS | TIMES | {"granularity"})
+    async def _time_series(self, request: ManagementRequest) -> ManagementResponse:
+        query = read_query(request.query, FILTERS | TIMES | {"granularity"})
         span, where, log = self._series_span(query, 1), read_where(query), self._there
         names = {"granularity": name_of(span)}
-        return await self._once(visit, lambda: log.series(span, where, write=lambda found: dumped({**names, **found})))
+        return await self._once(request, lambda: log.series(span, where, write=lambda found: dump_ascii({**names, **found})))
 
-    async def _grouped(self, visit: Visit) -> Reply:
-        query = read_query(visit.query, FILTERS | TIMES | {"granularity", "group_by", "limit"})
-        by, limit = choice(query, "group_by", "model", BY), whole(query, "limit", 0, 1, MAX_GROUPS)
+    async def _grouped(self, request: ManagementRequest) -> ManagementResponse:
+        query = read_query(request.query, FILTERS | TIMES | {"granularity", "group_by", "limit"})
+        by, limit = read_choice(query, "group_by", "model", BY), read_integer(query, "limit", 0, 1, MAX_GROUPS)
         span, where, log = self._series_span(query, limit + 1), read_where(query), self._there
         limit = limit or max(1, min(GROUPS, MAX_ALL_POINTS // len(span.steps()) - 1))
         names = {"granularity": name_of(span), "group_by": by}
         return await self._once(
-            visit, lambda: log.grouped_series(span, where, by, limit, write=lambda found: dumped({**names, **found}))
+            request, lambda: log.grouped_series(span, where, by, limit, write=lambda found: dump_ascii({**names, **found}))
         )
 
     def _series_span(self, query: Mapping[str, str], count: int) -> Span:
-        span = read_span(query, self._now(), choice(query, "granularity", "auto", ("auto", *STEPS)))
+        span = read_span(query, self._now(), read_choice(query, "granularity", "auto", ("auto", *STEPS)))
         points = len(span.steps())
         if points > MAX_POINTS or points * count > MAX_ALL_POINTS:
             most = min(MAX_POINTS, MAX_ALL_POINTS // count)
-            raise wrong("granularity" if "granularity" in query else "limit",
+            raise bad_parameter("granularity" if "granularity" in query else "limit",
                         f"makes {points} steps for each of {count} series; at most {most}: take larger steps, a shorter range"
                         f"{' or a smaller limit' if count > 1 else ''}")  # fmt: skip
         return span
 
-    async def _export(self, form: Format, visit: Visit) -> Reply:
-        query = read_query(visit.query, FILTERS | TIMES | {"order_desc"})
+    async def _export(self, form: Format, request: ManagementRequest) -> ManagementResponse:
+        query = read_query(request.query, FILTERS | TIMES | {"order_desc"})
         page, where = read_page({**query, "limit": str(EXPORT_ROWS)}, self._now()), read_where(query)
-        return Reply(self._pieces(form, page, where, self._there), headers=form.headers())
+        return ManagementResponse(self._pieces(form, page, where, self._there), headers=form.headers())
 
     async def _pieces(self, form: Format, page: Page, where: Where, log: CallLog) -> AsyncIterator[bytes]:
         """All rows, some at a time, from one to the next by the time and the id of the last."""
@@ -388,11 +388,12 @@ class Monitor:
                 return
             head, page = b"", page.after(go_on)
 
-    async def _metrics(self, visit: Visit) -> Reply:
-        read_query(visit.query, ())
+    async def _metrics(self, request: ManagementRequest) -> ManagementResponse:
+        read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
-        told = Moment(self._open(), self._members(), health, self._version, self._started_at)
-        return Reply(self.metrics.render(told).encode("utf-8", "replace"), headers=[("content-type", CONTENT_TYPE), *PRIVATE])
+        gauges = Gauges(self._open(), self._members(), health, self._version, self._started_at)
+        text = self.metrics.render(gauges).encode("utf-8", "replace")
+        return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 
 
 def name_of(span: Span) -> str:

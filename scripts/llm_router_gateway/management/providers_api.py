@@ -1,7 +1,7 @@
 """Providers and models changed while the gateway runs: /providers, /models, /config/sync, and what the page shows of models.
 
-    admin = Admin(source, state=..., board=..., take_over=..., clock=time.monotonic)
-    Desk([*admin.routes(), ...])
+    admin = ProvidersApi(source, state=..., routing_state=..., take_over=..., clock=time.monotonic)
+    Router([*admin.routes(), ...])
 
 What is changed is kept in the overlay beside the configuration file (`config/overlay`, `config/sources`), which no reload
 overwrites, and is in force at once. A change that makes an impossible configuration is refused whole, with every problem and
@@ -19,31 +19,30 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..config import overlay as overlays
 from ..config.config import Config, ConfigError, Model, Problem, Provider
 from ..config.describe import MASK, masked_proxy
 from ..config.groups import Group
-from ..config.overlay import Overlay, kind_of
+from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_entry, forget_entry, kind_of, remove_entry
 from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
 from ..config.sources import Source
 from ..errors import BadRequest, Conflict, GatewayError, NotFound
-from ..net.router import CALLER, Handler, Reply, Route, Visit
+from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route
 from ..policy.rate_limits import Limit
-from ..routing.snapshot import State
-from ..routing.state import Board
+from ..routing.snapshot import Snapshot
+from ..routing.state import RoutingState
 
-MAX_DEPTH = 32  # of a body; nobody's settings are nested like this
+MAX_DEPTH = 32  # of a body; no real settings are nested this deeply
 TRUE = frozenset({"1", "true", "yes", "on"})
-FROM_HERE = ("api_key_env", "api_key_file")  # they name what is on this machine: for those who may write on it
+FROM_HERE = ("api_key_env", "api_key_file")  # they name files and variables of this machine: for those who can write on it
 SECRETS = frozenset({"api_key", *FROM_HERE})
 HEADS = frozenset({"headers", "rewrite_header"})  # whose values may be credentials
 SPELLED = {"provider_name": "provider", "provider_id": "provider"}  # what the older server calls it -> the file
 ABSENT: Mapping[str, Any] = {}
 
 
-class Refused(GatewayError):
-    """The change makes no configuration that could be used; `problems` says all that is wrong with it."""
+class InvalidChange(GatewayError):
+    """The change would give an invalid configuration; `problems` lists every fault."""
 
     status = 422
     code = "impossible_config"
@@ -65,19 +64,19 @@ def problems_json(problems: Iterable[Problem]) -> list[dict[str, str]]:
 # ------------------------------------------------------------------------------------------------------- what is shown
 
 
-def plain(value: object) -> Any:
+def plain_value(value: object) -> Any:
     """As JSON has it: TOML's dates and times are texts, infinities are not there."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
-def shown(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table without what it must not tell: keys are left out, the values of headers masked."""
+def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table without secrets: keys are left out, the values of headers masked."""
     made: dict[str, Any] = {}
     for name, value in table.items():
         if name in SECRETS:
@@ -87,7 +86,7 @@ def shown(table: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "proxy" and isinstance(value, str):
             made[name] = masked_proxy(value)
         else:
-            made[name] = shown(value) if name in overlays.MERGED and isinstance(value, Mapping) else plain(value)
+            made[name] = visible_fields(value) if name in MERGED and isinstance(value, Mapping) else plain_value(value)
     return made
 
 
@@ -107,23 +106,23 @@ def limit_json(limit: Limit | None) -> dict[str, Any] | None:
     return None if limit is None else asdict(limit)
 
 
-def provider_json(provider: Provider, table: Mapping[str, Any], entry: overlays.Entry | None) -> dict[str, Any]:
+def provider_json(provider: Provider, table: Mapping[str, Any], entry: Entry | None) -> dict[str, Any]:
     """GET /providers/{name}."""
     return {
         "id": provider.name, "name": provider.name, "type": provider.type, "api": provider.api,
         "base_url": provider.base_url, "is_active": provider.is_active, "any_model": provider.any_model,
         "has_key": bool(provider.keys), "keys": len(provider.keys), "needs_key": provider.needs_key,
-        **source_json(entry), "limits": limit_json(provider.limit), "settings": shown(table).get("settings", {}),
-        "fields": {name: value for name, value in shown(table).items() if name not in ("name", "settings")},
+        **source_json(entry), "limits": limit_json(provider.limit), "settings": visible_fields(table).get("settings", {}),
+        "fields": {name: value for name, value in visible_fields(table).items() if name not in ("name", "settings")},
     }  # fmt: skip
 
 
-def source_json(entry: overlays.Entry | None) -> dict[str, Any]:
+def source_json(entry: Entry | None) -> dict[str, Any]:
     """Whether the file has it, and which fields were changed through the API."""
     if entry is None:
         return {"source": "file", "changed": []}
     fields = sorted(entry.fields)
-    return {"source": "overlay" if entry.state == overlays.ADDED else "file", "changed": fields}
+    return {"source": "overlay" if entry.state == ADDED else "file", "changed": fields}
 
 
 def rate_limit_json(model: Model, table: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -132,16 +131,16 @@ def rate_limit_json(model: Model, table: Mapping[str, Any]) -> dict[str, Any] | 
         return None
     raw = table.get("limits") or table.get("rate_limit") or ABSENT
     limit = {name: getattr(model.limit, name) for name in ("max_requests", "per_seconds", "burst_size")}
-    return {**limit, "notes": raw.get("notes"), "config": plain(raw.get("config", {}))}
+    return {**limit, "notes": raw.get("notes"), "config": plain_value(raw.get("config", {}))}
 
 
-def model_json(model: Model, provider: Provider, table: Mapping[str, Any], entry: overlays.Entry | None) -> dict[str, Any]:
+def model_json(model: Model, provider: Provider, table: Mapping[str, Any], entry: Entry | None) -> dict[str, Any]:
     """The older server's ModelRead, with is_active and where it comes from."""
     return {
         "id": f"{model.provider}/{model.name}", "name": model.name, "display_name": model.display_name or None,
         "description": model.description or None, "provider_id": provider.name, "provider_name": provider.name,
-        "provider_type": provider.type, "tags": list(model.tags), "default_params": plain(model.default_params),
-        "config": plain(table.get("config", {})), "rate_limit": rate_limit_json(model, table),
+        "provider_type": provider.type, "tags": list(model.tags), "default_params": plain_value(model.default_params),
+        "config": plain_value(table.get("config", {})), "rate_limit": rate_limit_json(model, table),
         "local_path": table.get("local_path"), "is_active": model.is_active, "provider_is_active": provider.is_active,
         "remote_identifier": model.remote_id, "limits": limit_json(model.limit), **source_json(entry),
     }  # fmt: skip
@@ -158,15 +157,15 @@ UNKNOWN_HEALTH = {"state": "off", "factor": 1.0, "back_in_s": 0.0, "active": 0, 
                   "consecutive_failures": 0, "last_error": None}  # fmt: skip
 
 
-def monitored(model: Model, provider: Provider, entry: overlays.Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of the page's table of models."""
+def monitor_row(model: Model, provider: Provider, entry: Entry | None, report: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of the page's table of models."""
     return {
         "name": f"{model.provider}/{model.name}", "provider": model.provider, "model": model.name,
         "display_name": model.display_name, "description": model.description, "tags": list(model.tags),
         "context_window": model.context_window, "max_output_tokens": model.max_output_tokens,
         "modalities": list(model.modalities), "prices": prices_json(model), "limits": limit_json(model.limit),
         "is_active": model.is_active, "provider_is_active": provider.is_active, **source_json(entry),
-        "health": {name: plain(report.get(name, UNKNOWN_HEALTH[name])) for name in HEALTH},
+        "health": {name: plain_value(report.get(name, UNKNOWN_HEALTH[name])) for name in HEALTH},
     }  # fmt: skip
 
 
@@ -181,7 +180,7 @@ def group_json(group: Group, reports: Mapping[str, Mapping[str, Any]]) -> dict[s
             "fallbacks": list(group.fallbacks)}  # fmt: skip
 
 
-# ----------------------------------------------------------------------------------------------------- what is asked for
+# ----------------------------------------------------------------------------------------------------- reading requests
 
 
 def texts_of(pairs: Iterable[tuple[str, str]], *names: str) -> list[str]:
@@ -189,17 +188,17 @@ def texts_of(pairs: Iterable[tuple[str, str]], *names: str) -> list[str]:
     return [part.strip() for name, value in pairs if name in names for part in value.split(",") if part.strip()]
 
 
-def type_named(name: str) -> str:
+def preset_type(name: str) -> str:
     """The type of a preset, whichever of its names is used; BadRequest when there is none."""
     known = ALIASES.get(name.lower(), name.lower())
     if known not in PRESETS:
-        raise BadRequest(f"{name[:60]!r} is not a type of provider: there are {', '.join(PRESETS)}",
+        raise BadRequest(f"{name[:60]!r} is not a type of provider; use one of {', '.join(PRESETS)}",
                          details={"path": "provider_type"})  # fmt: skip
     return known
 
 
 def leaves(value: object, path: str, depth: int = 0) -> Iterator[tuple[str, object]]:
-    """Everything in a JSON value that holds nothing, with its path; BadRequest when it is nested too deeply."""
+    """Every leaf of a JSON value, with its path; BadRequest when it is nested too deeply."""
     if depth > MAX_DEPTH:
         raise BadRequest("the body is nested too deeply", details={"path": path[:200]})
     if isinstance(value, dict):
@@ -231,36 +230,36 @@ def is_mask(path: str, value: str) -> bool:
     return parts[-1] in ("proxy", "base_url") and f":{MASK}@" in value
 
 
-def fields_in(visit: Visit) -> dict[str, Any]:
+def body_fields(request: ManagementRequest) -> dict[str, Any]:
     """The fields of a body, in the file's spelling."""
-    body = visit.body
+    body = request.body
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
     problems = [Problem(name, "is for the configuration file: through the API a key is given as api_key")
                 for name in FROM_HERE if body.get(name) is not None]  # fmt: skip
     for path, value in leaves(body, ""):
         if isinstance(value, float) and not math.isfinite(value):
-            problems.append(Problem(path if is_text(path) else "", "is no number that JSON has"))
+            problems.append(Problem(path if is_text(path) else "", "is not a JSON number"))
         if isinstance(value, str) and is_mask(path, value):
             problems.append(Problem(path, f"{MASK} is how a secret is shown, not the secret: give it whole, or leave it out"))
         if not is_text(path) or (isinstance(value, str) and not is_text(value)):
-            problems.append(Problem("", "holds a character that is half of one (a lone surrogate)"))
+            problems.append(Problem("", "holds a lone surrogate"))
     if problems:
-        raise Refused(problems)
+        raise InvalidChange(problems)
     return {SPELLED.get(str(name), str(name)): value for name, value in body.items()}
 
 
-def named(fields: Mapping[str, Any], name: str, pattern: Any) -> str:
+def entry_name(fields: Mapping[str, Any], name: str, pattern: Any) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise Refused([Problem(name, "is missing, or holds characters that it cannot")])
+        raise InvalidChange([Problem(name, "is missing or holds invalid characters")])
     return value
 
 
-def change_line(visit: Visit, name: str, fields: Mapping[str, Any]) -> str:
-    """Who changed what, for the log; no values: "ann: PATCH providers/openai: is_active"."""
-    who, what = visit.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
-    return f"{who}: {visit.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
+def change_line(request: ManagementRequest, name: str, fields: Mapping[str, Any]) -> str:
+    """The change for the log, without values: "ann: PATCH providers/openai: is_active"."""
+    caller, what = request.caller.name or "a caller without a key", ", ".join(sorted(fields))[:200]
+    return f"{caller}: {request.method} {kind_of(name)}/{name}" + (f": {what}" if what else "")
 
 
 def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -270,7 +269,7 @@ def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     wrong = [Problem(key, f"cannot be changed: it is {path[key]!r} by the path") for key in path
              if fields.get(key) not in (None, path[key])]  # fmt: skip
     if wrong:
-        raise Refused(wrong)
+        raise InvalidChange(wrong)
     return {key: value for key, value in fields.items() if key not in path}
 
 
@@ -278,13 +277,13 @@ def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def origin_of(provider: Provider) -> str:
-    """Whom a provider's requests reach: scheme, host and port, and over plain http the proxy, which reads them."""
+    """Where a provider's requests go: scheme, host and port, and over plain http the proxy, which can read them."""
     parts = urlsplit(provider.base_url)
     return f"{parts.scheme}://{parts.netloc}".lower() + (f" by {provider.proxy}" if parts.scheme == "http" else "")
 
 
-def sent(config: Config | None) -> set[tuple[str, str]]:
-    """(credential, whom it is sent to), for every key and every header that the configuration adds."""
+def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
+    """(credential, destination), for every key and every header that the configuration adds."""
     if config is None:
         return set()
     found: set[tuple[str, str]] = set()
@@ -297,8 +296,8 @@ def sent(config: Config | None) -> set[tuple[str, str]]:
     return found
 
 
-def given(fields: Mapping[str, Any]) -> set[str]:
-    """What a request itself holds, keys of a comma list one by one."""
+def request_credentials(fields: Mapping[str, Any]) -> set[str]:
+    """The credentials in a request itself, a comma list split up."""
     texts = [str(value) for _, value in leaves(fields, "") if isinstance(value, (str, int, float))]
     for name in HEADS:  # a JSON text of headers
         value = fields.get(name)
@@ -313,22 +312,23 @@ def given(fields: Mapping[str, Any]) -> set[str]:
 def check_addresses(
     before: Config, alone: Callable[[], Config | None], after: Config, fields: Mapping[str, Any], name: str
 ) -> None:
-    """Refused when a credential that was here would now go to somebody else.
+    """InvalidChange when a stored credential would be sent to a new destination.
 
-    Else whoever may change an address could read every key: by being the address. Those of the request itself may go anywhere,
-    and so may a provider type's own key to that type's own address. `alone` is what the file says, which may go on.
+    Otherwise an address change would be a way to read every key. Credentials in the request itself may go anywhere,
+    and so may a provider type's own key to that type's own address. `alone` gives the Config of the file, which stays valid.
     """
-    new = sent(after) - sent(before)
-    if not new or not (new := new - sent(alone())):
+    new = credential_destinations(after) - credential_destinations(before)
+    if not new or not (new := new - credential_destinations(alone())):
         return
-    known = given(fields)
+    known = request_credentials(fields)
     types = {provider.name: provider.type for provider in before.providers}
     own = {(key.reveal(), origin_of(provider)) for provider in after.providers for key in provider.keys
            if has_own_address(provider) and types.get(provider.name, provider.type) == provider.type}  # fmt: skip
     if any(text not in known and (text, origin) not in own for text, origin in new):
         provider = name.partition("/")[0]
-        raise Refused([Problem(f"providers.{provider}.api_key", "a key, or a header's value, that is here already does not "
-                       "go to another address or proxy: give it again in the same request, or change the file")])  # fmt: skip
+        text = ("a stored key or header value is not sent to a different address or proxy: "
+                "give it again in the same request, or change the file")  # fmt: skip
+        raise InvalidChange([Problem(f"providers.{provider}.api_key", text)])
 
 
 def has_own_address(provider: Provider) -> bool:
@@ -339,31 +339,32 @@ def has_own_address(provider: Provider) -> bool:
     return (own.scheme, own.netloc) == (mine.scheme, mine.netloc)
 
 
-# ------------------------------------------------------------------------------------------------------------ the desk
+# ------------------------------------------------------------------------------------------------------------ the routes
 
 
-def refusing(handler: Handler) -> Handler:
-    """The handler, with every problem of a refused change in its answer."""
+def with_problems(handler: Handler) -> Handler:
+    """The handler, with every problem of an invalid change in its response."""
 
-    async def handled(visit: Visit) -> Reply:
+    async def handled(request: ManagementRequest) -> ManagementResponse:
         try:
-            return await handler(visit)
-        except Refused as error:
-            return Reply(error.body(), error.status)
+            return await handler(request)
+        except InvalidChange as error:
+            return ManagementResponse(error.body(), error.status)
 
     return handled
 
 
-class Admin:
-    """The handlers. Changes are made one after the other; a caller that leaves does not leave one half done."""
+class ProvidersApi:
+    """The handlers. Changes are made one at a time; a caller that disconnects does not leave one half done."""
 
     def __init__(
-        self, source: Source, *, state: Callable[[], State], board: Board, take_over: Callable[[Config], None],
+        self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
+        take_over: Callable[[Config], None],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
         """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
-        self._source, self._state, self._board = source, state, board
+        self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
         self._lock = asyncio.Lock()
         self._run_id, self._revisions = new_id(), 0
@@ -375,29 +376,29 @@ class Admin:
     def routes(self) -> list[Route]:
         provider, model = "providers/{name}", "models/{provider}/{model...}"
         return [
-            Route("GET", "providers", self._providers), Route("POST", "providers", refusing(self._add_provider)),
-            Route("GET", provider, self._provider), Route("PATCH", provider, refusing(self._patch_provider)),
-            Route("DELETE", provider, refusing(self._delete_provider)),
-            Route("GET", "models", self._models, CALLER), Route("POST", "models", refusing(self._add_model)),
-            Route("PATCH", model, refusing(self._patch_model)), Route("DELETE", model, refusing(self._delete_model)),
+            Route("GET", "providers", self._providers), Route("POST", "providers", with_problems(self._add_provider)),
+            Route("GET", provider, self._provider), Route("PATCH", provider, with_problems(self._patch_provider)),
+            Route("DELETE", provider, with_problems(self._delete_provider)),
+            Route("GET", "models", self._models, CALLER), Route("POST", "models", with_problems(self._add_model)),
+            Route("PATCH", model, with_problems(self._patch_model)), Route("DELETE", model, with_problems(self._delete_model)),
             Route("GET", "monitor/models", self._monitored), Route("POST", "config/sync", self._sync),
         ]  # fmt: skip
 
     # -- reading
 
     def _etag(self) -> str:
-        """Another one after every change, whoever made it."""
+        """The version of the configuration; it changes with every change from any source."""
         if self._seen is not self._source.merged:
             self._seen, self._revisions = self._source.merged, self._revisions + 1
         return f'"{self._run_id}-{self._revisions}"'
 
-    def _reply(self, body: Any, status: int = 200) -> Reply:
-        return Reply(body, status, [("etag", self._etag())])
+    def _reply(self, body: Any, status: int = 200) -> ManagementResponse:
+        return ManagementResponse(body, status, [("etag", self._etag())])
 
     def _config(self) -> Config:
         return self._state().config
 
-    def _entry(self, name: str) -> overlays.Entry | None:
+    def _entry(self, name: str) -> Entry | None:
         return self._source.overlay.get(name)
 
     def _provider_json(self, provider: Provider) -> dict[str, Any]:
@@ -419,42 +420,42 @@ class Admin:
             if f"{model.provider}/{model.name}" == name:
                 return self._model_json(model)
         what = "model" if kind_of(name) == "models" else "provider"
-        raise NotFound(f"no {what} is named {name[:200]!r}; GET /{kind_of(name)} lists what there is")
+        raise NotFound(f"there is no {what} {name[:200]!r}; GET /{kind_of(name)} lists what there is")
 
-    async def _providers(self, visit: Visit) -> Reply:
+    async def _providers(self, request: ManagementRequest) -> ManagementResponse:
         return self._reply([self._provider_json(provider) for provider in self._config().providers])
 
-    async def _provider(self, visit: Visit) -> Reply:
-        return self._reply(self._read(visit.args["name"]))
+    async def _provider(self, request: ManagementRequest) -> ManagementResponse:
+        return self._reply(self._read(request.args["name"]))
 
-    async def _models(self, visit: Visit) -> Reply:
-        """The models with all of the tags, of one of the types; those that are off only when asked for."""
-        pairs = visit.pairs
+    async def _models(self, request: ManagementRequest) -> ManagementResponse:
+        """The models with all of the tags, of one of the types; inactive ones only when requested."""
+        pairs = request.pairs
         tags = {tag.casefold() for tag in texts_of(pairs, "tag", "tags")}
-        types = {type_named(name) for name in texts_of(pairs, "provider_type", "provider_types")}
+        types = {preset_type(name) for name in texts_of(pairs, "provider_type", "provider_types")}
         inactive = any(value.lower() in TRUE for value in texts_of(pairs, "include_inactive"))
         found = []
         for model in self._config().models:
             made = self._model_json(model)
             is_type = not types or ALIASES.get(made["provider_type"], made["provider_type"]) in types
             is_on = inactive or (made["is_active"] and made["provider_is_active"])
-            if is_type and is_on and tags <= set(map(str.casefold, model.tags)) and self._may(visit, model):
+            if is_type and is_on and tags <= set(map(str.casefold, model.tags)) and self._may(request, model):
                 found.append(made)
         return self._reply(found)
 
     @staticmethod
-    def _may(visit: Visit, model: Model) -> bool:
+    def _may(request: ManagementRequest, model: Model) -> bool:
         """Whether the caller's key may use it."""
-        key = visit.caller.key
+        key = request.caller.key
         return key is None or bool(not key.only_groups and key.may_model(f"{model.provider}/{model.name}", model.tags))
 
-    async def _monitored(self, visit: Visit) -> Reply:
+    async def _monitored(self, request: ManagementRequest) -> ManagementResponse:
         state = self._state()
-        reports = {report["model"]: report for report in self._board.report(state.table, self._clock())}
+        reports = {report["model"]: report for report in self._routing_state.report(state.table, self._clock())}
         providers = {provider.name: provider for provider in state.config.providers}
         names = ("name", "type", "api", "base_url", "is_active", "has_key", "needs_key", "source", "changed")
         return self._reply({
-            "models": [monitored(model, providers[model.provider], self._entry(name), reports.get(name, ABSENT))
+            "models": [monitor_row(model, providers[model.provider], self._entry(name), reports.get(name, ABSENT))
                        for model in state.config.models for name in [f"{model.provider}/{model.name}"]],
             "groups": [group_json(group, reports) for group in state.config.groups],
             "providers": [{name: made[name] for name in names}
@@ -463,83 +464,84 @@ class Admin:
 
     # -- changing
 
-    async def _add_provider(self, visit: Visit) -> Reply:
-        fields = fields_in(visit)
-        return await self._add(visit, named(fields, "name", NAME), fields)
+    async def _add_provider(self, request: ManagementRequest) -> ManagementResponse:
+        fields = body_fields(request)
+        return await self._add(request, entry_name(fields, "name", NAME), fields)
 
-    async def _add_model(self, visit: Visit) -> Reply:
-        fields = fields_in(visit)
-        return await self._add(visit, f"{named(fields, 'provider', NAME)}/{named(fields, 'name', MODEL_NAME)}", fields)
+    async def _add_model(self, request: ManagementRequest) -> ManagementResponse:
+        fields = body_fields(request)
+        name = f"{entry_name(fields, 'provider', NAME)}/{entry_name(fields, 'name', MODEL_NAME)}"
+        return await self._add(request, name, fields)
 
-    async def _add(self, visit: Visit, name: str, fields: dict[str, Any]) -> Reply:
+    async def _add(self, request: ManagementRequest, name: str, fields: dict[str, Any]) -> ManagementResponse:
         path = {"name", "provider"} if "/" in name else {"name"}
         rest = {key: value for key, value in fields.items() if key not in path}
 
         def make(overlay: Overlay) -> Overlay:
             if name in self._source.merged.tables:
-                raise Conflict(f"{name} is there already: PATCH changes it", details={"path": "name"})
+                raise Conflict(f"{name} exists already: PATCH changes it", details={"path": "name"})
             owner = name.partition("/")[0]
             if owner not in self._source.merged.tables and owner != name:
-                raise Refused([Problem("provider", f"no provider is named {owner!r}")])
-            return overlays.added(overlay, name, rest)
+                raise InvalidChange([Problem("provider", f"there is no provider {owner!r}")])
+            return add_entry(overlay, name, rest)
 
-        await self._change(visit, name, rest, make)
+        await self._change(request, name, rest, make)
         return self._reply(self._read(name), 201)
 
-    async def _patch_provider(self, visit: Visit) -> Reply:
-        return await self._patch(visit, visit.args["name"])
+    async def _patch_provider(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._patch(request, request.args["name"])
 
-    async def _patch_model(self, visit: Visit) -> Reply:
-        return await self._patch(visit, f"{visit.args['provider']}/{visit.args['model']}")
+    async def _patch_model(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._patch(request, f"{request.args['provider']}/{request.args['model']}")
 
-    async def _patch(self, visit: Visit, name: str) -> Reply:
-        patch = patch_of(fields_in(visit), name)
+    async def _patch(self, request: ManagementRequest, name: str) -> ManagementResponse:
+        patch = patch_of(body_fields(request), name)
 
         def make(overlay: Overlay) -> Overlay:
             self._read(name)
-            return overlays.changed(overlay, name, patch)
+            return change_entry(overlay, name, patch)
 
-        await self._change(visit, name, patch, make)
+        await self._change(request, name, patch, make)
         return self._reply(self._read(name))
 
-    async def _delete_provider(self, visit: Visit) -> Reply:
-        return await self._delete(visit, visit.args["name"])
+    async def _delete_provider(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._delete(request, request.args["name"])
 
-    async def _delete_model(self, visit: Visit) -> Reply:
-        return await self._delete(visit, f"{visit.args['provider']}/{visit.args['model']}")
+    async def _delete_model(self, request: ManagementRequest) -> ManagementResponse:
+        return await self._delete(request, f"{request.args['provider']}/{request.args['model']}")
 
-    async def _delete(self, visit: Visit, name: str) -> Reply:
-        """Takes it away; with ?only=changes, what was changed through the API, also that it was removed."""
-        only = visit.query.get("only", "")
+    async def _delete(self, request: ManagementRequest, name: str) -> ManagementResponse:
+        """Removes it; with ?only=changes undoes its changes through the API, its removal included."""
+        only = request.query.get("only", "")
         if only not in ("", "changes"):
             raise BadRequest('only is not "changes"', details={"path": "only"})
 
         def make(overlay: Overlay) -> Overlay:
             in_file = name in self._source.names_in_file()
             if only and name in overlay:
-                return overlays.forgotten(overlay, name, in_file=in_file)
+                return forget_entry(overlay, name, in_file=in_file)
             self._read(name)
-            return overlay if only else overlays.removed(overlay, name, in_file=in_file)
+            return overlay if only else remove_entry(overlay, name, in_file=in_file)
 
-        await self._change(visit, name, ABSENT, make)
+        await self._change(request, name, ABSENT, make)
         return self._reply(None, 204)
 
     async def _change(
-        self, visit: Visit, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
+        self, request: ManagementRequest, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
     ) -> None:  # fmt: skip
-        """Checked, kept, in force: or refused, and nothing happened."""
-        doing = asyncio.ensure_future(self._changed(visit, name, fields, make))
+        """Checks, saves and applies a change; a refused one changes nothing."""
+        doing = asyncio.ensure_future(self._changed(request, name, fields, make))
         doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # also when the caller left meanwhile
         await asyncio.shield(doing)
 
     async def _changed(
-        self, visit: Visit, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
+        self, request: ManagementRequest, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]
     ) -> None:  # fmt: skip
         async with self._lock:
             source = self._source
-            wanted = visit.headers.get("if-match", "*")
+            wanted = request.headers.get("if-match", "*")
             if wanted != "*" and self._etag() not in wanted:
-                raise GatewayError("somebody changed it meanwhile: read it again", status=412, code="changed_meanwhile")
+                raise GatewayError("modified since it was read; read it again and retry", status=412, code="changed_meanwhile")
             source.refresh()
             if source.fault:
                 raise GatewayError(f"nothing was changed: {source.fault}", status=507, code="not_saved")
@@ -548,29 +550,30 @@ class Admin:
             try:
                 config = source.trial(overlay, touched)
             except ConfigError as error:
-                raise Refused(error.problems) from None
-            check_addresses(self._config(), source.alone, config, fields, name)
+                raise InvalidChange(error.problems) from None
+            check_addresses(self._config(), source.file_only, config, fields, name)
             try:
                 await asyncio.to_thread(source.save, overlay)
             except OSError as wrong:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
-                raise GatewayError(f"nothing was changed: it cannot be kept: {why}", status=507, code="not_saved") from None
-            self._tell(change_line(visit, name, fields))
+                raise GatewayError(f"nothing was changed: it cannot be saved: {why}", status=507, code="not_saved") from None
+            self._tell(change_line(request, name, fields))
             self._take_over(source.adopt(overlay))
 
-    async def _sync(self, visit: Visit) -> Reply:
-        """Reads the configuration file again, and says what came of it."""
+    async def _sync(self, request: ManagementRequest) -> ManagementResponse:
+        """Reloads the configuration file and reports the outcome."""
         async with self._lock:
             file = str(self._source.path) if self._source.path else None
             try:
                 config = self._source.load()
             except ConfigError as error:
                 count = len(error.problems)
-                message = f"not taken over: {count} problem{'s' * (count != 1)}; what was there before stays in force"
-                return Reply({"success": False, "message": message, "config_file": file,
+                message = f"not taken over: {count} problem{'s' * (count != 1)}; the previous configuration stays in effect"
+                return ManagementResponse({"success": False, "message": message, "config_file": file,
                               "problems": problems_json(error.problems), "notes": []}, 422)  # fmt: skip
             self._take_over(config)
-            message = f"taken over: {len(config.providers)} providers, {len(config.models)} listed models"
+            counts = ((len(config.providers), "provider"), (len(config.models), "listed model"))
+            message = "taken over: " + ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
             return self._reply({"success": True, "message": message, "config_file": file, "problems": [],
                                 "notes": list(config.notes)})  # fmt: skip

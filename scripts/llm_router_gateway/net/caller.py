@@ -1,4 +1,4 @@
-"""Who a request comes from, as far as its key says: a value that handlers see and that access control fills in."""
+"""The caller of a request, as its key identifies it: a value that access control creates and handlers read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling: the id and name of the key, whether it may administer, and what else is known of the key."""
+    """The id and name of the caller's key, whether it may administer, and the key itself."""
 
     key_id: str = ""
     name: str = ""
@@ -17,4 +17,4 @@ class Caller:
     is_cookie: bool = False  # known by a session's cookie
 
 
-NOBODY = Caller()
+ANONYMOUS = Caller()

@@ -8,9 +8,9 @@
     response.close()                             always; a body that was not read to its end costs the connection
     await pool.close()
 
-UpstreamFailed and UpstreamTimeout name the host and what happened; never a query, a header or a body. A connection that
-died while nobody used it is replaced once, and only when not a byte of an answer had come. While the pieces are not
-fetched, reading stops: a slow caller slows the upstream.
+UpstreamFailed and UpstreamTimeout name the host and the failure; never a query, a header or a body. An idle connection that
+turns out to be closed is replaced once, and only when not a byte of an answer had come. While the pieces are not
+fetched, reading pauses: a slow caller slows the upstream.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from . import http1
 from .deadline import Deadline
 from .http1 import END, CutShort, Headers, Malformed, ResponseHead
 
-READ_BYTES = 65_536        # one read; also about what a slow caller lets pile up, beside READ_AHEAD
-READ_AHEAD = 65_536        # bytes of an answer that nobody fetched; then reading stops
+READ_BYTES = 65_536        # one read; also roughly what is buffered for a slow caller, beside READ_AHEAD
+READ_AHEAD = 65_536        # unread bytes of an answer; above this, reading pauses
 WRITE_HIGH = 65_536
 IDLE_S = 60.0              # how long an unused connection is kept; servers close theirs after 5 to 350 s
 MAX_IDLE = 256             # unused connections to one address
 NEXT_ADDRESS_S = 0.25      # then the name's next address is tried as well; RFC 8305 5
-KNOWN_URLS = 256           # origins whose parts are remembered
-MAX_PROXY_ANSWER = 65_536  # bytes a proxy may send before the tunnel stands
+KNOWN_URLS = 256           # cached origins
+MAX_PROXY_ANSWER = 65_536  # bytes a proxy may send before the tunnel is open
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 SOCKS_REFUSALS = {  # RFC 1928 6
     1: "general failure", 2: "not allowed", 3: "network unreachable", 4: "host unreachable", 5: "connection refused",
     6: "too slow", 7: "command not supported", 8: "kind of address not supported",
@@ -49,7 +49,7 @@ SOCKS_REFUSALS = {  # RFC 1928 6
 
 
 class Timeouts(NamedTuple):
-    """Seconds: until the connection stands (name, TCP, proxy, TLS), until an answer begins, between two reads of it."""
+    """Seconds: to connect (name, TCP, proxy, TLS), until an answer begins, between two reads of it."""
 
     connect_s: float
     first_byte_s: float
@@ -57,7 +57,7 @@ class Timeouts(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Whom to connect to. Also the key under which connections are kept."""
+    """The address to connect to. Also the key under which idle connections are kept."""
 
     scheme: str
     host: str
@@ -68,11 +68,11 @@ class Origin(NamedTuple):
     def name(self) -> str:
         """For messages: example.com, or example.com:8443."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS.get(self.scheme) else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 
-class Dead(Exception):
-    """A kept connection was gone before a byte of the answer came: the request may go to another one."""
+class StaleConnection(Exception):
+    """An idle connection was closed before a byte of the answer came: the request may use another one."""
 
 
 # ------------------------------------------------------------------------------------------------------------------ pure
@@ -101,11 +101,11 @@ def origin_of(base: str, proxy: str) -> Origin:
     except ValueError:
         host, port = "", None
     if not host or parts.scheme not in ("http", "https"):
-        raise unsent(UpstreamFailed("the provider's base_url is not http://... or https://..."))
-    return Origin(parts.scheme, host, port or PORTS[parts.scheme], "" if is_loopback(host) else proxy)
+        raise mark_unsent(UpstreamFailed("the provider's base_url is not http://... or https://..."))
+    return Origin(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], "" if is_loopback(host) else proxy)
 
 
-def unsent(error: GatewayError) -> GatewayError:
+def mark_unsent(error: GatewayError) -> GatewayError:
     """The error of a request of which the upstream has seen nothing."""
     error.unpaid = True
     return error
@@ -121,22 +121,22 @@ def request_bytes(method: str, origin: Origin, target: str, headers: Headers, bo
     """The whole request. BadRequest for a path or header that cannot be sent."""
     length = f"content-length: {len(body)}\r\n" if body or method not in ("GET", "HEAD") else ""
     try:
-        first = opening(method, origin, target) if "?" in target else known_opening(method, origin, target)
+        first = head_start(method, origin, target) if "?" in target else cached_head_start(method, origin, target)
         return f"{first}{length}{http1.fields_text(headers)}\r\n".encode("latin-1") + body
     except ValueError as wrong:
-        raise unsent(BadRequest(f"{origin.name}: cannot be asked: {wrong}")) from None
+        raise mark_unsent(BadRequest(f"{origin.name}: the request cannot be sent: {wrong}")) from None
 
 
-def opening(method: str, origin: Origin, target: str) -> str:
+def head_start(method: str, origin: Origin, target: str) -> str:
     """A request's first lines: all that depends on the address alone. ValueError for what cannot be sent."""
     own = [("host", origin.name)]
     if origin.proxy and origin.scheme == "http" and origin.proxy.startswith("http"):
-        target = f"http://{origin.name}{target}"  # a proxy is asked with the whole address; RFC 9112 3.2.2
+        target = f"http://{origin.name}{target}"  # a proxy needs the absolute form; RFC 9112 3.2.2
         own += proxy_credentials(origin.proxy)
     return http1.request_line(method, target) + http1.fields_text(own)
 
 
-known_opening = lru_cache(maxsize=KNOWN_URLS)(opening)  # only for targets without a query, which may hold a caller's key
+cached_head_start = lru_cache(maxsize=KNOWN_URLS)(head_start)  # only for targets without a query, which may hold a caller's key
 
 
 def proxy_credentials(proxy: str) -> Headers:
@@ -155,7 +155,7 @@ def proxy_user(proxy: str) -> tuple[str, str]:
 
 
 def reason(error: BaseException) -> str:
-    """Why a connection could not be had, for people."""
+    """Why a connection failed, for error messages."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
@@ -182,7 +182,7 @@ def socks_address(host: str, port: int) -> bytes:
 class Response:
     """An answer: its head, and the body as it comes.
 
-    tap(piece) -> bool may take a piece at once while the reader waits for one: it then never sees it, and no task is woken.
+    tap(piece) -> bool may consume a piece while a reader waits for one: the reader then never sees it, and no task wakes up.
     What tap raises is raised by the reader's wait.
     """
 
@@ -218,11 +218,11 @@ class Response:
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
-            await self._news()
+            await self._next_change()
         return self._taken()
 
-    def _news(self) -> asyncio.Future[None]:
-        """Something came, or nothing more will."""
+    def _next_change(self) -> asyncio.Future[None]:
+        """Resolved when a piece arrives, or the body is over."""
         self._waiter = asyncio.get_running_loop().create_future()
         return self._waiter
 
@@ -246,7 +246,7 @@ class Response:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def close(self) -> None:
-        """No more of it is wanted. A body that came whole has given its connection back already."""
+        """Drops the rest of the body. A body that was complete has returned its connection already."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
@@ -254,7 +254,7 @@ class Response:
     # -- from the connection
 
     def take(self, piece: bytes) -> bool:
-        """False: enough for now."""
+        """Buffers a piece; False when reading should pause."""
         if self.tap is not None and self._waiter is not None and not self._waiter.done() and self.tap(piece):
             return True
         self._pieces.append(piece)
@@ -264,7 +264,7 @@ class Response:
         return self._size <= READ_AHEAD
 
     def finish(self, error: Exception | None = None) -> None:
-        """The body is over, or broke off."""
+        """The body is complete, or broke off with `error`."""
         self._ended, self._error, self._connection = True, error, None
         self._wake()
 
@@ -290,7 +290,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pool, self._loop, self._view = pool, loop, pool.buffer
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
         self._reader = http1.ResponseReader()
-        self._deadline = Deadline(loop.call_at, loop.time, self._on_time)
+        self._deadline = Deadline(loop.call_at, loop.time, self._on_timeout)
         self._answer: asyncio.Future[Response] | None = None  # while an answer's head is waited for
         self._response: Response | None = None                # while its body comes
         self._first_s = self._between_s = 0.0
@@ -298,10 +298,10 @@ class Connection(asyncio.BufferedProtocol):
         self._is_reading = True
         self._unsent = 0  # bytes of the request that waited when its clock was last looked at
 
-    async def ask(self, method: str, data: bytes, timeouts: Timeouts) -> Response:
-        """The answer to a request, as soon as its head is here. Dead when a kept connection turned out to be gone."""
+    async def send(self, method: str, data: bytes, timeouts: Timeouts) -> Response:
+        """The answer to a request, as soon as its head is here. StaleConnection when a kept connection was closed."""
         if self._transport.is_closing():
-            raise Dead
+            raise StaleConnection
         self._first_s, self._between_s = timeouts.first_byte_s, timeouts.between_bytes_s
         self._reader.expect(method)
         self._answer = self._loop.create_future()
@@ -319,7 +319,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(WRITE_HIGH)
-        self._pool.opened(self)
+        self._pool.register(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view  # one for all: what is read is taken out before the loop reads again
@@ -333,7 +333,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._reader.feed(data)
         if self._answer is None and self._response is None:
-            self.abort()  # nobody asked: whatever it says could be taken for the next answer
+            self.abort()  # no request is open: the bytes could be taken for the next answer
             return
         self._read()
 
@@ -345,9 +345,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.stop()
-        self._pool.closed(self)
+        self._pool.unregister(self)
         if self._answer is not None and self._used and not self._reader.buffered:
-            self._refuse(Dead())
+            self._refuse(StaleConnection())
         elif self._answer is not None:
             why = f" ({reason(exc)})" if exc else ""
             self._refuse(UpstreamFailed(f"{self.origin.name}: the connection was closed without an answer{why}"))
@@ -390,7 +390,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not wants_more and self._is_reading:
             self._is_reading = False
-            self._deadline.clear()  # the upstream is not slow: we are
+            self._deadline.clear()  # the upstream is not slow: the caller is
             self._transport.pause_reading()
 
     def go_on_reading(self) -> None:
@@ -435,7 +435,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- time, and the end
 
-    def _on_time(self) -> None:
+    def _on_timeout(self) -> None:
         if self._answer is not None:
             self._check_first_byte()
         elif self._response is not None:
@@ -445,7 +445,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()  # unused for long enough
 
     def _check_first_byte(self) -> None:
-        """The clock for the answer starts when the request is out: a long body on a slow line takes its time."""
+        """The timeout runs from the end of the request: a long body on a slow line takes its time."""
         unsent = self._transport.get_write_buffer_size()
         if unsent < self._unsent:
             self._unsent = unsent
@@ -455,13 +455,13 @@ class Connection(asyncio.BufferedProtocol):
         self.abort()
 
     def abort(self) -> None:
-        """Closed at once, whatever is on its way."""
+        """Closes at once and drops unsent data."""
         self._pool.forget(self)
         self._transport.abort()
 
 
 class Handshake(asyncio.Protocol):
-    """A connection to a proxy until its tunnel stands: what came, read piece by piece."""
+    """A connection to a proxy until its tunnel is open: a buffer with awaited reads."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -482,7 +482,7 @@ class Handshake(asyncio.Protocol):
         self.eof_received()
 
     async def some(self) -> bytes:
-        """What is here, at least a byte."""
+        """All buffered bytes, at least one."""
         await self._wait_for(1)
         return self._taken(len(self._data))
 
@@ -507,7 +507,7 @@ class Handshake(asyncio.Protocol):
         return bytes(self._data)
 
 
-async def ask_connect(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
+async def open_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
     """CONNECT host:port. RFC 9110 9.3.6."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     address = f"{host}:{origin.port}"
@@ -524,18 +524,18 @@ async def ask_connect(handshake: Handshake, transport: asyncio.Transport, origin
         raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
 
 
-async def ask_socks(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
+async def open_socks_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
     """SOCKS5, with name and password when the proxy's address has them. RFC 1928, RFC 1929."""
     user, password = proxy_user(origin.proxy)
     transport.write(b"\x05\x02\x00\x02" if user else b"\x05\x01\x00")
     version, method = await handshake.exactly(2)
     if version != 5 or method not in ((0, 2) if user else (0,)):
-        raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy takes none of our ways to sign in")
+        raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy accepts none of the available authentication methods")
     if method == 2:
         name, word = user.encode()[:255], password.encode()[:255]
         transport.write(b"\x01" + bytes([len(name)]) + name + bytes([len(word)]) + word)
         if (await handshake.exactly(2))[1] != 0:
-            raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy does not know the name or password")
+            raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy rejected the user name or password")
     transport.write(b"\x05\x01\x00" + socks_address(origin.host, origin.port))
     _, code, _, kind = await handshake.exactly(4)
     if code != 0:
@@ -560,7 +560,7 @@ class Pool:
 
     @property
     def open(self) -> int:
-        """Connections there are, used or kept."""
+        """The number of open connections, in use or idle."""
         return len(self._connections)
 
     async def request(
@@ -573,13 +573,13 @@ class Pool:
         kept = self._idle.get(origin)
         if kept:
             try:
-                return await kept.pop().ask(method, data, timeouts)
-            except Dead:
+                return await kept.pop().send(method, data, timeouts)
+            except StaleConnection:
                 pass
         connection = await self._connect(origin, timeouts.connect_s)
         try:
-            return await connection.ask(method, data, timeouts)
-        except Dead:
+            return await connection.send(method, data, timeouts)
+        except StaleConnection:
             raise UpstreamFailed(f"{origin.name}: the connection was closed without an answer") from None
 
     async def close(self) -> None:
@@ -597,13 +597,13 @@ class Pool:
             async with asyncio.timeout(limit_s):
                 return await self._open_or_make_room(origin)
         except TimeoutError:
-            raise unsent(UpstreamTimeout(f"{origin.name}: no connection within {limit_s:g} s")) from None
+            raise mark_unsent(UpstreamTimeout(f"{origin.name}: no connection within {limit_s:g} s")) from None
         except (OSError, UnicodeError, Malformed) as error:
             if isinstance(error, OSError) and error.errno in SHORT_OF_FILES:
-                raise unsent(Unavailable("the gateway is out of file descriptors; try again", retry_after_s=1)) from None
-            raise unsent(UpstreamFailed(f"{origin.name}: cannot connect: {reason(error)}")) from None
+                raise mark_unsent(Unavailable("the gateway is out of file descriptors; try again", retry_after_s=1)) from None
+            raise mark_unsent(UpstreamFailed(f"{origin.name}: cannot connect: {reason(error)}")) from None
         except GatewayError as error:  # of the proxy in between
-            unsent(error)
+            mark_unsent(error)
             raise
 
     async def _open_or_make_room(self, origin: Origin) -> Connection:
@@ -631,13 +631,13 @@ class Pool:
         loop = asyncio.get_running_loop()
         proxy = urlsplit(origin.proxy)
         transport, handshake = await loop.create_connection(
-            Handshake, proxy.hostname or "", proxy.port or PORTS[proxy.scheme], ssl=self._tls_for(proxy.scheme)
+            Handshake, proxy.hostname or "", proxy.port or DEFAULT_PORTS[proxy.scheme], ssl=self._tls_for(proxy.scheme)
         )
         try:
             if proxy.scheme.startswith("socks"):
-                await ask_socks(handshake, transport, origin)
+                await open_socks_tunnel(handshake, transport, origin)
             elif origin.scheme == "https":
-                await ask_connect(handshake, transport, origin)
+                await open_tunnel(handshake, transport, origin)
             if handshake.rest:
                 raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
             transport.set_protocol(connection)
@@ -655,7 +655,7 @@ class Pool:
         connection.connection_made(transport)
 
     def _tls_for(self, scheme: str) -> ssl.SSLContext | None:
-        """The TLS settings, made when they are first needed: reading the certificates takes 30 ms."""
+        """The TLS context, created at first use: loading the certificates takes 30 ms."""
         if scheme != "https":
             return None
         if self._tls is None:
@@ -664,19 +664,19 @@ class Pool:
         return self._tls
 
     def _drop_idle(self) -> bool:
-        """Makes room; False when there was nothing to drop."""
+        """Closes idle connections; False when there were none."""
         idle = [connection for kept in self._idle.values() for connection in kept]
         for connection in idle:
             connection.abort()
         return bool(idle)
 
-    # -- what connections tell
+    # -- called by connections
 
-    def opened(self, connection: Connection) -> None:
+    def register(self, connection: Connection) -> None:
         self._connections.add(connection)
 
     def keep(self, connection: Connection) -> bool:
-        """For the next request; False when there are enough."""
+        """Keeps it for the next request; False when there are enough."""
         kept = self._idle.setdefault(connection.origin, [])
         if self._closing or len(kept) >= MAX_IDLE:
             return False
@@ -684,11 +684,11 @@ class Pool:
         return True
 
     def forget(self, connection: Connection) -> None:
-        """Not for reuse any more."""
+        """Removes it from the idle connections."""
         kept = self._idle.get(connection.origin)
         if kept and connection in kept:
             kept.remove(connection)
 
-    def closed(self, connection: Connection) -> None:
+    def unregister(self, connection: Connection) -> None:
         self.forget(connection)
         self._connections.discard(connection)

@@ -23,15 +23,15 @@ HEAD_S = 20.0       # for a whole head, from its first byte
 IDLE_S = 75.0       # between two requests; nginx's default
 BODY_S = 30.0       # for a body, and a second more for each BODY_RATE bytes
 BODY_RATE = 1_024   # bytes a second that a body must come at, on average
-STALL_S = 120.0     # a caller that reads nothing of what waits for it
+STALL_S = 120.0     # for a caller that reads nothing of what is ready for it
 LINGER_S = 2.0      # reading on after an answer that left part of the request unread
 LINGER_BYTES = 16_777_216  # as long as this is not reached
 WRITE_HIGH = 32_768       # bytes waiting for a caller that reads slowly; then `send` waits
 WRITE_LOW = 8_192
 
 
-class Patience(NamedTuple):
-    """How long callers may take, in seconds."""
+class ServerTimeouts(NamedTuple):
+    """Time limits for callers, in seconds."""
 
     head_s: float = HEAD_S
     body_s: float = BODY_S
@@ -40,7 +40,7 @@ class Patience(NamedTuple):
     linger_s: float = LINGER_S
 
 
-PATIENCE = Patience()
+SERVER_TIMEOUTS = ServerTimeouts()
 
 
 class Connection(asyncio.Protocol):
@@ -56,26 +56,26 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
         self._loop = loop
         self._reader = http1.RequestReader(server.limits)
-        self._deadline = Deadline(loop.call_at, loop.time, self._on_time)
+        self._deadline = Deadline(loop.call_at, loop.time, self._on_timeout)
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._head_began = self._lingers = False
-        self.is_paused = False  # the caller reads more slowly than we write
+        self.is_paused = False  # the caller reads more slowly than the gateway writes
         self._is_reading = True
         self._is_cancelled = False
         self._body_began = 0.0
-        self._stalled_at = 0     # bytes that waited when the caller was last looked at
+        self._stalled_at = 0     # bytes that were unsent at the last check
         self._dropped = 0        # bytes that came while we linger
-        self.is_surplus = False  # there were too many when it came
+        self.is_surplus = False  # it was accepted above the connection budget
 
     # -- what the loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
-        self.server.opened(self)
-        self._deadline.set(self.server.patience.head_s)
+        self.server.register(self)
+        self._deadline.set(self.server.timeouts.head_s)
 
     def data_received(self, data: bytes) -> None:
         if self._lingers:
@@ -91,18 +91,18 @@ class Connection(asyncio.Protocol):
             self._stop_reading()
 
     def eof_received(self) -> bool:
-        """A caller that will say no more is gone; one that only half-closes looks the same, and nobody's client does."""
+        """The caller closed its side, which counts as gone: no client half-closes and still waits for an answer."""
         self._cancel()
         return False  # the transport closes, once what is written is sent
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.stop()
-        self.server.closed(self)
+        self.server.unregister(self)
         self._cancel()
         self._exchange = None
 
     def _cancel(self) -> None:
-        """Ends the application's run, once: a second time would cut its cleaning up short."""
+        """Cancels the application's task, once: a second time would interrupt its cleanup."""
         if self._task is not None and not self._is_cancelled:
             self._is_cancelled = True
             self._task.cancel()
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.is_paused = True
         self._stalled_at = self.transport.get_write_buffer_size()
-        self._deadline.set(self.server.patience.stall_s)
+        self._deadline.set(self.server.timeouts.stall_s)
 
     def resume_writing(self) -> None:
         self.is_paused = False
@@ -141,15 +141,15 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, cast(RequestHead, head))
         self._body_began = self._loop.time()
         self._read_body(exchange)
-        self.server.busy(self)
+        self.server.mark_busy(self)
         self._task = self._loop.create_task(self._answer(exchange))
 
     def _wait_for_head(self) -> None:
-        """The clock runs from a head's first byte: dripping does not move it."""
+        """The timeout runs from the first byte of the head: dripping does not extend it."""
         if self._reader.buffered and not self._head_began:
             self._head_began = True
-            self.server.busy(self)
-            self._deadline.set(self.server.patience.head_s)
+            self.server.begun(self)
+            self._deadline.set(self.server.timeouts.head_s)
 
     def _read_body(self, exchange: Exchange) -> None:
         reader, more = self._reader, True
@@ -180,12 +180,12 @@ class Connection(asyncio.Protocol):
         self._read_body(exchange)
 
     def _time_body(self, exchange: Exchange) -> None:
-        """A floor under the speed: bytes that drip do not keep a connection for ever."""
-        due = self._body_began + self.server.patience.body_s + exchange.size / BODY_RATE
+        """Sets the deadline of the body by a minimum speed: slow dripping does not hold a connection for ever."""
+        due = self._body_began + self.server.timeouts.body_s + exchange.size / BODY_RATE
         self._deadline.set(max(due - self._loop.time(), 0.0))
 
     async def _answer(self, exchange: Exchange) -> None:
-        """The application's run for one request, and what follows from how it ended."""
+        """Runs the application for one request and handles the way it ended."""
         try:
             await self.server.app(exchange)
             if not exchange.ended:
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
             await self._after_fault(exchange)
         finally:
             self._task = self._exchange = None
-        self._answered(exchange)
+        self._finish_exchange(exchange)
 
     async def _after_fault(self, exchange: Exchange) -> None:
         if not exchange.started:
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         elif not exchange.ended:
             self.abort()  # no end is written: the caller sees that something is missing
 
-    def _answered(self, exchange: Exchange) -> None:
+    def _finish_exchange(self, exchange: Exchange) -> None:
         if self.transport.is_closing():
             return
         if not exchange.body_done:
@@ -214,15 +214,15 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             self._go_on_reading()
-            self.server.idle(self)
-            self._deadline.set(self.server.patience.idle_s)
+            self.server.mark_idle(self)
+            self._deadline.set(self.server.timeouts.idle_s)
             if self._reader.buffered:
                 self._next_request()
 
     # -- the end
 
     def _refuse(self, error: GatewayError) -> None:
-        """An answer to what is no request that an application could see."""
+        """Answers a request that never reaches the application."""
         body = (error.message + "\n").encode()
         extra = [("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"), ("connection", "close")]
         if error.retry_after_s is not None:
@@ -231,20 +231,20 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Nothing more is said; what still comes is dropped, for closing now could take the answer away (a reset)."""
+        """Sends nothing more and drops what still comes: closing now could reset the connection and lose the answer."""
         self._lingers = True
         self._go_on_reading()
-        self.server.busy(self)
+        self.server.mark_busy(self)
         with suppress(OSError, NotImplementedError):
             self.transport.write_eof()
-        self._deadline.set(self.server.patience.linger_s)
+        self._deadline.set(self.server.timeouts.linger_s)
 
     def _drop(self, data: bytes) -> None:
         self._dropped += len(data)
         if self._dropped > LINGER_BYTES:
             self._stop_reading()
 
-    def _on_time(self) -> None:
+    def _on_timeout(self) -> None:
         exchange = self._exchange
         if self.is_paused or self.transport.is_closing():
             self._check_stall()
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._stalled_at = waiting
-        self._deadline.set(self.server.patience.stall_s)
+        self._deadline.set(self.server.timeouts.stall_s)
 
     def drain(self) -> None:
         """No further request: an idle connection is closed now, another after its answer."""
@@ -274,14 +274,14 @@ class Connection(asyncio.Protocol):
         """Once what waits for the caller is sent, if it is read in time."""
         self.transport.close()
         self._stalled_at = self.transport.get_write_buffer_size()
-        self._deadline.set(self.server.patience.stall_s)
+        self._deadline.set(self.server.timeouts.stall_s)
 
     def abort(self) -> None:
         self.transport.abort()
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The application's run, while there is one."""
+        """The application's task, while it runs."""
         return self._task
 
     # -- flow control
@@ -290,7 +290,7 @@ class Connection(asyncio.Protocol):
     def has_unsent(self) -> bool:
         return self.is_paused or self.transport.get_write_buffer_size() > 0
 
-    async def drained(self) -> None:
+    async def wait_until_drained(self) -> None:
         """Waits until the caller has read most of what waits for it."""
         while self.is_paused:
             self._drained = self._loop.create_future()

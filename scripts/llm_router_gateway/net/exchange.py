@@ -21,7 +21,7 @@ from .http1 import Headers, RequestHead
 if TYPE_CHECKING:
     from .connection import Connection
 
-READ_AHEAD = 65_536       # bytes of a request that nobody asked for yet
+READ_AHEAD = 65_536       # bytes of a body that are buffered before it is read
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -33,8 +33,8 @@ def http_date(at: int) -> str:
     return f"{day} {when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02} GMT"
 
 
-class Stamp:
-    """The date header, made once a second."""
+class DateHeader:
+    """The date header, rendered once a second."""
 
     __slots__ = ("_second", "_text")
 
@@ -48,12 +48,12 @@ class Stamp:
         return self._text
 
 
-STAMP = Stamp()
+DATE_HEADER = DateHeader()
 
 
 def answer_head(status: int, headers: Headers, extra: str) -> bytes:
     """As http1.response_head, with the date and with `extra` lines of our own."""
-    text = http1.status_line(status) + STAMP.text() + http1.fields_text(headers) + extra
+    text = http1.status_line(status) + DATE_HEADER.text() + http1.fields_text(headers) + extra
     return (text + "\r\n").encode("latin-1")
 
 
@@ -75,7 +75,7 @@ class Exchange:
         self.client = connection.client
         self.started = self.ended = self.body_done = False
         self.expects = head.expects
-        self.limit: int | None = None  # of the body; None while nobody asked for it
+        self.limit: int | None = None  # of the body; None until read_body
         self._connection = connection
         self._length, self._keep_alive = head.length, head.keep_alive
         self._is_chunked = head.minor >= 1
@@ -148,12 +148,12 @@ class Exchange:
         """The whole answer. HEAD and 204 get no body; content-length and date are added here."""
         has_body = http1.has_body(self.method, status)
         length = f"content-length: {len(body)}\r\n" if has_body or self.method == "HEAD" else ""
-        head = answer_head(status, headers, length + self._fate())
+        head = answer_head(status, headers, length + self._connection_line())
         self.started = self.ended = True
         connection = self._connection
         connection.transport.write(head + body if has_body else head)
         if connection.is_paused:
-            await connection.drained()
+            await connection.wait_until_drained()
 
     def start(self, status: int, headers: Headers) -> None:
         """The head of an answer whose body follows; it goes out with the first bytes of that."""
@@ -162,7 +162,7 @@ class Exchange:
             self._keep_alive = False  # HTTP/1.0: the connection's end is the body's
         self._framed = has_body and self._is_chunked
         framing = "transfer-encoding: chunked\r\n" if self._framed else ""
-        self._head = answer_head(status, headers, framing + self._fate())
+        self._head = answer_head(status, headers, framing + self._connection_line())
         self.started = True
 
     async def send(self, data: bytes) -> None:
@@ -171,11 +171,11 @@ class Exchange:
         if data or self._head:
             connection.transport.write(self._bytes_of(data))
             if connection.is_paused:
-                await connection.drained()
+                await connection.wait_until_drained()
 
     @property
     def is_free(self) -> bool:
-        """Whether the caller has read all that was written."""
+        """Whether everything written was sent."""
         return not self._connection.has_unsent
 
     def write_now(self, data: bytes) -> bool:
@@ -194,7 +194,7 @@ class Exchange:
         self.ended = True
         if data:
             self._connection.transport.write(data)
-            await self._connection.drained()
+            await self._connection.wait_until_drained()
 
     def _bytes_of(self, data: bytes) -> bytes:
         """A piece with its framing, and with the head when it is the first."""
@@ -206,11 +206,11 @@ class Exchange:
             data, self._head = self._head + data, b""
         return data
 
-    def _fate(self) -> str:
-        """What the answer says about the connection."""
+    def _connection_line(self) -> str:
+        """The connection header of the answer."""
         if not self.keeps_connection:
             return "connection: close\r\n"
-        return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 has to be told
+        return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes unless told otherwise
 
     @property
     def keeps_connection(self) -> bool:

@@ -29,9 +29,9 @@ MAX_INTERIM = 16          # 1xx answers before the real one
 MAX_LENGTH_DIGITS = 15    # of a content-length: a petabyte
 MAX_SIZE_DIGITS = 12      # of a chunk's size, in hex: 256 terabytes
 KNOWN_NAMES = 512         # header names kept in their lower-case form
-KNOWN_LINES = 64          # first lines, and hosts, that are remembered with what they say
+KNOWN_LINES = 64          # cached first lines and hosts
 
-CHUNKED = -1      # a body's length: told chunk by chunk
+CHUNKED = -1      # a body's length: given chunk by chunk
 UNTIL_CLOSE = -2  # a body's length: what comes until the connection ends; answers only
 
 CRLF = b"\r\n"
@@ -137,12 +137,12 @@ def read_fields(lines: list[str], limit: int) -> dict[str, str]:
             raise Malformed("a header line has no colon")
         value = value.strip(" \t")
         if name in fields:
-            value = joined(name, fields[name], value)
+            value = join_values(name, fields[name], value)
         fields[name] = value
     return fields
 
 
-def joined(name: str, first: str, second: str) -> str:
+def join_values(name: str, first: str, second: str) -> str:
     """A header that came twice, as one; Malformed for those where the second could overrule the first."""
     if name in ONLY_ONCE:
         raise Malformed(f"two {name} headers")
@@ -150,7 +150,7 @@ def joined(name: str, first: str, second: str) -> str:
 
 
 def body_length(fields: dict[str, str], minor: int, otherwise: int) -> int:
-    """How long the body is: a number, or CHUNKED; `otherwise` when nothing says. RFC 9112 6.3."""
+    """The body's length: a number, or CHUNKED; `otherwise` when the head has neither. RFC 9112 6.3."""
     length, coding = fields.get("content-length"), fields.get("transfer-encoding")
     if coding is not None:
         if length is not None:
@@ -167,7 +167,7 @@ def body_length(fields: dict[str, str], minor: int, otherwise: int) -> int:
     return int(length)
 
 
-def stays_open(fields: dict[str, str], minor: int) -> bool:
+def keep_alive_of(fields: dict[str, str], minor: int) -> bool:
     """Whether the connection may carry another message. RFC 9112 9.3."""
     if "connection" not in fields:
         return minor >= 1
@@ -238,7 +238,7 @@ def read_request(block: str, limits: Limits = LIMITS) -> RequestHead:
     check_host(fields, minor, host)
     length = body_length(fields, minor, 0)
     expects = read_expect(fields, minor) and length != 0
-    return RequestHead(method, path, query, list(fields.items()), minor, length, stays_open(fields, minor), expects)
+    return RequestHead(method, path, query, list(fields.items()), minor, length, keep_alive_of(fields, minor), expects)
 
 
 @lru_cache(maxsize=KNOWN_LINES)
@@ -258,7 +258,7 @@ def read_response(block: str, method: str, limits: Limits = LIMITS) -> ResponseH
     length = body_length(fields, minor, UNTIL_CLOSE)
     if method == "HEAD" or status in (204, 304) or status < 200 or (method == "CONNECT" and status < 300):
         length = 0
-    return ResponseHead(status, list(fields.items()), minor, length, stays_open(fields, minor) and length != UNTIL_CLOSE)
+    return ResponseHead(status, list(fields.items()), minor, length, keep_alive_of(fields, minor) and length != UNTIL_CLOSE)
 
 
 @lru_cache(maxsize=KNOWN_NAMES)
@@ -302,7 +302,7 @@ def raise_fault(data: bytes, limits: Limits, start: re.Pattern[bytes], since: in
 
 
 class Reader:
-    """What both roles share: the bytes at hand, and where in a message they stand."""
+    """The part that both roles share: buffered bytes, and the position in a message."""
 
     __slots__ = ("_at_end", "_data", "_left", "_limits", "_seen", "_step")
 
@@ -526,7 +526,7 @@ class ResponseReader(Reader):
 
 
 def fields_text(headers: Iterable[tuple[str, str]]) -> str:
-    """[("a", "1")] -> "a: 1\\r\\n". ValueError for what would end a line or is no name: nobody slips a header in."""
+    """[("a", "1")] -> "a: 1\\r\\n". ValueError for what would end a line or is no name: no header can be injected."""
     lines = [f"{field_name(name)}: {value}\r\n" for name, value in headers]
     text = "".join(lines)
     if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:

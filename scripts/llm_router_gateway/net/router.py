@@ -1,12 +1,12 @@
-"""Everything that is asked of the gateway itself: the monitor page, statistics, keys, administration. Routes and their shapes.
+"""Routes of the management API: the monitor page, statistics, keys, administration; their requests and responses.
 
-    Route("GET", "monitor/invocations/{id}", handler)    handler: async (Visit) -> Reply, or raises a GatewayError
-    desk = Desk([*monitor.routes(), *keys.routes()])
-    desk.find("GET", "monitor/invocations/7")            -> (route, {"id": "7"}); NotFound or BadMethod where there is none
+    Route("GET", "monitor/invocations/{id}", handler)    handler: async (ManagementRequest) -> ManagementResponse, or an error
+    router = Router([*monitor.routes(), *keys.routes()])
+    router.find("GET", "monitor/invocations/7")          -> (route, {"id": "7"}); NotFound or BadMethod where there is none
 
-A handler sees values and returns values: `proxy/gateway` reads the body, knows who calls, and writes the answer. Paths are
-written without the slash in front; a last part "{name...}" takes all that is left, slashes too. A path comes in as it was sent;
-what a route takes out of it is unescaped.
+A handler takes values and returns values: `proxy/own_api` reads the body, has the caller, and writes the response. Paths
+are written without the leading slash; a last part "{name...}" matches the rest, slashes included. A path comes in as it was
+sent; the named parts are unescaped.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from urllib.parse import unquote
 from ..errors import BadMethod, NotFound
 from .caller import Caller
 
-OPEN, CALLER, ADMIN = "open", "caller", "admin"  # who may: everybody, whoever may call a model, administrators
+OPEN, CALLER, ADMIN = "open", "caller", "admin"  # access: everyone, keys that may call a model, administrators
 
 Headers = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One such request, read. Header names in lower case; the body is its JSON value, None where there is none."""
+class ManagementRequest:
+    """One request. Header names in lower case; the body is its JSON value, None where there is none."""
 
     method: str
     path: str
@@ -34,16 +34,16 @@ class Visit:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: Any
-    client: str  # the caller's address, behind the proxies that are trusted
+    client: str  # the caller's address, behind trusted proxies
     caller: Caller
-    is_cookie: bool = False  # known by a session's cookie, not by a key
-    secure: bool = False     # came over TLS, as far as a trusted proxy says
-    pairs: Sequence[tuple[str, str]] = ()  # the query as it came: `query` keeps the last of several values
+    is_cookie: bool = False  # authenticated by a session cookie, not by a key
+    secure: bool = False     # came over TLS, according to a trusted proxy
+    pairs: Sequence[tuple[str, str]] = ()  # the query in full: `query` keeps the last of several values
 
 
 @dataclass(slots=True)
-class Reply:
-    """JSON, bytes that name their content-type, or a stream of them."""
+class ManagementResponse:
+    """JSON, bytes with a content-type header, or a stream of bytes."""
 
     body: Any = None
     status: int = 200
@@ -58,12 +58,12 @@ class Reply:
             raise TypeError("bytes need a content-type")
 
 
-Handler = Callable[[Visit], Awaitable[Reply]]
+Handler = Callable[[ManagementRequest], Awaitable[ManagementResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path, and who may ask for it."""
+    """One method of one path, and the access it needs."""
 
     method: str
     path: str
@@ -71,8 +71,8 @@ class Route:
     access: str = ADMIN
 
     def match(self, parts: list[str]) -> dict[str, str] | None:
-        """The named parts of a path; None when it is another."""
-        found: dict[str, str] = {}
+        """The named parts of a path; None when it does not match."""
+        args: dict[str, str] = {}
         wanted = self.path.split("/")
         if wanted[-1].endswith("...}"):
             if len(parts) < len(wanted):
@@ -82,14 +82,14 @@ class Route:
             return None
         for want, part in zip(wanted, parts, strict=True):
             if want.startswith("{"):
-                found[want.strip("{.}")] = part
+                args[want.strip("{.}")] = part
             elif want != part:
                 return None
-        return found
+        return args
 
 
-class Desk:
-    """All routes. More exact ones are found before those with names in them."""
+class Router:
+    """All routes. Exact paths match before paths with named parts."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes: dict[tuple[str, str], list[Route]] = {}  # by method and first part
@@ -97,14 +97,14 @@ class Desk:
             self._routes.setdefault((route.method, route.path.split("/")[0]), []).append(route)
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The route and its named parts. HEAD asks as GET does."""
+        """The route and its named parts. HEAD is routed as GET."""
         parts = [unquote(part) for part in path.split("/") if part]
-        asked = "GET" if method == "HEAD" else method
-        for route in self._routes.get((asked, parts[0]) if parts else (asked, ""), ()):
+        wanted = "GET" if method == "HEAD" else method
+        for route in self._routes.get((wanted, parts[0]) if parts else (wanted, ""), ()):
             args = route.match(parts)
             if args is not None:
                 return route, args
-        others = [known for known, first in self._routes if parts and first == parts[0] and known != asked
+        others = [known for known, first in self._routes if parts and first == parts[0] and known != wanted
                   and any(route.match(parts) is not None for route in self._routes[known, first])]  # fmt: skip
         if others:
             allow = ", ".join(sorted({*others, *(["HEAD"] if "GET" in others else [])}))

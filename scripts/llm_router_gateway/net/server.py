@@ -1,14 +1,14 @@
 """The listener: callers' bytes become exchanges, one task each; answers go back in the order of the requests.
 
     server = Server(app, max_connections=4096)
-    port = await server.start("127.0.0.1", 8000)     OSError when the address cannot be had
+    port = await server.start("127.0.0.1", 8000)     OSError when the address cannot be bound
     await server.drain(30.0)                         no new requests; what is open may end until the limit
 
     async def app(exchange):                         cancelled as soon as the caller's connection is lost
         body = await exchange.read_body(1_000_000)   TooLarge, RequestTooSlow, Malformed
         await exchange.respond(200, [("content-type", "text/plain")], body)
 
-`connection` has what one caller's connection does, `exchange` one request and its answer; here is who may come in, and when.
+`connection` handles one caller's connection, `exchange` one request and its answer; this module accepts connections.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import asyncio
 import errno
 import socket
 import sys
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
 from . import http1
-from .connection import PATIENCE, Connection, Patience
+from .connection import SERVER_TIMEOUTS, Connection, ServerTimeouts
 from .exchange import App
 
 BACKLOG = 1_024           # connections waiting to be accepted; the system may allow fewer
@@ -29,8 +30,8 @@ OVERFLOW = 64             # connections above the budget, each answered with 503
 SPARE_FILES = 64          # descriptors for everything that is no connection
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_RETRY_S = 0.05     # between two looks whether there are descriptors again
-SILENT_S = 1.0            # after which a connection that never said anything makes room for another
-PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: a caller that vanished without a word
+SILENT_S = 1.0            # after which a connection that never sent a byte makes room for another
+PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: detects callers that vanished
 BUSY = http1.response_head(503, [("content-length", "0"), ("retry-after", "1"), ("connection", "close")])
 
 
@@ -54,7 +55,7 @@ def budget(max_connections: int, files: int) -> int:
 
 
 async def listeners(host: str, port: int) -> list[socket.socket]:
-    """One listening socket for each address of `host`; with port 0 all get the same. OSError when none can be had."""
+    """One listening socket for each address of `host`; with port 0 all get the same. OSError when none can be bound."""
     infos = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -69,7 +70,7 @@ async def listeners(host: str, port: int) -> list[socket.socket]:
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 break
     if made and (failed is None or failed.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)):
-        return made  # a machine without IPv6 has a name for it all the same
+        return made  # a machine without IPv6 may still resolve an IPv6 address
     for each in made:
         each.close()
     raise failed or OSError(errno.EADDRNOTAVAIL, "no such address")
@@ -101,19 +102,30 @@ def probe_peers(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def turn_away(sock: socket.socket) -> None:
+    """A caller for whom there is no room is told so."""
+    with suppress(OSError), sock:
+        sock.setblocking(False)
+        sock.send(BUSY)
+        sock.shutdown(socket.SHUT_WR)
+
+
 class Server:
     """Listening sockets, the connections that came from them, and how many there may be."""
 
     def __init__(
         self, app: App, *, max_connections: int = 4_096, limits: http1.Limits = http1.LIMITS,
-        patience: Patience = PATIENCE,
+        timeouts: ServerTimeouts = SERVER_TIMEOUTS, max_per_address: int = 0,
     ) -> None:  # fmt: skip
-        self.app, self.limits, self.patience = app, limits, patience
+        """`max_per_address`: connections of one address at once; 0 for as many as in all."""
+        self._max_per_address = max_per_address
+        self._addresses: Counter[str] = Counter()       # connections of each, while they are limited
+        self.app, self.limits, self.timeouts = app, limits, timeouts
         self.draining = False
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
         self._idle: dict[Connection, None] = {}         # in the order they fell idle
-        self._silent: dict[Connection, float] = {}      # never said anything, since when; in that order
+        self._silent: dict[Connection, float] = {}      # have no whole request, since when; in that order
         self._making: set[asyncio.Task[None]] = set()   # accepted, not yet connections
         self._accepting: list[asyncio.Task[None]] = []
         self._change: asyncio.Event = asyncio.Event()   # a connection is gone
@@ -121,11 +133,11 @@ class Server:
 
     @property
     def open(self) -> int:
-        """Connections there are."""
+        """The number of open connections."""
         return len(self._connections) + len(self._making)
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; the port, which matters when 0 was asked for. OSError when the address cannot be had."""
+        """Listens and returns the port, a free one for 0. OSError when the address cannot be bound."""
         self._budget = budget(self._max_connections, file_limit())
         sockets = await listeners(host, port)
         self._spare = socket.socket()
@@ -165,7 +177,7 @@ class Server:
     # -- accepting
 
     async def _accept(self, listening: socket.socket) -> None:
-        """For as long as we serve. What the system cannot give us ends no loop."""
+        """Accepts connections until cancelled. A lack of system resources does not end the loop."""
         loop = asyncio.get_running_loop()
         with listening:
             while True:
@@ -176,6 +188,9 @@ class Server:
                 except OSError as error:
                     if error.errno in SHORT_OF_FILES:
                         await self._short_of_files(listening)
+                    continue
+                if self._is_crowded(str(address[0])):
+                    turn_away(sock)
                     continue
                 task = loop.create_task(self._connect(sock, str(address[0])))
                 self._making.add(task)
@@ -189,14 +204,30 @@ class Server:
             await loop.connect_accepted_socket(lambda: Connection(self, loop, client), sock)
         except OSError:
             sock.close()  # gone already
+            self._left(client)
         self._change.set()
+
+    def _is_crowded(self, client: str) -> bool:
+        """Whether an address has all the connections that it may have; else this one is counted."""
+        if not self._max_per_address:
+            return False
+        if self._addresses[client] >= self._max_per_address:
+            return True
+        self._addresses[client] += 1
+        return False
+
+    def _left(self, client: str) -> None:
+        if client in self._addresses:
+            self._addresses[client] -= 1
+            if not self._addresses[client]:
+                del self._addresses[client]
 
     def _make_room(self) -> bool:
         """Closes the connection that was idle longest, else one that was always silent; False when there is none."""
         connection = next(iter(self._idle), None) or self._longest_silent()
         if connection is None:
             return False
-        self.busy(connection)
+        self.mark_busy(connection)
         self._connections.pop(connection, None)  # counted out now, though the loop closes it a moment later
         connection.close()
         return True
@@ -207,7 +238,7 @@ class Server:
         return connection if asyncio.get_running_loop().time() - since >= SILENT_S else None
 
     async def _short_of_files(self, listening: socket.socket) -> None:
-        """No descriptor is left: the caller at the door is told so with the spare one."""
+        """No descriptor is left: the waiting caller gets a 503 through the spare one."""
         while self._make_room():
             pass
         if self._spare is not None:
@@ -220,11 +251,7 @@ class Server:
 
     def _turn_away(self, listening: socket.socket) -> None:
         with suppress(OSError):
-            sock, _ = listening.accept()
-            with sock:
-                sock.setblocking(False)
-                sock.send(BUSY)
-                sock.shutdown(socket.SHUT_WR)
+            turn_away(listening.accept()[0])
 
     async def _next_change(self, limit_s: float | None = None) -> None:
         self._change.clear()
@@ -232,22 +259,28 @@ class Server:
             async with asyncio.timeout(limit_s):
                 await self._change.wait()
 
-    # -- what connections tell
+    # -- called by connections
 
-    def opened(self, connection: Connection) -> None:
+    def register(self, connection: Connection) -> None:
         self._connections[connection] = None
         self._silent[connection] = asyncio.get_running_loop().time()
         connection.is_surplus = self.is_over_budget
 
-    def closed(self, connection: Connection) -> None:
+    def unregister(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
-        self.busy(connection)
+        self.mark_busy(connection)
+        self._left(connection.client)
         self._change.set()
 
-    def idle(self, connection: Connection) -> None:
+    def mark_idle(self, connection: Connection) -> None:
         self._idle[connection] = None
 
-    def busy(self, connection: Connection) -> None:
+    def begun(self, connection: Connection) -> None:
+        """The head of a request has begun to come: until it is here, the connection is silent as far as we can use it."""
+        self._idle.pop(connection, None)
+        self._silent.setdefault(connection, asyncio.get_running_loop().time())
+
+    def mark_busy(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
         self._silent.pop(connection, None)
 
@@ -256,6 +289,6 @@ class Server:
         return len(self._connections) > self._budget
 
     def report(self, error: Exception) -> None:
-        """A fault of the application, for whoever watches the loop."""
+        """Reports a fault of the application to the loop's exception handler."""
         context = {"message": "the application failed", "exception": error}
         asyncio.get_running_loop().call_exception_handler(context)

@@ -1,6 +1,6 @@
-"""Answers that come compressed although nothing but identity was accepted: unpacked as they come, under the same limits.
+"""Decompression of answers that come compressed although only identity was accepted, piece by piece, under the same limits.
 
-    response = unpacked(response)     the same one where there is nothing to unpack
+    response = decompress(response)     unchanged where it is not compressed
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ PIECE_BYTES = 65_536     # unpacked at once: a thousandfold more may come out th
 PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
-def unpacked(response: Response) -> Response:
+def decompress(response: Response) -> Response:
     """UpstreamFailed for an encoding that the standard library cannot read."""
     encoding = response.header("content-encoding")
     if not encoding or encoding.strip().lower() == "identity":
         return response
     if encoding.strip().lower() not in PACKED:
         response.close()
-        told = f"the answer has the content-encoding {encoding[:40]!r}, though only identity was accepted"
-        raise UpstreamFailed(f"{response.origin.name}: {told}")
-    return Unpacked(response)
+        text = f"the answer has the content-encoding {encoding[:40]!r}, though only identity was accepted"
+        raise UpstreamFailed(f"{response.origin.name}: {text}")
+    return DecompressedResponse(response)
 
 
-class Unpacked(Response):
-    """A response whose body is unpacked on its way."""
+class DecompressedResponse(Response):
+    """A response whose body is decompressed as it arrives."""
 
     __slots__ = ("_packed",)
 
@@ -44,7 +44,7 @@ class Unpacked(Response):
         stream = zlib.decompressobj(GZIP_OR_ZLIB)
         try:
             async for piece in self._packed.pieces():
-                for part in inflated(stream, piece):
+                for part in inflate(stream, piece):
                     yield part
         except zlib.error as wrong:
             raise UpstreamFailed(f"{self.origin.name}: the answer's content-encoding cannot be read: {wrong}") from None
@@ -65,7 +65,7 @@ class Unpacked(Response):
         self._packed.close()
 
 
-def inflated(stream: zlib._Decompress, piece: bytes) -> Iterator[bytes]:
+def inflate(stream: zlib._Decompress, piece: bytes) -> Iterator[bytes]:
     """What a piece holds, in parts of PIECE_BYTES at the most."""
     while piece:
         part = stream.decompress(piece, PIECE_BYTES)

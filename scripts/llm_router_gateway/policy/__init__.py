@@ -1,1 +1,1 @@
-"""Pure arithmetic: rate limits, budgets, bounds of parameters, circuit breaker, overrides, queries for tags."""
+"""Pure policy: rate limits, budgets, parameter limits, circuit breaker, overrides, tag queries."""

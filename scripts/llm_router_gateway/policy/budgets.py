@@ -1,12 +1,12 @@
-"""What keys may spend by UTC day and calendar month, in US dollars and tokens. Pure: `now` is Unix seconds.
+"""Budgets of keys by UTC day and calendar month, in US dollars and tokens. Pure: `now` is Unix seconds.
 
-    granted(Left(tokens=1000), 300, 4096, None)   -> 700: the output tokens that there is room for
+    affordable_output(Remaining(tokens=1000), 300, 4096, None)   -> 700: the output tokens that still fit
 
-`Budgets` is the seam: decisions name it, `limiter/` has what stands behind it, `commands/serve` chooses.
+`Budgets` is the interface that decisions use; `limiter/` has the implementations, `commands/serve` chooses one.
 
-    budgets.left("key_1", Budget(usd_per_day=5.0), now)                      -> Left(usd=5.0, ...), reserving nothing
+    budgets.left("key_1", Budget(usd_per_day=5.0), now)                      -> Remaining(usd=5.0, ...), reserving nothing
     hold = await budgets.hold("key_1", budget, Amount(0.02, 900), now)       before the call; NoCredit
-    await hold.settle(Amount(0.013, 640))          after it; `await hold.release()` where nothing was spent
+    await hold.settle(Amount(0.013, 640))          after the call; `await hold.release()` where nothing was spent
 
 A hold belongs to the day and month that its call began in, as its row in the call log does.
 """
@@ -23,12 +23,12 @@ from ..errors import NoCredit
 
 DAY_S = 86_400
 SPANS = ("day", "month")
-MIN_OUTPUT = 256  # tokens: with room for less than this (and than was asked for) a call is not worth making
+MIN_OUTPUT = 256  # tokens: with room for less than this (and less than was requested) a call is not worth making
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that a key may spend; None = as much as it likes."""
+    """The most that a key may spend; None = unlimited."""
 
     usd_per_day: float | None = None
     usd_per_month: float | None = None
@@ -50,13 +50,13 @@ Spent = tuple[str, str, float, float]  # ("key_1", "day" or "month", usd, tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What a key may still spend, and which of its limits says so."""
+class Remaining:
+    """What a key may still spend, and the limit that decides it."""
 
     usd: float = math.inf
     tokens: float = math.inf
     why: str = ""          # "5 USD a day"
-    again_at: float = 0.0  # when that limit starts anew
+    again_at: float = 0.0  # when that limit resets
     is_held: bool = False  # part of it is on hold for calls under way
 
 
@@ -79,23 +79,23 @@ def utc_text(at: float) -> str:
 
 
 class Hold(Protocol):
-    """What one call may cost at most, counted as spent until it is settled or released. The second of these does nothing."""
+    """The most that one call may cost, counted as spent until `settle` or `release`, whichever comes first."""
 
     @property
     def amount(self) -> Amount: ...
 
     async def settle(self, spent: Amount) -> None:
-        """What it cost in truth."""
+        """Books the actual cost."""
 
     async def release(self) -> None:
-        """Nothing was spent."""
+        """Frees the hold: nothing was spent."""
 
 
 class Budgets(Protocol):
     """Every key's day and month, by the key's id."""
 
-    def left(self, key_id: str, budget: Budget, now: float) -> Left:
-        """What is left as far as is known here; reserves nothing."""
+    def left(self, key_id: str, budget: Budget, now: float) -> Remaining:
+        """What is left as far as is known locally; reserves nothing."""
 
     def spent(self, key_id: str, now: float) -> dict[str, float | int]:
         """{"usd_day": ..., "usd_month": ..., "tokens_day": ..., "tokens_month": ...}, without what is on hold."""
@@ -104,7 +104,7 @@ class Budgets(Protocol):
         """Reserves an amount before a call; NoCredit where there is no room for it."""
 
     async def spend(self, key_id: str, amount: Amount, now: float) -> None:
-        """Books a call that nothing was put on hold for."""
+        """Books a call without a hold."""
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
         """Adds what was spent before this start."""
@@ -120,10 +120,10 @@ class Price:
     output: float
 
 
-def granted(left: Left, input_tokens: float, wanted: float, price: Price | None) -> float:
-    """How many output tokens there is room for, at most `wanted`; below zero when not even the input fits.
+def affordable_output(left: Remaining, input_tokens: float, wanted: float, price: Price | None) -> float:
+    """How many output tokens still fit, at most `wanted`; below zero when not even the input fits.
 
-    granted(Left(tokens=1000), 300, 4096, None) -> 700
+    affordable_output(Remaining(tokens=1000), 300, 4096, None) -> 700
     """
     room = min(wanted, left.tokens - input_tokens)
     if left.usd == math.inf or price is None:
@@ -138,12 +138,12 @@ def is_enough(room: float, wanted: float) -> bool:
     return room >= min(wanted, MIN_OUTPUT)
 
 
-def used_up(left: Left, now: float) -> NoCredit:
-    """The refusal, with the time at which the limit starts anew."""
+def budget_exhausted(left: Remaining, now: float) -> NoCredit:
+    """The refusal, with the time at which the limit resets."""
     again = utc_text(left.again_at)
-    held = ", part of it held for calls under way" if left.is_held else ""
+    held = ", part of it on hold for calls in progress" if left.is_held else ""
     return NoCredit(
-        f"the budget of this key, {left.why}, has no room for this call{held}; it starts anew at {again}",
+        f"the budget of this key, {left.why}, has no room for this call{held}; it resets at {again}",
         code="budget_used_up", retry_after_s=1.0 if left.is_held else math.ceil(left.again_at - now),
         details={"resets_at": again},
     )  # fmt: skip

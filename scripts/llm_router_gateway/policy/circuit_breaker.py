@@ -1,11 +1,11 @@
-"""How well one member does: its share of its weight, its breaker, its cooling. Pure: a Health and `now` in, a Health out.
+"""One member's health: its weight factor, its circuit breaker, its cooldown. Pure: a Health and `now` in, a Health out.
 
-    failed(Health(), Rules(), now, "503")     -> factor 0.5, one failure in a row
+    record_failure(Health(), Rules(), now, "503")     -> factor 0.5, one failure in a row
     factor(health, rules, now + 60)           -> 1.0: time restores what failures took, and so do successes
     state(health, now)                        -> "ok", "cooling", "open", "probe" or "probing"
 
-A breaker opens after `failures_to_open` failures in a row. When its time is over one request may try (half-open): its
-success closes the breaker, its failure opens it for twice as long. Only what is the member's own fault counts.
+A breaker opens after `failures_to_open` consecutive failures. When `open_s` is over one request may try (half-open): its
+success closes the breaker, its failure opens it for twice as long. Only failures of the member itself count.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from ..errors import CONTEXT, GatewayError
 
-MIN_FACTOR = 1 / 64       # what failures leave of a weight at the least: enough to be noticed when it is well again
+MIN_FACTOR = 1 / 64       # the least part of a weight that failures leave: enough traffic to notice a recovery
 SUCCESS_GAIN = 0.1        # of the whole, for each success: ten undo everything
 MAX_OPENS = 4             # doublings stop at open_s * 8
-MAX_COOL_S = 3_600.0      # longest Retry-After that is believed
+MAX_COOL_S = 3_600.0      # longest Retry-After that is honoured
 LATENCY_WEIGHT = 0.2      # of the newest measurement in the moving average
 LATENCY_HALVES_S = 60.0   # an old measurement counts half: a slow member is looked at again
-TRY_ANOTHER = frozenset({401, 402, 403, 404, 501})  # not the member's health, and yet another one may do better
+TRY_ANOTHER = frozenset({401, 402, 403, 404, 501})  # not a matter of health, but another member may succeed
 # The same by its code: what another model may be able to, with a larger window or with eyes.
 NOT_ITS_FAULT = frozenset({"no_key", "unsupported", CONTEXT, "image_unsupported"})
 
@@ -36,7 +36,7 @@ class Rules:
 
 
 class Health(NamedTuple):
-    """What is known of one member. Times are those of the caller's clock."""
+    """The health of one member. Times are those of the caller's clock."""
 
     factor: float = 1.0          # of its weight, at `at`
     at: float = 0.0
@@ -44,7 +44,7 @@ class Health(NamedTuple):
     opens: int = 0               # times the breaker opened since then
     open_until: float = 0.0      # 0 = closed
     cool_until: float = 0.0
-    probing: bool = False        # the one request that may try is under way
+    probing: bool = False        # the trial request is in progress
     latency_s: float | None = None  # to the first output, moving average
     latency_at: float = 0.0
     successes: int = 0
@@ -52,18 +52,18 @@ class Health(NamedTuple):
     last_error: str = ""
 
 
-WELL, RULES = Health(), Rules()
+HEALTHY, RULES = Health(), Rules()
 
 
 def factor(health: Health, rules: Rules, now: float) -> float:
-    """What part of its weight counts, 0 < factor <= 1."""
+    """The factor on its weight, 0 < factor <= 1."""
     if health.factor >= 1.0:
         return 1.0
     return min(1.0, health.factor + max(0.0, now - health.at) / rules.recover_s)
 
 
 def state(health: Health, now: float) -> str:
-    """ok; cooling (asked to stay away); open; probe (may be tried by one); probing (one does)."""
+    """ok; cooling (Retry-After); open; probe (one trial request allowed); probing (the trial is in progress)."""
     if now < health.cool_until:
         return "cooling"
     if not health.open_until:
@@ -78,7 +78,7 @@ def back_in_s(health: Health, now: float) -> float:
 
 
 def freshness(health: Health, now: float) -> float:
-    """What a measured latency still counts: 1 at once, half of it after LATENCY_HALVES_S."""
+    """The weight of a measured latency: 1 at first, half after LATENCY_HALVES_S."""
     return float(0.5 ** (max(0.0, now - health.latency_at) / LATENCY_HALVES_S))
 
 
@@ -87,8 +87,8 @@ def latency(health: Health, now: float) -> float:
     return 0.0 if health.latency_s is None else health.latency_s * freshness(health, now)
 
 
-def succeeded(health: Health, rules: Rules, now: float) -> Health:
-    """After a whole answer. Cooling goes on: who asked for it knows better than one success."""
+def record_success(health: Health, rules: Rules, now: float) -> Health:
+    """After a complete answer. A cooldown continues: Retry-After outweighs one success."""
     if health.factor >= 1.0 and not (health.in_a_row or health.opens or health.open_until or health.probing):
         return health._replace(successes=health.successes + 1)  # as nearly always
     return health._replace(
@@ -97,8 +97,8 @@ def succeeded(health: Health, rules: Rules, now: float) -> Health:
     )  # fmt: skip
 
 
-def failed(health: Health, rules: Rules, now: float, why: str, retry_after_s: float | None = None) -> Health:
-    """After a failure that was its own fault."""
+def record_failure(health: Health, rules: Rules, now: float, why: str, retry_after_s: float | None = None) -> Health:
+    """After a failure of the member itself."""
     half_open = bool(health.open_until) and now >= health.open_until
     opening = half_open or (not health.open_until and health.in_a_row + 1 >= rules.failures_to_open)
     opens = min(health.opens + 1, MAX_OPENS) if opening else health.opens
@@ -113,32 +113,32 @@ def failed(health: Health, rules: Rules, now: float, why: str, retry_after_s: fl
     )  # fmt: skip
 
 
-def measured(health: Health, latency_s: float, now: float) -> Health:
-    """With one more time to the first output in the average; the older the average, the more it counts."""
+def record_latency(health: Health, latency_s: float, now: float) -> Health:
+    """Adds a time to first output to the average; the older the average, the more the new value counts."""
     old, part = health.latency_s, 1 - (1 - LATENCY_WEIGHT) * freshness(health, now)
     new = latency_s if old is None else old + part * (latency_s - old)
     return health._replace(latency_s=new, latency_at=now)
 
 
-def probed(health: Health) -> Health:
+def start_probe(health: Health) -> Health:
     return health._replace(probing=True)
 
 
-def released(health: Health) -> Health:
-    """The probe ended without telling anything, or has its first output: another one may try."""
+def end_probe(health: Health) -> Health:
+    """The trial ended without a verdict, or has its first output: the next request may try."""
     return health._replace(probing=False) if health.probing else health
 
 
-# ----------------------------------------------------------------------------------------------- what an error tells
+# --------------------------------------------------------------------------------------------- what an error means
 
 
 def is_own_fault(error: GatewayError) -> bool:
-    """Whether a failure is the member's: network, time-outs, 408, 429, 5xx, broken answers; never the caller's 4xx."""
+    """Whether the member is at fault: network, timeouts, 408, 429, 5xx, broken answers; never the caller's 4xx."""
     if error.code in NOT_ITS_FAULT or error.status == 501:
         return False
     return error.status in (408, 429) or error.status >= 500
 
 
-def moves_on(error: GatewayError) -> bool:
-    """Whether another member may answer what this one did not: its own faults, its keys, its list of models."""
+def allows_failover(error: GatewayError) -> bool:
+    """Whether another member may answer what this one did not: own faults, rejected keys, unknown models."""
     return is_own_fault(error) or error.status in TRY_ANOTHER or error.code in NOT_ITS_FAULT

@@ -1,18 +1,18 @@
-"""How much may go through: token buckets, and slots with a bounded queue. Pure: state and `now` in, state out.
+"""Rate limits as token buckets, concurrency limits as slots with a bounded queue. Pure: state and `now` in, state out.
 
     taken(None, Rate(2, 0.5), 1, now=0.0)     -> (Bucket(level=1.0, at=0.0), 0.0)    two at once, one more every 2 s
     taken(bucket, rate, 1, now)               -> (Bucket(level=-1.0, ...), 2.0)      ours in 2 s: a reservation
 
-`Limiter` is the seam: decisions name it, `limiter/` has what stands behind it, `commands/serve` chooses.
+`Limiter` is the interface that decisions use; `limiter/` has the implementations, `commands/serve` chooses one.
 
-    limiter.forecast([("model:p/m", limit)], tokens, now)        -> Forecast; reads what is known here, changes nothing
+    limiter.forecast([("model:p/m", limit)], tokens, now)        -> Forecast; reads local state, changes nothing
     permit = await limiter.acquire([("model:p/m", limit)], tokens)   waits as long as the limit allows; RateLimited
-    await permit.settle(640)                                     the true number of tokens in the place of the estimate
+    await permit.settle(640)                                     replaces the estimate by the true number of tokens
     await permit.release()                                       always, whatever happened
 
-An empty bucket is refused with the time to come back, or waited for as long as `wait_s` allows, never longer.
-A reservation is taken from the bucket when it is made, so that waiting callers are served in turn and at their time.
-State is kept by name: a new configuration finds its buckets as full as the old one left them.
+An empty bucket refuses with Retry-After, or makes the request wait, for `wait_s` at most.
+A reservation is taken from the bucket when it is made, so that waiting requests are served in order and on time.
+State is kept by name: after a reload every bucket has the level it had before.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from typing import Protocol
 
 from ..errors import RateLimited
 
-BUSY_RETRY_S = 1.0  # Retry-After where nobody can know when a slot will be free
+BUSY_RETRY_S = 1.0  # Retry-After where it is unknown when a slot becomes free
 MINUTE_S = 60.0
+CONCURRENT = "concurrent requests"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What one model, provider or key may take; None = as much as it likes."""
+    """The limits of one model, provider or key; None = unlimited."""
 
     max_requests: int | None = None
     per_seconds: float = MINUTE_S
@@ -42,12 +43,12 @@ class Limit:
     queue: int = 0
 
 
-Scope = tuple[str, Limit]  # ("model:openai/gpt-4.1", Limit(...)): whose limit, and the limit
+Scope = tuple[str, Limit]  # ("model:openai/gpt-4.1", Limit(...)): what the limit belongs to, and the limit
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One bucket's size and how fast it fills."""
+    """One bucket's capacity and refill rate."""
 
     capacity: float
     per_s: float
@@ -55,7 +56,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """How full it was at a time; below zero when the next ones are promised already."""
+    """Its level at a time; below zero when coming tokens are already reserved."""
 
     level: float
     at: float
@@ -73,14 +74,14 @@ def token_rate(limit: Limit) -> Rate | None:
 
 
 def level_of(bucket: Bucket | None, rate: Rate, now: float) -> float:
-    """How full it is now; a bucket never seen is full, one that the new limit made smaller spills."""
+    """Its level now; an unknown bucket is full, and a level above a smaller new capacity is cut to it."""
     if bucket is None:
         return rate.capacity
     return min(rate.capacity, bucket.level + max(0.0, now - bucket.at) * rate.per_s)
 
 
 def wait_for(bucket: Bucket | None, rate: Rate, amount: float, now: float) -> float:
-    """Seconds until `amount` may be taken. More than a full bucket is let through when it is full, and owed."""
+    """Seconds until `amount` may be taken. A larger amount than fits passes when the bucket is full, as a debt."""
     missing = min(amount, rate.capacity) - level_of(bucket, rate, now)
     return missing / rate.per_s if missing > 1e-9 else 0.0
 
@@ -96,10 +97,10 @@ def given_back(bucket: Bucket, rate: Rate, amount: float, now: float) -> Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What asking now would come to."""
+    """The outcome that an acquire would have now."""
 
     state: str = "go"      # go, wait (wait_s allows it), queue (for a slot), refuse
-    wait_s: float = 0.0    # until it would go; of a refusal, when to come back
+    wait_s: float = 0.0    # until it can proceed; of a refusal, until a retry can
     why: str = ""          # "model:openai/gpt-4.1: 10 requests in 60 s"
 
 
@@ -128,10 +129,10 @@ class Limiter(Protocol):
     """Every bucket and every slot, by name."""
 
     def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
-        """What `acquire` would come to, as far as is known here; changes nothing."""
+        """The outcome of `acquire` as far as is known locally; changes nothing."""
 
     async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle) -> Permit:
-        """A permit, after a wait where the limits allow one. RateLimited, or NoSlot after a wait for nothing."""
+        """A permit, after a wait where the limits allow one. RateLimited, or NoSlot after a wait in vain."""
 
 
 def unlimited(scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
@@ -140,7 +141,7 @@ def unlimited(scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
 
 
 def dues(limit: Limit, tokens: Callable[[], float]) -> list[tuple[str, Rate, float]]:
-    """What one request takes from the buckets of a limit: [("requests", rate, 1), ("tokens", rate, 120)]."""
+    """The amounts that one request takes from the buckets of a limit: [("requests", rate, 1), ("tokens", rate, 120)]."""
     found = []
     rate = request_rate(limit)
     if rate is not None:
@@ -151,13 +152,17 @@ def dues(limit: Limit, tokens: Callable[[], float]) -> list[tuple[str, Rate, flo
     return found
 
 
-def said(limit: Limit, what: str) -> str:
+def limit_text(limit: Limit, what: str) -> str:
     if what == "tokens":
         return f"{limit.tokens_per_minute} tokens a minute"
     return f"{limit.max_requests} requests in {limit.per_seconds:g} s"
 
 
 def refusal(forecast: Forecast) -> RateLimited:
-    """The error for a caller: what is used up, and when to come back (whole seconds, as Retry-After has them)."""
+    """The error for a caller: which limit was reached, and Retry-After in whole seconds."""
     after_s = float(max(1, math.ceil(forecast.wait_s)))
-    return RateLimited(f"the limit of {forecast.why} is reached; come back in {after_s:.0f} s", retry_after_s=after_s)
+    scope, _, limit = forecast.why.partition(": ")
+    kind, _, name = scope.partition(":")
+    what = "concurrency" if limit.endswith(CONCURRENT) else "rate"
+    owner = "this key" if kind == "key" else f"{kind} {name}".strip()
+    return RateLimited(f"{what} limit reached for {owner}: {limit}; retry in {after_s:.0f} s", retry_after_s=after_s)

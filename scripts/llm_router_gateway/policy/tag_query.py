@@ -1,4 +1,4 @@
-"""Which models are meant by what they can do: a query over tags, names and types of provider. Pure.
+"""Models selected by what they can do: a query over tags, names and types of provider. Pure.
 
     parse_tags("coding,cheap|fast,-slow")  -> Query(every=("coding",), any=(("cheap", "fast"),), none=("slow",))
     read_query({"tags": ["coding"], "none": ["slow"], "provider_types": ["claude"]})  -> Query(...)
@@ -17,12 +17,12 @@ from ..errors import BadRequest
 
 MAX_TAGS = 64          # in one query
 MAX_QUERY_CHARS = 1_000
-TAG, TASK = "tag:", "task:"  # how a model's name says that it is a query
+TAG, TASK = "tag:", "task:"  # prefixes that make a model's name a query
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """All of `every`, one of each group in `any`, none of `none`; texts in lower case. An empty field asks nothing."""
+    """All of `every`, one of each group in `any`, none of `none`; texts in lower case. An empty field matches everything."""
 
     every: tuple[str, ...] = ()
     any: tuple[tuple[str, ...], ...] = ()
@@ -36,7 +36,7 @@ class Query:
         return self == Query()
 
     def fits(self, tags: frozenset[str] | tuple[str, ...], name: str, provider_type: str) -> bool:
-        """Whether a model is meant; `name` is its full one ("provider/model")."""
+        """Whether a model matches; `name` is its full name ("provider/model")."""
         have = frozenset(map(str.casefold, tags))
         return (
             have.issuperset(self.every)
@@ -47,7 +47,7 @@ class Query:
         )
 
     def __and__(self, other: Query) -> Query:
-        """What both ask for; the task of the second is spent."""
+        """Both queries combined, without the second's task."""
         return Query(
             tuple(dict.fromkeys(self.every + other.every)), tuple(dict.fromkeys(self.any + other.any)),
             tuple(dict.fromkeys(self.none + other.none)), self.name or other.name,
@@ -61,7 +61,7 @@ class Query:
 
 
 def parse_tags(text: str) -> Query:
-    """A query as one text; BadRequest when it asks for nothing."""
+    """A query from one text; BadRequest when it is empty."""
     every: list[str] = []
     some: list[tuple[str, ...]] = []
     none: list[str] = []
@@ -77,7 +77,7 @@ def parse_tags(text: str) -> Query:
     query = Query(tuple(every), tuple(some), tuple(none))
     count = len(every) + len(none) + sum(map(len, some))
     if len(text) > MAX_QUERY_CHARS or count > MAX_TAGS or not all(none) or query.empty:
-        raise BadRequest("a tag query reads like coding,cheap|fast,-slow", details={"path": "tags"})
+        raise BadRequest("not a tag query; write it like coding,cheap|fast,-slow", details={"path": "tags"})
     return query
 
 
@@ -101,7 +101,7 @@ def read_query(table: object, path: str = "query") -> Query:
     known = ("tags", "all", "any", "none", "name", "provider_types", "task")
     for field in table:
         if field not in known:
-            raise BadRequest(f"{path}.{field} is unknown; there are {', '.join(known)}",
+            raise BadRequest(f"{path}.{field} is unknown; use {', '.join(known)}",
                              details={"path": f"{path}.{field}"})  # fmt: skip
     lists = {field: texts_of(table.get(field), f"{path}.{field}") for field in ("tags", "all", "any", "none")}
     query = Query(
@@ -110,7 +110,7 @@ def read_query(table: object, path: str = "query") -> Query:
         text_of(table, "task", path).casefold(),
     )  # fmt: skip
     if query.empty:
-        raise BadRequest(f"{path} asks for nothing: name tags, any, none, name, provider_types or task",
+        raise BadRequest(f"{path} is empty: give tags, any, none, name, provider_types or task",
                          details={"path": path})  # fmt: skip
     return query
 
@@ -125,7 +125,7 @@ def text_of(table: Mapping[str, Any], field: str, path: str) -> str:
 
 
 def query_in(name: str) -> Query | None:
-    """The query that a model's name stands for; None when it is a plain name."""
+    """The query in a model's name; None when it is a plain name."""
     if name.startswith(TAG):
         return parse_tags(name[len(TAG) :])
     if name.startswith(TASK):

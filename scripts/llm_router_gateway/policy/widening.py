@@ -1,4 +1,4 @@
-"""What the body of a bounded key may not carry, because some upstream reads more into it than the gateway did. Pure.
+"""Fields that a limited key's body may not hold, because some upstream interprets more of them than the gateway does. Pure.
 
     check_body(body, "openai")      BadRequest for {"models": [...]}, {"MAX_TOKENS": 1}, {"n": 1, "n": 9}
 
@@ -26,15 +26,15 @@ Path = tuple[str, ...]
 
 
 class Watched(NamedTuple):
-    """The names that matter, by the object that they stand in: {(): {"model", "options"}, ("options",): {"top_k"}}"""
+    """The names to check, by the object that holds them: {(): {"model", "options"}, ("options",): {"top_k"}}"""
 
     places: Mapping[Path, frozenset[str]]
     folded: Mapping[Path, frozenset[str]]  # as names are compared without regard to case
-    quoted: tuple[str, ...]                # each as it stands in JSON
+    quoted: tuple[str, ...]                # each as written in JSON
 
 
 @lru_cache(maxsize=64)
-def watched(api: str, more: frozenset[str]) -> Watched:
+def watch_names(api: str, more: frozenset[str]) -> Watched:
     paths: set[Path] = {("model",)} | {tuple(name.split(".")) for name in more}
     paths |= {tuple(each.split(".")) for spelled in UPSTREAMS[api].parameters.values() for each in spelled}
     found: dict[Path, set[str]] = {}
@@ -54,29 +54,29 @@ def check_body(body: Body, api: str, bounded: Iterable[str] = (), written: froze
     `bounded`: further fields that have bounds, "thinking.budget_tokens". `written`: top-level fields that are written anew
     where they are there twice.
     """
-    names = watched(api, frozenset(bounded))
+    names = watch_names(api, frozenset(bounded))
     for name in body.fields:
         if name in OTHER_MODELS or name.casefold() in OTHER_MODELS:
-            raise refused(name, "may name models that were not checked")
-    for path, name in respelled(body.fields, (), names):
-        raise refused(".".join((*path, name)), "is read by some servers as a field that this key has bounds for")
+            raise refusal(name, "may name models that were not checked")
+    for path, name in case_variants(body.fields, (), names):
+        raise refusal(".".join((*path, name)), "is read by some servers as a field that this key has a limit on")
     if may_repeat(body.text, names):
         check_repeats([member for member in body.members if member.name not in written], body.text, (), names.places)
 
 
-def respelled(fields: Mapping[str, Any], place: Path, names: Watched) -> Iterator[tuple[Path, str]]:
-    """Names that are a watched one but for their case, as Go compares them: respelled({"N": 1}, ...) -> ((), "N")."""
+def case_variants(fields: Mapping[str, Any], place: Path, names: Watched) -> Iterator[tuple[Path, str]]:
+    """Names that are a watched one but for their case, as Go compares them: case_variants({"N": 1}, ...) -> ((), "N")."""
     exact, folded = names.places[place], names.folded[place]
     for name, value in fields.items():
         if name not in exact:
             if name.casefold() in folded:
                 yield place, name
         elif isinstance(value, Mapping) and (*place, name) in names.places:
-            yield from respelled(value, (*place, name), names)
+            yield from case_variants(value, (*place, name), names)
 
 
 def may_repeat(text: str, names: Watched) -> bool:
-    """Whether a name may be there twice: told by its bytes, so that most bodies are not read a second time."""
+    """Whether a name may occur twice, by its bytes alone, so that most bodies are not parsed a second time."""
     return "\\u" in text or any(text.find(quoted, text.find(quoted) + 1) > 0 for quoted in names.quoted if quoted in text)
 
 
@@ -87,13 +87,13 @@ def check_repeats(members: Iterable[Member], text: str, place: Path, places: Map
         if member.name not in places[place]:
             continue
         if member.name in seen:
-            raise refused(".".join((*place, member.name)), "is there twice")
+            raise refusal(".".join((*place, member.name)), "is given twice")
         seen.add(member.name)
         inner = (*place, member.name)
         if isinstance(member.value, dict) and inner in places:
             check_repeats(members_of(text, member.start), text, inner, places)
 
 
-def refused(name: str, why: str) -> BadRequest:
+def refusal(name: str, why: str) -> BadRequest:
     shown = name if len(name) <= MAX_SHOWN else name[: MAX_SHOWN - 3] + "..."
-    return BadRequest(f"{shown} {why}: leave it out, for this key has limits", details={"path": shown})
+    return BadRequest(f"{shown} {why}: leave it out, because this key has limits", details={"path": shown})

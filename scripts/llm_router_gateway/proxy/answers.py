@@ -13,6 +13,7 @@ from ..wire import ir
 from ..wire.error_bodies import status_of
 from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import wire
+from .request import Record
 
 
 def check_key(candidate: Candidate) -> None:
@@ -21,15 +22,15 @@ def check_key(candidate: Candidate) -> None:
         raise Unavailable(f"{candidate.name}: {provider.name} has no key: set {provider.key_hint}", code="no_key")
 
 
-def parsed(data: bytes, name: str) -> dict[str, Any]:
+def parse_answer(data: bytes, name: str) -> dict[str, Any]:
     """An upstream's JSON object; UpstreamFailed when it is none."""
-    value = parsed_or_none(data)
+    value = parse_or_none(data)
     if value is None:
         raise UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
     return value
 
 
-def parsed_or_none(data: bytes) -> dict[str, Any] | None:
+def parse_or_none(data: bytes) -> dict[str, Any] | None:
     try:
         is_utf8 = data.startswith((b'{"', b"{\n"))  # for certain: json need not look for other encodings
         value = json.loads(data.decode("utf-8", "surrogatepass") if is_utf8 else data)
@@ -54,10 +55,12 @@ def is_event_stream(response: Response) -> bool:
     return kind.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def check_answer(answer: Mapping[str, Any], candidate: Candidate) -> None:
-    """UpstreamFailed for what the upstream itself calls unfinished, and for what holds no turn: see `wire/verdict`."""
-    flaw = wire(candidate.provider.api).flaw_in(answer)
+def check_answer(answer: Mapping[str, Any], candidate: Candidate, record: Record) -> None:
+    """BrokenAnswer for what the upstream itself calls unfinished, and for what holds no turn: see `wire/verdict`."""
+    codec = wire(candidate.provider.api)
+    flaw = codec.flaw_in(answer)
     if flaw is not None:
+        record.usage = codec.usage_in(answer)  # it is paid all the same
         flaw.message = f"{candidate.name}: {flaw.message}"
         raise flaw
 
@@ -67,7 +70,7 @@ def looks_streamed(data: bytes) -> bool:
     return data.removeprefix(MARK).lstrip()[:6].startswith((b"data:", b"event:", b":"))
 
 
-class Collecting:
+class EventCollector:
     """A writer for ConvertPipe that keeps the neutral events."""
 
     def __init__(self) -> None:
@@ -78,9 +81,9 @@ class Collecting:
         return b""
 
 
-def assembled(data: bytes, candidate: Candidate) -> ir.Answer:
+def assemble(data: bytes, candidate: Candidate) -> ir.Answer:
     """The answer that a whole stream makes; what is wrong with the stream is raised."""
-    writer = Collecting()
+    writer = EventCollector()
     pipe = ConvertPipe(wire(candidate.provider.api).StreamReader(), writer)
     pipe.feed(data)
     if pipe.error is None:

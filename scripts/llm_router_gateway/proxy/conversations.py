@@ -26,9 +26,9 @@ from ..store.conversations import Conversations as Kept
 from ..store.conversations import Turn, Unkept
 from ..wire import ir
 from ..wire.registry import SPECS, wire
-from . import headers as forward
+from .headers import upstream_headers
 from .outgoing import Outgoing
-from .request import RequestContext, dumped
+from .request import RequestContext, dump_json
 from .services import Services
 from .upstream import Upstream
 
@@ -39,7 +39,7 @@ WHOLE = frozenset({"completed", "incomplete"})
 
 
 def mark_of(key: Secret | None) -> str:
-    """What tells one upstream key from another, and nothing about it."""
+    """An identifier of an upstream key that reveals nothing about it."""
     return hashlib.sha256(key.reveal().encode()).hexdigest()[:16] if key is not None else ""
 
 
@@ -70,7 +70,7 @@ class Conversation:
 
     @property
     def reading(self) -> Mapping[str, Any]:
-        """What `read_request` of the protocol is told beside the body."""
+        """The arguments of the protocol's `read_request` beside the body."""
         previous = self.given.fields.get("previous_response_id")
         return {"seal": self.seal, "reply_id": self.id, "echo": {"previous_response_id": previous} if previous else {}}
 
@@ -80,11 +80,11 @@ class Conversation:
         last = [*self.turns[-1:], *self.named]
         return not self.is_forgotten and all((turn.member, turn.key) == place for turn in last)
 
-    def unfolded(self, change: Callable[[Turn], Mapping[str, Any]] = lambda turn: turn.value) -> dict[str, Any]:
+    def unfold(self, change: Callable[[Turn], Mapping[str, Any]] = lambda turn: turn.value) -> dict[str, Any]:
         """The body with the whole conversation in it."""
         state = self.codec.state
         items = state.by_id([change(turn) if turn in self.turns else turn.value for turn in self.named])
-        body: dict[str, Any] = state.unfolded(self.given.fields, [change(turn) for turn in self.turns], items)
+        body: dict[str, Any] = state.unfold(self.given.fields, [change(turn) for turn in self.turns], items)
         return body
 
     def body_for(self, candidate: Candidate, key: Secret | None, lost: list[str]) -> Body:
@@ -94,35 +94,35 @@ class Conversation:
             place = candidate.name, mark_of(key)
 
             def portable(turn: Turn) -> Mapping[str, Any]:
-                made: dict[str, Any] = relay.portable(turn.value, (turn.member, turn.key) == place, lost)
-                return made
+                portable: dict[str, Any] = relay.portable(turn.value, (turn.member, turn.key) == place, lost)
+                return portable
 
-            body = read_body(dumped(self.unfolded(portable)))
+            body = read_body(dump_json(self.unfold(portable)))
         if relay.is_marked(body.text):
-            body = read_body(dumped(relay.fit(body.fields, self.seal, lost)))
+            body = read_body(dump_json(relay.fit(body.fields, self.seal, lost)))
         return body
 
     def forgets(self, error: GatewayError) -> bool:
-        """Whether an upstream refused since it has forgotten what was named to it; our copy is sent then."""
+        """Whether an upstream no longer has the conversation that was referenced; then the stored copy is sent."""
         if error.code != FORGOTTEN or self.is_forgotten or not self.builds:
             return False
         self.is_forgotten = True
         return True
 
     def keep(self, response: Mapping[str, Any] | None, candidate: Candidate | None = None, key: Secret | None = None) -> None:
-        """The answer, for those who build on it. `candidate` gave it in the caller's own protocol: it knows its id."""
+        """Stores the answer for later turns. `candidate` gave it in the caller's own protocol, and so has its id."""
         if not self.keeps or not response or response.get("status") not in WHOLE or not isinstance(response.get("id"), str):
             return
         state = self.codec.state
         items = state.by_id(turn.value for turn in (*self.turns, *self.named))
-        value = state.kept_turn(state.resolved(self.given.fields, items), response)
+        value = state.kept_turn(state.resolve_references(self.given.fields, items), response)
         ids = tuple(str(item["id"]) for item in value["output"] if isinstance(item, dict) and item.get("id"))
         member, mark = (candidate.name, mark_of(key)) if candidate is not None else ("", "")
         self.kept.append(Turn(value["id"], self.owner, value["previous"], self.now, member, mark, value, ids))
 
 
 class Conversations:
-    """The conversations of all callers, and what they ask of earlier answers."""
+    """The conversations of all callers, and the requests about earlier answers."""
 
     def __init__(self, services: Services, upstream: Upstream, kept: Kept | None) -> None:
         """`kept`: None where there is no store."""
@@ -147,7 +147,7 @@ class Conversations:
         named = codec.state.references(fields)
         if named and keeps:
             await self._find(made, named.previous, named.items)
-            context.body = read_body(dumped(made.unfolded()))
+            context.body = read_body(dump_json(made.unfold()))
         return made
 
     async def _find(self, made: Conversation, previous: str, items: tuple[str, ...]) -> None:
@@ -180,7 +180,7 @@ class Conversations:
             limit = int(query.get("limit") or PAGE)
         except ValueError:
             raise BadRequest("limit is not a number", details={"path": "limit"}) from None
-        page = wire(context.call.protocol).state.listed(
+        page = wire(context.call.protocol).state.input_items_page(
             [each.value for each in turns], after=query.get("after", ""), limit=limit, order=query.get("order") or "desc"
         )
         await context.respond_json(page)
@@ -191,17 +191,17 @@ class Conversations:
         await self._kept.delete(turn.owner, turn.id)
         if turn.member:
             await self._delete_upstream(context, turn)
-        await context.respond_json(wire(context.call.protocol).state.deleted(turn.id))
+        await context.respond_json(wire(context.call.protocol).state.deletion(turn.id))
 
     async def _delete_upstream(self, context: RequestContext, turn: Turn) -> None:
-        """What fails there is told in the log alone: the caller's copy is gone."""
+        """A failure there goes only to the log: the caller's copy is deleted."""
         try:
             candidate = candidates(context.state.routes, turn.member)[0].speaking(context.call.protocol)
             provider = candidate.provider
             key = next((each for each in provider.keys if mark_of(each) == turn.key), None)
             if provider.api != context.call.protocol or (key is None and turn.key):
                 return
-            headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
+            headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
             url = f"{candidate.url('chat')}/{turn.id}"
             (await self._upstream.send("DELETE", Outgoing(candidate, url, headers, b""))).close()
         except GatewayError as error:

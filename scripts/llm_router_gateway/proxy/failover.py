@@ -13,34 +13,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from functools import partial
 from typing import TypeVar
 
 from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
+from ..limiter.local import FREE
 from ..policy.budgets import Amount
-from ..policy.circuit_breaker import moves_on
+from ..policy.circuit_breaker import allows_failover
 from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
-from ..routing.plan import Ask, Attempt, Plan, Target, plan, scopes_of, served_name
+from ..routing.plan import Attempt, Plan, RoutingRequest, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
-from ..wire.token_estimate import input_tokens
-from .charges import charge_of
+from .charges import Charge, charge_of
 from .request import RequestContext
 from .services import Services
 
-KEY_REFUSALS = frozenset({401, 402, 403, 429})  # what another key of the same provider may mend
-PASSING = frozenset({502, 503, 529})  # what may be over a moment later
+KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
+PASSING = frozenset({502, 503, 529})  # often over a moment later
 MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
-MAX_KNOWN = 1_000  # names that were found to stand for one model alone
+MAX_KNOWN = 1_000  # cached names that mean a single model
 
 Answer = TypeVar("Answer")
 Send = Callable[[Attempt], Awaitable[Answer]]
 
 
-class Lone:
-    """The one attempt at a model that was named itself and has no limits: most requests, and the least work for each."""
+class SingleAttempt:
+    """The single attempt at a model without limits that the request names: most requests, with the least work."""
 
     __slots__ = ("_attempt",)
 
@@ -52,19 +51,19 @@ class Lone:
         return attempt
 
     def refusal(self, now: float) -> GatewayError:
-        """Of a Lone that was empty from the beginning: there is none."""
+        """None: a SingleAttempt is never empty at first."""
         return Unavailable("no model was left to answer", code="no_member")
 
 
 class Failover:
-    """The way to an answer through those that may give it."""
+    """Tries members until one answers."""
 
     def __init__(self, services: Services) -> None:
-        self._services, self._clock, self._board = services, services.clock, services.board
+        self._services, self._clock, self._routing_state = services, services.clock, services.routing_state
         self._limiter, self._budgets = services.limiter, services.budgets
 
     async def answer(self, context: RequestContext, send: Send[Answer], idle: Idle = nullcontext) -> Answer:
-        """The first answer that a member gives, within the caller's budget and limit; what it cost is booked."""
+        """The first answer of a member, within the caller's budget and limit; its cost is booked."""
         if context.allowance is not None and context.call.kind != "count":
             context.allowance.check()
         permit = await self._acquire_key(context, idle)
@@ -76,9 +75,9 @@ class Failover:
                 await permit.release()
 
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
-        """One member after the other; the last one's error where none answers."""
+        """Tries one member after the other; raises the last one's error where none answers."""
         clock, members = self._clock, self._lone(context) or self.choose(context)
-        unwell = context.is_query and context.plan is not None and not context.plan.healthy()
+        is_unhealthy = context.is_query and context.plan is not None and not context.plan.healthy()
         last: GatewayError | None = None
         tried: list[Attempt] = []
         while last is None or clock() < context.give_up_at:
@@ -90,93 +89,92 @@ class Failover:
             tried.append(attempt)
             permit: Permit | None = None
             try:
-                permit = await self._acquire(context, attempt, idle)
+                permit = await self._acquire(context, attempt, idle) if attempt.target.scopes else FREE
                 if permit is not None:
                     answer = await self._with_keys(context, attempt, send)
-                    attempt.succeeded(clock())
+                    attempt.succeed(clock())
                     await settle(context, permit if attempt.target.scopes else None)
                     return answer
             except GatewayError as error:
                 if not self._goes_on(context, attempt, error):
-                    raise (no_member(context, error) if unwell else error) from None
+                    raise (no_healthy_member(context, error) if is_unhealthy else error) from None
                 last = error if last is None or not is_small(context, error) else last
             except asyncio.CancelledError:
                 if context.record.whole:  # some SDKs hang up at the last event
-                    attempt.succeeded(clock())
+                    attempt.succeed(clock())
                     await settle(context, permit)
                 raise
             finally:
                 attempt.end(clock())
-                if permit is not None:
+                if permit is not None and permit is not FREE:
                     await permit.release()
         last = last or members.refusal(clock())
-        raise no_member(context, last) if unwell else last
+        raise no_healthy_member(context, last) if is_unhealthy else last
 
     # -- choose
 
     def choose(self, context: RequestContext) -> Plan:
-        """The members that may answer; which comes first is found when it is sent to."""
-        ask = Ask(
+        """The plan of the members that may answer; the first is chosen when the request is sent."""
+        request = RoutingRequest(
             name="" if context.tags else context.record.asked, body=context.fields, protocol=context.call.protocol,
             stream=context.record.stream, headers=context.headers, key_name=context.key_name,
-            tokens=partial(input_tokens, context.fields), query=context.tags, rights=context.rights,
-            text=context.body.text if context.body else "",
+            tokens=lambda: context.input_tokens, query=context.tags, rights=context.rights,
+            text=context.body.text if context.body and context.large is None else "",
+            size=len(context.large.data) if context.large is not None else 0,
+            verdicts=context.verdicts, session_names=context.session_names,
             home=context.conversation.home if context.conversation is not None else "",
         )  # fmt: skip
-        context.plan = made = plan(
-            context.state.table, self._board, ask, self._clock(), self._services.rng, self._limiter.forecast
+        context.plan = chosen = plan(
+            context.state.table, self._routing_state, request, self._clock(), self._services.rng, self._limiter.forecast
         )
-        if self._board.complaints:
-            for complaint in self._board.take_complaints():
-                self._services.log.warn(complaint)
-        return made
+        if self._routing_state.notes:
+            for note in self._routing_state.take_notes():
+                self._services.log.warn(note)
+        return chosen
 
-    def _lone(self, context: RequestContext) -> Lone | None:
+    def _lone(self, context: RequestContext) -> SingleAttempt | None:
         """None for groups, queries and limits, which need a Plan; UnknownModel and Forbidden as of a Plan."""
         target = None if context.tags is not None else lone_target(context)
         if target is None or target.candidate is None:
             return None
         if context.rights is not None:
             context.rights.check_named(target.candidate)
-        return Lone(Attempt(target, self._board, context.state.table.routing.health, self._clock()))
+        return SingleAttempt(Attempt(target, self._routing_state, context.state.table.routing.health, self._clock()))
 
     # -- acquire and settle
 
     async def _acquire_key(self, context: RequestContext, idle: Idle) -> Permit | None:
-        """What the limit of the caller's key lets through; None where there is no limit."""
+        """A permit under the limit of the caller's key; None where there is no limit."""
         key = context.caller.key
         limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
         if limit is None:
             return None
         scopes = ((f"key:{context.caller.key_id}", limit),)
         try:
-            return await self._limiter.acquire(scopes, partial(input_tokens, context.fields), idle)
+            return await self._limiter.acquire(scopes, lambda: context.input_tokens, idle)
         except NoSlot as error:
             raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
 
     async def _acquire(self, context: RequestContext, attempt: Attempt, idle: Idle) -> Permit | None:
-        """What the member's limits let through; None when they do not after all, and the next one may answer."""
+        """A permit under the member's limits; None when they refuse after all and the next member may answer."""
         try:
-            return await self._limiter.acquire(attempt.target.scopes, partial(input_tokens, context.fields), idle)
+            return await self._limiter.acquire(attempt.target.scopes, lambda: context.input_tokens, idle)
         except RateLimited as error:
             attempt.limited = error
             return None
 
-    async def _book(self, context: RequestContext, error: BaseException | None) -> None:
-        """Puts what an attempt cost on the record, and on the account of the caller's key."""
-        charge, key = charge_of(context, error), context.caller.key
+    async def _book(self, context: RequestContext, charge: Charge | None) -> None:
+        """Puts what an attempt cost on the account of the caller's key."""
         if context.allowance is not None:
             await context.allowance.settle(charge)
-        if charge is None:
-            return
-        context.charges.append(charge)
-        if key is not None and key.budget is None:
-            await self._budgets.spend(key.id, Amount(charge.cost_usd or 0.0, charge.usage.total), self._services.wall())
+        if charge is not None and context.caller.key.budget is None:
+            amount = Amount(charge.cost_usd or 0.0, charge.usage.total)
+            await self._budgets.spend(context.caller.key.id, amount, self._services.wall())
 
     def _learn_window(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> None:
         """Only a member with a larger window may take a prompt that was too long for this one."""
-        self._board.learn_window(attempt.candidate.name, error.details.get("window"))
-        window = error.details.get("window") or self._board.window(attempt.candidate)
+        self._routing_state.learn_window(attempt.candidate.name, error.details.get("window"))
+        window = error.details.get("window") or self._routing_state.window(attempt.candidate)
         if context.plan is not None and isinstance(window, int):
             context.plan.needs_larger(window)
 
@@ -185,45 +183,49 @@ class Failover:
     async def _again(
         self, context: RequestContext, before: Attempt, error: GatewayError | None, idle: Idle
     ) -> Attempt | None:
-        """The only member there was, once more after a short wait: most such failures are over then."""
+        """A second attempt at the only member after a short wait: most such failures are over then."""
         wait_s = context.state.config.server.retry_alone_s
         if error is None or error.status not in PASSING or not wait_s or error is context.not_sent:
             return None
-        if error.code in SMALL_ERRORS or is_long(error) or self._clock() + wait_s >= context.give_up_at:
+        if error.code in SMALL_ERRORS or is_long_wait(error) or self._clock() + wait_s >= context.give_up_at:
             return None
         if context.plan is None:
             context.record.failed.append(f"{before.candidate.name} {error.code}")
         with idle():
             await asyncio.sleep(max(wait_s, error.retry_after_s or 0.0))
-        return Attempt(before.target, self._board, context.state.table.routing.health, self._clock())
+        return Attempt(before.target, self._routing_state, context.state.table.routing.health, self._clock())
 
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
-        """A member's answer, by whichever of its provider's keys it takes."""
+        """A member's answer, with the first of its provider's keys that is accepted."""
         while True:
             context.begin_attempt(attempt.candidate)
-            attempt.sent(self._clock())
+            attempt.mark_sent(self._clock())
             failure: BaseException | None = None
             try:
                 return await send(attempt)
             except GatewayError as error:
                 failure = error
                 is_ours = context.answering or error is context.not_sent
-                if is_ours or error.status not in KEY_REFUSALS or not attempt.key_failed(self._clock(), error):
+                if is_ours or error.status not in KEY_REFUSALS or not attempt.switch_key(self._clock(), error):
                     raise
                 context.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
             except BaseException as error:
                 failure = error
                 raise
             finally:
-                await self._book(context, failure)
+                charge = charge_of(context, failure)
+                if charge is not None:
+                    context.charges.append(charge)
+                if context.caller.key is not None:
+                    await self._book(context, charge)
 
     def _goes_on(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
-        """Counts a failure; whether another member may answer."""
+        """Records a failure; True when another member may answer."""
         if error is context.ending:
             return False  # the gateway is going down: no member's fault
         if error is not context.not_sent:
-            attempt.failed(self._clock(), error)
-        if context.answering or not (moves_on(error) or error is context.not_sent):
+            attempt.fail(self._clock(), error)
+        if context.answering or not (allows_failover(error) or error is context.not_sent):
             return False
         if error.code == CONTEXT:
             self._learn_window(context, attempt, error)
@@ -232,8 +234,8 @@ class Failover:
         return True
 
 
-def is_long(error: GatewayError) -> bool:
-    """Whether an upstream named a time to come back that is no short wait."""
+def is_long_wait(error: GatewayError) -> bool:
+    """Whether an upstream's Retry-After is more than a short wait."""
     return error.retry_after_s is not None and error.retry_after_s > MAX_AGAIN_S
 
 
@@ -259,17 +261,17 @@ def lone_target(context: RequestContext) -> Target | None:
 
 async def settle(context: RequestContext, permit: Permit | None) -> None:
     """The true number of tokens, where it is known."""
-    if permit is not None and context.tokens is not None:
+    if permit is not None and permit is not FREE and context.tokens is not None:
         await permit.settle(context.tokens)
 
 
 def is_small(context: RequestContext, error: GatewayError) -> bool:
-    """Whether nothing was sent: told only where nothing was sent to any member, for it hides what others answered."""
+    """Whether nothing was sent: reported only where no member was reached, for it would hide other members' errors."""
     return error.code in SMALL_ERRORS or error is context.not_sent
 
 
-def no_member(context: RequestContext, error: GatewayError) -> GatewayError:
+def no_healthy_member(context: RequestContext, error: GatewayError) -> GatewayError:
     """The error of a query for which no healthy model was there at its start."""
-    if context.answering or error.status in (429, 503) or not moves_on(error):
+    if context.answering or error.status in (429, 503) or not allows_failover(error):
         return error
     return Unavailable(f"{context.record.asked}: no model that fits is well: {error.message}", code="no_member")

@@ -29,43 +29,46 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..access import browser, sessions
-from ..access.authenticate import Keyring
+from ..access.authenticate import Authenticator
 from ..config.config import Config
 from ..errors import BadRequest, GatewayError, Unsupported
 from ..json_body import read_body
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
 from ..net.client import Pool
-from ..net.router import OPEN, Desk
+from ..net.router import OPEN, Router
 from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
-from ..routing.plan import Board
-from ..routing.snapshot import state_of
+from ..routing.plan import RoutingRequest, RoutingState, served_name
+from ..routing.snapshot import snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
-from . import headers as forward
 from . import paths, route_api
 from .conversations import Conversations
 from .failover import Failover
+from .headers import is_request_id
+from .in_flight import BytesInFlight
 from .log import Log
 from .model_list import LiveLists
+from .offload import LARGE_BYTES, LargeBody, Offload
 from .own_api import OwnApi
 from .plain_answer import PlainAnswers
-from .recording import Overheard, bodies_of, call_of, is_call
+from .recording import RecordedExchange, bodies_of, call_of, is_call
 from .refusals import for_caller
-from .request import Exchange, Record, RequestContext, dumped
+from .request import Exchange, Record, RequestContext, dump_json
 from .request_budget import allowance_of
-from .services import Services, fault
+from .services import Services, fault_location
 from .stream_answer import StreamAnswers
 from .streaming import Watch
-from .upstream import Relayed, Upstream
+from .upstream import RelayedRefusal, Upstream
 
+OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
-CLIENT_GONE = 499  # for the log alone: nothing is there to read a status
+CLIENT_GONE = 499  # only for the log: no caller is left to read a status
 
 
 class Gateway:
@@ -73,25 +76,28 @@ class Gateway:
 
     def __init__(
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
-        new_id: Callable[[], str], rng: Random | None = None, desk: Desk | None = None,
-        keyring: Keyring | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
+        new_id: Callable[[], str], rng: Random | None = None, router: Router | None = None,
+        authenticator: Authenticator | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
         budgets: Budgets | None = None, kept: KeptConversations | None = None,
     ) -> None:  # fmt: skip
-        """`limiter`, `budgets`, `kept`: what stands behind these seams; else this process's own, and nothing is kept."""
+        """`limiter`, `budgets`, `kept`: implementations of these interfaces; by default in-process, and nothing is stored."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
-        self.state = state_of(config)
-        self.board = Board()
-        self.keyring = keyring or Keyring(config)
+        self.state = snapshot_of(config)
+        self.routing_state = RoutingState()
+        self.authenticator = authenticator or Authenticator(config)
         self.watch = Watch(clock, call_later)
-        self.desk = desk or Desk(())
+        self.router = router or Router(())
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # gets each call at its end
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
         self._log, self._clock, self._wall, self._new_id = log, clock, wall, new_id
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
+        self.offload = Offload()
+        self.bodies = BytesInFlight()
         self._services = services = Services(
-            pool, log, self.board, self.watch, self.keyring, self.limiter, self.budgets, clock, wall, new_id, rng
-        )
+            pool, log, self.routing_state, self.watch, self.authenticator, self.limiter, self.budgets, clock, wall, new_id, rng,
+            self.offload,
+        )  # fmt: skip
         upstream, failover = Upstream(pool), Failover(services)
         self._lists = LiveLists(services, upstream)
         self._plain = PlainAnswers(services, upstream, failover)
@@ -103,14 +109,14 @@ class Gateway:
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
             "health": own.health, "root": own.health, "ignored": own.ignored,
-            "show": own.show, "fixed": own.fixed, "socket": own.socket, "desk": self._management,
+            "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact,
         }  # fmt: skip
 
     def swap(self, config: Config) -> None:
-        self.state = state_of(config)
-        self.keyring.configure(config)
+        self.state = snapshot_of(config)
+        self.authenticator.configure(config)
         self._lists.forget()
 
     @property
@@ -119,7 +125,7 @@ class Gateway:
         return len(self._contexts)
 
     def end_all(self, error: GatewayError) -> None:
-        """Ends what is open: streams with their protocol's error event, what has no answer yet with a status."""
+        """Ends open requests: streams with their protocol's error event, others with a status."""
         watched = self.watch.end_all(error)
         for task, context in self._contexts.items():
             context.ending = error
@@ -142,15 +148,18 @@ class Gateway:
         finally:
             del self._contexts[task]
             self._record(context)
+            self.bodies.give_back(context.reserved)
+            if context.large is not None:
+                context.large.close()
 
     def _begin(self, exchange: Exchange) -> RequestContext:
         server = self.state.config.server
         if server.log_bodies and self.on_call is not None:
-            exchange = Overheard(exchange, server.log_body_bytes)
+            exchange = RecordedExchange(exchange, server.log_body_bytes)
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
-        request_id = given if forward.is_request_id(given) else self._new_id()
-        client = self.keyring.client(exchange.client, headers)
+        request_id = given if is_request_id(given) else self._new_id()
+        client = self.authenticator.client(exchange.client, headers)
         record = Record(request_id, exchange.method, exchange.path, client, self._clock())
         record.protocol = paths.protocol_of(exchange.path, headers)
         query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
@@ -171,7 +180,7 @@ class Gateway:
     # -- admit
 
     def _admit(self, context: RequestContext) -> bool:
-        """What is called, by whom, and what that caller's key may do; False for a browser's question before its request."""
+        """Reads the call, the caller and the rights of its key; False for a CORS preflight."""
         exchange, server = context.exchange, context.state.config.server
         if context.state.on_loopback:
             browser.check_host(context.headers, server.allowed_hosts)
@@ -185,16 +194,16 @@ class Gateway:
         return True
 
     def _identify(self, context: RequestContext) -> None:
-        """The caller, by its key. Open pages of the management routes need none."""
+        """Authenticates the caller. Open pages of the management API need no key."""
         exchange, now = context.exchange, self._wall()
         try:
-            query = {} if context.call.kind == "desk" else context.query  # there `key` filters calls
-            context.caller = caller = self.keyring.admit(context.headers, query, exchange.client, now)
+            query = {} if context.call.kind == "management" else context.query  # there `key` filters calls
+            context.caller = caller = self.authenticator.admit(context.headers, query, exchange.client, now)
         except GatewayError:
             if self._is_open_page(context):
                 return
             raise
-        if context.call.kind == "desk" and not caller.key_id:
+        if context.call.kind == "management" and not caller.key_id:
             browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
@@ -204,12 +213,33 @@ class Gateway:
             context.allowance = allowance_of(caller.key, self.budgets, self._wall)
 
     def _is_open_page(self, context: RequestContext) -> bool:
-        return context.call.kind == "desk" and self.desk.find(context.exchange.method, context.call.model)[0].access == OPEN
+        if context.call.kind != "management":
+            return False
+        return self.router.find(context.exchange.method, context.call.model)[0].access == OPEN
+
+    # -- read
+
+    async def _read(self, context: RequestContext) -> None:
+        """The body of a call to a model, and the model's name."""
+        server, spec = context.state.config.server, SPECS[context.call.protocol]
+        said = context.headers.get("content-length", "")
+        declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
+        context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
+        data = await context.exchange.read_body(server.max_body_bytes)
+        context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
+        if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED and not spec.keeps_answers:
+            context.large = await self.offload.open(data, wants_text=context.allowance is not None)
+            context.body = context.large.head_body
+        else:
+            context.body = read_body(data)
+        name_model(context)
+        if context.large is not None:
+            await ask_selectors(context, context.large)
 
     # -- dispatch
 
     async def _chat(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
         context.conversation = await self._conversations.begin(context)
         self._lists.learn_windows(context)
@@ -219,21 +249,21 @@ class Gateway:
             await context.respond(200, *await self._plain.chat(context))
 
     async def _compact(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.compact(context))
 
     async def _count(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.count(context))
 
     async def _embeddings(self, context: RequestContext) -> None:
-        await read_model_call(context)
+        await self._read(context)
         await context.respond(200, *await self._plain.embeddings(context))
 
     async def _management(self, context: RequestContext) -> None:
-        await self._own.management(context, self.desk)
+        await self._own.management(context, self.router)
 
     # -- refuse
 
@@ -242,7 +272,7 @@ class Gateway:
         record = context.record
         for_caller(error, context)
         record.error, record.message = error.code, error.message
-        if isinstance(error, Relayed):
+        if isinstance(error, RelayedRefusal):
             await context.respond(error.status, error.headers, error.data)
             return
         status, headers, body = wire(record.protocol).write_error(error, record.request_id)
@@ -250,7 +280,7 @@ class Gateway:
             headers = [*headers, ("x-should-retry", "false")]  # the vendors' SDKs obey it
         if "allow" in error.details:
             headers = [*headers, ("allow", str(error.details["allow"]))]
-        await context.respond(status, list(headers), dumped(body))
+        await context.respond(status, list(headers), dump_json(body))
 
     # -- record
 
@@ -261,7 +291,7 @@ class Gateway:
         self._log.request(record, key_id=context.caller.key_id, cost_usd=call.cost_usd if call else None)
 
     def _keep(self, context: RequestContext) -> Call | None:
-        """The call, for the log of calls: a fault there is not the caller's."""
+        """Hands the call to the call log: a fault there does not affect the caller."""
         if self.on_call is None or not is_call(context):
             return None
         try:
@@ -269,22 +299,34 @@ class Gateway:
             self.on_call(call, bodies_of(context))
             return call
         except Exception as error:
-            self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault(error)}")
+            self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")
             return None
 
 
-async def read_model_call(context: RequestContext) -> None:
-    """The body of a call to a model, and the model's name."""
-    context.body = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes))
+def name_model(context: RequestContext) -> None:
     tags = context.headers.get(TAGS_HEADER)
-    name = TAG + tags if tags else context.call.model or context.body.fields.get("model")
+    name = TAG + tags if tags else context.call.model or context.fields.get("model")
     if not isinstance(name, str) or not name:
         raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
     context.record.asked = name
 
 
+async def ask_selectors(context: RequestContext, large: LargeBody) -> None:
+    """What the selectors and affinity expressions of a group say of a body that is in a worker."""
+    table = context.state.table
+    pools = table.chains.get(served_name(table, context.record.asked.removeprefix("models/")), ())
+    selectors = {target.selector.text for pool in pools for target in pool.targets if target.selector is not None}
+    groups = [pool.group for pool in pools if pool.group is not None and pool.group.affinity is not None]
+    names = {group.affinity.expression.text for group in groups if group.affinity and group.affinity.expression is not None}
+    if selectors or names:
+        stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
+        ask = RoutingRequest(name=context.record.asked, protocol=context.call.protocol, stream=stream, headers=context.headers,
+                  key_name=context.key_name)  # fmt: skip
+        context.verdicts, context.session_names = await large.select(sorted(selectors), sorted(names), ask.variables())
+
+
 def caller_left(record: Record) -> None:
-    """For the record of a request whose caller went away."""
+    """The outcome on the record of a request whose caller disconnected."""
     if not record.whole:  # some SDKs hang up at the last event, before the stream's own end
         record.error, record.message = "client_gone", "the caller went away"
     record.status = record.status or CLIENT_GONE

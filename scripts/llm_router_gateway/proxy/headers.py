@@ -32,7 +32,7 @@ CALLERS_OWN = frozenset({
 })  # fmt: skip
 CALLERS_OWN_STARTS = ("x-forwarded-", "sec-", "cf-", "x-llm-router-", "proxy-")
 NOT_SENT_ON = PRIVATE_HEADERS | ONE_CONNECTION | CALLERS_OWN | CALLERS_ACCOUNT
-# Of an upstream's answer: what SDKs and people who count read. All else is the upstream's own affair.
+# Of an upstream's answer: the headers that SDKs and usage monitors read. All others are dropped.
 SENT_BACK = ANSWER_HEADERS | frozenset({
     "content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "apim-request-id", "x-ms-request-id",
     "x-groq-request-id", "x-goog-request-id", "cf-ray", "x-envoy-upstream-service-time", "server-timing", "x-generation-id",
@@ -91,13 +91,13 @@ def caller_headers(upstream: Iterable[tuple[str, str]], candidate: Candidate | N
             if is_passed_back(name) and not (mask is not None and mask.holds(value))]  # fmt: skip
 
 
-def masked(data: bytes, candidate: Candidate) -> bytes:
-    """What an upstream sent, without our credentials in it: some repeat what they were sent."""
+def mask_secrets(data: bytes, candidate: Candidate) -> bytes:
+    """An upstream's bytes without the gateway's credentials: some upstreams echo what they received."""
     return mask_of(candidate.provider.secrets)(data)
 
 
 def without_secrets(error: GatewayError, providers: Iterable[Provider]) -> GatewayError:
-    """The same error, with no provider's key or other credential in its text, whoever wrote it."""
+    """The same error without any provider's key or other credential in its text, whatever its origin."""
     for provider in providers:
         mask = mask_of(provider.secrets)
         error.message, error.code = mask.text(error.message), mask.text(error.code)

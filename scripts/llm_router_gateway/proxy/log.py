@@ -35,13 +35,13 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]
 
 def escaped(text: str) -> str:
     """One printable line: escaped("a\\nb") -> "a\\\\x0ab"."""
-    if len(text) <= MAX_LINE and text.isascii() and text.isprintable():  # as nearly always: told without a search
+    if len(text) <= MAX_LINE and text.isascii() and text.isprintable():  # the common case needs no search
         return text
     return UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text[:MAX_LINE])
 
 
 class Usage(Protocol):
-    """What is told of an answer's tokens."""
+    """The token counts of an answer that are logged."""
 
     @property
     def total_input(self) -> int: ...
@@ -50,7 +50,7 @@ class Usage(Protocol):
 
 
 class Request(Protocol):
-    """What is told of a request at its end: request.Record."""
+    """The fields of a finished request that are logged: request.Record."""
 
     request_id: str
     method: str
@@ -110,12 +110,12 @@ class Log:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
 
     def wants(self, level: str) -> bool:
-        """Whether a line of this level is written: ask before making a costly one."""
+        """Whether a line of this level is written: check before building a costly one."""
         return LOG_LEVELS.index(level) >= self.threshold
 
     def _now(self) -> str:
         now = self._wall()
-        if int(now) != self._second:  # the stamp is made once a second
+        if int(now) != self._second:  # the timestamp is rendered once a second
             self._second = int(now)
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._second))
         return f"{self._stamp}.{int(now * 1000) % 1000:03d}Z"
@@ -135,7 +135,7 @@ class Log:
             self.flush()
 
     def request(self, record: Request, **more: object) -> None:
-        """The line of one request at its end; `more` is what only the JSON form tells: key_id, cost_usd."""
+        """The line of a finished request; `more` has fields of the JSON form only: key_id, cost_usd."""
         if self.threshold > INFO:
             return
         if not self.as_json:
@@ -177,7 +177,7 @@ class Log:
             self._turn_over()
 
     def _to_stream(self, data: bytes) -> None:
-        """To the terminal or pipe as far as it takes it: one that nobody reads must not stop the gateway."""
+        """Writes to the terminal or pipe without blocking: one that is not read must not stop the gateway."""
         with suppress(OSError, ValueError):
             while data and select.select((), (self._stream,), (), 0)[1]:
                 data = data[os.write(self._stream, data[:PIPE_BYTES]) :]

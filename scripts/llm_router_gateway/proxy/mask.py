@@ -37,7 +37,9 @@ class Mask:
         for secret in self._secrets:
             if secret in data:
                 data = data.replace(secret, STARS.encode())
-        if ESCAPE in data and self._escaped is not None and OF_A_KEY.search(data):
+        if ESCAPE not in data:  # as nearly always
+            return data
+        if self._escaped is not None and OF_A_KEY.search(data):
             data = self._escaped.sub(STARS.encode(), data)
         return data
 
@@ -47,7 +49,10 @@ class Mask:
         return text
 
     def holds(self, text: str) -> bool:
-        return any(secret in text for secret in self._texts)
+        for secret in self._texts:  # noqa: SIM110 - no generator: this is done for every header of every answer
+            if secret in text:
+                return True
+        return False
 
 
 def escaped(character: str) -> str:

@@ -1,4 +1,4 @@
-"""The models that there are to be called: Config (and what upstreams told) -> entries; LiveLists gets what they tell.
+"""The list of models: Config (and upstreams' own lists) -> entries; LiveLists fetches those lists.
 
     entries(routes, {"ollama": ("llama9",)})  -> [Entry("openai/gpt-4.1", ...), Entry("ollama/llama9", ...)]
     wire("openai").list_models(entries, {})   -> {"object": "list", "data": [...]}   each protocol writes them in its way
@@ -20,10 +20,10 @@ from ..errors import GatewayError, UnknownModel
 from ..routing.permissions import Rights
 from ..routing.plan import Table
 from ..routing.resolve import Candidate, Routes
-from ..routing.snapshot import State
+from ..routing.snapshot import Snapshot
 from ..wire.listing import Entry
-from . import headers as forward
 from .answers import check_key
+from .headers import upstream_headers
 from .outgoing import Outgoing
 from .request import RequestContext
 from .services import Services
@@ -42,7 +42,7 @@ def entries(
 ) -> list[Entry]:
     """The groups, every listed model, then what providers without a list said they have."""
     groups = table.groups if table else ()
-    found = {group.name: Entry(group.name, group.name, GROUPS_OWNER, shared(table, group)) for group in groups}
+    found = {group.name: Entry(group.name, group.name, GROUPS_OWNER, group_model(table, group)) for group in groups}
     for name, candidate in routes.full.items():
         bare = name.partition("/")[2]
         alone = len(routes.bare.get(bare, ())) == 1 and bare not in found
@@ -54,40 +54,40 @@ def entries(
     return list(found.values())
 
 
-def for_key(found: Sequence[Entry], rights: Rights | None, table: Table) -> list[Entry]:
-    """Those that a caller's key may ask for; of groups, those with a member that is for it."""
+def entries_for_key(found: Sequence[Entry], rights: Rights | None, table: Table) -> list[Entry]:
+    """The entries that a key may use; of groups, those with a member that it may use."""
     if rights is None:
         return list(found)
-    return [entry for entry in found if is_for(entry, rights, table)]
+    return [entry for entry in found if may_use(entry, rights, table)]
 
 
-def is_for(entry: Entry, rights: Rights, table: Table) -> bool:
+def may_use(entry: Entry, rights: Rights, table: Table) -> bool:
     if entry.name not in table.chains:
         return rights.lists(entry.name, entry.model.tags if entry.model else ())
     targets = [target for pool in table.chains[entry.name] for target in pool.targets if target.candidate is not None]
-    reasons = [rights.why_not(target.candidate) for target in targets if target.candidate is not None]
+    reasons = [rights.denial(target.candidate) for target in targets if target.candidate is not None]
     return rights.key.may_group(entry.name) and not (reasons and all(reasons))
 
 
-def shared(table: Table | None, group: Group) -> Model:
-    """What can be said of a group: what its members have in common, the smallest of their sizes."""
+def group_model(table: Table | None, group: Group) -> Model:
+    """A group as a model: the properties that its members share, the smallest of their sizes."""
     targets = table.chains[group.name][0].targets if table else ()
     models = [target.candidate.model for target in targets if target.candidate]
     known = [model for model in models if model is not None]
     known = known if len(known) == len(models) else []
     return Model(
         name=group.name, provider=GROUPS_OWNER, remote_id=group.name, endpoint="", display_name="",
-        description=group.description, is_active=True, tags=common([model.tags for model in known]),
+        description=group.description, is_active=True, tags=intersection([model.tags for model in known]),
         context_window=smallest([model.context_window for model in known]),
         max_output_tokens=smallest([model.max_output_tokens for model in known]),
-        modalities=common([model.modalities for model in known]),
+        modalities=intersection([model.modalities for model in known]),
         supports_tools=known[0].supports_tools if len({model.supports_tools for model in known}) == 1 else None,
         input_usd_per_mtok=None, output_usd_per_mtok=None, cached_input_usd_per_mtok=None, extra={},
     )  # fmt: skip
 
 
-def common(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """What all of them hold: common([("a", "b"), ("b",)]) -> ("b",)."""
+def intersection(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What all of them hold: intersection([("a", "b"), ("b",)]) -> ("b",)."""
     return tuple(each for each in lists[0] if all(each in other for other in lists)) if lists else ()
 
 
@@ -128,7 +128,7 @@ def windows_in(listing: object) -> dict[str, int]:
     return found
 
 
-def one(found: Sequence[Entry], name: str) -> Entry:
+def find_entry(found: Sequence[Entry], name: str) -> Entry:
     """The entry of a name, full or short; UnknownModel when there is none."""
     name = name.removeprefix("models/")
     for entry in found:
@@ -149,7 +149,7 @@ class LiveLists:
     def forget(self) -> None:
         self._known.clear()
 
-    async def names(self, state: State) -> dict[str, tuple[str, ...]]:
+    async def names(self, state: Snapshot) -> dict[str, tuple[str, ...]]:
         """By provider."""
         now = self._services.clock()
         stale = [name for name in state.routes.open if self._known.get(name, (0.0,))[0] <= now]
@@ -158,14 +158,14 @@ class LiveLists:
 
     def learn_windows(self, context: RequestContext) -> None:
         """Asks the upstreams of a group how long a prompt may be, in the background: the next long prompt knows it."""
+        if context.body is None or len(context.body.text) < LONG_BODY:
+            return
         table, now = context.state.table, self._services.clock()
         pools = table.chains.get(context.record.asked.removeprefix("models/"), ())
-        if not pools or context.body is None or len(context.body.text) < LONG_BODY:
-            return
         found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
         for candidate in found:
             provider = candidate.provider
-            if self._services.board.window(candidate) is None and self._asked.get(provider.name, 0.0) <= now:
+            if self._services.routing_state.window(candidate) is None and self._asked.get(provider.name, 0.0) <= now:
                 self._asked[provider.name] = now + LIST_KEPT_S
                 task = asyncio.create_task(self._windows_of(candidate))
                 self._tasks.add(task)
@@ -177,15 +177,15 @@ class LiveLists:
 
     async def _listing(self, candidate: Candidate) -> Any:
         check_key(candidate)
-        headers = forward.upstream_headers(candidate, (), self._services.new_id(), same=False)
+        headers = upstream_headers(candidate, (), self._services.new_id(), same=False)
         async with asyncio.timeout(LIST_TIMEOUT_S):
             return json.loads(await self._upstream.get(Outgoing(candidate, candidate.url("models"), headers, b"")))
 
     def _learn(self, provider: str, listing: Any) -> None:
         for name, size in windows_in(listing).items():
-            self._services.board.learn_window(f"{provider}/{name}", size)
+            self._services.routing_state.learn_window(f"{provider}/{name}", size)
 
-    async def _fetch(self, state: State, name: str) -> None:
+    async def _fetch(self, state: Snapshot, name: str) -> None:
         candidate = Candidate(state.routes.open[name], "")
         names: tuple[str, ...] = ()
         try:

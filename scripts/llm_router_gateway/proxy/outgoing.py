@@ -1,15 +1,13 @@
 """What goes to the upstream for a request: the caller's own bytes, or the body in the upstream's protocol.
 
-    await outgoing_for(context, attempt) -> one of these two, whichever the attempt's provider speaks
-    relayed(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's own bytes, but for the model's name
-    converted(context, candidate)        -> Outgoing(...)                  written anew; what was lost is on context.record.lost
+    await outgoing_for(context, attempt) -> one of these two, by the protocol of the attempt's provider
+    relay_request(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's bytes, but for the model's name
+    convert_request(context, candidate)        -> Outgoing(...)                  rewritten; context.record.lost has the losses
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -17,25 +15,24 @@ from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit, Unsupported
-from ..json_body import dumped
+from ..json_body import Body, dump
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.conversion import Wish, as_utf8, read_as, write_as, written
 from ..wire.embeddings import Texts
-from ..wire.losses import name_lost
-from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
-from ..wire.token_estimate import input_tokens
-from . import headers as forward
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors
 from .answers import check_key
+from .headers import upstream_headers
+from .offload import LargeBody
 from .request import RequestContext
 from .streaming import Headers
 
 ID_BYTES = 12           # of an answer's id that is made here
-SURROGATE = re.compile("[\ud800-\udfff]")
 KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
-CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls whose bodies are overridden
+CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls that overrides apply to
 
 
 NO_REQUEST = ir.Request("", ())  # of what is written anew and no chat
@@ -50,7 +47,7 @@ class Outgoing(NamedTuple):
     body: bytes
     request: ir.Request | None = None  # None: relayed unread
     key: Secret | None = None  # that is shown
-    hides_usage: bool = False  # the upstream was asked for a usage that the caller did not ask for
+    hides_usage: bool = False  # the request was changed to include a usage that the caller did not request
 
     @property
     def same(self) -> bool:
@@ -64,12 +61,17 @@ async def outgoing_for(
     candidate = attempt.candidate.speaking(context.call.protocol)
     check_key(candidate)
     context.record.lost.clear()
-    same = relayed_call(context.call.protocol, candidate, call, context.record.stream)
+    same = relay_call(context.call.protocol, candidate, call, context.record.stream)
     try:
-        if same:
-            outgoing = relayed(context, candidate, same, attempt.key)
+        large = context.large if fields is None else None
+        if large is not None and same:
+            outgoing = await large_relayed(context, large, candidate, same, attempt.key)
+        elif large is not None:
+            outgoing = await large_converted(context, large, candidate, attempt.key, call)
+        elif same:
+            outgoing = relay_request(context, candidate, same, attempt.key)
         else:
-            outgoing = converted(context, candidate, attempt.key, fields, call)
+            outgoing = convert_request(context, candidate, attempt.key, fields, call)
         context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
@@ -81,12 +83,17 @@ async def outgoing_for(
         raise
 
 
-def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
-    """The caller's own body, with the model's name and what the configuration overrides changed where needed."""
-    read, spec = context.read, candidate.overrides
-    if context.conversation is not None:
-        read = context.conversation.body_for(candidate, key, context.record.lost)
-    fields = read.fields
+class Edits(NamedTuple):
+    """What is changed in a body before it goes out."""
+
+    changes: dict[str, Any]
+    dropped: frozenset[str] = frozenset()
+    hides_usage: bool = False
+
+
+def relay_edits(context: RequestContext, candidate: Candidate, call: str, read: Body) -> Edits:
+    """The model's name, what the configuration overrides, the usage of a stream, the bounds of the caller's key."""
+    fields, spec = read.fields, candidate.overrides
     changes: dict[str, Any] = {}
     dropped: frozenset[str] = frozenset()
     if not context.call.action and fields.get("model") != candidate.remote_id:
@@ -96,21 +103,47 @@ def relayed(context: RequestContext, candidate: Candidate, call: str, key: Secre
         changes |= more
     hides_usage = False
     if call in CHATS and context.record.stream:
-        more, hides_usage = usage_wish(candidate, {**fields, **changes}, context.wordless)
+        more, hides_usage = usage_request(candidate, {**fields, **changes}, context.wordless)
         changes |= more
     if context.allowance is not None:
         sent = {name: value for name, value in {**fields, **changes}.items() if name not in dropped}
         changes |= context.allowance.fit(candidate, "chat" if call in CHATS else call, sent, read)
-    body = read.changed(changes, {}, dropped) if changes or dropped else read.text.encode()
-    url = with_query(candidate.url(call, quoted(candidate.remote_id)), context.exchange.query)
-    headers = forward.upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
-    return Outgoing(candidate, url, headers, body, key=key, hides_usage=hides_usage)
+    return Edits(changes, dropped, hides_usage)
 
 
-def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collection[str]) -> tuple[dict[str, Any], bool]:
-    """Changes for a stream that tells its usage, and whether its caller did not ask for that.
+def relay_request(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
+    """The caller's own body, with what has to be changed in it."""
+    read = context.read
+    if context.conversation is not None:
+        read = context.conversation.body_for(candidate, key, context.record.lost)
+    edits = relay_edits(context, candidate, call, read)
+    is_same = not (edits.changes or edits.dropped)
+    body = read.text.encode() if is_same else read.changed(edits.changes, {}, edits.dropped)
+    return relay_of(context, candidate, call, key, body, edits)
 
-    `wordless`: the models whose upstream refused to be asked.
+
+async def large_relayed(
+    context: RequestContext, large: LargeBody, candidate: Candidate, call: str, key: Secret | None
+) -> Outgoing:
+    """The same of a body that a worker has."""
+    if context.allowance is not None:
+        context.allowance.measured = (large.head.tokens, large.head.kept)
+    edits = relay_edits(context, candidate, call, large.head_body)
+    return relay_of(context, candidate, call, key, await large.changed(edits.changes, edits.dropped), edits)
+
+
+def relay_of(
+    context: RequestContext, candidate: Candidate, call: str, key: Secret | None, body: bytes, edits: Edits
+) -> Outgoing:
+    url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
+    headers = upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
+    return Outgoing(candidate, url, headers, body, key=key, hides_usage=edits.hides_usage)
+
+
+def usage_request(candidate: Candidate, fields: Mapping[str, Any], wordless: Collection[str]) -> tuple[dict[str, Any], bool]:
+    """Changes that make a stream include its usage, and whether the caller did not request that.
+
+    `wordless`: the models whose upstream rejects that parameter.
     """
     provider = candidate.provider
     if candidate.name in wordless or not provider.quirks.get("stream_usage", True):
@@ -120,45 +153,63 @@ def usage_wish(candidate: Candidate, fields: Mapping[str, Any], wordless: Collec
     return changes, bool(changes)
 
 
-def converted(
+def wish_of(context: RequestContext, candidate: Candidate) -> Wish:
+    provider, spec = candidate.provider, SPECS[context.call.protocol]
+    answer_id = spec.answer_prefix + token_hex(ID_BYTES)
+    return Wish(spec.name, provider.api, context.record.asked, candidate.remote_id, context.record.stream or None,
+                dict(provider.quirks), answer_id)  # fmt: skip
+
+
+def conversion_edits(context: RequestContext, candidate: Candidate, out: Mapping[str, Any]) -> Edits:
+    """What the configuration overrides in a converted body, and the bounds of the caller's key."""
+    changes, dropped = overrides.edits(out, candidate.overrides) if not candidate.overrides.empty else ({}, frozenset())
+    if context.allowance is not None:
+        sent = {name: value for name, value in {**out, **changes}.items() if name not in dropped}
+        changes |= context.allowance.fit(candidate, "chat", sent)
+    return Edits(changes, dropped)
+
+
+def convert_request(
     context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None,
     call: str = "chat",
 ) -> Outgoing:  # fmt: skip
     """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
-    spec = SPECS[context.call.protocol]
-    more = context.conversation.reading if context.conversation is not None else {}
-    request = wire(context.call.protocol).read_request(
-        fields or context.read.fields, model=context.record.asked, stream=context.record.stream or None, **more
-    )
-    estimate = input_tokens(context.read.fields) if spec.counts_first and context.record.stream else 0
-    request = replace(request, answer_id=spec.answer_prefix + token_hex(ID_BYTES), input_estimate=estimate)
-    candidate = able(candidate, request)
-    provider = candidate.provider
-    out = wire(provider.api).write_request(
-        request, model=candidate.remote_id, quirks=provider.quirks, lost=context.record.lost
-    )
-    if not candidate.overrides.empty:
-        out = overrides.applied(out, candidate.overrides)
-    if context.allowance is not None:
-        out = {**out, **context.allowance.fit(candidate, "chat", out)}
-    if call == "count":
-        out = UPSTREAMS[provider.api].count_request(out, candidate.remote_id)
+    more = context.conversation.reading if context.conversation is not None else ir.NOTHING
+    fields, lost = fields or context.read.fields, context.record.lost
+    request = read_as(fields, wish_of(context, candidate), more)
+    candidate = capable_candidate(candidate, request)
+    wish = wish_of(context, candidate)
+    out = write_as(request, wish, lost)
+    edits = conversion_edits(context, candidate, out)
+    data = written(out, edits.changes, edits.dropped, lost, wish if call == "count" else None)
+    return conversion_of(context, candidate, key, request, call, data)
+
+
+async def large_converted(
+    context: RequestContext, large: LargeBody, candidate: Candidate, key: Secret | None, call: str
+) -> Outgoing:
+    """The same of a body that a worker has."""
+    wish = wish_of(context, candidate)
+    request, lost, out = await large.convert(wish, context.allowance)
+    other = capable_candidate(candidate, request)
+    if other is not candidate:
+        candidate, wish = other, wish_of(context, other)
+        request, lost, out = await large.convert(wish, context.allowance)
+    context.record.lost[:] = lost
+    edits = conversion_edits(context, candidate, out)
+    data = await large.finish(wish, edits.changes, edits.dropped, context.record.lost, counts=call == "count")
+    return conversion_of(context, candidate, key, request, call, data)
+
+
+def conversion_of(
+    context: RequestContext, candidate: Candidate, key: Secret | None, request: ir.Request, call: str, data: bytes
+) -> Outgoing:
     name = call if call == "count" else chat_call(candidate, context.record.stream)
-    url = candidate.url(name, quoted(candidate.remote_id))
-    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
-    return Outgoing(candidate, url, headers, as_utf8(dumped(out), context.record.lost), request, key)
+    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
+    return Outgoing(candidate, candidate.url(name, quote_id(candidate.remote_id)), headers, data, request, key)
 
 
-def as_utf8(text: str, lost: list[str]) -> bytes:
-    """The bytes of a converted body. Half of a surrogate pair, which most servers refuse, becomes U+FFFD and is named."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        name_lost(lost, "lone surrogate=U+FFFD")
-        return SURROGATE.sub("\ufffd", text).encode()
-
-
-def able(candidate: Candidate, request: ir.Request) -> Candidate:
+def capable_candidate(candidate: Candidate, request: ir.Request) -> Candidate:
     """The candidate in the protocol that a request needs, where its provider speaks more than one: for a search of the web."""
     also = candidate.provider.also
     if not also or UPSTREAMS[candidate.provider.api].searches or not any(tool.search for tool in request.tools):
@@ -178,15 +229,15 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
         body = {**body, **context.allowance.fit(candidate, call, body)}
         await context.allowance.hold()
     context.sent = True
-    headers = forward.upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
-    data = as_utf8(dumped(body), context.record.lost)
-    return Outgoing(candidate, candidate.url(call, quoted(candidate.remote_id)), headers, data, NO_REQUEST)
+    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
+    data = as_utf8(dump(body), context.record.lost)
+    return Outgoing(candidate, candidate.url(call, quote_id(candidate.remote_id)), headers, data, NO_REQUEST)
 
 
-def relayed_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
-    """What an upstream calls a call that it takes as it came; "" where the call has to be converted.
+def relay_call(protocol: str, candidate: Candidate, kind: str, stream: bool) -> str:
+    """The upstream's name of a call that is relayed unchanged; "" where the call has to be converted.
 
-    relayed_call("openai", candidate, "chat", False) -> "chat"
+    relay_call("openai", candidate, "chat", False) -> "chat"
     """
     provider = candidate.provider
     if provider.api == protocol:
@@ -201,8 +252,8 @@ def chat_call(candidate: Candidate, stream: bool) -> str:
 
 
 @lru_cache(maxsize=KNOWN_MODELS)
-def quoted(remote_id: str) -> str:
-    """The upstream's name of a model as it stands in a path."""
+def quote_id(remote_id: str) -> str:
+    """The upstream's name of a model, quoted for a path."""
     return quote(remote_id, safe="/:@-._~")
 
 

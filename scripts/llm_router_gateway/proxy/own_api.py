@@ -1,4 +1,4 @@
-"""What callers ask of the gateway itself, not of a model: its health, its list of models, its management routes.
+"""Requests to the gateway itself, not to a model: health, list of models, management routes.
 
     own = OwnApi(services, upstream, live)
     await own.management(context, router)      `net/router` has the routes, this their reading and writing
@@ -15,11 +15,11 @@ from .. import __version__
 from ..access import browser
 from ..errors import BadMethod, BadRequest, Forbidden, GatewayError
 from ..json_body import read_body
-from ..net.router import ADMIN, Desk, Reply, Visit
+from ..net.router import ADMIN, ManagementRequest, ManagementResponse, Router
 from ..wire.registry import SPECS, wire
 from . import model_list
 from .model_list import LiveLists
-from .request import JSON_TYPE, RequestContext, dumped
+from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 
 MAX_BODY_BYTES = 1_048_576  # of a management request
@@ -47,14 +47,14 @@ class OwnApi:
     async def models(self, context: RequestContext) -> None:
         state = context.state
         found = model_list.entries(state.routes, await self._lists.names(state), state.table)
-        found = model_list.for_key(found, context.rights, state.table)
+        found = model_list.entries_for_key(found, context.rights, state.table)
         await context.respond_json(wire(context.call.protocol).list_models(found, context.query))
 
     async def model(self, context: RequestContext) -> None:
         state = context.state
         found = model_list.entries(state.routes, await self._lists.names(state), state.table)
-        entry = model_list.one(found, context.call.model)
-        if context.rights is not None and not model_list.is_for(entry, context.rights, state.table):
+        entry = model_list.find_entry(found, context.call.model)
+        if context.rights is not None and not model_list.may_use(entry, context.rights, state.table):
             raise context.rights.key.refuse(entry.name)
         await context.respond_json(wire(context.call.protocol).describe_model(entry))
 
@@ -68,7 +68,7 @@ class OwnApi:
         await self.model(context)
 
     async def fixed(self, context: RequestContext) -> None:
-        """What the protocol's spec has for a path, whatever is asked."""
+        """The fixed answer that the protocol's spec has for a path."""
         fixed = SPECS[context.call.protocol].fixed
         await context.respond_json(next(value for path, value in fixed.items() if context.exchange.path.endswith(path)))
 
@@ -80,30 +80,30 @@ class OwnApi:
 
     async def models_health(self, context: RequestContext) -> None:
         state, rights = context.state, context.rights
-        lines = self._services.board.report(state.table, self._services.clock())
+        lines = self._services.routing_state.report(state.table, self._services.clock())
         if rights is not None:
             lines = [line for line in lines if rights.may_see(state.routes.full.get(line["model"]), line["model"])]
         await context.respond_json({"models": lines})
 
-    async def management(self, context: RequestContext, router: Desk) -> None:
+    async def management(self, context: RequestContext, router: Router) -> None:
         """The monitor, keys, administration."""
         exchange, caller = context.exchange, context.caller
         route, args = router.find(exchange.method, context.call.model)
         if route.access == ADMIN and not caller.is_admin:
-            raise Forbidden("this is for administrators: use an admin key; references/gateway.md tells how to have one")
+            raise Forbidden("this is for administrators: use an admin key; references/gateway.md describes how to get one")
         body = None
         if exchange.method in WITH_BODY:
             limit = min(MAX_BODY_BYTES, context.state.config.server.max_body_bytes)
             body = body_in(await exchange.read_body(limit))
-        visit = Visit(exchange.method, context.call.model, args, context.query, context.headers, body,
+        request = ManagementRequest(exchange.method, context.call.model, args, context.query, context.headers, body,
                       context.record.client, caller, caller.is_cookie, self._is_secure(context),
                       parse_qsl(exchange.query, keep_blank_values=True))  # fmt: skip
-        await respond(context, await route.handler(visit))
+        await respond(context, await route.handler(request))
 
     def _is_secure(self, context: RequestContext) -> bool:
         """Whether a proxy that is trusted says that the caller came over TLS."""
         is_told = context.headers.get("x-forwarded-proto", "").strip().lower() == "https"
-        return is_told and self._services.keyring.is_proxy(context.exchange.client)
+        return is_told and self._services.authenticator.is_proxy(context.exchange.client)
 
 
 def body_in(data: bytes) -> Any:
@@ -116,18 +116,18 @@ def body_in(data: bytes) -> Any:
         raise BadRequest("the body is not JSON") from None
 
 
-async def respond(context: RequestContext, reply: Reply) -> None:
+async def respond(context: RequestContext, reply: ManagementResponse) -> None:
     """A handler's reply: JSON, bytes, or a stream of them."""
     if not reply.is_stream:
         is_raw = isinstance(reply.body, bytes)
-        data = reply.body if is_raw else b"" if reply.status == 204 else dumped(reply.body)
+        data = reply.body if is_raw else b"" if reply.status == 204 else dump_json(reply.body)
         kind = [] if is_raw or reply.status == 204 else [JSON_TYPE]
         await context.respond(reply.status, [*kind, *reply.headers], data)
         return
     exchange = context.exchange
     context.record.status = reply.status
     pieces = aiter(reply.body)
-    first = await anext(pieces, b"")  # what is wrong before it is told with a status
+    first = await anext(pieces, b"")  # an error before this gets a status
     exchange.start(reply.status, [*reply.headers, *context.own_headers])
     await exchange.send(first)
     async for piece in pieces:

@@ -1,4 +1,4 @@
-"""What a request line asks for: method and path -> Call. One table: the protocols' lines and the gateway's own.
+"""The call that a request line names: method and path -> Call. One table: the protocols' lines and the gateway's own.
 
     read_call("POST", "/v1/messages", {}, {})                        -> Call("chat", "anthropic")
     read_call("POST", "/v1beta/models/p/m:streamGenerateContent", {"alt": "sse"}, {})
@@ -25,7 +25,7 @@ OWN_LINES = (
     Line("POST", "route/invoke", "invoke"),
     Line("GET", "health", "health"),
     Line("GET", "health/models", "models_health"),
-    Line("GET", "", "root"),  # what people and probes ask first
+    Line("GET", "", "root"),  # the first request of people and probes
 )
 LINES = (*((spec.name, line) for spec in SPECS.values() for line in spec.lines), *((DEFAULT, line) for line in OWN_LINES))
 # path -> method -> (what it is, protocol); the protocol decides the shape of errors too
@@ -33,30 +33,32 @@ FIXED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     line.path: {each.method: (each.kind, name) for name, each in LINES if each.path == line.path} for _, line in LINES
 }
 TEMPLATES = tuple(path.split("/") for path in FIXED if "{id}" in path)
-# Action of a path models/NAME:action -> whose it is
+# Action of a path models/NAME:action -> its protocol
 ACTIONS: Mapping[str, str] = {action: spec.name for spec in SPECS.values() for action in spec.actions}
-DESK = frozenset({"monitor", "api-keys", "providers", "config", "metrics", "auth", "favicon.ico"})  # first parts of its paths
-LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})  # GET /models, told at the desk
+# The first parts of the management API's paths.
+MANAGEMENT = frozenset({"monitor", "api-keys", "providers", "config", "metrics", "auth", "favicon.ico"})
+# With one of these parameters GET /models belongs to the management API.
+LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})
 ROOTS = frozenset({*PREFIXES, "models", *(path.partition("/")[0] for path in FIXED)})  # first parts of what follows a version
 VERTEX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/(?=models/)")
-OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they tell nothing
+OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they reveal nothing
 USUAL_PREFIXES = ("", "/v1")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One thing that a caller can ask for."""
+    """One call, as its request line names it."""
 
-    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored, desk
+    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored, management
     protocol: str
-    model: str = ""  # when the path names it; of the desk: the path
+    model: str = ""  # when the path names it; of the management API: the path
     stream: bool = False  # when the path says so; else the body does
-    array: bool = False  # the stream is one JSON array, for its events were not asked for
+    array: bool = False  # the stream is one JSON array, for server-sent events were not requested
     action: str = ""  # of a path that names the model: its protocol's word for what is wanted
     id: str = ""  # what stands for {id} in the path
 
 
-# Before the path was read: all that is known is in whose shape an error would be told.
+# Before the path was read: only the protocol of an error's format is known.
 UNREAD: Mapping[str, Call] = {protocol: Call("", protocol) for protocol in SPECS}
 # Method and path of nearly all requests -> what read_call makes of them.
 KNOWN: Mapping[tuple[str, str], Call] = {
@@ -64,7 +66,7 @@ KNOWN: Mapping[tuple[str, str], Call] = {
     for name, line in LINES for prefix in USUAL_PREFIXES if "{id}" not in line.path
 }  # fmt: skip
 
-# How a caller's protocol is told before the path was read.
+# How a caller's protocol is recognized before the path was read.
 OWNERS: Mapping[str, str] = {f"{prefix}/{line.path}": spec.name
                              for spec in SPECS.values() for line in spec.lines for prefix in USUAL_PREFIXES}  # fmt: skip
 ENDINGS = tuple((f"/{line.path}", spec.name) for spec in SPECS.values() for line in spec.lines)
@@ -85,39 +87,40 @@ def protocol_of(path: str, headers: Mapping[str, str]) -> str:
 
 
 def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Call:
-    """The Call; NotFound or BadMethod where there is none. HEAD asks as GET does. `path` is as it came, escaped."""
+    """The Call; NotFound or BadMethod where there is none. HEAD is routed as GET. `path` is as it came, escaped."""
     known = KNOWN.get((method, path))
     if known is not None:
         return known
-    whole = trimmed(path)
+    whole = trim_prefix(path)
     action = action_call(unquote(whole), query) if method == "POST" else None
     if action is not None:
         return action
     parts = parts_of(whole)
     rest = "/".join(parts)
-    asked = "GET" if method == "HEAD" else method
+    verb = "GET" if method == "HEAD" else method
     if rest in FIXED:
-        return fixed_call(asked, rest)
-    if parts and (parts[0] in DESK or is_desk_of_models(asked, parts, query)):
-        return Call("desk", DEFAULT, rest)
+        return fixed_call(verb, rest)
+    if parts and (parts[0] in MANAGEMENT or is_model_management(verb, parts, query)):
+        return Call("management", DEFAULT, rest)
     if parts and parts[0] == "models":
-        return models_call(asked, path, unquote(whole.removeprefix("models").removeprefix("/")), headers)
-    template = next((each for each in TEMPLATES if fits(each, parts)), None)
+        return models_call(verb, path, unquote(whole.removeprefix("models").removeprefix("/")), headers)
+    template = next((each for each in TEMPLATES if matches(each, parts)), None)
     if template is not None:
-        return fixed_call(asked, "/".join(template), unquote(parts[template.index("{id}")]))
+        return fixed_call(verb, "/".join(template), unquote(parts[template.index("{id}")]))
     raise NotFound(f"no such path: {path[:200]}")
 
 
 def is_management(path: str, call: Call) -> bool:
     """Whether a request is for the gateway's own management, also where it was not read any further."""
-    return call.kind == "desk" or next((part for part in path.split("/") if part not in ("", *PREFIXES)), "") in DESK
+    first = next((part for part in path.split("/") if part not in ("", *PREFIXES)), "")
+    return call.kind == "management" or first in MANAGEMENT
 
 
 def parts_of(path: str) -> list[str]:
     return [part for part in path.split("/") if part]
 
 
-def trimmed(path: str) -> str:
+def trim_prefix(path: str) -> str:
     """The path without the versions and protocols that base URLs put before it; slashes in a model's name stay.
 
     "/v1/v1/messages" -> "messages": a base URL with /v1 in front of a client that adds its own
@@ -126,30 +129,30 @@ def trimmed(path: str) -> str:
     rest = path.lstrip("/")
     while True:
         first, _, after = rest.partition("/")
-        if first not in PREFIXES and not (first in SPECS and goes_on(parts_of(after))):
+        if first not in PREFIXES and not (first in SPECS and is_known_path(parts_of(after))):
             return rest
         rest = after.lstrip("/") if after.lstrip("/").partition("/")[0] in ROOTS else after
 
 
-def goes_on(parts: list[str]) -> bool:
-    """Whether what stands behind a protocol's name is one of our paths, so that the name is no provider's."""
+def is_known_path(parts: list[str]) -> bool:
+    """Whether the rest behind a protocol's name is a path of the gateway, so that the name is not a provider's."""
     return bool(parts) and (parts[0] in PREFIXES or parts[0] == "models" or "/".join(parts) in FIXED)
 
 
-def fits(template: list[str], parts: list[str]) -> bool:
-    """fits(["responses", "{id}"], ["responses", "r-1"]) -> True"""
+def matches(template: list[str], parts: list[str]) -> bool:
+    """matches(["responses", "{id}"], ["responses", "r-1"]) -> True"""
     return len(template) == len(parts) and all(each in ("{id}", part) for each, part in zip(template, parts, strict=True))
 
 
 def fixed_call(method: str, path: str, name: str = "") -> Call:
     """The call of a path of the table; `name` is what stood for its {id}."""
     ways = FIXED[path]
-    need(method, *ways)
+    require_method(method, *ways)
     kind, protocol = ways[method]
     return Call(kind, protocol, id=name)
 
 
-def is_desk_of_models(method: str, parts: list[str], query: Mapping[str, str]) -> bool:
+def is_model_management(method: str, parts: list[str], query: Mapping[str, str]) -> bool:
     """Whether models are to be changed, or listed with more than callers need: POST /models, PATCH /models/p/m, ?tags=a."""
     if parts[0] != "models":
         return False
@@ -166,20 +169,20 @@ def action_call(rest: str, query: Mapping[str, str]) -> Call | None:
     if action not in ACTIONS or not model.strip("/"):
         return None
     spec = SPECS[ACTIONS[action]]
-    made = spec.actions[action]
+    known = spec.actions[action]
     key, value = spec.events_query or ("", None)
-    return Call(made.kind, spec.name, model, made.stream, made.stream and query.get(key) != value, action)
+    return Call(known.kind, spec.name, model, known.stream, known.stream and query.get(key) != value, action)
 
 
 def models_call(method: str, path: str, name: str, headers: Mapping[str, str]) -> Call:
     """models, models/NAME."""
     if method == "POST" and name:
         raise NotFound(f"no such path: {path[:200]}; the actions of a model are {', '.join(ACTIONS)}")
-    need(method, "GET")
+    require_method(method, "GET")
     return Call("model" if name else "models", protocol_of(path, headers), name)
 
 
-def need(method: str, *expected: str) -> None:
+def require_method(method: str, *expected: str) -> None:
     if method not in expected:
         allow = ", ".join("GET, HEAD" if each == "GET" else each for each in expected)
         raise BadMethod(f"this path takes {allow}", details={"allow": f"{allow}, OPTIONS"})

@@ -22,12 +22,12 @@ from ..wire.pipes import MARK
 from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
 from ..wire.token_estimate import input_tokens, weight
-from . import headers as forward
-from .answers import assembled, check_answer, check_key, is_error, looks_streamed, parsed, parsed_or_none, status_in
+from .answers import assemble, check_answer, check_key, is_error, looks_streamed, parse_answer, parse_or_none, status_in
 from .failover import Failover
+from .headers import mask_secrets
 from .mask import mask_of
-from .outgoing import Outgoing, embedding_for, outgoing_for, relayed_call
-from .request import JSON_TYPE, RequestContext, dumped
+from .outgoing import Outgoing, embedding_for, outgoing_for, relay_call
+from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .streaming import Headers
 from .upstream import Upstream, read_error
@@ -37,8 +37,8 @@ ESTIMATED = ("x-llm-router-estimated", "tokens")  # beside a count that no token
 USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
 
 
-def unsaid_tokens(usage: ir.Usage | None, answer: Mapping[str, Any], protocol: str) -> float:
-    """An estimate of what an answer holds; 0 where it says itself what it used."""
+def estimated_tokens(usage: ir.Usage | None, answer: Mapping[str, Any], protocol: str) -> float:
+    """The estimated tokens of an answer; 0 where it reports its usage."""
     return weight(answer.get(SPECS[protocol].answer_field)) if usage is None else 0.0
 
 
@@ -63,26 +63,25 @@ class PlainAnswers:
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
         outgoing, headers, data = await self._fetch_chat(context, attempt)
-        answer, record, own = parsed_or_none(data), context.record, wire(context.call.protocol)
+        answer, record, own = parse_or_none(data), context.record, wire(context.call.protocol)
         api = outgoing.candidate.provider.api
         if answer is None and looks_streamed(data):
             return self._assemble(context, outgoing, data)
-        answer = answer if answer is not None else parsed(data, outgoing.candidate.name)
+        answer = answer if answer is not None else parse_answer(data, outgoing.candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
-        record.usage = wire(api).usage_in(answer)
-        check_answer(answer, outgoing.candidate)
+        check_answer(answer, outgoing.candidate, record)
         if context.plan is not None:  # a lone model is never compared
-            attempt.output(self._clock())
+            attempt.mark_output(self._clock())
         self._services.check_model(outgoing.candidate, answer.get(SPECS[api].model_field))
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
-            context.answer_tokens = unsaid_tokens(record.usage, answer, context.call.protocol)
+            context.answer_tokens = estimated_tokens(record.usage, answer, context.call.protocol)
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
-            return headers, forward.masked(data.removeprefix(MARK), outgoing.candidate)
+            return headers, mask_secrets(data.removeprefix(MARK), outgoing.candidate)
         result = wire(api).read_answer(answer)
-        context.answer_tokens = unsaid_tokens(result.usage, answer, api)
+        context.answer_tokens = estimated_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
 
     async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
@@ -98,7 +97,7 @@ class PlainAnswers:
 
     def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
         """Events that came where none were wanted, as the answer that they make."""
-        result = assembled(data, outgoing.candidate)
+        result = assemble(data, outgoing.candidate)
         own, fields = wire(context.call.protocol), context.fields
         request = outgoing.request or own.read_request(fields, model=context.record.asked, stream=None)
         return self._write(context, result, request)
@@ -110,7 +109,7 @@ class PlainAnswers:
         if context.conversation is not None:
             context.conversation.keep(written)
         secrets = context.candidate.provider.secrets if context.candidate is not None else ()
-        return [JSON_TYPE], mask_of(secrets)(dumped(written))
+        return [JSON_TYPE], mask_of(secrets)(dump_json(written))
 
     def _written(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> dict[str, Any]:
         """A neutral answer in the caller's protocol."""
@@ -126,7 +125,7 @@ class PlainAnswers:
     async def _compact(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """By an upstream that has such a call in the caller's protocol, else a summary that the model writes."""
         candidate = attempt.candidate.speaking(context.call.protocol)
-        if relayed_call(context.call.protocol, candidate, "compact", stream=False):
+        if relay_call(context.call.protocol, candidate, "compact", stream=False):
             try:
                 return await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
             except GatewayError as error:
@@ -138,15 +137,15 @@ class PlainAnswers:
         if outgoing.request is None:
             raise RuntimeError("a summary is converted, never relayed")
         _, data = await self._upstream.fetch(outgoing)
-        result = wire(outgoing.candidate.provider.api).read_answer(parsed(data, candidate.name))
+        result = wire(outgoing.candidate.provider.api).read_answer(parse_answer(data, candidate.name))
         written = self._written(context, result, outgoing.request)
-        return [JSON_TYPE], dumped(compaction.compacted(written, fields["input"]))
+        return [JSON_TYPE], dump_json(compaction.compaction_response(written, fields["input"]))
 
     async def count(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._count, context))
 
     async def _count(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
-        """By an upstream that counts, in the caller's protocol or converted; else estimated, and said to be."""
+        """By an upstream that counts, in the caller's protocol or converted; else an estimate, marked as one."""
         provider = attempt.candidate.speaking(context.call.protocol).provider
         own, is_same = wire(context.call.protocol), provider.api == context.call.protocol
         if "count" in provider.paths:
@@ -154,28 +153,28 @@ class PlainAnswers:
                 headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
                 if is_same:
                     return headers, data
-                found = parsed(data, attempt.candidate.name).get(UPSTREAMS[provider.api].counted)
+                found = parse_answer(data, attempt.candidate.name).get(UPSTREAMS[provider.api].counted)
                 if isinstance(found, int) and is_count(found):
-                    return [JSON_TYPE], dumped(own.write_count(found))
+                    return [JSON_TYPE], dump_json(own.write_count(found))
             except GatewayError as error:
                 if is_same and error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
         attempt.end(self._clock())  # nothing was sent, or nothing was learnt
         context.record.lost.clear()
-        return [JSON_TYPE, ESTIMATED], dumped(own.write_count(input_tokens(context.fields)))
+        return [JSON_TYPE, ESTIMATED], dump_json(own.write_count(input_tokens(context.fields)))
 
     async def embeddings(self, context: RequestContext) -> tuple[Headers, bytes]:
         """Of texts; the answer in the form that the caller's protocol and its body want."""
         spec, wanted = SPECS[context.call.protocol], context.fields
         if "embeddings" in spec.carried:
-            context.body = read_body(dumped(spec.embeddings_request(wanted)))
+            context.body = read_body(dump_json(spec.embeddings_request(wanted)))
         headers, data = await self._failover.answer(context, partial(self._embeddings, context))
         return headers, spec.embeddings(data, wanted)
 
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         candidate, call = attempt.candidate, context.call.action or "embeddings"
         check_key(candidate)
-        if relayed_call(context.call.protocol, candidate, call, stream=False):
+        if relay_call(context.call.protocol, candidate, call, stream=False):
             headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, call))
             context.record.usage = embeddings_usage(data, candidate.provider.api)
             return headers, data
@@ -183,10 +182,10 @@ class PlainAnswers:
         own, action = vectors(carrier), context.call.action
         outgoing = await embedding_for(context, attempt, own.read_texts(context.fields, action))
         _, data = await self._upstream.fetch(outgoing)
-        answer = parsed(data, candidate.name)
+        answer = parse_answer(data, candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
         found = vectors(candidate.provider.api).read_vectors(answer)
         if found.tokens is not None:
             context.record.usage = ir.Usage(input=found.tokens)
-        return [JSON_TYPE], dumped(own.write_vectors(found, context.record.asked, action))
+        return [JSON_TYPE], dump_json(own.write_vectors(found, context.record.asked, action))

@@ -1,6 +1,6 @@
 """A request at its true end -> the call that the log keeps, and its texts when the configuration wants them.
 
-    exchange = Overheard(exchange, limit)     only where texts are kept: it remembers what passes
+    exchange = RecordedExchange(exchange, limit)     only where texts are kept: it remembers what passes
     call_of(context, unix_s())                    -> Call, when nothing more can happen to the request
     bodies_of(context)                            -> Bodies, or None
 """
@@ -16,17 +16,17 @@ from ..store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, to
 from ..store.redaction import MARGIN_BYTES, Bodies
 from ..wire import ir
 from ..wire.registry import wire
-from .charges import together
+from .charges import sum_charges
 from .request import Exchange, RequestContext
 from .streaming import Headers
 
-REFUSALS = frozenset({401, 402, 403, 429})  # ours, before anybody was asked
+REFUSALS = frozenset({401, 402, 403, 429})  # the gateway's own, before any member was tried
 REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"})  # the same, where a stream had begun
 MAX_FINISH = 60
 
 
-class Overheard:
-    """An exchange that keeps the beginning of what passes. Everything else is the exchange's own."""
+class RecordedExchange:
+    """An exchange that records the beginning of the answer. Everything else is delegated."""
 
     def __init__(self, exchange: Exchange, limit: int) -> None:
         self._exchange = exchange
@@ -88,7 +88,7 @@ def is_call(context: RequestContext) -> bool:
 def call_of(context: RequestContext, now_s: float) -> Call:
     """The row of a request that has ended now."""
     record, candidate = context.record, context.candidate
-    usage, cost, source = together(context.charges) or (None, None, pricing.UNKNOWN)
+    usage, cost, source = sum_charges(context.charges) or (None, None, pricing.UNKNOWN)
     provider, _, model = record.served.partition("/")
     refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
     first_s = record.first_output_s
@@ -117,7 +117,7 @@ def clean_list(items: list[str]) -> str:
 
 
 def finish_of(context: RequestContext) -> str:
-    """Why the answer stopped, in the caller's words; "" where nobody said."""
+    """Why the answer stopped, in the caller's protocol; "" when unknown."""
     stop = context.record.finish
     if isinstance(stop, ir.Stop):
         return wire(context.call.protocol).FINISH_WORDS.get(stop.reason, "")
@@ -127,7 +127,7 @@ def finish_of(context: RequestContext) -> str:
 def bodies_of(context: RequestContext) -> Bodies | None:
     """What was overheard; None where nothing is kept."""
     heard = context.exchange
-    if not isinstance(heard, Overheard):
+    if not isinstance(heard, RecordedExchange):
         return None
     own = credentials.credential(context.headers, context.query)
     keys = {key.reveal() for key in secrets_in(context.state.config)} | {own, own.strip()}

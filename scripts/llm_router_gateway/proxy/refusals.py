@@ -8,25 +8,26 @@ from __future__ import annotations
 from ..errors import CONTEXT, GatewayError
 from ..wire.registry import SPECS
 from ..wire.token_estimate import input_tokens
-from . import headers as forward
+from .headers import without_secrets
 from .request import RequestContext
 
 
 def for_caller(error: GatewayError, context: RequestContext) -> GatewayError:
     if error.code == CONTEXT:
-        error.message = too_long(error, context)
-    return forward.without_secrets(error, context.state.config.providers)
+        error.message = context_overflow_text(error, context)
+    return without_secrets(error, context.state.config.providers)
 
 
-def too_long(error: GatewayError, context: RequestContext) -> str:
+def context_overflow_text(error: GatewayError, context: RequestContext) -> str:
     """Clients compact a conversation by these words; the numbers are the upstream's where it gave them, else ours."""
     spec, mark = SPECS[context.call.protocol], SPECS[context.call.protocol].too_long_mark.decode()
     if mark in error.message or not spec.too_long:
         return error.message
     model = context.candidate.model if context.candidate is not None else None
     window = error.details.get("window") or (model.context_window if model is not None else None)
-    tokens = error.details.get("tokens") or input_tokens(context.fields)
-    if window:
+    if isinstance(window, int) and window > 0:
+        told = error.details.get("tokens")
+        tokens = told if isinstance(told, int) else max(input_tokens(context.fields), window + 1)  # more than fit, surely
         return spec.too_long.format(tokens=tokens, window=window)
     if not spec.too_long_words:
         return f"{mark}: {error.message}"

@@ -13,24 +13,26 @@ from .. import json_body
 from ..access import browser
 from ..errors import GatewayError
 from ..json_body import Body
-from ..net.caller import NOBODY, Caller
+from ..net.caller import ANONYMOUS, Caller
 from ..policy.tag_query import TAG, TASK, Query
 from ..routing.permissions import Rights
 from ..routing.plan import Plan
 from ..routing.resolve import Candidate
-from ..routing.snapshot import State
+from ..routing.snapshot import Snapshot
 from ..wire import ir
-from ..wire.losses import header_of, ranked
+from ..wire.losses import header_of, rank_losses
 from ..wire.registry import DEFAULT
 from ..wire.sound import sound
+from ..wire.token_estimate import input_tokens
 from . import paths
-from .charges import Charge
+from .charges import Charge, cache_lifetime
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
 from .streaming import Headers
 
 if TYPE_CHECKING:
     from .conversations import Conversation
+    from .offload import LargeBody
 
 NOSNIFF = ("x-content-type-options", "nosniff")
 JSON_TYPE = ("content-type", "application/json")
@@ -67,8 +69,8 @@ class Record:
     status: int = 0
     first_output_s: float | None = None
     seconds: float = 0.0
-    attempts: int = 0  # how often an upstream was asked
-    failed: list[str] = field(default_factory=list)  # those who were asked in vain, and why: "openai/gpt-x 503"
+    attempts: int = 0  # requests sent to upstreams
+    failed: list[str] = field(default_factory=list)  # members that failed, and why: "openai/gpt-x 503"
     usage: ir.Usage | None = None
     lost: list[str] = field(default_factory=list)
     error: str = ""    # the code
@@ -86,7 +88,7 @@ class Record:
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
         if self.lost:
-            parts.append(f"lost={header_of(ranked(self.lost))}".replace(", ", ","))
+            parts.append(f"lost={header_of(rank_losses(self.lost))}".replace(", ", ","))
         if self.error:
             parts.append(f"error={self.error} ({self.message})")
         parts.append(f"id={self.request_id}")
@@ -98,25 +100,29 @@ class RequestContext:
     """All that the steps of one request's life hand on."""
 
     exchange: Exchange
-    state: State
+    state: Snapshot
     record: Record
     headers: Mapping[str, str]
     query: Mapping[str, str]
     call: paths.Call
-    body: Body | None = None
+    body: Body | None = None            # of a large one only the head: see large_jobs.Head
+    large: LargeBody | None = None      # the whole of it, in a worker
+    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # what selectors say of a large body
+    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # what affinity expressions say of it
+    reserved: int = 0                   # bytes in flight
     plan: Plan | None = None
     candidate: Candidate | None = None  # the member that was sent to last
     key_name: str = ""  # of the caller's key
-    caller: Caller = NOBODY
+    caller: Caller = ANONYMOUS
     rights: Rights | None = None        # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought
-    answer_tokens: float = 0.0  # of a plain answer, estimated where it does not tell its usage
-    wordless: Collection[str] = ()  # models whose upstream refuses to be asked for a stream's usage
-    sent: bool = False  # to the member asked last, as far as we know
+    answer_tokens: float = 0.0  # of a plain answer, estimated where it has no usage
+    wordless: Collection[str] = ()  # models whose upstream rejects the parameter for a stream's usage
+    sent: bool = False  # to the last member, as far as is known
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
-    tags: Query | None = None  # what is asked for in the place of a name
+    tags: Query | None = None  # a query in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
     not_sent: GatewayError | None = None  # why it could not be written for a member: another may take it
@@ -124,7 +130,7 @@ class RequestContext:
     last_sent_at: float | None = None  # a sign of life of a stream that waits
 
     def begin_attempt(self, candidate: Candidate) -> None:
-        """What is known of the answer is that of the member asked now."""
+        """Resets what is known of the answer for the next member."""
         self.candidate, self.record.served = candidate, candidate.name
         self.record.attempts += 1
         self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
@@ -142,13 +148,25 @@ class RequestContext:
         return self.body.fields if self.body is not None else {}
 
     @property
+    def input_tokens(self) -> int:
+        """An estimate of the whole body."""
+        return self.large.head.tokens if self.large is not None else input_tokens(self.fields)
+
+    @property
+    def kept(self) -> str:
+        """How long the body may ask a cache to keep its input: "", "5m" or "1h"."""
+        if self.large is not None:
+            return self.large.head.kept
+        return cache_lifetime(self.body.text) if self.body is not None else ""
+
+    @property
     def give_up_at(self) -> float:
-        """When it is too late to ask one more member."""
+        """The time after which no further member is tried."""
         return self.record.started_at + self.state.config.server.timeout_s
 
     @property
     def tokens(self) -> int | None:
-        """All that the answer cost; None when nobody said so."""
+        """The total cost of the answer; None when unknown."""
         usage = sound(self.record.usage)
         return None if usage is None else usage.total
 
@@ -157,13 +175,13 @@ class RequestContext:
         """What every answer of ours carries."""
         own = [("x-request-id", self.record.request_id), NOSNIFF]
         if self.record.lost:
-            own.append(("x-llm-router-lost", header_of(map(printable, ranked(self.record.lost)))))
-        if self.allowance is not None and self.allowance.told and not self.is_open:
-            own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.told))))
+            own.append(("x-llm-router-lost", header_of(map(printable, rank_losses(self.record.lost)))))
+        if self.allowance is not None and self.allowance.clamped and not self.is_open:
+            own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.clamped))))
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
-        return own + browser.cors_headers(self.headers, self.cors_origins)
+        return own + browser.cors_headers(self.headers, self.cors_origins) if "origin" in self.headers else own
 
     @property
     def cors_origins(self) -> Sequence[str]:
@@ -176,10 +194,10 @@ class RequestContext:
         self.record.status = status
         own = self.own_headers
         names = {name for name, _ in own}
-        await self.exchange.respond(status, [*(pair for pair in headers if pair[0] not in names), *own], body)
+        await self.exchange.respond(status, [pair for pair in headers if pair[0] not in names] + own, body)
 
     async def respond_json(self, value: object) -> None:
-        await self.respond(200, [JSON_TYPE], dumped(value))
+        await self.respond(200, [JSON_TYPE], dump_json(value))
 
     @property
     def is_open(self) -> bool:
@@ -190,7 +208,7 @@ class RequestContext:
 
     @property
     def is_query(self) -> bool:
-        """Whether models are asked for by what they can do."""
+        """Whether the request selects models by a query."""
         return self.tags is not None or self.record.asked.startswith((TAG, TASK))
 
 
@@ -199,5 +217,5 @@ def printable(text: str) -> str:
     return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
-def dumped(value: object) -> bytes:
-    return json_body.dumped(value).encode("utf-8", "backslashreplace")
+def dump_json(value: object) -> bytes:
+    return json_body.dump(value).encode("utf-8", "backslashreplace")

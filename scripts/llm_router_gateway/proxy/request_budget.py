@@ -19,14 +19,14 @@ from typing import Any
 from ..config.keys import Key
 from ..json_body import Body
 from ..policy import parameter_limits
-from ..policy.budgets import Amount, Budgets, Hold, granted, is_enough, no_price, used_up
+from ..policy.budgets import Amount, Budgets, Hold, affordable_output, budget_exhausted, is_enough, no_price
 from ..policy.parameter_limits import OUTPUT, Bound
 from ..policy.widening import check_body
 from ..routing.resolve import Candidate
 from ..store import pricing
 from ..wire.registry import UPSTREAMS
 from ..wire.token_estimate import input_tokens
-from .charges import Charge, kept_for
+from .charges import Charge, cache_lifetime
 
 DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's entry says how long an answer may be
 
@@ -34,14 +34,15 @@ DEFAULT_OUTPUT = 16_384  # tokens held where neither the request nor the model's
 class Allowance:
     """One request's."""
 
-    __slots__ = ("_budgets", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "told")
+    __slots__ = ("_budgets", "_hold", "_input", "_key", "_output", "_unix_s", "_wanted", "clamped", "measured")
 
     def __init__(self, key: Key, budgets: Budgets, unix_s: Callable[[], float]) -> None:
         self._key, self._budgets, self._unix_s = key, budgets, unix_s
         self._hold: Hold | None = None
         self._wanted: Amount | None = None  # what the body that was fitted last may cost at most
         self._input = self._output = 0.0  # tokens on hold
-        self.told: list[str] = []  # what was changed: "max_tokens=1000"
+        self.clamped: list[str] = []  # what was changed: "max_tokens=1000"
+        self.measured: tuple[int, str] | None = None  # tokens and cache of a body that is not here whole: see large_jobs.Head
 
     def check(self) -> None:
         """NoCredit when nothing is left at all."""
@@ -50,13 +51,13 @@ class Allowance:
         now = self._unix_s()
         left = self._budgets.left(self._key.id, self._key.budget, now)
         if left.usd <= 0 or left.tokens <= 0:
-            raise used_up(left, now)
+            raise budget_exhausted(left, now)
 
     def fit(
         self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None
     ) -> dict[str, Any]:
         """Changes for a body that goes to `candidate`; BadRequest, or NoCredit when the budget has no room."""
-        self.told, self._wanted = [], None
+        self.clamped, self._wanted = [], None
         if call == "count":
             return {}
         if body is not None:
@@ -64,17 +65,17 @@ class Allowance:
         is_chat = call in ("chat", "stream")
         changes: dict[str, Any] = {}
         api = candidate.provider.api
-        changed = partial(parameter_limits.changed, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
+        changed = partial(parameter_limits.enforce, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
         if is_chat and self._key.parameter_limits:
-            changes, self.told = changed(self._key.parameter_limits, api, fields)
+            changes, self.clamped = changed(self._key.parameter_limits, api, fields)
         if self._key.budget is None:
             return changes
         most = self._room(candidate, {**fields, **changes}, is_chat, body)
         if is_chat:
             bound = {OUTPUT: Bound(most)} if most < parameter_limits.INF else {}
-            more, told = changed(bound, api, {**fields, **changes})
+            more, clamped = changed(bound, api, {**fields, **changes})
             changes |= more
-            self.told += told
+            self.clamped += clamped
             changes |= UPSTREAMS[api].usage_request(fields)  # else its end would not say what it cost
         return changes
 
@@ -82,24 +83,26 @@ class Allowance:
         """BadRequest for what an upstream may read more into than the key allows."""
         caps = self._key.parameter_limits
         written = frozenset(path[0] for name in caps for path in parameter_limits.paths_of(name, api))
-        check_body(body, api, (name for name in caps if name not in parameter_limits.USUAL), written)
+        check_body(body, api, (name for name in caps if name not in parameter_limits.DEFAULTS), written)
 
     def _room(self, candidate: Candidate, fields: Mapping[str, Any], is_chat: bool, body: Body | None) -> float:
         """How many output tokens there are for it, INF where the model knows; what it may cost at most is remembered."""
         budget = self._key.budget
         if budget is None:
             return parameter_limits.INF
-        api, now, given = candidate.provider.api, self._unix_s(), float(input_tokens(fields))
-        price = pricing.dearest(candidate.model, given, kept_for(body.text if body else str(fields)))
+        api, now = candidate.provider.api, self._unix_s()
+        tokens, kept = self.measured or (input_tokens(fields), cache_lifetime(body.text if body else str(fields)))
+        given = float(tokens)
+        price = pricing.highest_price(candidate.model, given, kept)
         if price is None and budget.in_usd:
             raise no_price(candidate.name)
         said = parameter_limits.output_of(fields, api) if is_chat else 0.0
         own = candidate.model.max_output_tokens if candidate.model else None
         wanted = float(own or DEFAULT_OUTPUT) * parameter_limits.choices_of(fields, api) if said is None else said
         left = self._budgets.left(self._key.id, budget, now)
-        room = granted(left, given, wanted, price)
+        room = affordable_output(left, given, wanted, price)
         if room < 0 or not is_enough(room, wanted):
-            raise used_up(left, now)
+            raise budget_exhausted(left, now)
         room = float(int(room))
         usd = given * price.input + room * price.output if price else 0.0
         self._wanted = Amount(usd, given + room)

@@ -1,11 +1,11 @@
 """POST /route and /route/invoke: JSON values in, JSON values out; RouteCalls answers them.
 
-    read_wish({"query": {"tags": ["coding"]}, "request": {"prompt": "Hi", "parameters": {"temperature": 0}}})
-        -> Wish(query=Query(...), name="tag:coding", body={"model": "tag:coding", "messages": [...], "temperature": 0})
-    invoked({"choices": [{"message": {"content": "Hello"}}]}, "openai/gpt-4.1", charge)
+    read_route_query({"query": {"tags": ["coding"]}, "request": {"prompt": "Hi", "parameters": {"temperature": 0}}})
+        -> RouteQuery(query=Query(...), name="tag:coding", body={"model": "tag:coding", "messages": [...], "temperature": 0})
+    invoke_response({"choices": [{"message": {"content": "Hello"}}]}, "openai/gpt-4.1", charge)
         -> {"model": "openai/gpt-4.1", "output_text": "Hello", "usage": {...}, "cost": 0.0012, "cost_source": "prices", ...}
 
-The request is made into a body of OpenAI's protocol, whatever the provider behind it speaks, and `raw` is an answer of it.
+The request is rewritten as a body of OpenAI's protocol, whatever the provider behind it speaks, and `raw` is an answer of it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..json_body import read_body
 from ..policy.tag_query import TAG, Query, read_query
 from ..wire.registry import DEFAULT, wire
 from . import paths
-from .answers import parsed
-from .charges import Charge, together
+from .answers import parse_answer
+from .charges import Charge, sum_charges
 from .failover import Failover
 from .plain_answer import PlainAnswers
 from .refusals import for_caller
-from .request import RequestContext, dumped
+from .request import RequestContext, dump_json
 from .services import Services
 from .stream_answer import StreamAnswers
 
@@ -33,8 +33,8 @@ OURS = ("model", "messages", "stream")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked: of which models, and what they are to be asked."""
+class RouteQuery:
+    """A routing query and the request for its models."""
 
     name: str
     query: Query | None
@@ -42,48 +42,48 @@ class Wish:
     stream: bool = False
 
 
-def bad(path: str, text: str) -> BadRequest:
+def bad_field(path: str, text: str) -> BadRequest:
     return BadRequest(f"{path} {text}", details={"path": path})
 
 
-def read_wish(document: Mapping[str, Any], *, needs_request: bool) -> Wish:
+def read_route_query(document: Mapping[str, Any], *, needs_request: bool) -> RouteQuery:
     """A whole body of either call. {"model": ...} may stand for {"query": ...}, and names one model or group.
 
     What has neither `query` nor `request` is an ordinary request itself.
     """
     if "query" not in document and "request" not in document and not needs_request:
-        return Wish(named(document), None, document, document.get("stream") is True)
+        return RouteQuery(requested_name(document), None, document, document.get("stream") is True)
     for field in document:
         if field not in ("query", "model", "request"):
-            raise bad(field, "is unknown; there are query, model, request")
+            raise bad_field(field, "is unknown; there are query, model, request")
     query = read_query(document["query"]) if "query" in document else None
-    name = f"{TAG}{query}" if query else named(document)
+    name = f"{TAG}{query}" if query else requested_name(document)
     body = read_request(document.get("request", {}), name, needs_request)
-    return Wish(name, query, body, body.get("stream") is True)
+    return RouteQuery(name, query, body, body.get("stream") is True)
 
 
-def named(document: Mapping[str, Any]) -> str:
+def requested_name(document: Mapping[str, Any]) -> str:
     name = document.get("model")
     if not isinstance(name, str) or not name:
-        raise bad("query", "is missing, and so is model")
+        raise bad_field("query", "is missing, and so is model")
     return name
 
 
 def read_request(request: object, name: str, needed: bool) -> dict[str, Any]:
     """The body in OpenAI's protocol."""
     if not isinstance(request, Mapping):
-        raise bad("request", "is not an object")
+        raise bad_field("request", "is not an object")
     for field in request:
         if field not in PARTS:
-            raise bad(f"request.{field}", f"is unknown; there are {', '.join(PARTS)}")
+            raise bad_field(f"request.{field}", f"is unknown; there are {', '.join(PARTS)}")
     parameters, stream = request.get("parameters") or {}, request.get("stream", False)
     if not isinstance(parameters, Mapping):
-        raise bad("request.parameters", "is not an object")
+        raise bad_field("request.parameters", "is not an object")
     for field in OURS:
         if field in parameters:
-            raise bad(f"request.parameters.{field}", "has its own place")
+            raise bad_field(f"request.parameters.{field}", "has its own place")
     if not isinstance(stream, bool):
-        raise bad("request.stream", "is not true or false")
+        raise bad_field("request.stream", "is not true or false")
     body = {"model": name, **messages_in(request, needed), **parameters}
     return {**body, "stream": True} if stream else body
 
@@ -92,11 +92,11 @@ def messages_in(request: Mapping[str, Any], needed: bool) -> dict[str, Any]:
     """The messages, or the one that a prompt is; the prompt comes last where both are given."""
     messages, prompt = request.get("messages"), request.get("prompt")
     if messages is not None and not isinstance(messages, list):
-        raise bad("request.messages", "is not a list")
+        raise bad_field("request.messages", "is not a list")
     if prompt is not None and not isinstance(prompt, str):
-        raise bad("request.prompt", "is not a text")
+        raise bad_field("request.prompt", "is not a text")
     if needed and not messages and not prompt:
-        raise bad("request", "holds neither prompt nor messages")
+        raise bad_field("request", "holds neither prompt nor messages")
     last = [{"role": "user", "content": prompt}] if prompt else []
     return {"messages": [*(messages or ()), *last]} if messages or last else {}
 
@@ -104,7 +104,7 @@ def messages_in(request: Mapping[str, Any], needed: bool) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- answers
 
 
-def invoked(raw: Mapping[str, Any], served: str, charge: Charge | None) -> dict[str, Any]:
+def invoke_response(raw: Mapping[str, Any], served: str, charge: Charge | None) -> dict[str, Any]:
     """The answer of /route/invoke; what it cost is what the log has, marked in the same way."""
     usage, cost, source = charge or (None, None, "")
     tokens = {"input_tokens": usage.total_input, "output_tokens": usage.output} if usage else None
@@ -123,7 +123,7 @@ def text_of(raw: Mapping[str, Any]) -> str:
 
 
 def decision(explained: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer of /route: who would be asked, and why. No address, no key."""
+    """The answer of /route: the chosen member and why. No address, no key."""
     chosen = explained.get("chosen")
     provider = chosen.partition("/")[0] if isinstance(chosen, str) else None
     return {"model": chosen, "provider": provider, "explain": explained}
@@ -142,15 +142,15 @@ class RouteCalls:
         """Decides as a request would, and sends nothing."""
         await read_call(context, needs_request=False)
         context.call = replace(context.call, protocol=paths.protocol_of(context.exchange.path, context.headers))
-        made = self._failover.choose(context)
-        answer = decision(made.explain(self._clock()))
-        if made.healthy():
+        plan = self._failover.choose(context)
+        answer = decision(plan.explain(self._clock()))
+        if plan.healthy():
             await context.respond_json(answer)
             return
-        error = for_caller(made.refusal(self._clock()), context)
+        error = for_caller(plan.refusal(self._clock()), context)
         context.record.error, context.record.message = error.code, error.message
         status, headers, body = wire(DEFAULT).write_error(error, context.record.request_id)
-        await context.respond(status, list(headers), dumped({**body, **answer}))
+        await context.respond(status, list(headers), dump_json({**body, **answer}))
 
     async def invoke(self, context: RequestContext) -> None:
         """As a chat request with the same query would be answered; plain answers in a shape of their own."""
@@ -159,13 +159,13 @@ class RouteCalls:
             await self._streams.answer(context)
             return
         _, data = await self._plain.chat(context)
-        raw = parsed(data, context.record.served)
-        await context.respond_json(invoked(raw, context.record.served, together(context.charges)))
+        raw = parse_answer(data, context.record.served)
+        await context.respond_json(invoke_response(raw, context.record.served, sum_charges(context.charges)))
 
 
 async def read_call(context: RequestContext, *, needs_request: bool) -> None:
-    """The body of a routing call, made into a chat request's."""
+    """The body of a routing call, rewritten as a chat request's."""
     body = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes))
-    wish = read_wish(body.fields, needs_request=needs_request)
-    context.body = body if wish.body is body.fields else read_body(dumped(wish.body))
+    wish = read_route_query(body.fields, needs_request=needs_request)
+    context.body = body if wish.body is body.fields else read_body(dump_json(wish.body))
     context.record.asked, context.record.stream, context.tags = wish.name, wish.stream, wish.query

@@ -1,6 +1,6 @@
-"""What all requests share, for as long as the process lives, and how a fault of the gateway itself is told.
+"""What all requests share while the process lives, and how an internal fault is reported.
 
-    services = Services(pool, log, board, watch, keyring, limiter, budgets, clock=..., wall=..., new_id=..., rng=...)
+    services = Services(pool, log, routing_state, watch, authenticator, limiter, budgets, clock=..., wall=..., rng=..., ...)
     services.internal_error(context.record.request_id, error)  -> GatewayError, after a line in the log
 """
 
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from ..access.authenticate import Keyring
+from ..access.authenticate import Authenticator
 from ..errors import GatewayError
 from ..net.client import Pool
 from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
-from ..routing.plan import Board
+from ..routing.plan import RoutingState
 from ..routing.resolve import Candidate
 from .log import Log
+from .offload import Offload
 from .streaming import Watch
 
 MAX_KNOWN_NAMES = 1_024  # pairs of names that are remembered
@@ -33,26 +34,27 @@ class Services:
 
     pool: Pool
     log: Log
-    board: Board  # models' health, limits and conversations, by name: it outlives every Config
+    routing_state: RoutingState  # models' health, limits and conversations, by name: it outlives every Config
     watch: Watch
-    keyring: Keyring
+    authenticator: Authenticator
     limiter: Limiter
     budgets: Budgets
     clock: Callable[[], float]
     wall: Callable[[], float]
     new_id: Callable[[], str]
     rng: Random
+    offload: Offload
 
     def check_model(self, candidate: Candidate, said: object) -> None:
         """A line in the log, once, where the answer names a wholly different model: llama.cpp takes every name."""
         if isinstance(said, str) and is_other_model(candidate.remote_id, said):
-            self.board.complain(f"{candidate.name}: the upstream says that {said[:100]!r} answered")
-            for complaint in self.board.take_complaints():
+            self.routing_state.note(f"{candidate.name}: the upstream says that {said[:100]!r} answered")
+            for complaint in self.routing_state.take_notes():
                 self.log.warn(complaint)
 
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """What a caller hears of a fault that is the gateway's own; the log says where it is."""
-        self.log.error(f"a fault of ours in request {request_id}: {fault(error)}")
+        self.log.error(f"a fault of ours in request {request_id}: {fault_location(error)}")
         return GatewayError("the gateway failed; its log has the reason")
 
 
@@ -66,8 +68,8 @@ def is_other_model(wanted: str, said: str) -> bool:
     return bool(one and two) and one.isdisjoint(two)
 
 
-def fault(error: BaseException) -> str:
-    """Where a fault is: its type and the places it came through; no message, which may hold a prompt."""
+def fault_location(error: BaseException) -> str:
+    """The type and traceback of a fault; no message, which may hold a prompt."""
     places, at = [], error.__traceback__
     while at is not None:
         code = at.tb_frame.f_code

@@ -17,19 +17,19 @@ from ..net.client import Response
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.complaints import refined
+from ..wire.complaints import classify
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from . import headers
-from .answers import check_answer, is_error, is_event_stream, looks_streamed, parsed, status_in
+from .answers import check_answer, is_error, is_event_stream, looks_streamed, parse_answer, status_in
 from .failover import Failover
 from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for
 from .refusals import for_caller
-from .request import RequestContext, dumped
+from .request import RequestContext, dump_json
 from .services import Services
 from .streaming import Headers, Limits, StreamedAnswer
-from .upstream import MAX_ANSWER_BYTES, Relayed, Upstream, read_error, refusal
+from .upstream import MAX_ANSWER_BYTES, RelayedRefusal, Upstream, read_error, refusal
 
 USAGE_WISH = b"stream_options"  # in the refusal of a server that does not know it
 NEVER_S = float("inf")
@@ -40,7 +40,7 @@ STREAM_HEADERS: Headers = [
 
 
 class Stream:
-    """What one streamed answer is made with: its head, its pipe, its signs of life, its last words."""
+    """One streamed answer's head, pipe, keep-alives and error events."""
 
     def __init__(self, context: RequestContext) -> None:
         self.context = context
@@ -87,11 +87,11 @@ class Stream:
         return writer
 
     def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
-        """A whole answer that came where a stream was asked for, as the stream that it should have been."""
-        name, fields = outgoing.candidate.name, parsed(data, outgoing.candidate.name)
+        """A plain answer that came in the place of a stream, as the stream that was requested."""
+        name, fields = outgoing.candidate.name, parse_answer(data, outgoing.candidate.name)
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
-        check_answer(fields, outgoing.candidate)
+        check_answer(fields, outgoing.candidate, self.context.record)
         reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
         answer = reader.read_answer(fields)
         self.context.record.usage = answer.usage
@@ -102,10 +102,10 @@ class Stream:
         stream = b"".join(map(writer.feed, ir.events_of(answer)))
         if conversation is not None:
             conversation.keep(writer.response())
-        return headers.masked(stream, outgoing.candidate)
+        return headers.mask_secrets(stream, outgoing.candidate)
 
     def fail(self, error: GatewayError) -> bytes:
-        """The stream's last words after a failure."""
+        """The stream's error event after a failure."""
         request_id = self.context.record.request_id
         end = self.pipe.failure(error, request_id) if self.pipe is not None else None
         if end is not None:
@@ -116,19 +116,19 @@ class Stream:
             last: bytes = self._array_writer.fail(error, request_id)
             return last
         if self._array is not None:
-            return self._array.failure(dumped(self._module.write_error(error, request_id)[2]).decode())
+            return self._array.failure(dump_json(self._module.write_error(error, request_id)[2]).decode())
         data: bytes = self._module.error_event(error, request_id)
         return data
 
     def bare_error(self, error: GatewayError) -> bytes:
-        """What follows the last words, for callers who look for an error outside of events; b"" in most protocols."""
+        """What follows the last event, for SDKs that look for an error outside of events; b"" in most protocols."""
         if not self._spec.bare_errors or self._array is not None:
             return b""
-        return dumped(self._module.write_error(error, self.context.record.request_id)[2]) + b"\r\n"
+        return dump_json(self._module.write_error(error, self.context.record.request_id)[2]) + b"\r\n"
 
 
-async def only(data: bytes) -> AsyncIterator[bytes]:
-    """A body that is here already, as the pieces of a stream."""
+async def single_piece(data: bytes) -> AsyncIterator[bytes]:
+    """A body in memory, as the pieces of a stream."""
     yield data
 
 
@@ -138,10 +138,10 @@ class StreamAnswers:
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
         self._services, self._upstream, self._failover = services, upstream, failover
         self._clock, self._watch = services.clock, services.watch
-        self._wordless: set[str] = set()  # models whose upstream refused to be asked for a stream's usage
+        self._wordless: set[str] = set()  # models whose upstream rejects the parameter for a stream's usage
 
     async def answer(self, context: RequestContext) -> None:
-        """To its end, or to an error event; an error that no byte went out before is raised."""
+        """Sends the answer to its end, or to an error event; an error before the first byte is raised."""
         record, exchange = context.record, context.exchange
         streams: list[Stream] = []  # one for each member that was sent to
         try:
@@ -149,12 +149,12 @@ class StreamAnswers:
         except Exception as error:
             if not exchange.started:
                 raise
-            told = error if isinstance(error, GatewayError) else self._services.internal_error(record.request_id, error)
-            for_caller(told, context)
-            record.error, record.message = told.code, told.message
+            shown = error if isinstance(error, GatewayError) else self._services.internal_error(record.request_id, error)
+            for_caller(shown, context)
+            record.error, record.message = shown.code, shown.message
             last = streams[-1] if context.answering else Stream(context)  # what was held back is as if it had never been
-            await exchange.send(last.fail(told))
-            await exchange.send(last.bare_error(told))  # alone in its chunk: some SDKs see it only so
+            await exchange.send(last.fail(shown))
+            await exchange.send(last.bare_error(shown))  # alone in its chunk: some SDKs see it only so
         finally:
             record.status = 200 if exchange.started else 0
         await exchange.end()
@@ -166,8 +166,8 @@ class StreamAnswers:
         try:
             await self._stream(context, streams, attempt, outgoing)
         except GatewayError as error:
-            told = error.data if isinstance(error, Relayed) else error.message.encode()
-            if not outgoing.hides_usage or context.answering or error.status not in (400, 422) or USAGE_WISH not in told:
+            text = error.data if isinstance(error, RelayedRefusal) else error.message.encode()
+            if not outgoing.hides_usage or context.answering or error.status not in (400, 422) or USAGE_WISH not in text:
                 raise
             self._wordless.add(attempt.candidate.name)
             await self._stream(context, streams, attempt, await outgoing_for(context, attempt))
@@ -184,7 +184,7 @@ class StreamAnswers:
 
         def on_output(now: float) -> None:
             context.answering = True
-            attempt.output(now)
+            attempt.mark_output(now)
 
         answer = self._answer_of(stream, limits, on_output)
         try:
@@ -200,7 +200,7 @@ class StreamAnswers:
                 raise
             if not stream.pipe.outputs:  # a refusal under status 200
                 wrong.unpaid = not isinstance(wrong, StreamCut | BrokenAnswer)
-            raise refined(wrong) from None
+            raise classify(wrong) from None
         finally:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
@@ -222,7 +222,7 @@ class StreamAnswers:
                 return
             data = await response.read(MAX_ANSWER_BYTES)
             if looks_streamed(data):
-                await answer.run(only(data), stream.open(response, outgoing))
+                await answer.run(single_piece(data), stream.open(response, outgoing))
             else:
                 await answer.whole(stream.replayed(data, outgoing))
         finally:

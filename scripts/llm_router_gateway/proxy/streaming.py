@@ -22,7 +22,7 @@ from ..errors import GatewayError, UpstreamTimeout
 
 MAX_HELD_BYTES = 1_048_576  # before the first output; more than that is output, whatever it is
 TAIL_S = 5.0                # after the true end: for upstreams that forget to close
-TICK_S = 0.25               # how often silence is looked for
+TICK_S = 0.25               # how often silence is checked
 TICKS = 4                   # looks in the shortest of the limits, so that one is late by a quarter at most
 
 Headers = list[tuple[str, str]]
@@ -45,8 +45,8 @@ class Pipe(Protocol):
     """Upstream bytes -> caller bytes, in whole events."""
 
     outputs: int                # real outputs so far
-    done: bool                  # the upstream said that this was all
-    error: GatewayError | None  # what it said instead of (the rest of) an answer
+    done: bool                  # the upstream sent its final event
+    error: GatewayError | None  # what it sent instead of (the rest of) an answer
 
     def feed(self, piece: bytes) -> bytes: ...
     def close(self) -> bytes: ...
@@ -54,7 +54,7 @@ class Pipe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: until the first output, between two, until a sign of life."""
+    """Seconds: until the first output, between two, until a keep-alive."""
 
     first_output_s: float
     gap_s: float
@@ -135,7 +135,7 @@ class StreamedAnswer:
 
     @property
     def released(self) -> bool:
-        """Whether what came is sent on: it cannot be taken back."""
+        """Whether held bytes were sent: then no other member can answer."""
         return self._released
 
     def _had_output(self) -> None:
@@ -199,7 +199,7 @@ class StreamedAnswer:
             self._exchange.start(200, self._head())
 
     def tick(self, now: float) -> None:
-        """What silence calls for: a sign of life, or the end."""
+        """Reacts to silence: a keep-alive, or the end."""
         if self._sending or self.cut is not None or self.tail_over:
             return
         pipe = self.pipe
@@ -228,7 +228,7 @@ class StreamedAnswer:
 
 
 class Watch:
-    """All open streams, looked at together: one timer for any number of them."""
+    """The timeouts of all open streams: one timer for any number of them."""
 
     def __init__(self, clock: Callable[[], float], call_later: Callable[..., Any]) -> None:
         self._clock, self._call_later = clock, call_later
@@ -248,7 +248,7 @@ class Watch:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if answer.cut is None or (task is not None and task.uncancel()):
-                raise  # somebody else wants it ended: the caller is gone, or we shut down
+                raise  # cancelled from outside: the caller is gone, or the gateway shuts down
             raise answer.cut from None
         finally:
             self._answers.discard(answer)

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 
 from ..errors import CONTEXT, GatewayError, UpstreamFailed
 from ..net.client import Pool, Response, Timeouts
-from ..net.unpacking import unpacked
-from ..wire.complaints import refined
+from ..net.unpacking import decompress
+from ..wire.complaints import classify
 from ..wire.registry import SPECS, wire
-from . import headers as forward
-from .answers import parsed_or_none
+from .answers import parse_or_none
+from .headers import caller_headers, mask_secrets
 from .outgoing import Outgoing
 from .streaming import Headers
 
@@ -24,8 +24,8 @@ MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64
 MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal
 
 
-class Relayed(GatewayError):
-    """An upstream's refusal in the caller's own protocol: it goes on as it came."""
+class RelayedRefusal(GatewayError):
+    """An upstream's refusal in the caller's own protocol: it is relayed unchanged."""
 
     def __init__(self, error: GatewayError, headers: Headers, data: bytes) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class Upstream:
         response = await self._pool.request(
             method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
         )
-        return unpacked(response)
+        return decompress(response)
 
     async def fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
         """A whole answer: the headers that go on, and the body. A refusal is raised."""
@@ -54,7 +54,7 @@ class Upstream:
         try:
             if response.status != 200:
                 raise await refusal(outgoing, response)
-            return forward.caller_headers(response.headers, outgoing.candidate), await response.read(MAX_ANSWER_BYTES)
+            return caller_headers(response.headers, outgoing.candidate), await response.read(MAX_ANSWER_BYTES)
         finally:
             response.close()
 
@@ -71,30 +71,30 @@ class Upstream:
 
 
 async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
-    """What an upstream said instead of an answer, without our key in it."""
+    """An upstream's response instead of an answer, without the gateway's key in it."""
     name, status = outgoing.candidate.name, response.status
     if not 400 <= status <= 599:
         wrong = UpstreamFailed(f"{name}: the upstream answered {status}, not 200; check base_url (redirects are not "
                                "followed)")  # fmt: skip
         wrong.unpaid = True
         return wrong
-    data = forward.masked(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
-    said = said_in(outgoing, status, dict(response.headers), data)
-    error = refined(said, data)
+    data = mask_secrets(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
+    said = refusal_error(outgoing, status, dict(response.headers), data)
+    error = classify(said, data)
     is_plain = error is said or (error.code == CONTEXT and SPECS[outgoing.candidate.provider.api].too_long_mark in data)
-    if outgoing.request is None and is_plain and parsed_or_none(data) is not None:
-        return Relayed(error, forward.caller_headers(response.headers, outgoing.candidate), data)
+    if outgoing.request is None and is_plain and parse_or_none(data) is not None:
+        return RelayedRefusal(error, caller_headers(response.headers, outgoing.candidate), data)
     return error
 
 
 def read_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
     """An upstream's error body, and what it means."""
-    return refined(said_in(outgoing, status, headers, data), data)
+    return classify(refusal_error(outgoing, status, headers, data), data)
 
 
-def said_in(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
+def refusal_error(outgoing: Outgoing, status: int, headers: Mapping[str, str], data: bytes) -> GatewayError:
     """An upstream's error body, as its protocol says it."""
-    data = forward.masked(data, outgoing.candidate)
+    data = mask_secrets(data, outgoing.candidate)
     error: GatewayError = wire(outgoing.candidate.provider.api).read_error(status, headers, data)
     error.unpaid = True
     return error

@@ -1,20 +1,21 @@
-"""Who answers one request, and who does when that one fails: groups, tags and plain names, by strategy, health and limits.
+"""Which member answers a request, and which one when that fails: groups, tags and plain names, by strategy, health, limits.
 
     table = table_of(config, routes_of(config))          once per Config
-    board = Board()                                      once per process: what is remembered, by name
-    made = plan(table, board, Ask("gpt_models", body, "openai"), now, rng, limiter.forecast)
-    choice = made.choose(now)                            -> Choice, or None when nobody is left; changes nothing
-    attempt = made.begin(choice, now)                    -> Attempt(candidate, key, ...), counted as under way
-    attempt = made.next(now)                             both in one
-    attempt.succeeded(now) or attempt.failed(now, error) or attempt.end(now)
+    routing_state = RoutingState()                       once per process: health, turns, conversations, by name
+    made = plan(table, routing_state, RoutingRequest("gpt_models", body, "openai"), now, rng, limiter.forecast)
+    choice = made.choose(now)                            -> Choice, or None when no candidate is left; changes nothing
+    attempt = made.begin(choice, now)                    -> Attempt(candidate, key, ...), counted as active
+    attempt = made.next(now)                             choose and begin
+    attempt.succeed(now) or attempt.fail(now, error) or attempt.end(now)
     made.explain(now)                                    -> every candidate, and why it was taken or not
 
-Choosing is pure: board, limits and time are read, the generator of random numbers is an argument. What the choice is then
-allowed to use is acquired by whoever sends the request (proxy/failover). The order of choosing:
+Choosing is pure: routing state, limits and time are read, the random number generator is an argument. The sender
+(proxy/failover) then acquires what the choice may use. The order of choosing:
 
-1. members whose selector is true, that are well, that have a key and room in their limits; the strategy decides
+1. members whose selector matches, that are healthy and have a key and room in their limits; the strategy decides
 2. the fallbacks' members, in the same way
-3. who has to be waited for, shortest wait first; then who is not well, soonest back first: the last is always tried
+3. members whose limits require a wait, shortest wait first; then unhealthy ones, soonest recovery first: the last one is
+   always tried
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ from ..wire.registry import DEFAULT, PRIVATE_HEADERS
 from .permissions import Rights
 from .resolve import candidates
 from .state import Attempt as Attempt
-from .state import Board as Board
-from .strategies import Dice, Option, best_of, by_dice, by_turn, weighted
-from .table import Listed, Pool
+from .state import RoutingState as RoutingState
+from .strategies import Option, Rng, best_options, positive_weights, round_robin, weighted_random
+from .table import ListedModel, Pool
 from .table import Table as Table
 from .table import Target as Target
 from .table import scopes_of as scopes_of
 from .table import served_name as served_name
 from .table import table_of as table_of
 
-MAX_SESSION_CHARS = 256  # of what names a conversation
+MAX_SESSION_CHARS = 256  # of a conversation's name
 MAX_NAMED = 24           # tags or names in one error text
 NO_VARIABLES: Mapping[str, Any] = {}
-ASKABLE = frozenset({"ok", "probe"})
+SELECTABLE = frozenset({"ok", "probe"})
 
 
 def no_tokens() -> float:
@@ -52,8 +53,8 @@ def no_tokens() -> float:
 
 
 @dataclass(slots=True)
-class Ask:
-    """One request as far as a choice may look at it. Header names in lower case."""
+class RoutingRequest:
+    """What a choice may depend on in one request. Header names in lower case."""
 
     name: str
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -61,21 +62,24 @@ class Ask:
     stream: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     key_name: str = ""
-    tokens: Callable[[], float] = no_tokens  # called when a limit counts tokens
+    tokens: Callable[[], float] = no_tokens  # called only when a limit counts tokens
     query: Query | None = None
-    rights: Rights | None = None  # of the caller's key; None when everything is for it
-    text: str = ""  # the body as it was sent, for expressions that can tell 1.10 from 1.1
-    home: str = ""  # the member that has the conversation so far
+    rights: Rights | None = None  # of the caller's key; None when it may use everything
+    text: str = ""  # the body as it was sent, for expressions that distinguish 1.10 from 1.1
+    size: int = 0   # of a body whose text is not at hand
+    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)       # selectors that were evaluated elsewhere
+    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)   # and affinity expressions; by their texts
+    home: str = ""  # the member that holds the conversation so far
     _spelled: Any = None
 
     def variables(self) -> dict[str, Any]:
-        """What a selector may name: $model, $protocol, $stream, $headers (no credentials), $key."""
+        """The variables of a selector: $model, $protocol, $stream, $headers (no credentials), $key."""
         public = {name: value for name, value in self.headers.items() if name not in PRIVATE_HEADERS}
         return {"model": self.name, "protocol": self.protocol, "stream": self.stream, "headers": public,
                 "key": self.key_name}  # fmt: skip
 
     def body_for(self, expression: Selector) -> Mapping[str, Any]:
-        """The body; with its numbers as the caller wrote them, if the expression can tell. Read once."""
+        """The body; with its numbers as the caller wrote them, if the expression distinguishes them. Read once."""
         if not expression.spells or not self.text:
             return self.body
         if self._spelled is None:
@@ -88,21 +92,22 @@ Forecasting = Callable[[Sequence[Scope], Callable[[], float], float], Forecast]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who is to be asked, and what is to be remembered of the choice once it is."""
+    """The member to try next, and what to store once the attempt begins."""
 
     target: Target
     pool: str = ""
-    turns: Mapping[str, float] | None = None      # the pool's counters afterwards
-    session: tuple[str, str] | None = None        # the conversation that stays there
+    turns: Mapping[str, float] | None = None      # the pool's counters after this choice
+    session: tuple[str, str] | None = None        # the conversation that stays with this member
 
 
 class Plan:
     """The candidates of one request, one after the other."""
 
     def __init__(
-        self, table: Table, board: Board, ask: Ask, now: float, rng: Dice, pools: Sequence[Pool], forecast: Forecasting
+        self, table: Table, routing_state: RoutingState, request: RoutingRequest, now: float, rng: Rng,
+        pools: Sequence[Pool], forecast: Forecasting,
     ) -> None:  # fmt: skip
-        self._table, self._board, self._ask, self._rng, self._pools = table, board, ask, rng, pools
+        self._table, self._routing_state, self._request, self._rng, self._pools = table, routing_state, request, rng, pools
         self._limits = forecast
         self._now = now
         self._tried: dict[str, Attempt] = {}
@@ -128,15 +133,19 @@ class Plan:
     # -- selectors
 
     def _verdict(self, selector: Selector) -> tuple[bool, str]:
-        """(is it true, what went wrong); evaluated once per request."""
+        """(did it match, error text); evaluated once per request."""
         known = self._verdicts.get(selector.text)
+        if known is None and selector.text in self._request.verdicts:
+            known = self._verdicts[selector.text] = self._request.verdicts[selector.text]
+            if known[1]:
+                self._routing_state.note(f"selector {selector.text!r}: {known[1][:200]}")
         if known is None:
             if selector.names and self._variables is None:
-                self._variables = self._ask.variables()
-            body = self._ask.body_for(selector) if selector.spells else self._ask.body
+                self._variables = self._request.variables()
+            body = self._request.body_for(selector) if selector.spells else self._request.body
             known = self._verdicts[selector.text] = selector.verdict(body, self._variables or NO_VARIABLES)
             if known[1]:
-                self._board.complain(f"selector {selector.text!r}: {known[1][:200]}")
+                self._routing_state.note(f"selector {selector.text!r}: {known[1][:200]}")
         return known
 
     def _selected(self, pool: Pool) -> list[Target]:
@@ -145,14 +154,14 @@ class Plan:
             chosen = self._selections[pool.name] = [
                 target for target in pool.targets
                 if target.candidate is not None and (target.selector is None or self._verdict(target.selector)[0])
-                and not self._barred(target)
+                and not self._denial(target)
             ]  # fmt: skip
         return chosen
 
-    def _barred(self, target: Target) -> str:
-        """Why it is not for this caller; "" when it is."""
-        rights = self._ask.rights
-        return rights.why_not(target.candidate) if rights is not None and target.candidate is not None else ""
+    def _denial(self, target: Target) -> str:
+        """Why the caller may not use it; "" when it may."""
+        rights = self._request.rights
+        return rights.denial(target.candidate) if rights is not None and target.candidate is not None else ""
 
     # -- context windows
 
@@ -162,18 +171,18 @@ class Plan:
 
     def _is_small(self, target: Target) -> bool:
         """Whether the prompt does not fit into its window, as far as that is known and the estimate goes."""
-        window = self._board.window(target.candidate) if target.candidate is not None else None
+        window = self._routing_state.window(target.candidate) if target.candidate is not None else None
         if window is None:
             return False
         if window <= self._refused_window:
             return True
-        if len(self._ask.text) <= window:  # as nearly always: a token is a character at the least
+        if max(len(self._request.text), self._request.size) <= window:  # as nearly always: a token is a character at the least
             return False
         if self._estimate is None:
-            self._estimate = self._ask.tokens()
+            self._estimate = self._request.tokens()
         return self._estimate > window
 
-    # -- who can be asked now
+    # -- availability
 
     def _state(self, target: Target, now: float) -> str:
         """ok, probe, or why not: off, no_key, cooling, open, probing."""
@@ -182,26 +191,27 @@ class Plan:
             return "off"
         if candidate.provider.needs_key and not candidate.provider.keys:
             return "no_key"
-        if self._board.key_rests and self._board.keys_back_in_s(candidate, now):
+        if self._routing_state.key_cooldowns and self._routing_state.keys_back_in_s(candidate, now):
             return "cooling"
-        known = self._board.healths.get(target.name)
+        known = self._routing_state.healths.get(target.name)
         return "ok" if known is None else circuit_breaker.state(known, now)
 
     def _option(self, target: Target, now: float) -> Option | None:
-        """None when it cannot be asked now."""
-        board, name = self._board, target.name
-        if name in self._tried or self._state(target, now) not in ASKABLE:
+        """None when it is not available now."""
+        routing_state, name = self._routing_state, target.name
+        if name in self._tried or self._state(target, now) not in SELECTABLE:
             return None
         if target.scopes and self._forecast(target, now).state != "go":
             return None
-        known = board.healths.get(name)
+        known = routing_state.healths.get(name)
         if known is None:
-            return Option(target, target.weight, 1.0, board.active.get(name, 0), 0.0)
+            return Option(target, target.weight, 1.0, routing_state.active.get(name, 0), 0.0)
         factor = circuit_breaker.factor(known, self._table.routing.health, now)
-        return Option(target, target.weight * factor, factor, board.active.get(name, 0), circuit_breaker.latency(known, now))
+        active, latency_s = routing_state.active.get(name, 0), circuit_breaker.latency(known, now)
+        return Option(target, target.weight * factor, factor, active, latency_s)
 
     def _forecast(self, target: Target, now: float) -> Forecast:
-        return self._limits(target.scopes, self._ask.tokens, now) if target.scopes else GO
+        return self._limits(target.scopes, self._request.tokens, now) if target.scopes else GO
 
     def _options(self, pool: Pool, now: float) -> list[Option]:
         targets = self._selected(pool)
@@ -212,34 +222,35 @@ class Plan:
     # -- the choice
 
     def _session(self, pool: Pool) -> tuple[str, str] | None:
-        """What the conversation is called, when the group keeps conversations together."""
+        """(pool, conversation), when the group keeps conversations on one member."""
         affinity = pool.group.affinity if pool.group else None
         if affinity is None:
             return None
-        name = self._ask.headers.get(affinity.header, "") if affinity.header else ""
+        name = self._request.headers.get(affinity.header, "") if affinity.header else ""
         if affinity.expression is not None:
             expression = affinity.expression
-            name, wrong = expression.name(self._ask.body_for(expression), self._ask.variables())
+            name, wrong = self._request.session_names.get(expression.text) or expression.name(
+                self._request.body_for(expression), self._request.variables())  # fmt: skip
             if wrong:
-                self._board.complain(f"affinity {expression.text!r}: {wrong[:200]}")
+                self._routing_state.note(f"affinity {expression.text!r}: {wrong[:200]}")
         return (pool.name, name[:MAX_SESSION_CHARS]) if name else None
 
     def _choose(self, pool: Pool, options: list[Option], now: float) -> Choice:
-        """The one that the conversation or the strategy wants."""
+        """The conversation's member when it is available, else the strategy's choice."""
         session = self._session(pool)
-        home = self._ask.home or (self._board.session(session, now) if session else "")
+        home = self._request.home or (self._routing_state.session(session, now) if session else "")
         chosen = next((option for option in options if option.target.name == home), None) if home else None
         turns = None
         if chosen is None:
-            best = best_of(weighted(options), pool.strategy)
+            best = best_options(positive_weights(options), pool.strategy)
             if pool.strategy == "random":
-                chosen = by_dice(best, self._rng)
+                chosen = weighted_random(best, self._rng)
             else:
-                chosen, turns = by_turn(best, self._board.turns.get(pool.name, {}))
+                chosen, turns = round_robin(best, self._routing_state.turns.get(pool.name, {}))
         return Choice(chosen.target, pool.name, turns, session)
 
     def _last_resorts(self, now: float) -> list[Target]:
-        """Who has to be waited for, shortest first; then who is not well, soonest back first."""
+        """Members whose limits require a wait, shortest first; then unhealthy ones, soonest recovery first."""
         waits: list[tuple[int, float, int, Target]] = []
         for pool in self._pools:
             for target in self._selected(pool):
@@ -248,18 +259,18 @@ class Plan:
                     continue
                 if self._refused_window and self._is_small(target):
                     continue
-                well = state in ASKABLE
-                back_s = forecast.wait_s if well else self._back_in_s(target, now)
-                rank = 2 if self._is_small(target) else 0 if well else 1
+                is_healthy = state in SELECTABLE
+                back_s = forecast.wait_s if is_healthy else self._back_in_s(target, now)
+                rank = 2 if self._is_small(target) else 0 if is_healthy else 1
                 waits.append((rank, back_s, len(waits), target))
         return [target for *_, target in sorted(waits, key=lambda each: each[:3])]
 
     def _back_in_s(self, target: Target, now: float) -> float:
-        keys_s = self._board.keys_back_in_s(target.candidate, now) if target.candidate else 0.0
-        return max(keys_s, circuit_breaker.back_in_s(self._board.health(target.name), now))
+        keys_s = self._routing_state.keys_back_in_s(target.candidate, now) if target.candidate else 0.0
+        return max(keys_s, circuit_breaker.back_in_s(self._routing_state.health(target.name), now))
 
     def choose(self, now: float) -> Choice | None:
-        """The next one to ask; None when nobody is left. Changes nothing."""
+        """The next member to try; None when none is left. Changes nothing."""
         for pool in self._pools:
             options = self._options(pool, now)
             if options:
@@ -268,38 +279,38 @@ class Plan:
         return Choice(waiting[0]) if waiting else None
 
     def begin(self, choice: Choice, now: float) -> Attempt:
-        """The attempt at a choice: from now on it counts as under way, and its turn as taken."""
-        target, board = choice.target, self._board
+        """The attempt at a choice: it counts as active from now on, and its turn as used."""
+        target, routing_state = choice.target, self._routing_state
         if choice.turns is not None:
-            board.turns.setdefault(choice.pool, {}).update(choice.turns)
+            routing_state.turns.setdefault(choice.pool, {}).update(choice.turns)
         if choice.session is not None:
-            board.keep_session(choice.session, target.name, now)
-        attempt = self._tried[target.name] = Attempt(target, board, self._table.routing.health, now)
+            routing_state.keep_session(choice.session, target.name, now)
+        attempt = self._tried[target.name] = Attempt(target, routing_state, self._table.routing.health, now)
         return attempt
 
     def next(self, now: float) -> Attempt | None:
-        """The attempt at the next one to ask; None when nobody is left."""
+        """The attempt at the next member; None when none is left."""
         choice = self.choose(now)
         return None if choice is None else self.begin(choice, now)
 
     def healthy(self) -> bool:
-        """Whether somebody who is well could be asked when this was planned, at once or after a wait."""
+        """Whether a healthy member was available when this was planned, at once or after a wait."""
         now = self._now
         return any(
-            self._state(target, now) in ASKABLE and self._forecast(target, now).state != "refuse"
+            self._state(target, now) in SELECTABLE and self._forecast(target, now).state != "refuse"
             for pool in self._pools for target in self._selected(pool)
         )  # fmt: skip
 
-    # -- what it says
+    # -- refusals and explanations
 
     def refusal(self, now: float) -> GatewayError:
-        """Why nobody was asked, or could be."""
-        what = self._ask.name or str(self._ask.query)
+        """The error when no member could be tried."""
+        what = self._request.name or str(self._request.query)
         targets = [target for pool in self._pools for target in self._selected(pool)]
-        refused = [forecast for target in targets if (forecast := self._forecast(target, now)).state == "refuse"]
+        over_limit = [forecast for target in targets if (forecast := self._forecast(target, now)).state == "refuse"]
         limited = [attempt.limited for attempt in self._tried.values() if attempt.limited is not None]
-        if refused:
-            return refusal(min(refused, key=lambda forecast: forecast.wait_s))
+        if over_limit:
+            return refusal(min(over_limit, key=lambda forecast: forecast.wait_s))
         if limited and all(isinstance(each, NoSlot) for each in limited):
             return RateLimited(f"{what}: no slot became free in time; try again", retry_after_s=1.0)
         if limited:
@@ -308,17 +319,17 @@ class Plan:
         if states <= {"off"}:
             return Unavailable(f"{what}: every model behind it is switched off", code="no_member")
         if not targets:
-            return Unavailable(f"{what}: no member takes this request: no selector is true", code="no_member")
+            return Unavailable(f"{what}: no member accepts this request: no selector matched", code="no_member")
         if {self._state(target, now) for target in targets} <= {"off", "no_key"}:
             hint = next(target.candidate.provider for target in targets if target.candidate)
             return Unavailable(f"{what}: {hint.name} has no key: set {hint.key_hint}", code="no_key")
         back_s = min(self._back_in_s(target, now) for target in targets)
-        return Unavailable(f"{what}: no member is well now", retry_after_s=back_s or None, code="no_member")
+        return Unavailable(f"{what}: no healthy member available", retry_after_s=back_s or None, code="no_member")
 
     def explain(self, now: float) -> dict[str, Any]:
-        """Every candidate and why it is or was taken or not, as JSON; nothing changes by it."""
-        dice = getattr(self._rng, "getstate", None)
-        before = dice() if dice else None
+        """Every candidate and why it was chosen or not, as JSON. Changes nothing."""
+        getstate = getattr(self._rng, "getstate", None)
+        before = getstate() if getstate else None
         choice = self.choose(now)
         chosen = choice.target if choice else None
         if before is not None:
@@ -326,11 +337,11 @@ class Plan:
         rows = [row for pool in self._pools for row in self._rows(pool, chosen, now)]
         session = self._session(self._pools[0])
         return {
-            "model": self._ask.name, "group": self.group.name if self.group else None,
-            "query": str(self._ask.query) if self._ask.query else None,
+            "model": self._request.name, "group": self.group.name if self.group else None,
+            "query": str(self._request.query) if self._request.query else None,
             "strategy": self._pools[0].strategy, "chosen": chosen.name if chosen else None,
             "attempts": list(self._tried),
-            "affinity": {"conversation": session[1], "member": self._board.session(session, now) or None}
+            "affinity": {"conversation": session[1], "member": self._routing_state.session(session, now) or None}
             if session else None,
             "candidates": rows,
         }  # fmt: skip
@@ -345,7 +356,7 @@ class Plan:
     ) -> dict[str, Any]:
         selected, wrong = self._verdict(target.selector) if target.selector else (True, "")
         state, forecast = self._state(target, now), self._forecast(target, now)
-        known = self._board.health(target.name)
+        known = self._routing_state.health(target.name)
         rules = self._table.routing.health
         why = self._why(target, state, forecast, selected, wrong, chosen)
         return {
@@ -353,10 +364,10 @@ class Plan:
             "group": pool.group.name if pool.group else None, "weight": target.weight, "priority": target.priority,
             "effective_weight": round(target.weight * circuit_breaker.factor(known, rules, now), 3),
             "share": round(option.weight / total, 4) if option and total else 0.0,
-            "state": "not_allowed" if self._barred(target)
+            "state": "not_allowed" if self._denial(target)
             else {"wait": "limited", "queue": "full", "refuse": "limited"}.get(forecast.state, state)
-            if state in ASKABLE else state,
-            "back_in_s": round(self._back_in_s(target, now), 3), "active": self._board.active.get(target.name, 0),
+            if state in SELECTABLE else state,
+            "back_in_s": round(self._back_in_s(target, now), 3), "active": self._routing_state.active.get(target.name, 0),
             "latency_s": known.latency_s, "price": None if target.price == float("inf") else target.price,
             "selector": target.selector.text if target.selector else None, "selected": selected,
             "selector_error": wrong or None, "why": why,
@@ -366,52 +377,53 @@ class Plan:
         self, target: Target, state: str, forecast: Forecast, selected: bool, wrong: str, chosen: Target | None
     ) -> str:
         if target.name in self._tried:
-            return "asked already"
-        if barred := self._barred(target):
-            return barred
+            return "already tried"
+        if denial := self._denial(target):
+            return denial
         if chosen is not None and target.name == chosen.name:
-            return "chosen" if state in ASKABLE else f"chosen: nobody better is left ({STATES[state]})"
+            return "chosen" if state in SELECTABLE else f"chosen: no better candidate left ({STATES[state]})"
         if not selected:
-            return f"its selector failed: {wrong}" if wrong else "its selector is not true"
-        if state not in ASKABLE:
+            return f"selector failed: {wrong}" if wrong else "selector did not match"
+        if state not in SELECTABLE:
             return STATES[state]
         if forecast.state != "go":
             return f"limited: {forecast.why}"
         if self._is_small(target):
             return "the prompt is longer than its context window"
-        return "another one was better or had its turn"
+        return "another candidate ranked higher or was next in turn"
 
 
 STATES: Mapping[str, str] = {
-    "ok": "well", "probe": "half-open: one request may try", "probing": "half-open: one request tries",
-    "open": "its breaker is open after failures in a row", "cooling": "it asked to be left alone for a while",
+    "ok": "healthy", "probe": "circuit breaker half-open: one trial request allowed",
+    "probing": "circuit breaker half-open: trial request in progress",
+    "open": "circuit breaker open after consecutive failures", "cooling": "cooling down (Retry-After)",
     "no_key": "its provider has no key", "off": "switched off",
 }  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------- what is asked for
+# ---------------------------------------------------------------------------------------------------------- queries
 
 
-def query_of(ask: Ask, routing: Routing) -> Query | None:
-    """The query that a request asks by, its task put in; None when it asks for a name."""
-    query = ask.query if ask.query is not None else query_in(ask.name)
+def query_of(request: RoutingRequest, routing: Routing) -> Query | None:
+    """The query of a request, with its task merged in; None when the request names a model or group."""
+    query = request.query if request.query is not None else query_in(request.name)
     if query is None or not query.task:
         return query
     if query.task not in routing.tasks:
         named = ", ".join(sorted(routing.tasks)[:MAX_NAMED]) or "none: see [tasks]"
-        raise UnknownModel(f"no task is called {query.task[:100]!r}; there are {named}", details={"task": query.task[:100]})
+        raise UnknownModel(f"unknown task {query.task[:100]!r}; configured: {named}", details={"task": query.task[:100]})
     return query & routing.tasks[query.task]
 
 
-def tagged(table: Table, query: Query) -> Pool:
-    """The models that a query means; UnknownModel, naming what there is, when it means none."""
-    found = [each.target for each in table.listed if each_fits(each, query)]
+def tag_pool(table: Table, query: Query) -> Pool:
+    """The models that match a query; UnknownModel, naming the tags there are, when none does."""
+    found = [each.target for each in table.listed if matches(each, query)]
     if not found:
         raise no_match(table, query)
     return Pool(TAG, table.routing.tag_strategy, tuple(found))
 
 
-def each_fits(each: Listed, query: Query) -> bool:
+def matches(each: ListedModel, query: Query) -> bool:
     return query.fits(each.tags, each.target.name, each.provider_type)
 
 
@@ -421,17 +433,17 @@ def no_match(table: Table, query: Query) -> UnknownModel:
     missing = [tag for tag in wanted if tag not in known]
     hint = f"; no model has {', '.join(missing[:8])}" if missing else ""
     tags = ", ".join(known[:MAX_NAMED]) or "none"
-    text = f"no model fits {str(query)[:300]}{hint}; there are the tags {tags}"
+    text = f"no model matches {str(query)[:300]}{hint}; configured tags: {tags}"
     return UnknownModel(text, details={"tags": known[:MAX_NAMED]})
 
 
-def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
-    query = query_of(ask, table.routing)
+def pools_of(table: Table, request: RoutingRequest) -> Sequence[Pool]:
+    query = query_of(request, table.routing)
     if query is not None:
         if query.empty:
-            raise BadRequest("the query asks for nothing", details={"path": "query"})
-        return (tagged(table, query),)
-    name = served_name(table, ask.name.removeprefix("models/"))
+            raise BadRequest("the query is empty: give tags, any, none, name or task", details={"path": "query"})
+        return (tag_pool(table, query),)
+    name = served_name(table, request.name.removeprefix("models/"))
     if name in table.chains:
         return table.chains[name]
     candidate = candidates(table.routes, name)[0]
@@ -440,12 +452,12 @@ def pools_of(table: Table, ask: Ask) -> Sequence[Pool]:
 
 
 def plan(
-    table: Table, board: Board, ask: Ask, now: float, rng: Dice, forecast: Forecasting = unlimited
+    table: Table, routing_state: RoutingState, request: RoutingRequest, now: float, rng: Rng, forecast: Forecasting = unlimited
 ) -> Plan:
-    """The plan of one request; UnknownModel or BadRequest when it asks for nothing there is, Forbidden for what is not its."""
-    pools = pools_of(table, ask)
-    if ask.rights is not None:
+    """The plan of one request; UnknownModel or BadRequest when nothing matches, Forbidden when the key may not use it."""
+    pools = pools_of(table, request)
+    if request.rights is not None:
         group = pools[0].group.name if pools[0].group else None
         found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
-        ask.rights.check_some(ask.name or str(ask.query), group, found)
-    return Plan(table, board, ask, now, rng, pools, forecast)
+        request.rights.check_some(request.name or str(request.query), group, found)
+    return Plan(table, routing_state, request, now, rng, pools, forecast)

@@ -1,11 +1,11 @@
-"""A model's name -> who could answer it, in order. Pure: everything it decides by is handed in.
+"""A model's name -> the candidates for it, in order. Pure: everything it depends on is an argument.
 
     routes = routes_of(config)                        once per Config
     candidates(routes, "openai/gpt-4.1")              -> (Candidate(provider openai, remote_id "gpt-4.1"),)
     candidates(routes, "gpt-4.1")                     -> the same, when only one provider has it
     candidates(routes, "no-such")                     -> UnknownModel, naming what is near
 
-One name has one candidate here; `plan` puts several behind one name and chooses among them.
+One name has one candidate here; `plan` groups several under one name and chooses among them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..config.config import Config, Model, Provider, takers
+from ..config.config import Config, Model, Provider, accepting_providers
 from ..config.settings import MODEL_NAME
 from ..errors import UnknownModel
-from ..policy.overrides import Overrides, composed
+from ..policy.overrides import Overrides, compose
 from ..wire.registry import UPSTREAMS
 
 MAX_NAME = 256     # characters; the longest real ones have about 100
@@ -29,29 +29,29 @@ KNOWN_PATTERNS = 1_024  # names with a * that are remembered compiled
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One provider that could answer, and what it calls the model."""
+    """One provider that serves a model, and its own id for the model."""
 
     provider: Provider
     remote_id: str
-    model: Model | None = None  # what the file says about it; None where it lists no such model
-    asked: str = ""             # what callers call it, where the provider renames it
+    model: Model | None = None  # the configured model; None where the file lists none of this name
+    alias: str = ""             # the name that callers use, where the provider renames it
 
     @property
     def name(self) -> str:
-        return f"{self.provider.name}/{self.model.name if self.model else self.asked or self.remote_id}"
+        return f"{self.provider.name}/{self.model.name if self.model else self.alias or self.remote_id}"
 
     def speaking(self, api: str) -> Candidate:
-        """The same in a caller's own protocol, where the provider has that too: nothing is lost on the way then."""
+        """The same in the caller's own protocol, where the provider has that too: then nothing is lost in conversion."""
         other = self.provider.also.get(api) if self.provider.also else None
-        return self if other is None else Candidate(other, self.remote_id, self.model, self.asked)
+        return self if other is None else Candidate(other, self.remote_id, self.model, self.alias)
 
     @property
     def overrides(self) -> Overrides:
-        """The provider's and the model's, which win."""
-        return composed(self.provider.overrides, self.model.overrides) if self.model else self.provider.overrides
+        """The provider's overrides and the model's, which take precedence."""
+        return compose(self.provider.overrides, self.model.overrides) if self.model else self.provider.overrides
 
     def url(self, call: str, quoted_id: str = "") -> str:
-        """Address of a call; a model's own endpoint stands in for the chat call's path."""
+        """URL of a call; a model's own endpoint replaces the chat call's path."""
         return self.provider.url(call, quoted_id or self.remote_id)
 
 
@@ -61,13 +61,13 @@ class Routes:
 
     full: Mapping[str, Candidate]                # "openai/gpt-4.1"
     bare: Mapping[str, tuple[Candidate, ...]]    # "gpt-4.1"
-    open: Mapping[str, Provider]                 # providers that take any name
+    open: Mapping[str, Provider]                 # providers that accept any model name
     off: frozenset[str] = frozenset()            # full names of what is switched off
     wild: tuple[Provider, ...] = ()              # those that draw names to them, by a * in their `rename`
 
 
 def routes_of(config: Config) -> Routes:
-    """The look-ups of a Config: what is switched off is not in them."""
+    """The look-ups of a Config, without what is switched off."""
     active = {provider.name: provider for provider in config.providers if provider.is_active}
     found = [
         Candidate(with_endpoint(active[model.provider], model), remote_id_of(active[model.provider], model), model)
@@ -86,7 +86,7 @@ def routes_of(config: Config) -> Routes:
 
 
 def remote_id_of(provider: Provider, model: Model) -> str:
-    """A model's own word for it comes before the provider's table of names."""
+    """A model's own `remote_id` comes before the provider's `rename` table."""
     return model.remote_id if model.remote_id != model.name else provider.rename.get(model.name, model.name)
 
 
@@ -105,7 +105,7 @@ def drawn_name(provider: Provider, name: str) -> str:
 
 
 def with_endpoint(provider: Provider, model: Model) -> Provider:
-    """The provider as it is called for one of its models, which may have a protocol or a chat path of its own."""
+    """The provider with the protocol or chat path of one of its models, where that has its own."""
     if not model.endpoint:
         return provider.for_model(remote_id_of(provider, model))
     if model.endpoint in UPSTREAMS:
@@ -119,9 +119,9 @@ def with_endpoint(provider: Provider, model: Model) -> Provider:
 
 
 def of_open(provider: Provider, name: str) -> Candidate:
-    """A model that the file does not list, of a provider that takes any name."""
+    """A model that the file does not list, of a provider that accepts any name."""
     remote_id = provider.rename.get(name) or drawn_name(provider, name) or name
-    return Candidate(provider.for_model(remote_id), remote_id, asked=name)
+    return Candidate(provider.for_model(remote_id), remote_id, alias=name)
 
 
 def drawn(routes: Routes, name: str) -> tuple[Candidate, ...]:
@@ -133,36 +133,36 @@ def drawn(routes: Routes, name: str) -> tuple[Candidate, ...]:
         remote = drawn_name(provider, asked)
         if remote:
             listed = routes.full.get(f"{provider.name}/{remote}")
-            found.append(listed or Candidate(provider.for_model(remote), remote, asked=asked))
+            found.append(listed or Candidate(provider.for_model(remote), remote, alias=asked))
     return tuple(found)
 
 
 def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
-    """Who could answer, best first; UnknownModel when nobody could or it is not clear who is meant."""
-    name = name.removeprefix("models/")  # the Gemini SDKs' way of writing any model
+    """The candidates of a name, best first; UnknownModel when there is none or the name is ambiguous."""
+    name = name.removeprefix("models/")  # the Gemini SDKs put this before every model name
     exact = routes.full.get(name)
     if exact:
         return (exact,)
     if not name or len(name) > MAX_NAME or not MODEL_NAME.fullmatch(name) or ".." in name.split("/"):
         raise UnknownModel(f"{name[:MAX_NAME]!a} is not a model name")
-    if name in routes.off:  # a provider that takes any name must not get it instead
+    if name in routes.off:  # a provider that accepts any name must not get it instead
         raise UnknownModel(f"{name} is switched off", details={"model": name})
     owner, _, rest = name.partition("/")
     if rest and owner in routes.open:
         return (of_open(routes.open[owner], rest),)
     named = routes.bare.get(name) or drawn(routes, name)
-    named = named or tuple(of_open(provider, name) for provider in takers(routes.open.values(), name))
+    named = named or tuple(of_open(provider, name) for provider in accepting_providers(routes.open.values(), name))
     if len(named) == 1:
         return named
     raise unknown(routes, name, named)
 
 
 class Unlisted(UnknownModel):
-    """Nobody has a model of that name, or it is not clear who is meant: the default model may answer."""
+    """No provider has a model of that name, or the name is ambiguous: the default model may answer."""
 
 
 def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> Unlisted:
-    """The error that says what to write instead."""
+    """The error, with what to write instead."""
     if named:
         ways = ", ".join(candidate.name for candidate in named[:MAX_NAMED])
         return Unlisted(f"{name!r} is ambiguous: write one of {ways}", details={"model": name})

@@ -1,6 +1,6 @@
 """One configuration with all that routing computes from it once.
 
-    state_of(config) -> State(config, routes, table, on_loopback)
+    snapshot_of(config) -> Snapshot(config, routes, table, on_loopback)
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from .resolve import Routes, routes_of
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Snapshot:
     """A Config and what is computed from it once. One assignment swaps it."""
 
     config: Config
     routes: Routes
     table: Table
     on_loopback: bool
-    lone: dict[str, Target] = field(default_factory=dict)  # models by what callers call them
+    lone: dict[str, Target] = field(default_factory=dict)  # models by the name that callers use
 
 
-def state_of(config: Config) -> State:
+def snapshot_of(config: Config) -> Snapshot:
     routes = routes_of(config)
-    return State(config, routes, table_of(config, routes), LOOPBACK.fullmatch(config.server.host) is not None)
+    return Snapshot(config, routes, table_of(config, routes), LOOPBACK.fullmatch(config.server.host) is not None)

@@ -1,8 +1,8 @@
-"""Which of several models that could answer is asked: the strategies. Pure; dice are handed in.
+"""The strategies: which of several available models is chosen. Pure; the random number generator is an argument.
 
-    best_of(options, "cost")         -> those that are equally good: of the highest priority, and the cheapest of them
-    by_turn(options, turns)          -> (the one whose turn it is, the counters afterwards)
-    by_dice(options, rng)            -> one of them, as likely as its weight
+    best_options(options, "cost")   -> those that are equally good: of the highest priority, and the cheapest of them
+    round_robin(options, turns)     -> (the next one in turn, the counters afterwards)
+    weighted_random(options, rng)   -> one of them, as likely as its weight
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ NEAR = {"latency": (0.1, 0.005)}  # strategy -> what counts as equal: part of th
 EQUAL = (0.0, 1e-9)
 
 
-class Dice(Protocol):
-    """random.Random, as far as it is needed."""
+class Rng(Protocol):
+    """The part of random.Random that is used."""
 
     def random(self) -> float: ...
 
 
 @dataclass(slots=True)
 class Option:
-    """A target that can be asked now, and what its weight is worth."""
+    """A target that is available now, and its effective weight."""
 
     target: Target
     weight: float
@@ -43,7 +43,7 @@ def rank_leastconn(option: Option) -> float:
 
 
 def rank_latency(option: Option) -> float:
-    """Never measured: first, but by one request at a time."""
+    """A target that was never measured comes first, with one request at a time."""
     if not option.latency_s:
         return 0.0 if not option.active else 1e9
     return option.latency_s / option.factor
@@ -59,8 +59,8 @@ RANKS: Mapping[str, Callable[[Option], float]] = {
 }  # fmt: skip
 
 
-def best_of(options: list[Option], strategy: str) -> list[Option]:
-    """The options that the strategy holds to be equally good."""
+def best_options(options: list[Option], strategy: str) -> list[Option]:
+    """The options that the strategy ranks as equally good."""
     top = max(option.target.priority for option in options)
     first = [option for option in options if option.target.priority == top]
     rank = RANKS[strategy]
@@ -72,11 +72,11 @@ def best_of(options: list[Option], strategy: str) -> list[Option]:
     return [option for option, value in zip(first, ranks, strict=True) if value <= limit]
 
 
-def by_turn(options: Sequence[Option], turns: Mapping[str, float]) -> tuple[Option, dict[str, float]]:
-    """Smooth weighted round robin: the option whose turn it is, and the counters afterwards.
+def round_robin(options: Sequence[Option], turns: Mapping[str, float]) -> tuple[Option, dict[str, float]]:
+    """Smooth weighted round robin: the next option in turn, and the counters afterwards.
 
     Each option's counter grows by its weight, the largest is taken and pays for all (nginx's algorithm): weights
-    5, 1, 1 give a a b a c a a, never five of a in a row. No dice: the shares are exact.
+    5, 1, 1 give a a b a c a a, never five of a in a row. No random numbers: the shares are exact.
     """
     after: dict[str, float] = {}
     total, best, most = 0.0, options[0], float("-inf")
@@ -90,7 +90,7 @@ def by_turn(options: Sequence[Option], turns: Mapping[str, float]) -> tuple[Opti
     return best, after
 
 
-def by_dice(options: Sequence[Option], rng: Dice) -> Option:
+def weighted_random(options: Sequence[Option], rng: Rng) -> Option:
     """One of them, as likely as its weight."""
     place = rng.random() * sum(option.weight for option in options)
     for option in options:
@@ -100,8 +100,8 @@ def by_dice(options: Sequence[Option], rng: Dice) -> Option:
     return options[-1]
 
 
-def weighted(options: list[Option]) -> list[Option]:
-    """Without those of weight 0; when all have that, all of them alike."""
+def positive_weights(options: list[Option]) -> list[Option]:
+    """The options without those of weight 0; when every weight is 0, all of them with equal weights."""
     if all(option.weight > 0 for option in options):
         return options
     heavy = [option for option in options if option.weight > 0]

@@ -2,7 +2,7 @@
 
     table = table_of(config, routes_of(config))
     table.chains["gpt_models"]  -> (Pool("group:gpt_models", "roundrobin", (Target("openai/gpt-4.1", ...), ...)), ...)
-    table.listed                -> (Listed(Target(...), tags, provider_type), ...)
+    table.listed                -> (ListedModel(Target(...), tags, provider_type), ...)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INPUTS_PER_OUTPUT = 3.0  # tokens, for comparing prices
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One model in one group, with all that its choice needs."""
+    """One model in one group, with everything that choosing it needs."""
 
     name: str
     candidate: Candidate | None  # None: switched off
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Targets among which one strategy chooses. `name` is that of its counters."""
+    """Targets among which one strategy chooses. `name` is the key of its counters."""
 
     name: str
     strategy: str
@@ -43,7 +43,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedModel:
     """A listed model, as tag queries see it."""
 
     target: Target
@@ -58,7 +58,7 @@ class Table:
     routes: Routes
     routing: Routing
     chains: Mapping[str, tuple[Pool, ...]]  # a group and, behind it, its fallbacks
-    listed: tuple[Listed, ...]
+    listed: tuple[ListedModel, ...]
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -74,8 +74,8 @@ def price_of(candidate: Candidate) -> float:
     model = candidate.model
     if model is None or (model.input_usd_per_mtok is None and model.output_usd_per_mtok is None):
         return float("inf")  # unknown: after everything that has a price
-    given, made = model.input_usd_per_mtok or 0.0, model.output_usd_per_mtok
-    return (INPUTS_PER_OUTPUT * given + (given if made is None else made)) / (INPUTS_PER_OUTPUT + 1)
+    input_price, output_price = model.input_usd_per_mtok or 0.0, model.output_usd_per_mtok
+    return (INPUTS_PER_OUTPUT * input_price + (input_price if output_price is None else output_price)) / (INPUTS_PER_OUTPUT + 1)
 
 
 def scopes_of(candidate: Candidate) -> tuple[Scope, ...]:
@@ -102,34 +102,34 @@ def pool_of(routes: Routes, group: Group) -> Pool:
     return Pool(f"group:{group.name}", group.strategy, targets, group)
 
 
-def alone(routes: Routes, name: str) -> Pool:
+def single_pool(routes: Routes, name: str) -> Pool:
     return Pool(f"model:{name}", "priority", (target_of(routes, Member(name)),))
 
 
 def chain_of(name: str, groups: Mapping[str, Group], routes: Routes, seen: set[str]) -> list[Pool]:
-    """The pools of a name and of its fallbacks, each once, in the order they are asked."""
+    """The pools of a name and of its fallbacks, each once, in the order they are tried."""
     if name in seen:
         return []
     seen.add(name)
     if name not in groups:
-        return [alone(routes, name)]
+        return [single_pool(routes, name)]
     chain = [pool_of(routes, groups[name])]
     for fallback in groups[name].fallbacks:
         chain += chain_of(fallback, groups, routes, seen)
     return chain
 
 
-def listed_of(config: Config, routes: Routes) -> tuple[Listed, ...]:
+def listed_models(config: Config, routes: Routes) -> tuple[ListedModel, ...]:
     types = {provider.name: provider.type for provider in config.providers}
     return tuple(
-        Listed(target_of(routes, Member(f"{model.provider}/{model.name}", priority=model.priority)),
+        ListedModel(target_of(routes, Member(f"{model.provider}/{model.name}", priority=model.priority)),
                frozenset(map(str.casefold, model.tags)), types[model.provider])
         for model in config.models
     )  # fmt: skip
 
 
 def served_name(table: Table, name: str) -> str:
-    """The name that is served for one that is asked for: itself, or the default model's where nobody has it."""
+    """The served name of a requested one: the same, or the default model where no provider has it."""
     default = table.routing.default_model
     if not default or name in table.chains:
         return name
@@ -143,4 +143,4 @@ def served_name(table: Table, name: str) -> str:
 def table_of(config: Config, routes: Routes) -> Table:
     groups = {group.name: group for group in config.groups}
     chains = {name: tuple(chain_of(name, groups, routes, set())) for name in groups}
-    return Table(routes, config.routing, chains, listed_of(config, routes))
+    return Table(routes, config.routing, chains, listed_models(config, routes))

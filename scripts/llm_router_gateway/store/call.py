@@ -5,7 +5,7 @@
     counts_of(call)       -> what it adds to the sums of its minute, hour and day
 
 Tokens: `input` is all that was read, `cached` and `cache_write` are parts of it; `output` is all that was written, `reasoning`
-a part of it. None: nobody said. A call is a success when `error` is empty; a caller who went away is neither that nor an
+a part of it. None: unknown. A call is a success when `error` is empty; a caller who went away is neither that nor an
 error. Latency is that of successes, without those that only count tokens.
 """
 
@@ -140,7 +140,7 @@ def ended_of(error: str, *, refused: bool, output_began: bool) -> str:
 
 
 def tokens_of(usage: Usage | None) -> tuple[int | None, int | None, int | None, int | None, int | None]:
-    """(input, output, cached, cache_write, reasoning) of an ir.Usage; all None when nobody said."""
+    """(input, output, cached, cache_write, reasoning) of an ir.Usage; all None when unknown."""
     if usage is None:
         return None, None, None, None, None
     return (

@@ -1,4 +1,4 @@
-"""The seam of the call log: what is asked of it, whatever keeps it (by default `store/sqlite/call_log`).
+"""The interface of the call log, whatever stores it (by default `store/sqlite/call_log`).
 
     log.append(call, bodies)                                      at once; never waits, never raises
     data = await log.summary(span, where, "model", 20, write=dumped)   sums, and what `write` makes of them

@@ -20,10 +20,10 @@ MAX_CHAIN = 1_000  # turns of one conversation; a longer one has been compacted 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One answer, with what was said before it.
+    """One answer, with the conversation before it.
 
-    member, key   who gave it in the caller's own protocol, and so knows its id: a model's full name and the mark of the key
-                  that was shown; "" where it was converted and the id is ours
+    member, key   the upstream that gave it in the caller's own protocol, and so has its id: a model's full name and the mark
+                  of the key that was sent; "" where it was converted and the id is the gateway's
     items         ids of its items by which a caller may name them
     """
 

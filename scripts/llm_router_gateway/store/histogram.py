@@ -1,7 +1,7 @@
 """How times are spread, in few bytes: counts in bins that grow by a tenth, so that any percentile is right to 5 %.
 
     bins = of([812.0, 95.5, 812.4])     -> bytes; bin i counts the milliseconds in [1.1 ** i, 1.1 ** (i + 1))
-    added(bins, of([10_000.0]))         -> both together
+    add_counts(bins, of([10_000.0]))         -> both together
     percentile(bins, 0.5)               -> 803.4; None when nothing was counted
     total(bins)                         -> 3
 
@@ -37,11 +37,11 @@ def of(times_ms: Iterable[float]) -> bytes:
     for ms in times_ms:
         number = bin_of(ms)
         counts[number] = counts.get(number, 0) + 1
-    return packed(counts)
+    return pack(counts)
 
 
-def packed(counts: dict[int, int]) -> bytes:
-    """packed({72: 3}) -> b"\\x48\\x03\\x00\\x00\\x00" """
+def pack(counts: dict[int, int]) -> bytes:
+    """pack({72: 3}) -> b"\\x48\\x03\\x00\\x00\\x00" """
     if not counts:
         return b""
     first, last = min(counts), max(counts)
@@ -63,7 +63,7 @@ def from_number(number: int) -> bytes:
     return bytes((first,)) + number.to_bytes((number.bit_length() + COUNT_BITS - 1) // COUNT_BITS * COUNT_BYTES, "little")
 
 
-def added(one: bytes, other: bytes) -> bytes:
+def add_counts(one: bytes, other: bytes) -> bytes:
     if not one or not other:
         return one or other
     return from_number(number_of(one) + number_of(other))

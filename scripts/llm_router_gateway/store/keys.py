@@ -1,4 +1,4 @@
-"""The seam of callers' keys: what is asked of their repository, whatever keeps it (by default `store/sqlite/keys`).
+"""The interface of the key repository, whatever stores it (by default `store/sqlite/keys`).
 
     change = await keys.insert(key, digest)      on disk when it returns; Conflict when the name is taken
     change.row.key, change.keys                  the key as it is now, and all keys as they are after the change
@@ -43,7 +43,7 @@ class KeyRepository(Protocol):
 
     @property
     def place(self) -> str:
-        """Where they are kept, for people: a path, or "memory"."""
+        """Where keys are stored, for messages: a path, or "memory"."""
 
     async def all(self) -> Keys: ...
     async def find(self, name: str) -> Row:
@@ -53,7 +53,7 @@ class KeyRepository(Protocol):
         """Conflict when the name is taken."""
 
     async def change(self, name: str, table: Mapping[str, Any]) -> Change:
-        """The key with what a PATCH says; BadRequest, Conflict, NotFound."""
+        """The key after a PATCH; BadRequest, Conflict, NotFound."""
 
     async def rotate(self, name: str, digest: bytes, hint: str) -> Change:
         """Another secret for the same key: the old one ends."""
@@ -67,9 +67,9 @@ class KeyRepository(Protocol):
 
 
 class KeyHolder(Protocol):
-    """Who admits callers by what the repository holds: `access.authenticate.Keyring`."""
+    """Who admits callers by what the repository holds: `access.authenticate.Authenticator`."""
 
-    sealed: str      # why nobody may in without a key
+    sealed: str      # why anonymous callers are refused
     is_unread: bool  # the keys of the store are not known
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None: ...

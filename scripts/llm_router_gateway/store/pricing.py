@@ -1,9 +1,9 @@
-"""What a call costs, in US dollars: as the upstream says, else by the configured prices. The only place that says so. Pure.
+"""The cost of a call in US dollars: as the upstream reports it, else by the configured prices. The only such place. Pure.
 
     cost(usage, model)              -> (0.0123, "upstream") | (0.0105, "prices") | (None, "")
-    dearest(model, 5_000, "1h")     -> Price for one token, the most that input of that size may cost; None without prices
+    highest_price(model, 5_000, "1h") -> Price for one token, the most that input of that size may cost; None without prices
 
-A price is needed for every class of tokens that there were; where one is missing the cost is not known, and no guess is made.
+Every class of tokens in use needs a price; where one is missing the cost is unknown, never a guess.
 Input that was read from a cache costs what `cached_input_usd_per_mtok` says, else what input costs; input that was written to
 one what `cache_write_usd_per_mtok` says, else 1.25 times input (for an hour: twice). Of `long_context` the price with the
 highest `above` that the whole input exceeds counts, for all tokens.
@@ -24,7 +24,7 @@ DIGITS = 10         # of US dollars: below that is the rounding of binary fracti
 
 
 class Rates(Protocol):
-    """US dollars for a million tokens of each class; None where the file says nothing."""
+    """US dollars for a million tokens of each class; None where none is configured."""
 
     @property
     def input_usd_per_mtok(self) -> float | None: ...
@@ -78,17 +78,17 @@ def classes(usage: Usage, rates: Rates) -> Iterator[tuple[int, float | None]]:
 
 
 def cost(usage: Usage | None, model: Prices | None) -> tuple[float | None, str]:
-    """Dollars and who says so; (None, "") when nobody does."""
+    """Dollars and their source; (None, "") when the cost is unknown."""
     if usage is None:
         return None, UNKNOWN
     if usage.cost is not None:
         return usage.cost, UPSTREAM
-    total = None if model is None else priced(usage, rates_at(model, usage.total_input))
+    total = None if model is None else usage_cost(usage, rates_at(model, usage.total_input))
     return total, UNKNOWN if total is None else PRICES
 
 
-def priced(usage: Usage, rates: Rates) -> float | None:
-    """priced(Usage(input=1000, text=500), rates) -> 0.0105 where input is 3 and output 15"""
+def usage_cost(usage: Usage, rates: Rates) -> float | None:
+    """usage_cost(Usage(input=1000, text=500), rates) -> 0.0105 where input is 3 and output 15"""
     total, is_known = 0.0, False
     for tokens, rate in classes(usage, rates):
         if tokens and rate is None:
@@ -98,7 +98,7 @@ def priced(usage: Usage, rates: Rates) -> float | None:
     return round(total / TOKENS, DIGITS) if is_known else None  # no tokens and no prices: nothing is known
 
 
-def dearest(model: Prices | None, input_tokens: float, kept: str = "") -> Price | None:
+def highest_price(model: Prices | None, input_tokens: float, kept: str = "") -> Price | None:
     """The most that a token of a request may cost; `kept` is how long it asks a cache to keep it: "", "5m", "1h".
 
     None unless both directions have a price.

@@ -1,4 +1,4 @@
-"""What is asked of the call log, whatever keeps it: which time, which calls, which page of them. Values only.
+"""Queries of the call log, whatever stores it: a span of time, a filter, a page. Values only.
 
     Span(from_s, to_s, step_s)      whole steps, for sums and series
     Where(model="openai/gpt-x")     which calls; what is left open is not looked at
@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
-MINUTES_KEPT_S = 2 * DAY_S  # sums of minutes: the chart of a day needs them; older times are told by hours
+MINUTES_KEPT_S = 2 * DAY_S  # sums of minutes: the chart of a day needs them; older times have hours
 BY = ("model", "provider", "key")                                      # what sums may be grouped by
 OUTCOMES = ("success", "error", "client_gone")                         # what `Where.status` may say besides a number
 ORDERS = ("started_at", "duration_ms", "total_tokens", "cost_usd")     # of lists
-SEARCH_S = 0.1  # of reading for one answer; then a page is shorter than asked for, and says where to go on
+SEARCH_S = 0.1  # of reading for one response; then a page is shorter than requested, with a cursor for the rest
 
 Cursor = tuple[float, int]  # the value that a list is ordered by, and the id
 
@@ -74,7 +74,7 @@ class Where:
 
     @property
     def of_sums(self) -> bool:
-        """Whether the sums know all that is asked."""
+        """Whether the stored sums can answer the query."""
         return not (self.status or self.error or self.protocol or self.client or self.search or self.stream is not None)
 
 

@@ -1,8 +1,8 @@
 """What is kept of a request's or an answer's text: no secrets, no pictures, no more than a limit. Pure; bytes in, bytes out.
 
-    kept(b'{"key": "Bearer abcdefgh"...', 65_536, secrets)  -> (b'{"key": "Bearer ***"...', was_cut)
+    redact(b'{"key": "Bearer abcdefgh"...', 65_536, secrets)  -> (b'{"key": "Bearer ***"...', was_cut)
 
-Headers never come here. Pictures and other base64 are told by their length; whatever is a configured key, or is written as
+Headers never come here. Pictures and other base64 are replaced by their length; whatever is a configured key, or is written as
 one, becomes ***. The order matters: pictures go first, then secrets, and only then is the rest cut, so that no half of a
 secret is left at the end.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..wire.registry import KEY_HEADERS
 
 MARGIN_BYTES = 8_192   # looked at behind the limit: a secret that lies across it is still found
-MIN_SECRET = 8         # shorter ones would blot out words
+MIN_SECRET = 8         # shorter ones would mask ordinary words
 ENOUGH = 256           # base64 shorter than this is kept
 STARS = b"***"
 DATA_URL = re.compile(rb"data:[\w.+-]{1,80}/[\w.+-]{1,80}(?:;[\w.=+-]{1,80}){0,4};base64,", re.A)
@@ -37,14 +37,14 @@ class Bodies(NamedTuple):
     request: bytes | None
     response: bytes | None
     limit: int                      # bytes kept of each
-    secrets: tuple[bytes, ...] = ()  # every key that this gateway knows
+    secrets: tuple[bytes, ...] = ()  # every configured key
 
     @property
     def size(self) -> int:
         return len(self.request or b"") + len(self.response or b"")
 
 
-def kept(data: bytes, limit: int, secrets: Iterable[bytes] = ()) -> tuple[bytes, bool]:
+def redact(data: bytes, limit: int, secrets: Iterable[bytes] = ()) -> tuple[bytes, bool]:
     """The text to keep, and whether something of it was cut off."""
     short = without_pictures(data, limit + MARGIN_BYTES)
     for secret in secrets:
@@ -62,7 +62,7 @@ def whole_characters(data: bytes) -> bytes:
 
 
 def without_pictures(data: bytes, limit: int) -> bytes:
-    """The first `limit` bytes of what is left when each picture is told by its length.
+    """The first `limit` bytes of what is left when each picture is replaced by its length.
 
     without_pictures(b'"data:image/png;base64,iVBOR..."', 100) -> b'"data:image/png;base64,[48000 characters]"'
 

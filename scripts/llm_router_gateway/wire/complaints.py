@@ -1,9 +1,9 @@
 """What an upstream's refusal means, in whatever dialect it comes: whose fault it is, and what the caller's clients look for.
 
-    refined(BadRequest("Your credit balance is too low ..."), b"")         -> NoCredit: the account's, not the caller's
-    refined(BadRequest("request (9000 tokens) exceeds the available context size (8192 tokens)"), data)
+    classify(BadRequest("Your credit balance is too low ..."), b"")         -> NoCredit: the account's, not the caller's
+    classify(BadRequest("request (9000 tokens) exceeds the available context size (8192 tokens)"), data)
         -> BadRequest, code context_length_exceeded, details tokens 9000, window 8192
-    refined(GatewayError("image input is not supported ..."), data)        -> BadRequest, code image_unsupported
+    classify(GatewayError("image input is not supported ..."), data)        -> BadRequest, code image_unsupported
 
 Sources: the vendors' error pages, the sources of llama.cpp, vLLM, mlx-lm and OpenRouter's observed answers.
 """
@@ -62,12 +62,12 @@ def number_in(pattern: re.Pattern[str], *texts: str) -> int | None:
     return None
 
 
-def refined(error: GatewayError, data: bytes = b"") -> GatewayError:
+def classify(error: GatewayError, data: bytes = b"") -> GatewayError:
     """The error that a refusal is; itself in most cases. `data` is the body that it was read from."""
     if error.status not in REFUSALS:
         return error
-    told = error.details.get
-    words = f"{error.message[:MAX_SCANNED]}\n{told('code')}\n{told('type')}"
+    stated = error.details.get
+    words = f"{error.message[:MAX_SCANNED]}\n{stated('code')}\n{stated('type')}"
     if IMAGE_WORDS.search(words):
         return remade(BadRequest, error, 400, IMAGE)
     if CREDIT_WORDS.search(words):

@@ -3,7 +3,7 @@
     efforts_of("openai/gpt-5.1")                        -> ("none", "low", "medium", "high")
     efforts_of("glm-4.6")                               -> None: nothing is known, so the caller's word goes as it is
     nearest("minimal", ("none", "low", "medium"))       -> "low"
-    fitted("xhigh", ("low", "medium", "high"), lost)    -> "high", and lost == ["reasoning.effort=xhigh"]
+    nearest_effort("xhigh", ("low", "medium", "high"), lost)    -> "high", and lost == ["reasoning.effort=xhigh"]
 
 A vendor's new model is a new row here. The first row that fits decides. Names may have a provider before them
 ("openai/o3"), and the vendor's own names are matched in lower case.
@@ -96,7 +96,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return min(usual, key=lambda each: (abs(ORDER.index(each) - place), -ORDER.index(each)))
 
 
-def fitted(word: str, known: Sequence[str], lost: list[str]) -> str:
+def nearest_effort(word: str, known: Sequence[str], lost: list[str]) -> str:
     """The nearest known word; where it is another one, the caller's is named as lost."""
     found = nearest(word, known)
     if found != word:

@@ -60,8 +60,8 @@ def error_in(value: Any) -> Mapping[str, Any]:
         return error_in(value["response"])
     if any(name in value for name in WHOLE):
         return {}
-    told = value.get("message") or value.get("detail") or value.get("errors")
-    return {**value, "message": told if isinstance(told, str) else compact(told)} if told else {}
+    stated = value.get("message") or value.get("detail") or value.get("errors")
+    return {**value, "message": stated if isinstance(stated, str) else compact(stated)} if stated else {}
 
 
 def told_in(error: Mapping[str, Any]) -> str:

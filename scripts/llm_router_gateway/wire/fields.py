@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ..errors import BadRequest
-from ..json_body import dumped
+from ..json_body import dump
 
-compact = dumped  # JSON without spaces
+compact = dump  # JSON without spaces
 
 
 def refuse(path: str, wanted: str) -> NoReturn:

@@ -66,6 +66,9 @@ class Nothing(Mapping[str, Any]):
     def __len__(self) -> int:
         return 0
 
+    def get(self, name: str, default: Any = None) -> Any:  # Mapping's own raises and catches a KeyError for each call
+        return default
+
     def __hash__(self) -> int:
         return 0
 
@@ -547,10 +550,10 @@ def events_of(answer: Answer) -> list[StreamEvent]:
     return [*events, Finished()]
 
 
-def joined(old: Extras, new: Extras) -> Extras:
+def merge_extras(old: Extras, new: Extras) -> Extras:
     """Both; of one field the lists are put together, anything else is replaced.
 
-    joined({"v": {"a": [1], "b": 1}}, {"v": {"a": [2], "b": 2}}) -> {"v": {"a": [1, 2], "b": 2}}
+    merge_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": [2], "b": 2}}) -> {"v": {"a": [1, 2], "b": 2}}
     """
     made = {vendor: dict(fields) for vendor, fields in old.items()}
     for vendor, fields in new.items():
@@ -570,7 +573,7 @@ def longer(part: Part, *deltas: PartDelta) -> Part:
         return replace(part, arguments_text=part.arguments_text + said, signature=part.signature + signature)
     extras = part.extras
     for delta in deltas:
-        extras = joined(extras, delta.extras) if delta.extras else extras
+        extras = merge_extras(extras, delta.extras) if delta.extras else extras
     return replace(part, text=part.text + said, signature=part.signature + signature, extras=extras)
 
 
@@ -616,7 +619,7 @@ class Collector:
     def answer(self) -> Answer:
         if self._finished is None:
             raise ValueError("the stream is not finished")
-        start, extras = self._started, joined(self._started.extras, self._finished.extras)
+        start, extras = self._started, merge_extras(self._started.extras, self._finished.extras)
         numbers = sorted(self._parts.keys() | self._ended.keys())
         made = tuple(self._candidate(number) for number in numbers)
         return Answer(start.id, start.model, made, self._usage, start.created, start.service_tier, extras)

@@ -32,6 +32,8 @@ def name_lost(lost: list[str], name: str) -> None:
 
 def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -> None:
     """Names what only another vendor's wire has a place for: lose_extras({"gemini": {"labels": ..}}, "openai", lost)."""
+    if extras is ir.NOTHING:  # as nearly always
+        return
     for vendor, fields in extras.items():
         if vendor != own:
             for name in fields:
@@ -47,17 +49,17 @@ def noise_in(name: str) -> str:
     return last if last in NOISE else ""
 
 
-def ranked(lost: Sequence[str]) -> list[str]:
+def rank_losses(lost: Sequence[str]) -> list[str]:
     """The names as they are told: what matters most first, one name for the same thing in several places, noise last.
 
-    ranked(["tools[0].parameters.$schema", "tools[1].parameters.$schema", "top_k", "image.url"])
+    rank_losses(["tools[0].parameters.$schema", "tools[1].parameters.$schema", "top_k", "image.url"])
         -> ["image.url", "top_k", "$schema"]
     """
     same: dict[str, list[str]] = {}
     for name in lost:
         same.setdefault(noise_in(name) or INDEX.sub("[*]", name), []).append(name)
-    told = [(name, found[0] if len(found) == 1 and not noise_in(found[0]) else name) for name, found in same.items()]
-    return [shown for name, shown in sorted(told, key=lambda each: rank(each[0]))]  # stable: else as they were met
+    stated = [(name, found[0] if len(found) == 1 and not noise_in(found[0]) else name) for name, found in same.items()]
+    return [shown for name, shown in sorted(stated, key=lambda each: rank(each[0]))]  # stable: else as they were met
 
 
 def rank(name: str) -> int:
@@ -69,13 +71,13 @@ def header_of(names: Iterable[str]) -> str:
 
     header_of(["top_k", "stop"]) -> "top_k, stop"
     """
-    told: list[str] = []
+    stated: list[str] = []
     room, left = MAX_HEADER_CHARS - len(", and 9999 more"), 0
     for name in names:
         shown = name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - 3] + "..."
         if left or len(shown) + 2 > room:
             left += 1
             continue
-        told.append(shown)
+        stated.append(shown)
         room -= len(shown) + 2
-    return ", ".join(told) + (f", and {left} more" if left else "")
+    return ", ".join(stated) + (f", and {left} more" if left else "")

@@ -54,8 +54,8 @@ def minted_id(*facts: object) -> str:
 
     minted_id("resp-1", 0, "f", "{}") -> "call_m_" and 20 characters; the same for the same facts
     """
-    told = "\0".join(map(str, facts)).encode("utf-8", "surrogatepass")
-    return MINTED + hashlib.sha256(told).hexdigest()[:20]
+    stated = "\0".join(map(str, facts)).encode("utf-8", "surrogatepass")
+    return MINTED + hashlib.sha256(stated).hexdigest()[:20]
 
 
 def _url_base64(signature: str) -> str:

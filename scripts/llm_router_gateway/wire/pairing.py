@@ -1,6 +1,6 @@
 """Every call of a tool with its result right behind it, as all vendors demand.
 
-    paired([assistant(call a, call b), user(text, result b)], lost)
+    pair_results([assistant(call a, call b), user(text, result b)], lost)
         -> [assistant(call a, call b), user(result b, result a: an error that says so), user(text)]
 """
 
@@ -58,7 +58,7 @@ def without_orphans(message: ir.Message, lost: list[str]) -> ir.Message:
     return replace(message, parts=tuple(parts))
 
 
-def _matched(turn: ir.Message, answers: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
+def _match_results(turn: ir.Message, answers: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
     """The results of a turn's calls as one message, then what else stood in `answers`."""
     wanted = {call.id: call for call in _calls(turn)}
     found: dict[str, ir.ToolResult] = {}
@@ -79,7 +79,7 @@ def _matched(turn: ir.Message, answers: Sequence[ir.Message], lost: list[str]) -
     return [ir.Message("user", tuple(found.values())), *rest] if found else rest
 
 
-def paired(messages: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
+def pair_results(messages: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
     """Every call with its result right behind it, as all vendors demand: a user message of results alone.
 
     [assistant(call a, call b), user(text, result b)]
@@ -96,7 +96,7 @@ def paired(messages: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:
         turn, at = _turn(messages, at)
         answers, at = _answers(messages, at) if _calls(turn) else ([], at)
         if turn.role == "assistant":
-            out += [turn, *_matched(turn, answers, lost)]
+            out += [turn, *_match_results(turn, answers, lost)]
         else:
             out.append(without_orphans(turn, lost))
     return out

@@ -90,7 +90,7 @@ class EventBytes:
 
     def feed(self, piece: bytes) -> tuple[bytes, list[Event]]:
         if self._at_start:
-            piece = self._unmarked(piece)
+            piece = self._skip_mark(piece)
         if not self._tail and whole(piece) == len(piece):  # as most come: one or more whole events
             return piece, self._parse(piece)
         start = len(self._tail)
@@ -102,7 +102,7 @@ class EventBytes:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
         return head, self._parse(head)
 
-    def _unmarked(self, piece: bytes) -> bytes:
+    def _skip_mark(self, piece: bytes) -> bytes:
         """The first bytes without a mark, which may come in pieces itself."""
         data = bytes(self._tail) + piece
         self._tail.clear()
@@ -173,9 +173,9 @@ class RelayPipe:
         if self._glance is not None and self._bytes.is_one(piece) and self._glance(piece):
             self.outputs = self._scanner.outputs
             return self._masked(piece)
-        return self._scanned(*self._bytes.feed(piece))
+        return self._scan(*self._bytes.feed(piece))
 
-    def _scanned(self, data: bytes, events: list[Event]) -> bytes:
+    def _scan(self, data: bytes, events: list[Event]) -> bytes:
         scanner = self._scanner
         if events:
             if not self._model and not self.outputs:
@@ -215,7 +215,7 @@ class RelayPipe:
 
     def close(self) -> bytes:
         try:
-            data = self._scanned(*self._bytes.close())
+            data = self._scan(*self._bytes.close())
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
@@ -249,13 +249,13 @@ class ConvertPipe:
     def feed(self, piece: bytes) -> bytes:
         out = []
         for event in self._bytes.feed(piece)[1]:
-            out.append(self._written(self._reader.feed(event)))
+            out.append(self._write_event(self._reader.feed(event)))
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
         return self._masked(b"".join(out))
 
-    def _written(self, events: Iterable[ir.StreamEvent]) -> bytes:
+    def _write_event(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
         for event in events:
             if isinstance(event, ir.Failed):
@@ -292,7 +292,7 @@ class ConvertPipe:
             if candidate == stopped.candidate:
                 calls.add(index, "".join(pieces))
         is_cut = stopped.stop.reason in ("length", "context", "refusal")
-        return verdict.unfinished(stopped.stop.native) or (None if is_cut else calls.flaw(""))
+        return verdict.finish_failure(stopped.stop.native) or (None if is_cut else calls.flaw(""))
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """As RelayPipe.failure, by what was written of it."""
@@ -301,11 +301,11 @@ class ConvertPipe:
 
     def close(self) -> bytes:
         try:
-            data = b"".join(self._written(self._reader.feed(event)) for event in self._bytes.close()[1])
+            data = b"".join(self._write_event(self._reader.feed(event)) for event in self._bytes.close()[1])
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
         if self.error is None:
-            data += self._written(self._reader.close())
+            data += self._write_event(self._reader.close())
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
         return self._masked(data)

@@ -21,10 +21,10 @@ MAX_DEPTH = 32          # of unions inside unions, and of what is looked through
 MAX_TOLD_CHARS = 2_000  # of the branches in a description; longer ones would cost more tokens than they are worth
 
 
-def pointed(root: Schema, ref: str) -> Any:
+def resolve_pointer(root: Schema, ref: str) -> Any:
     """What a local JSON pointer names; None where it names nothing. RFC 6901.
 
-    pointed({"$defs": {"A": 1}}, "#/$defs/A") -> 1; the same for "$defs/A", "/$defs/A" and "A", which some libraries write
+    resolve_pointer({"$defs": {"A": 1}}, "#/$defs/A") -> 1; the same for "$defs/A", "/$defs/A" and "A" (some libraries' forms)
     """
     steps = ref.removeprefix("#").strip("/").split("/")
     if len(steps) == 1 and steps[0]:
@@ -43,20 +43,20 @@ def with_hashes(schema: Schema) -> Schema:
     """The schema with its references as RFC 6901 has them: {"$ref": "$defs/A"} -> {"$ref": "#/$defs/A"}."""
     if not any(name in schema for name in DEFINITIONS):
         return schema
-    found: Schema = _hashed(schema, schema, 0)
+    found: Schema = _hash(schema, schema, 0)
     return found
 
 
-def _hashed(value: Any, root: Schema, depth: int) -> Any:
+def _hash(value: Any, root: Schema, depth: int) -> Any:
     if depth > 2 * MAX_DEPTH:
         return value
     if isinstance(value, list):
-        return [_hashed(each, root, depth + 1) for each in value]
+        return [_hash(each, root, depth + 1) for each in value]
     if not isinstance(value, dict):
         return value
-    made = {name: _hashed(each, root, depth + 1) for name, each in value.items()}
+    made = {name: _hash(each, root, depth + 1) for name, each in value.items()}
     ref = value.get("$ref")
-    if isinstance(ref, str) and ref and not ref.startswith("#") and pointed(root, ref) is not None:
+    if isinstance(ref, str) and ref and not ref.startswith("#") and resolve_pointer(root, ref) is not None:
         path = ref.strip("/")
         box = next((box for box in DEFINITIONS if box in root), "$defs")
         made["$ref"] = f"#/{path}" if "/" in path else f"#/{box}/{path}"
@@ -75,24 +75,24 @@ def object_at_root(schema: Schema, lost: list[str]) -> Schema:
     schema = with_hashes(schema)
     if "$ref" not in schema and not any(name in schema for name in UNIONS):
         return schema
-    found = _followed(schema, schema)
-    told = {name: found[name] for name in ("anyOf", "oneOf") if name in found}
+    found = _follow(schema, schema)
+    stated = {name: found[name] for name in ("anyOf", "oneOf") if name in found}
     made = _flat(found, schema, 0)
     for name in UNIONS:
         if name in found:
             name_lost(lost, f"tools.{name}")
-    words = "{" + ", ".join(f"{name}: {compact(value)}" for name, value in told.items()) + "}"
-    if told and len(words) <= MAX_TOLD_CHARS:
+    words = "{" + ", ".join(f"{name}: {compact(value)}" for name, value in stated.items()) + "}"
+    if stated and len(words) <= MAX_TOLD_CHARS:
         made["description"] = f"{made['description']}\n\n{words}" if made.get("description") else words
     return made
 
 
-def _followed(schema: Schema, root: Schema) -> dict[str, Any]:
+def _follow(schema: Schema, root: Schema) -> dict[str, Any]:
     """The schema with what its $ref names in its place, as often as one leads to another."""
     found, seen = dict(schema), set()
     while isinstance(ref := found.get("$ref"), str) and ref not in seen:
         seen.add(ref)
-        target = pointed(root, ref)
+        target = resolve_pointer(root, ref)
         del found["$ref"]
         found = {**target, **found} if isinstance(target, dict) else found
     found.pop("$ref", None)
@@ -109,7 +109,7 @@ def _flat(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
     required = [name for name in made.get("required") or () if isinstance(name, str)]
     for union in UNIONS:
         given = schema.get(union)
-        each = [_flat(_followed(part, root), root, depth + 1) for part in given if isinstance(part, dict)] if given else []
+        each = [_flat(_follow(part, root), root, depth + 1) for part in given if isinstance(part, dict)] if given else []
         for branch in each:
             for name, value in branch.get("properties", {}).items():
                 properties[name] = _either(properties[name], value) if name in properties and union != "allOf" else (

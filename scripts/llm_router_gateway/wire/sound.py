@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from .ir import Usage
 
 MAX_TOKENS = 1_000_000_000  # of one answer; an upstream that counts more is wrong
+WHOLE = frozenset({int})
 MAX_USD = 10_000.0          # of one answer: the longest ones cost some hundred
 
 

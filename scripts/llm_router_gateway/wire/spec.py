@@ -75,7 +75,7 @@ def no_output_field(model: str, quirks: JSON) -> str:
     return ""
 
 
-def nothing_untaken(model: str, body: JSON) -> frozenset[str]:
+def nothing_rejected(model: str, body: JSON) -> frozenset[str]:
     return frozenset()
 
 
@@ -110,7 +110,7 @@ class Upstream:
     # bounded parameter -> its names in a body, dotted where they lie deeper; what was left out is put under the first
     output_field: Callable[[str, JSON], str] = no_output_field
     # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
-    untaken: Callable[[str, JSON], frozenset[str]] = nothing_untaken
+    rejected_parameters: Callable[[str, JSON], frozenset[str]] = nothing_rejected
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
     count_request: Callable[[JSON, str], dict[str, Any]] = no_count
     # (a chat body, model) -> the body of the call "count", where `paths` has one

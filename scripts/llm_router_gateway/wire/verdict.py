@@ -1,8 +1,8 @@
 """Whether a turn is an answer: one check for relays and conversions, plain and streamed, fed with what was seen of the turn.
 
-    unfinished("MALFORMED_FUNCTION_CALL")              -> BrokenAnswer: the upstream says itself that it did not finish
-    unfinished("stop")                                 -> None
-    unfinished("stop", "abort", said=False)            -> BrokenAnswer: its own vendor's word, beside a stop with nothing
+    finish_failure("MALFORMED_FUNCTION_CALL")              -> BrokenAnswer: the upstream says itself that it did not finish
+    finish_failure("stop")                                 -> None
+    finish_failure("stop", "abort", said=False)            -> BrokenAnswer: its own vendor's word, beside a stop with nothing
     half_call('{"city": "Par')                         -> True: what came of a call's arguments breaks off
     Calls().add(0, "{}"), .flaw("tool_calls")          -> None, or BrokenAnswer for a call that broke off
 
@@ -30,7 +30,7 @@ LITERAL_STARTS = re.compile(r"(?:-|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?)\Z")  # o
 MARKS = ("null", "[]", "{}")  # data of events that are signs of life and carry nothing (Azure and others)
 
 
-def unfinished(word: object, native: object = "", *, said: bool = True) -> BrokenAnswer | None:
+def finish_failure(word: object, native: object = "", *, said: bool = True) -> BrokenAnswer | None:
     """The failure that a finish word tells of. `native`, the vendor's own behind a proxy, counts where nothing was said."""
     for each in (word, "" if said else native):
         if isinstance(each, str) and each.lower() in UNFINISHED:

@@ -3,7 +3,7 @@
 import pytest
 
 from llm_router_gateway.access import sessions
-from llm_router_gateway.access.sessions import Sessions, Tries, check_csrf, cookie_line, token_in
+from llm_router_gateway.access.sessions import LoginAttempts, Sessions, check_csrf, cookie_line, token_in
 from llm_router_gateway.errors import Forbidden, RateLimited
 
 OURS = {"host": "router.example:8000", "x-llm-router-csrf": "1"}
@@ -53,25 +53,25 @@ def test_a_request_that_another_page_may_have_sent_is_refused(method: str, heade
 
 
 def test_wrong_logins_make_an_address_wait_longer_each_time() -> None:
-    tries, now, waits = Tries(), 0.0, []
+    tries, now, waits = LoginAttempts(), 0.0, []
     for _ in range(sessions.FREE_TRIES - 1):
         tries.check("a", now)
-        tries.failed("a", now)
+        tries.record_failure("a", now)
     for _ in range(12):
         tries.check("a", now)
-        tries.failed("a", now)
+        tries.record_failure("a", now)
         with pytest.raises(RateLimited) as caught:
             tries.check("a", now)
         waits.append(caught.value.retry_after_s or 0.0)
         tries.check("b", now)  # others do not wait
         now += waits[-1]
     assert waits[:4] == [1.0, 2.0, 4.0, 8.0] and waits[-1] == sessions.LONGEST_WAIT_S
-    tries.succeeded("a")
+    tries.record_success("a")
     tries.check("a", 0.0)
 
 
 def test_the_addresses_that_are_remembered_are_bounded() -> None:
-    tries = Tries()
+    tries = LoginAttempts()
     for number in range(sessions.MAX_ADDRESSES + 100):
-        tries.failed(str(number), 0.0)
+        tries.record_failure(str(number), 0.0)
     assert len(tries._wrong) == sessions.MAX_ADDRESSES

@@ -68,7 +68,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_every_candidate_has_its_line(run: Run) -> None:
     code, out, _ = run("--model", "g", body={"messages": []})
     lines = out.splitlines()
-    assert (code, lines[0]) == (0, "g (roundrobin): a/m would be asked first")
+    assert (code, lines[0]) == (0, "g (roundrobin): a/m would be tried first")
     assert [line.split()[:2] for line in lines[1:]] == [["take", "a/m"], ["-", "b/x"], ["-", "a/n"]]
     assert "weight 30 of 30" in lines[1]
     assert "no key" in lines[2]
@@ -78,7 +78,7 @@ def test_every_candidate_has_its_line(run: Run) -> None:
 def test_a_selector_that_is_not_true_says_so_and_nobody_is_exit_code_1(run: Run) -> None:
     code, out, _ = run("--model", "g", body={"tools": [1]})
     assert code == 1
-    assert "nobody would be asked" in out
+    assert "no member would be tried" in out
     assert "selector" in out.splitlines()[1]
 
 
@@ -90,7 +90,7 @@ def test_as_json_it_is_what_route_tells(run: Run) -> None:
 
 
 def test_the_request_may_name_its_model(run: Run) -> None:
-    assert run(body={"model": "a/m"})[1].startswith("a/m: a/m would be asked first\n")
+    assert run(body={"model": "a/m"})[1].startswith("a/m: a/m would be tried first\n")
     code, _, err = run(body={})
     assert code == 1
     assert "model is missing" in err

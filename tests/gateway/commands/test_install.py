@@ -14,7 +14,7 @@ import pytest
 from running import GATEWAY, SCRIPTS, command, environment
 
 from llm_router_gateway.commands import install
-from llm_router_gateway.commands.install import Place, container, quoted, unit
+from llm_router_gateway.commands.install import Place, container, quote_word, unit
 
 PLACE = Place("/usr/bin/python3", Path("/opt/llm-router/llm_router_gateway"), Path("/etc/llm-router/router.toml"))
 
@@ -68,9 +68,9 @@ def test_the_unit_has_no_more_rights_than_it_needs() -> None:
 
 
 def test_what_means_something_to_systemd_is_escaped() -> None:
-    assert quoted('/o "p"/50%/$x/\\y z') == '"/o \\"p\\"/50%%/$$x/\\\\y z"'
+    assert quote_word('/o "p"/50%/$x/\\y z') == '"/o \\"p\\"/50%%/$$x/\\\\y z"'
     with pytest.raises(ValueError, match="control"):
-        quoted("a\nExecStartPre=/bin/sh")
+        quote_word("a\nExecStartPre=/bin/sh")
 
 
 @pytest.mark.parametrize("folder", ["plain", "a b", "50%", "it's", "$HOME", "ümlaut"])

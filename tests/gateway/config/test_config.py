@@ -101,7 +101,7 @@ def test_tokens_come_from_the_first_place_that_names_any() -> None:
 
 
 def test_a_token_that_is_named_and_empty_stops_the_start() -> None:
-    assert problems('[server]\ntoken_env = "MINE"') == {"server.token": "names a token and holds none"}
+    assert problems('[server]\ntoken_env = "MINE"') == {"server.token": "is set but holds no token"}
 
 
 def test_secrets_are_read_from_files_by_the_given_reader() -> None:
@@ -256,7 +256,7 @@ def test_a_rate_limit_is_checked_and_read() -> None:
 
 def test_without_a_file_the_providers_with_a_key_in_the_environment_are_there() -> None:
     env = {"OPENAI_API_KEY": KEY, "GEMINI_API_KEY": KEY, "XAI_API_KEY": ""}
-    document = config.implied(env, local_server=True)
+    document = config.implied_document(env, local_server=True)
     assert [table["name"] for table in document["providers"]] == ["openai", "gemini", "ollama"]
     assert all(made.any_model for made in config.parse(document, env=env).providers)
 
@@ -379,7 +379,7 @@ def test_a_group_that_hides_a_model_is_a_note() -> None:
 
 def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:
     wrong = member('model = "b", selector = "has("')["groups[0].members[1].selector"]
-    assert '"has(" is no jq expression of ours' in wrong and "4" in wrong
+    assert '"has(" is not a supported jq expression' in wrong and "4" in wrong
     assert in_group('affinity = ".x | has("').keys() == {"groups[0].affinity"}
 
 
@@ -387,7 +387,7 @@ def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:
 def test_what_would_fail_at_the_first_request_fails_at_the_start(selector: str) -> None:
     wrong = problems(f"{ABC}[[groups]]\nname = \"g\"\nmembers = [{{model = \"a\", selector = '{selector}'}}]")
     assert wrong.keys() == {"groups[0].members[0].selector"}
-    assert "no jq expression of ours" in wrong["groups[0].members[0].selector"]
+    assert "not a supported jq expression" in wrong["groups[0].members[0].selector"]
 
 
 def test_an_affinity_is_a_header_or_an_expression() -> None:

@@ -25,7 +25,7 @@ def jq_file(**params: Any) -> dict[str, Any]:
 def test_a_group_of_the_jq_server_keeps_strategy_weight_and_selector() -> None:
     found = from_jq_server(jq_file())
     made = config.parse(found.document)
-    [group] = made.groups.values() if isinstance(made.groups, dict) else made.groups
+    [group] = made.groups
     assert (group.name, group.strategy) == ("all", "leastconn")
     assert [(member.weight, member.selector is not None) for member in group.members] == [(30, True)]
     assert found.lost == []
@@ -72,14 +72,18 @@ def test_unknown_keys_of_a_file_are_listed() -> None:
     assert from_jq_server({**jq_file(), "cache": {"ttl": 3}}).lost == ["the file: cache"]
 
 
+def from_env(name: str) -> str:
+    return f"os.environ/{name}"
+
+
 LITELLM = {
     "model_list": [
-        {"model_name": "gpt", "litellm_params": {"model": "openai/gpt-big", "api_key": "os.environ/OPENAI_API_KEY", "rpm": 60,
+        {"model_name": "gpt", "litellm_params": {"model": "openai/gpt-big", "api_key": from_env("OPENAI_API_KEY"), "rpm": 60,
                                                 "tpm": 9000, "temperature": 0.2},
          "model_info": {"input_cost_per_token": 2.5e-06, "max_input_tokens": 128000}},
         {"model_name": "gpt", "litellm_params": {"model": "azure/gpt-big", "api_base": "https://x.example.com/v1",
                                                 "api_key": KEY, "api_version": "2024", "weight": 3}},
-        {"model_name": "sonnet", "litellm_params": {"model": "anthropic/claude-big", "api_key": "os.environ/CLAUDE_KEY"}},
+        {"model_name": "sonnet", "litellm_params": {"model": "anthropic/claude-big", "api_key": from_env("CLAUDE_KEY")}},
         {"model_name": "cloud", "litellm_params": {"model": "bedrock/claude"}},
     ],
     "router_settings": {"routing_strategy": "least-busy", "fallbacks": [{"gpt": ["sonnet"]}],
@@ -109,7 +113,7 @@ def test_litellms_prices_limits_parameters_and_keys_are_carried() -> None:
     assert first["config"] == {"input_usd_per_mtok": 2.5, "context_window": 128000}
     assert first["limits"] == {"max_requests": 60, "per_seconds": 60, "tokens_per_minute": 9000}
     assert first["default_params"] == {"temperature": 0.2}
-    assert document["providers"][0]["api_key_env"] == "OPENAI_API_KEY" and document["server"] == {"token": KEY}
+    assert document["providers"][0]["api_key_env"] in {"OPENAI_API_KEY"} and document["server"] == {"token": KEY}
 
 
 def test_what_litellm_has_and_we_do_not_is_listed() -> None:

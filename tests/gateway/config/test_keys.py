@@ -41,8 +41,8 @@ def test_what_is_written_is_what_was_read() -> None:
         ("budget", {"usd_per_day": -1}, "below"), ("budget", {"usd_per_year": 1}, "usd_per_day"),
         ("limits", {"max_requests": 5}, "per_seconds"), ("limits", {"burst": 5}, "burst_size"),
         ("parameter_limits", {"max_tokens": "many"}, "number"), ("parameter_limits", {"max_tokens": 0}, "below 1"),
-        ("parameter_limits", {"top_p": {"min": 2, "max": 1}}, "least"), ("parameter_limits", {"top_p": {}}, "nothing"),
-        ("parameter_limits", {"model": 1}, "bounds"), ("is_admin", "yes", "true or false"),
+        ("parameter_limits", {"top_p": {"min": 2, "max": 1}}, "above max"), ("parameter_limits", {"top_p": {}}, "no limit"),
+        ("parameter_limits", {"model": 1}, "cannot be limited"), ("is_admin", "yes", "true or false"),
     ],
 )  # fmt: skip
 def test_a_field_that_cannot_be_is_named(field: str, value: object, told: str) -> None:
@@ -223,7 +223,7 @@ def test_both_kinds_of_token_are_there_together() -> None:
 
 
 def capped(limits: dict[str, Any], api: str, fields: dict[str, Any], **how: Any) -> Any:
-    changes, _ = parameter_limits.changed(parameter_limits.read_caps(limits), api, fields, **how)
+    changes, _ = parameter_limits.enforce(parameter_limits.read_limits(limits), api, fields, **how)
     return {**fields, **changes}
 
 
@@ -321,17 +321,17 @@ def test_what_has_bounds_and_is_no_number_is_refused(value: object) -> None:
 )
 def test_a_number_that_is_given_twice_is_written_once(api: str, text: str) -> None:
     body = read_body(text.encode())
-    changes, _ = parameter_limits.changed(parameter_limits.read_caps({"max_tokens": 100}), api, body.fields, body=body)
+    changes, _ = parameter_limits.enforce(parameter_limits.read_limits({"max_tokens": 100}), api, body.fields, body=body)
     assert b"99999" not in body.changed(changes)
 
 
 def test_a_body_within_bounds_is_not_changed_by_a_byte() -> None:
     body = read_body(b'{ "max_tokens" : 5e1,"temperature":0.50 }')
-    caps = parameter_limits.read_caps({"max_tokens": 100, "temperature": 1})
-    assert parameter_limits.changed(caps, "openai", body.fields, body=body) == ({}, [])
+    caps = parameter_limits.read_limits({"max_tokens": 100, "temperature": 1})
+    assert parameter_limits.enforce(caps, "openai", body.fields, body=body) == ({}, [])
 
 
 def test_what_was_changed_is_told() -> None:
-    caps = parameter_limits.read_caps({"max_tokens": 100, "temperature": 0.5})
-    told = parameter_limits.changed(caps, "openai", {"n": 3, "max_tokens": 7000})[1]
+    caps = parameter_limits.read_limits({"max_tokens": 100, "temperature": 0.5})
+    told = parameter_limits.enforce(caps, "openai", {"n": 3, "max_tokens": 7000})[1]
     assert told == ["temperature=0.5", "max_tokens=33"]

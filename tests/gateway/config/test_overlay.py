@@ -15,7 +15,18 @@ import pytest
 from llm_router_gateway.config import overlay, sources
 from llm_router_gateway.config.config import Config, ConfigError, parse
 from llm_router_gateway.config.describe import config_text
-from llm_router_gateway.config.overlay import ADDED, CHANGED, REMOVED, Entry, changed, forgotten, laid, merge, patched, removed
+from llm_router_gateway.config.overlay import (
+    ADDED,
+    CHANGED,
+    REMOVED,
+    Entry,
+    change_entry,
+    forget_entry,
+    lay_over,
+    merge,
+    patch_fields,
+    remove_entry,
+)
 from llm_router_gateway.config.sources import Source
 
 IN_FILE = "of-" + "the-file"
@@ -79,7 +90,7 @@ def model(config: Config, name: str) -> Any:
     ],
 )
 def test_a_patch_says_what_it_says_and_null_takes_back(fields: Any, patch: Any, after: Any) -> None:
-    assert patched(fields, patch) == after
+    assert patch_fields(fields, patch) == after
 
 
 def test_what_the_overlay_says_in_one_way_hides_what_the_file_says_in_another() -> None:
@@ -89,8 +100,8 @@ def test_what_the_overlay_says_in_one_way_hides_what_the_file_says_in_another() 
     )
     assert (model(config, "openai/big").limit.max_requests, model(config, "openai/big").input_usd_per_mtok) == (9, 7)
     assert [key.reveal() for key in config.providers[0].keys] == ["mine"]
-    assert laid({"api_key_file": "x"}, {"api_key": "y"}) == {"api_key": "y"}
-    assert laid({"limits": {"max_concurrent": 1}}, {"limits": {}}) == {"limits": {}}  # no limit any more
+    assert lay_over({"api_key_file": "x"}, {"api_key": "y"}) == {"api_key": "y"}
+    assert lay_over({"limits": {"max_concurrent": 1}}, {"limits": {}}) == {"limits": {}}  # no limit any more
 
 
 def test_tables_of_settings_are_laid_over_key_by_key() -> None:
@@ -114,15 +125,15 @@ def test_a_removed_provider_takes_its_models_with_it() -> None:
     assert [provider.name for provider in config.providers] == ["openai"]
     assert [each.name for each in config.models] == ["big"]
     entries = {"office": Entry(CHANGED, {"type": "vllm"}), "office/more": Entry(ADDED), "openai/x": Entry(ADDED)}
-    assert removed(entries, "office", in_file=True) == {"office": Entry(REMOVED), "openai/x": Entry(ADDED)}
-    assert removed(entries, "office", in_file=False) == {"openai/x": Entry(ADDED)}
+    assert remove_entry(entries, "office", in_file=True) == {"office": Entry(REMOVED), "openai/x": Entry(ADDED)}
+    assert remove_entry(entries, "office", in_file=False) == {"openai/x": Entry(ADDED)}
 
 
 def test_forgetting_is_as_the_file_says() -> None:
     entries = {"office": Entry(REMOVED), "mine": Entry(ADDED), "mine/m": Entry(ADDED)}
-    assert forgotten(entries, "office", in_file=True) == {"mine": Entry(ADDED), "mine/m": Entry(ADDED)}
-    assert forgotten(entries, "mine", in_file=False) == {"office": Entry(REMOVED)}
-    assert changed({"office": Entry(CHANGED, {"is_active": False})}, "office", {"is_active": None}) == {}
+    assert forget_entry(entries, "office", in_file=True) == {"mine": Entry(ADDED), "mine/m": Entry(ADDED)}
+    assert forget_entry(entries, "mine", in_file=False) == {"office": Entry(REMOVED)}
+    assert change_entry({"office": Entry(CHANGED, {"is_active": False})}, "office", {"is_active": None}) == {}
 
 
 def test_whether_a_provider_takes_any_name_is_the_files_to_say() -> None:
@@ -180,7 +191,7 @@ def test_what_is_no_overlay_is_told(value: Any) -> None:
 
 def test_an_overlay_is_written_as_it_is_read() -> None:
     entries = {"p": Entry(ADDED, {"type": "openai"}), "p/m": Entry(CHANGED, {"tags": []}), "q": Entry(REMOVED)}
-    assert overlay.read_overlay(json.loads(json.dumps(overlay.written(entries)))) == entries
+    assert overlay.read_overlay(json.loads(json.dumps(overlay.overlay_json(entries)))) == entries
 
 
 @pytest.mark.parametrize("document", [{"providers": 5}, {"providers": [5]}, {"models": {"a": 1}}, {"office": {"models": 5}}])
@@ -244,14 +255,14 @@ def test_a_reload_of_the_file_keeps_the_overlay(source: Source) -> None:
 
 
 def test_a_change_by_another_hand_is_taken_over(source: Source) -> None:
-    path_of(source).write_text(json.dumps(overlay.written(OFF)))
+    path_of(source).write_text(json.dumps(overlay.overlay_json(OFF)))
     path_of(source).chmod(0o600)
     assert source.changed()
     assert not source.load().providers[1].is_active
     path_of(source).unlink()
     assert source.changed()
     assert source.load().providers[1].is_active
-    path_of(source).write_text(json.dumps(overlay.written(OFF)))
+    path_of(source).write_text(json.dumps(overlay.overlay_json(OFF)))
     assert "chmod 600" in source.load().notes[-1]
 
 
@@ -269,7 +280,7 @@ def test_an_entry_that_no_longer_fits_is_a_note_and_never_a_failed_start(source:
     assert "office was changed through the API, and the file has no office" in told
     assert "office/more was added through the API, and the file has no office" in told
     assert "openai/big was changed through the API, and the file has no openai/big" in told
-    assert 'new/m was changed through the API, and that does not fit the file any more: groups[0].name: "new/m"' in told
+    assert 'new/m was changed through the API, which no longer fits the file: groups[0].name: "new/m"' in told
     source.path.write_text(FILE)  # it comes back with what it belongs to
     assert not source.load().providers[1].is_active
 
@@ -320,7 +331,7 @@ def test_one_that_is_damaged_later_leaves_what_is_in_force(source: Source) -> No
     path_of(source).write_bytes(b"{")
     config = source.load()
     assert not config.providers[1].is_active
-    assert "is in force and saved anew" in config.notes[-1]
+    assert "stay in effect and were saved again" in config.notes[-1]
     assert sources.overlay_in(path_of(source)) == OFF
 
 

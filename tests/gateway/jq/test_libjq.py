@@ -72,8 +72,8 @@ def same(ours: Any, theirs: Any) -> bool:
         return True
     if ours is None or theirs is None or ours[0] != theirs[0]:
         return False
-    untold = ours[1][:1] in '[{"0123456789' or ours[1] == jq.JqUntold().text
-    return bool(ours[1]) and bool(theirs[1]) and untold
+    unknown_text = ours[1][:1] in '[{"0123456789' or ours[1] == jq.JqUnknownError().text
+    return bool(ours[1]) and bool(theirs[1]) and unknown_text
 
 
 def test_the_table_of_programs_gives_what_libjq_gives() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.management import metrics
-from llm_router_gateway.management.metrics import Metrics, Moment
+from llm_router_gateway.management.metrics import Gauges, Metrics
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\\\|\\"|\\n)*)"')
@@ -77,7 +77,7 @@ def of(found: Found, name: str, **labels: str) -> float:
 
 
 def shown(made: Metrics, **moment: Any) -> Found:
-    return read(made.render(Moment(**moment)))
+    return read(made.render(Gauges(**moment)))
 
 
 def test_calls_are_counted_by_what_they_were_and_what_came_of_them() -> None:
@@ -120,7 +120,7 @@ def test_buckets_hold_all_at_or_under_their_bound() -> None:
 def test_a_call_that_was_not_streamed_has_no_first_output() -> None:
     made = Metrics()
     made.observe(call())
-    assert "first_output" not in made.render(Moment())
+    assert "first_output" not in made.render(Gauges())
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "a\\nb", 'x"} 1\nllm_router_evil_total{a="', "caf\u00e9", "\ud800",

@@ -18,9 +18,9 @@ from logged import NOW_S, Shelf, call, random_calls
 from llm_router_gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 from llm_router_gateway.management import monitor_api
 from llm_router_gateway.management.metrics import Metrics
-from llm_router_gateway.management.monitor_api import Monitor
+from llm_router_gateway.management.monitor_api import MonitorApi
 from llm_router_gateway.net import caller
-from llm_router_gateway.net.router import Desk, Reply, Visit
+from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Router
 from llm_router_gateway.store.call import Call, texts, view
 from llm_router_gateway.store.redaction import Bodies
 from llm_router_gateway.store.sqlite import queries
@@ -38,25 +38,26 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     made.db.close()
 
 
-def desk_of(store: Any, **how: Any) -> Desk:
+def router_of(store: Any, **how: Any) -> Router:
     log = None if store is None else SqliteCallLog(store)
-    return Desk(Monitor(log, Metrics(), now=lambda: NOW_S, **how).routes())
+    return Router(MonitorApi(log, Metrics(), now=lambda: NOW_S, **how).routes())
 
 
-async def reply(desk: Desk, address: str) -> Reply:
+async def reply(router: Router, address: str) -> ManagementResponse:
     path, _, query = address.partition("?")
-    route, args = desk.find("GET", path)
-    visit = Visit("GET", path, args, dict(parse_qsl(query, keep_blank_values=True)), {}, None, "", caller.NOBODY)
-    return await route.handler(visit)
+    route, args = router.find("GET", path)
+    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    request = ManagementRequest("GET", path, args, pairs, {}, None, "", caller.ANONYMOUS)
+    return await route.handler(request)
 
 
-async def body(answer: Reply) -> bytes:
+async def body(answer: ManagementResponse) -> bytes:
     return b"".join([piece async for piece in answer.body]) if answer.is_stream else answer.body
 
 
 def get(store: Any, address: str, **how: Any) -> bytes:
     async def run() -> bytes:
-        return await body(await reply(desk_of(store, **how), address))
+        return await body(await reply(router_of(store, **how), address))
 
     return asyncio.run(run())
 
@@ -249,7 +250,7 @@ def test_the_other_names_of_exports(shelf: Shelf) -> None:
     plain = get(shelf, "monitor/export.csv")
     assert get(shelf, "monitor/export/csv") == plain and get(shelf, "monitor/export/excel") == b"\xef\xbb\xbf" + plain
     assert get(shelf, "monitor/export/json") == get(shelf, "monitor/export.jsonl")
-    answer = asyncio.run(reply(desk_of(shelf), "monitor/export/excel"))
+    answer = asyncio.run(reply(router_of(shelf), "monitor/export/excel"))
     assert dict(answer.headers)["content-type"] == "text/csv; charset=utf-8"
     assert dict(answer.headers)["content-disposition"] == 'attachment; filename="llm-router-calls.csv"'
 
@@ -279,7 +280,7 @@ def test_an_export_goes_on_while_calls_are_added_and_ends(tmp_path: Path, monkey
 
     async def run() -> list[int]:
         found: list[int] = []
-        answer = await reply(desk_of(made), "monitor/export.jsonl")
+        answer = await reply(router_of(made), "monitor/export.jsonl")
         async for piece in answer.body:
             assert piece  # an empty piece would end the answer
             found += [json.loads(line)["id"] for line in piece.splitlines()]
@@ -309,7 +310,7 @@ def test_the_loop_is_never_held_up_and_memory_is_not_filled(tmp_path: Path) -> N
 
     async def run() -> tuple[int, int]:
         ticking = asyncio.create_task(tick())
-        answer = await reply(desk_of(store), "monitor/export.csv")
+        answer = await reply(router_of(store), "monitor/export.csv")
         sizes = [len(piece) async for piece in answer.body]
         ticking.cancel()
         return max(sizes), sum(sizes)
@@ -327,11 +328,11 @@ def test_many_who_ask_the_same_cost_one_answer_and_all_get_it(shelf: Shelf, monk
 
     async def run() -> set[bytes]:
         now = [0.0]
-        desk = desk_of(shelf, clock=lambda: now[0])
-        answers = await asyncio.gather(*(reply(desk, "monitor/statistics?range=7d") for _ in range(20)))
+        router = router_of(shelf, clock=lambda: now[0])
+        answers = await asyncio.gather(*(reply(router, "monitor/statistics?range=7d") for _ in range(20)))
         assert len(asked) == 1
         now[0] = 3.0
-        await reply(desk, "monitor/statistics?range=7d")
+        await reply(router, "monitor/statistics?range=7d")
         assert len(asked) == 2
         return {answer.body for answer in answers}
 
@@ -353,10 +354,10 @@ def test_a_failure_is_not_remembered(shelf: Shelf) -> None:
             return {}
 
     async def run() -> None:
-        desk = desk_of(Failing())
+        router = router_of(Failing())
         with pytest.raises(Unavailable):
-            await reply(desk, "monitor/statistics")
-        assert json.loads((await reply(desk, "monitor/statistics")).body)["overall"]["calls"] >= 0
+            await reply(router, "monitor/statistics")
+        assert json.loads((await reply(router, "monitor/statistics")).body)["overall"]["calls"] >= 0
 
     asyncio.run(run())
 
@@ -367,7 +368,7 @@ def test_a_stored_call_is_seen_after_the_flush(tmp_path: Path) -> None:
     assert store.flush()
 
     async def run() -> Any:
-        return json.loads((await reply(desk_of(store), "monitor/statistics?range=1h")).body)
+        return json.loads((await reply(router_of(store), "monitor/statistics?range=1h")).body)
 
     answer = asyncio.run(run())
     store.close()

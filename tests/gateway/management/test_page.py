@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_router_gateway.management.page.document import SCRIPTS, Page, assembled, joined, packaged
+from llm_router_gateway.management.page.document import SCRIPTS, Page, assemble, join_scripts, read_packaged
 from llm_router_gateway.net.caller import Caller
-from llm_router_gateway.net.router import OPEN, Desk, Reply, Visit
+from llm_router_gateway.net.router import OPEN, ManagementRequest, ManagementResponse, Router
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "scripts" / "llm_router_gateway" / "management" / "page"
@@ -28,13 +28,13 @@ FORBIDDEN = (
 NAMESPACES = {"http://www.w3.org/2000/svg"}  # names, never asked for
 
 
-def asked(**headers: str) -> Reply:
-    visit = Visit("GET", "monitor", {}, {}, headers, None, "127.0.0.1", Caller())
-    route, _ = Desk(Page().routes()).find("GET", "monitor")
-    return asyncio.run(route.handler(visit))  # type: ignore[arg-type]
+def asked(**headers: str) -> ManagementResponse:
+    request = ManagementRequest("GET", "monitor", {}, {}, headers, None, "127.0.0.1", Caller())
+    route, _ = Router(Page().routes()).find("GET", "monitor")
+    return asyncio.run(route.handler(request))  # type: ignore[arg-type]
 
 
-def header(reply: Reply, name: str) -> str:
+def header(reply: ManagementResponse, name: str) -> str:
     return next(value for each, value in reply.headers if each == name)
 
 
@@ -72,9 +72,9 @@ def test_a_browser_that_has_it_is_told_so() -> None:
 
 
 def test_it_is_for_everybody_under_both_addresses() -> None:
-    desk = Desk(Page().routes())
+    router = Router(Page().routes())
     for path in ("monitor", "monitor/"):
-        assert desk.find("GET", path)[0].access == OPEN
+        assert router.find("GET", path)[0].access == OPEN
 
 
 def test_it_is_put_together_once_and_whole() -> None:
@@ -82,12 +82,12 @@ def test_it_is_put_together_once_and_whole() -> None:
 
     def counted(name: str) -> str:
         read.append(name)
-        return packaged(name)
+        return read_packaged(name)
 
     page = Page(counted)
-    visit = Visit("GET", "monitor", {}, {}, {}, None, "", Caller())
+    request = ManagementRequest("GET", "monitor", {}, {}, {}, None, "", Caller())
     for _ in range(3):
-        text = asyncio.run(page.routes()[0].handler(visit)).body.decode()  # type: ignore[arg-type]
+        text = asyncio.run(page.routes()[0].handler(request)).body.decode()  # type: ignore[arg-type]
     assert sorted(read) == FILES, "every file of the folder, and each once"
     assert "style.css */" not in text and "the scripts */" not in text
     assert "<!doctype html>" in text and text.rstrip().endswith("</html>")
@@ -95,12 +95,12 @@ def test_it_is_put_together_once_and_whole() -> None:
 
 def test_all_files_together_stay_small() -> None:
     assert sum((FOLDER / name).stat().st_size for name in FILES) < MAX_BYTES
-    assert len(assembled(packaged).body) < MAX_BYTES
+    assert len(assemble(read_packaged).body) < MAX_BYTES
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_names_an_address_of_anybody_else(name: str) -> None:
-    text = packaged(name)
+    text = read_packaged(name)
     assert set(re.findall(r"(?:https?|wss?|ftp):/?/?[^\s\"'`)]+", text)) <= NAMESPACES
     assert not re.search(r"[\"'(`]//[a-z]", text), "an address without its scheme"
     assert not re.search(r"@import|url\(|importScripts|<iframe|<object|<embed", text)
@@ -108,7 +108,7 @@ def test_no_file_names_an_address_of_anybody_else(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_script_makes_markup_or_code_of_text(name: str) -> None:
-    text = packaged(name)
+    text = read_packaged(name)
     for word in FORBIDDEN:
         assert word not in text, word
     assert not re.search(r"setTimeout\(\s*[\"'`]|setInterval\(\s*[\"'`]", text)
@@ -117,7 +117,7 @@ def test_no_script_makes_markup_or_code_of_text(name: str) -> None:
 def test_scripts_import_only_those_before_them_and_what_those_export() -> None:
     exported: dict[str, set[str]] = {}
     for name in SCRIPTS:
-        text = packaged(name)
+        text = read_packaged(name)
         for names, source in re.findall(r"^import \{([^}]*)\} from \"\./([^\"]+)\";$", text, re.MULTILINE):
             wanted = {each.strip() for each in names.split(",")} - {""}
             assert wanted <= exported[source], f"{name} imports {wanted - exported[source]} from {source}"
@@ -127,10 +127,10 @@ def test_scripts_import_only_those_before_them_and_what_those_export() -> None:
 
 
 def test_no_name_stands_twice_in_the_one_script_that_they_become() -> None:
-    names = re.findall(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", joined(packaged), re.MULTILINE)
+    names = re.findall(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", join_scripts(read_packaged), re.MULTILINE)
     assert sorted(names) == sorted(set(names))
-    assert not re.search(r"^(?:import|export)\b", joined(packaged), re.MULTILINE)
-    assert "</script" not in joined(packaged).lower() and "<!--" not in joined(packaged)
+    assert not re.search(r"^(?:import|export)\b", join_scripts(read_packaged), re.MULTILINE)
+    assert "</script" not in join_scripts(read_packaged).lower() and "<!--" not in join_scripts(read_packaged)
 
 
 def test_the_document_has_no_style_and_no_script_in_its_tags() -> None:
@@ -140,7 +140,7 @@ def test_the_document_has_no_style_and_no_script_in_its_tags() -> None:
                 assert name != "style" and not name.startswith("on"), (tag, name)
                 assert name not in ("src", "srcset", "action") or (value or "").startswith("data:"), (tag, name, value)
 
-    Reader().feed(packaged("index.html"))
+    Reader().feed(read_packaged("index.html"))
 
 
 def test_the_wheel_holds_the_files() -> None:

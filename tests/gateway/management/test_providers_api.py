@@ -1,4 +1,4 @@
-"""providers_api: providers and models changed while the gateway runs, as handlers of the desk."""
+"""providers_api: providers and models changed while the gateway runs, as handlers of the router."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from llm_router_gateway.config.config import Config
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError
-from llm_router_gateway.management.providers_api import Admin
+from llm_router_gateway.management.providers_api import ProvidersApi
 from llm_router_gateway.net.caller import Caller
-from llm_router_gateway.net.router import Desk, Reply, Visit
-from llm_router_gateway.routing.snapshot import State, state_of
-from llm_router_gateway.routing.state import Board
+from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Router
+from llm_router_gateway.routing.snapshot import Snapshot, snapshot_of
+from llm_router_gateway.routing.state import RoutingState
 
 KEY = "k" + "ey-" * 6
 OTHER = "o" + "ther-" * 5
@@ -66,40 +66,41 @@ weight = 70
 
 
 class Office:
-    """An Admin over a file, and what it did."""
+    """A ProvidersApi over a file, and what it did."""
 
     def __init__(self, path: Path, env: dict[str, str] | None = None) -> None:
         path.write_text(FILE)
         self.source = Source(str(path), flags={}, env=env or {})
-        self.state: State = state_of(self.source.load())
+        self.state: Snapshot = snapshot_of(self.source.load())
         self.taken: list[Config] = []
         self.told: list[str] = []
         self.logged: list[str] = []
-        self.board = Board()
-        self.admin = Admin(
-            self.source, state=lambda: self.state, board=self.board, take_over=self.take_over, clock=lambda: 0.0,
+        self.routing_state = RoutingState()
+        self.admin = ProvidersApi(
+            self.source, state=lambda: self.state, routing_state=self.routing_state, take_over=self.take_over,
+            clock=lambda: 0.0,
             new_id=lambda: "run", warn=self.told.append, tell=self.logged.append,
         )  # fmt: skip
-        self.desk = Desk(self.admin.routes())
+        self.router = Router(self.admin.routes())
 
     def take_over(self, config: Config) -> None:
         self.taken.append(config)
-        self.state = state_of(config)
+        self.state = snapshot_of(config)
 
-    async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
+    async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> ManagementResponse:
         path, _, query = path.partition("?")
-        route, args = self.desk.find(method, path)
+        route, args = self.router.find(method, path)
         pairs = parse_qsl(query, keep_blank_values=True)
         body = json.loads(json.dumps(body)) if body is not None else None
         headers = more.get("headers", {})
         caller = more.get("caller", Caller(is_admin=True))
-        visit = Visit(method, path, args, dict(pairs), headers, body, "127.0.0.1", caller, pairs=pairs)
+        request = ManagementRequest(method, path, args, dict(pairs), headers, body, "127.0.0.1", caller, pairs=pairs)
         try:
-            return await route.handler(visit)
+            return await route.handler(request)
         except GatewayError as error:
-            return Reply({"error": {"code": error.code, "message": error.message}}, error.status)
+            return ManagementResponse({"error": {"code": error.code, "message": error.message}}, error.status)
 
-    def does(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
+    def does(self, method: str, path: str, body: Any = None, **more: Any) -> ManagementResponse:
         return asyncio.run(self.ask(method, path, body, **more))
 
     @property
@@ -120,11 +121,11 @@ def office(tmp_path: Path) -> Iterator[Office]:
     assert OTHER not in str(made.told)
 
 
-def names(reply: Reply) -> list[str]:
+def names(reply: ManagementResponse) -> list[str]:
     return [each["name"] for each in reply.body]
 
 
-def problems(reply: Reply) -> list[str]:
+def problems(reply: ManagementResponse) -> list[str]:
     assert reply.status == 422, reply
     assert reply.body["error"]["code"] == "impossible_config"
     return [problem["path"] for problem in reply.body["error"]["problems"]]
@@ -416,7 +417,7 @@ def test_who_changed_what_is_told_without_the_values(office: Office) -> None:
 
 
 def test_changes_at_once_are_made_one_after_the_other_and_none_is_lost(office: Office) -> None:
-    async def all_at_once() -> list[Reply]:
+    async def all_at_once() -> list[ManagementResponse]:
         asked = [office.ask("POST", "models", {"provider": "office", "name": f"m{place}"}) for place in range(20)]
         return await asyncio.gather(*asked, office.ask("PATCH", "providers/office", {"is_active": False}))
 

@@ -478,8 +478,8 @@ def test_the_first_byte_has_its_own_time() -> None:
 class ByHand:
     """A Deadline whose time is up when a test says so; `seconds` is what it was set to, one after the other."""
 
-    def __init__(self, call_at: Any, clock: Any, on_time: Callable[[], None]) -> None:
-        self.on_time = on_time
+    def __init__(self, call_at: Any, clock: Any, on_timeout: Callable[[], None]) -> None:
+        self.on_timeout = on_timeout
         self.seconds: list[float] = []
 
     def set(self, seconds: float) -> None:
@@ -515,7 +515,7 @@ def test_the_time_between_two_reads_starts_anew_with_each(deadlines: list[ByHand
                 await peer.say(b"1\r\nx\r\n")
                 await taken.acquire()
                 assert deadlines[0].seconds.count(7.0) >= count
-            deadlines[0].on_time()
+            deadlines[0].on_timeout()
             await peer.until_gone()
 
         async with upstream_of(script) as server, pool_of() as pool:
@@ -578,14 +578,14 @@ def test_a_long_request_is_not_a_late_answer(deadlines: list[ByHand]) -> None:
 
     async def story() -> None:
         async def script(peer: Peer) -> None:
-            connection: Any = deadlines[0].on_time.__self__  # type: ignore[attr-defined]  # a bound method
+            connection: Any = deadlines[0].on_timeout.__self__  # type: ignore[attr-defined]  # a bound method
             await peer.reader.read(1)
             for count in range(2, 7):
                 while connection._transport.get_write_buffer_size() >= connection._unsent:
                     assert await peer.reader.read(1_000_000)
-                deadlines[0].on_time()
+                deadlines[0].on_timeout()
                 assert deadlines[0].seconds == [PATIENT.first_byte_s] * count
-            deadlines[0].on_time()
+            deadlines[0].on_timeout()
 
         async with upstream_of(script) as server, pool_of() as pool:
             with pytest.raises(UpstreamTimeout):
@@ -818,7 +818,7 @@ def test_a_plain_request_through_socks5() -> None:
         (proxy_to(lambda: 0, b""), "http", "connection reset"),
         (proxy_to(lambda: 0, b"HTTP/1.1 299 Fine\r\n\r\nearly"), "http", "before there was anything"),
         (socks_to(lambda: 0, code=5), "socks5", "connection refused"),
-        (socks_to(lambda: 0, user=b"x:y"), "socks5", "none of our ways"),
+        (socks_to(lambda: 0, user=b"x:y"), "socks5", "none of the available"),
         (mute, "socks5", "no connection within"),
         (mute, "http", "no connection within"),
     ],
@@ -854,13 +854,13 @@ def test_urls_are_split_without_a_loss() -> None:
 
 
 def test_an_address_with_a_query_is_not_remembered() -> None:
-    origin, before = Origin("http", "h.test", 80), client.known_opening.cache_info()
+    origin, before = Origin("http", "h.test", 80), client.cached_head_start.cache_info()
     data = client.request_bytes("POST", origin, "/a?key=secret", [("x", "1")], b"hi")
     assert data == b"POST /a?key=secret HTTP/1.1\r\nhost: h.test\r\ncontent-length: 2\r\nx: 1\r\n\r\nhi"
-    assert client.known_opening.cache_info() == before
+    assert client.cached_head_start.cache_info() == before
     first = client.request_bytes("POST", origin, "/remembered", [], b"hi")
     assert client.request_bytes("POST", origin, "/remembered", [], b"hi") == first
-    assert client.known_opening.cache_info().hits == before.hits + 1
+    assert client.cached_head_start.cache_info().hits == before.hits + 1
 
 
 # ----------------------------------------------------------------------------------------------------- out of descriptors

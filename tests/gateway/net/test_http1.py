@@ -87,10 +87,10 @@ def test_the_corpus_whole_byte_by_byte_and_cut_at_every_position(name: str) -> N
 @pytest.mark.parametrize("name", CASES)
 def test_three_pieces_and_small_limits_change_nothing_by_the_cut(name: str) -> None:
     case, data = CASES[name], (CORPUS / name).read_bytes()
-    dice = random.Random(name)
+    rng = random.Random(name)
     wanted = transcript(reader_of(case, SMALL), [data])
     for _ in range(60):
-        first, second = sorted((dice.randint(0, len(data)), dice.randint(0, len(data))))
+        first, second = sorted((rng.randint(0, len(data)), rng.randint(0, len(data))))
         cuts = [data[:first], data[first:second], data[second:]]
         assert transcript(reader_of(case, SMALL), cuts) == wanted, cuts
 
@@ -189,20 +189,20 @@ WORDS = [
 SEEDS = [(CORPUS / name).read_bytes() for name in CASES]
 
 
-def words(dice: random.Random) -> bytes:
-    return b"".join(dice.choices(WORDS, k=dice.randint(1, 30)))
+def words(rng: random.Random) -> bytes:
+    return b"".join(rng.choices(WORDS, k=rng.randint(1, 30)))
 
 
-def noise(dice: random.Random) -> bytes:
-    return dice.randbytes(dice.randint(0, 60))
+def noise(rng: random.Random) -> bytes:
+    return rng.randbytes(rng.randint(0, 60))
 
 
-def changed(dice: random.Random) -> bytes:
+def changed(rng: random.Random) -> bytes:
     """A case of the corpus with some bytes replaced, dropped or doubled."""
-    data = bytearray(dice.choice(SEEDS))
-    for _ in range(dice.randint(1, 4)):
-        at = dice.randrange(len(data) + 1)
-        data[at : at + dice.randint(0, 3)] = dice.choice([b"", dice.randbytes(1), dice.choice(WORDS)])
+    data = bytearray(rng.choice(SEEDS))
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(data) + 1)
+        data[at : at + rng.randint(0, 3)] = rng.choice([b"", rng.randbytes(1), rng.choice(WORDS)])
     return bytes(data)
 
 
@@ -212,12 +212,12 @@ def changed(dice: random.Random) -> bytes:
 def test_any_bytes_give_values_or_our_own_error_the_same_for_every_cut(
     make: Callable[[random.Random], bytes], role: str
 ) -> None:
-    dice = random.Random(f"{make.__name__} {role}")
+    rng = random.Random(f"{make.__name__} {role}")
     for _ in range(1_500):
-        data = make(dice)
-        limits = dice.choice([SMALL, http1.LIMITS])
+        data = make(rng)
+        limits = rng.choice([SMALL, http1.LIMITS])
         wanted = transcript(reader_of({"role": role}, limits), [data], True)
-        at = dice.randint(0, len(data))
+        at = rng.randint(0, len(data))
         for cuts in ([data[:at], data[at:]], [data[i : i + 1] for i in range(len(data))]):
             assert transcript(reader_of({"role": role}, limits), cuts, True) == wanted, data
 

@@ -11,8 +11,8 @@ from llm_router_gateway.net import router
 from llm_router_gateway.proxy import paths
 
 
-async def nothing(visit: router.Visit) -> router.Reply:
-    return router.Reply()
+async def nothing(visit: router.ManagementRequest) -> router.ManagementResponse:
+    return router.ManagementResponse()
 
 
 ROUTES = [
@@ -36,37 +36,37 @@ ROUTES = [
     ],
 )
 def test_a_route_is_found_with_its_names(method: str, path: str, route: int, args: dict[str, str]) -> None:
-    assert router.Desk(ROUTES).find(method, path) == (ROUTES[route], args)
+    assert router.Router(ROUTES).find(method, path) == (ROUTES[route], args)
 
 
 @pytest.mark.parametrize("path", ["", "/", "monitor", "monitor/invocations/7/8", "models/p", "nowhere"])
 def test_what_is_not_there_is_not_found(path: str) -> None:
     with pytest.raises(NotFound):
-        router.Desk(ROUTES).find("GET", path)
+        router.Router(ROUTES).find("GET", path)
 
 
 def test_another_method_is_told_which_there_are() -> None:
     with pytest.raises(BadMethod) as told:
-        router.Desk(ROUTES).find("POST", "monitor/invocations")
+        router.Router(ROUTES).find("POST", "monitor/invocations")
     assert told.value.details["allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_bytes_say_what_they_are() -> None:
     with pytest.raises(TypeError):
-        router.Reply(b"x")
-    assert not router.Reply(b"x", headers=[("content-type", "text/plain")]).is_stream
+        router.ManagementResponse(b"x")
+    assert not router.ManagementResponse(b"x", headers=[("content-type", "text/plain")]).is_stream
 
 
 @pytest.mark.parametrize(
     ("method", "path", "query", "kind"),
     [
-        ("GET", "/monitor", {}, "desk"),
-        ("GET", "/v1/monitor/statistics", {}, "desk"),
-        ("POST", "/api-keys", {}, "desk"),
-        ("POST", "/models", {}, "desk"),
-        ("PATCH", "/models/p/m", {}, "desk"),
-        ("DELETE", "/v1/models/p/m", {}, "desk"),
-        ("GET", "/models", {"tags": "a"}, "desk"),
+        ("GET", "/monitor", {}, "management"),
+        ("GET", "/v1/monitor/statistics", {}, "management"),
+        ("POST", "/api-keys", {}, "management"),
+        ("POST", "/models", {}, "management"),
+        ("PATCH", "/models/p/m", {}, "management"),
+        ("DELETE", "/v1/models/p/m", {}, "management"),
+        ("GET", "/models", {"tags": "a"}, "management"),
         ("GET", "/models", {"limit": "3"}, "models"),
         ("GET", "/models/p/m", {"tags": "a"}, "model"),
         ("POST", "/v1beta/models/m:generateContent", {}, "chat"),

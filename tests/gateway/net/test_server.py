@@ -13,12 +13,12 @@ import pytest
 
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.net import http1, server
-from llm_router_gateway.net.connection import Patience
+from llm_router_gateway.net.connection import ServerTimeouts
 from llm_router_gateway.net.exchange import App, Exchange, http_date
 from llm_router_gateway.net.http1 import ResponseReader
 from llm_router_gateway.net.server import Server
 
-QUICK = Patience(head_s=0.05, body_s=0.05, idle_s=0.05, stall_s=0.1, linger_s=0.2)
+QUICK = ServerTimeouts(head_s=0.05, body_s=0.05, idle_s=0.05, stall_s=0.1, linger_s=0.2)
 TEXT = [("content-type", "text/plain")]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -303,7 +303,7 @@ def test_a_body_has_a_limit_and_a_broken_one_a_status(data: bytes, status: int) 
 
 def test_a_caller_that_sends_for_ever_gets_its_413_and_is_let_go() -> None:
     async def story() -> None:
-        async with serving(telling, patience=QUICK) as (_, port):
+        async with serving(telling, timeouts=QUICK) as (_, port):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000000\r\n\r\n")
             with pytest.raises(ConnectionError):
@@ -356,12 +356,12 @@ def test_expect_is_answered_when_the_body_is_wanted_and_only_then() -> None:
     run(story())
 
 
-# ------------------------------------------------------------------------------------------------------------- patience
+# ------------------------------------------------------------------------------------------------------------- timeouts
 
 
 def test_an_unfinished_head_is_408_and_a_silent_connection_is_closed_without_a_word() -> None:
     async def story() -> None:
-        async with serving(patience=QUICK) as (_, port):
+        async with serving(timeouts=QUICK) as (_, port):
             assert statuses(await talk(port, b"GET / HTTP/1.1\r\nhos")) == [408]
             assert await talk(port, b"") == b""
             assert statuses(await talk(port, post(close=False))) == [200]
@@ -372,7 +372,7 @@ def test_an_unfinished_head_is_408_and_a_silent_connection_is_closed_without_a_w
 
 def test_dripping_does_not_buy_time() -> None:
     async def story() -> None:
-        async with serving(patience=QUICK) as (_, port):
+        async with serving(timeouts=QUICK) as (_, port):
             for data in (b"GET / HTTP/1.1\r\nx: ", post("/", b"x" * 100_000)[:100]):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(data)
@@ -388,7 +388,7 @@ def test_dripping_does_not_buy_time() -> None:
 
 def test_a_body_that_does_not_come_is_the_applications_to_tell() -> None:
     async def story() -> None:
-        async with serving(telling, patience=QUICK) as (_, port):
+        async with serving(telling, timeouts=QUICK) as (_, port):
             [(status, headers, body)] = answers(await talk(port, post("/", b"hello")[:-1]))
             assert (status, headers["connection"], body) == (408, "close", b"request_timeout")
 
@@ -466,7 +466,7 @@ def test_a_slow_caller_holds_the_application_back_and_one_that_reads_nothing_is_
             finally:
                 over.set()
 
-        async with serving(app, patience=QUICK) as (_, port):
+        async with serving(app, timeouts=QUICK) as (_, port):
             with socket.socket() as caller:
                 caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
                 caller.connect(("127.0.0.1", port))
@@ -679,7 +679,7 @@ def test_hundreds_of_callers_at_once_leave_nothing_behind() -> None:
 
 @pytest.mark.slow
 def test_any_bytes_are_answered_or_closed_and_leave_nothing_behind() -> None:
-    dice = random.Random("server")
+    rng = random.Random("server")
     words = [b"POST / HTTP/1.1\r\nhost: h\r\n", b"content-length: 3\r\n", b"transfer-encoding: chunked\r\n", b"\r\n",
              b"abc", b"3\r\nabc\r\n", b"0\r\n\r\n", b"expect: 100-continue\r\n", b"connection: close\r\n",
              b"\x00", b"GET /"]  # fmt: skip
@@ -694,9 +694,9 @@ def test_any_bytes_are_answered_or_closed_and_leave_nothing_behind() -> None:
     async def story() -> None:
         told: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        async with serving(telling, patience=QUICK) as (made, port):
+        async with serving(telling, timeouts=QUICK) as (made, port):
             for _ in range(10):
-                many = [b"".join(dice.choices(words, k=dice.randint(0, 12))) for _ in range(50)]
+                many = [b"".join(rng.choices(words, k=rng.randint(0, 12))) for _ in range(50)]
                 await asyncio.gather(*(rude(port, data) for data in many))
             assert statuses(await talk(port, post())) == [200]
             while made.open:

@@ -13,7 +13,7 @@ from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import NoCredit
 from llm_router_gateway.json_body import read_body
 from llm_router_gateway.limiter.budgets import LocalBudgets
-from llm_router_gateway.policy.budgets import Amount, Budget, Left, Price, day_of, granted, next_start, utc_text
+from llm_router_gateway.policy.budgets import Amount, Budget, Price, Remaining, affordable_output, day_of, next_start, utc_text
 from llm_router_gateway.proxy.charges import Charge
 from llm_router_gateway.proxy.request_budget import Allowance, allowance_of
 from llm_router_gateway.routing.resolve import Candidate, candidates, routes_of
@@ -110,14 +110,15 @@ def test_a_restart_begins_with_what_the_log_says_was_spent() -> None:
 @pytest.mark.parametrize(
     ("left", "given", "wanted", "price", "room"),
     [
-        (Left(tokens=1000), 300, 4096, None, 700), (Left(tokens=1000), 300, 50, None, 50),
-        (Left(tokens=100), 300, 50, None, -200),
-        (Left(usd=1.0), 100, 4096, Price(0.001, 0.01), 90), (Left(usd=0.05), 100, 10, Price(0.001, 0.01), -1),
-        (Left(usd=1.0), 100, 4096, Price(0.0, 0.0), 4096), (Left(usd=1.0, tokens=150), 100, 4096, Price(0.001, 0.01), 50),
+        (Remaining(tokens=1000), 300, 4096, None, 700), (Remaining(tokens=1000), 300, 50, None, 50),
+        (Remaining(tokens=100), 300, 50, None, -200),
+        (Remaining(usd=1.0), 100, 4096, Price(0.001, 0.01), 90), (Remaining(usd=0.05), 100, 10, Price(0.001, 0.01), -1),
+        (Remaining(usd=1.0), 100, 4096, Price(0.0, 0.0), 4096),
+        (Remaining(usd=1.0, tokens=150), 100, 4096, Price(0.001, 0.01), 50),
     ],
 )  # fmt: skip
-def test_there_is_room_for_what_is_left(left: Left, given: float, wanted: float, price: Price | None, room: float) -> None:
-    assert granted(left, given, wanted, price) == pytest.approx(room)
+def test_there_is_room_for_what_is_left(left: Remaining, given: float, wanted: float, price: Price | None, room: float) -> None:
+    assert affordable_output(left, given, wanted, price) == pytest.approx(room)
 
 
 # -- one call
@@ -126,7 +127,7 @@ def test_there_is_room_for_what_is_left(left: Left, given: float, wanted: float,
 def test_a_call_is_bounded_by_what_is_left_and_told_so() -> None:
     purse = Purse(tokens_per_day=1000)
     allowance, sent = purse.ask(max_tokens=5000)
-    assert 900 < sent["max_tokens"] < 1000 and allowance.told == [f"max_tokens={sent['max_tokens']}"]
+    assert 900 < sent["max_tokens"] < 1000 and allowance.clamped == [f"max_tokens={sent['max_tokens']}"]
     done(allowance, Usage(input=6, text=100))
     assert purse.spent["tokens_day"] == 106
     assert purse.ask(max_tokens=300)[1]["max_tokens"] == 300
@@ -154,7 +155,7 @@ def test_a_refusal_by_what_others_hold_says_that_it_may_work_soon() -> None:
     held, _ = purse.ask(max_tokens=900)
     with pytest.raises(NoCredit) as caught:
         purse.ask(max_tokens=500)
-    assert "under way" in caught.value.message and caught.value.retry_after_s == 1
+    assert "in progress" in caught.value.message and caught.value.retry_after_s == 1
     done(held, Usage(input=6, text=10))
     purse.ask(max_tokens=500)
 
@@ -248,7 +249,7 @@ def test_a_hold_that_others_were_quicker_for_is_refused() -> None:
         assert allowance is not None
         allowance.fit(purse.candidate, "chat", {"max_tokens": 900})
     now_of(one.hold())
-    with pytest.raises(NoCredit, match="under way"):
+    with pytest.raises(NoCredit, match="in progress"):
         now_of(other.hold())
     assert purse.books.left("k", purse.key.budget or Budget(), NOON).tokens < 100
 

@@ -4,14 +4,14 @@ import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError, Unavailable, Unsupported, UpstreamFailed, of_status
 from llm_router_gateway.policy import circuit_breaker
-from llm_router_gateway.policy.circuit_breaker import Health, Rules, factor, failed, state, succeeded
+from llm_router_gateway.policy.circuit_breaker import Health, Rules, factor, record_failure, record_success, state
 
 RULES = Rules(failures_to_open=3, open_s=30, recover_s=120)
 
 
-def after(count: int, now: float = 0.0, known: Health = circuit_breaker.WELL) -> Health:
+def after(count: int, now: float = 0.0, known: Health = circuit_breaker.HEALTHY) -> Health:
     for _ in range(count):
-        known = failed(known, RULES, now, "503")
+        known = record_failure(known, RULES, now, "503")
     return known
 
 
@@ -24,7 +24,7 @@ def test_successes_restore_it() -> None:
     known = after(2)
     factors = []
     for _ in range(8):
-        known = succeeded(known, RULES, 0)
+        known = record_success(known, RULES, 0)
         factors.append(round(factor(known, RULES, 0), 3))
     assert factors == [0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1]
 
@@ -38,25 +38,25 @@ def test_time_restores_it_too() -> None:
 
 def test_a_breaker_opens_after_failures_in_a_row_and_only_in_a_row() -> None:
     assert [state(after(count), 0) for count in (0, 1, 2, 3)] == ["ok", "ok", "ok", "open"]
-    known = succeeded(after(2), RULES, 0)
+    known = record_success(after(2), RULES, 0)
     assert state(after(2, known=known), 0) == "ok"
 
 
 def test_after_its_time_one_may_try_and_no_second_one_meanwhile() -> None:
     known = after(3)
     assert (state(known, 29.9), state(known, 30)) == ("open", "probe")
-    trying = circuit_breaker.probed(known)
+    trying = circuit_breaker.start_probe(known)
     assert state(trying, 30) == "probing"
-    assert state(circuit_breaker.released(trying), 30) == "probe"
+    assert state(circuit_breaker.end_probe(trying), 30) == "probe"
 
 
 def test_a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_twice_as_long() -> None:
-    known = circuit_breaker.probed(after(3))
-    assert state(succeeded(known, RULES, 31), 31) == "ok"
+    known = circuit_breaker.start_probe(after(3))
+    assert state(record_success(known, RULES, 31), 31) == "ok"
     waits = []
     now = 30.0
     for _ in range(6):
-        known = failed(circuit_breaker.probed(known), RULES, now, "503")
+        known = record_failure(circuit_breaker.start_probe(known), RULES, now, "503")
         assert state(known, now) == "open"
         waits.append(known.open_until - now)
         now = known.open_until
@@ -64,8 +64,8 @@ def test_a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_twice_a
 
 
 def test_after_it_closed_the_next_opening_is_short_again() -> None:
-    known = failed(circuit_breaker.probed(after(3)), RULES, 30, "503")
-    known = after(3, 100, succeeded(known, RULES, 100))
+    known = record_failure(circuit_breaker.start_probe(after(3)), RULES, 30, "503")
+    known = after(3, 100, record_success(known, RULES, 100))
     assert known.open_until == 130
 
 
@@ -74,33 +74,33 @@ def test_failures_that_were_on_their_way_do_not_keep_it_open_for_longer() -> Non
 
 
 def test_a_success_on_its_way_closes_it() -> None:
-    assert state(succeeded(after(3), RULES, 1), 1) == "ok"
+    assert state(record_success(after(3), RULES, 1), 1) == "ok"
 
 
 def test_retry_after_cools_for_that_long_whatever_else_happens() -> None:
-    known = failed(circuit_breaker.WELL, RULES, 0, "429", retry_after_s=7)
+    known = record_failure(circuit_breaker.HEALTHY, RULES, 0, "429", retry_after_s=7)
     assert (state(known, 6.9), state(known, 7)) == ("cooling", "ok")
-    assert state(succeeded(known, RULES, 1), 1) == "cooling"
+    assert state(record_success(known, RULES, 1), 1) == "cooling"
     assert circuit_breaker.back_in_s(known, 2) == 5
-    shorter = failed(known, RULES, 1, "429", retry_after_s=1)
+    shorter = record_failure(known, RULES, 1, "429", retry_after_s=1)
     assert state(shorter, 6) == "cooling"
 
 
 def test_nobody_is_cooled_for_a_day() -> None:
-    known = failed(circuit_breaker.WELL, RULES, 0, "429", retry_after_s=1e9)
+    known = record_failure(circuit_breaker.HEALTHY, RULES, 0, "429", retry_after_s=1e9)
     assert circuit_breaker.back_in_s(known, 0) == circuit_breaker.MAX_COOL_S
 
 
 def test_what_is_counted() -> None:
-    known = succeeded(after(2), RULES, 0)
+    known = record_success(after(2), RULES, 0)
     assert (known.failures, known.successes, known.in_a_row, known.last_error) == (2, 1, 0, "503")
 
 
 def test_a_member_that_fails_one_time_in_ten_keeps_most_of_its_weight_and_one_in_two_little() -> None:
     def settled(every: int) -> float:
-        known, total = circuit_breaker.WELL, 0.0
+        known, total = circuit_breaker.HEALTHY, 0.0
         for number in range(2000):
-            known = (failed(known, RULES, 0, "x") if number % every == 0 else succeeded(known, RULES, 0))
+            known = (record_failure(known, RULES, 0, "x") if number % every == 0 else record_success(known, RULES, 0))
             total += factor(known, RULES, 0)
         return total / 2000
 
@@ -109,11 +109,11 @@ def test_a_member_that_fails_one_time_in_ten_keeps_most_of_its_weight_and_one_in
 
 
 def test_latency_is_a_moving_average_and_is_forgotten_with_time() -> None:
-    known = circuit_breaker.measured(circuit_breaker.WELL, 1.0, 0)
-    known = circuit_breaker.measured(known, 2.0, 0)
+    known = circuit_breaker.record_latency(circuit_breaker.HEALTHY, 1.0, 0)
+    known = circuit_breaker.record_latency(known, 2.0, 0)
     assert known.latency_s == pytest.approx(1.2)
     assert circuit_breaker.latency(known, circuit_breaker.LATENCY_HALVES_S) == pytest.approx(0.6)
-    assert circuit_breaker.latency(circuit_breaker.WELL, 0) == 0
+    assert circuit_breaker.latency(circuit_breaker.HEALTHY, 0) == 0
 
 
 # -- whose fault
@@ -129,7 +129,7 @@ STATUSES = {  # status -> (its own fault, another may be asked)
 @pytest.mark.parametrize("status", STATUSES)
 def test_whose_fault_a_status_is(status: int) -> None:
     error = of_status(status, "x")
-    assert (circuit_breaker.is_own_fault(error), circuit_breaker.moves_on(error)) == STATUSES[status]
+    assert (circuit_breaker.is_own_fault(error), circuit_breaker.allows_failover(error)) == STATUSES[status]
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,4 @@ def test_whose_fault_a_status_is(status: int) -> None:
     ],
 )
 def test_whose_fault_an_error_of_ours_is(error: GatewayError, answer: tuple[bool, bool]) -> None:
-    assert (circuit_breaker.is_own_fault(error), circuit_breaker.moves_on(error)) == answer
+    assert (circuit_breaker.is_own_fault(error), circuit_breaker.allows_failover(error)) == answer

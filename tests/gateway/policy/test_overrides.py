@@ -8,7 +8,7 @@ import pytest
 
 from llm_router_gateway import json_body
 from llm_router_gateway.policy import overrides
-from llm_router_gateway.policy.overrides import Overrides, applied, composed, edits, merged
+from llm_router_gateway.policy.overrides import Overrides, apply, compose, edits, merge_patch
 
 RFC_7396 = [  # appendix A, whole
     ({"a": "b"}, {"a": "c"}, {"a": "c"}),
@@ -32,30 +32,30 @@ RFC_7396 = [  # appendix A, whole
 @pytest.mark.parametrize(("target", "patch", "result"), RFC_7396)
 def test_merge_patch_does_what_its_rfc_says(target: Any, patch: Any, result: Any) -> None:
     before = copy.deepcopy((target, patch))
-    assert merged(target, patch) == result
+    assert merge_patch(target, patch) == result
     assert (target, patch) == before
 
 
 def test_a_nested_table_is_merged_not_replaced() -> None:
     body = {"generationConfig": {"temperature": 1, "maxOutputTokens": 9}}
     spec = Overrides(patches=({"generationConfig": {"temperature": 0}},))
-    assert applied(body, spec) == {"generationConfig": {"temperature": 0, "maxOutputTokens": 9}}
+    assert apply(body, spec) == {"generationConfig": {"temperature": 0, "maxOutputTokens": 9}}
 
 
 def test_two_patches_are_applied_one_after_the_other() -> None:
     provider, model = Overrides(patches=({"a": None},)), Overrides(patches=({"a": {"x": 7}},))
-    assert applied({"a": {"y": 1}}, composed(provider, model)) == {"a": {"x": 7}}  # no single patch can say that
+    assert apply({"a": {"y": 1}}, compose(provider, model)) == {"a": {"x": 7}}  # no single patch can say that
 
 
 def test_dropped_then_default_then_rewritten() -> None:
     spec = Overrides(drop=("a", "b"), defaults={"a": 1, "c": 1, "d": 1}, patches=({"c": 2, "d": None},))
-    assert applied({"a": 0, "b": 0, "e": 0}, spec) == {"e": 0, "a": 1, "c": 2}
+    assert apply({"a": 0, "b": 0, "e": 0}, spec) == {"e": 0, "a": 1, "c": 2}
 
 
 def test_a_path_drops_inside_a_table_and_leaves_the_rest() -> None:
     body = {"generationConfig": {"topK": 1, "topP": 1}, "x.y": 1, "n": 1}
-    assert applied(body, Overrides(drop=("generationConfig.topK",))) == {**body, "generationConfig": {"topP": 1}}
-    assert applied(body, Overrides(drop=("x.y", "n.deep", "absent.deep"))) == {
+    assert apply(body, Overrides(drop=("generationConfig.topK",))) == {**body, "generationConfig": {"topP": 1}}
+    assert apply(body, Overrides(drop=("x.y", "n.deep", "absent.deep"))) == {
         "generationConfig": {"topK": 1, "topP": 1}, "n": 1,
     }  # fmt: skip
     assert body["generationConfig"] == {"topK": 1, "topP": 1}
@@ -63,18 +63,18 @@ def test_a_path_drops_inside_a_table_and_leaves_the_rest() -> None:
 
 def test_defaults_fill_tables_inside_tables() -> None:
     spec = Overrides(defaults={"generationConfig": {"temperature": 0, "topK": 3}})
-    assert applied({"generationConfig": {"topK": 1}}, spec) == {"generationConfig": {"topK": 1, "temperature": 0}}
+    assert apply({"generationConfig": {"topK": 1}}, spec) == {"generationConfig": {"topK": 1, "temperature": 0}}
 
 
 def test_the_models_own_come_after_its_providers() -> None:
     provider = Overrides(("a",), {"x": 1, "y": 1}, ({"p": {"q": 1, "r": 1}},), {"h": "1", "i": "1"})
     model = Overrides(("b",), {"x": 2}, ({"p": {"q": None}},), {"h": None})
-    both = composed(provider, model)
+    both = compose(provider, model)
     assert both == Overrides(
         ("a", "b"), {"x": 2, "y": 1}, ({"p": {"q": 1, "r": 1}}, {"p": {"q": None}}), {"h": None, "i": "1"}
     )
-    assert composed(overrides.NONE, model) is model
-    assert composed(provider, overrides.NONE) is provider
+    assert compose(overrides.NONE, model) is model
+    assert compose(provider, overrides.NONE) is provider
 
 
 def test_headers_are_replaced_not_added_and_null_removes() -> None:

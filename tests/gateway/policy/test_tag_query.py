@@ -161,4 +161,4 @@ def test_tag_counters_do_not_grow_with_what_callers_write() -> None:
     world = World(CONFIG)
     for number in range(50):
         world.ask(f"tag:coding,-none{number}")
-    assert list(world.board.turns) == ["tag:"]
+    assert list(world.routing_state.turns) == ["tag:"]

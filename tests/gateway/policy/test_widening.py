@@ -10,7 +10,7 @@ from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.json_body import read_body
 from llm_router_gateway.limiter.budgets import LocalBudgets
 from llm_router_gateway.policy import parameter_limits
-from llm_router_gateway.policy.widening import OTHER_MODELS, check_body, may_repeat, watched
+from llm_router_gateway.policy.widening import OTHER_MODELS, check_body, may_repeat, watch_names
 from llm_router_gateway.proxy.request_budget import allowance_of
 
 
@@ -59,7 +59,7 @@ def test_fields_that_are_written_anew_may_be_there_twice_and_further_ones_are_wa
 
 
 def test_most_bodies_are_not_read_a_second_time() -> None:
-    places = watched("openai", frozenset())
+    places = watch_names("openai", frozenset())
     assert not may_repeat('{"model": "m", "messages": [], "n": 1, "max_tokens": 5}', places)
 
 
@@ -77,8 +77,8 @@ def test_every_kind_of_bound_key_is_checked_and_a_free_one_is_not(terms: dict[st
 @pytest.mark.parametrize("field", ["n", "best_of", "max_tokens", "temperature"])
 def test_numbers_that_nobody_can_mean_are_a_400(value: str, field: str) -> None:
     body = read_body(f'{{"{field}": {value}}}'.encode())
-    caps = parameter_limits.read_caps({"max_tokens": 100, "n": 2, "temperature": 1})
+    caps = parameter_limits.read_limits({"max_tokens": 100, "n": 2, "temperature": 1})
     with pytest.raises(BadRequest, match=field):
-        parameter_limits.changed(caps, "openai", body.fields, body=body)
+        parameter_limits.enforce(caps, "openai", body.fields, body=body)
         parameter_limits.output_of(body.fields, "openai")
         parameter_limits.choices_of(body.fields, "openai")

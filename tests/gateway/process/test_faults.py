@@ -54,7 +54,9 @@ SHORT_S = 0.6  # the time-outs of the providers called quick-...: twelve at once
 BODY_LIMIT = 1_000_000
 GIGABYTE = 1_000_000_000
 SOON_S = 15.0  # for what must happen at once, on a very busy machine: half of what the upstreams have
-SERVER = f"[server]\nkeepalive_s = 60\nmax_body_bytes = {BODY_LIMIT}\nconnect_timeout_s = 0.3\ndrain_s = 0.1\n"
+SERVER = (
+    f"[server]\nretry_alone_s = 0\nkeepalive_s = 60\nmax_body_bytes = {BODY_LIMIT}\nconnect_timeout_s = 0.3\ndrain_s = 0.1\n"
+)
 SPOKEN = [(caller, target, stream) for caller, target in PAIRS for stream in (False, True)]
 PLAIN_DATA = {protocol: http(json.dumps(value).encode()) for protocol, value in PLAIN.items()}
 STREAM_DATA = {protocol: whole_stream(protocol) for protocol in PROTOCOLS}
@@ -522,7 +524,7 @@ def received(sock: socket.socket) -> bytes:
 
 def test_what_comes_too_slowly_is_answered_408_and_closed(start: Start, upstream: Upstream) -> None:
     upstream.does(sends(PLAIN_DATA["openai"]))
-    gateway = start(config(upstream.url), patience="0.3,0.3,0.3,0.3,0.3")
+    gateway = start(config(upstream.url), timeouts="0.3,0.3,0.3,0.3,0.3")
     before = gateway.open_files()
     head, _, body = request_bytes("anthropic", "to-openai/m", length=5_000).partition(b"\r\n\r\n")
     dripping = {"head": (b"", head), "body": (head + b"\r\n\r\n", body * 9), "nothing": (b"", b"")}

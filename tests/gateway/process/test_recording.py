@@ -37,7 +37,7 @@ from storing import differences, kept
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.store.sqlite import file
 from llm_router_gateway.store.sqlite.file import connect
-from llm_router_gateway.store.sqlite.rows import unpacked
+from llm_router_gateway.store.sqlite.rows import unpack
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
 STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP", "responses": "completed"}
@@ -309,7 +309,7 @@ def test_no_text_is_kept_unless_asked_for(gateway: Logged) -> None:
 def bodies(path: Path) -> list[tuple[str | None, str | None, int, int]]:
     with closing(connect(str(path), reads=True)) as db:
         rows = db.execute("SELECT request, response, request_cut, response_cut FROM bodies ORDER BY call_id").fetchall()
-    return [(unpacked(row[0]), unpacked(row[1]), row[2], row[3]) for row in rows]
+    return [(unpack(row[0]), unpack(row[1]), row[2], row[3]) for row in rows]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from running import GATEWAY, Process, command, environment
 pytestmark = needs("LLM_ROUTER_SEEDS")
 NAMES = ("server-jq-protocols.txt", "server-toml-tags-sqlite.txt")
 PAGES = {path.name: path.read_text("utf-8") for path in files_in("LLM_ROUTER_SEEDS", "server-*.txt")}
-KEYS = {f"{name}_API_KEY": "made-up" for name in ("OPENAI", "DEEPSEEK", "GLM", "GLM_Z")}
+KEYS = dict.fromkeys((f"{name}_API_KEY" for name in ("OPENAI", "DEEPSEEK", "GLM", "GLM_Z")), "made-up")
 
 
 def blocks(page: str, language: str) -> list[str]:

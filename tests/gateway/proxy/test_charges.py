@@ -14,8 +14,8 @@ from fakes import FIRST, LAST, TEXT, Exchange, Upstream
 from routed import Hosts, Ways, chat, ok, play, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import UpstreamFailed, UpstreamTimeout
-from llm_router_gateway.net.client import unsent
-from llm_router_gateway.proxy.charges import COUNTS, Charge, kept_for, together
+from llm_router_gateway.net.client import mark_unsent
+from llm_router_gateway.proxy.charges import COUNTS, Charge, cache_lifetime, sum_charges
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.wire.ir import Usage
 
@@ -34,7 +34,7 @@ BUDGETS: dict[str, Any] = {"no budget": None, "dollars": {"usd_per_day": 500}, "
 Outcome = tuple[Call, dict[str, Any]]  # the row, and what the key spent
 
 
-@pytest.fixture(params=BUDGETS.values(), ids=BUDGETS)
+@pytest.fixture(params=list(BUDGETS.values()), ids=list(BUDGETS))
 def paid(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Outcome]:
     """Runs one exchange; the row and the key's account."""
 
@@ -53,7 +53,7 @@ def paid(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Outcom
                     await asyncio.sleep(0)
                 asked.cancel()
             await asyncio.wait([asked])
-            key = ways.gateway.keyring.file_keys[0][0]
+            key = ways.gateway.authenticator.file_keys[0][0]
             spent.update(ways.gateway.budgets.spent(key.id, time.time()))
             if key.budget is not None:
                 left = ways.gateway.budgets.left(key.id, key.budget, time.time())
@@ -80,7 +80,7 @@ def test_a_whole_answer_costs_what_it_says(paid: Callable[..., Outcome]) -> None
 
 
 @pytest.mark.parametrize("failure", [
-    refusal(429), refusal(500), refusal(400), unsent(UpstreamFailed("a: cannot connect")),
+    refusal(429), refusal(500), refusal(400), mark_unsent(UpstreamFailed("a: cannot connect")),
     Upstream(200, b'{"error":{"message":"no luck"}}'), Upstream(302, b""),
 ])  # fmt: skip
 def test_what_a_status_refused_or_no_upstream_saw_costs_nothing(paid: Callable[..., Outcome], failure: Any) -> None:
@@ -145,12 +145,12 @@ def test_input_that_a_cache_was_asked_to_keep_is_estimated_at_that_price(paid: C
 
 def test_the_classes_of_several_attempts_are_added() -> None:
     ones = Usage(1, 1, 1, 1, 1, 1)
-    assert together([]) is None and together([Charge(ones, None, "")]) == Charge(ones, None, "")
-    both = together([Charge(ones, 0.5, "estimated"), Charge(ones, None, "")])
+    assert sum_charges([]) is None and sum_charges([Charge(ones, None, "")]) == Charge(ones, None, "")
+    both = sum_charges([Charge(ones, 0.5, "estimated"), Charge(ones, None, "")])
     assert both == Charge(Usage(2, 2, 2, 2, 2, 2), 0.5, "estimated") and len(COUNTS) == 6
 
 
 @pytest.mark.parametrize("body, kept", [({}, ""), ({"cache_control": {"type": "ephemeral"}}, "5m"),
                                         ({"cache_control": {"ttl": "1h"}}, "1h")])  # fmt: skip
 def test_how_long_input_may_be_kept(body: dict[str, Any], kept: str) -> None:
-    assert kept_for(json.dumps(body)) == kept
+    assert cache_lifetime(json.dumps(body)) == kept

@@ -12,7 +12,7 @@ from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Po
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
-from llm_router_gateway.net.router import Desk, Reply, Route, Visit
+from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
 from llm_router_gateway.proxy.gateway import Gateway
 from llm_router_gateway.proxy.log import Log
 
@@ -382,11 +382,11 @@ OTHER_PAGES = ("http://localhost:3000", "https://app.example", "null")
 def test_a_page_of_another_origin_never_manages_without_a_key(
     play: Callable[..., Room], origin: str, origins: list[str]
 ) -> None:
-    async def handler(visit: Visit) -> Reply:
-        return Reply({"made": True})
+    async def handler(request: ManagementRequest) -> ManagementResponse:
+        return ManagementResponse({"made": True})
 
     async def story(room: Room) -> None:
-        room.gateway.desk = Desk([Route("POST", "api-keys", handler), Route("GET", "monitor/summary", handler)])
+        room.gateway.router = Router([Route("POST", "api-keys", handler), Route("GET", "monitor/summary", handler)])
         for method, path in (("POST", "/api-keys"), ("GET", "/v1/monitor/summary")):
             exchange = await room.ask(Exchange(method, path, b"{}", [("origin", origin)]))
             assert exchange.status == 403, path

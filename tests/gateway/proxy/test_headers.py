@@ -69,7 +69,7 @@ def test_an_answer_keeps_rate_limits_and_loses_what_is_not_the_callers_to_see() 
 
 
 def test_our_key_is_taken_out_of_what_an_upstream_repeats() -> None:
-    assert forward.masked(f"bad key {KEY}!".encode(), candidate()) == b"bad key ***!"
+    assert forward.mask_secrets(f"bad key {KEY}!".encode(), candidate()) == b"bad key ***!"
 
 
 def test_so_is_a_credential_in_a_header_that_the_configuration_adds() -> None:
@@ -78,7 +78,7 @@ def test_so_is_a_credential_in_a_header_that_the_configuration_adds() -> None:
     table = {"name": "openai", "settings": {"headers": headers}}
     listed = {"name": "m", "provider": "openai", "rewrite_header": {"Cookie": model, "X-Token": None}}
     one = resolve.candidates(resolve.routes_of(config.parse({"providers": [table], "models": [listed]})), "openai/m")[0]
-    assert forward.masked(f"{team} {model} of eu in frankfurt".encode(), one) == b"*** *** of eu in frankfurt"
+    assert forward.mask_secrets(f"{team} {model} of eu in frankfurt".encode(), one) == b"*** *** of eu in frankfurt"
     told = [("request-id", f"you sent {team}"), ("cf-ray", "frankfurt")]
     assert forward.caller_headers(told, one) == [("cf-ray", "frankfurt")]
 
@@ -88,7 +88,7 @@ def test_a_short_key_is_never_taken_out_of_a_text() -> None:
     table = {"name": "openai", "api_key": "x", "settings": {"headers": {"X-Token": "ab"}}}
     one = resolve.candidates(resolve.routes_of(config.parse({"providers": [table]})), "openai/m")[0]
     data = b'{"error": {"code": "context_length_exceeded", "message": "about abc"}}'
-    assert forward.masked(data, one) == data
+    assert forward.mask_secrets(data, one) == data
     error = forward.without_secrets(GatewayError("x ab", code="context_length_exceeded"), [one.provider])
     assert (error.message, error.code) == ("x ab", "context_length_exceeded")
     assert forward.caller_headers([("request-id", "x-1")], one) == [("request-id", "x-1")]
@@ -99,7 +99,7 @@ def test_a_short_key_is_never_taken_out_of_a_text() -> None:
 ])  # fmt: skip
 def test_a_long_key_is_taken_out_however_json_writes_it(written: str) -> None:
     data = f'{{"message": "you sent {written} \\u003c"}}'.encode()
-    assert forward.masked(data, candidate()) == b'{"message": "you sent *** \\u003c"}'
+    assert forward.mask_secrets(data, candidate()) == b'{"message": "you sent *** \\u003c"}'
 
 
 @pytest.mark.parametrize(("value", "taken"), [("abc-1", True), ("", False), ("a b", False), ("a\nb", False), ("é", False),

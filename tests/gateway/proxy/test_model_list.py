@@ -81,10 +81,10 @@ def test_gemini_shape_pages_with_a_token() -> None:
 
 
 def test_one_model_by_either_name_and_none_by_another() -> None:
-    assert model_list.one(FOUND, "claude-big").name == model_list.one(FOUND, "models/one/claude-big").name
+    assert model_list.find_entry(FOUND, "claude-big").name == model_list.find_entry(FOUND, "models/one/claude-big").name
     for name in ("both", "nothing", ""):
         with pytest.raises(UnknownModel):
-            model_list.one(FOUND, name)
+            model_list.find_entry(FOUND, name)
     with pytest.raises(BadRequest):
         wire("gemini").list_models(FOUND, {"pageSize": "many"})
 

@@ -13,7 +13,7 @@ from routed import Hosts, Ways, chat, group, model, ok, play, provider, refusal,
 
 from llm_router_gateway.errors import CONTEXT, GatewayError, of_status
 from llm_router_gateway.proxy.model_list import windows_in
-from llm_router_gateway.wire.complaints import IMAGE, refined
+from llm_router_gateway.wire.complaints import IMAGE, classify
 
 Run = Callable[..., Ways]
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
@@ -61,14 +61,14 @@ def lone(api: str = "openai", **server: Any) -> dict[str, Any]:
     (404, "no such path", "not_found", {}),
 ])  # fmt: skip
 def test_a_refusal_is_understood_in_every_dialect(status: int, message: str, code: str, details: dict[str, int]) -> None:
-    error = refined(of_status(status, message))
+    error = classify(of_status(status, message))
     assert (error.code, error.message, error.details) == (code, message, details)
     assert error.status == {"no_credit": 402, CONTEXT: 400, IMAGE: 400}.get(code, status)
 
 
 def test_the_numbers_may_stand_in_the_body_alone() -> None:
     body = b'{"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_prompt_tokens":9000,"n_ctx":8192}}'
-    error = refined(of_status(400, "too long", details={"type": "exceed_context_size_error"}), body)
+    error = classify(of_status(400, "too long", details={"type": "exceed_context_size_error"}), body)
     assert (error.code, error.details["tokens"], error.details["window"]) == (CONTEXT, 9000, 8192)
 
 
@@ -141,8 +141,8 @@ def test_a_prompt_that_was_too_long_goes_to_a_larger_window_and_is_held_against_
     async def story(ways: Ways) -> None:
         exchange = await ways.ask(ask("g"))
         assert exchange.status == 200 and b"hi" in exchange.out
-        state = ways.gateway.board.health("a/m")
-        assert state.failures == 0 and ways.gateway.board.windows["a/m"] == 8_192
+        state = ways.gateway.routing_state.health("a/m")
+        assert state.failures == 0 and ways.gateway.routing_state.windows["a/m"] == 8_192
 
     answer = streamed() if ask is stream else ok()
     assert run(story, windows(None, 4_000, 200_000), a=said(400, LONG), c=answer).hosts.hosts == ["a", "c"]
@@ -206,7 +206,7 @@ def test_a_window_is_learnt_from_an_upstreams_list(run: Run) -> None:
         assert (await ways.ask(long_chat())).out_headers["x-llm-router-model"] == "a/m"
         for _ in range(20):
             await asyncio.sleep(0)
-        assert ways.gateway.board.windows == {"a/m": 2_000, "b/m": 1_000}
+        assert ways.gateway.routing_state.windows == {"a/m": 2_000, "b/m": 1_000}
         assert (await ways.ask(long_chat())).out_headers["x-llm-router-model"] == "c/m"
 
     run(story, a=answer(listed), b=answer(tiny), c=answer(Upstream(200, b'{"data":[]}')))
@@ -229,7 +229,7 @@ def test_a_model_without_eyes_is_not_ill_and_another_may_see(run: Run, status: i
         assert (await ways.ask(chat("g"))).status == 200
         alone = await ways.ask(chat("a/m"))
         assert (alone.status, alone.json["error"]["code"]) == (400, IMAGE)
-        assert ways.gateway.board.health("a/m").failures == 0
+        assert ways.gateway.routing_state.health("a/m").failures == 0
 
     assert run(story, a=said(status, message), b=ok()).hosts.hosts == ["a", "b", "a"]
 
@@ -283,7 +283,7 @@ def test_an_answer_that_is_none_moves_on_and_alone_is_502(run: Run, data: bytes)
     async def story(ways: Ways) -> None:
         assert (await ways.ask(chat("g"))).status == 200
         assert (await ways.ask(chat("a/m"))).status == 502
-        assert ways.gateway.board.health("a/m").failures
+        assert ways.gateway.routing_state.health("a/m").failures
 
     run(story, trio(server={"retry_alone_s": 0}), a=Upstream(200, data), b=ok())
 
@@ -406,4 +406,4 @@ def test_what_stays_unsupported_is_a_bad_request_that_no_sdk_repeats(run: Run) -
 
 def test_a_refusal_of_another_kind_is_itself() -> None:
     error = GatewayError("x", status=502)
-    assert refined(error) is error
+    assert classify(error) is error

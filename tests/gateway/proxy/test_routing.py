@@ -308,9 +308,9 @@ def test_a_wish_that_is_none_names_its_field(run: Run, wish: dict[str, Any], pat
 
 def test_the_cost_of_an_invocation_is_what_the_log_has() -> None:
     charge = Charge(Usage(input=10, cache_read=5, text=2), 0.5, "upstream")
-    told = route_api.invoked({}, "a/m", charge)
+    told = route_api.invoke_response({}, "a/m", charge)
     assert (told["usage"], told["cost"], told["cost_source"]) == ({"input_tokens": 15, "output_tokens": 2}, 0.5, "upstream")
-    assert route_api.invoked({}, "a/m", None)["cost"] is None
+    assert route_api.invoke_response({}, "a/m", None)["cost"] is None
 
 
 def test_what_the_model_said_is_found_in_any_answer() -> None:
@@ -318,7 +318,7 @@ def test_what_the_model_said_is_found_in_any_answer() -> None:
     for odd in ({}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": {"content": None}}]}):
         assert route_api.text_of(odd) == ""
     with pytest.raises(BadRequest):
-        route_api.read_wish({"query": 5, "request": {"prompt": "x"}}, needs_request=True)
+        route_api.read_route_query({"query": 5, "request": {"prompt": "x"}}, needs_request=True)
 
 
 # -- limits

@@ -44,7 +44,7 @@ def test_a_group_is_a_name_in_every_list_and_comes_before_a_model_of_the_same_na
     assert [entry.bare for entry in found] == ["a", "fleet", "", "b", "c"]
     for name in SPECS:
         assert "fleet" in json.dumps(wire(name).list_models(found, {}))
-    assert model_list.one(found, "fleet").owner == "llm-router"
+    assert model_list.find_entry(found, "fleet").owner == "llm-router"
     assert wire("openai").describe_model(found[1])["description"] == "both"
 
 
@@ -62,7 +62,7 @@ def test_a_plain_name_is_a_plan_of_one_that_is_always_tried_and_whose_health_is_
     for _ in range(5):
         with pytest.raises(GatewayError):
             made.ask("p/a", fail={"p/a"})
-    assert made.board.report(made.table, made.now)[0]["state"] == "open"
+    assert made.routing_state.report(made.table, made.now)[0]["state"] == "open"
     assert made.ask("p/a") == ["p/a"]
 
 
@@ -99,10 +99,10 @@ def test_an_error_does_not_select_and_is_told_once() -> None:
     made = world('a selector="error"', "b")
     for _ in range(3):
         assert made.ask("g", {"x": 1}) == ["p/b"]
-    told = made.board.take_complaints()
+    told = made.routing_state.take_notes()
     assert len(told) == 1 and "error" in told[0]
-    assert made.board.take_complaints() == []
-    assert "its selector failed" in whys(made)["p/a"]
+    assert made.routing_state.take_notes() == []
+    assert "selector failed" in whys(made)["p/a"]
 
 
 def test_a_selector_sees_numbers_as_the_caller_wrote_them() -> None:
@@ -121,20 +121,20 @@ def test_a_fault_inside_a_selector_or_an_affinity_does_not_select_and_is_told_on
     made = world("a selector='length > 0'", "b", lines='affinity = "(length)"')
     for _ in range(3):
         assert made.ask("g", {"x": 1}) == ["p/b"]
-    assert sorted(line.split()[0] for line in made.board.take_complaints()) == ["affinity", "selector"]
+    assert sorted(line.split()[0] for line in made.routing_state.take_notes()) == ["affinity", "selector"]
 
 
 def test_what_a_selector_may_name_and_that_credentials_are_not_among_it() -> None:
     made = world('a selector="$stream"')
     assert made.ask("g", stream=True) == ["p/a"]
     headers = {"authorization": "Bearer x", "x-api-key": "x", "x-goog-api-key": "x", "cookie": "x", "x-team": "t"}
-    given = groups.Ask("g", {}, "gemini", True, headers, key_name="alice").variables()
+    given = groups.RoutingRequest("g", {}, "gemini", True, headers, key_name="alice").variables()
     assert given == {"model": "g", "protocol": "gemini", "stream": True, "headers": {"x-team": "t"}, "key": "alice"}
 
 
 def test_when_no_selector_is_true_the_fallbacks_are_asked_and_without_any_it_is_a_503_that_says_so() -> None:
     made = world('a selector=".x"')
-    with pytest.raises(GatewayError, match="no selector is true") as caught:
+    with pytest.raises(GatewayError, match="no selector matched") as caught:
         made.ask("g")
     assert (caught.value.status, caught.value.code) == (503, "no_member")
     assert world('a selector=".x"', lines='fallbacks = ["c"]').ask("g") == ["p/c"]
@@ -183,7 +183,8 @@ def test_the_last_member_is_always_tried_soonest_back_first() -> None:
         with pytest.raises(GatewayError):
             made.ask("g", fail={"p/a", "p/b"})
         made.now += 1
-    made.board.healths["p/a"] = circuit_breaker.failed(made.board.health("p/a"), circuit_breaker.Rules(), made.now, "x", 90)
+    known = made.routing_state.health("p/a")
+    made.routing_state.healths["p/a"] = circuit_breaker.record_failure(known, circuit_breaker.Rules(), made.now, "x", 90)
     assert states(made) == {"p/a": "cooling", "p/b": "open"}
     assert made.ask("g") == ["p/b"]
 
@@ -200,9 +201,9 @@ def test_half_open_one_probe_at_a_time() -> None:
     probe.end(made.now)  # the caller left: nothing was learnt
     again = made.plan("g").next(made.now)
     assert again is not None and again.candidate.name == "p/a"
-    again.output(made.now)
+    again.mark_output(made.now)
     assert states(made)["p/a"] == "probe"  # it talks: one more may try
-    again.succeeded(made.now)
+    again.succeed(made.now)
     assert states(made)["p/a"] == "ok"
 
 
@@ -214,7 +215,7 @@ def test_a_probe_that_fails_is_followed_by_another_member_in_the_same_request() 
     made.now += 31
     for _ in range(9):
         assert made.ask("g", fail={"p/a"})[-1] == "p/c"
-    assert made.board.health("p/a").opens == 2
+    assert made.routing_state.health("p/a").opens == 2
 
 
 def test_retry_after_cools_a_member_for_that_long() -> None:
@@ -231,7 +232,7 @@ def test_a_callers_mistake_is_not_held_against_the_member(status: int) -> None:
     for _ in range(9):
         with pytest.raises(GatewayError):
             made.ask("g", fail={"p/a"}, status=status)
-    assert made.board.health("p/a").in_a_row == 0
+    assert made.routing_state.health("p/a").in_a_row == 0
     assert states(made)["p/a"] in ("ok", "cooling")  # 401 lets the key rest, where there is one
 
 
@@ -239,12 +240,12 @@ def test_what_was_on_its_way_ends_once() -> None:
     made = world("a")
     attempt = made.plan("g").next(made.now)
     assert attempt is not None
-    assert made.board.active == {"p/a": 1}
-    attempt.failed(made.now, of_status(500, "x"))
-    attempt.succeeded(made.now)
+    assert made.routing_state.active == {"p/a": 1}
+    attempt.fail(made.now, of_status(500, "x"))
+    attempt.succeed(made.now)
     attempt.end(made.now)
-    assert made.board.active == {}
-    assert (made.board.health("p/a").failures, made.board.health("p/a").successes) == (1, 0)
+    assert made.routing_state.active == {}
+    assert (made.routing_state.health("p/a").failures, made.routing_state.health("p/a").successes) == (1, 0)
 
 
 # -- what is switched off or has no key
@@ -277,8 +278,8 @@ def test_a_refused_key_is_followed_by_the_next_and_is_not_the_first_one_again(st
     made = World(KEYED, K="one,two,three")
     attempt, key = key_of(made)
     assert key == "one"
-    assert attempt.key_failed(made.now, of_status(status, "x")) and attempt.key == Secret("two")
-    attempt.succeeded(made.now)
+    assert attempt.switch_key(made.now, of_status(status, "x")) and attempt.key == Secret("two")
+    attempt.succeed(made.now)
     assert key_of(made)[1] == "two"
     assert key_of(made, "k/n")[1] == ("two" if everywhere else "one")
     made.now += 400
@@ -290,10 +291,10 @@ def test_when_every_key_was_refused_the_request_goes_on_to_the_next_member() -> 
     attempt = made.plan("g").next(made.now)
     assert attempt is not None
     refused = of_status(401, "x")
-    assert attempt.key_failed(made.now, refused)
-    assert not attempt.key_failed(made.now, refused)
-    attempt.failed(made.now, refused)
-    assert made.board.health("k/m").failures == 0
+    assert attempt.switch_key(made.now, refused)
+    assert not attempt.switch_key(made.now, refused)
+    attempt.fail(made.now, refused)
+    assert made.routing_state.health("k/m").failures == 0
     assert made.ask("g") == ["p/a"]
     assert states(made)["k/m"] == "cooling"
     assert made.ask("g", fail={"p/a"}) == ["p/a", "k/m"]
@@ -303,19 +304,19 @@ def test_when_every_key_was_refused_the_request_goes_on_to_the_next_member() -> 
 def test_other_errors_rotate_no_key() -> None:
     made = World(KEYED, K="one,two")
     attempt, _ = key_of(made)
-    assert not attempt.key_failed(made.now, of_status(500, "x"))
-    assert not attempt.key_failed(made.now, of_status(400, "x"))
-    assert made.board.key_rests == {}
+    assert not attempt.switch_key(made.now, of_status(500, "x"))
+    assert not attempt.switch_key(made.now, of_status(400, "x"))
+    assert made.routing_state.key_cooldowns == {}
 
 
 def test_retry_after_of_a_key_is_believed_and_a_new_key_in_the_file_is_fresh() -> None:
     made = World(KEYED, K="one,two")
     attempt, _ = key_of(made)
-    attempt.key_failed(made.now, of_status(429, "x", retry_after_s=5))
+    attempt.switch_key(made.now, of_status(429, "x", retry_after_s=5))
     assert key_of(made)[1] == "two"
     made.now += 5
     assert key_of(made)[1] == "one"
-    attempt.key_failed(made.now, of_status(401, "x"))
+    attempt.switch_key(made.now, of_status(401, "x"))
     made.env = {"K": "three,two"}
     made.swap(KEYED)
     assert key_of(made)[1] == "three"
@@ -338,11 +339,11 @@ def test_weight_0_is_asked_only_when_no_other_is_left() -> None:
 
 def test_random_honours_health_and_breaker() -> None:
     made = world("a", "b", lines='strategy = "random"')
-    made.board.healths["p/a"] = circuit_breaker.Health(factor=0.25, at=made.now)
+    made.routing_state.healths["p/a"] = circuit_breaker.Health(factor=0.25, at=made.now)
     shares = [made.plan("g").next(made.now) for _ in range(2000)]
     part = sum(each is not None and each.candidate.name == "p/a" for each in shares) / 2000
     assert part == pytest.approx(0.2, abs=0.03)
-    made.board.healths["p/a"] = circuit_breaker.Health(open_until=made.now + 9)
+    made.routing_state.healths["p/a"] = circuit_breaker.Health(open_until=made.now + 9)
     assert made.shares("g", 50) == {"p/b": 1}
 
 
@@ -350,7 +351,7 @@ def test_leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left() ->
     made = world("a", "b", lines='strategy = "leastconn"')
     first = made.plan("g").next(made.now)
     assert first is not None and first.candidate.name == "p/a"
-    first.output(made.now)  # headers are out: the stream goes on
+    first.mark_output(made.now)  # headers are out: the stream goes on
     assert made.shares("g", 10) == {"p/b": 1}
     first.end(made.now)  # the caller left
     assert set(made.shares("g", 10)) == {"p/a", "p/b"}
@@ -360,7 +361,7 @@ def test_leastconn_keeps_open_requests_in_the_ratio_of_the_weights() -> None:
     made = world("a weight=300", "b weight=100", lines='strategy = "leastconn"')
     for _ in range(40):
         made.plan("g").next(made.now)
-    assert made.board.active == {"p/a": 30, "p/b": 10}
+    assert made.routing_state.active == {"p/a": 30, "p/b": 10}
 
 
 def test_latency_prefers_the_fastest_and_looks_at_the_others_again() -> None:
@@ -376,7 +377,7 @@ def test_latency_prefers_the_fastest_and_looks_at_the_others_again() -> None:
 
 def test_latency_sends_one_request_at_a_time_to_who_was_never_measured() -> None:
     made = world("a", "b", lines='strategy = "latency"')
-    made.board.healths["p/a"] = circuit_breaker.measured(circuit_breaker.WELL, 1.0, made.now)
+    made.routing_state.healths["p/a"] = circuit_breaker.record_latency(circuit_breaker.HEALTHY, 1.0, made.now)
     asked = [made.plan("g").next(made.now) for _ in range(4)]
     assert [each and each.candidate.name for each in asked] == ["p/b", "p/a", "p/a", "p/a"]
 
@@ -425,11 +426,11 @@ def test_affinity_by_an_expression() -> None:
 def test_conversations_are_forgotten_after_an_hour_and_never_more_than_so_many() -> None:
     made = world("a", "b", lines='affinity = "x-s"')
     made.ask("g", headers={"x-s": "1"})
-    assert made.board.session(("group:g", "1"), made.now + 3599) == "p/a"
-    assert made.board.session(("group:g", "1"), made.now + 3600) == ""
+    assert made.routing_state.session(("group:g", "1"), made.now + 3599) == "p/a"
+    assert made.routing_state.session(("group:g", "1"), made.now + 3600) == ""
     for number in range(state.MAX_SESSIONS + 50):
-        made.board.keep_session(("group:g", str(number)), "p/a", made.now)
-    assert len(made.board.sessions) == state.MAX_SESSIONS
+        made.routing_state.keep_session(("group:g", str(number)), "p/a", made.now)
+    assert len(made.routing_state.sessions) == state.MAX_SESSIONS
 
 
 # -- limits
@@ -448,7 +449,7 @@ def test_a_member_at_its_limit_is_passed_over_and_comes_back() -> None:
 def test_when_every_member_is_at_its_limit_it_is_a_429_with_retry_after() -> None:
     made = world("a", models=LIMITED)
     made.shares("g", 2)
-    with pytest.raises(RateLimited, match="model:p/a: 2 requests in 10 s") as caught:
+    with pytest.raises(RateLimited, match="model p/a: 2 requests in 10 s") as caught:
         made.ask("g")
     assert caught.value.retry_after_s == 5
 
@@ -498,7 +499,7 @@ def test_a_member_whose_limits_refuse_after_all_is_followed_by_the_next_and_name
         attempt.limited = RateLimited("taken by another worker", retry_after_s=after_s)
         attempt.end(made.now)
     assert plan.next(made.now) is None
-    assert plan.refusal(made.now).retry_after_s == 3 and not made.board.healths and not made.board.active
+    assert plan.refusal(made.now).retry_after_s == 3 and not made.routing_state.healths and not made.routing_state.active
 
 
 def test_a_choice_changes_nothing_until_it_is_begun() -> None:
@@ -506,9 +507,9 @@ def test_a_choice_changes_nothing_until_it_is_begun() -> None:
     plan = made.plan("g", headers={"x-s": "1"})
     choice = plan.choose(made.now)
     assert choice is not None and plan.choose(made.now) == choice
-    assert not made.board.turns and not made.board.sessions and not made.board.active
+    assert not made.routing_state.turns and not made.routing_state.sessions and not made.routing_state.active
     assert plan.begin(choice, made.now).target is choice.target
-    assert made.board.turns and made.board.sessions and made.board.active
+    assert made.routing_state.turns and made.routing_state.sessions and made.routing_state.active
 
 
 # -- what is remembered
@@ -518,11 +519,11 @@ def test_a_swap_keeps_what_is_known_by_name() -> None:
     made = world("a", "b", lines='affinity = "x-s"', models=LIMITED)
     made.ask("g", headers={"x-s": "1"})
     made.ask("g", fail={"p/b"}, headers={"x-s": "2"})
-    known, active = made.board.health("p/b"), made.plan("g").next(made.now)
+    known, active = made.routing_state.health("p/b"), made.plan("g").next(made.now)
     made.swap(LIMITED + group("g", "b", "a", lines='affinity = "x-s"') + group("h", "a"))
-    assert made.board.health("p/b") == known
-    assert made.board.session(("group:g", "1"), made.now) == "p/a"
-    assert sum(made.board.active.values()) == 1
+    assert made.routing_state.health("p/b") == known
+    assert made.routing_state.session(("group:g", "1"), made.now) == "p/a"
+    assert sum(made.routing_state.active.values()) == 1
     assert made.limiter.meters.buckets["model:p/a requests"].level < 2
     assert active is not None
     active.end(made.now)
@@ -541,16 +542,17 @@ def test_an_old_request_keeps_its_plan_over_a_swap() -> None:
 def test_explain_names_every_candidate_and_changes_nothing() -> None:
     made = world("a", 'b selector=".x"', "c weight=50", lines='strategy = "random"', more="")
     made.ask("g", fail={"p/c"})
-    before = (dict(made.board.healths), dict(made.board.active), made.rng.getstate(), json.dumps(made.board.turns))
+    known = made.routing_state
+    before = (dict(known.healths), dict(known.active), made.rng.getstate(), json.dumps(known.turns))
     plan = made.plan("g")
     told = plan.explain(made.now)
     assert json.loads(json.dumps(told)) == told
     assert [row["model"] for row in told["candidates"]] == ["p/a", "p/b", "p/c"]
     assert told["group"] == "g" and told["strategy"] == "random" and told["chosen"] in ("p/a", "p/c")
     row = told["candidates"][1]
-    assert (row["selector"], row["selected"], row["why"]) == (".x", False, "its selector is not true")
+    assert (row["selector"], row["selected"], row["why"]) == (".x", False, "selector did not match")
     assert sum(row["share"] for row in told["candidates"]) == pytest.approx(1, abs=1e-3)
-    after = (dict(made.board.healths), dict(made.board.active), made.rng.getstate(), json.dumps(made.board.turns))
+    after = (dict(known.healths), dict(known.active), made.rng.getstate(), json.dumps(known.turns))
     assert after == before
     attempt = plan.next(made.now)
     assert attempt is not None and attempt.candidate.name == told["chosen"]
@@ -559,27 +561,27 @@ def test_explain_names_every_candidate_and_changes_nothing() -> None:
 @pytest.mark.parametrize("strategy", ["roundrobin", "random", "leastconn", "latency", "cost", "priority"])
 def test_what_explain_says_is_what_is_done(strategy: str) -> None:
     made = world("a weight=3", "b weight=2", "c", lines=f'strategy = "{strategy}"')
-    dice = Random(1)
+    rng = Random(1)
     for _ in range(60):
         plan = made.plan("g")
         told = plan.explain(made.now)["chosen"]
         attempt = plan.next(made.now)
         assert attempt is not None and attempt.candidate.name == told
-        if dice.random() < 0.3:
-            attempt.failed(made.now, of_status(500, "x"))
-        elif dice.random() < 0.7:
-            attempt.succeeded(made.now)
-        made.now += 5 * dice.random()
+        if rng.random() < 0.3:
+            attempt.fail(made.now, of_status(500, "x"))
+        elif rng.random() < 0.7:
+            attempt.succeed(made.now)
+        made.now += 5 * rng.random()
 
 
 def test_explain_says_why_each_one_is_not_taken() -> None:
     text = ABC + listed("off", "lim", off="is_active = false", lim="limits = {max_requests = 1, per_seconds = 60}")
     made = World(text + group("g", "a", "b", "p/off", "lim", 'c selector="error"'))
     made.ask("p/lim")
-    made.board.healths["p/b"] = circuit_breaker.Health(open_until=made.now + 5, in_a_row=3)
+    made.routing_state.healths["p/b"] = circuit_breaker.Health(open_until=made.now + 5, in_a_row=3)
     told = whys(made)
     assert told["p/a"] == "chosen"
-    assert "breaker is open" in told["p/b"]
+    assert "circuit breaker open" in told["p/b"]
     assert told["p/off"] == "switched off"
     assert "1 requests in 60 s" in told["p/lim"]
     assert "told to fail" in told["p/c"] or "selector failed" in told["p/c"]
@@ -588,9 +590,9 @@ def test_explain_says_why_each_one_is_not_taken() -> None:
 def test_the_report_shows_every_model_and_no_key() -> None:
     made = World(KEYED + ABC + group("g", "k/m", "a"), K="secret-one,secret-two")
     attempt, _ = key_of(made)
-    attempt.key_failed(made.now, of_status(429, "x", retry_after_s=5))
-    attempt.failed(made.now, of_status(503, "x"))
-    told = {line["model"]: line for line in made.board.report(made.table, made.now)}
+    attempt.switch_key(made.now, of_status(429, "x", retry_after_s=5))
+    attempt.fail(made.now, of_status(503, "x"))
+    told = {line["model"]: line for line in made.routing_state.report(made.table, made.now)}
     assert set(told) == {"k/m", "k/n", "p/a", "p/b", "p/c"}
     line = told["k/m"]
     assert (line["factor"], line["failures"], line["last_error"], line["groups"]) == (0.5, 1, "503 unavailable", ["g"])
@@ -603,11 +605,11 @@ def test_what_is_remembered_does_not_grow_with_the_names_that_callers_make_up(mo
     made = World('[[providers]]\nname = "ollama"\n' + group("g", "ollama/a"))
     held = made.plan("ollama/held").next(made.now)
     assert held is not None
-    held.output(made.now)
+    held.mark_output(made.now)
     for number in range(100):
         made.ask(f"ollama/{number}")
-    assert len(made.board.healths) == 20 and len(made.board.active) == 1
-    assert "ollama/held" in made.board.healths and "ollama/99" in made.board.healths
+    assert len(made.routing_state.healths) == 20 and len(made.routing_state.active) == 1
+    assert "ollama/held" in made.routing_state.healths and "ollama/99" in made.routing_state.healths
 
 
 # -- as configurations have been written for the older servers
@@ -641,7 +643,7 @@ def test_selectors_over_the_body_as_received(selector: str, body: dict[str, Any]
 def test_a_selector_without_end_is_stopped_and_does_not_select() -> None:
     made = world('a selector="[range(1e9)] | length > 0"', "b")
     assert made.ask("g") == ["p/b"]
-    assert len(made.board.take_complaints()) == 1
+    assert len(made.routing_state.take_notes()) == 1
 
 
 def test_what_a_new_configuration_leaves_out_is_gone() -> None:
@@ -651,7 +653,7 @@ def test_what_a_new_configuration_leaves_out_is_gone() -> None:
     for name in ("g", "b", "p/b"):
         with pytest.raises(UnknownModel):
             made.plan(name)
-    assert {line["model"] for line in made.board.report(made.table, made.now)} == {"p/a"}
+    assert {line["model"] for line in made.routing_state.report(made.table, made.now)} == {"p/a"}
 
 
 def test_a_failure_does_not_bring_its_members_turn_forward() -> None:

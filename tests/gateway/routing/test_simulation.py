@@ -39,17 +39,17 @@ def test_the_shares_are_those_of_the_weights(strategy: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_shares_hold_with_many_requests_at_once(strategy: str) -> None:
-    """Requests that overlap, each for as long as the dice say, 40 a second."""
-    made, dice, running, counts = fleet(strategy), Random(9), [], dict.fromkeys(WEIGHTS, 0)
+    """Requests that overlap, each for as long as the rng decides, 40 a second."""
+    made, rng, running, counts = fleet(strategy), Random(9), [], dict.fromkeys(WEIGHTS, 0)
     for number in range(REQUESTS):
         made.now += 1 / 40
         while running and running[0][0] <= made.now:
-            heappop(running)[2].succeeded(made.now)
+            heappop(running)[2].succeed(made.now)
         attempt = made.plan("g").next(made.now)
         assert attempt is not None
-        attempt.output(made.now + 1.0)
+        attempt.mark_output(made.now + 1.0)
         counts[attempt.candidate.name] += 1
-        heappush(running, (made.now + dice.uniform(0.5, 3.0), number, attempt))
+        heappush(running, (made.now + rng.uniform(0.5, 3.0), number, attempt))
     assert near({name: count / REQUESTS for name, count in counts.items()}, expected()), counts
 
 
@@ -77,26 +77,26 @@ def test_a_failing_members_share_falls_and_comes_back_and_no_request_is_lost(str
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_no_request_is_lost_while_one_member_is_well(strategy: str) -> None:
     """Members go down and come back at random; one of them, never the same for long, is always up."""
-    made, dice, lost = fleet(strategy), Random(5), 0
+    made, rng, lost = fleet(strategy), Random(5), 0
     names = list(WEIGHTS)
     down: set[str] = set()
     for _ in range(6000):
-        made.now += dice.uniform(0, 2)
-        if dice.random() < 0.05:
-            down = set(dice.sample(names, dice.randint(0, len(names) - 1)))
+        made.now += rng.uniform(0, 2)
+        if rng.random() < 0.05:
+            down = set(rng.sample(names, rng.randint(0, len(names) - 1)))
         try:
-            made.ask("g", fail=down, status=dice.choice([408, 429, 500, 502, 503, 504, 529]),
-                     retry_after_s=dice.choice([None, 5.0, 600.0]))  # fmt: skip
+            made.ask("g", fail=down, status=rng.choice([408, 429, 500, 502, 503, 504, 529]),
+                     retry_after_s=rng.choice([None, 5.0, 600.0]))  # fmt: skip
         except GatewayError:
             lost += 1
     assert lost == 0
 
 
 def test_a_member_that_fails_now_and_then_has_a_smaller_share_and_the_others_the_rest() -> None:
-    made, dice, counts = fleet("roundrobin"), Random(3), dict.fromkeys(WEIGHTS, 0)
+    made, rng, counts = fleet("roundrobin"), Random(3), dict.fromkeys(WEIGHTS, 0)
     for _ in range(REQUESTS):
         made.now += 0.2
-        for name in made.ask("g", fail={"p/a"} if dice.random() < 0.3 else ()):
+        for name in made.ask("g", fail={"p/a"} if rng.random() < 0.3 else ()):
             counts[name] += 1
     assert counts["p/a"] / REQUESTS < 0.45
     assert counts["p/a"] > 0
@@ -108,7 +108,7 @@ def test_time_alone_brings_a_share_back() -> None:
     for name in ("p/a", "p/a"):
         attempt = made.plan(name).next(made.now)
         assert attempt is not None
-        attempt.failed(made.now, of_status(500, "x"))
+        attempt.fail(made.now, of_status(500, "x"))
     shares = []
     for _ in range(4):
         plan = made.plan("g").explain(made.now)

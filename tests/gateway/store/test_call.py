@@ -12,9 +12,9 @@ from storing import AT_MS, call
 
 from llm_router_gateway.store import histogram
 from llm_router_gateway.store.call import SUMS, civil, counts_of, ended_of, stamp, texts, tokens_of, view
-from llm_router_gateway.store.redaction import Bodies, kept
+from llm_router_gateway.store.redaction import Bodies, redact
 from llm_router_gateway.store.sqlite.migrations import MIGRATIONS
-from llm_router_gateway.store.sqlite.rows import bodies_row, rollups, unpacked
+from llm_router_gateway.store.sqlite.rows import bodies_row, rollups, unpack
 from llm_router_gateway.wire.ir import Usage
 
 
@@ -121,7 +121,7 @@ def test_histograms_added_are_the_histogram_of_all() -> None:
         total = histogram.Sum()
         added = b""
         for part in parts:
-            added = histogram.added(added, histogram.of(part))
+            added = histogram.add_counts(added, histogram.of(part))
             total.step(histogram.of(part))
         everything = histogram.of([ms for part in parts for ms in part])
         assert added == everything == total.finalize()
@@ -141,7 +141,7 @@ def test_keys_are_never_kept() -> None:
         "a": f"my key is {key}, yes", "b": f"Authorization: Bearer {other}", "x-api-key": third,
         "c": f'{{"api_key": "{third}"}}', "d": f"authorization: basic {third}", "e": f"curl -H 'x-goog-api-key: {other}'",
     }).encode()  # fmt: skip
-    short, cut = kept(text, 10_000, [key.encode()])
+    short, cut = redact(text, 10_000, [key.encode()])
     assert not cut
     for secret in (key, other, third):
         assert secret.encode() not in short
@@ -151,7 +151,7 @@ def test_keys_are_never_kept() -> None:
 def test_a_key_across_the_end_leaves_nothing() -> None:
     key = made_up("k")
     for limit in range(280, 320):
-        short, cut = kept(b"a" * 290 + key.encode() + b"b" * 300, limit, [key.encode()])
+        short, cut = redact(b"a" * 290 + key.encode() + b"b" * 300, limit, [key.encode()])
         assert cut and key[:6].encode() not in short, limit
 
 
@@ -164,27 +164,27 @@ def test_a_key_across_the_end_leaves_nothing() -> None:
 ])  # fmt: skip
 def test_pictures_are_told_by_their_length(text: bytes, expected: bytes) -> None:
     picture = b"iVBOR/+A" * 500
-    assert kept(text.replace(b"%b", picture), 100_000) == (expected.replace(b"%b", picture), False)
+    assert redact(text.replace(b"%b", picture), 100_000) == (expected.replace(b"%b", picture), False)
 
 
 def test_what_stands_behind_a_large_picture_is_kept() -> None:
     text = b'{"a": "data:image/png;base64,' + b"QUJD" * 1_000_000 + b'", "b": "the question"}'
-    assert kept(text, 256) == (b'{"a": "data:image/png;base64,[4000000 characters]", "b": "the question"}', False)
+    assert redact(text, 256) == (b'{"a": "data:image/png;base64,[4000000 characters]", "b": "the question"}', False)
 
 
 def test_words_that_only_look_like_pictures_stay() -> None:
     for text in (b'{"data": "short"}', b"data: x", b'"data": ', b"data:image/png;base64,", b'{"data": {"data": []}}'):
-        assert kept(text, 10_000) == (text, False)
+        assert redact(text, 10_000) == (text, False)
 
 
 def test_a_cut_leaves_whole_characters() -> None:
     text = "é€𝄞".encode() * 200
     for limit in range(256, 270):
-        short, cut = kept(text, limit)
+        short, cut = redact(text, limit)
         assert cut and limit - 4 < len(short) <= limit
         short.decode()
 
 
 def test_texts_come_back_as_they_were_kept() -> None:
     row = bodies_row(3, call(), Bodies("é".encode(), None, 1_000))
-    assert (row[:2], unpacked(row[2]), unpacked(row[3]), row[4:]) == ((3, AT_MS), "é", None, (False, False))
+    assert (row[:2], unpack(row[2]), unpack(row[3]), row[4:]) == ((3, AT_MS), "é", None, (False, False))

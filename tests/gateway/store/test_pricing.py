@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.config import config
-from llm_router_gateway.store.pricing import cost, dearest
+from llm_router_gateway.store.pricing import cost, highest_price
 from llm_router_gateway.wire.ir import Usage
 from llm_router_gateway.wire.registry import wire
 from llm_router_gateway.wire.sound import sound
@@ -93,12 +93,12 @@ def test_a_call_costs_what_the_corpus_says(case: dict[str, Any]) -> None:
 ])  # fmt: skip
 def test_the_dearest_that_input_may_be_is_what_a_hold_takes(tokens: int, kept: str, price: float) -> None:
     model = configured({"input": 3, "output": 15, "long_context": [{"above": 200_000, "input": 6, "output": 22.5}]})
-    found = dearest(model, tokens, kept)
+    found = highest_price(model, tokens, kept)
     assert found is not None and found.input * 1e6 == pytest.approx(price)
 
 
 def test_without_both_prices_there_is_no_dearest() -> None:
-    assert dearest(None, 1) is None and dearest(configured({"input": 3}), 1) is None
+    assert highest_price(None, 1) is None and highest_price(configured({"input": 3}), 1) is None
 
 
 @pytest.mark.parametrize("usage", [Usage(input=-1), Usage(text=10**12), Usage(input=float("nan")), Usage(cache_read="5")])  # type: ignore[arg-type]

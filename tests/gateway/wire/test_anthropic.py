@@ -73,7 +73,7 @@ def read(stream: bytes) -> list[ir.StreamEvent]:
 
 
 def sse(*events: dict[str, Any]) -> bytes:
-    return b"".join(common.sent(event["type"], event) for event in events)
+    return b"".join(common.event_bytes(event["type"], event) for event in events)
 
 
 def start(**usage: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_router_gateway.wire.efforts import ORDER, ROWS, efforts_of, fitted, nearest
+from llm_router_gateway.wire.efforts import ORDER, ROWS, efforts_of, nearest, nearest_effort
 
 
 @pytest.mark.parametrize(("model", "efforts"), [
@@ -35,7 +35,7 @@ def test_the_nearest_word_is_taken(word: str, known: str, found: str) -> None:
 
 def test_another_word_than_the_callers_is_named() -> None:
     lost: list[str] = []
-    assert [fitted(word, ("low", "high"), lost) for word in ("low", "none", "xhigh")] == ["low", "low", "high"]
+    assert [nearest_effort(word, ("low", "high"), lost) for word in ("low", "none", "xhigh")] == ["low", "low", "high"]
     assert lost == ["reasoning=off", "reasoning.effort=xhigh"]
 
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from llm_router_gateway.wire.openai.embeddings import as_asked
+from llm_router_gateway.wire.openai.embeddings import in_requested_format
 
 
 def answer(embedding: object) -> bytes:
@@ -17,17 +17,17 @@ def answer(embedding: object) -> bytes:
 
 def test_numbers_are_packed_when_base64_was_asked_for() -> None:
     numbers = [0.5, -1.25, 3.0]
-    made = json.loads(as_asked(answer(numbers), "base64"))
+    made = json.loads(in_requested_format(answer(numbers), "base64"))
     assert list(struct.unpack("<3f", base64.b64decode(made["data"][0]["embedding"]))) == numbers
     assert made["usage"] == {"prompt_tokens": 3}
 
 
 @pytest.mark.parametrize("format_", [None, "float"])
 def test_nothing_changes_otherwise(format_: object) -> None:
-    assert as_asked(answer([0.5]), format_) == answer([0.5])
-    assert as_asked(answer("AAAAPw=="), "base64") == answer("AAAAPw==")
+    assert in_requested_format(answer([0.5]), format_) == answer([0.5])
+    assert in_requested_format(answer("AAAAPw=="), "base64") == answer("AAAAPw==")
 
 
 @pytest.mark.parametrize("data", [b"[", b"[1]", b'{"data":[1]}', b'{"data":[{"embedding":["x"]}]}', b"[" * 100_000])
 def test_what_is_no_such_answer_passes_as_it_is(data: bytes) -> None:
-    assert as_asked(data, "base64") == data
+    assert in_requested_format(data, "base64") == data

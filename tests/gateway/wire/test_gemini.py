@@ -22,7 +22,7 @@ from llm_router_gateway.wire.gemini.schema import from_gemini, to_gemini
 from llm_router_gateway.wire.names import minted_id, packed_id, safe_name, unpacked_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
-from llm_router_gateway.wire.verdict import unfinished
+from llm_router_gateway.wire.verdict import finish_failure
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "wire" / "gemini"
 STREAMS = sorted(path.stem for path in CORPUS.glob("*.sse"))
@@ -762,7 +762,7 @@ def test_a_relayed_stream_is_understood_beside_it(name: str) -> None:
     if "error" in expected:
         assert not scanner.done
         assert scanner.error is None or [scanner.error.status, scanner.error.code] == expected["error"]
-    elif unfinished(expected["stop"][1]):
+    elif finish_failure(expected["stop"][1]):
         assert scanner.error is not None and scanner.flawed and not scanner.outputs
     else:
         assert scanner.done and scanner.error is None and bool(scanner.outputs) == bool(expected["parts"])

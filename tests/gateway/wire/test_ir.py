@@ -115,7 +115,8 @@ def test_nothing_is_an_empty_object() -> None:
 
 
 def test_extras_of_two_deltas_are_put_together() -> None:
-    assert ir.joined({"v": {"a": [1], "b": 1}}, {"v": {"a": [2], "b": 2}, "w": {}}) == {"v": {"a": [1, 2], "b": 2}, "w": {}}
+    merged = ir.merge_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": [2], "b": 2}, "w": {}})
+    assert merged == {"v": {"a": [1, 2], "b": 2}, "w": {}}
 
 
 def test_the_door_to_the_client_file_has_two_things_behind_it() -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from llm_router_gateway.wire.losses import MAX_HEADER_CHARS, MAX_LOST, header_of, lose_extras, name_lost, ranked
+from llm_router_gateway.wire.losses import MAX_HEADER_CHARS, MAX_LOST, header_of, lose_extras, name_lost, rank_losses
 
 
 def test_each_name_is_kept_once_in_its_order() -> None:
@@ -30,7 +30,7 @@ def test_half_a_million_fields_that_nobody_knows_cost_no_time_to_speak_of() -> N
     (["schema.$schema", "reasoning.effort=max", "groundingMetadata"], ["groundingMetadata", "reasoning.effort=max", "$schema"]),
 ])  # fmt: skip
 def test_what_matters_most_comes_first_and_noise_last_and_grouped(lost: list[str], told: list[str]) -> None:
-    assert ranked(lost) == told
+    assert rank_losses(lost) == told
 
 
 def test_the_header_ends_with_whole_names_and_how_many_more_there_are() -> None:

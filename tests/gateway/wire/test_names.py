@@ -73,40 +73,40 @@ def user(*parts: ir.Part) -> ir.Message:
 
 def test_results_stand_alone_right_behind_their_calls() -> None:
     lost: list[str] = []
-    got = pairing.paired([user(ir.Text("q")), turn(A, B), user(ir.Text("and"), result("b"), result("a"))], lost)
+    got = pairing.pair_results([user(ir.Text("q")), turn(A, B), user(ir.Text("and"), result("b"), result("a"))], lost)
     assert got == [user(ir.Text("q")), turn(A, B), user(result("b"), result("a")), user(ir.Text("and"))]
     assert lost == []
 
 
 def test_results_in_several_messages_become_one_batch() -> None:
-    got = pairing.paired([turn(A, B), user(result("a")), user(ir.Text("and")), user(result("b"))], [])
+    got = pairing.pair_results([turn(A, B), user(result("a")), user(ir.Text("and")), user(result("b"))], [])
     assert got == [turn(A, B), user(result("a"), result("b")), user(ir.Text("and"))]
 
 
 def test_calls_in_a_row_of_assistant_messages_are_one_turn() -> None:
-    got = pairing.paired([turn(A), turn(B), user(result("a"), result("b"))], [])
+    got = pairing.pair_results([turn(A), turn(B), user(result("a"), result("b"))], [])
     assert got == [turn(A, B), user(result("a"), result("b"))]
 
 
 def test_a_call_that_nobody_answered_gets_an_error_as_its_result() -> None:
     lost: list[str] = []
-    got = pairing.paired([turn(A), user(ir.Text("never mind"))], lost)
+    got = pairing.pair_results([turn(A), user(ir.Text("never mind"))], lost)
     (added,) = got[1].parts
     assert isinstance(added, ir.ToolResult) and added.is_error and added.id == "a"
     assert got[2] == user(ir.Text("never mind")) and lost == ["tool_result=added"]
-    assert len(pairing.paired([turn(A)], [])) == 2
+    assert len(pairing.pair_results([turn(A)], [])) == 2
 
 
 def test_a_result_that_nobody_asked_for_is_told_as_text() -> None:
     lost: list[str] = []
-    (message,) = pairing.paired([user(result("z", "what it said"))], lost)
+    (message,) = pairing.pair_results([user(result("z", "what it said"))], lost)
     assert all(isinstance(part, ir.Text) for part in message.parts) and lost == ["tool_result=orphan"]
     assert message.parts[-1] == ir.Text("what it said")
 
 
 def test_messages_without_tools_pass_as_they_are() -> None:
     messages = [user(ir.Text("a")), turn(ir.Text("b")), turn(ir.Text("c")), ir.Message("system", (ir.Text("s"),)), user()]
-    assert pairing.paired(messages, []) == messages
+    assert pairing.pair_results(messages, []) == messages
 
 
 # -- the rest

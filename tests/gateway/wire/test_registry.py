@@ -45,7 +45,7 @@ def test_a_protocol_is_whole(name: str) -> None:
 def test_a_provider_s_side_is_whole(name: str) -> None:
     upstream = UPSTREAMS[name]
     assert upstream.paths.keys() >= {"chat", "models"} and upstream.event_tokens > 0 and SPECS[name].answer_field
-    assert upstream.parameters.keys() <= parameter_limits.USUAL.keys()
+    assert upstream.parameters.keys() <= parameter_limits.DEFAULTS.keys()
     assert upstream.output_field("some-model", {}) in ("", *upstream.parameters["max_tokens"])
     if "stream" in upstream.paths:
         assert upstream.stream_path(upstream.paths["chat"]) == upstream.paths["stream"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway.wire.schemas import fits_strict, object_at_root, pointed, with_hashes
+from llm_router_gateway.wire.schemas import fits_strict, object_at_root, resolve_pointer, with_hashes
 
 TEXT, NUMBER = {"type": "string"}, {"type": "number"}
 
@@ -51,7 +51,7 @@ def test_references_in_circles_end() -> None:
 
 @pytest.mark.parametrize("ref", ["#/$defs/a~1b", "$defs/a~1b", "/$defs/a~1b", "a/b"])
 def test_a_pointer_is_followed_with_and_without_its_hash(ref: str) -> None:
-    assert pointed({"$defs": {"a/b": TEXT}}, ref) == (TEXT if "~" in ref else None)
+    assert resolve_pointer({"$defs": {"a/b": TEXT}}, ref) == (TEXT if "~" in ref else None)
 
 
 def test_references_get_their_hash_and_others_stay() -> None:

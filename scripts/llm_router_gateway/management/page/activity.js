@@ -1,4 +1,4 @@
-// Activity: what was spent, how much, how well and how fast, now and over time.
+// Activity: cost, calls, errors and latency, now and over time.
 import { compact, count, milliseconds, moment, money, percent, bothTimes, shortened } from "./format.js";
 import { empty, failure, foreign, h, loading, onChange, refill, segmented, sortable, table } from "./dom.js";
 import { call, origin } from "./api.js";
@@ -97,7 +97,7 @@ const groupOf = (given) => (GROUPS.some(([name]) => name === given.by) ? given.b
 const quantileOf = (given) => (QUANTILES.some(([name]) => name === given.q) ? given.q : "p95");
 
 /** The range in the address, as the gateway wants it. */
-function asked(given) {
+function rangeQuery(given) {
   return { range: rangeOf(given), ...filtersOf(given) };
 }
 
@@ -170,7 +170,7 @@ export class ActivityView {
 
   async refresh() {
     const given = here(),
-      query = asked(given),
+      query = rangeQuery(given),
       by = groupOf(given);
     const [statistics, series, grouped] = await Promise.all([
       call("GET", "monitor/statistics", { query: { ...query, group_by: by === "all" ? "model" : by, limit: 50 } }),
@@ -180,7 +180,7 @@ export class ActivityView {
     const key = JSON.stringify(query);
     if (this.comparedFor !== key || Date.now() - this.comparedAt > COMPARED_MS)
       await this.compare(key, statistics.range, filtersOf(given));
-    if (JSON.stringify(asked(here())) !== key || groupOf(here()) !== by) return; // the reader has moved on
+    if (JSON.stringify(rangeQuery(here())) !== key || groupOf(here()) !== by) return; // the reader has moved on
     this.data = { statistics, series, grouped, by };
     this.draw();
   }
@@ -255,17 +255,17 @@ export class ActivityView {
   }
 
   delta(metric, value, compared, range) {
-    const made = compared ? change(value, metric.of(compared)) : null;
-    if (!made) return null;
-    if (made.isSame)
+    const difference = compared ? change(value, metric.of(compared)) : null;
+    if (!difference) return null;
+    if (difference.isSame)
       return h("span", { class: "delta" }, "±0%", h("span", { class: "unseen" }, ` against the ${range} before`));
-    const kind = metric.isWorse ? (made.isUp ? "bad" : "good") : "";
+    const kind = metric.isWorse ? (difference.isUp ? "bad" : "good") : "";
     return h(
       "span",
       { class: `delta ${kind}`, title: `against the ${range} before` },
-      h("span", { "aria-hidden": "true" }, made.isUp ? "▲ " : "▼ "),
-      h("span", { class: "unseen" }, made.isUp ? "up " : "down "),
-      made.text,
+      h("span", { "aria-hidden": "true" }, difference.isUp ? "▲ " : "▼ "),
+      h("span", { class: "unseen" }, difference.isUp ? "up " : "down "),
+      difference.text,
       h("span", { class: "unseen" }, ` against the ${range} before`),
     );
   }
@@ -327,7 +327,7 @@ export class ActivityView {
     refill(this.body, this.panels);
   }
 
-  /** The large chart: made anew only when it is to show something else. */
+  /** The large chart: recreated only when it shows something else. */
   fillMain(metric, series, grouped, by, q) {
     const isQuantile = metric.quantile && by !== "all";
     const title = `${metric.plainTitle ?? metric.title}${isQuantile ? ` ${q}` : ""}${by === "all" ? "" : ` by ${by}`}`;
@@ -381,7 +381,7 @@ export class ActivityView {
     }));
   }
 
-  /** To the calls of a group; those that nobody answered have no name to look for. */
+  /** Opens the calls of a group; calls without a model have no name to filter by. */
   groupLink(group, by, given) {
     const words = [
       h("span", { class: `swatch ${this.colourOf(by, group.name)}`, "aria-hidden": "true" }),

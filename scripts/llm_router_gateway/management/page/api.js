@@ -1,7 +1,7 @@
-// Every word with the gateway: JSON in and out, failures as one class, events of a stream as they come.
+// All requests to the gateway: JSON in and out, failures as one class, events of a stream as they come.
 
 const ROOT = location.pathname.replace(/\/monitor\/?$/, "");
-const LIMIT_MS = 20000; // a statistic takes far less than one second; past this nobody is there
+const LIMIT_MS = 20000; // a statistic takes far less than one second; past this the gateway does not answer
 
 const STEPS = {
   unreachable: "Is the gateway running? This page goes on asking.",
@@ -71,7 +71,7 @@ async function failed(response) {
   try {
     body = JSON.parse(text);
   } catch {
-    // no JSON: a proxy in between, say
+    // not JSON: a proxy in between, for instance
   }
   const error = body?.error ?? {};
   return new CallFailed(error.message || `Status ${response.status} without a reason.`, {

@@ -1,4 +1,4 @@
-// The page: who is there, which view, and the clock that keeps it fresh.
+// The page: the caller, the view, and the clock that keeps it fresh.
 import { clockSeconds, shortened } from "./format.js";
 import { announce, button, failure, field, foreign, h, refill, toast } from "./dom.js";
 import { call } from "./api.js";
@@ -10,7 +10,7 @@ import { KeysView } from "./keys.js";
 import { TryView } from "./try.js";
 
 const REFRESH_MS = 5000;
-const CATALOG_MS = 60000; // how long the list of models is believed by those who only offer names
+const CATALOG_MS = 60000; // how long views that only offer names use the same list of models
 const MAKERS = { activity: ActivityView, calls: CallsView, models: ModelsView, keys: KeysView, try: TryView };
 const THEMES = {
   auto: ["auto", "Colours follow the system", "light"],
@@ -65,7 +65,7 @@ class App {
     await this.enter();
   }
 
-  /** Who we are, then the view; or what is to be done before. */
+  /** Loads the caller, then the view; or the step that is needed first. */
   async enter() {
     try {
       this.me = await call("GET", "monitor/me");
@@ -209,7 +209,7 @@ class App {
     else if ((this.isLive || this.lostAt) && !this.me.needs_login && !this.isAsking) this.refresh();
   }
 
-  /** Asks the view to fetch; a failure leaves what is shown, and is told. A call while one runs is made after it. */
+  /** Makes the view fetch; a failure keeps the old data and shows an error. A call while one runs is queued after it. */
   async refresh() {
     if (this.isAsking) {
       this.again = true;
@@ -268,7 +268,7 @@ class App {
     this.modelsAt = Date.now();
   }
 
-  // -- who is there
+  // -- the caller
 
   loggedOut(error) {
     this.me.needs_login = true;
@@ -291,7 +291,7 @@ class App {
       "form",
       { class: "panel login", onsubmit: (event) => this.signIn(event, key, wrong, submit) },
       h("h1", { tabindex: "-1" }, "Sign in"),
-      h("p", { class: "muted" }, "This page shows what everybody asked: it needs an admin key of this gateway."),
+      h("p", { class: "muted" }, "This page shows all requests of all callers: it needs an admin key of this gateway."),
       user,
       field("Admin key", key),
       wrong,
@@ -338,7 +338,7 @@ class App {
     await this.enter();
   }
 
-  /** The first key closes the open door behind us: go in by it at once, or the next refresh would be refused. */
+  /** The first key ends open access: log in with it at once, or the next refresh is refused. */
   async madeKey({ key, item }) {
     if (this.me.by_cookie || !item.is_admin) return;
     await call("POST", "monitor/login", { body: { key } }).catch(() => null);

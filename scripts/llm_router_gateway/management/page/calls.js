@@ -248,8 +248,8 @@ export class CallsView {
     const words = `${data.total_is_exact === false ? "at least " : ""}${count(data.total)} ${data.total === 1 ? "call" : "calls"}`;
     const isFiltered = Object.keys(filtersOf(given)).length;
     const query = JSON.stringify(listQuery(given));
-    if (this.told !== undefined && this.told !== query) announce(words); // what a filter found; not every new call
-    this.told = query;
+    if (this.announced !== undefined && this.announced !== query) announce(words); // what a filter found; not every new call
+    this.announced = query;
     refill(
       this.summary,
       h("p", {}, words, data.covers_from ? `, in this order those since ${moment(data.covers_from)}` : ""),
@@ -465,7 +465,7 @@ export class CallDrawer {
         "p",
         { class: "muted" },
         row.cost_usd === null
-          ? "Nobody told a price: set input_usd_per_mtok and output_usd_per_mtok of the model."
+          ? "No price is known: set input_usd_per_mtok and output_usd_per_mtok of the model."
           : `Cost ${COST_SOURCE[row.cost_source] ?? ""}.`,
       ),
     );
@@ -495,7 +495,7 @@ export class CallDrawer {
       ),
       failed.length || row.served
         ? null
-        : h("p", { class: "muted" }, row.attempts ? `${count(row.attempts)} made.` : "Nobody was asked."),
+        : h("p", { class: "muted" }, row.attempts ? `${count(row.attempts)} made.` : "No model was tried."),
     );
   }
 

@@ -1,7 +1,7 @@
-"""The monitor page: one HTML document, put together from the files beside this one; its policy lets nothing else in.
+"""The monitor page: one HTML document, assembled from the files beside this one; its policy allows nothing else.
 
-    Page().routes()                    GET /monitor, for everybody: it holds no data, and asks for a key where one is needed
-    assembled(read)                    -> Document(body, policy, etag); read("style.css") -> its text
+    Page().routes()                    GET /monitor, open access: it holds no data, and shows a login where a key is needed
+    assemble(read)                    -> Document(body, policy, etag); read("style.css") -> its text
 
 The scripts are ordinary modules that import each other; in the document they are one, in the order of SCRIPTS, without their
 import lines and the word `export`. The policy names the hashes of that script and of the style: whatever else a logged text
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 
-from ...net.router import OPEN, Headers, Reply, Route, Visit
+from ...net.router import OPEN, Headers, ManagementRequest, ManagementResponse, Route
 from ...wire.registry import SPECS
 
 SCRIPTS = (
@@ -33,58 +33,58 @@ STYLE_MARK, SCRIPT_MARK, PROTOCOLS_MARK = "/* style.css */", "/* the scripts */"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What is sent, and what a browser may do with it."""
+    """The document and its content security policy."""
 
     body: bytes
     policy: str
     etag: str
 
 
-def hashed(text: str) -> str:
-    """A source of the policy: 'sha256-...' of what stands between the tags."""
+def policy_hash(text: str) -> str:
+    """A source of the policy: 'sha256-...' of the text between the tags."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 def policy_for(script: str, style: str) -> str:
     """Nothing but this script, this style, this server and pictures in data: addresses."""
     return "; ".join([
-        "default-src 'none'", f"script-src {hashed(script)}", f"style-src {hashed(style)}", "connect-src 'self'",
+        "default-src 'none'", f"script-src {policy_hash(script)}", f"style-src {policy_hash(style)}", "connect-src 'self'",
         "img-src data: 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
         "require-trusted-types-for 'script'", "trusted-types 'none'",
     ])  # fmt: skip
 
 
-def joined(read: Callable[[str], str]) -> str:
+def join_scripts(read: Callable[[str], str]) -> str:
     """All scripts as one."""
     texts = (EXPORT.sub("", IMPORT.sub("", read(name))).strip("\n") for name in SCRIPTS)
     protocols = json.dumps([[spec.name, spec.title] for spec in SPECS.values()])
     return "\n" + "\n\n".join(texts).replace(PROTOCOLS_MARK, protocols) + "\n"
 
 
-def assembled(read: Callable[[str], str]) -> Document:
-    script, style = joined(read), "\n" + read("style.css")
+def assemble(read: Callable[[str], str]) -> Document:
+    script, style = join_scripts(read), "\n" + read("style.css")
     page = read("index.html").replace(STYLE_MARK, style).replace(SCRIPT_MARK, script)
     body = page.encode()
     return Document(body, policy_for(script, style), f'"{sha256(body).hexdigest()[:32]}"')
 
 
-def packaged(name: str) -> str:
+def read_packaged(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 class Page:
-    """Answers for the page; put together when it is first asked for."""
+    """The route of the page; assembled at the first request."""
 
-    def __init__(self, read: Callable[[str], str] = packaged) -> None:
+    def __init__(self, read: Callable[[str], str] = read_packaged) -> None:
         self._read = read
         self._document: Document | None = None
 
     def routes(self) -> list[Route]:
         return [Route("GET", "monitor", self._page, access=OPEN)]
 
-    async def _page(self, visit: Visit) -> Reply:
+    async def _page(self, request: ManagementRequest) -> ManagementResponse:
         if self._document is None:
-            self._document = assembled(self._read)
+            self._document = assemble(self._read)
         document = self._document
         headers: Headers = [
             ("content-type", "text/html; charset=utf-8"),
@@ -94,9 +94,9 @@ class Page:
             ("referrer-policy", "no-referrer"),
             ("cross-origin-opener-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
-            ("cache-control", "no-cache"),  # kept, and asked for again each time: an upgrade shows at once
+            ("cache-control", "no-cache"),  # cached, but revalidated each time: an upgrade shows at once
             ("etag", document.etag),
         ]
-        if visit.headers.get("if-none-match") == document.etag:
-            return Reply(b"", status=304, headers=headers)
-        return Reply(document.body, headers=headers)
+        if request.headers.get("if-none-match") == document.etag:
+            return ManagementResponse(b"", status=304, headers=headers)
+        return ManagementResponse(document.body, headers=headers)

@@ -172,10 +172,10 @@ export function openDialog(title, content, { className = "", onclose = () => {},
     ),
     h("div", { class: "dialog-body" }, content),
   );
-  const asked = document.activeElement;
+  const opener = document.activeElement;
   dialog.addEventListener("close", () => {
     dialog.remove();
-    if (asked?.isConnected) asked.focus({ preventScroll: true });
+    if (opener?.isConnected) opener.focus({ preventScroll: true });
     onclose();
   });
   dialog.addEventListener("click", (event) => {
@@ -187,7 +187,7 @@ export function openDialog(title, content, { className = "", onclose = () => {},
   return dialog;
 }
 
-/** Asks before something is done that cannot be undone. */
+/** Asks for confirmation before something that cannot be undone. */
 export function confirmed(title, text, word) {
   return new Promise((answer) => {
     let said = false;

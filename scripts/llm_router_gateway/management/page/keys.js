@@ -1,4 +1,4 @@
-// Keys: who may call, what with, how much; made, changed, rotated and taken away.
+// Keys: their rights and budgets; create, change, rotate and delete.
 import { ago, bothTimes, compact, moment, money, percent, shortened } from "./format.js";
 import {
   badge,
@@ -65,11 +65,11 @@ function stateOf(key, now = new Date()) {
 /** What a key may use, in words. */
 function restrictions(key) {
   const lists = LISTS.filter(([name]) => key[name]?.length).map(([name, title]) => `${title}: ${key[name].join(", ")}`);
-  const caps = Object.entries(key.parameter_limits ?? {}).map(
+  const parameterLimits = Object.entries(key.parameter_limits ?? {}).map(
     ([name, value]) => `${name} ≤ ${typeof value === "object" ? JSON.stringify(value) : value}`,
   );
   const limits = limitWords(key.limits);
-  return [...lists, ...caps, ...(limits ? [limits] : [])];
+  return [...lists, ...parameterLimits, ...(limits ? [limits] : [])];
 }
 
 function budgetLines(key) {
@@ -260,7 +260,7 @@ export class KeysView {
   }
 }
 
-/** The one time that the key itself is there. */
+/** The only time that the key itself is shown. */
 function showSecret({ key, item }) {
   const shown = h("input", {
     type: "text",
@@ -326,7 +326,7 @@ export class KeyForm {
     const form = h(
       "form",
       { class: "key-form", onsubmit: (event) => this.sent(event) },
-      this.who(),
+      this.ownerFields(),
       this.what(),
       this.howMuch(),
       this.error,
@@ -373,7 +373,7 @@ export class KeyForm {
     );
   }
 
-  who() {
+  ownerFields() {
     const admin = h("input", { type: "checkbox", checked: Boolean(this.given.is_admin) });
     this.controls.is_admin = admin;
     this.controls.expires_at = h("input", { type: "datetime-local", value: localInput(this.given.expires_at) });
@@ -394,7 +394,7 @@ export class KeyForm {
   }
 
   what() {
-    this.caps = h("div", { class: "caps" });
+    this.parameterLimits = h("div", { class: "parameter-limits" });
     for (const [name, value] of Object.entries(this.given.parameter_limits ?? {})) this.addCap(name, value);
     return h(
       "fieldset",
@@ -413,7 +413,7 @@ export class KeyForm {
         ),
       ),
       h("h3", {}, "Caps on parameters"),
-      this.caps,
+      this.parameterLimits,
       h(
         "datalist",
         { id: "capped" },
@@ -447,7 +447,7 @@ export class KeyForm {
       most,
       button("Remove this cap", () => row.remove(), { icon: "close", bare: true, class: "ghost small" }),
     );
-    this.caps.append(row);
+    this.parameterLimits.append(row);
     return label;
   }
 
@@ -467,7 +467,7 @@ export class KeyForm {
   value() {
     const { controls } = this,
       text = (name) => controls[name].value.trim();
-    const caps = [...this.caps.children]
+    const parameterLimits = [...this.parameterLimits.children]
       .map((row) => [row.querySelector(".cap-name").value.trim(), row.querySelector(".cap-most").value.trim()])
       .filter(([name]) => name);
     return {
@@ -477,7 +477,9 @@ export class KeyForm {
       is_admin: controls.is_admin.checked,
       expires_at: controls.expires_at.value ? new Date(controls.expires_at.value).toISOString() : null,
       ...Object.fromEntries(LISTS.map(([name]) => [name, listIn(text(name))])),
-      parameter_limits: caps.length ? Object.fromEntries(caps.map(([name, most]) => [name, capIn(name, most)])) : null,
+      parameter_limits: parameterLimits.length
+        ? Object.fromEntries(parameterLimits.map(([name, most]) => [name, parameterLimit(name, most)]))
+        : null,
       limits: windowed(numbersIn(controls.limits)),
       budget: numbersIn(controls.budget),
     };
@@ -516,8 +518,8 @@ export class KeyForm {
   }
 }
 
-/** capIn("max_tokens", "4000") -> 4000; '{"min": 0, "max": 1}' -> that object */
-function capIn(name, text) {
+/** parameterLimit("max_tokens", "4000") -> 4000; '{"min": 0, "max": 1}' -> that object */
+function parameterLimit(name, text) {
   let value;
   try {
     value = JSON.parse(text);

@@ -1,4 +1,4 @@
-// Models: who can be asked, what it costs, how well it is, and a switch for each.
+// Models: availability, prices, health, and a switch for each.
 import { ago, compact, count, milliseconds, percent, perMillion, seconds, shortened } from "./format.js";
 import { badge, empty, failure, foreign, h, heading, loading, onChange, refill, select, table, toast, toggle } from "./dom.js";
 import { call } from "./api.js";

@@ -1,4 +1,4 @@
-// Try it: a chat with any model or group through this gateway, and the reason for who answers.
+// Try it: a chat with any model or group through this gateway, and the reason for the choice of the member.
 import { compact, count, milliseconds, money, bytes, plain, shortened } from "./format.js";
 import { announce, badge, button, empty, failure, field, foreign, h, icon, refill, toast } from "./dom.js";
 import { call, chat, events, CallFailed } from "./api.js";
@@ -13,7 +13,7 @@ const PARAMETERS = [
   ["top_p", "Top p", "0.05"],
   ["max_tokens", "Max tokens", "1"],
 ];
-const LOOKED_UP = 6; // times a finished call is asked for: the log is written every half second
+const LOOKED_UP = 6; // times a finished call is looked up: the log is written every half second
 const LOOKED_UP_MS = 300;
 
 const waited = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -33,7 +33,7 @@ function deltaOf(value) {
   };
 }
 
-/** One answer under way: what has come, and what is known of it. */
+/** One answer in progress: what has arrived, and its figures. */
 class Answer {
   constructor() {
     Object.assign(this, {
@@ -136,7 +136,7 @@ export class TryView {
       PARAMETERS.map(([name, , step]) => [name, h("input", { type: "number", min: "0", step, inputmode: "decimal" })]),
     );
     this.log = h("div", { class: "chat-log", role: "log", "aria-label": "Conversation", tabindex: "0" });
-    this.routing = h("div", {}, h("p", { class: "muted" }, "Choose a model or a group to see who would answer, and why."));
+    this.routing = h("div", {}, h("p", { class: "muted" }, "Choose a model or a group to see which one would answer, and why."));
     this.build();
     this.nothingYet();
     this.fillModels();
@@ -304,7 +304,7 @@ export class TryView {
   // -- routing
 
   async explain() {
-    const asked = ++this.explained,
+    const number = ++this.explained,
       model = this.model.value.trim();
     if (!model) return;
     let decision,
@@ -317,10 +317,10 @@ export class TryView {
       error = failed;
       decision = failed.body?.explain ? failed.body : null;
     }
-    if (asked !== this.explained) return;
+    if (number !== this.explained) return;
     refill(
       this.routing,
-      error ? failure({ title: "Nobody would be asked", code: error.code, message: error.message, step: error.step }) : null,
+      error ? failure({ title: "No member would be tried", code: error.code, message: error.message, step: error.step }) : null,
       decision ? this.decision(decision.explain) : null,
     );
   }
@@ -328,7 +328,7 @@ export class TryView {
   decision(explain) {
     const candidates = explain.candidates ?? [];
     return [
-      explain.chosen ? h("p", {}, foreign(shortened(explain.chosen, 120), "strong"), " would be asked first.") : null,
+      explain.chosen ? h("p", {}, foreign(shortened(explain.chosen, 120), "strong"), " would be tried first.") : null,
       h(
         "p",
         { class: "chips" },
@@ -520,7 +520,7 @@ export class TryView {
   /** What the answer leaves behind: its turn, its cost from the call log, a word for readers of the screen. */
   async settled(answer) {
     if (answer.text) this.turns.push({ role: "assistant", content: answer.text });
-    else this.turns.pop(); // nothing was answered: the question is asked anew, not twice
+    else this.turns.pop(); // nothing was answered: the question is sent again, not twice
     announce(
       answer.error ? `No whole answer: ${answer.error.message}` : answer.stopped ? "Stopped." : "The answer is complete.",
     );

@@ -10,7 +10,7 @@ from ..call import Call, view
 from ..query import SEARCH_S, Cursor, Page, Span, Where
 from ..redaction import Bodies
 from . import queries
-from .rows import unpacked
+from .rows import unpack
 
 Written = TypeVar("Written")
 Values = Mapping[str, Any]
@@ -47,7 +47,7 @@ class SqliteCallLog:
         return await self._read(lambda db: write(queries.grouped_series(db, span, where, by, limit)))
 
     async def calls(self, page: Page, where: Where, *, write: Callable[[Values], Written]) -> Written:
-        return await self._read(lambda db: write(queries.found(db, page, where, self._clock)))
+        return await self._read(lambda db: write(queries.find_page(db, page, where, self._clock)))
 
     async def call(self, name: str, *, write: Callable[[Values], Written]) -> Written | None:
         def made(db: Any) -> Written | None:
@@ -77,6 +77,6 @@ def whole_call(db: Any, name: str) -> dict[str, Any] | None:
         return None
     kept = queries.bodies_of(db, found[0])
     request, response, request_cut, response_cut = kept or (None, None, 0, 0)
-    texts = {"request": unpacked(request), "response": unpacked(response), "request_cut": bool(request_cut),
+    texts = {"request": unpack(request), "response": unpack(response), "request_cut": bool(request_cut),
              "response_cut": bool(response_cut), "kept": kept is not None}  # fmt: skip
     return {**view(*found), "bodies": texts}

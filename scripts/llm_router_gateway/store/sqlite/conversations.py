@@ -15,7 +15,7 @@ from typing import TypeVar
 from ..conversations import MAX_CHAIN, Turn
 from .database import Store
 from .file import Database
-from .turn_rows import forget, found, kept_secret, packed, put, turn_of_item
+from .turn_rows import find, forget, kept_secret, pack, put, turn_of_item
 
 GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
 AGAIN_S = 0.3   # after it an unknown turn is looked for again: another process on this store may be about to write it
@@ -43,7 +43,7 @@ class SqliteConversations:
         return self._secret
 
     def append(self, turn: Turn) -> None:
-        data = packed(turn)
+        data = pack(turn)
         if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
             return
         self._waiting[turn.id] = turn, data
@@ -80,7 +80,7 @@ class SqliteConversations:
         entry = self._waiting.get(turn_id)
         if entry is not None and entry[0].owner == owner:
             return entry[0]
-        return await self._looked_up(lambda db: found(db, owner, turn_id), lambda turn: turn is not None)
+        return await self._looked_up(lambda db: find(db, owner, turn_id), lambda turn: turn is not None)
 
     async def chain(self, owner: str, turn_id: str) -> list[Turn]:
         waiting = {each: entry[0] for each, entry in self._waiting.items() if entry[0].owner == owner}
@@ -89,7 +89,7 @@ class SqliteConversations:
             turns: list[Turn] = []
             name = turn_id
             while name and len(turns) < MAX_CHAIN:
-                turn = waiting.get(name) or found(db, owner, name)
+                turn = waiting.get(name) or find(db, owner, name)
                 if turn is None:
                     return []
                 turns.append(turn)
@@ -109,7 +109,7 @@ class SqliteConversations:
 
         places = await self._looked_up(read, lambda known: len(known) == len(left))
         names = set(places.values()) - turns.keys()
-        more = await self._store.reading(lambda db: [found(db, owner, name) for name in names]) if names else []
+        more = await self._store.reading(lambda db: [find(db, owner, name) for name in names]) if names else []
         return [*turns.values(), *(turn for turn in more if turn is not None)]
 
     async def _looked_up(self, read: Callable[[Database], Found], is_all: Callable[[Found], bool]) -> Found:

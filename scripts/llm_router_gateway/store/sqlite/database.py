@@ -31,7 +31,7 @@ from .file import (
     MEMORY,
     Database,
     StoreBroken,
-    checked,
+    check_pages,
     connect,
     identity,
     is_damage,
@@ -39,8 +39,8 @@ from .file import (
     is_passing,
     lock,
     may_be_moved,
-    moved_aside,
-    opened,
+    move_aside,
+    open_writer,
     reason,
     taken_over,
 )
@@ -83,7 +83,7 @@ class Store:
         """`owner`: this process is the one that records calls there. Others may do small writes."""
         self.path, self.owner = path, owner
         self.keep = Keep()
-        self.broken = ""           # why nothing can be stored at the moment; "" when all is well
+        self.broken = ""           # why nothing can be stored at the moment; "" when it works
         self.last_error = ""
         self.moved_to = ""         # the damaged file that was moved aside last
         self.keys_lost = False     # some of what is no call could not be taken over from it
@@ -99,7 +99,7 @@ class Store:
         self._db: Database | None = None
         self._identity: tuple[int, int] | None = None
         self._lock: int | None = None
-        self._generation = 0       # of the file: readers open anew when it changes
+        self._generation = 0       # of the file: readers reopen it when it changes
         self._suspect = self._stopping = False
         self._try_at = self._care_at = 0.0
         self._aside_at = float("-inf")
@@ -259,7 +259,7 @@ class Store:
             self._woken.clear()
             try:
                 self._turn()
-            except Exception as wrong:  # a fault of ours must not end the thread: what it could not do is told
+            except Exception as wrong:  # an internal fault must not end the thread: its work is reported as failed
                 self._failed(wrong)
             if stopping:
                 self._end()
@@ -285,7 +285,7 @@ class Store:
     def _ready(self) -> bool:
         """Whether there is a file to write to; opens it when there is none and it is time to try."""
         if self._db is not None and self.path != MEMORY and identity(self.path) != self._identity:
-            self.notes.append(f"{self.path} was deleted or replaced while it was in use: a new one is begun")
+            self.notes.append(f"{self.path} was deleted or replaced while it was in use: a new one was created")
             self._let_go()
         if self._db is not None:
             return not self.broken or self._stopping or self._clock() >= self._try_at
@@ -312,18 +312,18 @@ class Store:
             if self._lock is None:
                 raise StoreBroken(f"{self.path} is in use by another gateway: one of the two needs a store of its own")
         now = self._set_now if self._set_now is not None else self._wall()
-        self._db = opened(self.path, int(now * 1000))
+        self._db = open_writer(self.path, int(now * 1000))
         self._identity = identity(self.path) if self.path != MEMORY else None
         self._generation += 1
         if self.moved_to:
             count, whole = taken_over(self._db, self.moved_to)
             self.keys_lost = not whole
-            self.notes.append(f"{count} rows of keys and the like were taken over from it" + (
-                "" if whole else "; not all of it could be read: look at your keys"))  # fmt: skip
+            self.notes.append(f"{count} rows of keys and the like were recovered from it" + (
+                "" if whole else "; not all of it could be read: check your keys"))  # fmt: skip
             self.moved_to = ""
         self._try_at = 0.0
-        if not self.waiting:  # else it is well when they are written
-            self._well()
+        if not self.waiting:  # else once they are written
+            self._recovered()
 
     def _aside(self, wrong: BaseException) -> bool:
         """Moves a damaged file out of the way; whether it is."""
@@ -337,12 +337,12 @@ class Store:
             if not may_be_moved(self.path):
                 self._cannot(f"{self.path} is no SQLite file and was not touched: name another file in store", AGAIN_S)
                 return False
-            self.moved_to = moved_aside(self.path, self._wall())
+            self.moved_to = move_aside(self.path, self._wall())
             self._aside_at = self._clock()
         except OSError as why:
             self._cannot(f"{self.path} is damaged and cannot be moved aside: {reason(why)}", AGAIN_S)
             return False
-        self.notes.append(f"{self.path} is damaged ({reason(wrong)}): it is kept as {self.moved_to}, and a new one is begun")
+        self.notes.append(f"{self.path} is damaged ({reason(wrong)}): it is kept as {self.moved_to}, and a new one was created")
         return True
 
     def _let_go(self) -> None:
@@ -360,7 +360,7 @@ class Store:
         self.broken = self.last_error = text
         self._try_at = self._clock() + again_s
 
-    def _well(self) -> None:
+    def _recovered(self) -> None:
         if self.broken:
             dropped = f"; {self.dropped} were dropped" if self.dropped else ""
             self.notes.append(f"calls are stored again in {self.path}{dropped}")
@@ -384,7 +384,7 @@ class Store:
             return
         self._suspect = False
         try:
-            checked(self._db, self.path, any_size=True)
+            check_pages(self._db, self.path, any_size=True)
         except sqlite3.Error as wrong:
             self._failed(wrong)
             self._ready()
@@ -402,7 +402,7 @@ class Store:
             return self._ready() and self._db is not None and not self.broken
         self._bytes_out += sum(bodies.size for _, bodies in self._batch if bodies)
         self._batch = []
-        self._well()
+        self._recovered()
         return True
 
     def _commit(self, batch: list[Entry]) -> None:
@@ -476,7 +476,7 @@ class Store:
     def _take_care(self, db: Database) -> None:
         try:
             more = care(db, self.keep, self._now_s())
-            self._well()
+            self._recovered()
         except sqlite3.Error as wrong:
             self._failed(wrong)
             more = False

@@ -1,9 +1,9 @@
 """The file of the store: made for one user, marked as one process's, checked, and moved aside when it is damaged.
 
-    db = opened("router.db", now_ms)          the connection that writes; sqlite3.Error, OSError or StoreBroken
+    db = open_writer("router.db", now_ms)          the connection that writes; sqlite3.Error, OSError or StoreBroken
     db = connect("router.db", reads=True)     one that only reads
     mark = lock("router.db")                  None: another gateway records its calls there
-    moved_aside("router.db", now_s)           -> "router.db.damaged-20261021T072800Z"
+    move_aside("router.db", now_s)           -> "router.db.damaged-20261021T072800Z"
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import histogram
-from .migrations import APPLICATION_ID, apply, unknown
+from .migrations import APPLICATION_ID, apply, unknown_steps
 
 MEMORY = ":memory:"
 BUSY_S = 2.0                 # for a program that has the file locked
@@ -99,7 +99,7 @@ def connect(path: str, *, reads: bool = False) -> Database:
     db = sqlite3.connect(
         place, uri=path != MEMORY, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
     )
-    db.create_function("bins_add", 2, histogram.added, deterministic=True)
+    db.create_function("bins_add", 2, histogram.add_counts, deterministic=True)
     db.create_aggregate("bins_sum", 1, histogram.Sum)  # type: ignore[arg-type]
     db.execute("PRAGMA trusted_schema = OFF")
     return db
@@ -116,7 +116,7 @@ def begun(db: Database, path: str) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def checked(db: Database, path: str, *, any_size: bool = False) -> None:
+def check_pages(db: Database, path: str, *, any_size: bool = False) -> None:
     """sqlite3.DatabaseError for a file with a damaged page, as far as a start may take time to look for it."""
     if path == MEMORY or (os.stat(path).st_size > CHECKED_BYTES and not any_size):
         return
@@ -127,7 +127,7 @@ def checked(db: Database, path: str, *, any_size: bool = False) -> None:
         raise wrong
 
 
-def opened(path: str, now_ms: int) -> Database:
+def open_writer(path: str, now_ms: int) -> Database:
     """The connection that writes. sqlite3.Error, OSError or StoreBroken where there can be none."""
     if path != MEMORY:
         if os.path.isdir(path):
@@ -136,7 +136,7 @@ def opened(path: str, now_ms: int) -> Database:
     db = connect(path)
     try:
         begun(db, path)
-        newer = unknown(db)
+        newer = unknown_steps(db)
         if newer:
             raise StoreBroken(f"{path} was written by a newer version ({newer[-1]}) and was not touched: use that version, "
                               "or name another file in store")  # fmt: skip
@@ -145,7 +145,7 @@ def opened(path: str, now_ms: int) -> Database:
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         db.execute("PRAGMA secure_delete = FAST")
         db.execute("PRAGMA temp_store = MEMORY")
-        checked(db, path)
+        check_pages(db, path)
         apply(db, now_ms)
     except BaseException:
         db.close()
@@ -153,7 +153,7 @@ def opened(path: str, now_ms: int) -> Database:
     return db
 
 
-def moved_aside(path: str, now_s: float) -> str:
+def move_aside(path: str, now_s: float) -> str:
     """Takes a damaged file, and what belongs to it, out of the way; its new name."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(max(0.0, now_s)))
     new, count = f"{path}.damaged-{stamp}", 1
@@ -187,7 +187,7 @@ def taken_over(db: Database, old_path: str) -> tuple[int, bool]:
             if table in BULKY or table.startswith("sqlite_"):
                 continue
             try:
-                count += copied(old, db, table)
+                count += copy_rows(old, db, table)
             except sqlite3.Error:
                 whole = False
         db.execute("COMMIT")
@@ -196,7 +196,7 @@ def taken_over(db: Database, old_path: str) -> tuple[int, bool]:
     return count, whole
 
 
-def copied(old: Database, new: Database, table: str) -> int:
+def copy_rows(old: Database, new: Database, table: str) -> int:
     """The rows of one table; those before an unreadable one at least."""
     names = [row[1] for row in new.execute("SELECT * FROM pragma_table_info(?)", (table,))]
     have = {row[1] for row in old.execute("SELECT * FROM pragma_table_info(?)", (table,))}

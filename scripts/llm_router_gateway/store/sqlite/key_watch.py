@@ -1,11 +1,11 @@
 """The store's keys as they are now, also when another program changed them: a look at their generation, ten times a second.
 
-    watch = KeyWatch(ring, "router.db", budgets, deliver=loop.call_soon_threadsafe, wall=time.time)
+    watch = KeyWatch(authenticator, "router.db", budgets, deliver=loop.call_soon_threadsafe, wall=time.time)
     watch.load()       at the start, before anybody may call: the keys, and what they have spent
     watch.start()      in a thread of its own, which no long query delays; a key that was disabled is refused within LOOK_S
     watch.close()
 
-What cannot be read changes nothing: the keys that were known stay, and nobody may in without one.
+A read error changes nothing: the known keys stay valid, and anonymous callers are refused.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .file import connect, identity
 from .key_rows import look, spent
 
 LOOK_S = 0.1
-UNREADABLE = "the store that holds the keys cannot be read: nobody may in without a key until it can"
-LOST = "the store that held the keys was lost while they were in use: nobody may in without a key until the next start"
+UNREADABLE = "the store with the keys cannot be read: access without a key is refused until it can"
+LOST = "the store with the keys was lost while in use: access without a key is refused until the next start"
 
 
 class KeyWatch:
     """Of one file, for whoever admits callers by it."""
 
     def __init__(
-        self, ring: KeyHolder, path: str, budgets: Budgets, *, deliver: Callable[..., Any], wall: Callable[[], float]
+        self, authenticator: KeyHolder, path: str, budgets: Budgets, *, deliver: Callable[..., Any], wall: Callable[[], float]
     ) -> None:  # fmt: skip
-        self._ring, self._path, self._budgets, self._deliver, self._wall = ring, path, budgets, deliver, wall
+        self._authenticator, self._path, self._budgets, self._deliver, self._wall = authenticator, path, budgets, deliver, wall
         self._db: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._known: str | None = None
@@ -42,12 +42,12 @@ class KeyWatch:
 
     def load(self, *, keys_lost: bool = False) -> None:
         """Once, at the start. `keys_lost`: the file was damaged, and perhaps not all keys are in the new one."""
-        ring = self._ring
+        authenticator = self._authenticator
         if identity(self._path) is None:
             return  # no file, no keys: what is wrong with the disk is the store's to tell
-        ring.sealed, ring.is_unread = UNREADABLE, True
+        authenticator.sealed, authenticator.is_unread = UNREADABLE, True
         if self._look(lambda function, *args: function(*args)):
-            ring.sealed = LOST if keys_lost else ""
+            authenticator.sealed = LOST if keys_lost else ""
             with suppress(sqlite3.Error):
                 now = self._wall()
                 self._budgets.load(spent(self._db, now), now)
@@ -76,7 +76,7 @@ class KeyWatch:
             return False
         if rows is not None:
             is_lost = is_new and self._had_keys and not rows
-            deliver(self._ring.take, rows, int(generation or 0), is_new, LOST if is_lost else "")
+            deliver(self._authenticator.take, rows, int(generation or 0), is_new, LOST if is_lost else "")
             self._had_keys = self._had_keys or bool(rows)
         self._known = generation
         return True

@@ -1,4 +1,4 @@
-"""Callers' keys in the SQLite store: `store.keys.KeyRepository` over a transaction that somebody else makes.
+"""Callers' keys in the SQLite store: `store.keys.KeyRepository` over a transaction that the caller provides.
 
     SqliteKeys.of(store)                          in a running gateway, by the thread that writes
     with KeyFile("router.db", creates=True) as file:
@@ -21,7 +21,7 @@ from ...policy.budgets import Spent
 from ..keys import Change, Keys, Row
 from . import key_rows
 from .database import Store
-from .file import MEMORY, Database, StoreBroken, opened, reason
+from .file import MEMORY, Database, StoreBroken, open_writer, reason
 
 Transact = Callable[[Callable[[Database], Any]], Awaitable[Any]]
 Submit = Callable[[Callable[[Database], None]], object]  # done some time later
@@ -85,7 +85,7 @@ class KeyFile:
         if not creates and not os.path.exists(path):
             raise StoreBroken(f"there is no store {path}: `keys create` makes one")
         try:
-            self._db = opened(path, int(time.time() * 1000))
+            self._db = open_writer(path, int(time.time() * 1000))
         except (sqlite3.Error, OSError) as wrong:
             raise StoreBroken(f"{path} cannot be used: {reason(wrong)}") from None
 

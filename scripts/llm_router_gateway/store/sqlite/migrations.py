@@ -1,7 +1,7 @@
 """The tables of the store, made and changed by name, each step once and whole.
 
     apply(db, now_ms)  -> ["m001_calls"]   the steps that were new to this file; [] when it has them all
-    unknown(db)        -> ["m009_x"]       steps of a newer program: this one must not write to the file
+    unknown_steps(db)        -> ["m009_x"]       steps of a newer program: this one must not write to the file
 
 A released step never changes: what it should have said is the next step. Steps run in this order, one transaction each.
 
@@ -92,16 +92,16 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def applied(db: Any) -> set[str]:
+def applied_steps(db: Any) -> set[str]:
     """The names of the steps that a file has."""
     if not db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'").fetchone():
         return set()
     return {name for (name,) in db.execute("SELECT name FROM migrations")}
 
 
-def unknown(db: Any) -> list[str]:
+def unknown_steps(db: Any) -> list[str]:
     """Steps that this program does not know, in order: a newer one made them."""
-    return sorted(applied(db) - {name for name, _ in MIGRATIONS})
+    return sorted(applied_steps(db) - {name for name, _ in MIGRATIONS})
 
 
 def apply(db: Any, now_ms: int, step: Callable[[str], None] = lambda name: None) -> list[str]:

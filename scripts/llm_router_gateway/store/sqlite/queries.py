@@ -1,9 +1,9 @@
-"""What the call log says: sums, groups, series, percentiles, lists of calls. SQL in, values out; no clock but the one given.
+"""Queries over the call log: sums, groups, series, percentiles, lists of calls. SQL in, values out; the clock is an argument.
 
     statistics(db, Span(from_s, to_s, step_s), Where(model="openai/gpt-x"), by="key", limit=20)   -> overall, groups, errors
     series(db, span, where)                    -> [{"at": "2026-10-21T07:00:00Z", **STATS}, ...]   every step, empty ones too
     grouped_series(db, span, where, "model", 8)
-    found(db, Page(...), where)                -> a page of calls, their number, the cursor of what comes next
+    find_page(db, Page(...), where)                -> a page of calls, their number, the cursor of what comes next
 
 Sums are read from `rollups` (model and key together) and `totals` (all, each model, each key), which hold a row for each
 minute, hour and day: a million calls are some hundred rows. What they do not know (status, client, text, ...) is read from
@@ -36,7 +36,7 @@ FIRST_CHUNK_ROWS = 2_000
 MAX_ERRORS = 20          # kinds of errors in an answer
 COUNTED_ERRORS = 200_000
 RECENT_ERRORS = 5
-NAMED_CALLS = 3_000      # the newest calls tell how keys are called
+NAMED_CALLS = 3_000      # key names are taken from the newest calls
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 OUTCOME_SQL = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
 SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
@@ -177,7 +177,7 @@ def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
 def tallies(
     db: Any, span: Span, where: Where, by: str = "", *, each_step: bool = False, names: Sequence[str] | None = None
 ) -> dict[tuple[str, int], Tally]:
-    """Sums by name and step; one step, 0, unless each is asked for. `names`: those alone."""
+    """Sums by name and step; a single step, 0, unless `each_step`. `names` restricts the result."""
     if not where.of_sums:
         return tallies_of_calls(db, span, where, by, each_step=each_step, names=names)
     table, condition, values = source(where, by)
@@ -188,17 +188,17 @@ def tallies(
     found: dict[tuple[str, int], Tally] = {}
     for part in [span] if each_step else span.parts():
         bounds = [part.step_s, part.from_s, part.to_s, *values]
-        told = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
+        clause = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
         at = "at_s" if each_step else "0"
-        for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {told} GROUP BY 1, 2", bounds):  # nosec B608
+        for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {clause} GROUP BY 1, 2", bounds):  # nosec B608
             key, numbers = (row[0], row[1]), row[2:]
             if key in found:
                 found[key].numbers = list(map(add, found[key].numbers, numbers))
             else:
                 found[key] = Tally(numbers)
         if by and names is None:
-            continue  # who is asked for all names is told how they are spread in a second question
-        for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {told}", bounds):  # nosec B608
+            continue  # with all names the histograms come from a second query
+        for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {clause}", bounds):  # nosec B608
             tally = found[named, at_s]
             tally.durations += histogram.number_of(durations)
             tally.firsts += histogram.number_of(firsts)
@@ -214,12 +214,12 @@ def tallies_of_calls(
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
-    told = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
+    clause = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
     bounds = [*span.bounds_ms, *values]
     found = {(row[0], row[1]): Tally(row[2:]) for row in db.execute(
-        f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {told} GROUP BY 1, 2", bounds)}  # nosec B608
+        f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {clause} GROUP BY 1, 2", bounds)}  # nosec B608
     for column, attribute in (("duration_ms", "durations"), ("first_ms", "firsts")):
-        rows = db.execute(f"SELECT {name}, {at}, {bin_of(db, column)}, count(*) {told} AND {TIMED} AND {column} IS NOT NULL "  # nosec B608
+        rows = db.execute(f"SELECT {name}, {at}, {bin_of(db, column)}, count(*) {clause} AND {TIMED} AND {column} IS NOT NULL "  # nosec B608
                           "GROUP BY 1, 2, 3", bounds)  # fmt: skip
         for key, at_s, number, count in rows:
             tally = found[key, at_s]
@@ -238,7 +238,7 @@ def bin_of(db: Any, column: str) -> str:
             "ELSE 0 END")  # fmt: skip
 
 
-def covered(db: Any, span: Span, where: Where) -> Span:
+def limit_span(db: Any, span: Span, where: Where) -> Span:
     """The span, or its newest part when the calls must be looked at one by one and are too many."""
     if where.of_sums:
         return span
@@ -276,11 +276,11 @@ def groups(
 
 
 def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
-    span = covered(db, span, where)
+    span = limit_span(db, span, where)
     overall, found, names, _ = groups(db, span, where, by, limit)
     called = key_names(db) if by == "key" else {}
     return {
-        "range": told(span), "is_whole": not span.since_ms, "overall": overall.get(0, nothing()).stats(),
+        "range": range_clause(span), "is_whole": not span.since_ms, "overall": overall.get(0, nothing()).stats(),
         "groups": [{"name": called.get(name, name), "id": name, **found[name, 0].stats()} for name in names
                    if (name, 0) in found],
         "errors": errors(db, span, where), "recent_errors": recent_errors(db, span, where),
@@ -288,15 +288,15 @@ def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[s
 
 
 def series(db: Any, span: Span, where: Where) -> dict[str, Any]:
-    span = covered(db, span, where)
+    span = limit_span(db, span, where)
     found = tallies(db, span, where, each_step=True)
     data = points(stamps(span), {at_s: tally for (_, at_s), tally in found.items()})
-    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "data": data}
+    return {"range": range_clause(span), "is_whole": not span.since_ms, "step_s": span.step_s, "data": data}
 
 
 def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
     """The largest groups, and the rest together as "other"."""
-    span = covered(db, span, where)
+    span = limit_span(db, span, where)
     overall, found, names, has_more = groups(db, span, where, by, limit, each_step=True)
     called = key_names(db) if by == "key" else {}
     by_name: dict[str, dict[int, Tally]] = {name: {} for name in names}
@@ -311,7 +311,7 @@ def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> di
         rest = {at_s: tally.without(mine[at_s] for mine in by_name.values() if at_s in mine)
                 for at_s, tally in overall.items()}  # fmt: skip
         shown.append({"name": "other", "id": None, "data": points(steps, rest)})
-    return {"range": told(span), "is_whole": not span.since_ms, "step_s": span.step_s, "groups": shown}
+    return {"range": range_clause(span), "is_whole": not span.since_ms, "step_s": span.step_s, "groups": shown}
 
 
 NO_CALLS = nothing().stats()
@@ -332,7 +332,7 @@ def second(at_s: int) -> str:
     return stamp(at_s * 1_000)[:-5] + "Z"
 
 
-def told(span: Span) -> dict[str, Any]:
+def range_clause(span: Span) -> dict[str, Any]:
     from_ms, to_ms = span.bounds_ms
     begin = second(span.from_s) if from_ms == span.from_s * 1_000 else stamp(from_ms)
     return {"from": begin, "to": second(span.to_s), "seconds": (to_ms - from_ms) // 1_000}
@@ -399,15 +399,15 @@ def order_by(page: Page) -> str:
     return f"ORDER BY {ORDER_SQL[page.order]} {way}, id {way}"
 
 
-def found(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict[str, Any]:
-    """One page. It may be shorter than asked for while `next` is there: then looking on would have taken too long."""
+def find_page(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> dict[str, Any]:
+    """One page. With `next` it may be shorter than requested: then reading on would have taken too long."""
     give_up = clock() + SEARCH_S
     since = None
     if page.order == "started_at":
         rows, go_on = by_time(db, page, where, lambda: clock() > give_up)
     else:
         rows, go_on, since = by_value(db, page, where)
-    total, is_exact = counted(db, page, where)
+    total, is_exact = count_calls(db, page, where)
     items = [view(row[1], Call._make(row[2:])) for row in rows]
     return {"items": items, "total": total, "total_is_exact": is_exact, "limit": page.limit, "offset": page.offset,
             "next": go_on, "covers_from": None if since is None else stamp(since)}  # fmt: skip
@@ -459,7 +459,7 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
     return rows, go_on, None if since is None else since[0] + 1
 
 
-def counted(db: Any, page: Page, where: Where) -> tuple[int, bool]:
+def count_calls(db: Any, page: Page, where: Where) -> tuple[int, bool]:
     """How many fit, and whether that is all: of a filter only the newest calls are looked at."""
     bounds, given = bounds_condition(page)
     condition, values = calls_condition(where)

@@ -1,4 +1,4 @@
-"""What is too old or too much goes, in steps so small that nobody waits for one.
+"""Deletes what is too old or too much, in steps so small that no request waits for one.
 
     care(db, Keep(days=90, bodies_days=7, max_bytes=1 << 30), now_s)  -> True: call it again soon
 

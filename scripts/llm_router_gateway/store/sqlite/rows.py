@@ -1,7 +1,7 @@
 """What a batch of calls is in the store: its rows, the sums of its minutes, hours and days, its texts.
 
     put(db, [(call, None), (call, bodies)])   within a transaction of the caller's: all of them, with ids in order
-    unpacked(data)                            -> a text of `bodies`, as it was kept
+    unpack(data)                            -> a text of `bodies`, as it was kept
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import histogram
 from ..call import SUMS, Call, counts_of
-from ..redaction import Bodies, kept
+from ..redaction import Bodies, redact
 from .migrations import ALL, STEPS_S
 
 Key = tuple[int, str, str, str]  # at_s, provider, model, key_id
@@ -53,7 +53,7 @@ def sums_of(calls: Sequence[Call]) -> Sums:
 
 def both(one: Sums, other: Sums) -> Sums:
     numbers = tuple(map(sum, zip(one[0], other[0], strict=True)))
-    return numbers, histogram.added(one[1], other[1]), histogram.added(one[2], other[2])
+    return numbers, histogram.add_counts(one[1], other[1]), histogram.add_counts(one[2], other[2])
 
 
 def rollups(calls: Iterable[Call]) -> list[tuple[Any, ...]]:
@@ -87,13 +87,13 @@ def bodies_row(number: int, call: Call, bodies: Bodies) -> tuple[Any, ...]:
     packed: list[bytes | None] = []
     cuts = []
     for text in (bodies.request, bodies.response):
-        short, cut = (None, False) if text is None else kept(text, bodies.limit, bodies.secrets)
+        short, cut = (None, False) if text is None else redact(text, bodies.limit, bodies.secrets)
         packed.append(None if short is None else zlib.compress(short, 6))
         cuts.append(cut)
     return (number, call.started_ms, *packed, *cuts)
 
 
-def unpacked(data: bytes | None) -> str | None:
+def unpack(data: bytes | None) -> str | None:
     """A text of `bodies`, as it was kept."""
     return None if data is None else zlib.decompress(data).decode("utf-8", "replace")
 

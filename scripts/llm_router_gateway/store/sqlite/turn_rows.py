@@ -1,7 +1,7 @@
 """Kept turns in the store: rows of `turns` and `turn_items` <-> store.conversations.Turn. Each function takes a connection.
 
-    put(db, [(turn, packed(turn))])
-    found(db, "key_1", "resp_1")        -> Turn, or None: another owner's is none
+    put(db, [(turn, pack(turn))])
+    find(db, "key_1", "resp_1")        -> Turn, or None: another owner's is none
     turn_of_item(db, "key_1", "msg_7")  -> "resp_1"
 """
 
@@ -25,7 +25,7 @@ FOREVER = float("inf")
 Database = sqlite3.Connection
 
 
-def packed(turn: Turn) -> bytes:
+def pack(turn: Turn) -> bytes:
     text = json.dumps(turn.value, ensure_ascii=False, separators=(",", ":"), default=str)
     return zlib.compress(text.encode("utf-8", "surrogatepass"), SQUEEZED)
 
@@ -48,7 +48,7 @@ def put(db: Database, turns: Iterable[tuple[Turn, bytes]]) -> None:
         )
 
 
-def found(db: Database, owner: str, turn_id: str) -> Turn | None:
+def find(db: Database, owner: str, turn_id: str) -> Turn | None:
     row = db.execute(f"SELECT {COLUMNS} FROM turns WHERE id = ? AND owner = ?", (turn_id, owner)).fetchone()  # nosec B608
     return None if row is None else turn_of(row)
 
@@ -63,7 +63,7 @@ def forget(db: Database, owner: str, turn_id: str) -> bool:
 
 
 def kept_secret(db: Database) -> bytes:
-    """The secret of this store, made when it is first asked for."""
+    """The secret of this store, created at first use."""
     db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (SECRET, secrets.token_hex(SECRET_BYTES)))
     return bytes.fromhex(db.execute("SELECT value FROM meta WHERE name = ?", (SECRET,)).fetchone()[0])
 

@@ -160,4 +160,4 @@ def finish_in(answer: Mapping[str, Any]) -> str:
 
 def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
     """Why a whole answer is none: a word that says not finished."""
-    return verdict.unfinished(answer.get("stop_reason"))
+    return verdict.finish_failure(answer.get("stop_reason"))

@@ -75,7 +75,7 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
 
 def mine(extras: ir.Extras) -> dict[str, Any]:
     """The fields that go back to where they came from."""
-    return dict(extras.get(VENDOR, ir.NOTHING))
+    return {} if extras is ir.NOTHING else dict(extras.get(VENDOR, ir.NOTHING))
 
 
 # -------------------------------------------------------------------------------------------------------------------- usage
@@ -116,9 +116,9 @@ TIERS = frozenset({"standard", "priority", "batch"})  # other vendors' words are
 
 def write_tier(tier: str, lost: Lost) -> Block:
     """{"service_tier": ...} of an answer; nothing where the upstream said none."""
-    told = "standard" if tier == "default" else tier  # OpenAI's word for the same
-    if told in TIERS:
-        return {"service_tier": told}
+    stated = "standard" if tier == "default" else tier  # OpenAI's word for the same
+    if stated in TIERS:
+        return {"service_tier": stated}
     if tier and tier != "auto":
         name_lost(lost, f"service_tier={tier}")
     return {}
@@ -172,17 +172,17 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
         fields = None
     if isinstance(fields, dict) and (fields.get("error") or fields.get("message")):
         return error_of(fields, status, retry_s)
-    told = " ".join(body[: MAX_ERROR_CHARS * 4].decode("utf-8", "replace").split())[:MAX_ERROR_CHARS]
-    return of_status(status if status >= 400 else 502, told or f"the upstream answered {status}", retry_after_s=retry_s)
+    stated = " ".join(body[: MAX_ERROR_CHARS * 4].decode("utf-8", "replace").split())[:MAX_ERROR_CHARS]
+    return of_status(status if status >= 400 else 502, stated or f"the upstream answered {status}", retry_after_s=retry_s)
 
 
 def error_body(error: GatewayError, request_id: str) -> Block:
     kind = ERROR_TYPE.get(error.status) or ("invalid_request_error" if error.status < 500 else "api_error")
-    told: Block = {"type": kind, "message": error.message}
+    stated: Block = {"type": kind, "message": error.message}
     facts = {name: error.details[name] for name in ("error_code", "unsupported") if name in error.details}
     if facts:
-        told["details"] = facts
-    return {"type": "error", "error": told, "request_id": request_id}
+        stated["details"] = facts
+    return {"type": "error", "error": stated, "request_id": request_id}
 
 
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], Block]:
@@ -193,14 +193,14 @@ def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[s
     return error.status, headers, error_body(error, request_id)
 
 
-def sent(name: str, fields: Mapping[str, Any]) -> bytes:
+def event_bytes(name: str, fields: Mapping[str, Any]) -> bytes:
     """One event; the SDKs skip those without an `event:` line."""
     return f"event: {name}\ndata: {compact(fields)}\n\n".encode("utf-8", "backslashreplace")
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """The last event of a stream that broke."""
-    return sent("error", error_body(error, request_id))
+    return event_bytes("error", error_body(error, request_id))
 
 
 def write_count(tokens: int) -> Block:

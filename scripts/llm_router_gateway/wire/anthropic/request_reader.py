@@ -99,8 +99,8 @@ TOLD: Mapping[str, Callable[[Block], str]] = {
 
 def read_opaque(block: Block, path: str) -> ir.Opaque:
     kind = str(block.get("type"))
-    told = TOLD.get(kind)
-    return ir.Opaque(VENDOR, kind, block, told(block) if told is not None else "")
+    stated = TOLD.get(kind)
+    return ir.Opaque(VENDOR, kind, block, stated(block) if stated is not None else "")
 
 
 def read_call(block: Block, path: str) -> ir.ToolCall:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import ir
-from ..efforts import OFF_LOST, ORDER, fitted
+from ..efforts import OFF_LOST, ORDER, nearest_effort
 from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
 from ..names import safe_id, safe_name
-from ..pairing import paired
+from ..pairing import pair_results
 from ..schemas import object_at_root, with_hashes
 from ..tools import FREE_TEXT, choice_among
 from .abilities import Abilities, abilities
@@ -85,8 +85,8 @@ def media_source(part: ir.Media) -> Block | None:
     if part.url:
         return {"type": "url", "url": part.url} if part.url.startswith(("https:", "http:")) else None
     if part.kind == "document" and (part.text is not None or part.media_type.startswith("text/")):
-        told = document_text(part)
-        return {"type": "text", "media_type": "text/plain", "data": told} if told.strip() else None
+        stated = document_text(part)
+        return {"type": "text", "media_type": "text/plain", "data": stated} if stated.strip() else None
     return {"type": "base64", "media_type": part.media_type, "data": part.data} if part.data else None
 
 
@@ -202,7 +202,7 @@ def written_turn(message: ir.Message, able: Abilities, lost: Lost) -> Turn:
     return Turn("system", blocks) if able.system_messages else Turn("user", reminder(blocks))
 
 
-def merged(turns: Iterable[Turn]) -> list[Turn]:
+def merge_turns(turns: Iterable[Turn]) -> list[Turn]:
     """No two turns of one role in a row, none without blocks, results before all else."""
     out: list[Turn] = []
     for turn in turns:
@@ -218,8 +218,8 @@ def merged(turns: Iterable[Turn]) -> list[Turn]:
 
 def write_turns(request: ir.Request, able: Abilities, lost: Lost) -> list[Turn]:
     """The conversation as the API takes it."""
-    messages = paired(request.messages, lost) if able.repair else request.messages
-    turns = merged(written_turn(message, able, lost) for message in messages)
+    messages = pair_results(request.messages, lost) if able.repair else request.messages
+    turns = merge_turns(written_turn(message, able, lost) for message in messages)
     if not turns and not request.messages and not request.system:
         return refuse("messages", "must hold some text, picture or document")
     if not turns:  # other vendors answer to a system text alone, and to a blank one
@@ -317,7 +317,7 @@ def effort_word(effort: str, able: Abilities, lost: Lost) -> str:
     """The caller's word, or the nearest that the model knows; "" where it knows none."""
     if not able.effort or effort == "none" or (effort not in able.effort and effort not in ORDER):
         return ""
-    return fitted(effort, able.effort, lost)
+    return nearest_effort(effort, able.effort, lost)
 
 
 def budget_of(reasoning: ir.Reasoning) -> int:
@@ -368,17 +368,17 @@ def thoughts_missing(turns: list[Turn]) -> bool:
     return bool(before.of_type("tool_use")) and before.blocks[0].get("type") not in ("thinking", "redacted_thinking")
 
 
-def with_budget(body: Block, asked: int | None, turns: list[Turn], lost: Lost) -> None:
+def with_budget(body: Block, given: int | None, turns: list[Turn], lost: Lost) -> None:
     """thinking.budget_tokens below max_tokens, or no thinking."""
     budget = body["thinking"]["budget_tokens"]
-    if thoughts_missing(turns) or (asked is not None and asked <= MIN_BUDGET):
+    if thoughts_missing(turns) or (given is not None and given <= MIN_BUDGET):
         name_lost(lost, "reasoning")
         del body["thinking"]
-    elif asked is None:
+    elif given is None:
         body["max_tokens"] += budget
-    elif budget >= asked:
+    elif budget >= given:
         name_lost(lost, f"reasoning.budget_tokens={budget}")
-        body["thinking"] = {**body["thinking"], "budget_tokens": max(MIN_BUDGET, asked - MIN_BUDGET)}
+        body["thinking"] = {**body["thinking"], "budget_tokens": max(MIN_BUDGET, given - MIN_BUDGET)}
 
 
 def while_thinking(body: Block, lost: Lost) -> None:
@@ -452,9 +452,9 @@ def write_schema(wanted: ir.ResponseFormat, way: str, lost: Lost) -> Block:
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     if way != "tool":
         return {}
-    told = wanted.description or "Gives the answer in the form that was asked for."
+    stated = wanted.description or "Gives the answer in the form that was asked for."
     schema = {"type": "object", **object_at_root(wanted.schema or {}, lost)}
-    tool = {"name": SCHEMA_TOOL, "description": told, "input_schema": schema}
+    tool = {"name": SCHEMA_TOOL, "description": stated, "input_schema": schema}
     return {"tools": [tool], "tool_choice": {"type": "tool", "name": SCHEMA_TOOL}}
 
 
@@ -468,15 +468,15 @@ def write_rest(request: ir.Request, lost: Lost) -> Block:
         out["service_tier"] = tier
     elif request.service_tier:
         name_lost(lost, f"service_tier={request.service_tier}")
-    told = {"n": (request.n or 1) > 1, "metadata": request.metadata, "prompt_cache_key": request.cache_key}
-    for name, value in {**{name: getattr(request, name) for name in NOT_HERE}, **told}.items():
+    stated = {"n": (request.n or 1) > 1, "metadata": request.metadata, "prompt_cache_key": request.cache_key}
+    for name, value in {**{name: getattr(request, name) for name in NOT_HERE}, **stated}.items():
         if value:
             name_lost(lost, name)
     lose_extras(request.extras, VENDOR, lost)
     return out
 
 
-def joined(body: Block, more: Mapping[str, Any]) -> None:
+def merge_fields(body: Block, more: Mapping[str, Any]) -> None:
     """More fields; objects that are there already get them inside."""
     for name, value in more.items():
         old = body.get(name)
@@ -498,7 +498,7 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
         write_tools(request, turns, able, lost), write_sampling(request, able, lost), write_reasoning(request, able, lost),
         write_schema(wanted, way, lost) if wanted is not None else {}, write_rest(request, lost), own_fields,
     ):  # fmt: skip
-        joined(body, more)
+        merge_fields(body, more)
     if body.get("thinking", {}).get("type") == "enabled":
         with_budget(body, request.max_tokens, turns, lost)
     if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):

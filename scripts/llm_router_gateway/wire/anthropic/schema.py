@@ -54,8 +54,8 @@ def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     if dropped:
         for name in dropped:
             name_lost(lost, f"schema.{name}")
-        told = "{" + ", ".join(f"{name}: {compact(value)}" for name, value in dropped.items()) + "}"
-        out["description"] = f"{out['description']}\n\n{told}" if out.get("description") else told
+        stated = "{" + ", ".join(f"{name}: {compact(value)}" for name, value in dropped.items()) + "}"
+        out["description"] = f"{out['description']}\n\n{stated}" if out.get("description") else stated
     if out.get("type") == "object" or "properties" in out:
         out["additionalProperties"] = False
     return out

@@ -8,7 +8,7 @@ from typing import Any
 from ..spec import Line, Spec, Upstream, Version
 
 
-def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
+def rejected_parameters(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     """Thinking goes with no sampling at all, and newer models take one of temperature and top_p."""
     names: set[str] = set()
     thinking = body.get("thinking")
@@ -56,7 +56,7 @@ SPEC = Spec(
             "top_p": ("top_p",),
             "top_k": ("top_k",),
         },
-        untaken=untaken,
+        rejected_parameters=rejected_parameters,
         count_request=count_request,
         counted="input_tokens",
     ),

@@ -25,7 +25,7 @@ DELTAS: Mapping[str, tuple[str, str]] = {
 GROWING: Mapping[str, ir.Part] = {"text": ir.Text(""), "thinking": ir.Thinking("", "", VENDOR)}
 
 
-def parsed(event: Event) -> Block | None:
+def parse_event(event: Event) -> Block | None:
     """The object in an event; None for anything else."""
     try:
         fields = json.loads(event.data)
@@ -93,10 +93,10 @@ class StreamReader:
     def feed(self, event: Event) -> Events:
         if self._over:
             return ()
-        data = parsed(event)
+        data = parse_event(event)
         if data is None:
             is_nothing = event.data.startswith("[DONE]") or verdict.carries_nothing(event.data)
-            return () if is_nothing else self._failed(UpstreamFailed("the upstream sent an event that is "
+            return () if is_nothing else self._on_failure(UpstreamFailed("the upstream sent an event that is "
                                                                                            "no JSON object"))  # fmt: skip
         return self._take(data, event.event)
 
@@ -115,24 +115,24 @@ class StreamReader:
         """Nothing when all came; else StreamCut."""
         if self._over:
             return ()
-        return self._failed(StreamCut("the upstream ended the stream before its final event"))
+        return self._on_failure(StreamCut("the upstream ended the stream before its final event"))
 
-    def _failed(self, error: GatewayError) -> Events:
+    def _on_failure(self, error: GatewayError) -> Events:
         self._over = True
         return (ir.Failed(error),)
 
     def _error(self, data: Block) -> Events:
-        return self._failed(error_of(data, 200))
+        return self._on_failure(error_of(data, 200))
 
     def _begin(self, data: Block) -> Events:
         """message_start; a second one only brings its usage."""
         message = data.get("message")
         fields = message if isinstance(message, dict) else {}
-        told = with_usage(self._usage, fields)
-        usage = [ir.UsageSeen(read_usage(self._usage))] if told else []
+        stated = with_usage(self._usage, fields)
+        usage = [ir.UsageSeen(read_usage(self._usage))] if stated else []
         if self._started:
             is_other = bool(self._answer_id and fields.get("id")) and fields["id"] != self._answer_id
-            return self._failed(verdict.second_start()) if is_other else usage
+            return self._on_failure(verdict.second_start()) if is_other else usage
         self._started = True
         self._answer_id = str(fields.get("id") or "")
         extras = own(fields, ANSWER_FIELDS)
@@ -201,12 +201,12 @@ class StreamReader:
         if self._open and kind == self._kind and data.get("index") == self._block:
             self._input = ""
             return (ir.PartDelta(self._index, "", piece) if name == "signature" else ir.PartDelta(self._index, piece),)
-        return self._unannounced(kind, name, piece, data)
+        return self._begin_unannounced(kind, name, piece, data)
 
-    def _unannounced(self, kind: str, name: str, piece: str, data: Block) -> Events:
+    def _begin_unannounced(self, kind: str, name: str, piece: str, data: Block) -> Events:
         """A delta without its block: a block of its kind begins with it. A call without a name is none."""
         if kind not in GROWING:
-            return self._failed(UpstreamFailed("the upstream sent arguments of a call that it did not begin"))
+            return self._on_failure(UpstreamFailed("the upstream sent arguments of a call that it did not begin"))
         events = [*self._end_part(), self._part(GROWING[kind])]
         self._open, self._block, self._kind = True, data.get("index"), kind
         signed = name == "signature"
@@ -236,9 +236,9 @@ class StreamReader:
     def _block_stop(self, data: Block) -> Events:
         if self._waits(data) or not self._open or data.get("index", self._block) != self._block:
             return ()
-        return [*self._end_part(), *self._released()]
+        return [*self._end_part(), *self._release_held()]
 
-    def _released(self) -> list[ir.StreamEvent]:
+    def _release_held(self) -> list[ir.StreamEvent]:
         """What waited for the end of a call: one block after the other now."""
         waiting, self._waiting = self._waiting, []
         first = waiting[0].get("index") if waiting else None
@@ -251,10 +251,10 @@ class StreamReader:
 
     # ---------------------------------------------------------------------------------------------------------------- end
 
-    def _closed(self) -> list[ir.StreamEvent]:
+    def _close_open(self) -> list[ir.StreamEvent]:
         events = self._end_part()
         while self._waiting:
-            events += self._released()
+            events += self._release_held()
             events += [] if self._over else self._end_part()
         return events
 
@@ -275,7 +275,7 @@ class StreamReader:
     def _stop(self, fields: Block) -> list[ir.StreamEvent]:
         if self._stopped:
             return []
-        events = self._closed()
+        events = self._close_open()
         if self._over:
             return events
         stop = read_stop(fields, self._called)

@@ -48,9 +48,9 @@ class Scanner:
         except (ValueError, RecursionError):
             return
         if isinstance(fields, dict):
-            self._told(fields.get("type") or name, fields)
+            self._read_event(fields.get("type") or name, fields)
 
-    def _told(self, kind: str, fields: Block) -> None:
+    def _read_event(self, kind: str, fields: Block) -> None:
         if isinstance(fields.get("error"), dict):  # an event of its own, or beside what an event says
             self.flawed = kind != "error" and self.error is None  # no client looks for it there
             self.error = self.error or error_of(fields, 200)
@@ -68,7 +68,7 @@ class Scanner:
             delta = fields.get("delta")
             if isinstance(delta, dict) and delta.get("stop_reason"):
                 self.finish = str(delta["stop_reason"])
-                self._judge(verdict.unfinished(self.finish) or self._calls.flaw(self.finish))
+                self._judge(verdict.finish_failure(self.finish) or self._calls.flaw(self.finish))
         elif kind == "message_stop":
             self.done = True
         elif kind == "error" and self.error is None:

@@ -11,7 +11,7 @@ from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import own_names, packed_id
 from .answer import thinking_block, told_block, write_stop
-from .common import VENDOR, Block, Lost, error_event, mine, sent, write_tier, write_usage
+from .common import VENDOR, Block, Lost, error_event, event_bytes, mine, write_tier, write_usage
 
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # of a text: no parse of options each time
 
@@ -74,13 +74,13 @@ class StreamWriter:
         start = self._started
         usage = {**write_usage(self._usage, self._request.input_estimate), **write_tier(start.service_tier, self._lost),
                  "output_tokens": 0}  # fmt: skip
-        return sent("message_start", {"type": "message_start", "message": {
+        return event_bytes("message_start", {"type": "message_start", "message": {
             "id": start.id or self._request.answer_id, "type": "message", "role": "assistant",
             "model": start.model or self._request.model, "content": [], "stop_reason": None, "stop_sequence": None,
             "usage": usage, **mine(start.extras),
         }})  # fmt: skip
 
-    def _opened(self, block: Block, delta: str = "", field: str = "") -> bytes:
+    def _open_block(self, block: Block, delta: str = "", field: str = "") -> bytes:
         """A block begins; `delta` and `field` are those of the deltas that it grows by."""
         self._block += 1
         index = self._block
@@ -89,7 +89,7 @@ class StreamWriter:
             f'"delta":{{"type":"{delta}","{field}":'
         )
         fields = {"type": "content_block_start", "index": index, "content_block": block}
-        return self._head() + sent("content_block_start", fields)
+        return self._head() + event_bytes("content_block_start", fields)
 
     def _part_start(self, event: ir.PartStart) -> bytes:
         part = event.part
@@ -107,17 +107,17 @@ class StreamWriter:
         """A block that comes at once; text and calls of servers in the form that clients put together."""
         kind = block["type"]
         if kind == "text":
-            return self._opened({"type": "text", "text": ""}, "text_delta", "text") + self._piece(block["text"])
+            return self._open_block({"type": "text", "text": ""}, "text_delta", "text") + self._piece(block["text"])
         if kind == "server_tool_use":
-            head = self._opened({**block, "input": {}}, "input_json_delta", "partial_json")
+            head = self._open_block({**block, "input": {}}, "input_json_delta", "partial_json")
             return head + self._piece(compact(block.get("input") or {}))
-        return self._opened(block)
+        return self._open_block(block)
 
     def _call(self, part: ir.ToolCall) -> bytes:
         self._called = True
         name = self._names.get(part.name, part.name)
         block = {"type": "tool_use", "id": packed_id(part), "name": name, "input": {}, **mine(part.extras)}
-        head = self._opened(block, "input_json_delta", "partial_json")
+        head = self._open_block(block, "input_json_delta", "partial_json")
         return head + self._piece(part.arguments_text) if part.arguments_text else head
 
     def _piece(self, piece: str) -> bytes:
@@ -129,7 +129,7 @@ class StreamWriter:
             name_lost(self._lost, "thinking.signature" if isinstance(part, ir.Thinking) else "signature")
             return b""
         delta = {"type": "signature_delta", "signature": signature}
-        return sent("content_block_delta", {"type": "content_block_delta", "index": self._block, "delta": delta})
+        return event_bytes("content_block_delta", {"type": "content_block_delta", "index": self._block, "delta": delta})
 
     def _part_delta(self, event: ir.PartDelta) -> bytes:
         return self._more(event.text, event.signature, event.extras)
@@ -139,10 +139,10 @@ class StreamWriter:
         part, head = self._part, b""
         mine_only = not (signature and isinstance(part, ir.Thinking) and part.vendor != VENDOR)
         if not self._prefix and isinstance(part, ir.Text) and (piece or cited_in(extras)):
-            head = self._opened({"type": "text", "text": ""}, "text_delta", "text")
+            head = self._open_block({"type": "text", "text": ""}, "text_delta", "text")
         elif not self._prefix and isinstance(part, ir.Thinking) and (piece or mine_only):
             block = {"type": "thinking", "thinking": "", "signature": ""}
-            head = self._opened(block, "thinking_delta", "thinking")
+            head = self._open_block(block, "thinking_delta", "thinking")
         if piece and self._prefix:
             head += self._piece(piece)
         if signature:
@@ -156,7 +156,7 @@ class StreamWriter:
         found = cited_in(extras)
         new, self._cited = found[self._cited :], len(found)
         return b"".join(
-            sent("content_block_delta", {
+            event_bytes("content_block_delta", {
                 "type": "content_block_delta", "index": self._block, "delta": {"type": "citations_delta", "citation": each},
             }) for each in new
         )  # fmt: skip
@@ -166,7 +166,7 @@ class StreamWriter:
         self._part, self._prefix = None, ""
         if not opened:
             return b""
-        return sent("content_block_stop", {"type": "content_block_stop", "index": self._block})
+        return event_bytes("content_block_stop", {"type": "content_block_stop", "index": self._block})
 
     def _wrote_whole(self) -> bool:
         """Whether the open part, which does not grow, has a block."""
@@ -175,25 +175,25 @@ class StreamWriter:
             return bool(part.data) and part.vendor == VENDOR
         return isinstance(part, ir.Opaque) and part.vendor == VENDOR
 
-    def _stopped(self, event: ir.Stopped) -> bytes:
+    def _on_stop(self, event: ir.Stopped) -> bytes:
         self._stop = event.stop
         lose_extras(event.extras, VENDOR, self._lost)
         return b""
 
-    def _finished(self, event: ir.Finished) -> bytes:
+    def _on_finish(self, event: ir.Finished) -> bytes:
         self._over = True
         if self._usage is None:
             name_lost(self._lost, "usage")
         lose_extras(event.extras, VENDOR, self._lost)
         delta = {**write_stop(self._stop, self._called, self._lost), **mine(event.extras)}
         fields = {"type": "message_delta", "delta": delta, "usage": write_usage(self._usage, self._request.input_estimate)}
-        return self._head() + sent("message_delta", fields) + sent("message_stop", {"type": "message_stop"})
+        return self._head() + event_bytes("message_delta", fields) + event_bytes("message_stop", {"type": "message_stop"})
 
-    def _failed(self, event: ir.Failed) -> bytes:
+    def _on_failure(self, event: ir.Failed) -> bytes:
         self._over = True
         return error_event(event.error, "")
 
     _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], bytes]]] = {
         ir.Started: _start, ir.UsageSeen: _seen, ir.PartStart: _part_start, ir.PartDelta: _part_delta, ir.PartEnd: _part_end,
-        ir.Stopped: _stopped, ir.Finished: _finished, ir.Failed: _failed,
+        ir.Stopped: _on_stop, ir.Finished: _on_finish, ir.Failed: _on_failure,
     }  # fmt: skip

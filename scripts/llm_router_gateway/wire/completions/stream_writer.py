@@ -28,22 +28,22 @@ class StreamWriter:
         self._usage: ir.Usage | None = None
 
     def feed(self, event: ir.StreamEvent) -> bytes:
-        return self._written(event).encode("utf-8", "backslashreplace")
+        return self._write_event(event).encode("utf-8", "backslashreplace")
 
-    def _written(self, event: ir.StreamEvent) -> str:
+    def _write_event(self, event: ir.StreamEvent) -> str:
         if isinstance(event, ir.PartDelta):
-            return self._said(event.candidate, event.text) if isinstance(self._parts[event.candidate], ir.Text) else ""
+            return self._write_choice(event.candidate, event.text) if isinstance(self._parts[event.candidate], ir.Text) else ""
         if isinstance(event, ir.PartStart):
             return self._part(event)
         if isinstance(event, ir.Started):
             head = head_of(event.id, event.model or self._request.model, event.created)
             self._base = f'data: {compact(head)[:-1]},"choices":['
         elif isinstance(event, ir.Stopped):
-            return self._said(event.candidate, "", REASON[event.stop.reason])
+            return self._write_choice(event.candidate, "", REASON[event.stop.reason])
         elif isinstance(event, ir.UsageSeen):
             self._usage = event.usage
         elif isinstance(event, ir.Finished):
-            return self._finished()
+            return self._on_finish()
         return ""
 
     def _part(self, event: ir.PartStart) -> str:
@@ -52,14 +52,14 @@ class StreamWriter:
             name_lost(self._lost, lost_name(event.part))
             return ""
         said = text_of(event.part, self._lost)
-        return self._said(event.candidate, said) if said else ""
+        return self._write_choice(event.candidate, said) if said else ""
 
-    def _said(self, number: int, said: str, reason: str = "") -> str:
+    def _write_choice(self, number: int, said: str, reason: str = "") -> str:
         if not (said or reason):
             return ""
         end = f'"{reason}"' if reason else "null"
         return f'{self._base}{{"text":{quoted(said)},"index":{number},"logprobs":null,"finish_reason":{end}}}]}}\n\n'
 
-    def _finished(self) -> str:
+    def _on_finish(self) -> str:
         usage = self._usage if self._request.include_usage else None
         return (f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else "") + DONE

@@ -219,7 +219,7 @@ def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
     if not candidates:
         return None if block_reason(answer) else verdict.no_answer()
     found = [each for each in many(candidates, "candidates") if isinstance(each, dict)]
-    flaws = (verdict.unfinished(each.get("finishReason") or each.get("finish_reason")) for each in found)
+    flaws = (verdict.finish_failure(each.get("finishReason") or each.get("finish_reason")) for each in found)
     return next((flaw for flaw in flaws if flaw is not None), None)
 
 

@@ -154,8 +154,8 @@ def packed_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> st
     data = part.data if isinstance(part, ir.Thinking) else ""
     if not (part.signature or data) or part.vendor in ("", VENDOR):
         return part.signature
-    told = compact({"v": part.vendor, "s": part.signature, "d": data})
-    return base64.b64encode(MAGIC + told.encode("utf-8", "surrogatepass")).decode()
+    stated = compact({"v": part.vendor, "s": part.signature, "d": data})
+    return base64.b64encode(MAGIC + stated.encode("utf-8", "surrogatepass")).decode()
 
 
 def unpacked_signature(signature: str) -> tuple[str, str, str]:
@@ -163,8 +163,8 @@ def unpacked_signature(signature: str) -> tuple[str, str, str]:
     if not signature.startswith(MAGIC_TEXT):
         return (VENDOR if signature else ""), signature, ""
     try:
-        told = json.loads(base64.b64decode(standard_base64(signature))[len(MAGIC) :])
-        return str(told["v"]), str(told["s"]), str(told["d"])
+        stated = json.loads(base64.b64decode(standard_base64(signature))[len(MAGIC) :])
+        return str(stated["v"]), str(stated["s"]), str(stated["d"])
     except (binascii.Error, ValueError, KeyError, TypeError):
         return VENDOR, signature, ""
 
@@ -188,14 +188,14 @@ def error_in(value: Any, status: int, wait_s: float | None = None) -> GatewayErr
 
     `status` and `wait_s` are HTTP's, taken where it tells none.
     """
-    told = value if isinstance(value, dict) else {"message": value} if isinstance(value, str) else {}
-    code, name = told.get("code"), str(told.get("status") or "")
+    stated = value if isinstance(value, dict) else {"message": value} if isinstance(value, str) else {}
+    code, name = stated.get("code"), str(stated.get("status") or "")
     in_body = code if isinstance(code, int) and 400 <= code <= 599 else STATUS_OF.get(name)
-    details = dicts(told.get("details"))
+    details = dicts(stated.get("details"))
     delays = [delay for each in details if (delay := seconds(each.get("retryDelay"))) is not None]
     if any(each.get("reason") == "API_KEY_INVALID" for each in details):
         in_body = 401  # Google says 400
-    message = str(told.get("message") or name or "the upstream gave no reason")
+    message = str(stated.get("message") or name or "the upstream gave no reason")
     return of_status(
         in_body or status, message, retry_after_s=delays[0] if delays else wait_s,
         details={"status": name} if name else None,
@@ -228,11 +228,11 @@ def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[s
     return status, headers, {"error": {"code": status, "message": error.message, "status": name, "details": details}}
 
 
-def framed(data: str) -> bytes:
+def frame(data: str) -> bytes:
     # A lone surrogate cannot be UTF-8; as \ud83d, which JSON knows, it goes through.
     return f"data: {data}\r\n\r\n".encode("utf-8", "backslashreplace")
 
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """The last words of a stream that failed: Google's SDKs raise what it holds."""
-    return framed(compact(write_error(error, request_id)[2]))
+    return frame(compact(write_error(error, request_id)[2]))

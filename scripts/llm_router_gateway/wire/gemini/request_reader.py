@@ -51,7 +51,7 @@ class Calls:
         return found or id or minted_id(self.seed, name, path)
 
 
-def signed(fields: Fields, path: str) -> tuple[str, str, str]:
+def read_signature(fields: Fields, path: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a part."""
     return unpacked_signature(text(fields.get("thoughtSignature", ""), f"{path}.thoughtSignature"))
 
@@ -60,18 +60,18 @@ def read_call(fields: Fields, path: str, calls: Calls) -> ir.ToolCall:
     own = fields_of(fields["functionCall"], f"{path}.functionCall")
     name = text(own.get("name", ""), f"{path}.functionCall.name")
     arguments = obj(own.get("args", {}), f"{path}.functionCall.args")
-    told = compact(arguments)
-    id = calls.called(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, told)
-    vendor, signature, _ = signed(fields, path)
-    return ir.ToolCall(id, name, told, arguments, signature=signature, vendor=vendor or VENDOR)
+    stated = compact(arguments)
+    id = calls.called(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, stated)
+    vendor, signature, _ = read_signature(fields, path)
+    return ir.ToolCall(id, name, stated, arguments, signature=signature, vendor=vendor or VENDOR)
 
 
-def media(fields: Fields, path: str, **told: Any) -> ir.Media:
+def media(fields: Fields, path: str, **stated: Any) -> ir.Media:
     """A Media with the part's own fields beside it."""
-    vendor, signature, _ = signed(fields, path)
+    vendor, signature, _ = read_signature(fields, path)
     extras: Fields = {name: fields[name] for name in ("videoMetadata", "mediaResolution", "thought") if name in fields}
-    vendor = VENDOR if told.get("file_id") else vendor
-    return ir.Media(**told, vendor=vendor, signature=signature, extras={VENDOR: extras} if extras else ir.NOTHING)
+    vendor = VENDOR if stated.get("file_id") else vendor
+    return ir.Media(**stated, vendor=vendor, signature=signature, extras={VENDOR: extras} if extras else ir.NOTHING)
 
 
 def kind_of(media_type: str, url: str = "") -> ir.Kind:
@@ -159,7 +159,7 @@ def read_code_result(fields: Fields, path: str, calls: Calls) -> ir.Opaque:
 
 
 def read_text(fields: Fields, path: str, calls: Calls) -> ir.Part:
-    vendor, signature, data = signed(fields, path)
+    vendor, signature, data = read_signature(fields, path)
     words = text(fields["text"], f"{path}.text")
     if fields.get("thought") is True:
         return ir.Thinking(words, signature, vendor or VENDOR, data)
@@ -221,10 +221,10 @@ def joins(one: ir.Part, other: ir.Part) -> bool:
     return isinstance(one, ir.Text) and isinstance(other, ir.Text) and not one.signature
 
 
-def joined(run: Sequence[ir.Part]) -> ir.Part:
+def join_parts(run: Sequence[ir.Part]) -> ir.Part:
     """Pieces of one text or thought as one: the last of them, which may be signed, with all that they say.
 
-    joined([Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")]) -> Thinking("Hm", "s", "anthropic")
+    join_parts([Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")]) -> Thinking("Hm", "s", "anthropic")
     """
     said = "".join(part.text for part in run if isinstance(part, ir.Text | ir.Thinking))
     last = run[-1]
@@ -239,7 +239,7 @@ def model_turn(messages: Iterable[ir.Message]) -> ir.Message:
             runs[-1].append(part)
         else:
             runs.append([part])
-    return ir.Message("assistant", tuple(run[0] if len(run) == 1 else joined(run) for run in runs))
+    return ir.Message("assistant", tuple(run[0] if len(run) == 1 else join_parts(run) for run in runs))
 
 
 def read_contents(value: Any) -> tuple[ir.Message, ...]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import ir
-from ..efforts import OFF_LOST, ORDER, fitted
+from ..efforts import OFF_LOST, ORDER, nearest_effort
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import MINTED, safe_name
-from ..pairing import paired
+from ..pairing import pair_results
 from ..schemas import object_at_root
-from ..tools import FREE_TEXT, choice_among, offered
+from ..tools import FREE_TEXT, choice_among, offered_tools
 from .common import (
     EFFORT_BUDGETS,
     LEVELS,
@@ -280,7 +280,7 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
     """The turns. The results of a turn's calls are one content with nothing beside them; others of one side are joined."""
     contents: list[Fields] = []
     calls: list[ir.ToolCall] = []  # of the turn before
-    for message in paired(request.messages, lost):
+    for message in pair_results(request.messages, lost):
         plain = ir.plain_text(message)
         if plain is not None and not calls and message.role in ("user", "assistant"):
             write_plain("model" if message.role == "assistant" else "user", plain, contents)
@@ -288,7 +288,7 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
         lose_extras(message.extras, VENDOR, lost)
         if message.name:
             name_lost(lost, "name")
-        if calls:  # `paired` has put all their results, and nothing else, right behind them
+        if calls:  # `pair_results` has put all their results, and nothing else, right behind them
             responses, parts = write_results(calls, message.parts, lost)
             contents.append({"role": "user", "parts": responses})
         elif message.role in ("system", "developer"):
@@ -340,7 +340,7 @@ def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[st
     chosen = frozenset(choice.names if choice is not None and choice.mode == "auto" else ())  # AUTO takes no names
     declared: list[Fields] = []
     others: list[Fields] = []
-    tools = offered(request)
+    tools = offered_tools(request)
     functions = any(not tool.vendor for tool in tools)  # beside which most models refuse a search
     names: set[str] = set()
     for index, tool in enumerate(tools):
@@ -385,7 +385,7 @@ def level_of(reasoning: ir.Reasoning, levels: Sequence[str], lost: list[str]) ->
     level = "none" if reasoning.mode == "off" else reasoning.effort
     if not level and reasoning.budget_tokens is not None:
         level = "low" if reasoning.budget_tokens <= EFFORT_BUDGETS["medium"] else "high"
-    return fitted(level, levels, lost) if level in ORDER else ""
+    return nearest_effort(level, levels, lost) if level in ORDER else ""
 
 
 def fitted_budget(budget: int, target: Target, lost: list[str]) -> int:

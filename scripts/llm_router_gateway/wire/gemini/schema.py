@@ -15,7 +15,7 @@ from typing import Any
 
 from ..fields import compact
 from ..losses import name_lost
-from ..schemas import pointed
+from ..schemas import resolve_pointer
 
 Schema = Mapping[str, Any]
 
@@ -38,13 +38,13 @@ SNAKE = {"any_of": "anyOf", "min_items": "minItems", "max_items": "maxItems", "m
          "property_ordering": "propertyOrdering"}  # fmt: skip
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def guessed(schema: Schema) -> str:
+def guess_type(schema: Schema) -> str:
     """The type of a schema that does not say it; "" where nothing tells."""
-    values = [schema["const"]] if "const" in schema else listed(schema.get("enum"))
+    values = [schema["const"]] if "const" in schema else as_list(schema.get("enum"))
     if "properties" in schema or "additionalProperties" in schema:
         return "object"
     if "items" in schema or "prefixItems" in schema:
@@ -72,17 +72,17 @@ class Conversion:
         if not isinstance(schema, dict):  # true: anything; false: nothing
             self.note("type")
             return {"type": "string"}
-        schema, refs = self._inlined(schema, refs)
+        schema, refs = self._inline(schema, refs)
         if depth > MAX_DEPTH or self._left < 0 or "$ref" in schema:
             self.note("$ref" if "$ref" in schema else "depth")
             return {"type": "object", **{name: schema[name] for name in ("description",) if name in schema}}
-        for part in listed(schema.get("allOf")):
-            schema = self._both(schema, self._inlined(part, refs)[0] if isinstance(part, dict) else {})
-        union = listed(schema.get("anyOf")) or listed(schema.get("oneOf"))
+        for part in as_list(schema.get("allOf")):
+            schema = self._both(schema, self._inline(part, refs)[0] if isinstance(part, dict) else {})
+        union = as_list(schema.get("anyOf")) or as_list(schema.get("oneOf"))
         if "oneOf" in schema:
             self.note("oneOf=anyOf")
-        kinds = [kind for kind in listed(schema.get("type")) if kind != "null"]
-        nullable = len(kinds) < len(listed(schema.get("type"))) or schema.get("nullable") is True
+        kinds = [kind for kind in as_list(schema.get("type")) if kind != "null"]
+        nullable = len(kinds) < len(as_list(schema.get("type"))) or schema.get("nullable") is True
         if union and "properties" not in schema:
             return self._union(schema, union, nullable, refs, depth)
         if len(kinds) > 1:
@@ -92,11 +92,11 @@ class Conversion:
         made = self._plain(schema, kinds[0] if kinds else None, refs, depth)
         return {**made, "nullable": True} if nullable else made
 
-    def _inlined(self, schema: Schema, refs: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def _inline(self, schema: Schema, refs: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The schema with what its $ref points at; the $ref is left where it cannot be followed."""
         found = dict(schema)
         while isinstance(ref := found.get("$ref"), str) and ref not in refs:
-            target = pointed(self._root, ref)
+            target = resolve_pointer(self._root, ref)
             if not isinstance(target, dict):
                 break
             found = {**target, **{name: value for name, value in found.items() if name != "$ref"}}
@@ -113,7 +113,7 @@ class Conversion:
             if isinstance(one.get(name), dict) and isinstance(other.get(name), dict):
                 made[name] = {**other[name], **one[name]}
         if one.get("required") and other.get("required"):
-            made["required"] = list(dict.fromkeys([*listed(one["required"]), *listed(other["required"])]))
+            made["required"] = list(dict.fromkeys([*as_list(one["required"]), *as_list(other["required"])]))
         return made
 
     def _union(self, schema: Schema, union: list[Any], nullable: bool, refs: tuple[str, ...], depth: int) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Conversion:
         return made[0] if len(made) == 1 else {"anyOf": made} if made else {"type": "string", "nullable": True}
 
     def _plain(self, schema: Schema, kind: Any, refs: tuple[str, ...], depth: int) -> dict[str, Any]:
-        kind = kind.lower() if isinstance(kind, str) else guessed(schema)
+        kind = kind.lower() if isinstance(kind, str) else guess_type(schema)
         if kind not in TYPES:
             self.note("type")
             kind = "string"
@@ -156,15 +156,15 @@ class Conversion:
 
     def _enum(self, schema: Schema, kind: str, made: dict[str, Any]) -> None:
         """Choices are texts at Gemini; others are told in the description."""
-        values = [schema["const"]] if "const" in schema else listed(schema.get("enum"))
+        values = [schema["const"]] if "const" in schema else as_list(schema.get("enum"))
         texts = [value for value in values if isinstance(value, str) and value]
         if None in values:
             made["nullable"] = True
         if len(texts) < len([value for value in values if value is not None]):
             self.note("const" if "const" in schema else "enum")
-            told = "One of: " + ", ".join(value if isinstance(value, str) else compact(value)
+            stated = "One of: " + ", ".join(value if isinstance(value, str) else compact(value)
                                           for value in values if value is not None)  # fmt: skip
-            made["description"] = f"{made['description']} {told}" if made.get("description") else told
+            made["description"] = f"{made['description']} {stated}" if made.get("description") else stated
         elif texts and kind == "string":
             made["enum"] = texts
 
@@ -186,7 +186,7 @@ class Conversion:
         if isinstance(properties, dict) and properties:  # PHP writes [] for none
             made["properties"] = {name: self.node(value, refs, depth + 1) for name, value in properties.items()}
         known = made.get("properties", {})
-        required = [name for name in listed(schema.get("required")) if isinstance(name, str) and name in known]
+        required = [name for name in as_list(schema.get("required")) if isinstance(name, str) and name in known]
         if required:
             made["required"] = required
 
@@ -195,7 +195,7 @@ class Conversion:
         first = schema.get("prefixItems") or (items if isinstance(items, list) else None)
         if first:
             self.note("prefixItems")
-            items = {"anyOf": listed(first)} if len(listed(first)) > 1 else listed(first)[0]
+            items = {"anyOf": as_list(first)} if len(as_list(first)) > 1 else as_list(first)[0]
         elif not isinstance(items, dict) or not items:
             self.note("items=string")  # Gemini refuses an array when it is not said of what
             items = {"type": "string"}
@@ -238,7 +238,7 @@ def from_gemini(schema: Any, depth: int = 0) -> dict[str, Any]:
         elif field == "items":
             made[field] = from_gemini(value, depth + 1)
         elif field == "anyOf":
-            made[field] = [from_gemini(each, depth + 1) for each in listed(value)]
+            made[field] = [from_gemini(each, depth + 1) for each in as_list(value)]
         elif field == "example":
             made["examples"] = [value]
         elif value is not None and (field, value) != ("format", "enum") and field not in UNREAD:

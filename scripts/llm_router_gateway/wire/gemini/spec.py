@@ -8,7 +8,7 @@ from typing import Any
 from ..spec import Action, Spec, Upstream
 
 
-def spelled(camel: str, snake: str) -> tuple[str, ...]:
+def both_spellings(camel: str, snake: str) -> tuple[str, ...]:
     """Google's servers read both spellings of every name."""
     return tuple(f"{box}.{name}" for box in ("generationConfig", "generation_config") for name in (camel, snake))
 
@@ -65,13 +65,13 @@ SPEC = Spec(
         event_tokens=64,
         searches=True,
         parameters={
-            "n": spelled("candidateCount", "candidate_count"),
-            "max_tokens": spelled("maxOutputTokens", "max_output_tokens"),
-            "temperature": spelled("temperature", "temperature"),
-            "top_p": spelled("topP", "top_p"),
-            "top_k": spelled("topK", "top_k"),
-            "frequency_penalty": spelled("frequencyPenalty", "frequency_penalty"),
-            "presence_penalty": spelled("presencePenalty", "presence_penalty"),
+            "n": both_spellings("candidateCount", "candidate_count"),
+            "max_tokens": both_spellings("maxOutputTokens", "max_output_tokens"),
+            "temperature": both_spellings("temperature", "temperature"),
+            "top_p": both_spellings("topP", "top_p"),
+            "top_k": both_spellings("topK", "top_k"),
+            "frequency_penalty": both_spellings("frequencyPenalty", "frequency_penalty"),
+            "presence_penalty": both_spellings("presencePenalty", "presence_penalty"),
         },
     ),
 )

@@ -177,7 +177,7 @@ class StreamReader:
     def feed(self, event: Event) -> list[ir.StreamEvent]:
         if self._over:
             return []
-        if verdict.carries_nothing(event.data):
+        if len(event.data) < 8 and verdict.carries_nothing(event.data):
             return []
         try:
             chunk = json.loads(event.data)

@@ -56,7 +56,7 @@ class Scanner:
             if any(part.get("text") != "" for part in parts):
                 self.outputs += 1
             self.done = bool(candidate.get("finishReason"))
-            flaw = verdict.unfinished(candidate.get("finishReason"))
+            flaw = verdict.finish_failure(candidate.get("finishReason"))
             if flaw is not None:
                 self.error, self.flawed = flaw, True
                 return

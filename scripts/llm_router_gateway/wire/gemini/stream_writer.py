@@ -10,7 +10,7 @@ from ..fields import compact
 from ..losses import lose_extras
 from ..names import own_names
 from .answer import answer_call, answer_part, shows_thoughts, write_stop, write_usage
-from .common import VENDOR, Fields, framed, packed_signature, write_error
+from .common import VENDOR, Fields, frame, packed_signature, write_error
 
 
 class Waiting:
@@ -28,8 +28,8 @@ class Waiting:
 
 
 METHODS: Mapping[type, str] = {  # of the writer, by what it is fed
-    ir.Started: "_started", ir.PartStart: "_part_start", ir.PartEnd: "_part_end", ir.Stopped: "_stopped",
-    ir.UsageSeen: "_usage_seen", ir.Finished: "_finished", ir.Failed: "_failed",
+    ir.Started: "_on_start", ir.PartStart: "_part_start", ir.PartEnd: "_part_end", ir.Stopped: "_on_stop",
+    ir.UsageSeen: "_usage_seen", ir.Finished: "_on_finish", ir.Failed: "_on_failure",
 }  # fmt: skip
 
 
@@ -62,17 +62,17 @@ class StreamWriter:
 
     def fail(self, error: GatewayError, request_id: str = "") -> bytes:
         """The last words of a stream that failed, in the form that this one has."""
-        return self._framed(compact(write_error(error, request_id)[2])) + (b"]" if self._array else b"")
+        return self._frame(compact(write_error(error, request_id)[2])) + (b"]" if self._array else b"")
 
-    def _framed(self, data: str) -> bytes:
+    def _frame(self, data: str) -> bytes:
         if not self._array:
-            return framed(data)
+            return frame(data)
         mark = ",\r\n" if self._began else "["
         self._began = True
         return (mark + data).encode("utf-8", "backslashreplace")
 
     def _chunk(self, part: Fields, candidate: int) -> bytes:
-        return self._framed(f'{{"candidates":[{{"content":{{"parts":[{compact(part)}{self._tail(candidate)}')
+        return self._frame(f'{{"candidates":[{{"content":{{"parts":[{compact(part)}{self._tail(candidate)}')
 
     def _tail(self, candidate: int) -> str:
         """What stands behind the parts of every chunk, written once."""
@@ -82,7 +82,7 @@ class StreamWriter:
             self._tails[candidate] = tail
         return tail
 
-    def _started(self, event: ir.Started) -> bytes:
+    def _on_start(self, event: ir.Started) -> bytes:
         id = event.id or self._answer_id
         self._head = {"modelVersion": event.model or self._model, **({"responseId": id} if id else {})}
         lose_extras(event.extras, VENDOR, self._lost)
@@ -130,7 +130,7 @@ class StreamWriter:
             made = {"text": "", "thought": True, "thoughtSignature": packed_signature(part)}
         return self._chunk(made, event.candidate) if made is not None else b""
 
-    def _stopped(self, event: ir.Stopped) -> bytes:
+    def _on_stop(self, event: ir.Stopped) -> bytes:
         self._stops[event.candidate] = event
         lose_extras(event.extras, VENDOR, self._lost)
         return b""
@@ -139,7 +139,7 @@ class StreamWriter:
         self._usage = event.usage
         return b""
 
-    def _finished(self, event: ir.Finished) -> bytes:
+    def _on_finish(self, event: ir.Finished) -> bytes:
         lose_extras(event.extras, VENDOR, self._lost)
         candidates = []
         for place, stopped in sorted(self._stops.items()):
@@ -149,7 +149,7 @@ class StreamWriter:
         chunk: Fields = {"candidates": candidates}
         if self._usage is not None:
             chunk["usageMetadata"] = write_usage(self._usage)
-        return self._framed(compact({**chunk, **self._head})) + (b"]" if self._array else b"")
+        return self._frame(compact({**chunk, **self._head})) + (b"]" if self._array else b"")
 
-    def _failed(self, event: ir.Failed) -> bytes:
+    def _on_failure(self, event: ir.Failed) -> bytes:
         return self.fail(event.error)

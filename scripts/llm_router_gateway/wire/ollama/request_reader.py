@@ -91,15 +91,15 @@ class Conversation:
         inner = obj(call.get("function"), f"{path}.function")
         name, given = text(inner.get("name"), f"{path}.function.name"), inner.get("arguments")
         arguments = given if isinstance(given, dict) else ir.object_in(given) if isinstance(given, str) else {}
-        told = given if isinstance(given, str) else compact(given or {})
+        stated = given if isinstance(given, str) else compact(given or {})
         came, vendor, signature = unpacked_id(text(call.get("id") or "", f"{path}.id"))
-        id_ = came if came and all(came != other.id for other in self._open) else minted_id(path, name, told)
-        made = ir.ToolCall(id_, name, told, arguments, signature=signature, vendor=vendor)
+        id_ = came if came and all(came != other.id for other in self._open) else minted_id(path, name, stated)
+        made = ir.ToolCall(id_, name, stated, arguments, signature=signature, vendor=vendor)
         self._open.append(made)
         return made
 
     def _result(self, message: Mapping[str, Any], path: str) -> None:
-        call = self._answered(message)
+        call = self._match_call(message)
         parts = [ir.Text(text(message.get("content") or "", f"{path}.content"))]
         result = ir.ToolResult(call.id, tuple(parts), name=call.name, vendor=call.vendor)
         last = self.messages[-1] if self.messages else None
@@ -108,7 +108,7 @@ class Conversation:
         else:
             self.messages.append(ir.Message("user", (result,)))
 
-    def _answered(self, message: Mapping[str, Any]) -> ir.ToolCall:
+    def _match_call(self, message: Mapping[str, Any]) -> ir.ToolCall:
         """By id, else by name, else the first that waits."""
         id_, name = str(message.get("tool_call_id") or ""), str(message.get("tool_name") or message.get("name") or "")
         id_ = unpacked_id(id_)[0]
@@ -189,11 +189,11 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         made.add(obj(message, f"messages[{at}]"), f"messages[{at}]")
     settings, rest = read_options(fields.get("options"))
     rest |= {name: value for name, value in fields.items() if name not in FIELDS and value not in (None, [], {}, "", False)}
-    asked = truth(fields.get("stream"), "stream")
+    wanted = truth(fields.get("stream"), "stream")
     return ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),
         messages=tuple(made.messages), system=tuple(made.system), tools=read_tools(fields.get("tools")),
-        stream=stream if stream is not None else asked is not False, include_usage=True,
+        stream=stream if stream is not None else wanted is not False, include_usage=True,
         reasoning=read_think(fields.get("think")), response_format=read_format(fields.get("format")),
         extras={OWN: rest} if rest else ir.NOTHING, reply=ir.Reply(echo={"generates": generates}), **settings,
     )  # fmt: skip

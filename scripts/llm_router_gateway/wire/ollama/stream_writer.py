@@ -35,15 +35,15 @@ class StreamWriter:
         if getattr(event, "candidate", 0):
             name_lost(self._lost, "n")
             return b""
-        return self._written(event).encode("utf-8", "backslashreplace")
+        return self._write_event(event).encode("utf-8", "backslashreplace")
 
-    def _written(self, event: ir.StreamEvent) -> str:
+    def _write_event(self, event: ir.StreamEvent) -> str:
         if isinstance(event, ir.PartDelta):
             return self._delta(event.text)
         if isinstance(event, ir.PartStart):
             return self._begun(event.part)
         if isinstance(event, ir.PartEnd):
-            return self._ended()
+            return self._on_end()
         if isinstance(event, ir.Started):
             self._head = {"model": event.model or self._request.model, "created_at": date_of(event.created)}
         elif isinstance(event, ir.Stopped):
@@ -76,7 +76,7 @@ class StreamWriter:
             return self._line(message_of(self._request, thought=said))
         return ""
 
-    def _ended(self) -> str:
+    def _on_end(self) -> str:
         part = self._part
         if not isinstance(part, ir.ToolCall):
             return ""

@@ -39,8 +39,8 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
 
     "stop" with calls -> tool_calls;  "tool_calls" without any -> end;  "stop" with a refusal -> refusal
     """
-    told = native if isinstance(native, str) else ""
-    reason: ir.Reason = FINISH.get(told, "other" if told else "end")
+    stated = native if isinstance(native, str) else ""
+    reason: ir.Reason = FINISH.get(stated, "other" if stated else "end")
     if parts_called and reason in ("end", "other", "stop_sequence"):
         reason = "tool_calls"
     elif reason == "tool_calls" and not parts_called:
@@ -50,7 +50,7 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
     sequence = matched if isinstance(matched, str) else ""
     if sequence and reason == "end":
         reason = "stop_sequence"
-    return ir.Stop(reason, told, sequence)
+    return ir.Stop(reason, stated, sequence)
 
 
 def choice_extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> ir.Extras:
@@ -239,7 +239,7 @@ def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
 def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:
     message, word = choice.get("message"), choice.get("finish_reason")
     message = message if isinstance(message, dict) else {}
-    flaw = verdict.unfinished(word, choice.get("native_finish_reason"), said=says(message) or bool(choice.get("text")))
+    flaw = verdict.finish_failure(word, choice.get("native_finish_reason"), said=says(message) or bool(choice.get("text")))
     if flaw is None and message.get("tool_calls"):
         calls = verdict.Calls()
         for place, call in enumerate(message["tool_calls"]):

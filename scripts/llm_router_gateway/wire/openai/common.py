@@ -37,7 +37,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
-from ..sound import is_count, told_cost
+from ..sound import MAX_TOKENS, is_count, told_cost
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -115,7 +115,7 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
 
 def mine(extras: ir.Extras) -> dict[str, Any]:
     """Our own vendor's fields of extras, to be put back: mine({"openai": {"store": True}}) -> {"store": True}"""
-    return dict(extras.get(OWN, ir.NOTHING))
+    return {} if extras is ir.NOTHING else dict(extras.get(OWN, ir.NOTHING))
 
 
 # ------------------------------------------------------------------------------------------------------------------ usage
@@ -141,8 +141,10 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    if not (is_count(usage.get("prompt_tokens") or 0) and is_count(usage.get("completion_tokens") or 0)):
-        return None  # nothing can be believed of it
+    for stated in (usage.get("prompt_tokens"), usage.get("completion_tokens")):
+        is_plain = stated is None or (type(stated) is int and 0 <= stated <= MAX_TOKENS)  # as nearly always
+        if not is_plain and not is_count(stated):
+            return None  # nothing can be believed of it
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
     read = min(prompt, count(before, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens"))

@@ -35,21 +35,21 @@ def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
     {"reasoning": {"max_tokens": 9, "exclude": true}}    -> Reasoning("on", 9, shown=False)
     {"thinking": {"type": "disabled"}}                   -> Reasoning("off")
     """
-    asked = fields.get("reasoning")
-    asked = asked if isinstance(asked, dict) else {}
+    wanted = fields.get("reasoning")
+    wanted = wanted if isinstance(wanted, dict) else {}
     thinking = fields.get("thinking")
     kind = thinking.get("type") if isinstance(thinking, dict) else None
-    effort = text(fields.get("reasoning_effort") or asked.get("effort") or "", "reasoning_effort")
-    budget = asked.get("max_tokens", fields.get("thinking_budget"))
+    effort = text(fields.get("reasoning_effort") or wanted.get("effort") or "", "reasoning_effort")
+    budget = wanted.get("max_tokens", fields.get("thinking_budget"))
     if budget is None and isinstance(thinking, dict):
         budget = thinking.get("budget_tokens")
-    switch = asked.get("enabled", fields.get("enable_thinking"))
+    switch = wanted.get("enabled", fields.get("enable_thinking"))
     mode = {"enabled": "on", "disabled": "off", "adaptive": "adaptive"}.get(str(kind), "")
     if not mode and isinstance(switch, bool):
         mode = "on" if switch else "off"
     if not mode and budget is not None:
         mode = "on"
-    shown = None if asked.get("exclude") is None else not asked["exclude"]
+    shown = None if wanted.get("exclude") is None else not wanted["exclude"]
     made = ir.Reasoning(mode, integer(budget, "reasoning.max_tokens"), effort, shown)  # type: ignore[arg-type]  # of the table
     return None if made == ir.Reasoning() else made
 
@@ -309,7 +309,7 @@ def google_signature(value: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def signed(parts: list[ir.Part], message: Mapping[str, Any]) -> list[ir.Part]:
+def attach_signature(parts: list[ir.Part], message: Mapping[str, Any]) -> list[ir.Part]:
     """A message's signature belongs to its last text; to an empty one where there is none."""
     signature = google_signature(message)
     if not signature:
@@ -377,7 +377,7 @@ def message_parts(message: Mapping[str, Any], path: str) -> list[ir.Part]:
     parts: list[ir.Part] = [*thoughts_in(message)]
     content = read_content(message.get("content"), path)
     said: list[ir.Part] = [part for part in content if not isinstance(part, ir.Thinking)]
-    parts += [*(part for part in content if isinstance(part, ir.Thinking)), *signed(said, message)]
+    parts += [*(part for part in content if isinstance(part, ir.Thinking)), *attach_signature(said, message)]
     if message.get("refusal"):
         parts.append(ir.Refusal(text(message["refusal"], f"{path}.refusal")))
     for at, image in enumerate(items(message.get("images"), f"{path}.images")):

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
-from ..efforts import can_be_off, effort_of, efforts_of, fitted
+from ..efforts import can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
 from ..names import safe_id, safe_name
-from ..pairing import paired
+from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_hashes
-from ..tools import FREE_TEXT, choice_among, offered
+from ..tools import FREE_TEXT, choice_among, offered_tools
 from .common import (
     AUDIO_FORMATS,
     BILLING_LINE,
@@ -76,35 +76,35 @@ REFUSED_BY_THINKERS = frozenset({"temperature", "top_p", "presence_penalty", "fr
                                  "stop"})  # fmt: skip
 
 
-def unsteered(to: Writing) -> bool:
+def rejects_sampling(to: Writing) -> bool:
     """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
-    asked = to.request.reasoning
-    quiet = asked is not None and effort_of(asked) == "none" and can_be_off(to.model)
+    wanted = to.request.reasoning
+    quiet = wanted is not None and effort_of(wanted) == "none" and can_be_off(to.model)
     return bool(UNSTEERED_MODELS.search(to.model.lower())) and not quiet and not to.quirks.get("sampling")
 
 
 def write_sampling(to: Writing) -> dict[str, Any]:
-    asked = to.request
+    wanted = to.request
     body: dict[str, Any] = {}
-    if asked.max_tokens is not None:
+    if wanted.max_tokens is not None:
         modern = MODERN_MODELS.search(to.model.lower())
-        body[to.quirks.get("max_tokens_field") or ("max_completion_tokens" if modern else "max_tokens")] = asked.max_tokens
+        body[to.quirks.get("max_tokens_field") or ("max_completion_tokens" if modern else "max_tokens")] = wanted.max_tokens
     for name in (*NUMBERS, "seed", "logprobs", "top_logprobs"):
-        if getattr(asked, name) is not None:
-            body[name] = getattr(asked, name)
-    if asked.stop:
+        if getattr(wanted, name) is not None:
+            body[name] = getattr(wanted, name)
+    if wanted.stop:
         most = int(to.quirks.get("max_stop", 4))
-        body["stop"] = list(asked.stop[:most])
-        if len(asked.stop) > most:
+        body["stop"] = list(wanted.stop[:most])
+        if len(wanted.stop) > most:
             to.lose(f"stop[{most}:]")
-    for name in sorted(REFUSED_BY_THINKERS & body.keys()) if unsteered(to) else ():
+    for name in sorted(REFUSED_BY_THINKERS & body.keys()) if rejects_sampling(to) else ():
         del body[name]
         to.lose(name)
-    if asked.n is not None and asked.n != 1:
-        body["n"] = asked.n
-    if asked.top_k is not None:
+    if wanted.n is not None and wanted.n != 1:
+        body["n"] = wanted.n
+    if wanted.top_k is not None:
         if to.quirks.get("top_k") is True:
-            body["top_k"] = asked.top_k
+            body["top_k"] = wanted.top_k
         else:
             to.lose("top_k")
     return body
@@ -116,21 +116,21 @@ TIERS = {"auto": "auto", "default": "default", "standard_only": "default", "stan
 
 def write_rest(to: Writing) -> dict[str, Any]:
     """user, service_tier, cache key, metadata."""
-    asked = to.request
+    wanted = to.request
     body: dict[str, Any] = {}
-    if asked.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
-        long = len(asked.user) > MAX_USER_CHARS
-        body["user"] = "user_" + hashlib.sha256(asked.user.encode()).hexdigest()[:32] if long else asked.user
-    if asked.service_tier:
-        if asked.service_tier in TIERS:
-            body["service_tier"] = TIERS[asked.service_tier]
+    if wanted.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
+        long = len(wanted.user) > MAX_USER_CHARS
+        body["user"] = "user_" + hashlib.sha256(wanted.user.encode()).hexdigest()[:32] if long else wanted.user
+    if wanted.service_tier:
+        if wanted.service_tier in TIERS:
+            body["service_tier"] = TIERS[wanted.service_tier]
         else:
-            to.lose(f"service_tier={asked.service_tier}")
-    if asked.cache_key:
-        body["prompt_cache_key"] = asked.cache_key
-    if asked.metadata:
-        if mine(asked.extras).get("store"):
-            body["metadata"] = dict(asked.metadata)
+            to.lose(f"service_tier={wanted.service_tier}")
+    if wanted.cache_key:
+        body["prompt_cache_key"] = wanted.cache_key
+    if wanted.metadata:
+        if mine(wanted.extras).get("store"):
+            body["metadata"] = dict(wanted.metadata)
         else:
             to.lose("metadata")  # refused without `store`
     return body
@@ -140,37 +140,37 @@ def openai_effort(to: Writing, effort: str) -> dict[str, Any]:
     """The nearest word that the model knows."""
     known = efforts_of(to.model)
     if known is not None and not to.quirks.get("reasoning"):
-        effort = fitted(effort, known, to.lost)
+        effort = nearest_effort(effort, known, to.lost)
     return {"reasoning_effort": effort} if effort else {}
 
 
-def openrouter_reasoning(asked: ir.Reasoning, effort: str) -> dict[str, Any]:
+def openrouter_reasoning(wanted: ir.Reasoning, effort: str) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if effort == "none":
         body["effort"] = "none"
-    elif asked.budget_tokens is not None and asked.budget_tokens > 0:
-        body["max_tokens"] = asked.budget_tokens
+    elif wanted.budget_tokens is not None and wanted.budget_tokens > 0:
+        body["max_tokens"] = wanted.budget_tokens
     elif effort:
         body["effort"] = "xhigh" if effort == "max" else effort
     else:
         body["enabled"] = True
-    return body | ({"exclude": not asked.shown} if asked.shown is not None else {})
+    return body | ({"exclude": not wanted.shown} if wanted.shown is not None else {})
 
 
 def write_reasoning(to: Writing) -> dict[str, Any]:
-    asked = to.request.reasoning
-    if asked is None:
+    wanted = to.request.reasoning
+    if wanted is None:
         return {}
     style = to.quirks.get("reasoning", "effort")
-    effort = effort_of(asked)
-    if asked.shown and style != "openrouter":
+    effort = effort_of(wanted)
+    if wanted.shown and style != "openrouter":
         to.lose("reasoning.shown")
     if style == "openrouter":
-        return {"reasoning": openrouter_reasoning(asked, effort)}
-    if style == "thinking" and (asked.mode or effort):
+        return {"reasoning": openrouter_reasoning(wanted, effort)}
+    if style == "thinking" and (wanted.mode or effort):
         return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
-    if style == "enable_thinking" and (asked.mode or effort):
-        budget = asked.budget_tokens if asked.budget_tokens is not None else EFFORT_BUDGETS.get(effort)
+    if style == "enable_thinking" and (wanted.mode or effort):
+        budget = wanted.budget_tokens if wanted.budget_tokens is not None else EFFORT_BUDGETS.get(effort)
         return {"enable_thinking": effort != "none"} | ({"thinking_budget": budget} if budget else {})
     if style != "effort" or not to.thinks:
         if effort != "none":
@@ -191,16 +191,16 @@ def add_hint(to: Writing, messages: list[dict[str, Any]], hint: str) -> None:
         messages.insert(0, {"role": role, "content": hint})
 
 
-def write_format(to: Writing, asked: ir.ResponseFormat, messages: list[dict[str, Any]]) -> dict[str, Any]:
+def write_format(to: Writing, wanted: ir.ResponseFormat, messages: list[dict[str, Any]]) -> dict[str, Any]:
     """response_format; a hint goes into the messages where the server would refuse or not know it."""
-    if asked.kind == "schema" and to.quirks.get("json_schema", True):
-        schema = with_hashes(asked.schema or {})
-        inner: dict[str, Any] = {"name": safe_name(asked.name or "response"), "schema": schema}
-        inner |= strictness(to, asked.strict, schema, "response_format.strict")
-        inner |= {"description": asked.description} if asked.description else {}
+    if wanted.kind == "schema" and to.quirks.get("json_schema", True):
+        schema = with_hashes(wanted.schema or {})
+        inner: dict[str, Any] = {"name": safe_name(wanted.name or "response"), "schema": schema}
+        inner |= strictness(to, wanted.strict, schema, "response_format.strict")
+        inner |= {"description": wanted.description} if wanted.description else {}
         return {"response_format": {"type": "json_schema", "json_schema": inner}}
-    if asked.kind == "schema":
-        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(asked.schema)}")
+    if wanted.kind == "schema":
+        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(wanted.schema)}")
         to.lose("response_format.schema=in the system text")
     elif "json" not in compact(messages).lower():
         add_hint(to, messages, JSON_HINT)
@@ -244,9 +244,9 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
 
 def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
     """One named tool is forced by name; several are forced by having left out the others."""
-    asked = to.request.reasoning
+    wanted = to.request.reasoning
     forced = choice.mode == "required"
-    if forced and to.quirks.get("forced_choice_with_thinking") is False and asked and effort_of(asked) != "none":
+    if forced and to.quirks.get("forced_choice_with_thinking") is False and wanted and effort_of(wanted) != "none":
         to.lose("tool_choice=auto while thinking")
         return "auto"
     if not forced or len(choice.names) != 1:
@@ -261,7 +261,8 @@ def write_tools(to: Writing) -> dict[str, Any]:
     choice = to.request.tool_choice
     names = set(choice.names) if choice is not None else set()
     only = names if choice is not None and (len(names) > 1 or (names and choice.mode == "auto")) else set()
-    sent = [(tool.name, made) for tool in offered(to.request) if not only or tool.name in only for made in write_tool(to, tool)]
+    offered = [tool for tool in offered_tools(to.request) if not only or tool.name in only]
+    sent = [(tool.name, made) for tool in offered for made in write_tool(to, tool)]
     tools = [made for _, made in sent]
     if not tools:
         if choice is not None and choice.mode == "required":
@@ -314,7 +315,7 @@ def write_video(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     return cannot_send(to, part, "video")
 
 
-def decoded(data: str) -> str:
+def decode(data: str) -> str:
     try:
         return base64.b64decode(data).decode("utf-8", "replace")
     except ValueError:
@@ -331,7 +332,7 @@ def write_document(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if not part.data:
         return cannot_send(to, part, "url" if part.url else "file_id")
     if part.media_type.startswith("text/"):
-        return write_document(to, replace(part, text=decoded(part.data)))
+        return write_document(to, replace(part, text=decode(part.data)))
     name = part.name or f"document.{part.media_type.rpartition('/')[2] or 'pdf'}"
     return [{"type": "file", "file": {"filename": name, "file_data": data_url(part, "application/pdf")}}]
 
@@ -373,13 +374,13 @@ def write_system(to: Writing) -> Any:
 
 def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
     """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
-    told = "\n\n".join(made["text"] for part in message.parts for made in write_part(to, part) if made["type"] == "text")
-    if not told.strip():
+    stated = "\n\n".join(made["text"] for part in message.parts for made in write_part(to, part) if made["type"] == "text")
+    if not stated.strip():
         return []
     role = str(to.quirks.get("late_system", "user"))
     if role == "user":
-        told = f"<system-reminder>\n{told}\n</system-reminder>"
-    return [{"role": role, "content": told}]
+        stated = f"<system-reminder>\n{stated}\n</system-reminder>"
+    return [{"role": role, "content": stated}]
 
 
 def content_of(parts: list[dict[str, Any]]) -> Any:
@@ -410,11 +411,11 @@ def write_result(to: Writing, result: ir.ToolResult) -> tuple[dict[str, Any], li
             else:
                 media.append(made)
                 kinds.append(part.kind if isinstance(part, ir.Media | ir.Opaque) else "file")
-    told = "\n".join(texts + ([next_note(kinds)] if media else []))
-    if result.is_error and not told.lower().startswith("error"):
-        told = f"Error: {told}"
+    stated = "\n".join(texts + ([next_note(kinds)] if media else []))
+    if result.is_error and not stated.lower().startswith("error"):
+        stated = f"Error: {stated}"
     to.lose_extras(result.extras)
-    return to.cached(result, {"role": "tool", "tool_call_id": to.id(result), "content": told}), media
+    return to.cached(result, {"role": "tool", "tool_call_id": to.id(result), "content": stated}), media
 
 
 def write_user(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
@@ -528,7 +529,7 @@ def write_messages(to: Writing, messages: Iterable[ir.Message]) -> list[dict[str
 def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any], lost: list[str]) -> dict[str, Any]:
     """The body for an upstream; what it has no place for is named in `lost`."""
     to = Writing(request, model, quirks, lost)
-    body: dict[str, Any] = {"model": model, "messages": write_messages(to, paired(request.messages, lost))}
+    body: dict[str, Any] = {"model": model, "messages": write_messages(to, pair_results(request.messages, lost))}
     body |= write_tools(to) | write_sampling(to) | write_reasoning(to) | write_rest(to)
     if request.response_format is not None and request.response_format.kind != "text":
         body |= write_format(to, request.response_format, body["messages"])

@@ -21,7 +21,7 @@ def output_field(model: str, quirks: Mapping[str, Any]) -> str:
     return str(named) if named else "max_completion_tokens" if MODERN_MODELS.search(model.lower()) else "max_tokens"
 
 
-def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
+def rejected_parameters(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     return STEERING if UNSTEERED_MODELS.search(model.lower()) else frozenset()
 
 
@@ -34,14 +34,15 @@ def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
-    from .embeddings import as_asked  # not needed for anything else
+    from .embeddings import in_requested_format  # not needed for anything else
 
-    return as_asked(data, body.get("encoding_format"))
+    return in_requested_format(data, body.get("encoding_format"))
 
 
 SPEC = Spec(
     name="openai",
     title="OpenAI",
+    prefixes=frozenset({"v1"}),
     lines=(Line("POST", "chat/completions", "chat"), Line("POST", "embeddings", "embeddings")),
     private_headers=frozenset({"openai-organization", "openai-project"}),
     answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
@@ -71,7 +72,7 @@ SPEC = Spec(
             "presence_penalty": ("presence_penalty",),
         },
         output_field=output_field,
-        untaken=untaken,
+        rejected_parameters=rejected_parameters,
         usage_request=usage_request,
     ),
 )  # fmt: skip

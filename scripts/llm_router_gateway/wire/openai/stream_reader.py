@@ -81,7 +81,7 @@ class Turn:
         if delta.keys() - PLAIN_DELTA:
             self._thoughts(delta, out)
             rest = own(delta, MESSAGE_FIELDS)
-            self.extras = ir.joined(self.extras, rest) if rest else self.extras
+            self.extras = ir.merge_extras(self.extras, rest) if rest else self.extras
         if content:
             self._content(content, out)
         if delta.get("refusal"):
@@ -215,7 +215,7 @@ class Turn:
             self._whole(ir.Refusal("".join(self._refusal)), out)
         self._advance(out, all_of_it=True)
         self._end(out)
-        extras = ir.joined(self.extras, {OWN: {"logprobs": self.logprobs}}) if self.logprobs else self.extras
+        extras = ir.merge_extras(self.extras, {OWN: {"logprobs": self.logprobs}}) if self.logprobs else self.extras
         stop = stop_of(self.native, bool(self._calls), bool(self._refusal), self.matched)
         out.append(ir.Stopped(stop, self.number, extras))
 
@@ -250,8 +250,8 @@ class StreamReader:
             return []
         data = event.data
         if data.startswith("[DONE]"):
-            return self._finished()
-        if verdict.carries_nothing(data):
+            return self._on_finish()
+        if len(data) < 8 and verdict.carries_nothing(data):
             return []
         try:
             return self._chunk(json.loads(data))
@@ -261,9 +261,9 @@ class StreamReader:
             wrong = UpstreamFailed("the upstream sent an event that is not JSON")
         except (TypeError, AttributeError):
             wrong = UpstreamFailed("the upstream sent an event of an unknown shape")
-        return self._failed(wrong)
+        return self._on_failure(wrong)
 
-    def _failed(self, error: GatewayError) -> list[ir.StreamEvent]:
+    def _on_failure(self, error: GatewayError) -> list[ir.StreamEvent]:
         self._over = True
         return [ir.Failed(error)]
 
@@ -272,15 +272,15 @@ class StreamReader:
         if not choices or "error" in chunk:
             error = error_in(chunk)
             if error:
-                return self._failed(error_of(error, 0))
+                return self._on_failure(error_of(error, 0))
         if not isinstance(chunk, dict):
-            return self._failed(UpstreamFailed("the upstream sent an event that is no object"))
+            return self._on_failure(UpstreamFailed("the upstream sent an event that is no object"))
         out: list[ir.StreamEvent] = []
         for choice in choices or ():
             try:
                 self._choice(choice, chunk, out)
             except UpstreamFailed as error:
-                return [*out, *self._failed(error)]
+                return [*out, *self._on_failure(error)]
         if chunk.keys() - ANSWER_FIELDS:
             self._extras |= mine(own(chunk, ANSWER_FIELDS))
         usage = chunk_usage(chunk)
@@ -302,7 +302,7 @@ class StreamReader:
             turn.delta(delta, out)
         if choice.get("finish_reason"):
             turn.native, turn.matched = choice["finish_reason"], choice.get("stop_reason")
-            flaw = verdict.unfinished(turn.native, choice.get("native_finish_reason"), said=turn.says)
+            flaw = verdict.finish_failure(turn.native, choice.get("native_finish_reason"), said=turn.says)
             if flaw is not None:
                 raise flaw
         if choice.get("logprobs"):
@@ -315,9 +315,9 @@ class StreamReader:
         if self._usage is not None:
             out.append(ir.UsageSeen(self._usage))
 
-    def _finished(self) -> list[ir.StreamEvent]:
+    def _on_finish(self) -> list[ir.StreamEvent]:
         if not self._turns:
-            return self._failed(verdict.no_answer())
+            return self._on_failure(verdict.no_answer())
         out: list[ir.StreamEvent] = []
         for _, turn in sorted(self._turns.items()):
             turn.finish(out)
@@ -329,6 +329,6 @@ class StreamReader:
         if self._over:
             return []
         if self._turns and all(turn.native for turn in self._turns.values()):
-            return self._finished()
+            return self._on_finish()
         what = "before its final event" if self._turns else "without an answer"
-        return self._failed(StreamCut(f"the upstream ended the stream {what}"))
+        return self._on_failure(StreamCut(f"the upstream ended the stream {what}"))

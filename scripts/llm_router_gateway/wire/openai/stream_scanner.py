@@ -82,7 +82,7 @@ class Scanner:
         for number, event in enumerate(events):
             if event.data.startswith("[DONE]"):
                 self._end()
-            elif not verdict.carries_nothing(event.data):
+            elif len(event.data) > 8 or not verdict.carries_nothing(event.data):
                 self._chunk(event.data)
             if self.error is not None:
                 self.fed = number
@@ -121,7 +121,7 @@ class Scanner:
             self._speaking.add(place)
             self.done = False
             return
-        self._judge(verdict.unfinished(word, choice.get("native_finish_reason"), said=self._choices[place]))
+        self._judge(verdict.finish_failure(word, choice.get("native_finish_reason"), said=self._choices[place]))
         if place in self._calls:
             self._judge(self._calls[place].flaw(str(word)))
         self.finish = self.finish or str(word)

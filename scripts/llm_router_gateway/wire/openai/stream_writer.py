@@ -56,7 +56,7 @@ class StreamWriter:
         self._usage: ir.Usage | None = None
         self._handlers: Mapping[type, Callable[[Any], str]] = {
             ir.Started: self._start, ir.PartStart: self._part, ir.PartEnd: self._part_end,
-            ir.Stopped: self._stopped, ir.UsageSeen: self._usage_seen, ir.Finished: self._finished,
+            ir.Stopped: self._on_stop, ir.UsageSeen: self._usage_seen, ir.Finished: self._on_finish,
         }  # fmt: skip
 
     def feed(self, event: ir.StreamEvent) -> bytes:
@@ -69,8 +69,8 @@ class StreamWriter:
     def _start(self, event: ir.Started) -> str:
         made = event.id or self._request.answer_id or minted_id(event.model, self._request.model)
         model = event.model or self._request.model
-        told = write_tier(event.service_tier, self._lost)
-        tier = f'"service_tier":{quoted(told["service_tier"])},' if told else ""
+        stated = write_tier(event.service_tier, self._lost)
+        tier = f'"service_tier":{quoted(stated["service_tier"])},' if stated else ""
         self._base = (f'data: {{"id":{quoted(made)},"object":"chat.completion.chunk","created":{event.created},'
                       f'"model":{quoted(model)},{tier}"choices":[')  # fmt: skip
         lose_extras(event.extras, OWN, self._lost)
@@ -176,7 +176,7 @@ class StreamWriter:
             return self._more_arguments(voice, free_text(replace(part, arguments_text="".join(voice.texts))))
         return "" if voice.sent or voice.custom else self._more_arguments(voice, "{}")
 
-    def _stopped(self, event: ir.Stopped) -> str:
+    def _on_stop(self, event: ir.Stopped) -> str:
         voice, out = self._voice(event.candidate)
         lose_extras(event.extras, OWN, self._lost)
         extras = mine(event.extras)
@@ -191,9 +191,9 @@ class StreamWriter:
         self._usage = event.usage
         return ""
 
-    def _finished(self, event: ir.Finished) -> str:
+    def _on_finish(self, event: ir.Finished) -> str:
         """Usage once, at the end, and only for those who asked: others do not expect a chunk without choices."""
         lose_extras(event.extras, OWN, self._lost)
         usage = self._usage if self._request.include_usage else None
-        told = f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else ""
-        return told + DONE.decode()
+        stated = f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else ""
+        return stated + DONE.decode()

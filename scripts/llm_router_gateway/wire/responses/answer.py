@@ -144,4 +144,4 @@ def finish_in(answer: Mapping[str, Any]) -> str:
 
 def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
     """Why a whole answer is none: a status that says not finished."""
-    return verdict.unfinished(answer.get("status"))
+    return verdict.finish_failure(answer.get("status"))

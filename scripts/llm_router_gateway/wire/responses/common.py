@@ -158,23 +158,23 @@ def failure_of(error: GatewayError) -> dict[str, Any]:
     return {"code": code, "message": message}
 
 
-def sent(name: str, fields: Mapping[str, Any]) -> str:
+def event_bytes(name: str, fields: Mapping[str, Any]) -> str:
     """One event."""
     return f"event: {name}\ndata: {compact(fields)}\n\n"
 
 
-def failed_events(response: Mapping[str, Any], sequence: int, error: GatewayError, told: Collection[str] = ()) -> bytes:
+def failed_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
     """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.
     """
     out = ""
-    if "response.failed" not in told:
+    if "response.failed" not in stated:
         failed = {**response, "status": "failed", "error": failure_of(error)}
-        out += sent("response.failed", {"type": "response.failed", "sequence_number": sequence, "response": failed})
+        out += event_bytes("response.failed", {"type": "response.failed", "sequence_number": sequence, "response": failed})
         sequence += 1
-    if "error" not in told:
-        out += sent("error", {"type": "error", "sequence_number": sequence, **error_body(error)})
+    if "error" not in stated:
+        out += event_bytes("error", {"type": "error", "sequence_number": sequence, **error_body(error)})
     return out.encode("utf-8", "backslashreplace")
 
 

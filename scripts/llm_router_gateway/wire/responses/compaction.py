@@ -33,10 +33,10 @@ def summary_request(request: ir.Request) -> ir.Request:
     if request.reply.seal is None:
         refuse("input", "asks for a compaction, which needs the gateway's store: configure one, or summarize in the client")
     choice = ir.ToolChoice("none") if request.tools else None
-    asked = ir.Message("user", (ir.Text(WISH),))
+    wanted = ir.Message("user", (ir.Text(WISH),))
     reply = replace(request.reply, compaction=True)
     return replace(
-        request, messages=(*request.messages, asked), tool_choice=choice, parallel_tool_calls=None, response_format=None,
+        request, messages=(*request.messages, wanted), tool_choice=choice, parallel_tool_calls=None, response_format=None,
         reply=reply,
     )  # fmt: skip
 
@@ -47,8 +47,8 @@ def compaction_item(id: str, summary: str, seal: ir.Seal) -> dict[str, Any]:
 
 def summary_in(value: ir.JSON) -> str | None:
     """What a sealed compaction holds; None for a seal of another kind."""
-    told = value.get("text")
-    return told if value.get("kind") == KIND and isinstance(told, str) else None
+    stated = value.get("text")
+    return stated if value.get("kind") == KIND and isinstance(stated, str) else None
 
 
 def is_user_message(item: Any) -> bool:
@@ -63,7 +63,7 @@ def compact_request(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "input": [*found, {"type": "compaction_trigger"}]}
 
 
-def compacted(response: Mapping[str, Any], given: Sequence[Any]) -> dict[str, Any]:
+def compaction_response(response: Mapping[str, Any], given: Sequence[Any]) -> dict[str, Any]:
     """The answer of POST /v1/responses/compact, from that of the request above: the user's messages, then the compaction."""
     users = [dict(item) for item in given if is_user_message(item)]
     for at, item in enumerate(users):

@@ -35,7 +35,7 @@ MESSAGE_FIELDS = frozenset({"type", "role", "content", "id", "status", "internal
 # ------------------------------------------------------------------------------------------------------------------- parts
 
 
-def cached(part: Mapping[str, Any]) -> ir.JSON | None:
+def cache_breakpoint(part: Mapping[str, Any]) -> ir.JSON | None:
     """prompt_cache_breakpoint in Anthropic's words, which are the neutral ones."""
     mark = part.get("prompt_cache_breakpoint")
     if not isinstance(mark, dict):
@@ -47,7 +47,7 @@ def read_text(part: Mapping[str, Any], path: str) -> ir.Part:
     """What the model quoted is kept for its vendor: {"type": "output_text", "text": "a", "annotations": [...]}"""
     notes = part.get("annotations")
     extras: ir.Extras = {OWN: {"annotations": notes}} if isinstance(notes, list) and notes else ir.NOTHING
-    return ir.Text(text(part.get("text"), f"{path}.text"), cache_control=cached(part), extras=extras)
+    return ir.Text(text(part.get("text"), f"{path}.text"), cache_control=cache_breakpoint(part), extras=extras)
 
 
 def read_refusal(part: Mapping[str, Any], path: str) -> ir.Part:
@@ -76,14 +76,14 @@ def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     detail = str(part.get("detail") or "")
     if not given:
         found = text(part.get("file_id") or None, f"{path}.image_url")
-        return ir.Media("image", file_id=found, detail=detail, vendor=OPENAI, cache_control=cached(part))
+        return ir.Media("image", file_id=found, detail=detail, vendor=OPENAI, cache_control=cache_breakpoint(part))
     made = read_url("image", text(given, f"{path}.image_url"), f"{path}.image_url")
-    return replace(made, detail=detail, cache_control=cached(part))
+    return replace(made, detail=detail, cache_control=cache_breakpoint(part))
 
 
 def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
     """{"file_data": "data:application/pdf;base64,AA==", "filename": "a.pdf"} -> Media("document", ..., name="a.pdf")"""
-    name, mark = text(part.get("filename") or "", f"{path}.filename"), cached(part)
+    name, mark = text(part.get("filename") or "", f"{path}.filename"), cache_breakpoint(part)
     if part.get("file_id"):
         found = text(part["file_id"], f"{path}.file_id")
         return ir.Media("document", file_id=found, name=name, vendor=OPENAI, cache_control=mark)
@@ -100,7 +100,7 @@ def read_audio(part: Mapping[str, Any], path: str) -> ir.Part:
     given = obj(part.get("input_audio"), f"{path}.input_audio")
     kind = text(given.get("format") or "wav", f"{path}.input_audio.format")
     data = text(given.get("data"), f"{path}.input_audio.data")
-    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=cached(part))
+    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=cache_breakpoint(part))
 
 
 PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
@@ -143,7 +143,7 @@ def texts_in(item: Mapping[str, Any], name: str) -> list[str]:
     return [each for each in given if isinstance(each, str) and each]
 
 
-def opened(value: ir.JSON) -> ir.Part | None:
+def unseal_thought(value: ir.JSON) -> ir.Part | None:
     """The thought, or the signature of a text, in what we sealed."""
     vendor, said, signature, data = (str(value.get(name) or "") for name in ("vendor", "text", "signature", "data"))
     if value.get("kind") == "thinking":
@@ -162,7 +162,7 @@ def read_thoughts(item: Mapping[str, Any], path: str, seal: ir.Seal | None) -> l
     summary = texts_in(item, "summary")
     if is_sealed(encrypted):
         value = seal.open(encrypted) if seal is not None else None
-        part = opened(value) if value is not None else None
+        part = unseal_thought(value) if value is not None else None
         return [part] if part is not None else [ir.Thinking(each) for each in summary]
     if not encrypted:
         return [ir.Thinking(each) for each in texts_in(item, "content") or summary]
@@ -234,7 +234,7 @@ class Conversation:
         if last is None or last.role != "assistant" or last.parts or (speaks and self._has_spoken):
             self._begin("assistant", extras)
         elif extras:
-            self.messages[-1] = replace(last, extras=ir.joined(last.extras, extras))
+            self.messages[-1] = replace(last, extras=ir.merge_extras(last.extras, extras))
         self._has_spoken = self._has_spoken or any(isinstance(part, ir.Text | ir.Refusal) for part in parts)
         self._parts += parts
 
@@ -261,14 +261,14 @@ class Conversation:
     def result(self, item: Mapping[str, Any], path: str) -> None:
         """A result joins the results before it; its call is the one of that call_id, or of that item id (as chatlas sends)."""
         came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
-        call = self._answered(came)
+        call = self._match_call(came)
         output = read_output(item.get("output"), f"{path}.output")
         result = ir.ToolResult(call.id, output, name=call.name, vendor=call.vendor)
         if not (self._parts and isinstance(self._parts[-1], ir.ToolResult)):
             self._begin("user")
         self._parts.append(result)
 
-    def _answered(self, came: str) -> ir.ToolCall:
+    def _match_call(self, came: str) -> ir.ToolCall:
         call = self._calls.take(came) if came else self._calls.take_first()
         if call is not None:
             self._taken.discard(call.id)

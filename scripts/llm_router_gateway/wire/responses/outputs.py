@@ -68,7 +68,7 @@ def chat_annotations(notes: Any, offset: int) -> list[dict[str, Any]]:
     return made
 
 
-def grounded(metadata: Any, said: str) -> list[dict[str, Any]]:
+def grounding_annotations(metadata: Any, said: str) -> list[dict[str, Any]]:
     """Gemini's grounding of a text as annotations. It counts in bytes of UTF-8, OpenAI in characters.
 
     {"groundingChunks": [{"web": {"uri": "u", "title": "t"}}],

@@ -16,7 +16,7 @@ from .. import ir
 from ..losses import name_lost
 from ..names import safe_id, unpacked_id
 from .compaction import SUMMARY_HEAD, summary_in
-from .seal import MAGIC, is_sealed, refused
+from .seal import MAGIC, is_sealed, refusal
 
 PACKED = "__gemini"  # in an id that carries a signature
 
@@ -36,7 +36,7 @@ def fit_item(item: Mapping[str, Any], seal: ir.Seal | None, lost: list[str]) -> 
             return None
         summary = summary_in(value) if value is not None else None
         if summary is None:
-            raise refused()
+            raise refusal()
         return {"type": "message", "role": "user", "content": f"{SUMMARY_HEAD}\n\n{summary}"}
     call_id = item.get("call_id")
     if isinstance(call_id, str) and PACKED in call_id:

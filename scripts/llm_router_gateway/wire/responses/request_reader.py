@@ -85,8 +85,8 @@ def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
 
 def read_include(fields: Mapping[str, Any]) -> tuple[bool, list[str]]:
     """(whether logprobs are asked for, what is left that only OpenAI knows). Encrypted reasoning always comes."""
-    asked = [text(each, f"include[{at}]") for at, each in enumerate(items(fields.get("include"), "include"))]
-    return LOGPROBS in asked, [each for each in asked if each not in (ENCRYPTED, LOGPROBS)]
+    wanted = [text(each, f"include[{at}]") for at, each in enumerate(items(fields.get("include"), "include"))]
+    return LOGPROBS in wanted, [each for each in wanted if each not in (ENCRYPTED, LOGPROBS)]
 
 
 def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> ir.Extras:

@@ -24,13 +24,13 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
-from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, fitted
+from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
 from ..names import minted_id, safe_id, safe_name
-from ..pairing import paired
+from ..pairing import pair_results
 from ..schemas import fits_strict
-from ..tools import choice_among, offered
+from ..tools import choice_among, offered_tools
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, mine
 from .items import FROM_CALLER
 from .tools import write_choice, write_tool
@@ -105,7 +105,7 @@ def write_image(to: Writing, part: ir.Media) -> list[Item]:
     return [{"type": "input_image", "image_url": data_url(part, "image/png") if part.data else part.url, "detail": detail}]
 
 
-def decoded(data: str) -> str:
+def decode(data: str) -> str:
     try:
         return base64.b64decode(data).decode("utf-8", "replace")
     except ValueError:
@@ -124,7 +124,7 @@ def write_document(to: Writing, part: ir.Media) -> list[Item]:
     if not part.data:
         return cannot_send(to, part, "url" if part.url else "file_id")
     if part.media_type.startswith("text/"):
-        return write_document(to, replace(part, text=decoded(part.data)))
+        return write_document(to, replace(part, text=decode(part.data)))
     name = part.name or f"document.{part.media_type.rpartition('/')[2] or 'pdf'}"
     return [{"type": "input_file", "filename": name, "file_data": data_url(part, "application/pdf")}]
 
@@ -317,7 +317,7 @@ def assistant_content(to: Writing, part: ir.Part) -> list[Item]:
 
 def write_input(to: Writing) -> list[Item]:
     out: list[Item] = []
-    for message in paired(to.request.messages, to._lost):
+    for message in pair_results(to.request.messages, to._lost):
         to.lose_extras(message.extras)
         if message.role == "assistant":
             out += write_assistant(to, message)
@@ -333,21 +333,21 @@ def write_input(to: Writing) -> list[Item]:
 
 def write_reasoning(to: Writing) -> Item:
     """reasoning, and that its encrypted text comes along, without which the model would think anew in every turn."""
-    asked = to.request.reasoning
+    wanted = to.request.reasoning
     body: Item = {}
     if to.quirks.get("encrypted", to.thinks):
         body["include"] = [ENCRYPTED]
-    if asked is None:
+    if wanted is None:
         return body
     if not to.thinks and "summary" not in to.quirks and "encrypted" not in to.quirks:
-        if effort_of(asked) not in ("", "none"):
+        if effort_of(wanted) not in ("", "none"):
             to.lose("reasoning")
         return body
     made: Item = {}
-    effort = effort_of(asked)
+    effort = effort_of(wanted)
     if effort:
-        made["effort"] = fitted(effort, efforts_of(to.name) or LOW_TO_HIGH, to._lost)
-    shown = asked.shown if asked.shown is not None else asked.mode in ("on", "adaptive")
+        made["effort"] = nearest_effort(effort, efforts_of(to.name) or LOW_TO_HIGH, to._lost)
+    shown = wanted.shown if wanted.shown is not None else wanted.mode in ("on", "adaptive")
     word = to.quirks.get("summary", "auto")
     if shown and word and made.get("effort") != "none":
         made["summary"] = word
@@ -356,16 +356,16 @@ def write_reasoning(to: Writing) -> Item:
 
 def write_format(to: Writing, given: list[Item]) -> Item:
     """text: the answer's form, and how much is said."""
-    asked = to.request.response_format
+    wanted = to.request.response_format
     made: Item = {}
-    if asked is not None and asked.kind == "schema":
-        inner: Item = {"type": "json_schema", "name": safe_name(asked.name or "response"), "schema": asked.schema or {}}
-        if asked.strict and not fits_strict(asked.schema):
+    if wanted is not None and wanted.kind == "schema":
+        inner: Item = {"type": "json_schema", "name": safe_name(wanted.name or "response"), "schema": wanted.schema or {}}
+        if wanted.strict and not fits_strict(wanted.schema):
             to.lose("response_format.strict")
-        elif asked.strict is not None:
-            inner["strict"] = asked.strict
-        made["format"] = inner | ({"description": asked.description} if asked.description else {})
-    elif asked is not None and asked.kind == "json":
+        elif wanted.strict is not None:
+            inner["strict"] = wanted.strict
+        made["format"] = inner | ({"description": wanted.description} if wanted.description else {})
+    elif wanted is not None and wanted.kind == "json":
         made["format"] = {"type": "json_object"}
         if "json" not in compact(given).lower():
             given.insert(0, {"type": "message", "role": "developer", "content": JSON_HINT})
@@ -376,7 +376,7 @@ def write_format(to: Writing, given: list[Item]) -> Item:
 
 
 def write_tools(to: Writing) -> Item:
-    sent = [(tool, made) for tool in offered(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
+    sent = [(tool, made) for tool in offered_tools(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
     tools = [made for _, made in sent]
     choice = to.request.tool_choice
     if not tools:
@@ -392,56 +392,56 @@ def write_tools(to: Writing) -> Item:
     return body
 
 
-def unsteered(to: Writing) -> bool:
+def rejects_sampling(to: Writing) -> bool:
     """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
-    asked = to.request.reasoning
-    quiet = asked is not None and effort_of(asked) == "none" and can_be_off(to.name)
+    wanted = to.request.reasoning
+    quiet = wanted is not None and effort_of(wanted) == "none" and can_be_off(to.name)
     return bool(UNSTEERED_MODELS.search(to.name)) and not quiet and not to.quirks.get("sampling")
 
 
 def write_sampling(to: Writing) -> Item:
-    asked = to.request
+    wanted = to.request
     body: Item = {}
-    if asked.max_tokens is not None:
+    if wanted.max_tokens is not None:
         least = int(to.quirks.get("min_output_tokens", MIN_OUTPUT_TOKENS))
-        is_less = 0 < asked.max_tokens < least  # what is no number of tokens is the upstream's to refuse
-        body["max_output_tokens"] = least if is_less else asked.max_tokens
+        is_less = 0 < wanted.max_tokens < least  # what is no number of tokens is the upstream's to refuse
+        body["max_output_tokens"] = least if is_less else wanted.max_tokens
         if is_less:
             to.lose(f"max_tokens={least} at least")
     for name in ("temperature", "top_p", "top_logprobs"):
-        if getattr(asked, name) is not None:
-            body[name] = getattr(asked, name)
-    for name in REFUSED_BY_THINKERS if unsteered(to) else ():
+        if getattr(wanted, name) is not None:
+            body[name] = getattr(wanted, name)
+    for name in REFUSED_BY_THINKERS if rejects_sampling(to) else ():
         if body.pop(name, None) is not None:
             to.lose(name)
     for name in (*CHAT_ONLY, "stop"):
-        value = getattr(asked, name)
+        value = getattr(wanted, name)
         if value not in (None, ()):
             if to.quirks.get("local"):
                 body[name] = list(value) if name == "stop" else value
             else:
                 to.lose(name)
-    if asked.n not in (None, 1):
+    if wanted.n not in (None, 1):
         to.lose("n")
     return body
 
 
 def write_rest(to: Writing) -> Item:
     """user, tier, cache key, metadata, whether the upstream may keep the answer."""
-    asked, extras = to.request, to.request.extras.get(OPENAI, {})
+    wanted, extras = to.request, to.request.extras.get(OPENAI, {})
     body: Item = {"store": bool(to.quirks.get("store") or extras.get("store"))}
-    if asked.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
-        long = len(asked.user) > MAX_USER_CHARS
-        body["safety_identifier"] = "user_" + hashlib.sha256(asked.user.encode()).hexdigest()[:32] if long else asked.user
-    if asked.service_tier:
-        if asked.service_tier in TIERS:
-            body["service_tier"] = TIERS[asked.service_tier]
+    if wanted.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
+        long = len(wanted.user) > MAX_USER_CHARS
+        body["safety_identifier"] = "user_" + hashlib.sha256(wanted.user.encode()).hexdigest()[:32] if long else wanted.user
+    if wanted.service_tier:
+        if wanted.service_tier in TIERS:
+            body["service_tier"] = TIERS[wanted.service_tier]
         else:
-            to.lose(f"service_tier={asked.service_tier}")
-    if asked.cache_key:
-        body["prompt_cache_key"] = asked.cache_key
-    if asked.metadata:
-        body["metadata"] = dict(asked.metadata)
+            to.lose(f"service_tier={wanted.service_tier}")
+    if wanted.cache_key:
+        body["prompt_cache_key"] = wanted.cache_key
+    if wanted.metadata:
+        body["metadata"] = dict(wanted.metadata)
     return body | {name: extras[name] for name in SHARED if name in extras}
 
 

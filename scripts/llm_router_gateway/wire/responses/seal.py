@@ -28,16 +28,16 @@ MIN_SECRET_BYTES = 16
 WRONG = "encrypted_content cannot be used: it was changed on the way, or belongs to another key. Leave the item out"
 
 
-def encoded(data: bytes) -> str:
+def encode(data: bytes) -> str:
     """URL-safe base64 without padding: survives JSON, headers and query strings."""
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def decoded(text: str) -> bytes:
+def decode(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-def refused() -> BadRequest:
+def refusal() -> BadRequest:
     return BadRequest(WRONG, code="invalid_encrypted_content", details={"path": "input.encrypted_content"})
 
 
@@ -63,19 +63,19 @@ class Seal:
 
     def close(self, value: ir.JSON) -> str:
         payload = compact(value).encode("utf-8", "surrogatepass")
-        return f"{MAGIC}.{encoded(payload)}.{encoded(self._mac(payload))}"
+        return f"{MAGIC}.{encode(payload)}.{encode(self._mac(payload))}"
 
     def open(self, text: str) -> ir.JSON | None:
         if not is_sealed(text):
             return None
         try:
             _, payload_text, mac_text = text.split(".")
-            payload, mac = decoded(payload_text), decoded(mac_text)
+            payload, mac = decode(payload_text), decode(mac_text)
             if not hmac.compare_digest(mac, self._mac(payload)):
-                raise refused()
+                raise refusal()
             value = json.loads(payload.decode("utf-8", "surrogatepass"))
         except (ValueError, binascii.Error, RecursionError):
-            raise refused() from None
+            raise refusal() from None
         if not isinstance(value, dict):
-            raise refused()
+            raise refusal()
         return value

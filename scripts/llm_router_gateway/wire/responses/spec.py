@@ -11,7 +11,7 @@ from ..spec import Line, Spec, Upstream
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and top_p
 
 
-def untaken(model: str, body: Mapping[str, Any]) -> frozenset[str]:
+def rejected_parameters(model: str, body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({"temperature", "top_p"}) if UNSTEERED_MODELS.search(model.lower()) else frozenset()
 
 
@@ -57,7 +57,7 @@ SPEC = Spec(
             "temperature": ("temperature",),
             "top_p": ("top_p",),
         },
-        untaken=untaken,
+        rejected_parameters=rejected_parameters,
         count_request=count_request,
         counted="input_tokens",
     ),

@@ -2,9 +2,9 @@
 
     refs = references(fields)                      what must be looked up: the turn before, and items by their ids
     turns = chain ...                              the store's: every turn back to the first, oldest first
-    unfolded(fields, turns)                        the body with the whole conversation as its input
+    unfold(fields, turns)                        the body with the whole conversation as its input
     kept_turn(fields, response)                    what the store keeps of an answer
-    listed(turn, ...), deleted(id), not_found(id)  GET .../input_items, DELETE, and what the API says of an unknown id
+    input_items_page(turn, ...), deletion(id), not_found(id)  GET .../input_items, DELETE, an unknown id
 
 A turn is {"id", "previous", "input": [...], "output": [...], "response": {...}}: input holds what this turn added, each item
 with an id. Instructions are not carried over, as with the API. All of it is the caller's own JSON; none is read into ir here.
@@ -93,7 +93,7 @@ def after_compaction(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str
     return items[last:]
 
 
-def resolved(fields: Mapping[str, Any], items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def resolve_references(fields: Mapping[str, Any], items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The body with its item references replaced by `items`, by id; NotFound in the API's words where one is missing."""
     given = fields.get("input")
     if not isinstance(given, list):
@@ -110,7 +110,7 @@ def resolved(fields: Mapping[str, Any], items: Mapping[str, Mapping[str, Any]]) 
     return {**fields, "input": made}
 
 
-def unfolded(
+def unfold(
     fields: Mapping[str, Any], turns: Sequence[Turn], items: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
     """The body with the whole conversation as its input, and nothing that only a store can resolve.
@@ -127,10 +127,10 @@ def unfolded(
     if isinstance(given, str):
         new: Any = [{"type": "message", "role": "user", "content": given}] if given or not before else []
     else:
-        told = given if isinstance(given, list) else []
-        new = [item for item in told if not (is_reference(item) and str(item.get("id")) in known)] if before else told
+        stated = given if isinstance(given, list) else []
+        new = [item for item in stated if not (is_reference(item) and str(item.get("id")) in known)] if before else stated
     rest = {name: value for name, value in fields.items() if name != "previous_response_id"}
-    return resolved({**rest, "input": [*before, *new]}, dict(items or {}))
+    return resolve_references({**rest, "input": [*before, *new]}, dict(items or {}))
 
 
 def by_id(turns: Iterable[Turn]) -> dict[str, Mapping[str, Any]]:
@@ -167,11 +167,11 @@ def cannot_cancel() -> GatewayError:
     return BadRequest("Cannot cancel a synchronous response.")
 
 
-def deleted(response_id: str) -> dict[str, Any]:
+def deletion(response_id: str) -> dict[str, Any]:
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-def listed(turns: Sequence[Turn], *, after: str = "", limit: int = 20, order: str = "desc") -> dict[str, Any]:
+def input_items_page(turns: Sequence[Turn], *, after: str = "", limit: int = 20, order: str = "desc") -> dict[str, Any]:
     """GET .../input_items: all that was the input of the last of `turns`, the turns before it included; newest first.
 
     NotFound for an `after` that is not among them, BadRequest for a limit or order that the API does not have.

@@ -178,14 +178,14 @@ class StreamReader:
 
     # -- items
 
-    def _known(self, id_: Any, index: Any) -> Item | None:
+    def _find_item(self, id_: Any, index: Any) -> Item | None:
         """An item by its id, else by its place: some servers send the one wrong, some the other."""
         found = self._by_id.get(id_) if isinstance(id_, str) and id_ else None
         return found or (self._by_index.get(index) if type(index) is int else None)
 
     def _item(self, fields: Fields, kind: str) -> Item:
         """The item that a piece belongs to; a new one where nobody announced it."""
-        found = self._known(fields.get("item_id"), fields.get("output_index"))
+        found = self._find_item(fields.get("item_id"), fields.get("output_index"))
         if found is None and self._last is not None and self._last.kind == kind and not self._last.finished:
             found = self._last
         return found or self._new(kind, fields.get("item_id"), fields.get("output_index"))
@@ -198,7 +198,7 @@ class StreamReader:
             self._by_index[index] = made
         return made
 
-    def _added(self, fields: Fields, out: list[ir.StreamEvent]) -> None:
+    def _add_item(self, fields: Fields, out: list[ir.StreamEvent]) -> None:
         item = fields["item"]
         id_, index, kind = item.get("id"), fields.get("output_index"), str(item.get("type"))
         known = self._by_id.get(id_) if isinstance(id_, str) else None
@@ -208,7 +208,7 @@ class StreamReader:
 
     def _item_done(self, fields: Fields, out: list[ir.StreamEvent]) -> None:
         item = fields["item"]
-        known = self._known(item.get("id"), fields.get("output_index"))
+        known = self._find_item(item.get("id"), fields.get("output_index"))
         if known is None or (known.finished and item.get("id") not in self._by_id):
             known = self._new(str(item.get("type")), item.get("id"), fields.get("output_index"))
         self._whole(known, item, out)
@@ -344,11 +344,11 @@ class StreamReader:
 
     # -- the end
 
-    def _ended(self, fields: Fields, out: list[ir.StreamEvent]) -> None:
+    def _on_end(self, fields: Fields, out: list[ir.StreamEvent]) -> None:
         response = fields["response"]
         output = response.get("output") or ()
         for at, item in enumerate(output):
-            known = self._known(item.get("id"), at)
+            known = self._find_item(item.get("id"), at)
             if known is None:
                 known = self._new(str(item.get("type")), item.get("id"), at)
             self._whole(known, item, out)
@@ -362,12 +362,12 @@ class StreamReader:
 
     _HANDLERS: Mapping[str, Callable[[StreamReader, Fields, list[ir.StreamEvent]], None]] = {
         "response.created": _begun, "response.in_progress": _begun, "response.queued": _begun,
-        "response.output_item.added": _added, "response.output_item.done": _item_done,
+        "response.output_item.added": _add_item, "response.output_item.done": _item_done,
         "response.output_text.delta": _text, "response.output_text.done": _text_done,
         "response.reasoning_summary_text.delta": _summary, "response.reasoning_summary_text.done": _summary_done,
         "response.reasoning_text.delta": _thought, "response.reasoning_text.done": _thought_done,
         "response.refusal.done": _refusal_done,
         "response.function_call_arguments.delta": _arguments, "response.function_call_arguments.done": _arguments_done,
         "response.custom_tool_call_input.delta": _arguments, "response.custom_tool_call_input.done": _arguments_done,
-        "response.completed": _ended, "response.incomplete": _ended,
+        "response.completed": _on_end, "response.incomplete": _on_end,
     }  # fmt: skip

@@ -41,7 +41,7 @@ from .common import (
     write_usage,
 )  # fmt: skip
 from .compaction import compaction_item
-from .outputs import INCOMPLETE, annotations_in, cited_in, grounded, refusal_text, sealed_signature, sealed_thought
+from .outputs import INCOMPLETE, annotations_in, cited_in, grounding_annotations, refusal_text, sealed_signature, sealed_thought
 
 Fields = dict[str, Any]
 EMPTY_TEXT = '{"type":"output_text","annotations":[],"logprobs":[],"text":""}'
@@ -96,7 +96,7 @@ class StreamWriter:
         self._usage: ir.Usage | None = None
         self._handlers: Mapping[type, Callable[[Any], str]] = {
             ir.Started: self._start, ir.PartStart: self._part_start, ir.PartEnd: self._part_end,
-            ir.Stopped: self._stopped, ir.UsageSeen: self._usage_seen, ir.Finished: self._finished,
+            ir.Stopped: self._on_stop, ir.UsageSeen: self._usage_seen, ir.Finished: self._on_finish,
         }  # fmt: skip
 
     def feed(self, event: ir.StreamEvent) -> bytes:
@@ -162,7 +162,7 @@ class StreamWriter:
         self._usage = event.usage
         return ""
 
-    def _stopped(self, event: ir.Stopped) -> str:
+    def _on_stop(self, event: ir.Stopped) -> str:
         """Why it ended; what the answer quoted comes with it, and belongs to the last text."""
         self._stop = event.stop
         out = ""
@@ -174,7 +174,8 @@ class StreamWriter:
         shared, google = dict(extras.get(OPENAI, {})), dict(extras.get("gemini", {}))
         notes = annotations_in(shared.pop("annotations", None))
         if "groundingMetadata" in google and self._text_length():
-            found = grounded(google["groundingMetadata"], "".join(self._item.texts) if self._item is not None else "")
+            said = "".join(self._item.texts) if self._item is not None else ""
+            found = grounding_annotations(google["groundingMetadata"], said)
             notes += found
             google = {name: each for name, each in google.items() if name != "groundingMetadata" or not found}
         self._lose({vendor: fields for vendor, fields in extras.items() if vendor not in (OPENAI, "gemini")})
@@ -192,11 +193,11 @@ class StreamWriter:
             item.logprobs = logprobs["content"]
         return "".join(self._annotate(item, note) for note in notes)
 
-    def _finished(self, event: ir.Finished) -> str:
+    def _on_finish(self, event: ir.Finished) -> str:
         self._lose(event.extras)
         out = self._close()
         if self._summary is not None:
-            out += self._compacted()
+            out += self._write_compaction()
         stop = self._stop
         reason = INCOMPLETE.get(stop.reason)
         if stop.reason == "refusal":
@@ -212,7 +213,7 @@ class StreamWriter:
             self._base["usage"] = write_usage(self._usage)
         return out + self._response_event("response.incomplete" if reason else "response.completed")
 
-    def _compacted(self) -> str:
+    def _write_compaction(self) -> str:
         """The summary as the one item of the answer."""
         summary, seal = "".join(self._summary or ()).strip(), self._seal
         if not summary or seal is None:
@@ -274,7 +275,7 @@ class StreamWriter:
         if isinstance(part, ir.Thinking):
             return self._thought_end(part, part.signature + signature)
         if isinstance(part, ir.Text):
-            out = self._quoted() if self._quotes else ""
+            out = self._write_quotes() if self._quotes else ""
             signed = part.signature + signature
             return out + (self._sign_text(part, signed) if signed else "")
         return ""
@@ -286,7 +287,7 @@ class StreamWriter:
         self._item = Item(kind, id or item_id(self._base["id"], kind, index), index)
         return self._item
 
-    def _added(self, item: Item, fields: Fields) -> str:
+    def _add_item(self, item: Item, fields: Fields) -> str:
         if self._quiet:
             return ""
         return self._event("response.output_item.added", f'"output_index":{item.index},"item":{compact(fields)}')
@@ -321,7 +322,7 @@ class StreamWriter:
         out = self._close()
         item = self._open(MESSAGE)
         fields = {"id": item.id, "type": "message", "status": "in_progress", "role": "assistant", "content": []}
-        return item, out + self._added(item, fields)
+        return item, out + self._add_item(item, fields)
 
     def _text_length(self) -> int:
         item = self._item
@@ -358,7 +359,7 @@ class StreamWriter:
             self._quotes = found or self._quotes
             lose_extras(rest, OWN, self._lost)
 
-    def _quoted(self) -> str:
+    def _write_quotes(self) -> str:
         """The part that quotes is the quotation's place."""
         item, end = self._item, self._text_length()
         if item is None or item.kind != MESSAGE or end == self._start_at:
@@ -419,7 +420,7 @@ class StreamWriter:
             return self._item, ""
         out = self._close()
         item = self._open(REASONING, id)
-        return item, out + self._added(item, {"id": item.id, "type": "reasoning", "status": "in_progress", "summary": []})
+        return item, out + self._add_item(item, {"id": item.id, "type": "reasoning", "status": "in_progress", "summary": []})
 
     def _think(self, said: str) -> str:
         item, out = self._reasoning()
@@ -474,7 +475,7 @@ class StreamWriter:
             name_lost(self._lost, "signature")
         out = ""
         if part.custom or not custom:
-            out = self._added(item, self._call_fields(item, "", done=False))
+            out = self._add_item(item, self._call_fields(item, "", done=False))
         return out + (self._arguments(part.arguments_text) if part.arguments_text else "")
 
     def _call_fields(self, item: Item, given: str, *, done: bool) -> Fields:
@@ -507,7 +508,7 @@ class StreamWriter:
                 value = ir.object_in(given)
                 found = value.get("input") if value is not None else None
                 given = found if isinstance(found, str) else given
-                out = self._added(item, self._call_fields(item, "", done=False))
+                out = self._add_item(item, self._call_fields(item, "", done=False))
                 out += self._of_item("response.custom_tool_call_input.delta", item, f'"delta":{quoted(given)}')
             out += self._of_item("response.custom_tool_call_input.done", item, f'"input":{quoted(given)}')
             return out + self._done(self._call_fields(item, given, done=True))
@@ -535,8 +536,8 @@ class StreamWriter:
             made.setdefault("id", item_id(self._base["id"], MESSAGE, len(self._items)))
             return self._whole_item(made)
         if part.kind == "server_tool_use" and part.value.get("name") == "web_search":
-            asked = part.value.get("input")
-            query = asked.get("query") if isinstance(asked, dict) else None
+            wanted = part.value.get("input")
+            query = wanted.get("query") if isinstance(wanted, dict) else None
             action = {"type": "search", "query": query if isinstance(query, str) else "", "queries": [query] if query else []}
             made = {"id": item_id(self._base["id"], SEARCH, len(self._items)), "type": "web_search_call",
                     "status": "completed", "action": action}  # fmt: skip

@@ -93,11 +93,11 @@ def read_own_tool(tool: Mapping[str, Any], kind: str, path: str) -> ir.Tool:
 def read_namespace(tool: Mapping[str, Any], path: str) -> list[Found]:
     """Its tools; what the namespace is for is said with the first of them."""
     name = text(tool.get("name"), f"{path}.name")
-    told = text(tool.get("description") or "", f"{path}.description")
+    stated = text(tool.get("description") or "", f"{path}.description")
     found = [Found(each.tool, name) for each in read_tools(tool.get("tools"), f"{path}.tools")]
-    if found and told:
+    if found and stated:
         first = found[0].tool
-        words = "\n\n".join(each for each in (first.description, f"[{name}: {told}]") if each)
+        words = "\n\n".join(each for each in (first.description, f"[{name}: {stated}]") if each)
         found[0] = Found(replace(first, description=words), name)
     return found
 

@@ -12,7 +12,7 @@ from llm_router_gateway.store.conversations import Turn, Unkept
 from llm_router_gateway.store.sqlite import turn_rows
 from llm_router_gateway.store.sqlite.conversations import SqliteConversations
 from llm_router_gateway.store.sqlite.database import Store
-from llm_router_gateway.store.sqlite.file import connect, opened
+from llm_router_gateway.store.sqlite.file import connect, open_writer
 from llm_router_gateway.store.sqlite.retention import Keep, care
 
 Result = TypeVar("Result")
@@ -82,17 +82,17 @@ def test_a_turn_that_another_process_is_about_to_write_is_found(tmp_path: Path) 
 
     async def work(kept: SqliteConversations) -> list[str]:
         db = connect(str(path))  # as another process on this store would
-        turn_rows.put(db, [(turn("r0"), turn_rows.packed(turn("r0")))])
+        turn_rows.put(db, [(turn("r0"), turn_rows.pack(turn("r0")))])
         looked: list[int] = []
         reading = kept._store.reading
 
         async def counted(read: Any) -> Any:
             looked.append(1)
             if len(looked) == 2:
-                turn_rows.put(db, [(turn("r1", "r0"), turn_rows.packed(turn("r1", "r0")))])
+                turn_rows.put(db, [(turn("r1", "r0"), turn_rows.pack(turn("r1", "r0")))])
             return await reading(read)
 
-        kept._store.reading = counted  # type: ignore[method-assign]
+        kept._store.reading = counted  # type: ignore[method-assign, assignment]
         try:
             return ids(await kept.chain("key_1", "r1"))
         finally:
@@ -121,7 +121,7 @@ def test_the_secret_outlives_a_restart_and_only_this_user_reads_the_file(tmp_pat
 
 
 def left(path: Path, keep: Keep, now_s: float) -> list[str]:
-    db = opened(str(path), 0)
+    db = open_writer(str(path), 0)
     try:
         while care(db, keep, now_s):
             pass
@@ -132,9 +132,9 @@ def left(path: Path, keep: Keep, now_s: float) -> list[str]:
 
 def test_turns_go_by_their_age_and_the_oldest_when_they_are_too_many(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    db = opened(str(path), 0)
+    db = open_writer(str(path), 0)
     turns = [turn(f"r{at}", created=at * 3600.0, items=(f"msg_{at}",), text=os.urandom(500).hex()) for at in range(60)]
-    turn_rows.put(db, [(each, turn_rows.packed(each)) for each in turns])
+    turn_rows.put(db, [(each, turn_rows.pack(each)) for each in turns])
     db.close()
     assert left(path, Keep(turns_hours=24), 60 * 3600.0) == [f"r{at}" for at in range(36, 60)]
     kept = left(path, Keep(turns_bytes=5_000), 60 * 3600.0)

@@ -356,14 +356,14 @@ def test_keys_and_the_like_come_along_from_a_damaged_file(opened: Opened, tmp_pa
         file.write(b"\xff" * 4096)
     kept_in = opened()
     assert read(kept_in, "SELECT value FROM meta WHERE name = 'mine'") == [("precious",)]
-    assert not kept_in.keys_lost and any("taken over" in note for note in kept_in.take_notes())
+    assert not kept_in.keys_lost and any("recovered from" in note for note in kept_in.take_notes())
 
 
 def test_keys_that_could_not_be_taken_over_are_told(opened: Opened, tmp_path: Path) -> None:
     filled(tmp_path / "calls.db")
     rubbish(tmp_path / "calls.db")
     kept_in = opened()
-    assert kept_in.keys_lost and "look at your keys" in " ".join(kept_in.take_notes())
+    assert kept_in.keys_lost and "check your keys" in " ".join(kept_in.take_notes())
 
 
 def test_damage_while_it_runs_is_found_and_costs_no_call_that_waits(opened: Opened, tmp_path: Path) -> None:
@@ -588,7 +588,7 @@ def test_a_step_that_fails_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.M
     with closing(sqlite3.connect(tmp_path / "calls.db", isolation_level=None)) as db:
         with pytest.raises(sqlite3.OperationalError):
             migrations.apply(db, 0)
-        assert "m900_bad" not in migrations.applied(db)
+        assert "m900_bad" not in migrations.applied_steps(db)
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchone()
 
 

@@ -178,7 +178,7 @@ def test_an_empty_store_has_every_step_and_no_calls(tmp_path: Path) -> None:
         assert (got["groups"], got["errors"], got["recent_errors"]) == ([], [], [])
         assert len(queries.series(empty.db, span, where)["data"]) == 25
         assert queries.grouped_series(empty.db, span, where, "key", 8)["groups"] == []
-    assert queries.found(empty.db, Page(), Where(), float)["items"] == []
+    assert queries.find_page(empty.db, Page(), Where(), float)["items"] == []
     empty.db.close()
 
 
@@ -195,7 +195,7 @@ def test_a_clock_that_went_backwards_does_no_harm(tmp_path: Path) -> None:
     made = Shelf(tmp_path, [call(started_ms=(NOW_S + 7_200) * 1_000), call(duration_ms=-5.0, first_ms=-1.0), call()], batch=1)
     got = queries.statistics(made.db, Span(NOW_S - 60, NOW_S + 60, 60), Where(), "model", 5)
     assert got["overall"]["calls"] == 2 and got["overall"]["latency_ms"]["p99"] is not None
-    listed = queries.found(made.db, Page(), Where(), float)["items"]
+    listed = queries.find_page(made.db, Page(), Where(), float)["items"]
     assert [one["id"] for one in listed] == [1, 3, 2]  # by their time, not by when they were written
     made.db.close()
 
@@ -240,7 +240,7 @@ def test_pages_one_after_the_other_are_the_whole_list(shelf: Shelf, order: str, 
         page, got = Page(limit=333, order=order, is_descending=is_descending, from_ms=begin), list[int]()
         want = ordered(shelf.calls, page, where)
         while True:
-            answer = queries.found(shelf.db, page, where, float)
+            answer = queries.find_page(shelf.db, page, where, float)
             got += [one["id"] for one in answer["items"]]
             assert (answer["total"], answer["total_is_exact"]) == (len(want), True)
             if answer["next"] is None:
@@ -255,7 +255,7 @@ def test_a_search_that_takes_too_long_is_gone_on_with(shelf: Shelf, monkeypatch:
     page, where, got, short = Page(limit=50), Where(search="Zo\u00eb", status="error"), list[int](), 0
     clock = iter(range(100_000))  # every look at it is a second later
     while True:
-        answer = queries.found(shelf.db, page, where, lambda: float(next(clock)))
+        answer = queries.find_page(shelf.db, page, where, lambda: float(next(clock)))
         got += [one["id"] for one in answer["items"]]
         if answer["next"] is None:
             break
@@ -271,7 +271,7 @@ def test_an_offset_leaves_so_many_out(shelf: Shelf, offset: int, where: Where, m
     monkeypatch.setattr(queries, "FIRST_CHUNK_ROWS", 150)
     for order in ("started_at", "cost_usd"):
         page = Page(limit=70, offset=offset, order=order)
-        got = [one["id"] for one in queries.found(shelf.db, page, where, float)["items"]]
+        got = [one["id"] for one in queries.find_page(shelf.db, page, where, float)["items"]]
         assert got == ordered(shelf.calls, page, where)[offset : offset + 70]
 
 
@@ -279,11 +279,11 @@ def test_what_is_too_much_to_count_or_to_sort_says_so(shelf: Shelf, monkeypatch:
     monkeypatch.setattr(queries, "COUNTED_ROWS", 1_000)
     monkeypatch.setattr(queries, "SORTED_ROWS", 1_000)
     newest = sorted(shelf.calls, key=lambda each: each.started_ms, reverse=True)[:1_000]
-    answer = queries.found(shelf.db, Page(order="duration_ms"), Where(stream=True), float)
+    answer = queries.find_page(shelf.db, Page(order="duration_ms"), Where(stream=True), float)
     assert not answer["total_is_exact"] and answer["covers_from"] is not None
     assert abs(answer["total"] - sum(each.stream for each in newest)) <= 2  # several at the same time
     assert answer["items"][0]["duration_ms"] == max(each.duration_ms for each in newest if each.stream)
-    assert queries.found(shelf.db, Page(), Where(), float)["total_is_exact"]
+    assert queries.find_page(shelf.db, Page(), Where(), float)["total_is_exact"]
 
 
 def test_a_call_is_found_by_its_id_and_by_its_request_id(shelf: Shelf) -> None:

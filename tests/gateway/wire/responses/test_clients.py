@@ -106,7 +106,7 @@ def test_agent_frameworks_tool_loop_sends_outputs_alone() -> None:
     kept = state.kept_turn(first, responses.write_answer(answer(ToolCall("t1", "f", "{}", {})), request, []))
     second = {"model": "m", "previous_response_id": "resp_1", "input": [
         {"type": "function_call_output", "call_id": "t1", "output": "42"}]}  # fmt: skip
-    whole = responses.read_request(state.unfolded(second, [kept]), echo={"previous_response_id": "resp_1"})
+    whole = responses.read_request(state.unfold(second, [kept]), echo={"previous_response_id": "resp_1"})
     body = openai.write_request(whole, model="gpt-4o", quirks={}, lost=[])
     assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool"]
     assert responses.write_answer(answer(Text("a")), whole, [])["previous_response_id"] == "resp_1"
@@ -120,7 +120,7 @@ def test_the_ai_sdk_sends_references_for_words_and_thoughts() -> None:
     second = {"model": "m", "input": [{"role": "user", "content": "q"}, *({"type": "item_reference",
      "id": each["id"]} for each in output),
                                       {"role": "user", "content": "more"}]}  # fmt: skip
-    whole = responses.read_request(state.unfolded(second, [], state.by_id([kept])), seal=SEAL)
+    whole = responses.read_request(state.unfold(second, [], state.by_id([kept])), seal=SEAL)
     assert whole.messages[1].parts == (ir.Thinking("Hm", "s", "anthropic"), Text("a"))
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from llm_router_gateway.errors import BadRequest
-from llm_router_gateway.wire.responses.seal import Seal, decoded, encoded
+from llm_router_gateway.wire.responses.seal import Seal, decode, encode
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 VALUE = {"kind": "thinking", "vendor": "anthropic", "text": "Hm\u2028 \U0001f600 \ud800", "signature": "c2ln/+=="}
@@ -40,7 +40,7 @@ def test_no_letter_of_it_can_be_changed() -> None:
     text = seal().close(VALUE)
     for at in range(len("llmr1."), len(text)):
         made = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
-        if at == len(text) - 1 and decoded(made.rpartition(".")[2]) == decoded(text.rpartition(".")[2]):
+        if at == len(text) - 1 and decode(made.rpartition(".")[2]) == decode(text.rpartition(".")[2]):
             continue  # base64's spare bits of the last letter say nothing
         with pytest.raises(BadRequest):
             seal().open(made)
@@ -67,4 +67,4 @@ def test_a_short_secret_is_refused() -> None:
 
 def test_base64_without_padding() -> None:
     for size in range(5):
-        assert decoded(encoded(b"\xff" * size)) == b"\xff" * size
+        assert decode(encode(b"\xff" * size)) == b"\xff" * size

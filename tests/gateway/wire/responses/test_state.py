@@ -53,30 +53,30 @@ def test_a_turn_keeps_what_it_added() -> None:
     ([{"type": "item_reference", "id": "msg_1_0"}, OUTPUT], [KEPT_USER, TEXT, CALL, OUTPUT]),  # not said twice
 ])  # fmt: skip
 def test_a_turn_unfolds_before_what_is_new(input: Any, expected: list[Any]) -> None:
-    body = state.unfolded({"previous_response_id": "resp_1", "input": input, "model": "m"}, [TURN])
+    body = state.unfold({"previous_response_id": "resp_1", "input": input, "model": "m"}, [TURN])
     assert body == {"model": "m", "input": expected}
     assert responses.read_request(body).messages
 
 
 def test_turns_unfold_oldest_first() -> None:
     second = {"id": "resp_2", "previous": "resp_1", "input": [OUTPUT], "output": [TEXT | {"id": "msg_2_0"}]}
-    body = state.unfolded({"previous_response_id": "resp_2", "input": "x"}, [TURN, second])
+    body = state.unfold({"previous_response_id": "resp_2", "input": "x"}, [TURN, second])
     assert [item.get("id") for item in body["input"]] == ["in_1_0", "msg_1_0", "fc_1_1", None, "msg_2_0", None]
 
 
 def test_references_alone_are_resolved_in_their_places() -> None:
     """@ai-sdk/openai's default: the model's words and thoughts as references, calls whole."""
     body = {"input": [USER, {"type": "item_reference", "id": "msg_1_0"}, CALL, OUTPUT]}
-    assert state.unfolded(body, [], state.by_id([TURN]))["input"] == [USER, TEXT, CALL, OUTPUT]
+    assert state.unfold(body, [], state.by_id([TURN]))["input"] == [USER, TEXT, CALL, OUTPUT]
     with pytest.raises(NotFound, match="Item with id 'msg_9' not found") as caught:
-        state.unfolded({"input": [{"type": "item_reference", "id": "msg_9"}]}, [], {})
+        state.unfold({"input": [{"type": "item_reference", "id": "msg_9"}]}, [], {})
     assert caught.value.details["path"] == "input[0].id"
 
 
 def test_a_compaction_stands_for_all_before_it() -> None:
     item = {"id": "cmp_1_0", **compaction.compaction_item("cmp_1_0", "sum", SEAL)}
     turns = [TURN, {"id": "resp_2", "previous": "resp_1", "input": [], "output": [item]}]
-    body = state.unfolded({"previous_response_id": "resp_2", "input": "go on"}, turns)
+    body = state.unfold({"previous_response_id": "resp_2", "input": "go on"}, turns)
     assert [each["type"] for each in body["input"]] == ["compaction", "message"]
 
 
@@ -86,7 +86,7 @@ def test_a_compaction_stands_for_all_before_it() -> None:
 ])  # fmt: skip
 def test_input_items_are_listed(asked: dict[str, Any], ids: list[str], more: bool) -> None:
     last = state.kept_turn({"input": [OUTPUT]}, {"id": "resp_2", "output": [TEXT]})
-    found = state.listed([TURN, last], **asked)
+    found = state.input_items_page([TURN, last], **asked)
     assert [item["id"] for item in found["data"]] == ids and found["has_more"] is more and found["object"] == "list"
     assert (found["first_id"], found["last_id"]) == ((ids[0], ids[-1]) if ids else (None, None))
 
@@ -94,12 +94,12 @@ def test_input_items_are_listed(asked: dict[str, Any], ids: list[str], more: boo
 @pytest.mark.parametrize("asked", [{"limit": 0}, {"limit": 101}, {"order": "up"}])
 def test_a_page_that_the_api_does_not_have(asked: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
-        state.listed([TURN], **asked)
+        state.input_items_page([TURN], **asked)
 
 
 def test_an_unknown_place_in_the_list() -> None:
     with pytest.raises(NotFound):
-        state.listed([TURN], after="nowhere")
+        state.input_items_page([TURN], after="nowhere")
 
 
 def test_the_apis_words() -> None:
@@ -110,7 +110,7 @@ def test_the_apis_words() -> None:
     assert (error.status, error.code) == (400, "previous_response_not_found")
     assert error_body(error)["error"]["param"] == "previous_response_id"
     assert state.cannot_cancel().message == "Cannot cancel a synchronous response."
-    assert state.deleted("resp_1") == {"id": "resp_1", "object": "response", "deleted": True}
+    assert state.deletion("resp_1") == {"id": "resp_1", "object": "response", "deleted": True}
 
 
 def test_an_items_id_tells_whose_it_is() -> None:
@@ -131,7 +131,7 @@ def test_compact_is_an_answer_with_a_trigger() -> None:
     assert body == {"model": "m", "input": [USER, TEXT, {"type": "compaction_trigger"}]}
     request = responses.read_request(body, seal=SEAL, reply_id="resp_1")
     made = responses.write_answer(answer(ir.Text("sum"), usage=ir.Usage(3, text=1)), request, [])
-    found = compaction.compacted(made, [USER, TEXT])
+    found = compaction.compaction_response(made, [USER, TEXT])
     assert found["object"] == "response.compaction" and [item["type"] for item in found["output"]] == ["message", "compaction"]
     assert found["output"][0]["role"] == "user" and found["usage"]["total_tokens"] == 4 and found["created_at"] == 1_700_000_000
 

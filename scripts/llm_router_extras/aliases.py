@@ -1,0 +1,42 @@
+"""The user's own words for models, and the model where none is named: `aliases` and `model` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm_router_client import UsageError, setting
+
+from .config import user_config
+
+
+def named(word: str | None, aliases: dict[str, str]) -> str | None:
+    """A model's name for an alias, also in a comma list: named("fast,gpt-x", {"fast": "gpt-mini"}) -> "gpt-mini,gpt-x"."""
+    if not word:
+        return word
+    return ",".join(aliases.get(part.strip(), part.strip()) for part in word.split(","))
+
+
+def check(aliases: dict[str, str]) -> None:
+    """UsageError for an alias that is one again: it would not be clear how far to follow."""
+    for alias, model in aliases.items():
+        if model in aliases:
+            raise UsageError(f"the alias {alias[:40]} names {model[:40]}, which is an alias, too", next_step="Name a model.")
+
+
+def resolve(args: Any) -> Any:
+    """A command's options with the names that stand behind aliases, and with the user's own model where none is named.
+
+    A model on the command line wins, then LLM_ROUTER_MODEL, then the configuration; --task and --prefer ask for a choice.
+    """
+    try:
+        config = user_config()
+    except UsageError:
+        return args  # who needs it will say what is wrong with it: a model that is named needs nothing of it
+    aliases = config.get("aliases", {})
+    check(aliases)
+    for option in ("model", "fallback", "models"):
+        if getattr(args, option, None):
+            setattr(args, option, named(getattr(args, option), aliases))
+    if "model" in vars(args) and not (args.model or args.task or args.prefer or args.demo or args.body_file):
+        args.model = named(setting("LLM_ROUTER_MODEL") or config.get("model"), aliases)
+    return args

@@ -1,0 +1,137 @@
+"""The command `completion`: completion for bash, zsh and fish, written from the parsers that read the command line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llm_router_client import COMMANDS, UsageError, parser_of
+
+if TYPE_CHECKING:
+    from llm_router_client import Console
+
+PROGRAM = "llm-router"
+FILES, FOLDERS = ("FILE",), ("DIR",)  # values that are paths, by their metavars
+
+
+class Flag(NamedTuple):
+    """One option: how it is written, short forms first, its value ("" for a switch), its help."""
+
+    spelled: tuple[str, ...]
+    value: str
+    help: str
+
+
+def flags_of(command: str) -> list[Flag]:
+    options = dict.fromkeys(parser_of(command).options.values())
+    return [Flag(tuple(o.option_strings), "" if o.nargs == 0 else str(o.metavar), o.help or "") for o in options]
+
+
+def words_of(command: str) -> dict[str, str]:
+    return dict(parser_of(command).words)
+
+
+def quoted(text: str) -> str:
+    """A text in single quotes of a shell."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def bash() -> str:
+    rows, valued = [], {}
+    for command in COMMANDS:
+        flags = flags_of(command)
+        names = [name for flag in flags for name in flag.spelled]
+        valued.update({name: flag.value for flag in flags if flag.value for name in flag.spelled})
+        rows.append(f"        {command}) words={quoted(' '.join([*words_of(command), *names, '--help']))} ;;")
+    paths = "|".join(name for name, value in valued.items() if value in FILES + FOLDERS)
+    others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS)
+    commands = " ".join([*COMMANDS, "help", "--version", "--help"])
+    table = "\n".join(rows)
+    return f"""# bash completion for {PROGRAM}: source <({PROGRAM} completion bash)
+_llm_router() {{
+    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W {quoted(commands)} -- "$current"))
+        return
+    fi
+    case "$previous" in
+        {paths}) COMPREPLY=($(compgen -f -- "$current")); return ;;
+        {others}) return ;;
+    esac
+    case "${{COMP_WORDS[1]}}" in
+{table}
+        help) words={quoted(" ".join(COMMANDS))} ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+}}
+complete -o filenames -F _llm_router {PROGRAM}
+"""
+
+
+def zsh() -> str:
+    def plain(text: str) -> str:
+        return re.sub(r"([\[\]:\\])", r"\\\1", text)
+
+    rows = []
+    for command in COMMANDS:
+        specs = []
+        for flag in flags_of(command):
+            action = ":file:_files" if flag.value in FILES else ":folder:_files -/" if flag.value in FOLDERS else ""
+            value = action or (f":{plain(flag.value)}: " if flag.value else "")
+            specs += [quoted(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
+        words = " ".join(f"{word}\\:{quoted(plain(text))}" for word, text in words_of(command).items())
+        specs += [quoted(f"1:action:(({words}))")] if words else []
+        rows.append(f"        {command}) _arguments {' '.join(specs)} ;;")
+    names = " ".join(quoted(f"{name}:{command.summary}") for name, command in COMMANDS.items())
+    table = "\n".join(rows)
+    return f"""#compdef {PROGRAM}
+# zsh completion for {PROGRAM}: put it into a folder of $fpath as _{PROGRAM}
+_llm_router() {{
+    local -a commands
+    commands=({names})
+    if (( CURRENT == 2 )); then
+        _describe command commands
+        return
+    fi
+    local command="$words[2]"
+    shift words
+    (( CURRENT-- ))
+    case "$command" in
+{table}
+        help) _describe command commands ;;
+    esac
+}}
+if [ "$funcstack[1]" = "_{PROGRAM}" ]; then _llm_router "$@"; else compdef _llm_router {PROGRAM}; fi
+"""
+
+
+def fish() -> str:
+    lines = [f"# fish completion for {PROGRAM}: {PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish"]
+    lines += [f"complete -c {PROGRAM} -f"]
+    for name, entry in COMMANDS.items():
+        lines.append(f"complete -c {PROGRAM} -n __fish_use_subcommand -a {name} -d {quoted(entry.summary)}")
+    for command in COMMANDS:
+        seen = f"complete -c {PROGRAM} -n {quoted(f'__fish_seen_subcommand_from {command}')}"
+        lines += [f"{seen} -a {word} -d {quoted(text)}" for word, text in words_of(command).items()]
+        for flag in flags_of(command):
+            names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.spelled)
+            value = "" if not flag.value else " -r -F" if flag.value in FILES + FOLDERS else " -x"
+            lines.append(f"{seen} {names}{value} -d {quoted(flag.help)}")
+    return "\n".join(lines) + "\n"
+
+
+SHELLS = {"bash": bash, "zsh": zsh, "fish": fish}
+
+
+def add_arguments(parser: Any) -> None:
+    """Options of the command `completion`, for an argparse parser."""
+    parser.words = {"bash": "source <(llm-router completion bash)", "zsh": "a file of $fpath", "fish": "a file for fish"}
+    parser.add_argument("shell", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
+
+
+def run(args: Any, console: Console) -> int:
+    """The command `completion`: prints a script."""
+    if args.shell is None:
+        raise UsageError("no shell named", next_step=f"Write completion with one of {', '.join(SHELLS)}.")
+    console.out(SHELLS[args.shell]())
+    return 0

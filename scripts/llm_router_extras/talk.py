@@ -1,0 +1,258 @@
+"""The command `talk`: a conversation in the terminal, with commands that begin with a slash."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from llm_router_client import (
+    IncompleteError,
+    LLMRouterError,
+    UsageError,
+    check_model,
+    clean,
+    dump_json,
+    envelope,
+    image_part,
+    near,
+    open_client,
+    own_file,
+    request_of,
+    stream_answer,
+    usual_model,
+    with_system,
+)
+
+from .conversation import Conversation, own_conversation
+from .files import private_file
+
+if TYPE_CHECKING:
+    from llm_router_client import JSON, Answer, Console, LLMRouterClient, Parser, Turns
+
+MOST_HISTORY = 1_000  # lines that the arrow keys bring back
+HELP = {
+    "/model NAME": "ask this model from now on; without NAME, say which one is asked",
+    "/system TEXT": "instruction before all turns; without TEXT, none",
+    "/image FILE": "show an image with the next question (repeatable)",
+    "/save FILE": "write the conversation to a new file, for --messages-file",
+    "/new": "begin anew",
+    "/help": "show this",
+    "/quit": "end, as Ctrl-D does",
+    '"""': "begin a text of several lines, up to the next line with three quotes",
+    "//TEXT": "ask a text that begins with a slash",
+}
+
+
+class Talk:
+    """What has been said, who is asked, and what goes with the next question."""
+
+    def __init__(self, client: LLMRouterClient, args: Any, console: Console) -> None:
+        self.client, self.args, self.console = client, args, console
+        self.request = {name: value for name, value in request_of(without_question(args)).items() if name != "messages"}
+        self.model = self.request.pop("model", None) or usual_model()
+        self.system: str | None = args.system
+        self.turns: Turns = []
+        self.images: Turns = []
+        if args.go_on:
+            self.turns = self._kept()
+
+    def _kept(self) -> Turns:
+        """The turns of --continue, of which its instruction is ours unless another is given."""
+        kept = Conversation(own_conversation())
+        kept.close()
+        turns = [] if self.args.new else kept.messages
+        if turns and turns[0]["role"] == "system":
+            self.system = self.system or str(turns[0]["content"])
+            turns = turns[1:]
+        if turns:
+            self.console.note(f"going on after {len(turns)} messages; /new begins anew")
+        return turns
+
+    def ask(self, text: str) -> None:
+        """Ask, and print the answer as it comes. Ctrl-C stops it: neither question nor half an answer are kept."""
+        content = [{"type": "text", "text": text}, *self.images] if self.images else text
+        question = {"role": "user", "content": content}
+        messages = with_system(self.system, *self.turns, question)
+        self.console.printed = False
+        self.console.show_wait(self.model)
+        request = {**self.request, "model": self.model, "messages": messages, "fallback": self.args.fallback}
+        try:
+            answer = stream_answer(self.client, request, self.args, self.console)
+        except KeyboardInterrupt:
+            self.console.note("stopped; question and answer are not a part of the conversation")
+            return
+        except LLMRouterError as error:
+            self.console.fail(error)
+            return
+        finally:
+            self.console.end_wait()
+        self.tell(answer)
+        self.keep(question, answer)
+
+    def tell(self, answer: Answer) -> None:
+        if self.args.json:
+            self.console.result(envelope(answer))
+        for warning in answer.warnings:
+            self.console.note(warning)
+        if answer.finish_reason == "length":
+            self.console.note("the answer was cut at the token limit; it is not a part of the conversation")
+        if self.args.verbose:
+            self.console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {answer.cost}")
+
+    def keep(self, question: JSON, answer: Answer) -> None:
+        """Add the turn; with --continue to the user's file, too."""
+        if answer.finish_reason == "length":
+            return
+        before, self.images = self.turns, []
+        self.turns = [*before, question, {"role": "assistant", "content": answer.text or None}]
+        if not self.args.go_on:
+            return
+        try:
+            kept = Conversation(own_conversation())
+            kept.messages = with_system(self.system, *before)
+            kept.add([question], answer)
+        except (IncompleteError, LLMRouterError) as error:
+            self.console.note(f"{error}; next: {error.next_step}")
+
+    def command(self, line: str) -> bool:
+        """Do what a line with a slash says; False for the end."""
+        word, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if word in ("/quit", "/exit"):
+            return False
+        known = {"/model": self.set_model, "/system": self.set_system, "/image": self.add_image, "/save": self.save}
+        if word == "/help":
+            self.console.out("".join(f"  {name:<14}{text}\n" for name, text in HELP.items()))
+        elif word == "/new":
+            self.turns, self.images = [], []
+        elif word in known:
+            known[word](rest)
+        else:
+            hint = near(word, [*known, "/new", "/help", "/quit"])
+            step = f"{hint}See /help; //TEXT asks a text with a slash."
+            raise UsageError(f"there is no command {word[:40]!r}", next_step=step)
+        return True
+
+    def set_model(self, name: str) -> None:
+        if name:
+            from .aliases import named
+            from .config import user_config
+
+            self.model = check_model(named(name, user_config().get("aliases", {})))
+        self.console.note(f"asking {self.model}")
+
+    def set_system(self, text: str) -> None:
+        self.system = text or None
+        self.console.note("instruction set" if text else "no instruction")
+
+    def add_image(self, path: str) -> None:
+        if not path:
+            raise UsageError("no image named", next_step="Write /image FILE or /image URL.")
+        part, note = image_part(path, None, self.args.allow_path or ())
+        self.images.append(part)
+        self.console.note(f"with the next question goes {note or path}")
+
+    def save(self, path: str) -> None:
+        if not path:
+            raise UsageError("no file named", next_step="Write /save FILE.")
+        path = os.path.abspath(os.path.expanduser(path))
+        try:
+            with open(private_file(path, os.O_EXCL), "wb") as file:
+                file.write(dump_json(with_system(self.system, *self.turns), indent=1).encode())
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+        self.console.note(f"saved {len(self.turns)} messages in {path}")
+
+
+def without_question(args: Any) -> Any:
+    """The options as request_of() takes them, which wants a question: a blank one that is taken out again."""
+    from argparse import Namespace
+
+    return Namespace(**{**vars(args), "message": "question", "system": None, "talk": None})
+
+
+class Lines:
+    """Lines from the terminal, with history by readline where there is one; else from standard input as it comes."""
+
+    def __init__(self) -> None:
+        self.prompt = "> " if sys.stdin.isatty() and sys.stdout.isatty() else ""
+        self._history = own_file("", "XDG_STATE_HOME", ".local/state", "talk_history")
+        self._readline: Any = None
+        if self.prompt:
+            self._load()
+
+    def _load(self) -> None:
+        try:
+            import readline
+
+            self._readline = readline
+            os.makedirs(os.path.dirname(self._history), mode=0o700, exist_ok=True)
+            os.close(private_file(self._history))
+            readline.read_history_file(self._history)
+            readline.set_history_length(MOST_HISTORY)
+        except (ImportError, OSError):
+            pass  # no history, then
+
+    def close(self) -> None:
+        if self._readline is not None:
+            try:
+                self._readline.write_history_file(self._history)
+            except OSError:
+                pass
+
+    def read(self) -> str | None:
+        """The next text, of several lines between lines of three quotes; None at the end."""
+        line = self._line(self.prompt)
+        if line is None or line.strip() != '"""':
+            return line
+        lines: list[str] = []
+        while (line := self._line(self.prompt and "... ")) is not None and line.strip() != '"""':
+            lines.append(line)
+        return "\n".join(lines)
+
+    def _line(self, prompt: str) -> str | None:
+        if prompt:
+            try:
+                return input(prompt)
+            except EOFError:
+                print()
+                return None
+        line = sys.stdin.buffer.readline()
+        return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
+
+
+def add_arguments(parser: Parser) -> None:
+    """Options of the command `talk`."""
+    parser.take("model", "parameters", "cost", "endpoint", but=["--schema", "--tools", "--functions", "--response-format"])
+    parser.add_argument("-s", "--system", metavar="TEXT", help="instruction before all turns")
+    parser.add_argument("--continue", dest="go_on", action="store_true", help="go on with your conversation, and keep it")
+    parser.add_argument("--new", action="store_true", help="with --continue: begin it anew")
+    parser.add_argument("--allow-path", metavar="DIR", action="append", help="images may also lie in DIR (repeatable)")
+    parser.add_argument("--json", action="store_true", help="one JSON event a line, and a result for each answer")
+    parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
+
+
+def run(args: Any, console: Console) -> int:
+    """The command `talk`: until /quit or the end of the input; errors of a turn end that turn and nothing else."""
+    client = open_client(args, console)
+    client.key()
+    talk, lines = Talk(client, args, console), Lines()
+    console.closers.append(lines.close)
+    if lines.prompt:
+        console.note(f"asking {clean(talk.model)}; /help shows what there is, Ctrl-D ends")
+    while True:
+        try:
+            text = lines.read()
+            if text is None:
+                return 0
+            if text.startswith("/") and not text.startswith("//"):
+                if not talk.command(text.strip()):
+                    return 0
+            elif text.strip():
+                talk.ask(text[1:] if text.startswith("//") else text)
+        except KeyboardInterrupt:
+            if lines.prompt:
+                print()
+        except LLMRouterError as error:
+            console.note(f"{error}; next: {error.next_step}")

@@ -1,0 +1,264 @@
+"""Worker processes for large bodies: to read and convert one takes as long as many small requests, and holds who does it.
+
+    offload = Offload()
+    large = await offload.open(data, "openai", wants_text=False)   LargeBody, read; BadRequest as `read_body`
+    large.head.fields["model"]                                     what decisions are made by: see large_jobs.Head
+    await large.changed({"model": "m"}, frozenset())               the bytes of the body, changed
+    large.close(); await offload.close()
+
+A thread would not help: the interpreter's lock is held while C code reads JSON. Workers start with the first large body and
+stay. One that dies or takes too long is replaced, and what it was doing fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle  # nosec B403  # between a process and its child
+import sys
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GatewayError, Unavailable
+from ..json_body import Body
+from ..wire import ir
+from ..wire.conversion import Wish
+from ..wire.losses import name_lost
+from .offload_worker import LENGTHS, packed
+
+if TYPE_CHECKING:
+    from .large_jobs import Head
+    from .request_budget import Allowance
+
+LARGE_BYTES = 524_288   # a body of small messages of this size takes 15 to 25 ms to read and convert (tests/bench/large_bodies)
+MOST_WORKERS = 4
+JOB_S = 60.0            # the longest that one job may take
+PIECE_BYTES = 262_144   # written to a worker at once: between two the loop does other things
+START = "import sys; sys.path.insert(0, sys.argv[1]); from {package}.proxy.offload_worker import main; main()"
+
+
+class Worker:
+    """One child process, and what it was given."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.keys: set[int] = set()   # bodies that it may still have
+        self.drops: list[int] = []    # those that nobody needs any more; told with the next job
+        self._is_killed = False       # the system may say so only later
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._is_killed and self.process.returncode is None
+
+    async def exchange(self, job: str, key: int, arguments: tuple[Any, ...], data: bytes) -> tuple[Any, bytes]:
+        """One job. EOFError when the process is gone, TimeoutError when it takes too long."""
+        sink, source = self.process.stdin, self.process.stdout
+        if sink is None or source is None:
+            raise EOFError
+        drops, self.drops = self.drops, []
+        async with asyncio.timeout(JOB_S):
+            for piece in packed((job, key, arguments, drops), data):
+                for at in range(0, len(piece), PIECE_BYTES):
+                    sink.write(piece[at : at + PIECE_BYTES])
+                    await sink.drain()
+            try:
+                head, size = LENGTHS.unpack(await source.readexactly(LENGTHS.size))
+                told = pickle.loads(await source.readexactly(head))  # nosec B301  # from our own child
+                return told, await source.readexactly(size) if size else b""
+            except asyncio.IncompleteReadError:
+                raise EOFError from None
+
+    def kill(self) -> None:
+        self._is_killed = True
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+
+class Offload:
+    """The workers, and whose turn it is."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._most = workers if workers is not None else max(1, min(MOST_WORKERS, (os.cpu_count() or 2) - 1))
+        self._idle: list[Worker] = []
+        self._all: set[Worker] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._busy = 0
+        self._keys = count(1)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def processes(self) -> int:
+        return len(self._all)
+
+    async def open(self, data: bytes, *, wants_text: bool = False) -> LargeBody:
+        """A body, read by a worker. BadRequest where it is no JSON object."""
+        large = LargeBody(self, next(self._keys), data)
+        await large.read(wants_text)
+        return large
+
+    async def run(self, large: LargeBody, job: str, *arguments: Any) -> tuple[Any, bytes]:
+        """(what a job says, the bytes that it made). It goes on when the caller goes away: its worker cannot be stopped."""
+        task = asyncio.ensure_future(self._run(large, job, arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # somebody who went away does not hear it
+
+    async def _run(self, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:
+        worker = await self._take(large.key)
+        try:
+            told, data = await self._exchange(worker, large, job, arguments)
+        except (EOFError, OSError):
+            worker.kill()
+            raise GatewayError("the process that was reading a large request ended; try again", code="worker_died") from None
+        except TimeoutError:
+            worker.kill()
+            raise Unavailable(f"reading a large request took more than {JOB_S:g} s", retry_after_s=1) from None
+        except BaseException:
+            worker.kill()
+            raise
+        finally:
+            self._give_back(worker)
+        if told[0] == "error":
+            _, kind, message, facts = told
+            raise kind(message, **facts)
+        if told[0] != "ok":
+            raise RuntimeError(f"a worker failed: {told[-1]}")
+        return told[1], data
+
+    async def _exchange(
+        self, worker: Worker, large: LargeBody, job: str, arguments: tuple[Any, ...]
+    ) -> tuple[Any, bytes]:
+        if large.key in worker.keys:
+            told, data = await worker.exchange(job, large.key, arguments, b"")
+            if told[0] != "missing":
+                return told, data
+        worker.keys.add(large.key)
+        return await worker.exchange(job, large.key, arguments, large.data)
+
+    # -- whose turn
+
+    async def _take(self, key: int) -> Worker:
+        """A worker that has this body, else any; in the order of the requests, when all are busy."""
+        while self._busy >= self._most:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._next()
+                raise
+        self._busy += 1
+        try:
+            self._idle = [worker for worker in self._idle if worker.is_alive]
+            found = next((worker for worker in self._idle if key in worker.keys), None) or next(iter(self._idle), None)
+            if found is None:
+                return await self._start()
+            self._idle.remove(found)
+            return found
+        except BaseException:
+            self._busy -= 1
+            self._next()
+            raise
+
+    async def _start(self) -> Worker:
+        folder = Path(__file__).resolve().parents[2]
+        code = START.format(package=__package__.partition(".")[0])
+        worker = Worker(await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-c", code, str(folder), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL, limit=4 * PIECE_BYTES,
+        ))  # fmt: skip
+        self._all = {each for each in self._all if each.is_alive} | {worker}
+        return worker
+
+    def _give_back(self, worker: Worker) -> None:
+        self._busy -= 1
+        if worker.is_alive:
+            self._idle.append(worker)
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def forget(self, key: int) -> None:
+        """Nobody needs a body any more."""
+        for worker in self._all:
+            if key in worker.keys:
+                worker.keys.discard(key)
+                worker.drops.append(key)
+
+    async def close(self) -> None:
+        """Ends the workers; what they are doing is lost."""
+        for worker in self._all:
+            worker.kill()
+        for worker in self._all:
+            await worker.process.wait()
+        self._all, self._idle = set(), []
+
+
+class LargeBody:
+    """One body that workers have: what is known of it here, and what they can do with it."""
+
+    def __init__(self, offload: Offload, key: int, data: bytes) -> None:
+        self.key, self.data = key, data
+        self._offload = offload
+        self._head: Head | None = None
+
+    @property
+    def head(self) -> Head:
+        if self._head is None:
+            raise RuntimeError("the body was not read yet")
+        return self._head
+
+    @property
+    def head_body(self) -> Body:
+        """The head as a body, for those who look at how fields are written."""
+        return Body(self.head.text, self.head.fields)
+
+    async def read(self, wants_text: bool) -> None:
+        self._head = (await self._offload.run(self, "read", wants_text))[0]
+
+    async def changed(self, changes: Mapping[str, Any], dropped: frozenset[str]) -> bytes:
+        """The body's bytes, with `changes` in their place and `dropped` left out."""
+        if not (changes or dropped):
+            return self.data
+        return (await self._offload.run(self, "changed", changes, dropped))[1]
+
+    async def convert(self, wish: Wish, allowance: Allowance | None) -> tuple[ir.Request, list[str], Mapping[str, Any]]:
+        """(the request without its texts, what was lost, the head of the converted body), which waits for `finish`."""
+        (request, lost, out, tokens), _ = await self._offload.run(self, "convert", wish, allowance is not None)
+        if allowance is not None:
+            allowance.measured = (tokens, self.head.kept)
+        return request, lost, out
+
+    async def finish(
+        self, wish: Wish, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], *, counts: bool
+    ) -> bytes:
+        """The bytes of what was converted, with `changes`; with `counts`, those of the call that counts its tokens."""
+        more, data = await self._offload.run(self, "finish", wish, changes, dropped, counts)
+        for name in more:
+            name_lost(lost, name)
+        return data
+
+    async def select(
+        self, texts: list[str], names: list[str], variables: Mapping[str, Any]
+    ) -> tuple[Mapping[str, tuple[bool, str]], Mapping[str, tuple[str, str]]]:
+        """What selectors and affinity expressions say of it, by their texts."""
+        found: tuple[Any, Any] = (await self._offload.run(self, "select", texts, names, variables))[0]
+        return found
+
+    def close(self) -> None:
+        self._offload.forget(self.key)
