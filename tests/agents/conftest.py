@@ -39,6 +39,7 @@ RUN_LIMIT_S = 240.0  # of one agent's task
 SERVER = """\
 [server]
 drain_s = 1
+retry_alone_s = 0
 """
 PROVIDER = """
 [[providers]]
