@@ -163,8 +163,8 @@ def test_a_whole_answer_is_held_to_the_same_words(api: str) -> None:
     for word in sorted(verdict.UNFINISHED):
         flaw = wire(api).flaw_in(WHOLE[api](word))
         assert flaw is not None and (flaw.status, flaw.code) == (502, f"unfinished_{word}")
-    for word in ("stop", "end_turn", "STOP", "length", None):
-        assert wire(api).flaw_in(WHOLE[api](word)) is None
+    for ended in ("stop", "end_turn", "STOP", "length", None):
+        assert wire(api).flaw_in(WHOLE[api](ended)) is None
 
 
 @pytest.mark.parametrize("api,answer,code", [
