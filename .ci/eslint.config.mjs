@@ -1,4 +1,5 @@
-// The monitor page's scripts: native modules for today's browsers, no build step. Run by `.ci/run eslint`, which brings eslint.
+// The monitor page's scripts (native modules for today's browsers, no build step) and the tests' programs for Node.js. Run by
+// `.ci/run eslint`, which brings eslint.
 import js from "@eslint/js";
 import globals from "globals";
 
@@ -13,5 +14,9 @@ export default [
       "no-var": "error",
       "prefer-const": "error",
     },
+  },
+  {
+    files: ["tests/frameworks/scripts/*.mjs"],
+    languageOptions: { ecmaVersion: 2022, sourceType: "module", globals: globals.node },
   },
 ];
