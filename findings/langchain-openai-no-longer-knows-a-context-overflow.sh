@@ -41,7 +41,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI
 
 try:
-    ChatOpenAI(model="m", api_key="none", base_url=f"http://127.0.0.1:{server.server_address[1]}/v1").invoke("Hi")
+    ChatOpenAI(model="m", api_key="none", base_url=f"http://127.0.0.1:{server.server_address[1]}/v1").invoke("Hi")  # pragma: allowlist secret
 except Exception as error:
     versions = {name: importlib.metadata.version(name) for name in ("langchain-openai", "openai")}
     print(versions, type(error).__name__, "code:", error.code, "text:", str(error)[:60])

@@ -44,7 +44,7 @@ PROVIDER = """
 name = "to-{api}"
 api = "{api}"
 base_url = "{url}{root}"
-api_key = "none"
+api_key = "none"  # pragma: allowlist secret
 {more}"""
 # As of the models since Claude 4.5, which the mock server's name does not tell: schemas are its own, also where it thinks.
 MORE = {"anthropic": 'settings = { quirks = { schema = "native" } }\n'}

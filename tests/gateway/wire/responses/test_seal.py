@@ -7,7 +7,7 @@ import pytest
 from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.wire.responses.seal import Seal, decode, encode
 
-SECRET = b"0123456789abcdef0123456789abcdef"
+SECRET = b"0123456789abcdef0123456789abcdef"  # pragma: allowlist secret
 VALUE = {"kind": "thinking", "vendor": "anthropic", "text": "Hm\u2028 \U0001f600 \ud800", "signature": "c2ln/+=="}
 
 
