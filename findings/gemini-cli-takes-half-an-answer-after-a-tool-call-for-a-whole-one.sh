@@ -13,8 +13,8 @@ folder=$(mktemp -d)
 trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$folder"' EXIT
 cd "$folder"
 npm install --no-audit --no-fund --loglevel=error @google/gemini-cli@0.61.0 node@22.23.3 >/dev/null
-mkdir -p home/.gemini work
-echo "The password of the day is plum." >work/notes.txt
+mkdir -p home/.gemini project
+echo "The password of the day is plum." >project/notes.txt
 cat >home/.gemini/settings.json <<'JSON'
 {"security": {"auth": {"selectedType": "gemini-api-key"}}, "privacy": {"usageStatisticsEnabled": false},
  "telemetry": {"enabled": false}, "general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false}}
@@ -47,12 +47,12 @@ server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_address[1], flush=True)
 server.serve_forever()
 PYTHON
-python3 server.py "$folder/work/notes.txt" >port 2>requests &
+python3 server.py "$folder/project/notes.txt" >port 2>requests &
 server=$!
 until [ -s port ]; do sleep 0.1; done
 
 code=0
-(cd work && PATH="$folder/node_modules/.bin:$PATH" HOME="$folder/home" GEMINI_API_KEY=none NO_COLOR=1 \
+(cd project && PATH="$folder/node_modules/.bin:$PATH" HOME="$folder/home" GEMINI_API_KEY=none NO_COLOR=1 \
   GOOGLE_GEMINI_BASE_URL="http://127.0.0.1:$(cat ../port)" HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=127.0.0.1 \
   timeout 120 ../node_modules/.bin/gemini --yolo --skip-trust --model a-model -p "What is the password in notes.txt?") \
   >out 2>err </dev/null || code=$?
