@@ -27,6 +27,7 @@ WAIT_S = 15.0  # for the process to be ready, and to end
 KEEPALIVE_S = 10.0  # the default: nothing here is silent for so long, unless a test asks for another value
 CONFIG = """\
 [server]
+retry_alone_s = 0
 keepalive_s = {keepalive_s}
 drain_s = 1
 

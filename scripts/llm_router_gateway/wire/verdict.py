@@ -83,7 +83,8 @@ class Calls:
 
     def add(self, place: object, piece: object) -> None:
         if isinstance(piece, str):
-            self._pieces.setdefault(place, []).append(piece)
+            named = place if isinstance(place, (int, str, tuple)) else repr(place)  # an upstream may send any JSON as an index
+            self._pieces.setdefault(named, []).append(piece)
 
     def flaw(self, word: str) -> BrokenAnswer | None:
         """At the end of the turn: a call that broke off. A turn that ended at its limit or was filtered may hold one."""
