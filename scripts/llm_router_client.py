@@ -1016,6 +1016,12 @@ class ClockedSocket:
     def makefile(self, mode: str) -> Any:
         return super().makefile(mode, READ_BYTES)  # type: ignore[misc]
 
+    def __del__(self) -> None:
+        # The garbage collector may come to a dropped client's sockets before it comes to the client, which would close them.
+        number = self.detach()  # type: ignore[attr-defined]
+        if number >= 0:
+            os.close(number)
+
     def _in_time(self, call: Callable[..., Any], arguments: Any) -> Any:
         left = self.until - time.monotonic()
         try:

@@ -146,13 +146,13 @@ def test_a_hundred_hostile_bodies_end_in_our_own_errors(serve: Serve) -> None:
     for _ in range(100):
         body = b"".join(dice.choice(seeds)[: dice.randrange(1, 200)] for _ in range(dice.randrange(1, 6)))
         for streamed in (False, True):
-            asked = client(serve(http(body)))
-            try:
-                answer = asked.chat("m", ASK, stream=streamed)
-                text = "".join(answer) if streamed else answer.text
-                assert text is not None
-            except c.LLMRouterError as error:
-                assert error.next_step
+            with client(serve(http(body))) as asked:
+                try:
+                    answer = asked.chat("m", ASK, stream=streamed)
+                    text = "".join(answer) if streamed else answer.text
+                    assert text is not None
+                except c.LLMRouterError as error:
+                    assert error.next_step
 
 
 def test_bodies_streams_and_bombs_stay_under_their_limits(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
