@@ -44,7 +44,7 @@ KEYS = {protocol: made_up(f"key-{protocol}") for protocol in PROTOCOLS}
 TOKEN = made_up("token")
 TEAM = made_up("team")
 ENV = {"LLM_ROUTER_TOKEN": TOKEN, **{f"KEY_{protocol.upper()}": key for protocol, key in KEYS.items()}}
-SERVER = "[server]\nkeepalive_s = 60\n"
+SERVER = "[server]\nretry_alone_s = 0\nkeepalive_s = 60\n"
 MODELS = """
 [[models]]
 name = "listed"
