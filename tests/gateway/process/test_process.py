@@ -802,7 +802,7 @@ def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start
         first = response.read1(10)
         gateway.write(provider("only", "gemini", stand_in.url))
         gateway.signal(signal.SIGHUP)
-        gateway.logged("router.toml taken over: 1 providers")
+        gateway.logged("router.toml taken over: 1 provider")
         assert gateway.chat("anthropic", "to-openai/demo").status != 401  # the lone provider takes any name
         assert gateway.chat("openai", "only/demo").status == 200
         data = first + response.read()
