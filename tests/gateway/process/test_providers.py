@@ -244,7 +244,7 @@ def test_a_damaged_overlay_is_moved_aside_and_traffic_goes_on(start: Start, upst
     overlay = gateway.folder / "router.overlay.json"
     overlay.write_bytes(overlay.read_bytes()[:-20])
     gateway.logged("is damaged")
-    gateway.logged("is in force and saved anew")
+    gateway.logged("stay in effect and were saved again")
     assert (gateway.chat("openai", "a/m").status, gateway.chat("openai", "b/m").status) == (200, 404)
     assert kept(gateway)["providers"]["b"]["fields"] == {"is_active": False}
     gateway.end()
