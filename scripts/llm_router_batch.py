@@ -1153,7 +1153,7 @@ def run_evaluate(args: Namespace, console: c.Console) -> int:
         for text in told_bad(survey, args.input):
             console.note(text)
         if survey.first is None:
-            raise c.UsageError(f"{args.input} has no line to ask", next_step="Each line is like {\"message\": \"Hello\"}.")
+            raise c.UsageError(f"{args.input} has no line to ask", next_step='Each line is like {"message": "Hello"}.')
         if args.dry_run:
             requests = [client.preview(**{**survey.first.request, "model": model}, stream=True) for model in models]
             console.out(c.dump_json({"questions": survey.total * len(models) * repeat, "first": requests}, indent=2))

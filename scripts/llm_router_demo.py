@@ -1004,9 +1004,7 @@ class Wire(BaseHTTPRequestHandler):
         data = self._body()
         if data is None:
             self.close_connection = True  # the rest of the body would be read as a request
-            send_whole(
-                self, error_reply(OPENAI, Failure(413, "", f"The body has no length, or over {MAX_BODY_BYTES} bytes."))
-            )
+            send_whole(self, error_reply(OPENAI, Failure(413, "", f"The body has no length, or over {MAX_BODY_BYTES} bytes.")))
         else:
             self.server.respond(self, data)
 
@@ -1572,9 +1570,7 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "demo-blocked": constant(
         "As fail-filter; Gemini blocks the prompt.", Answer(finish="content_filter", oddity="demo-blocked")
     ),
-    "demo-tools": Behaviour(
-        "Calls every tool offered, arguments filled from its schema; then quotes results.", demo_tools
-    ),
+    "demo-tools": Behaviour("Calls every tool offered, arguments filled from its schema; then quotes results.", demo_tools),
     "demo-rounds-N": Behaviour("Calls every tool offered in its first N turns; then quotes the last results.", demo_rounds),
     "demo-schema-repair": Behaviour(
         "A list in place of what a schema requests, in its first turn; then as demo.", demo_schema_repair
@@ -1645,9 +1641,7 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "fail-badjson": variant("An event that is no JSON after the text; plain: half the JSON.", send=send_bad_json),
     "fail-choices-empty": constant('HTTP 200 with "choices": [].', Answer(oddity="fail-choices-empty")),
     "fail-json-for-stream": variant("A good plain answer, also to a stream request.", plain=True),
-    "fail-nofinish": variant(
-        "A stream that ends in [DONE] without finish_reason: complete. Plain: as demo.", finish=""
-    ),
+    "fail-nofinish": variant("A stream that ends in [DONE] without finish_reason: complete. Plain: as demo.", finish=""),
     "fail-nodone": variant("A stream that ends in finish_reason without [DONE]: complete.", oddity="fail-nodone"),
     "fail-error-200": constant('HTTP 200 with {"error": ...}, streamed or not.', Answer(error=INSIDE, plain=True)),
     "fail-error-choice": variant(
@@ -1710,9 +1704,7 @@ def without_delay(outcome: Outcome) -> Outcome:
     """A failure that happens once lets the client try again at once."""
     if not isinstance(outcome, Failure):
         return outcome
-    return outcome._replace(
-        headers=tuple((name, "0" if name == "Retry-After" else value) for name, value in outcome.headers)
-    )
+    return outcome._replace(headers=tuple((name, "0" if name == "Retry-After" else value) for name, value in outcome.headers))
 
 
 def run_step(prompt: Prompt, is_first: Callable[[str], bool]) -> Outcome:
@@ -2052,9 +2044,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         epilog=f"{table}\n\nexit codes: 0 stopped, 1 cannot serve, 2 usage",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=8099, help="port to listen on, 0 for a free one (default 8099)")
-    parser.add_argument(
-        "--tls", nargs=2, metavar=("CERT", "KEY"), help="serve https with this certificate and key (PEM)"
-    )
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"), help="serve https with this certificate and key (PEM)")
     parser.add_argument("--strict", action="store_true", help="refuse what api.openai.com refuses, for every model")
     parser.add_argument("--any-model", action="store_true", help="answer unknown model names as demo, not with HTTP 404")
     args = parser.parse_args(argv)

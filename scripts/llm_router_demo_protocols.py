@@ -1401,6 +1401,7 @@ def check_gemini_options(options: JSON) -> None:
         raise rejection("response_schema and response_json_schema are mutually exclusive.")
     check_gemini_schema(options.get("responseSchema", {}), "generation_config.response_schema")
 
+
 # ------------------------------------------------------------------------------------------------------------- protocols
 
 
@@ -2030,9 +2031,7 @@ class Gemini(Protocol):
         if "alt=sse" in prompt.request.query.split("&") or not prompt.stream:
             return reply
         marks = chain([b"["], repeat(b",\n"))
-        first, rest = (
-            (next(marks) + event[len(b"data: ") :].strip() for event in part) for part in (reply.first, reply.rest)
-        )
+        first, rest = ((next(marks) + event[len(b"data: ") :].strip() for event in part) for part in (reply.first, reply.rest))
         reply = reply._replace(first=first, rest=chain(rest, [b"]"]), content_type="application/json")
         return reply._replace(sign=b" \n", broken=b',\n{"candidates": [{"con')
 
@@ -2127,6 +2126,8 @@ class GeminiEmbeddings(Gemini):
         vectors = [{"values": embed(text, size)} for text, size in zip(texts, sizes)]
         batch = prompt.request.path.endswith(":batchEmbedContents")
         return {"embeddings": vectors} if batch else {"embedding": vectors[0]}
+
+
 RESPONSES, RESPONSES_COUNT, RESPONSES_COMPACT = Responses(), ResponsesCount(), ResponsesCompact()
 ANTHROPIC, ANTHROPIC_COUNT = Anthropic(), AnthropicCount()
 GEMINI, GEMINI_COUNT, GEMINI_EMBEDDINGS = Gemini(), GeminiCount(), GeminiEmbeddings()

@@ -125,9 +125,7 @@ def check_known(what: str, name: str | None, known: dict[str, Any]) -> None:
         raise UsageError(f"no {what} is called {str(name)[:40]!r}", next_step=f"Known are {', '.join(known)}.")
 
 
-def choose(
-    body: JSON, config: JSON, offered: Sequence[str] | None, task: str | None = None, prefer: str | None = None
-) -> JSON:
+def choose(body: JSON, config: JSON, offered: Sequence[str] | None, task: str | None = None, prefer: str | None = None) -> JSON:
     """Which model a request should go to, which ones after it, and why.
 
     -> {"model", "fallback" [names], "task", "tier", "prefer", "score", "reason" (one line)}

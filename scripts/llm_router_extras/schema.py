@@ -123,9 +123,7 @@ def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]
     return [(each, known.get(name, others), f"{place}.{name}") for name, each in as_dict(value).items()]
 
 
-def schema_faults(
-    value: Any, schema: Any, root: Any, place: str = "$", matches: Matches = matches_now
-) -> Iterator[str]:
+def schema_faults(value: Any, schema: Any, root: Any, place: str = "$", matches: Matches = matches_now) -> Iterator[str]:
     """Why a JSON value does not fit a schema, which is a part of `root`, place by place.
 
     schema_faults({"age": "x"}, {"properties": {"age": {"type": "integer"}}}, schema) -> "$.age must be integer"

@@ -126,7 +126,7 @@ def write_folder(target: str, new: dict[str, bytes], force: bool) -> str:
 
 
 def check_replaceable(target: str, new: dict[str, bytes], force: bool) -> str:
-    """"unchanged" where the bundle is there already, "replaced" where another version is and force allows it."""
+    """ "unchanged" where the bundle is there already, "replaced" where another version is and force allows it."""
     if os.path.islink(target) or not os.path.isdir(target):
         raise SafetyError(f"{target} is a link or a file", next_step="Move it away, or choose another folder.")
     old = contents(files_under(target))

@@ -21,7 +21,7 @@ class GatewayError(Exception):
 
     status = 500
     code = "internal"  # for programs; never reworded once released
-    unpaid = False     # of an upstream: nothing was used, for it was not reached, or refused the request by a status
+    unpaid = False  # of an upstream: nothing was used, for it was not reached, or refused the request by a status
 
     def __init__(
         self,

@@ -131,9 +131,7 @@ def test_lines_added_to_the_input_are_asked_and_lines_taken_out_are_kept(
     assert len(demo.requests) == 4 and sorted(record["id"] for record in answers()) == ["a1", "a2", "a3", "new"]
 
 
-def test_a_changed_line_under_an_answered_id_is_refused_before_anything_is_asked(
-    batch: Any, prompts: Any, demo: Any
-) -> None:
+def test_a_changed_line_under_an_answered_id_is_refused_before_anything_is_asked(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(3)
     batch("run", "-m", "demo", *FILES)
     before = (batch.cwd / "out.jsonl").read_bytes()
@@ -143,9 +141,7 @@ def test_a_changed_line_under_an_answered_id_is_refused_before_anything_is_asked
     assert len(demo.requests) == 3 and (batch.cwd / "out.jsonl").read_bytes() == before
 
 
-def test_failed_lines_stay_failed_until_retry_failed_asks_them_again(
-    batch: Any, prompts: Any, answers: Any, demo: Any
-) -> None:
+def test_failed_lines_stay_failed_until_retry_failed_asks_them_again(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     words = ["run", *FILES, "--retries", "0"]
     prompts(5)
     assert batch(*words, "-m", "fail-500").code == 6
@@ -273,9 +269,7 @@ def test_a_foreign_output_is_refused_and_left_alone(batch: Any, prompts: Any, de
 
 
 @pytest.mark.slow
-def test_an_input_that_changes_meanwhile_stops_the_batch_and_keeps_what_is_done(
-    batch: Any, prompts: Any, answers: Any
-) -> None:
+def test_an_input_that_changes_meanwhile_stops_the_batch_and_keeps_what_is_done(batch: Any, prompts: Any, answers: Any) -> None:
     prompts(400)
     running = batch.start("run", "-m", "demo-sleep-20", *FILES, "--concurrency", "2")
     wait_for(lambda: (batch.cwd / "out.jsonl").exists() and len(answers()) > 3)

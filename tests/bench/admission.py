@@ -1,6 +1,6 @@
 """What it costs to know who is calling: CPU of one admission, for a token and for a key of a store with a thousand.
 
-    python3 tests/bench/admission.py         prints the figures; exit code 1 above the limit
+python3 tests/bench/admission.py         prints the figures; exit code 1 above the limit
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a choice costs: ten members with selectors, some not well; CPU of one request's plan and first attempt.
 
-    python3 tests/bench/choice.py            prints the figure of each strategy; exit code 1 above the limit
-    python3 tests/bench/choice.py --members 3 --rounds 20000
+python3 tests/bench/choice.py            prints the figure of each strategy; exit code 1 above the limit
+python3 tests/bench/choice.py --members 3 --rounds 20000
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llm_router_gateway.policy import circuit_breaker
 from llm_router_gateway.routing import plan, resolve
 
 LIMIT_US = 60.0  # of CPU, on the machine that the gate runs on
-REPEATS = 5      # the best of these: the others were disturbed
+REPEATS = 5  # the best of these: the others were disturbed
 SELECTORS = (  # the forms that configurations hold
     'has("tools")', ".stream", '.model == "fleet"', ".tools | length == 0", ".messages | length > 0",
     '.tools[].function.name == "search"', "(.max_tokens // 0) < 1000", '$protocol == "openai"',

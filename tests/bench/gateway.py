@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 CALLERS = 16
-PIECES = 240          # of one stream
-BURST = 8             # pieces that are there at once when a gateway has fallen behind
+PIECES = 240  # of one stream
+BURST = 8  # pieces that are there at once when a gateway has fallen behind
 STARTS = 7
 FIRST_REQUESTS = 100  # of each memory measurement, a quarter of each kind
 SLOW_STREAMS = 2_000

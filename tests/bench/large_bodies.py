@@ -35,12 +35,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BASELINE = "2098594"
 LARGE_BYTES, MIDDLE_BYTES = 30_000_000, 5_000_000
 CALLERS, SECONDS = 4, 20.0
-QUIET_S = 3.0          # of small requests alone, for comparison
-PAUSE_S = 0.01         # between two small requests
+QUIET_S = 3.0  # of small requests alone, for comparison
+PAUSE_S = 0.01  # between two small requests
 LIMIT_P99_S = 0.050
 LIMIT_CPU_MIDDLE, LIMIT_CPU_SMALL = 0.4, 1.05
 ROUNDS, SMALL_REQUESTS, MIDDLE_REQUESTS = 7, 400, 3
-TIMEOUT_S = 300.0      # of one request; the build before needs minutes
+TIMEOUT_S = 300.0  # of one request; the build before needs minutes
 TICKS = os.sysconf("SC_CLK_TCK")
 CONFIG = """
 [server]

@@ -49,13 +49,13 @@ ROWS = 1_000_000
 BATCH = 20_000
 DAY_S = 86_400
 SHAPES = {"30 days": 30 * DAY_S, "one day": DAY_S}
-TIMES = 7                # each answer
+TIMES = 7  # each answer
 LIMIT_S = 0.3
-MODELS, KEYS = 12, 25    # a few of each have most of the calls
+MODELS, KEYS = 12, 25  # a few of each have most of the calls
 ERRORS = ("rate_limited", "upstream_failed", "upstream_timeout", "model_not_found", "client_gone")
 LIVE_ANSWERS, LIVE_ROUNDS, CALLERS = 8_000, 5, 16
-PAGES = (1, 5, 20)       # open monitor pages, each of which asks anew
-PAGE_EVERY_S = 5.0       # so often
+PAGES = (1, 5, 20)  # open monitor pages, each of which asks anew
+PAGE_EVERY_S = 5.0  # so often
 LIMIT_LIVE = 0.9
 
 QUESTIONS = (

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from traffic import Traffic
 
 OURS, PORTKEY, LITELLM, NGINX, BARE = "ours", "Portkey", "LiteLLM", "nginx", "bare asyncio"
-READY_S = 120.0       # the slowest peer takes a tenth of this to answer
+READY_S = 120.0  # the slowest peer takes a tenth of this to answer
 LOOK_EVERY_S = 0.002  # between two looks whether it answers
 INSTALL_S = 900
 STOP_S = 10.0

@@ -1,6 +1,6 @@
 """What a recorded call costs: on the thread that answers callers, and on the one that writes.
 
-    python3 tests/bench/store.py [CALLS]      two figures in microseconds of CPU a call, and calls a second
+python3 tests/bench/store.py [CALLS]      two figures in microseconds of CPU a call, and calls a second
 """
 
 from __future__ import annotations

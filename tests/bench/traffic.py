@@ -34,7 +34,7 @@ CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 ENDS = (b"[DONE]", b"message_stop")  # the last event of a stream in either protocol
 READ_BYTES = 262_144
 BACKLOG = 4_096
-STALL_S = 0.2    # nothing moved: a gateway holds pieces back until the next one comes, so send that
+STALL_S = 0.2  # nothing moved: a gateway holds pieces back until the next one comes, so send that
 TIME_OUT_S = 120.0  # nothing moved for this long, or the whole took ten times as long
 
 USAGE = '"usage":{"prompt_tokens":57,"completion_tokens":12,"total_tokens":69}'
@@ -278,9 +278,7 @@ class Traffic:
 
     # -- runs
 
-    def run(
-        self, address: Tuple[str, int], requests: Sequence[bytes], total: int, pieces: int = 0, burst: int = 1
-    ) -> Outcome:
+    def run(self, address: Tuple[str, int], requests: Sequence[bytes], total: int, pieces: int = 0, burst: int = 1) -> Outcome:
         """`total` answers to callers that each ask as soon as they are answered; `pieces` is a multiple of `burst`."""
         self.burst = burst
         callers = self._start(address, requests, total, pieces, in_step=True)

@@ -140,11 +140,13 @@ def hostile(gateway: Any, text: str) -> None:
     hostile_catalog(gateway.catalog, text)
     statistics = with_hostile_groups(gateway.get_monitor_statistics, text, errors=[{"error": text, "count": 3}])
     series = with_hostile_groups(gateway.get_monitor_grouped_time_series, text)
-    gateway.answers.update({
-        "GET monitor/statistics": statistics,
-        "GET monitor/grouped-time-series": series,
-        "POST route": (200, hostile_decision(text)),
-    })
+    gateway.answers.update(
+        {
+            "GET monitor/statistics": statistics,
+            "GET monitor/grouped-time-series": series,
+            "POST route": (200, hostile_decision(text)),
+        }
+    )
     bodies = {"request": text, "response": json.dumps({"x": text}), "request_cut": False, "response_cut": False, "kept": True}
     gateway.answers["GET monitor/invocations/5001"] = (200, {**gateway.rows[1], "bodies": bodies})
 

@@ -181,9 +181,7 @@ def test_a_new_name_under_one_index_is_a_new_call() -> None:
 
 
 def test_the_same_name_again_is_a_new_call_only_once_the_arguments_are_whole() -> None:
-    assert calls_from(part('{"x":', index=0, name="f"), part("1}", index=0, name="f")) == [
-        ("call_0", "f", '{"x":1}', {"x": 1})
-    ]
+    assert calls_from(part('{"x":', index=0, name="f"), part("1}", index=0, name="f")) == [("call_0", "f", '{"x":1}', {"x": 1})]
     assert len(calls_from(part('{"x":1}', index=0, name="f"), part('{"x":2}', index=0, name="f"))) == 2
     assert len(calls_from(part('{"x":"}', index=0, name="f"), part('"}', index=0, name="f"))) == 1
 

@@ -975,10 +975,10 @@ def test_alone_it_speaks_openais_chat_and_says_what_is_missing(tmp_path: Path) -
         "            return urllib.request.urlopen(urllib.request.Request(demo.url + path, data)).read().decode()\n"
         "        except urllib.error.HTTPError as error:\n"
         "            return f'{error.code} {error.read().decode()}'\n"
-        "    message = b'\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}'\n"
+        '    message = b\'"messages": [{"role": "user", "content": "Hi"}]}\'\n'
         "    print(post('/v1/chat/completions', b'{\"model\": \"demo\", ' + message))\n"
         "    print(post('/v1/chat/completions', b'{\"model\": \"demo-strict\", ' + message))\n"
-        "    print(post('/v1/messages', b'{\"model\": \"demo\", \"max_tokens\": 9, ' + message))\n"
+        '    print(post(\'/v1/messages\', b\'{"model": "demo", "max_tokens": 9, \' + message))\n'
     )
     command = [sys.executable, "-c", program]
     run = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True, timeout=30)

@@ -137,8 +137,15 @@ def test_another_request_endpoint_account_or_header_never_gets_it(client: Any, s
     server, other = serve(http(completion())), serve(http(completion()))
     assert not client(server).chat("m", HI).cached and client(server).chat("m", HI).cached
     variants: List[Dict[str, Any]] = [
-        {"model": "n"}, {"messages": [{"role": "user", "content": "hi"}]}, {"temperature": 0}, {"temperature": 1}, {"seed": 1},
-        {"max_tokens": 9}, {"stop": ["x"]}, {"n": 1}, {"messages": [{"role": "system", "content": "s"}, *HI]},
+        {"model": "n"},
+        {"messages": [{"role": "user", "content": "hi"}]},
+        {"temperature": 0},
+        {"temperature": 1},
+        {"seed": 1},
+        {"max_tokens": 9},
+        {"stop": ["x"]},
+        {"n": 1},
+        {"messages": [{"role": "system", "content": "s"}, *HI]},
     ]
     for variant in variants:
         assert not client(server).chat(**{"model": "m", "messages": HI, **variant}).cached, variant

@@ -227,7 +227,9 @@ def test_exceptions_and_unknown_names_go_back_to_the_model(serve: Serve) -> None
     assert [bool(each["error"]) for each in given.calls] == [True, True, False]
     sent = server.bodies()[1]["messages"]
     assert [turn["content"] for turn in sent[2:]] == [
-        "Error: ValueError: because so", "Error: there is no tool of this name; there are fails, add", "3"
+        "Error: ValueError: because so",
+        "Error: there is no tool of this name; there are fails, add",
+        "3",
     ]
     assert [turn["tool_call_id"] for turn in sent[2:]] == ["id0", "id1", "id2"] and given.text == "sorry"
 

@@ -76,7 +76,7 @@ class Environments:
         return path
 
     def _make(self, name: str, place: Path) -> str:
-        """"" or why it could not be made."""
+        """ "" or why it could not be made."""
         if name == "js":
             npm = shutil.which("npm")
             if not npm:
@@ -90,7 +90,7 @@ class Environments:
 
 
 def run_quietly(words: list[str], folder: Path) -> str:
-    """"" or the end of what it printed when it failed."""
+    """ "" or the end of what it printed when it failed."""
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=INSTALL_LIMIT_S)
     return (done.stderr or done.stdout)[-300:] or "failed" if done.returncode else ""
 

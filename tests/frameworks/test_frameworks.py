@@ -45,12 +45,8 @@ CASES = {
     "langchain anthropic": Case(
         "main", "langchain_any.py", ("anthropic",), "AnthropicRateLimitError", "AnthropicContextOverflowError"
     ),
-    "langchain google": Case(
-        "main", "langchain_any.py", ("google",), "GoogleRateLimitError", "GoogleContextOverflowError"
-    ),
-    "agent-framework": Case(
-        "main", "agent_framework_client.py", (), "ChatClientException", "ChatClientException", "openai"
-    ),
+    "langchain google": Case("main", "langchain_any.py", ("google",), "GoogleRateLimitError", "GoogleContextOverflowError"),
+    "agent-framework": Case("main", "agent_framework_client.py", (), "ChatClientException", "ChatClientException", "openai"),
     "chatlas": Case("main", "chatlas_openai.py", (), "RateLimitError", "BadRequestError", "gemini"),
     "dspy": Case("main", "dspy_lm.py", (), "LMRateLimitError", "ContextWindowExceededError"),
     "litellm": Case("main", "litellm_any.py", (), "RateLimitError", "ContextWindowExceededError"),

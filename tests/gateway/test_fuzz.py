@@ -49,8 +49,10 @@ def converted(upstream: str, caller: str, *events: Any, array: bool = False) -> 
 @pytest.mark.parametrize("upstream", ["openai", "gemini"])
 @pytest.mark.parametrize("caller", fuzz.WIRES)
 def test_true_is_no_place_of_a_candidate(upstream: str, caller: str) -> None:
-    event = {"openai": {"choices": [{"index": True, "delta": {"content": "hi"}, "finish_reason": "stop"}]},
-             "gemini": {"candidates": [{"index": True, "content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}]}}
+    event = {
+        "openai": {"choices": [{"index": True, "delta": {"content": "hi"}, "finish_reason": "stop"}]},
+        "gemini": {"candidates": [{"index": True, "content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}]},
+    }
     data, error = converted(upstream, caller, event[upstream], b"[DONE]", array=caller == "gemini")
     assert not error
     assert b"True" not in data

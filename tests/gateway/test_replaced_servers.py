@@ -94,9 +94,7 @@ ELSEWHERE = {
     "always the same one of the matches": "tag_query.matches_share_the_work_and_stand_in_for_each_other",
     "the highest priority first": "tag_query.the_higher_priority_is_asked_first_and_the_next_when_it_fails",
     "ties went Z to A": "plan.priority_is_a_ladder_and_equal_ones_share",
-    "a dead first key was tried first each time": (
-        "failover.a_refused_key_is_followed_by_the_next_and_not_asked_first_again"
-    ),
+    "a dead first key was tried first each time": ("failover.a_refused_key_is_followed_by_the_next_and_not_asked_first_again"),
     "no match was a 400": "routing.no_match_is_a_404_that_names_what_there_is",
     "inactive was a 400": "routing.what_is_switched_off_or_not_well_is_a_503",
     "/route decides without calling, and showed the provider's key": "routing.route_decides_and_says_why_and_asks_nobody",
@@ -137,9 +135,7 @@ ELSEWHERE = {
     "weight 0 only when no other is left": "plan.weight_0_is_asked_only_when_no_other_is_left",
     "smooth round robin": "plan.smooth_weighted_round_robin_never_sends_a_burst_to_one",
     "a failure favoured the one that failed": "plan.a_failure_does_not_bring_its_members_turn_forward",
-    "leastconn forgot streams and leaked who left": (
-        "plan.leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left"
-    ),
+    "leastconn forgot streams and leaked who left": ("plan.leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left"),
     "leastconn by active / weight": "plan.leastconn_keeps_open_requests_in_the_ratio_of_the_weights",
     "random ignored health": "plan.random_honours_health_and_breaker",
     "3 in a row open for 30 s": "circuit_breaker.a_breaker_opens_after_failures_in_a_row_and_only_in_a_row",
@@ -147,9 +143,7 @@ ELSEWHERE = {
     "a failed probe opens again": (
         "circuit_breaker.a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_twice_as_long"
     ),
-    "a caller's 4xx opened the breaker for all": (
-        "failover.the_callers_own_fault_is_told_at_once_and_counts_against_nobody"
-    ),
+    "a caller's 4xx opened the breaker for all": ("failover.the_callers_own_fault_is_told_at_once_and_counts_against_nobody"),
     "a wrong key opened the breaker": "failover.a_wrong_key_or_an_unknown_model_moves_on_and_is_no_illness",
     "a stream that breaks was a success": "failover.after_the_first_output_nobody_else_is_asked",
     "nested tables of a rewrite were replaced whole": "overrides.a_nested_table_is_merged_not_replaced",

@@ -189,9 +189,7 @@ def upstream(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def way(
-    vendor: str, upstream: str, stand_in: Any, gateways: dict[float, Gateway], keepalive_s: float
-) -> Iterator[Way]:
+def way(vendor: str, upstream: str, stand_in: Any, gateways: dict[float, Gateway], keepalive_s: float) -> Iterator[Way]:
     from sdks import opened, require
 
     require(vendor)

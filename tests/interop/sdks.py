@@ -414,9 +414,7 @@ class AnthropicChat:
 
 
 def anthropic_tools() -> list[dict[str, Any]]:
-    return [
-        {"name": tool.__name__, "description": tool.__doc__, "input_schema": schema_of(tool)} for tool in TOOLS
-    ]
+    return [{"name": tool.__name__, "description": tool.__doc__, "input_schema": schema_of(tool)} for tool in TOOLS]
 
 
 ANTHROPIC_KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
@@ -504,9 +502,7 @@ class GeminiChat:
         if not as_json_schema:
             return list(TOOLS)
         declare = self._types.FunctionDeclaration
-        made = [
-            declare(name=tool.__name__, description=tool.__doc__, parameters_json_schema=schema_of(tool)) for tool in TOOLS
-        ]
+        made = [declare(name=tool.__name__, description=tool.__doc__, parameters_json_schema=schema_of(tool)) for tool in TOOLS]
         return [self._types.Tool(function_declarations=made)]
 
     def say(self, text: str, images: Sequence[bytes] = (), urls: Sequence[str] = (), pdf: bytes = b"") -> Said:

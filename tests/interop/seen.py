@@ -1,6 +1,6 @@
 """What the mock server was asked, read back from each protocol: the system text, the turns, the limits, the key.
 
-    turns_of("anthropic", body)  -> [("user", "Hello"), ("model", "This is ..."), ("user", "And?")]
+turns_of("anthropic", body)  -> [("user", "Hello"), ("model", "This is ..."), ("user", "And?")]
 """
 
 from __future__ import annotations

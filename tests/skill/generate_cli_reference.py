@@ -118,7 +118,7 @@ def with_section(page: str, heading: str, body: str) -> str:
     if found is None:
         raise KeyError(heading)
     tail = "\n" if found.end() < len(page) else ""
-    return page[: found.start()] + f"## {heading}\n\n{body}{tail}" + page[found.end():]
+    return page[: found.start()] + f"## {heading}\n\n{body}{tail}" + page[found.end() :]
 
 
 def drifted() -> Dict[str, Any]:

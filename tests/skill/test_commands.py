@@ -95,7 +95,7 @@ def test_every_command_runs_as_pasted(shell: Shell, path: Path) -> None:
 
 
 def test_a_placeholder_is_filled_in_and_nothing_else() -> None:
-    assert filled_in("python3 X/scripts/a.py --schema FILE --message \"FILENAME\" -m MODEL") == (
+    assert filled_in('python3 X/scripts/a.py --schema FILE --message "FILENAME" -m MODEL') == (
         'python3 scripts/a.py --schema person.json --message "FILENAME" -m MODEL'
     )
 

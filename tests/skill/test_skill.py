@@ -54,7 +54,7 @@ def commands_in(text: str) -> List[List[str]]:
 
 
 def parsed(words: List[str]) -> str:
-    """"" when the real parser takes this command line, else what it said."""
+    """ "" when the real parser takes this command line, else what it said."""
     if words[0] not in client.COMMANDS:
         return "" if words[0] in ("--help", "--version") else f"no such command: {words[0]}"
     if "--help" in words:
@@ -120,8 +120,9 @@ def test_the_exit_codes_of_skill_md_are_those_of_the_client() -> None:
 
 
 def test_the_error_classes_and_codes_of_the_reference_are_those_of_the_client() -> None:
-    classes = {name for name, value in vars(client).items()
-               if inspect.isclass(value) and issubclass(value, client.LLMRouterError)}
+    classes = {
+        name for name, value in vars(client).items() if inspect.isclass(value) and issubclass(value, client.LLMRouterError)
+    }
     assert set(reference.CODES_OF) == classes
     assert sorted(code for codes in reference.CODES_OF.values() for code in codes) == sorted(client.ERRORS)
     for name, codes in reference.CODES_OF.items():
@@ -366,14 +367,31 @@ def envelope_of(cli: Any, demo: Any) -> Callable[..., Tuple[int, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model, more, code", [
-    ("demo", (), 0), ("demo", ("--stream",), 0), ("demo-reasoning", (), 0), ("demo-tools", (), 0),
-    ("fail-400", (), 1), ("fail-401", (), 3), ("fail-402", (), 4), ("fail-404", (), 5), ("fail-html", (), 9),
-    ("fail-429", ("--retries", "0"), 6), ("fail-500", ("--retries", "0"), 6), ("fail-drop", ("--retries", "0"), 7),
-    ("fail-cut", ("--stream",), 10), ("fail-error-mid", ("--stream", "--retries", "0"), 10), ("fail-length", (), 0),
-    ("fail-length", ("--strict",), 10), ("fail-filter", (), 11), ("fail-404", ("--fallback", "demo"), 0),
-    ("demo", ("--temperature", "nan"), 2), ("demo", ("--no-such-option",), 2),
-])
+@pytest.mark.parametrize(
+    "model, more, code",
+    [
+        ("demo", (), 0),
+        ("demo", ("--stream",), 0),
+        ("demo-reasoning", (), 0),
+        ("demo-tools", (), 0),
+        ("fail-400", (), 1),
+        ("fail-401", (), 3),
+        ("fail-402", (), 4),
+        ("fail-404", (), 5),
+        ("fail-html", (), 9),
+        ("fail-429", ("--retries", "0"), 6),
+        ("fail-500", ("--retries", "0"), 6),
+        ("fail-drop", ("--retries", "0"), 7),
+        ("fail-cut", ("--stream",), 10),
+        ("fail-error-mid", ("--stream", "--retries", "0"), 10),
+        ("fail-length", (), 0),
+        ("fail-length", ("--strict",), 10),
+        ("fail-filter", (), 11),
+        ("fail-404", ("--fallback", "demo"), 0),
+        ("demo", ("--temperature", "nan"), 2),
+        ("demo", ("--no-such-option",), 2),
+    ],
+)
 def test_the_envelope_keeps_its_schema(envelope_of: Any, model: str, more: Tuple[str, ...], code: int) -> None:
     exit_code, envelope = envelope_of("chat", "--model", model, "--message", "Hello", *more)
     assert exit_code == code, envelope
@@ -382,12 +400,22 @@ def test_the_envelope_keeps_its_schema(envelope_of: Any, model: str, more: Tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [
-    ("compare", "--models", "demo,fail-404", "--message", "Hello"),
-    ("compare", "--models", "fail-401", "--message", "Hello"),
-    ("models",), ("models", "--offline"), ("models", "--search", "zzz"), ("doctor",), ("cache", "stats"), ("cache", "clear"),
-    ("usage",), ("usage", "--by", "day", "--since", "7d"),
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "--models", "demo,fail-404", "--message", "Hello"),
+        ("compare", "--models", "fail-401", "--message", "Hello"),
+        ("models",),
+        ("models", "--offline"),
+        ("models", "--search", "zzz"),
+        ("doctor",),
+        ("cache", "stats"),
+        ("cache", "clear"),
+        ("usage",),
+        ("usage", "--by", "day", "--since", "7d"),
+    ],
+    ids=" ".join,
+)
 def test_the_other_commands_keep_theirs(envelope_of: Any, words: Tuple[str, ...]) -> None:
     exit_code, envelope = envelope_of(*words)
     assert not faults(envelope, SCHEMA["$defs"][words[0]])

@@ -1,7 +1,7 @@
 """What the tests of routing share: a configuration in a few words, and requests that need no network.
 
-    world = World(GROUP)               a table, a RoutingState, a seeded rng and a clock that the test moves
-    world.ask("g", fail={"p/a"})       -> ["p/a", "p/b"]: the members that were tried, until one answered
+world = World(GROUP)               a table, a RoutingState, a seeded rng and a clock that the test moves
+world.ask("g", fail={"p/a"})       -> ["p/a", "p/b"]: the members that were tried, until one answered
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def group(name: str, *members: str, lines: str = "") -> str:
     text = f'[[groups]]\nname = "{name}"\n{lines}\n'
     for member in members:
         model, _, rest = member.partition(" ")
-        fields = f', {rest.replace(";", ",")}' if rest else ""
+        fields = f", {rest.replace(';', ',')}" if rest else ""
         text += f'[[groups.members]]\nmodel = "{model}"\n' + fields.removeprefix(", ").replace(", ", "\n") + "\n"
     return text
 

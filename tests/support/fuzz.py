@@ -392,7 +392,7 @@ TARGETS: dict[str, Callable[[random.Random], None]] = {
 
 
 def one_round(name: str, seed: int) -> str:
-    """"" or what was found."""
+    """ "" or what was found."""
     began = time.process_time()
     try:
         TARGETS[name](random.Random(f"{name} {seed}"))

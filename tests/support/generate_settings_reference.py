@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Renders the tables of references/gateway-configuration.md from the gateway's table of settings and its presets.
 
-  python3 tests/support/generate_settings_reference.py           exits 1 when the page has drifted from the code
-  python3 tests/support/generate_settings_reference.py --write   rewrites everything below the marker
+python3 tests/support/generate_settings_reference.py           exits 1 when the page has drifted from the code
+python3 tests/support/generate_settings_reference.py --write   rewrites everything below the marker
 """
 
 import sys

@@ -1,9 +1,9 @@
 """Commands of documentation pages, run as pasted: in a shell, in a folder where `scripts` is the repository's.
 
-    shell = Shell(tmp_path, LLM_ROUTER_PORT="0")
-    for command in commands_of(page):
-        shell.run(command)                 fails the test where the command fails, or where a server does not start
-    shell.connect(port)                    from here on curl's 127.0.0.1:8000 is that port
+shell = Shell(tmp_path, LLM_ROUTER_PORT="0")
+for command in commands_of(page):
+    shell.run(command)                 fails the test where the command fails, or where a server does not start
+shell.connect(port)                    from here on curl's 127.0.0.1:8000 is that port
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Entry:
 
     digest: bytes
     caller: Caller
-    is_free: bool               # nothing to check beyond the secret
+    is_free: bool  # nothing to check beyond the secret
     networks: tuple[Any, ...] = ()
     last_used: float | None = None
 
@@ -77,10 +77,10 @@ class Authenticator:
 
     def __init__(self, config: Config) -> None:
         self.sessions, self.tries = Sessions(), LoginAttempts()
-        self.rows: dict[str, Row] = {}   # keys of the store, by id
+        self.rows: dict[str, Row] = {}  # keys of the store, by id
         self._generation = -1
-        self.is_unread = False           # the last attempt to read the store failed
-        self.sealed = ""                 # why anonymous callers are refused: the store's keys are unknown
+        self.is_unread = False  # the last attempt to read the store failed
+        self.sealed = ""  # why anonymous callers are refused: the store's keys are unknown
         self._by_id: dict[str, Entry] = {}
         self._used: dict[str, float] = {}
         self.configure(config)

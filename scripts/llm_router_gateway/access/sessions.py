@@ -23,8 +23,8 @@ CSRF_HEADER = "x-llm-router-csrf"  # a page of another origin cannot send it wit
 SESSION_S = 43_200.0
 MAX_SESSIONS = 1_000
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-FREE_TRIES = 5        # wrong logins of one address before it has to wait
-FIRST_WAIT_S = 1.0    # then this long, doubled each time
+FREE_TRIES = 5  # wrong logins of one address before it has to wait
+FIRST_WAIT_S = 1.0  # then this long, doubled each time
 LONGEST_WAIT_S = 900.0
 MAX_ADDRESSES = 10_000
 
@@ -55,8 +55,10 @@ def check_csrf(method: str, headers: Mapping[str, str], allowed_hosts: Sequence[
     if headers.get(CSRF_HEADER) != "1":
         raise Forbidden(f"a request with a session's cookie needs the header {CSRF_HEADER}: 1")
     origin = headers.get("origin", "")
-    if origin and origin.rpartition("://")[2].lower() != headers.get("host", "").lower() and (
-        host_name(origin) not in allowed_hosts
+    if (
+        origin
+        and origin.rpartition("://")[2].lower() != headers.get("host", "").lower()
+        and (host_name(origin) not in allowed_hosts)
     ):
         raise Forbidden("a page of another origin may not use this session")
 

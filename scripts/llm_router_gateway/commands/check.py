@@ -27,8 +27,8 @@ from ..routing.resolve import Candidate, routes_of
 from ..wire import ir
 from ..wire.registry import wire
 
-AT_ONCE = 20      # questions on their way
-LIMIT_S = 60.0    # for one answer; local servers may have to load the model first
+AT_ONCE = 20  # questions on their way
+LIMIT_S = 60.0  # for one answer; local servers may have to load the model first
 MAX_TOKENS = 256  # enough for models that think before they speak
 QUESTION = (ir.Message("user", (ir.Text("Reply with the word ok."),)),)
 ADVICE = {  # code -> what to do
@@ -59,7 +59,7 @@ class Outcome:
 
 
 async def probe(pool: Pool, candidate: Candidate) -> str:
-    """"" when the model answered; GatewayError when not."""
+    """ "" when the model answered; GatewayError when not."""
     api = wire(candidate.provider.api)
     request = ir.Request(model=candidate.remote_id, messages=QUESTION, max_tokens=MAX_TOKENS)
     body = api.write_request(request, model=candidate.remote_id, quirks=candidate.provider.quirks, lost=[])

@@ -29,12 +29,12 @@ ENV_FILE = f"/etc/{NAME}/env"
 STATE = f"/var/lib/{NAME}"
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 PORT, DRAIN_S = 8000, 30.0  # of a configuration that is not there yet
-STOP_S = 15                 # after the drain: connections, the store
-UID = 10001                 # not used by any other user of the image
-PYTHON = "3.13"             # the newest that the tests run under
-LOW_PORT = 1024             # below it a capability is needed
+STOP_S = 15  # after the drain: connections, the store
+UID = 10001  # not used by any other user of the image
+PYTHON = "3.13"  # the newest that the tests run under
+LOW_PORT = 1024  # below it a capability is needed
 HOMES = ("/home", "/root", "/run/user")  # what ProtectHome=yes hides
-EXIT_BAD_CONFIG = 2         # starting it again does not help then
+EXIT_BAD_CONFIG = 2  # starting it again does not help then
 
 EXPLAINED = """\
 llm-router-gateway install systemd [--config FILE] [--user NAME]     prints a systemd unit
@@ -236,11 +236,13 @@ def container_steps(place: Place) -> list[str]:
     return [
         f"docker build -t {NAME} -f Containerfile {context}    # or podman",
         "put the keys into a file `env` of your own, mode 600: LLM_ROUTER_TOKEN=..., OPENAI_API_KEY=...",
-        " ".join([
-            f"docker run -d --name {NAME} --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges",
-            f"--stop-timeout {place.stop_s} --env-file env --mount {mount} -v {NAME}:{STATE}",
-            f"-p 127.0.0.1:{place.port}:{place.port} {NAME}",
-        ]),
+        " ".join(
+            [
+                f"docker run -d --name {NAME} --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges",
+                f"--stop-timeout {place.stop_s} --env-file env --mount {mount} -v {NAME}:{STATE}",
+                f"-p 127.0.0.1:{place.port}:{place.port} {NAME}",
+            ]
+        ),
         f"docker kill -s HUP {NAME}    # after a change of the file; a mounted file is seen when it is written in place",
     ]
 

@@ -26,7 +26,7 @@ from .program import as_typed, typed
 EXIT_CODES = {
     0: "served and stopped, or success",
     1: "--check: a model did not answer; convert: the request cannot be converted; explain: no member would be tried; "
-       "keys: the command failed",
+    "keys: the command failed",
     2: "usage or configuration error; every problem is listed",
     3: "the address cannot be listened on",
 }

@@ -73,6 +73,7 @@ def listed_config(entry: Mapping[str, Any]) -> dict[str, Any]:
     vLLM        {"max_model_len": 9}        llama.cpp  {"meta": {"n_ctx": 9, "n_ctx_train": 99}}
     Gemini      {"inputTokenLimit": 9, "outputTokenLimit": 3}        Anthropic  {"max_input_tokens": 9, "max_tokens": 3}
     """
+
     def inner(name: str) -> Mapping[str, Any]:
         value = entry.get(name)
         return value if isinstance(value, dict) else {}

@@ -45,11 +45,19 @@ from ..store.sqlite.keys import SqliteKeys
 from ..store.sqlite.retention import Keep
 
 RELOAD_S = 1.0  # how often the files are checked for changes
-FLUSH_S = 0.2   # how long a log line may wait
-USED_S = 5.0    # how often the last use of keys is stored
+FLUSH_S = 0.2  # how long a log line may wait
+USED_S = 5.0  # how often the last use of keys is stored
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
-AT_START = ("host", "port", "log_file", "log_level", "log_format", "max_connections",
-            "max_connections_per_address", "store")  # what a reload cannot change
+AT_START = (
+    "host",
+    "port",
+    "log_file",
+    "log_level",
+    "log_format",
+    "max_connections",
+    "max_connections_per_address",
+    "store",
+)  # what a reload cannot change
 
 
 def say(text: str) -> None:
@@ -188,8 +196,8 @@ class GatewayProcess:
         server = config.server
         self.config, self.source = config, source
         self._reloading: asyncio.Task[None] | None = None
-        self._is_stale = False            # the configuration was asked for again, since it was read last
-        self._changing = asyncio.Lock()   # the administrators', once there are routes for them
+        self._is_stale = False  # the configuration was asked for again, since it was read last
+        self._changing = asyncio.Lock()  # the administrators', once there are routes for them
         self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
         self.backends = Backends(config, source, self.log)

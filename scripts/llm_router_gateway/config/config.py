@@ -558,9 +558,7 @@ def accepting_providers(providers: Iterable[Provider], name: str) -> tuple[Provi
     return kin or general or everyone
 
 
-def resolver(
-    providers: Mapping[str, Provider], models: Iterable[Model], reading: Reading
-) -> Callable[[str, str], str | None]:
+def resolver(providers: Mapping[str, Provider], models: Iterable[Model], reading: Reading) -> Callable[[str, str], str | None]:
     """What turns the name of a group's member into a full one; None, and a problem noted, when it cannot be."""
     full = {f"{model.provider}/{model.name}": model.is_active and providers[model.provider].is_active
             for model in models if model.provider in providers}  # fmt: skip
@@ -585,9 +583,7 @@ def resolver(
     return resolve
 
 
-def with_default(
-    routing: Routing, groups: Iterable[Group], resolve: Callable[[str, str], str | None]
-) -> Routing:
+def with_default(routing: Routing, groups: Iterable[Group], resolve: Callable[[str, str], str | None]) -> Routing:
     """The default model as it is named in full; of a group as it is."""
     name = routing.default_model
     if not name or any(name == group.name for group in groups):

@@ -1,7 +1,7 @@
 """A Config and its table of settings as text: --print-config and the reference page.
 
-    config_text(config)  -> TOML with where each value came from, secrets masked
-    reference()          -> the Markdown tables of references/gateway-configuration.md
+config_text(config)  -> TOML with where each value came from, secrets masked
+reference()          -> the Markdown tables of references/gateway-configuration.md
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
 VARIABLES = ("model", "protocol", "stream", "headers", "key")  # variables of an expression, without the $
 MAX_SPELLED = 1_000_000  # characters of a body that is read a second time, some 10 ms
-OURS = frozenset({"stream", "model"})           # in a body: what the gateway itself decides
+OURS = frozenset({"stream", "model"})  # in a body: what the gateway itself decides
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,15 +25,15 @@ from .groups import read_limit
 from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, Secret
 
-PREFIX = "llmr_"        # how keys that this gateway makes begin
+PREFIX = "llmr_"  # how keys that this gateway makes begin
 SECRET_BYTES = 32
-SECRET_CHARS = 43       # of base 62 that hold them
+SECRET_CHARS = 43  # of base 62 that hold them
 LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-HINT_CHARS = 9          # of a key that may be shown: its prefix and four more
-MAX_NAMED = 12          # patterns in one error text
+HINT_CHARS = 9  # of a key that may be shown: its prefix and four more
+MAX_NAMED = 12  # patterns in one error text
 NAME = re.compile(r"[^\s\x00-\x1f\x7f/](?:[^\x00-\x1f\x7f/]{0,98}[^\s\x00-\x1f\x7f/])?")
 STORE, CONFIG = "store", "config"
-CONFIG_ID = "config:"   # before the name of a key of the file
+CONFIG_ID = "config:"  # before the name of a key of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +207,11 @@ def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str],
         return any(fits(pattern, name if slash else name.partition("/")[2]) for name in models)
 
     for key in keys:
-        fitting = (("allowed_models", key.allowed_models, is_model),
-                   ("allowed_groups", key.allowed_groups, lambda pattern: any(fits(pattern, name) for name in groups)),
-                   ("allowed_providers", key.allowed_providers, lambda pattern: any(fits(pattern, each) for each in owners)))
+        fitting = (
+            ("allowed_models", key.allowed_models, is_model),
+            ("allowed_groups", key.allowed_groups, lambda pattern: any(fits(pattern, name) for name in groups)),
+            ("allowed_providers", key.allowed_providers, lambda pattern: any(fits(pattern, each) for each in owners)),
+        )
         for setting, patterns, found in fitting:
             for pattern in patterns or ():
                 if not found(pattern):

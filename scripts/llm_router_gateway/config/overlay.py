@@ -180,10 +180,10 @@ class Merged:
     """A document with an overlay over it."""
 
     document: dict[str, Any]
-    places: dict[str, Place] = field(default_factory=dict)      # by place in the merged document
-    tables: dict[str, Fields] = field(default_factory=dict)     # by name, as merged
+    places: dict[str, Place] = field(default_factory=dict)  # by place in the merged document
+    tables: dict[str, Fields] = field(default_factory=dict)  # by name, as merged
     notes: list[str] = field(default_factory=list)
-    unfit: set[str] = field(default_factory=set)                # entries that have nothing to be laid over
+    unfit: set[str] = field(default_factory=set)  # entries that have nothing to be laid over
     sources: list[tuple[str, str]] = field(default_factory=list)
 
     def path(self, path: str) -> str:

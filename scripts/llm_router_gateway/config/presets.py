@@ -120,6 +120,7 @@ def join_url(base_url: str, path: str) -> str:
     has_path = base.count("/") > 2  # the last segment of https://host is its host
     return f"{base}/{after if slash and has_path and base.endswith('/' + first) else rest}"
 
+
 COMMON_API = "openai"  # what a server speaks that says nothing else
 
 # LiteLLM's word before the slash -> our preset; what is not here is kept when it has an api_base.

@@ -1,8 +1,8 @@
 """A TOML table read against its settings, every problem noted with its path.
 
-    reading = Reading(env, read_secret, [], [], [], frozenset())
-    read_settings({"prot": 1}, SERVER, "server", reading)  -> {"port": 8000, ...}
-    reading.problems  -> [Problem("server.prot", 'unknown key; did you mean "port"?')]
+reading = Reading(env, read_secret, [], [], [], frozenset())
+read_settings({"prot": 1}, SERVER, "server", reading)  -> {"port": 8000, ...}
+reading.problems  -> [Problem("server.prot", 'unknown key; did you mean "port"?')]
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ OTHER_NAMES = {  # what elsewhere is called otherwise, and looks like something 
 
 
 def closest(name: str, names: Iterable[str]) -> str:
-    """"; did you mean ...?", or "" when nothing is near."""
+    """ "; did you mean ...?", or "" when nothing is near."""
     names = list(names)
     other = OTHER_NAMES.get(name, "")
     if other.partition(" ")[0] in names:

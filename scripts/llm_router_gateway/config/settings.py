@@ -363,8 +363,12 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; true when it has no entry"),
-    Setting("rename", "names", {}, "name that callers use = name at the provider; a * stands for any text, and "
-            "routes such names to this provider"),
+    Setting(
+        "rename",
+        "names",
+        {},
+        "name that callers use = name at the provider; a * stands for any text, and routes such names to this provider",
+    ),
     *OVERRIDES,
     Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
     Setting("settings", "table", {}, "see the next table"),
@@ -372,14 +376,22 @@ PROVIDER: tuple[Setting, ...] = (
 
 PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("endpoint", "text", "", "path of the chat call below base_url"),
-    Setting("also", "texts", None, 'further protocols that base_url serves, so that requests in them are relayed unchanged: '
-            f'{", ".join(UPSTREAMS)}. Not given: what is known of the type at its own address'),
+    Setting(
+        "also",
+        "texts",
+        None,
+        "further protocols that base_url serves, so that requests in them are relayed unchanged: "
+        f"{', '.join(UPSTREAMS)}. Not given: what is known of the type at its own address",
+    ),
     Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
     Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
     Setting("auth_header", "text", "", "header that carries the key"),
     Setting("auth_scheme", "text", None, 'scheme before the key; "" for none'),
-    *(Setting(version.setting, "text", version.default, f"sent to {SPECS[name].title} when the caller sent none")
-      for name, upstream in UPSTREAMS.items() if (version := upstream.version)),
+    *(
+        Setting(version.setting, "text", version.default, f"sent to {SPECS[name].title} when the caller sent none")
+        for name, upstream in UPSTREAMS.items()
+        if (version := upstream.version)
+    ),
     Setting("proxy", "proxy", None, 'proxy for this provider; "" for none'),
     Setting("connect_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
     Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
@@ -406,8 +418,9 @@ MODEL: tuple[Setting, ...] = (
 
 MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("model", "text", "", "as remote_identifier, which wins"),
-    Setting("endpoint", "text", "", "path of the chat call for this model, or the protocol that it "
-            f'speaks: {", ".join(UPSTREAMS)}'),
+    Setting(
+        "endpoint", "text", "", f"path of the chat call for this model, or the protocol that it speaks: {', '.join(UPSTREAMS)}"
+    ),
     Setting("context_window", "size", None, "tokens, shown in model lists", low=1),
     Setting("max_output_tokens", "size", None, "tokens, shown; sent where the protocol needs a limit", low=1),
     Setting("modalities", "texts", (), 'what it reads: "text", "image", "audio", "video", "file"'),
@@ -416,8 +429,13 @@ MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("input_usd_per_mtok", "number", None, "price of a million input tokens", low=0),
     Setting("output_usd_per_mtok", "number", None, "price of a million output tokens", low=0),
     Setting("cached_input_usd_per_mtok", "number", None, "price of a million input tokens read from a cache", low=0),
-    Setting("cache_write_usd_per_mtok", "number", None, "the same of those written to a cache for 5 minutes; else 1.25 x input",
-            low=0),
+    Setting(
+        "cache_write_usd_per_mtok",
+        "number",
+        None,
+        "the same of those written to a cache for 5 minutes; else 1.25 x input",
+        low=0,
+    ),
     Setting("cache_write_1h_usd_per_mtok", "number", None, "the same for an hour; else 2 x input", low=0),
     Setting("long_context", "tables", (), "prices of requests with a long input, see the next table"),
     Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
@@ -426,8 +444,9 @@ MODEL_CONFIG: tuple[Setting, ...] = (
 )
 
 LONG_CONTEXT: tuple[Setting, ...] = (
-    Setting("above", "size", None, "input tokens, cached ones too, that a request must exceed; then this is its whole price",
-            low=1),
+    Setting(
+        "above", "size", None, "input tokens, cached ones too, that a request must exceed; then this is its whole price", low=1
+    ),
     Setting("input_usd_per_mtok", "number", None, "as in `[models.config]`, and needed here", low=0),
     Setting("output_usd_per_mtok", "number", None, "the same", low=0),
     Setting("cached_input_usd_per_mtok", "number", None, "as in `[models.config]`; else that of input here", low=0),
@@ -469,8 +488,12 @@ MEMBER: tuple[Setting, ...] = (
 
 ROUTING: tuple[Setting, ...] = (
     Setting("tag_strategy", "text", "priority", "as a group's strategy, for tag queries", choices=STRATEGIES),
-    Setting("default_model", "text", "", "model or group that answers for every unknown name: clients request helper "
-            "models of their own"),
+    Setting(
+        "default_model",
+        "text",
+        "",
+        "model or group that answers for every unknown name: clients request helper models of their own",
+    ),
 )
 
 HEALTH: tuple[Setting, ...] = (

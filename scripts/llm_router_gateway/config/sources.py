@@ -152,12 +152,12 @@ class Source:
         self._base = Base({}, {})
         self.overlay: Overlay = NOTHING
         self.merged: Merged = merge({}, NOTHING)  # the current document
-        self.unfit: Mapping[str, str] = {}        # entries of the overlay that are not, and why
-        self.fault = ""                           # why the overlay cannot be changed now
-        self._damage = ""                         # what is wrong with the overlay's file
+        self.unfit: Mapping[str, str] = {}  # entries of the overlay that are not, and why
+        self.fault = ""  # why the overlay cannot be changed now
+        self._damage = ""  # what is wrong with the overlay's file
         self._is_keeper = False
         self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that was read
-        self._notes: list[str] = []                        # for the next Config
+        self._notes: list[str] = []  # for the next Config
         self._tried: tuple[Base, Overlay, Merged, Config] | None = None  # the last trial, which `adopt` need not repeat
 
     @property

@@ -1,8 +1,8 @@
 """Reaching into values of the jq language: `.[key]`, slices, setting and deleting at paths. Nothing is changed in place.
 
-    index([1, 2], -1)                            -> 2
-    set_path({"a": 1}, ["b", 0], 2)              -> {"a": 1, "b": [2]}
-    delete_paths([1, 2, 3], [[0], [0], [-1]])    -> [2]
+index([1, 2], -1)                            -> 2
+set_path({"a": 1}, ["b", 0], 2)              -> {"a": 1, "b": [2]}
+delete_paths([1, 2, 3], [[0], [0], [-1]])    -> [2]
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """+ - * / % of the jq language, on every kind of value that they take.
 
-    add({"a": 1}, {"b": 2}) -> {"a": 1, "b": 2}
-    subtract([1, 2, 1], [1]) -> [2]
-    divide("a,b", ",")       -> ["a", "b"]
-    multiply("ab", 2)        -> "abab"
+add({"a": 1}, {"b": 2}) -> {"a": 1, "b": 2}
+subtract([1, 2, 1], [1]) -> [2]
+divide("a,b", ",")       -> ["a", "b"]
+multiply("ab", 2)        -> "abab"
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Codes that decide, catch, loop and bind, and those that make arrays, objects and texts out of outputs.
 
-    choice(condition, then, otherwise)      `if condition then then else otherwise end`
-    attempt(body, handler)                  `try body catch handler`
-    reduce(source, bind, start, update)    `reduce source as <pattern> (start; update)`
-    array(body).one(value, env)             -> a list of body's outputs
+choice(condition, then, otherwise)      `if condition then then else otherwise end`
+attempt(body, handler)                  `try body catch handler`
+reduce(source, bind, start, update)    `reduce source as <pattern> (start; update)`
+array(body).one(value, env)             -> a list of body's outputs
 """
 
 from __future__ import annotations
@@ -171,6 +171,7 @@ def mapping(entries: list[tuple[Code, Code | None]]) -> Code:
 
 def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
     """A string with programs in it; the first one's outputs turn fastest."""
+
     def shown(value: Value, env: Env) -> str:
         if type(value) in GROWING:
             spend(env, weight(value) >> 1)

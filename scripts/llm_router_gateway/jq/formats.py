@@ -1,7 +1,7 @@
 """`@csv` and the other formats of the jq language: a value in, text out.
 
-    FORMATS["csv"]([1, "a"])   -> '1,"a"'
-    FORMATS["base64"]("hi")    -> "aGk="
+FORMATS["csv"]([1, "a"])   -> '1,"a"'
+FORMATS["base64"]("hi")    -> "aGk="
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """test, match, scan, splits and split of the jq language as Codes; every match is paid for when it is found.
 
-    form_test([constant("a+"), constant(None)]).one("baa", env)   -> True
+form_test([constant("a+"), constant(None)]).one("baa", env)   -> True
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ def either_form(given: Value) -> tuple[Value, Value]:
     raise fail(f"{kind(given)} not a string or array")
 
 
-def form_matching(
-    work: Callable[..., Iterator[Value]], last_outer: bool
-) -> Callable[[list[Code]], Code]:
+def form_matching(work: Callable[..., Iterator[Value]], last_outer: bool) -> Callable[[list[Code]], Code]:
     """match, scan, splits: every match is paid for when it is found, so that a long text cannot have more than the budget."""
 
     def form(arguments: list[Code]) -> Code:

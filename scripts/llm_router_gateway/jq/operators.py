@@ -1,7 +1,7 @@
 """Codes of the operators: arithmetic, comparisons, `and`, `or`, `//`.
 
-    arithmetic("+", identity(), constant(1)).one(2, env)   -> 3
-    comparison("<", identity(), constant(1)).one(2, env)   -> False
+arithmetic("+", identity(), constant(1)).one(2, env)   -> 3
+comparison("<", identity(), constant(1)).one(2, env)   -> False
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ def no_price(*_: Value) -> int:
     return 0
 
 
-def plain(
-    work: Callable[..., Value], arguments: list[Code], last_outer: bool, price: Callable[..., int] | None = None
-) -> Code:
+def plain(work: Callable[..., Value], arguments: list[Code], last_outer: bool, price: Callable[..., int] | None = None) -> Code:
     """A function on values, its arguments being programs. jq's functions in C make fresh values; those in jq need not."""
     make = fresh if last_outer else Code
     ones: list[Any] = [code.one for code in arguments]

@@ -1,7 +1,7 @@
 """What functions cost before they begin, in steps of a run's budget; what they make is paid for by its size.
 
-    PRICES["tojson/0"]([1, 2, 3])   -> 2
-    sorting([[2], [1]])             -> 5
+PRICES["tojson/0"]([1, 2, 3])   -> 2
+sorting([[2], [1]])             -> 5
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def containing(value: Value, part: Value) -> int:
             nested = any(type(each) in (list, dict) for each in wanted)
             total += weight(mine) * weight(wanted) if nested else len(mine) * len(wanted)
     return total
+
+
 # What these cost before they begin, in steps; what they make is paid for by its size.
 PRICES: dict[str, Callable[..., int]] = {
     **dict.fromkeys(("keys/0", "to_entries/0", "from_entries/0", "implode/0", "reverse/0"), size),

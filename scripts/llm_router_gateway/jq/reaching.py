@@ -1,7 +1,7 @@
 """Codes that reach into the input: `.name`, `.[key]`, slices, `.[]`, `..`, each with the paths it leads along.
 
-    element(identity(), constant("a")).one({"a": 1}, env)  -> 1
-    list(iterate().paths((), [5], env))                    -> [((0,), 5)]
+element(identity(), constant("a")).one({"a": 1}, env)  -> 1
+list(iterate().paths((), [5], env))                    -> [((0,), 5)]
 """
 
 from __future__ import annotations

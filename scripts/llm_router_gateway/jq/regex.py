@@ -288,8 +288,11 @@ class Reader:
             return piece
         sign, exact, low, high, how = match.groups()
         self.at = match.end()
-        if how == "+" or (how and exact) or (self.source[self.at : self.at + 1] or "x") in "*+?" or (
-            QUANTIFIER.match(self.source, self.at)
+        if (
+            how == "+"
+            or (how and exact)
+            or (self.source[self.at : self.at + 1] or "x") in "*+?"
+            or (QUANTIFIER.match(self.source, self.at))
         ):
             raise refuse("a repetition of a repetition")
         least = 1 if sign == "+" else int(exact or low or 0)

@@ -1,7 +1,7 @@
 """Codes that change what lies at paths: the assignments, del, pick, getpath.
 
-    modify(target, update)   `target |= update`
-    update_with(target, source, add)   `target += source`
+modify(target, update)   `target |= update`
+update_with(target, source, add)   `target += source`
 """
 
 from __future__ import annotations

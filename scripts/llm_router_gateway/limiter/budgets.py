@@ -1,9 +1,9 @@
 """The budgets of one process: what each key has spent and has on hold, in its own memory.
 
-    books = LocalBudgets()
-    books.load(rows, now)                                        what was spent before, from the call log
-    hold = await books.hold("key_1", budget, Amount(0.02, 900), now)   counts as spent until it is settled
-    await hold.settle(Amount(0.013, 640))
+books = LocalBudgets()
+books.load(rows, now)                                        what was spent before, from the call log
+hold = await books.hold("key_1", budget, Amount(0.02, 900), now)   counts as spent until it is settled
+await hold.settle(Amount(0.013, 640))
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from ..policy.budgets import Budgets
 from ..store.keys import Change, KeyRepository
 
 ID_BYTES = 6
-NO_STORE = 'keys cannot be saved without a store: set [server] store, or write [[keys]] into the file'
+NO_STORE = "keys cannot be saved without a store: set [server] store, or write [[keys]] into the file"
 OF_FILE = "is in the configuration file: change it there"
 FIRST = ("the first key must be an administrator's (\"is_admin\": true): once a key exists callers need one, and the gateway "
          "could no longer be administered; or set LLM_ROUTER_ADMIN_TOKEN")  # fmt: skip

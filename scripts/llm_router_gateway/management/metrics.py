@@ -21,11 +21,11 @@ from typing import Any, Protocol
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
-MAX_MODELS = 200         # with series of their own; a dozen families times twenty buckets each
+MAX_MODELS = 200  # with series of their own; a dozen families times twenty buckets each
 MAX_KEYS = 500
-MAX_CODES = 100          # including upstreams' own codes
-MAX_MEMBERS = 500        # of the report on health
-MAX_LABEL = 120          # characters
+MAX_CODES = 100  # including upstreams' own codes
+MAX_MEMBERS = 500  # of the report on health
+MAX_LABEL = 120  # characters
 DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FIRST_OUTPUT_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -246,10 +246,15 @@ def member_families(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
         else:
             shown[name] = line
     for name, field_name, text in MEMBER:
-        yield Family(name, "gauge", text, [("", labels(model=model), as_number(line.get(field_name)))
-                                           for model, line in shown.items()])
-    yield Family("member_state", "gauge", "Always 1; the state is in the label.", [
-        ("", labels(model=model, state=clean(str(line.get("state", "")))), 1) for model, line in shown.items()])
+        yield Family(
+            name, "gauge", text, [("", labels(model=model), as_number(line.get(field_name))) for model, line in shown.items()]
+        )
+    yield Family(
+        "member_state",
+        "gauge",
+        "Always 1; the state is in the label.",
+        [("", labels(model=model, state=clean(str(line.get("state", "")))), 1) for model, line in shown.items()],
+    )
     yield Family("members_left_out", "gauge", "Models of which no health is shown here.", [("", (), left)])
 
 
@@ -265,8 +270,9 @@ def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
     yield from member_families(moment.members)
     yield from store_families(moment.store)
-    yield Family("build_info", "gauge", "Always 1; the version is in the label.", [
-        ("", labels(version=clean(moment.version)), 1)])
+    yield Family(
+        "build_info", "gauge", "Always 1; the version is in the label.", [("", labels(version=clean(moment.version)), 1)]
+    )
     yield Family("start_time_seconds", "gauge", "When this process began, in Unix seconds.", [("", (), moment.started_at)])
 
 
@@ -328,21 +334,43 @@ class Metrics:
     def _counted(self) -> Iterator[Family]:
         series = [(labels(kind=kind, protocol=protocol, provider=provider, model=model), one)
                   for (kind, protocol, provider, model), one in self._series.items()]  # fmt: skip
-        yield Family("requests_total", "counter", "Calls that ended, by what came of them.", [
-            (("", (*which, ("outcome", outcome)), count)) for which, one in series for outcome, count in one.outcomes.items()])
-        yield Family("request_duration_seconds", "histogram", "From a call's arrival to its true end.", [
-            sample for which, one in series for sample in buckets(which, one.duration)])
-        yield Family("first_output_seconds", "histogram", "From a call's arrival to the first output of its stream.", [
-            sample for which, one in series for sample in buckets(which, one.first_output)])
+        yield Family(
+            "requests_total",
+            "counter",
+            "Calls that ended, by what came of them.",
+            [(("", (*which, ("outcome", outcome)), count)) for which, one in series for outcome, count in one.outcomes.items()],
+        )
+        yield Family(
+            "request_duration_seconds",
+            "histogram",
+            "From a call's arrival to its true end.",
+            [sample for which, one in series for sample in buckets(which, one.duration)],
+        )
+        yield Family(
+            "first_output_seconds",
+            "histogram",
+            "From a call's arrival to the first output of its stream.",
+            [sample for which, one in series for sample in buckets(which, one.first_output)],
+        )
         for name, text, value in TOKENS:
             yield Family(name, "counter", text, [("", which, value(one)) for which, one in series])
-        yield Family("errors_total", "counter", "Calls that ended in an error, by its code.", [
-            ("", labels(model=model, code=code), count) for (model, code), count in self._errors.items()])
-        yield Family("upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [
-            ("", (), self._attempts)])
+        yield Family(
+            "errors_total",
+            "counter",
+            "Calls that ended in an error, by its code.",
+            [("", labels(model=model, code=code), count) for (model, code), count in self._errors.items()],
+        )
+        yield Family(
+            "upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [("", (), self._attempts)]
+        )
         spent = [(labels(key=name), one) for name, one in self._spent.items()]
         yield Family("key_requests_total", "counter", "Calls by key.", [("", which, one.requests) for which, one in spent])
-        yield Family("key_tokens_total", "counter", "Input and output tokens by key.", [
-            ("", which, one.tokens) for which, one in spent])
-        yield Family("key_cost_usd_total", "counter", "Known cost in US dollars by key.", [
-            ("", which, one.cost_usd) for which, one in spent])
+        yield Family(
+            "key_tokens_total", "counter", "Input and output tokens by key.", [("", which, one.tokens) for which, one in spent]
+        )
+        yield Family(
+            "key_cost_usd_total",
+            "counter",
+            "Known cost in US dollars by key.",
+            [("", which, one.cost_usd) for which, one in spent],
+        )

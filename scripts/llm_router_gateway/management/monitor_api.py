@@ -30,16 +30,16 @@ from ..wire.registry import SPECS
 from .metrics import CONTENT_TYPE, Gauges, Metrics
 
 MAX_RANGE_S = 400 * DAY_S
-MAX_TIME_S = 253_402_300_800   # the year 10000
+MAX_TIME_S = 253_402_300_800  # the year 10000
 MAX_LIMIT, MAX_GROUPS = 1_000, 100
-GROUPS = 8                     # of grouped series, when no limit is given and they are not too long
-MAX_OFFSET = 10_000            # above it a cursor is quicker, and misses nothing
-MAX_TEXT = 300                 # characters of a filter
-MAX_POINTS = 3_000             # of one series
-MAX_ALL_POINTS = 3_000         # of grouped series together
+GROUPS = 8  # of grouped series, when no limit is given and they are not too long
+MAX_OFFSET = 10_000  # above it a cursor is quicker, and misses nothing
+MAX_TEXT = 300  # characters of a filter
+MAX_POINTS = 3_000  # of one series
+MAX_ALL_POINTS = 3_000  # of grouped series together
 MINUTES_UP_TO_S, HOURS_UP_TO_S = 6 * HOUR_S, 8 * DAY_S  # granularity=auto
-EXPORT_ROWS = 250              # of one piece: some milliseconds of a thread
-SAME_S = 2.0                   # for so long the same question has the same answer
+EXPORT_ROWS = 250  # of one piece: some milliseconds of a thread
+SAME_S = 2.0  # for so long the same question has the same answer
 MAX_SAME = 64
 STEPS = {"minute": MINUTE_S, "hour": HOUR_S, "day": DAY_S}
 UNITS = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}

@@ -32,13 +32,13 @@ from . import http1
 from .deadline import Deadline
 from .http1 import END, CutShort, Headers, Malformed, ResponseHead
 
-READ_BYTES = 65_536        # one read; also roughly what is buffered for a slow caller, beside READ_AHEAD
-READ_AHEAD = 65_536        # unread bytes of an answer; above this, reading pauses
+READ_BYTES = 65_536  # one read; also roughly what is buffered for a slow caller, beside READ_AHEAD
+READ_AHEAD = 65_536  # unread bytes of an answer; above this, reading pauses
 WRITE_HIGH = 65_536
-IDLE_S = 60.0              # how long an unused connection is kept; servers close theirs after 5 to 350 s
-MAX_IDLE = 256             # unused connections to one address
-NEXT_ADDRESS_S = 0.25      # then the name's next address is tried as well; RFC 8305 5
-KNOWN_URLS = 256           # cached origins
+IDLE_S = 60.0  # how long an unused connection is kept; servers close theirs after 5 to 350 s
+MAX_IDLE = 256  # unused connections to one address
+NEXT_ADDRESS_S = 0.25  # then the name's next address is tried as well; RFC 8305 5
+KNOWN_URLS = 256  # cached origins
 MAX_PROXY_ANSWER = 65_536  # bytes a proxy may send before the tunnel is open
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -292,7 +292,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reader = http1.ResponseReader()
         self._deadline = Deadline(loop.call_at, loop.time, self._on_timeout)
         self._answer: asyncio.Future[Response] | None = None  # while an answer's head is waited for
-        self._response: Response | None = None                # while its body comes
+        self._response: Response | None = None  # while its body comes
         self._first_s = self._between_s = 0.0
         self._keep_alive = self._used = False
         self._is_reading = True

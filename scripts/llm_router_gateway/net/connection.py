@@ -19,14 +19,14 @@ from .http1 import END, Malformed, RequestHead
 if TYPE_CHECKING:
     from .server import Server
 
-HEAD_S = 20.0       # for a whole head, from its first byte
-IDLE_S = 75.0       # between two requests; nginx's default
-BODY_S = 30.0       # for a body, and a second more for each BODY_RATE bytes
-BODY_RATE = 1_024   # bytes a second that a body must come at, on average
-STALL_S = 120.0     # for a caller that reads nothing of what is ready for it
-LINGER_S = 2.0      # reading on after an answer that left part of the request unread
+HEAD_S = 20.0  # for a whole head, from its first byte
+IDLE_S = 75.0  # between two requests; nginx's default
+BODY_S = 30.0  # for a body, and a second more for each BODY_RATE bytes
+BODY_RATE = 1_024  # bytes a second that a body must come at, on average
+STALL_S = 120.0  # for a caller that reads nothing of what is ready for it
+LINGER_S = 2.0  # reading on after an answer that left part of the request unread
 LINGER_BYTES = 16_777_216  # as long as this is not reached
-WRITE_HIGH = 32_768       # bytes waiting for a caller that reads slowly; then `send` waits
+WRITE_HIGH = 32_768  # bytes waiting for a caller that reads slowly; then `send` waits
 WRITE_LOW = 8_192
 
 
@@ -65,8 +65,8 @@ class Connection(asyncio.Protocol):
         self._is_reading = True
         self._is_cancelled = False
         self._body_began = 0.0
-        self._stalled_at = 0     # bytes that were unsent at the last check
-        self._dropped = 0        # bytes that came while we linger
+        self._stalled_at = 0  # bytes that were unsent at the last check
+        self._dropped = 0  # bytes that came while we linger
         self.is_surplus = False  # it was accepted above the connection budget
 
     # -- what the loop calls

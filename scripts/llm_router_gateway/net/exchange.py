@@ -21,7 +21,7 @@ from .http1 import Headers, RequestHead
 if TYPE_CHECKING:
     from .connection import Connection
 
-READ_AHEAD = 65_536       # bytes of a body that are buffered before it is read
+READ_AHEAD = 65_536  # bytes of a body that are buffered before it is read
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

@@ -21,17 +21,17 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import GatewayError
 
-MAX_LINE_BYTES = 8_192    # a request line; RFC 9112 3 asks for 8,000 at least
-MAX_HEAD_BYTES = 65_536   # all lines of a head, or of trailers
-MAX_FIELDS = 128          # header lines; browsers send 20, what CDNs add makes 50
-MAX_CHUNK_LINE = 256      # size and extensions; no server known to us sends an extension
-MAX_INTERIM = 16          # 1xx answers before the real one
-MAX_LENGTH_DIGITS = 15    # of a content-length: a petabyte
-MAX_SIZE_DIGITS = 12      # of a chunk's size, in hex: 256 terabytes
-KNOWN_NAMES = 512         # header names kept in their lower-case form
-KNOWN_LINES = 64          # cached first lines and hosts
+MAX_LINE_BYTES = 8_192  # a request line; RFC 9112 3 asks for 8,000 at least
+MAX_HEAD_BYTES = 65_536  # all lines of a head, or of trailers
+MAX_FIELDS = 128  # header lines; browsers send 20, what CDNs add makes 50
+MAX_CHUNK_LINE = 256  # size and extensions; no server known to us sends an extension
+MAX_INTERIM = 16  # 1xx answers before the real one
+MAX_LENGTH_DIGITS = 15  # of a content-length: a petabyte
+MAX_SIZE_DIGITS = 12  # of a chunk's size, in hex: 256 terabytes
+KNOWN_NAMES = 512  # header names kept in their lower-case form
+KNOWN_LINES = 64  # cached first lines and hosts
 
-CHUNKED = -1      # a body's length: given chunk by chunk
+CHUNKED = -1  # a body's length: given chunk by chunk
 UNTIL_CLOSE = -2  # a body's length: what comes until the connection ends; answers only
 
 CRLF = b"\r\n"
@@ -95,10 +95,10 @@ class RequestHead(NamedTuple):
     path: str
     query: str
     headers: Headers
-    minor: int        # of HTTP/1.x
-    length: int       # of the body, or CHUNKED
+    minor: int  # of HTTP/1.x
+    length: int  # of the body, or CHUNKED
     keep_alive: bool
-    expects: bool     # 100-continue, before it sends the body
+    expects: bool  # 100-continue, before it sends the body
 
 
 class ResponseHead(NamedTuple):
@@ -107,7 +107,7 @@ class ResponseHead(NamedTuple):
     status: int
     headers: Headers
     minor: int
-    length: int       # of the body, or CHUNKED, or UNTIL_CLOSE
+    length: int  # of the body, or CHUNKED, or UNTIL_CLOSE
     keep_alive: bool
 
 
@@ -176,7 +176,7 @@ def keep_alive_of(fields: dict[str, str], minor: int) -> bool:
 
 
 def read_target(method: str, target: str) -> tuple[str, str, str | None]:
-    """"/a?b" -> ("/a", "b", None); "http://h/a" -> ("/a", "", "h"); "*" -> ("*", "", None), for OPTIONS alone."""
+    """ "/a?b" -> ("/a", "b", None); "http://h/a" -> ("/a", "", "h"); "*" -> ("*", "", None), for OPTIONS alone."""
     host = None
     if target[0] != "/" and (target != "*" or method != "OPTIONS"):
         absolute = ABSOLUTE.match(target)
@@ -311,8 +311,8 @@ class Reader:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self._data = b""
-        self._seen = 0    # bytes of an unfinished head that hold no end of it
-        self._left = 0    # bytes of a body, or of a chunk and the CRLF behind it, still to come
+        self._seen = 0  # bytes of an unfinished head that hold no end of it
+        self._left = 0  # bytes of a body, or of a chunk and the CRLF behind it, still to come
         self._at_end = False
         self._step: Callable[[Any], Item] = type(self)._head  # a plain function: a bound one would be a cycle
 

@@ -37,7 +37,7 @@ class ManagementRequest:
     client: str  # the caller's address, behind trusted proxies
     caller: Caller
     is_cookie: bool = False  # authenticated by a session cookie, not by a key
-    secure: bool = False     # came over TLS, according to a trusted proxy
+    secure: bool = False  # came over TLS, according to a trusted proxy
     pairs: Sequence[tuple[str, str]] = ()  # the query in full: `query` keeps the last of several values
 
 

@@ -25,12 +25,12 @@ from . import http1
 from .connection import SERVER_TIMEOUTS, Connection, ServerTimeouts
 from .exchange import App
 
-BACKLOG = 1_024           # connections waiting to be accepted; the system may allow fewer
-OVERFLOW = 64             # connections above the budget, each answered with 503
-SPARE_FILES = 64          # descriptors for everything that is no connection
+BACKLOG = 1_024  # connections waiting to be accepted; the system may allow fewer
+OVERFLOW = 64  # connections above the budget, each answered with 503
+SPARE_FILES = 64  # descriptors for everything that is no connection
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-ACCEPT_RETRY_S = 0.05     # between two looks whether there are descriptors again
-SILENT_S = 1.0            # after which a connection that never sent a byte makes room for another
+ACCEPT_RETRY_S = 0.05  # between two looks whether there are descriptors again
+SILENT_S = 1.0  # after which a connection that never sent a byte makes room for another
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: detects callers that vanished
 BUSY = http1.response_head(503, [("content-length", "0"), ("retry-after", "1"), ("connection", "close")])
 
@@ -56,9 +56,7 @@ def budget(max_connections: int, files: int) -> int:
 
 async def listeners(host: str, port: int) -> list[socket.socket]:
     """One listening socket for each address of `host`; with port 0 all get the same. OSError when none can be bound."""
-    infos = await asyncio.get_running_loop().getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    infos = await asyncio.get_running_loop().getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
     failed: OSError | None = None
     for family, _, _, _, address in dict.fromkeys(infos):
@@ -119,17 +117,17 @@ class Server:
     ) -> None:  # fmt: skip
         """`max_per_address`: connections of one address at once; 0 for as many as in all."""
         self._max_per_address = max_per_address
-        self._addresses: Counter[str] = Counter()       # connections of each, while they are limited
+        self._addresses: Counter[str] = Counter()  # connections of each, while they are limited
         self.app, self.limits, self.timeouts = app, limits, timeouts
         self.draining = False
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
-        self._idle: dict[Connection, None] = {}         # in the order they fell idle
-        self._silent: dict[Connection, float] = {}      # have no whole request, since when; in that order
-        self._making: set[asyncio.Task[None]] = set()   # accepted, not yet connections
+        self._idle: dict[Connection, None] = {}  # in the order they fell idle
+        self._silent: dict[Connection, float] = {}  # have no whole request, since when; in that order
+        self._making: set[asyncio.Task[None]] = set()  # accepted, not yet connections
         self._accepting: list[asyncio.Task[None]] = []
-        self._change: asyncio.Event = asyncio.Event()   # a connection is gone
-        self._spare: socket.socket | None = None        # a descriptor for the moment when there is none
+        self._change: asyncio.Event = asyncio.Event()  # a connection is gone
+        self._spare: socket.socket | None = None  # a descriptor for the moment when there is none
 
     @property
     def open(self) -> int:

@@ -1,6 +1,6 @@
 """Decompression of answers that come compressed although only identity was accepted, piece by piece, under the same limits.
 
-    response = decompress(response)     unchanged where it is not compressed
+response = decompress(response)     unchanged where it is not compressed
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from ..errors import UpstreamFailed
 from .client import Response
 
-GZIP_OR_ZLIB = 47        # zlib's wbits: either header, the largest window
-PIECE_BYTES = 65_536     # unpacked at once: a thousandfold more may come out than went in
+GZIP_OR_ZLIB = 47  # zlib's wbits: either header, the largest window
+PIECE_BYTES = 65_536  # unpacked at once: a thousandfold more may come out than went in
 PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 
 

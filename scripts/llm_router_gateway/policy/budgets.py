@@ -55,7 +55,7 @@ class Remaining:
 
     usd: float = math.inf
     tokens: float = math.inf
-    why: str = ""          # "5 USD a day"
+    why: str = ""  # "5 USD a day"
     again_at: float = 0.0  # when that limit resets
     is_held: bool = False  # part of it is on hold for calls under way
 

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from ..errors import CONTEXT, GatewayError
 
-MIN_FACTOR = 1 / 64       # the least part of a weight that failures leave: enough traffic to notice a recovery
-SUCCESS_GAIN = 0.1        # of the whole, for each success: ten undo everything
-MAX_OPENS = 4             # doublings stop at open_s * 8
-MAX_COOL_S = 3_600.0      # longest Retry-After that is honoured
-LATENCY_WEIGHT = 0.2      # of the newest measurement in the moving average
-LATENCY_HALVES_S = 60.0   # an old measurement counts half: a slow member is looked at again
+MIN_FACTOR = 1 / 64  # the least part of a weight that failures leave: enough traffic to notice a recovery
+SUCCESS_GAIN = 0.1  # of the whole, for each success: ten undo everything
+MAX_OPENS = 4  # doublings stop at open_s * 8
+MAX_COOL_S = 3_600.0  # longest Retry-After that is honoured
+LATENCY_WEIGHT = 0.2  # of the newest measurement in the moving average
+LATENCY_HALVES_S = 60.0  # an old measurement counts half: a slow member is looked at again
 TRY_ANOTHER = frozenset({401, 402, 403, 404, 501})  # not a matter of health, but another member may succeed
 # The same by its code: what another model may be able to, with a larger window or with eyes.
 NOT_ITS_FAULT = frozenset({"no_key", "unsupported", CONTEXT, "image_unsupported"})
@@ -38,13 +38,13 @@ class Rules:
 class Health(NamedTuple):
     """The health of one member. Times are those of the caller's clock."""
 
-    factor: float = 1.0          # of its weight, at `at`
+    factor: float = 1.0  # of its weight, at `at`
     at: float = 0.0
-    in_a_row: int = 0            # failures since the last success
-    opens: int = 0               # times the breaker opened since then
-    open_until: float = 0.0      # 0 = closed
+    in_a_row: int = 0  # failures since the last success
+    opens: int = 0  # times the breaker opened since then
+    open_until: float = 0.0  # 0 = closed
     cool_until: float = 0.0
-    probing: bool = False        # the trial request is in progress
+    probing: bool = False  # the trial request is in progress
     latency_s: float | None = None  # to the first output, moving average
     latency_at: float = 0.0
     successes: int = 0

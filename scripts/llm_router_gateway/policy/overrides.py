@@ -19,10 +19,10 @@ from typing import Any
 class Overrides:
     """One provider's, one model's, or both composed."""
 
-    drop: tuple[str, ...] = ()                                          # "top_k", "generationConfig.topK"
+    drop: tuple[str, ...] = ()  # "top_k", "generationConfig.topK"
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    patches: tuple[Mapping[str, Any], ...] = ()                         # merge patches, one after the other
-    headers: Mapping[str, str | None] = field(default_factory=dict)     # names in lower case; None removes
+    patches: tuple[Mapping[str, Any], ...] = ()  # merge patches, one after the other
+    headers: Mapping[str, str | None] = field(default_factory=dict)  # names in lower case; None removes
 
     @property
     def empty(self) -> bool:

@@ -197,7 +197,12 @@ def bound_output(bound: Bound, choices: int) -> Bound:
 
 
 def enforce(
-    limits: ParameterLimits, api: str, fields: Mapping[str, Any], *, body: Body | None = None, model: str = "",
+    limits: ParameterLimits,
+    api: str,
+    fields: Mapping[str, Any],
+    *,
+    body: Body | None = None,
+    model: str = "",
     quirks: Mapping[str, Any] = NO_QUIRKS,
 ) -> tuple[dict[str, Any], list[str]]:
     """The top-level fields to set, and the clamped values as "name=value"; both empty when all is within bounds.

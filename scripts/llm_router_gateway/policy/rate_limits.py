@@ -99,9 +99,9 @@ def given_back(bucket: Bucket, rate: Rate, amount: float, now: float) -> Bucket:
 class Forecast:
     """The outcome that an acquire would have now."""
 
-    state: str = "go"      # go, wait (wait_s allows it), queue (for a slot), refuse
-    wait_s: float = 0.0    # until it can proceed; of a refusal, until a retry can
-    why: str = ""          # "model:openai/gpt-4.1: 10 requests in 60 s"
+    state: str = "go"  # go, wait (wait_s allows it), queue (for a slot), refuse
+    wait_s: float = 0.0  # until it can proceed; of a refusal, until a retry can
+    why: str = ""  # "model:openai/gpt-4.1: 10 requests in 60 s"
 
 
 GO = Forecast()

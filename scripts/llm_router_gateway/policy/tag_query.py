@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import BadRequest
 
-MAX_TAGS = 64          # in one query
+MAX_TAGS = 64  # in one query
 MAX_QUERY_CHARS = 1_000
 TAG, TASK = "tag:", "task:"  # prefixes that make a model's name a query
 

@@ -30,7 +30,7 @@ class Watched(NamedTuple):
 
     places: Mapping[Path, frozenset[str]]
     folded: Mapping[Path, frozenset[str]]  # as names are compared without regard to case
-    quoted: tuple[str, ...]                # each as written in JSON
+    quoted: tuple[str, ...]  # each as written in JSON
 
 
 @lru_cache(maxsize=64)

@@ -50,14 +50,14 @@ class Conversation:
     codec: Any
     kept: Kept
     owner: str
-    given: Body                      # as the caller sent it
+    given: Body  # as the caller sent it
     seal: ir.Seal
-    id: str                          # of an answer that the gateway makes
-    keeps: bool                      # whether the answer is to be kept
+    id: str  # of an answer that the gateway makes
+    keeps: bool  # whether the answer is to be kept
     now: float
     turns: list[Turn] = field(default_factory=list)  # before this one, oldest first
     named: list[Turn] = field(default_factory=list)  # others whose items it names
-    is_forgotten: bool = False       # the upstream has lost what it gave: it gets our copy
+    is_forgotten: bool = False  # the upstream has lost what it gave: it gets our copy
 
     @property
     def builds(self) -> bool:

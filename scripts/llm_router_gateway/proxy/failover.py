@@ -180,9 +180,7 @@ class Failover:
 
     # -- send
 
-    async def _again(
-        self, context: RequestContext, before: Attempt, error: GatewayError | None, idle: Idle
-    ) -> Attempt | None:
+    async def _again(self, context: RequestContext, before: Attempt, error: GatewayError | None, idle: Idle) -> Attempt | None:
         """A second attempt at the only member after a short wait: most such failures are over then."""
         wait_s = context.state.config.server.retry_alone_s
         if error is None or error.status not in PASSING or not wait_s or error is context.not_sent:

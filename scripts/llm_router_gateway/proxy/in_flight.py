@@ -1,8 +1,8 @@
 """How many bytes of request bodies are in memory, of all callers together, and who finds no more room.
 
-    bodies = BytesInFlight()
-    taken = bodies.reserve(length, most)    Unavailable (503) where there is no room for it now
-    bodies.give_back(taken)
+bodies = BytesInFlight()
+taken = bodies.reserve(length, most)    Unavailable (503) where there is no room for it now
+bodies.give_back(taken)
 """
 
 from __future__ import annotations

@@ -25,11 +25,11 @@ from ..config.settings import LOG_LEVELS
 
 INFO = LOG_LEVELS.index("info")
 MAX_FILE_BYTES = 10_000_000  # then the file becomes PATH.1 and a new one begins
-MAX_WAITING = 1_000          # lines; then they are written at once
-MAX_LINE = 4_000             # characters
-MAX_VALUE = 2_000            # characters of one text in a line of JSON
-MAX_VALUES = 20              # of a list in it
-PIPE_BYTES = 4_096           # a pipe that is writable takes this many without blocking (POSIX PIPE_BUF)
+MAX_WAITING = 1_000  # lines; then they are written at once
+MAX_LINE = 4_000  # characters
+MAX_VALUE = 2_000  # characters of one text in a line of JSON
+MAX_VALUES = 20  # of a list in it
+PIPE_BYTES = 4_096  # a pipe that is writable takes this many without blocking (POSIX PIPE_BUF)
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line ends, terminal codes, bidi
 
 

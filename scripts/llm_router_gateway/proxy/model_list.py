@@ -33,13 +33,11 @@ GROUPS_OWNER = "llm-router"
 WINDOW_FIELDS = ("max_model_len", "context_length", "max_context_length", "context_window", "inputTokenLimit")
 LONG_BODY = 8_000  # characters of a request from which on it is worth to know how long a prompt may be
 LIST_TIMEOUT_S = 2.0  # for an upstream's list of models; clients wait 3 s for ours
-LIST_KEPT_S = 300.0   # how long such a list is believed
-LIST_RETRY_S = 20.0   # how long a failure to get one is
+LIST_KEPT_S = 300.0  # how long such a list is believed
+LIST_RETRY_S = 20.0  # how long a failure to get one is
 
 
-def entries(
-    routes: Routes, live: Mapping[str, Sequence[str]] | None = None, table: Table | None = None
-) -> list[Entry]:
+def entries(routes: Routes, live: Mapping[str, Sequence[str]] | None = None, table: Table | None = None) -> list[Entry]:
     """The groups, every listed model, then what providers without a list said they have."""
     groups = table.groups if table else ()
     found = {group.name: Entry(group.name, group.name, GROUPS_OWNER, group_model(table, group)) for group in groups}

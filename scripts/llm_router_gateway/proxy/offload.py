@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from .large_jobs import Head
     from .request_budget import Allowance
 
-LARGE_BYTES = 524_288   # a body of small messages of this size takes 15 to 25 ms to read and convert (tests/bench/large_bodies)
+LARGE_BYTES = 524_288  # a body of small messages of this size takes 15 to 25 ms to read and convert (tests/bench/large_bodies)
 MOST_WORKERS = 4
-JOB_S = 60.0            # the longest that one job may take
-PIECE_BYTES = 262_144   # written to a worker at once: between two the loop does other things
+JOB_S = 60.0  # the longest that one job may take
+PIECE_BYTES = 262_144  # written to a worker at once: between two the loop does other things
 START = "import sys; sys.path.insert(0, sys.argv[1]); from {package}.proxy.offload_worker import main; main()"
 
 
@@ -46,9 +46,9 @@ class Worker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.keys: set[int] = set()   # bodies that it may still have
-        self.drops: list[int] = []    # those that nobody needs any more; told with the next job
-        self._is_killed = False       # the system may say so only later
+        self.keys: set[int] = set()  # bodies that it may still have
+        self.drops: list[int] = []  # those that nobody needs any more; told with the next job
+        self._is_killed = False  # the system may say so only later
 
     @property
     def is_alive(self) -> bool:
@@ -134,9 +134,7 @@ class Offload:
             raise RuntimeError(f"a worker failed: {told[-1]}")
         return told[1], data
 
-    async def _exchange(
-        self, worker: Worker, large: LargeBody, job: str, arguments: tuple[Any, ...]
-    ) -> tuple[Any, bytes]:
+    async def _exchange(self, worker: Worker, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:
         if large.key in worker.keys:
             told, data = await worker.exchange(job, large.key, arguments, b"")
             if told[0] != "missing":

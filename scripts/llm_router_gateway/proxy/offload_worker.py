@@ -17,9 +17,9 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 LENGTHS = struct.Struct("!QQ")  # of the pickle, of the bytes behind it
-NICENESS = 10                   # the gateway itself comes first
-MAX_CACHED_BYTES = 67_108_864   # of the bodies that are kept read, as they came; read they take several times as much
-JOBS_PER_COLLECTION = 200       # JSON has no circles: what is done with is gone at once, nearly always
+NICENESS = 10  # the gateway itself comes first
+MAX_CACHED_BYTES = 67_108_864  # of the bodies that are kept read, as they came; read they take several times as much
+JOBS_PER_COLLECTION = 200  # JSON has no circles: what is done with is gone at once, nearly always
 
 
 def packed(value: object, data: bytes = b"") -> list[bytes]:

@@ -1,8 +1,8 @@
 """What goes to the upstream for a request: the caller's own bytes, or the body in the upstream's protocol.
 
-    await outgoing_for(context, attempt) -> one of these two, by the protocol of the attempt's provider
-    relay_request(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's bytes, but for the model's name
-    convert_request(context, candidate)        -> Outgoing(...)                  rewritten; context.record.lost has the losses
+await outgoing_for(context, attempt) -> one of these two, by the protocol of the attempt's provider
+relay_request(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's bytes, but for the model's name
+convert_request(context, candidate)        -> Outgoing(...)                  rewritten; context.record.lost has the losses
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .offload import LargeBody
 from .request import RequestContext
 from .streaming import Headers
 
-ID_BYTES = 12           # of an answer's id that is made here
-KNOWN_MODELS = 1_024    # names that are remembered with how they stand in a path
+ID_BYTES = 12  # of an answer's id that is made here
+KNOWN_MODELS = 1_024  # names that are remembered with how they stand in a path
 CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in spec.carried)
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls that overrides apply to
 

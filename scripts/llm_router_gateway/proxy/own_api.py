@@ -1,7 +1,7 @@
 """Requests to the gateway itself, not to a model: health, list of models, management routes.
 
-    own = OwnApi(services, upstream, live)
-    await own.management(context, router)      `net/router` has the routes, this their reading and writing
+own = OwnApi(services, upstream, live)
+await own.management(context, router)      `net/router` has the routes, this their reading and writing
 """
 
 from __future__ import annotations

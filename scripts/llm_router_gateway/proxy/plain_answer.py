@@ -1,7 +1,7 @@
 """Calls that are answered as a whole: chat, a count of tokens, embeddings. One member's answer, in the caller's protocol.
 
-    plain = PlainAnswers(services, upstream, failover)
-    headers, data = await plain.chat(context)      the first member's that answers; the caller of this responds
+plain = PlainAnswers(services, upstream, failover)
+headers, data = await plain.chat(context)      the first member's that answers; the caller of this responds
 """
 
 from __future__ import annotations

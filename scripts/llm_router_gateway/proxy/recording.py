@@ -1,8 +1,8 @@
 """A request at its true end -> the call that the log keeps, and its texts when the configuration wants them.
 
-    exchange = RecordedExchange(exchange, limit)     only where texts are kept: it remembers what passes
-    call_of(context, unix_s())                    -> Call, when nothing more can happen to the request
-    bodies_of(context)                            -> Bodies, or None
+exchange = RecordedExchange(exchange, limit)     only where texts are kept: it remembers what passes
+call_of(context, unix_s())                    -> Call, when nothing more can happen to the request
+bodies_of(context)                            -> Bodies, or None
 """
 
 from __future__ import annotations
@@ -142,5 +142,3 @@ def secrets_in(config: Config) -> list[Any]:
     for provider in config.providers:
         keys.extend(provider.secrets)
     return keys
-
-

@@ -1,6 +1,6 @@
 """An error as its caller gets it: in the words that the clients of its protocol look for, and without any key.
 
-    for_caller(error, context)   the same error, its message changed
+for_caller(error, context)   the same error, its message changed
 """
 
 from __future__ import annotations

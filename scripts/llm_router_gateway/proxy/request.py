@@ -1,6 +1,6 @@
 """One request while it is answered: what is known of it.
 
-    context.record.line()  -> "POST /v1/messages 200 812ms ..."
+context.record.line()  -> "POST /v1/messages 200 812ms ..."
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 NOSNIFF = ("x-content-type-options", "nosniff")
 JSON_TYPE = ("content-type", "application/json")
+
 
 class Exchange(StreamExchange, Protocol):
     """What `server` hands over for each request. Header names in lower case; path and query as they came."""
@@ -73,7 +74,7 @@ class Record:
     failed: list[str] = field(default_factory=list)  # members that failed, and why: "openai/gpt-x 503"
     usage: ir.Usage | None = None
     lost: list[str] = field(default_factory=list)
-    error: str = ""    # the code
+    error: str = ""  # the code
     message: str = ""  # for people; no key, no prompt
 
     def line(self) -> str:
@@ -105,16 +106,16 @@ class RequestContext:
     headers: Mapping[str, str]
     query: Mapping[str, str]
     call: paths.Call
-    body: Body | None = None            # of a large one only the head: see large_jobs.Head
-    large: LargeBody | None = None      # the whole of it, in a worker
+    body: Body | None = None  # of a large one only the head: see large_jobs.Head
+    large: LargeBody | None = None  # the whole of it, in a worker
     verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # what selectors say of a large body
     session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # what affinity expressions say of it
-    reserved: int = 0                   # bytes in flight
+    reserved: int = 0  # bytes in flight
     plan: Plan | None = None
     candidate: Candidate | None = None  # the member that was sent to last
     key_name: str = ""  # of the caller's key
     caller: Caller = ANONYMOUS
-    rights: Rights | None = None        # what the caller's key may use; None: everything
+    rights: Rights | None = None  # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
     outputs: int = 0  # pieces of an answer that a stream has brought

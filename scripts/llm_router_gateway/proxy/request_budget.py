@@ -53,9 +53,7 @@ class Allowance:
         if left.usd <= 0 or left.tokens <= 0:
             raise budget_exhausted(left, now)
 
-    def fit(
-        self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None
-    ) -> dict[str, Any]:
+    def fit(self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None) -> dict[str, Any]:
         """Changes for a body that goes to `candidate`; BadRequest, or NoCredit when the budget has no room."""
         self.clamped, self._wanted = [], None
         if call == "count":

@@ -1,7 +1,7 @@
 """What all requests share while the process lives, and how an internal fault is reported.
 
-    services = Services(pool, log, routing_state, watch, authenticator, limiter, budgets, clock=..., wall=..., rng=..., ...)
-    services.internal_error(context.record.request_id, error)  -> GatewayError, after a line in the log
+services = Services(pool, log, routing_state, watch, authenticator, limiter, budgets, clock=..., wall=..., rng=..., ...)
+services.internal_error(context.record.request_id, error)  -> GatewayError, after a line in the log
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Streamed answers: the first member that gives one; its head, its pieces, and its end, however it comes.
 
-    await StreamAnswers(services, upstream, failover).answer(context)     raises only what no byte went out before
+await StreamAnswers(services, upstream, failover).answer(context)     raises only what no byte went out before
 """
 
 from __future__ import annotations
@@ -172,9 +172,7 @@ class StreamAnswers:
             self._wordless.add(attempt.candidate.name)
             await self._stream(context, streams, attempt, await outgoing_for(context, attempt))
 
-    async def _stream(
-        self, context: RequestContext, streams: list[Stream], attempt: Attempt, outgoing: Outgoing
-    ) -> None:
+    async def _stream(self, context: RequestContext, streams: list[Stream], attempt: Attempt, outgoing: Outgoing) -> None:
         """Send, then relay or convert to the end."""
         record, provider = context.record, attempt.candidate.provider
         first_s = (context.plan and context.plan.first_output_timeout_s) or provider.first_output_timeout_s
@@ -228,9 +226,7 @@ class StreamAnswers:
         finally:
             response.close()
 
-    def _answer_of(
-        self, stream: Stream, limits: Limits, on_output: Callable[[float], None] | None = None
-    ) -> StreamedAnswer:
+    def _answer_of(self, stream: Stream, limits: Limits, on_output: Callable[[float], None] | None = None) -> StreamedAnswer:
         """The stream on its way; its silence began when the caller last got anything."""
         context = stream.context
         answer = StreamedAnswer(context.exchange, stream.head, stream.keepalive, limits, self._clock, on_output)

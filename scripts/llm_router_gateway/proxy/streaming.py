@@ -21,9 +21,9 @@ from typing import Any, Protocol
 from ..errors import GatewayError, UpstreamTimeout
 
 MAX_HELD_BYTES = 1_048_576  # before the first output; more than that is output, whatever it is
-TAIL_S = 5.0                # after the true end: for upstreams that forget to close
-TICK_S = 0.25               # how often silence is checked
-TICKS = 4                   # looks in the shortest of the limits, so that one is late by a quarter at most
+TAIL_S = 5.0  # after the true end: for upstreams that forget to close
+TICK_S = 0.25  # how often silence is checked
+TICKS = 4  # looks in the shortest of the limits, so that one is late by a quarter at most
 
 Headers = list[tuple[str, str]]
 
@@ -44,8 +44,8 @@ class Exchange(Protocol):
 class Pipe(Protocol):
     """Upstream bytes -> caller bytes, in whole events."""
 
-    outputs: int                # real outputs so far
-    done: bool                  # the upstream sent its final event
+    outputs: int  # real outputs so far
+    done: bool  # the upstream sent its final event
     error: GatewayError | None  # what it sent instead of (the rest of) an answer
 
     def feed(self, piece: bytes) -> bytes: ...

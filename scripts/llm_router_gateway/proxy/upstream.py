@@ -1,9 +1,9 @@
 """One exchange with an upstream: the request goes out, a whole answer or a refusal comes back.
 
-    upstream = Upstream(pool)
-    headers, data = await upstream.fetch(outgoing)     200, and the headers that go on to the caller
-    response = await upstream.send("POST", outgoing)   whatever it is; the caller of this closes it
-    raise await refusal(outgoing, response)            what it said instead of an answer
+upstream = Upstream(pool)
+headers, data = await upstream.fetch(outgoing)     200, and the headers that go on to the caller
+response = await upstream.send("POST", outgoing)   whatever it is; the caller of this closes it
+raise await refusal(outgoing, response)            what it said instead of an answer
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .outgoing import Outgoing
 from .streaming import Headers
 
 MAX_ANSWER_BYTES = 134_217_728  # a plain answer; pictures come in base64
-MAX_ERROR_BYTES = 1_048_576     # an upstream's refusal
+MAX_ERROR_BYTES = 1_048_576  # an upstream's refusal
 
 
 class RelayedRefusal(GatewayError):

@@ -43,7 +43,7 @@ from .table import served_name as served_name
 from .table import table_of as table_of
 
 MAX_SESSION_CHARS = 256  # of a conversation's name
-MAX_NAMED = 24           # tags or names in one error text
+MAX_NAMED = 24  # tags or names in one error text
 NO_VARIABLES: Mapping[str, Any] = {}
 SELECTABLE = frozenset({"ok", "probe"})
 
@@ -66,9 +66,9 @@ class RoutingRequest:
     query: Query | None = None
     rights: Rights | None = None  # of the caller's key; None when it may use everything
     text: str = ""  # the body as it was sent, for expressions that distinguish 1.10 from 1.1
-    size: int = 0   # of a body whose text is not at hand
-    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)       # selectors that were evaluated elsewhere
-    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)   # and affinity expressions; by their texts
+    size: int = 0  # of a body whose text is not at hand
+    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # selectors that were evaluated elsewhere
+    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # and affinity expressions; by their texts
     home: str = ""  # the member that holds the conversation so far
     _spelled: Any = None
 
@@ -96,8 +96,8 @@ class Choice:
 
     target: Target
     pool: str = ""
-    turns: Mapping[str, float] | None = None      # the pool's counters after this choice
-    session: tuple[str, str] | None = None        # the conversation that stays with this member
+    turns: Mapping[str, float] | None = None  # the pool's counters after this choice
+    session: tuple[str, str] | None = None  # the conversation that stays with this member
 
 
 class Plan:
@@ -111,7 +111,7 @@ class Plan:
         self._limits = forecast
         self._now = now
         self._tried: dict[str, Attempt] = {}
-        self._selections: dict[str, list[Target]] = {}    # by pool
+        self._selections: dict[str, list[Target]] = {}  # by pool
         self._verdicts: dict[str, tuple[bool, str]] = {}  # by selector
         self._variables: dict[str, Any] | None = None
         self._estimate: float | None = None  # of the prompt's tokens
@@ -373,9 +373,7 @@ class Plan:
             "selector_error": wrong or None, "why": why,
         }  # fmt: skip
 
-    def _why(
-        self, target: Target, state: str, forecast: Forecast, selected: bool, wrong: str, chosen: Target | None
-    ) -> str:
+    def _why(self, target: Target, state: str, forecast: Forecast, selected: bool, wrong: str, chosen: Target | None) -> str:
         if target.name in self._tried:
             return "already tried"
         if denial := self._denial(target):

@@ -21,9 +21,9 @@ from ..errors import UnknownModel
 from ..policy.overrides import Overrides, compose
 from ..wire.registry import UPSTREAMS
 
-MAX_NAME = 256     # characters; the longest real ones have about 100
-MAX_NAMED = 8      # names in one error text
-WILD = "*"         # in a name of `rename`: any text
+MAX_NAME = 256  # characters; the longest real ones have about 100
+MAX_NAMED = 8  # names in one error text
+WILD = "*"  # in a name of `rename`: any text
 KNOWN_PATTERNS = 1_024  # names with a * that are remembered compiled
 
 
@@ -34,7 +34,7 @@ class Candidate:
     provider: Provider
     remote_id: str
     model: Model | None = None  # the configured model; None where the file lists none of this name
-    alias: str = ""             # the name that callers use, where the provider renames it
+    alias: str = ""  # the name that callers use, where the provider renames it
 
     @property
     def name(self) -> str:
@@ -59,11 +59,11 @@ class Candidate:
 class Routes:
     """A Config turned into look-ups."""
 
-    full: Mapping[str, Candidate]                # "openai/gpt-4.1"
-    bare: Mapping[str, tuple[Candidate, ...]]    # "gpt-4.1"
-    open: Mapping[str, Provider]                 # providers that accept any model name
-    off: frozenset[str] = frozenset()            # full names of what is switched off
-    wild: tuple[Provider, ...] = ()              # those that draw names to them, by a * in their `rename`
+    full: Mapping[str, Candidate]  # "openai/gpt-4.1"
+    bare: Mapping[str, tuple[Candidate, ...]]  # "gpt-4.1"
+    open: Mapping[str, Provider]  # providers that accept any model name
+    off: frozenset[str] = frozenset()  # full names of what is switched off
+    wild: tuple[Provider, ...] = ()  # those that draw names to them, by a * in their `rename`
 
 
 def routes_of(config: Config) -> Routes:

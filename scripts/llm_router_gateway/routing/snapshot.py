@@ -1,6 +1,6 @@
 """One configuration with all that routing computes from it once.
 
-    snapshot_of(config) -> Snapshot(config, routes, table, on_loopback)
+snapshot_of(config) -> Snapshot(config, routes, table, on_loopback)
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ from ..policy.circuit_breaker import HEALTHY, Health, Rules
 from .resolve import Candidate
 from .table import Table, Target, target_of
 
-MAX_MODELS = 10_000      # with a stored health
-MAX_SESSIONS = 10_000    # conversations remembered for affinity
-MAX_NOTES = 1_000        # texts that are logged once
-SESSION_S = 3_600.0      # the longest prompt caches live an hour
-KEY_REFUSED_S = 300.0    # cooldown of a key that the provider rejects, or that has no credit
-KEY_LIMITED_S = 30.0     # cooldown of a key that is rate-limited, or refused for one model
+MAX_MODELS = 10_000  # with a stored health
+MAX_SESSIONS = 10_000  # conversations remembered for affinity
+MAX_NOTES = 1_000  # texts that are logged once
+SESSION_S = 3_600.0  # the longest prompt caches live an hour
+KEY_REFUSED_S = 300.0  # cooldown of a key that the provider rejects, or that has no credit
+KEY_LIMITED_S = 30.0  # cooldown of a key that is rate-limited, or refused for one model
 
 
 class RoutingState:
@@ -35,8 +35,8 @@ class RoutingState:
 
     def __init__(self) -> None:
         self.healths: dict[str, Health] = {}
-        self.active: dict[str, int] = {}                  # requests in progress, by model
-        self.turns: dict[str, dict[str, float]] = {}      # smooth weighted round robin, by pool and model
+        self.active: dict[str, int] = {}  # requests in progress, by model
+        self.turns: dict[str, dict[str, float]] = {}  # smooth weighted round robin, by pool and model
         self.sessions: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
         self.key_cooldowns: dict[tuple[str, Secret], float] = {}  # (provider or model, key) -> until
         self.windows: dict[str, int] = {}  # tokens that a model takes, where an upstream said so, by model

@@ -1,8 +1,8 @@
 """The strategies: which of several available models is chosen. Pure; the random number generator is an argument.
 
-    best_options(options, "cost")   -> those that are equally good: of the highest priority, and the cheapest of them
-    round_robin(options, turns)     -> (the next one in turn, the counters afterwards)
-    weighted_random(options, rng)   -> one of them, as likely as its weight
+best_options(options, "cost")   -> those that are equally good: of the highest priority, and the cheapest of them
+round_robin(options, turns)     -> (the next one in turn, the counters afterwards)
+weighted_random(options, rng)   -> one of them, as likely as its weight
 """
 
 from __future__ import annotations

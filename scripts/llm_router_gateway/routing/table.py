@@ -1,8 +1,8 @@
 """The configuration as routing looks things up in it: groups with their fallbacks, and models with their tags. Pure.
 
-    table = table_of(config, routes_of(config))
-    table.chains["gpt_models"]  -> (Pool("group:gpt_models", "roundrobin", (Target("openai/gpt-4.1", ...), ...)), ...)
-    table.listed                -> (ListedModel(Target(...), tags, provider_type), ...)
+table = table_of(config, routes_of(config))
+table.chains["gpt_models"]  -> (Pool("group:gpt_models", "roundrobin", (Target("openai/gpt-4.1", ...), ...)), ...)
+table.listed                -> (ListedModel(Target(...), tags, provider_type), ...)
 """
 
 from __future__ import annotations

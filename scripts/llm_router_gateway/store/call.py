@@ -19,7 +19,7 @@ from ..wire.ir import Usage
 
 KINDS = frozenset({"chat", "count", "embeddings", "invoke"})
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended
-MAX_NAME = 200       # characters of a name that callers choose
+MAX_NAME = 200  # characters of a name that callers choose
 MAX_MESSAGE = 1_000  # of an error's text
 
 
@@ -27,35 +27,35 @@ class Call(NamedTuple):
     """One row, in the order of its columns."""
 
     request_id: str
-    started_ms: int             # Unix milliseconds
-    first_ms: float | None      # from the start to the first output; streams
+    started_ms: int  # Unix milliseconds
+    first_ms: float | None  # from the start to the first output; streams
     duration_ms: float
-    kind: str                   # chat, count, embeddings, invoke
+    kind: str  # chat, count, embeddings, invoke
     protocol: str
-    upstream_protocol: str      # "" when nobody was asked
-    stream: int                 # 0 or 1
+    upstream_protocol: str  # "" when nobody was asked
+    stream: int  # 0 or 1
     asked: str
-    served: str                 # "provider/model"; "" when nobody was asked
+    served: str  # "provider/model"; "" when nobody was asked
     provider: str
     model: str
     attempts: int
-    failed: str                 # JSON list of texts
+    failed: str  # JSON list of texts
     status: int
-    error: str                  # the code; "" is success
+    error: str  # the code; "" is success
     message: str
-    ended: str                  # complete, error, client_gone, cut, refused
-    finish: str                 # why the answer stopped, in the caller's protocol's words; "" when that is not known
+    ended: str  # complete, error, client_gone, cut, refused
+    finish: str  # why the answer stopped, in the caller's protocol's words; "" when that is not known
     input_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
-    cost_source: str            # upstream, prices, ""
+    cost_source: str  # upstream, prices, ""
     key_id: str
     key_name: str
     client: str
-    lost: str                   # JSON list of texts
+    lost: str  # JSON list of texts
 
     @property
     def is_timed(self) -> bool:

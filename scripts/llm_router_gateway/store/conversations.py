@@ -28,7 +28,7 @@ class Turn:
     """
 
     id: str
-    owner: str     # the caller's key
+    owner: str  # the caller's key
     previous: str  # the turn before; "" for the first
     created: float  # Unix seconds
     member: str

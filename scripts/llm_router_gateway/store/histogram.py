@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 RATIO = 1.1
-LAST_BIN = 190       # 1.1 ** 190 ms is 20 hours: longer times are counted there
+LAST_BIN = 190  # 1.1 ** 190 ms is 20 hours: longer times are counted there
 COUNT_BYTES = 4
 COUNT_BITS = 8 * COUNT_BYTES
 MAX_COUNT = 0xFFFFFFFF

@@ -69,7 +69,7 @@ class KeyRepository(Protocol):
 class KeyHolder(Protocol):
     """Who admits callers by what the repository holds: `access.authenticate.Authenticator`."""
 
-    sealed: str      # why anonymous callers are refused
+    sealed: str  # why anonymous callers are refused
     is_unread: bool  # the keys of the store are not known
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None: ...

@@ -20,7 +20,7 @@ from ..wire.ir import Usage
 UPSTREAM, PRICES, UNKNOWN = "upstream", "prices", ""
 TOKENS = 1_000_000  # what a price is for
 CACHE_WRITE = {"5m": 1.25, "1h": 2.0}  # times the price of input; docs.claude.com, pricing
-DIGITS = 10         # of US dollars: below that is the rounding of binary fractions
+DIGITS = 10  # of US dollars: below that is the rounding of binary fractions
 
 
 class Rates(Protocol):

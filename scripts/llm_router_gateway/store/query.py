@@ -1,8 +1,8 @@
 """Queries of the call log, whatever stores it: a span of time, a filter, a page. Values only.
 
-    Span(from_s, to_s, step_s)      whole steps, for sums and series
-    Where(model="openai/gpt-x")     which calls; what is left open is not looked at
-    Page(limit=50, before=cursor)   which part of a list, in which order
+Span(from_s, to_s, step_s)      whole steps, for sums and series
+Where(model="openai/gpt-x")     which calls; what is left open is not looked at
+Page(limit=50, before=cursor)   which part of a list, in which order
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 MINUTES_KEPT_S = 2 * DAY_S  # sums of minutes: the chart of a day needs them; older times have hours
-BY = ("model", "provider", "key")                                      # what sums may be grouped by
-OUTCOMES = ("success", "error", "client_gone")                         # what `Where.status` may say besides a number
-ORDERS = ("started_at", "duration_ms", "total_tokens", "cost_usd")     # of lists
+BY = ("model", "provider", "key")  # what sums may be grouped by
+OUTCOMES = ("success", "error", "client_gone")  # what `Where.status` may say besides a number
+ORDERS = ("started_at", "duration_ms", "total_tokens", "cost_usd")  # of lists
 SEARCH_S = 0.1  # of reading for one response; then a page is shorter than requested, with a cursor for the rest
 
 Cursor = tuple[float, int]  # the value that a list is ordered by, and the id
@@ -61,10 +61,10 @@ def split(from_s: int, to_s: int, steps: Sequence[int]) -> Iterator[Span]:
 class Where:
     """Which calls; "" and None leave it open."""
 
-    model: str = ""      # "provider/model", or what is behind the slash
+    model: str = ""  # "provider/model", or what is behind the slash
     provider: str = ""
-    key: str = ""        # its id
-    status: str = ""     # success, error, client_gone, or a number
+    key: str = ""  # its id
+    status: str = ""  # success, error, client_gone, or a number
     error: str = ""
     protocol: str = ""
     client: str = ""

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from ..wire.registry import KEY_HEADERS
 
-MARGIN_BYTES = 8_192   # looked at behind the limit: a secret that lies across it is still found
-MIN_SECRET = 8         # shorter ones would mask ordinary words
-ENOUGH = 256           # base64 shorter than this is kept
+MARGIN_BYTES = 8_192  # looked at behind the limit: a secret that lies across it is still found
+MIN_SECRET = 8  # shorter ones would mask ordinary words
+ENOUGH = 256  # base64 shorter than this is kept
 STARS = b"***"
 DATA_URL = re.compile(rb"data:[\w.+-]{1,80}/[\w.+-]{1,80}(?:;[\w.=+-]{1,80}){0,4};base64,", re.A)
 DATA_FIELD = re.compile(rb'"(?:data|file_data)"\s{0,8}:\s{0,8}"', re.A)
@@ -36,7 +36,7 @@ class Bodies(NamedTuple):
 
     request: bytes | None
     response: bytes | None
-    limit: int                      # bytes kept of each
+    limit: int  # bytes kept of each
     secrets: tuple[bytes, ...] = ()  # every configured key
 
     @property

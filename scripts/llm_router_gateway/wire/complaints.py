@@ -19,7 +19,7 @@ IMAGE = "image_unsupported"
 MAX_SCANNED = 4_000  # characters of a message: what says why comes first
 
 IMAGE_WORDS = re.compile(
-    r"image input is not supported"           # llama.cpp, status 500
+    r"image input is not supported"  # llama.cpp, status 500
     r"|only 'text' content type is supported"  # mlx-lm, status 404
     r"|image_url is only supported by certain models|does not support images?\b|no support for image",
     re.IGNORECASE,

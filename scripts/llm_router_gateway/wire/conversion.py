@@ -1,8 +1,8 @@
 """One chat body in another protocol: from the caller's fields to the upstream's bytes. Pure, and so done in any process.
 
-    wish = Wish("openai", "anthropic", named="p/m", model="m", stream=None)
-    out = write_as(read_as(fields, wish), wish, lost)      the body as the upstream's protocol has it
-    data = written(out, {"max_tokens": 5}, frozenset(), lost)  its bytes, with what the configuration changes in it
+wish = Wish("openai", "anthropic", named="p/m", model="m", stream=None)
+out = write_as(read_as(fields, wish), wish, lost)      the body as the upstream's protocol has it
+data = written(out, {"max_tokens": 5}, frozenset(), lost)  its bytes, with what the configuration changes in it
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 class Wish(NamedTuple):
     """What a body is to become."""
 
-    protocol: str        # the caller's
-    api: str             # the upstream's
-    named: str           # the model as the caller named it
-    model: str           # as the upstream knows it
+    protocol: str  # the caller's
+    api: str  # the upstream's
+    named: str  # the model as the caller named it
+    model: str  # as the upstream knows it
     stream: bool | None  # None: as the body says
     quirks: Mapping[str, Any] = ir.NOTHING
     answer_id: str = ""

@@ -21,7 +21,7 @@ from .losses import name_lost
 
 ORDER = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # every word there is, least thought first
 EXTREMES = frozenset({"none", "max"})  # given to those alone who ask for them
-OFF_LOST = "reasoning=off"             # the name of the loss where a model cannot but think
+OFF_LOST = "reasoning=off"  # the name of the loss where a model cannot but think
 
 LOW_BELOW, MEDIUM_BELOW = 4_096, 16_384  # tokens of a thinking budget -> the effort that comes closest
 

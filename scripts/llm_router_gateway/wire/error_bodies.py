@@ -1,8 +1,8 @@
 """Errors as OpenAI words them, in every one of its APIs: read from an upstream, written for a caller.
 
-    read_error(429, {"retry-after": "7"}, b'{"error": {"message": "slow down"}}') -> RateLimited("slow down"), retry_after_s 7.0
-    error_body(BadRequest("bad", details={"path": "tools[0]"}))
-        -> {"error": {"message": "bad", "type": "invalid_request_error", "param": "tools[0]", "code": "bad_request"}}
+read_error(429, {"retry-after": "7"}, b'{"error": {"message": "slow down"}}') -> RateLimited("slow down"), retry_after_s 7.0
+error_body(BadRequest("bad", details={"path": "tools[0]"}))
+    -> {"error": {"message": "bad", "type": "invalid_request_error", "param": "tools[0]", "code": "bad_request"}}
 """
 
 from __future__ import annotations

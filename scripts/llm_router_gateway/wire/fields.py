@@ -1,7 +1,7 @@
 """Reads single values of a caller's JSON; a BadRequest names the path of what is wrong.
 
-    text("hi", "messages[0].content")  -> "hi"
-    refuse("messages[0].role", "must be text") -> BadRequest("messages[0].role must be text")
+text("hi", "messages[0].content")  -> "hi"
+refuse("messages[0].role", "must be text") -> BadRequest("messages[0].role must be text")
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Text:
 
     text: str
     signature: str = ""  # Gemini signs any part
-    vendor: str = ""     # whose signature
+    vendor: str = ""  # whose signature
     cache_control: JSON | None = None
     extras: Extras = NOTHING
 
@@ -137,13 +137,13 @@ class Media:
 
     kind: Kind
     media_type: str = ""  # "" = not said, as with most URLs
-    data: str = ""        # base64, as it came
-    url: str = ""         # https:, gs:, and what else the vendor takes; never data:
-    file_id: str = ""     # of a file uploaded at `vendor`
+    data: str = ""  # base64, as it came
+    url: str = ""  # https:, gs:, and what else the vendor takes; never data:
+    file_id: str = ""  # of a file uploaded at `vendor`
     text: str | None = None
-    name: str = ""        # file name or title
-    detail: str = ""      # OpenAI: low, high, auto
-    vendor: str = ""      # where file_id or signature is known
+    name: str = ""  # file name or title
+    detail: str = ""  # OpenAI: low, high, auto
+    vendor: str = ""  # where file_id or signature is known
     signature: str = ""
     cache_control: JSON | None = None
     extras: Extras = NOTHING
@@ -237,11 +237,11 @@ class Tool:
     description: str = ""
     parameters: JSON | None = None  # JSON schema of the arguments, as it came; None = none given
     strict: bool | None = None
-    custom: bool = False            # OpenAI: takes free text; its format is in extras
+    custom: bool = False  # OpenAI: takes free text; its format is in extras
     vendor: str = ""
     value: JSON | None = None
     cache_control: JSON | None = None
-    extras: Extras = NOTHING        # {"anthropic": {"defer_loading": True}}
+    extras: Extras = NOTHING  # {"anthropic": {"defer_loading": True}}
     search: WebSearch | None = field(default=None, compare=False)  # what `value` says, in no vendor's words
     deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor is told of it
 
@@ -271,13 +271,13 @@ class Reasoning:
 
     mode: Literal["", "on", "off", "adaptive"] = ""  # "" = not said
     budget_tokens: int | None = None
-    effort: str = ""           # none, minimal, low, medium, high, xhigh, max: the caller's word
+    effort: str = ""  # none, minimal, low, medium, high, xhigh, max: the caller's word
     shown: bool | None = None  # whether the thoughts should be in the answer
 
 
 @value
 class ResponseFormat:
-    """"json": any object; "schema": one that fits."""
+    """ "json": any object; "schema": one that fits."""
 
     kind: Literal["text", "json", "schema"]
     schema: JSON | None = None
@@ -325,7 +325,7 @@ class Request:
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None  # Anthropic: not disable_parallel_tool_use
     stream: bool = False
-    include_usage: bool = False    # OpenAI: stream_options.include_usage; the others always send it
+    include_usage: bool = False  # OpenAI: stream_options.include_usage; the others always send it
     max_tokens: int | None = None  # of the answer, thinking included
     temperature: float | None = None
     top_p: float | None = None
@@ -336,16 +336,16 @@ class Request:
     logprobs: bool | None = None
     top_logprobs: int | None = None
     stop: tuple[str, ...] = ()
-    n: int | None = None           # candidates
+    n: int | None = None  # candidates
     reasoning: Reasoning | None = None
     response_format: ResponseFormat | None = None
-    user: str = ""                 # OpenAI user and safety_identifier, Anthropic metadata.user_id
+    user: str = ""  # OpenAI user and safety_identifier, Anthropic metadata.user_id
     metadata: Mapping[str, str] = NOTHING  # OpenAI metadata, Gemini (Vertex) labels
-    service_tier: str = ""         # the caller's word
-    cache_key: str = ""            # OpenAI prompt_cache_key
+    service_tier: str = ""  # the caller's word
+    cache_key: str = ""  # OpenAI prompt_cache_key
     extras: Extras = NOTHING
     reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
-    answer_id: str = field(default="", compare=False)      # of the answer, where the upstream gives it none
+    answer_id: str = field(default="", compare=False)  # of the answer, where the upstream gives it none
     input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
 
 
@@ -363,14 +363,14 @@ class Usage:
                                                                           -> Usage(input=6, cache_read=4, text=2, reasoning=5)
     """
 
-    input: int = 0           # neither read from nor written to a cache
+    input: int = 0  # neither read from nor written to a cache
     cache_read: int = 0
-    cache_write: int = 0     # kept for the usual time (5 minutes)
+    cache_write: int = 0  # kept for the usual time (5 minutes)
     cache_write_1h: int = 0  # kept for an hour
-    text: int = 0            # output without reasoning (Anthropic does not tell them apart: all of it)
+    text: int = 0  # output without reasoning (Anthropic does not tell them apart: all of it)
     reasoning: int = 0
     cost: float | None = None  # US dollars, where the upstream says it
-    extras: Extras = NOTHING   # audio tokens, server tool uses, ... in their vendor's shape
+    extras: Extras = NOTHING  # audio tokens, server tool uses, ... in their vendor's shape
 
     @property
     def total_input(self) -> int:
@@ -409,8 +409,8 @@ class Answer:
     id: str
     model: str
     candidates: tuple[Candidate, ...]  # at least one; a prompt that was blocked is one without parts and a refusal
-    usage: Usage | None = None         # None = not told; never taken for 0
-    created: int = 0                   # Unix seconds; 0 = not told
+    usage: Usage | None = None  # None = not told; never taken for 0
+    created: int = 0  # Unix seconds; 0 = not told
     service_tier: str = ""
     extras: Extras = NOTHING
 

@@ -1,6 +1,6 @@
 """What a list of models says of one, before it has any protocol's shape.
 
-    Entry("openai/gpt-4.1", "gpt-4.1", "openai", model)  -> .short "gpt-4.1"; each protocol's `models` writes it in its way
+Entry("openai/gpt-4.1", "gpt-4.1", "openai", model)  -> .short "gpt-4.1"; each protocol's `models` writes it in its way
 """
 
 from __future__ import annotations

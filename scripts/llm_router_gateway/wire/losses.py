@@ -9,9 +9,9 @@ from ..errors import BadRequest
 from . import ir
 from .registry import SPECS
 
-MAX_LOST = 200          # names that are kept of one request; a header could not hold more, and each is looked for again
+MAX_LOST = 200  # names that are kept of one request; a header could not hold more, and each is looked for again
 MAX_HEADER_CHARS = 2_000
-MAX_NAME_CHARS = 120    # of one name in the header; callers choose the names of fields
+MAX_NAME_CHARS = 120  # of one name in the header; callers choose the names of fields
 
 # What is told last, without the place it was lost at: it changes nothing about what the model is asked.
 NOISE = frozenset({"$schema", "$id", "$comment", "additionalProperties", "title", "examples", "default", "format",

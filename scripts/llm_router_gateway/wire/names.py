@@ -1,9 +1,9 @@
 """Names of functions and ids of calls: they cross from one vendor's rules to another's and must come back as they went.
 
-    safe_name("9lives")              -> "_9lives_3f1c2a7b"     sent up; own_name(it, request.tools) -> "9lives" coming back
-    safe_id("call:1")                -> "call_1_0b9f3c1e"      the same on every turn, so that pairs and caches hold
-    packed_id(ToolCall("x", "f", vendor="gemini", signature="c2ln"))  -> "x__gemini_c2ln"
-    unpacked_id("x__gemini_c2ln")    -> ("x", "gemini", "c2ln")
+safe_name("9lives")              -> "_9lives_3f1c2a7b"     sent up; own_name(it, request.tools) -> "9lives" coming back
+safe_id("call:1")                -> "call_1_0b9f3c1e"      the same on every turn, so that pairs and caches hold
+packed_id(ToolCall("x", "f", vendor="gemini", signature="c2ln"))  -> "x__gemini_c2ln"
+unpacked_id("x__gemini_c2ln")    -> ("x", "gemini", "c2ln")
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import ir
 from .registry import SPECS
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all three take as a function's name
-ID = re.compile(r"[A-Za-z0-9_-]{1,64}")             # Anthropic's characters, the shortest of the limits
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # Anthropic's characters, the shortest of the limits
 HASH_CHARS = 8
 MINTED = "call_m_"  # begins every id that no vendor issued: it need not, and for Gemini must not, go back
 PACKERS = frozenset(name for name, spec in SPECS.items() if spec.packs_ids)

@@ -19,9 +19,9 @@ Call = TypeVar("Call")
 
 class OpenCalls(Generic[Call]):
     def __init__(self) -> None:
-        self._waiting: dict[int, Call] = {}              # by their number
-        self._named: dict[Hashable, deque[int]] = {}     # name -> numbers, some of them taken already
-        self._order: deque[int] = deque()                # the same of all
+        self._waiting: dict[int, Call] = {}  # by their number
+        self._named: dict[Hashable, deque[int]] = {}  # name -> numbers, some of them taken already
+        self._order: deque[int] = deque()  # the same of all
         self._next = 0
 
     def __bool__(self) -> bool:

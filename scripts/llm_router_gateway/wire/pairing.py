@@ -1,7 +1,7 @@
 """Every call of a tool with its result right behind it, as all vendors demand.
 
-    pair_results([assistant(call a, call b), user(text, result b)], lost)
-        -> [assistant(call a, call b), user(result b, result a: an error that says so), user(text)]
+pair_results([assistant(call a, call b), user(text, result b)], lost)
+    -> [assistant(call a, call b), user(result b, result a: an error that says so), user(text)]
 """
 
 from __future__ import annotations

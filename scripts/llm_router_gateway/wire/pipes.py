@@ -231,9 +231,7 @@ class ConvertPipe:
         "on_done", "outputs", "usage",
     )  # fmt: skip
 
-    def __init__(
-        self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes
-    ) -> None:
+    def __init__(self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes) -> None:
         self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on

@@ -1,8 +1,8 @@
 """JSON schemas of tools, where vendors agree in what they refuse. Pure; a schema is never changed, a new one is made.
 
-    object_at_root({"type": "object", "properties": {"v": ..., "w": ...}, "anyOf": [{"required": ["v"]}, {"required": ["w"]}]})
-        -> {"type": "object", "properties": {"v": ..., "w": ...}, "description": "{anyOf: [...]}"}
-    fits_strict({"type": "object", "properties": {"a": ...}, "required": [], "additionalProperties": False})  -> False
+object_at_root({"type": "object", "properties": {"v": ..., "w": ...}, "anyOf": [{"required": ["v"]}, {"required": ["w"]}]})
+    -> {"type": "object", "properties": {"v": ..., "w": ...}, "description": "{anyOf: [...]}"}
+fits_strict({"type": "object", "properties": {"a": ...}, "required": [], "additionalProperties": False})  -> False
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Schema = Mapping[str, Any]
 
 UNIONS = ("allOf", "anyOf", "oneOf")
 DEFINITIONS = ("$defs", "definitions")
-MAX_DEPTH = 32          # of unions inside unions, and of what is looked through for `strict`
+MAX_DEPTH = 32  # of unions inside unions, and of what is looked through for `strict`
 MAX_TOLD_CHARS = 2_000  # of the branches in a description; longer ones would cost more tokens than they are worth
 
 

@@ -1,8 +1,8 @@
 """Numbers from an upstream, before anything is counted, booked or limited by them: finite, not negative, plausible.
 
-    sound(Usage(input=10**12))                  -> None: no usage at all
-    sound(Usage(input=5, cost=-100.0))          -> Usage(input=5): the tokens are believed, the cost is not
-    told_cost({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}})  -> 0.3
+sound(Usage(input=10**12))                  -> None: no usage at all
+sound(Usage(input=5, cost=-100.0))          -> Usage(input=5): the tokens are believed, the cost is not
+told_cost({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}})  -> 0.3
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .ir import Usage
 
 MAX_TOKENS = 1_000_000_000  # of one answer; an upstream that counts more is wrong
 WHOLE = frozenset({int})
-MAX_USD = 10_000.0          # of one answer: the longest ones cost some hundred
+MAX_USD = 10_000.0  # of one answer: the longest ones cost some hundred
 
 
 def is_number(value: object, most: float) -> TypeGuard[float]:

@@ -99,13 +99,13 @@ def as_it_is(body: JSON) -> dict[str, Any]:
 class Upstream:
     """How the gateway calls a provider that speaks the protocol."""
 
-    root: str = ""                         # follows a base_url that is only a host: "https://api.openai.com" + "/v1"
-    paths: Mapping[str, str]               # call -> path below base_url: chat, stream (where it has its own), count, models
-    auth_header: str = "Authorization"     # carries the key, where the provider's preset does not say otherwise
-    auth_scheme: str = "Bearer"            # the word before the key; "" for none
+    root: str = ""  # follows a base_url that is only a host: "https://api.openai.com" + "/v1"
+    paths: Mapping[str, str]  # call -> path below base_url: chat, stream (where it has its own), count, models
+    auth_header: str = "Authorization"  # carries the key, where the provider's preset does not say otherwise
+    auth_scheme: str = "Bearer"  # the word before the key; "" for none
     version: Version | None = None
     stream_path: Callable[[str], str] = same_path  # of a chat path that the configuration gives, where `paths` has "stream"
-    event_tokens: int = 2                  # about the most in one event of a stream that was broken off
+    event_tokens: int = 2  # about the most in one event of a stream that was broken off
     parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # bounded parameter -> its names in a body, dotted where they lie deeper; what was left out is put under the first
     output_field: Callable[[str, JSON], str] = no_output_field
@@ -114,8 +114,8 @@ class Upstream:
     # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
     count_request: Callable[[JSON, str], dict[str, Any]] = no_count
     # (a chat body, model) -> the body of the call "count", where `paths` has one
-    counted: str = ""                      # the field of its answer that holds the tokens
-    searches: bool = False                 # the vendor's own search of the web is a tool like any other
+    counted: str = ""  # the field of its answer that holds the tokens
+    searches: bool = False  # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream's end says what it cost
 
@@ -124,21 +124,21 @@ class Upstream:
 class Spec:
     """One protocol. Header names are in lower case."""
 
-    name: str                              # as in configuration, API and log: "anthropic"; also the folder's name
-    title: str                             # for people: "Anthropic"
+    name: str  # as in configuration, API and log: "anthropic"; also the folder's name
+    title: str  # for people: "Anthropic"
 
     # -- a caller's request
     lines: Sequence[Line] = ()
     actions: Mapping[str, Action] = field(default_factory=dict)  # the path then names model and form of answer, not the body
     prefixes: frozenset[str] = frozenset({"v1"})  # versions that may stand before any path
-    marks: frozenset[str] = frozenset()    # headers that tell its callers where protocols share a path (GET /v1/models)
-    key_headers: tuple[str, ...] = ()      # that callers send their key in, besides Authorization: Bearer
-    key_query: str = ""                    # the same in the query: "key"
+    marks: frozenset[str] = frozenset()  # headers that tell its callers where protocols share a path (GET /v1/models)
+    key_headers: tuple[str, ...] = ()  # that callers send their key in, besides Authorization: Bearer
+    key_query: str = ""  # the same in the query: "key"
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
-    turns: str = "messages"                # the body's field that holds the conversation
-    streams_by_default: bool = False       # a body without `stream` wants one
-    counts_first: bool = False             # its streams begin with how many tokens the request has
-    answer_prefix: str = ""                # begins the id of an answer that its upstream gave none
+    turns: str = "messages"  # the body's field that holds the conversation
+    streams_by_default: bool = False  # a body without `stream` wants one
+    counts_first: bool = False  # its streams begin with how many tokens the request has
+    answer_prefix: str = ""  # begins the id of an answer that its upstream gave none
     carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
     embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
@@ -146,25 +146,25 @@ class Spec:
     # -- an answer to a caller
     stream_type: str = "text/event-stream"
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
-    bare_errors: bool = False              # a broken event stream ends in the error's JSON once more, outside of any event
-    keepalive: bytes = b"\n"               # the sign of life on a stream that waits, which every client of it skips
+    bare_errors: bool = False  # a broken event stream ends in the error's JSON once more, outside of any event
+    keepalive: bytes = b"\n"  # the sign of life on a stream that waits, which every client of it skips
     answer_headers: frozenset[str] = frozenset()  # of an answer, that SDKs read; one that ends in - is a beginning
-    too_long: str = ""                     # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
-    too_long_mark: bytes = b""             # what they look for in an error's body: they compact then
-    too_long_words: str = ""               # that some look for in the message, where the mark is no text but a code
-    model_field: str = "model"             # of a whole answer, and of a stream's events: the model that it comes from
-    answer_field: str = ""                 # what every whole answer has and no error does: "choices"
+    too_long: str = ""  # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
+    too_long_mark: bytes = b""  # what they look for in an error's body: they compact then
+    too_long_words: str = ""  # that some look for in the message, where the mark is no text but a code
+    model_field: str = "model"  # of a whole answer, and of a stream's events: the model that it comes from
+    answer_field: str = ""  # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
-    keeps_answers: bool = False            # a request may build on an earlier answer by its id: `state` of the codec, and more
+    keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- conversion
-    packs_ids: bool = False                # its calls' issuer and signature travel inside their ids (wire/names)
+    packs_ids: bool = False  # its calls' issuer and signature travel inside their ids (wire/names)
     kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
 
-    embeds: bool = False                   # there is a module `embeddings` beside the codec: see wire/embeddings
+    embeds: bool = False  # there is a module `embeddings` beside the codec: see wire/embeddings
 
-    upstream: Upstream | None = None       # None: callers speak it, no provider does
+    upstream: Upstream | None = None  # None: callers speak it, no provider does
 
     @property
     def chat_action(self) -> str:
@@ -189,7 +189,7 @@ class Codec(Protocol):
 
     FINISH_WORDS: Mapping[ir.Reason, str]  # why an answer stopped, in the protocol's word
 
-    StreamWriter: Callable[..., Any]       # (request, lost=[...], array=False)
+    StreamWriter: Callable[..., Any]  # (request, lost=[...], array=False)
 
     def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None, **more: Any) -> ir.Request:
         """A caller's body; BadRequest with details["path"]. `more`: of a conversation, where answers are kept."""

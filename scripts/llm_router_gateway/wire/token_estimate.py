@@ -17,19 +17,19 @@ from typing import Any
 
 from .registry import TURNS
 
-CHARS_PER_TOKEN = 3.7        # of letters and spaces
-TOKENS_PER_DIGIT = 0.6       # they come in threes at best
-TOKENS_PER_MARK = 0.62       # of what JSON and code are made of
+CHARS_PER_TOKEN = 3.7  # of letters and spaces
+TOKENS_PER_DIGIT = 0.6  # they come in threes at best
+TOKENS_PER_MARK = 0.62  # of what JSON and code are made of
 TOKENS_BY_BYTES = (0.6, 1.15, 2.6)  # of a character with two, three or four bytes: Cyrillic, Chinese, emoji
 DIGITS, MARKS = "0123456789", '{}[]":,\n'
-SHORT = 64                   # characters up to which a text is not looked at closely
+SHORT = 64  # characters up to which a text is not looked at closely
 SHORT_CHARS_PER_TOKEN = 3.2
-PICTURE_TOKENS = 1_600       # what the largest accepted picture costs at Anthropic; others cost less
-PAGE_BYTES = 40_000          # base64 characters of a document that stand for one picture's worth of tokens
-TOKENS_PER_MESSAGE = 5       # role and separators
-TEXT_TOKENS_PER_KEY = 1.0    # names of fields in schemas and tool arguments
+PICTURE_TOKENS = 1_600  # what the largest accepted picture costs at Anthropic; others cost less
+PAGE_BYTES = 40_000  # base64 characters of a document that stand for one picture's worth of tokens
+TOKENS_PER_MESSAGE = 5  # role and separators
+TEXT_TOKENS_PER_KEY = 1.0  # names of fields in schemas and tool arguments
 BASE64_KEYS = frozenset({"data", "file_data"})
-BASE64_ENOUGH = 256          # a shorter "data" is text
+BASE64_ENOUGH = 256  # a shorter "data" is text
 SKIPPED = frozenset({"model", "stream", "metadata", "signature", "thoughtSignature", "encrypted_content"})
 
 

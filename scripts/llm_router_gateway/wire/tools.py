@@ -1,8 +1,8 @@
 """Tools where all protocols agree: which are offered to the model, what a choice may name, how free text goes as arguments.
 
-    offered_tools(request)                                    -> its tools, without those that were not loaded yet
-    choice_among(ToolChoice("required", ("f",)), {"g"}, lost)  -> None, and lost == ["tool_choice"]
-    free_text(ToolCall("t", "code", '{"input":"1+1"}', {"input": "1+1"}))  -> "1+1"
+offered_tools(request)                                    -> its tools, without those that were not loaded yet
+choice_among(ToolChoice("required", ("f",)), {"g"}, lost)  -> None, and lost == ["tool_choice"]
+free_text(ToolCall("t", "code", '{"input":"1+1"}', {"input": "1+1"}))  -> "1+1"
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What every script here shares: where the gateway is, what is asked of it, and how the outcome is printed.
 
-    report(chat=lambda: ..., tools=run_the_tools)  -> one line of JSON: {"chat": "the text", "tools": {"raised": [...]}}
+report(chat=lambda: ..., tools=run_the_tools)  -> one line of JSON: {"chat": "the text", "tools": {"raised": [...]}}
 """
 
 import asyncio

@@ -19,15 +19,11 @@ from llm_router_gateway.errors import Forbidden
         ({}, {}, ""),
     ],
 )
-def test_the_key_is_taken_from_every_place_that_clients_use(
-    headers: dict[str, str], query: dict[str, str], key: str
-) -> None:
+def test_the_key_is_taken_from_every_place_that_clients_use(headers: dict[str, str], query: dict[str, str], key: str) -> None:
     assert credentials.credential(headers, query) == key
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.1.2.3", "box.lan:80", ""]
-)
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "127.1.2.3", "box.lan:80", ""])
 def test_our_own_names_pass(host: str) -> None:
     browser.check_host({"host": host}, ("box.lan",))
 

@@ -70,8 +70,9 @@ def test_an_error_says_what_was_there_and_what_was_meant() -> None:
     assert problems("[server]\nport = 70000") == {"server.port": "70000 is above 65535"}
     assert problems("", LLM_ROUTER_PORT="many") == {"LLM_ROUTER_PORT": '"many" is not a whole number'}
     assert problems("", flags={"log_level": "loud"})["--log-level"].startswith('"loud" is not one of trace')
-    assert '"opnai" is not a type of provider; did you mean "openai"?' in (
-        problems('[[providers]]\nname = "opnai"')["providers[0].type"]
+    assert (
+        '"opnai" is not a type of provider; did you mean "openai"?'
+        in (problems('[[providers]]\nname = "opnai"')["providers[0].type"])
     )
 
 
@@ -118,9 +119,7 @@ def test_secrets_are_read_from_files_by_the_given_reader() -> None:
 
     with pytest.raises(config.ConfigError) as caught:
         config.parse(document, read_secret=read)
-    assert [str(problem) for problem in caught.value.problems] == [
-        "providers[1].api_key_file: cannot be read: no such file"
-    ]
+    assert [str(problem) for problem in caught.value.problems] == ["providers[1].api_key_file: cannot be read: no such file"]
     document["providers"].pop()  # type: ignore[attr-defined]
     read_config = config.parse(document, read_secret=read)
     assert read_config.server.tokens == (settings.Secret("one"), settings.Secret("two"))
@@ -262,7 +261,7 @@ def test_without_a_file_the_providers_with_a_key_in_the_environment_are_there() 
 
 
 def test_dotenv_lines() -> None:
-    text = '\ufeff# top\r\nexport A=1\r\nB = "x y" # note\nC=\'#\'\nD=v#w # n\nE=\nnot a line\nF=a=b\n'
+    text = "\ufeff# top\r\nexport A=1\r\nB = \"x y\" # note\nC='#'\nD=v#w # n\nE=\nnot a line\nF=a=b\n"
     assert config.read_dotenv(text) == {"A": "1", "B": "x y", "C": "#", "D": "v#w", "E": "", "F": "a=b"}
 
 
@@ -385,7 +384,7 @@ def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:
 
 @pytest.mark.parametrize("selector", ["no_such(1)", "input", "env", "$nobody", ".a |", "if . then", '"x'])
 def test_what_would_fail_at_the_first_request_fails_at_the_start(selector: str) -> None:
-    wrong = problems(f"{ABC}[[groups]]\nname = \"g\"\nmembers = [{{model = \"a\", selector = '{selector}'}}]")
+    wrong = problems(f'{ABC}[[groups]]\nname = "g"\nmembers = [{{model = "a", selector = \'{selector}\'}}]')
     assert wrong.keys() == {"groups[0].members[0].selector"}
     assert "not a supported jq expression" in wrong["groups[0].members[0].selector"]
 
@@ -407,7 +406,7 @@ def test_tasks_are_tag_queries() -> None:
 
 @pytest.mark.parametrize("where", ["limits", "rate_limit"])
 def test_a_models_limits(where: str) -> None:
-    text = f'{ABC}{where} = {{max_requests = 2, per_seconds = 4, burst_size = 3, wait_s = 1, max_concurrent = 5, queue = 6}}'
+    text = f"{ABC}{where} = {{max_requests = 2, per_seconds = 4, burst_size = 3, wait_s = 1, max_concurrent = 5, queue = 6}}"
     assert parse(text).models[2].limit == rate_limits.Limit(2, 4, 3, None, 1, 5, 6)
 
 
@@ -486,7 +485,7 @@ def test_every_wrong_override_is_a_problem_with_its_path(line: str, key: str) ->
 
 
 def test_an_unreadable_patch_says_where_it_is_broken_and_a_header_is_not_repeated() -> None:
-    wrong = problems("[[providers]]\nname = \"ollama\"\nrewrite_body = '{\"a\": '")
+    wrong = problems('[[providers]]\nname = "ollama"\nrewrite_body = \'{"a": \'')
     assert "is not JSON" in wrong["providers[0].rewrite_body"] and "character 6" in wrong["providers[0].rewrite_body"]
     secret = problems('[[providers]]\nname = "ollama"\nrewrite_header = {a = "geheim\\n"}')
     assert "geheim" not in str(secret)

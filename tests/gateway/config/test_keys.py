@@ -192,7 +192,8 @@ def test_keys_of_the_file_have_a_name_terms_and_a_secret_from_the_environment() 
 @pytest.mark.parametrize(
     ("tables", "path"),
     [
-        ([{"name": "a"}], "keys[0].key"), ([{"key": "k"}], "keys[0].name"),
+        ([{"name": "a"}], "keys[0].key"),
+        ([{"key": "k"}], "keys[0].name"),
         ([{"name": "a", "key": "k"}, {"name": "a", "key": "l"}], "keys[1].name"),
         ([{"name": "a", "key": "k"}, {"name": "b", "key": "k"}], "keys"),
         ([{"name": "a", "key": "token"}], "keys"),

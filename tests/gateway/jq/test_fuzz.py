@@ -67,7 +67,7 @@ def test_random_patterns_end_in_outputs_or_a_jq_error(seed: int) -> None:
     for _ in range(400):
         pattern = "".join(rng.choice("ab.*+?()[]{}|^$\\dws12,-:=!<>P") for _ in range(rng.randint(1, 12)))
         text = "".join(rng.choice("ab1 ") for _ in range(20))
-        runs(f"[match({json.dumps(pattern)}; \"g\")]", json.dumps(text))
+        runs(f'[match({json.dumps(pattern)}; "g")]', json.dumps(text))
 
 
 @pytest.mark.parametrize("seed", range(10))

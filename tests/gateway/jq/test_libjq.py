@@ -124,7 +124,7 @@ def test_errors_behind_alternative_patterns_go_where_libjq_sends_them(seed: int)
     rng = Random(200 + seed)
     pairs = 0
     for _ in range(400):
-        program, text = retrying(rng, 4), rng.choice(['[3]', '[[3],4]', '{"a":1}', '[{"a":[1]},2]', 'null', '["1","x"]'])
+        program, text = retrying(rng, 4), rng.choice(["[3]", "[[3],4]", '{"a":1}', '[{"a":[1]},2]', "null", '["1","x"]'])
         ours = of_ours(program, text)
         if ours != "refused":
             assert same(ours, of_libjq(program, text)), (program, text, ours, of_libjq(program, text))

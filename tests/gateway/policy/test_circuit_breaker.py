@@ -100,7 +100,7 @@ def test_a_member_that_fails_one_time_in_ten_keeps_most_of_its_weight_and_one_in
     def settled(every: int) -> float:
         known, total = circuit_breaker.HEALTHY, 0.0
         for number in range(2000):
-            known = (record_failure(known, RULES, 0, "x") if number % every == 0 else record_success(known, RULES, 0))
+            known = record_failure(known, RULES, 0, "x") if number % every == 0 else record_success(known, RULES, 0)
             total += factor(known, RULES, 0)
         return total / 2000
 

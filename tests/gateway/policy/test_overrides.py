@@ -70,9 +70,7 @@ def test_the_models_own_come_after_its_providers() -> None:
     provider = Overrides(("a",), {"x": 1, "y": 1}, ({"p": {"q": 1, "r": 1}},), {"h": "1", "i": "1"})
     model = Overrides(("b",), {"x": 2}, ({"p": {"q": None}},), {"h": None})
     both = compose(provider, model)
-    assert both == Overrides(
-        ("a", "b"), {"x": 2, "y": 1}, ({"p": {"q": 1, "r": 1}}, {"p": {"q": None}}), {"h": None, "i": "1"}
-    )
+    assert both == Overrides(("a", "b"), {"x": 2, "y": 1}, ({"p": {"q": 1, "r": 1}}, {"p": {"q": None}}), {"h": None, "i": "1"})
     assert compose(overrides.NONE, model) is model
     assert compose(provider, overrides.NONE) is provider
 

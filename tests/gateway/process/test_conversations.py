@@ -193,9 +193,7 @@ def test_conversations_and_seals_outlive_a_restart(start: Callable[..., Process]
 
 
 @pytest.mark.parametrize("server", ["keep_conversations_hours = 0", 'store = "off"'])
-def test_nothing_is_kept_where_that_is_switched_off(
-    server: str, start: Callable[..., Process], upstream: Upstream
-) -> None:
+def test_nothing_is_kept_where_that_is_switched_off(server: str, start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config(upstream.url, server))
     answers(upstream, "anthropic")
     before = id_of(say(gateway, "anthropic/m", input="one"))

@@ -15,7 +15,9 @@ from running import made_up
 REFERENCES = Path(__file__).parents[3] / "references"
 PAGES = sorted(REFERENCES.glob("gateway*.md"))
 TWIN = "```yaml\n"  # what follows belongs to a configuration of its own
-PROVIDERS = '[[providers]]\nname = "openai"\n\n[[providers]]\nname = "office"\napi = "openai"\nbase_url = "http://10.0.0.7:9000"\n'
+PROVIDERS = (
+    '[[providers]]\nname = "openai"\n\n[[providers]]\nname = "office"\napi = "openai"\nbase_url = "http://10.0.0.7:9000"\n'
+)
 KEY_VARIABLES = ("OPENAI_API_KEY", "OPENAI_KEYS", "ANTHROPIC_API_KEY", "CI_KEY")
 BODIES = {
     "body.json": '{"model": "by-need", "messages": [{"role": "user", "content": "Hello"}]}',

@@ -893,5 +893,3 @@ def test_a_process_that_is_asked_from_outside_keeps_no_files_open(start: Start, 
             for stream in (False, True):
                 gateway.chat(caller, f"to-{target}/{model}", stream=stream)
     until(lambda: gateway.open_files() <= before + 3, "callers' and broken connections are closed")
-
-

@@ -226,9 +226,7 @@ def test_a_tool_to_be_loaded_later_is_offered_once_it_is_loaded(through: Through
     ("claude-mythos-preview", ["user", "assistant", "user"]), ("claude-sonnet-4-5", ["user", "assistant"]),
     ("glm-4.6", ["user", "assistant"]),
 ])  # fmt: skip
-def test_newer_claudes_are_asked_to_go_on_where_they_refuse_a_beginning(
-    through: Through, model: str, roles: list[str]
-) -> None:
+def test_newer_claudes_are_asked_to_go_on_where_they_refuse_a_beginning(through: Through, model: str, roles: list[str]) -> None:
     body = chat(f"a/{model}", messages=[*HI, {"role": "assistant", "content": "{"}])
     sent, answer = through("a", CHAT, body)
     assert [message["role"] for message in sent["messages"]] == roles
@@ -295,9 +293,7 @@ def test_an_answer_without_an_id_gets_one_that_no_other_has(through: Through, pa
 @pytest.mark.parametrize(("theirs", "ours", "named"), [
     ("default", "standard", ""), ("priority", "priority", ""), ("flex", None, "service_tier=flex"), ("auto", None, ""),
 ])  # fmt: skip
-def test_the_tier_of_an_answer_is_told_in_the_callers_word(
-    through: Through, theirs: str, ours: str | None, named: str
-) -> None:
+def test_the_tier_of_an_answer_is_told_in_the_callers_word(through: Through, theirs: str, ours: str | None, named: str) -> None:
     _, answer = through("o", MESSAGES, messages("o/m"), {**ANSWERS["o"], "service_tier": theirs}, FROM_ANTHROPIC)
     assert answer.json["usage"].get("service_tier") == ours and lost(answer) == named
 
@@ -376,9 +372,7 @@ def test_the_default_model_does_not_answer_for_what_is_switched_off(through: Thr
 @pytest.mark.parametrize(("name", "status"), [
     ("o//models/x.gguf", 200), ("o/My Model [Q4]", 200), ("o/模型", 200), ("o/bad\ud83d", 404),
 ])  # fmt: skip
-def test_every_name_goes_out_as_it_is_listed_and_what_cannot_be_sent_is_404(
-    through: Through, name: str, status: int
-) -> None:
+def test_every_name_goes_out_as_it_is_listed_and_what_cannot_be_sent_is_404(through: Through, name: str, status: int) -> None:
     sent, answer = through("o", CHAT, json.dumps(chat(name)).encode())
     assert answer.status == status
     assert sent.get("model") == (name.partition("/")[2] if status == 200 else None)

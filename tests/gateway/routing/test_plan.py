@@ -633,7 +633,7 @@ ANTHROPIC = {"model": "g", "tools": [{"name": "f"}], "system": [{"type": "text",
     ],
 )  # fmt: skip
 def test_selectors_over_the_body_as_received(selector: str, body: dict[str, Any], selected: bool) -> None:
-    text = ABC + "[[groups]]\nname = \"g\"\nmembers = [{model = \"b\"}, {model = \"a\", selector = '" + selector + "'}]"
+    text = ABC + '[[groups]]\nname = "g"\nmembers = [{model = "b"}, {model = "a", selector = \'' + selector + "'}]"
     told = World(text).plan(
         "g", body, protocol="openai", headers={"x-team": "t", "authorization": "Bearer x"}, key_name="alice"
     )

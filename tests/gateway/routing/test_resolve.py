@@ -68,9 +68,7 @@ def test_a_bare_name_that_two_providers_have_is_ambiguous_and_the_error_says_wha
         found(routes(), "both")
 
 
-@pytest.mark.parametrize(
-    "name", ["smal", "off", "one/off", "gone/lost", "lost", "one/else", "", "a b", "a?x=1", "x" * 999]
-)
+@pytest.mark.parametrize("name", ["smal", "off", "one/off", "gone/lost", "lost", "one/else", "", "a b", "a?x=1", "x" * 999])
 def test_what_is_not_there_or_switched_off_is_unknown(name: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         found(routes(), name)

@@ -223,11 +223,7 @@ def test_a_stream_written_again_reads_the_same_and_agrees_with_the_plain_answer(
 def said_by(answer: ir.Answer) -> Any:
     """What an answer says: empty texts, and how arguments are spaced, say nothing."""
     first = answer.candidates[0]
-    parts = [
-        {**plain(part), "arguments_text": ""}
-        for part in first.parts
-        if not (isinstance(part, ir.Text) and not part.text)
-    ]
+    parts = [{**plain(part), "arguments_text": ""} for part in first.parts if not (isinstance(part, ir.Text) and not part.text)]
     stop = plain(replace(first.stop, native=""))  # the word is made to fit the parts
     return parts, stop, plain(answer.usage), answer.id, answer.model or "m"
 
@@ -791,6 +787,7 @@ def test_a_kind_that_changes_inside_a_block_begins_the_next_part() -> None:
 
 def test_calls_that_grow_at_once_come_one_after_the_other() -> None:
     """Row 1."""
+
     def args(index: int, piece: str) -> dict[str, Any]:
         return delta(index, type="input_json_delta", partial_json=piece)
 

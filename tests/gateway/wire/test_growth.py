@@ -12,7 +12,7 @@ import pytest
 from llm_router_gateway.wire.registry import wire
 
 Body = dict[str, Any]
-FEW, TIMES = 500, 8       # items of the smaller body, and how many times as many the larger one has
+FEW, TIMES = 500, 8  # items of the smaller body, and how many times as many the larger one has
 WORST = TIMES * TIMES / 2  # of the larger one's time: half of what a quadratic way would take
 
 

@@ -18,7 +18,7 @@ from .file import Database
 from .turn_rows import find, forget, kept_secret, pack, put, turn_of_item
 
 GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
-AGAIN_S = 0.3   # after it an unknown turn is looked for again: another process on this store may be about to write it
+AGAIN_S = 0.3  # after it an unknown turn is looked for again: another process on this store may be about to write it
 Found = TypeVar("Found")
 MAX_WAITING_BYTES = 67_108_864  # of texts that the file cannot take just now; what comes then is not kept
 

@@ -47,19 +47,19 @@ from .file import (
 from .retention import Keep, care
 from .rows import Entry, put
 
-GATHER_S = 0.25              # calls are collected so long before they are written together
-BATCH = 512                  # calls in one transaction
-MAX_WAITING = 20_000         # calls in memory while the file cannot be written
+GATHER_S = 0.25  # calls are collected so long before they are written together
+BATCH = 512  # calls in one transaction
+MAX_WAITING = 20_000  # calls in memory while the file cannot be written
 MAX_WAITING_BYTES = 67_108_864  # of their bodies; then calls go without
 MAX_NOTES = 100
-RETRY_S = 1.0                # between two attempts at a disk that failed
-AGAIN_S = 5.0                # between two attempts at a file that is not ours to write
-ASIDE_S = 60.0               # between two files that are moved aside: more often, it is the disk that is broken
-CARE_S = 30.0                # between two looks at what is too old or too much
-CARE_PAUSE_S = 0.05          # between two small steps of that
-FLUSH_PAUSE_S = 0.02         # between two looks whether a disk that failed takes it now
-MEMORY_BYTES = 67_108_864    # the most that a store without a file keeps
-MAX_JUMP_S = 86_400          # how far a clock that was set forward may age what is kept
+RETRY_S = 1.0  # between two attempts at a disk that failed
+AGAIN_S = 5.0  # between two attempts at a file that is not ours to write
+ASIDE_S = 60.0  # between two files that are moved aside: more often, it is the disk that is broken
+CARE_S = 30.0  # between two looks at what is too old or too much
+CARE_PAUSE_S = 0.05  # between two small steps of that
+FLUSH_PAUSE_S = 0.02  # between two looks whether a disk that failed takes it now
+MEMORY_BYTES = 67_108_864  # the most that a store without a file keeps
+MAX_JUMP_S = 86_400  # how far a clock that was set forward may age what is kept
 
 Result = TypeVar("Result")
 
@@ -83,10 +83,10 @@ class Store:
         """`owner`: this process is the one that records calls there. Others may do small writes."""
         self.path, self.owner = path, owner
         self.keep = Keep()
-        self.broken = ""           # why nothing can be stored at the moment; "" when it works
+        self.broken = ""  # why nothing can be stored at the moment; "" when it works
         self.last_error = ""
-        self.moved_to = ""         # the damaged file that was moved aside last
-        self.keys_lost = False     # some of what is no call could not be taken over from it
+        self.moved_to = ""  # the damaged file that was moved aside last
+        self.keys_lost = False  # some of what is no call could not be taken over from it
         self.notes: deque[str] = deque(maxlen=MAX_NOTES)
         self.written = self.dropped = 0
         self._wall, self._clock = wall, clock
@@ -99,7 +99,7 @@ class Store:
         self._db: Database | None = None
         self._identity: tuple[int, int] | None = None
         self._lock: int | None = None
-        self._generation = 0       # of the file: readers reopen it when it changes
+        self._generation = 0  # of the file: readers reopen it when it changes
         self._suspect = self._stopping = False
         self._try_at = self._care_at = 0.0
         self._aside_at = float("-inf")

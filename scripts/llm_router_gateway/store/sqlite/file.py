@@ -1,9 +1,9 @@
 """The file of the store: made for one user, marked as one process's, checked, and moved aside when it is damaged.
 
-    db = open_writer("router.db", now_ms)          the connection that writes; sqlite3.Error, OSError or StoreBroken
-    db = connect("router.db", reads=True)     one that only reads
-    mark = lock("router.db")                  None: another gateway records its calls there
-    move_aside("router.db", now_s)           -> "router.db.damaged-20261021T072800Z"
+db = open_writer("router.db", now_ms)          the connection that writes; sqlite3.Error, OSError or StoreBroken
+db = connect("router.db", reads=True)     one that only reads
+mark = lock("router.db")                  None: another gateway records its calls there
+move_aside("router.db", now_s)           -> "router.db.damaged-20261021T072800Z"
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .. import histogram
 from .migrations import APPLICATION_ID, apply, unknown_steps
 
 MEMORY = ":memory:"
-BUSY_S = 2.0                 # for a program that has the file locked
-CHECKED_BYTES = 33_554_432   # files up to this size are read through when opened
-WAL_BYTES = 33_554_432       # what its file is cut to after a burst
+BUSY_S = 2.0  # for a program that has the file locked
+CHECKED_BYTES = 33_554_432  # files up to this size are read through when opened
+WAL_BYTES = 33_554_432  # what its file is cut to after a burst
 MAGIC = b"SQLite format 3\0"
 OWN_NAMES = (".db", ".sqlite", ".sqlite3")  # a file that is no database is moved aside only when it is named like one
 # Not taken over from a damaged file.

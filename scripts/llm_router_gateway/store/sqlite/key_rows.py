@@ -1,9 +1,9 @@
 """Keys in the store: rows of `api_keys` <-> store.keys.Row. Each function takes a connection and is one part of a transaction.
 
-    rows(db)                        -> [Row(key, digest, last_used), ...]
-    insert(db, key, digest)         -> Row; Conflict when the name is taken
-    generation(db)                  changes when any program changed a key
-    spent(db, now)                  -> [("key_1", "day", 0.12, 5100.0), ...] of the call log
+rows(db)                        -> [Row(key, digest, last_used), ...]
+insert(db, key, digest)         -> Row; Conflict when the name is taken
+generation(db)                  changes when any program changed a key
+spent(db, now)                  -> [("key_1", "day", 0.12, 5100.0), ...] of the call log
 """
 
 from __future__ import annotations

@@ -28,15 +28,15 @@ from ..call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
 from ..query import SEARCH_S, Cursor, Page, Span, Where
 from .migrations import ALL
 
-MAX_ROWS = 40_000        # calls that are looked at for what the sums do not know
-SORTED_ROWS = 150_000    # calls that are put into another order than that of time
-COUNTED_ROWS = 50_000    # calls that are looked at to count those that fit
-CHUNK_ROWS = 20_000      # calls of one step of a search; between two of them the time is looked at
+MAX_ROWS = 40_000  # calls that are looked at for what the sums do not know
+SORTED_ROWS = 150_000  # calls that are put into another order than that of time
+COUNTED_ROWS = 50_000  # calls that are looked at to count those that fit
+CHUNK_ROWS = 20_000  # calls of one step of a search; between two of them the time is looked at
 FIRST_CHUNK_ROWS = 2_000
-MAX_ERRORS = 20          # kinds of errors in an answer
+MAX_ERRORS = 20  # kinds of errors in an answer
 COUNTED_ERRORS = 200_000
 RECENT_ERRORS = 5
-NAMED_CALLS = 3_000      # key names are taken from the newest calls
+NAMED_CALLS = 3_000  # key names are taken from the newest calls
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 OUTCOME_SQL = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
 SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
@@ -216,8 +216,10 @@ def tallies_of_calls(
         values = [*values, *names]
     clause = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
     bounds = [*span.bounds_ms, *values]
-    found = {(row[0], row[1]): Tally(row[2:]) for row in db.execute(
-        f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {clause} GROUP BY 1, 2", bounds)}  # nosec B608
+    found = {
+        (row[0], row[1]): Tally(row[2:])
+        for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {clause} GROUP BY 1, 2", bounds)
+    }  # nosec B608
     for column, attribute in (("duration_ms", "durations"), ("first_ms", "firsts")):
         rows = db.execute(f"SELECT {name}, {at}, {bin_of(db, column)}, count(*) {clause} AND {TIMED} AND {column} IS NOT NULL "  # nosec B608
                           "GROUP BY 1, 2, 3", bounds)  # fmt: skip
@@ -428,8 +430,10 @@ def by_time(db: Any, page: Page, where: Where, is_late: Callable[[], bool]) -> t
         if end is not None:
             sign = ">" if page.is_descending else "<"
             stop, within = f" AND started_ms {sign}= ? AND (started_ms {sign} ? OR id {sign}= ?)", (*within, end[0], *end)
-        rows += db.execute(f"{select}{bounds}{later}{stop}{condition} {order_by(page)} LIMIT ? OFFSET ?",  # nosec B608
-                           (*within, *values, page.limit + 1 - len(rows) + skip, 0)).fetchall()
+        rows += db.execute(
+            f"{select}{bounds}{later}{stop}{condition} {order_by(page)} LIMIT ? OFFSET ?",  # nosec B608
+            (*within, *values, page.limit + 1 - len(rows) + skip, 0),
+        ).fetchall()
         rows, skip = rows[skip:], max(0, skip - len(rows))
         if len(rows) > page.limit:
             rows = rows[: page.limit]

@@ -15,10 +15,10 @@ from ..query import MINUTES_KEPT_S
 from .migrations import STEPS_S
 from .turn_rows import forget_too_many, forget_turns
 
-ROWS = 500           # in one step
-BODIES = 100         # they are larger
-VACUUM_PAGES = 256   # given back in one step
-TURNS = 20           # of conversations, when they are too many; each may hold a picture
+ROWS = 500  # in one step
+BODIES = 100  # they are larger
+VACUUM_PAGES = 256  # given back in one step
+TURNS = 20  # of conversations, when they are too many; each may hold a picture
 DAY_S, HOUR_S = 86_400, 3_600
 FOREVER = float("inf")
 

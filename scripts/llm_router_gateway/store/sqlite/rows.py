@@ -1,7 +1,7 @@
 """What a batch of calls is in the store: its rows, the sums of its minutes, hours and days, its texts.
 
-    put(db, [(call, None), (call, bodies)])   within a transaction of the caller's: all of them, with ids in order
-    unpack(data)                            -> a text of `bodies`, as it was kept
+put(db, [(call, None), (call, bodies)])   within a transaction of the caller's: all of them, with ids in order
+unpack(data)                            -> a text of `bodies`, as it was kept
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def rows_of(count: int, width: int) -> str:
 CHUNK = 32  # rows of one statement: fewer steps, fewer times that another thread waits for us
 _WIDTH = len(Call._fields) + 1
 INSERT_CALLS = f"INSERT INTO calls VALUES {rows_of(CHUNK, _WIDTH)}"  # nosec B608  # of constants only
-INSERT_CALL = f"INSERT INTO calls VALUES {rows_of(1, _WIDTH)}"       # nosec B608
+INSERT_CALL = f"INSERT INTO calls VALUES {rows_of(1, _WIDTH)}"  # nosec B608
 INSERT_BODIES = "INSERT INTO bodies VALUES (?, ?, ?, ?, ?, ?)"
 _KEY = ("step_s", "at_s", "provider", "model", "key_id")
 _BINS = ("duration_bins", "first_bins")

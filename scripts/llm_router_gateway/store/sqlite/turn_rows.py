@@ -1,8 +1,8 @@
 """Kept turns in the store: rows of `turns` and `turn_items` <-> store.conversations.Turn. Each function takes a connection.
 
-    put(db, [(turn, pack(turn))])
-    find(db, "key_1", "resp_1")        -> Turn, or None: another owner's is none
-    turn_of_item(db, "key_1", "msg_7")  -> "resp_1"
+put(db, [(turn, pack(turn))])
+find(db, "key_1", "resp_1")        -> Turn, or None: another owner's is none
+turn_of_item(db, "key_1", "msg_7")  -> "resp_1"
 """
 
 from __future__ import annotations
@@ -78,6 +78,4 @@ def forget_too_many(db: Database, max_bytes: float, rows: int) -> int:
     """A step towards what conversations may hold together: the oldest go."""
     if max_bytes == FOREVER or db.execute("SELECT COALESCE(SUM(bytes), 0) FROM turns").fetchone()[0] <= max_bytes:
         return 0
-    return db.execute(
-        "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY created_s LIMIT ?)", (rows,)
-    ).rowcount
+    return db.execute("DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY created_s LIMIT ?)", (rows,)).rowcount

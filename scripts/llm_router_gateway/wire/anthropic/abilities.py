@@ -1,8 +1,8 @@
 """Anthropic Messages: what a model takes, by its name; a provider's quirks have the last word.
 
-    abilities("claude-opus-4-7", {}).sampling   -> "none"
-    abilities("claude-fable-5", {}).thinking    -> "always"
-    abilities("glm-4.6", {}).thinking           -> "budget": a server that only speaks the protocol
+abilities("claude-opus-4-7", {}).sampling   -> "none"
+abilities("claude-fable-5", {}).thinking    -> "always"
+abilities("glm-4.6", {}).thinking           -> "budget": a server that only speaks the protocol
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 VERSION = re.compile(r"claude-(?:[a-z]+-)*(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 NAMELESS = re.compile(r"(?:^|[/.:@])claude-[a-z]")  # and no version behind it: claude-mythos-preview
-ALWAYS = re.compile(r"claude-(?:fable|mythos)")     # 400 for thinking that is disabled or has a budget
+ALWAYS = re.compile(r"claude-(?:fable|mythos)")  # 400 for thinking that is disabled or has a budget
 NEWEST = (99, 0)
 
 

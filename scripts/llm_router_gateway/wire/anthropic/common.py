@@ -39,8 +39,8 @@ from ..retry_after import retry_after_s  # fmt: skip
 VENDOR = "anthropic"
 
 SCHEMA_TOOL = "llm_router_answer"  # the answer's shape, where only a tool can demand one; its call is read as text
-MIN_BUDGET = 1024                  # thinking.budget_tokens: the API refuses less
-MAX_ERROR_CHARS = 500              # of a body that is no JSON; the rest of an HTML page tells nothing
+MIN_BUDGET = 1024  # thinking.budget_tokens: the API refuses less
+MAX_ERROR_CHARS = 500  # of a body that is no JSON; the rest of an HTML page tells nothing
 NO_WORDS = "The tool failed and said nothing."
 GO_ON = "Go on from exactly where your last message ends. Write only what comes next and repeat nothing of it."
 EMPTY_TURN = "(The user said nothing.)"

@@ -79,15 +79,15 @@ class StreamReader:
     def __init__(self) -> None:
         self._started = self._stopped = self._over = self._called = False
         self._open = False
-        self._block: Any = None                 # the upstream's index of the open block
-        self._kind = ""                         # and its type
-        self._index = -1                        # ours, of the last part
-        self._input = ""                        # of a call, where it came with the start
+        self._block: Any = None  # the upstream's index of the open block
+        self._kind = ""  # and its type
+        self._index = -1  # ours, of the last part
+        self._input = ""  # of a call, where it came with the start
         self._held: Held | None = None
         self._citations: list[Any] = []
-        self._waiting: list[Block] = []         # events of blocks that began while a call was open
+        self._waiting: list[Block] = []  # events of blocks that began while a call was open
         self._usage: Block = {}
-        self._late: dict[str, Any] = {}         # for Finished
+        self._late: dict[str, Any] = {}  # for Finished
         self._answer_id = ""
 
     def feed(self, event: Event) -> Events:

@@ -40,9 +40,9 @@ class StreamWriter:
         self._begun = self._called = self._over = False
         self._usage: ir.Usage | None = None
         self._stop = ir.Stop("end")
-        self._block = -1                     # index of the last block
-        self._part: ir.Part | None = None    # open, and where it has no block yet, its kind
-        self._prefix = ""                    # of a delta in the open block; "" = there is no block yet
+        self._block = -1  # index of the last block
+        self._part: ir.Part | None = None  # open, and where it has no block yet, its kind
+        self._prefix = ""  # of a delta in the open block; "" = there is no block yet
         self._cited = 0
 
     def feed(self, event: ir.StreamEvent) -> bytes:

@@ -13,7 +13,7 @@ SPEC = Spec(
     turns="prompt",
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes
     too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
-             "Please reduce the length of the messages.",
+    "Please reduce the length of the messages.",
     too_long_mark=b'"context_length_exceeded"',
     answer_field="choices",
     carried={"chat": ("openai", "completions")},

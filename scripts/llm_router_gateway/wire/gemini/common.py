@@ -28,14 +28,14 @@ from ..fields import compact, integer, number, obj, truth
 from ..retry_after import retry_after_s
 
 VENDOR = "gemini"
-MAGIC = b"llm-router1:"     # begins a signature that is another vendor's; 12 bytes are 16 base64 characters
+MAGIC = b"llm-router1:"  # begins a signature that is another vendor's; 12 bytes are 16 base64 characters
 MAGIC_TEXT = base64.b64encode(MAGIC).decode()
-MAX_STOP_SEQUENCES = 5      # of one request
-MAX_INT32 = 2**31 - 1       # of a seed
-MAX_BUDGET_FLASH = 24_576   # thinking tokens; more is answered with 400
+MAX_STOP_SEQUENCES = 5  # of one request
+MAX_INT32 = 2**31 - 1  # of a seed
+MAX_BUDGET_FLASH = 24_576  # thinking tokens; more is answered with 400
 MAX_BUDGET_PRO = 32_768
-MIN_BUDGET_PRO = 128        # Pro cannot be told not to think: 400 for less; earendil-works/pi #3460, vercel/ai #8027
-MIN_BUDGET_LITE = 512       # of Flash-Lite, which takes 0 as well
+MIN_BUDGET_PRO = 128  # Pro cannot be told not to think: 400 for less; earendil-works/pi #3460, vercel/ai #8027
+MIN_BUDGET_LITE = 512  # of Flash-Lite, which takes 0 as well
 MAX_ARGUMENT_ITEMS = 10_000  # of an array in arguments that come piece by piece; an index above is a fault
 SIGNATURE_UNKNOWN = "skip_thought_signature_validator"  # Google's own word for a call whose signature is lost
 

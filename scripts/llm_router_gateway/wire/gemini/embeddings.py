@@ -1,7 +1,7 @@
 """Gemini's embedContent and batchEmbedContents <-> texts and vectors.
 
-    {"content": {"parts": [{"text": "a"}]}, "outputDimensionality": 8}           -> Texts(("a",), 8)
-    {"requests": [{"model": "models/m", "content": {"parts": [{"text": "a"}]}}]} -> Texts(("a",))
+{"content": {"parts": [{"text": "a"}]}, "outputDimensionality": 8}           -> Texts(("a",), 8)
+{"requests": [{"model": "models/m", "content": {"parts": [{"text": "a"}]}}]} -> Texts(("a",))
 """
 
 from __future__ import annotations

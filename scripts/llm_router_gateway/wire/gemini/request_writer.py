@@ -254,9 +254,7 @@ def write_result_media(name: str, result: ir.ToolResult, lost: list[str]) -> lis
     return [{"text": f"[from the result of {name}]"}, *written] if written else []
 
 
-def write_results(
-    calls: Sequence[ir.ToolCall], parts: Sequence[ir.Part], lost: list[str]
-) -> tuple[list[Fields], list[Fields]]:
+def write_results(calls: Sequence[ir.ToolCall], parts: Sequence[ir.Part], lost: list[str]) -> tuple[list[Fields], list[Fields]]:
     """(as many responses as there were calls, in their order, since without ids that is what tells; the pictures in them)."""
     results = {part.id: part for part in parts if isinstance(part, ir.ToolResult)}
     responses, pictures = [], []

@@ -19,7 +19,7 @@ from ..schemas import resolve_pointer
 
 Schema = Mapping[str, Any]
 
-MAX_DEPTH = 48      # nested deeper than that is no tool of anybody's; the rest becomes {"type": "object"}
+MAX_DEPTH = 48  # nested deeper than that is no tool of anybody's; the rest becomes {"type": "object"}
 MAX_NODES = 20_000  # references that multiply: a schema of 1 kB can stand for 2**100 nodes
 COPIED = frozenset({"title", "description", "default", "example", "pattern", "minimum", "maximum", "minLength", "maxLength",
                     "minItems", "maxItems", "minProperties", "maxProperties", "propertyOrdering", "nullable"})  # fmt: skip

@@ -46,7 +46,7 @@ THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-m
 REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
 
 EFFORT_BUDGETS = {"none": 0, "minimal": 512, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}
-MAX_USER_CHARS = 64                      # OpenAI refuses a longer `user`
+MAX_USER_CHARS = 64  # OpenAI refuses a longer `user`
 
 FINISH: Mapping[str, ir.Reason] = {
     **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "complete"), "end"),
@@ -192,6 +192,7 @@ def write_count(tokens: int) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------------------------------------------- errors
+
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """The last words of a stream that failed; no [DONE] follows, for nothing is done."""

@@ -141,9 +141,9 @@ class Conversation:
         self.system: list[ir.Part] = []
         self.messages: list[ir.Message] = []
         self._open: OpenCalls[ir.ToolCall] = OpenCalls()  # by their ids as they came
-        self._taken: set[str] = set()                     # the ids that they became
-        self._results: list[ir.ToolResult] = []           # the run of results that goes on
-        self._run_at = 0                                  # where its message will stand
+        self._taken: set[str] = set()  # the ids that they became
+        self._results: list[ir.ToolResult] = []  # the run of results that goes on
+        self._run_at = 0  # where its message will stand
 
     def took_plain(self, message: Any) -> bool:
         """Takes a message that is one text of a user or the assistant, as nearly all of a long conversation are."""

@@ -29,11 +29,11 @@ class Slot:
 
     def __init__(self, kind: str, part: ir.Part) -> None:
         self.kind, self.part = kind, part
-        self.index = -1                           # not begun
+        self.index = -1  # not begun
         self.ended = False
         self.pending: list[tuple[str, str]] = []  # (text, signature) that came before its turn
-        self.texts: list[str] = []                # of a call: all of its arguments so far
-        self.checked = -1                         # how many of them were looked at last time
+        self.texts: list[str] = []  # of a call: all of its arguments so far
+        self.checked = -1  # how many of them were looked at last time
 
     def complete(self) -> bool:
         """Whether nothing more is to come when another part begins: for a call, when its arguments are whole JSON."""

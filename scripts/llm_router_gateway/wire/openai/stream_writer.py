@@ -24,13 +24,13 @@ class Voice:
 
     def __init__(self, head: str) -> None:
         self.head = head
-        self.calls = 0      # begun so far: the next one's index
+        self.calls = 0  # begun so far: the next one's index
         self.thoughts = 0
         self.kind: type = type(None)
         self.part: ir.Part = ir.Text("")
         self.custom = False
-        self.held = False   # the open call's text waits until it is whole
-        self.sent = False   # the open part's content
+        self.held = False  # the open call's text waits until it is whole
+        self.sent = False  # the open part's content
         self.texts: list[str] = []  # of an open thought, for its signature
         self.signatures: list[str] = []
 

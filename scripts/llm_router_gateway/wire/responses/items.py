@@ -195,11 +195,11 @@ class Conversation:
         self.tools: list[ir.Tool] = []
         self.namespaces: dict[str, tuple[str, str]] = {}
         self.compacting = False
-        self._places: dict[str, int] = {}                  # name of a tool of the caller's -> where it stands
+        self._places: dict[str, int] = {}  # name of a tool of the caller's -> where it stands
         self._calls: OpenCalls[ir.ToolCall] = OpenCalls()  # by the ids that a result may call them by
-        self._taken: set[str] = set()                      # the ids of those
-        self._parts: list[ir.Part] = []                    # of the last message, while it grows
-        self._has_spoken = False                           # there is a text among them
+        self._taken: set[str] = set()  # the ids of those
+        self._parts: list[ir.Part] = []  # of the last message, while it grows
+        self._has_spoken = False  # there is a text among them
 
     # -- tools
 

@@ -59,7 +59,7 @@ class Writing:
         self.name = model.lower()
         self.thinks = bool(THINKING_MODELS.search(self.name))
         self.customs: set[str] = set()  # ids of custom calls, whose results have a type of their own
-        self._ids: set[str] = set()     # of items: the API takes each once
+        self._ids: set[str] = set()  # of items: the API takes each once
 
     def item_id(self, kind: str, *facts: object, known: str = "") -> str:
         """An id for an item: the one it had, else one that the same conversation gets again."""

@@ -41,7 +41,7 @@ SPEC = Spec(
     # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
     keepalive=b": keep-alive\n\n",
     too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
-             "Please reduce the length of the messages.",
+    "Please reduce the length of the messages.",
     too_long_mark=b'"context_length_exceeded"',
     too_long_words="This model's maximum context length is",  # litellm goes by them, not by the code
     answer_field="output",

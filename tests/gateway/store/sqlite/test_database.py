@@ -350,7 +350,7 @@ def test_keys_and_the_like_come_along_from_a_damaged_file(opened: Opened, tmp_pa
     path = tmp_path / "calls.db"
     filled(path)
     with closing(sqlite3.connect(path)) as db:
-        page, = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'calls'").fetchone()
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'calls'").fetchone()
     with path.open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(b"\xff" * 4096)
@@ -602,6 +602,7 @@ def test_each_step_has_a_name_of_its_own() -> None:
 
 def cared(for_: Store, keep: Keep, now_s: float) -> None:
     """All steps of forgetting, one after the other."""
+
     def steps(db: sqlite3.Connection) -> bool:
         db.execute("COMMIT")  # each step is a transaction of its own
         more = retention.care(db, keep, now_s)

@@ -231,12 +231,18 @@ def ordered(calls: list[Call], page: Page, where: Where) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("is_descending", [True, False])
 @pytest.mark.parametrize("order", ORDERS)
-def test_pages_one_after_the_other_are_the_whole_list(shelf: Shelf, order: str, is_descending: bool,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_one_after_the_other_are_the_whole_list(
+    shelf: Shelf, order: str, is_descending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(queries, "FIRST_CHUNK_ROWS", 150)
     monkeypatch.setattr(queries, "CHUNK_ROWS", 400)
-    for where, begin in ((Where(), None), (Where(search="ann"), None), (Where(model="openai/gpt-x", status="error"), None),
-                         (Where(client="::1"), (NOW_S - DAY_S) * 1_000), (Where(search="nothing like it"), None)):
+    for where, begin in (
+        (Where(), None),
+        (Where(search="ann"), None),
+        (Where(model="openai/gpt-x", status="error"), None),
+        (Where(client="::1"), (NOW_S - DAY_S) * 1_000),
+        (Where(search="nothing like it"), None),
+    ):
         page, got = Page(limit=333, order=order, is_descending=is_descending, from_ms=begin), list[int]()
         want = ordered(shelf.calls, page, where)
         while True:
