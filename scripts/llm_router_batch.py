@@ -726,7 +726,7 @@ def output_path(args: Namespace) -> str:
     if not args.output:
         raise c.UsageError("no output named", next_step="Give --output FILE: answers are kept there as they come.")
     setattr(args, "force", True)  # noqa: B010
-    return c.check_output(args)
+    return str(c.extra("output", "--output").check_output(args))
 
 
 def open_input(args: Namespace, output: str = "") -> IO[bytes]:

@@ -66,7 +66,7 @@ def test_alone_a_refused_field_is_an_error_and_no_control_character_reaches_a_te
 
 @pytest.mark.parametrize("words", [
     ["chat", "-m", "demo", *HI, "--json"], ["chat", "-m", "demo", *HI, "--stream", "--json"],
-    ["chat", "-m", "demo", *HI, "--output", "a.txt"], ["chat", "-m", "demo", *HI, "--dry-run"],
+    ["chat", "-m", "demo", *HI, "--raw"], ["chat", "-m", "demo", *HI, "--dry-run"],
     ["vision", "-m", "demo", "--image", "a.png", "--stream"], ["compare", "--models", "demo,fail-404", *HI, "--json"],
     ["chat", "-m", "demo-tools", *HI, "--stream"], ["models", "--json"], ["doctor", "--json"],
 ])  # fmt: skip
@@ -92,6 +92,8 @@ def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any,
     (["chat", "-m", "demo", "--append", "--messages-file", "talk.json", *HI], "--append"),
     (["chat", "-m", "demo", "--schema", "schema.json", *HI], "--schema"), (["route", *HI], "route"),
     (["chat", "-m", "demo", "--session", "s", *HI], "--session"), (["route", "--help"], "route"),
+    (["chat", "-m", "demo", "--output", "a.txt", *HI], "--output"),
+    (["compare", "--models", "demo", "--markdown", *HI], "--markdown"),
     (["cache", "stats"], "cache"), (["usage"], "usage"), (["compare", "--models", "demo", "--cache", "1h", *HI], "--cache"),
 ])  # fmt: skip
 def test_alone_an_option_of_the_extras_says_which_folder_is_missing(
