@@ -865,6 +865,7 @@ def judge(reader: Reader, ended: bool) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- policy
 
+PRESCRIBING = frozenset({"tool_choice", "function_call", "n", "toolConfig", "generationConfig"})  # see llm_router_extras.unmet
 FALLBACK_CODES = frozenset({
     "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
     "empty_answer", "content_filter", "bad_upstream", "stream_cut",
@@ -1766,7 +1767,9 @@ class Call:
         self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
         if any(call["parsed"] is None for call in self.last.tool_calls):
-            self.warnings.append("the arguments of a tool call are not JSON")
+            self.warnings.append("the arguments of a tool call are no JSON object")
+        unmet = extra("unmet") if PRESCRIBING & attempt.body.keys() else None
+        self.warnings += unmet.warnings(attempt.body, reader) if unmet else []
         chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
         naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
         if naming and naming.other_model(attempt.model, self.last.model):
