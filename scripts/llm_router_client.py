@@ -4,10 +4,10 @@
 One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient) and a command line.
 
   python3 llm_router_client.py chat --demo --message "Hello, world!"
-  python3 llm_router_client.py chat -m gpt-4.1 --message "Name three colours." --stream
-  python3 llm_router_client.py chat -m gpt-4.1 --fallback claude-3-5-sonnet,qwen-max --message-file question.txt
-  python3 llm_router_client.py vision -m gpt-4o --image cat.png --prompt "What is this?"
-  python3 llm_router_client.py compare --models gpt-4.1,qwen-max --message "What is 2+2?"
+  python3 llm_router_client.py chat -m gpt-5.4 --message "Name three colours." --stream
+  python3 llm_router_client.py chat -m gpt-5.4 --fallback claude-sonnet-5-5,qwen-max --message-file question.txt
+  python3 llm_router_client.py vision -m gpt-5.4 --image cat.png --prompt "What is this?"
+  python3 llm_router_client.py compare --models gpt-5.4,qwen-max --message "What is 2+2?"
 
 Environment: SETTINGS below, and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY. Exit codes: EXIT_CODES below.
 
@@ -96,14 +96,16 @@ EXIT_CODES = {
     130: "interrupted",
     141: "closed pipe",
 }
-# For `models --offline`, and where the live list cannot be had; always marked as such.
+# For `models --offline`, and where the live list cannot be had; always marked as such. What the default endpoint's page and the
+# packages openai 3.57, anthropic 2.14 and google-genai 3.6 name, but for models that their vendors have shut down.
 BUILTIN_MODELS = (
-    "gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini", "claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet",
-    "gemini-3-pro-preview", "gemini-3.5-flash", "qwen-max", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder",
-    "deepseek-v3", "deepseek-r1", "grok-2", "grok-beta",
+    "gpt-6.2-sol", "gpt-5.5", "gpt-5.4", "gpt-5.4-mini", "gpt-4.1", "gpt-4o", "gpt-4o-mini", "claude-opus-5-5",
+    "claude-sonnet-5-5", "claude-haiku-5-5", "gemini-4-argon", "gemini-4-carbon", "gemini-3.8-flash", "gemini-3.5-flash",
+    "gemini-3.5-flash-lite", "qwen-max", "qwen-plus", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder", "deepseek-v3",
+    "deepseek-r1", "grok-2", "grok-beta",
 )  # fmt: skip
 AUTO = "auto"  # in place of a model's name: llm_router_extras.routing chooses one
-DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, which would choose one, is not there
+DEFAULT_MODEL = "gpt-5.4-mini"  # where none is named and llm_router_extras, which would choose one, is not there
 FAMILIES = ("gpt", "claude", "gemini", "qwen", "deepseek", "grok", "kimi", "glm", "llama", "demo")
 
 
@@ -2783,15 +2785,15 @@ ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
-                    "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
+                    "-m gpt-5.4 --fallback qwen-max --message-file question.txt --stream"),
     "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
-                      '-m gpt-4o --image cat.png --prompt "What is this?"',
+                      '-m gpt-5.4 --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
-    "talk": Command("a conversation in the terminal", (), None, "--demo", "-m gpt-4.1 --continue"),
+    "talk": Command("a conversation in the terminal", (), None, "--demo", "-m gpt-5.4 --continue"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
     "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
-                       '--models gpt-4.1,qwen-max --message "What is 2+2?"',
+                       '--models gpt-5.4,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
     "route": Command("show which model would be asked, and why; asks none", (), None,
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
