@@ -2555,7 +2555,7 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
         try:
             from llm_router_demo import DemoServer
 
-            server = DemoServer()
+            server = DemoServer(any_model=True)
         except ImportError:
             raise UsageError("--demo needs llm_router_demo.py beside this file") from None
         except OSError as error:
