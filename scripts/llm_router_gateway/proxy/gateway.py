@@ -47,6 +47,7 @@ from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
+from ..wire.spec import RELAYED_KINDS
 from . import paths, route_api
 from .conversations import Conversations
 from .failover import Failover
@@ -59,6 +60,7 @@ from .own_api import OwnApi
 from .plain_answer import PlainAnswers
 from .recording import RecordedExchange, bodies_of, call_of, is_call
 from .refusals import for_caller
+from .relays import RelayedCalls
 from .request import Exchange, Record, RequestContext, dump_json
 from .request_budget import allowance_of
 from .services import Services, fault_location
@@ -102,6 +104,7 @@ class Gateway:
         self._lists = LiveLists(services, upstream)
         self._plain = PlainAnswers(services, upstream, failover)
         self._streams = StreamAnswers(services, upstream, failover)
+        self._relays = RelayedCalls(services, upstream, failover)
         self._own = own = OwnApi(services, self._lists)
         self._conversations = talks = Conversations(services, upstream, kept)
         routes = route_api.RouteCalls(services, failover, self._plain, self._streams)
@@ -111,7 +114,7 @@ class Gateway:
             "health": own.health, "root": own.health, "ignored": own.ignored,
             "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
-            "compact": self._compact,
+            "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
         }  # fmt: skip
 
     def swap(self, config: Config) -> None:
@@ -219,14 +222,19 @@ class Gateway:
 
     # -- read
 
-    async def _read(self, context: RequestContext) -> None:
-        """The body of a call to a model, and the model's name."""
-        server, spec = context.state.config.server, SPECS[context.call.protocol]
+    async def _receive(self, context: RequestContext) -> bytes:
+        """The bytes of a body, counted among those in flight."""
+        server = context.state.config.server
         said = context.headers.get("content-length", "")
         declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
         context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
         data = await context.exchange.read_body(server.max_body_bytes)
         context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
+        return data
+
+    async def _read(self, context: RequestContext) -> None:
+        """The body of a call to a model, and the model's name."""
+        data, spec = await self._receive(context), SPECS[context.call.protocol]
         if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED and not spec.keeps_answers:
             context.large = await self.offload.open(data, wants_text=context.allowance is not None)
             context.body = context.large.head_body
@@ -261,6 +269,11 @@ class Gateway:
     async def _embeddings(self, context: RequestContext) -> None:
         await self._read(context)
         await context.respond(200, *await self._plain.embeddings(context))
+
+    async def _relayed(self, context: RequestContext) -> None:
+        form = self._relays.read(context, await self._receive(context))
+        name_model(context)
+        await self._relays.answer(context, form)
 
     async def _management(self, context: RequestContext) -> None:
         await self._own.management(context, self.router)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # names for types alone: this is read at every start
     from .listing import Entry
 
 JSON = Mapping[str, Any]
+RELAYED_KINDS = frozenset({"audio", "images", "moderations", "rerank"})  # of a Line; no other protocol has an equal of them
 Pairs = list[tuple[str, str]]
 
 # ------------------------------------------------------------------------------------------------------------ the facts
@@ -41,7 +42,8 @@ class Line:
 
     `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
     that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
-    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
+    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), one of
+    RELAYED_KINDS (passed on as it is; its path is also the name of the call among the paths of `Upstream`), ...
     """
 
     method: str

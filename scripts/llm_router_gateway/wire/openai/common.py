@@ -158,8 +158,11 @@ def read_usage(usage: Any) -> ir.Usage | None:
 
 
 def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
-    """What a relayed answer says of its usage."""
-    return read_usage(answer.get("usage"))
+    """What a relayed answer says of its usage; pictures and audio name the two sides input_tokens and output_tokens."""
+    usage = answer.get("usage")
+    if isinstance(usage, dict) and "input_tokens" in usage and "prompt_tokens" not in usage:
+        usage = {**usage, "prompt_tokens": usage["input_tokens"], "completion_tokens": usage.get("output_tokens", 0)}
+    return read_usage(usage)
 
 
 def chunk_usage(chunk: Mapping[str, Any]) -> ir.Usage | None:
