@@ -64,7 +64,7 @@ def error_in(value: Any) -> Mapping[str, Any]:
     return {**value, "message": stated if isinstance(stated, str) else compact(stated)} if stated else {}
 
 
-def told_in(error: Mapping[str, Any]) -> str:
+def message_in(error: Mapping[str, Any]) -> str:
     """Its text; with OpenRouter also what the provider behind it said."""
     message = error.get("message")
     message = message if isinstance(message, str) and message.strip() else compact(error)
@@ -83,7 +83,7 @@ def status_of(error: Mapping[str, Any]) -> int:
 
 def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:
     """status 0: as the error says itself, else 502."""
-    message, code = told_in(error), error.get("code")
+    message, code = message_in(error), error.get("code")
     status = status or status_of(error)
     named = None
     if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):

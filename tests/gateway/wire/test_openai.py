@@ -20,7 +20,7 @@ import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed, of_status
 from llm_router_gateway.wire import ir
-from llm_router_gateway.wire.names import unpacked_id
+from llm_router_gateway.wire.names import unpack_id
 from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai import common
 from llm_router_gateway.wire.registry import SPECS
@@ -1093,7 +1093,7 @@ def test_a_count_has_the_shape_that_its_callers_know() -> None:
 
 def test_packed_ids_are_for_gemini_alone() -> None:
     call = message_of(answer_with(ir.ToolCall("toolu_1", "f", "{}")))["tool_calls"][0]
-    assert unpacked_id(call["id"]) == ("toolu_1", "", "")
+    assert unpack_id(call["id"]) == ("toolu_1", "", "")
 
 
 # -------------------------------------------------------------------------------------------------------------- the corpus

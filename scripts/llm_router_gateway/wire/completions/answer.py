@@ -11,7 +11,7 @@ from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
 from ..losses import name_lost
-from ..names import minted_id
+from ..names import mint_id
 
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
@@ -53,17 +53,17 @@ def text_of(part: ir.Part, lost: list[str]) -> str:
         return part.text
     if isinstance(part, ir.Opaque) and part.text:
         return part.text
-    name_lost(lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else lost_name(part))
+    name_lost(lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else loss_name(part))
     return ""
 
 
-def lost_name(part: ir.Part) -> str:
+def loss_name(part: ir.Part) -> str:
     return "thinking" if isinstance(part, ir.Thinking) else "tool_calls"
 
 
 def head_of(id: str, model: str, created: int) -> dict[str, Any]:
     return {
-        "id": id or "cmpl-" + minted_id(model).rpartition("_")[2],
+        "id": id or "cmpl-" + mint_id(model).rpartition("_")[2],
         "object": "text_completion",
         "created": created,
         "model": model,

@@ -37,7 +37,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
-from ..sound import MAX_TOKENS, is_count, told_cost
+from ..sound import MAX_TOKENS, cost_in, is_count
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -153,7 +153,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     reasoning = min(output, max(count(after, "reasoning_tokens"), output - completion))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        told_cost(usage), own(usage, USAGE_FIELDS),
+        cost_in(usage), own(usage, USAGE_FIELDS),
     )  # fmt: skip
 
 

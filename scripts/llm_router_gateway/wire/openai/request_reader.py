@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from .. import ir
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
-from ..names import minted_id, unpacked_id
+from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from .common import AUDIO_TYPES, MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
 
@@ -145,7 +145,7 @@ class Conversation:
         self._results: list[ir.ToolResult] = []  # the run of results that goes on
         self._run_at = 0  # where its message will stand
 
-    def took_plain(self, message: Any) -> bool:
+    def add_plain(self, message: Any) -> bool:
         """Takes a message that is one text of a user or the assistant, as nearly all of a long conversation are."""
         if type(message) is not dict or len(message) != 2:
             return False
@@ -159,22 +159,22 @@ class Conversation:
         return True
 
     def call(self, call: ir.ToolCall, place: str) -> ir.ToolCall:
-        came, id_, vendor, signature = call.id, *unpacked_id(call.id)
+        came, id_, vendor, signature = call.id, *unpack_id(call.id)
         if not id_ or id_ in self._taken:
-            id_ = minted_id(place, call.name, call.arguments_text)
+            id_ = mint_id(place, call.name, call.arguments_text)
         call = replace(call, id=id_, vendor=vendor or call.vendor, signature=call.signature or signature)
         self._open.add(call, [came])
         self._taken.add(id_)
         return call
 
-    def answered(self, came: str) -> ir.ToolCall:
+    def call_for(self, came: str) -> ir.ToolCall:
         """The call that a result belongs to; one of its own making where there is none."""
         call = self._open.take(came) if came else self._open.take_first()
         if call is not None:
             self._taken.discard(call.id)
             return call
-        id_, vendor, _ = unpacked_id(came)
-        return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
+        id_, vendor, _ = unpack_id(came)
+        return ir.ToolCall(id_ or mint_id("orphan", len(self.messages)), "", vendor=vendor)
 
     def add_result(self, result: ir.ToolResult) -> None:
         """A result joins the run of results before it; the run becomes one message when it ends."""
@@ -399,7 +399,7 @@ def read_assistant(message: Mapping[str, Any], path: str, made: Conversation) ->
 
 def read_result(message: Mapping[str, Any], path: str, made: Conversation) -> None:
     """A tool's message joins the results before it: {"role": "tool", "tool_call_id": "t1", "content": "42"}"""
-    call = made.answered(text(message.get("tool_call_id") or "", f"{path}.tool_call_id"))
+    call = made.call_for(text(message.get("tool_call_id") or "", f"{path}.tool_call_id"))
     content = read_content(message.get("content"), path)
     parts = tuple(part for part in content if isinstance(part, ir.Text | ir.Media | ir.Opaque))
     name = call.name or str(message.get("name") or "")
@@ -422,7 +422,7 @@ def read_messages(messages: Sequence[Any]) -> tuple[tuple[ir.Part, ...], tuple[i
         refuse("messages", "must hold at least one message")
     made = Conversation()
     for at, message in enumerate(messages):
-        if made.took_plain(message):
+        if made.add_plain(message):
             continue
         path = f"messages[{at}]"
         role = text(obj(message, path).get("role"), f"{path}.role")

@@ -16,7 +16,7 @@ from ..losses import lose_extras, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_hashes
-from ..tools import FREE_TEXT, choice_among, offered_tools
+from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     AUDIO_FORMATS,
     BILLING_LINE,
@@ -64,7 +64,7 @@ class Writing:
         """A custom tool is a function with one field for servers that know no custom ones."""
         return "custom" if tool.custom and self.knows_custom else "function"
 
-    def cached(self, part: ir.Text | ir.Media | ir.Tool | ir.ToolResult, made: dict[str, Any]) -> dict[str, Any]:
+    def with_cache_control(self, part: ir.Text | ir.Media | ir.Tool | ir.ToolResult, made: dict[str, Any]) -> dict[str, Any]:
         if part.cache_control is not None:
             if self.keeps_cache_control:
                 return {**made, "cache_control": part.cache_control}
@@ -235,11 +235,11 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
     if tool.custom and kind == "function":
         for name in mine(tool.extras):
             to.lose(f"tools.{name}")
-        return [to.cached(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
+        return [to.with_cache_control(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
     if not tool.custom:
         inner["parameters"] = parameters = parameters_of(to, tool)
         inner |= strictness(to, tool.strict, parameters, "tools.strict")
-    return [to.cached(tool, {"type": kind, kind: inner | mine(tool.extras)})]
+    return [to.with_cache_control(tool, {"type": kind, kind: inner | mine(tool.extras)})]
 
 
 def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
@@ -261,7 +261,7 @@ def write_tools(to: Writing) -> dict[str, Any]:
     choice = to.request.tool_choice
     names = set(choice.names) if choice is not None else set()
     only = names if choice is not None and (len(names) > 1 or (names and choice.mode == "auto")) else set()
-    offered = [tool for tool in offered_tools(to.request) if not only or tool.name in only]
+    offered = [tool for tool in visible_tools(to.request) if not only or tool.name in only]
     sent = [(tool.name, made) for tool in offered for made in write_tool(to, tool)]
     tools = [made for _, made in sent]
     if not tools:
@@ -346,10 +346,10 @@ def write_part(to: Writing, part: ir.Part) -> list[dict[str, Any]]:
     """A part of a user's message, or of a result; [] where it is lost."""
     if isinstance(part, ir.Text):
         to.lose_extras(part.extras)
-        return [to.cached(part, {"type": "text", "text": part.text})]
+        return [to.with_cache_control(part, {"type": "text", "text": part.text})]
     if isinstance(part, ir.Media):
         to.lose_extras(part.extras)
-        return [to.cached(part, made) for made in MEDIA[part.kind](to, part)]
+        return [to.with_cache_control(part, made) for made in MEDIA[part.kind](to, part)]
     if isinstance(part, ir.Opaque):
         if part.vendor == OWN:
             return [dict(part.value)]
@@ -415,7 +415,7 @@ def write_result(to: Writing, result: ir.ToolResult) -> tuple[dict[str, Any], li
     if result.is_error and not stated.lower().startswith("error"):
         stated = f"Error: {stated}"
     to.lose_extras(result.extras)
-    return to.cached(result, {"role": "tool", "tool_call_id": to.id(result), "content": stated}), media
+    return to.with_cache_control(result, {"role": "tool", "tool_call_id": to.id(result), "content": stated}), media
 
 
 def write_user(to: Writing, message: ir.Message) -> list[dict[str, Any]]:

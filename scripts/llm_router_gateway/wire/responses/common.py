@@ -17,7 +17,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import code_of, error_body
 from ..fields import compact
-from ..names import minted_id, short_hash
+from ..names import mint_id, short_hash
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions
@@ -71,7 +71,7 @@ def response_id(text: str, *facts: object) -> str:
     """
     if re.fullmatch(r"resp_[A-Za-z0-9_-]+", text):
         return text
-    return RESPONSE + minted_id(text, *facts).rpartition("_")[2] + short_hash(text)[:4]
+    return RESPONSE + mint_id(text, *facts).rpartition("_")[2] + short_hash(text)[:4]
 
 
 def item_id(of_response: str, kind: str, index: int) -> str:
@@ -163,7 +163,7 @@ def event_bytes(name: str, fields: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {compact(fields)}\n\n"
 
 
-def failed_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
+def failure_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
     """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.
@@ -189,4 +189,4 @@ def bare_response(id: str, model: str = "", created: int = 0) -> dict[str, Any]:
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """The end of a stream of which nothing is known; StreamWriter.failure and Scanner.failure tell more."""
-    return failed_events(bare_response(response_id(request_id)), 0, error)
+    return failure_events(bare_response(response_id(request_id)), 0, error)

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from ...errors import BadRequest, NotFound
 from .. import ir
 from ..fields import compact, items, obj, refuse, text
-from ..names import minted_id, unpacked_id
+from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from .common import OPENAI, OWN, own
 from .compaction import SUMMARY_HEAD, summary_in
@@ -181,7 +181,7 @@ def read_call(item: Mapping[str, Any], path: str) -> ir.ToolCall:
     given = "" if given is None else given if isinstance(given, str) else compact(given)
     name = flat_name(text(item.get("namespace") or "", f"{path}.namespace"), text(item.get("name"), f"{path}.name"))
     came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
-    id_, vendor, signature = unpacked_id(came)
+    id_, vendor, signature = unpack_id(came)
     return ir.ToolCall(id_, name, given, None if custom else ir.object_in(given), custom, signature, vendor)
 
 
@@ -253,7 +253,7 @@ class Conversation:
         call = read_call(item, path)
         known = {item[name] for name in ("call_id", "id") if isinstance(item.get(name), str) and item[name]}
         if not call.id or call.id in self._taken:
-            call = replace(call, id=minted_id(path, call.name, call.arguments_text))
+            call = replace(call, id=mint_id(path, call.name, call.arguments_text))
         self._calls.add(call, known)
         self._taken.add(call.id)
         self.assistant([call])
@@ -273,8 +273,8 @@ class Conversation:
         if call is not None:
             self._taken.discard(call.id)
             return call
-        id_, vendor, _ = unpacked_id(came)
-        return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
+        id_, vendor, _ = unpack_id(came)
+        return ir.ToolCall(id_ or mint_id("orphan", len(self.messages)), "", vendor=vendor)
 
     def opaque(self, item: Mapping[str, Any]) -> None:
         """An item that only OpenAI knows."""

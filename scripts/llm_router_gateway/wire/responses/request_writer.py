@@ -27,10 +27,10 @@ from .. import ir
 from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact, refuse
 from ..losses import lose_extras, name_lost
-from ..names import minted_id, safe_id, safe_name
+from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict
-from ..tools import choice_among, offered_tools
+from ..tools import choice_among, visible_tools
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, mine
 from .items import FROM_CALLER
 from .tools import write_choice, write_tool
@@ -65,7 +65,7 @@ class Writing:
         """An id for an item: the one it had, else one that the same conversation gets again."""
         made, count = known, 0
         while not made or made in self._ids:
-            made = f"{kind}_{minted_id(*facts, *([count] if count else [])).rpartition('_')[2]}"
+            made = f"{kind}_{mint_id(*facts, *([count] if count else [])).rpartition('_')[2]}"
             count += 1
         self._ids.add(made)
         return made
@@ -77,7 +77,7 @@ class Writing:
         """Other vendors' fields; chat completions' annotations and formats are ours too."""
         lose_extras({vendor: fields for vendor, fields in extras.items() if vendor != OPENAI}, OWN, self._lost, where)
 
-    def uncached(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
+    def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
         if part.cache_control is not None:
             self.lose("cache_control")
 
@@ -145,11 +145,11 @@ MEDIA: Mapping[ir.Kind, Callable[[Writing, ir.Media], list[Item]]] = {
 def write_part(to: Writing, part: ir.Part) -> list[Item]:
     """A part of a user's message, or of a result; [] where it is lost."""
     if isinstance(part, ir.Text):
-        to.uncached(part)
+        to.lose_cache_control(part)
         to.lose_extras(part.extras)
         return [{"type": "input_text", "text": part.text}]
     if isinstance(part, ir.Media):
-        to.uncached(part)
+        to.lose_cache_control(part)
         to.lose_extras(part.extras)
         return MEDIA[part.kind](to, part)
     if isinstance(part, ir.Opaque):
@@ -188,7 +188,7 @@ def told_to_anthropic(to: Writing, part: ir.Part) -> bool:
 
 def write_result(to: Writing, result: ir.ToolResult) -> Item:
     """Text, or parts: this wire takes images in results. An error has no mark of its own: its text begins with "Error: "."""
-    to.uncached(result)
+    to.lose_cache_control(result)
     to.lose_extras(result.extras)
     parts = [made for part in result.parts for made in write_part(to, part)]
     output = content_of(parts) if parts else ""
@@ -303,7 +303,7 @@ def assistant_content(to: Writing, part: ir.Part) -> list[Item]:
     if isinstance(part, ir.Refusal):
         return [{"type": "refusal", "refusal": part.text}]
     if isinstance(part, ir.Text):
-        to.uncached(part)
+        to.lose_cache_control(part)
         if part.signature:
             to.lose("signature")
         to.lose_extras(part.extras)
@@ -376,7 +376,7 @@ def write_format(to: Writing, given: list[Item]) -> Item:
 
 
 def write_tools(to: Writing) -> Item:
-    sent = [(tool, made) for tool in offered_tools(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
+    sent = [(tool, made) for tool in visible_tools(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
     tools = [made for _, made in sent]
     choice = to.request.tool_choice
     if not tools:
