@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
+from ..chat_parts import data_url
 from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..losses import lose_extras, name_lost
@@ -28,7 +29,7 @@ from .common import (
     write_usage,
 )
 from .request_reader import message_parts
-from .request_writer import data_url, details_of
+from .request_writer import details_of
 from .stream_scanner import says
 
 # -------------------------------------------------------------------------------------------------------- reading answers

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from .. import ir
+from ..chat_parts import read_audio, read_url
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
-from .common import AUDIO_TYPES, MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
+from .common import MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
 
 NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
@@ -210,22 +209,6 @@ def read_thinking(part: Mapping[str, Any], path: str) -> ir.Part:
     return ir.Thinking(text(inner or "", f"{path}.thinking"))
 
 
-def read_url(kind: ir.Kind, url: str, path: str) -> ir.Media:
-    """A URL as it is, a data: URL taken apart (RFC 2397).
-
-    "data:image/png;base64,AA==" -> Media("image", "image/png", "AA==");  "data:,a%20b" -> text/plain, base64 of "a b"
-    """
-    if url[:5].lower() != "data:":
-        return ir.Media(kind, url=url)
-    head, comma, data = url[5:].partition(",")
-    if not comma:
-        refuse(path, "is a data: URL without data")
-    media_type, *parameters = head.split(";")
-    if "base64" not in [parameter.strip().lower() for parameter in parameters]:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return ir.Media(kind, media_type.strip().lower() or "text/plain", data)
-
-
 def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     """{"image_url": {"url": "data:image/png;base64,AA=="}} -> Media("image", "image/png", "AA==")"""
     given = part.get("image_url")
@@ -240,11 +223,8 @@ def read_video(part: Mapping[str, Any], path: str) -> ir.Part:
     return read_url("video", text(given.get("url"), f"{path}.video_url.url"), f"{path}.video_url.url")
 
 
-def read_audio(part: Mapping[str, Any], path: str) -> ir.Part:
-    given = obj(part.get("input_audio"), f"{path}.input_audio")
-    kind = text(given.get("format") or "wav", f"{path}.input_audio.format")
-    data = text(given.get("data"), f"{path}.input_audio.data")
-    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=part.get("cache_control"))
+def read_sound(part: Mapping[str, Any], path: str) -> ir.Part:
+    return read_audio(part, path, part.get("cache_control"))
 
 
 def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
@@ -265,7 +245,7 @@ def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
 
 PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
     "text": read_text, "input_text": read_text, "output_text": read_text, "refusal": read_refusal,
-    "thinking": read_thinking, "image_url": read_image, "video_url": read_video, "input_audio": read_audio,
+    "thinking": read_thinking, "image_url": read_image, "video_url": read_video, "input_audio": read_sound,
     "file": read_file,
 }  # fmt: skip
 

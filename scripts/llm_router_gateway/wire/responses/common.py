@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
-from ..error_bodies import code_of, error_body
+from ..error_bodies import error_body
 from ..fields import compact
 from ..names import mint_id, short_hash
 
@@ -151,7 +151,7 @@ def failure_of(error: GatewayError) -> dict[str, Any]:
 
     Everything of status 500 and more is "server_error": Codex tries that again, and ends at "server_is_overloaded".
     """
-    code = FAILURES.get(code_of(error)) or ("server_error" if error.status >= 500 else "invalid_prompt")
+    code = FAILURES.get(error.code) or ("server_error" if error.status >= 500 else "invalid_prompt")
     message = error.message
     if code == "rate_limit_exceeded" and error.retry_after_s is not None and "try again in" not in message:
         message = f"{message.rstrip('. ')}. Please try again in {error.retry_after_s:g}s."

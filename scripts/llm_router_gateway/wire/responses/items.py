@@ -5,14 +5,13 @@ An output item of another vendor's answer is read by the same functions (`answer
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from ...errors import BadRequest, NotFound
 from .. import ir
+from ..chat_parts import read_audio, read_url
 from ..fields import compact, items, obj, refuse, text
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
@@ -24,7 +23,6 @@ from .tools import Found, flat_name, read_tools
 ROLES: Mapping[str, ir.Role] = {
     "user": "user", "assistant": "assistant", "system": "system", "developer": "developer",
 }  # fmt: skip
-AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 # Items that the caller's side sends; of all others that only OpenAI knows the model is the author.
 FROM_CALLER = frozenset({
     "computer_call_output", "local_shell_call_output", "shell_call_output", "apply_patch_call_output", "tool_search_output",
@@ -54,22 +52,6 @@ def read_refusal(part: Mapping[str, Any], path: str) -> ir.Part:
     return ir.Refusal(text(part.get("refusal"), f"{path}.refusal"))
 
 
-def read_url(kind: ir.Kind, url: str, path: str) -> ir.Media:
-    """A URL as it is, a data: URL taken apart (RFC 2397).
-
-    "data:image/png;base64,AA==" -> Media("image", "image/png", "AA==")
-    """
-    if url[:5].lower() != "data:":
-        return ir.Media(kind, url=url)
-    head, comma, data = url[5:].partition(",")
-    if not comma:
-        refuse(path, "is a data: URL without data")
-    media_type, *parameters = head.split(";")
-    if "base64" not in [parameter.strip().lower() for parameter in parameters]:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return ir.Media(kind, media_type.strip().lower() or "text/plain", data)
-
-
 def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     given = part.get("image_url")
     given = given.get("url") if isinstance(given, dict) else given  # chat's shape, as some send
@@ -96,16 +78,13 @@ def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
     return replace(read_url("document", data, f"{path}.file_data"), name=name, cache_control=mark)
 
 
-def read_audio(part: Mapping[str, Any], path: str) -> ir.Part:
-    given = obj(part.get("input_audio"), f"{path}.input_audio")
-    kind = text(given.get("format") or "wav", f"{path}.input_audio.format")
-    data = text(given.get("data"), f"{path}.input_audio.data")
-    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=cache_breakpoint(part))
+def read_sound(part: Mapping[str, Any], path: str) -> ir.Part:
+    return read_audio(part, path, cache_breakpoint(part))
 
 
 PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
     "input_text": read_text, "output_text": read_text, "text": read_text, "summary_text": read_text, "refusal": read_refusal,
-    "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_audio,
+    "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_sound,
 }  # fmt: skip
 
 

@@ -16,16 +16,15 @@ Quirks, each with what is done without it:
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from .. import ir
+from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, nearest_effort
-from ..fields import compact, refuse
+from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
@@ -38,13 +37,9 @@ from .tools import write_choice, write_tool
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|gpt-oss|o[1-9]|codex)")
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
 MIN_OUTPUT_TOKENS = 16
-MAX_USER_CHARS = 64
 REFUSED_BY_THINKERS = ("temperature", "top_p", "top_logprobs")
 CHAT_ONLY = ("presence_penalty", "frequency_penalty", "seed", "top_k")
 
-AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
-JSON_HINT = "Answer with one JSON object and nothing else."  # json_object is refused when no item says JSON
 # Chat completions' fields that Responses have under the same name, or inside another.
 SHARED = ("prompt_cache_retention", "moderation")
 
@@ -85,10 +80,6 @@ class Writing:
 # ------------------------------------------------------------------------------------------------------------------- parts
 
 
-def data_url(part: ir.Media, media_type: str) -> str:
-    return f"data:{part.media_type or media_type};base64,{part.data}"
-
-
 def cannot_send(to: Writing, part: ir.Media, why: str) -> list[Item]:
     """What cannot be sent is named in `lost`, and the model is told that there was something."""
     to.lose(f"{part.kind}.{why}")
@@ -105,13 +96,6 @@ def write_image(to: Writing, part: ir.Media) -> list[Item]:
     return [{"type": "input_image", "image_url": data_url(part, "image/png") if part.data else part.url, "detail": detail}]
 
 
-def decode(data: str) -> str:
-    try:
-        return base64.b64decode(data).decode("utf-8", "replace")
-    except ValueError:
-        return refuse("document.data", "is no base64")
-
-
 def write_document(to: Writing, part: ir.Media) -> list[Item]:
     """Text documents as text, others as files, by URL too."""
     if part.text is not None:
@@ -124,7 +108,7 @@ def write_document(to: Writing, part: ir.Media) -> list[Item]:
     if not part.data:
         return cannot_send(to, part, "url" if part.url else "file_id")
     if part.media_type.startswith("text/"):
-        return write_document(to, replace(part, text=decode(part.data)))
+        return write_document(to, replace(part, text=document_text(part.data)))
     name = part.name or f"document.{part.media_type.rpartition('/')[2] or 'pdf'}"
     return [{"type": "input_file", "filename": name, "file_data": data_url(part, "application/pdf")}]
 
@@ -171,16 +155,10 @@ def content_of(parts: list[Item]) -> Any:
 
 
 def texts_of(to: Writing, parts: tuple[ir.Part, ...]) -> str:
-    made = [each for part in parts if not told_to_anthropic(to, part) for each in write_part(to, part)]
-    return "\n\n".join(each["text"] for each in made if isinstance(each.get("text"), str))
-
-
-def told_to_anthropic(to: Writing, part: ir.Part) -> bool:
-    """Claude Code's first line is a hash of the request, for Anthropic alone: with it no cached prefix ever matches."""
-    if isinstance(part, ir.Text) and part.text.startswith(BILLING_LINE):
-        to.lose("system.x-anthropic-billing-header")
-        return True
-    return False
+    if any(map(is_billing_line, parts)):
+        to.lose(BILLING_LOSS)
+    items = [item for part in parts if not is_billing_line(part) for item in write_part(to, part)]
+    return "\n\n".join(item["text"] for item in items if isinstance(item.get("text"), str))
 
 
 # ---------------------------------------------------------------------------------------------------------------- messages
@@ -430,9 +408,8 @@ def write_rest(to: Writing) -> Item:
     """user, tier, cache key, metadata, whether the upstream may keep the answer."""
     wanted, extras = to.request, to.request.extras.get(OPENAI, {})
     body: Item = {"store": bool(to.quirks.get("store") or extras.get("store"))}
-    if wanted.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
-        long = len(wanted.user) > MAX_USER_CHARS
-        body["safety_identifier"] = "user_" + hashlib.sha256(wanted.user.encode()).hexdigest()[:32] if long else wanted.user
+    if wanted.user:
+        body["safety_identifier"] = short_user(wanted.user)
     if wanted.service_tier:
         if wanted.service_tier in TIERS:
             body["service_tier"] = TIERS[wanted.service_tier]
