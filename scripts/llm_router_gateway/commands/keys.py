@@ -38,7 +38,7 @@ examples:
   python3 scripts/llm_router_gateway keys list -c router.toml
 
 exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be, or a store that cannot be used,
-2 wrong usage or configuration
+2 usage error or configuration
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
 ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",

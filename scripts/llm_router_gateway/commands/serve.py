@@ -32,7 +32,7 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server
-from ..proxy.gateway import Gateway
+from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
 from ..store.call import Call
 from ..store.redaction import Bodies
@@ -245,14 +245,14 @@ class GatewayProcess:
             self._is_stale = False
             async with self._changing:
                 try:
-                    self.take_over(await asyncio.to_thread(self.source.load))
+                    await self.take_over(await asyncio.to_thread(self.source.load))
                 except ConfigError as error:
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
-    def take_over(self, config: Config) -> None:
+    async def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
-        self.gateway.swap(config)
+        self.gateway.swap(await asyncio.to_thread(prepare, config))
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))

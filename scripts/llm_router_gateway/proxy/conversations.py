@@ -115,7 +115,7 @@ class Conversation:
             return
         state = self.codec.state
         items = state.by_id(turn.value for turn in (*self.turns, *self.named))
-        value = state.kept_turn(state.resolve_references(self.given.fields, items), response)
+        value = state.turn_to_keep(state.resolve_references(self.given.fields, items), response)
         ids = tuple(str(item["id"]) for item in value["output"] if isinstance(item, dict) and item.get("id"))
         member, mark = (candidate.name, mark_of(key)) if candidate is not None else ("", "")
         self.kept.append(Turn(value["id"], self.owner, value["previous"], self.now, member, mark, value, ids))

@@ -2,7 +2,7 @@
 
     gateway = Gateway(config, pool, log, clock=time.monotonic, call_later=loop.call_later, new_id=...)
     await gateway(exchange)      answers it, whatever happens; only the caller going away leaves it unanswered
-    gateway.swap(config)         requests in flight keep the one they began with
+    gateway.swap(prepare(config))   requests in flight keep the one they began with
 
 In order, each step with its place:
 
@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..access import browser, sessions
-from ..access.authenticate import Authenticator
+from ..access.authenticate import Authenticator, Entries, entries_of
 from ..config.config import Config
 from ..errors import BadRequest, GatewayError, Unsupported
 from ..json_body import read_body
@@ -42,7 +43,7 @@ from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
 from ..routing.plan import RoutingRequest, RoutingState, served_name
-from ..routing.snapshot import snapshot_of
+from ..routing.snapshot import Snapshot, snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
@@ -71,6 +72,19 @@ from .upstream import RelayedRefusal, Upstream
 OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A Config with what is computed from it before it takes effect."""
+
+    state: Snapshot
+    entries: Entries
+
+
+def prepare(config: Config) -> Prepared:
+    """For `swap`; in a thread, for a thousand models and keys take longer than any request should wait."""
+    return Prepared(snapshot_of(config), entries_of(config))
 
 
 class Gateway:
@@ -117,9 +131,9 @@ class Gateway:
             "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
         }  # fmt: skip
 
-    def swap(self, config: Config) -> None:
-        self.state = snapshot_of(config)
-        self.authenticator.configure(config)
+    def swap(self, prepared: Prepared) -> None:
+        self.state = prepared.state
+        self.authenticator.configure(prepared.state.config, prepared.entries)
         self._lists.forget()
 
     @property

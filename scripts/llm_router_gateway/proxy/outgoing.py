@@ -20,7 +20,7 @@ from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.conversion import Wish, as_utf8, read_as, write_as, written
+from ..wire.conversion import Wish, as_utf8, encode_body, read_as, write_as
 from ..wire.embeddings import Texts
 from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors
 from .answers import check_key
@@ -181,7 +181,7 @@ def convert_request(
     wish = wish_of(context, candidate)
     out = write_as(request, wish, lost)
     edits = conversion_edits(context, candidate, out)
-    data = written(out, edits.changes, edits.dropped, lost, wish if call == "count" else None)
+    data = encode_body(out, edits.changes, edits.dropped, lost, wish if call == "count" else None)
     return conversion_of(context, candidate, key, request, call, data)
 
 

@@ -219,7 +219,7 @@ class RelayPipe:
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
-            self.error = cut_off(self.outputs > 0)
+            self.error = stream_cut(self.outputs > 0)
         return data + self._wrap.end() if self._wrap is not None and self.error is None else data
 
 
@@ -305,7 +305,7 @@ class ConvertPipe:
         if self.error is None:
             data += self._write_event(self._reader.close())
         if self.error is None and not self.done:
-            self.error = cut_off(self.outputs > 0)
+            self.error = stream_cut(self.outputs > 0)
         return self._masked(data)
 
 
@@ -339,7 +339,7 @@ class Array:
         return self.item(text) + self.end()
 
 
-def cut_off(answered: bool) -> StreamCut:
+def stream_cut(answered: bool) -> StreamCut:
     """The error for an upstream that went away before it said that it was done."""
     what = "before its final event" if answered else "without an answer"
     return StreamCut(f"the upstream ended the stream {what}")

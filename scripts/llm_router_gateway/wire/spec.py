@@ -9,7 +9,8 @@ How to add a protocol:
 1. A folder `wire/NAME/` whose `__init__` is a docstring. No protocol imports another; what all share lies beside the folders.
 2. `wire/NAME/spec.py` with `SPEC = Spec(name="NAME", ...)`. It is read at start, so it imports nothing but this module and what
    is cheap; regular expressions and small functions may stand there.
-3. `wire/NAME/codec.py` with the functions of `Codec`, loaded when a request first needs them.
+3. `wire/NAME/codec.py` with the functions of `Codec`, loaded when a request first needs them. A protocol that carries text
+   only needs four of them: `simple` has a base for the rest.
 4. One line in `wire/registry.PROTOCOLS`. Its place there is its place in lists, and decides between two that claim one path.
 
 A protocol that callers speak and no provider does has `upstream=None`, and its codec no function for the upstream's side

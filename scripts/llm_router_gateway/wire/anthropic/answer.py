@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..losses import lose_extras, name_lost
-from ..names import own_names, packed_id
+from ..names import own_names, pack_id
 from .common import (
     SCHEMA_TOOL,
     STOP_REASON,
@@ -108,7 +108,7 @@ def thinking_block(part: ir.Thinking, lost: Lost) -> Block | None:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature if part.vendor == VENDOR else ""}
 
 
-def told_block(part: ir.Part, lost: Lost) -> Block | None:
+def write_whole_block(part: ir.Part, lost: Lost) -> Block | None:
     """The block of a part that comes whole; None for what the protocol cannot show."""
     if isinstance(part, ir.Refusal):
         return {"type": "text", "text": part.text} if part.text else None
@@ -127,11 +127,11 @@ def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block |
     if isinstance(part, ir.Thinking):
         return thinking_block(part, lost)
     if not isinstance(part, ir.ToolCall):
-        return told_block(part, lost)
+        return write_whole_block(part, lost)
     if part.arguments is None:
         name_lost(lost, "tool_use.input")
     name, arguments = names.get(part.name, part.name), part.arguments or {}
-    return {"type": "tool_use", "id": packed_id(part), "name": name, "input": arguments, **mine(part.extras)}
+    return {"type": "tool_use", "id": pack_id(part), "name": name, "input": arguments, **mine(part.extras)}
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:

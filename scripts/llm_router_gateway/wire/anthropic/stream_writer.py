@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from .. import ir
 from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import own_names, packed_id
-from .answer import thinking_block, told_block, write_stop
+from ..names import own_names, pack_id
+from .answer import thinking_block, write_stop, write_whole_block
 from .common import VENDOR, Block, Lost, error_event, event_bytes, mine, write_tier, write_usage
 
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # of a text: no parse of options each time
 
 
-def cited_in(extras: ir.Extras) -> list[Any]:
+def citations_in(extras: ir.Extras) -> list[Any]:
     found = extras.get(VENDOR, ir.NOTHING).get("citations")
     return found if isinstance(found, list) else []
 
@@ -62,7 +62,7 @@ class StreamWriter:
         lose_extras(event.extras, VENDOR, self._lost)
         return b""
 
-    def _seen(self, event: ir.UsageSeen) -> bytes:
+    def _note_usage(self, event: ir.UsageSeen) -> bytes:
         self._usage = event.usage
         return b""
 
@@ -100,7 +100,7 @@ class StreamWriter:
             return self._more(part.text, part.signature) if part.text or part.signature else b""
         if isinstance(part, ir.ToolCall):
             return self._call(part)
-        block = thinking_block(part, self._lost) if isinstance(part, ir.Thinking) else told_block(part, self._lost)
+        block = thinking_block(part, self._lost) if isinstance(part, ir.Thinking) else write_whole_block(part, self._lost)
         return self._whole(block) if block is not None else b""
 
     def _whole(self, block: Block) -> bytes:
@@ -116,7 +116,7 @@ class StreamWriter:
     def _call(self, part: ir.ToolCall) -> bytes:
         self._called = True
         name = self._names.get(part.name, part.name)
-        block = {"type": "tool_use", "id": packed_id(part), "name": name, "input": {}, **mine(part.extras)}
+        block = {"type": "tool_use", "id": pack_id(part), "name": name, "input": {}, **mine(part.extras)}
         head = self._open_block(block, "input_json_delta", "partial_json")
         return head + self._piece(part.arguments_text) if part.arguments_text else head
 
@@ -138,7 +138,7 @@ class StreamWriter:
         """What a part grows by; the first of it begins the block."""
         part, head = self._part, b""
         mine_only = not (signature and isinstance(part, ir.Thinking) and part.vendor != VENDOR)
-        if not self._prefix and isinstance(part, ir.Text) and (piece or cited_in(extras)):
+        if not self._prefix and isinstance(part, ir.Text) and (piece or citations_in(extras)):
             head = self._open_block({"type": "text", "text": ""}, "text_delta", "text")
         elif not self._prefix and isinstance(part, ir.Thinking) and (piece or mine_only):
             block = {"type": "thinking", "thinking": "", "signature": ""}
@@ -153,7 +153,7 @@ class StreamWriter:
 
     def _citations(self, extras: ir.Extras) -> bytes:
         """Those that are new: a delta holds all so far."""
-        found = cited_in(extras)
+        found = citations_in(extras)
         new, self._cited = found[self._cited :], len(found)
         return b"".join(
             event_bytes("content_block_delta", {
@@ -194,6 +194,6 @@ class StreamWriter:
         return error_event(event.error, "")
 
     _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], bytes]]] = {
-        ir.Started: _start, ir.UsageSeen: _seen, ir.PartStart: _part_start, ir.PartDelta: _part_delta, ir.PartEnd: _part_end,
-        ir.Stopped: _on_stop, ir.Finished: _on_finish, ir.Failed: _on_failure,
+        ir.Started: _start, ir.UsageSeen: _note_usage, ir.PartStart: _part_start, ir.PartDelta: _part_delta,
+        ir.PartEnd: _part_end, ir.Stopped: _on_stop, ir.Finished: _on_finish, ir.Failed: _on_failure,
     }  # fmt: skip

@@ -7,7 +7,7 @@
 What Gemini is particular about, and where it is dealt with: fields come in camelCase or snake_case (`fields_of`); calls may
 have no id, results then belong to them by name and order (`Calls`); all results of a turn in one content and nothing beside
 them (`write_contents`); a schema of its own (`schema`); thought signatures, which must come back, also another vendor's
-through a Gemini client (`packed_signature`); a stream that ends when the connection does, without a last word (`StreamReader`).
+through a Gemini client (`pack_signature`); a stream that ends when the connection does, without a last word (`StreamReader`).
 
 Sources: ai.google.dev/api/generate-content, ai.google.dev/gemini-api/docs/thought-signatures, google.rpc.Code.
 """
@@ -146,7 +146,7 @@ def standard_base64(data: str) -> str:
     return plain + "=" * (-len(plain) % 4)
 
 
-def packed_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
+def pack_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
     """A thoughtSignature for a Gemini client: Gemini's own, or what another vendor wants back, in an envelope.
 
     Thinking("", "c2ln", "gemini") -> "c2ln";  Thinking("Hm", "s", "anthropic") -> base64 of llm-router1:{"v":"anthropic",...}
@@ -158,7 +158,7 @@ def packed_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> st
     return base64.b64encode(MAGIC + stated.encode("utf-8", "surrogatepass")).decode()
 
 
-def unpacked_signature(signature: str) -> tuple[str, str, str]:
+def unpack_signature(signature: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a thoughtSignature; clients may have turned it to the URL-safe alphabet."""
     if not signature.startswith(MAGIC_TEXT):
         return (VENDOR if signature else ""), signature, ""
