@@ -55,3 +55,20 @@ class Scanner:
                 self.done = self.done or bool(choice.get("finish_reason"))
         if isinstance(chunk, dict):
             self.usage = usage_in(chunk) or self.usage
+
+
+class StreamChoices:
+    """Which choices a relayed stream has, as neutral events: all that a watcher looks for here."""
+
+    def feed(self, event: Event) -> Iterable[ir.StreamEvent]:
+        try:
+            chunk = json.loads(event.data)
+        except (ValueError, RecursionError):
+            return
+        choices = chunk.get("choices") if isinstance(chunk, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            index = choice.get("index") if isinstance(choice, dict) else None
+            yield ir.Stopped(ir.Stop("end"), index if type(index) is int else 0)
+
+    def close(self) -> Iterable[ir.StreamEvent]:
+        return ()
