@@ -29,6 +29,7 @@ from .outgoing import Outgoing, outgoing_for
 from .refusals import for_caller
 from .request import RequestContext, dump_json
 from .services import Services
+from .stream_mask import StreamMask
 from .streaming import Headers, Limits, StreamedAnswer
 from .upstream import MAX_ANSWER_BYTES, RelayedRefusal, Upstream, read_error, refusal
 
@@ -64,12 +65,13 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            scanner, mask = self._module.Scanner(), mask_of(candidate.provider.secrets)
+            scanner, mask = self._module.Scanner(), StreamMask(mask_of(candidate.provider.secrets))
             self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher())
             self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
         else:
             reader = wire(outgoing.candidate.provider.api).StreamReader()
-            writer, mask = self._writer(outgoing.request), mask_of(outgoing.candidate.provider.secrets)
+            writer = self._writer(outgoing.request)
+            mask = StreamMask(mask_of(outgoing.candidate.provider.secrets))
             seen = Seen() if self.context.demands is not None else None
             self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask, seen=seen)
             self._keep_at_its_end(lambda: writer.response())
@@ -113,7 +115,10 @@ class Stream:
         return headers.mask_secrets(stream, outgoing.candidate)
 
     def fail(self, error: GatewayError) -> bytes:
-        """The stream's error event after a failure."""
+        """The stream's error event after a failure, behind what was held back."""
+        return (self.pipe.flush() if self.pipe is not None else b"") + self._error_event(error)
+
+    def _error_event(self, error: GatewayError) -> bytes:
         request_id = self.context.record.request_id
         end = self.pipe.failure(error, request_id) if self.pipe is not None else None
         if end is not None:

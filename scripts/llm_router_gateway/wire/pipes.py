@@ -60,6 +60,26 @@ class Reader(Protocol):
     def close(self) -> Iterable[ir.StreamEvent]: ...
 
 
+class Masking(Protocol):
+    """Takes out of the bytes what no caller may see; it may hold some until it knows."""
+
+    def __call__(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class Unmasked:
+    """There is nothing to hide."""
+
+    def __call__(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+UNMASKED = Unmasked()
+
+
 class Writer(Protocol):
     """Neutral events -> the caller's bytes; each protocol in `wire` has one."""
 
@@ -142,7 +162,7 @@ class RelayPipe:
     )  # fmt: skip
 
     def __init__(
-        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes, *,
+        self, scanner: Scanner, wrap: Array | None = None, masked: Masking = UNMASKED, *,
         hides_usage: bool = False, watcher: Watcher | None = None,
     ) -> None:  # fmt: skip
         """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
@@ -199,10 +219,9 @@ class RelayPipe:
             data = self._without_usage(data)
         if self._wrap is not None:
             data = self._wrap.items(events)
-        if self.error is None or scanner.flawed:
-            return self._masked(data)
-        self.error_passed = True
-        return self._masked(data)
+        self.error_passed = self.error_passed or not (self.error is None or scanner.flawed)
+        data = self._masked(data)
+        return data + self._masked.flush() if self.done or self.error is not None else data
 
     def _without_usage(self, data: bytes) -> bytes:
         kept = []
@@ -229,7 +248,12 @@ class RelayPipe:
             data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
+        data += self._masked.flush()
         return data + self._wrap.end() if self._wrap is not None and self.error is None else data
+
+    def flush(self) -> bytes:
+        """What is held back of the events that came."""
+        return self._masked.flush()
 
 
 class ConvertPipe:
@@ -241,7 +265,7 @@ class ConvertPipe:
     )  # fmt: skip
 
     def __init__(
-        self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes, *,
+        self, reader: Reader, writer: Writer, created: int = 0, masked: Masking = UNMASKED, *,
         seen: Seen | None = None,
     ) -> None:  # fmt: skip
         self.seen = seen  # of a request whose answer has to hold certain things
@@ -264,7 +288,12 @@ class ConvertPipe:
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
-        return self._masked(b"".join(out))
+        data = self._masked(b"".join(out))
+        return data + self._masked.flush() if self.done or self.error is not None else data
+
+    def flush(self) -> bytes:
+        """What is held back of the events that came."""
+        return self._masked.flush()
 
     def _write_event(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
@@ -321,7 +350,7 @@ class ConvertPipe:
             data += self._write_event(self._reader.close())
         if self.error is None and not self.done:
             self.error = cut_off(self.outputs > 0)
-        return self._masked(data)
+        return self._masked(data) + self._masked.flush()
 
 
 class Array:

@@ -16,8 +16,7 @@ from .answer import usage_in
 class Scanner:
     """The end is [DONE], or, for servers that send none, a reason in a choice."""
 
-    flawed = False  # every error of it is an event of the upstream's own
-    __slots__ = ("done", "error", "fed", "finish", "outputs", "usage")
+    __slots__ = ("done", "error", "fed", "finish", "flawed", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -25,6 +24,7 @@ class Scanner:
         self.usage: ir.Usage | None = None
         self.finish = ""
         self.error: GatewayError | None = None
+        self.flawed = False  # `error` is our verdict, no event of the upstream's own
         self.fed = 0  # events before the one that `error` came with, in the last feed
 
     def feed(self, events: Iterable[Event]) -> None:
@@ -41,7 +41,7 @@ class Scanner:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
-            self.error = UpstreamFailed("the upstream sent an event that is not JSON")
+            self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         error = error_in(chunk) if not choices else {}
