@@ -18,6 +18,7 @@ from typing import Protocol
 from ..errors import GatewayError, StreamCut, UpstreamFailed
 from . import ir, verdict
 from .sse import Event, SSEParser
+from .unmet import Seen, Watcher
 
 MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
 BLANK_LINES = (b"\n\n",)
@@ -57,6 +58,26 @@ class Reader(Protocol):
     def done(self) -> bool: ...
     def feed(self, event: Event) -> Iterable[ir.StreamEvent]: ...
     def close(self) -> Iterable[ir.StreamEvent]: ...
+
+
+class Masking(Protocol):
+    """Takes out of the bytes what no caller may see; it may hold some until it knows."""
+
+    def __call__(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class Unmasked:
+    """There is nothing to hide."""
+
+    def __call__(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+UNMASKED = Unmasked()
 
 
 class Writer(Protocol):
@@ -136,20 +157,21 @@ class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
     __slots__ = (
-        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_wrap", "done", "error", "error_passed", "on_done",
-        "outputs",
+        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_watcher", "_wrap", "done", "error", "error_passed",
+        "on_done", "outputs",
     )  # fmt: skip
 
     def __init__(
-        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes, *,
-        hides_usage: bool = False,
+        self, scanner: Scanner, wrap: Array | None = None, masked: Masking = UNMASKED, *,
+        hides_usage: bool = False, watcher: Watcher | None = None,
     ) -> None:  # fmt: skip
         """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
-        not go on, for its caller did not ask for it."""
+        not go on, for its caller did not ask for it. `watcher`: of a request whose answer has to hold certain things."""
+        self._watcher = watcher
         self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
-        self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
+        self._glance: Callable[[bytes], bool] | None = None if wrap or watcher else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._model = ""
@@ -182,6 +204,8 @@ class RelayPipe:
                 found = MODEL.search(events[0].data)
                 self._model = found[1] if found else ""
             scanner.feed(events)
+            if self._watcher is not None:
+                self._watcher.feed(events)
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
             if self.done and self.on_done is not None and self.error is None:
                 self.on_done()
@@ -195,10 +219,9 @@ class RelayPipe:
             data = self._without_usage(data)
         if self._wrap is not None:
             data = self._wrap.items(events)
-        if self.error is None or scanner.flawed:
-            return self._masked(data)
-        self.error_passed = True
-        return self._masked(data)
+        self.error_passed = self.error_passed or not (self.error is None or scanner.flawed)
+        data = self._masked(data)
+        return data + self._masked.flush() if self.done or self.error is not None else data
 
     def _without_usage(self, data: bytes) -> bytes:
         kept = []
@@ -207,6 +230,11 @@ class RelayPipe:
             if self._is_usage is None or not any(self._is_usage(event.data) for event in found):
                 kept.append(raw)
         return b"".join(kept)
+
+    @property
+    def seen(self) -> Seen | None:
+        """What came of what a watcher looks for."""
+        return self._watcher.close() if self._watcher is not None else None
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """The end of a stream that broke, by what was seen of it; None where the protocol needs to know nothing of it."""
@@ -220,7 +248,12 @@ class RelayPipe:
             data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
             self.error = stream_cut(self.outputs > 0)
+        data += self._masked.flush()
         return data + self._wrap.end() if self._wrap is not None and self.error is None else data
+
+    def flush(self) -> bytes:
+        """What is held back of the events that came."""
+        return self._masked.flush()
 
 
 class ConvertPipe:
@@ -228,10 +261,14 @@ class ConvertPipe:
 
     __slots__ = (
         "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "model",
-        "on_done", "outputs", "usage",
+        "on_done", "outputs", "seen", "usage",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, created: int = 0, masked: Masking = UNMASKED, *,
+        seen: Seen | None = None,
+    ) -> None:  # fmt: skip
+        self.seen = seen  # of a request whose answer has to hold certain things
         self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
@@ -251,7 +288,12 @@ class ConvertPipe:
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
-        return self._masked(b"".join(out))
+        data = self._masked(b"".join(out))
+        return data + self._masked.flush() if self.done or self.error is not None else data
+
+    def flush(self) -> bytes:
+        """What is held back of the events that came."""
+        return self._masked.flush()
 
     def _write_event(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
@@ -277,6 +319,8 @@ class ConvertPipe:
             elif isinstance(event, ir.Started):
                 self.model = event.model
                 event = event if event.created else replace(event, created=self._created)
+            if self.seen is not None:
+                self.seen.feed(event)
             out.append(self._writer.feed(event))
             if self.on_done is not None and isinstance(event, ir.Finished):
                 self.on_done()
@@ -306,7 +350,7 @@ class ConvertPipe:
             data += self._write_event(self._reader.close())
         if self.error is None and not self.done:
             self.error = stream_cut(self.outputs > 0)
-        return self._masked(data)
+        return self._masked(data) + self._masked.flush()
 
 
 class Array:

@@ -25,6 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .demands import Demands, no_demands
+
 if TYPE_CHECKING:  # names for types alone: this is read at every start
     from ..errors import GatewayError
     from . import ir
@@ -158,6 +160,7 @@ class Spec:
     model_field: str = "model"  # of a whole answer, and of a stream's events: the model that it comes from
     answer_field: str = ""  # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 

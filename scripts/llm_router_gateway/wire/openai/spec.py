@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..demands import Demands, choice_demands
 from ..spec import Line, Spec, Upstream
 
 # GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
@@ -38,6 +39,10 @@ def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
 
 
+def demands(body: Mapping[str, Any]) -> Demands | None:
+    return choice_demands(body.get("tool_choice"), body.get("n"))
+
+
 def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
     from .embeddings import in_requested_format  # not needed for anything else
 
@@ -62,6 +67,7 @@ SPEC = Spec(
     too_long_words="This model's maximum context length is",  # litellm goes by them, not by the code
     answer_field="choices",
     answer_prefix="chatcmpl-",
+    demands=demands,
     embeddings=embeddings,
     embeds=True,
     upstream=Upstream(

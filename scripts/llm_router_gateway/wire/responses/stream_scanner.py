@@ -30,8 +30,7 @@ SMALLEST = b'"delta":""'
 class Scanner:
     """`response` is what the upstream said of the answer last: whole after the end; what is kept of it."""
 
-    flawed = False  # every error of it is an event of the upstream's own
-    __slots__ = ("_told", "done", "error", "fed", "finish", "outputs", "response", "sequence", "usage")
+    __slots__ = ("_told", "done", "error", "fed", "finish", "flawed", "outputs", "response", "sequence", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -39,6 +38,7 @@ class Scanner:
         self.usage: ir.Usage | None = None
         self.finish = ""  # completed, or why it is incomplete
         self.error: GatewayError | None = None
+        self.flawed = False  # `error` is our verdict, no event of the upstream's own
         self.fed = 0  # events before the one that `error` came with, in the last feed
         self.response: dict[str, Any] = {}
         self.sequence = 0  # of the last event
@@ -64,7 +64,7 @@ class Scanner:
         try:
             fields = json.loads(event.data)
         except (ValueError, RecursionError):
-            self.error = UpstreamFailed("the upstream sent an event that is not JSON")
+            self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
         if not isinstance(fields, dict):
             return
