@@ -22,7 +22,7 @@ from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.conversion import Wish, as_utf8, read_as, write_as, written
 from ..wire.embeddings import Texts
-from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
 from .answers import check_key
 from .headers import upstream_headers
 from .offload import LargeBody
@@ -62,6 +62,8 @@ async def outgoing_for(
     check_key(candidate)
     context.record.lost.clear()
     same = relay_call(context.call.protocol, candidate, call, context.record.stream)
+    if same and candidate.provider.api != context.call.protocol and is_converted(context, candidate):
+        same = ""
     try:
         large = context.large if fields is None else None
         if large is not None and same:
@@ -81,6 +83,25 @@ async def outgoing_for(
         if not same or isinstance(error, NoCredit):  # another member may do it, or for less
             context.not_sent = error
         raise
+
+
+def is_converted(context: RequestContext, candidate: Candidate) -> bool:
+    """Whether a member does not take the bodies that its protocol's upstreams take elsewhere."""
+    return candidate.name == context.converts_for or candidate.name in context.converted
+
+
+def can_send_again(context: RequestContext, outgoing: Outgoing, error: GatewayError) -> bool:
+    """Whether the same member gets the request once more, in another form: with the whole conversation, where it has forgotten
+    what was named to it; converted, where it does not take the body of another protocol as it is."""
+    if context.conversation is not None:
+        return context.conversation.forgets(error)
+    if not outgoing.same or outgoing.candidate.provider.api == context.call.protocol:
+        return False
+    codec = wire(context.call.protocol)
+    if not codec.lacks_call(error) or codec.only_upstream(context.fields):
+        return False
+    context.converts_for = outgoing.candidate.name
+    return True
 
 
 class Edits(NamedTuple):

@@ -26,7 +26,7 @@ from .answers import assemble, check_answer, check_key, is_error, looks_streamed
 from .failover import Failover
 from .headers import mask_secrets
 from .mask import mask_of
-from .outgoing import Outgoing, embedding_for, outgoing_for, relay_call
+from .outgoing import Outgoing, can_send_again, embedding_for, outgoing_for, relay_call
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .streaming import Headers
@@ -85,15 +85,18 @@ class PlainAnswers:
         return self._write(context, result, outgoing.request)
 
     async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
-        """With the whole conversation where the upstream has forgotten what was named to it."""
+        """In another form where the upstream refuses the first."""
+        context.converted = self._services.converted
         outgoing = await outgoing_for(context, attempt)
         try:
             return outgoing, *await self._upstream.fetch(outgoing)
         except GatewayError as error:
-            if context.conversation is None or not context.conversation.forgets(error):
+            if not can_send_again(context, outgoing, error):
                 raise
         outgoing = await outgoing_for(context, attempt)
-        return outgoing, *await self._upstream.fetch(outgoing)
+        headers, data = await self._upstream.fetch(outgoing)
+        self._services.learn_converted(context.converts_for)
+        return outgoing, headers, data
 
     def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
         """Events that came where none were wanted, as the answer that they make."""

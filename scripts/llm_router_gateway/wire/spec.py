@@ -213,6 +213,14 @@ class Codec(Protocol):
     def finish_in(self, answer: JSON) -> str:
         """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
 
+    # -- of a protocol whose bodies some upstreams take as they are (`carried`)
+
+    def lacks_call(self, error: GatewayError) -> bool:
+        """Whether such an upstream says that it does not take them after all, so that they are converted."""
+
+    def only_upstream(self, fields: JSON) -> str:
+        """The field that cannot be converted; "" where all can."""
+
     # -- of a protocol that keeps answers; see wire/responses for what they are
 
     state: Any

@@ -130,6 +130,57 @@ def test_what_only_a_text_model_can_do_is_refused_elsewhere(gateway: Process) ->
     assert answer.status == 400 and answer.json["error"]["param"] == "suffix"
 
 
+def refuses_texts(status: str, message: str, *, stream: bool) -> Any:
+    """An upstream that knows only chats."""
+    said = CHAT_STREAM if stream else http(json.dumps(CHAT).encode())
+
+    def serve(sock: Any, asked: Any) -> Any:
+        refusal = http(json.dumps({"error": {"message": message}}).encode(), status=status)
+        return sends(refusal if asked.line.split()[1].endswith("/v1/completions") else said)(sock, asked)
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def passing(module_start: Callable[..., Process], upstream: Upstream) -> Process:
+    """A gateway whose provider takes any model's name."""
+    return module_start(f'[[providers]]\nname = "o"\napi = "openai"\nbase_url = "{upstream.url}/v1"\napi_key = "{KEY}"\n')
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("404 Not Found", "This is a chat model and not supported in the v1/completions endpoint. Use v1/chat/completions."),
+        ("405 Method Not Allowed", "Method Not Allowed"),
+        ("400 Bad Request", "gpt-x: use the chat/completions endpoint"),
+    ],
+)
+def test_a_model_of_openais_that_only_chats_gets_a_chat(
+    status: str, message: str, stream: bool, passing: Process, upstream: Upstream
+) -> None:
+    model = f"o/{status[:3]}-{stream}"
+    upstream.does(refuses_texts(status, message, stream=stream))
+    before = len(upstream.requests)
+    for _ in range(2):
+        answer = post(passing, "/v1/completions", model=model, prompt="Say", stream=stream)
+        said = answer.data if stream else answer.json["choices"][0]["text"].encode()
+        assert answer.status == 200 and (b'"text":"y"' in said if stream else said == b"yes")
+    paths = [each.line.split()[1] for each in upstream.requests[before:]]
+    assert paths == ["/v1/completions", "/v1/chat/completions", "/v1/chat/completions"], "what was learnt is not tried again"
+    assert upstream.requests[-1].json["messages"] == [{"role": "user", "content": "Say"}]
+    refused = post(passing, "/v1/completions", model=model, prompt="Say", suffix="end")
+    assert refused.status == 400 and "suffix" in refused.json["error"]["message"]
+
+
+def test_a_model_that_is_not_there_is_not_asked_twice(gateway: Process, upstream: Upstream) -> None:
+    missing = {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}
+    upstream.does(sends(http(json.dumps(missing).encode(), status="404 Not Found")))
+    before = len(upstream.requests)
+    assert post(gateway, "/v1/completions", model="chat/m", prompt="Say").status == 404
+    assert len(upstream.requests) == before + 1
+
+
 # ----------------------------------------------------------------------------------------------------------------- ollama
 
 HI = [{"role": "user", "content": "hi"}]
