@@ -15,18 +15,19 @@ from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit, Unsupported
-from ..json_body import Body, dump
+from ..json_body import Body, dump, read_body
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.conversion import Wish, as_utf8, read_as, write_as, written
 from ..wire.embeddings import Texts
+from ..wire.envelope import MARK
 from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
 from .answers import check_key
 from .headers import upstream_headers
 from .offload import LargeBody
-from .request import RequestContext
+from .request import RequestContext, dump_json
 from .streaming import Headers
 
 ID_BYTES = 12  # of an answer's id that is made here
@@ -137,6 +138,8 @@ def relay_request(context: RequestContext, candidate: Candidate, call: str, key:
     read = context.read
     if context.conversation is not None:
         read = context.conversation.body_for(candidate, key, context.record.lost)
+    elif MARK in read.text and SPECS[context.call.protocol].encloses:
+        read = read_body(dump_json(wire(context.call.protocol).without_foreign(read.fields, context.record.lost)))
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
     body = read.text.encode() if is_same else read.changed(edits.changes, {}, edits.dropped)

@@ -130,7 +130,9 @@ class PlainAnswers:
         candidate = attempt.candidate.speaking(context.call.protocol)
         if relay_call(context.call.protocol, candidate, "compact", stream=False):
             try:
-                return await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+                context.record.usage = wire(context.call.protocol).usage_in(parse_or_none(data) or {})
+                return headers, data
             except GatewayError as error:
                 if error.status not in (404, 405):
                     raise  # compatible servers often lack this call

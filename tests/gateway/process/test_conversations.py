@@ -224,9 +224,16 @@ def test_compact_is_a_summary_by_the_model_or_the_upstreams_own(gateway: Process
     made = call(gateway, "POST", "/v1/responses/compact", model="gemini/m", input="one").json
     assert made["object"] == "response.compaction"
     assert [item["type"] for item in made["output"]] == ["message", "compaction"]
-    upstream.does(sends(http(b'{"id": "resp_c", "object": "response.compaction", "output": []}')))
-    own = call(gateway, "POST", "/v1/responses/compact", model="responses/m", input="one").json
-    assert own["id"] == "resp_c" and upstream.requests[-1].line.startswith("POST /v1/responses/compact ")
+    compacted = {
+        "id": "resp_c",
+        "object": "response.compaction",
+        "output": [],
+        "usage": {"input_tokens": 5000, "output_tokens": 50, "total_tokens": 5050},
+    }
+    upstream.does(sends(http(json.dumps(compacted).encode())))
+    answer = call(gateway, "POST", "/v1/responses/compact", model="responses/m", input="one")
+    assert answer.json["id"] == "resp_c" and upstream.requests[-1].line.startswith("POST /v1/responses/compact ")
+    gateway.logged(f" in=5000 out=50 id={answer.headers['x-request-id']}")
 
 
 def test_an_answer_that_is_fetched_later_is_refused(gateway: Process) -> None:

@@ -72,6 +72,23 @@ def test_a_search_of_the_web_goes_where_a_provider_has_it(gateway: Process, upst
     assert path_of(upstream) == "/v1/responses" and upstream.requests[-1].json["tools"] == [{"type": "web_search"}]
 
 
+def test_an_upstream_of_the_callers_protocol_gets_no_other_vendors_thoughts(gateway: Process, upstream: Upstream) -> None:
+    """Here both answer one conversation: a Responses upstream first, whose encrypted reasoning Anthropic would refuse."""
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    told = {**PLAIN["responses"], "output": [thought, *PLAIN["responses"]["output"]]}
+    upstream.does(sends(http(json.dumps(told).encode())))
+    question = {"role": "user", "content": "hi"}
+    content = post(gateway, "/v1/messages", model="chat/newer", max_tokens=99, messages=[question]).json["content"]
+    assert [each["type"] for each in content] == ["redacted_thinking", "text"]
+    for model, field in (("chat/newer", "input"), ("claude/m", "messages")):
+        turns = [question, {"role": "assistant", "content": content}, question]
+        upstream.does(sends(http(json.dumps(PLAIN["anthropic" if field == "messages" else "responses"]).encode())))
+        answer = post(gateway, "/v1/messages", model=model, max_tokens=99, messages=turns)
+        sent = json.dumps(upstream.requests[-1].json[field])
+        assert ("gAAA" in sent) == (field == "input") and "redacted" not in sent and answer.status == 200
+    assert answer.headers["x-llm-router-lost"] == "thinking"
+
+
 def test_a_websocket_is_refused_so_that_callers_fall_back_at_once(gateway: Process) -> None:
     answer = gateway.get("/v1/responses", upgrade="websocket", connection="Upgrade")
     assert answer.status == 426 and "POST" in answer.json["error"]["message"]
