@@ -89,6 +89,21 @@ def test_in_a_group_it_stays_with_who_has_it(gateway: Process, upstream: Upstrea
         assert sent(upstream)["previous_response_id"] == f"resp_group{at}"
 
 
+def test_it_stays_with_the_key_that_it_began_with(start: Callable[..., Process], upstream: Upstream) -> None:
+    other = made_up("other")
+    before = config(upstream.url)
+    first = start(before)
+    answers(upstream, "responses", id="resp_kept")
+    say(first, "responses/m", input="one")
+    first.end()
+    second = start(before.replace(f'api_key = "{KEY}"', f'api_key = "{other},{KEY}"'), folder=first.folder)
+    for previous, key in (("resp_kept", KEY), ("", other)):
+        answers(upstream, "responses")
+        say(second, "responses/m", input="two", **({"previous_response_id": previous} if previous else {}))
+        assert upstream.requests[-1].headers["authorization"] == f"Bearer {key}"
+        assert sent(upstream).get("previous_response_id", "") == previous
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_upstream_that_has_forgotten_gets_our_copy(stream: bool, gateway: Process, upstream: Upstream) -> None:
     answers(upstream, "responses", id="resp_forgotten")
