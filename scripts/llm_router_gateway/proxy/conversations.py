@@ -68,6 +68,12 @@ class Conversation:
         """The model that knows the answer before by its id; "" for none."""
         return self.turns[-1].member if self.turns else ""
 
+    def home_key(self, candidate: Candidate) -> Secret | None:
+        """The key that the answer before was given to; None for another member, or where the key is gone."""
+        if self.home != candidate.name:
+            return None
+        return next((key for key in candidate.provider.keys if mark_of(key) == self.turns[-1].key), None)
+
     @property
     def reading(self) -> Mapping[str, Any]:
         """The arguments of the protocol's `read_request` beside the body."""

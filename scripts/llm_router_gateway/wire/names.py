@@ -70,7 +70,7 @@ def pack_id(call: ir.ToolCall) -> str:
 
 
 def unpack_id(text: str) -> tuple[str, str, str]:
-    """(id, vendor, signature) of an id that packed_id made; (text, "", "") of any other."""
+    """(id, vendor, signature) of an id that pack_id made; (text, "", "") of any other."""
     match = PACKED.fullmatch(text) if "__" in text else None
     if match is None or not match[1]:
         return text, "", ""

@@ -165,6 +165,7 @@ class Spec:
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- conversion
+    encloses: bool = False  # its callers bring other vendors' thoughts back in envelopes (wire/envelope)
     packs_ids: bool = False  # its calls' issuer and signature travel inside their ids (wire/names)
     kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
 
@@ -218,6 +219,19 @@ class Codec(Protocol):
 
     def finish_in(self, answer: JSON) -> str:
         """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
+
+    # -- of a protocol whose bodies some upstreams take as they are (`carried`)
+
+    def lacks_call(self, error: GatewayError) -> bool:
+        """Whether such an upstream says that it does not take them after all, so that they are converted."""
+
+    def only_upstream(self, fields: JSON) -> str:
+        """The field that cannot be converted; "" where all can."""
+
+    # -- of a protocol whose callers carry envelopes (`encloses`)
+
+    def without_foreign(self, fields: JSON, lost: list[str]) -> dict[str, Any]:
+        """A body for an upstream of the same protocol, without what other vendors signed."""
 
     # -- of a protocol that keeps answers; see wire/responses for what they are
 

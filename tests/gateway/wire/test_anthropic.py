@@ -30,6 +30,7 @@ from llm_router_gateway.wire.anthropic import common, request_reader, request_wr
 from llm_router_gateway.wire.anthropic.abilities import claude_version
 from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
 from llm_router_gateway.wire.anthropic.schema import fit_schema
+from llm_router_gateway.wire.envelope import unpacked
 from llm_router_gateway.wire.names import pack_id, safe_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
@@ -748,9 +749,10 @@ def test_what_an_answer_cannot_show_is_named() -> None:
              ir.ToolCall("t", "f", '{"a"', None), ir.Text("a", "s", "gemini"))  # fmt: skip
     made = ir.Answer("a", "m", (ir.Candidate(parts, ir.Stop("other", "odd")), ir.Candidate((), ir.Stop("end"))), ir.Usage())
     content = anthropic.write_answer(made, ask(), lost)["content"]
-    assert [each["type"] for each in content] == ["text", "tool_use", "text"] and content[1]["input"] == {}
+    assert [each["type"] for each in content] == ["text", "redacted_thinking", "tool_use", "text"]
+    assert content[2]["input"] == {}
     assert sorted(lost) == [
-        "executableCode", "image", "n", "signature", "stop_reason=odd", "thinking.data", "tool_use.input",
+        "executableCode", "image", "n", "signature", "stop_reason=odd", "tool_use.input",
     ]  # fmt: skip
 
 
@@ -930,13 +932,14 @@ def test_thoughts_and_their_signatures() -> None:
 
 
 def test_a_signature_without_text_is_a_block() -> None:
-    """Row 36; another vendor's is named, and makes none."""
+    """Row 36; another vendor's goes in an envelope."""
     thought = ir.Thinking("", vendor="anthropic")
     events, lost = writer(ir.Started("a", "m"), ir.PartStart(0, thought), ir.PartDelta(0, "", "s"), ir.PartEnd(0), *DONE)
     assert kinds(events)[1:4] == ["start", "delta", "stop"] and lost == []
     other = ir.Thinking("", vendor="gemini")
     events, lost = writer(ir.Started("a", "m"), ir.PartStart(0, other), ir.PartDelta(0, "", "s"), ir.PartEnd(0), *DONE)
-    assert kinds(events) == ["message_start", "message_delta", "message_stop"] and lost == ["thinking.signature"]
+    assert kinds(events)[1:4] == ["start", "delta", "stop"] and lost == []
+    assert unpacked(events[2]["delta"]["signature"]) == ("gemini", "s", "")
 
 
 def test_further_candidates_and_pictures_are_named() -> None:

@@ -47,6 +47,7 @@ SPEC = Spec(
     keepalive=b'event: ping\ndata: {"type":"ping"}\n\n',  # what the API itself sends; its SDKs skip it
     too_long="prompt is too long: {tokens} tokens > {window} maximum",
     too_long_mark=b"prompt is too long",
+    encloses=True,
     answer_field="content",
     answer_prefix="msg_",
     demands=demands,

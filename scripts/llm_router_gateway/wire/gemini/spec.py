@@ -56,6 +56,7 @@ SPEC = Spec(
     keepalive=b"\r\n",  # a blank line: Google's Python SDK takes a comment for a broken answer
     too_long="The input token count ({tokens}) exceeds the maximum number of tokens allowed ({window}).",
     too_long_mark=b"exceeds the maximum number of tokens allowed",
+    encloses=True,
     answer_field="candidates",
     packs_ids=True,
     demands=demands,
