@@ -177,8 +177,25 @@ class Authenticator:
 
     def take_used(self) -> dict[str, float]:
         """The keys of the store that were used since the last call, and when."""
+        return {key_id: at for key_id, at in self.take_all_used().items() if key_id in self.rows}
+
+    def take_all_used(self) -> dict[str, float]:
+        """The same with the keys of the file."""
         used, self._used = self._used, {}
-        return {key_id: at for key_id, at in used.items() if key_id in self.rows}
+        return used
+
+    def note_used(self, used: Mapping[str, float]) -> None:
+        """What another process of this gateway says of keys that it has seen."""
+        for key_id, at in used.items():
+            self._used[key_id] = max(at, self._used.get(key_id, 0.0))
+            entry = self._by_id.get(key_id)
+            if entry is not None:
+                entry.last_used = max(at, entry.last_used or 0.0)
+
+    @property
+    def generation(self) -> int:
+        """Of the keys that were taken last."""
+        return self._generation
 
     # -- authentication
 

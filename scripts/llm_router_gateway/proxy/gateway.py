@@ -94,13 +94,13 @@ class Gateway:
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, router: Router | None = None,
         authenticator: Authenticator | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
-        budgets: Budgets | None = None, kept: KeptConversations | None = None,
+        budgets: Budgets | None = None, kept: KeptConversations | None = None, routing_state: RoutingState | None = None,
     ) -> None:  # fmt: skip
         """`limiter`, `budgets`, `kept`: implementations of these interfaces; by default in-process, and nothing is stored."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
         self.state = snapshot_of(config)
-        self.routing_state = RoutingState()
+        self.routing_state = routing_state or RoutingState()
         self.authenticator = authenticator or Authenticator(config)
         self.watch = Watch(clock, call_later)
         self.router = router or Router(())
