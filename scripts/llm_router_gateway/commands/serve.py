@@ -35,14 +35,14 @@ from ..net.server import Server
 from ..proxy.gateway import Gateway
 from ..proxy.log import Log
 from ..store.call import Call
+from ..store.keep import Keep
 from ..store.redaction import Bodies
-from ..store.sqlite.call_log import SqliteCallLog
-from ..store.sqlite.conversations import SqliteConversations
+from ..store.sql_call_log import SqlCallLog
+from ..store.sql_conversations import SqlConversations
+from ..store.sql_keys import SqlKeys
 from ..store.sqlite.database import Store
 from ..store.sqlite.file import MEMORY, store_path
 from ..store.sqlite.key_watch import KeyWatch
-from ..store.sqlite.keys import SqliteKeys
-from ..store.sqlite.retention import Keep
 
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
@@ -125,6 +125,11 @@ def listed_names(config: Config) -> frozenset[str]:
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
 
 
+def keys_of(store: Store) -> SqlKeys:
+    """The keys of a store, changed by its thread that writes."""
+    return SqlKeys(lambda work: asyncio.wrap_future(store.write(work)), store.place, store.write)
+
+
 class Backends:
     """What outlives a request: the store with its calls and keys, the limiter, the budgets, the metrics."""
 
@@ -132,9 +137,9 @@ class Backends:
         self._log = log
         place = store_path(config.server.store, str(source.path or ""))
         self.store = Store.open(place, keep=keep_of(config)) if place else None
-        self.calls = SqliteCallLog(self.store) if self.store is not None else None
-        self.conversations = SqliteConversations(self.store) if self.store is not None else None
-        self.keys = SqliteKeys.of(self.store) if self.store is not None else None
+        self.calls = SqlCallLog(self.store) if self.store is not None else None
+        self.conversations = SqlConversations(self.store) if self.store is not None else None
+        self.keys = keys_of(self.store) if self.store is not None else None
         self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
         self.authenticator = Authenticator(config)
         self._listed = listed_names(config)

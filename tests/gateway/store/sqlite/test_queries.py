@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from logged import NOW_S, Shelf, call, random_calls
 
-from llm_router_gateway.store import histogram
+from llm_router_gateway.store import histogram, queries
 from llm_router_gateway.store.call import Call, stamp, view
 from llm_router_gateway.store.query import BY, DAY_S, HOUR_S, MINUTE_S, ORDERS, Page, Span, Where, split
-from llm_router_gateway.store.sqlite import queries
 
 WHOLE = {"calls", "success", "errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
          "total_tokens", "unpriced_calls"}  # fmt: skip
