@@ -71,7 +71,7 @@ class Dialect:
     """In what an engine's SQL and tables differ from SQLite's."""
 
     bin_of: Callable[[Any, str], str]  # histogram.bin_of of a column
-    spreads: Callable[[Any, str, str, str, Sequence[Any]], Iterable[tuple[str, int, int, int]]]
+    spreads: Callable[[Any, str, str, str, str, Sequence[Any]], Iterable[tuple[str, int, int, int]]]
     like: str = "LIKE"  # whatever the case of letters
     pair_step_s: int = 60  # the smallest step of the sums of a model and a key together
 
@@ -87,9 +87,12 @@ def bin_of(db: Any, column: str) -> str:
             "ELSE 0 END")  # fmt: skip
 
 
-def spreads_of_rows(db: Any, name: str, at: str, clause: str, bounds: Sequence[Any]) -> Iterator[tuple[str, int, int, int]]:
-    """(name, step, how durations are spread, how first outputs are) of the rows that have sums, as whole numbers."""
-    for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {clause}", bounds):  # nosec B608
+def spreads_of_rows(
+    db: Any, name: str, at: str, table: str, condition: str, bounds: Sequence[Any]
+) -> Iterator[tuple[str, int, int, int]]:
+    """(name, step, how durations are spread, how first outputs are) of what the rows of a table sum up, as whole numbers."""
+    sql = f"SELECT {name}, {at}, duration_bins, first_bins FROM {table} WHERE {condition}"  # nosec B608
+    for named, at_s, durations, firsts in db.execute(sql, bounds):
         yield named, at_s, histogram.number_of(durations), histogram.number_of(firsts)
 
 
@@ -245,7 +248,8 @@ def tallies(
     found: dict[tuple[str, int], Tally] = {}
     for part in [span] if each_step else span.parts():
         bounds = [part.step_s, part.from_s, part.to_s, *values]
-        clause = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
+        bounded = f"step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
+        clause = f"FROM {table} WHERE {bounded}"
         at = "at_s" if each_step else "0"
         for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {clause} GROUP BY 1, 2", bounds):  # nosec B608
             key, numbers = (row[0], row[1]), row[2:]
@@ -255,7 +259,7 @@ def tallies(
                 found[key] = Tally(numbers)
         if by and names is None:
             continue  # with all names the histograms come from a second query
-        for named, at_s, durations, firsts in dialect_of(db).spreads(db, name, at, clause, bounds):
+        for named, at_s, durations, firsts in dialect_of(db).spreads(db, name, at, table, bounded, bounds):
             tally = found[named, at_s]
             tally.durations += durations
             tally.firsts += firsts
@@ -439,6 +443,8 @@ def later_condition(page: Page) -> tuple[str, list[Any]]:
     if page.before is None:
         return "", []
     value, number = page.before
+    if page.order == "started_at":
+        value = int(value)  # a fraction would keep an index of whole numbers from being used
     order, sign = ORDER_SQL[page.order], "<" if page.is_descending else ">"
     return f" AND ({order} {sign}= ? AND ({order} {sign} ? OR id {sign} ?))", [value, value, number]
 

@@ -54,6 +54,7 @@ class Recorder:
         self.last_error = ""
         self.notes: deque[str] = deque(maxlen=MAX_NOTES)
         self.written = self.dropped = 0
+        self.most_waiting = MAX_WAITING
         self._clock = clock
         self._waiting: deque[Entry] = deque()
         self._bytes_in = self._bytes_out = 0  # of bodies: each counted by one thread
@@ -66,7 +67,7 @@ class Recorder:
 
     def add(self, call: Call, bodies: Bodies | None = None) -> None:
         """Never waits, never raises."""
-        if len(self._waiting) >= MAX_WAITING or self._stopping:
+        if len(self._waiting) >= self.most_waiting or self._stopping:
             self.dropped += 1
             return
         if bodies is not None:
