@@ -6,6 +6,7 @@ Where PostgreSQL is not, `postgres/test_database.py` is skipped with the reason,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,3 +37,11 @@ def shelves(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     yield begin
     for each in made:
         each.close()
+
+
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """What names an empty store: a path, or the address of a database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "s.db")
+    return str(request.getfixturevalue("postgres").database())
