@@ -2849,13 +2849,14 @@ COMMANDS = {
     "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
     "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
     "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
+    "mcp": Command("these powers as tools for an agent without a shell", (), None, "--demo", "-m gpt-4.1 --max-cost 1"),
     "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
     "docs": Command("show the pages that come with this program", (), None, "", "security"),
     "completion": Command("print a shell's completion of these commands", (), None, "bash", "fish"),
     "man": Command("print a manual page of them", (), None, ""),
 }  # fmt: skip
 EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
-    "talk": "talk", "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "skill": "skill",
+    "talk": "talk", "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "mcp": "mcp", "skill": "skill",
     "docs": "pages", "completion": "completion", "man": "manual",
 }  # fmt: skip
 
