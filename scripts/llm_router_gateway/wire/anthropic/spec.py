@@ -42,6 +42,7 @@ SPEC = Spec(
     too_long_mark=b"prompt is too long",
     answer_field="content",
     answer_prefix="msg_",
+    end_user=("metadata.user_id",),
     counts_first=True,
     upstream=Upstream(
         paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},

@@ -43,6 +43,7 @@ SPEC = Spec(
     too_long="The input token count ({tokens}) exceeds the maximum number of tokens allowed ({window}).",
     too_long_mark=b"exceeds the maximum number of tokens allowed",
     answer_field="candidates",
+    labels="labels",
     packs_ids=True,
     embeds=True,
     model_field="modelVersion",

@@ -53,6 +53,7 @@ SPEC = Spec(
     too_long_words="This model's maximum context length is",  # litellm goes by them, not by the code
     answer_field="choices",
     answer_prefix="chatcmpl-",
+    end_user=("user", "safety_identifier"),
     embeddings=embeddings,
     embeds=True,
     upstream=Upstream(
