@@ -207,6 +207,7 @@ class GatewayProcess:
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.backends.keep
+        self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -247,12 +248,14 @@ class GatewayProcess:
                 try:
                     self.take_over(await asyncio.to_thread(self.source.load))
                 except ConfigError as error:
+                    self.gateway.is_config_refused = True
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
     def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
         self.gateway.swap(config)
+        self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
