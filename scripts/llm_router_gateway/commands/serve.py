@@ -183,6 +183,7 @@ class GatewayProcess:
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.backends.keep
+        self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -231,6 +232,7 @@ class GatewayProcess:
                 try:
                     await self.take_over(await asyncio.to_thread(self.load))
                 except ConfigError as error:
+                    self.gateway.is_config_refused = True
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
@@ -241,6 +243,7 @@ class GatewayProcess:
     async def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
         self.gateway.swap(await asyncio.to_thread(prepare, config))
+        self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
