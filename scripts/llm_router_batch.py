@@ -66,7 +66,7 @@ OPEN, ANSWERED, FAILED = 0, 1, 2  # what the output says of a line
 EXIT_TEXTS = {  # where a batch means something else than one question
     0: "every line answered",
     1: "the output could not be written, or the API refused every line",
-    2: "wrong usage, or bad lines in the input (each is told; the others were asked)",
+    2: "usage error, or bad lines in the input (each is told; the others were asked)",
     10: "some lines failed: each carries its error",
 }
 

@@ -83,7 +83,7 @@ SETTINGS = {
 EXIT_CODES = {
     0: "answered",
     1: "the API refused the request, or the output could not be written",
-    2: "wrong usage",
+    2: "usage error",
     3: "key missing or refused",
     4: "no credit or quota",
     5: "model unknown",
@@ -1925,7 +1925,7 @@ class LLMRouterClient:
     ) -> Any:  # fmt: skip
         """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
 
-        `fallback` names the models asked next where this one is limited, failing, unknown, out of credit, filtered or
+        `fallback` names the models tried next where this one is limited, failing, unknown, out of credit, filtered or
         empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
         response_format has a schema, the answer is checked, asked for once more, and .data; else it is a BadUpstreamError.
         The other arguments travel in the request's body: those in PARAMETERS where they are not None, any other as it is.
@@ -2157,7 +2157,7 @@ OPTIONS: dict[str, dict[str, JSON]] = {
     },
     "model": {
         "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
-        "--fallback": {"metavar": "A,B", "help": "models asked next where this one cannot answer"},
+        "--fallback": {"metavar": "A,B", "help": "models tried next where this one cannot answer"},
         "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
         "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
     },
@@ -2795,19 +2795,20 @@ COMMANDS = {
     "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
                        '--models gpt-5.4,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
-    "route": Command("show which model would be asked, and why; asks none", (), None,
+    "route": Command("show which model would be chosen, and why; sends nothing", (), None,
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
     "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
     "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
     "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
+    "mcp": Command("these powers as tools for an agent without a shell", (), None, "--demo", "-m gpt-4.1 --max-cost 1"),
     "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
     "docs": Command("show the pages that come with this program", (), None, "", "security"),
     "completion": Command("print a shell's completion of these commands", (), None, "bash", "fish"),
     "man": Command("print a manual page of them", (), None, ""),
 }  # fmt: skip
 EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
-    "talk": "talk", "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "skill": "skill",
+    "talk": "talk", "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "mcp": "mcp", "skill": "skill",
     "docs": "pages", "completion": "completion", "man": "manual",
 }  # fmt: skip
 

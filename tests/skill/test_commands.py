@@ -18,8 +18,8 @@ import pytest
 from pages import Shell, commands_of
 
 ROOT = Path(__file__).resolve().parents[2]
-# clients.md and install.md run other programs: tests/agents and test_loaders.py do that, with the programs installed.
-OF_THE_CLIENT = re.compile(r"(?!gateway|architecture|clients|install)[a-z-]+\.md")
+# clients.md, install.md and mcp.md run other programs: tests/agents and test_loaders.py do that, with the programs installed.
+OF_THE_CLIENT = re.compile(r"(?!gateway|architecture|clients|install|mcp|scaling)[a-z-]+\.md")
 PAGES = [ROOT / "README.md", ROOT / "SKILL.md"]
 PAGES += sorted(path for path in (ROOT / "references").glob("*.md") if OF_THE_CLIENT.fullmatch(path.name))
 SEPARATELY = ("-m venv", "run_scanners")  # README's test command, which the gate runs as its first step
