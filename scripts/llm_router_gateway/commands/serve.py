@@ -33,14 +33,14 @@ from ..net.server import Server, listeners
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
 from ..store.call import Call
+from ..store.keep import Keep
 from ..store.redaction import Bodies
-from ..store.sqlite.call_log import SqliteCallLog
-from ..store.sqlite.conversations import SqliteConversations
+from ..store.sql_call_log import SqlCallLog
+from ..store.sql_conversations import SqlConversations
+from ..store.sql_keys import SqlKeys
 from ..store.sqlite.database import Store
 from ..store.sqlite.file import MEMORY, store_path
 from ..store.sqlite.key_watch import KeyWatch
-from ..store.sqlite.keys import SqliteKeys
-from ..store.sqlite.retention import Keep
 from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
 
 RELOAD_S = 1.0  # how often the files are checked for changes
@@ -96,6 +96,11 @@ def listed_names(config: Config) -> frozenset[str]:
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
 
 
+def keys_of(store: Store) -> SqlKeys:
+    """The keys of a store, changed by its thread that writes."""
+    return SqlKeys(lambda work: asyncio.wrap_future(store.write(work)), store.place, store.write)
+
+
 class Backends:
     """What outlives a request: the store with its calls and keys, the limiter, the budgets, the metrics."""
 
@@ -103,9 +108,9 @@ class Backends:
         self._log = log
         place = store_path(config.server.store, str(source.path or ""))
         self.store = Store.open(place, keep=keep_of(config)) if place else None
-        self.calls = SqliteCallLog(self.store) if self.store is not None else None
-        self.conversations = SqliteConversations(self.store) if self.store is not None else None
-        self.keys = SqliteKeys.of(self.store) if self.store is not None else None
+        self.calls = SqlCallLog(self.store) if self.store is not None else None
+        self.conversations = SqlConversations(self.store) if self.store is not None else None
+        self.keys = keys_of(self.store) if self.store is not None else None
         self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
         self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
@@ -178,6 +183,7 @@ class GatewayProcess:
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.backends.keep
+        self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -226,6 +232,7 @@ class GatewayProcess:
                 try:
                     await self.take_over(await asyncio.to_thread(self.load))
                 except ConfigError as error:
+                    self.gateway.is_config_refused = True
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
@@ -236,6 +243,7 @@ class GatewayProcess:
     async def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
         self.gateway.swap(await asyncio.to_thread(prepare, config))
+        self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))

@@ -35,7 +35,7 @@ from ..net.client import Pool
 from ..net.link import Link
 from ..net.server import Server
 from ..net.shares import Shares
-from ..proxy.gateway import Gateway
+from ..proxy.gateway import Gateway, prepare
 from .process import new_id, on_signals, raise_file_limit, say
 
 TELL_S = 0.2  # how often the home hears of members, and of open requests
@@ -107,7 +107,7 @@ class WorkerProcess:
         """One after the other, in the order in which they came; read in a thread, as the home does."""
         async with self._reading:
             self.config = share_of(await asyncio.to_thread(from_portable, text), self.start.workers)
-            self.gateway.swap(self.config)
+            self.gateway.swap(await asyncio.to_thread(prepare, self.config))
         return True
 
     def take_keys(self, rows: Sequence[Sequence[Any]], generation: int, sealed: str) -> bool:

@@ -311,8 +311,8 @@ class HomeProcess(GatewayProcess):
         from_portable(self.source.portable())
         return config
 
-    def take_over(self, config: Config) -> None:
-        super().take_over(config)
+    async def take_over(self, config: Config) -> None:
+        await super().take_over(config)
         self.home.push_config()
 
     async def look_after(self) -> None:

@@ -80,6 +80,7 @@ class Server:
     log_format: str = "text"
     workers: int = 1
     reuse_port: bool = False
+    labels_header: str = "x-llm-router-labels"
 
 
 @dataclass(frozen=True, slots=True)

@@ -349,6 +349,7 @@ SERVER: tuple[Setting, ...] = (
     Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
     Setting("log_format", "text", "text", "format of the log: plain lines, or one JSON object per line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
+    Setting("labels_header", "text", "x-llm-router-labels", "header whose comma list becomes a call's tags in statistics"),
 )  # fmt: skip
 
 OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's take precedence

@@ -59,10 +59,11 @@ from .model_list import LiveLists
 from .offload import LARGE_BYTES, LargeBody, Offload
 from .own_api import OwnApi
 from .plain_answer import PlainAnswers
+from .readiness import readiness
 from .recording import RecordedExchange, bodies_of, call_of, is_call
 from .refusals import for_caller
 from .relays import RelayedCalls
-from .request import Exchange, Record, RequestContext, dump_json
+from .request import JSON_TYPE, NO_STORE, Exchange, Record, RequestContext, dump_json
 from .request_budget import allowance_of
 from .services import Services, fault_location
 from .stream_answer import StreamAnswers
@@ -105,6 +106,8 @@ class Gateway:
         self.watch = Watch(clock, call_later)
         self.router = router or Router(())
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # gets each call at its end
+        self.store_health: Callable[[], Mapping[str, Any]] | None = None  # of what calls are stored in; None: nothing is
+        self.is_config_refused = False  # the configuration was changed, and the change is invalid
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
         self._log, self._clock, self._wall, self._new_id = log, clock, wall, new_id
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
@@ -125,7 +128,7 @@ class Gateway:
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
-            "health": own.health, "root": own.health, "ignored": own.ignored,
+            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.ignored,
             "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
@@ -288,6 +291,11 @@ class Gateway:
         form = self._relays.read(context, await self._receive(context))
         name_model(context)
         await self._relays.answer(context, form)
+
+    async def _ready(self, context: RequestContext) -> None:
+        store = self.store_health() if self.store_health is not None else None
+        found = readiness(context.state.config, store, is_refused=self.is_config_refused)
+        await context.respond(found.status, [JSON_TYPE, NO_STORE], dump_json(found.view()))
 
     async def _management(self, context: RequestContext) -> None:
         await self._own.management(context, self.router)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .offload import LargeBody
 
 NOSNIFF = ("x-content-type-options", "nosniff")
+NO_STORE = ("cache-control", "no-store")
 JSON_TYPE = ("content-type", "application/json")
 
 

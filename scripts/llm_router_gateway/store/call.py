@@ -57,6 +57,8 @@ class Call(NamedTuple):
     key_name: str
     client: str
     lost: str  # JSON list of texts
+    tags: str = "[]"  # JSON list of texts: the caller's own labels for its spend
+    end_user: str = ""  # the person or account that the caller names, in its own words
 
     @property
     def is_timed(self) -> bool:
@@ -106,7 +108,7 @@ def view(number: int, call: Call) -> dict[str, Any]:
                    "cache_write": call.cache_write_tokens, "reasoning": call.reasoning_tokens,
                    "total": sum(known) if known else None},
         "cost_usd": call.cost_usd, "cost_source": call.cost_source, "key_id": call.key_id, "key_name": call.key_name,
-        "client": call.client, "lost": json.loads(call.lost),
+        "client": call.client, "lost": json.loads(call.lost), "tags": json.loads(call.tags), "end_user": call.end_user,
     }  # fmt: skip
 
 

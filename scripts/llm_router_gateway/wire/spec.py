@@ -164,6 +164,10 @@ class Spec:
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
+    # -- what a caller says about its call: for statistics, never for an upstream
+    end_user: tuple[str, ...] = ()  # dotted names of the body's fields that name the person behind it; the first one counts
+    labels: str = "metadata"  # the body's field with the caller's own labels
+
     # -- conversion
     encloses: bool = False  # its callers bring other vendors' thoughts back in envelopes (wire/envelope)
     packs_ids: bool = False  # its calls' issuer and signature travel inside their ids (wire/names)

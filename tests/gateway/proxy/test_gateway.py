@@ -252,6 +252,17 @@ def test_without_the_token_nothing_but_health_is_answered(play: Callable[..., Ro
     play(story, Upstream(200, ANSWER), token=TOKEN)
 
 
+def test_a_store_that_fails_makes_it_unready_and_not_silent(play: Callable[..., Room]) -> None:
+    async def story(room: Room) -> None:
+        room.gateway.store_health = lambda: {"broken": "/secret: disk full"}
+        answer = await room.ask(Exchange("GET", "/health/ready"))
+        assert (answer.status, answer.json["status"], answer.json["checks"]["store"]) == (503, "not_ready", "failing")
+        assert "/secret" not in str(answer.json) and len(answer.json["reasons"]) == 1
+        assert (await room.ask(chat(headers=[("x-goog-api-key", TOKEN)]))).status == 200
+
+    play(story, Upstream(200, ANSWER), token=TOKEN)
+
+
 def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -> None:
     async def story(room: Room) -> None:
         openai = await room.ask(chat("none/such"))

@@ -68,6 +68,7 @@ SPEC = Spec(
     answer_field="choices",
     answer_prefix="chatcmpl-",
     demands=demands,
+    end_user=("user", "safety_identifier"),
     embeddings=embeddings,
     embeds=True,
     upstream=Upstream(
