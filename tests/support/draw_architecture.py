@@ -23,7 +23,8 @@ class Room(NamedTuple):
 
 
 FLOORS = (  # the top floor first; the order within a floor is that of the drawing
-    (Room("commands", "serve, check, convert, explain, keys, install", 3), Room("__main__", "entry", 1)),
+    (Room("commands", "serve, check, explain, keys, ...", 4), Room("cluster", "several worker processes", 3),
+     Room("__main__", "entry", 1)),
     (Room("management", "monitor page, statistics, metrics, keys API"),
      Room("proxy", "one request: admit, choose, send, record")),
     (Room("routing", "which member answers, in which order", pure=True),
