@@ -109,10 +109,6 @@ class Log:
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
 
-    def wants(self, level: str) -> bool:
-        """Whether a line of this level is written: check before building a costly one."""
-        return LOG_LEVELS.index(level) >= self.threshold
-
     def _now(self) -> str:
         now = self._wall()
         if int(now) != self._second:  # the timestamp is rendered once a second

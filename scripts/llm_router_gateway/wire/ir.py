@@ -42,7 +42,7 @@ A stream is, per answer: Started, then per candidate (PartStart PartDelta* PartE
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, dataclass_transform
 
@@ -539,7 +539,7 @@ def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEv
 
 
 def events_of(answer: Answer) -> list[StreamEvent]:
-    """A whole answer as the stream that it could have been; answer_of turns it back."""
+    """A whole answer as the stream that it could have been; a Collector turns it back."""
     events: list[StreamEvent] = [Started(answer.id, answer.model, answer.created, answer.service_tier, answer.extras)]
     for number, candidate in enumerate(answer.candidates):
         for index, part in enumerate(candidate.parts):
@@ -629,11 +629,3 @@ class Collector:
         parts = tuple(_whole(longer(part, *self._more.get((number, index), ())))
                       for index, part in sorted(self._parts.get(number, {}).items()))  # fmt: skip
         return Candidate(parts, stopped.stop, stopped.extras)
-
-
-def answer_of(events: Iterable[StreamEvent]) -> Answer:
-    """The answer that a whole stream makes: answer_of(events_of(answer)) == answer."""
-    collector = Collector()
-    for event in events:
-        collector.feed(event)
-    return collector.answer()
