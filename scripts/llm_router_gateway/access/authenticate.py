@@ -72,6 +72,24 @@ def is_loopback(peer: str) -> bool:
     return address is not None and bool(address.is_loopback)
 
 
+def fixed_names(config: Config) -> frozenset[str]:
+    """The names by which logs and statistics know the credentials of a configuration."""
+    tokens = {f"token-{number}" for number in range(1, len(config.server.tokens) + 1)}
+    return frozenset({key.name for key, _ in config.keys} | tokens | ({ADMIN_NAME} if config.server.admin_tokens else set()))
+
+
+def fixed_entries(config: Config) -> list[Entry]:
+    """The callers whose credentials the configuration has. Thousands of digests take a while: not for the event loop."""
+    server = config.server
+    entries = [entry_of(digest_of(token.reveal()), Caller(ADMIN_NAME, ADMIN_NAME, True)) for token in server.admin_tokens]
+    for key, secrets in config.keys:
+        caller = Caller(key.id, key.name, key.is_admin, key)
+        entries += [entry_of(digest_of(secret.reveal()), caller) for secret in secrets]
+    for number, token in enumerate(server.tokens, 1):
+        entries.append(entry_of(digest_of(token.reveal()), Caller(f"token-{number}", f"token-{number}")))
+    return entries
+
+
 class Authenticator:
     """Every credential by its digest, and the sessions that were opened with some of them."""
 
@@ -87,17 +105,12 @@ class Authenticator:
 
     # -- credentials
 
-    def configure(self, config: Config) -> None:
-        """The credentials of a new Config; those of the store stay."""
+    def configure(self, config: Config, fixed: list[Entry] | None = None) -> None:
+        """The credentials of a new Config, its `fixed_entries`; those of the store stay."""
         self._config, server = config, config.server
         self._is_local = LOOPBACK.fullmatch(server.host) is not None
         self._proxies = networks_of(server.trusted_proxies)
-        self._fixed = [(digest_of(token.reveal()), Caller(ADMIN_NAME, ADMIN_NAME, True)) for token in server.admin_tokens]
-        for key, secrets in config.keys:
-            caller = Caller(key.id, key.name, key.is_admin, key)
-            self._fixed += [(digest_of(secret.reveal()), caller) for secret in secrets]
-        for number, token in enumerate(server.tokens, 1):
-            self._fixed.append((digest_of(token.reveal()), Caller(f"token-{number}", f"token-{number}")))
+        self._fixed = fixed_entries(config) if fixed is None else fixed
         self._build()
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
@@ -112,13 +125,15 @@ class Authenticator:
 
     def _build(self) -> None:
         before = {entry.caller.key_id: entry.last_used for entry in self._by_id.values()}
-        found = [(row.digest, Caller(key.id, key.name, key.is_admin, key), row.last_used)
-                 for row in self.rows.values() for key in (row.key,)]  # fmt: skip
         entries: dict[bytes, Entry] = {}
-        for digest, caller, used in [*found, *((digest, caller, None) for digest, caller in self._fixed)]:
-            entry = entries[digest] = entry_of(digest, caller)
-            known = [at for at in (before.get(caller.key_id), used) if at is not None]
+        for row in self.rows.values():
+            key = row.key
+            entry = entries[row.digest] = entry_of(row.digest, Caller(key.id, key.name, key.is_admin, key))
+            known = [at for at in (before.get(key.id), row.last_used) if at is not None]
             entry.last_used = max(known, default=None)
+        for entry in self._fixed:
+            entries[entry.digest] = entry
+            entry.last_used = before.get(entry.caller.key_id)
         self._entries = entries
         self._by_id = {entry.caller.key_id: entry for entry in entries.values()}
 
@@ -135,6 +150,11 @@ class Authenticator:
     def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
         """[[keys]]."""
         return self._config.keys
+
+    @property
+    def fixed_names(self) -> frozenset[str]:
+        """The names of all credentials that the configuration has."""
+        return fixed_names(self._config)
 
     def _admins(self, but: str = "") -> bool:
         return any(entry.caller.is_admin and (entry.caller.key is None or entry.caller.key.is_active)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -32,7 +33,7 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server
-from ..proxy.gateway import Gateway
+from ..proxy.gateway import Gateway, Prepared, prepare
 from ..proxy.log import Log
 from ..store.call import Call
 from ..store.redaction import Bodies
@@ -192,13 +193,12 @@ class Backends:
 class GatewayProcess:
     """The process while it serves: what signals, changed files and the timer do to it."""
 
-    def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
+    def __init__(self, config: Config, source: Source, log: Log, *, demo: bool = False) -> None:
         server = config.server
-        self.config, self.source = config, source
+        self.config, self.source, self.log = config, source, log
         self._reloading: asyncio.Task[None] | None = None
         self._is_stale = False  # the configuration was asked for again, since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
-        self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
         self.backends = Backends(config, source, self.log)
         self.gateway = Gateway(
@@ -221,7 +221,7 @@ class GatewayProcess:
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()),
         )  # fmt: skip
         admin = ProvidersApi(
-            self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
+            self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.prepare_and_swap,
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
@@ -245,14 +245,21 @@ class GatewayProcess:
             self._is_stale = False
             async with self._changing:
                 try:
-                    self.take_over(await asyncio.to_thread(self.source.load))
+                    self.take_over(*await asyncio.to_thread(self._load))
                 except ConfigError as error:
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
-    def take_over(self, config: Config) -> None:
+    def _load(self) -> tuple[Config, Prepared]:
+        config = self.source.load()
+        return config, prepare(config)
+
+    async def prepare_and_swap(self, config: Config) -> None:
+        self.take_over(config, await asyncio.to_thread(prepare, config))
+
+    def take_over(self, config: Config, prepared: Prepared | None = None) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
-        self.gateway.swap(config)
+        self.gateway.swap(config, prepared)
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
@@ -292,9 +299,16 @@ class GatewayProcess:
 
 
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
-    """Serves until a signal, then drains. Returns 3 when the address cannot be bound."""
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 2 without its log file."""
     raise_file_limit()
-    process = GatewayProcess(config, source, demo=demo)
+    server = config.server
+    try:
+        log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
+    except OSError as wrong:
+        why = "it is a symbolic link: name the file itself" if wrong.errno == errno.ELOOP else wrong.strerror or wrong
+        say(f"log_file {server.log_file} cannot be opened: {why}")
+        return 2
+    process = GatewayProcess(config, source, log, demo=demo)
     try:
         port = await process.server.start(config.server.host, config.server.port)
     except OSError as wrong:

@@ -25,11 +25,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from time import time as unix_s
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from ..access import browser, sessions
-from ..access.authenticate import Authenticator
+from ..access.authenticate import Authenticator, Entry, fixed_entries
 from ..config.config import Config
 from ..errors import BadRequest, GatewayError, Unsupported
 from ..json_body import read_body
@@ -42,7 +42,7 @@ from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
 from ..routing.plan import RoutingRequest, RoutingState, served_name
-from ..routing.snapshot import snapshot_of
+from ..routing.snapshot import Snapshot, snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
@@ -69,6 +69,18 @@ from .upstream import RelayedRefusal, Upstream
 OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
+
+
+class Prepared(NamedTuple):
+    """What a Config gives that takes long to compute."""
+
+    snapshot: Snapshot
+    entries: list[Entry]
+
+
+def prepare(config: Config) -> Prepared:
+    """What `swap` needs of a new Config, in any thread."""
+    return Prepared(snapshot_of(config), fixed_entries(config))
 
 
 class Gateway:
@@ -114,9 +126,10 @@ class Gateway:
             "compact": self._compact,
         }  # fmt: skip
 
-    def swap(self, config: Config) -> None:
-        self.state = snapshot_of(config)
-        self.authenticator.configure(config)
+    def swap(self, config: Config, prepared: Prepared | None = None) -> None:
+        prepared = prepared or prepare(config)
+        self.state = prepared.snapshot
+        self.authenticator.configure(config, prepared.entries)
         self._lists.forget()
 
     @property

@@ -12,6 +12,7 @@ import pytest
 
 from llm_router_gateway.commands.serve import GatewayProcess
 from llm_router_gateway.config.sources import Source
+from llm_router_gateway.proxy.log import Log
 
 KEYS = "".join(f'[[keys]]\nname = "k{at}"\nkey = "{at:05d}xxxxxxxxxxxxxxxxxxxxxxxx"\n' for at in range(3_000))
 MODELS = "".join(f'[[models]]\nname = "m{at}"\nprovider = "o"\ntags = ["a"]\n' for at in range(1_000))
@@ -31,7 +32,7 @@ def running(folder: Path) -> GatewayProcess:
     path = folder / "router.toml"
     path.write_text(FILE)
     source = Source(path, flags={}, env={})
-    return GatewayProcess(source.load(), source)
+    return GatewayProcess(source.load(), source, Log("error"))
 
 
 def test_reloads_that_are_asked_for_at_once_are_one_or_two(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ class Store:
                 db.execute("PRAGMA query_only = ON")
                 self._reading[me] = known = (generation, db)
             return function(known[1])
-        except sqlite3.Error as wrong:
+        except (sqlite3.Error, StoreBroken) as wrong:
             if is_damage(wrong):
                 self._suspect = True
                 self._woken.set()

@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ...config.keys import Key
+from ...errors import NotSaved, Unavailable
 from ...policy.budgets import Spent
 from ..keys import Change, Keys, Row
 from . import key_rows
 from .database import Store
-from .file import MEMORY, Database, StoreBroken, open_writer, reason
+from .file import MEMORY, Database, StoreBroken, is_busy, is_of_disk, open_writer, reason
 
 Transact = Callable[[Callable[[Database], Any]], Awaitable[Any]]
 Submit = Callable[[Callable[[Database], None]], object]  # done some time later
@@ -39,7 +40,19 @@ class SqliteKeys:
 
     @classmethod
     def of(cls, store: Store) -> SqliteKeys:
-        return cls(lambda work: asyncio.wrap_future(store.write(work)), store.path, store.write)
+        async def transact(work: Callable[[Database], Any]) -> Any:
+            try:
+                return await asyncio.wrap_future(store.write(work))
+            except sqlite3.Error as wrong:
+                if not (is_of_disk(wrong) or is_busy(wrong)):
+                    raise
+                if is_busy(wrong):
+                    raise Unavailable(f"nothing was changed: another program holds {store.path}", retry_after_s=1) from None
+                raise NotSaved(f"nothing was changed: {store.path} takes no more: {reason(wrong)}") from None
+            except Unavailable as wrong:
+                raise NotSaved(f"nothing was changed: {wrong.message}") from None
+
+        return cls(transact, store.path, store.write)
 
     @property
     def place(self) -> str:
