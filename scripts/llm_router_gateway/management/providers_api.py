@@ -542,7 +542,16 @@ class ProvidersApi:
             wanted = request.headers.get("if-match", "*")
             if wanted != "*" and self._etag() not in wanted:
                 raise GatewayError("modified since it was read; read it again and retry", status=412, code="changed_meanwhile")
-            overlay = await asyncio.to_thread(self._tried, name, fields, make)
+            source.refresh()
+            if source.fault:
+                raise NotSaved(f"nothing was changed: {source.fault}")
+            overlay = make(source.overlay)
+            touched = {each for each in {*overlay, *source.overlay} if overlay.get(each) is not source.overlay.get(each)}
+            try:
+                config = await asyncio.to_thread(source.trial, overlay, touched)
+            except ConfigError as error:
+                raise InvalidChange(error.problems) from None
+            check_addresses(self._config(), source.file_only, config, fields, name)
             try:
                 await asyncio.to_thread(source.save, overlay)
             except OSError as wrong:
@@ -550,22 +559,7 @@ class ProvidersApi:
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
                 raise NotSaved(f"nothing was changed: it cannot be saved: {why}") from None
             self._tell(change_line(request, name, fields))
-            await self._take_over(await asyncio.to_thread(source.adopt, overlay))
-
-    def _tried(self, name: str, fields: Mapping[str, Any], make: Callable[[Overlay], Overlay]) -> Overlay:
-        """The overlay with a change that gives a valid Config. In a thread: a thousand models take a while to read."""
-        source = self._source
-        source.refresh()
-        if source.fault:
-            raise NotSaved(f"nothing was changed: {source.fault}")
-        overlay = make(source.overlay)
-        touched = {each for each in {*overlay, *source.overlay} if overlay.get(each) is not source.overlay.get(each)}
-        try:
-            config = source.trial(overlay, touched)
-        except ConfigError as error:
-            raise InvalidChange(error.problems) from None
-        check_addresses(self._config(), source.file_only, config, fields, name)
-        return overlay
+            await self._take_over(source.adopt(overlay))
 
     async def _sync(self, request: ManagementRequest) -> ManagementResponse:
         """Reloads the configuration file and reports the outcome."""

@@ -36,7 +36,7 @@ from .answers import (
 from .failover import Failover
 from .headers import mask_secrets
 from .mask import mask_of
-from .outgoing import Outgoing, embedding_for, outgoing_for, relay_call
+from .outgoing import Outgoing, can_send_again, embedding_for, outgoing_for, relay_call
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .streaming import Headers
@@ -96,15 +96,18 @@ class PlainAnswers:
         return self._write(context, result, outgoing.request)
 
     async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
-        """With the whole conversation where the upstream has forgotten what was named to it."""
+        """In another form where the upstream refuses the first."""
+        context.converted = self._services.converted
         outgoing = await outgoing_for(context, attempt)
         try:
             return outgoing, *await self._upstream.fetch(outgoing)
         except GatewayError as error:
-            if context.conversation is None or not context.conversation.forgets(error):
+            if not can_send_again(context, outgoing, error):
                 raise
         outgoing = await outgoing_for(context, attempt)
-        return outgoing, *await self._upstream.fetch(outgoing)
+        headers, data = await self._upstream.fetch(outgoing)
+        self._services.learn_converted(context.converts_for)
+        return outgoing, headers, data
 
     def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
         """Events that came where none were wanted, as the answer that they make."""
@@ -139,7 +142,9 @@ class PlainAnswers:
         candidate = attempt.candidate.speaking(context.call.protocol)
         if relay_call(context.call.protocol, candidate, "compact", stream=False):
             try:
-                return await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+                context.record.usage = wire(context.call.protocol).usage_in(parse_or_none(data) or {})
+                return headers, data
             except GatewayError as error:
                 if error.status not in (404, 405):
                     raise  # compatible servers often lack this call

@@ -25,7 +25,7 @@ from . import headers
 from .answers import check_answer, is_error, is_event_stream, looks_streamed, note_unmet, parse_answer, status_in
 from .failover import Failover
 from .mask import mask_of
-from .outgoing import Outgoing, outgoing_for
+from .outgoing import Outgoing, can_send_again, outgoing_for
 from .refusals import for_caller
 from .request import RequestContext, dump_json
 from .services import Services
@@ -174,7 +174,7 @@ class StreamAnswers:
 
     async def _send(self, context: RequestContext, streams: list[Stream], attempt: Attempt) -> None:
         """One member's stream, once more where its upstream does not know the wish for a usage that was added."""
-        context.wordless = self._wordless
+        context.wordless, context.converted = self._wordless, self._services.converted
         outgoing = await outgoing_for(context, attempt)
         try:
             await self._stream(context, streams, attempt, outgoing)
@@ -203,9 +203,10 @@ class StreamAnswers:
                 try:
                     await self._run(stream, answer, outgoing)
                 except GatewayError as error:
-                    if context.conversation is None or not context.conversation.forgets(error):
+                    if not can_send_again(context, outgoing, error):
                         raise
                     await self._run(stream, answer, await outgoing_for(context, attempt))
+                    self._services.learn_converted(context.converts_for)
         except GatewayError as wrong:
             if stream.pipe is None or wrong is not stream.pipe.error:
                 raise

@@ -17,6 +17,8 @@ from typing import Protocol
 
 from ..errors import GatewayError, StreamCut, UpstreamFailed
 from . import ir, verdict
+from .error_bodies import error_in
+from .fields import compact
 from .sse import Event, SSEParser
 from .unmet import Seen, Watcher
 
@@ -96,6 +98,24 @@ def whole(data: bytes | bytearray, start: int = 0) -> int:
     return max((at + len(mark) for mark in marks if (at := data.rfind(mark, first)) >= 0), default=0)
 
 
+def has_bare_json(data: bytes) -> bool:
+    """Whether a line begins as JSON does, which no line of an event stream does."""
+    return data.startswith(b"{") or b"\n{" in data or b"\r{" in data
+
+
+def framed_error(data: bytes) -> bytes:
+    """The same bytes with an error that stands outside of any event as an event: Google's API ends a broken stream so.
+
+    framed_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
+    """
+    at = 0 if data.startswith(b"{") else max(data.find(b"\n{"), data.find(b"\r{")) + 1
+    try:
+        value = json.loads(data[at:])
+    except (ValueError, RecursionError):
+        return data
+    return data[:at] + b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data
+
+
 class EventBytes:
     """Bytes -> (whole events as bytes, the same parsed). Anything else that comes is an UpstreamFailed.
 
@@ -113,11 +133,13 @@ class EventBytes:
         if self._at_start:
             piece = self._skip_mark(piece)
         if not self._tail and whole(piece) == len(piece):  # as most come: one or more whole events
+            piece = framed_error(piece) if has_bare_json(piece) else piece
             return piece, self._parse(piece)
         start = len(self._tail)
         self._tail += piece
         end = whole(self._tail, start)
         head = bytes(self._tail[:end])
+        head = framed_error(head) if has_bare_json(head) else head
         del self._tail[:end]
         if len(self._tail) > MAX_EVENT_BYTES:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
@@ -147,6 +169,8 @@ class EventBytes:
         """The last event, when only its blank line is missing: whole JSON or [DONE]. StreamCut in the middle of one."""
         tail = bytes(self._tail)
         self._tail.clear()
+        if has_bare_json(tail):
+            tail = framed_error(tail)
         events = [*self._parse(tail), *self._parser.close()]
         if self._parser.cut:
             raise verdict.cut_inside()
@@ -247,7 +271,7 @@ class RelayPipe:
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
-            self.error = cut_off(self.outputs > 0)
+            self.error = stream_cut(self.outputs > 0)
         data += self._masked.flush()
         return data + self._wrap.end() if self._wrap is not None and self.error is None else data
 
@@ -349,7 +373,7 @@ class ConvertPipe:
         if self.error is None:
             data += self._write_event(self._reader.close())
         if self.error is None and not self.done:
-            self.error = cut_off(self.outputs > 0)
+            self.error = stream_cut(self.outputs > 0)
         return self._masked(data) + self._masked.flush()
 
 
@@ -383,7 +407,7 @@ class Array:
         return self.item(text) + self.end()
 
 
-def cut_off(answered: bool) -> StreamCut:
+def stream_cut(answered: bool) -> StreamCut:
     """The error for an upstream that went away before it said that it was done."""
     what = "before its final event" if answered else "without an answer"
     return StreamCut(f"the upstream ended the stream {what}")

@@ -12,7 +12,6 @@ import pytest
 
 from llm_router_gateway.commands.serve import GatewayProcess
 from llm_router_gateway.config.sources import Source
-from llm_router_gateway.proxy.log import Log
 
 KEYS = "".join(f'[[keys]]\nname = "k{at}"\nkey = "{at:05d}xxxxxxxxxxxxxxxxxxxxxxxx"\n' for at in range(3_000))
 MODELS = "".join(f'[[models]]\nname = "m{at}"\nprovider = "o"\ntags = ["a"]\n' for at in range(1_000))
@@ -32,7 +31,7 @@ def running(folder: Path) -> GatewayProcess:
     path = folder / "router.toml"
     path.write_text(FILE)
     source = Source(path, flags={}, env={})
-    return GatewayProcess(source.load(), source, Log("error"))
+    return GatewayProcess(source.load(), source)
 
 
 def test_reloads_that_are_asked_for_at_once_are_one_or_two(tmp_path: Path) -> None:
@@ -77,4 +76,6 @@ def test_a_large_configuration_is_taken_over_without_holding_the_loop(tmp_path: 
         await made.pool.close()
         return worst
 
-    assert min(asyncio.run(story()) for _ in range(6)) < 0.020
+    # Loading, look-ups and entries are computed in a thread; a fifth of this is left. Twice, because the collector may run
+    # in any slice, and this process has more objects than a gateway.
+    assert min(asyncio.run(story()) for _ in range(2)) < 0.020

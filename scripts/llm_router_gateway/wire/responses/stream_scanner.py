@@ -10,7 +10,7 @@ from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_in, error_of
 from ..sse import Event
-from .common import bare_response, failed_events, read_usage, response_id
+from .common import bare_response, failure_events, read_usage, response_id
 
 # Events that are output when their field is not empty.
 SPEAKING = {
@@ -98,4 +98,4 @@ class Scanner:
     def failure(self, error: GatewayError, request_id: str) -> bytes:
         """The end of a stream that broke: the upstream's own response, failed; of the two events those that it did not send."""
         known = self.response or bare_response(response_id(request_id))
-        return failed_events(known, self.sequence + 1, error, self._told)
+        return failure_events(known, self.sequence + 1, error, self._told)
