@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..access.authenticate import fixed_names
 from ..config.config import ConfigError
 from ..config.keys import digest_of, hint_of, key_json, read_json
 from ..config.sources import Source
@@ -153,11 +154,14 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 
 
 def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
-    """The store's file. ConfigError when the configuration cannot be read."""
+    """The store's file. ConfigError when the configuration cannot be read, CommandFailed for a name that it has."""
     if options.store:
         return str(options.store)
     source = Source(options.config, flags={}, env=os.environ)
-    place = store_path(source.load().server.store, str(source.path or ""))
+    config = source.load()
+    if options.command == "create" and options.name in fixed_names(config):
+        raise CommandFailed(f"{source.name} has a key that is called {options.name!r}: choose another name")
+    place = store_path(config.server.store, str(source.path or ""))
     if place in ("", ":memory:"):
         raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
     return place
