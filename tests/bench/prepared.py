@@ -40,7 +40,7 @@ class Prepared:
 CHAT_USAGE = '"usage":{"prompt_tokens":57,"completion_tokens":12,"total_tokens":69}'
 
 
-def prepared_chat() -> Prepared:
+def chat_answers() -> Prepared:
     head = '{"id":"chatcmpl-bench","object":"chat.completion'
     body = (
         f'{head}","created":1700000000,"model":"bench","choices":[{{"index":0,"message":{{"role":"assistant","content":"{TEXT}",'
@@ -85,7 +85,7 @@ def response_event(kind: str, number: int, **fields: Any) -> bytes:
     return chunk(f"event: {kind}\ndata: {data}\n\n".encode())
 
 
-def prepared_responses() -> Prepared:
+def responses_answers() -> Prepared:
     place = {"item_id": "msg_bench", "output_index": 0, "content_index": 0}
     part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
     opening = [
@@ -111,4 +111,4 @@ def prepared_responses() -> Prepared:
     )  # fmt: skip
 
 
-PREPARED = {CHAT: prepared_chat(), RESPONSES: prepared_responses()}
+PREPARED = {CHAT: chat_answers(), RESPONSES: responses_answers()}

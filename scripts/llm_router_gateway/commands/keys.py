@@ -27,8 +27,9 @@ from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
 from ..proxy.log import escaped
 from ..store.keys import KeyRepository, Row
+from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken
-from ..store.sqlite.keys import KeyFile, SqliteKeys
+from ..store.sqlite.keys import KeyFile
 from .program import as_typed, typed
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
@@ -38,7 +39,7 @@ examples:
   python3 scripts/llm_router_gateway keys list -c router.toml
 
 exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be, or a store that cannot be used,
-2 wrong usage or configuration
+2 usage error or configuration
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
 ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",
@@ -266,7 +267,7 @@ def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
     try:
         place = place_of(options, store_path)
         with KeyFile(place, creates=options.command == "create") as file:
-            return asyncio.run(COMMANDS[options.command](options, SqliteKeys(file.transact, place), time.time()))
+            return asyncio.run(COMMANDS[options.command](options, SqlKeys(file.transact, place), time.time()))
     except ConfigError as error:
         say(str(error))
         return USAGE

@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
-import sys
+import socket
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
@@ -31,18 +29,19 @@ from ..management.page.document import Page
 from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
-from ..net.server import Server
-from ..proxy.gateway import Gateway
+from ..net.server import Server, listeners
+from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
 from ..store.call import Call
+from ..store.keep import Keep
 from ..store.redaction import Bodies
-from ..store.sqlite.call_log import SqliteCallLog
-from ..store.sqlite.conversations import SqliteConversations
+from ..store.sql_call_log import SqlCallLog
+from ..store.sql_conversations import SqlConversations
+from ..store.sql_keys import SqlKeys
 from ..store.sqlite.database import Store
 from ..store.sqlite.file import MEMORY, store_path
 from ..store.sqlite.key_watch import KeyWatch
-from ..store.sqlite.keys import SqliteKeys
-from ..store.sqlite.retention import Keep
+from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
 
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
@@ -57,37 +56,9 @@ AT_START = (
     "max_connections",
     "max_connections_per_address",
     "store",
+    "workers",
+    "reuse_port",
 )  # what a reload cannot change
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def new_id() -> str:
-    """An x-request-id for callers that send none."""
-    return os.urandom(8).hex()
-
-
-def raise_file_limit() -> None:
-    """As many open files as this user may have: every caller and every upstream is one."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> None:
-    """Calls each action in the loop when its signal comes; signals that a system lacks are left out."""
-    for name, action in actions.items():
-        number = getattr(signal, name, None)
-        if number is None:
-            continue
-        try:
-            loop.add_signal_handler(number, action)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
 
 
 def counted(number: int, noun: str) -> str:
@@ -125,18 +96,23 @@ def listed_names(config: Config) -> frozenset[str]:
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
 
 
+def keys_of(store: Store) -> SqlKeys:
+    """The keys of a store, changed by its thread that writes."""
+    return SqlKeys(lambda work: asyncio.wrap_future(store.write(work)), store.place, store.write)
+
+
 class Backends:
     """What outlives a request: the store with its calls and keys, the limiter, the budgets, the metrics."""
 
-    def __init__(self, config: Config, source: Source, log: Log) -> None:
+    def __init__(self, config: Config, source: Source, log: Log, authenticator: Authenticator | None = None) -> None:
         self._log = log
         place = store_path(config.server.store, str(source.path or ""))
         self.store = Store.open(place, keep=keep_of(config)) if place else None
-        self.calls = SqliteCallLog(self.store) if self.store is not None else None
-        self.conversations = SqliteConversations(self.store) if self.store is not None else None
-        self.keys = SqliteKeys.of(self.store) if self.store is not None else None
+        self.calls = SqlCallLog(self.store) if self.store is not None else None
+        self.conversations = SqlConversations(self.store) if self.store is not None else None
+        self.keys = keys_of(self.store) if self.store is not None else None
         self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
-        self.authenticator = Authenticator(config)
+        self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
         self._watch = self._watch_keys()
@@ -200,7 +176,7 @@ class GatewayProcess:
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
         self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
-        self.backends = Backends(config, source, self.log)
+        self.backends = Backends(config, source, self.log, self.make_authenticator())
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
@@ -213,11 +189,19 @@ class GatewayProcess:
         )
         self.stop = asyncio.Event()
 
+    def make_authenticator(self) -> Authenticator:
+        return Authenticator(self.config)
+
+    @property
+    def open(self) -> int:
+        """Requests being answered."""
+        return self.gateway.open
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
         monitor = MonitorApi(
-            backends.calls, backends.metrics, open_requests=lambda: gateway.open, version=__version__,
+            backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()),
         )  # fmt: skip
         admin = ProvidersApi(
@@ -245,14 +229,18 @@ class GatewayProcess:
             self._is_stale = False
             async with self._changing:
                 try:
-                    self.take_over(await asyncio.to_thread(self.source.load))
+                    await self.take_over(await asyncio.to_thread(self.load))
                 except ConfigError as error:
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
-    def take_over(self, config: Config) -> None:
+    def load(self) -> Config:
+        """The configuration as it is now. In a thread. ConfigError."""
+        return self.source.load()
+
+    async def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
-        self.gateway.swap(config)
+        self.gateway.swap(await asyncio.to_thread(prepare, config))
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
@@ -291,16 +279,24 @@ class GatewayProcess:
         os._exit(0)
 
 
+async def sockets_of(config: Config) -> list[socket.socket]:
+    """The listening sockets: those that the process was started with, else new ones. OSError, ValueError."""
+    server = config.server
+    return inherited_sockets(os.environ, os.getpid()) or await listeners(server.host, server.port)
+
+
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     """Serves until a signal, then drains. Returns 3 when the address cannot be bound."""
     raise_file_limit()
     process = GatewayProcess(config, source, demo=demo)
     try:
-        port = await process.server.start(config.server.host, config.server.port)
-    except OSError as wrong:
+        sockets = await sockets_of(config)
+    except (OSError, ValueError) as wrong:
         process.backends.close()
-        say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
+        say(cannot_listen(config, wrong))
         return 3
+    process.server.listen(sockets)
+    port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
@@ -316,3 +312,8 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     process.backends.close()
     process.log.close()
     return 0
+
+
+def cannot_listen(config: Config, wrong: Exception) -> str:
+    reason = (wrong.strerror if isinstance(wrong, OSError) else None) or wrong
+    return f"cannot listen on {config.server.host}:{config.server.port}: {reason}"

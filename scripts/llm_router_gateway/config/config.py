@@ -78,6 +78,8 @@ class Server:
     keep_conversations_hours: float = 24
     max_conversations_bytes: int = 268_435_456
     log_format: str = "text"
+    workers: int = 1
+    reuse_port: bool = False
 
 
 @dataclass(frozen=True, slots=True)

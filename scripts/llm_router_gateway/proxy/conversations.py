@@ -133,7 +133,7 @@ class Conversation:
         state, fields = self.codec.state, self.given.fields
         if self.builds:
             fields = state.resolve_references(fields, state.by_id(turn.value for turn in (*self.turns, *self.named)))
-        value = state.kept_turn(fields, response)
+        value = state.turn_to_keep(fields, response)
         ids = tuple(str(item["id"]) for item in value["output"] if isinstance(item, dict) and item.get("id"))
         member, mark = (candidate.name, mark_of(key)) if candidate is not None else ("", "")
         self.kept.append(Turn(value["id"], self.owner, value["previous"], self.now, member, mark, value, ids))

@@ -20,7 +20,7 @@ from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.conversion import Wish, as_utf8, read_as, write_as, written
+from ..wire.conversion import Wish, as_utf8, encode_body, read_as, write_as
 from ..wire.embeddings import Texts
 from ..wire.envelope import MARK
 from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
@@ -139,7 +139,7 @@ def relay_request(context: RequestContext, candidate: Candidate, call: str, key:
     if context.conversation is not None:
         read = context.conversation.body_for(candidate, key, context.record.lost)
     elif MARK in read.text and SPECS[context.call.protocol].encloses:
-        read = read_body(dump_json(wire(context.call.protocol).without_foreign(read.fields, context.record.lost)))
+        read = read_body(dump_json(wire(context.call.protocol).remove_foreign(read.fields, context.record.lost)))
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
     body = read.text.encode() if is_same else read.changed(edits.changes, {}, edits.dropped)
@@ -205,7 +205,7 @@ def convert_request(
     wish = wish_of(context, candidate)
     out = write_as(request, wish, lost)
     edits = conversion_edits(context, candidate, out)
-    data = written(out, edits.changes, edits.dropped, lost, wish if call == "count" else None)
+    data = encode_body(out, edits.changes, edits.dropped, lost, wish if call == "count" else None)
     return conversion_of(context, candidate, key, request, call, data)
 
 

@@ -22,7 +22,17 @@ from ..wire.pipes import MARK
 from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
 from ..wire.token_estimate import input_tokens, weight
-from .answers import assemble, check_answer, check_key, is_error, looks_streamed, parse_answer, parse_or_none, status_in
+from .answers import (
+    assemble,
+    check_answer,
+    check_key,
+    is_error,
+    looks_streamed,
+    note_unmet,
+    parse_answer,
+    parse_or_none,
+    status_in,
+)  # fmt: skip
 from .failover import Failover
 from .headers import mask_secrets
 from .mask import mask_of
@@ -77,6 +87,7 @@ class PlainAnswers:
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = estimated_tokens(record.usage, answer, context.call.protocol)
+            note_unmet(context, answer)
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
             return headers, mask_secrets(data.removeprefix(MARK), outgoing.candidate)
@@ -107,6 +118,7 @@ class PlainAnswers:
 
     def _write(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> tuple[Headers, bytes]:
         """In the caller's protocol."""
+        note_unmet(context, result)
         written = self._written(context, result, request)
         context.record.finish = wire(context.call.protocol).finish_in(written)
         if context.conversation is not None:

@@ -20,8 +20,9 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import Snapshot
 from ..wire import ir
+from ..wire.demands import Demands
 from ..wire.losses import header_of, rank_losses
-from ..wire.registry import DEFAULT
+from ..wire.registry import DEFAULT, SPECS
 from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from . import paths
@@ -50,6 +51,7 @@ class Exchange(StreamExchange, Protocol):
     async def read_body(self, limit: int) -> bytes: ...
     async def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
     async def end(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -161,6 +163,11 @@ class RequestContext:
         if self.large is not None:
             return self.large.head.kept
         return cache_lifetime(self.body.text) if self.body is not None else ""
+
+    @property
+    def demands(self) -> Demands | None:
+        """What the body demands of its answer, where upstreams may not obey."""
+        return SPECS[self.call.protocol].demands(self.fields)
 
     @property
     def give_up_at(self) -> float:

@@ -1,4 +1,4 @@
-"""The interface of the key repository, whatever stores it (by default `store/sqlite/keys`).
+"""The interface of the key repository, whatever stores it (by default `store/sql_keys` over SQLite).
 
     change = await keys.insert(key, digest)      on disk when it returns; Conflict when the name is taken
     change.row.key, change.keys                  the key as it is now, and all keys as they are after the change

@@ -21,10 +21,10 @@ from llm_router_gateway.management.metrics import Metrics
 from llm_router_gateway.management.monitor_api import MonitorApi
 from llm_router_gateway.net import caller
 from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Router
+from llm_router_gateway.store import queries
 from llm_router_gateway.store.call import Call, texts, view
 from llm_router_gateway.store.redaction import Bodies
-from llm_router_gateway.store.sqlite import queries
-from llm_router_gateway.store.sqlite.call_log import SqliteCallLog
+from llm_router_gateway.store.sql_call_log import SqlCallLog
 from llm_router_gateway.store.sqlite.database import Store
 
 DAY_S = 86_400
@@ -39,7 +39,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 
 
 def router_of(store: Any, **how: Any) -> Router:
-    log = None if store is None else SqliteCallLog(store)
+    log = None if store is None else SqlCallLog(store)
     return Router(MonitorApi(log, Metrics(), now=lambda: NOW_S, **how).routes())
 
 

@@ -13,7 +13,7 @@ from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Po
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
-from llm_router_gateway.proxy.gateway import Gateway
+from llm_router_gateway.proxy.gateway import Gateway, prepare
 from llm_router_gateway.proxy.log import Log
 
 KEY, TOKEN = "up" + "-key" * 4, "our" + "-token" * 4
@@ -349,7 +349,7 @@ def test_a_request_keeps_the_config_that_it_began_with(play: Callable[..., Room]
     async def story(room: Room) -> None:
         class Swapping(Exchange):
             async def read_body(self, limit: int) -> bytes:
-                room.gateway.swap(config.parse({}))
+                room.gateway.swap(prepare(config.parse({})))
                 return await super().read_body(limit)
 
         old = chat()

@@ -13,8 +13,8 @@ from storing import AT_MS, call
 from llm_router_gateway.store import histogram
 from llm_router_gateway.store.call import SUMS, civil, counts_of, ended_of, stamp, texts, tokens_of, view
 from llm_router_gateway.store.redaction import Bodies, redact
+from llm_router_gateway.store.rollups import bodies_row, rollups, unpack
 from llm_router_gateway.store.sqlite.migrations import MIGRATIONS
-from llm_router_gateway.store.sqlite.rows import bodies_row, rollups, unpack
 from llm_router_gateway.wire.ir import Usage
 
 

@@ -17,9 +17,9 @@ from contextlib import suppress
 from typing import Any
 
 from ...policy.budgets import Budgets
+from ..key_rows import look, spent
 from ..keys import KeyHolder
 from .file import connect, identity
-from .key_rows import look, spent
 
 LOOK_S = 0.1
 UNREADABLE = "the store with the keys cannot be read: access without a key is refused until it can"

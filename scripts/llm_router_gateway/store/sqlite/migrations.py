@@ -17,8 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 APPLICATION_ID = 0x4C4C4D52  # "LLMR" in the file's header: it is ours
-STEPS_S = (60, 3_600, 86_400)  # of the rollups
-ALL = "*"  # in `totals`: every provider, model or key; none of them is called so
 
 # Of the tables of sums, in the steps that made them.
 SUMMED = """(

@@ -8,9 +8,9 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
-from ..envelope import packed
+from ..envelope import pack_envelope
 from ..losses import lose_extras, name_lost
-from ..names import own_names, packed_id
+from ..names import own_names, pack_id
 from .common import (
     SCHEMA_TOOL,
     STOP_REASON,
@@ -100,18 +100,18 @@ def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
 def thinking_block(part: ir.Thinking) -> Block:
     """A thought; what another vendor signed or encrypted goes in an envelope, and comes back to it."""
     if part.data:
-        return {"type": "redacted_thinking", "data": enclosed(part.vendor, part.signature, part.data)}
-    return {"type": "thinking", "thinking": part.text, "signature": enclosed(part.vendor, part.signature)}
+        return {"type": "redacted_thinking", "data": enclose(part.vendor, part.signature, part.data)}
+    return {"type": "thinking", "thinking": part.text, "signature": enclose(part.vendor, part.signature)}
 
 
-def enclosed(vendor: str, signature: str, data: str = "") -> str:
+def enclose(vendor: str, signature: str, data: str = "") -> str:
     """A signature or data for the caller: Anthropic's own as it is, any other in an envelope."""
     if vendor == VENDOR:
         return data or signature
-    return packed(vendor, signature, data) if signature or data else ""
+    return pack_envelope(vendor, signature, data) if signature or data else ""
 
 
-def told_block(part: ir.Part, lost: Lost) -> Block | None:
+def write_whole_block(part: ir.Part, lost: Lost) -> Block | None:
     """The block of a part that comes whole; None for what the protocol cannot show."""
     if isinstance(part, ir.Refusal):
         return {"type": "text", "text": part.text} if part.text else None
@@ -130,11 +130,11 @@ def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block |
     if isinstance(part, ir.Thinking):
         return thinking_block(part)
     if not isinstance(part, ir.ToolCall):
-        return told_block(part, lost)
+        return write_whole_block(part, lost)
     if part.arguments is None:
         name_lost(lost, "tool_use.input")
     name, arguments = names.get(part.name, part.name), part.arguments or {}
-    return {"type": "tool_use", "id": packed_id(part), "name": name, "input": arguments, **mine(part.extras)}
+    return {"type": "tool_use", "id": pack_id(part), "name": name, "input": arguments, **mine(part.extras)}
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..demands import Demands, demands_of
 from ..spec import Line, Spec, Upstream, Version
 
 
@@ -26,6 +27,12 @@ def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in COUNTED}
 
 
+def demands(body: Mapping[str, Any]) -> Demands | None:
+    choice = body.get("tool_choice")
+    kind = choice.get("type") if isinstance(choice, dict) else ""
+    return demands_of(kind in ("any", "tool"), [choice.get("name")] if isinstance(choice, dict) and kind == "tool" else ())
+
+
 SPEC = Spec(
     name="anthropic",
     title="Anthropic",
@@ -43,6 +50,7 @@ SPEC = Spec(
     encloses=True,
     answer_field="content",
     answer_prefix="msg_",
+    demands=demands,
     counts_first=True,
     upstream=Upstream(
         paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},

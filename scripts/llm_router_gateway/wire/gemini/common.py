@@ -7,7 +7,7 @@
 What Gemini is particular about, and where it is dealt with: fields come in camelCase or snake_case (`fields_of`); calls may
 have no id, results then belong to them by name and order (`Calls`); all results of a turn in one content and nothing beside
 them (`write_contents`); a schema of its own (`schema`); thought signatures, which must come back, also another vendor's
-through a Gemini client (`packed_signature`); a stream that ends when the connection does, without a last word (`StreamReader`).
+through a Gemini client (`pack_signature`); a stream that ends when the connection does, without a last word (`StreamReader`).
 
 Sources: ai.google.dev/api/generate-content, ai.google.dev/gemini-api/docs/thought-signatures, google.rpc.Code.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 from ...errors import GatewayError, of_status
 from .. import ir
-from ..envelope import packed, unpacked
+from ..envelope import open_envelope, pack_envelope
 from ..fields import compact, integer, number, obj, truth
 from ..retry_after import retry_after_s
 
@@ -143,20 +143,20 @@ def standard_base64(data: str) -> str:
     return plain + "=" * (-len(plain) % 4)
 
 
-def packed_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
+def pack_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
     """A thoughtSignature for a Gemini client: Gemini's own, or what another vendor wants back, in an envelope.
 
-    Thinking("", "c2ln", "gemini") -> "c2ln";  Thinking("Hm", "s", "anthropic") -> packed("anthropic", "s")
+    Thinking("", "c2ln", "gemini") -> "c2ln";  Thinking("Hm", "s", "anthropic") -> pack_envelope("anthropic", "s")
     """
     data = part.data if isinstance(part, ir.Thinking) else ""
     if not (part.signature or data) or part.vendor in ("", VENDOR):
         return part.signature
-    return packed(part.vendor, part.signature, data)
+    return pack_envelope(part.vendor, part.signature, data)
 
 
-def unpacked_signature(signature: str) -> tuple[str, str, str]:
+def unpack_signature(signature: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a thoughtSignature."""
-    return unpacked(signature) or ((VENDOR if signature else ""), signature, "")
+    return open_envelope(signature) or ((VENDOR if signature else ""), signature, "")
 
 
 # ----------------------------------------------------------------------------------------------------------------- errors

@@ -21,13 +21,14 @@ from running import SCRIPTS, SUPPORT, until
 from storing import AT_MS, call, differences, kept
 
 from llm_router_gateway.errors import Unavailable
+from llm_router_gateway.store import recorder
 from llm_router_gateway.store.call import Call
+from llm_router_gateway.store.keep import Keep
 from llm_router_gateway.store.redaction import Bodies
 from llm_router_gateway.store.sqlite import database, migrations, retention
 from llm_router_gateway.store.sqlite import file as storefile
 from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.store.sqlite.file import APPLICATION_ID, connect
-from llm_router_gateway.store.sqlite.retention import Keep
 
 AT_S = AT_MS / 1000
 DAY_S = 86_400
@@ -52,8 +53,8 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RETRY_S", "AGAIN_S", "GATHER_S"):
-        monkeypatch.setattr(database, name, 0.02)
+    for module, name in ((recorder, "RETRY_S"), (recorder, "GATHER_S"), (database, "AGAIN_S")):
+        monkeypatch.setattr(module, name, 0.02)
     monkeypatch.setattr(storefile, "BUSY_S", 0.05)
 
 
@@ -97,14 +98,14 @@ def test_batches_of_any_size(opened: Opened, count: int) -> None:
 
 
 def test_what_is_added_is_there_within_half_a_second_without_a_word(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "GATHER_S", 0.25)
+    monkeypatch.setattr(recorder, "GATHER_S", 0.25)
     kept_in = opened()
     add(kept_in, 1)
     until(lambda: ids(kept_in.path) == ["r0"], limit_s=0.5 + 0.5)  # a slow machine's half second on top
 
 
 def test_closing_writes_what_waits(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "GATHER_S", 60.0)
+    monkeypatch.setattr(recorder, "GATHER_S", 60.0)
     kept_in = opened()
     add(kept_in, 1_500)
     kept_in.close()
@@ -274,14 +275,14 @@ def test_what_waited_is_stored_when_the_directory_comes(opened: Opened, tmp_path
 
 
 def test_what_waits_is_bounded(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MAX_WAITING", 50)
+    monkeypatch.setattr(recorder, "MAX_WAITING", 50)
     kept_in = opened("x/calls.db")
     add(kept_in, 80)
     assert (kept_in.health()["rows_waiting"], kept_in.health()["dropped"]) == (50, 30)
 
 
 def test_texts_that_wait_are_bounded(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MAX_WAITING_BYTES", 1_000)
+    monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 1_000)
     kept_in = opened()
     for _ in range(5):
         for _ in range(20):
@@ -425,10 +426,10 @@ FULL = """\
 import resource, sys, time
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, sys.argv[2])
-from llm_router_gateway.store.sqlite import database
+from llm_router_gateway.store import recorder
 from llm_router_gateway.store.sqlite.database import Store
 from storing import call
-database.RETRY_S = database.GATHER_S = 0.02
+recorder.RETRY_S = recorder.GATHER_S = 0.02
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 made = Store.open(sys.argv[3])
 size = made.health()["bytes"]
