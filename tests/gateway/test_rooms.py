@@ -18,7 +18,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 700, 60
 # Lowest first. A module imports its own room and those before it in this list.
 ROOMS = (
     "errors", "jq", "json_body", "net", "wire", "policy", "config", "limiter", "store", "routing", "access", "management",
-    "proxy", "commands", "__main__",
+    "proxy", "cluster", "commands", "__main__",
 )  # fmt: skip
 ROOT_NAMES = {"PROGRAM", "__version__"}  # of the package itself, for everybody
 PURE = {"errors", "jq", "json_body", "wire", "policy", "routing", "config"}

@@ -33,8 +33,8 @@ def files_in(folder: Path) -> List[str]:
 def test_the_bundle_is_what_an_agent_needs_and_no_more(exported: Path) -> None:
     linked = re.findall(r"\]\((references/[\w.-]+)\)", (ROOT / "SKILL.md").read_text(encoding="utf-8"))
     modules = {path.name for path in (ROOT / "scripts/llm_router_extras").glob("*.py")}
-    extras = [f"scripts/llm_router_extras/{name}" for name in modules - set(skill.FOR_TERMINALS)]
-    assert modules > set(skill.FOR_TERMINALS)
+    extras = [f"scripts/llm_router_extras/{name}" for name in modules - set(skill.LEFT_OUT)]
+    assert modules > set(skill.LEFT_OUT)
     scripts = ("llm-router", "llm_router_batch.py", "llm_router_client.py", "llm_router_demo.py")
     assert files_in(exported) == sorted(["LICENSE", "SKILL.md", *linked, *extras, *(f"scripts/{name}" for name in scripts)])
     assert not [name for name in linked if "gateway" in name or name.endswith(".png")]

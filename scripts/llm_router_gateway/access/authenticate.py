@@ -62,10 +62,31 @@ class Entry:
             raise Forbidden(f"the key {key.name!r} may not be used from {client[:64]}", code="key_network")
 
 
-def entry_of(digest: bytes, caller: Caller) -> Entry:
+def entry_of(digest: bytes, caller: Caller, last_used: float | None = None) -> Entry:
     key: Key | None = caller.key
     is_free = key is None or (key.is_active and key.expires is None and not key.networks)
-    return Entry(digest, caller, is_free, networks_of(key.networks) if key else ())
+    return Entry(digest, caller, is_free, networks_of(key.networks) if key else (), last_used)
+
+
+class Entries:
+    """Entries by digest, and by the id of their key: of a key with two secrets, the later one."""
+
+    __slots__ = ("by_digest", "by_id")
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.by_digest = {entry.digest: entry for entry in entries}
+        self.by_id = {entry.caller.key_id: entry for entry in self.by_digest.values()}
+
+
+def entries_of(config: Config) -> Entries:
+    """The credentials of the configuration. Thousands take longer than a request should wait: see Authenticator.configure."""
+    server = config.server
+    found = [(token, Caller(ADMIN_NAME, ADMIN_NAME, True)) for token in server.admin_tokens]
+    for key, secrets in config.keys:
+        caller = Caller(key.id, key.name, key.is_admin, key)
+        found += [(secret, caller) for secret in secrets]
+    found += [(token, Caller(f"token-{number}", f"token-{number}")) for number, token in enumerate(server.tokens, 1)]
+    return Entries([entry_of(digest_of(secret.reveal()), caller) for secret, caller in found])
 
 
 def is_loopback(peer: str) -> bool:
@@ -84,24 +105,20 @@ class Authenticator:
         self.sealed = ""  # why anonymous callers are refused: the store's keys are unknown
         self._unknown = ""  # why it cannot be said of a key that it is none: the store is out of reach
         self._expired = ""  # why the keys of the store are not taken: it has been out of reach for too long
+        self._stored, self._fixed = Entries(), Entries()
+        self._entries: dict[bytes, Entry] = {}
         self._by_id: dict[str, Entry] = {}
         self._used: dict[str, float] = {}
-        self.configure(config)
+        self.configure(config, entries_of(config))
 
     # -- credentials
 
-    def configure(self, config: Config) -> None:
-        """The credentials of a new Config; those of the store stay."""
-        self._config, server = config, config.server
-        self._is_local = LOOPBACK.fullmatch(server.host) is not None
-        self._proxies = networks_of(server.trusted_proxies)
-        self._fixed = [(digest_of(token.reveal()), Caller(ADMIN_NAME, ADMIN_NAME, True)) for token in server.admin_tokens]
-        for key, secrets in config.keys:
-            caller = Caller(key.id, key.name, key.is_admin, key)
-            self._fixed += [(digest_of(secret.reveal()), caller) for secret in secrets]
-        for number, token in enumerate(server.tokens, 1):
-            self._fixed.append((digest_of(token.reveal()), Caller(f"token-{number}", f"token-{number}")))
-        self._build()
+    def configure(self, config: Config, entries: Entries) -> None:
+        """The credentials of a new Config, which entries_of() found in a thread; those of the store stay."""
+        self._config, self._fixed = config, entries
+        self._is_local = LOOPBACK.fullmatch(config.server.host) is not None
+        self._proxies = networks_of(config.server.trusted_proxies)
+        self._merge()
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
         """Replaces the keys of the store by those of a generation; an older generation of the same file is ignored."""
@@ -111,23 +128,25 @@ class Authenticator:
         self.rows = {row.key.id: row for row in rows}
         self.sealed = lost or ("" if self.is_unread else self.sealed)
         self.is_unread = False
-        self._build()
+        self._stored = Entries(
+            entry_of(row.digest, Caller(row.key.id, row.key.name, row.key.is_admin, row.key), row.last_used)
+            for row in self.rows.values()
+        )
+        self._merge()
 
     def judge(self, unknown: str, expired: str) -> None:
         """While the store is out of reach: what callers with an unknown key, and with one of the store, are told (503)."""
         self._unknown, self._expired = unknown, expired
 
-    def _build(self) -> None:
-        before = {entry.caller.key_id: entry.last_used for entry in self._by_id.values()}
-        found = [(row.digest, Caller(key.id, key.name, key.is_admin, key), row.last_used)
-                 for row in self.rows.values() for key in (row.key,)]  # fmt: skip
-        entries: dict[bytes, Entry] = {}
-        for digest, caller, used in [*found, *((digest, caller, None) for digest, caller in self._fixed)]:
-            entry = entries[digest] = entry_of(digest, caller)
-            known = [at for at in (before.get(caller.key_id), used) if at is not None]
-            entry.last_used = max(known, default=None)
-        self._entries = entries
-        self._by_id = {entry.caller.key_id: entry for entry in entries.values()}
+    def _merge(self) -> None:
+        """All entries: those of the configuration before those of the store, each as lately used as it was."""
+        used = [(key_id, entry.last_used) for key_id, entry in self._by_id.items() if entry.last_used is not None]
+        self._entries = self._stored.by_digest | self._fixed.by_digest
+        self._by_id = self._stored.by_id | self._fixed.by_id
+        for key_id, last_used in used:
+            entry = self._by_id.get(key_id)
+            if entry is not None:
+                entry.last_used = max(last_used, entry.last_used or last_used)
 
     @property
     def is_open(self) -> bool:
@@ -165,8 +184,25 @@ class Authenticator:
 
     def take_used(self) -> dict[str, float]:
         """The keys of the store that were used since the last call, and when."""
+        return {key_id: at for key_id, at in self.take_all_used().items() if key_id in self.rows}
+
+    def take_all_used(self) -> dict[str, float]:
+        """The same with the keys of the file."""
         used, self._used = self._used, {}
-        return {key_id: at for key_id, at in used.items() if key_id in self.rows}
+        return used
+
+    def note_used(self, used: Mapping[str, float]) -> None:
+        """What another process of this gateway says of keys that it has seen."""
+        for key_id, at in used.items():
+            self._used[key_id] = max(at, self._used.get(key_id, 0.0))
+            entry = self._by_id.get(key_id)
+            if entry is not None:
+                entry.last_used = max(at, entry.last_used or 0.0)
+
+    @property
+    def generation(self) -> int:
+        """Of the keys that were taken last."""
+        return self._generation
 
     # -- authentication
 

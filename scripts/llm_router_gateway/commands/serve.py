@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
-import sys
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from .. import PROGRAM, __version__
@@ -33,14 +31,15 @@ from ..management.page.document import Page
 from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
-from ..net.server import Server
+from ..net.server import Server, listeners
 from ..policy.budgets import utc_text
-from ..proxy.gateway import Gateway
+from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
 from ..store.call import Call
 from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
+from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
 from .stores import Replicas, keep_of, open_stores
 
 RELOAD_S = 1.0  # how often the files are checked for changes
@@ -58,37 +57,9 @@ AT_START = (
     "max_connections",
     "max_connections_per_address",
     "store",
+    "workers",
+    "reuse_port",
 )  # what a reload cannot change
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def new_id() -> str:
-    """An x-request-id for callers that send none."""
-    return os.urandom(8).hex()
-
-
-def raise_file_limit() -> None:
-    """As many open files as this user may have: every caller and every upstream is one."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> None:
-    """Calls each action in the loop when its signal comes; signals that a system lacks are left out."""
-    for name, action in actions.items():
-        number = getattr(signal, name, None)
-        if number is None:
-            continue
-        try:
-            loop.add_signal_handler(number, action)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
 
 
 def counted(number: int, noun: str) -> str:
@@ -122,16 +93,17 @@ def listed_names(config: Config) -> frozenset[str]:
 class Backends:
     """What outlives a request: the store with its calls and keys, the limiter, the budgets, the metrics."""
 
-    def __init__(self, config: Config, source: Source, log: Log) -> None:
+    def __init__(self, config: Config, source: Source, log: Log, authenticator: Authenticator | None = None) -> None:
         self._log = log
         self.config = config
+        self._fingerprint: tuple[Config | None, str] = (None, "")
         stores = open_stores(config, source, self.fingerprint, log.warn)
         self.store = stores.engine if stores is not None else None
         self.calls = stores.calls if stores is not None else None
         self.conversations = stores.conversations if stores is not None else None
         self.keys = stores.keys if stores is not None else None
         self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
-        self.authenticator = Authenticator(config)
+        self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
         # The keys of the store are there before the first request, and followed from then on.
@@ -140,7 +112,6 @@ class Backends:
         self.others: Replicas | None = self._watch if isinstance(self._watch, Replicas) else None
         self.report: Callable[[], Mapping[str, Any]] = dict  # what other gateways may know of this one
         self._said_at = self._used_at
-        self._fingerprint: tuple[Config | None, str] = (None, "")
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -203,7 +174,7 @@ class GatewayProcess:
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
         self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
-        self.backends = Backends(config, source, self.log)
+        self.backends = Backends(config, source, self.log, self.make_authenticator())
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
@@ -212,17 +183,26 @@ class GatewayProcess:
         self.gateway.on_call = self.backends.keep
         self._started_at = time.time()
         self.backends.report = self.report
+        self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
         )
         self.stop = asyncio.Event()
 
+    def make_authenticator(self) -> Authenticator:
+        return Authenticator(self.config)
+
+    @property
+    def open(self) -> int:
+        """Requests being answered."""
+        return self.gateway.open
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
         monitor = MonitorApi(
-            backends.calls, backends.metrics, open_requests=lambda: gateway.open, version=__version__,
+            backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
         )  # fmt: skip
         admin = ProvidersApi(
@@ -239,7 +219,7 @@ class GatewayProcess:
         health = self.backends.store.health() if self.backends.store is not None else {}
         return {
             "version": __version__, "address": f"{self.config.server.host}:{self.config.server.port}",
-            "started_at": utc_text(self._started_at), "open_requests": self.gateway.open,
+            "started_at": utc_text(self._started_at), "open_requests": self.open,
             "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0),
             "members": [{name: line[name] for name in ("model", "state", "factor", "active", "back_in_s")}
                         for line in lines if line["factor"] < 1 or line["state"] != "ok"][:MAX_SAID],
@@ -262,14 +242,20 @@ class GatewayProcess:
             self._is_stale = False
             async with self._changing:
                 try:
-                    self.take_over(await asyncio.to_thread(self.source.load))
+                    await self.take_over(await asyncio.to_thread(self.load))
                 except ConfigError as error:
+                    self.gateway.is_config_refused = True
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
-    def take_over(self, config: Config) -> None:
+    def load(self) -> Config:
+        """The configuration as it is now. In a thread. ConfigError."""
+        return self.source.load()
+
+    async def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
-        self.gateway.swap(config)
+        self.gateway.swap(await asyncio.to_thread(prepare, config))
+        self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
@@ -308,6 +294,12 @@ class GatewayProcess:
         os._exit(0)
 
 
+async def sockets_of(config: Config) -> list[socket.socket]:
+    """The listening sockets: those that the process was started with, else new ones. OSError, ValueError."""
+    server = config.server
+    return inherited_sockets(os.environ, os.getpid()) or await listeners(server.host, server.port)
+
+
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     """Serves until a signal, then drains. Returns 3 when the address cannot be bound."""
     raise_file_limit()
@@ -317,11 +309,13 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
         say(str(wrong))
         return 2
     try:
-        port = await process.server.start(config.server.host, config.server.port)
-    except OSError as wrong:
+        sockets = await sockets_of(config)
+    except (OSError, ValueError) as wrong:
         process.backends.close()
-        say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
+        say(cannot_listen(config, wrong))
         return 3
+    process.server.listen(sockets)
+    port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
@@ -337,3 +331,8 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     process.backends.close()
     process.log.close()
     return 0
+
+
+def cannot_listen(config: Config, wrong: Exception) -> str:
+    reason = (wrong.strerror if isinstance(wrong, OSError) else None) or wrong
+    return f"cannot listen on {config.server.host}:{config.server.port}: {reason}"

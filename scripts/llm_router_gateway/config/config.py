@@ -80,6 +80,9 @@ class Server:
     keep_conversations_hours: float = 24
     max_conversations_bytes: int = 268_435_456
     log_format: str = "text"
+    workers: int = 1
+    reuse_port: bool = False
+    labels_header: str = "x-llm-router-labels"
 
 
 @dataclass(frozen=True, slots=True)

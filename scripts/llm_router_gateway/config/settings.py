@@ -286,6 +286,7 @@ class Setting:
 
 
 PORT_HIGH, LONG_S = 65_535, 86_400
+MAX_WORKERS = 64
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
 
 SERVER: tuple[Setting, ...] = (
@@ -293,6 +294,10 @@ SERVER: tuple[Setting, ...] = (
             ("LLM_ROUTER_HOST",), "-i/--ip"),
     Setting("port", "whole", 8000, "port to listen on; 0 takes a free one",
             ("LLM_ROUTER_PORT",), "-p/--port", 0, PORT_HIGH),
+    Setting("workers", "whole", 1, "processes that answer calls to models, on one machine; one for each core at the most",
+            ("LLM_ROUTER_WORKERS",), "-w/--workers", 1, MAX_WORKERS),
+    Setting("reuse_port", "bool", False, "several workers: a listening socket for each (SO_REUSEPORT), among which the "
+            "system deals connections out, in the place of one that they share"),
     Setting("token", "secret", (), "token that callers must send; better in the environment or a file",
             ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
     Setting("token_env", "text", "", "name of the environment variable that holds the token"),
@@ -349,6 +354,7 @@ SERVER: tuple[Setting, ...] = (
     Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
     Setting("log_format", "text", "text", "format of the log: plain lines, or one JSON object per line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
+    Setting("labels_header", "text", "x-llm-router-labels", "header whose comma list becomes a call's tags in statistics"),
 )  # fmt: skip
 
 OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's take precedence

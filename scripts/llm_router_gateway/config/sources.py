@@ -9,10 +9,13 @@ What the API changes is kept in router.overlay.json beside the file, which a loa
     source.trial(overlay)   -> the Config that it would give, or ConfigError; nothing changes
     source.save(overlay)    OSError when it cannot be kept; then nothing changed (blocks: call it in a thread)
     source.adopt(overlay)   -> the Config with it, from now on
+
+    from_portable(source.portable())   -> the same Config, in another process and without a file
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -123,6 +126,19 @@ def put(path: Path, data: bytes) -> None:
             os.close(folder)
 
 
+def from_portable(text: str) -> Config:
+    """The Config that `Source.portable` describes; reads no file. ConfigError."""
+    found = json.loads(text)
+
+    def read_secret(name: str) -> str:
+        path = str(Path(found["folder"]) / Path(name).expanduser())
+        if path not in found["secrets"]:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return str(found["secrets"][path])
+
+    return parse(found["document"], env=found["env"], flags=found["flags"], read_secret=read_secret)
+
+
 @dataclass(slots=True)
 class Base:
     """What one load read, without the overlay."""
@@ -172,6 +188,14 @@ class Source:
             return self._take(base, self._read_overlay())
         finally:
             self._stamps = {path: stamp(path) for path in self._files()}
+
+    def portable(self) -> str:
+        """All that the current Config is made of, keys and secrets included, for another process of this gateway."""
+        folder = str(self.path.parent if self.path else Path())
+        secrets = {str(path): text for path, text in self._base.secrets.items()}
+        env = dict(self._base.env)
+        parts = {"document": self.merged.document, "env": env, "flags": dict(self._flags), "folder": folder, "secrets": secrets}
+        return json.dumps(parts, default=str)  # TOML's dates as texts, which settings read as well
 
     def changed(self) -> bool:
         now = {path: stamp(path) for path in self._files()}

@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import BadRequest, NotFound, Unavailable
 from ..net.router import ManagementRequest, ManagementResponse, Route
 from ..store.call_log import CallLog
-from ..store.query import BY, DAY_S, HOUR_S, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
+from ..store.query import BY, DAY_S, HOUR_S, LABELS, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
 from ..store.replicas import Replica, summary
 from ..wire.registry import SPECS
 from .metrics import CONTENT_TYPE, Gauges, Metrics
@@ -45,7 +45,7 @@ MAX_SAME = 64
 STEPS = {"minute": MINUTE_S, "hour": HOUR_S, "day": DAY_S}
 UNITS = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 OLD_NAMES = {"start_time": "from", "end_time": "to", "model_name": "model", "provider_name": "provider", "key_id": "key"}
-FILTERS = frozenset({"model", "provider", "key", "status", "error", "protocol", "stream", "client", "search"})
+FILTERS = frozenset({"model", "provider", "key", "status", "error", "protocol", "stream", "client", "search", "tag", "user"})
 TIMES = frozenset({"from", "to", "range", "time_range_hours"})
 RANGE = re.compile(r"([1-9]\d{0,5})([mhd])", re.A)
 WHOLE = re.compile(r"\d{1,9}", re.A)
@@ -61,7 +61,7 @@ CSV_COLUMNS = (
     "id", "request_id", "started_at", "first_output_ms", "duration_ms", "kind", "protocol", "upstream_protocol", "stream",
     "asked", "served", "provider", "model", "attempts", "failed", "status", "error", "message", "ended", "finish",
     "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "total_tokens", "cost_usd",
-    "cost_source", "key_id", "key_name", "client", "lost",
+    "cost_source", "key_id", "key_name", "client", "lost", "tags", "end_user",
 )  # fmt: skip
 
 
@@ -178,6 +178,7 @@ def read_where(query: Mapping[str, str]) -> Where:
         model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
         status=status, error=query.get("error", ""), client=query.get("client", ""), search=query.get("search", ""),
         protocol=read_choice(query, "protocol", "", ("", *SPECS)), stream=read_flag(query, "stream", None),
+        tag=query.get("tag", ""), user=query.get("user", ""),
     )  # fmt: skip
 
 
@@ -337,7 +338,7 @@ class MonitorApi:
     async def _statistics(self, request: ManagementRequest) -> ManagementResponse:
         query = read_query(request.query, FILTERS | TIMES | {"group_by", "limit"})
         by, limit = read_choice(query, "group_by", "model", BY), read_integer(query, "limit", 20, 1, MAX_GROUPS)
-        span, where, log = self._statistics_span(query), read_where(query), self._there
+        span, where, log = self._statistics_span(query, by), read_where(query), self._there
         health = log.health()
         if self._replicas():
             health = {**health, "replicas": summary(self._replicas())}
@@ -345,9 +346,11 @@ class MonitorApi:
             request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, "store": health}))
         )
 
-    def _statistics_span(self, query: Mapping[str, str]) -> Span:
-        """The span of the same query's series; with from and to, steps of an hour at the most."""
+    def _statistics_span(self, query: Mapping[str, str], by: str) -> Span:
+        """The span of the same query's series; with from and to, steps of an hour at the most. Of labels, days from two on."""
         span = read_span(query, self._now())
+        if (by in LABELS or "tag" in query or "user" in query) and span.to_s - span.from_s >= 2 * DAY_S:
+            return read_span(query, self._now(), "day")
         if span.step_s == DAY_S and ("from" in query or "to" in query):
             return read_span(query, self._now(), "hour")
         return span

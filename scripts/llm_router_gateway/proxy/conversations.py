@@ -68,6 +68,12 @@ class Conversation:
         """The model that knows the answer before by its id; "" for none."""
         return self.turns[-1].member if self.turns else ""
 
+    def home_key(self, candidate: Candidate) -> Secret | None:
+        """The key that the answer before was given to; None for another member, or where the key is gone."""
+        if self.home != candidate.name:
+            return None
+        return next((key for key in candidate.provider.keys if mark_of(key) == self.turns[-1].key), None)
+
     @property
     def reading(self) -> Mapping[str, Any]:
         """The arguments of the protocol's `read_request` beside the body."""
@@ -115,7 +121,7 @@ class Conversation:
             return
         state = self.codec.state
         items = state.by_id(turn.value for turn in (*self.turns, *self.named))
-        value = state.kept_turn(state.resolve_references(self.given.fields, items), response)
+        value = state.turn_to_keep(state.resolve_references(self.given.fields, items), response)
         ids = tuple(str(item["id"]) for item in value["output"] if isinstance(item, dict) and item.get("id"))
         member, mark = (candidate.name, mark_of(key)) if candidate is not None else ("", "")
         self.kept.append(Turn(value["id"], self.owner, value["previous"], self.now, member, mark, value, ids))

@@ -17,7 +17,7 @@ import os
 import re
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -162,6 +162,12 @@ class Log:
 
     def error(self, text: str) -> None:
         self.write("error", text)
+
+    def pass_on(self, lines: Iterable[str]) -> None:
+        """Lines that another process of this gateway has made, each with its end."""
+        self._waiting.extend(lines)
+        if len(self._waiting) >= MAX_WAITING:
+            self.flush()
 
     def flush(self) -> None:
         """Writes what waits. A full disk or a closed terminal loses lines, never requests."""

@@ -19,7 +19,7 @@ from ..net.router import ADMIN, ManagementRequest, ManagementResponse, Router
 from ..wire.registry import SPECS, wire
 from . import model_list
 from .model_list import LiveLists
-from .request import JSON_TYPE, RequestContext, dump_json
+from .request import JSON_TYPE, NO_STORE, RequestContext, dump_json
 from .services import Services
 
 MAX_BODY_BYTES = 1_048_576  # of a management request
@@ -38,6 +38,10 @@ class OwnApi:
 
     async def health(self, context: RequestContext) -> None:
         await context.respond_json({"status": "ok", "name": "llm-router-gateway", "version": __version__})
+
+    async def live(self, context: RequestContext) -> None:
+        """That this is answered at all is the answer."""
+        await context.respond(200, [JSON_TYPE, NO_STORE], dump_json({"status": "live"}))
 
     async def ignored(self, context: RequestContext) -> None:
         """What some clients send and no model needs: taken, and thrown away."""

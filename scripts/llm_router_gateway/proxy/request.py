@@ -20,8 +20,9 @@ from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import Snapshot
 from ..wire import ir
+from ..wire.demands import Demands
 from ..wire.losses import header_of, rank_losses
-from ..wire.registry import DEFAULT
+from ..wire.registry import DEFAULT, SPECS
 from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from . import paths
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .offload import LargeBody
 
 NOSNIFF = ("x-content-type-options", "nosniff")
+NO_STORE = ("cache-control", "no-store")
 JSON_TYPE = ("content-type", "application/json")
 
 
@@ -50,6 +52,7 @@ class Exchange(StreamExchange, Protocol):
     async def read_body(self, limit: int) -> bytes: ...
     async def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
     async def end(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -121,6 +124,8 @@ class RequestContext:
     outputs: int = 0  # pieces of an answer that a stream has brought
     answer_tokens: float = 0.0  # of a plain answer, estimated where it has no usage
     wordless: Collection[str] = ()  # models whose upstream rejects the parameter for a stream's usage
+    converts_for: str = ""  # the member that refused the body as it is, and gets it converted
+    converted: Collection[str] = ()  # models that are known to refuse it
     sent: bool = False  # to the last member, as far as is known
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     tags: Query | None = None  # a query in the place of a name
@@ -159,6 +164,11 @@ class RequestContext:
         if self.large is not None:
             return self.large.head.kept
         return cache_lifetime(self.body.text) if self.body is not None else ""
+
+    @property
+    def demands(self) -> Demands | None:
+        """What the body demands of its answer, where upstreams may not obey."""
+        return SPECS[self.call.protocol].demands(self.fields)
 
     @property
     def give_up_at(self) -> float:

@@ -14,7 +14,7 @@ Parts       in the order they came. An empty text is kept where it was sent: wha
 ToolCall    arguments_text is what came, to the byte (or compact JSON where the wire has an object); arguments is the object
             in it, None where it is not one. "" is {} too. Writers of text send arguments_text, writers of objects arguments.
             `id` is never empty: readers mint one where the wire has none. `vendor` is set where that vendor issued the id
-            and wants it back (Gemini); `names.packed_id` carries vendor and signature through callers that know nothing of it.
+            and wants it back (Gemini); `names.pack_id` carries vendor and signature through callers that know nothing of it.
 Signatures  `signature` with `vendor`, whose it is. Only that vendor gets it back; to others it is lost, and named so.
             Thinking.data is what is encrypted (Anthropic redacted_thinking); with it, text is "".
 Opaque      a part or tool only one vendor knows (server tools and their results): its own JSON under its own name.

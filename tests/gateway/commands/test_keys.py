@@ -128,4 +128,4 @@ def test_times_may_be_told_from_now() -> None:
 
 def test_help_names_every_exit_code(folder: Path) -> None:
     text = keys(folder, "--help").stdout.decode()
-    assert all(each in text for each in ("0 done", "1 no such key", "2 wrong usage", "create", "rotate", "KEY=$("))
+    assert all(each in text for each in ("0 done", "1 no such key", "2 usage error", "create", "rotate", "KEY=$("))

@@ -76,4 +76,6 @@ def test_a_large_configuration_is_taken_over_without_holding_the_loop(tmp_path: 
         await made.pool.close()
         return worst
 
-    assert min(asyncio.run(story()) for _ in range(6)) < 0.020
+    # Loading, look-ups and entries are computed in a thread; a fifth of this is left. Twice, because the collector may run
+    # in any slice, and this process has more objects than a gateway.
+    assert min(asyncio.run(story()) for _ in range(2)) < 0.020

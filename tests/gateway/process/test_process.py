@@ -340,6 +340,16 @@ def test_health_needs_no_token(gateway: Process) -> None:
         assert (answer.status, answer.json["status"]) == (200, "ok")
 
 
+def test_probes_need_no_token_and_say_nothing_that_is_not_for_everybody(gateway: Process) -> None:
+    live, ready = (gateway.get(f"/health/{name}", authorization="") for name in ("live", "ready"))
+    assert (live.status, live.json) == (200, {"status": "live"})
+    assert (ready.status, ready.json["status"], ready.json["reasons"]) == (200, "ready", [])
+    assert gateway.send("HEAD", "/health/ready", authorization="").status == 200
+    for answer in (live, ready):
+        assert answer.headers["cache-control"] == "no-store"
+        assert not [word for word in (str(gateway.folder), TOKEN, "to-openai") if word in answer.data.decode()]
+
+
 @pytest.mark.parametrize("prefix", ["", "/v1"])
 def test_the_list_of_models_comes_in_the_callers_shape(prefix: str, gateway: Process) -> None:
     listed = gateway.get(f"{prefix}/models").json
@@ -790,6 +800,7 @@ def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_i
     gateway.write("[server]\nport = 'x'\ncolour = 'red'\n")
     gateway.logged("router.toml not taken over: server.port: ")
     gateway.logged("router.toml not taken over: server.colour: ")
+    assert "invalid" in gateway.get("/health/ready").json["checks"]["config"]
     assert gateway.get("/v1/models/listing/second").status == 200
     assert gateway.log.count("not taken over") == 2  # once, not with every look
 

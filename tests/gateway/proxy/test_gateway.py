@@ -13,7 +13,7 @@ from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Po
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
-from llm_router_gateway.proxy.gateway import Gateway
+from llm_router_gateway.proxy.gateway import Gateway, prepare
 from llm_router_gateway.proxy.log import Log
 
 KEY, TOKEN = "up" + "-key" * 4, "our" + "-token" * 4
@@ -251,6 +251,17 @@ def test_without_the_token_nothing_but_health_is_answered(play: Callable[..., Ro
     play(story, Upstream(200, ANSWER), token=TOKEN)
 
 
+def test_a_store_that_fails_makes_it_unready_and_not_silent(play: Callable[..., Room]) -> None:
+    async def story(room: Room) -> None:
+        room.gateway.store_health = lambda: {"broken": "/secret: disk full"}
+        answer = await room.ask(Exchange("GET", "/health/ready"))
+        assert (answer.status, answer.json["status"], answer.json["checks"]["store"]) == (503, "not_ready", "failing")
+        assert "/secret" not in str(answer.json) and len(answer.json["reasons"]) == 1
+        assert (await room.ask(chat(headers=[("x-goog-api-key", TOKEN)]))).status == 200
+
+    play(story, Upstream(200, ANSWER), token=TOKEN)
+
+
 def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -> None:
     async def story(room: Room) -> None:
         openai = await room.ask(chat("none/such"))
@@ -349,7 +360,7 @@ def test_a_request_keeps_the_config_that_it_began_with(play: Callable[..., Room]
     async def story(room: Room) -> None:
         class Swapping(Exchange):
             async def read_body(self, limit: int) -> bytes:
-                room.gateway.swap(config.parse({}))
+                room.gateway.swap(prepare(config.parse({})))
                 return await super().read_body(limit)
 
         old = chat()

@@ -29,8 +29,9 @@ from llm_router_gateway.wire.anthropic import codec as anthropic
 from llm_router_gateway.wire.anthropic import common, request_reader, request_writer
 from llm_router_gateway.wire.anthropic.abilities import claude_version
 from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
-from llm_router_gateway.wire.anthropic.schema import fitted_schema
-from llm_router_gateway.wire.names import packed_id, safe_id
+from llm_router_gateway.wire.anthropic.schema import fit_schema
+from llm_router_gateway.wire.envelope import unpacked
+from llm_router_gateway.wire.names import pack_id, safe_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 
@@ -261,7 +262,7 @@ def test_an_issuer_and_its_signature_come_back_in_the_id_of_a_call() -> None:
     """Row 20: what the caller got in tool_use.id it sends in tool_use.id and tool_result.tool_use_id."""
     call = ir.ToolCall("x", "f", "{}", {}, signature="c2ln", vendor="gemini")
     shown = anthropic.write_answer(answer(call), ask(), [])["content"][0]
-    assert shown["id"] == packed_id(call)
+    assert shown["id"] == pack_id(call)
     request = anthropic.read_request({"model": "m", "messages": [
         {"role": "assistant", "content": [shown]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": shown["id"], "content": "1"}]},
@@ -660,7 +661,7 @@ def test_the_call_that_gives_the_answer_its_form_is_the_answer() -> None:
 def test_schemas_fit_the_decoder(schema: Any, want: Any, lost: Any) -> None:
     """A property that is named like a keyword is a property."""
     named: list[str] = []
-    assert fitted_schema(schema, named) == want and named == lost
+    assert fit_schema(schema, named) == want and named == lost
 
 
 @pytest.mark.parametrize(("name", "version"), [
@@ -748,9 +749,10 @@ def test_what_an_answer_cannot_show_is_named() -> None:
              ir.ToolCall("t", "f", '{"a"', None), ir.Text("a", "s", "gemini"))  # fmt: skip
     made = ir.Answer("a", "m", (ir.Candidate(parts, ir.Stop("other", "odd")), ir.Candidate((), ir.Stop("end"))), ir.Usage())
     content = anthropic.write_answer(made, ask(), lost)["content"]
-    assert [each["type"] for each in content] == ["text", "tool_use", "text"] and content[1]["input"] == {}
+    assert [each["type"] for each in content] == ["text", "redacted_thinking", "tool_use", "text"]
+    assert content[2]["input"] == {}
     assert sorted(lost) == [
-        "executableCode", "image", "n", "signature", "stop_reason=odd", "thinking.data", "tool_use.input",
+        "executableCode", "image", "n", "signature", "stop_reason=odd", "tool_use.input",
     ]  # fmt: skip
 
 
@@ -930,13 +932,14 @@ def test_thoughts_and_their_signatures() -> None:
 
 
 def test_a_signature_without_text_is_a_block() -> None:
-    """Row 36; another vendor's is named, and makes none."""
+    """Row 36; another vendor's goes in an envelope."""
     thought = ir.Thinking("", vendor="anthropic")
     events, lost = writer(ir.Started("a", "m"), ir.PartStart(0, thought), ir.PartDelta(0, "", "s"), ir.PartEnd(0), *DONE)
     assert kinds(events)[1:4] == ["start", "delta", "stop"] and lost == []
     other = ir.Thinking("", vendor="gemini")
     events, lost = writer(ir.Started("a", "m"), ir.PartStart(0, other), ir.PartDelta(0, "", "s"), ir.PartEnd(0), *DONE)
-    assert kinds(events) == ["message_start", "message_delta", "message_stop"] and lost == ["thinking.signature"]
+    assert kinds(events)[1:4] == ["start", "delta", "stop"] and lost == []
+    assert unpacked(events[2]["delta"]["signature"]) == ("gemini", "s", "")
 
 
 def test_further_candidates_and_pictures_are_named() -> None:

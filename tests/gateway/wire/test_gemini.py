@@ -19,7 +19,7 @@ from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.gemini import common
 from llm_router_gateway.wire.gemini.answer import write_stop, write_usage
 from llm_router_gateway.wire.gemini.schema import from_gemini, to_gemini
-from llm_router_gateway.wire.names import minted_id, packed_id, safe_name, unpacked_id
+from llm_router_gateway.wire.names import mint_id, pack_id, safe_name, unpack_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 from llm_router_gateway.wire.verdict import finish_failure
@@ -286,7 +286,7 @@ def test_all_results_of_a_turn_are_one_content_with_nothing_beside_them() -> Non
 
 
 def test_an_id_goes_back_only_where_gemini_gave_it() -> None:  # row 18
-    own, minted, foreign = "fc-1", minted_id("x"), "toolu_1"
+    own, minted, foreign = "fc-1", mint_id("x"), "toolu_1"
     calls = [call(own, vendor="gemini"), call(minted, vendor="gemini"), call(foreign)]
     body = body_of(ask(user("x"), model(*calls), user(*(result(each.id) for each in calls))))
     for place, kind in ((1, "functionCall"), (2, "functionResponse")):
@@ -298,7 +298,7 @@ def test_a_signature_comes_back_through_the_id_that_another_protocol_kept() -> N
         {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln+/8="}]}, "finishReason": "STOP"}]})  # fmt: skip
     first = answer.candidates[0].parts[0]
     assert isinstance(first, ir.ToolCall)
-    id, vendor, signature = unpacked_id(packed_id(first))
+    id, vendor, signature = unpack_id(pack_id(first))
     back = call(id, vendor=vendor, signature=signature)
     body, lost = written(ask(user("x"), model(back), user(result(id))), "gemini-3-pro")
     assert body["contents"][1]["parts"] == [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln+/8="}]
@@ -827,7 +827,7 @@ def test_thoughts_and_their_signature_are_streamed_to_who_asked_for_them() -> No
     chunks = [json.loads(event.data) for event in events_in(b"".join(map(writer.feed, FOREIGN)))]
     first, second = chunks[0]["candidates"][0]["content"]["parts"][0], chunks[1]["candidates"][0]["content"]["parts"][0]
     assert first == {"text": "Hm", "thought": True}
-    assert common.unpacked_signature(second["thoughtSignature"]) == ("anthropic", "EqQB", "")
+    assert common.unpack_signature(second["thoughtSignature"]) == ("anthropic", "EqQB", "")
 
 
 def test_the_frames_are_the_only_ones_that_googles_sdks_take() -> None:  # row 15 and the table of what SDKs tolerate

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed, of_status
-from llm_router_gateway.wire import ir
-from llm_router_gateway.wire.names import unpacked_id
+from llm_router_gateway.wire import chat_parts, ir
+from llm_router_gateway.wire.names import unpack_id
 from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai import common
 from llm_router_gateway.wire.registry import SPECS
@@ -993,7 +993,7 @@ def test_row_43_the_form_of_the_answer_is_carried() -> None:
 def test_row_43_json_is_asked_for_in_words_too() -> None:
     request = asking(response_format=ir.ResponseFormat("json"), system=(ir.Text("be brief"),))
     body = write(request)
-    assert body["messages"][0]["content"] == "be brief\n\n" + common.JSON_HINT
+    assert body["messages"][0]["content"] == "be brief\n\n" + chat_parts.JSON_HINT
     said = asking(ir.Text("as JSON, please"), response_format=ir.ResponseFormat("json"))
     assert write(said)["messages"] == [{"role": "user", "content": "as JSON, please"}]
 
@@ -1093,7 +1093,7 @@ def test_a_count_has_the_shape_that_its_callers_know() -> None:
 
 def test_packed_ids_are_for_gemini_alone() -> None:
     call = message_of(answer_with(ir.ToolCall("toolu_1", "f", "{}")))["tool_calls"][0]
-    assert unpacked_id(call["id"]) == ("toolu_1", "", "")
+    assert unpack_id(call["id"]) == ("toolu_1", "", "")
 
 
 # -------------------------------------------------------------------------------------------------------------- the corpus

@@ -123,7 +123,7 @@ def called(call: ir.ToolCall) -> tuple[str, str]:
     return safe_name(call.name), json.dumps(call.arguments, sort_keys=True)
 
 
-def cut_off(answer: ir.Answer) -> frozenset[str]:
+def stream_cut(answer: ir.Answer) -> frozenset[str]:
     """The tools whose calls the end of the tokens cut off: no wire but OpenAI's can hold half an object."""
     calls = [part for part in answer.candidates[0].parts if isinstance(part, ir.ToolCall)]
     return frozenset(call.name for call in calls if call.arguments is None)
@@ -186,7 +186,7 @@ def test_an_answer_says_the_same_in_every_protocol(exchange: Exchange, to: str) 
     lost: list[str] = []
     body = WIRES[to].write_answer(answer, caller_of(to), lost)
     json.dumps(body)
-    half = cut_off(answer)
+    half = stream_cut(answer)
     got, expected = said(WIRES[to].read_answer(json.loads(json.dumps(body))), half), said(answer, half, OPAQUE.get(to, "{}"))
     assert got == refused(expected, answer, to), lost
     assert lost or not half or to in ("openai", "responses")
@@ -210,7 +210,7 @@ def test_a_stream_says_what_the_whole_answer_says(exchange: Exchange, to: str) -
     events = events_in(exchange.wire, exchange.body) if exchange.streamed else ir.events_of(answer)
     streamed = ir.answer_of(events_in(to, b"".join(map(writer.feed, events))))
     whole = WIRES[to].read_answer(json.loads(json.dumps(WIRES[to].write_answer(answer, caller, []))))
-    half = cut_off(answer)
+    half = stream_cut(answer)
     assert said(streamed, half) == said(whole, half) == refused(said(answer, half, OPAQUE.get(to, "{}")), answer, to)
 
 

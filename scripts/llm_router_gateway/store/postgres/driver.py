@@ -215,4 +215,5 @@ def spreads_of_table(
         yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
 
 
-Session.dialect = Dialect(bin_of, spreads_of_table, "ILIKE", PAIR_STEP_S)
+TAGS = "LATERAL (SELECT value FROM jsonb_array_elements_text(calls.tags::jsonb) AS each (value))"
+Session.dialect = Dialect(bin_of, spreads_of_table, "ILIKE", PAIR_STEP_S, has_label_sums=False, tags=TAGS)

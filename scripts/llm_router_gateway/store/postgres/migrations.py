@@ -50,6 +50,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             input_tokens bigint, output_tokens bigint, cached_tokens bigint, cache_write_tokens bigint,
             reasoning_tokens bigint, cost_usd float8, cost_source text NOT NULL,
             key_id text NOT NULL, key_name text NOT NULL, client text NOT NULL, lost text NOT NULL,
+            tags text NOT NULL DEFAULT '[]', end_user text NOT NULL DEFAULT '',
             PRIMARY KEY (started_ms, id)) PARTITION BY RANGE (started_ms)""",
         "CREATE INDEX calls_id ON calls (id)",
         "CREATE INDEX calls_request ON calls (request_id)",

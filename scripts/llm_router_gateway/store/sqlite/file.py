@@ -24,7 +24,7 @@ WAL_BYTES = 33_554_432  # what its file is cut to after a burst
 MAGIC = b"SQLite format 3\0"
 OWN_NAMES = (".db", ".sqlite", ".sqlite3")  # a file that is no database is moved aside only when it is named like one
 # Not taken over from a damaged file.
-BULKY = frozenset({"calls", "bodies", "rollups", "totals", "turns", "turn_items", "migrations"})
+BULKY = frozenset({"calls", "bodies", "rollups", "totals", "label_sums", "turns", "turn_items", "migrations"})
 
 Database = sqlite3.Connection
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
-from ..error_bodies import code_of, error_body
+from ..error_bodies import error_body
 from ..fields import compact
-from ..names import minted_id, short_hash
+from ..names import mint_id, short_hash
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions
@@ -71,7 +71,7 @@ def response_id(text: str, *facts: object) -> str:
     """
     if re.fullmatch(r"resp_[A-Za-z0-9_-]+", text):
         return text
-    return RESPONSE + minted_id(text, *facts).rpartition("_")[2] + short_hash(text)[:4]
+    return RESPONSE + mint_id(text, *facts).rpartition("_")[2] + short_hash(text)[:4]
 
 
 def item_id(of_response: str, kind: str, index: int) -> str:
@@ -151,7 +151,7 @@ def failure_of(error: GatewayError) -> dict[str, Any]:
 
     Everything of status 500 and more is "server_error": Codex tries that again, and ends at "server_is_overloaded".
     """
-    code = FAILURES.get(code_of(error)) or ("server_error" if error.status >= 500 else "invalid_prompt")
+    code = FAILURES.get(error.code) or ("server_error" if error.status >= 500 else "invalid_prompt")
     message = error.message
     if code == "rate_limit_exceeded" and error.retry_after_s is not None and "try again in" not in message:
         message = f"{message.rstrip('. ')}. Please try again in {error.retry_after_s:g}s."
@@ -163,7 +163,7 @@ def event_bytes(name: str, fields: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {compact(fields)}\n\n"
 
 
-def failed_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
+def failure_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
     """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.
@@ -189,4 +189,4 @@ def bare_response(id: str, model: str = "", created: int = 0) -> dict[str, Any]:
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """The end of a stream of which nothing is known; StreamWriter.failure and Scanner.failure tell more."""
-    return failed_events(bare_response(response_id(request_id)), 0, error)
+    return failure_events(bare_response(response_id(request_id)), 0, error)

@@ -5,16 +5,15 @@ An output item of another vendor's answer is read by the same functions (`answer
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from ...errors import BadRequest, NotFound
 from .. import ir
+from ..chat_parts import read_audio, read_url
 from ..fields import compact, items, obj, refuse, text
-from ..names import minted_id, unpacked_id
+from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from .common import OPENAI, OWN, own
 from .compaction import SUMMARY_HEAD, summary_in
@@ -24,7 +23,6 @@ from .tools import Found, flat_name, read_tools
 ROLES: Mapping[str, ir.Role] = {
     "user": "user", "assistant": "assistant", "system": "system", "developer": "developer",
 }  # fmt: skip
-AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 # Items that the caller's side sends; of all others that only OpenAI knows the model is the author.
 FROM_CALLER = frozenset({
     "computer_call_output", "local_shell_call_output", "shell_call_output", "apply_patch_call_output", "tool_search_output",
@@ -54,22 +52,6 @@ def read_refusal(part: Mapping[str, Any], path: str) -> ir.Part:
     return ir.Refusal(text(part.get("refusal"), f"{path}.refusal"))
 
 
-def read_url(kind: ir.Kind, url: str, path: str) -> ir.Media:
-    """A URL as it is, a data: URL taken apart (RFC 2397).
-
-    "data:image/png;base64,AA==" -> Media("image", "image/png", "AA==")
-    """
-    if url[:5].lower() != "data:":
-        return ir.Media(kind, url=url)
-    head, comma, data = url[5:].partition(",")
-    if not comma:
-        refuse(path, "is a data: URL without data")
-    media_type, *parameters = head.split(";")
-    if "base64" not in [parameter.strip().lower() for parameter in parameters]:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return ir.Media(kind, media_type.strip().lower() or "text/plain", data)
-
-
 def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     given = part.get("image_url")
     given = given.get("url") if isinstance(given, dict) else given  # chat's shape, as some send
@@ -96,16 +78,13 @@ def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
     return replace(read_url("document", data, f"{path}.file_data"), name=name, cache_control=mark)
 
 
-def read_audio(part: Mapping[str, Any], path: str) -> ir.Part:
-    given = obj(part.get("input_audio"), f"{path}.input_audio")
-    kind = text(given.get("format") or "wav", f"{path}.input_audio.format")
-    data = text(given.get("data"), f"{path}.input_audio.data")
-    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=cache_breakpoint(part))
+def read_sound(part: Mapping[str, Any], path: str) -> ir.Part:
+    return read_audio(part, path, cache_breakpoint(part))
 
 
 PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
     "input_text": read_text, "output_text": read_text, "text": read_text, "summary_text": read_text, "refusal": read_refusal,
-    "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_audio,
+    "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_sound,
 }  # fmt: skip
 
 
@@ -181,7 +160,7 @@ def read_call(item: Mapping[str, Any], path: str) -> ir.ToolCall:
     given = "" if given is None else given if isinstance(given, str) else compact(given)
     name = flat_name(text(item.get("namespace") or "", f"{path}.namespace"), text(item.get("name"), f"{path}.name"))
     came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
-    id_, vendor, signature = unpacked_id(came)
+    id_, vendor, signature = unpack_id(came)
     return ir.ToolCall(id_, name, given, None if custom else ir.object_in(given), custom, signature, vendor)
 
 
@@ -253,7 +232,7 @@ class Conversation:
         call = read_call(item, path)
         known = {item[name] for name in ("call_id", "id") if isinstance(item.get(name), str) and item[name]}
         if not call.id or call.id in self._taken:
-            call = replace(call, id=minted_id(path, call.name, call.arguments_text))
+            call = replace(call, id=mint_id(path, call.name, call.arguments_text))
         self._calls.add(call, known)
         self._taken.add(call.id)
         self.assistant([call])
@@ -273,8 +252,8 @@ class Conversation:
         if call is not None:
             self._taken.discard(call.id)
             return call
-        id_, vendor, _ = unpacked_id(came)
-        return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
+        id_, vendor, _ = unpack_id(came)
+        return ir.ToolCall(id_ or mint_id("orphan", len(self.messages)), "", vendor=vendor)
 
     def opaque(self, item: Mapping[str, Any]) -> None:
         """An item that only OpenAI knows."""

@@ -3,7 +3,7 @@
     refs = references(fields)                      what must be looked up: the turn before, and items by their ids
     turns = chain ...                              the store's: every turn back to the first, oldest first
     unfold(fields, turns)                        the body with the whole conversation as its input
-    kept_turn(fields, response)                    what the store keeps of an answer
+    turn_to_keep(fields, response)                    what the store keeps of an answer
     input_items_page(turn, ...), deletion(id), not_found(id)  GET .../input_items, DELETE, an unknown id
 
 A turn is {"id", "previous", "input": [...], "output": [...], "response": {...}}: input holds what this turn added, each item
@@ -71,7 +71,7 @@ def input_items(fields: Mapping[str, Any], response_id: str) -> list[dict[str, A
     return made
 
 
-def kept_turn(fields: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:
+def turn_to_keep(fields: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:
     """What the store keeps: `fields` as the caller sent them (references resolved, the turns before not among them)."""
     response_id = str(response.get("id") or "")
     output = response.get("output")

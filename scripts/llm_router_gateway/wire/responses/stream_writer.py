@@ -22,7 +22,7 @@ from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import own_names, packed_id
+from ..names import own_names, pack_id
 from .common import (
     CALL,
     COMPACTION,
@@ -35,13 +35,13 @@ from .common import (
     SEARCH,
     TIERS,
     bare_response,
-    failed_events,
+    failure_events,
     item_id,
     response_id,
     write_usage,
 )  # fmt: skip
 from .compaction import compaction_item
-from .outputs import INCOMPLETE, annotations_in, cited_in, grounding_annotations, refusal_text, sealed_signature, sealed_thought
+from .outputs import INCOMPLETE, annotations_in, citations_in, grounding_annotations, refusal_text, seal_signature, seal_thought
 
 Fields = dict[str, Any]
 EMPTY_TEXT = '{"type":"output_text","annotations":[],"logprobs":[],"text":""}'
@@ -225,7 +225,7 @@ class StreamWriter:
         """The end of a stream that broke. What is whole of it stays in the failed response."""
         reply, model = self._request.reply, self._request.model
         known = self.response() if self._base else bare_response(reply.id or response_id(request_id, model), model)
-        return failed_events(known, self._sequence, error)
+        return failure_events(known, self._sequence, error)
 
     # -- parts
 
@@ -292,7 +292,7 @@ class StreamWriter:
             return ""
         return self._event("response.output_item.added", f'"output_index":{item.index},"item":{compact(fields)}')
 
-    def _done(self, fields: Fields) -> str:
+    def _end_item(self, fields: Fields) -> str:
         """An item is whole."""
         self._items.append(fields)
         self._item = None
@@ -304,7 +304,7 @@ class StreamWriter:
     def _whole_item(self, fields: Fields) -> str:
         """An item that comes in one."""
         out = self._event("response.output_item.added", f'"output_index":{len(self._items)},"item":{compact(fields)}')
-        return out + self._done(fields)
+        return out + self._end_item(fields)
 
     def _close(self) -> str:
         item = self._item
@@ -355,7 +355,7 @@ class StreamWriter:
     def _quote(self, extras: ir.Extras) -> None:
         """What the open part quotes, all of it so far."""
         if extras:
-            found, rest = cited_in(extras)
+            found, rest = citations_in(extras)
             self._quotes = found or self._quotes
             lose_extras(rest, OWN, self._lost)
 
@@ -385,7 +385,7 @@ class StreamWriter:
     def _message_end(self, item: Item) -> str:
         out = self._text_end(item)
         status = "incomplete" if self._stop.reason in INCOMPLETE and self._stop.reason != "refusal" else "completed"
-        return out + self._done(
+        return out + self._end_item(
             {"id": item.id, "type": "message", "status": status, "role": "assistant", "content": item.content}
         )
 
@@ -409,7 +409,7 @@ class StreamWriter:
             name_lost(self._lost, "signature")
             return out
         made = item_id(self._base["id"], REASONING, len(self._items))
-        encrypted = sealed_signature(self._seal, part.vendor, signature)
+        encrypted = seal_signature(self._seal, part.vendor, signature)
         return out + self._whole_item({"id": made, "type": "reasoning", "status": "completed", "summary": [],
                                        "encrypted_content": encrypted})  # fmt: skip
 
@@ -453,7 +453,7 @@ class StreamWriter:
         if part.vendor == OPENAI and part.data:
             item.encrypted = part.data
         elif self._seal is not None:
-            item.encrypted = sealed_thought(self._seal, part, said, signature)
+            item.encrypted = seal_thought(self._seal, part, said, signature)
         else:
             name_lost(self._lost, "thinking.signature" if signature else "thinking.data")
         return out + begun + self._close()
@@ -461,7 +461,7 @@ class StreamWriter:
     def _reasoning_end(self, item: Item) -> str:
         out = self._summary_end(item)
         made: Fields = {"id": item.id, "type": "reasoning", "status": "completed", "summary": item.content}
-        return out + self._done(made | ({"encrypted_content": item.encrypted} if item.encrypted else {}))
+        return out + self._end_item(made | ({"encrypted_content": item.encrypted} if item.encrypted else {}))
 
     # -- calls
 
@@ -484,7 +484,7 @@ class StreamWriter:
         namespace, inner = self._request.reply.namespaces.get(name, ("", name))
         custom = item.kind == CUSTOM_CALL
         made: Fields = {"id": item.id, "type": "custom_tool_call" if custom else "function_call"}
-        made |= {"status": "completed" if done else "in_progress", "call_id": packed_id(call), "name": inner}
+        made |= {"status": "completed" if done else "in_progress", "call_id": pack_id(call), "name": inner}
         made["input" if custom else "arguments"] = given
         return made | ({"namespace": namespace} if namespace else {})
 
@@ -511,12 +511,12 @@ class StreamWriter:
                 out = self._add_item(item, self._call_fields(item, "", done=False))
                 out += self._of_item("response.custom_tool_call_input.delta", item, f'"delta":{quoted(given)}')
             out += self._of_item("response.custom_tool_call_input.done", item, f'"input":{quoted(given)}')
-            return out + self._done(self._call_fields(item, given, done=True))
+            return out + self._end_item(self._call_fields(item, given, done=True))
         if not given:
             given = "{}"
             out = self._arguments(given)
         out += self._of_item("response.function_call_arguments.done", item, f'"arguments":{quoted(given)}')
-        return out + self._done(self._call_fields(item, given, done=True))
+        return out + self._end_item(self._call_fields(item, given, done=True))
 
     # -- parts that come whole
 
