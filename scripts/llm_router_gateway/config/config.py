@@ -70,6 +70,8 @@ class Server:
     loopback_without_key: bool = False
     trusted_proxies: tuple[str, ...] = ()
     store: str = ""
+    spill_file: str = ""
+    keys_valid_offline_s: float = 3_600
     keep_days: float = 90
     max_store_bytes: int = 1_073_741_824
     log_bodies: bool = False

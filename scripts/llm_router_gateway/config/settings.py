@@ -337,7 +337,12 @@ SERVER: tuple[Setting, ...] = (
             "that come through a proxy"),
     Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is trusted: "10.0.0.0/8"'),
     Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db when not '
-            'given); "memory" = until the stop; "off"', ("LLM_ROUTER_STORE",)),
+            'given); "memory" = until the stop; "off"; postgresql://USER:PASSWORD@HOST/NAME for several gateways',
+            ("LLM_ROUTER_STORE",)),
+    Setting("spill_file", "text", "", 'where calls wait while PostgreSQL is away: a path beside this file (its own name with '
+            '.spill.db when not given); "off" = in memory alone', ("LLM_ROUTER_SPILL_FILE",)),
+    Setting("keys_valid_offline_s", "number", 3_600, "how long known keys of the store go on working while PostgreSQL is away; "
+            "new ones get 503", low=0, high=31_536_000),
     Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
     Setting("max_store_bytes", "size", 1_073_741_824, "how large the store may grow; then the oldest calls go",
             low=1_048_576),
