@@ -36,10 +36,12 @@ from ..net.server import Server, listeners
 from ..policy.budgets import utc_text
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
+from ..proxy.tracing import Tracing
 from ..store.call import Call
 from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
+from ..telemetry.exporter import Exporter
 from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
 from .stores import Replicas, keep_of, open_stores
 
@@ -48,6 +50,7 @@ FLUSH_S = 0.2  # how long a log line may wait
 MAX_SAID = 50  # members that do not work as they should, for other gateways
 SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
+TELEMETRY_S = 3.0  # for spans and metrics that wait to be sent at the end
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = (
     "host",
@@ -197,6 +200,7 @@ class GatewayProcess:
         self._started_at = time.time()
         self.backends.report = self.report
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
+        self.exporter = self._start_telemetry(config)
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -211,12 +215,21 @@ class GatewayProcess:
         """Requests being answered."""
         return self.gateway.open
 
+    def _start_telemetry(self, config: Config) -> Exporter | None:
+        """Where the configuration names a collector."""
+        if config.telemetry is None:
+            return None
+        exporter = Exporter(config.telemetry, self.pool, version=__version__, warn=self.log.warn, info=self.log.info)
+        self.gateway.tracing = Tracing(config.telemetry, exporter, os.urandom, clock=time.monotonic, wall=time.time)
+        return exporter
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
         monitor = MonitorApi(
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
+            telemetry=self.exporter.health if self.exporter is not None else dict,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
@@ -272,6 +285,8 @@ class GatewayProcess:
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
+        if self.config.telemetry != config.telemetry:
+            late = f"{late}{late and ', '}telemetry"
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
@@ -335,10 +350,14 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
         say(line)
     care = asyncio.create_task(process.look_after())
+    sending = asyncio.create_task(process.exporter.run()) if process.exporter is not None else None
     await process.stop.wait()
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     await process.drain()
     care.cancel()
+    if sending is not None and process.exporter is not None:
+        sending.cancel()
+        await process.exporter.close(TELEMETRY_S)
     await process.gateway.offload.close()
     await process.pool.close()
     process.backends.close()

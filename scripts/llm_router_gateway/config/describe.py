@@ -21,6 +21,7 @@ from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
 from .presets import ALIASES, PRESETS, Preset
 from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
+from .telemetry import Telemetry
 
 MASK = "***"
 DERIVED = ("needs_key", "key_hint", "families", "also", "only")  # of a provider, from its type
@@ -82,6 +83,7 @@ def config_text(config: Config) -> str:
     for key, secrets in config.keys:
         lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
+    lines += telemetry_lines(config.telemetry)
     lines += [f"# {path}: {source}" for path, source in sources.items() if source == "overlay: removed"]
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
 
@@ -154,6 +156,22 @@ def routing_lines(routing: Routing) -> list[str]:
     if routing.tasks:
         lines += ["", "[tasks]", *(f"{toml(name)} = {toml(str(query))}" for name, query in routing.tasks.items())]
     return lines
+
+
+def telemetry_lines(telemetry: Telemetry | None) -> list[str]:
+    """Where spans and metrics go, as settings of the file; the values of headers are credentials."""
+    if telemetry is None:
+        return []
+    values: dict[str, object] = {}
+    for name, value in rows(telemetry, ("traces_url", "metrics_url", "headers", "traces_headers", "metrics_headers", "proxy")):
+        in_ms = name.endswith("_s") and isinstance(value, float)
+        values[f"{name[:-2]}_ms" if in_ms else name] = round(value * 1_000) if in_ms and isinstance(value, float) else value
+    endpoints = [f"{signal}_endpoint = {toml(url)}" if url else f"{signal} = false"
+                 for signal, url in (("traces", telemetry.traces_url), ("metrics", telemetry.metrics_url))]  # fmt: skip
+    hidden = dict.fromkeys((*telemetry.headers, *telemetry.traces_headers, *telemetry.metrics_headers), MASK)
+    more = {"headers": hidden, "proxy": masked_proxy(telemetry.proxy)}
+    values |= {name: value for name, value in more.items() if value}
+    return ["", "[telemetry]", *endpoints, *(f"{name} = {toml(value)}" for name, value in values.items())]
 
 
 PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model", "rename")

@@ -76,6 +76,7 @@ class Gauges:
     open_requests: int = 0
     members: Iterable[Mapping[str, Any]] = ()  # lines of GET /health/models
     store: Mapping[str, Any] = field(default_factory=dict)  # store.health()
+    telemetry: Mapping[str, int] = field(default_factory=dict)  # exporter.health(); nothing where none is sent
     version: str = ""
     started_at: float = 0.0  # Unix seconds
     replicas: Mapping[str, Any] = field(default_factory=dict)  # store.replicas.summary
@@ -225,6 +226,11 @@ STORE = (
     ("store_bytes", "bytes", "gauge", "Size of the store."),
     ("store_rows_spilled", "spilled", "gauge", "Rows that wait in the file for a store that is away."),
 )
+TELEMETRY = (
+    ("telemetry_spans_exported_total", "exported", "counter", "Spans that the collector took."),
+    ("telemetry_spans_dropped_total", "dropped", "counter", "Spans that are lost: the collector was away, or refused them."),
+    ("telemetry_spans_waiting", "waiting", "gauge", "Spans that are not yet sent."),
+)
 MEMBER = (
     ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 to 1."),
     ("member_active_requests", "active", "Requests under way at a model."),
@@ -279,11 +285,18 @@ def replica_families(known: Mapping[str, Any]) -> Iterator[Family]:
                  [("", (), known["configurations"])])  # fmt: skip
 
 
+def telemetry_families(health: Mapping[str, int]) -> Iterator[Family]:
+    for name, field_name, kind, text in TELEMETRY:
+        if field_name in health:
+            yield Family(name, kind, text, [("", (), health[field_name])])
+
+
 def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
     yield from member_families(moment.members)
     yield from store_families(moment.store)
     yield from replica_families(moment.replicas)
+    yield from telemetry_families(moment.telemetry)
     yield Family(
         "build_info", "gauge", "Always 1; the version is in the label.", [("", labels(version=clean(moment.version)), 1)]
     )

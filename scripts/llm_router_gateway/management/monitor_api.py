@@ -267,13 +267,14 @@ class MonitorApi:
     def __init__(
         self, log: CallLog | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
         members: Callable[[], Iterable[Mapping[str, Any]]] = tuple, version: str = "",
+        telemetry: Callable[[], Mapping[str, int]] = dict,
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
         replicas: Callable[[], Sequence[Replica]] = tuple,
     ) -> None:  # fmt: skip
         self.metrics = metrics
         self._replicas = replicas
         self._log, self._open, self._members, self._version = log, open_requests, members, version
-        self._now, self._clock = now, clock
+        self._now, self._clock, self._telemetry = now, clock, telemetry
         self._started_at = now()
         self._same: dict[tuple[Any, ...], tuple[float, asyncio.Task[bytes]]] = {}
 
@@ -407,7 +408,8 @@ class MonitorApi:
     async def _metrics(self, request: ManagementRequest) -> ManagementResponse:
         read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
-        gauges = Gauges(self._open(), self._members(), health, self._version, self._started_at, summary(self._replicas()))
+        gauges = Gauges(self._open(), self._members(), health, self._telemetry(), self._version, self._started_at,
+                        summary(self._replicas()))  # fmt: skip
         text = self.metrics.render(gauges).encode("utf-8", "replace")
         return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 
