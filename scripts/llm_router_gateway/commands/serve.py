@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
@@ -32,10 +33,13 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server
+from ..policy.budgets import Budgets
+from ..policy.rate_limits import Limiter
 from ..proxy.gateway import Gateway
 from ..proxy.log import Log
 from ..store.call import Call
 from ..store.redaction import Bodies
+from ..store.sqlite import key_rows
 from ..store.sqlite.call_log import SqliteCallLog
 from ..store.sqlite.conversations import SqliteConversations
 from ..store.sqlite.database import Store
@@ -44,9 +48,13 @@ from ..store.sqlite.key_watch import KeyWatch
 from ..store.sqlite.keys import SqliteKeys
 from ..store.sqlite.retention import Keep
 
+if TYPE_CHECKING:
+    from .replica import Replica
+
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
 USED_S = 5.0  # how often the last use of keys is stored
+LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = (
     "host",
@@ -135,12 +143,27 @@ class Backends:
         self.calls = SqliteCallLog(self.store) if self.store is not None else None
         self.conversations = SqliteConversations(self.store) if self.store is not None else None
         self.keys = SqliteKeys.of(self.store) if self.store is not None else None
-        self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
+        self.replica = self._join(config)
+        self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
+        self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
         self.authenticator = Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
         self._watch = self._watch_keys()
         self._used_at = time.monotonic()
+
+    def _join(self, config: Config) -> Replica | None:
+        """This process's part in what several gateways share; None where nothing is."""
+        if config.state is None:
+            return None
+        from .replica import KeyLedger, Replica  # and redis-py with it
+
+        ledger = None
+        if self.store is not None and self.store.path != MEMORY and self.keys is not None:
+            with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
+                name = self.store.write(key_rows.ledger_name).result(LEDGER_S)
+                ledger = KeyLedger(self.keys, name)
+        return Replica(config.state, ledger=ledger, log=self._log)
 
     def _watch_keys(self) -> KeyWatch | None:
         """Loads the keys of the store before the first request, and watches them from then on."""
@@ -219,6 +242,7 @@ class GatewayProcess:
         monitor = MonitorApi(
             backends.calls, backends.metrics, open_requests=lambda: gateway.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()),
+            shared=backends.replica.view if backends.replica is not None else dict,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
@@ -255,7 +279,8 @@ class GatewayProcess:
         self.gateway.swap(config)
         self.backends.configure(config)
         old, new = self.config.server, config.server
-        late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
+        names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
+        late = ", ".join(names if self.config.state == config.state else [*names, "[state]"])
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
@@ -301,6 +326,9 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
         process.backends.close()
         say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
         return 3
+    replica = process.backends.replica
+    if replica is not None:
+        await replica.start(process.gateway.routing_state, process.backends.authenticator, lambda: process.config)
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
@@ -313,6 +341,8 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     care.cancel()
     await process.gateway.offload.close()
     await process.pool.close()
+    if replica is not None:
+        await replica.close()
     process.backends.close()
     process.log.close()
     return 0

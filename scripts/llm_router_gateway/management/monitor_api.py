@@ -266,8 +266,10 @@ class MonitorApi:
         self, log: CallLog | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
         members: Callable[[], Iterable[Mapping[str, Any]]] = tuple, version: str = "",
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
+        shared: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:  # fmt: skip
-        self.metrics = metrics
+        """`shared`: what several gateways share, and whether its engine answers; {} where nothing is shared."""
+        self.metrics, self._shared = metrics, shared
         self._log, self._open, self._members, self._version = log, open_requests, members, version
         self._now, self._clock = now, clock
         self._started_at = now()
@@ -334,9 +336,9 @@ class MonitorApi:
         query = read_query(request.query, FILTERS | TIMES | {"group_by", "limit"})
         by, limit = read_choice(query, "group_by", "model", BY), read_integer(query, "limit", 20, 1, MAX_GROUPS)
         span, where, log = self._statistics_span(query), read_where(query), self._there
-        health = log.health()
+        more = {"store": log.health(), **({"shared": shared} if (shared := self._shared()) else {})}
         return await self._once(
-            request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, "store": health}))
+            request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, **more}))
         )
 
     def _statistics_span(self, query: Mapping[str, str]) -> Span:
@@ -391,7 +393,7 @@ class MonitorApi:
     async def _metrics(self, request: ManagementRequest) -> ManagementResponse:
         read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
-        gauges = Gauges(self._open(), self._members(), health, self._version, self._started_at)
+        gauges = Gauges(self._open(), self._members(), health, self._version, self._started_at, self._shared())
         text = self.metrics.render(gauges).encode("utf-8", "replace")
         return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 
