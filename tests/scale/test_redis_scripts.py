@@ -76,7 +76,7 @@ async def compare_budgets(server: RedisServer, engine: RedisEngine, seed: int, s
             told = await engine.beat(ask)
             assert table.beat(ask, told.now_ms, run) == told
             if epochs[holder] != told.epoch:
-                numbers = {name: 0 for name in numbers}
+                numbers = dict.fromkeys(numbers, 0)
             epochs[holder] = told.epoch
         elif deed < 0.4:
             now = table.epoch.began_ms // 1_000 if table.epoch else 1
@@ -145,4 +145,8 @@ async def compare_rates(engine: RedisEngine, seed: int, steps: int) -> dict[str,
 
 @pytest.mark.parametrize("seed", range(4))
 def test_rates_and_slots_in_the_engine_are_those_of_the_table(server: RedisServer, seed: int) -> None:
-    assert set(asyncio.run(with_engine(server, lambda engine: compare_rates(engine, seed, 800)))) == {"granted", "refused", "full"}
+    assert set(asyncio.run(with_engine(server, lambda engine: compare_rates(engine, seed, 800)))) == {
+        "granted",
+        "refused",
+        "full",
+    }

@@ -264,7 +264,7 @@ for i = 1, rates do
     redis.call('EXPIRE', takers, 60)
   end
   if wait == 0 and need <= levels[i] then
-    local share = math.floor(levels[i] / (2 * math.max(1, redis.call('ZCARD', takers))))
+    local share = math.floor(levels[i] / (2 * math.max(1, redis.call('ZCARD', takers))) / 1000000) * 1000000
     granted = math.max(need, math.min(num(ARGV[at + 3]), share))
   end
   redis.call('HSET', key, 'level', whole(levels[i] - granted))
