@@ -1,4 +1,4 @@
-"""Secrets and addresses of [server], from flags, environment, files and the document. Pure: files are read by what is handed in."""
+"""Secrets and addresses of [server], from flags, environment, files and the document. What reads files is handed in. Pure."""
 
 from __future__ import annotations
 
