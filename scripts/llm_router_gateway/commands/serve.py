@@ -172,7 +172,7 @@ class GatewayProcess:
         server = config.server
         self.config, self.source = config, source
         self._reloading: asyncio.Task[None] | None = None
-        self._is_stale = False  # the configuration was asked for again, since it was read last
+        self._is_stale = False  # another reload was requested since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
         self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
@@ -214,7 +214,7 @@ class GatewayProcess:
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
     def reload(self) -> None:
-        """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
+        """Reads the configuration anew. Requests for it meanwhile, however many, are one more reload."""
         if self._reloading is not None and not self._reloading.done():
             self._is_stale = True
             return
