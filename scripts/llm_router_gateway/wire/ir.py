@@ -524,7 +524,9 @@ def object_in(text: str) -> JSON | None:
 
 def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEvent]:
     if isinstance(part, Text | Thinking):
-        yield PartStart(index, replace(part, text="", signature=""), candidate)
+        is_plain = type(part) is Text and part.cache_control is None  # `replace` takes several times as long
+        bare = Text("", "", part.vendor, extras=part.extras) if is_plain else replace(part, text="", signature="")
+        yield PartStart(index, bare, candidate)
         if part.text:
             yield PartDelta(index, part.text, "", candidate)
         if part.signature:

@@ -135,3 +135,11 @@ def test_times_may_be_told_from_now() -> None:
 def test_help_names_every_exit_code(folder: Path) -> None:
     text = keys(folder, "--help").stdout.decode()
     assert all(each in text for each in ("0 done", "1 no such key", "2 usage error", "create", "rotate", "KEY=$("))
+
+
+def test_a_name_of_the_configuration_is_not_to_be_had(folder: Path) -> None:
+    named = '[server]\ntoken = "a-token-of-ours"\n' + CONFIG + '[[keys]]\nname = "ours"\nkey = "a-key-of-the-file"\n'
+    (folder / "router.toml").write_text(named)
+    for name in ("ours", "token-1"):
+        assert name.encode() in keys(folder, "create", "--name", name, code=1).stderr
+    keys(folder, "create", "--name", "token-2")

@@ -31,7 +31,7 @@ from llm_router_gateway.wire.anthropic import common, request_reader, request_wr
 from llm_router_gateway.wire.anthropic.abilities import claude_version
 from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
 from llm_router_gateway.wire.anthropic.schema import fit_schema
-from llm_router_gateway.wire.envelope import unpacked
+from llm_router_gateway.wire.envelope import open_envelope
 from llm_router_gateway.wire.names import pack_id, safe_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
@@ -940,7 +940,7 @@ def test_a_signature_without_text_is_a_block() -> None:
     other = ir.Thinking("", vendor="gemini")
     events, lost = writer(ir.Started("a", "m"), ir.PartStart(0, other), ir.PartDelta(0, "", "s"), ir.PartEnd(0), *DONE)
     assert kinds(events)[1:4] == ["start", "delta", "stop"] and lost == []
-    assert unpacked(events[2]["delta"]["signature"]) == ("gemini", "s", "")
+    assert open_envelope(events[2]["delta"]["signature"]) == ("gemini", "s", "")
 
 
 def test_further_candidates_and_pictures_are_named() -> None:

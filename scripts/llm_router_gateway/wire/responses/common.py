@@ -50,6 +50,8 @@ def mine(extras: ir.Extras) -> dict[str, Any]:
 def count(fields: Any, name: str) -> int:
     """A count in `fields`; 0 where there is none."""
     value = fields.get(name) if isinstance(fields, dict) else None
+    if type(value) is int:  # as they come
+        return max(value, 0)
     if isinstance(value, (int, float)) and value is not True and 0 < value < math.inf:  # 1e999 is inf
         return int(value)
     return 0
