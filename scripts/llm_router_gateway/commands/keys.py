@@ -177,7 +177,7 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
 
 
 def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
-    """`spent`: of all keys, as the repository tells it; () for a key that was made just now."""
+    """`spent`: of all keys, from the repository; () for a key that was made just now."""
     books = LocalBudgets()
     books.load(spent, now)
     return key_json(row.key, books.spent(row.key.id, now), row.last_used)
