@@ -160,8 +160,11 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
         return 2
     if options.print_config:
         from ..config.describe import config_text
+        from ..store.sqlite.file import store_path
+        from ..store.sqlite.keys import count_keys
 
-        sys.stdout.write(config_text(config))
+        stored = count_keys(store_path(config.server.store, str(source.path or "")))
+        sys.stdout.write(config_text(config, stored))
         return 0
     if not any(provider.is_active for provider in config.providers):
         say(f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "
