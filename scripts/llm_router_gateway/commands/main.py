@@ -159,17 +159,27 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
     if config is None:
         return 2
     if options.print_config:
+        from ..config.addresses import is_postgres
         from ..config.describe import config_text
         from ..store.sqlite.file import store_path
         from ..store.sqlite.keys import count_keys
 
-        stored = count_keys(store_path(config.server.store, str(source.path or "")))
+        place = config.server.store
+        stored = None if is_postgres(place) else count_keys(store_path(place, str(source.path or "")))
         sys.stdout.write(config_text(config, stored))
         return 0
     if not any(provider.is_active for provider in config.providers):
         say(f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "
             "OPENAI_API_KEY or ANTHROPIC_API_KEY, or try --demo")  # fmt: skip
         return 2
+    if config.state is not None:
+        from ..limiter.redis import NotInstalled, load_driver
+
+        try:
+            load_driver()
+        except NotInstalled as missing:
+            say(f"{source.name}: {missing}")
+            return 2
     if options.check:
         from . import check
 

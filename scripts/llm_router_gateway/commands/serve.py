@@ -14,11 +14,15 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
+from ..config.addresses import is_postgres
 from ..config.config import Config, ConfigError, Problem
+from ..config.describe import fingerprint
 from ..config.sources import Source
 from ..errors import Unavailable
 from ..limiter.budgets import LocalBudgets
@@ -31,22 +35,31 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server, listeners
+from ..policy.budgets import Budgets, utc_text
+from ..policy.rate_limits import Limiter
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
+from ..proxy.tracing import Tracing
+from ..store import key_rows
 from ..store.call import Call
-from ..store.keep import Keep
+from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
-from ..store.sql_call_log import SqlCallLog
-from ..store.sql_conversations import SqlConversations
-from ..store.sql_keys import SqlKeys
-from ..store.sqlite.database import Store
-from ..store.sqlite.file import MEMORY, store_path
-from ..store.sqlite.key_watch import KeyWatch
+from ..store.replicas import Replica
+from ..store.sqlite.file import MEMORY
+from ..telemetry.exporter import Exporter
 from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
+from .stores import Replicas, Stores, keep_of, open_stores
+
+if TYPE_CHECKING:
+    from .replica import Replica as Share
 
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
+MAX_SAID = 50  # members that do not work as they should, for other gateways
+SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
+TELEMETRY_S = 3.0  # for spans and metrics that wait to be sent at the end
+LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = (
     "host",
@@ -85,21 +98,9 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
     return [*lines, "  --demo: ask for the model `demo`"] if demo else lines
 
 
-def keep_of(config: Config) -> Keep:
-    """How long calls and conversations are kept, as `store` takes it."""
-    server = config.server
-    return Keep(server.keep_days, server.keep_bodies_days, server.max_store_bytes, server.keep_conversations_hours,
-                server.max_conversations_bytes)  # fmt: skip
-
-
 def listed_names(config: Config) -> frozenset[str]:
     """The full names of the models that the configuration lists."""
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
-
-
-def keys_of(store: Store) -> SqlKeys:
-    """The keys of a store, changed by its thread that writes."""
-    return SqlKeys(store.transact, store.place, store.write)
 
 
 def log_of(config: Config) -> Log:
@@ -119,27 +120,40 @@ class Backends:
 
     def __init__(self, config: Config, source: Source, log: Log, authenticator: Authenticator | None = None) -> None:
         self._log = log
-        place = store_path(config.server.store, str(source.path or ""))
-        self.store = Store.open(place, keep=keep_of(config)) if place else None
-        self.calls = SqlCallLog(self.store) if self.store is not None else None
-        self.conversations = SqlConversations(self.store) if self.store is not None else None
-        self.keys = keys_of(self.store) if self.store is not None else None
-        self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
+        self.config = config
+        self._fingerprint: tuple[Config | None, str] = (None, "")
+        stores = open_stores(config, source, self.fingerprint, log.warn)
+        self.store = stores.engine if stores is not None else None
+        self.calls = stores.calls if stores is not None else None
+        self.conversations = stores.conversations if stores is not None else None
+        self.keys = stores.keys if stores is not None else None
+        self.replica = self._join(config, stores)
+        self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
+        self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
         self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
-        self._watch = self._watch_keys()
+        # The keys of the store are there before the first request, and followed from then on.
+        self._watch = stores.watch(self.authenticator, self.budgets) if stores is not None else None
         self._used_at = time.monotonic()
+        self.others: Replicas | None = self._watch if isinstance(self._watch, Replicas) else None
+        self.report: Callable[[], Mapping[str, Any]] = dict  # what other gateways may know of this one
+        self._said_at = self._used_at
 
-    def _watch_keys(self) -> KeyWatch | None:
-        """Loads the keys of the store before the first request, and watches them from then on."""
-        if self.store is None or self.store.path == MEMORY:
-            return None  # no other process can change those
-        deliver = asyncio.get_running_loop().call_soon_threadsafe
-        watch = KeyWatch(self.authenticator, self.store.path, self.budgets, deliver=deliver, wall=time.time)
-        watch.load(keys_lost=self.store.keys_lost)
-        watch.start()
-        return watch
+    def _join(self, config: Config, stores: Stores | None) -> Share | None:
+        """This process's part in what several gateways share; None where nothing is."""
+        if config.state is None:
+            return None
+        from .replica import COMMON, KeyLedger  # and redis-py with it
+        from .replica import Replica as Share
+
+        ledger = None
+        if stores is not None and is_postgres(config.server.store):
+            ledger = KeyLedger(stores.keys, COMMON)
+        elif stores is not None and stores.engine.path != MEMORY:
+            with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
+                ledger = KeyLedger(stores.keys, stores.engine.write(key_rows.ledger_name).result(LEDGER_S))
+        return Share(config.state, ledger=ledger, log=self._log)
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -147,8 +161,18 @@ class Backends:
         if self.calls is not None:
             self.calls.append(call, bodies)
 
+    def fingerprint(self) -> str:
+        """Of the current configuration. Not in the event loop: a large one takes its time."""
+        config = self.config
+        if self._fingerprint[0] is not config:
+            self._fingerprint = config, fingerprint(config)
+        return self._fingerprint[1]
+
+    def replicas(self) -> tuple[Replica, ...]:
+        return self.others.replicas if self.others is not None else ()
+
     def configure(self, config: Config) -> None:
-        self._listed = listed_names(config)
+        self.config, self._listed = config, listed_names(config)
         if self.store is not None:
             self.store.keeps(keep_of(config))
 
@@ -158,6 +182,9 @@ class Backends:
             return
         for note in self.store.take_notes():
             self._log.warn(note)
+        if self.others is not None and time.monotonic() >= self._said_at:
+            self._said_at = time.monotonic() + SAY_S
+            self.others.say(self.report())
         if not at_the_end and time.monotonic() < self._used_at + USED_S:
             return
         self._used_at = time.monotonic()
@@ -196,7 +223,10 @@ class GatewayProcess:
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.backends.keep
+        self._started_at = time.time()
+        self.backends.report = self.report
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
+        self.exporter = self._start_telemetry(config)
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -211,12 +241,22 @@ class GatewayProcess:
         """Requests being answered."""
         return self.gateway.open
 
+    def _start_telemetry(self, config: Config) -> Exporter | None:
+        """Where the configuration names a collector."""
+        if config.telemetry is None:
+            return None
+        exporter = Exporter(config.telemetry, self.pool, version=__version__, warn=self.log.warn, info=self.log.info)
+        self.gateway.tracing = Tracing(config.telemetry, exporter, os.urandom, clock=time.monotonic, wall=time.time)
+        return exporter
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
         monitor = MonitorApi(
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
-            members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()),
+            members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
+            telemetry=self.exporter.health if self.exporter is not None else dict,
+            shared=backends.replica.view if backends.replica is not None else dict,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
@@ -225,6 +265,18 @@ class GatewayProcess:
         self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
+
+    def report(self) -> Mapping[str, Any]:
+        """What other gateways on the same database may know of this one."""
+        lines = self.gateway.routing_state.report(self.gateway.state.table, time.monotonic())
+        health = self.backends.store.health() if self.backends.store is not None else {}
+        return {
+            "version": __version__, "address": f"{self.config.server.host}:{self.config.server.port}",
+            "started_at": utc_text(self._started_at), "open_requests": self.open,
+            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0),
+            "members": [{name: line[name] for name in ("model", "state", "factor", "active", "back_in_s")}
+                        for line in lines if line["factor"] < 1 or line["state"] != "ok"][:MAX_SAID],
+        }  # fmt: skip
 
     def reload(self) -> None:
         """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
@@ -259,7 +311,10 @@ class GatewayProcess:
         self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
-        late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
+        names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
+        names += ["[telemetry]"] if self.config.telemetry != config.telemetry else []
+        names += ["[state]"] if self.config.state != config.state else []
+        late = ", ".join(names)
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
@@ -306,8 +361,8 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     raise_file_limit()
     try:
         process = GatewayProcess(config, source, demo=demo)
-    except ConfigError as error:
-        say(str(error))
+    except (ConfigError, StoreUnusable) as wrong:
+        say(str(wrong))
         return 2
     try:
         sockets = await sockets_of(config)
@@ -315,6 +370,9 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
         process.backends.close()
         say(cannot_listen(config, wrong))
         return 3
+    replica = process.backends.replica
+    if replica is not None:
+        await replica.start(process.gateway.routing_state, process.backends.authenticator, lambda: process.config)
     process.server.listen(sockets)
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -323,12 +381,18 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
         say(line)
     care = asyncio.create_task(process.look_after())
+    sending = asyncio.create_task(process.exporter.run()) if process.exporter is not None else None
     await process.stop.wait()
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     await process.drain()
     care.cancel()
+    if sending is not None and process.exporter is not None:
+        sending.cancel()
+        await process.exporter.close(TELEMETRY_S)
     await process.gateway.offload.close()
     await process.pool.close()
+    if replica is not None:
+        await replica.close()
     process.backends.close()
     process.log.close()
     return 0

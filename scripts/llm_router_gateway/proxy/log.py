@@ -114,10 +114,6 @@ class Log:
             flags |= getattr(os, "O_NOFOLLOW", 0)
         return os.open(self._path, flags, 0o600)
 
-    def wants(self, level: str) -> bool:
-        """Whether a line of this level is written: check before building a costly one."""
-        return LOG_LEVELS.index(level) >= self.threshold
-
     def _now(self) -> str:
         now = self._wall()
         if int(now) != self._second:  # the timestamp is rendered once a second

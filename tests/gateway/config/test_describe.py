@@ -126,7 +126,7 @@ KEY_OF_FILE = '[[keys]]\nname = "k"\nkey = "a-key-of-the-file"\n'
      ["# who may call: whoever shows a key: 1 administrator token",
       "# and without one: programs on this machine; not through a proxy"]),
     ('admin_token = "a"', "", None,
-     ["# who may call: whoever shows a key: 1 administrator token, keys of a store that cannot be read now"]),
+     ["# who may call: whoever shows a key: 1 administrator token, keys of a store that cannot be read here"]),
 ])  # fmt: skip
 def test_who_may_call_is_told_as_it_is(server: str, keys: str, stored: int | None, lines: list[str]) -> None:
     made = config.parse(tomllib.loads(f"[server]\n{server}\n[[providers]]\nname = 'ollama'\n{keys}"))
