@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import BadRequest, NotFound, Unavailable
-from ..net.router import ManagementRequest, ManagementResponse, Route
+from ..net.router import MONITOR, ManagementRequest, ManagementResponse, Route
 from ..store.call_log import CallLog
 from ..store.query import BY, DAY_S, HOUR_S, LABELS, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
 from ..store.replicas import Replica, summary
@@ -283,16 +283,16 @@ class MonitorApi:
         return [
             Route("GET", "monitor/invocations", self._invocations),
             Route("GET", "monitor/invocations/{id}", self._invocation),
-            Route("GET", "monitor/statistics", self._statistics),
-            Route("GET", "monitor/time-series", self._time_series),
-            Route("GET", "monitor/grouped-time-series", self._grouped),
+            Route("GET", "monitor/statistics", self._statistics, MONITOR),
+            Route("GET", "monitor/time-series", self._time_series, MONITOR),
+            Route("GET", "monitor/grouped-time-series", self._grouped, MONITOR),
             Route("GET", "monitor/export.csv", partial(self._export, PLAIN_CSV)),
             Route("GET", "monitor/export.jsonl", partial(self._export, LINES)),
             Route("GET", "monitor/export/csv", partial(self._export, PLAIN_CSV)),
             Route("GET", "monitor/export/json", partial(self._export, LINES)),
             Route("GET", "monitor/export/excel", partial(self._export, EXCEL_CSV)),
             Route("GET", "monitor/replicas", self._list_replicas),
-            Route("GET", "metrics", self._metrics),
+            Route("GET", "metrics", self._metrics, MONITOR),
         ]
 
     # -- reading
