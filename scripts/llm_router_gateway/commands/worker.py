@@ -142,6 +142,7 @@ class WorkerProcess:
         return True
 
     def tell_now(self) -> None:
+        self.budgets.tell()
         changes = self.routing_state.take_changes(time.monotonic())
         if changes is not None:
             self.link.send("routing", changes)

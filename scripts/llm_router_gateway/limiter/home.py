@@ -11,7 +11,8 @@ Messages of a worker, `number` being one that it counts up itself, so that it ca
     call  acquire(number, scopes, tokens)    -> null, or ["refused", wait_s, why]; waits in the home as the limit allows
     send  settle(number, tokens)             send  release(number)
     call  hold(number, key, budget, usd, tokens)       -> the key's ledger; NoCredit
-    send  settle_hold(number, usd, tokens)   send  release_hold(number)      send  spend(key, usd, tokens)
+    send  settle_hold(number, usd, tokens)   send  release_hold(number)
+    send  spend([[key, usd, tokens]])        of keys without a budget, summed up: several times a second
 
 Of the home, several times a second: send budgets({key: ledger}) of the keys whose ledgers changed. A ledger is
 [[the day's name, usd, tokens, usd on hold, tokens on hold], [the month's ...]].
@@ -38,6 +39,7 @@ from .local import FREE, FreePermit
 
 REFUSED_S = 0.1  # for so long a refusal stands without another question
 REFUSED = "refused"
+NOTHING = Amount()
 MAX_REFUSALS = 10_000  # names whose refusals are remembered
 
 Ledger = Sequence[Sequence[Any]]
@@ -127,9 +129,11 @@ class Holdings:
             await hold.release()
             self._changed.add(key_id)
 
-    async def spend(self, key_id: str, usd: float, tokens: float) -> None:
-        await self._budgets.spend(key_id, Amount(usd, tokens), self._wall())
-        self._changed.add(key_id)
+    async def spend(self, sums: Sequence[Sequence[Any]]) -> None:
+        now = self._wall()
+        for key_id, usd, tokens in sums:
+            await self._budgets.spend(key_id, Amount(usd, tokens), now)
+            self._changed.add(key_id)
 
     async def end(self) -> int:
         """The worker is gone. The calls that it had under way may have cost all that was on hold for them: their number."""
@@ -239,6 +243,7 @@ class RemoteBudgets:
         self._link, self._wall = link, wall
         self._numbers = count(1)
         self._mirror = LocalBudgets()
+        self._spent: dict[str, Amount] = {}  # without a hold, since the home heard of it last
 
     def take(self, ledgers: Mapping[str, Ledger]) -> None:
         now = self._wall()
@@ -263,7 +268,15 @@ class RemoteBudgets:
         return RemoteHold(self._link, number, amount)
 
     async def spend(self, key_id: str, amount: Amount, now: float) -> None:
-        self._link.send("spend", key_id, amount.usd, amount.tokens)
+        """No message for each call: nothing is decided by it."""
+        before = self._spent.get(key_id, NOTHING)
+        self._spent[key_id] = Amount(before.usd + amount.usd, before.tokens + amount.tokens)
+
+    def tell(self) -> None:
+        """Sends what was spent without a hold."""
+        if self._spent:
+            self._link.send("spend", [[key_id, amount.usd, amount.tokens] for key_id, amount in self._spent.items()])
+            self._spent = {}
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
         """The home has loaded them."""
