@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
-from ..config.config import Config, ConfigError
+from ..config.config import Config, ConfigError, Problem
+from ..config.describe import fingerprint
 from ..config.sources import Source
 from ..errors import Unavailable
 from ..limiter.budgets import LocalBudgets
@@ -30,22 +33,24 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server, listeners
+from ..policy.budgets import utc_text
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
+from ..proxy.tracing import Tracing
 from ..store.call import Call
-from ..store.keep import Keep
+from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
-from ..store.sql_call_log import SqlCallLog
-from ..store.sql_conversations import SqlConversations
-from ..store.sql_keys import SqlKeys
-from ..store.sqlite.database import Store
-from ..store.sqlite.file import MEMORY, store_path
-from ..store.sqlite.key_watch import KeyWatch
+from ..store.replicas import Replica
+from ..telemetry.exporter import Exporter
 from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
+from .stores import Replicas, keep_of, open_stores
 
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
+MAX_SAID = 50  # members that do not work as they should, for other gateways
+SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
+TELEMETRY_S = 3.0  # for spans and metrics that wait to be sent at the end
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = (
     "host",
@@ -84,21 +89,21 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
     return [*lines, "  --demo: ask for the model `demo`"] if demo else lines
 
 
-def keep_of(config: Config) -> Keep:
-    """How long calls and conversations are kept, as `store` takes it."""
-    server = config.server
-    return Keep(server.keep_days, server.keep_bodies_days, server.max_store_bytes, server.keep_conversations_hours,
-                server.max_conversations_bytes)  # fmt: skip
-
-
 def listed_names(config: Config) -> frozenset[str]:
     """The full names of the models that the configuration lists."""
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
 
 
-def keys_of(store: Store) -> SqlKeys:
-    """The keys of a store, changed by its thread that writes."""
-    return SqlKeys(lambda work: asyncio.wrap_future(store.write(work)), store.place, store.write)
+def log_of(config: Config) -> Log:
+    """ConfigError where its file cannot be opened."""
+    server = config.server
+    try:
+        return Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
+    except OSError as wrong:
+        why = (
+            "is a symbolic link: name the file itself" if wrong.errno == errno.ELOOP else f"cannot be opened: {wrong.strerror}"
+        )
+        raise ConfigError([Problem("server.log_file", f"{server.log_file} {why}")]) from None
 
 
 class Backends:
@@ -106,27 +111,23 @@ class Backends:
 
     def __init__(self, config: Config, source: Source, log: Log, authenticator: Authenticator | None = None) -> None:
         self._log = log
-        place = store_path(config.server.store, str(source.path or ""))
-        self.store = Store.open(place, keep=keep_of(config)) if place else None
-        self.calls = SqlCallLog(self.store) if self.store is not None else None
-        self.conversations = SqlConversations(self.store) if self.store is not None else None
-        self.keys = keys_of(self.store) if self.store is not None else None
+        self.config = config
+        self._fingerprint: tuple[Config | None, str] = (None, "")
+        stores = open_stores(config, source, self.fingerprint, log.warn)
+        self.store = stores.engine if stores is not None else None
+        self.calls = stores.calls if stores is not None else None
+        self.conversations = stores.conversations if stores is not None else None
+        self.keys = stores.keys if stores is not None else None
         self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
         self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
-        self._watch = self._watch_keys()
+        # The keys of the store are there before the first request, and followed from then on.
+        self._watch = stores.watch(self.authenticator, self.budgets) if stores is not None else None
         self._used_at = time.monotonic()
-
-    def _watch_keys(self) -> KeyWatch | None:
-        """Loads the keys of the store before the first request, and watches them from then on."""
-        if self.store is None or self.store.path == MEMORY:
-            return None  # no other process can change those
-        deliver = asyncio.get_running_loop().call_soon_threadsafe
-        watch = KeyWatch(self.authenticator, self.store.path, self.budgets, deliver=deliver, wall=time.time)
-        watch.load(keys_lost=self.store.keys_lost)
-        watch.start()
-        return watch
+        self.others: Replicas | None = self._watch if isinstance(self._watch, Replicas) else None
+        self.report: Callable[[], Mapping[str, Any]] = dict  # what other gateways may know of this one
+        self._said_at = self._used_at
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -134,8 +135,18 @@ class Backends:
         if self.calls is not None:
             self.calls.append(call, bodies)
 
+    def fingerprint(self) -> str:
+        """Of the current configuration. Not in the event loop: a large one takes its time."""
+        config = self.config
+        if self._fingerprint[0] is not config:
+            self._fingerprint = config, fingerprint(config)
+        return self._fingerprint[1]
+
+    def replicas(self) -> tuple[Replica, ...]:
+        return self.others.replicas if self.others is not None else ()
+
     def configure(self, config: Config) -> None:
-        self._listed = listed_names(config)
+        self.config, self._listed = config, listed_names(config)
         if self.store is not None:
             self.store.keeps(keep_of(config))
 
@@ -145,6 +156,9 @@ class Backends:
             return
         for note in self.store.take_notes():
             self._log.warn(note)
+        if self.others is not None and time.monotonic() >= self._said_at:
+            self._said_at = time.monotonic() + SAY_S
+            self.others.say(self.report())
         if not at_the_end and time.monotonic() < self._used_at + USED_S:
             return
         self._used_at = time.monotonic()
@@ -169,12 +183,12 @@ class GatewayProcess:
     """The process while it serves: what signals, changed files and the timer do to it."""
 
     def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
+        """ConfigError where the log file cannot be opened."""
         server = config.server
-        self.config, self.source = config, source
+        self.config, self.source, self.log = config, source, log_of(config)
         self._reloading: asyncio.Task[None] | None = None
         self._is_stale = False  # the configuration was asked for again, since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
-        self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
         self.backends = Backends(config, source, self.log, self.make_authenticator())
         self.gateway = Gateway(
@@ -183,7 +197,10 @@ class GatewayProcess:
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.backends.keep
+        self._started_at = time.time()
+        self.backends.report = self.report
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
+        self.exporter = self._start_telemetry(config)
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -198,12 +215,21 @@ class GatewayProcess:
         """Requests being answered."""
         return self.gateway.open
 
+    def _start_telemetry(self, config: Config) -> Exporter | None:
+        """Where the configuration names a collector."""
+        if config.telemetry is None:
+            return None
+        exporter = Exporter(config.telemetry, self.pool, version=__version__, warn=self.log.warn, info=self.log.info)
+        self.gateway.tracing = Tracing(config.telemetry, exporter, os.urandom, clock=time.monotonic, wall=time.time)
+        return exporter
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
         monitor = MonitorApi(
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
-            members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()),
+            members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
+            telemetry=self.exporter.health if self.exporter is not None else dict,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
@@ -212,6 +238,18 @@ class GatewayProcess:
         self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
+
+    def report(self) -> Mapping[str, Any]:
+        """What other gateways on the same database may know of this one."""
+        lines = self.gateway.routing_state.report(self.gateway.state.table, time.monotonic())
+        health = self.backends.store.health() if self.backends.store is not None else {}
+        return {
+            "version": __version__, "address": f"{self.config.server.host}:{self.config.server.port}",
+            "started_at": utc_text(self._started_at), "open_requests": self.open,
+            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0),
+            "members": [{name: line[name] for name in ("model", "state", "factor", "active", "back_in_s")}
+                        for line in lines if line["factor"] < 1 or line["state"] != "ok"][:MAX_SAID],
+        }  # fmt: skip
 
     def reload(self) -> None:
         """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
@@ -247,6 +285,8 @@ class GatewayProcess:
         self.backends.configure(config)
         old, new = self.config.server, config.server
         late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
+        if self.config.telemetry != config.telemetry:
+            late = f"{late}{late and ', '}telemetry"
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
@@ -289,9 +329,13 @@ async def sockets_of(config: Config) -> list[socket.socket]:
 
 
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
-    """Serves until a signal, then drains. Returns 3 when the address cannot be bound."""
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 2 without its log file."""
     raise_file_limit()
-    process = GatewayProcess(config, source, demo=demo)
+    try:
+        process = GatewayProcess(config, source, demo=demo)
+    except (ConfigError, StoreUnusable) as wrong:
+        say(str(wrong))
+        return 2
     try:
         sockets = await sockets_of(config)
     except (OSError, ValueError) as wrong:
@@ -306,10 +350,14 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
         say(line)
     care = asyncio.create_task(process.look_after())
+    sending = asyncio.create_task(process.exporter.run()) if process.exporter is not None else None
     await process.stop.wait()
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     await process.drain()
     care.cancel()
+    if sending is not None and process.exporter is not None:
+        sending.cancel()
+        await process.exporter.close(TELEMETRY_S)
     await process.gateway.offload.close()
     await process.pool.close()
     process.backends.close()

@@ -38,6 +38,7 @@ from .settings import (  # fmt: skip
     Setting,
     read_keys,
 )
+from .telemetry import Telemetry, read_telemetry
 
 # ------------------------------------------------------------------------------------------------------- the result
 
@@ -70,6 +71,8 @@ class Server:
     loopback_without_key: bool = False
     trusted_proxies: tuple[str, ...] = ()
     store: str = ""
+    spill_file: str = ""
+    keys_valid_offline_s: float = 3_600
     keep_days: float = 90
     max_store_bytes: int = 1_073_741_824
     log_bodies: bool = False
@@ -186,6 +189,7 @@ class Config:
     groups: tuple[Group, ...] = ()
     routing: Routing = PLAIN
     keys: tuple[tuple[Key, Sequence[Secret]], ...] = ()  # [[keys]], each with its secrets
+    telemetry: Telemetry | None = None
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -217,6 +221,7 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
     for name in ("token", "token_env", "token_file", "admin_token", "admin_token_env", "admin_token_file"):
         del values[name]
     values["key_limits"] = read_limit(values["key_limits"], "server.key_limits", reading)
+    values["labels_header"] = values["labels_header"].lower()
     check_networks(values["trusted_proxies"], "server.trusted_proxies", reading)
     return Server(tokens=tokens, admin_tokens=admin_tokens, **values)
 
@@ -594,6 +599,9 @@ def with_default(routing: Routing, groups: Iterable[Group], resolve: Callable[[s
     return replace(routing, default_model=resolve(name, "routing.default_model") or "")
 
 
+TABLE_NAMES = ("server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "frontend", "telemetry")
+
+
 def parse(
     document: Mapping[str, Any],
     *,
@@ -620,7 +628,8 @@ def parse(
         names = {f"{model.provider}/{model.name}" for model in models}
         opened = {provider.name for provider in providers.values() if provider.any_model}
         reading.notes += unmatched((key for key, _ in keys), names, opened, {group.name for group in groups})
-    known = {"server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "frontend", *providers}
+    telemetry = read_telemetry(sub_table(document, "telemetry", "", reading), reading.env, reading)
+    known = {*TABLE_NAMES, *providers}
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))
     if "frontend" in document:
@@ -628,7 +637,7 @@ def parse(
     if reading.problems:
         raise ConfigError(reading.problems)
     careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
-    return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys)
+    return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry)
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml

@@ -6,19 +6,22 @@ reference()          -> the Markdown tables of references/gateway-configuration.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from ..policy.circuit_breaker import Rules
 from ..policy.overrides import Overrides
 from ..policy.rate_limits import Limit
+from .addresses import is_postgres, without_password
 from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
 from .presets import ALIASES, PRESETS, Preset
 from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
+from .telemetry import Telemetry
 
 MASK = "***"
 DERIVED = ("needs_key", "key_hint", "families", "also", "only")  # of a provider, from its type
@@ -49,12 +52,23 @@ def masked_proxy(address: str) -> str:
     return f"{scheme}{mark}{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else address
 
 
+def fingerprint(config: Config) -> str:
+    """The same text for configurations that do the same, wherever each runs; secrets are not compared."""
+    server = replace(config.server, host="", port=0, log_file="", store="", spill_file="")
+    return hashlib.sha256(config_text(replace(config, server=server, sources=())).encode()).hexdigest()[:12]
+
+
+def masked_store(value: Any) -> str:
+    """A path as it is; an address of a database without its password and options."""
+    return without_password(value) if is_postgres(value) else str(value)
+
+
 def config_text(config: Config) -> str:
     """The effective configuration, complete: a file that would give it again, but for the secrets."""
     sources = dict(config.sources)
     lines = ["[server]"]
     for name, value in rows(config.server, ("tokens", "admin_tokens", "key_limits")):
-        shown = masked_proxy(config.server.proxy) if name == "proxy" else value
+        shown = masked_proxy(config.server.proxy) if name == "proxy" else masked_store(value) if name == "store" else value
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
     lines += limit_lines("key_limits", config.server.key_limits)
     count = len(config.server.tokens)
@@ -69,6 +83,7 @@ def config_text(config: Config) -> str:
     for key, secrets in config.keys:
         lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
+    lines += telemetry_lines(config.telemetry)
     lines += [f"# {path}: {source}" for path, source in sources.items() if source == "overlay: removed"]
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
 
@@ -141,6 +156,22 @@ def routing_lines(routing: Routing) -> list[str]:
     if routing.tasks:
         lines += ["", "[tasks]", *(f"{toml(name)} = {toml(str(query))}" for name, query in routing.tasks.items())]
     return lines
+
+
+def telemetry_lines(telemetry: Telemetry | None) -> list[str]:
+    """Where spans and metrics go, as settings of the file; the values of headers are credentials."""
+    if telemetry is None:
+        return []
+    values: dict[str, object] = {}
+    for name, value in rows(telemetry, ("traces_url", "metrics_url", "headers", "traces_headers", "metrics_headers", "proxy")):
+        in_ms = name.endswith("_s") and isinstance(value, float)
+        values[f"{name[:-2]}_ms" if in_ms else name] = round(value * 1_000) if in_ms and isinstance(value, float) else value
+    endpoints = [f"{signal}_endpoint = {toml(url)}" if url else f"{signal} = false"
+                 for signal, url in (("traces", telemetry.traces_url), ("metrics", telemetry.metrics_url))]  # fmt: skip
+    hidden = dict.fromkeys((*telemetry.headers, *telemetry.traces_headers, *telemetry.metrics_headers), MASK)
+    more = {"headers": hidden, "proxy": masked_proxy(telemetry.proxy)}
+    values |= {name: value for name, value in more.items() if value}
+    return ["", "[telemetry]", *endpoints, *(f"{name} = {toml(value)}" for name, value in values.items())]
 
 
 PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model", "rename")

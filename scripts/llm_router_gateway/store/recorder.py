@@ -36,6 +36,10 @@ Result = TypeVar("Result")
 Database = Any  # the connection of the store
 
 
+class StoreUnusable(Exception):
+    """The store cannot be used as it is configured; the text says why and what to do, and holds no password."""
+
+
 @dataclass(slots=True)
 class Work:
     """A function that waits for the thread that writes."""

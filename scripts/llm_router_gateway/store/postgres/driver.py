@@ -25,6 +25,7 @@ from ...config.addresses import masked, without_password
 from ...errors import Unavailable
 from ..histogram import LAST_BIN, RATIO
 from ..queries import Dialect
+from ..recorder import StoreUnusable
 
 INSTALL = "pip install 'llm-router-client[cluster]'"
 CONNECT_S = 5  # for one host of the address
@@ -33,10 +34,6 @@ OLDEST = 130_000  # PostgreSQL 13
 PREPARED = 3  # executions after which a statement is kept prepared
 
 Row = Sequence[Any]
-
-
-class StoreUnusable(Exception):
-    """The store cannot be used as it is configured; the text says why and what to do, and holds no password."""
 
 
 @cache
