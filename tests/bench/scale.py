@@ -4,8 +4,8 @@
     python3.11 tests/bench/scale.py --quick      fewer rounds
 
 Load (wrk) and upstream (nginx, a fixed answer) run on the same cores as the gateways, so answers per second are those of the
-whole machine: their ratios count, and only where nothing else runs. CPU is user and system time of a gateway and its children. Sides
-take turns within each round; the median round counts. Exit code 1 where a limit is missed.
+whole machine: their ratios count, and only where nothing else runs. CPU is user and system time of a gateway and its children.
+Sides take turns within each round; the median round counts. Exit code 1 where a limit is missed.
 """
 
 from __future__ import annotations
