@@ -10,7 +10,7 @@ From a worker to the home:
     send  routing(changes)                   health of members, cooldowns of keys, conversations: see `cluster.routing`
     call  kept(name, arguments)              conversations: chain, find, holding, delete
     send  keep(turn)                         a turn of a conversation, found from then on
-    ...   limits and budgets: see `limiter.home`
+    call  lease(name, values), sums(since)   limits and budgets: see `cluster.leases`
 
 From the home to each worker:
 
@@ -18,7 +18,6 @@ From the home to each worker:
     call  keys(rows, generation, sealed)     -> true; all keys of the store
     call  sessions(list)                     -> true; all logins of the page
     send  routing(changes)                   what other workers found
-    send  budgets(ledgers)                   see `limiter.home`
     call  report()                           -> true once all is sent that the home has not heard yet
     send  drain()                            no new requests; it ends when the open ones have
 

@@ -33,7 +33,7 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server, listeners
-from ..policy.budgets import utc_text
+from ..policy.budgets import Budgets, utc_text
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log
 from ..proxy.tracing import Tracing
@@ -211,6 +211,11 @@ class GatewayProcess:
         return Authenticator(self.config)
 
     @property
+    def shown_budgets(self) -> Budgets:
+        """What administrators see of spending."""
+        return self.backends.budgets
+
+    @property
     def open(self) -> int:
         """Requests being answered."""
         return self.gateway.open
@@ -236,7 +241,7 @@ class GatewayProcess:
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
-        keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
+        keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
     def report(self) -> Mapping[str, Any]:

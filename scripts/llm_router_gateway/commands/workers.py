@@ -35,6 +35,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 
@@ -42,10 +43,12 @@ from .. import PROGRAM
 from ..access.authenticate import Authenticator
 from ..cluster.forward import HomeApp
 from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
+from ..cluster.leases import LeaseDesk
 from ..config.config import Config
 from ..config.sources import Source, from_portable
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
+from ..policy.budgets import Budgets
 from .process import inherited_sockets, on_signals, raise_file_limit, say
 from .serve import GatewayProcess, cannot_listen, counted, ready_lines
 from .worker import Start
@@ -275,9 +278,9 @@ class HomeProcess(GatewayProcess):
         backends, gateway = self.backends, self.gateway
         self.workers: Workers | None = None
         self.home = Home(HomeParts(
-            authenticator=self.authenticator, limiter=backends.limiter, budgets=backends.budgets,
+            authenticator=self.authenticator, leases=self.leases,
             routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=backends.keep,
-            config_text=source.portable, wall=time.time, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
+            config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
             end_worker=self._end_worker,
         ))  # fmt: skip
         self.authenticator.on_keys = self.home.push_keys
@@ -289,6 +292,14 @@ class HomeProcess(GatewayProcess):
     def make_authenticator(self) -> Authenticator:
         self.authenticator = SharedAuthenticator(self.config)
         return self.authenticator
+
+    @cached_property
+    def leases(self) -> LeaseDesk:
+        return LeaseDesk(self.backends.budgets, self.backends.keys, wall=time.time)
+
+    @property
+    def shown_budgets(self) -> Budgets:
+        return self.leases
 
     @property
     def open(self) -> int:
@@ -314,15 +325,6 @@ class HomeProcess(GatewayProcess):
     async def take_over(self, config: Config) -> None:
         await super().take_over(config)
         self.home.push_config()
-
-    async def look_after(self) -> None:
-        care = asyncio.create_task(super().look_after())
-        try:
-            while True:
-                await asyncio.sleep(0.1)
-                self.home.tend()
-        finally:
-            care.cancel()
 
     def end_now(self) -> None:
         if self.workers is not None:
