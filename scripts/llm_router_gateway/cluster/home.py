@@ -6,8 +6,8 @@
     await home.in_force()                                 once all of them have it, or after IN_FORCE_S
     await home.refresh()                                  once all of them have reported, or after FRESH_S
 
-The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...}, "ledger": name
-of the call log, "secret": text or null, "is_kept": whether conversations are}.
+The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
+"ledger": [name of the call log, whether it is common], "secret": text or null, "is_kept": whether conversations are}.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..store.call import Call
 from ..store.conversations import Conversations, Turn
 from ..store.keys import Row
 from ..store.redaction import Bodies
-from .leases import LEDGER, LeaseDesk
+from .leases import LeaseDesk
 from .messages import packed_row, packed_sessions, packed_turn, unpacked_record, unpacked_turn
 from .routing import SHARED, Changes, MemberViews, absorb, keys_by_mark, whole_state
 
@@ -144,7 +144,7 @@ class Home:
         sessions = packed_sessions(parts.authenticator.sessions.all())
         return {
             "config": parts.config_text(), "keys": self._keys(), "sessions": sessions,
-            "routing": whole_state(parts.routing_state, parts.clock()), "ledger": LEDGER,
+            "routing": whole_state(parts.routing_state, parts.clock()), "ledger": parts.leases.ledger,
             "secret": kept.secret.hex() if kept is not None else None, "is_kept": kept is not None,
         }  # fmt: skip
 
@@ -154,7 +154,7 @@ class Home:
             return
         del self.workers[worker.name]
         self._views.fill(self.parts.routing_state, self._views.forget(worker.name))
-        self._start(self.parts.leases.leave(f"{LEDGER}/{worker.name}"))
+        self._start(self.parts.leases.leave(worker.name))
 
     def _fault(self, name: str, error: Exception) -> None:
         self.parts.log.error(f"a message between the processes was not handled: {name}: {type(error).__name__}: {error}")

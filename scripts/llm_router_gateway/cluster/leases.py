@@ -1,13 +1,14 @@
 """Limits and budgets that workers share: the home keeps what there is, each worker spends leases of it (see `limiter/leases`).
 
 In the home:
-    desk = LeaseDesk(LocalBudgets(), keys, wall=time.time)     what stands behind `Budgets` there, and answers the workers
+    desk = LeaseDesk(engine, budgets, keys)                    `engine` has the leases: this process's memory, or Redis
     await desk.handle("exchange", values)                      a message about leases -> its answer
     await desk.sums(since)                                     what the call log says that each key has spent
-    await desk.leave(holder)                                   a worker is gone: its slots are free, its leases are not
+    await desk.leave("worker-1-5f1c")                          it is gone: its slots are free, its leases are not
+    desk.shown                                                 `Budgets`, for what administrators see
 
 In a worker:
-    leases = WorkerLeases(link, name, ledger, warn)
+    leases = WorkerLeases(link, name, desk.ledger, warn)
     await leases.start()                                       before the first request
     leases.limiter, leases.budgets                             what stands behind the seams
     await leases.report()                                      so that the home knows what was spent
@@ -27,18 +28,17 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import GatewayError
-from ..limiter.budgets import LocalBudgets, LocalHold
+from ..errors import GatewayError, Unavailable
 from ..limiter.leased_budgets import REPORT_EVERY_S, LeasedBudgets
 from ..limiter.leased_limiter import LeasedLimiter
-from ..limiter.leases import MICRO, EngineAway, periods_at
+from ..limiter.leases import MICRO, Engine, EngineAway, periods_at
 from ..limiter.membership import BEAT_S, Membership
-from ..limiter.memory import DistantEngine, MemoryEngine
+from ..limiter.memory import DistantEngine, MemoryEngine, answer
 from ..net.link import Link
-from ..policy.budgets import Amount, Budget, Remaining, Spent
+from ..policy.budgets import Amount, Budget, Budgets, Hold, Remaining, Spent
 from ..store.keys import KeyRepository
 
-LEDGER = "here"  # the name of the one call log that all workers write to
+HERE = "here"  # the name of the one call log that all workers write to
 ANSWER_S = 2.0  # for an answer of the home: it is on this machine
 
 
@@ -46,16 +46,20 @@ ANSWER_S = 2.0  # for an answer of the home: it is on this machine
 
 
 class LeaseDesk:
-    """What the workers have spent and leased. As `policy.budgets.Budgets` it is for what the home shows."""
+    """Answers what workers say about leases."""
 
-    def __init__(self, budgets: LocalBudgets, keys: KeyRepository | None, *, wall: Callable[[], float]) -> None:
-        """`budgets` has what was spent before this start."""
-        self.engine = MemoryEngine(lambda: round(wall() * 1_000))
-        self.engine.open_at_once()
-        self._before, self._keys, self._wall = budgets, keys, wall
+    def __init__(
+        self, engine: Engine, budgets: Budgets, keys: KeyRepository | None, *, ledger: str = HERE, is_common: bool = True
+    ) -> None:  # fmt: skip
+        """`budgets` has what was spent before this start, or what other gateways say; `keys` has the sums of the call log."""
+        self.engine, self._keys, self.ledger = engine, keys, (ledger, is_common)
+        self.shown: Budgets = ShownBudgets(budgets, engine) if isinstance(engine, MemoryEngine) else budgets
 
     async def handle(self, name: str, values: Sequence[Any]) -> Any:
-        return await self.engine.handle(name, values)
+        try:
+            return await answer(self.engine, name, values)
+        except EngineAway as away:
+            raise Unavailable(str(away), code="engine_away") from None
 
     async def sums(self, since: int) -> dict[str, tuple[float, float]]:
         if self._keys is None:
@@ -63,20 +67,26 @@ class LeaseDesk:
         rows = await self._keys.spent(float(since))  # its day begins at `since`, and has no end
         return {key_id: (usd, tokens) for key_id, span, usd, tokens in rows if span == "day"}
 
-    async def leave(self, holder: str) -> None:
-        await self.engine.leave(holder)
+    async def leave(self, worker: str) -> None:
+        with suppress(EngineAway):
+            await self.engine.leave(f"{self.ledger[0]}/{worker}")
 
-    # -- as Budgets
+
+class ShownBudgets:
+    """`policy.budgets.Budgets` of the home, which answers no calls: what its workers have spent, for administrators."""
+
+    def __init__(self, before: Budgets, engine: MemoryEngine) -> None:
+        self._before, self._table = before, engine.table
 
     def spent(self, key_id: str, now: float) -> dict[str, float | int]:
         """Without what is leased."""
         found, periods = dict(self._before.spent(key_id, now)), periods_at(now)
         for span, name in (("day", periods.day), ("month", periods.month)):
-            account = self.engine.table.accounts.get(f"{key_id}:{name}")
+            account = self._table.accounts.get(f"{key_id}:{name}")
             if account is None:
                 continue
             usd, tokens = account.spent
-            if LEDGER in account.bases:  # which is all that was spent before
+            if HERE in account.bases:  # which is all that was spent before
                 found[f"usd_{span}"], found[f"tokens_{span}"] = round(usd / MICRO, 9), tokens
             else:
                 found[f"usd_{span}"] = round(found[f"usd_{span}"] + usd / MICRO, 9)
@@ -86,7 +96,7 @@ class LeaseDesk:
     def left(self, key_id: str, budget: Budget, now: float) -> Remaining:
         return self._before.left(key_id, budget, now)
 
-    async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> LocalHold:
+    async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> Hold:
         return await self._before.hold(key_id, budget, amount, now)
 
     async def spend(self, key_id: str, amount: Amount, now: float) -> None:
@@ -99,16 +109,21 @@ class LeaseDesk:
         self._before.forget(key_id)
 
 
+def own_engine(wall: Callable[[], float]) -> MemoryEngine:
+    """The engine of a home that shares nothing with other gateways."""
+    made = MemoryEngine(lambda: round(wall() * 1_000))
+    made.open_at_once()
+    return made
+
+
 # ---------------------------------------------------------------------------------------------------------- a worker's
 
 
 class HomeLedger:
     """`limiter.membership.Ledger`, over the home's call log."""
 
-    is_common = True
-
-    def __init__(self, link: Link, name: str) -> None:
-        self._link, self.name = link, name
+    def __init__(self, link: Link, name: str, is_common: bool) -> None:
+        self._link, self.name, self.is_common = link, name, is_common
 
     async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
         try:
@@ -116,6 +131,10 @@ class HomeLedger:
         except GatewayError as wrong:
             raise OSError(wrong.message) from None
         return found
+
+    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
+        usd, tokens = (await self.sums(since)).get(key_id, (0.0, 0.0))
+        return usd, tokens
 
 
 def clock_s() -> float:
@@ -127,11 +146,12 @@ def clock_s() -> float:
 class WorkerLeases:
     """This worker's part of limits and budgets."""
 
-    def __init__(self, link: Link, name: str, ledger: str, warn: Callable[[str], None]) -> None:
+    def __init__(self, link: Link, name: str, ledger: Sequence[Any], warn: Callable[[str], None]) -> None:
+        """`ledger`: its name, and whether it is common to all gateways."""
         self._link, self._warn = link, warn
+        book = HomeLedger(link, *ledger)
         self.membership = Membership(
-            DistantEngine(self._send), holder=f"{ledger}/{name}", ledger=HomeLedger(link, ledger), clock=clock_s, wall=time.time,
-            tell=warn,
+            DistantEngine(self._send), holder=f"{book.name}/{name}", ledger=book, clock=clock_s, wall=time.time, tell=warn,
         )  # fmt: skip
         self.limiter, self.budgets = LeasedLimiter(self.membership), LeasedBudgets(self.membership)
         self._tasks: list[asyncio.Task[None]] = []

@@ -167,6 +167,14 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
         say(f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "
             "OPENAI_API_KEY or ANTHROPIC_API_KEY, or try --demo")  # fmt: skip
         return 2
+    if config.state is not None:
+        from ..limiter.redis import NotInstalled, load_driver
+
+        try:
+            load_driver()
+        except NotInstalled as missing:
+            say(f"{source.name}: {missing}")
+            return 2
     if options.check:
         from . import check
 

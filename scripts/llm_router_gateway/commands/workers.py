@@ -43,13 +43,14 @@ from .. import PROGRAM
 from ..access.authenticate import Authenticator
 from ..cluster.forward import HomeApp
 from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
-from ..cluster.leases import LeaseDesk
+from ..cluster.leases import LeaseDesk, own_engine
 from ..config.config import Config
 from ..config.sources import Source, from_portable
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
 from ..policy.budgets import Budgets
 from .process import inherited_sockets, on_signals, raise_file_limit, say
+from .replica import COMMON
 from .serve import GatewayProcess, cannot_listen, counted, ready_lines
 from .worker import Start
 
@@ -295,11 +296,17 @@ class HomeProcess(GatewayProcess):
 
     @cached_property
     def leases(self) -> LeaseDesk:
-        return LeaseDesk(self.backends.budgets, self.backends.keys, wall=time.time)
+        """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
+        backends = self.backends
+        if backends.replica is None:
+            return LeaseDesk(own_engine(time.time), backends.budgets, backends.keys)
+        membership = backends.replica.membership
+        ledger = membership.ledger.name
+        return LeaseDesk(membership.engine, backends.budgets, backends.keys, ledger=ledger, is_common=ledger == COMMON)
 
     @property
     def shown_budgets(self) -> Budgets:
-        return self.leases
+        return self.leases.shown
 
     @property
     def open(self) -> int:
