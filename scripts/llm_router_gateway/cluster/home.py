@@ -5,6 +5,7 @@
     home.push_keys(), home.push_sessions(), home.push_config()      to all workers, in order
     await home.in_force()                                 once all of them have it, or after IN_FORCE_S
     await home.refresh()                                  once all of them have reported, or after FRESH_S
+    home.tend()                                            several times a second, where other gateways share with this one
 
 The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
 "ledger": [name of the call log, whether it is common], "secret": text or null, "is_kept": whether conversations are}.
@@ -24,14 +25,15 @@ from ..access.sessions import Sessions
 from ..errors import Conflict
 from ..net.link import Link, LinkLost
 from ..proxy.log import Log
+from ..routing.notes import Notes, keys_by_mark
 from ..routing.state import RoutingState
 from ..store.call import Call
 from ..store.conversations import Conversations, Turn
 from ..store.keys import Row
 from ..store.redaction import Bodies
 from .leases import LeaseDesk
-from .messages import packed_row, packed_sessions, packed_turn, unpacked_record, unpacked_turn
-from .routing import SHARED, Changes, MemberViews, absorb, keys_by_mark, whole_state
+from .messages import packed_logins, packed_row, packed_turn, unpacked_record, unpacked_turn
+from .routing import SHARED, Changes, MemberViews, absorb, whole_state
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
 FRESH_S = 0.5  # the longest that it waits for a worker's report
@@ -102,6 +104,8 @@ class Home:
     parts: HomeParts
     workers: dict[str, Worker] = field(default_factory=dict)
     _views: MemberViews = field(default_factory=MemberViews)
+    _outside: Notes = field(default_factory=lambda: Notes("home"))  # what workers know of what other gateways found
+    _logins: list[Any] = field(default_factory=list)  # as the workers were told them
     _pushes: set[asyncio.Task[None]] = field(default_factory=set)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -141,7 +145,7 @@ class Home:
     def _welcome(self) -> dict[str, Any]:
         parts = self.parts
         kept = parts.conversations
-        sessions = packed_sessions(parts.authenticator.sessions.all())
+        sessions = packed_logins(parts.authenticator.sessions.all())
         return {
             "config": parts.config_text(), "keys": self._keys(), "sessions": sessions,
             "routing": whole_state(parts.routing_state, parts.clock()), "ledger": parts.leases.ledger,
@@ -226,7 +230,8 @@ class Home:
         self._push("keys", *self._keys())
 
     def push_sessions(self) -> None:
-        self._push("sessions", packed_sessions(self.parts.authenticator.sessions.all()))
+        self._logins = packed_logins(self.parts.authenticator.sessions.all())
+        self._push("sessions", self._logins)
 
     def push_config(self) -> None:
         self._push("config", self.parts.config_text(), limit_s=CONFIG_S)
@@ -258,6 +263,15 @@ class Home:
         """Waits until every worker has what was pushed so far."""
         if self._pushes:
             await asyncio.wait(tuple(self._pushes), timeout=IN_FORCE_S)
+
+    def tend(self) -> None:
+        """Several times a second, where other gateways share with this one: tells the workers what these found."""
+        if packed_logins(self.parts.authenticator.sessions.all()) != self._logins:
+            self.push_sessions()
+        notes = self._outside.changes(self.parts.routing_state, self.parts.clock())
+        if notes:
+            for worker in self.workers.values():
+                worker.link.send("notes", notes)
 
     async def settled(self) -> None:
         """Waits until what dead workers held is given back."""

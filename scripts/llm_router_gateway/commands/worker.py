@@ -25,8 +25,8 @@ from .. import __version__
 from ..access.authenticate import Authenticator
 from ..cluster.forward import Forward, WorkerApp
 from ..cluster.leases import WorkerLeases
-from ..cluster.messages import unpacked_row, unpacked_sessions
-from ..cluster.routing import SharedRoutingState, absorb, keys_by_mark
+from ..cluster.messages import unpacked_logins, unpacked_row
+from ..cluster.routing import SharedRoutingState, absorb
 from ..cluster.worker import Outbox, RemoteConversations, RemoteLog
 from ..config.config import Config
 from ..config.sources import from_portable
@@ -37,6 +37,7 @@ from ..net.link import Link
 from ..net.server import Server
 from ..net.shares import Shares
 from ..proxy.gateway import Gateway, prepare
+from ..routing.notes import Notes, keys_by_mark
 from .process import new_id, on_signals, raise_file_limit, say
 
 TELL_S = 0.2  # how often the home hears of members, and of open requests
@@ -78,7 +79,7 @@ class WorkerProcess:
         self.pool = Pool()
         self.leases = WorkerLeases(link, start.name, welcome["ledger"], self.log.warn)
         self._urgent = asyncio.Event()
-        self.routing_state = SharedRoutingState(self._urgent.set)
+        self.routing_state, self._notes = SharedRoutingState(self._urgent.set), Notes(start.name)
         self.gateway = Gateway(
             self.config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, authenticator=self.authenticator, limiter=self.leases.limiter, budgets=self.leases.budgets,
@@ -98,7 +99,7 @@ class WorkerProcess:
         self.take_routing(welcome["routing"])
         link.handlers = {
             "config": self.take_config, "keys": self.take_keys, "sessions": self.take_sessions, "routing": self.take_routing,
-            "drain": self.stop.set, "report": self.report,
+            "notes": self.take_notes, "drain": self.stop.set, "report": self.report,
         }  # fmt: skip
 
     # -- what the home says
@@ -115,12 +116,17 @@ class WorkerProcess:
         self.authenticator.take([unpacked_row(row) for row in rows], generation, True)
         return True
 
-    def take_sessions(self, found: Sequence[Sequence[Any]]) -> bool:
-        self.authenticator.sessions.replace(unpacked_sessions(found))
+    def take_sessions(self, found: Sequence[Any]) -> bool:
+        self.authenticator.sessions.adopt(unpacked_logins(found))
         return True
 
     def take_routing(self, changes: Mapping[str, Any]) -> None:
         absorb(self.routing_state, changes, keys_by_mark(self.config), time.monotonic())
+
+    def take_notes(self, notes: Sequence[Mapping[str, Any]]) -> None:
+        keys, now = keys_by_mark(self.config), time.monotonic()
+        for note in notes:
+            self._notes.absorb(self.routing_state, note, 0.0, keys, now)
 
     # -- what the home hears
 

@@ -59,6 +59,7 @@ FOLDER = Path(__file__).resolve().parents[2]
 READY_S = 60.0  # for a worker to accept callers, on a very busy machine, too
 MAX_FAILURES = 5  # workers in a row that ended before they were ready
 AGAIN_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before the next start, by the number of failures in a row
+TEND_S = 0.1  # between two looks at what other gateways found
 SILENT_END_S = 5.0  # beyond drain_s, for a worker that is to end
 PATH_CHARS = 100  # of a Unix socket: some systems take 103
 UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
@@ -278,6 +279,7 @@ class HomeProcess(GatewayProcess):
         super().__init__(config, source, demo=demo)
         backends, gateway = self.backends, self.gateway
         self.workers: Workers | None = None
+        self._sharing: asyncio.Task[None] | None = None
         self.home = Home(HomeParts(
             authenticator=self.authenticator, leases=self.leases,
             routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=backends.keep,
@@ -333,6 +335,25 @@ class HomeProcess(GatewayProcess):
         await super().take_over(config)
         self.home.push_config()
 
+    async def join(self) -> None:
+        """Shares with other gateways, where [state] says so."""
+        replica = self.backends.replica
+        if replica is None:
+            return
+        await replica.start(self.gateway.routing_state, self.authenticator, lambda: self.config)
+        self._sharing = asyncio.create_task(self._share())
+
+    async def _share(self) -> None:
+        while True:
+            await asyncio.sleep(TEND_S)
+            self.home.tend()
+
+    async def leave(self) -> None:
+        if self._sharing is not None:
+            self._sharing.cancel()
+        if self.backends.replica is not None:
+            await self.backends.replica.close()
+
     def end_now(self) -> None:
         if self.workers is not None:
             self.workers.kill()
@@ -377,6 +398,7 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     links = await loop.create_unix_server(process.home.accept, sock=unix_listener(f"{folder}/link"))
     workers = process.workers = Workers(process, sockets, folder)
     on_signals(loop, signals(process, workers))
+    await process.join()
     care = asyncio.create_task(process.look_after())
     if await workers.start_all() and not process.stop.is_set():
         gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -397,6 +419,7 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     await process.home.settled()
     links.close()
     care.cancel()
+    await process.leave()
     await process.pool.close()
     process.backends.close()
     process.log.close()
