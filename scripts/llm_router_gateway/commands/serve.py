@@ -237,6 +237,11 @@ class GatewayProcess:
         return Authenticator(self.config)
 
     @property
+    def shown_budgets(self) -> Budgets:
+        """What administrators see of spending."""
+        return self.backends.budgets
+
+    @property
     def open(self) -> int:
         """Requests being answered."""
         return self.gateway.open
@@ -263,7 +268,7 @@ class GatewayProcess:
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
-        keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
+        keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
     def report(self) -> Mapping[str, Any]:
