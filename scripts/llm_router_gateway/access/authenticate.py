@@ -94,6 +94,12 @@ def is_loopback(peer: str) -> bool:
     return address is not None and bool(address.is_loopback)
 
 
+def fixed_names(config: Config) -> frozenset[str]:
+    """The names by which logs and statistics know the credentials of a configuration."""
+    tokens = {f"token-{number}" for number in range(1, len(config.server.tokens) + 1)}
+    return frozenset({key.name for key, _ in config.keys} | tokens | ({ADMIN_NAME} if config.server.admin_tokens else set()))
+
+
 class Authenticator:
     """Every credential by its digest, and the sessions that were opened with some of them."""
 
@@ -161,6 +167,11 @@ class Authenticator:
     def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
         """[[keys]]."""
         return self._config.keys
+
+    @property
+    def fixed_names(self) -> frozenset[str]:
+        """The names of all credentials that the configuration has."""
+        return fixed_names(self._config)
 
     def _admins(self, but: str = "") -> bool:
         return any(entry.caller.is_admin and (entry.caller.key is None or entry.caller.key.is_active)

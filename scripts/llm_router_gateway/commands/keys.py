@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from typing import Any
 
+from ..access.authenticate import fixed_names
 from ..config.addresses import is_postgres
 from ..config.config import ConfigError
 from ..config.keys import digest_of, hint_of, key_json, read_json
@@ -156,14 +157,16 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 
 
 def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
-    """The store's file, or the address of its database. ConfigError when the configuration cannot be read."""
+    """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
     if options.store:
         return str(options.store)
     source = Source(options.config, flags={}, env=os.environ)
-    named = source.load().server.store
-    if is_postgres(named):
-        return named
-    place = store_path(named, str(source.path or ""))
+    config = source.load()
+    if options.command == "create" and options.name in fixed_names(config):
+        raise CommandFailed(f"{source.name} has a key that is called {options.name!r}: choose another name")
+    if is_postgres(config.server.store):
+        return config.server.store
+    place = store_path(config.server.store, str(source.path or ""))
     if place in ("", ":memory:"):
         raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
     return place

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import socket
@@ -18,7 +19,7 @@ from typing import Any
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
-from ..config.config import Config, ConfigError
+from ..config.config import Config, ConfigError, Problem
 from ..config.describe import fingerprint
 from ..config.sources import Source
 from ..errors import Unavailable
@@ -88,6 +89,18 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
 def listed_names(config: Config) -> frozenset[str]:
     """The full names of the models that the configuration lists."""
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
+
+
+def log_of(config: Config) -> Log:
+    """ConfigError where its file cannot be opened."""
+    server = config.server
+    try:
+        return Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
+    except OSError as wrong:
+        why = (
+            "is a symbolic link: name the file itself" if wrong.errno == errno.ELOOP else f"cannot be opened: {wrong.strerror}"
+        )
+        raise ConfigError([Problem("server.log_file", f"{server.log_file} {why}")]) from None
 
 
 class Backends:
@@ -167,12 +180,12 @@ class GatewayProcess:
     """The process while it serves: what signals, changed files and the timer do to it."""
 
     def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
+        """ConfigError where the log file cannot be opened."""
         server = config.server
-        self.config, self.source = config, source
+        self.config, self.source, self.log = config, source, log_of(config)
         self._reloading: asyncio.Task[None] | None = None
         self._is_stale = False  # the configuration was asked for again, since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
-        self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
         self.backends = Backends(config, source, self.log, self.make_authenticator())
         self.gateway = Gateway(
@@ -301,12 +314,12 @@ async def sockets_of(config: Config) -> list[socket.socket]:
 
 
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
-    """Serves until a signal, then drains. Returns 3 when the address cannot be bound."""
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 2 without its log file."""
     raise_file_limit()
     try:
         process = GatewayProcess(config, source, demo=demo)
-    except StoreUnusable as wrong:
-        say(str(wrong))
+    except (ConfigError, StoreUnusable) as error:
+        say(str(error))
         return 2
     try:
         sockets = await sockets_of(config)

@@ -18,21 +18,24 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
+from stat import S_IROTH
 from typing import Any, NoReturn
 
 from .config import Config, ConfigError, Problem, implied_document, parse, read_dotenv
 from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
+from .settings import CALLER_KEY, KEY_SECRET, PROVIDER, SERVER
 
 DEFAULT_FILE = "router.toml"
 FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
@@ -41,6 +44,8 @@ PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
 NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML, or llm-router-client[yaml] for this package with it"
 LACKING = "the file no longer has what it changes"
+INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
+SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
@@ -102,6 +107,24 @@ def overlay_in(path: Path) -> Overlay:
         raise ValueError("it is not UTF-8") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def holds_secrets(document: Mapping[str, Any]) -> bool:
+    """Whether keys stand in a document itself, and not in variables or files that it names."""
+    tables = [document.get("server"), *listed(document, "providers"), *listed(document, "keys")]
+    for table in tables:
+        if isinstance(table, Mapping):
+            settings = table.get("settings")
+            headers = [settings.get("headers") if isinstance(settings, Mapping) else None, table.get("rewrite_header")]
+            named = any(SECRET_HEADER.search(name) for each in headers if isinstance(each, Mapping) for name in each)
+            if named or any(table.get(name) for name in INLINE):
+                return True
+    return False
+
+
+def listed(document: Mapping[str, Any], name: str) -> list[Any]:
+    found = document.get(name)
+    return found if isinstance(found, list) else []
 
 
 def put(path: Path, data: bytes) -> None:
@@ -185,9 +208,19 @@ class Source:
         try:
             env = {**self._dotenv(), **self._env}
             base = Base(self._read(env), env)
-            return self._take(base, self._read_overlay())
+            config = self._take(base, self._read_overlay())
+            return replace(config, notes=(*config.notes, *self._readable_secrets(base)))
         finally:
             self._stamps = {path: stamp(path) for path in self._files()}
+
+    def _readable_secrets(self, base: Base) -> Iterator[str]:
+        """What to say of each file that holds keys and that every user of this machine can read."""
+        dotenv = self.path.with_name(".env") if self.path else None
+        files = [self.path if holds_secrets(base.document) else None, dotenv, *sorted(self._secrets)]
+        for path in files if os.name == "posix" and self._document is None else ():
+            with suppress(OSError):
+                if path is not None and path.stat().st_mode & S_IROTH:
+                    yield f"{path} holds keys and can be read by every user of this machine: chmod o-r {path}"
 
     def portable(self) -> str:
         """All that the current Config is made of, keys and secrets included, for another process of this gateway."""

@@ -26,7 +26,7 @@ from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_en
 from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
 from ..config.sources import Source
-from ..errors import BadRequest, Conflict, GatewayError, NotFound
+from ..errors import BadRequest, Conflict, GatewayError, NotFound, NotSaved
 from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route
 from ..policy.rate_limits import Limit
 from ..routing.snapshot import Snapshot
@@ -544,7 +544,7 @@ class ProvidersApi:
                 raise GatewayError("modified since it was read; read it again and retry", status=412, code="changed_meanwhile")
             source.refresh()
             if source.fault:
-                raise GatewayError(f"nothing was changed: {source.fault}", status=507, code="not_saved")
+                raise NotSaved(f"nothing was changed: {source.fault}")
             overlay = make(source.overlay)
             touched = {each for each in {*overlay, *source.overlay} if overlay.get(each) is not source.overlay.get(each)}
             try:
@@ -557,7 +557,7 @@ class ProvidersApi:
             except OSError as wrong:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
-                raise GatewayError(f"nothing was changed: it cannot be saved: {why}", status=507, code="not_saved") from None
+                raise NotSaved(f"nothing was changed: it cannot be saved: {why}") from None
             self._tell(change_line(request, name, fields))
             await self._take_over(source.adopt(overlay))
 

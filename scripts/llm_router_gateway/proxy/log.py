@@ -30,6 +30,7 @@ MAX_LINE = 4_000  # characters
 MAX_VALUE = 2_000  # characters of one text in a line of JSON
 MAX_VALUES = 20  # of a list in it
 PIPE_BYTES = 4_096  # a pipe that is writable takes this many without blocking (POSIX PIPE_BUF)
+DEVICES = "/dev/"  # /dev/stdout is a link to what the process was given
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line ends, terminal codes, bidi
 
 
@@ -107,11 +108,11 @@ class Log:
         self._file = self._open() if path else -1
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-
-    def wants(self, level: str) -> bool:
-        """Whether a line of this level is written: check before building a costly one."""
-        return LOG_LEVELS.index(level) >= self.threshold
+        """OSError for a symbolic link, which somebody else may have put there; those of /dev are the system's."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        if not self._path.startswith(DEVICES):
+            flags |= getattr(os, "O_NOFOLLOW", 0)
+        return os.open(self._path, flags, 0o600)
 
     def _now(self) -> str:
         now = self._wall()
@@ -190,7 +191,7 @@ class Log:
 
     def _turn_over(self) -> None:
         try:
-            if os.fstat(self._file).st_size < MAX_FILE_BYTES:
+            if os.fstat(self._file).st_size < MAX_FILE_BYTES or self._path.startswith(DEVICES):
                 return
             os.replace(self._path, self._path + ".1")
             new = self._open()

@@ -139,7 +139,7 @@ def relay_request(context: RequestContext, candidate: Candidate, call: str, key:
     if context.conversation is not None:
         read = context.conversation.body_for(candidate, key, context.record.lost)
     elif MARK in read.text and SPECS[context.call.protocol].encloses:
-        read = read_body(dump_json(wire(context.call.protocol).without_foreign(read.fields, context.record.lost)))
+        read = read_body(dump_json(wire(context.call.protocol).remove_foreign(read.fields, context.record.lost)))
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
     body = read.text.encode() if is_same else read.changed(edits.changes, {}, edits.dropped)

@@ -139,7 +139,10 @@ def trim_prefix(path: str) -> str:
 
 def is_known_path(parts: list[str]) -> bool:
     """Whether the rest behind a protocol's name is a path of the gateway, so that the name is not a provider's."""
-    return bool(parts) and (parts[0] in PREFIXES or parts[0] == "models" or "/".join(parts) in FIXED)
+    if not parts:
+        return False
+    is_fixed = "/".join(parts) in FIXED or any(matches(each, parts) for each in TEMPLATES)
+    return is_fixed or parts[0] in PREFIXES or parts[0] == "models"
 
 
 def matches(template: list[str], parts: list[str]) -> bool:

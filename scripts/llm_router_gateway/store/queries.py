@@ -204,7 +204,7 @@ def nothing() -> Tally:
 
 
 def times(total_ms: float, count: float, bins: int) -> dict[str, float | None]:
-    """Mean and percentiles; those as histogram.percentile has them, all in one pass."""
+    """Mean and percentiles; a percentile is the middle of the bin that it falls into, all in one pass."""
     if not count:
         return NO_TIMES
     spread = bins.to_bytes((bins.bit_length() + 31) // 32 * 4, "little")

@@ -18,6 +18,9 @@ from .conversations import Turn
 SECRET = "seal_secret"  # nosec B105  # its name in the table, not itself  # pragma: allowlist secret
 SECRET_BYTES = 32
 SQUEEZED = 1  # zlib's fastest: texts shrink to a third
+SMALL_BYTES = 8_192  # a turn that is no longer stays as it is: squeezing costs more CPU than all else that keeps it
+TEXT_START = b"{"  # of a turn that was not squeezed
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 COLUMNS = "id, owner, previous, created_s, member, key, value"
 FOREVER = float("inf")
 PUT_TURN = """INSERT INTO turns (id, owner, previous, created_s, member, key, bytes, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -30,13 +33,14 @@ Database = Any  # a connection that takes `?` for a parameter
 
 
 def pack(turn: Turn) -> bytes:
-    text = json.dumps(turn.value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), SQUEEZED)
+    data = ENCODER.encode(turn.value).encode("utf-8", "surrogatepass")
+    return data if len(data) <= SMALL_BYTES else zlib.compress(data, SQUEEZED)
 
 
 def turn_of(row: tuple[Any, ...]) -> Turn:
     turn_id, owner, previous, created, member, key, data = row
-    value = json.loads(zlib.decompress(data).decode("utf-8", "surrogatepass"))
+    text = data if data.startswith(TEXT_START) else zlib.decompress(data)
+    value = json.loads(text.decode("utf-8", "surrogatepass"))
     return Turn(turn_id, owner, previous, created, member, key, value)
 
 

@@ -1,7 +1,7 @@
 """What one vendor signed or encrypted, on its way through a client of another vendor's protocol.
 
-    packed("anthropic", "s")  -> base64 of llm-router1:{"v":"anthropic","s":"s","d":""}
-    unpacked(that)            -> Enclosed("anthropic", "s", "");  None for anything else
+    pack_envelope("anthropic", "s")  -> base64 of llm-router1:{"v":"anthropic","s":"s","d":""}
+    open_envelope(that)            -> Enclosed("anthropic", "s", "");  None for anything else
 
 The client brings it back unopened, as it would a signature of its own vendor. There is no seal on it: whoever signed or
 encrypted what is inside refuses it when it was changed. Base64, since Google's clients decode signatures.
@@ -30,19 +30,19 @@ class Enclosed(NamedTuple):
     data: str
 
 
-def packed(vendor: str, signature: str, data: str = "") -> str:
+def pack_envelope(vendor: str, signature: str, data: str = "") -> str:
     stated = compact({"v": vendor, "s": signature, "d": data})
     return base64.b64encode(MAGIC + stated.encode("utf-8", "surrogatepass")).decode()
 
 
-def is_packed(text: object) -> bool:
+def is_envelope(text: object) -> bool:
     """Whether a text looks like an envelope; clients may have turned it to the URL-safe alphabet."""
     return isinstance(text, str) and text.startswith(MARK)
 
 
-def unpacked(text: str) -> Enclosed | None:
+def open_envelope(text: str) -> Enclosed | None:
     """None for what is none, or was damaged on the way."""
-    if not is_packed(text):
+    if not is_envelope(text):
         return None
     try:
         plain = text.replace("-", "+").replace("_", "/").rstrip("=")

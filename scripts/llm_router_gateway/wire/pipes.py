@@ -103,10 +103,10 @@ def has_bare_json(data: bytes) -> bool:
     return data.startswith(b"{") or b"\n{" in data or b"\r{" in data
 
 
-def framed_error(data: bytes) -> bytes:
+def frame_error(data: bytes) -> bytes:
     """The same bytes with an error that stands outside of any event as an event: Google's API ends a broken stream so.
 
-    framed_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
+    frame_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
     """
     at = 0 if data.startswith(b"{") else max(data.find(b"\n{"), data.find(b"\r{")) + 1
     try:
@@ -133,13 +133,13 @@ class EventBytes:
         if self._at_start:
             piece = self._skip_mark(piece)
         if not self._tail and whole(piece) == len(piece):  # as most come: one or more whole events
-            piece = framed_error(piece) if has_bare_json(piece) else piece
+            piece = frame_error(piece) if has_bare_json(piece) else piece
             return piece, self._parse(piece)
         start = len(self._tail)
         self._tail += piece
         end = whole(self._tail, start)
         head = bytes(self._tail[:end])
-        head = framed_error(head) if has_bare_json(head) else head
+        head = frame_error(head) if has_bare_json(head) else head
         del self._tail[:end]
         if len(self._tail) > MAX_EVENT_BYTES:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
@@ -170,7 +170,7 @@ class EventBytes:
         tail = bytes(self._tail)
         self._tail.clear()
         if has_bare_json(tail):
-            tail = framed_error(tail)
+            tail = frame_error(tail)
         events = [*self._parse(tail), *self._parser.close()]
         if self._parser.cut:
             raise verdict.cut_inside()

@@ -234,7 +234,7 @@ class Codec(Protocol):
 
     # -- of a protocol whose callers carry envelopes (`encloses`)
 
-    def without_foreign(self, fields: JSON, lost: list[str]) -> dict[str, Any]:
+    def remove_foreign(self, fields: JSON, lost: list[str]) -> dict[str, Any]:
         """A body for an upstream of the same protocol, without what other vendors signed."""
 
     # -- of a protocol that keeps answers; see wire/responses for what they are

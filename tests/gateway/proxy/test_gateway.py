@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Pool, Upstream
+from routed import SOON_S
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
@@ -33,7 +34,7 @@ class Room:
     def __init__(self, pool: Pool, tmp: Path, **server: Any) -> None:
         self.pool, self.path = pool, tmp / "log"
         self.log = Log("debug", stream=-1, path=str(self.path))
-        self.config = config.parse({"server": server, "providers": [*PROVIDERS], "models": MODELS})
+        self.config = config.parse({"server": {"retry_alone_s": SOON_S, **server}, "providers": [*PROVIDERS], "models": MODELS})
         loop = asyncio.get_running_loop()
         self.gateway = Gateway(
             self.config, pool, self.log, clock=loop.time, call_later=loop.call_later, new_id=lambda: "made"  # type: ignore[arg-type]

@@ -80,6 +80,14 @@ def test_a_conversation_is_found_with_all_its_turns(restarts: bool, place: str) 
     assert ids(found) == ["r1", "r2", "r3"] and found[0].value == {"id": "r1", "text": ""} and found[0].member == "p/m"
 
 
+@pytest.mark.parametrize(("text", "is_squeezed"), [("caf\u00e9 \ud83d", False), ("long \ud83d " * 2_000, True)])
+def test_a_turn_comes_back_to_the_letter_and_only_a_long_one_is_squeezed(text: str, is_squeezed: bool) -> None:
+    value = {"id": "r1", "text": text}
+    data = turn_rows.pack(Turn("r1", "key_1", "", 1.0, "p/m", "", value))
+    assert turn_rows.turn_of(("r1", "key_1", "", 1.0, "p/m", "", data)).value == value
+    assert (len(data) < len(text.encode("utf-8", "surrogatepass"))) == is_squeezed
+
+
 def test_another_callers_turn_and_a_broken_chain_are_not_found(place: str) -> None:
     async def work(kept: SqlConversations) -> list[list[Turn]]:
         for each in (turn("r1"), turn("r2", "r1", items=("msg_1",)), turn("orphan", "gone")):

@@ -12,7 +12,7 @@ OF_CALLERS = {"FINISH_WORDS", "StreamWriter", "read_request", "write_answer", "w
               "describe_model", "list_models", "finish_in"}  # fmt: skip
 OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "flaw_in", "usage_in", "read_error"}
 OF_THOSE_CARRIED = {"lacks_call", "only_upstream"}  # whose bodies upstreams of another protocol take as they are
-OF_ENCLOSERS = {"without_foreign"}  # whose callers bring other vendors' thoughts back in envelopes
+OF_ENCLOSERS = {"remove_foreign"}  # whose callers bring other vendors' thoughts back in envelopes
 OF_KEEPERS = {"Seal", "compaction", "refuse_unsupported", "relay", "state"}  # whose callers build on earlier answers
 
 

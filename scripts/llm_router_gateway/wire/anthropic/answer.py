@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
-from ..envelope import packed
+from ..envelope import pack_envelope
 from ..losses import lose_extras, name_lost
 from ..names import own_names, pack_id
 from .common import (
@@ -100,15 +100,15 @@ def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
 def thinking_block(part: ir.Thinking) -> Block:
     """A thought; what another vendor signed or encrypted goes in an envelope, and comes back to it."""
     if part.data:
-        return {"type": "redacted_thinking", "data": enclosed(part.vendor, part.signature, part.data)}
-    return {"type": "thinking", "thinking": part.text, "signature": enclosed(part.vendor, part.signature)}
+        return {"type": "redacted_thinking", "data": enclose(part.vendor, part.signature, part.data)}
+    return {"type": "thinking", "thinking": part.text, "signature": enclose(part.vendor, part.signature)}
 
 
-def enclosed(vendor: str, signature: str, data: str = "") -> str:
+def enclose(vendor: str, signature: str, data: str = "") -> str:
     """A signature or data for the caller: Anthropic's own as it is, any other in an envelope."""
     if vendor == VENDOR:
         return data or signature
-    return packed(vendor, signature, data) if signature or data else ""
+    return pack_envelope(vendor, signature, data) if signature or data else ""
 
 
 def write_whole_block(part: ir.Part, lost: Lost) -> Block | None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..envelope import is_packed
+from ..envelope import is_envelope
 from ..losses import name_lost
 from .common import Block, Lost
 
 
 def is_foreign(block: Any) -> bool:
     """Whether a thought is another vendor's: its signature or data is an envelope, which Anthropic would refuse."""
-    return isinstance(block, dict) and (is_packed(block.get("signature")) or is_packed(block.get("data")))
+    return isinstance(block, dict) and (is_envelope(block.get("signature")) or is_envelope(block.get("data")))
 
 
-def without_foreign(fields: Mapping[str, Any], lost: Lost) -> Block:
+def remove_foreign(fields: Mapping[str, Any], lost: Lost) -> Block:
     """The same body without other vendors' thoughts; a message that held nothing else is left out."""
     messages = []
     for message in fields.get("messages") or ():

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from ...errors import BadRequest
 from .. import ir
-from ..envelope import unpacked
+from ..envelope import open_envelope
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import mint_id, unpack_id
 from .common import BILLING, VENDOR, Block, mine, own
@@ -124,9 +124,9 @@ def read_redacted(block: Block, path: str) -> ir.Thinking:
     return ir.Thinking("", "", VENDOR, text(block.get("data"), f"{path}.data"), own(block, THINKING_FIELDS))
 
 
-def opened(part: ir.Thinking) -> ir.Thinking:
+def open_thought(part: ir.Thinking) -> ir.Thinking:
     """A thought that a caller brings back: another vendor's, where its signature or data is an envelope."""
-    found = unpacked(part.data or part.signature)
+    found = open_envelope(part.data or part.signature)
     return ir.Thinking(part.text, found.signature, found.vendor, found.data, part.extras) if found is not None else part
 
 
@@ -205,7 +205,7 @@ def read_messages(value: Any) -> list[ir.Message]:
             if isinstance(part, ir.ToolCall):
                 names[part.id] = part.name
             elif isinstance(part, ir.Thinking):
-                parts[place] = opened(part)
+                parts[place] = open_thought(part)
             elif isinstance(part, ir.ToolResult):
                 parts[place] = replace(part, name=names.get(part.id, ""))
         messages.append(ir.Message(role, tuple(parts), extras=own(fields, MESSAGE_FIELDS)))

@@ -10,7 +10,7 @@ from .. import ir
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import own_names, pack_id
-from .answer import enclosed, thinking_block, write_stop, write_whole_block
+from .answer import enclose, thinking_block, write_stop, write_whole_block
 from .common import VENDOR, Block, Lost, error_event, event_bytes, mine, write_tier, write_usage
 
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # of a text: no parse of options each time
@@ -170,7 +170,7 @@ class StreamWriter:
     def _part_end(self, event: ir.PartEnd) -> bytes:
         part, opened, signed = self._part, bool(self._prefix) or self._wrote_whole(), b""
         if self._foreign and isinstance(part, ir.Thinking):
-            signed = self._signature_delta(enclosed(part.vendor, "".join(self._foreign)))
+            signed = self._signature_delta(enclose(part.vendor, "".join(self._foreign)))
         self._part, self._prefix, self._foreign = None, "", []
         if not opened:
             return b""

@@ -22,7 +22,7 @@ from typing import Any
 
 from ...errors import GatewayError, of_status
 from .. import ir
-from ..envelope import packed, unpacked
+from ..envelope import open_envelope, pack_envelope
 from ..fields import compact, integer, number, obj, truth
 from ..retry_after import retry_after_s
 
@@ -146,17 +146,17 @@ def standard_base64(data: str) -> str:
 def pack_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
     """A thoughtSignature for a Gemini client: Gemini's own, or what another vendor wants back, in an envelope.
 
-    Thinking("", "c2ln", "gemini") -> "c2ln";  Thinking("Hm", "s", "anthropic") -> packed("anthropic", "s")
+    Thinking("", "c2ln", "gemini") -> "c2ln";  Thinking("Hm", "s", "anthropic") -> pack_envelope("anthropic", "s")
     """
     data = part.data if isinstance(part, ir.Thinking) else ""
     if not (part.signature or data) or part.vendor in ("", VENDOR):
         return part.signature
-    return packed(part.vendor, part.signature, data)
+    return pack_envelope(part.vendor, part.signature, data)
 
 
 def unpack_signature(signature: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a thoughtSignature."""
-    return unpacked(signature) or ((VENDOR if signature else ""), signature, "")
+    return open_envelope(signature) or ((VENDOR if signature else ""), signature, "")
 
 
 # ----------------------------------------------------------------------------------------------------------------- errors

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..envelope import is_packed
+from ..envelope import is_envelope
 from ..losses import name_lost
 from .common import SIGNATURE_UNKNOWN, Fields
 
 
-def without_foreign(fields: Mapping[str, Any], lost: list[str]) -> Fields:
+def remove_foreign(fields: Mapping[str, Any], lost: list[str]) -> Fields:
     """The same body without other vendors' signatures, which Gemini would refuse: their thoughts go, all else loses them."""
     contents = []
     for content in fields.get("contents") or ():
@@ -24,7 +24,7 @@ def without_foreign(fields: Mapping[str, Any], lost: list[str]) -> Fields:
 
 def fit_part(part: Any, lost: list[str]) -> Any:
     """A part as Gemini takes it; None for one that says nothing to it."""
-    if not isinstance(part, dict) or not is_packed(part.get("thoughtSignature")):
+    if not isinstance(part, dict) or not is_envelope(part.get("thoughtSignature")):
         return part
     name_lost(lost, "thinking" if part.get("thought") else "signature")
     rest = {name: value for name, value in part.items() if name != "thoughtSignature"}

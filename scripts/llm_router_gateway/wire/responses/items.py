@@ -177,8 +177,10 @@ class Conversation:
         self._places: dict[str, int] = {}  # name of a tool of the caller's -> where it stands
         self._calls: OpenCalls[ir.ToolCall] = OpenCalls()  # by the ids that a result may call them by
         self._taken: set[str] = set()  # the ids of those
-        self._parts: list[ir.Part] = []  # of the last message, while it grows
-        self._has_spoken = False  # there is a text among them
+        self._growing: ir.Role | None = None  # whose message grows by items; it is not among the others yet
+        self._parts: list[ir.Part] = []  # of it
+        self._extras: ir.Extras = ir.NOTHING
+        self._has_spoken = False  # there is a text among its parts
 
     # -- tools
 
@@ -201,7 +203,7 @@ class Conversation:
 
     def say(self, role: ir.Role, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING) -> None:
         """A message of the user or the system; the system's first ones stand before the conversation."""
-        if role in ("system", "developer") and not self.messages:
+        if role in ("system", "developer") and not self.messages and self._growing is None:
             self.system += parts
         else:
             self.end()
@@ -209,24 +211,23 @@ class Conversation:
 
     def assistant(self, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING, *, speaks: bool = False) -> None:
         """More of what the assistant did. A second text in a row is another message: one never speaks twice in one."""
-        last = self.messages[-1] if self.messages else None
-        if last is None or last.role != "assistant" or last.parts or (speaks and self._has_spoken):
+        if self._growing != "assistant" or (speaks and self._has_spoken):
             self._begin("assistant", extras)
         elif extras:
-            self.messages[-1] = replace(last, extras=ir.merge_extras(last.extras, extras))
+            self._extras = ir.merge_extras(self._extras, extras)
         self._has_spoken = self._has_spoken or any(isinstance(part, ir.Text | ir.Refusal) for part in parts)
         self._parts += parts
 
     def _begin(self, role: ir.Role, extras: ir.Extras = ir.NOTHING) -> None:
-        """A message that grows by items: `end` gives it its parts, once, when the next one begins."""
+        """A message that grows by items, until another one begins."""
         self.end()
-        self.messages.append(ir.Message(role, (), extras=extras))
+        self._growing, self._extras = role, extras
 
     def end(self) -> None:
         """No more parts of the message that grew."""
-        if self._parts:
-            self.messages[-1] = replace(self.messages[-1], parts=tuple(self._parts))
-        self._parts, self._has_spoken = [], False
+        if self._growing is not None:
+            self.messages.append(ir.Message(self._growing, tuple(self._parts), extras=self._extras))
+            self._growing, self._parts, self._has_spoken = None, [], False
 
     def call(self, item: Mapping[str, Any], path: str) -> None:
         call = read_call(item, path)
@@ -253,7 +254,8 @@ class Conversation:
             self._taken.discard(call.id)
             return call
         id_, vendor, _ = unpack_id(came)
-        return ir.ToolCall(id_ or mint_id("orphan", len(self.messages)), "", vendor=vendor)
+        place = len(self.messages) + (self._growing is not None)
+        return ir.ToolCall(id_ or mint_id("orphan", place), "", vendor=vendor)
 
     def opaque(self, item: Mapping[str, Any]) -> None:
         """An item that only OpenAI knows."""
@@ -272,6 +274,21 @@ class Conversation:
 
 
 # -------------------------------------------------------------------------------------------------------------------- items
+
+
+def say_plain(item: Mapping[str, Any], made: Conversation) -> bool:
+    """A message that is one text and nothing else, as nearly all of a long conversation are; False for other items."""
+    content = item.get("content")
+    if type(content) is not str or not content or len(item) != 2 + ("type" in item):
+        return False
+    role = item.get("role")
+    if role == "assistant":
+        made.assistant([ir.Text(content)], speaks=True)
+    elif role == "user" or role == "system" or role == "developer":  # in a set: slower
+        made.say(role, [ir.Text(content)])
+    else:
+        return False
+    return True
 
 
 def read_message(item: Mapping[str, Any], path: str, made: Conversation) -> None:

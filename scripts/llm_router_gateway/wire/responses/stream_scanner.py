@@ -23,8 +23,10 @@ SPEAKING = {
 TERMINAL = ("response.completed", "response.incomplete")
 # A call that begins is output too: a caller may show it.
 BEGINNING = ("function_call", "custom_tool_call")
-DELTA = b"event: response.output_text.delta\ndata: {"
+TEXT = "response.output_text.delta"  # nearly every event
+DELTA = f"event: {TEXT}\ndata: {{".encode()
 SMALLEST = b'"delta":""'
+NO_TEXT = SMALLEST.decode()
 
 
 class Scanner:
@@ -54,6 +56,10 @@ class Scanner:
 
     def feed(self, events: Iterable[Event]) -> None:
         for number, event in enumerate(events):
+            if event.event == TEXT and self.outputs and NO_TEXT not in event.data:  # as glance
+                self.outputs += 1
+                self.sequence += 1
+                continue
             known = self.error
             if event.data and not event.data.startswith("[DONE]"):
                 self._event(event)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring as quoted
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
@@ -44,8 +44,10 @@ from .compaction import compaction_item
 from .outputs import INCOMPLETE, annotations_in, citations_in, grounding_annotations, refusal_text, seal_signature, seal_thought
 
 Fields = dict[str, Any]
+TEXT = "response.output_text.delta"
 EMPTY_TEXT = '{"type":"output_text","annotations":[],"logprobs":[],"text":""}'
 VARYING = ("id", "object", "created_at", "status", "error", "incomplete_details", "model", "usage")
+FIXED = ("parallel_tool_calls", "tool_choice", "tools")  # what the answer says where its request does not
 
 
 class Item:
@@ -67,8 +69,8 @@ class StreamWriter:
     """Neutral events -> bytes for the caller who sent `request`; one answer."""
 
     __slots__ = (
-        "_base", "_customs", "_echo", "_echo_text", "_handlers", "_item", "_items", "_lost", "_names", "_part",
-        "_quiet", "_quotes", "_refused", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop",
+        "_base", "_customs", "_echo", "_echo_text", "_growing", "_item", "_items", "_lost", "_names", "_part",
+        "_prefix", "_quiet", "_quotes", "_refused", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop",
         "_summary", "_texts", "_usage",
     )  # fmt: skip
 
@@ -88,18 +90,23 @@ class StreamWriter:
         self._item: Item | None = None
         self._part: ir.Part = ir.Text("")
         self._start_at = 0  # where in the open text a part began
+        self._prefix = ""  # of a delta of the open text; "" = it has none yet
+        self._growing: list[str] = []  # the texts of its item
         self._signatures: list[str] = []  # of the open part: pieces
         self._quotes: list[Fields] = []  # what the open part quotes
         self._summary: list[str] | None = [] if request.reply.compaction else None
         self._refused = False  # by the model itself
         self._stop = ir.Stop("end")
         self._usage: ir.Usage | None = None
-        self._handlers: Mapping[type, Callable[[Any], str]] = {
-            ir.Started: self._start, ir.PartStart: self._part_start, ir.PartEnd: self._part_end,
-            ir.Stopped: self._on_stop, ir.UsageSeen: self._usage_seen, ir.Finished: self._on_finish,
-        }  # fmt: skip
 
     def feed(self, event: ir.StreamEvent) -> bytes:
+        if (
+            type(event) is ir.PartDelta
+            and self._prefix
+            and event.text
+            and not (event.candidate or event.signature or event.extras)
+        ):
+            return self._more_text(event.text).encode("utf-8", "backslashreplace")  # as most come
         kind = type(event)
         if getattr(event, "candidate", 0):
             name_lost(self._lost, "n")
@@ -107,8 +114,8 @@ class StreamWriter:
         if kind is ir.PartDelta:
             out = self._delta(event)  # type: ignore[arg-type]  # is its type
         else:
-            handler = self._handlers.get(kind)
-            out = handler(event) if handler is not None else ""
+            handler = self._HANDLERS.get(kind)
+            out = handler(self, event) if handler is not None else ""
         return out.encode("utf-8", "backslashreplace") if out else b""
 
     # -- events
@@ -148,7 +155,7 @@ class StreamWriter:
         made = request.reply.id or response_id(event.id, model, event.created)
         head = bare_response(made, model, event.created)
         self._base = {name: head[name] for name in VARYING}
-        self._echo = {name: value for name, value in head.items() if name not in VARYING and name != "output"}
+        self._echo = {name: head[name] for name in FIXED}
         self._echo |= {"text": {"format": {"type": "text"}}, "metadata": {}, **request.reply.echo}
         self._echo_text = "" if self._quiet else compact(self._echo)
         if event.service_tier in TIERS:
@@ -231,7 +238,7 @@ class StreamWriter:
 
     def _part_start(self, event: ir.PartStart) -> str:
         part = self._part = event.part
-        self._signatures, self._quotes = [], []
+        self._signatures, self._quotes, self._prefix = [], [], ""
         if self._summary is not None:
             if isinstance(part, ir.Text):
                 self._summary.append(part.text)
@@ -268,6 +275,7 @@ class StreamWriter:
 
     def _part_end(self, event: ir.PartEnd) -> str:
         part, signature = self._part, "".join(self._signatures)
+        self._prefix = ""
         if self._summary is not None:
             return ""
         if isinstance(part, ir.ToolCall):
@@ -329,22 +337,24 @@ class StreamWriter:
         return sum(map(len, item.texts)) if item is not None and item.kind == MESSAGE else 0
 
     def _text(self, said: str) -> str:
-        item = self._item
-        if item is not None and item.texts and item.kind == MESSAGE:  # as most come
-            item.texts.append(said)
-            return self._text_delta(item, said)
         item, out = self._message()
-        out += self._of_item("response.content_part.added", item, f'"content_index":{len(item.content)},"part":{EMPTY_TEXT}')
-        item.texts.append(said)
-        return out + self._text_delta(item, said)
-
-    def _text_delta(self, item: Item, said: str) -> str:
+        if not item.texts:
+            out += self._of_item(
+                "response.content_part.added", item, f'"content_index":{len(item.content)},"part":{EMPTY_TEXT}'
+            )
         if self._quiet:
+            item.texts.append(said)
             return ""
+        self._growing = item.texts
+        self._prefix = (f'event: {TEXT}\ndata: {{"type":"{TEXT}","item_id":"{item.id}","output_index":{item.index},'
+                        f'"content_index":{len(item.content)},"delta":')  # fmt: skip
+        return out + self._more_text(said)
+
+    def _more_text(self, said: str) -> str:
+        """A delta of the open text, whose part has begun to grow."""
+        self._growing.append(said)
         self._sequence += 1
-        return (f'event: response.output_text.delta\ndata: {{"type":"response.output_text.delta","sequence_number":'
-                f'{self._sequence - 1},"item_id":"{item.id}","output_index":{item.index},"content_index":{len(item.content)},'
-                f'"delta":{quoted(said)},"logprobs":[]}}\n\n')  # fmt: skip
+        return f'{self._prefix}{quoted(said)},"logprobs":[],"sequence_number":{self._sequence - 1}}}\n\n'
 
     def _annotate(self, item: Item, note: Fields) -> str:
         at, place = len(item.annotations), len(item.content)
@@ -546,3 +556,8 @@ class StreamWriter:
             return self._text(part.text)
         name_lost(self._lost, part.kind)
         return ""
+
+    _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], str]]] = {
+        ir.Started: _start, ir.PartStart: _part_start, ir.PartEnd: _part_end, ir.Stopped: _on_stop, ir.UsageSeen: _usage_seen,
+        ir.Finished: _on_finish,
+    }  # fmt: skip

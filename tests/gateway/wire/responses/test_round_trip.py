@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 from responding import SEAL, events_in, read, written
 
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.anthropic import codec as anthropic
-from llm_router_gateway.wire.envelope import packed
+from llm_router_gateway.wire.envelope import pack_envelope
 from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.gemini.common import SIGNATURE_UNKNOWN
 from llm_router_gateway.wire.ir import Text, Thinking, ToolCall
@@ -65,7 +66,7 @@ def test_every_signed_stream_of_the_corpus(protocol: str) -> None:
         events = told(module, path.read_bytes())
         if not isinstance(events[-1], ir.Finished):
             continue
-        parts = ir.answer_of(events).candidates[0].parts if ir.answer_of(events).candidates else ()
+        parts = answer_of(events).candidates[0].parts if answer_of(events).candidates else ()
         items = through_a_caller(events)
         request = read([USER, *items, *results(items), USER])
         back = tuple(part for message in request.messages if message.role == "assistant" for part in message.parts)
@@ -172,20 +173,20 @@ def test_geminis_signed_thoughts_go_through_a_caller_of_anthropics(stream: bool)
 
 
 def test_an_upstream_of_the_callers_protocol_gets_no_envelope() -> None:
-    theirs = {"type": "thinking", "thinking": "Hm", "signature": packed("gemini", "c2ln")}
-    hidden = {"type": "redacted_thinking", "data": packed("openai", "", "gAAA")}
+    theirs = {"type": "thinking", "thinking": "Hm", "signature": pack_envelope("gemini", "c2ln")}
+    hidden = {"type": "redacted_thinking", "data": pack_envelope("openai", "", "gAAA")}
     own = {"type": "thinking", "thinking": "Hm", "signature": "EqQB"}
     said, last = {"type": "text", "text": "a"}, {"role": "user", "content": "q"}
     lost: list[str] = []
     body = {
         "messages": [last, {"role": "assistant", "content": [theirs, hidden]}, {"role": "assistant", "content": [own, said]}]
     }
-    assert anthropic.without_foreign(body, lost)["messages"] == [last, {"role": "assistant", "content": [own, said]}]
+    assert anthropic.remove_foreign(body, lost)["messages"] == [last, {"role": "assistant", "content": [own, said]}]
     assert lost == ["thinking"]
     lost = []
-    call, signed = {"functionCall": {"name": "f"}}, {"thoughtSignature": packed("anthropic", "s")}
+    call, signed = {"functionCall": {"name": "f"}}, {"thoughtSignature": pack_envelope("anthropic", "s")}
     parts = [{"text": "Hm", "thought": True, **signed}, {"text": "", **signed}, {"text": "a", **signed}, {**call, **signed},
              {"text": "b", "thoughtSignature": "c2ln"}]  # fmt: skip
-    found = gemini.without_foreign({"contents": [{"role": "model", "parts": parts}, {"parts": parts[:1]}]}, lost)["contents"]
+    found = gemini.remove_foreign({"contents": [{"role": "model", "parts": parts}, {"parts": parts[:1]}]}, lost)["contents"]
     assert found == [{"role": "model", "parts": [{"text": "a"}, {**call, "thoughtSignature": SIGNATURE_UNKNOWN}, parts[4]]}]
     assert lost == ["thinking", "signature"]
