@@ -105,6 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import keys
 
             return keys.run(arguments[1:], store_path)
+        if arguments[:1] == ["store"]:
+            from . import store
+
+            return store.run(arguments[1:])
         if arguments[:1] == ["explain"]:
             from . import explain
 
