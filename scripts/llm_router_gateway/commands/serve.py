@@ -242,6 +242,14 @@ class GatewayProcess:
         keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
+    def say_at_start(self, level: str, event: str, lines: list[str], **more: object) -> None:
+        """To people on the terminal; to programs one object, where the log is JSON, from its first line on."""
+        if self.log.as_json:
+            self.log.event(level, event, lines[0], **more)
+            return
+        for line in lines:
+            say(line)
+
     def reload(self) -> None:
         """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
         if self._reloading is not None and not self._reloading.done():
@@ -317,13 +325,14 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
         port = await process.server.start(config.server.host, config.server.port)
     except OSError as wrong:
         process.backends.close()
-        say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
+        where = f"{config.server.host}:{config.server.port}"
+        process.say_at_start("error", "problem", [f"cannot listen on {where}: {wrong.strerror or wrong}"])
         return 3
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
-    for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
-        say(line)
+    lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
+    process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())
     sending = asyncio.create_task(process.exporter.run()) if process.exporter is not None else None
     await process.stop.wait()
