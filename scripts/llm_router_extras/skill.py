@@ -23,7 +23,7 @@ NAME = "llm-router"
 TEXTS = ("SKILL.md", "LICENSE")
 SCRIPTS = ("llm_router_client.py", "llm_router_batch.py", "llm_router_demo.py")
 LAUNCHER = "scripts/llm-router"
-FOR_TERMINALS = ("talk.py", "completion.py", "manual.py", "waiting.py")  # of the extras; agents have no use for them
+LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py")  # of the extras: an agent with a shell needs none
 MAX_BUNDLE_BYTES = 500_000  # what goes into an agent's folder; the strictest loader's guard warns above 1 MiB
 MAX_FILE_BYTES = 262_144  # one file, by the same guard
 MAX_FILES = 50  # by the same guard
@@ -60,7 +60,7 @@ def bundle() -> dict[str, str]:
     found = {name: os.path.join(texts, *name.split("/")) for name in (*TEXTS, *dict.fromkeys(linked), LAUNCHER)}
     found.update((f"scripts/{name}", os.path.join(scripts, name)) for name in SCRIPTS)
     extras = os.path.join(scripts, "llm_router_extras")
-    names = sorted(name for name in os.listdir(extras) if name.endswith(".py") and name not in FOR_TERMINALS)
+    names = sorted(name for name in os.listdir(extras) if name.endswith(".py") and name not in LEFT_OUT)
     found.update((f"scripts/llm_router_extras/{name}", os.path.join(extras, name)) for name in names)
     missing = [name for name, path in found.items() if not os.path.isfile(path)]
     if missing:

@@ -553,7 +553,7 @@ def test_models_are_searched_and_bounded(at_demo: Any) -> None:
     found = at_demo("models", "--search", "SLEEP", "--json").json
     assert found["total"] == found["shown"] >= 1 and all("sleep" in model["id"] for model in found["models"])
     offline = at_demo("models", "--offline", "--search", "claude")
-    assert offline.out.decode().splitlines()[0] == "claude-3-5-sonnet\tclaude" and b"built-in list" in offline.err
+    assert offline.out.decode().splitlines()[0] == "claude-opus-5-5\tclaude" and b"built-in list" in offline.err
     assert b"0 models match" in at_demo("models", "--search", "zzz").err
 
 

@@ -34,6 +34,7 @@ from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, U
 from llm_router_gateway.jq import compiler as jq
 from llm_router_gateway.policy import circuit_breaker, rate_limits
 from llm_router_gateway.proxy import headers
+from llm_router_gateway.proxy.gateway import prepare
 from llm_router_gateway.routing import resolve
 
 HERE = Path(__file__).parent
@@ -293,7 +294,7 @@ def test_a_removed_token_lets_nobody_in(run: Run) -> None:
 
     async def story(ways: Ways) -> None:
         for token, statuses in ((KEY, (200, 401)), (OTHER, (401, 200))):
-            ways.gateway.swap(config.parse(trio(server={"token": token})))
+            ways.gateway.swap(prepare(config.parse(trio(server={"token": token}))))
             for key, status in zip((KEY, OTHER), statuses, strict=True):
                 assert (await ways.ask(chat(headers=[("x-api-key", key)]))).status == status
 

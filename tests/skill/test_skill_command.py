@@ -20,9 +20,9 @@ from llm_router_extras import pages, skill  # noqa: E402
 
 
 @pytest.fixture
-def exported(cli: Any, tmp_path: Path) -> Path:
+def exported(tmp_path: Path) -> Path:
     """The bundle in a folder of its own."""
-    assert cli("skill", "export", tmp_path / "out").code == 0
+    assert client.main(["skill", "export", str(tmp_path / "out")]) == 0
     return tmp_path / "out" / "llm-router"
 
 
@@ -33,8 +33,8 @@ def files_in(folder: Path) -> List[str]:
 def test_the_bundle_is_what_an_agent_needs_and_no_more(exported: Path) -> None:
     linked = re.findall(r"\]\((references/[\w.-]+)\)", (ROOT / "SKILL.md").read_text(encoding="utf-8"))
     modules = {path.name for path in (ROOT / "scripts/llm_router_extras").glob("*.py")}
-    extras = [f"scripts/llm_router_extras/{name}" for name in modules - set(skill.FOR_TERMINALS)]
-    assert modules > set(skill.FOR_TERMINALS)
+    extras = [f"scripts/llm_router_extras/{name}" for name in modules - set(skill.LEFT_OUT)]
+    assert modules > set(skill.LEFT_OUT)
     scripts = ("llm-router", "llm_router_batch.py", "llm_router_client.py", "llm_router_demo.py")
     assert files_in(exported) == sorted(["LICENSE", "SKILL.md", *linked, *extras, *(f"scripts/{name}" for name in scripts)])
     assert not [name for name in linked if "gateway" in name or name.endswith(".png")]
@@ -148,12 +148,13 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_check_finds_what_a_loader_would_stumble_over(cli: Any, exported: Path, fault: str) -> None:
-    assert cli("skill", "check", exported).code == 0
+def test_check_finds_what_a_loader_would_stumble_over(exported: Path, capfd: Any, fault: str) -> None:
+    assert client.main(["skill", "check", str(exported)]) == 0
     FAULTS[fault][1](exported)
-    found = cli("skill", "check", exported, "--json")
-    assert found.code == 1 and not found.json["ok"]
-    assert FAULTS[fault][2] in " ".join(found.json["checked"][0]["faults"])
+    capfd.readouterr()
+    assert client.main(["skill", "check", str(exported), "--json"]) == 1
+    found = json.loads(capfd.readouterr().out)
+    assert not found["ok"] and FAULTS[fault][2] in " ".join(found["checked"][0]["faults"])
 
 
 def test_check_alone_looks_here_and_wherever_it_is_installed(cli: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ A session is worth no more than its key: it ends when that key is removed, with 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -85,6 +85,14 @@ class Sessions:
 
     def end(self, token: str) -> None:
         self._open.pop(token_digest(token), None)
+
+    def all(self) -> list[tuple[bytes, bytes, float]]:
+        """(the token's digest, the key's digest, until), for another process of this gateway."""
+        return [(name, digest, until) for name, (digest, until) in self._open.items()]
+
+    def replace(self, found: Iterable[tuple[bytes, bytes, float]]) -> None:
+        """Those of another process, in the place of ours."""
+        self._open = OrderedDict((name, (digest, until)) for name, digest, until in found)
 
     def __len__(self) -> int:
         return len(self._open)

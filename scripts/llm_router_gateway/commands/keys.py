@@ -15,9 +15,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from ..access.authenticate import fixed_names
+from ..config.addresses import is_postgres
 from ..config.config import ConfigError
 from ..config.keys import digest_of, hint_of, key_json, read_json
 from ..config.sources import Source
@@ -27,8 +30,10 @@ from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
 from ..proxy.log import escaped
 from ..store.keys import KeyRepository, Row
+from ..store.recorder import StoreUnusable
+from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken
-from ..store.sqlite.keys import KeyFile, SqliteKeys
+from ..store.sqlite.keys import KeyFile
 from .program import as_typed, typed
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
@@ -38,7 +43,7 @@ examples:
   python3 scripts/llm_router_gateway keys list -c router.toml
 
 exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be, or a store that cannot be used,
-2 wrong usage or configuration
+2 usage error or configuration
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
 ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",
@@ -59,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
-    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place")
+    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place; or postgresql://...")
     shared.add_argument("--json", action="store_true", help="for programs")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     create = commands.add_parser("create", parents=[shared], allow_abbrev=False, help="make a key and print it")
@@ -152,11 +157,17 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 
 
 def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
-    """The store's file. ConfigError when the configuration cannot be read."""
+    """The store's file, or the address of its database. ConfigError when the configuration cannot be read, CommandFailed for
+    a name that it has."""
     if options.store:
         return str(options.store)
     source = Source(options.config, flags={}, env=os.environ)
-    place = store_path(source.load().server.store, str(source.path or ""))
+    config = source.load()
+    if options.command == "create" and options.name in fixed_names(config):
+        raise CommandFailed(f"{source.name} has a key that is called {options.name!r}: choose another name")
+    if is_postgres(config.server.store):
+        return config.server.store
+    place = store_path(config.server.store, str(source.path or ""))
     if place in ("", ":memory:"):
         raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
     return place
@@ -260,18 +271,32 @@ COMMANDS: Mapping[str, Command] = {
 }  # fmt: skip
 
 
+@contextmanager
+def opened(place: str, *, creates: bool) -> Iterator[KeyRepository]:
+    """The keys of a store. StoreBroken, StoreUnusable."""
+    if is_postgres(place):
+        from ..store.postgres.ledgers import spent
+        from ..store.postgres.session import CommandSession
+
+        with CommandSession(place, creates=creates) as session:
+            yield SqlKeys(session.transact, session.place, spent=spent)
+        return
+    with KeyFile(place, creates=creates) as file:
+        yield SqlKeys(file.transact, place)
+
+
 def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
     """`store_path` says where a configuration has its store."""
     options = parser().parse_args(argv)
     try:
         place = place_of(options, store_path)
-        with KeyFile(place, creates=options.command == "create") as file:
-            return asyncio.run(COMMANDS[options.command](options, SqliteKeys(file.transact, place), time.time()))
+        with opened(place, creates=options.command == "create") as keys:
+            return asyncio.run(COMMANDS[options.command](options, keys, time.time()))
     except ConfigError as error:
         say(str(error))
         return USAGE
     except GatewayError as error:
         say(error.message)
-    except (CommandFailed, StoreBroken) as error:
+    except (CommandFailed, StoreBroken, StoreUnusable) as error:
         say(str(error))
     return NOT_DONE

@@ -179,6 +179,10 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
         from . import check
 
         return asyncio.run(check.run(config, time.monotonic))
+    if config.server.workers > 1:
+        from . import workers
+
+        return asyncio.run(workers.serve_with_workers(config, source, demo=options.demo))
     from . import serve
 
     return asyncio.run(serve.serve(config, source, demo=options.demo))

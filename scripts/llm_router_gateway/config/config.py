@@ -71,6 +71,8 @@ class Server:
     loopback_without_key: bool = False
     trusted_proxies: tuple[str, ...] = ()
     store: str = ""
+    spill_file: str = ""
+    keys_valid_offline_s: float = 3_600
     keep_days: float = 90
     max_store_bytes: int = 1_073_741_824
     log_bodies: bool = False
@@ -79,6 +81,8 @@ class Server:
     keep_conversations_hours: float = 24
     max_conversations_bytes: int = 268_435_456
     log_format: str = "text"
+    workers: int = 1
+    reuse_port: bool = False
     labels_header: str = "x-llm-router-labels"
 
 

@@ -6,14 +6,16 @@ reference()          -> the Markdown tables of references/gateway-configuration.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from ..policy.circuit_breaker import Rules
 from ..policy.overrides import Overrides
 from ..policy.rate_limits import Limit
+from .addresses import is_postgres, without_password
 from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
@@ -50,12 +52,23 @@ def masked_proxy(address: str) -> str:
     return f"{scheme}{mark}{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else address
 
 
+def fingerprint(config: Config) -> str:
+    """The same text for configurations that do the same, wherever each runs; secrets are not compared."""
+    server = replace(config.server, host="", port=0, log_file="", store="", spill_file="")
+    return hashlib.sha256(config_text(replace(config, server=server, sources=())).encode()).hexdigest()[:12]
+
+
+def masked_store(value: Any) -> str:
+    """A path as it is; an address of a database without its password and options."""
+    return without_password(value) if is_postgres(value) else str(value)
+
+
 def config_text(config: Config) -> str:
     """The effective configuration, complete: a file that would give it again, but for the secrets."""
     sources = dict(config.sources)
     lines = ["[server]"]
     for name, value in rows(config.server, ("tokens", "admin_tokens", "key_limits")):
-        shown = masked_proxy(config.server.proxy) if name == "proxy" else value
+        shown = masked_proxy(config.server.proxy) if name == "proxy" else masked_store(value) if name == "store" else value
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
     lines += limit_lines("key_limits", config.server.key_limits)
     count = len(config.server.tokens)

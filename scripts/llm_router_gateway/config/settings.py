@@ -286,6 +286,7 @@ class Setting:
 
 
 PORT_HIGH, LONG_S = 65_535, 86_400
+MAX_WORKERS = 64
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
 
 SERVER: tuple[Setting, ...] = (
@@ -293,6 +294,10 @@ SERVER: tuple[Setting, ...] = (
             ("LLM_ROUTER_HOST",), "-i/--ip"),
     Setting("port", "whole", 8000, "port to listen on; 0 takes a free one",
             ("LLM_ROUTER_PORT",), "-p/--port", 0, PORT_HIGH),
+    Setting("workers", "whole", 1, "processes that answer calls to models, on one machine; one for each core at the most",
+            ("LLM_ROUTER_WORKERS",), "-w/--workers", 1, MAX_WORKERS),
+    Setting("reuse_port", "bool", False, "several workers: a listening socket for each (SO_REUSEPORT), among which the "
+            "system deals connections out, in the place of one that they share"),
     Setting("token", "secret", (), "token that callers must send; better in the environment or a file",
             ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
     Setting("token_env", "text", "", "name of the environment variable that holds the token"),
@@ -332,7 +337,12 @@ SERVER: tuple[Setting, ...] = (
             "that come through a proxy"),
     Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is trusted: "10.0.0.0/8"'),
     Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db when not '
-            'given); "memory" = until the stop; "off"', ("LLM_ROUTER_STORE",)),
+            'given); "memory" = until the stop; "off"; postgresql://USER:PASSWORD@HOST/NAME for several gateways',
+            ("LLM_ROUTER_STORE",)),
+    Setting("spill_file", "text", "", 'where calls wait while PostgreSQL is away: a path beside this file (its own name with '
+            '.spill.db when not given); "off" = in memory alone', ("LLM_ROUTER_SPILL_FILE",)),
+    Setting("keys_valid_offline_s", "number", 3_600, "how long known keys of the store go on working while PostgreSQL is away; "
+            "new ones get 503", low=0, high=31_536_000),
     Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
     Setting("max_store_bytes", "size", 1_073_741_824, "how large the store may grow; then the oldest calls go",
             low=1_048_576),

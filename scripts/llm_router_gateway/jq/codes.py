@@ -61,7 +61,7 @@ def without_paths(path: Path, value: Value, env: Env) -> Iterable[tuple[Path, Va
 def fresh(one: One | None, many: Many | None = None) -> Code:
     """Code whose outputs are values of its own: no path leads to them, which is an error only where one is asked for."""
     run = many or single(one)
-    return Code(one, run, made_paths(run))
+    return Code(one, run, paths_of_outputs(run))
 
 
 def single(one: One | None) -> Many:
@@ -107,7 +107,7 @@ def require_path(path: Path, value: Value, doing: str) -> tuple[Value, ...]:
     return path  # type: ignore[no-any-return]
 
 
-def made_paths(many: Many) -> Paths:
+def paths_of_outputs(many: Many) -> Paths:
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         for output in many(value, env):
             yield output_path(path, value, output)

@@ -421,7 +421,7 @@ def sort_compare(a: Value, b: Value) -> int:
 sort_key = cmp_to_key(sort_compare)
 
 
-def sorted_values(values: list[Value]) -> list[Value]:
+def sort_values(values: list[Value]) -> list[Value]:
     kinds = {type(each) for each in values}
     if kinds == {str} or kinds == {int}:
         return sorted(values)

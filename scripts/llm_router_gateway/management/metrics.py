@@ -79,6 +79,7 @@ class Gauges:
     telemetry: Mapping[str, int] = field(default_factory=dict)  # exporter.health(); nothing where none is sent
     version: str = ""
     started_at: float = 0.0  # Unix seconds
+    replicas: Mapping[str, Any] = field(default_factory=dict)  # store.replicas.summary
 
 
 def clean(text: str) -> str:
@@ -222,7 +223,8 @@ STORE = (
     ("store_rows_written_total", "written", "counter", "Rows of the call log that are on disk."),
     ("store_rows_dropped_total", "dropped", "counter", "Rows of the call log that are lost: no room, no disk."),
     ("store_rows_waiting", "rows_waiting", "gauge", "Rows of the call log that are not yet on disk."),
-    ("store_bytes", "bytes", "gauge", "Size of the store's file."),
+    ("store_bytes", "bytes", "gauge", "Size of the store."),
+    ("store_rows_spilled", "spilled", "gauge", "Rows that wait in the file for a store that is away."),
 )
 TELEMETRY = (
     ("telemetry_spans_exported_total", "exported", "counter", "Spans that the collector took."),
@@ -272,6 +274,17 @@ def store_families(health: Mapping[str, Any]) -> Iterator[Family]:
         yield Family("store_ok", "gauge", "0 while rows cannot be written.", [("", (), int(not health.get("last_error")))])
 
 
+def replica_families(known: Mapping[str, Any]) -> Iterator[Family]:
+    """Gateways on the same database; nothing where there is none."""
+    if not known.get("alive"):
+        return
+    counts = [("alive", known["alive"]), ("silent", len(known["silent"]))]
+    yield Family("replicas", "gauge", "Gateways on the same database, as this one hears them.",
+                 [("", labels(state=state), count) for state, count in counts])  # fmt: skip
+    yield Family("replica_configurations", "gauge", "Different configurations among them; 1 is right.",
+                 [("", (), known["configurations"])])  # fmt: skip
+
+
 def telemetry_families(health: Mapping[str, int]) -> Iterator[Family]:
     for name, field_name, kind, text in TELEMETRY:
         if field_name in health:
@@ -282,6 +295,7 @@ def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
     yield from member_families(moment.members)
     yield from store_families(moment.store)
+    yield from replica_families(moment.replicas)
     yield from telemetry_families(moment.telemetry)
     yield Family(
         "build_info", "gauge", "Always 1; the version is in the label.", [("", labels(version=clean(moment.version)), 1)]

@@ -16,7 +16,7 @@ import io
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ from ..errors import BadRequest, NotFound, Unavailable
 from ..net.router import ManagementRequest, ManagementResponse, Route
 from ..store.call_log import CallLog
 from ..store.query import BY, DAY_S, HOUR_S, LABELS, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
+from ..store.replicas import Replica, summary
 from ..wire.registry import SPECS
 from .metrics import CONTENT_TYPE, Gauges, Metrics
 
@@ -268,8 +269,10 @@ class MonitorApi:
         members: Callable[[], Iterable[Mapping[str, Any]]] = tuple, version: str = "",
         telemetry: Callable[[], Mapping[str, int]] = dict,
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
+        replicas: Callable[[], Sequence[Replica]] = tuple,
     ) -> None:  # fmt: skip
         self.metrics = metrics
+        self._replicas = replicas
         self._log, self._open, self._members, self._version = log, open_requests, members, version
         self._now, self._clock, self._telemetry = now, clock, telemetry
         self._started_at = now()
@@ -287,6 +290,7 @@ class MonitorApi:
             Route("GET", "monitor/export/csv", partial(self._export, PLAIN_CSV)),
             Route("GET", "monitor/export/json", partial(self._export, LINES)),
             Route("GET", "monitor/export/excel", partial(self._export, EXCEL_CSV)),
+            Route("GET", "monitor/replicas", self._list_replicas),
             Route("GET", "metrics", self._metrics),
         ]
 
@@ -337,6 +341,8 @@ class MonitorApi:
         by, limit = read_choice(query, "group_by", "model", BY), read_integer(query, "limit", 20, 1, MAX_GROUPS)
         span, where, log = self._statistics_span(query, by), read_where(query), self._there
         health = log.health()
+        if self._replicas():
+            health = {**health, "replicas": summary(self._replicas())}
         return await self._once(
             request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, "store": health}))
         )
@@ -392,10 +398,18 @@ class MonitorApi:
                 return
             head, page = b"", page.after(go_on)
 
+    async def _list_replicas(self, request: ManagementRequest) -> ManagementResponse:
+        """The gateways on the same database, this one first; none where there is no such database."""
+        read_query(request.query, ())
+        known = self._replicas()
+        lines = [each.line() for each in known]
+        return ManagementResponse({"items": lines, **summary(known)}, headers=list(PRIVATE))
+
     async def _metrics(self, request: ManagementRequest) -> ManagementResponse:
         read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
-        gauges = Gauges(self._open(), self._members(), health, self._telemetry(), self._version, self._started_at)
+        gauges = Gauges(self._open(), self._members(), health, self._telemetry(), self._version, self._started_at,
+                        summary(self._replicas()))  # fmt: skip
         text = self.metrics.render(gauges).encode("utf-8", "replace")
         return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 

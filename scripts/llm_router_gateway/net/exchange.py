@@ -185,6 +185,11 @@ class Exchange:
         self._connection.transport.write(self._bytes_of(data))
         return True
 
+    def abort(self) -> None:
+        """Ends the connection in the middle of the answer, so that the caller sees that something is missing."""
+        self.ended = True
+        self._connection.abort()
+
     async def end(self) -> None:
         """The answer is whole."""
         if self.ended:

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import Unavailable, UpstreamFailed
+from ..errors import GatewayError, Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.error_bodies import status_of
+from ..wire.losses import name_lost
 from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import wire
-from .request import Record
+from ..wire.unmet import Seen, seen_in, unmet
+from .request import Record, RequestContext
 
 
 def check_key(candidate: Candidate) -> None:
@@ -63,6 +65,23 @@ def check_answer(answer: Mapping[str, Any], candidate: Candidate, record: Record
         record.usage = codec.usage_in(answer)  # it is paid all the same
         flaw.message = f"{candidate.name}: {flaw.message}"
         raise flaw
+
+
+def note_unmet(context: RequestContext, answer: Mapping[str, Any] | ir.Answer | Seen | None) -> None:
+    """Names what the request demanded of its answer and did not get, beside what was lost of it."""
+    demands, lost = context.demands, context.record.lost
+    if demands is None or answer is None:
+        return
+    if isinstance(answer, Mapping):
+        try:
+            answer = wire(context.call.protocol).read_answer(answer)
+        except GatewayError:
+            return  # it is passed on unread
+    seen = seen_in(answer) if isinstance(answer, ir.Answer) else answer
+    known = {name.partition("=")[0] for name in lost}
+    for name in unmet(demands, seen):
+        if name.partition("=")[0] not in known:  # else the upstream was not sent it
+            name_lost(lost, name)
 
 
 def looks_streamed(data: bytes) -> bool:

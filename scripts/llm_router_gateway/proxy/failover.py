@@ -195,7 +195,11 @@ class Failover:
         return Attempt(before.target, self._routing_state, context.state.table.routing.health, self._clock())
 
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
-        """A member's answer, with the first of its provider's keys that is accepted."""
+        """A member's answer, with the first of its provider's keys that is accepted; the one that has the conversation before
+        the others."""
+        home_key = context.conversation.home_key(attempt.candidate) if context.conversation is not None else None
+        if home_key is not None:
+            attempt.prefer_key(home_key, self._clock())
         while True:
             context.begin_attempt(attempt.candidate)
             started_at = self._clock()

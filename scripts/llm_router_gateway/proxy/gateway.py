@@ -2,7 +2,7 @@
 
     gateway = Gateway(config, pool, log, clock=time.monotonic, call_later=loop.call_later, new_id=...)
     await gateway(exchange)      answers it, whatever happens; only the caller going away leaves it unanswered
-    gateway.swap(config)         requests in flight keep the one they began with
+    gateway.swap(prepare(config))   requests in flight keep the one they began with
 
 In order, each step with its place:
 
@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..access import browser, sessions
-from ..access.authenticate import Authenticator
+from ..access.authenticate import Authenticator, Entries, entries_of
 from ..config.config import Config
 from ..errors import BadRequest, GatewayError, Unsupported
 from ..json_body import read_body
@@ -42,11 +43,12 @@ from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
 from ..routing.plan import RoutingRequest, RoutingState, served_name
-from ..routing.snapshot import snapshot_of
+from ..routing.snapshot import Snapshot, snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
+from ..wire.spec import RELAYED_KINDS
 from . import paths, route_api
 from .attempts import AttemptRecord
 from .conversations import Conversations
@@ -61,6 +63,7 @@ from .plain_answer import PlainAnswers
 from .readiness import readiness
 from .recording import RecordedExchange, bodies_of, call_of, is_call
 from .refusals import for_caller
+from .relays import RelayedCalls
 from .request import JSON_TYPE, NO_STORE, Exchange, Record, RequestContext, dump_json
 from .request_budget import allowance_of
 from .services import Services, fault_location
@@ -74,6 +77,19 @@ TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model 
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A Config with what is computed from it before it takes effect."""
+
+    state: Snapshot
+    entries: Entries
+
+
+def prepare(config: Config) -> Prepared:
+    """For `swap`; in a thread, for a thousand models and keys take longer than any request should wait."""
+    return Prepared(snapshot_of(config), entries_of(config))
+
+
 class Gateway:
     """The application that `server` calls for each request."""
 
@@ -81,13 +97,13 @@ class Gateway:
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, router: Router | None = None,
         authenticator: Authenticator | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
-        budgets: Budgets | None = None, kept: KeptConversations | None = None,
+        budgets: Budgets | None = None, kept: KeptConversations | None = None, routing_state: RoutingState | None = None,
     ) -> None:  # fmt: skip
         """`limiter`, `budgets`, `kept`: implementations of these interfaces; by default in-process, and nothing is stored."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
         self.state = snapshot_of(config)
-        self.routing_state = RoutingState()
+        self.routing_state = routing_state or RoutingState()
         self.authenticator = authenticator or Authenticator(config)
         self.watch = Watch(clock, call_later)
         self.router = router or Router(())
@@ -109,6 +125,7 @@ class Gateway:
         self._lists = LiveLists(services, upstream)
         self._plain = PlainAnswers(services, upstream, failover)
         self._streams = StreamAnswers(services, upstream, failover)
+        self._relays = RelayedCalls(services, upstream, failover)
         self._own = own = OwnApi(services, self._lists)
         self._conversations = talks = Conversations(services, upstream, kept)
         routes = route_api.RouteCalls(services, failover, self._plain, self._streams)
@@ -118,12 +135,12 @@ class Gateway:
             "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.ignored,
             "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
-            "compact": self._compact,
+            "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
         }  # fmt: skip
 
-    def swap(self, config: Config) -> None:
-        self.state = snapshot_of(config)
-        self.authenticator.configure(config)
+    def swap(self, prepared: Prepared) -> None:
+        self.state = prepared.state
+        self.authenticator.configure(prepared.state.config, prepared.entries)
         self._lists.forget()
 
     @property
@@ -231,14 +248,19 @@ class Gateway:
 
     # -- read
 
-    async def _read(self, context: RequestContext) -> None:
-        """The body of a call to a model, and the model's name."""
-        server, spec = context.state.config.server, SPECS[context.call.protocol]
+    async def _receive(self, context: RequestContext) -> bytes:
+        """The bytes of a body, counted among those in flight."""
+        server = context.state.config.server
         said = context.headers.get("content-length", "")
         declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
         context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
         data = await context.exchange.read_body(server.max_body_bytes)
         context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
+        return data
+
+    async def _read(self, context: RequestContext) -> None:
+        """The body of a call to a model, and the model's name."""
+        data, spec = await self._receive(context), SPECS[context.call.protocol]
         if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED and not spec.keeps_answers:
             context.large = await self.offload.open(data, wants_text=context.allowance is not None)
             context.body = context.large.head_body
@@ -273,6 +295,11 @@ class Gateway:
     async def _embeddings(self, context: RequestContext) -> None:
         await self._read(context)
         await context.respond(200, *await self._plain.embeddings(context))
+
+    async def _relayed(self, context: RequestContext) -> None:
+        form = self._relays.read(context, await self._receive(context))
+        name_model(context)
+        await self._relays.answer(context, form)
 
     async def _ready(self, context: RequestContext) -> None:
         store = self.store_health() if self.store_health is not None else None

@@ -14,7 +14,7 @@ from ..config.groups import Selector, read_expression
 from ..config.reader import Reading
 from ..json_body import Body, dump, read_body
 from ..wire import ir
-from ..wire.conversion import Wish, read_as, write_as, written
+from ..wire.conversion import Wish, encode_body, read_as, write_as
 from ..wire.token_estimate import input_tokens
 from .charges import cache_lifetime
 
@@ -108,7 +108,7 @@ def finish(
     if cached.wish != wish:  # by another worker, or too long ago
         convert(cached, wish, wants_tokens=False)
     lost: list[str] = []
-    return lost, written(cached.out, changes, dropped, lost, wish if counts else None)
+    return lost, encode_body(cached.out, changes, dropped, lost, wish if counts else None)
 
 
 def select(

@@ -90,10 +90,6 @@ class Offload:
         self._keys = count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    @property
-    def processes(self) -> int:
-        return len(self._all)
-
     async def open(self, data: bytes, *, wants_text: bool = False) -> LargeBody:
         """A body, read by a worker. BadRequest where it is no JSON object."""
         large = LargeBody(self, next(self._keys), data)

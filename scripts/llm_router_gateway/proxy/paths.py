@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from ..errors import BadMethod, NotFound
 from ..wire.registry import DEFAULT, SPECS
-from ..wire.spec import Line
+from ..wire.spec import RELAYED_KINDS, Line
 
 PREFIXES = frozenset(prefix for spec in SPECS.values() for prefix in spec.prefixes)
 OWN_LINES = (
@@ -58,13 +58,14 @@ class Call:
     array: bool = False  # the stream is one JSON array, for server-sent events were not requested
     action: str = ""  # of a path that names the model: its protocol's word for what is wanted
     id: str = ""  # what stands for {id} in the path
+    path: str = ""  # of a call that is relayed as it is, without its version: what its upstreams know it by
 
 
 # Before the path was read: only the protocol of an error's format is known.
 UNREAD: Mapping[str, Call] = {protocol: Call("", protocol) for protocol in SPECS}
 # Method and path of nearly all requests -> what read_call makes of them.
 KNOWN: Mapping[tuple[str, str], Call] = {
-    (line.method, f"{prefix}/{line.path}"): Call(line.kind, name)
+    (line.method, f"{prefix}/{line.path}"): Call(line.kind, name, path=line.path if line.kind in RELAYED_KINDS else "")
     for name, line in LINES for prefix in USUAL_PREFIXES if "{id}" not in line.path
 }  # fmt: skip
 
@@ -138,7 +139,10 @@ def trim_prefix(path: str) -> str:
 
 def is_known_path(parts: list[str]) -> bool:
     """Whether the rest behind a protocol's name is a path of the gateway, so that the name is not a provider's."""
-    return bool(parts) and (parts[0] in PREFIXES or parts[0] == "models" or "/".join(parts) in FIXED)
+    if not parts:
+        return False
+    is_fixed = "/".join(parts) in FIXED or any(matches(each, parts) for each in TEMPLATES)
+    return is_fixed or parts[0] in PREFIXES or parts[0] == "models"
 
 
 def matches(template: list[str], parts: list[str]) -> bool:
@@ -151,7 +155,7 @@ def fixed_call(method: str, path: str, name: str = "") -> Call:
     ways = FIXED[path]
     require_method(method, *ways)
     kind, protocol = ways[method]
-    return Call(kind, protocol, id=name)
+    return Call(kind, protocol, id=name, path=path if kind in RELAYED_KINDS else "")
 
 
 def is_model_management(method: str, parts: list[str], query: Mapping[str, str]) -> bool:

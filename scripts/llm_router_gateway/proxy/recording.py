@@ -81,6 +81,9 @@ class RecordedExchange:
     async def end(self) -> None:
         await self._exchange.end()
 
+    def abort(self) -> None:
+        self._exchange.abort()
+
 
 def is_call(context: RequestContext) -> bool:
     """Whether a request is one that the log of calls has."""

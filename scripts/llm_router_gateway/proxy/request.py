@@ -22,8 +22,9 @@ from ..routing.snapshot import Snapshot
 from ..telemetry.trace import HEADERS as TRACE_HEADERS
 from ..telemetry.trace import Trace
 from ..wire import ir
+from ..wire.demands import Demands
 from ..wire.losses import header_of, rank_losses
-from ..wire.registry import DEFAULT
+from ..wire.registry import DEFAULT, SPECS
 from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from . import paths
@@ -54,6 +55,7 @@ class Exchange(StreamExchange, Protocol):
     async def read_body(self, limit: int) -> bytes: ...
     async def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
     async def end(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -126,6 +128,8 @@ class RequestContext:
     outputs: int = 0  # pieces of an answer that a stream has brought
     answer_tokens: float = 0.0  # of a plain answer, estimated where it has no usage
     wordless: Collection[str] = ()  # models whose upstream rejects the parameter for a stream's usage
+    converts_for: str = ""  # the member that refused the body as it is, and gets it converted
+    converted: Collection[str] = ()  # models that are known to refuse it
     sent: bool = False  # to the last member, as far as is known
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     attempts: list[AttemptRecord] = field(default_factory=list)  # those that reached an upstream, at their ends
@@ -168,6 +172,11 @@ class RequestContext:
         if self.large is not None:
             return self.large.head.kept
         return cache_lifetime(self.body.text) if self.body is not None else ""
+
+    @property
+    def demands(self) -> Demands | None:
+        """What the body demands of its answer, where upstreams may not obey."""
+        return SPECS[self.call.protocol].demands(self.fields)
 
     @property
     def give_up_at(self) -> float:

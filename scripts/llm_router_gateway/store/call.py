@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wire.ir import Usage
+from ..wire.spec import RELAYED_KINDS
 
-KINDS = frozenset({"chat", "count", "embeddings", "invoke"})
+KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended
 MAX_NAME = 200  # characters of a name that callers choose
 MAX_MESSAGE = 1_000  # of an error's text
@@ -30,7 +31,7 @@ class Call(NamedTuple):
     started_ms: int  # Unix milliseconds
     first_ms: float | None  # from the start to the first output; streams
     duration_ms: float
-    kind: str  # chat, count, embeddings, invoke
+    kind: str  # one of KINDS
     protocol: str
     upstream_protocol: str  # "" when nobody was asked
     stream: int  # 0 or 1

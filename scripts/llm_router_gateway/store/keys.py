@@ -1,4 +1,4 @@
-"""The interface of the key repository, whatever stores it (by default `store/sqlite/keys`).
+"""The interface of the key repository, whatever stores it (by default `store/sql_keys` over SQLite).
 
     change = await keys.insert(key, digest)      on disk when it returns; Conflict when the name is taken
     change.row.key, change.keys                  the key as it is now, and all keys as they are after the change
@@ -73,3 +73,4 @@ class KeyHolder(Protocol):
     is_unread: bool  # the keys of the store are not known
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None: ...
+    def judge(self, unknown: str, expired: str) -> None: ...

@@ -14,7 +14,7 @@ Parts       in the order they came. An empty text is kept where it was sent: wha
 ToolCall    arguments_text is what came, to the byte (or compact JSON where the wire has an object); arguments is the object
             in it, None where it is not one. "" is {} too. Writers of text send arguments_text, writers of objects arguments.
             `id` is never empty: readers mint one where the wire has none. `vendor` is set where that vendor issued the id
-            and wants it back (Gemini); `names.packed_id` carries vendor and signature through callers that know nothing of it.
+            and wants it back (Gemini); `names.pack_id` carries vendor and signature through callers that know nothing of it.
 Signatures  `signature` with `vendor`, whose it is. Only that vendor gets it back; to others it is lost, and named so.
             Thinking.data is what is encrypted (Anthropic redacted_thinking); with it, text is "".
 Opaque      a part or tool only one vendor knows (server tools and their results): its own JSON under its own name.
@@ -42,7 +42,7 @@ A stream is, per answer: Started, then per candidate (PartStart PartDelta* PartE
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, dataclass_transform
 
@@ -524,7 +524,9 @@ def object_in(text: str) -> JSON | None:
 
 def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEvent]:
     if isinstance(part, Text | Thinking):
-        yield PartStart(index, replace(part, text="", signature=""), candidate)
+        is_plain = type(part) is Text and part.cache_control is None  # `replace` takes several times as long
+        bare = Text("", "", part.vendor, extras=part.extras) if is_plain else replace(part, text="", signature="")
+        yield PartStart(index, bare, candidate)
         if part.text:
             yield PartDelta(index, part.text, "", candidate)
         if part.signature:
@@ -539,7 +541,7 @@ def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEv
 
 
 def events_of(answer: Answer) -> list[StreamEvent]:
-    """A whole answer as the stream that it could have been; answer_of turns it back."""
+    """A whole answer as the stream that it could have been; a Collector turns it back."""
     events: list[StreamEvent] = [Started(answer.id, answer.model, answer.created, answer.service_tier, answer.extras)]
     for number, candidate in enumerate(answer.candidates):
         for index, part in enumerate(candidate.parts):
@@ -629,11 +631,3 @@ class Collector:
         parts = tuple(_whole(longer(part, *self._more.get((number, index), ())))
                       for index, part in sorted(self._parts.get(number, {}).items()))  # fmt: skip
         return Candidate(parts, stopped.stop, stopped.extras)
-
-
-def answer_of(events: Iterable[StreamEvent]) -> Answer:
-    """The answer that a whole stream makes: answer_of(events_of(answer)) == answer."""
-    collector = Collector()
-    for event in events:
-        collector.feed(event)
-    return collector.answer()

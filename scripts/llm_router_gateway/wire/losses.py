@@ -43,6 +43,17 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
                 name_lost(lost, f"{where}{name}")
 
 
+def only_text(part: ir.Part, lost: list[str]) -> str:
+    """The text of a part of an answer, for a protocol that carries nothing else; "" for others, which are named."""
+    if isinstance(part, ir.Text | ir.Refusal) or (isinstance(part, ir.Opaque) and part.text):
+        return part.text
+    if isinstance(part, ir.Media | ir.Opaque):
+        name_lost(lost, part.kind)
+    else:
+        name_lost(lost, "thinking" if isinstance(part, ir.Thinking) else "tool_calls")
+    return ""
+
+
 def noise_in(name: str) -> str:
     """The keyword that a name ends in, where it is noise: "tools[3].parameters.$schema" -> "$schema"; else ""."""
     last = name.rpartition(".")[2].partition("=")[0]

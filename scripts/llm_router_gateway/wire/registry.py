@@ -42,8 +42,9 @@ TURNS = tuple(dict.fromkeys(spec.turns for spec in SPECS.values()))
 
 @cache
 def wire(protocol: str) -> Codec:
-    """The functions of a protocol, loaded when they are first needed."""
-    return cast(Codec, import_module(f".{protocol}.codec", __package__))
+    """The functions of a protocol, loaded when they are first needed: the module `codec`, or the object CODEC in it."""
+    module = import_module(f".{protocol}.codec", __package__)
+    return cast(Codec, getattr(module, "CODEC", module))
 
 
 @cache

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway.access.authenticate import FORWARDED, Authenticator
+from llm_router_gateway.access.authenticate import FORWARDED, Authenticator, entries_of
 from llm_router_gateway.config import config
 from llm_router_gateway.config.keys import Key, digest_of, secret_of
 from llm_router_gateway.errors import Forbidden, GatewayError, Unauthorized
@@ -109,9 +109,14 @@ def test_an_older_look_at_the_store_does_not_bring_a_key_back() -> None:
     asked(made, STORED)
 
 
+def reload(made: Authenticator, token: str) -> None:
+    new = config.parse({"server": {"token": token}})
+    made.configure(new, entries_of(new))
+
+
 def test_a_reload_changes_what_the_file_says_and_keeps_the_store() -> None:
     made = authenticator(key(), token=TOKEN)
-    made.configure(config.parse({"server": {"token": TOKEN + "2"}}))
+    reload(made, TOKEN + "2")
     refused(made, TOKEN)
     assert asked(made, TOKEN + "2").name == "token-1" and asked(made, STORED).name == "ci"
 
@@ -224,7 +229,7 @@ def test_a_session_ends_when_its_key_is_rotated_or_gone_from_the_file() -> None:
     made.take([Row(key(is_admin=True), digest_of(STORED + "new"), None)], 2)
     refused(made, cookie=cookie)
     cookie = session(made)
-    made.configure(config.parse({"server": {"token": TOKEN}}))
+    reload(made, TOKEN)
     refused(made, cookie=cookie)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,6 +115,33 @@ def test_a_name_is_taken_once(gateway: Process) -> None:
     assert send(gateway, "POST", "/api-keys", {"name": first["name"]}).status == 409
     assert send(gateway, "PATCH", f"/api-keys/{second['id']}", {"name": first["name"]}).status == 409
     assert send(gateway, "PATCH", f"/api-keys/{second['id']}", {"name": second["name"]}).status == 200
+
+
+def test_a_name_of_the_configuration_is_not_to_be_had(gateway: Process) -> None:
+    """Logs, statistics and series tell keys apart by their names."""
+    _, item = made(gateway)
+    for name in ("of-file", "admin", "token-1"):
+        for method, path in (("POST", "/api-keys"), ("PATCH", f"/api-keys/{item['id']}")):
+            answer = send(gateway, method, path, {"name": name})
+            assert (answer.status, answer.json["error"]["code"]) == (409, "conflict"), (method, name)
+    assert send(gateway, "POST", "/api-keys", {"name": made_up("token-2")}).status == 201
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
+def test_on_a_full_disk_no_key_is_made_and_the_reason_is_told(start: Callable[..., Process], stand_in: Any) -> None:
+    import resource
+
+    gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
+    gateway.token = ADMIN
+    key, item = made(gateway)
+    resource.prlimit(gateway._process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+    one = f"/api-keys/{item['id']}"
+    for method, path, body in (("POST", "/api-keys", {"name": "new"}), ("PATCH", one, {"note": "n"}),
+                               ("POST", f"{one}/rotate", None), ("DELETE", one, None)):  # fmt: skip
+        answer = send(gateway, method, path, body)
+        assert (answer.status, answer.json["error"]["code"]) == (507, "not_saved"), (method, answer.data)
+        assert "nothing was changed" in answer.json["error"]["message"] and "router.db" in answer.json["error"]["message"]
+    assert works(gateway, key) == 200 and len(send(gateway, "GET", "/api-keys").json["items"]) == 2
 
 
 @pytest.mark.parametrize("path", ["/api-keys", "/api-keys/x"])

@@ -83,7 +83,7 @@ class Office:
         )  # fmt: skip
         self.router = Router(self.admin.routes())
 
-    def take_over(self, config: Config) -> None:
+    async def take_over(self, config: Config) -> None:
         self.taken.append(config)
         self.state = snapshot_of(config)
 

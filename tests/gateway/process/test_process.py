@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 import socket
 import time
@@ -142,6 +143,15 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(tmp_path: Pa
     assert 'log_level = "error"  # LLM_ROUTER_LOG_LEVEL' in text
     assert 'proxy = "http://p:1"  # file' in text
     assert 'host = "127.0.0.1"  # default' in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_log_file_that_is_a_link_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text(config("http://127.0.0.1:9"))
+    (tmp_path / "router.log").symlink_to(tmp_path / "elsewhere")
+    done = command(tmp_path, "--log-file", "router.log", "-p", "0", **ENV)
+    assert done.returncode == 2 and b"server.log_file: router.log is a symbolic link" in done.stderr, done.stderr
+    assert not (tmp_path / "elsewhere").exists() and b"Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -35,9 +35,9 @@ from running import (
 from storing import differences, kept
 
 from llm_router_gateway.store.call import Call
+from llm_router_gateway.store.rollups import unpack
 from llm_router_gateway.store.sqlite import file
 from llm_router_gateway.store.sqlite.file import connect
-from llm_router_gateway.store.sqlite.rows import unpack
 
 KEY, TOKEN = made_up("upstream"), made_up("caller")
 STOPS = {"openai": "stop", "anthropic": "end_turn", "gemini": "STOP", "responses": "completed"}

@@ -11,6 +11,7 @@ from fakes import DONE, FIRST, LAST, TEXT, Exchange, Upstream
 from routed import Hosts, Story, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import Unavailable, UpstreamFailed, UpstreamTimeout
+from llm_router_gateway.proxy.gateway import prepare
 
 Run = Callable[..., Ways]
 FAILURES: dict[str, Any] = {
@@ -401,7 +402,7 @@ def test_a_new_configuration_keeps_what_is_known_by_name(run: Run) -> None:
     async def story(ways: Ways) -> None:
         for _ in range(3):
             await ways.ask(chat())
-        ways.gateway.swap(config.parse(trio(models=[*map(model, "abc"), model("a", name="new")])))
+        ways.gateway.swap(prepare(config.parse(trio(models=[*map(model, "abc"), model("a", name="new")]))))
         states = {each["model"]: each["state"] for each in (await ways.get("/health/models"))["models"]}
         assert states == {"a/m": "open", "a/new": "ok", "b/m": "ok", "c/m": "ok"}
         assert (await ways.ask(chat())).out_headers["x-llm-router-attempts"] == "1"

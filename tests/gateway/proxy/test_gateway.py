@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Pool, Upstream
+from routed import SOON_S
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
-from llm_router_gateway.proxy.gateway import Gateway
+from llm_router_gateway.proxy.gateway import Gateway, prepare
 from llm_router_gateway.proxy.log import Log
 
 KEY, TOKEN = "up" + "-key" * 4, "our" + "-token" * 4
@@ -33,7 +34,7 @@ class Room:
     def __init__(self, pool: Pool, tmp: Path, **server: Any) -> None:
         self.pool, self.path = pool, tmp / "log"
         self.log = Log("debug", stream=-1, path=str(self.path))
-        self.config = config.parse({"server": server, "providers": [*PROVIDERS], "models": MODELS})
+        self.config = config.parse({"server": {"retry_alone_s": SOON_S, **server}, "providers": [*PROVIDERS], "models": MODELS})
         loop = asyncio.get_running_loop()
         self.gateway = Gateway(
             self.config, pool, self.log, clock=loop.time, call_later=loop.call_later, new_id=lambda: "made"  # type: ignore[arg-type]
@@ -360,7 +361,7 @@ def test_a_request_keeps_the_config_that_it_began_with(play: Callable[..., Room]
     async def story(room: Room) -> None:
         class Swapping(Exchange):
             async def read_body(self, limit: int) -> bytes:
-                room.gateway.swap(config.parse({}))
+                room.gateway.swap(prepare(config.parse({})))
                 return await super().read_body(limit)
 
         old = chat()

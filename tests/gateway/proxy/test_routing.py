@@ -15,6 +15,7 @@ from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.proxy import route_api
 from llm_router_gateway.proxy.charges import Charge
+from llm_router_gateway.proxy.gateway import prepare
 from llm_router_gateway.wire.ir import Usage
 
 Run = Callable[..., Ways]
@@ -456,7 +457,7 @@ def test_a_new_configuration_does_not_refill_a_bucket(run: Run) -> None:
 
     async def story(ways: Ways) -> None:
         assert (await ways.ask(chat())).status == 200
-        ways.gateway.swap(config.parse(document))
+        ways.gateway.swap(prepare(config.parse(document)))
         assert (await ways.ask(chat())).status == 429
 
     run(story, document)

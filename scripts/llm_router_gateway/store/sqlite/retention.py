@@ -9,31 +9,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..keep import FOREVER, Keep
 from ..query import MINUTES_KEPT_S
-from .migrations import STEPS_S
-from .turn_rows import forget_too_many, forget_turns
+from ..rollups import STEPS_S
+from ..turn_rows import forget_too_many, forget_turns
 
 ROWS = 500  # in one step
 BODIES = 100  # they are larger
 VACUUM_PAGES = 256  # given back in one step
 TURNS = 20  # of conversations, when they are too many; each may hold a picture
 DAY_S, HOUR_S = 86_400, 3_600
-FOREVER = float("inf")
 
 Database = sqlite3.Connection
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """How long and how much is kept."""
-
-    days: float = FOREVER
-    bodies_days: float = FOREVER
-    max_bytes: float = FOREVER
-    turns_hours: float = FOREVER  # conversations that callers may build on
-    turns_bytes: float = FOREVER
 
 
 def old_calls(db: Database, before_ms: float) -> list[tuple[int]]:

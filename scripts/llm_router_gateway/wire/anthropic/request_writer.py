@@ -17,7 +17,7 @@ from ..schemas import object_at_root, with_hashes
 from ..tools import FREE_TEXT, choice_among
 from .abilities import Abilities, abilities
 from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, mine
-from .schema import fitted_schema
+from .schema import fit_schema
 
 EFFORT_BUDGET: Mapping[str, int] = {  # tokens of thought, for models that take a budget and no word
     "minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768,
@@ -188,7 +188,7 @@ def reminder(blocks: list[Block]) -> list[Block]:
     return [{**block, "text": f"<system-reminder>\n{block['text']}\n</system-reminder>"} for block in blocks if "text" in block]
 
 
-def written_turn(message: ir.Message, able: Abilities, lost: Lost) -> Turn:
+def write_turn(message: ir.Message, able: Abilities, lost: Lost) -> Turn:
     plain = ir.plain_text(message)
     if plain is not None and message.role in ("user", "assistant"):
         return Turn(message.role, [] if not plain or plain.isspace() else [{"type": "text", "text": plain}])
@@ -219,7 +219,7 @@ def merge_turns(turns: Iterable[Turn]) -> list[Turn]:
 def write_turns(request: ir.Request, able: Abilities, lost: Lost) -> list[Turn]:
     """The conversation as the API takes it."""
     messages = pair_results(request.messages, lost) if able.repair else request.messages
-    turns = merge_turns(written_turn(message, able, lost) for message in messages)
+    turns = merge_turns(write_turn(message, able, lost) for message in messages)
     if not turns and not request.messages and not request.system:
         return refuse("messages", "must hold some text, picture or document")
     if not turns:  # other vendors answer to a system text alone, and to a blank one
@@ -266,7 +266,7 @@ def write_tool(tool: ir.Tool, to: Target) -> Block | None:
     schema: Any = FREE_TEXT if tool.custom else object_at_root(tool.parameters, to.lost) if tool.parameters else None
     strict = bool(tool.strict) and to.able.strict
     if strict:
-        schema = fitted_schema(schema, to.lost)
+        schema = fit_schema(schema, to.lost)
     elif tool.strict:
         to.lose("tools.strict")
     block: Block = {"name": safe_name(tool.name), "input_schema": {"type": "object", **(schema or {"properties": {}})}}
@@ -448,7 +448,7 @@ def schema_hint(wanted: ir.ResponseFormat, lost: Lost) -> str:
 
 def write_schema(wanted: ir.ResponseFormat, way: str, lost: Lost) -> Block:
     if way == "native":
-        schema = fitted_schema(with_hashes(wanted.schema or {}), lost)
+        schema = fit_schema(with_hashes(wanted.schema or {}), lost)
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     if way != "tool":
         return {}

@@ -28,7 +28,7 @@ def keeps(name: str, value: Any) -> bool:
     return name in SCHEMA_KEYS or (name == "minItems" and value in (0, 1))
 
 
-def fitted_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
+def fit_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
     """What a keyword holds, with `fit` done to the schemas in it."""
     if name in SCHEMA_MAPS and isinstance(value, dict):
         return {key: fit(each) for key, each in value.items()}
@@ -37,7 +37,7 @@ def fitted_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
     return fit(value) if name == "items" else value
 
 
-def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
+def fit_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     """A schema that the API takes: closed objects, known keywords; the others in the description and in `lost`.
 
     {"type": "number", "minimum": 0} -> {"type": "number", "description": "{minimum: 0}"}
@@ -47,9 +47,9 @@ def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     fields = {("anyOf" if name == "oneOf" else name): value for name, value in schema.items() if name not in SCHEMA_SILENT}
 
     def fit(inner: Any) -> Any:
-        return fitted_schema(inner, lost, depth + 1)
+        return fit_schema(inner, lost, depth + 1)
 
-    out = {name: fitted_value(name, value, fit) for name, value in fields.items() if keeps(name, value)}
+    out = {name: fit_value(name, value, fit) for name, value in fields.items() if keeps(name, value)}
     dropped = {name: value for name, value in fields.items() if not keeps(name, value)}
     if dropped:
         for name in dropped:

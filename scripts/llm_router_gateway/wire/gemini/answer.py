@@ -10,7 +10,7 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..losses import lose_extras, name_lost
 from ..names import own_names
-from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, packed_signature
+from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, pack_signature
 from .request_reader import Calls, read_part
 from .request_writer import write_part
 
@@ -159,7 +159,7 @@ def answer_call(part: ir.ToolCall, names: Mapping[str, str], lost: list[str]) ->
         name_lost(lost, "functionCall.args")
         return None
     made: Fields = {"functionCall": {"id": part.id, "name": name, "args": arguments}}
-    signature = packed_signature(part)
+    signature = pack_signature(part)
     return {**made, "thoughtSignature": signature} if signature else made
 
 
@@ -168,12 +168,12 @@ def answer_part(part: ir.Part, names: Mapping[str, str], shown: bool, lost: list
     if isinstance(part, ir.ToolCall):
         return answer_call(part, names, lost)
     if isinstance(part, ir.Thinking):
-        signature = packed_signature(part)
+        signature = pack_signature(part)
         if not shown or not (part.text or signature):
             return None
         return {"text": part.text, "thought": True, **({"thoughtSignature": signature} if signature else {})}
     if isinstance(part, ir.Text):
-        signature = packed_signature(part)
+        signature = pack_signature(part)
         lose_extras(part.extras, VENDOR, lost)
         made = {"text": part.text, **({"thoughtSignature": signature} if signature else {})}
         return made if part.text or signature else None

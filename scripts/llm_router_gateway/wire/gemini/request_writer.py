@@ -14,7 +14,7 @@ from ..losses import lose_extras, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root
-from ..tools import FREE_TEXT, choice_among, offered_tools
+from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     EFFORT_BUDGETS,
     LEVELS,
@@ -229,7 +229,7 @@ def reminder(message: ir.Message, lost: list[str]) -> list[Fields]:
             for made in write_parts(message.parts, lost)]  # fmt: skip
 
 
-def signed_calls(written: list[Fields]) -> list[Fields]:
+def sign_calls(written: list[Fields]) -> list[Fields]:
     """The first call of a turn must be signed from Gemini 3 on."""
     first = next((made for made in written if "functionCall" in made), None)
     if first is not None and "thoughtSignature" not in first:
@@ -299,7 +299,7 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
         if last["role"] == role and "functionResponse" not in last["parts"][0]:
             last["parts"] += parts
         elif parts:
-            contents.append({"role": role, "parts": signed_calls(parts) if calls and target.signatures else parts})
+            contents.append({"role": role, "parts": sign_calls(parts) if calls and target.signatures else parts})
     return contents
 
 
@@ -338,7 +338,7 @@ def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[st
     chosen = frozenset(choice.names if choice is not None and choice.mode == "auto" else ())  # AUTO takes no names
     declared: list[Fields] = []
     others: list[Fields] = []
-    tools = offered_tools(request)
+    tools = visible_tools(request)
     functions = any(not tool.vendor for tool in tools)  # beside which most models refuse a search
     names: set[str] = set()
     for index, tool in enumerate(tools):
@@ -386,7 +386,7 @@ def level_of(reasoning: ir.Reasoning, levels: Sequence[str], lost: list[str]) ->
     return nearest_effort(level, levels, lost) if level in ORDER else ""
 
 
-def fitted_budget(budget: int, target: Target, lost: list[str]) -> int:
+def fit_budget(budget: int, target: Target, lost: list[str]) -> int:
     """Tokens between the least and the most that the model takes; 0 only where it can be told not to think."""
     if budget < 0 or (budget == 0 and target.can_be_off):
         return budget
@@ -408,7 +408,7 @@ def write_thinking_config(reasoning: ir.Reasoning, target: Target, lost: list[st
         level = level_of(reasoning, target.levels, lost)
         return {**made, "thinkingLevel": level} if level else made
     budget = budget_of(reasoning)
-    return made if budget is None else {**made, "thinkingBudget": fitted_budget(budget, target, lost)}
+    return made if budget is None else {**made, "thinkingBudget": fit_budget(budget, target, lost)}
 
 
 def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields:

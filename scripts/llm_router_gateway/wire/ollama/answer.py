@@ -17,7 +17,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..fields import compact
 from ..losses import name_lost
-from ..names import own_names, packed_id
+from ..names import own_names, pack_id
 
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
@@ -38,7 +38,7 @@ def call_of(call: ir.ToolCall, names: Mapping[str, str], lost: list[str]) -> dic
     if arguments is None:
         name_lost(lost, "tool_calls.arguments")
         arguments = {"input": call.arguments_text}
-    return {"id": packed_id(call), "function": {"name": names.get(call.name, call.name), "arguments": arguments}}
+    return {"id": pack_id(call), "function": {"name": names.get(call.name, call.name), "arguments": arguments}}
 
 
 def message_of(

@@ -37,7 +37,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
-from ..sound import MAX_TOKENS, is_count, told_cost
+from ..sound import MAX_TOKENS, cost_in, is_count
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -46,7 +46,6 @@ THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-m
 REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
 
 EFFORT_BUDGETS = {"none": 0, "minimal": 512, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}
-MAX_USER_CHARS = 64  # OpenAI refuses a longer `user`
 
 FINISH: Mapping[str, ir.Reason] = {
     **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "complete"), "end"),
@@ -66,11 +65,6 @@ ANSWER_TIERS = {"auto": "auto", "default": "default", "standard": "default", "fl
 FORMATS = {"anthropic": "anthropic-claude-v1", "gemini": "google-gemini-v1", "openai": "openai-responses-v1"}
 VENDORS = {name: vendor for vendor, name in FORMATS.items()}
 
-AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
-
-BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
-JSON_HINT = "Answer with one JSON object and nothing else."  # OpenAI refuses json_object when no message says JSON
 NEXT_NOTE = "[The {} that the tool returned {} in the next message.]"
 
 REQUEST_FIELDS = frozenset({
@@ -153,13 +147,16 @@ def read_usage(usage: Any) -> ir.Usage | None:
     reasoning = min(output, max(count(after, "reasoning_tokens"), output - completion))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        told_cost(usage), own(usage, USAGE_FIELDS),
+        cost_in(usage), own(usage, USAGE_FIELDS),
     )  # fmt: skip
 
 
 def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
-    """What a relayed answer says of its usage."""
-    return read_usage(answer.get("usage"))
+    """What a relayed answer says of its usage; pictures and audio name the two sides input_tokens and output_tokens."""
+    usage = answer.get("usage")
+    if isinstance(usage, dict) and "input_tokens" in usage and "prompt_tokens" not in usage:
+        usage = {**usage, "prompt_tokens": usage["input_tokens"], "completion_tokens": usage.get("output_tokens", 0)}
+    return read_usage(usage)
 
 
 def chunk_usage(chunk: Mapping[str, Any]) -> ir.Usage | None:

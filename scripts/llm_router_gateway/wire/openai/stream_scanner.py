@@ -92,7 +92,7 @@ class Scanner:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
-            self.error = UpstreamFailed("the upstream sent an event that is not JSON")
+            self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         if not choices or "error" in chunk:

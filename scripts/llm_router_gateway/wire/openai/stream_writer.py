@@ -10,7 +10,7 @@ from typing import Any
 from .. import ir
 from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import minted_id
+from ..names import mint_id
 from ..tools import free_text
 from .answer import Callers, image_of, native_reason, outgoing_call, refusal_text, write_tier
 from .common import DONE, OWN, REASON, mine, write_usage
@@ -67,7 +67,7 @@ class StreamWriter:
         return handler(event).encode("utf-8", "backslashreplace") if handler is not None else b""
 
     def _start(self, event: ir.Started) -> str:
-        made = event.id or self._request.answer_id or minted_id(event.model, self._request.model)
+        made = event.id or self._request.answer_id or mint_id(event.model, self._request.model)
         model = event.model or self._request.model
         stated = write_tier(event.service_tier, self._lost)
         tier = f'"service_tier":{quoted(stated["service_tier"])},' if stated else ""

@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_in, error_of
-from ..names import minted_id
+from ..names import mint_id
 from ..sse import Event
 from .answer import candidate_extras, read_item, stop_of
 from .common import count, read_usage
@@ -315,7 +315,7 @@ class StreamReader:
             return
         call = read_call({**item, "arguments": "", "input": ""}, "item")
         id_ = call.id if call.id not in self._ids else ""
-        id_ = id_ or minted_id(self._answer_id, len(self._ids), call.name)
+        id_ = id_ or mint_id(self._answer_id, len(self._ids), call.name)
         self._ids.add(id_)
         begun = ir.ToolCall(id_, call.name, custom=call.custom, vendor=call.vendor, signature=call.signature)
         made.call = self._line.put(Slot(begun), out)

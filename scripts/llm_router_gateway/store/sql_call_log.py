@@ -1,4 +1,4 @@
-"""The call log in the SQLite store: `store.call_log.CallLog` over a `database.Store`, read in the store's threads."""
+"""The call log in a store that speaks SQL: `store.call_log.CallLog` over its `add` and `reading`, which has threads for it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from ..call import Call, view
-from ..query import SEARCH_S, Cursor, Page, Span, Where
-from ..redaction import Bodies
 from . import queries
-from .rows import unpack
+from .call import Call, view
+from .query import SEARCH_S, Cursor, Page, Span, Where
+from .redaction import Bodies
+from .rollups import unpack
 
 Written = TypeVar("Written")
 Values = Mapping[str, Any]
@@ -24,7 +24,7 @@ class Reads(Protocol):
     def health(self) -> dict[str, Any]: ...
 
 
-class SqliteCallLog:
+class SqlCallLog:
     """See `store.call_log.CallLog`."""
 
     def __init__(self, store: Reads, clock: Callable[[], float] = time.monotonic) -> None:
