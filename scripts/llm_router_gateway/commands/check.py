@@ -18,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import PROGRAM, __version__
-from ..config.config import Config
+from ..config.config import Config, State
 from ..config.telemetry import Telemetry
-from ..errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from ..errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 from ..net.client import Pool, Timeouts
 from ..proxy import model_list
 from ..proxy.answers import check_key, parse_answer
@@ -35,6 +35,7 @@ from ..wire import ir
 from ..wire.registry import wire
 
 AT_ONCE = 20  # questions on their way
+STATE_LIMIT_S = 5.0  # for the engine of [state]: longer than any request waits for it
 LIMIT_S = 60.0  # for one answer; local servers may have to load the model first
 MAX_TOKENS = 256  # enough for models that think before they speak
 QUESTION = (ir.Message("user", (ir.Text("Reply with the word ok."),)),)
@@ -119,8 +120,35 @@ async def probe_collector(telemetry: Telemetry, clock: Callable[[], float]) -> O
     return Outcome("telemetry", clock() - began, f"a test span went to {telemetry.traces_url} ({telemetry.protocol})")
 
 
+async def check_state(state: State, store: str, clock: Callable[[], float]) -> Outcome:
+    """Whether the engine of [state] answers, and how fast; what budgets need is said as a note."""
+    from ..limiter.leases import EngineAway
+    from ..limiter.redis import RedisEngine
+
+    engine = RedisEngine(state.url.reveal(), prefix=state.prefix, timeout_s=max(state.timeout_s, STATE_LIMIT_S))
+    try:
+        version = await engine.ping()  # connects as well
+        began = clock()
+        await engine.ping()
+        seconds = clock() - began
+    except EngineAway as error:
+        return Outcome(engine.where, 0.0, error=Unavailable(f"{error}; check [state] url, and that the server runs"))
+    finally:
+        await engine.close()
+    if seconds > state.timeout_s:
+        text = f"answers after {seconds * 1_000:.0f} ms: more than [state] timeout_s, {state.timeout_s * 1_000:.0f} ms"
+        return Outcome(engine.where, seconds, error=Unavailable(f"{text}; move it nearer, or raise timeout_s"))
+    if not store.startswith("postgresql:"):
+        sys.stderr.write(
+            "note: each gateway keeps a call log of its own. Limits, health and budgets are shared, but when the engine of "
+            "[state] loses its memory, what a gateway spent that is gone by then is forgotten. Budgets across several "
+            'gateways need a common log: [server] store = "postgresql://..."\n'
+        )
+    return Outcome(engine.where, seconds, version)
+
+
 async def run(config: Config, clock: Callable[[], float]) -> int:
-    """Prints a line for each model; 1 if any failed."""
+    """Prints a line for each model, and for the engine of [state]; 1 if any failed."""
     routes, pool = routes_of(config), Pool()
     probed = list(routes.full.values())
     probed += [Candidate(provider, "") for provider in routes.open.values()
@@ -141,7 +169,8 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
             return Outcome(name, clock() - began, detail)
 
     try:
-        outcomes = list(await asyncio.gather(*map(one, probed)))
+        state = [check_state(config.state, config.server.store, clock)] if config.state is not None else []
+        outcomes = list(await asyncio.gather(*map(one, probed), *state))
     finally:
         await pool.close()
     if config.telemetry is not None and config.telemetry.traces:

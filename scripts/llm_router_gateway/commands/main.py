@@ -175,6 +175,14 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
         is_json = not options.check and config.server.log_format == "json"
         sys.stderr.write(event_line("error", "problem", wrong) if is_json else wrong + "\n")
         return 2
+    if config.state is not None:
+        from ..limiter.redis import NotInstalled, load_driver
+
+        try:
+            load_driver()
+        except NotInstalled as missing:
+            say(f"{source.name}: {missing}")
+            return 2
     if options.check:
         from . import check
 

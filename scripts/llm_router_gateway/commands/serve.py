@@ -15,10 +15,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
+from ..config.addresses import is_postgres
 from ..config.config import Config, ConfigError, Problem
 from ..config.describe import fingerprint
 from ..config.sources import Source
@@ -33,17 +35,23 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server, listeners
-from ..policy.budgets import utc_text
+from ..policy.budgets import Budgets, utc_text
+from ..policy.rate_limits import Limiter
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log, event_line
 from ..proxy.tracing import Tracing
+from ..store import key_rows
 from ..store.call import Call
 from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
+from ..store.sqlite.file import MEMORY
 from ..telemetry.exporter import Exporter
 from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
-from .stores import Replicas, keep_of, open_stores
+from .stores import Replicas, Stores, keep_of, open_stores
+
+if TYPE_CHECKING:
+    from .replica import Replica as Share
 
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
@@ -51,6 +59,7 @@ MAX_SAID = 50  # members that do not work as they should, for other gateways
 SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
 TELEMETRY_S = 3.0  # for spans and metrics that wait to be sent at the end
+LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = (
     "host",
@@ -118,7 +127,9 @@ class Backends:
         self.calls = stores.calls if stores is not None else None
         self.conversations = stores.conversations if stores is not None else None
         self.keys = stores.keys if stores is not None else None
-        self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
+        self.replica = self._join(config, stores)
+        self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
+        self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
         self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
@@ -128,6 +139,21 @@ class Backends:
         self.others: Replicas | None = self._watch if isinstance(self._watch, Replicas) else None
         self.report: Callable[[], Mapping[str, Any]] = dict  # what other gateways may know of this one
         self._said_at = self._used_at
+
+    def _join(self, config: Config, stores: Stores | None) -> Share | None:
+        """This process's part in what several gateways share; None where nothing is."""
+        if config.state is None:
+            return None
+        from .replica import COMMON, KeyLedger  # and redis-py with it
+        from .replica import Replica as Share
+
+        ledger = None
+        if stores is not None and is_postgres(config.server.store):
+            ledger = KeyLedger(stores.keys, COMMON)
+        elif stores is not None and stores.engine.path != MEMORY:
+            with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
+                ledger = KeyLedger(stores.keys, stores.engine.write(key_rows.ledger_name).result(LEDGER_S))
+        return Share(config.state, ledger=ledger, log=self._log)
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -230,6 +256,7 @@ class GatewayProcess:
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
             telemetry=self.exporter.health if self.exporter is not None else dict,
+            shared=backends.replica.view if backends.replica is not None else dict,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
@@ -292,9 +319,10 @@ class GatewayProcess:
         self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
-        late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
-        if self.config.telemetry != config.telemetry:
-            late = f"{late}{late and ', '}telemetry"
+        names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
+        names += ["[telemetry]"] if self.config.telemetry != config.telemetry else []
+        names += ["[state]"] if self.config.state != config.state else []
+        late = ", ".join(names)
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
@@ -351,6 +379,9 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
         process.backends.close()
         process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
         return 3
+    replica = process.backends.replica
+    if replica is not None:
+        await replica.start(process.gateway.routing_state, process.backends.authenticator, lambda: process.config)
     process.server.listen(sockets)
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -369,6 +400,8 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
         await process.exporter.close(TELEMETRY_S)
     await process.gateway.offload.close()
     await process.pool.close()
+    if replica is not None:
+        await replica.close()
     process.backends.close()
     process.log.close()
     return 0

@@ -42,8 +42,9 @@ from .. import PROGRAM
 from ..access.authenticate import Authenticator
 from ..cluster.forward import HomeApp
 from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
-from ..config.config import Config
+from ..config.config import Config, ConfigError, Problem
 from ..config.sources import Source, from_portable
+from ..limiter.budgets import LocalBudgets
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
 from .process import inherited_sockets, on_signals, raise_file_limit, say
@@ -273,6 +274,10 @@ class HomeProcess(GatewayProcess):
     def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
         super().__init__(config, source, demo=demo)
         backends, gateway = self.backends, self.gateway
+        if not isinstance(backends.budgets, LocalBudgets):
+            raise ConfigError(
+                [Problem("server.workers", "[state] shares one process's budgets: start several gateways instead")]
+            )
         self.workers: Workers | None = None
         self.home = Home(HomeParts(
             authenticator=self.authenticator, limiter=backends.limiter, budgets=backends.budgets,

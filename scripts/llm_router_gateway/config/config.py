@@ -34,6 +34,7 @@ from .settings import (  # fmt: skip
     PROVIDER,
     PROVIDER_SETTINGS,
     SERVER,
+    STATE,
     Secret,
     Setting,
     read_keys,
@@ -178,6 +179,15 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """[state]: what several gateways share, and where."""
+
+    url: Secret
+    prefix: str = "llm-router"
+    timeout_s: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration. Swapped at once; a request keeps the one it began with."""
 
@@ -190,6 +200,7 @@ class Config:
     routing: Routing = PLAIN
     keys: tuple[tuple[Key, Sequence[Secret]], ...] = ()  # [[keys]], each with its secrets
     telemetry: Telemetry | None = None
+    state: State | None = None
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -224,6 +235,20 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
     values["labels_header"] = values["labels_header"].lower()
     check_networks(values["trusted_proxies"], "server.trusted_proxies", reading)
     return Server(tokens=tokens, admin_tokens=admin_tokens, **values)
+
+
+def read_state(document: Mapping[str, Any], reading: Reading) -> State | None:
+    """[state], or its address from the environment; None where nothing is shared."""
+    table = sub_table(document, "state", "", reading)
+    values = read_settings(table, STATE, "state", reading)
+    outside = from_outside(STATE[0], {}, reading.env)
+    if outside:
+        values["url"] = check(STATE[0], outside[1], outside[0], reading)
+    if values["url"] is None:
+        if table and "url" not in table:
+            reading.bad("state.url", "is missing: the address of Redis or Valkey, or leave [state] out")
+        return None
+    return State(**values)
 
 
 def check_reach(server: Server, keys: Sequence[object], reading: Reading) -> None:
@@ -599,7 +624,19 @@ def with_default(routing: Routing, groups: Iterable[Group], resolve: Callable[[s
     return replace(routing, default_model=resolve(name, "routing.default_model") or "")
 
 
-TABLE_NAMES = ("server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "frontend", "telemetry")
+TABLE_NAMES = (
+    "server",
+    "providers",
+    "models",
+    "groups",
+    "routing",
+    "health",
+    "tasks",
+    "keys",
+    "state",
+    "frontend",
+    "telemetry",
+)
 
 
 def parse(
@@ -621,7 +658,7 @@ def parse(
     groups = read_groups(document, resolve, reading)
     routing = with_default(read_routing(document, reading), groups, resolve)
     check_groups(groups, models, reading)
-    keys = read_file_keys(document, reading)
+    keys, state = read_file_keys(document, reading), read_state(document, reading)
     check_reach(server, keys, reading)
     check_secrets(server, keys, reading)
     if not reading.problems:
@@ -637,7 +674,9 @@ def parse(
     if reading.problems:
         raise ConfigError(reading.problems)
     careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
-    return Config(server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry)
+    return Config(
+        server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry, state
+    )
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml

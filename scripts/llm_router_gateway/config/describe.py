@@ -84,6 +84,13 @@ def config_text(config: Config) -> str:
         lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
     lines += telemetry_lines(config.telemetry)
+    if config.state is not None:
+        shown = {
+            "url": masked_proxy(config.state.url.reveal()),
+            "prefix": config.state.prefix,
+            "timeout_s": config.state.timeout_s,
+        }
+        lines += ["", "[state]", *(f"{name} = {toml(value)}" for name, value in shown.items())]
     lines += [f"# {path}: {source}" for path, source in sources.items() if source == "overlay: removed"]
     return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
 

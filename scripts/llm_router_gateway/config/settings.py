@@ -27,6 +27,7 @@ HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 KEY = re.compile(r"[\x21-\x7e]+")  # characters that a header can hold without escaping
 URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
+STATE_URL = re.compile(r"(rediss?(\+sentinel|\+cluster)?://([^\s/@]*@)?[^\s/?#@]+|unix://[^\s?#]+)(/[^\s?#]*)?(\?[^\s#]*)?")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the bytes decide these
@@ -129,6 +130,14 @@ def read_proxy(value: object) -> str:
     if value != "" and not PROXY.fullmatch(read_text(value)):
         raise ValueError("is not http://host:port, https://host:port or socks5://host:port")
     return str(value)
+
+
+def read_state_url(value: object) -> Secret:
+    """An address with its password, which is never repeated in an error."""
+    if not isinstance(value, str) or not STATE_URL.fullmatch(value):
+        raise ValueError("is not an address such as redis://:PASSWORD@HOST:6379/0, rediss://..., "
+                         "redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST:6379")  # fmt: skip
+    return Secret(value)
 
 
 def read_params(value: object) -> Mapping[str, Any]:
@@ -235,6 +244,7 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "secret": (read_keys, "secret, or comma list of them"),
     "url": (read_url, "http(s) address"),
     "proxy": (read_proxy, "proxy address"),
+    "state url": (read_state_url, "address of Redis or Valkey"),
     "size": (read_size, 'whole number or "128k"'),
     "time": (read_time, "date, or time (UTC where it names no zone)"),
     "patterns": (read_patterns, "list of texts with *"),
@@ -514,6 +524,14 @@ HEALTH: tuple[Setting, ...] = (
     Setting("recover_s", "number", 120.0, "until time alone has restored the whole weight", low=0.01, high=LONG_S),
 )  # fmt: skip
 
+STATE: tuple[Setting, ...] = (
+    Setting("url", "state url", None, "Redis or Valkey, through which several gateways share limits, budgets and health: "
+            "redis://, rediss://, redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST; needs the package redis",
+            ("LLM_ROUTER_STATE_URL",)),
+    Setting("prefix", "text", "llm-router", "before the names of all its keys there: gateways with the same one share"),
+    Setting("timeout_s", "number", 0.05, "the longest that a request waits for it", low=0.001, high=10),
+)  # fmt: skip
+
 CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[keys]] and for keys in the store
     Setting("name", "text", None, "unique name in logs and statistics"),
     Setting("owner", "text", "", "owner, shown only"),
@@ -599,6 +617,7 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[[groups.members]]": MEMBER,
     "[routing]": ROUTING,
     "[health]": HEALTH,
+    "[state]": STATE,
     "[[keys]]": (*CALLER_KEY, *KEY_SECRET),
     "[keys.budget]": BUDGET,
     "[telemetry]": TELEMETRY,

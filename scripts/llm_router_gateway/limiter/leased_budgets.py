@@ -240,7 +240,7 @@ class LeasedBudgets:
         book, membership, now_s = shelf.book, self._membership, self._clock()
         parts = book.parts(book.limits)
         need = book.missing(book.limits, *pair)
-        want = book.wanted(need, pair, now_s, shelf.waiting)
+        want = book.wanted(need, pair, now_s, shelf.waiting, membership.count)
         epoch = membership.epoch
         reply = await self._send(parts, need, want)
         shelf.heard_at = self._clock()
@@ -291,7 +291,7 @@ class LeasedBudgets:
             if shelf.is_busy:
                 is_anew = False  # its own message says the rest; this is looked at again
                 continue
-            purses = shelf.book.news(now_s)
+            purses = shelf.book.news(now_s, membership.count)
             if not membership.is_complete:  # in a new epoch every hold is reported, before anything is granted
                 purses = [purse for purse in shelf.book.purses if purse.held_usd or purse.held_tokens]
             news += [(shelf, purse) for purse in purses]

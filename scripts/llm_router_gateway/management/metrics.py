@@ -80,6 +80,7 @@ class Gauges:
     version: str = ""
     started_at: float = 0.0  # Unix seconds
     replicas: Mapping[str, Any] = field(default_factory=dict)  # store.replicas.summary
+    shared: Mapping[str, Any] = field(default_factory=dict)  # what several gateways share: Replica.view()
 
 
 def clean(text: str) -> str:
@@ -231,6 +232,14 @@ TELEMETRY = (
     ("telemetry_spans_dropped_total", "dropped", "counter", "Spans that are lost: the collector was away, or refused them."),
     ("telemetry_spans_waiting", "waiting", "gauge", "Spans that are not yet sent."),
 )
+SHARED = (
+    ("state_engine_up", "is_up", "gauge", "0 while the engine of [state] does not answer."),
+    ("state_engine_open", "is_open", "gauge", "0 while it collects its memory anew and grants no budgets."),
+    ("state_engine_outages_total", "outages", "counter", "Times that it went away."),
+    ("state_engine_memory_losses_total", "memory_losses", "counter", "Times that it lost its memory."),
+    ("state_engine_messages_total", "messages", "counter", "Messages to it."),
+    ("state_replicas", "replicas", "gauge", "Processes that share limits, as last heard."),
+)
 MEMBER = (
     ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 to 1."),
     ("member_active_requests", "active", "Requests under way at a model."),
@@ -291,12 +300,19 @@ def telemetry_families(health: Mapping[str, int]) -> Iterator[Family]:
             yield Family(name, kind, text, [("", (), health[field_name])])
 
 
+def shared_families(view: Mapping[str, Any]) -> Iterator[Family]:
+    for name, field_name, kind, text in SHARED:
+        if field_name in view:
+            yield Family(name, kind, text, [("", (), int(as_number(view[field_name])))])
+
+
 def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
     yield from member_families(moment.members)
     yield from store_families(moment.store)
     yield from replica_families(moment.replicas)
     yield from telemetry_families(moment.telemetry)
+    yield from shared_families(moment.shared)
     yield Family(
         "build_info", "gauge", "Always 1; the version is in the label.", [("", labels(version=clean(moment.version)), 1)]
     )

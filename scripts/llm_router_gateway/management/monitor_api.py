@@ -269,9 +269,10 @@ class MonitorApi:
         members: Callable[[], Iterable[Mapping[str, Any]]] = tuple, version: str = "",
         telemetry: Callable[[], Mapping[str, int]] = dict,
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
-        replicas: Callable[[], Sequence[Replica]] = tuple,
+        replicas: Callable[[], Sequence[Replica]] = tuple, shared: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:  # fmt: skip
-        self.metrics = metrics
+        """`shared`: what several gateways share, and whether its engine answers; {} where nothing is shared."""
+        self.metrics, self._shared = metrics, shared
         self._replicas = replicas
         self._log, self._open, self._members, self._version = log, open_requests, members, version
         self._now, self._clock, self._telemetry = now, clock, telemetry
@@ -343,8 +344,9 @@ class MonitorApi:
         health = log.health()
         if self._replicas():
             health = {**health, "replicas": summary(self._replicas())}
+        more = {"store": health, **({"shared": shared} if (shared := self._shared()) else {})}
         return await self._once(
-            request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, "store": health}))
+            request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, **more}))
         )
 
     def _statistics_span(self, query: Mapping[str, str], by: str) -> Span:
@@ -409,7 +411,7 @@ class MonitorApi:
         read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
         gauges = Gauges(self._open(), self._members(), health, self._telemetry(), self._version, self._started_at,
-                        summary(self._replicas()))  # fmt: skip
+                        summary(self._replicas()), self._shared())  # fmt: skip
         text = self.metrics.render(gauges).encode("utf-8", "replace")
         return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 
