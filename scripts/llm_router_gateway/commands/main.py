@@ -165,9 +165,14 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
     if config is None:
         return 2
     if options.print_config:
+        from ..config.addresses import is_postgres
         from ..config.describe import config_text
+        from ..store.sqlite.file import store_path
+        from ..store.sqlite.keys import count_keys
 
-        sys.stdout.write(config_text(config))
+        place = config.server.store
+        stored = None if is_postgres(place) else count_keys(store_path(place, str(source.path or "")))
+        sys.stdout.write(config_text(config, stored))
         return 0
     if not any(provider.is_active for provider in config.providers):
         wrong = (f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "

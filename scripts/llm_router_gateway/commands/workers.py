@@ -276,9 +276,7 @@ class HomeProcess(GatewayProcess):
         super().__init__(config, source, demo=demo)
         backends, gateway = self.backends, self.gateway
         if not isinstance(backends.budgets, LocalBudgets):
-            raise ConfigError(
-                [Problem("server.workers", "[state] shares one process's budgets: start several gateways instead")]
-            )
+            raise ConfigError([Problem("server.workers", "[state] goes with one process: start several gateways")])
         self.workers: Workers | None = None
         self.home = Home(HomeParts(
             authenticator=self.authenticator, limiter=backends.limiter, budgets=backends.budgets,
