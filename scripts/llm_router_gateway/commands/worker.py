@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,9 +37,11 @@ from ..net.client import Pool
 from ..net.link import Link
 from ..net.server import Server
 from ..net.shares import Shares
+from ..proxy.attempts import AttemptRecord
 from ..proxy.gateway import Gateway, prepare
 from ..routing.notes import Notes, keys_by_mark
 from .process import new_id, on_signals, raise_file_limit, say
+from .telemetry import Sending
 
 TELL_S = 0.2  # how often the home hears of members, and of open requests
 REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker; the home is gone
@@ -87,6 +90,10 @@ class WorkerProcess:
             routing_state=self.routing_state,
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
+        self.gateway.on_attempts = self.count
+        self._tried: Counter[tuple[str, str, str]] = Counter()  # model, provider, cause: not yet told
+        self._told_health: Mapping[str, int] = {}
+        self.sending = Sending(self.config, self.gateway, self.pool, self.log)
         self.forward = Forward(start.http, new_id)
         server = self.config.server
         self.server = Server(
@@ -149,7 +156,19 @@ class WorkerProcess:
         await self.outbox.flush()
         return True
 
+    def count(self, attempts: Sequence[AttemptRecord]) -> None:
+        """Requests to upstreams, for the metrics that the home has."""
+        for attempt in attempts:
+            self._tried[attempt.name, attempt.provider, attempt.cause] += 1
+
     def tell_now(self) -> None:
+        if self._tried:
+            self.link.send("attempts", [[*key, count] for key, count in self._tried.items()])
+            self._tried.clear()
+        health = self.sending.health()
+        if health != self._told_health:
+            self._told_health = health
+            self.link.send("telemetry", health)
         changes = self.routing_state.take_changes(time.monotonic())
         if changes is not None:
             self.link.send("routing", changes)
@@ -169,6 +188,7 @@ class WorkerProcess:
         self.server.listen(descriptors, shares)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
+        self.sending.start()
         tasks = [asyncio.create_task(self.tell()), asyncio.create_task(self.outbox.run())]
         await self.stop.wait()
         await self.drain()
@@ -185,6 +205,7 @@ class WorkerProcess:
         limit.cancel()
 
     async def end(self) -> int:
+        await self.sending.close()
         await self.gateway.offload.close()
         await self.pool.close()
         await self.forward.pool.close()
