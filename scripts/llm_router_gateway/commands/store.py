@@ -32,7 +32,7 @@ examples:
   python3 scripts/llm_router_gateway store copy --from sqlite:router.db --to postgresql://gateway:PASSWORD@db/llm
   python3 scripts/llm_router_gateway store copy --from sqlite:router.db -c router.toml
 
-exit codes: 0 copied and checked, 1 not copied or not the same, 2 wrong usage or configuration
+exit codes: 0 copied and checked, 1 not copied or not the same, 2 usage error or configuration
 """
 
 
