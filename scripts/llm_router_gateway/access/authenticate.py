@@ -19,7 +19,7 @@ from typing import Any
 from ..config.config import Config
 from ..config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
 from ..config.settings import LOOPBACK, Secret
-from ..errors import Forbidden, Unauthorized
+from ..errors import Forbidden, Unauthorized, Unavailable
 from ..net.caller import Caller
 from ..policy.budgets import utc_text
 from ..store.keys import Row
@@ -36,6 +36,7 @@ FORWARDED = (
 PLACES = [*KEY_HEADERS, *(f"?{name}=" for name in KEY_QUERIES)]
 NO_KEY = f"no key: send this gateway's token as Authorization: Bearer, {', '.join(PLACES[:-1])} or {PLACES[-1]}"
 UNKNOWN_KEY = "the key is not known to this gateway"
+OUT_OF_REACH = "keys_out_of_reach"
 
 
 @dataclass(slots=True)
@@ -93,6 +94,12 @@ def is_loopback(peer: str) -> bool:
     return address is not None and bool(address.is_loopback)
 
 
+def fixed_names(config: Config) -> frozenset[str]:
+    """The names by which logs and statistics know the credentials of a configuration."""
+    tokens = {f"token-{number}" for number in range(1, len(config.server.tokens) + 1)}
+    return frozenset({key.name for key, _ in config.keys} | tokens | ({ADMIN_NAME} if config.server.admin_tokens else set()))
+
+
 class Authenticator:
     """Every credential by its digest, and the sessions that were opened with some of them."""
 
@@ -102,6 +109,8 @@ class Authenticator:
         self._generation = -1
         self.is_unread = False  # the last attempt to read the store failed
         self.sealed = ""  # why anonymous callers are refused: the store's keys are unknown
+        self._unknown = ""  # why it cannot be said of a key that it is none: the store is out of reach
+        self._expired = ""  # why the keys of the store are not taken: it has been out of reach for too long
         self._stored, self._fixed = Entries(), Entries()
         self._entries: dict[bytes, Entry] = {}
         self._by_id: dict[str, Entry] = {}
@@ -131,6 +140,10 @@ class Authenticator:
         )
         self._merge()
 
+    def judge(self, unknown: str, expired: str) -> None:
+        """While the store is out of reach: what callers with an unknown key, and with one of the store, are told (503)."""
+        self._unknown, self._expired = unknown, expired
+
     def _merge(self) -> None:
         """All entries: those of the configuration before those of the store, each as lately used as it was."""
         used = [(key_id, entry.last_used) for key_id, entry in self._by_id.items() if entry.last_used is not None]
@@ -154,6 +167,11 @@ class Authenticator:
     def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
         """[[keys]]."""
         return self._config.keys
+
+    @property
+    def fixed_names(self) -> frozenset[str]:
+        """The names of all credentials that the configuration has."""
+        return fixed_names(self._config)
 
     def _admins(self, but: str = "") -> bool:
         return any(entry.caller.is_admin and (entry.caller.key is None or entry.caller.key.is_active)
@@ -213,6 +231,8 @@ class Authenticator:
             if entry is not None:
                 return self._used_now(entry, headers, peer, now)
             if given.startswith(PREFIX):
+                if self._unknown:
+                    raise Unavailable(self._unknown, code=OUT_OF_REACH, retry_after_s=1.0)
                 raise Unauthorized(UNKNOWN_KEY)  # a deleted key of this gateway stays invalid, on this machine too
         elif "cookie" in headers:
             caller = self._session(headers, peer, now)
@@ -228,19 +248,30 @@ class Authenticator:
     def _used_now(self, entry: Entry, headers: Mapping[str, str], peer: str, now: float) -> Caller:
         if not entry.is_free:
             entry.check(self.client(peer, headers), now)
+        if self._expired:
+            self._check_reach(entry)
         entry.last_used = now
         if entry.caller.key is not None:
             self._used[entry.caller.key_id] = now
         return entry.caller
 
+    def _check_reach(self, entry: Entry) -> None:
+        """Unavailable for a key of the store when nobody can say whether it is still good."""
+        if self._expired and entry.caller.key_id in self.rows:
+            raise Unavailable(self._expired, code=OUT_OF_REACH, retry_after_s=1.0)
+
     def _session(self, headers: Mapping[str, str], peer: str, now: float) -> Caller | None:
         """The caller of a session cookie; None when the session ended, or its key is no longer an administrator's."""
         token = token_in(headers)
         digest = self.sessions.digest_of(token, now) if token else None
+        if digest is None and token and self.sessions.secret:
+            admins = [each for each, entry in self._entries.items() if entry.caller.is_admin]
+            digest = self.sessions.signed_digest(token, admins, now)
         entry = self._entries.get(digest) if digest else None
         if entry is None or not entry.caller.is_admin:
             return None
         entry.check(self.client(peer, headers), now)
+        self._check_reach(entry)
         return replace(entry.caller, is_cookie=True)
 
     def _anonymous(self, headers: Mapping[str, str], peer: str, was_given: bool) -> Caller:

@@ -3,7 +3,7 @@
     app = WorkerApp(gateway, Forward(path), new_id)       in a worker: `gateway` answers calls to models
     app = HomeApp(gateway, home.refresh, home.in_force)   in the home: the caller's address and Host as the worker saw them
 
-The management API and the page, metrics, the health of models, and /health, so that any worker speaks for the whole gateway.
+The management API and the page, metrics, and /health with what is below it, so that any worker speaks for the whole gateway.
 Answers of a known length pass as a whole, others stream through. What is read is as of the request, and a change is in force on
 every worker before its answer goes out.
 """
@@ -23,7 +23,8 @@ from ..proxy.request import Exchange, dump_json
 from ..proxy.streaming import Headers
 from ..wire.registry import DEFAULT, wire
 
-FORWARDED = frozenset({"management", "models_health", "health", "root"})
+FORWARDED = frozenset({"management", "models_health", "health", "ready", "live", "root"})
+PROBES = ("/", "/health", "/health/live", "/health/ready")  # which wait for nothing
 PEER, HOST = "x-llm-router-peer", "x-llm-router-host"  # between worker and home; from callers they are dropped
 OF_THIS_HOP = frozenset({
     "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "expect",
@@ -155,6 +156,6 @@ class HomeApp:
         self._gateway, self._refresh, self._in_force = gateway, refresh, in_force
 
     async def __call__(self, exchange: Exchange) -> None:
-        if not exchange.path.endswith(("/", "/health")):  # probes wait for nothing
+        if not exchange.path.endswith(PROBES):
             await self._refresh()
         await self._gateway(Forwarded(exchange, self._in_force))

@@ -5,8 +5,8 @@
 
 What is changed is kept in the overlay beside the configuration file (`config/overlay`, `config/sources`), which no reload
 overwrites, and is in force at once. A change that makes an impossible configuration is refused whole, with every problem and
-its path. Keys can be written and never read back; nor does one that is here already go to another address because somebody
-changed the address.
+its path. Keys can be written and never read back; nor does a stored one go to another address when
+the address changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_en
 from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
 from ..config.sources import Source
-from ..errors import BadRequest, Conflict, GatewayError, NotFound
+from ..errors import BadRequest, Conflict, GatewayError, NotFound, NotSaved
 from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route
 from ..policy.rate_limits import Limit
 from ..routing.snapshot import Snapshot
@@ -366,7 +366,7 @@ class ProvidersApi:
         """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
-        self.lock = asyncio.Lock()  # who reads the file anew takes it, too
+        self.lock = asyncio.Lock()  # a reload takes it, too
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
         told = source.keep_overlay()
@@ -544,7 +544,7 @@ class ProvidersApi:
                 raise GatewayError("modified since it was read; read it again and retry", status=412, code="changed_meanwhile")
             source.refresh()
             if source.fault:
-                raise GatewayError(f"nothing was changed: {source.fault}", status=507, code="not_saved")
+                raise NotSaved(f"nothing was changed: {source.fault}")
             overlay = make(source.overlay)
             touched = {each for each in {*overlay, *source.overlay} if overlay.get(each) is not source.overlay.get(each)}
             try:
@@ -557,7 +557,7 @@ class ProvidersApi:
             except OSError as wrong:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
-                raise GatewayError(f"nothing was changed: it cannot be saved: {why}", status=507, code="not_saved") from None
+                raise NotSaved(f"nothing was changed: it cannot be saved: {why}") from None
             self._tell(change_line(request, name, fields))
             await self._take_over(source.adopt(overlay))
 

@@ -136,7 +136,7 @@ async def readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None
 
 
 def turn_away(sock: socket.socket) -> None:
-    """A caller for whom there is no room is told so."""
+    """The answer to a caller for which there is no room."""
     with suppress(OSError), sock:
         sock.setblocking(False)
         sock.send(BUSY)
@@ -190,13 +190,22 @@ class Server:
         self.draining = True
         await self._stop_accepting()
         for connection in tuple(self._connections):
-            connection.drain()
+            self._drain(connection)
         try:
             async with asyncio.timeout(limit_s):
                 while self.open:
                     await self._next_change()
         except TimeoutError:
             await self._abort_all()
+
+    def _drain(self, connection: Connection) -> None:
+        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it."""
+        loop = asyncio.get_running_loop()
+        left_s = self._silent.get(connection, 0.0) + SILENT_S - loop.time()
+        if left_s > 0:
+            loop.call_later(left_s, connection.drain)
+        else:
+            connection.drain()
 
     async def _stop_accepting(self) -> None:
         if self._shares is not None:
@@ -318,6 +327,8 @@ class Server:
         self._connections[connection] = None
         self._silent[connection] = asyncio.get_running_loop().time()
         connection.is_surplus = self.is_over_budget
+        if self.draining:
+            self._drain(connection)
 
     def unregister(self, connection: Connection) -> None:
         self._connections.pop(connection, None)

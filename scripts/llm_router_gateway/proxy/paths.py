@@ -24,6 +24,8 @@ OWN_LINES = (
     Line("POST", "route", "route"),
     Line("POST", "route/invoke", "invoke"),
     Line("GET", "health", "health"),
+    Line("GET", "health/live", "live"),
+    Line("GET", "health/ready", "ready"),
     Line("GET", "health/models", "models_health"),
     Line("GET", "", "root"),  # the first request of people and probes
 )
@@ -41,7 +43,7 @@ MANAGEMENT = frozenset({"monitor", "api-keys", "providers", "config", "metrics",
 LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})
 ROOTS = frozenset({*PREFIXES, "models", *(path.partition("/")[0] for path in FIXED)})  # first parts of what follows a version
 VERTEX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/(?=models/)")
-OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they reveal nothing
+OPEN_CALLS = frozenset({"health", "live", "ready", "root"})  # answered without a key: they reveal nothing
 USUAL_PREFIXES = ("", "/v1")
 
 
@@ -49,9 +51,7 @@ USUAL_PREFIXES = ("", "/v1")
 class Call:
     """One call, as its request line names it."""
 
-    kind: (
-        str  # chat, count, embeddings, models, ..., as `wire.spec.Line` has them; route, invoke, health, root, management, ...
-    )
+    kind: str  # as in a Line: chat, count, embeddings, models, ...; model, root and management beside them
     protocol: str
     model: str = ""  # when the path names it; of the management API: the path
     stream: bool = False  # when the path says so; else the body does

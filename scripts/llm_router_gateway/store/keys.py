@@ -67,9 +67,10 @@ class KeyRepository(Protocol):
 
 
 class KeyHolder(Protocol):
-    """Who admits callers by what the repository holds: `access.authenticate.Authenticator`."""
+    """What admits callers by what the repository holds: `access.authenticate.Authenticator`."""
 
     sealed: str  # why anonymous callers are refused
     is_unread: bool  # the keys of the store are not known
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None: ...
+    def judge(self, unknown: str, expired: str) -> None: ...

@@ -7,6 +7,7 @@
     grouped_series(db, span, where, "model", 8)
     find_page(db, Page(...), where)                -> a page of calls, their number, the cursor of what comes next
 
+Sums of tags and end users are in `label_sums`, a row for each day: whole days are read there, anything else from calls.
 Sums are read from `rollups` (model and key together) and `totals` (all, each model, each key), which hold a row for each
 minute, hour and day: a million calls are some hundred rows. What they do not know (status, client, text, ...) is read from
 the newest MAX_ROWS calls of the range; the answer says where it begins. Every value from outside is a parameter.
@@ -27,7 +28,7 @@ from typing import Any
 
 from . import histogram
 from .call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
-from .query import SEARCH_S, Cursor, Page, Span, Where
+from .query import DAY_S, LABELS, SEARCH_S, Cursor, Page, Span, Where
 from .rollups import ALL
 
 MAX_ROWS = 40_000  # calls that are looked at for what the sums do not know
@@ -41,7 +42,7 @@ RECENT_ERRORS = 5
 NAMED_CALLS = 3_000  # key names are taken from the newest calls
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 OUTCOME_SQL = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
-SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
+SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client", "end_user", "tags")
 
 # The same numbers as `call.counts_of` makes of one call, for the calls of a query.
 TIMED = "error = '' AND kind <> 'count'"
@@ -56,6 +57,7 @@ OF_CALLS = (
 )  # fmt: skip
 OF_SUMS = tuple(f"total({name})" for name in SUMS)
 NAME_OF = {"": "''", "model": "provider || '/' || model", "provider": "provider", "key": "key_id"}
+NAME_OF_CALLS = {**NAME_OF, "tag": "label.value", "user": "end_user"}
 
 MIDDLES = [round(histogram.middle(number), 3) for number in range(histogram.LAST_BIN + 1)]
 NO_TIMES: dict[str, float | None] = {"mean": None, **{name: None for name, _ in PERCENTILES}}
@@ -74,6 +76,8 @@ class Dialect:
     spreads: Callable[[Any, str, str, str, str, Sequence[Any]], Iterable[tuple[str, int, int, int]]]
     like: str = "LIKE"  # whatever the case of letters
     pair_step_s: int = 60  # the smallest step of the sums of a model and a key together
+    has_label_sums: bool = True  # of tags and end users, by the day
+    tags: str = "json_each(calls.tags)"  # a row for each tag of a call, in the column `value`
 
 
 def bin_of(db: Any, column: str) -> str:
@@ -134,10 +138,14 @@ def calls_condition(db: Any, where: Where) -> tuple[str, list[Any]]:
     elif where.status:
         parts.append("status = ?")
         values.append(int(where.status))
-    for name, value in (("error", where.error), ("protocol", where.protocol), ("client", where.client)):
+    for name, value in (("error", where.error), ("protocol", where.protocol), ("client", where.client),
+                        ("end_user", where.user)):  # fmt: skip
         if value:
             parts.append(f"{name} = ?")
             values.append(value)
+    if where.tag:
+        parts.append(f"EXISTS (SELECT 1 FROM {dialect_of(db).tags} AS label WHERE label.value = ?)")  # nosec B608
+        values.append(where.tag)
     if where.stream is not None:
         parts.append("stream = ?")
         values.append(int(where.stream))
@@ -196,7 +204,7 @@ def nothing() -> Tally:
 
 
 def times(total_ms: float, count: float, bins: int) -> dict[str, float | None]:
-    """Mean and percentiles; those as histogram.percentile has them, all in one pass."""
+    """Mean and percentiles; a percentile is the middle of the bin that it falls into, all in one pass."""
     if not count:
         return NO_TIMES
     spread = bins.to_bytes((bins.bit_length() + 31) // 32 * 4, "little")
@@ -217,14 +225,22 @@ def is_of_pairs(where: Where, by: str) -> bool:
 
 
 def has_sums(db: Any, span: Span, where: Where, by: str) -> bool:
-    """Whether stored sums can answer a query."""
-    if not where.of_sums or span.since_ms:
+    """Whether stored sums can answer a query; those of labels are of whole days."""
+    if span.since_ms:
         return False
-    return span.step_s >= dialect_of(db).pair_step_s or not is_of_pairs(where, by)
+    dialect = dialect_of(db)
+    if where.of_sums and by not in LABELS:
+        return span.step_s >= dialect.pair_step_s or not is_of_pairs(where, by)
+    is_of_days = not (span.from_s % DAY_S or span.to_s % DAY_S) and span.step_s == DAY_S
+    return dialect.has_label_sums and bool(where.of_labels(by)) and is_of_days
 
 
 def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
     """The table that has the sums, and the condition on its rows."""
+    label = where.of_labels(by)
+    if label:
+        named = where.tag or where.user
+        return "label_sums", "provider = ?" + (" AND model = ?" if named else ""), [label, named] if named else [label]
     condition, values = names_condition(where)
     of_model = bool(where.model or where.provider or by in ("model", "provider"))
     of_key = bool(where.key or where.has_key or by == "key")
@@ -241,7 +257,7 @@ def tallies(
     if not has_sums(db, span, where, by):
         return tallies_of_calls(db, span, where, by, each_step=each_step, names=names)
     table, condition, values = source(where, by)
-    name = NAME_OF[by]
+    name = "model" if by in LABELS else NAME_OF[by]
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
@@ -271,11 +287,13 @@ def tallies_of_calls(
 ) -> dict[tuple[str, int], Tally]:
     """The same from the calls themselves."""
     condition, values = calls_condition(db, where)
-    name, at = NAME_OF[by], f"started_ms / {1_000 * span.step_s} * {span.step_s}" if each_step else "0"
+    name, at = NAME_OF_CALLS[by], f"started_ms / {1_000 * span.step_s} * {span.step_s}" if each_step else "0"
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
-    clause = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
+    table = f"calls, {dialect_of(db).tags} AS label" if by == "tag" else "calls"
+    only = " AND end_user <> ''" if by == "user" else ""
+    clause = f"FROM {table} WHERE started_ms >= ? AND started_ms < ?{only}{condition}"
     bounds = [*span.bounds_ms, *values]
     found = {
         (row[0], row[1]): Tally(row[2:])
@@ -311,7 +329,7 @@ def groups(
     db: Any, span: Span, where: Where, by: str, limit: int, *, each_step: bool = False
 ) -> tuple[dict[int, Tally], dict[tuple[str, int], Tally], list[str], bool]:
     """All together by step; by name and step; the names with the most calls; whether there are more."""
-    if has_sums(db, span, where, by):
+    if has_sums(db, span, where, by) or by in LABELS:  # a call with two tags is in two groups, and once in all
         overall = tallies(db, span, where, each_step=each_step)
         sizes = tallies(db, span, where, by)
         names = largest(sizes, limit)
@@ -347,7 +365,7 @@ def series(db: Any, span: Span, where: Where) -> dict[str, Any]:
 
 
 def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
-    """The largest groups, and the rest together as "other"."""
+    """The largest groups, and the rest together as "other"; labels have no such rest: they overlap, and calls may lack them."""
     span = limit_span(db, span, where, by)
     overall, found, names, has_more = groups(db, span, where, by, limit, each_step=True)
     called = key_names(db) if by == "key" else {}
@@ -359,7 +377,7 @@ def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> di
     shown: list[dict[str, Any]] = [
         {"name": called.get(name, name), "id": name, "data": points(steps, by_name[name])} for name in names
     ]
-    if has_more:
+    if has_more and by not in LABELS:
         rest = {at_s: tally.without(mine[at_s] for mine in by_name.values() if at_s in mine)
                 for at_s, tally in overall.items()}  # fmt: skip
         shown.append({"name": "other", "id": None, "data": points(steps, rest)})

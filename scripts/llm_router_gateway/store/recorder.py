@@ -10,6 +10,7 @@ cannot be written waits, up to MAX_WAITING calls; what is above that is dropped 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -34,6 +35,10 @@ FLUSH_PAUSE_S = 0.02  # between two looks whether a store that failed works now
 
 Result = TypeVar("Result")
 Database = Any  # the connection of the store
+
+
+class StoreUnusable(Exception):
+    """The store cannot be used as it is configured; the text says why and what to do, and holds no password."""
 
 
 @dataclass(slots=True)
@@ -85,6 +90,10 @@ class Recorder:
         Not `durable`: it may be lost when the power fails within seconds, and costs a sixth.
         """
         return self._submit(Work(function, Future(), durable=durable))
+
+    async def transact(self, function: Callable[[Database], Result]) -> Result:
+        """As `write`, awaited."""
+        return await asyncio.wrap_future(self.write(function))
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Whether all that was added before is in the file now."""

@@ -1,7 +1,7 @@
 """Callers' keys in a store that speaks SQL: `store.keys.KeyRepository` over a transaction that the caller provides.
 
-    SqlKeys(lambda work: wrap_future(store.write(work)), "router.db", store.write)    in a running gateway
-    SqlKeys(file.transact, "router.db")                                               on the command line
+    SqlKeys(store.transact, "router.db", store.write)    in a running gateway
+    SqlKeys(file.transact, "router.db")                  on the command line
 
 Every method is one transaction, on disk when it returns.
 """

@@ -207,6 +207,7 @@ def test_a_malformed_file_stays_so_for_the_checks(document: Any) -> None:
 def source(tmp_path: Path) -> Iterator[Source]:
     path = tmp_path / "router.toml"
     path.write_text(FILE)
+    path.chmod(0o600)
     made = Source(str(path), flags={}, env={})
     made.load()
     yield made

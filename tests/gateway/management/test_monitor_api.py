@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from logged import NOW_S, Shelf, call, random_calls
+from quick import every
 
 from llm_router_gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 from llm_router_gateway.management import monitor_api
@@ -84,8 +85,8 @@ def test_calls_come_newest_first_and_page_by_page_to_the_last(shelf: Shelf) -> N
     assert [one["started_at"] for one in seen] == sorted((one["started_at"] for one in seen), reverse=True)
 
 
-@pytest.mark.parametrize("order", ["duration_ms", "total_tokens", "cost_usd", "started_at"])
-@pytest.mark.parametrize("way", ["0", "1"])
+@pytest.mark.parametrize("order", every(3, ["cost_usd", "duration_ms", "total_tokens", "started_at"]))
+@pytest.mark.parametrize("way", every(2, ["1", "0"]))
 def test_a_cursor_survives_its_way_through_an_address(shelf: Shelf, order: str, way: str) -> None:
     query, seen = {"limit": "900", "order_by": order, "order_desc": way, "status": "success"}, []
     while True:
@@ -233,7 +234,7 @@ def test_without_a_store_the_counters_are_there_and_the_rest_says_why() -> None:
 # -- exports
 
 
-@pytest.mark.parametrize("query", ["", "?status=error", "?search=ann&range=7d", "?order_desc=0"])
+@pytest.mark.parametrize("query", every(3, ["?status=error", "", "?order_desc=0", "?search=ann&range=7d"]))
 def test_an_export_holds_every_row_once(shelf: Shelf, query: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor_api, "EXPORT_ROWS", 97)
     listed = ask(shelf, "monitor/invocations" + (query + "&" if query else "?") + "limit=1000")

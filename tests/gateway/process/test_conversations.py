@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from quick import slow
 from running import PLAIN, ROOTS, Process, Upstream, http, made_up, sends, whole_stream
 
 KEY = made_up("upstream")
@@ -165,7 +166,7 @@ def test_an_answer_is_read_back(gateway: Process, kept: str) -> None:
     assert cancelled.status == 400 and "synchronous" in cancelled.json["error"]["message"]
 
 
-@pytest.mark.parametrize("stored", ["kept", "deleted", "not kept", "another caller's"])
+@pytest.mark.parametrize("stored", ["kept", "another caller's", *slow("deleted", "not kept")])
 def test_what_is_not_there_is_not_found(stored: str, gateway: Process, upstream: Upstream, kept: str) -> None:
     who, name = "alice", kept
     if stored == "deleted":
@@ -207,7 +208,7 @@ def test_conversations_and_seals_outlive_a_restart(start: Callable[..., Process]
     assert sent(upstream)["messages"][1]["content"][0] == thought, "to the letter, or the vendor refuses it"
 
 
-@pytest.mark.parametrize("server", ["keep_conversations_hours = 0", 'store = "off"'])
+@pytest.mark.parametrize("server", ["keep_conversations_hours = 0", *slow('store = "off"')])
 def test_nothing_is_kept_where_that_is_switched_off(server: str, start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config(upstream.url, server))
     answers(upstream, "anthropic")

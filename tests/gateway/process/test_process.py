@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 import socket
 import time
@@ -142,6 +143,15 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(tmp_path: Pa
     assert 'log_level = "error"  # LLM_ROUTER_LOG_LEVEL' in text
     assert 'proxy = "http://p:1"  # file' in text
     assert 'host = "127.0.0.1"  # default' in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_log_file_that_is_a_link_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text(config("http://127.0.0.1:9"))
+    (tmp_path / "router.log").symlink_to(tmp_path / "elsewhere")
+    done = command(tmp_path, "--log-file", "router.log", "-p", "0", **ENV)
+    assert done.returncode == 2 and b"server.log_file: router.log is a symbolic link" in done.stderr, done.stderr
+    assert not (tmp_path / "elsewhere").exists() and b"Traceback" not in done.stderr
 
 
 @pytest.mark.slow
@@ -338,6 +348,16 @@ def test_health_needs_no_token(gateway: Process) -> None:
     for path in ("/health", "/v1/health", "/"):
         answer = gateway.get(path, authorization="")
         assert (answer.status, answer.json["status"]) == (200, "ok")
+
+
+def test_probes_need_no_token_and_say_nothing_that_is_not_for_everybody(gateway: Process) -> None:
+    live, ready = (gateway.get(f"/health/{name}", authorization="") for name in ("live", "ready"))
+    assert (live.status, live.json) == (200, {"status": "live"})
+    assert (ready.status, ready.json["status"], ready.json["reasons"]) == (200, "ready", [])
+    assert gateway.send("HEAD", "/health/ready", authorization="").status == 200
+    for answer in (live, ready):
+        assert answer.headers["cache-control"] == "no-store"
+        assert not [word for word in (str(gateway.folder), TOKEN, "to-openai") if word in answer.data.decode()]
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
@@ -790,6 +810,7 @@ def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_i
     gateway.write("[server]\nport = 'x'\ncolour = 'red'\n")
     gateway.logged("router.toml not taken over: server.port: ")
     gateway.logged("router.toml not taken over: server.colour: ")
+    assert "invalid" in gateway.get("/health/ready").json["checks"]["config"]
     assert gateway.get("/v1/models/listing/second").status == 200
     assert gateway.log.count("not taken over") == 2  # once, not with every look
 
@@ -893,3 +914,31 @@ def test_a_process_that_is_asked_from_outside_keeps_no_files_open(start: Start, 
             for stream in (False, True):
                 gateway.chat(caller, f"to-{target}/{model}", stream=stream)
     until(lambda: gateway.open_files() <= before + 3, "callers' and broken connections are closed")
+
+
+# -------------------------------------------------------------------------------------------------------- a log in JSON
+
+
+def test_every_line_of_a_json_log_is_an_object_from_the_first_on(start: Start, stand_in: Any) -> None:
+    text = '[server]\nlog_format = "json"\nlog_file = "log"\n' + provider("only", "openai", stand_in.url)
+    gateway = start(text + '[frontend]\ntheme = "old"\n')
+    assert gateway.chat("openai", "only/demo").status == 200
+    gateway.logged('"event": "request"')
+    assert gateway.end() == 0
+    lines = [json.loads(line) for line in gateway.log.splitlines()]
+    assert [line["event"] for line in lines][:3] == ["note", "listening", "request"]
+    assert (lines[1]["port"], lines[1]["level"]) == (gateway.port, "info")
+    assert all({"at", "level", "event", "message"} <= line.keys() or line["event"] == "request" for line in lines)
+    assert (gateway.folder / "log").read_text().splitlines()[0] == gateway.log.splitlines()[1], "notes come before the file"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_so_are_the_problems_that_prevent_a_start(by_variable: bool, tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text("[server]\nport = 'x'\n" + ("" if by_variable else "log_format = 'json'\n"))
+    done = command(tmp_path, **({"LLM_ROUTER_LOG_FORMAT": "json"} if by_variable else {}))
+    (line,) = [json.loads(line) for line in done.stderr.decode().splitlines()]
+    assert (done.returncode, line["event"], line["level"]) == (2, "problem", "error")
+    assert line["message"].startswith("server.port: ")
+    done = command(tmp_path, "--check", LLM_ROUTER_LOG_FORMAT="json")
+    assert done.stderr.decode().startswith("router.toml: 1 problem\n"), "a command is for people"

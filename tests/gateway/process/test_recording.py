@@ -390,3 +390,14 @@ def test_where_calls_are_kept(start: Callable[..., Process], upstream: Upstream,
 ])  # fmt: skip
 def test_the_place_of_the_store(named: str, config_path: str, expected: str) -> None:
     assert file.store_path(named, config_path) == expected
+
+
+def test_the_callers_labels_are_in_the_row_and_group_the_statistics(gateway: Logged, upstream: Upstream) -> None:
+    answers(upstream, "anthropic", usage={"input_tokens": 10, "output_tokens": 5})
+    body = {**ask("openai", "anthropic-up/m").body, "user": "u-17", "metadata": {"team": "search"}}
+    data = json.dumps(body).encode()
+    answer = gateway.process.send("POST", "/v1/chat/completions", data, x_llm_router_labels="beta, nightly")
+    assert answer.status == 200
+    call = gateway.call()
+    assert (json.loads(call.tags), call.end_user) == (["beta", "nightly", "team:search"], "u-17")
+    assert "nightly" not in str(upstream.requests[-1]), "the header is for the gateway alone"

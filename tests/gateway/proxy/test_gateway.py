@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Pool, Upstream
+from routed import SOON_S
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
@@ -33,7 +34,7 @@ class Room:
     def __init__(self, pool: Pool, tmp: Path, **server: Any) -> None:
         self.pool, self.path = pool, tmp / "log"
         self.log = Log("debug", stream=-1, path=str(self.path))
-        self.config = config.parse({"server": server, "providers": [*PROVIDERS], "models": MODELS})
+        self.config = config.parse({"server": {"retry_alone_s": SOON_S, **server}, "providers": [*PROVIDERS], "models": MODELS})
         loop = asyncio.get_running_loop()
         self.gateway = Gateway(
             self.config, pool, self.log, clock=loop.time, call_later=loop.call_later, new_id=lambda: "made"  # type: ignore[arg-type]
@@ -246,6 +247,17 @@ def test_without_the_token_nothing_but_health_is_answered(play: Callable[..., Ro
         for exchange in (chat(), chat(headers=[("x-api-key", "wrong")]), Exchange("GET", "/v1/models")):
             assert (await room.ask(exchange)).status == 401
         assert (await room.ask(Exchange("GET", "/health"))).json["status"] == "ok"
+        assert (await room.ask(chat(headers=[("x-goog-api-key", TOKEN)]))).status == 200
+
+    play(story, Upstream(200, ANSWER), token=TOKEN)
+
+
+def test_a_store_that_fails_makes_it_unready_and_not_silent(play: Callable[..., Room]) -> None:
+    async def story(room: Room) -> None:
+        room.gateway.store_health = lambda: {"broken": "/secret: disk full"}
+        answer = await room.ask(Exchange("GET", "/health/ready"))
+        assert (answer.status, answer.json["status"], answer.json["checks"]["store"]) == (503, "not_ready", "failing")
+        assert "/secret" not in str(answer.json) and len(answer.json["reasons"]) == 1
         assert (await room.ask(chat(headers=[("x-goog-api-key", TOKEN)]))).status == 200
 
     play(story, Upstream(200, ANSWER), token=TOKEN)

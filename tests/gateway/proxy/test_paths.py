@@ -47,6 +47,8 @@ ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
         ("GET", "/v1/models/llama3%3A8b", Call("model", "openai", "llama3:8b")),
         ("HEAD", "/", Call("root", "openai")),
         ("GET", "/health", Call("health", "openai")),
+        ("GET", "/health/live", Call("live", "openai")),
+        ("HEAD", "/v1/health/ready", Call("ready", "openai")),
         ("POST", "/api/event_logging/batch", Call("ignored", "anthropic")),
         ("POST", "/v1/responses", Call("chat", "responses")),
         ("POST", "/responses/input_tokens", Call("count", "responses")),

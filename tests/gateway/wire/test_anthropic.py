@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 from material import files_in, needs
 
 from llm_router_gateway.errors import (
@@ -213,9 +214,9 @@ def test_a_scan_sees_what_a_reader_sees(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in corpus("stream") if pair(name)[1]["events"][-1]["is"] == "Finished"])
 def test_a_stream_written_again_reads_the_same_and_agrees_with_the_plain_answer(name: str) -> None:
     events = read(pair(name)[0])
-    whole = ir.answer_of(events)
+    whole = answer_of(events)
     made = anthropic.StreamWriter(ask(), lost=[])
-    again = ir.answer_of(read(b"".join(map(made.feed, events))))
+    again = answer_of(read(b"".join(map(made.feed, events))))
     lost: list[str] = []
     as_plain = anthropic.read_answer(anthropic.write_answer(whole, ask(), lost))
     assert said_by(again) == said_by(whole) == said_by(as_plain)
@@ -377,7 +378,7 @@ def test_what_a_server_tool_found_is_not_what_the_model_said() -> None:
     hits = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "T", "url": "https://h"}]}
     assert request_reader.read_opaque(hits, "").text == "T https://h"
     assert anthropic.read_answer({"content": [hits]}).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
-    assert ir.answer_of(read(sse(start(), block(0, **hits), stop(0), *end()))).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
+    assert answer_of(read(sse(start(), block(0, **hits), stop(0), *end()))).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
 
 
 def test_results_stand_first_and_in_one_turn() -> None:
@@ -644,7 +645,7 @@ def test_the_call_that_gives_the_answer_its_form_is_the_answer() -> None:
         start(), block(0, **content[0] | {"input": {}}), delta(0, type="input_json_delta", partial_json='{"n":1}'), stop(0),
         *end("tool_use"),
     ))  # fmt: skip
-    assert ir.answer_of(events).candidates[0] == found
+    assert answer_of(events).candidates[0] == found
 
 
 @pytest.mark.parametrize(("schema", "want", "lost"), [
@@ -782,7 +783,7 @@ def test_a_kind_that_changes_inside_a_block_begins_the_next_part() -> None:
         delta(0, type="text_delta", text="a"), delta(3, type="text_delta", text="b"), *end(),
     ))  # fmt: skip
     assert sum(isinstance(event, ir.Started) for event in events) == 1
-    assert ir.answer_of(events).candidates[0].parts == (
+    assert answer_of(events).candidates[0].parts == (
         ir.Text(""), ir.Thinking("Hm", "", "anthropic"), ir.Text("a"), ir.Text("b"),
     )  # fmt: skip
 
@@ -798,7 +799,7 @@ def test_calls_that_grow_at_once_come_one_after_the_other() -> None:
         block(1, type="tool_use", id="b", name="g", input={}), args(1, '{"y"'), block(2, type="text", text="z"), args(0, ":1}"),
         stop(0), args(1, ":2}"), stop(1), stop(2), *end("tool_use"),
     ))  # fmt: skip
-    assert ir.answer_of(events).candidates[0].parts == (
+    assert answer_of(events).candidates[0].parts == (
         ir.ToolCall("a", "f", '{"x":1}', {"x": 1}), ir.ToolCall("b", "g", '{"y":2}', {"y": 2}), ir.Text("z"),
     )  # fmt: skip
 
@@ -810,7 +811,7 @@ def test_what_the_start_of_a_block_says_is_not_lost() -> None:
         block(1, type="thinking", thinking="Hm", signature="s"), stop(1),
         block(2, type="tool_use", id="t", name="f", input={"x": 1}), stop(2), *end(),
     ))  # fmt: skip
-    assert ir.answer_of(events).candidates[0].parts == (
+    assert answer_of(events).candidates[0].parts == (
         ir.Text("ab"), ir.Thinking("Hm", "s", "anthropic"), ir.ToolCall("t", "f", '{"x":1}', {"x": 1}),
     )  # fmt: skip
 
@@ -1062,10 +1063,10 @@ def test_real_answers_survive_as_plain_and_as_streams() -> None:
             continue
         streamed = isinstance(body, str) and body.startswith("event:")
         fields_ = {} if streamed else json.loads(body) if isinstance(body, str) else body
-        whole = ir.answer_of(read(body.encode() + b"\n\n")) if streamed else anthropic.read_answer(fields_)
+        whole = answer_of(read(body.encode() + b"\n\n")) if streamed else anthropic.read_answer(fields_)
         lost: list[str] = []
         made = anthropic.StreamWriter(ask(), lost=lost)
-        again = ir.answer_of(read(b"".join(map(made.feed, ir.events_of(whole)))))
+        again = answer_of(read(b"".join(map(made.feed, ir.events_of(whole)))))
         as_plain = anthropic.read_answer(anthropic.write_answer(whole, ask(), lost))
         assert said_by(again) == said_by(whole) == said_by(as_plain), name
         assert lost == (["tool_use.input"] if whole.candidates[0].stop.reason == "length" else []), name  # half a call

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 
 from llm_router_gateway.errors import BadRequest, GatewayError, Overloaded, RateLimited, StreamCut, UpstreamFailed
 from llm_router_gateway.wire import ir
@@ -696,7 +697,7 @@ def said(answer: ir.Answer) -> Body:
 
 def told_by(events: list[ir.StreamEvent]) -> Body:
     try:
-        return said(ir.answer_of(events))
+        return said(answer_of(events))
     except GatewayError as error:
         return {"error": [error.status, error.code]}
 
@@ -749,7 +750,7 @@ def test_a_stream_written_says_the_same_again(name: str, array: bool) -> None:
     data = b"".join(map(writer.feed, events))
     chunks = [Event("", json.dumps(item)) for item in json.loads(data)] if array else events_in(data)
     assert told_by(read_all(chunks)) == told_by(events)
-    whole = gemini.read_answer(json.loads(json.dumps(gemini.write_answer(ir.answer_of(events), SHOWN, []))))
+    whole = gemini.read_answer(json.loads(json.dumps(gemini.write_answer(answer_of(events), SHOWN, []))))
     assert said(whole) == told_by(events)  # plain and streamed agree
 
 
@@ -791,10 +792,10 @@ def test_candidates_that_come_mixed_are_told_apart_and_all_must_end() -> None:  
     chunks = [chunk(0, "a"), chunk(1, "x"), chunk(0, "b", finishReason="STOP"), chunk(1, "y")]
     assert isinstance(read_all(chunks)[-1], ir.Failed)
     events = read_all([*chunks, chunk(1, "z", finishReason="MAX_TOKENS")])
-    found = ir.answer_of(events).candidates
+    found = answer_of(events).candidates
     assert [(each.parts[0].text, each.stop.reason) for each in found] == [("ab", "end"), ("xyz", "length")]  # type: ignore[union-attr]
     writer = gemini.StreamWriter(SHOWN, lost=[])
-    assert ir.answer_of(read_all(events_in(b"".join(map(writer.feed, events))))).candidates == found
+    assert answer_of(read_all(events_in(b"".join(map(writer.feed, events))))).candidates == found
 
 
 FOREIGN: list[ir.StreamEvent] = [  # as an Anthropic upstream streams

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed, of_status
 from llm_router_gateway.wire import chat_parts, ir
@@ -68,7 +69,7 @@ def streamed(*data: str, close: bool = True) -> list[ir.StreamEvent]:
 
 
 def collected(*data: str) -> ir.Answer:
-    return ir.answer_of(streamed(*data))
+    return answer_of(streamed(*data))
 
 
 def calls_in(answer: ir.Answer) -> list[tuple[str, str, object]]:
@@ -525,7 +526,7 @@ def test_row_1_calls_that_come_interleaved_leave_one_after_the_other() -> None:
         chunk(call_delta(0, '{"x"', "f", "a")), chunk(call_delta(1, '{"y"', "g", "b")), chunk(call_delta(0, ":1}")),
         chunk(call_delta(1, ":2}")), chunk({}, "tool_calls"), DONE,
     )  # fmt: skip
-    assert calls_in(ir.answer_of(events)) == [("a", "f", {"x": 1}), ("b", "g", {"y": 2})]
+    assert calls_in(answer_of(events)) == [("a", "f", {"x": 1}), ("b", "g", {"y": 2})]
     opened: list[int] = []
     for event in events:
         if isinstance(event, ir.PartStart):
@@ -592,7 +593,7 @@ def test_row_7_a_change_of_kind_ends_one_part_and_begins_the_next() -> None:
     )  # fmt: skip
     assert sum(isinstance(event, ir.Started) for event in events) == 1
     expected = (ir.Thinking("Hm"), ir.Text("a"), ir.Thinking("Hm2"), ir.Text("b"))
-    assert ir.answer_of(events).candidates[0].parts == expected
+    assert answer_of(events).candidates[0].parts == expected
 
 
 @pytest.mark.parametrize("said", [[], [chunk({"role": "assistant"})], [chunk({"content": "a"})]])
@@ -664,7 +665,7 @@ def test_row_13_several_choices_end_before_usage_does() -> None:
         chunk({"content": "a"}), chunk({"content": "b"}, index=1), chunk({}, "stop"), chunk({}, "length", index=1),
         chunk(usage={"prompt_tokens": 5, "completion_tokens": 2}), DONE,
     )  # fmt: skip
-    answer = ir.answer_of(got)
+    answer = answer_of(got)
     assert [each.parts for each in answer.candidates] == [(ir.Text("a"),), (ir.Text("b"),)]
     assert [each.stop.reason for each in answer.candidates] == ["end", "length"]
     request = read(stream=True, n=2, stream_options={"include_usage": True})
@@ -684,7 +685,7 @@ def test_row_14_any_cut_of_the_bytes_gives_the_same_answer() -> None:
         parser, reader, events = SSEParser(), openai.StreamReader(), []
         for piece in (whole[:cut], whole[cut:]):
             events += [out for each in parser.feed(piece) for out in reader.feed(each)]
-        assert ir.answer_of(events) == expected, cut
+        assert answer_of(events) == expected, cut
 
 
 def test_row_15_the_sign_of_life_is_a_blank_line() -> None:
@@ -1131,7 +1132,7 @@ def told_by(*pieces: bytes) -> Any:
     if isinstance(last, ir.Failed):
         said = "".join(event.text for event in events if isinstance(event, ir.PartDelta))
         return {"failed": {"status": last.error.status, "message": last.error.message, "said": said}}
-    return plain(ir.answer_of(events))
+    return plain(answer_of(events))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from collected import answer_of
 from toy.codec import CODEC
 
 from llm_router_gateway.errors import BrokenAnswer, GatewayError
@@ -54,7 +55,7 @@ def test_a_word_is_a_reason(word: str | None, reason: ir.Reason | None) -> None:
 def test_a_stream_is_read_and_scanned() -> None:
     stream = events({"said": "y"}, "null", {"said": "es"}, {"why": "full", "spent": [3, 2]})
     reader, scanner = CODEC.StreamReader(), CODEC.Scanner()
-    answer = ir.answer_of(each for event in stream for each in [*reader.feed(event), *reader.close()])
+    answer = answer_of(each for event in stream for each in [*reader.feed(event), *reader.close()])
     assert answer.candidates == (candidate(ir.Text("yes"), reason="length"),) and answer.usage == USAGE
     scanner.feed(stream)
     assert (scanner.outputs, scanner.done, scanner.finish, scanner.usage) == (2, True, "full", USAGE)

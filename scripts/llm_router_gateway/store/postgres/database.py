@@ -19,17 +19,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from secrets import token_hex
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from ...config.addresses import without_password
 from ...errors import GatewayError, Unavailable
 from .. import recorder
 from ..call import Call
 from ..keep import Keep
-from ..recorder import Recorder, Result, Work
-from ..rollups import Entry, bodies_row
+from ..recorder import Recorder, Result, StoreUnusable, Work
+from ..rollups import bodies_row
+from ..spilling import Spill, Spilled
 from . import migrations, partitions, retention, rows
-from .driver import Guard, Session, StoreUnusable, connect, is_away, psycopg, reason, unreadable
+from .driver import Guard, Session, connect, is_away, psycopg, reason, unreadable
 
 BATCH = 8_192  # calls in one transaction
 MAX_WAITING = 100_000  # calls in memory: some seconds of a server that does not answer, at full load
@@ -40,30 +41,6 @@ SPILL_AFTER_S = 2.0  # of trying, before what waits goes to the file
 SPILL_CALLS = 10_000  # so many that wait do so at once
 MAX_JUMP_S = 86_400  # how far a clock that was set forward may age what is kept
 READERS = 2
-
-
-class Spilled(NamedTuple):
-    """A batch in the file."""
-
-    writer: str
-    number: int
-    calls: Sequence[Call]
-    texts: Sequence[rows.Text]
-
-
-class Spill(Protocol):
-    """Where batches wait on this machine: `store.sqlite.spill.SpillFile`. OSError where it cannot be used."""
-
-    @property
-    def place(self) -> str: ...
-    @property
-    def waiting(self) -> int:
-        """Calls in it."""
-
-    def put(self, writer: str, number: int, batch: Sequence[Entry]) -> None: ...
-    def oldest(self) -> Spilled | None: ...
-    def forget(self, batch: Spilled) -> None: ...
-    def close(self) -> None: ...
 
 
 class PostgresStore(Recorder):
@@ -112,6 +89,10 @@ class PostgresStore(Recorder):
     def keeps(self, keep: Keep) -> None:
         """How much, from now on."""
         self.keep = keep
+
+    async def transact(self, function: Callable[[Session], Result]) -> Result:
+        """As `write`, awaited. Unavailable while the server is away: nothing was changed."""
+        return await asyncio.wrap_future(self.write(function))
 
     async def reading(self, function: Callable[[Session], Result]) -> Result:
         """What `function` reads, in a thread. Unavailable when the server cannot be read from."""

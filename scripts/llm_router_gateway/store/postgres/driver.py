@@ -25,6 +25,7 @@ from ...config.addresses import masked, without_password
 from ...errors import Unavailable
 from ..histogram import LAST_BIN, RATIO
 from ..queries import Dialect
+from ..recorder import StoreUnusable
 
 INSTALL = "pip install 'llm-router-client[cluster]'"
 CONNECT_S = 5  # for one host of the address
@@ -33,10 +34,6 @@ OLDEST = 130_000  # PostgreSQL 13
 PREPARED = 3  # executions after which a statement is kept prepared
 
 Row = Sequence[Any]
-
-
-class StoreUnusable(Exception):
-    """The store cannot be used as it is configured; the text says why and what to do, and holds no password."""
 
 
 @cache
@@ -218,4 +215,5 @@ def spreads_of_table(
         yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
 
 
-Session.dialect = Dialect(bin_of, spreads_of_table, "ILIKE", PAIR_STEP_S)
+TAGS = "LATERAL (SELECT value FROM jsonb_array_elements_text(calls.tags::jsonb) AS each (value))"
+Session.dialect = Dialect(bin_of, spreads_of_table, "ILIKE", PAIR_STEP_S, has_label_sums=False, tags=TAGS)

@@ -50,6 +50,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             input_tokens bigint, output_tokens bigint, cached_tokens bigint, cache_write_tokens bigint,
             reasoning_tokens bigint, cost_usd float8, cost_source text NOT NULL,
             key_id text NOT NULL, key_name text NOT NULL, client text NOT NULL, lost text NOT NULL,
+            tags text NOT NULL DEFAULT '[]', end_user text NOT NULL DEFAULT '',
             PRIMARY KEY (started_ms, id)) PARTITION BY RANGE (started_ms)""",
         "CREATE INDEX calls_id ON calls (id)",
         "CREATE INDEX calls_request ON calls (request_id)",
@@ -66,6 +67,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TABLE writers (
             id text PRIMARY KEY, last bigint NOT NULL, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)""",
         "CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL)",
+        "INSERT INTO meta (name, value) VALUES ('store_id', gen_random_uuid()::text)",
         """CREATE AGGREGATE total(float8) (
             SFUNC = float8pl, STYPE = float8, INITCOND = '0', COMBINEFUNC = float8pl, PARALLEL = SAFE)""",
     )),
@@ -101,6 +103,12 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("m004_replicas", (
         """CREATE UNLOGGED TABLE replicas (
             id text PRIMARY KEY, seen timestamptz NOT NULL, report text NOT NULL) WITH (fillfactor = 50)""",
+    )),
+    # Where calls that were copied from another store are, to be counted again.
+    ("m005_copies", (
+        """CREATE TABLE copied (
+            source text NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, from_ms bigint NOT NULL,
+            to_ms bigint NOT NULL, PRIMARY KEY (source, first_id))""",
     )),
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from ...errors import Unavailable
+from ...errors import NotSaved, Unavailable
 from .. import recorder
 from ..keep import Keep
 from ..recorder import Recorder, Result, Work
@@ -34,6 +34,7 @@ from .file import (
     check_pages,
     connect,
     identity,
+    is_busy,
     is_damage,
     is_of_disk,
     is_passing,
@@ -105,6 +106,19 @@ class Store(Recorder):
             keep = Keep(keep.days, keep.bodies_days, min(keep.max_bytes, MEMORY_BYTES))
         self.keep = keep
 
+    async def transact(self, function: Callable[[Database], Result]) -> Result:
+        """As `write`, awaited. NotSaved where the disk takes no more, Unavailable while others hold the file."""
+        try:
+            return await asyncio.wrap_future(self.write(function))
+        except sqlite3.Error as wrong:
+            if is_busy(wrong):
+                raise Unavailable(f"nothing was changed: another program holds {self.path}", retry_after_s=1) from None
+            if not is_of_disk(wrong):
+                raise
+            raise NotSaved(f"nothing was changed: {self.path} takes no more: {reason(wrong)}") from None
+        except Unavailable as wrong:
+            raise NotSaved(f"nothing was changed: {wrong.message}") from None
+
     async def reading(self, function: Callable[[Database], Result]) -> Result:
         """What `function` reads. Unavailable when the file cannot be read."""
         if self.path == MEMORY:
@@ -139,7 +153,7 @@ class Store(Recorder):
                 db.execute("PRAGMA query_only = ON")
                 self._reading[me] = known = (generation, db)
             return function(known[1])
-        except sqlite3.Error as wrong:
+        except (sqlite3.Error, StoreBroken) as wrong:
             if is_damage(wrong):
                 self._suspect = True
                 self._woken.set()

@@ -87,6 +87,14 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TRIGGER turns_forgotten AFTER DELETE ON turns BEGIN
             DELETE FROM turn_items WHERE turn_id = OLD.id; END""",
     )),
+    # What callers say about a call: `tags` is a JSON list of texts. `label_sums` has the sums of each tag and each end user, in
+    # steps of an hour and a day; a call with two tags is in both of their rows. `provider` is the kind of label ("tag" or
+    # "user") there, `model` the label, `key_id` is empty.
+    ("m005_labels", (
+        "ALTER TABLE calls ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE calls ADD COLUMN end_user TEXT NOT NULL DEFAULT ''",
+        f"CREATE TABLE label_sums {SUMMED}",
+    )),
 )  # fmt: skip
 
 

@@ -15,10 +15,11 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..call import COLUMNS, Call
 from ..rollups import Entry
+from ..spilling import Spilled
 from .file import Database, StoreBroken, is_damage, lock, move_aside, open_writer, reason
 from .rows import put
 
@@ -29,15 +30,11 @@ TABLE = """CREATE TABLE IF NOT EXISTS spilled (
 OLDEST = "SELECT place, writer, number, first_id, last_id FROM spilled ORDER BY place LIMIT 1"
 
 
-class Batch(NamedTuple):
-    """See `store.postgres.database.Spilled`; where it is, too."""
+class Place(NamedTuple):
+    """Where a batch is."""
 
-    writer: str
-    number: int
-    calls: Sequence[Call]
-    texts: Sequence[tuple[Any, ...]]
     file: int
-    place: int
+    row: int
     first_id: int
     last_id: int
 
@@ -120,7 +117,7 @@ class SpillFile:
                        (writer, number, last - len(batch) + 1, last))  # fmt: skip
         self._counts[file] += len(batch)
 
-    def oldest(self) -> Batch | None:
+    def oldest(self) -> Spilled | None:
         for file in sorted(self._locks):
             if not self._counts.get(file) and not os.path.exists(self._name(file)):
                 continue
@@ -135,16 +132,18 @@ class SpillFile:
                 places = {each[0]: at for at, each in enumerate(rows)}
                 kept = db.execute("SELECT * FROM bodies WHERE call_id BETWEEN ? AND ?", (first, last)).fetchall()
             texts = [(places[each[0]], *each[1:]) for each in kept if each[0] in places]
-            return Batch(writer, number, [Call._make(each[1:]) for each in rows], texts, file, place, first, last)
+            calls = [Call._make(each[1:]) for each in rows]
+            return Spilled(writer, number, calls, texts, Place(file, place, first, last))
         return None
 
-    def forget(self, batch: Batch) -> None:
-        db = self._db(batch.file)
+    def forget(self, batch: Spilled) -> None:
+        place: Place = batch.place
+        db = self._db(place.file)
         with self._disk(), transaction(db):
-            db.execute("DELETE FROM bodies WHERE call_id BETWEEN ? AND ?", (batch.first_id, batch.last_id))
-            db.execute("DELETE FROM calls WHERE id BETWEEN ? AND ?", (batch.first_id, batch.last_id))
-            db.execute("DELETE FROM spilled WHERE place = ?", (batch.place,))
-        self._counts[batch.file] -= batch.last_id - batch.first_id + 1
+            db.execute("DELETE FROM bodies WHERE call_id BETWEEN ? AND ?", (place.first_id, place.last_id))
+            db.execute("DELETE FROM calls WHERE id BETWEEN ? AND ?", (place.first_id, place.last_id))
+            db.execute("DELETE FROM spilled WHERE place = ?", (place.row,))
+        self._counts[place.file] -= place.last_id - place.first_id + 1
 
     def close(self) -> None:
         """A file without calls goes."""

@@ -51,6 +51,7 @@ SPEC = Spec(
     answer_field="content",
     answer_prefix="msg_",
     demands=demands,
+    end_user=("metadata.user_id",),
     counts_first=True,
     upstream=Upstream(
         paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},

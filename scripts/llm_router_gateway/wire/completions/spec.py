@@ -24,6 +24,7 @@ SPEC = Spec(
     too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
     "Please reduce the length of the messages.",
     too_long_mark=b'"context_length_exceeded"',
+    end_user=("user", "safety_identifier"),
     answer_field="choices",
     demands=demands,
     carried={"chat": ("openai", "completions")},

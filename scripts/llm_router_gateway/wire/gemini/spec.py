@@ -58,6 +58,7 @@ SPEC = Spec(
     too_long_mark=b"exceeds the maximum number of tokens allowed",
     encloses=True,
     answer_field="candidates",
+    labels="labels",
     packs_ids=True,
     demands=demands,
     embeds=True,

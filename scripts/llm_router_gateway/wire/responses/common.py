@@ -1,7 +1,6 @@
 """What readers and writers of the Responses protocol share: field names, ids, usage, errors.
 
-    item_id("resp_abc", "msg", 2) -> "msg_abc_2"      an item's id tells whose it is
-    response_id_of("msg_abc_2")   -> "resp_abc"
+    item_id("resp_abc", "msg", 2) -> "msg_abc_2"      an item's id names its answer
 
 Shapes are those of OpenAI's SDK (openai 3.57, openai.types.responses) and of what its API was seen to send.
 """
@@ -62,7 +61,6 @@ def count(fields: Any, name: str) -> int:
 
 # The kinds of items, as OpenAI begins their ids.
 MESSAGE, REASONING, CALL, CUSTOM_CALL, IMAGE, SEARCH, COMPACTION = "msg", "rs", "fc", "ctc", "ig", "ws", "cmp"
-ITEM_ID = re.compile(r"(?:msg|rs|fc|ctc|ig|ws|cmp|in)_([A-Za-z0-9-]+)_(\d+)")
 RESPONSE = "resp_"
 
 
@@ -79,15 +77,6 @@ def response_id(text: str, *facts: object) -> str:
 def item_id(of_response: str, kind: str, index: int) -> str:
     """The id of an answer's item: item_id("resp_abc", "msg", 2) -> "msg_abc_2"."""
     return f"{kind}_{of_response.removeprefix(RESPONSE).replace('_', '-')}_{index}"
-
-
-def response_id_of(text: str) -> str:
-    """The answer that an item of ours belongs to, as far as its id tells; "" for ids that we did not make.
-
-    Only for ids without "_" behind "resp_", as the gateway makes them.
-    """
-    match = ITEM_ID.fullmatch(text)
-    return RESPONSE + match[1] if match else ""
 
 
 # ------------------------------------------------------------------------------------------------------------------- usage
@@ -166,7 +155,7 @@ def event_bytes(name: str, fields: Mapping[str, Any]) -> str:
 
 
 def failure_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
-    """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
+    """The last two events of a stream that broke: response.failed, then a nested error; without those in `stated`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.
     """

@@ -49,6 +49,7 @@ SPEC = Spec(
     "Please reduce the length of the messages.",
     too_long_mark=b'"context_length_exceeded"',
     too_long_words="This model's maximum context length is",  # litellm goes by them, not by the code
+    end_user=("user", "safety_identifier"),
     answer_field="output",
     demands=demands,
     keeps_answers=True,

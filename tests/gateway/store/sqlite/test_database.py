@@ -20,11 +20,13 @@ import pytest
 from running import SCRIPTS, SUPPORT, until
 from storing import AT_MS, call, differences, kept
 
-from llm_router_gateway.errors import Unavailable
+from llm_router_gateway.config.keys import Key
+from llm_router_gateway.errors import NotSaved, Unavailable
 from llm_router_gateway.store import recorder
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.store.keep import Keep
 from llm_router_gateway.store.redaction import Bodies
+from llm_router_gateway.store.sql_keys import SqlKeys
 from llm_router_gateway.store.sqlite import database, migrations, retention
 from llm_router_gateway.store.sqlite import file as storefile
 from llm_router_gateway.store.sqlite.database import Store
@@ -750,3 +752,46 @@ def kept_or_none(path: Path) -> list[Call]:
         return kept(path)
     except sqlite3.Error:
         return []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("tail", ["", "-wal", "-shm", "-journal", ".lock"])
+def test_no_link_in_the_place_of_a_file_of_the_store_is_followed(opened: Opened, tmp_path: Path, tail: str) -> None:
+    """A store is opened by whoever runs the gateway, a link may have been made by somebody else."""
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"precious")
+    theirs.chmod(0o644)
+    (tmp_path / f"calls.db{tail}").symlink_to(theirs)
+    kept_in = opened()
+    add(kept_in, 1)
+    assert f"calls.db{tail} is a symbolic link" in kept_in.broken and kept_in.waiting == 1
+    assert theirs.read_bytes() == b"precious" and theirs.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(Unavailable, match="symbolic link"):
+        asyncio.run(kept_in.reading(lambda db: None))
+    (tmp_path / f"calls.db{tail}").unlink()
+    until(lambda: kept_in.written == 1)
+
+
+def test_a_change_of_keys_on_a_full_disk_is_refused_with_the_reason(opened: Opened) -> None:
+    kept_in = opened()
+    keys = SqlKeys(kept_in.transact, kept_in.path)
+    made = asyncio.run(keys.insert(Key("key_1", "one", created=1.0), b"1" * 32))
+    limit_pages(kept_in, 1)
+    with pytest.raises(NotSaved, match=r"nothing was changed: .*calls\.db takes no more: .*full") as wrong:
+        asyncio.run(keys.insert(Key("key_2", "two", created=2.0, note="x" * 100_000), b"2" * 32))
+    assert (wrong.value.status, wrong.value.code) == (507, "not_saved")
+    limit_pages(kept_in, 10_000)
+    assert asyncio.run(keys.all()).rows == made.keys.rows
+
+
+def test_a_change_of_keys_while_another_program_holds_the_file_may_be_tried_again(opened: Opened) -> None:
+    kept_in = opened()
+    with closing(sqlite3.connect(kept_in.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="nothing was changed: another program holds"):
+            asyncio.run(SqlKeys(kept_in.transact, kept_in.path).insert(Key("key_1", "one", created=1.0), b"1" * 32))
+        other.execute("ROLLBACK")
+    assert (
+        asyncio.run(SqlKeys(kept_in.transact, kept_in.path).insert(Key("key_1", "one", created=1.0), b"1" * 32)).row.key.name
+        == "one"
+    )

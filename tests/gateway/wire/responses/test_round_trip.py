@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 from responding import SEAL, events_in, read, written
 
 from llm_router_gateway.wire import ir
@@ -65,7 +66,7 @@ def test_every_signed_stream_of_the_corpus(protocol: str) -> None:
         events = told(module, path.read_bytes())
         if not isinstance(events[-1], ir.Finished):
             continue
-        parts = ir.answer_of(events).candidates[0].parts if ir.answer_of(events).candidates else ()
+        parts = answer_of(events).candidates[0].parts if answer_of(events).candidates else ()
         items = through_a_caller(events)
         request = read([USER, *items, *results(items), USER])
         back = tuple(part for message in request.messages if message.role == "assistant" for part in message.parts)
