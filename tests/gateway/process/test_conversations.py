@@ -208,6 +208,21 @@ def test_conversations_and_seals_outlive_a_restart(start: Callable[..., Process]
     assert sent(upstream)["messages"][1]["content"][0] == thought, "to the letter, or the vendor refuses it"
 
 
+def test_conversations_and_seals_are_known_to_every_worker(start: Callable[..., Process], upstream: Upstream) -> None:
+    gateway = start(config(upstream.url, "workers = 2"))
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"}
+    answers(upstream, "anthropic", content=[thought, {"type": "text", "text": "yes"}])
+    asked = {"input": [{"role": "user", "content": "one"}], "reasoning": {"effort": "low", "summary": "auto"}}
+    first = say(gateway, "anthropic/m", **asked)
+    before, output = id_of(first), first.json["output"]
+    for _ in range(8):  # connections of their own, which either worker may take
+        for more in ({"input": "two", "previous_response_id": before},
+                     {"input": [*asked["input"], *output, {"role": "user", "content": "two"}]}):  # fmt: skip
+            answers(upstream, "anthropic")
+            assert say(gateway, "anthropic/m", **more).status == 200
+            assert sent(upstream)["messages"][1]["content"][0] == thought
+
+
 @pytest.mark.parametrize("server", ["keep_conversations_hours = 0", *slow('store = "off"')])
 def test_nothing_is_kept_where_that_is_switched_off(server: str, start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config(upstream.url, server))
