@@ -17,12 +17,12 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 700, 60
 
 # Lowest first. A module imports its own room and those before it in this list.
 ROOMS = (
-    "errors", "jq", "json_body", "net", "wire", "policy", "config", "limiter", "store", "routing", "access", "management",
-    "proxy", "cluster", "commands", "__main__",
+    "errors", "jq", "json_body", "net", "wire", "policy", "config", "limiter", "store", "telemetry", "routing", "access",
+    "management", "proxy", "cluster", "commands", "__main__",
 )  # fmt: skip
 ROOT_NAMES = {"PROGRAM", "__version__"}  # of the package itself, for everybody
-PURE = {"errors", "jq", "json_body", "wire", "policy", "routing", "config"}
-AT_THE_RIM = {"config/sources"}  # reads the files and the environment that the rest of its room is given
+PURE = {"errors", "jq", "json_body", "wire", "policy", "routing", "config", "telemetry"}
+AT_THE_RIM = {"config/sources", "telemetry/exporter"}  # read files and environment for their rooms, and send
 PROTOCOLS = {path.parent.name for path in PACKAGE.glob("wire/*/__init__.py")}
 
 # What would let a decision depend on when, where or on which machine it is made.

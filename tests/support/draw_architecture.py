@@ -30,7 +30,7 @@ FLOORS = (  # the top floor first; the order within a floor is that of the drawi
     (Room("routing", "which member answers, in which order", pure=True),
      Room("access", "who calls: keys, sessions, Host, Origin")),
     (Room("config", "router.toml to one Config", pure=True), Room("store", "calls, keys, prices; SQLite"),
-     Room("limiter", "limits and budgets in use")),
+     Room("limiter", "limits and budgets in use"), Room("telemetry", "spans and metrics, OTLP", pure=True)),
     (Room("policy", "arithmetic of limits, budgets, health", pure=True),
      Room("wire", "protocols, the neutral form between them", pure=True)),
     (Room("net", "HTTP/1.1: server, client, routes; messages", 2), Room("json_body", "a body, read once", 1, pure=True)),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -33,7 +33,6 @@ from llm_router_gateway.limiter.leases import (
     TakeAsk,
     TakeReply,
     micro,
-    periods_at,
 )
 from llm_router_gateway.limiter.membership import BEAT_S, Membership
 from llm_router_gateway.policy.budgets import Amount, Budget
@@ -50,10 +49,11 @@ class SimulatedLedger:
 
     now: Callable[[], float]
     name: str = "common"
+    is_common: bool = True
     calls: list[tuple[float, int]] = field(default_factory=list)  # when a call began, micro-USD
 
-    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
-        return sum(usd for at, usd in self.calls if at >= since) / MICRO, 0.0
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        return {KEY: (sum(usd for at, usd in self.calls if at >= since) / MICRO, 0.0)}
 
 
 class SimulatedEngine:
@@ -163,6 +163,15 @@ class Process:
         self.unlogged = [row for row in self.unlogged if row[0] > now]
         self.world.ledger.calls += [(began, cost) for _, began, cost in ready]
 
+    def is_due(self) -> bool:
+        now = self.world.clock()
+        return (
+            now >= self.next_beat
+            or now >= self.next_report
+            or any(call.ends <= now for call in self.calls)
+            or any(row[0] <= now for row in self.unlogged)
+        )
+
     async def call(self, hold_usd: float, cost: int, seconds: float) -> GatewayError | None:
         """Begins a call; the refusal where there is one."""
         try:
@@ -179,7 +188,7 @@ class Process:
         valid = self.membership.presence.leases_are_valid(self.world.clock())
         for shelf in self.budgets._shelves.values():
             for purse in (shelf.book.day, *shelf.book.old):
-                if purse.account == f"{KEY}:{periods_at(self.world.now()).day}":
+                if purse.since <= self.world.now() < purse.until:
                     found += purse.held_usd + (max(0, purse.room_usd) if valid else 0)
         return found
 
@@ -229,7 +238,7 @@ class World:
         """One step of time, in which each process begins `rate` calls on average."""
         self.elapsed = round(self.elapsed + STEP_S, 6)
         self.engine.deliver_late()
-        work = [process.tend() for process in self.processes]
+        work = [process.tend() for process in self.processes if process.is_due()]
         for process in self.processes:
             count = int(rate) + (self.rng.random() < rate % 1)
             work += [self._call(process) for _ in range(count)]

@@ -10,10 +10,13 @@ A session is worth no more than its key: it ends when that key is removed, with 
 
 from __future__ import annotations
 
+import hmac
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import NamedTuple
 
 from ..errors import Forbidden, RateLimited
 from .credentials import host_name
@@ -63,11 +66,53 @@ def check_csrf(method: str, headers: Mapping[str, str], allowed_hosts: Sequence[
         raise Forbidden("a page of another origin may not use this session")
 
 
+class Logins(NamedTuple):
+    """All that one process knows of logins."""
+
+    open: list[tuple[bytes, bytes, float]]  # the token's digest, the key's digest, until when
+    secret: bytes
+    ended: list[bytes]  # digests of tokens
+
+
 @dataclass(slots=True)
 class Sessions:
     """Those that are open, oldest first."""
 
     _open: OrderedDict[bytes, tuple[bytes, float]] = field(default_factory=OrderedDict)
+    secret: bytes = b""  # what several gateways sign logins with, so that each knows those of all; empty: this one alone
+    _ended: OrderedDict[bytes, float] = field(default_factory=OrderedDict)  # signed ones that were ended
+    _news: list[bytes] = field(default_factory=list)  # of those, the ones that other gateways must hear of
+
+    def issue(self, digest: bytes, token: str, now: float) -> str:
+        """Begins a session and returns what the browser keeps: the token, signed where other gateways must know it."""
+        self.begin(digest, token, now)
+        if not self.secret:
+            return token
+        text = f"{token}.{int(now + SESSION_S)}"
+        return f"{text}.{self._signature(text, digest)}"
+
+    def _signature(self, text: str, digest: bytes) -> str:
+        return hmac.new(self.secret, text.encode("utf-8", "surrogateescape") + digest, sha256).hexdigest()
+
+    def signed_digest(self, text: str, digests: Iterable[bytes], now: float) -> bytes | None:
+        """The key behind a login at another gateway; None where the signature is not ours, or the session has ended."""
+        head, _, signature = text.rpartition(".")
+        token, _, until = head.rpartition(".")
+        if not (self.secret and token and until.isdigit() and now < int(until)) or token_digest(token) in self._ended:
+            return None
+        return next((each for each in digests if hmac.compare_digest(self._signature(head, each), signature)), None)
+
+    def end_named(self, name: bytes, now: float) -> None:
+        """Ends a session by its token's digest: it was ended at another gateway."""
+        self._open.pop(name, None)
+        self._ended[name] = now + SESSION_S
+        while len(self._ended) > MAX_SESSIONS:
+            self._ended.popitem(last=False)
+
+    def take_ended(self) -> list[bytes]:
+        """The digests of tokens that were ended here since the last call."""
+        news, self._news = self._news, []
+        return news
 
     def begin(self, digest: bytes, token: str, now: float) -> None:
         """`token` is random text of the caller's making."""
@@ -76,7 +121,7 @@ class Sessions:
             self._open.popitem(last=False)
 
     def digest_of(self, token: str, now: float) -> bytes | None:
-        name = token_digest(token)
+        name = token_digest(token.partition(".")[0])
         digest, until = self._open.get(name, (b"", 0.0))
         if now < until:
             return digest
@@ -84,15 +129,20 @@ class Sessions:
         return None
 
     def end(self, token: str) -> None:
-        self._open.pop(token_digest(token), None)
+        name = token_digest(token.partition(".")[0])
+        self._open.pop(name, None)
+        if self.secret:
+            self._ended[name] = math.inf
+            self._news.append(name)
 
-    def all(self) -> list[tuple[bytes, bytes, float]]:
-        """(the token's digest, the key's digest, until), for another process of this gateway."""
-        return [(name, digest, until) for name, (digest, until) in self._open.items()]
+    def all(self) -> Logins:
+        """For another process of this gateway."""
+        return Logins([(name, digest, until) for name, (digest, until) in self._open.items()], self.secret, list(self._ended))
 
-    def replace(self, found: Iterable[tuple[bytes, bytes, float]]) -> None:
+    def adopt(self, found: Logins) -> None:
         """Those of another process, in the place of ours."""
-        self._open = OrderedDict((name, (digest, until)) for name, digest, until in found)
+        self._open = OrderedDict((name, (digest, until)) for name, digest, until in found.open)
+        self.secret, self._ended = found.secret, OrderedDict.fromkeys(found.ended, math.inf)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -3,6 +3,7 @@
     ok    openai/gpt-4.1        812 ms
     FAIL  claude/claude-x       401 unauthorized: invalid x-api-key; check the key
     ok    ollama                40 ms  takes any name; lists 3
+    ok    telemetry             12 ms  a test span went to http://127.0.0.1:4318/v1/traces (http/protobuf)
 
 For a provider without listed models its model list is fetched instead.
 """
@@ -10,12 +11,16 @@ For a provider without listed models its model list is fetched instead.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..config.config import Config
-from ..errors import GatewayError, UpstreamFailed, UpstreamTimeout
+from .. import PROGRAM, __version__
+from ..config.config import Config, State
+from ..config.telemetry import Telemetry
+from ..errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 from ..net.client import Pool, Timeouts
 from ..proxy import model_list
 from ..proxy.answers import check_key, parse_answer
@@ -24,10 +29,13 @@ from ..proxy.outgoing import quote_id
 from ..proxy.request import dump_json
 from ..proxy.upstream import MAX_ANSWER_BYTES
 from ..routing.resolve import Candidate, routes_of
+from ..telemetry.exporter import Exporter
+from ..telemetry.otlp import CLIENT, Span
 from ..wire import ir
 from ..wire.registry import wire
 
 AT_ONCE = 20  # questions on their way
+STATE_LIMIT_S = 5.0  # for the engine of [state]: longer than any request waits for it
 LIMIT_S = 60.0  # for one answer; local servers may have to load the model first
 MAX_TOKENS = 256  # enough for models that think before they speak
 QUESTION = (ir.Message("user", (ir.Text("Reply with the word ok."),)),)
@@ -92,8 +100,55 @@ async def fetch(pool: Pool, method: str, candidate: Candidate, url: str, body: b
     return data
 
 
+def say_nothing(text: str) -> None:
+    """The line of the outcome says it."""
+
+
+async def probe_collector(telemetry: Telemetry, clock: Callable[[], float]) -> Outcome:
+    """Sends a test span to where traces go."""
+    pool, began, now_ns = Pool(), clock(), time.time_ns()
+    exporter = Exporter(telemetry, pool, version=__version__, warn=say_nothing, info=say_nothing)
+    attributes = {"llm_router.test": True}
+    span = Span(os.urandom(16).hex(), os.urandom(8).hex(), "", "", f"{PROGRAM} --check", CLIENT, now_ns, now_ns, attributes)
+    try:
+        wrong = await exporter.send_now([span])
+    finally:
+        await pool.close()
+    if wrong:
+        error = GatewayError(f"{telemetry.traces_url}: {wrong}", status=502, code="telemetry_failed")
+        return Outcome("telemetry", clock() - began, error=error)
+    return Outcome("telemetry", clock() - began, f"a test span went to {telemetry.traces_url} ({telemetry.protocol})")
+
+
+async def check_state(state: State, store: str, clock: Callable[[], float]) -> Outcome:
+    """Whether the engine of [state] answers, and how fast; what budgets need is said as a note."""
+    from ..limiter.leases import EngineAway
+    from ..limiter.redis import RedisEngine
+
+    engine = RedisEngine(state.url.reveal(), prefix=state.prefix, timeout_s=max(state.timeout_s, STATE_LIMIT_S))
+    try:
+        version = await engine.ping()  # connects as well
+        began = clock()
+        await engine.ping()
+        seconds = clock() - began
+    except EngineAway as error:
+        return Outcome(engine.where, 0.0, error=Unavailable(f"{error}; check [state] url, and that the server runs"))
+    finally:
+        await engine.close()
+    if seconds > state.timeout_s:
+        text = f"answers after {seconds * 1_000:.0f} ms: more than [state] timeout_s, {state.timeout_s * 1_000:.0f} ms"
+        return Outcome(engine.where, seconds, error=Unavailable(f"{text}; move it nearer, or raise timeout_s"))
+    if not store.startswith("postgresql:"):
+        sys.stderr.write(
+            "note: each gateway keeps a call log of its own. Limits, health and budgets are shared, but when the engine of "
+            "[state] loses its memory, what a gateway spent that is gone by then is forgotten. Budgets across several "
+            'gateways need a common log: [server] store = "postgresql://..."\n'
+        )
+    return Outcome(engine.where, seconds, version)
+
+
 async def run(config: Config, clock: Callable[[], float]) -> int:
-    """Prints a line for each model; 1 if any failed."""
+    """Prints a line for each model, and for the engine of [state]; 1 if any failed."""
     routes, pool = routes_of(config), Pool()
     probed = list(routes.full.values())
     probed += [Candidate(provider, "") for provider in routes.open.values()
@@ -114,9 +169,12 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
             return Outcome(name, clock() - began, detail)
 
     try:
-        outcomes = await asyncio.gather(*map(one, probed))
+        state = [check_state(config.state, config.server.store, clock)] if config.state is not None else []
+        outcomes = list(await asyncio.gather(*map(one, probed), *state))
     finally:
         await pool.close()
+    if config.telemetry is not None and config.telemetry.traces:
+        outcomes.append(await probe_collector(config.telemetry, clock))
     width = max((len(outcome.name) for outcome in outcomes), default=0)
     for outcome in outcomes:
         sys.stdout.write(outcome.line(width) + "\n")

@@ -15,10 +15,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
+from ..config.addresses import is_postgres
 from ..config.config import Config, ConfigError, Problem
 from ..config.describe import fingerprint
 from ..config.sources import Source
@@ -33,21 +35,29 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server, listeners
-from ..policy.budgets import utc_text
+from ..policy.budgets import Budgets, utc_text
+from ..policy.rate_limits import Limiter
 from ..proxy.gateway import Gateway, prepare
-from ..proxy.log import Log
+from ..proxy.log import Log, event_line
+from ..store import key_rows
 from ..store.call import Call
 from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
-from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
-from .stores import Replicas, keep_of, open_stores
+from ..store.sqlite.file import MEMORY
+from .process import inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
+from .stores import Replicas, Stores, keep_of, open_stores
+from .telemetry import Sending
+
+if TYPE_CHECKING:
+    from .replica import Replica as Share
 
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
 MAX_SAID = 50  # members that do not work as they should, for other gateways
 SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
+LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = (
     "host",
@@ -115,7 +125,9 @@ class Backends:
         self.calls = stores.calls if stores is not None else None
         self.conversations = stores.conversations if stores is not None else None
         self.keys = stores.keys if stores is not None else None
-        self.limiter, self.budgets = LocalLimiter(time.monotonic), LocalBudgets()
+        self.replica = self._join(config, stores)
+        self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
+        self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
         self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
@@ -125,6 +137,21 @@ class Backends:
         self.others: Replicas | None = self._watch if isinstance(self._watch, Replicas) else None
         self.report: Callable[[], Mapping[str, Any]] = dict  # what other gateways may know of this one
         self._said_at = self._used_at
+
+    def _join(self, config: Config, stores: Stores | None) -> Share | None:
+        """This process's part in what several gateways share; None where nothing is."""
+        if config.state is None:
+            return None
+        from .replica import COMMON, KeyLedger  # and redis-py with it
+        from .replica import Replica as Share
+
+        ledger = None
+        if stores is not None and is_postgres(config.server.store):
+            ledger = KeyLedger(stores.keys, COMMON)
+        elif stores is not None and stores.engine.path != MEMORY:
+            with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
+                ledger = KeyLedger(stores.keys, stores.engine.write(key_rows.ledger_name).result(LEDGER_S))
+        return Share(config.state, ledger=ledger, log=self._log)
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -184,7 +211,7 @@ class GatewayProcess:
         server = config.server
         self.config, self.source, self.log = config, source, log_of(config)
         self._reloading: asyncio.Task[None] | None = None
-        self._is_stale = False  # the configuration was asked for again, since it was read last
+        self._is_stale = False  # another reload was requested since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
         self.pool = Pool()
         self.backends = Backends(config, source, self.log, self.make_authenticator())
@@ -196,7 +223,9 @@ class GatewayProcess:
         self.gateway.on_call = self.backends.keep
         self._started_at = time.time()
         self.backends.report = self.report
+        self.gateway.on_attempts = self.backends.metrics.observe_attempts
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
+        self.sending = Sending(config, self.gateway, self.pool, self.log)
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -205,6 +234,11 @@ class GatewayProcess:
 
     def make_authenticator(self) -> Authenticator:
         return Authenticator(self.config)
+
+    @property
+    def shown_budgets(self) -> Budgets:
+        """What administrators see of spending."""
+        return self.backends.budgets
 
     @property
     def open(self) -> int:
@@ -217,14 +251,28 @@ class GatewayProcess:
         monitor = MonitorApi(
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
+            telemetry=self.telemetry_health,
+            shared=backends.replica.view if backends.replica is not None else dict,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
-        keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
+        keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
+
+    def telemetry_health(self) -> Mapping[str, int]:
+        """Of the spans of this gateway."""
+        return self.sending.health()
+
+    def say_at_start(self, level: str, event: str, lines: list[str], **more: object) -> None:
+        """To people on the terminal; to programs one object, where the log is JSON, from its first line on."""
+        if self.log.as_json:
+            self.log.event(level, event, lines[0], **more)
+            return
+        for line in lines:
+            say(line)
 
     def report(self) -> Mapping[str, Any]:
         """What other gateways on the same database may know of this one."""
@@ -239,7 +287,7 @@ class GatewayProcess:
         }  # fmt: skip
 
     def reload(self) -> None:
-        """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
+        """Reads the configuration anew. Requests for it meanwhile, however many, are one more reload."""
         if self._reloading is not None and not self._reloading.done():
             self._is_stale = True
             return
@@ -271,7 +319,10 @@ class GatewayProcess:
         self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
-        late = ", ".join(name for name in AT_START if getattr(old, name) != getattr(new, name))
+        names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
+        names += ["[telemetry]"] if self.config.telemetry != config.telemetry else []
+        names += ["[state]"] if self.config.state != config.state else []
+        late = ", ".join(names)
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
@@ -318,29 +369,39 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     raise_file_limit()
     try:
         process = GatewayProcess(config, source, demo=demo)
-    except (ConfigError, StoreUnusable) as error:
-        say(str(error))
+    except (ConfigError, StoreUnusable) as wrong:
+        is_json = config.server.log_format == "json"
+        say(event_line("error", "problem", str(wrong)).rstrip() if is_json else str(wrong))
         return 2
     try:
         sockets = await sockets_of(config)
     except (OSError, ValueError) as wrong:
         process.backends.close()
-        say(cannot_listen(config, wrong))
+        process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
         return 3
+    replica = process.backends.replica
+    if replica is not None:
+        await replica.start(process.gateway.routing_state, process.backends.authenticator, lambda: process.config)
     process.server.listen(sockets)
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
-    for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
-        say(line)
+    lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
+    process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())
+    process.sending.start()
+    notify("READY=1")
     await process.stop.wait()
+    notify("STOPPING=1")
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     await process.drain()
     care.cancel()
+    await process.sending.close()
     await process.gateway.offload.close()
     await process.pool.close()
+    if replica is not None:
+        await replica.close()
     process.backends.close()
     process.log.close()
     return 0

@@ -97,6 +97,12 @@ ALIASES: Mapping[str, str] = {
     "zhipu": "glm", "zai": "glm-z", "llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "lm-studio": "lmstudio",
 }  # fmt: skip
 
+# What OpenTelemetry's conventions call the vendor of a type (gen_ai.provider.name), where that is another word.
+VENDORS: Mapping[str, str] = {
+    "claude": "anthropic", "gemini": "gcp.gemini", "grok": "x_ai", "kimi": "moonshot_ai", "glm": "zhipu_ai", "glm-z": "z_ai",
+    "llama.cpp": "llama_cpp",
+}  # fmt: skip
+
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
 LOCAL_SERVER = "ollama"  # the type of what is looked for at start when there is no file
 LOCAL_ADDRESS = ("127.0.0.1", 11434)  # where
@@ -105,6 +111,12 @@ LOCAL_ADDRESS = ("127.0.0.1", 11434)  # where
 def preset_of(type_name: str) -> Preset | None:
     """The preset of a type or of one of its other names; None if there is no such type."""
     return PRESETS.get(ALIASES.get(type_name, type_name))
+
+
+def vendor_of(type_name: str, provider: str) -> str:
+    """vendor_of("claude", "office") -> "anthropic"; of a type that says nothing the provider's own name."""
+    name = ALIASES.get(type_name, type_name)
+    return VENDORS.get(name, name) if name in PRESETS and name not in (CUSTOM, "remote_http") else provider
 
 
 @lru_cache(maxsize=KNOWN_URLS)

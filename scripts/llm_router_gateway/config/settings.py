@@ -27,6 +27,7 @@ HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 KEY = re.compile(r"[\x21-\x7e]+")  # characters that a header can hold without escaping
 URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
+STATE_URL = re.compile(r"(rediss?(\+sentinel|\+cluster)?://([^\s/@]*@)?[^\s/?#@]+|unix://[^\s?#]+)(/[^\s?#]*)?(\?[^\s#]*)?")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the bytes decide these
@@ -129,6 +130,14 @@ def read_proxy(value: object) -> str:
     if value != "" and not PROXY.fullmatch(read_text(value)):
         raise ValueError("is not http://host:port, https://host:port or socks5://host:port")
     return str(value)
+
+
+def read_state_url(value: object) -> Secret:
+    """An address with its password, which is never repeated in an error."""
+    if not isinstance(value, str) or not STATE_URL.fullmatch(value):
+        raise ValueError("is not an address such as redis://:PASSWORD@HOST:6379/0, rediss://..., "
+                         "redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST:6379")  # fmt: skip
+    return Secret(value)
 
 
 def read_params(value: object) -> Mapping[str, Any]:
@@ -235,6 +244,7 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "secret": (read_keys, "secret, or comma list of them"),
     "url": (read_url, "http(s) address"),
     "proxy": (read_proxy, "proxy address"),
+    "state url": (read_state_url, "address of Redis or Valkey"),
     "size": (read_size, 'whole number or "128k"'),
     "time": (read_time, "date, or time (UTC where it names no zone)"),
     "patterns": (read_patterns, "list of texts with *"),
@@ -514,6 +524,14 @@ HEALTH: tuple[Setting, ...] = (
     Setting("recover_s", "number", 120.0, "until time alone has restored the whole weight", low=0.01, high=LONG_S),
 )  # fmt: skip
 
+STATE: tuple[Setting, ...] = (
+    Setting("url", "state url", None, "Redis or Valkey, through which several gateways share limits, budgets and health: "
+            "redis://, rediss://, redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST; needs the package redis",
+            ("LLM_ROUTER_STATE_URL",)),
+    Setting("prefix", "text", "llm-router", "before the names of all its keys there: gateways with the same one share"),
+    Setting("timeout_s", "number", 0.05, "the longest that a request waits for it", low=0.001, high=10),
+)  # fmt: skip
+
 CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[keys]] and for keys in the store
     Setting("name", "text", None, "unique name in logs and statistics"),
     Setting("owner", "text", "", "owner, shown only"),
@@ -521,6 +539,7 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("expires_at", "time", None, "when it stops; a date lasts until its end"),
     Setting("is_active", "bool", True, "false: refused with 403"),
     Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
+    Setting("is_monitor", "bool", False, "may read statistics, /metrics and the models' health, and nothing else"),
     Setting("allowed_models", "patterns", None, 'models it may use, however they are reached: "openai/*"; a pattern without '
             "a slash means the name behind the provider's"),
     Setting("allowed_groups", "patterns", None, "groups it may request; with these and without allowed_models it reaches "
@@ -546,6 +565,47 @@ BUDGET: tuple[Setting, ...] = (
     Setting("tokens_per_month", "size", None, "the same in a month", low=0),
 )
 
+MINUTE_MS, LONG_MS = 60_000, 86_400_000
+TELEMETRY: tuple[Setting, ...] = (  # the variables are OpenTelemetry's, and their times milliseconds
+    Setting("endpoint", "url", "", "address of an OTLP collector over HTTP; /v1/traces and /v1/metrics are put below it",
+            ("OTEL_EXPORTER_OTLP_ENDPOINT",)),
+    Setting("traces_endpoint", "url", "", "whole address for traces, in its place", ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",)),
+    Setting("metrics_endpoint", "url", "", "whole address for metrics, in its place", ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",)),
+    Setting("enabled", "bool", True, "false: nothing is sent, whatever else is set", ("OTEL_SDK_DISABLED",)),
+    Setting("traces", "bool", True, "whether traces are sent", ("OTEL_TRACES_EXPORTER",)),
+    Setting("metrics", "bool", True, "whether metrics are sent", ("OTEL_METRICS_EXPORTER",)),
+    Setting("protocol", "text", "http/protobuf", "encoding of what is sent",
+            ("OTEL_EXPORTER_OTLP_PROTOCOL",), choices=("http/protobuf", "http/json")),
+    Setting("compression", "text", "none", "of what is sent", ("OTEL_EXPORTER_OTLP_COMPRESSION",), choices=("none", "gzip")),
+    Setting("headers", "headers", {}, "sent along, such as a key; better in the environment: name=value,name=value",
+            ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS")),
+    Setting("timeout_ms", "whole", 10_000, "for one request to the collector",
+            ("OTEL_EXPORTER_OTLP_TIMEOUT",), low=1, high=LONG_MS),
+    Setting("proxy", "proxy", "", "proxy to the collector"),
+    Setting("service_name", "text", "llm-router", "service.name of what is sent", ("OTEL_SERVICE_NAME",)),
+    Setting("resource", "table", {}, "further attributes of the resource: deployment.environment.name, ...",
+            ("OTEL_RESOURCE_ATTRIBUTES",)),
+    Setting("sampler", "text", "parentbased_always_on", "which traces are sent", ("OTEL_TRACES_SAMPLER",), choices=(
+        "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
+        "parentbased_traceidratio")),
+    Setting("sampler_ratio", "number", 1.0, "the part of them, for traceidratio", ("OTEL_TRACES_SAMPLER_ARG",), low=0, high=1),
+    Setting("content", "bool", False, "whether spans carry what was asked and answered",
+            ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",)),
+    Setting("max_content_bytes", "size", 65_536, "of an answer; a longer one is left out of its span", low=256),
+    Setting("session_headers", "texts", (), "headers that name a call's session; the first that is there counts. Not given: "
+            "x-session-id, session-id, session_id, x-claude-code-session-id"),
+    Setting("queue_size", "whole", 2_048, "spans that wait at most; more are dropped and counted",
+            ("OTEL_BSP_MAX_QUEUE_SIZE",), low=1, high=1_000_000),
+    Setting("batch_size", "whole", 512, "spans in one request at most",
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), low=1, high=100_000),
+    Setting("delay_ms", "whole", 5_000, "how long a span may wait for others", ("OTEL_BSP_SCHEDULE_DELAY",), low=1,
+            high=LONG_MS),
+    Setting("export_timeout_ms", "whole", 30_000, "for one batch, all its attempts together",
+            ("OTEL_BSP_EXPORT_TIMEOUT",), low=1, high=LONG_MS),
+    Setting("metric_interval_ms", "whole", MINUTE_MS, "between two exports of metrics", ("OTEL_METRIC_EXPORT_INTERVAL",),
+            low=1, high=LONG_MS),
+)  # fmt: skip
+
 TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[server]": SERVER,
     "[[providers]]": PROVIDER,
@@ -558,6 +618,8 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[[groups.members]]": MEMBER,
     "[routing]": ROUTING,
     "[health]": HEALTH,
+    "[state]": STATE,
     "[[keys]]": (*CALLER_KEY, *KEY_SECRET),
     "[keys.budget]": BUDGET,
+    "[telemetry]": TELEMETRY,
 }

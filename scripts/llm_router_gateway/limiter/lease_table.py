@@ -290,7 +290,8 @@ class RateTable:
             takers[holder] = now_us
         granted = part.need
         if not wait_us and part.need <= level:
-            granted = max(part.need, min(part.want, level // (2 * max(1, len(takers)))))
+            whole = level // (2 * max(1, len(takers))) // MICRO * MICRO  # no part of a request or token
+            granted = max(part.need, min(part.want, whole))
         self.buckets[part.name] = (level - granted, now_us, takers)
         return granted
 

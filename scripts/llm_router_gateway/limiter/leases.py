@@ -38,6 +38,7 @@ LEASE_S = 30.0  # how long a lease is valid without a word from its home
 IDLE_S = 1.0  # after which what is not used is given back
 REFUSAL_S = 0.1  # how long a refusal is remembered: a key at its end would ask for each request
 REPORT_S = 2.0  # how late the home may hear of what is spent from a lease
+SPARE_PART = 32  # all processes together have no more than this part of a limit in leases that no call holds
 FIRST_HOLDS, MOST_HOLDS = 8, 64  # how many calls' holds a lease is for: at first, and where it is used up within a second
 UNLIMITED = -1
 
@@ -200,7 +201,7 @@ class Engine(Protocol):
 def micro(usd: float) -> int:
     """Micro-USD, rounded up, but not for what floating point adds at the end of a sum.
 
-    micro(0.0200000001) -> 20_001;  micro(0.1 + 0.2) -> 300_000
+    micro(0.0200001) -> 20_001;  micro(0.1 + 0.2) -> 300_000
     """
     return math.ceil(usd * MICRO - 1e-6)
 
@@ -401,7 +402,7 @@ class Book:
     def parts(self, limits: Limits) -> tuple[Part, ...]:
         return self.day.part(limits.usd_day, limits.tokens_day), self.month.part(limits.usd_month, limits.tokens_month)
 
-    def wanted(self, need: Pair, amount: Pair, now_s: float, others: int) -> Pair:
+    def wanted(self, need: Pair, amount: Pair, now_s: float, others: int, processes: int) -> Pair:
         """What a lease is worth asking for: twice as much as last time where that lasted less than a second.
 
         `others`: further requests of this process that wait for the same lease.
@@ -411,8 +412,16 @@ class Book:
         elif now_s - self.asked_at > 2 * IDLE_S:
             self.holds = FIRST_HOLDS
         self.asked_at = now_s
-        calls = max(self.holds, others + 1)
-        return need[0] + amount[0] * (calls - 1), need[1] + amount[1] * (calls - 1)
+        more, most = max(self.holds - 1, others), self.spare(processes)
+        return need[0] + min(amount[0] * more, most[0]), need[1] + min(amount[1] * more, most[1])
+
+    def spare(self, processes: int) -> Pair:
+        """How much this process may have leased beyond its holds: little in each, so that little is stranded in all."""
+        parts = SPARE_PART * processes
+        limits = self.limits
+        usd = [limit for limit in (limits.usd_day, limits.usd_month) if limit >= 0]
+        tokens = [limit for limit in (limits.tokens_day, limits.tokens_month) if limit >= 0]
+        return min(usd, default=0) // parts, min(tokens, default=0) // parts
 
     def take(self, parts: Sequence[Part], reply: BudgetReply, need: Pair, now_s: float) -> bool:
         """The answer to an exchange about the day and the month; whether it was a lease."""
@@ -434,18 +443,19 @@ class Book:
 
     # -- what is given back, and told
 
-    def give_back(self, now_s: float) -> bool:
-        """Gives up what was not used for a second, or what one call left over near the end; whether there was anything."""
-        if not self.is_tight and now_s - self.used_at < IDLE_S:
-            return False
-        spare = [purse for purse in (self.day, self.month) if purse.room_usd > 0 or purse.room_tokens > 0]
+    def give_back(self, now_s: float, processes: int) -> bool:
+        """Gives up what was not used for a second, and what calls left over of their holds; whether there was anything."""
+        most = self.spare(processes)
+        if self.is_tight or now_s - self.used_at >= IDLE_S:
+            most = NOTHING
+        spare = [purse for purse in (self.day, self.month) if purse.room_usd > most[0] or purse.room_tokens > most[1]]
         for purse in spare:
-            purse.room_usd, purse.room_tokens = min(purse.room_usd, 0), min(purse.room_tokens, 0)
+            purse.room_usd, purse.room_tokens = min(purse.room_usd, most[0]), min(purse.room_tokens, most[1])
         return bool(spare)
 
-    def news(self, now_s: float) -> list[Purse]:
+    def news(self, now_s: float, processes: int) -> list[Purse]:
         """The purses that the home should hear of now."""
-        given = self.give_back(now_s)
+        given = self.give_back(now_s, processes)
         self.old = [purse for purse in self.old if not purse.is_idle]
         for purse in self.old:
             purse.room_usd, purse.room_tokens = min(purse.room_usd, 0), min(purse.room_tokens, 0)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -49,8 +50,9 @@ class NotInstalled(Exception):
 def load_driver() -> Any:
     """The package redis, in a version that this module is written for."""
     try:
-        import redis
-        import redis.asyncio
+        redis = import_module("redis")
+        import_module("redis.asyncio")
+        import_module("redis.asyncio.sentinel")
     except ImportError:
         raise NotInstalled(f"[state] url needs the package redis: {INSTALL}") from None
     version = str(getattr(redis, "__version__", "0"))
@@ -197,7 +199,7 @@ class RedisEngine:
         """The engine's name and version: "Redis 7.0.15", "Valkey 9.1.2"."""
         info = await self._run("INFO", "server")
         if isinstance(info, dict):  # redis-py reads it
-            first = next(iter(info.values()), {})
+            first: Any = next(iter(info.values()), {})
             info = info if "redis_version" in info else first if isinstance(first, dict) else {}
             if "valkey_version" in info:
                 return f"Valkey {info['valkey_version']}"

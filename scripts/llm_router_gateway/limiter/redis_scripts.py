@@ -221,7 +221,7 @@ for i = 1, rates do
   local capacity, per_s, need = num(ARGV[at]), num(ARGV[at + 1]), num(ARGV[at + 2])
   local bucket = redis.call('HMGET', key, 'level', 'at')
   local level, since = num(bucket[1] or capacity), math.max(0, now_us - num(bucket[2] or now_us))
-  local refill = math.min(capacity, math.floor(since * per_s / 1000000))
+  local refill = math.floor(since * per_s / 1000000)
   levels[i] = math.min(capacity, level + refill + num(ARGV[at + 4]))
   redis.call('HSET', key, 'level', whole(levels[i]), 'at', whole(now_us))
   local full_s = math.min(31536000, math.ceil((capacity - math.min(levels[i], 0) + need) / per_s) + 60)
@@ -264,7 +264,7 @@ for i = 1, rates do
     redis.call('EXPIRE', takers, 60)
   end
   if wait == 0 and need <= levels[i] then
-    local share = math.floor(levels[i] / (2 * math.max(1, redis.call('ZCARD', takers))))
+    local share = math.floor(levels[i] / (2 * math.max(1, redis.call('ZCARD', takers))) / 1000000) * 1000000
     granted = math.max(need, math.min(num(ARGV[at + 3]), share))
   end
   redis.call('HSET', key, 'level', whole(levels[i] - granted))

@@ -175,7 +175,7 @@ class KeysApi:
         entry.check(request.client, now)
         authenticator.tries.record_success(request.client)
         token = token_urlsafe(SECRET_BYTES)
-        authenticator.sessions.begin(entry.digest, token, now)
+        token = authenticator.sessions.issue(entry.digest, token, now)
         return ManagementResponse(None, 204, [("set-cookie", cookie_line(token, secure=request.secure)), *NO_CACHE])
 
     async def logout(self, request: ManagementRequest) -> ManagementResponse:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FIRST_OUTPUT_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 GONE = "client_gone"
+SUCCESS = "success"
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -69,6 +70,20 @@ class CallRecord(Protocol):
     def key_name(self) -> str: ...
 
 
+class Attempt(Protocol):
+    """The fields of a request to an upstream that are counted."""
+
+    @property
+    def name(self) -> str:
+        """ "provider/model" """
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def cause(self) -> str:
+        """The error's code; "" is success."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """Values that are read at scrape time and not counted here."""
@@ -76,9 +91,11 @@ class Gauges:
     open_requests: int = 0
     members: Iterable[Mapping[str, Any]] = ()  # lines of GET /health/models
     store: Mapping[str, Any] = field(default_factory=dict)  # store.health()
+    telemetry: Mapping[str, int] = field(default_factory=dict)  # exporter.health(); nothing where none is sent
     version: str = ""
     started_at: float = 0.0  # Unix seconds
     replicas: Mapping[str, Any] = field(default_factory=dict)  # store.replicas.summary
+    shared: Mapping[str, Any] = field(default_factory=dict)  # what several gateways share: Replica.view()
 
 
 def clean(text: str) -> str:
@@ -225,6 +242,19 @@ STORE = (
     ("store_bytes", "bytes", "gauge", "Size of the store."),
     ("store_rows_spilled", "spilled", "gauge", "Rows that wait in the file for a store that is away."),
 )
+TELEMETRY = (
+    ("telemetry_spans_exported_total", "exported", "counter", "Spans that the collector took."),
+    ("telemetry_spans_dropped_total", "dropped", "counter", "Spans that are lost: the collector was away, or refused them."),
+    ("telemetry_spans_waiting", "waiting", "gauge", "Spans that are not yet sent."),
+)
+SHARED = (
+    ("state_engine_up", "is_up", "gauge", "0 while the engine of [state] does not answer."),
+    ("state_engine_open", "is_open", "gauge", "0 while it collects its memory anew and grants no budgets."),
+    ("state_engine_outages_total", "outages", "counter", "Times that it went away."),
+    ("state_engine_memory_losses_total", "memory_losses", "counter", "Times that it lost its memory."),
+    ("state_engine_messages_total", "messages", "counter", "Messages to it."),
+    ("state_replicas", "replicas", "gauge", "Processes that share limits, as last heard."),
+)
 MEMBER = (
     ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 to 1."),
     ("member_active_requests", "active", "Requests under way at a model."),
@@ -279,11 +309,25 @@ def replica_families(known: Mapping[str, Any]) -> Iterator[Family]:
                  [("", (), known["configurations"])])  # fmt: skip
 
 
+def telemetry_families(health: Mapping[str, int]) -> Iterator[Family]:
+    for name, field_name, kind, text in TELEMETRY:
+        if field_name in health:
+            yield Family(name, kind, text, [("", (), health[field_name])])
+
+
+def shared_families(view: Mapping[str, Any]) -> Iterator[Family]:
+    for name, field_name, kind, text in SHARED:
+        if field_name in view:
+            yield Family(name, kind, text, [("", (), int(as_number(view[field_name])))])
+
+
 def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield Family("open_requests", "gauge", "Requests being answered.", [("", (), moment.open_requests)])
     yield from member_families(moment.members)
     yield from store_families(moment.store)
     yield from replica_families(moment.replicas)
+    yield from telemetry_families(moment.telemetry)
+    yield from shared_families(moment.shared)
     yield Family(
         "build_info", "gauge", "Always 1; the version is in the label.", [("", labels(version=clean(moment.version)), 1)]
     )
@@ -300,6 +344,7 @@ class Metrics:
         self._spent: dict[str, Spent] = {}
         self._errors: dict[tuple[str, str], int] = {}  # model, code
         self._attempts = 0
+        self._tried: dict[tuple[str, str, str], int] = {}  # provider, model, cause
 
     def observe(self, call: CallRecord) -> None:
         """One call, at its end."""
@@ -329,6 +374,21 @@ class Metrics:
             code = (model, self._codes.of(call.error))
             self._errors[code] = self._errors.get(code, 0) + 1
         self._spend(call.key_name, tokens_in + tokens_out, cost_usd)
+
+    def observe_attempts(self, attempts: Iterable[Attempt]) -> None:
+        """Those of one call, at its end."""
+        for attempt in attempts:
+            self._add_attempts(attempt.name, attempt.provider, attempt.cause, 1)
+
+    def add_attempts(self, counted: Iterable[Sequence[Any]]) -> None:
+        """Those that another process counted: (model, provider, cause, how many)."""
+        for name, provider, cause, count in counted:
+            self._add_attempts(name, provider, cause, count)
+
+    def _add_attempts(self, name: str, provider: str, cause: str, count: int) -> None:
+        model = self._models.of(name, not cause or self._is_listed(name))
+        key = (OTHER if model == OTHER else clean(provider), model, self._codes.of(cause) or SUCCESS)
+        self._tried[key] = self._tried.get(key, 0) + count
 
     def _spend(self, key_name: str, tokens: int, cost_usd: float | None) -> None:
         name = self._keys.of(key_name)
@@ -376,6 +436,15 @@ class Metrics:
         )
         yield Family(
             "upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [("", (), self._attempts)]
+        )
+        yield Family(
+            "attempts_total",
+            "counter",
+            "Requests to upstreams, by what came of them: success, or the error's code.",
+            [
+                ("", labels(provider=provider, model=model, cause=cause), count)
+                for (provider, model, cause), count in self._tried.items()
+            ],
         )
         spent = [(labels(key=name), one) for name, one in self._spent.items()]
         yield Family("key_requests_total", "counter", "Calls by key.", [("", which, one.requests) for which, one in spent])

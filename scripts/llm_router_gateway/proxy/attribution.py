@@ -10,6 +10,7 @@ MAX_TAG characters.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from ..wire.spec import Spec
 MAX_TAGS = 16  # of one call; what comes after them is left out
 MAX_TAG = 100  # characters
 MAX_USER = 200
+MAX_BLOB = 4_000  # characters of an object in the place of a name
+ACCOUNTS = ("user_id", "account_uuid", "device_id")  # in such an object: what stays the same from one session to the next
 LISTED = "tags"  # the label that is a list of tags, as routers and observability tools have it
 
 
@@ -64,9 +67,26 @@ def tags_in(labels: object, but: set[str]) -> Iterator[str]:
 def end_user_of(spec: Spec, fields: Mapping[str, Any]) -> str:
     """The first of the fields that the protocol has for it."""
     for path in spec.end_user:
-        value: object = fields
-        for name in path.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if isinstance(value, str) and value.strip():
-            return value.strip()[:MAX_USER]
+        first, _, rest = path.partition(".")
+        value: object = fields.get(first)
+        if value is None:  # as in most requests
+            continue
+        if rest:
+            value = value.get(rest) if isinstance(value, Mapping) else None
+        name = name_in(value)
+        if name:
+            return name[:MAX_USER]
     return ""
+
+
+def name_in(value: object) -> str:
+    """name_in(" u-17 ") -> "u-17"; name_in('{"account_uuid": "a-1", "session_id": "s"}') -> "a-1", as Claude Code sends it."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not text.startswith("{") or len(text) > MAX_BLOB:
+        return text
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    names = (told.get(name) for name in ACCOUNTS) if isinstance(told, dict) else ()
+    return next((name.strip() for name in names if isinstance(name, str) and name.strip()), text)

@@ -22,7 +22,7 @@ In order, each step with its place:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from time import time as unix_s
@@ -50,6 +50,7 @@ from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
 from ..wire.spec import RELAYED_KINDS
 from . import paths, route_api
+from .attempts import AttemptRecord
 from .conversations import Conversations
 from .failover import Failover
 from .headers import is_request_id
@@ -57,7 +58,7 @@ from .in_flight import BytesInFlight
 from .log import Log
 from .model_list import LiveLists
 from .offload import LARGE_BYTES, LargeBody, Offload
-from .own_api import OwnApi
+from .own_api import OwnApi, only_monitoring
 from .plain_answer import PlainAnswers
 from .readiness import readiness
 from .recording import RecordedExchange, bodies_of, call_of, is_call
@@ -68,10 +69,12 @@ from .request_budget import allowance_of
 from .services import Services, fault_location
 from .stream_answer import StreamAnswers
 from .streaming import Watch
+from .tracing import Tracing
 from .upstream import RelayedRefusal, Upstream
 
 OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
+MONITORED = frozenset({"management", "models_health"})  # the calls of keys for monitoring; routes of management say more
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
 
 
@@ -106,6 +109,8 @@ class Gateway:
         self.watch = Watch(clock, call_later)
         self.router = router or Router(())
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # gets each call at its end
+        self.on_attempts: Callable[[Sequence[AttemptRecord]], None] | None = None  # those of each call, at its end
+        self.tracing: Tracing | None = None
         self.store_health: Callable[[], Mapping[str, Any]] | None = None  # of what calls are stored in; None: nothing is
         self.is_config_refused = False  # the configuration was changed, and the change is invalid
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
@@ -174,8 +179,11 @@ class Gateway:
 
     def _begin(self, exchange: Exchange) -> RequestContext:
         server = self.state.config.server
-        if server.log_bodies and self.on_call is not None:
-            exchange = RecordedExchange(exchange, server.log_body_bytes)
+        kept_bytes = server.log_body_bytes if server.log_bodies and self.on_call is not None else 0
+        if self.tracing is not None and self.tracing.settings.content:
+            kept_bytes = max(kept_bytes, self.tracing.settings.max_content_bytes)
+        if kept_bytes:
+            exchange = RecordedExchange(exchange, kept_bytes)
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
         request_id = given if is_request_id(given) else self._new_id()
@@ -209,6 +217,8 @@ class Gateway:
             return False
         context.call = paths.read_call(exchange.method, exchange.path, context.query, context.headers)
         context.record.protocol = context.call.protocol
+        if self.tracing is not None and is_call(context):
+            context.trace = self.tracing.begin(context.headers)
         if context.call.kind not in paths.OPEN_CALLS:
             self._identify(context)
         return True
@@ -227,6 +237,8 @@ class Gateway:
             browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
+        if caller.is_monitor and context.call.kind not in MONITORED:
+            raise only_monitoring()
         context.key_name = caller.name
         if caller.key is not None:
             context.rights = rights_of(caller.key)
@@ -326,12 +338,17 @@ class Gateway:
         self._log.request(record, key_id=context.caller.key_id, cost_usd=call.cost_usd if call else None)
 
     def _keep(self, context: RequestContext) -> Call | None:
-        """Hands the call to the call log: a fault there does not affect the caller."""
-        if self.on_call is None or not is_call(context):
+        """Hands the call to the call log, the counters and the traces: a fault there does not affect the caller."""
+        if not is_call(context) or (self.on_call is None and self.tracing is None):
             return None
         try:
             call = call_of(context, self._wall())
-            self.on_call(call, bodies_of(context))
+            if self.on_call is not None:
+                self.on_call(call, bodies_of(context))
+            if self.on_attempts is not None:
+                self.on_attempts(context.attempts)
+            if self.tracing is not None:
+                self.tracing.finish(context, call)
             return call
         except Exception as error:
             self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")

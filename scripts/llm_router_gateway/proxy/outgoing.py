@@ -160,7 +160,9 @@ def relay_of(
     context: RequestContext, candidate: Candidate, call: str, key: Secret | None, body: bytes, edits: Edits
 ) -> Outgoing:
     url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
-    headers = upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
+    headers = upstream_headers(
+        candidate, context.exchange.headers, context.record.request_id, same=True, key=key, trace=context.trace_headers
+    )
     return Outgoing(candidate, url, headers, body, key=key, hides_usage=edits.hides_usage)
 
 
@@ -229,7 +231,7 @@ def conversion_of(
     context: RequestContext, candidate: Candidate, key: Secret | None, request: ir.Request, call: str, data: bytes
 ) -> Outgoing:
     name = call if call == "count" else chat_call(candidate, context.record.stream)
-    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
+    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=key, trace=context.trace_headers)
     return Outgoing(candidate, candidate.url(name, quote_id(candidate.remote_id)), headers, data, request, key)
 
 
@@ -253,7 +255,9 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
         body = {**body, **context.allowance.fit(candidate, call, body)}
         await context.allowance.hold()
     context.sent = True
-    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
+    headers = upstream_headers(
+        candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
+    )
     data = as_utf8(dump(body), context.record.lost)
     return Outgoing(candidate, candidate.url(call, quote_id(candidate.remote_id)), headers, data, NO_REQUEST)
 

@@ -83,7 +83,9 @@ class PlainAnswers:
         check_answer(answer, outgoing.candidate, record)
         if context.plan is not None:  # a lone model is never compared
             attempt.mark_output(self._clock())
-        self._services.check_model(outgoing.candidate, answer.get(SPECS[api].model_field))
+        said = answer.get(SPECS[api].model_field)
+        self._services.check_model(outgoing.candidate, said)
+        record.answered_by = said if isinstance(said, str) else ""
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = estimated_tokens(record.usage, answer, context.call.protocol)

@@ -94,7 +94,7 @@ def call_of(context: RequestContext, now_s: float) -> Call:
     """The row of a request that has ended now."""
     record, candidate = context.record, context.candidate
     header = context.state.config.server.labels_header
-    said = attribution_of(SPECS[context.call.protocol], context.fields, context.headers, header.lower())
+    said = attribution_of(SPECS[context.call.protocol], context.fields, context.headers, header)
     usage, cost, source = sum_charges(context.charges) or (None, None, pricing.UNKNOWN)
     provider, _, model = record.served.partition("/")
     refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
@@ -121,6 +121,8 @@ def clean(text: str, limit: int) -> str:
 
 
 def clean_list(items: Sequence[str]) -> str:
+    if not items:
+        return "[]"
     return texts([clean(text, MAX_NAME) for text in items])
 
 
@@ -134,13 +136,13 @@ def finish_of(context: RequestContext) -> str:
 
 def bodies_of(context: RequestContext) -> Bodies | None:
     """What was overheard; None where nothing is kept."""
-    heard = context.exchange
-    if not isinstance(heard, RecordedExchange):
+    heard, server = context.exchange, context.state.config.server
+    if not server.log_bodies or not isinstance(heard, RecordedExchange):
         return None
     own = credentials.credential(context.headers, context.query)
     keys = {key.reveal() for key in secrets_in(context.state.config)} | {own, own.strip()}
     secrets = tuple(key.encode() for key in sorted(keys, key=len, reverse=True) if key)
-    return Bodies(heard.request, heard.response, heard.limit, secrets)
+    return Bodies(heard.request, heard.response, server.log_body_bytes, secrets)
 
 
 def secrets_in(config: Config) -> list[Any]:

@@ -217,6 +217,7 @@ class StreamAnswers:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
                 self._services.check_model(outgoing.candidate, stream.pipe.model)
+                record.answered_by = stream.pipe.model if isinstance(stream.pipe.model, str) else ""
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
                 if record.whole:

