@@ -322,8 +322,8 @@ def test_a_part_of_a_bucket_is_valid_for_a_second() -> None:
 
 def test_a_part_grows_with_its_use() -> None:
     share = Share()
-    assert [share.wanted(1, 0.01 * number) for number in range(8)] == [1, 2, 4, 8, 16, 32, 64, 64]
-    assert share.wanted(1, 10.0) == 32
+    assert [share.wanted(1, 0.01 * number) for number in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]
+    assert share.wanted(1, 10.0) == 128
 
 
 def slots(table: RateTable, holder: str, now_ms: int, have: int, need: int, want: int = 0) -> tuple[str, int]:
