@@ -215,7 +215,8 @@ class Tracing:
         return found
 
     def _attempt(
-        self, context: RequestContext, attempt: AttemptRecord, identity: Attributes, number: int, content: Content, *, is_last: bool,
+        self, context: RequestContext, attempt: AttemptRecord, identity: Attributes, number: int, content: Content, *,
+        is_last: bool,
     ) -> Attributes:  # fmt: skip
         candidate, operation = attempt.candidate, OPERATIONS.get(context.call.kind)
         host, port = address_of(candidate.provider.base_url)
