@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -49,10 +49,11 @@ class SimulatedLedger:
 
     now: Callable[[], float]
     name: str = "common"
+    is_common: bool = True
     calls: list[tuple[float, int]] = field(default_factory=list)  # when a call began, micro-USD
 
-    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
-        return sum(usd for at, usd in self.calls if at >= since) / MICRO, 0.0
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        return {KEY: (sum(usd for at, usd in self.calls if at >= since) / MICRO, 0.0)}
 
 
 class SimulatedEngine:

@@ -144,7 +144,7 @@ ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2
-# A configuration that cannot be used is told once, and not every two seconds.
+# A configuration that cannot be used is reported once, and not every two seconds.
 RestartPreventExitStatus={EXIT_BAD_CONFIG}
 # Open requests have {place.drain_s:g} s ([server] drain_s); then the store is written.
 TimeoutStopSec={place.stop_s}
@@ -179,7 +179,7 @@ def unit_steps(place: Place) -> list[str]:
     if home_rule(place) == "read-only":
         steps.append("a part of the program lies in a home directory, which the service's user must be able to enter; "
                      "/opt and /etc are better places")  # fmt: skip
-    if str(place.config).startswith(("/tmp/", "/var/tmp/")):  # nosec B108  # told apart, not used
+    if str(place.config).startswith(("/tmp/", "/var/tmp/")):  # nosec B108  # compared, not used
         steps.append(f"{config} lies in a temporary folder, which the service does not see: move it")
     return [
         *steps,

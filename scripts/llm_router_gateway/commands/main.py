@@ -105,6 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import keys
 
             return keys.run(arguments[1:], store_path)
+        if arguments[:1] == ["store"]:
+            from . import store
+
+            return store.run(arguments[1:])
         if arguments[:1] == ["explain"]:
             from . import explain
 
@@ -159,9 +163,14 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
     if config is None:
         return 2
     if options.print_config:
+        from ..config.addresses import is_postgres
         from ..config.describe import config_text
+        from ..store.sqlite.file import store_path
+        from ..store.sqlite.keys import count_keys
 
-        sys.stdout.write(config_text(config))
+        place = config.server.store
+        stored = None if is_postgres(place) else count_keys(store_path(place, str(source.path or "")))
+        sys.stdout.write(config_text(config, stored))
         return 0
     if not any(provider.is_active for provider in config.providers):
         say(f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "

@@ -213,7 +213,7 @@ class GatewayProcess:
         server = config.server
         self.config, self.source, self.log = config, source, log_of(config)
         self._reloading: asyncio.Task[None] | None = None
-        self._is_stale = False  # the configuration was asked for again, since it was read last
+        self._is_stale = False  # another reload was requested since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
         self.pool = Pool()
         self.backends = Backends(config, source, self.log, self.make_authenticator())
@@ -284,7 +284,7 @@ class GatewayProcess:
         }  # fmt: skip
 
     def reload(self) -> None:
-        """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
+        """Reads the configuration anew. Requests for it meanwhile, however many, are one more reload."""
         if self._reloading is not None and not self._reloading.done():
             self._is_stale = True
             return

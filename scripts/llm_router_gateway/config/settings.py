@@ -539,6 +539,7 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("expires_at", "time", None, "when it stops; a date lasts until its end"),
     Setting("is_active", "bool", True, "false: refused with 403"),
     Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
+    Setting("is_monitor", "bool", False, "may read statistics, /metrics and the models' health, and nothing else"),
     Setting("allowed_models", "patterns", None, 'models it may use, however they are reached: "openai/*"; a pattern without '
             "a slash means the name behind the provider's"),
     Setting("allowed_groups", "patterns", None, "groups it may request; with these and without allowed_models it reaches "

@@ -58,7 +58,7 @@ from .in_flight import BytesInFlight
 from .log import Log
 from .model_list import LiveLists
 from .offload import LARGE_BYTES, LargeBody, Offload
-from .own_api import OwnApi
+from .own_api import OwnApi, only_monitoring
 from .plain_answer import PlainAnswers
 from .readiness import readiness
 from .recording import RecordedExchange, bodies_of, call_of, is_call
@@ -74,6 +74,7 @@ from .upstream import RelayedRefusal, Upstream
 
 OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
+MONITORED = frozenset({"management", "models_health"})  # the calls of keys for monitoring; routes of management say more
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
 
 
@@ -236,6 +237,8 @@ class Gateway:
             browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
+        if caller.is_monitor and context.call.kind not in MONITORED:
+            raise only_monitoring()
         context.key_name = caller.name
         if caller.key is not None:
             context.rights = rights_of(caller.key)

@@ -144,6 +144,40 @@ def test_on_a_full_disk_no_key_is_made_and_the_reason_is_told(start: Callable[..
     assert works(gateway, key) == 200 and len(send(gateway, "GET", "/api-keys").json["items"]) == 2
 
 
+def test_a_key_for_monitoring_reads_statistics_and_does_nothing_else(gateway: Process) -> None:
+    key, item = made(gateway, is_monitor=True)
+    as_monitor = {"authorization": f"Bearer {key}"}
+    assert item["is_monitor"] and not item["is_admin"]
+    for path in ("/metrics", "/monitor/statistics", "/monitor/statistics?group_by=key", "/monitor/time-series",
+                 "/monitor/grouped-time-series", "/health/models", "/monitor/me"):  # fmt: skip
+        assert gateway.get(path, **as_monitor).status == 200, path
+    chat = json.dumps({"model": "up/demo", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    refused = [
+        ("GET", "/v1/models", None), ("GET", "/models?tags=a", None), ("POST", "/v1/chat/completions", chat),
+        ("POST", "/v1/messages", chat), ("POST", "/v1/responses", chat), ("POST", "/v1/embeddings", chat),
+        ("POST", "/route", chat), ("POST", "/route/invoke", chat),
+        ("POST", "/v1beta/models/up/demo:generateContent", chat), ("POST", "/api/chat", chat),
+        ("GET", "/monitor/invocations", None), ("GET", "/monitor/invocations/x", None), ("GET", "/monitor/export.csv", None),
+        ("GET", "/api-keys", None), ("POST", "/api-keys", b'{"name": "n"}'), ("PATCH", f"/api-keys/{item['id']}", b"{}"),
+        ("GET", "/providers", None), ("POST", "/config/sync", None), ("POST", "/models", b"{}"),
+    ]  # fmt: skip
+    for method, path, body in refused:
+        answer = gateway.send(method, path, body, **as_monitor)
+        assert answer.status == 403, (method, path, answer.data)
+    login = gateway.send("POST", "/monitor/login", json.dumps({"key": key}).encode())
+    assert login.status == 403
+
+
+def test_other_keys_do_not_read_statistics_and_no_key_is_both(gateway: Process) -> None:
+    key, item = made(gateway)
+    for path in ("/metrics", "/monitor/statistics", "/monitor/time-series"):
+        assert gateway.get(path, authorization=f"Bearer {key}").status == 403
+    answer = send(gateway, "POST", "/api-keys", {"name": made_up("both"), "is_admin": True, "is_monitor": True})
+    assert answer.status == 400 and "is_monitor" in answer.json["error"]["message"]
+    assert send(gateway, "PATCH", f"/api-keys/{item['id']}", {"is_monitor": True}).json["is_monitor"]
+    assert gateway.get("/metrics", authorization=f"Bearer {key}").status == 200
+
+
 @pytest.mark.parametrize("path", ["/api-keys", "/api-keys/x"])
 def test_only_administrators_see_or_change_keys(path: str, gateway: Process) -> None:
     key, _ = made(gateway)
