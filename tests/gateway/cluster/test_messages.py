@@ -26,7 +26,8 @@ from llm_router_gateway.store.redaction import Bodies, redact
 TERMS = {
     "name": "ci", "owner": "o", "note": "\u2028é", "expires_at": "2030-01-31T18:00:00Z", "is_admin": True,
     "allowed_models": ["openai/*"], "allowed_tags": ["cheap"], "parameter_limits": {"max_tokens": 20, "temperature": 0.5},
-    "limits": {"max_requests": 5, "per_seconds": 60, "queue": 2, "max_concurrent": 3, "wait_s": 5}, "budget": {"usd_per_day": 1.5},
+    "limits": {"max_requests": 5, "per_seconds": 60, "queue": 2, "max_concurrent": 3, "wait_s": 5},
+    "budget": {"usd_per_day": 1.5},
     "networks": ["10.0.0.0/8"],
 }  # fmt: skip
 
