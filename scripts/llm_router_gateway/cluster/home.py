@@ -32,7 +32,7 @@ from ..store.conversations import Conversations, Turn
 from ..store.keys import Row
 from ..store.redaction import Bodies
 from .leases import LeaseDesk
-from .messages import packed_logins, packed_row, packed_turn, unpacked_record, unpacked_turn
+from .messages import pack_logins, pack_row, pack_turn, unpack_record, unpack_turn
 from .routing import SHARED, Changes, MemberViews, absorb, whole_state
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
@@ -145,7 +145,7 @@ class Home:
     def _welcome(self) -> dict[str, Any]:
         parts = self.parts
         kept = parts.conversations
-        sessions = packed_logins(parts.authenticator.sessions.all())
+        sessions = pack_logins(parts.authenticator.sessions.all())
         return {
             "config": parts.config_text(), "keys": self._keys(), "sessions": sessions,
             "routing": whole_state(parts.routing_state, parts.clock()), "ledger": parts.leases.ledger,
@@ -179,7 +179,7 @@ class Home:
         worker.seen = number
         for values in calls:
             try:
-                self.parts.keep(*unpacked_record(values))
+                self.parts.keep(*unpack_record(values))
             except Exception as error:  # one record that is not readable costs no other
                 self._fault("a call", error)
         self.parts.log.pass_on(lines)
@@ -212,25 +212,25 @@ class Home:
             return await kept.delete(*arguments)
         if name == "find":
             turn = await kept.find(*arguments)
-            return None if turn is None else packed_turn(turn)
+            return None if turn is None else pack_turn(turn)
         found: list[Turn] = await (kept.chain if name == "chain" else kept.holding)(*arguments)
-        return [packed_turn(turn) for turn in found]
+        return [pack_turn(turn) for turn in found]
 
     def _keep(self, turn: Sequence[Any]) -> None:
         if self.parts.conversations is not None:
-            self.parts.conversations.append(unpacked_turn(turn))
+            self.parts.conversations.append(unpack_turn(turn))
 
     # -- what all workers must know
 
     def _keys(self) -> list[Any]:
         authenticator = self.parts.authenticator
-        return [[packed_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
+        return [[pack_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
 
     def push_keys(self) -> None:
         self._push("keys", *self._keys())
 
     def push_sessions(self) -> None:
-        self._logins = packed_logins(self.parts.authenticator.sessions.all())
+        self._logins = pack_logins(self.parts.authenticator.sessions.all())
         self._push("sessions", self._logins)
 
     def push_config(self) -> None:
@@ -266,7 +266,7 @@ class Home:
 
     def tend(self) -> None:
         """Several times a second, where other gateways share with this one: tells the workers what these found."""
-        if packed_logins(self.parts.authenticator.sessions.all()) != self._logins:
+        if pack_logins(self.parts.authenticator.sessions.all()) != self._logins:
             self.push_sessions()
         notes = self._outside.changes(self.parts.routing_state, self.parts.clock())
         if notes:
