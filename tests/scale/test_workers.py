@@ -1,4 +1,4 @@
-"""Two gateways with two workers each and one Redis: what one of the four workers knows or takes, the others know and have not."""
+"""Two gateways with two workers each and one Redis: what one of the four workers knows or takes, the others know."""
 
 from __future__ import annotations
 

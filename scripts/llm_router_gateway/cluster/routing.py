@@ -231,9 +231,7 @@ class MemberViews:
 
 def whole_state(state: RoutingState, now: float) -> dict[str, Any]:
     """All that the home knows and a new worker should: open breakers, cooldowns, conversations, windows."""
-    members = {
-        name: pack_health(health, 0, now) for name, health in state.healths.items() if health.opens or health.cool_until
-    }
+    members = {name: pack_health(health, 0, now) for name, health in state.healths.items() if health.opens or health.cool_until}
     return {
         "members": members,
         "cool": [[where, mark_of(key), until - now] for (where, key), until in state.key_cooldowns.items() if until > now],

@@ -43,12 +43,16 @@ from .. import PROGRAM
 from ..access.authenticate import Authenticator
 from ..cluster.forward import HomeApp
 from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
-from ..cluster.leases import LeaseDesk, own_engine
+from ..cluster.leases import LeaseDesk, note_spending, own_engine
 from ..config.config import Config
 from ..config.sources import Source, from_portable
+from ..limiter.budgets import LocalBudgets
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
 from ..policy.budgets import Budgets
+from ..store.call import Call
+from ..store.redaction import Bodies
+from ..telemetry.exporter import Exporter
 from .process import inherited_sockets, on_signals, raise_file_limit, say
 from .replica import COMMON
 from .serve import GatewayProcess, cannot_listen, counted, ready_lines
@@ -282,7 +286,7 @@ class HomeProcess(GatewayProcess):
         self._sharing: asyncio.Task[None] | None = None
         self.home = Home(HomeParts(
             authenticator=self.authenticator, leases=self.leases,
-            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=backends.keep,
+            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=self.keep,
             config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
             end_worker=self._end_worker,
         ))  # fmt: skip
@@ -296,19 +300,33 @@ class HomeProcess(GatewayProcess):
         self.authenticator = SharedAuthenticator(self.config)
         return self.authenticator
 
+    def _start_telemetry(self, config: Config) -> Exporter | None:
+        """Each worker sends its own."""
+        return None
+
     @cached_property
     def leases(self) -> LeaseDesk:
         """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
         backends = self.backends
         if backends.replica is None:
-            return LeaseDesk(own_engine(time.time), backends.budgets, backends.keys)
+            return LeaseDesk(own_engine(time.time), backends.keys)
         membership = backends.replica.membership
         ledger = membership.ledger.name
-        return LeaseDesk(membership.engine, backends.budgets, backends.keys, ledger=ledger, is_common=ledger == COMMON)
+        return LeaseDesk(membership.engine, backends.keys, ledger=ledger, is_common=ledger == COMMON)
+
+    @cached_property
+    def spending(self) -> LocalBudgets:
+        """What each key has spent, from the records of all workers: for administrators, nothing is decided by it."""
+        budgets = self.backends.budgets
+        return budgets if isinstance(budgets, LocalBudgets) else LocalBudgets()
 
     @property
     def shown_budgets(self) -> Budgets:
-        return self.leases.shown
+        return self.spending
+
+    def keep(self, call: Call, bodies: Bodies | None) -> None:
+        self.backends.keep(call, bodies)
+        note_spending(self.spending, call, time.time())
 
     @property
     def open(self) -> int:
@@ -340,6 +358,9 @@ class HomeProcess(GatewayProcess):
         replica = self.backends.replica
         if replica is None:
             return
+        if self.backends.keys is not None:
+            now = time.time()
+            self.spending.load(await self.backends.keys.spent(now), now)
         await replica.start(self.gateway.routing_state, self.authenticator, lambda: self.config)
         self._sharing = asyncio.create_task(self._share())
 
