@@ -5,6 +5,7 @@
     home.push_keys(), home.push_sessions(), home.push_config()      to all workers, in order
     await home.in_force()                                 once all of them have it, or after IN_FORCE_S
     await home.refresh()                                  once all of them have reported, or after FRESH_S
+    home.look()                                            every few seconds: a worker that is silent for long is ended
     home.tend()                                            several times a second, where other gateways share with this one
 
 The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
@@ -37,6 +38,7 @@ from .routing import SHARED, Changes, MemberViews, absorb, whole_state
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
 FRESH_S = 0.5  # the longest that it waits for a worker's report
+SILENT_LOOKS = 6  # of `look`; a worker says something twice a second
 CONFIG_S = 60.0  # for a worker to read a configuration
 
 
@@ -95,6 +97,8 @@ class Worker:
     seen: int = 0  # the number of its last batch
     open: int = 0  # requests that it is answering
     pid: int = 0
+    is_heard: bool = True  # since the last look
+    silent: int = 0  # looks in a row without a word of it
 
 
 @dataclass(slots=True)
@@ -139,7 +143,8 @@ class Home:
             "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
             "open": lambda count: setattr(worker, "open", count),
             "routing": lambda changes: self._routing(worker, changes),
-            "kept": self._kept, "keep": self._keep, "lease": self.parts.leases.handle, "sums": self.parts.leases.sums,
+            "kept": self._kept, "keep": self._keep, "lease": lambda name, values: self._lease(worker, name, values),
+            "sums": self.parts.leases.sums,
         }  # fmt: skip
 
     def _welcome(self) -> dict[str, Any]:
@@ -168,7 +173,19 @@ class Home:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def look(self) -> None:
+        """Every few seconds: ends a worker that has shown no sign of life for SILENT_LOOKS of them; another takes its place."""
+        for worker in tuple(self.workers.values()):
+            worker.silent = 0 if worker.is_heard else worker.silent + 1
+            worker.is_heard = False
+            if worker.silent == SILENT_LOOKS:
+                self.parts.end_worker(worker.name, "showed no sign of life for half a minute and was ended")
+
     # -- what workers say
+
+    async def _lease(self, worker: Worker, name: str, values: Sequence[Any]) -> Any:
+        worker.is_heard = True
+        return await self.parts.leases.handle(name, values)
 
     def _batch(
         self, worker: Worker, number: int, calls: Sequence[Any], lines: Sequence[str], used: dict[str, float]

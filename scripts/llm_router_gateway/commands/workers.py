@@ -32,7 +32,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -63,6 +63,7 @@ FOLDER = Path(__file__).resolve().parents[2]
 READY_S = 60.0  # for a worker to accept callers, on a very busy machine, too
 MAX_FAILURES = 5  # workers in a row that ended before they were ready
 AGAIN_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before the next start, by the number of failures in a row
+LOOK_S = 5.0  # between two looks whether workers show signs of life
 TEND_S = 0.1  # between two looks at what other gateways found
 SILENT_END_S = 5.0  # beyond drain_s, for a worker that is to end
 PATH_CHARS = 100  # of a Unix socket: some systems take 103
@@ -116,7 +117,7 @@ class Workers:
         self._shares = Shares(self._memory, PLACES - 1)  # a place that no worker has
         self._children: dict[str, Child] = {}
         self._watches: set[asyncio.Task[None]] = set()
-        self._failures = 0
+        self._failures = self.ended = 0
         self._serial = 0
         self._is_ending = False
         self._restarting: asyncio.Task[None] | None = None
@@ -199,6 +200,7 @@ class Workers:
             return
         what = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         self._log.error(f"{child.name} (process {child.process.pid}) {child.why or what}: another is started")
+        self.ended += 1
         self._failures += not child.ready.is_set()
         if self._failures >= MAX_FAILURES and not self.ready:
             self.failed.set()
@@ -328,6 +330,9 @@ class HomeProcess(GatewayProcess):
         self.backends.keep(call, bodies)
         note_spending(self.spending, call, time.time())
 
+    def count_workers(self) -> Mapping[str, int]:
+        return {"ready": self.workers.ready, "ended": self.workers.ended} if self.workers is not None else {}
+
     @property
     def open(self) -> int:
         return self.gateway.open + self.home.open
@@ -352,6 +357,15 @@ class HomeProcess(GatewayProcess):
     async def take_over(self, config: Config) -> None:
         await super().take_over(config)
         self.home.push_config()
+
+    async def look_after(self) -> None:
+        care = asyncio.create_task(super().look_after())
+        try:
+            while True:
+                await asyncio.sleep(LOOK_S)
+                self.home.look()
+        finally:
+            care.cancel()
 
     async def join(self) -> None:
         """Shares with other gateways, where [state] says so."""
