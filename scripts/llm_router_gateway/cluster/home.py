@@ -15,7 +15,7 @@ The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,6 +81,7 @@ class HomeParts:
     conversations: Conversations | None
     log: Log
     keep: Callable[[Call, Bodies | None], None]  # a record
+    count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # (model, provider, cause, how many) of requests to upstreams
     config_text: Callable[[], str]
     clock: Callable[[], float]
     expects: Callable[[str], bool]  # whether a worker of this name was started
@@ -107,6 +108,7 @@ class Home:
 
     parts: HomeParts
     workers: dict[str, Worker] = field(default_factory=dict)
+    telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker, of those that have ended too
     _views: MemberViews = field(default_factory=MemberViews)
     _outside: Notes = field(default_factory=lambda: Notes("home"))  # what workers know of what other gateways found
     _logins: list[Any] = field(default_factory=list)  # as the workers were told them
@@ -142,6 +144,8 @@ class Home:
             "ready": lambda: self.parts.on_ready(worker.name),
             "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
             "open": lambda count: setattr(worker, "open", count),
+            "attempts": self.parts.count_attempts,
+            "telemetry": lambda health: self.telemetry.__setitem__(worker.name, health),
             "routing": lambda changes: self._routing(worker, changes),
             "kept": self._kept, "keep": self._keep, "lease": lambda name, values: self._lease(worker, name, values),
             "sums": self.parts.leases.sums,

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,22 +31,20 @@ from ..cluster.routing import SharedRoutingState, absorb
 from ..cluster.worker import Outbox, RemoteConversations, RemoteLog
 from ..config.config import Config
 from ..config.sources import from_portable
-from ..config.telemetry import Telemetry
 from ..errors import GatewayError, Unavailable
 from ..limiter.leases import EngineAway
 from ..net.client import Pool
 from ..net.link import Link
 from ..net.server import Server
 from ..net.shares import Shares
+from ..proxy.attempts import AttemptRecord
 from ..proxy.gateway import Gateway, prepare
-from ..proxy.tracing import Tracing
 from ..routing.notes import Notes, keys_by_mark
-from ..telemetry.exporter import Exporter
 from .process import new_id, on_signals, raise_file_limit, say
+from .telemetry import Sending
 
 TELL_S = 0.2  # how often the home hears of members, and of open requests
 REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker; the home is gone
-TELEMETRY_S = 3.0  # for spans and metrics that wait to be sent at the end
 FLUSH_LIMIT_S = 10.0  # for the last batch
 
 
@@ -91,7 +90,10 @@ class WorkerProcess:
             routing_state=self.routing_state,
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
-        self.exporter = self._start_telemetry(self.config.telemetry)
+        self.gateway.on_attempts = self.count
+        self._tried: Counter[tuple[str, str, str]] = Counter()  # model, provider, cause: not yet told
+        self._told_health: Mapping[str, int] = {}
+        self.sending = Sending(self.config, self.gateway, self.pool, self.log)
         self.forward = Forward(start.http, new_id)
         server = self.config.server
         self.server = Server(
@@ -106,15 +108,6 @@ class WorkerProcess:
             "config": self.take_config, "keys": self.take_keys, "sessions": self.take_sessions, "routing": self.take_routing,
             "notes": self.take_notes, "drain": self.stop.set, "report": self.report,
         }  # fmt: skip
-
-    def _start_telemetry(self, telemetry: Telemetry | None) -> Exporter | None:
-        """Each worker sends its own spans and metrics under its own name, so that sums are not taken for one sender's."""
-        if telemetry is None:
-            return None
-        own = replace(telemetry, resource={"service.instance.id": self.start.name, **telemetry.resource})
-        exporter = Exporter(own, self.pool, version=__version__, warn=self.log.warn, info=self.log.info)
-        self.gateway.tracing = Tracing(own, exporter, os.urandom, clock=time.monotonic, wall=time.time)
-        return exporter
 
     # -- what the home says
 
@@ -163,7 +156,19 @@ class WorkerProcess:
         await self.outbox.flush()
         return True
 
+    def count(self, attempts: Sequence[AttemptRecord]) -> None:
+        """Requests to upstreams, for the metrics that the home has."""
+        for attempt in attempts:
+            self._tried[attempt.name, attempt.provider, attempt.cause] += 1
+
     def tell_now(self) -> None:
+        if self._tried:
+            self.link.send("attempts", [[*key, count] for key, count in self._tried.items()])
+            self._tried.clear()
+        health = self.sending.health()
+        if health != self._told_health:
+            self._told_health = health
+            self.link.send("telemetry", health)
         changes = self.routing_state.take_changes(time.monotonic())
         if changes is not None:
             self.link.send("routing", changes)
@@ -183,9 +188,8 @@ class WorkerProcess:
         self.server.listen(descriptors, shares)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
+        self.sending.start()
         tasks = [asyncio.create_task(self.tell()), asyncio.create_task(self.outbox.run())]
-        if self.exporter is not None:
-            tasks.append(asyncio.create_task(self.exporter.run()))
         await self.stop.wait()
         await self.drain()
         for task in tasks:
@@ -201,8 +205,7 @@ class WorkerProcess:
         limit.cancel()
 
     async def end(self) -> int:
-        if self.exporter is not None:
-            await self.exporter.close(TELEMETRY_S)
+        await self.sending.close()
         await self.gateway.offload.close()
         await self.pool.close()
         await self.forward.pool.close()

@@ -32,6 +32,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -39,7 +40,7 @@ from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 
-from .. import PROGRAM
+from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
 from ..cluster.forward import HomeApp
 from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
@@ -52,8 +53,7 @@ from ..net.shares import PLACES, Shares, shared_memory
 from ..policy.budgets import Budgets
 from ..store.call import Call
 from ..store.redaction import Bodies
-from ..telemetry.exporter import Exporter
-from .process import inherited_sockets, on_signals, raise_file_limit, say
+from .process import inherited_sockets, notify, on_signals, raise_file_limit, say
 from .replica import COMMON
 from .serve import GatewayProcess, cannot_listen, counted, ready_lines
 from .worker import Start
@@ -289,6 +289,7 @@ class HomeProcess(GatewayProcess):
         self.home = Home(HomeParts(
             authenticator=self.authenticator, leases=self.leases,
             routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=self.keep,
+            count_attempts=backends.metrics.add_attempts,
             config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
             end_worker=self._end_worker,
         ))  # fmt: skip
@@ -301,10 +302,6 @@ class HomeProcess(GatewayProcess):
     def make_authenticator(self) -> Authenticator:
         self.authenticator = SharedAuthenticator(self.config)
         return self.authenticator
-
-    def _start_telemetry(self, config: Config) -> Exporter | None:
-        """Each worker sends its own."""
-        return None
 
     @cached_property
     def leases(self) -> LeaseDesk:
@@ -336,6 +333,13 @@ class HomeProcess(GatewayProcess):
     @property
     def open(self) -> int:
         return self.gateway.open + self.home.open
+
+    def telemetry_health(self) -> Mapping[str, int]:
+        """Of the spans of all workers."""
+        total: Counter[str] = Counter()
+        for health in (self.sending.health(), *self.home.telemetry.values()):
+            total.update(health)
+        return total
 
     def _expects(self, name: str) -> bool:
         return self.workers is not None and self.workers.expects(name)
@@ -417,7 +421,7 @@ async def serve_with_workers(config: Config, source: Source, *, demo: bool = Fal
         sockets = await sockets_for(config)
     except (OSError, ValueError) as wrong:
         process.backends.close()
-        say(cannot_listen(config, wrong))
+        process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
         return 3
     folder = private_folder()
     try:
@@ -438,11 +442,14 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     if await workers.start_all() and not process.stop.is_set():
         gc.freeze()  # what is here now stays: the collector need not look at it again
         port = int(sockets[0][0].getsockname()[1])
-        for line in ready_lines(process.config, port, demo, process.backends.authenticator.is_open):
-            say(line)
+        lines = ready_lines(process.config, port, demo, process.backends.authenticator.is_open)
+        process.say_at_start("info", "listening", lines, host=process.config.server.host, port=port, version=__version__)
+        process.sending.start()
+        notify("READY=1")
         code = await until_stopped(process, workers)
     else:
         code = 0 if process.stop.is_set() else 1
+    notify("STOPPING=1")
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     for sock in (each for some in sockets for each in some):
         sock.close()  # once the workers have closed theirs, too, new callers are refused at once
@@ -455,6 +462,7 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     links.close()
     care.cancel()
     await process.leave()
+    await process.sending.close()
     await process.pool.close()
     process.backends.close()
     process.log.close()

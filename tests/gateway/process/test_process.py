@@ -914,3 +914,31 @@ def test_a_process_that_is_asked_from_outside_keeps_no_files_open(start: Start, 
             for stream in (False, True):
                 gateway.chat(caller, f"to-{target}/{model}", stream=stream)
     until(lambda: gateway.open_files() <= before + 3, "callers' and broken connections are closed")
+
+
+# -------------------------------------------------------------------------------------------------------- a log in JSON
+
+
+def test_every_line_of_a_json_log_is_an_object_from_the_first_on(start: Start, stand_in: Any) -> None:
+    text = '[server]\nlog_format = "json"\nlog_file = "log"\n' + provider("only", "openai", stand_in.url)
+    gateway = start(text + '[frontend]\ntheme = "old"\n')
+    assert gateway.chat("openai", "only/demo").status == 200
+    gateway.logged('"event": "request"')
+    assert gateway.end() == 0
+    lines = [json.loads(line) for line in gateway.log.splitlines()]
+    assert [line["event"] for line in lines][:3] == ["note", "listening", "request"]
+    assert (lines[1]["port"], lines[1]["level"]) == (gateway.port, "info")
+    assert all({"at", "level", "event", "message"} <= line.keys() or line["event"] == "request" for line in lines)
+    assert (gateway.folder / "log").read_text().splitlines()[0] == gateway.log.splitlines()[1], "notes come before the file"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_so_are_the_problems_that_prevent_a_start(by_variable: bool, tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text("[server]\nport = 'x'\n" + ("" if by_variable else "log_format = 'json'\n"))
+    done = command(tmp_path, **({"LLM_ROUTER_LOG_FORMAT": "json"} if by_variable else {}))
+    (line,) = [json.loads(line) for line in done.stderr.decode().splitlines()]
+    assert (done.returncode, line["event"], line["level"]) == (2, "problem", "error")
+    assert line["message"].startswith("server.port: ")
+    done = command(tmp_path, "--check", LLM_ROUTER_LOG_FORMAT="json")
+    assert done.stderr.decode().startswith("router.toml: 1 problem\n"), "a command is for people"
