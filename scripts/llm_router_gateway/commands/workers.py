@@ -15,7 +15,7 @@ What a user sees:
     SIGHUP             the configuration is read anew, for all or, where it has a fault, for none
     SIGUSR2            new workers in the place of the old ones, which drain: no connection is refused
     a worker dies      another is there within a second, and a line in the log; the calls that it had not handed over are lost
-                       (a tenth of a second's), and what it had on hold of budgets counts as spent
+                       (a tenth of a second's), and what it had leased of budgets counts as spent
     the home dies      the workers accept nothing more and end; whatever started the gateway starts it anew
 
 A worker that is started and cannot serve (five in a row) ends the gateway at its start, and later leaves those that can.

@@ -36,7 +36,8 @@ class House:
             authenticator=self.authenticator, leases=LeaseDesk(own_engine(lambda: 0.0), None), routing_state=RoutingState(),
             conversations=None, log=self.log, keep=lambda call, bodies: self.kept.append(call.request_id),
             config_text=lambda: "the configuration", clock=lambda: 0.0, expects=lambda name: name.startswith("worker"),
-            on_ready=self.ready.append, count_attempts=lambda *_: None, end_worker=lambda name, why: self.ended.append((name, why)),
+            on_ready=self.ready.append, count_attempts=lambda *_: None,
+            end_worker=lambda name, why: self.ended.append((name, why)),
         ))  # fmt: skip
         self.authenticator.on_keys = self.home.push_keys
         self.authenticator.sessions = SharedSessions(self.home.push_sessions)
