@@ -4,9 +4,9 @@
 Standard library only, Python 3.9 or newer.
 
   python3 llm_router_batch.py run --demo --input prompts.jsonl --output answers.jsonl
-  python3 llm_router_batch.py run -m gpt-4.1 --input prompts.jsonl --output answers.jsonl --concurrency 16
-  python3 llm_router_batch.py run -m gpt-4.1 --input prompts.jsonl --output answers.jsonl --retry-failed
-  python3 llm_router_batch.py evaluate --models gpt-4.1,qwen-max --input prompts.jsonl --repeat 3 --markdown
+  python3 llm_router_batch.py run -m gpt-5.4 --input prompts.jsonl --output answers.jsonl --concurrency 16
+  python3 llm_router_batch.py run -m gpt-5.4 --input prompts.jsonl --output answers.jsonl --retry-failed
+  python3 llm_router_batch.py evaluate --models gpt-5.4,qwen-max --input prompts.jsonl --repeat 3 --markdown
 
 One line of the input is one JSON object: {"id": "a", "message": "Hello"}, or `messages`, or the API's `body`; also `model`,
 and `metadata`, which comes back as it is. Without `id` the line's number stands in. The Batch API's `custom_id` is an `id`.
@@ -66,7 +66,7 @@ OPEN, ANSWERED, FAILED = 0, 1, 2  # what the output says of a line
 EXIT_TEXTS = {  # where a batch means something else than one question
     0: "every line answered",
     1: "the output could not be written, or the API refused every line",
-    2: "wrong usage, or bad lines in the input (each is told; the others were asked)",
+    2: "usage error, or bad lines in the input (each is told; the others were asked)",
     10: "some lines failed: each carries its error",
 }
 
@@ -726,7 +726,7 @@ def output_path(args: Namespace) -> str:
     if not args.output:
         raise c.UsageError("no output named", next_step="Give --output FILE: answers are kept there as they come.")
     setattr(args, "force", True)  # noqa: B010
-    return c.check_output(args)
+    return str(c.extra("output", "--output").check_output(args))
 
 
 def open_input(args: Namespace, output: str = "") -> IO[bytes]:
@@ -1207,10 +1207,10 @@ def add_evaluate(parser: c.Parser) -> None:
 COMMANDS: Dict[str, Tuple[str, Callable[[c.Parser], None], Callable[[Namespace, c.Console], int], Tuple[str, str]]] = {
     "run": ("ask every line of a file, resumable", add_run, run_run,
             ("--demo --input prompts.jsonl --output answers.jsonl",
-             "-m gpt-4.1 --input prompts.jsonl --output answers.jsonl --retry-failed")),
+             "-m gpt-5.4 --input prompts.jsonl --output answers.jsonl --retry-failed")),
     "evaluate": ("measure models on the lines of a file", add_evaluate, run_evaluate,
                  ("--demo --models demo,demo-reasoning --input prompts.jsonl --repeat 3",
-                  "--models gpt-4.1,qwen-max --input prompts.jsonl --markdown")),
+                  "--models gpt-5.4,qwen-max --input prompts.jsonl --markdown")),
 }  # fmt: skip
 
 

@@ -4,15 +4,12 @@
 One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient) and a command line.
 
   python3 llm_router_client.py chat --demo --message "Hello, world!"
-  python3 llm_router_client.py chat -m gpt-4.1 --message "Name three colours." --stream
-  python3 llm_router_client.py chat -m gpt-4.1 --fallback claude-3-5-sonnet,qwen-max --message-file question.txt
-  python3 llm_router_client.py vision -m gpt-4o --image cat.png --prompt "What is this?"
-  python3 llm_router_client.py compare --models gpt-4.1,qwen-max --message "What is 2+2?"
+  python3 llm_router_client.py chat -m gpt-5.4 --message "Name three colours." --stream
+  python3 llm_router_client.py chat -m gpt-5.4 --fallback claude-sonnet-5-5,qwen-max --message-file question.txt
+  python3 llm_router_client.py vision -m gpt-5.4 --image cat.png --prompt "What is this?"
+  python3 llm_router_client.py compare --models gpt-5.4,qwen-max --message "What is 2+2?"
 
-Environment: AISA_API_KEY (sent to api.aisa.one only); LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY for another
-OpenAI-compatible endpoint; LLM_ROUTER_MODEL; and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY.
-Exit codes: 0 answered, 1 request refused, 2 usage, 3 key, 4 credit, 5 model unknown, 6 limited or failing, 7 network,
-8 refused by our own rules, 9 bad upstream, 10 incomplete, 11 content filter, 130 interrupted, 141 closed pipe.
+Environment: SETTINGS below, and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY. Exit codes: EXIT_CODES below.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
 keeps the text so far. What takes long to import is imported where it is needed: urllib.request, with the first request,
@@ -86,7 +83,7 @@ SETTINGS = {
 EXIT_CODES = {
     0: "answered",
     1: "the API refused the request, or the output could not be written",
-    2: "wrong usage",
+    2: "usage error",
     3: "key missing or refused",
     4: "no credit or quota",
     5: "model unknown",
@@ -99,12 +96,16 @@ EXIT_CODES = {
     130: "interrupted",
     141: "closed pipe",
 }
-# For `models --offline`, and where the live list cannot be had; always marked as such.
+# For `models --offline`, and where the live list cannot be had; always marked as such. What the default endpoint's page and the
+# packages openai 3.57, anthropic 2.14 and google-genai 3.6 name, but for models that their vendors have shut down.
 BUILTIN_MODELS = (
-    "gpt-4.1", "gpt-4o", "gpt-4o-mini", "o1", "o1-mini", "o3-mini", "claude-3-5-sonnet", "claude-3-opus", "claude-3-sonnet",
-    "gemini-3-pro-preview", "gemini-3.5-flash", "qwen-max", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder",
-    "deepseek-v3", "deepseek-r1", "grok-2", "grok-beta",
+    "gpt-6.2-sol", "gpt-5.5", "gpt-5.4", "gpt-5.4-mini", "gpt-4.1", "gpt-4o", "gpt-4o-mini", "claude-opus-5-5",
+    "claude-sonnet-5-5", "claude-haiku-5-5", "gemini-4-argon", "gemini-4-carbon", "gemini-3.8-flash", "gemini-3.5-flash",
+    "gemini-3.5-flash-lite", "qwen-max", "qwen-plus", "qwen2.5-72b-instruct", "deepseek-chat", "deepseek-coder", "deepseek-v3",
+    "deepseek-r1", "grok-2", "grok-beta",
 )  # fmt: skip
+AUTO = "auto"  # in place of a model's name: llm_router_extras.routing chooses one
+DEFAULT_MODEL = "gpt-5.4-mini"  # where none is named and llm_router_extras, which would choose one, is not there
 FAMILIES = ("gpt", "claude", "gemini", "qwen", "deepseek", "grok", "kimi", "glm", "llama", "demo")
 
 
@@ -340,10 +341,8 @@ def _number(text: str) -> float:
     return number
 
 
-STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
-
-
 DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_number)
+STEERING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"  # DEL, C1, bidi marks, surrogates
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -589,12 +588,8 @@ def inner_error(value: Any) -> LLMRouterError:
 
 
 # ai.google.dev, FinishReason; others are passed on in lower case
-GEMINI_FINISH = {
-    "STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter", "RECITATION": "content_filter",
-    "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-}  # fmt: skip
-
+GEMINI_FILTERED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY")
+GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(GEMINI_FILTERED, "content_filter")}
 # Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
 UNFINISHED = frozenset({
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
@@ -868,6 +863,7 @@ def judge(reader: Reader, ended: bool) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- policy
 
+PRESCRIBING = frozenset({"tool_choice", "function_call", "n", "toolConfig", "generationConfig"})  # see llm_router_extras.unmet
 FALLBACK_CODES = frozenset({
     "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
     "empty_answer", "content_filter", "bad_upstream", "stream_cut",
@@ -981,10 +977,6 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
         if not isinstance(value, str) or not re.fullmatch(r"[\t -~\x80-\xff]*", value):
             raise UsageError(f"the value of header {name} holds characters that no header has")
     return dict(headers)
-
-
-AUTO = "auto"  # in place of a model's name: llm_router_extras.routing chooses one
-DEFAULT_MODEL = "gpt-4o-mini"  # where none is named and llm_router_extras, which would choose one, is not there
 
 
 # ---------------------------------------------------------------------------------------------------------- transport
@@ -1178,22 +1170,13 @@ class Response:
 
 
 @functools.cache
-def http_classes() -> Any:
-    """Sockets by the clock, and what is used of the standard library's HTTP.
-
-    Called with the first request, as importing urllib.request takes more time than everything else that a command does.
-    """
+def socket_classes() -> Any:
+    """ClockedSocket as a TCP and as a TLS socket: made with the first connection, as their modules take long to import."""
     import socket
     import ssl
-    from http.client import HTTPConnection
-    from types import SimpleNamespace
-    from urllib.request import OpenerDirector, Request
 
-    tcp = type("TCPSocket", (ClockedSocket, socket.socket), {})
-    tls = type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {})
-    return SimpleNamespace(
-        TCPSocket=tcp, TLSSocket=tls, HTTPConnection=HTTPConnection, OpenerDirector=OpenerDirector, Request=Request
-    )
+    tcp, tls = type("TCPSocket", (ClockedSocket, socket.socket), {}), type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {})
+    return tcp, tls
 
 
 def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
@@ -1284,10 +1267,12 @@ class Transport:
 
         A NetworkError is retryable: no status had come.
         """
-        opener = http_classes().OpenerDirector()
+        from urllib.request import OpenerDirector, Request
+
+        opener: Any = OpenerDirector()
         opener.add_handler(self)
         url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
-        request = http_classes().Request(url, body or None, headers, method=method)
+        request: Any = Request(url, body or None, headers, method=method)
         request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
         return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
 
@@ -1373,19 +1358,20 @@ class Transport:
 
     def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
         """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
+        from http.client import HTTPConnection
         from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
 
         until = time.monotonic() + seconds
         if seconds <= 0.0:
             raise TimeoutError
-        connection = http_classes().HTTPConnection(endpoint.host, endpoint.port)
+        connection: Any = HTTPConnection(endpoint.host, endpoint.port)
         connection.response_class, connection.idle = Response, self.idle.setdefault(endpoint.url, [])
         connection.auto_open = 0  # http.client would connect without a clock
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
         # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
         made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
         try:
-            sock = connection.sock = http_classes().TCPSocket(fileno=made.detach())
+            sock = connection.sock = socket_classes()[0](fileno=made.detach())
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             sock.deadline = until
             sock.arm("the proxy")
@@ -1406,7 +1392,7 @@ class Transport:
             try:
                 context = ssl.create_default_context()  # verifies, honours SSL_CERT_FILE; there is no switch for less
                 context.minimum_version = ssl.TLSVersion.TLSv1_2
-                context.sslsocket_class = http_classes().TLSSocket
+                context.sslsocket_class = socket_classes()[1]
                 if self._ca_file:
                     context.load_verify_locations(self._ca_file)
             except (OSError, ValueError) as error:
@@ -1779,7 +1765,9 @@ class Call:
         self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
         if any(call["parsed"] is None for call in self.last.tool_calls):
-            self.warnings.append("the arguments of a tool call are not JSON")
+            self.warnings.append("the arguments of a tool call are no JSON object")
+        unmet = extra("unmet") if PRESCRIBING & attempt.body.keys() else None
+        self.warnings += unmet.warnings(attempt.body, reader) if unmet else []
         chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
         naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
         if naming and naming.other_model(attempt.model, self.last.model):
@@ -1933,7 +1921,7 @@ class LLMRouterClient:
     ) -> Any:  # fmt: skip
         """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
 
-        `fallback` names the models asked next where this one is limited, failing, unknown, out of credit, filtered or
+        `fallback` names the models tried next where this one is limited, failing, unknown, out of credit, filtered or
         empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
         response_format has a schema, the answer is checked, asked for once more, and .data; else it is a BadUpstreamError.
         The other arguments travel in the request's body: those in PARAMETERS where they are not None, any other as it is.
@@ -2165,7 +2153,7 @@ OPTIONS: dict[str, dict[str, JSON]] = {
     },
     "model": {
         "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
-        "--fallback": {"metavar": "A,B", "help": "models asked next where this one cannot answer"},
+        "--fallback": {"metavar": "A,B", "help": "models tried next where this one cannot answer"},
         "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
         "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
     },
@@ -2563,7 +2551,7 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
         try:
             from llm_router_demo import DemoServer
 
-            server = DemoServer()
+            server = DemoServer(any_model=True)
         except ImportError:
             raise UsageError("--demo needs llm_router_demo.py beside this file") from None
         except OSError as error:
@@ -2596,34 +2584,6 @@ def is_dry(args: argparse.Namespace, console: Console, client: LLMRouterClient, 
 def usd(cost: Any) -> str:
     """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
     return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
-
-
-def check_output(args: argparse.Namespace) -> str:
-    """The resolved --output path, checked before anything is asked (and billed)."""
-    folder, name = os.path.split(os.path.abspath(args.output))
-    path = os.path.join(os.path.realpath(folder), name)
-    check_inside(args.output, path, args.allow_path or ())
-    if os.path.lexists(path) and not args.force:
-        raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
-    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
-        raise UsageError(f"{args.output} cannot be written: no such directory, or itself a directory")
-    return str(path)
-
-
-def write_output(path: str, text: str, force: bool, console: Console) -> int:
-    """Write the whole text or nothing: to a new file beside the target, moved there. A link is replaced, not followed."""
-    part, data = f"{path}.{os.getpid()}.part", text.encode("utf-8", "replace")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
-            file.write(data)
-        (os.replace if force else os.link)(part, path)  # link() refuses what has come into being meanwhile
-    except OSError:
-        console.text("" if console.as_json else text)  # it was paid for
-        raise
-    finally:
-        if os.path.lexists(part):
-            os.unlink(part)
-    return len(data)
 
 
 def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespace, console: Console) -> Answer:
@@ -2660,7 +2620,7 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
         error.attempts, error.warnings, error.route = answer.attempts, answer.warnings, answer.route
     result = envelope(answer, error)
     if output:
-        size = write_output(output, answer.text, args.force, console)
+        size = extra("output", "--output").write_output(output, answer.text, args.force, console)
         result.update(text="", output={"path": output, "bytes": size})
     if args.json:
         console.result(result)
@@ -2685,15 +2645,9 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
 def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
-    output = check_output(args) if args.output else ""
-    if args.go_on:
-        extra("conversation", "--continue").go_on(args, console)
-    if args.append:
-        if args.messages is not None or not args.messages_file:
-            raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
-        conversation = extra("conversation", "--append").Conversation
-        args.talk = conversation(args.messages_file, args.allow_path or ())  # ours until the command ends
-        console.closers.append(args.talk.close)
+    output = extra("output", "--output").check_output(args) if args.output else ""
+    if args.go_on or args.append:
+        extra("conversation", "--continue" if args.go_on else "--append").open_for(args, console)
     request = request_of(args)
     console.model = request.get("model") or usual_model()
     client = open_client(args, console)
@@ -2715,22 +2669,15 @@ def run_vision(args: argparse.Namespace, console: Console) -> int:
     return run_chat(args, console)
 
 
-def compare_text(results: dict[str, JSON], as_table: bool) -> str:
-    """What `compare` prints: a block for each model, or the rows of a Markdown table."""
-    text = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
-    text = text if as_table else ""
+def compare_text(results: dict[str, JSON]) -> str:
+    """What `compare` prints: a block for each model."""
+    text = ""
     for name, result in results.items():
-        error, cost = result["error"] or {}, usd(result["cost"]) or None
-        if as_table:
-            said = f"failed: {error['message']}" if error else " ".join(result["response"].split())
-            cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], said)
-            shown = ("" if cell is None else on_one_line(cell).replace("|", "\\|") for cell in cells)
-            text += f"| {' | '.join(shown)} |\n"
-        else:
-            facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
-            line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
-            line += f", failed: {error['code']}" if error else ""
-            text += f"== {name} ({line})\n{clean(result['response']).rstrip()}\n\n"
+        cost, error = usd(result["cost"]) or None, result["error"]
+        facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
+        line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
+        line += f", failed: {error['code']}" if error else ""
+        text += f"== {name} ({line})\n{clean(result['response']).rstrip()}\n\n"
     return text
 
 
@@ -2742,6 +2689,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     names, turns = model_names(request.pop("model")), request.pop("messages")
     if len(names) > MAX_COMPARE_MODELS:
         raise UsageError(f"compare takes at most {MAX_COMPARE_MODELS} models at once")
+    text_of_results = extra("output", "--markdown").results_table if args.markdown else compare_text
     client = open_client(args, console)
     common = {"messages": turns, "stream": args.stream, **request}
     if is_dry(args, console, client, *({"model": name, **common} for name in names)):
@@ -2753,7 +2701,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
     first = next(iter(errors.values())) if failed else None
     rows = [{"model": name, **result} for name, result in results.items()]
-    console.show({"results": rows}, compare_text(results, args.markdown), first)
+    console.show({"results": rows}, text_of_results(results), first)
     for warning in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
         console.note(warning)
     for name, error in errors.items():
@@ -2821,11 +2769,10 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
 class Command:
     """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
 
-    A command of llm_router_extras has neither options nor run here: the module of its name there does, as add_arguments(parser)
-    and run(args, console).
+    Of a command of llm_router_extras `run` names its module there, which has add_arguments(parser) and run(args, console).
     """
 
-    def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | None, *examples: str) -> None:
+    def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | str, *examples: str) -> None:
         self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
@@ -2833,31 +2780,27 @@ ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
-                    "-m gpt-4.1 --fallback qwen-max --message-file question.txt --stream"),
+                    "-m gpt-5.4 --fallback qwen-max --message-file question.txt --stream"),
     "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
-                      '-m gpt-4o --image cat.png --prompt "What is this?"',
+                      '-m gpt-5.4 --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
-    "talk": Command("a conversation in the terminal", (), None, "--demo", "-m gpt-4.1 --continue"),
+    "talk": Command("a conversation in the terminal", (), "talk", "--demo", "-m gpt-5.4 --continue"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
     "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
-                       '--models gpt-4.1,qwen-max --message "What is 2+2?"',
+                       '--models gpt-5.4,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
-    "route": Command("show which model would be asked, and why; asks none", (), None,
+    "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
-    "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
-    "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
-    "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
-    "mcp": Command("these powers as tools for an agent without a shell", (), None, "--demo", "-m gpt-4.1 --max-cost 1"),
-    "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
-    "docs": Command("show the pages that come with this program", (), None, "", "security"),
-    "completion": Command("print a shell's completion of these commands", (), None, "bash", "fish"),
-    "man": Command("print a manual page of them", (), None, ""),
-}  # fmt: skip
-EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
-    "talk": "talk", "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "mcp": "mcp", "skill": "skill",
-    "docs": "pages", "completion": "completion", "man": "manual",
+    "cache": Command("show or empty the cache of --cache", (), "cache", "stats", "clear --json"),
+    "usage": Command("sum up the recorded calls", (), "usage", "--by model --since 7d", "--by day --csv"),
+    "prices": Command("your own price list, from LiteLLM's", (), "prices", "list", "import model_prices.json --search gpt"),
+    "mcp": Command("these powers as tools for an agent without a shell", (), "mcp", "--demo", "-m gpt-5.4 --max-cost 1"),
+    "skill": Command("give this tool to an agent as a skill", (), "skill", "check", "install --agent claude --project"),
+    "docs": Command("show the pages that come with this program", (), "pages", "", "security"),
+    "completion": Command("print a shell's completion of these commands", (), "completion", "bash", "fish"),
+    "man": Command("print a manual page of them", (), "manual", ""),
 }  # fmt: skip
 
 
@@ -2880,15 +2823,16 @@ def exit_codes() -> str:
 
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
-    epilog = f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
-    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", COMMANDS[command].summary, epilog)
-    parser.take(*COMMANDS[command].sections)
-    parser.free = "--message" if "question" in COMMANDS[command].sections else ""
-    parser.set_defaults(run=COMMANDS[command].run)
-    if command in EXTRA_COMMANDS:
-        module = extra(EXTRA_COMMANDS[command], f"the command {command}")
+    entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
+    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", entry.summary, epilog)
+    parser.take(*entry.sections)
+    parser.free = "--message" if "question" in entry.sections else ""
+    action: Any = entry.run
+    if isinstance(action, str):
+        module = extra(action, f"the command {command}")
         module.add_arguments(parser)
-        parser.set_defaults(run=module.run)
+        action = module.run
+    parser.set_defaults(run=action)
     return parser
 
 

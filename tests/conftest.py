@@ -17,7 +17,7 @@ LAUNCHER = ROOT / "scripts" / "llm-router"  # starts four times as fast as the s
 PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")  # all that a child process gets of this user's environment
 PRIVATE = (
     "AISA_", "LLM_ROUTER_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_", "NO_COLOR", "XDG_CONFIG",
-    "XDG_CACHE", "XDG_STATE",
+    "XDG_CACHE", "XDG_STATE", "OTEL_",
 )  # fmt: skip
 CHILD_TIMEOUT_S = 60.0  # a command that hangs is a failure with its output, not a test run that never ends
 

@@ -124,11 +124,13 @@ def own_conversation() -> Path:
     return path
 
 
-def go_on(args: Any, console: Console) -> None:
-    """Make the user's own conversation that of a command, until it ends; with --new the next turn is its first."""
-    if args.messages is not None or args.messages_file or args.append:
+def open_for(args: Any, console: Console) -> None:
+    """Open the conversation of --continue, the user's own, or of --append; it is the command's until that ends."""
+    if args.go_on and (args.messages is not None or args.messages_file or args.append):
         raise UsageError("--continue has a file of its own", next_step="Leave --messages, --messages-file and --append out.")
-    args.talk = Conversation(own_conversation())
+    if args.append and (args.messages is not None or not args.messages_file):
+        raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
+    args.talk = Conversation(own_conversation()) if args.go_on else Conversation(args.messages_file, args.allow_path or ())
     console.closers.append(args.talk.close)
-    if args.new:
+    if args.go_on and args.new:
         args.talk.messages = []

@@ -38,17 +38,16 @@ if TYPE_CHECKING:
 TIERS = {
     "cheap": ["gpt-5.4-mini", "claude-haiku-5-5", "gemini-3.8-flash", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
     "middle": ["gpt-5.4", "claude-sonnet-5-5", "gpt-4o", "claude-3-5-sonnet", "qwen-max"],
-    "strong": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-3.1-pro-preview", "gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"],
+    "strong": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-4-argon", "gpt-4.1", "gemini-3-pro-preview", "claude-3-opus"],
 }
 TASKS = {
     "code": ["claude-sonnet-5-5", "gpt-6.2-sol", "deepseek-coder", "claude-3-5-sonnet", "gpt-4.1"],
     "creative": ["claude-opus-5-5", "claude-sonnet-5-5", "claude-3-opus", "claude-3-5-sonnet", "gpt-4o"],
-    "fast": ["gpt-5.4-nano", "gemini-3.5-flash-lite", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
+    "fast": ["gpt-5.4-mini", "gemini-3.5-flash-lite", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
     "vision": ["gpt-5.4", "claude-sonnet-5-5", "gemini-3.8-flash", "gpt-4o", "gemini-3.5-flash", "gpt-4.1", "claude-3-5-sonnet",
                "gpt-4o-mini", "gemini-3-pro-preview"],
     "chinese": ["qwen-max", "deepseek-chat", "qwen2.5-72b-instruct"],
-    "reasoning": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-3.1-pro-preview", "gpt-4.1", "deepseek-r1", "o3-mini",
-                  "gemini-3-pro-preview"],
+    "reasoning": ["gpt-6.2-sol", "claude-opus-5-5", "gemini-4-carbon", "gpt-4.1", "deepseek-r1", "gemini-3-pro-preview"],
 }  # fmt: skip
 MOCK_MODELS = ("demo", "demo-reasoning")  # last of all, where they are listed: only the mock server does
 PREFER = {"cost": -1, "speed": -1, "quality": 1}  # tiers up from the one that the score calls for

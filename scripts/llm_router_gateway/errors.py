@@ -156,6 +156,13 @@ class UpstreamTimeout(GatewayError):
     code = "upstream_timeout"
 
 
+class NotSaved(GatewayError):
+    """A change was not made, because it cannot be saved: the disk is full or fails."""
+
+    status = 507
+    code = "not_saved"
+
+
 class Overloaded(Unavailable):
     """The upstream says that it is overloaded (Anthropic's own status for that)."""
 

@@ -15,12 +15,13 @@ import tempfile
 from pathlib import Path
 
 from measure import Bench, Failed, Row, median, mib, report
-from sides import BARE, CHAT, LITELLM, MESSAGES, NGINX, OURS, PORTKEY, Side, Sides, Skipped
+from prepared import CHAT, RESPONSES
+from sides import BARE, LITELLM, MESSAGES, NGINX, OURS, PORTKEY, Side, Sides, Skipped
 from traffic import Traffic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Sequence
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 ROUNDS = 5
 CALLERS = 16
@@ -40,30 +41,57 @@ LIMIT_STREAM_BYTES = 60 * KIB
 
 
 class Claim:
-    """One kind of traffic: a path, and how many pieces are sent at once, 0 for answers that are no streams."""
+    """One kind of traffic: a path, a model behind it, how many pieces are sent at once; 0: answers that are no streams."""
 
-    def __init__(self, what: str, path: str, burst: int, limit_s: float) -> None:
-        self.what, self.path, self.burst, self.limit_s = what, path, burst, limit_s
+    def __init__(
+        self, what: str, path: str, burst: int, limit_s: float = 0.0, model: str = "upstream", against: str = "",
+        at_most: float = 0.0, **more: Any,
+    ) -> None:  # fmt: skip
+        """`limit_s`: of ours, 0 for none; `against`: another claim, of which ours takes `at_most` so much."""
+        self.what, self.path, self.burst, self.limit_s, self.model, self.more = what, path, burst, limit_s, model, more
+        self.against, self.at_most = against, at_most
         self.pieces = PIECES if burst else 0
 
     def requests(self, side: Side, count: int = CALLERS) -> List[bytes]:
-        return [side.request(self.path, stream=bool(self.pieces))] * count
+        model = MODELS.get((side.name, self.path, self.model), f"{self.model}/bench")
+        return [side.request(self.path, model, stream=bool(self.pieces), **self.more)] * count
 
 
+def claims_of_streams(burst: int) -> Tuple[Claim, ...]:
+    """Those of a streamed piece, chat and Responses side by side."""
+    how = "each sent alone" if burst == 1 else f"{burst} at once"
+    relayed, converted = (f"{kind} stream, CPU per piece, {how}" for kind in ("relayed", "converted"))
+    responses = (f"Responses: {each}" for each in (relayed, converted))
+    return (
+        Claim(relayed, CHAT, burst, 20e-6),
+        Claim(next(responses), RESPONSES, burst, model="responses", against=relayed, at_most=1.10, store=False),
+        Claim(converted, MESSAGES, burst, 60e-6),
+        Claim(next(responses), RESPONSES, burst, against=converted, at_most=1.3, store=False),
+    )
+
+
+RELAYED, CONVERTED = "relayed answer, CPU per request", "converted answer, CPU per request"
+# In the order in which they are measured: what is compared is neighbours.
 CLAIMS = (
-    Claim("relayed answer, CPU per request", CHAT, 0, 250e-6),
-    Claim("converted answer, CPU per request", MESSAGES, 0, 400e-6),
-    Claim("relayed stream, CPU per piece, each sent alone", CHAT, 1, 20e-6),
-    Claim("converted stream, CPU per piece, each sent alone", MESSAGES, 1, 60e-6),
-    Claim(f"relayed stream, CPU per piece, {BURST} at once", CHAT, BURST, 20e-6),
-    Claim(f"converted stream, CPU per piece, {BURST} at once", MESSAGES, BURST, 60e-6),
+    Claim(RELAYED, CHAT, 0, 250e-6),
+    Claim(f"Responses: {RELAYED}", RESPONSES, 0, model="responses", against=RELAYED, at_most=1.10, store=False),
+    Claim(f"Responses: {RELAYED}, kept", RESPONSES, 0, model="responses", against=RELAYED, at_most=1.25),
+    Claim(CONVERTED, MESSAGES, 0, 400e-6),
+    Claim(f"Responses: {CONVERTED}", RESPONSES, 0, against=CONVERTED, at_most=1.2, store=False),
+    *claims_of_streams(1),
+    *claims_of_streams(BURST),
 )
+KINDS = tuple(claim for claim in CLAIMS if claim.limit_s and claim.burst <= 1)  # one of each
+MODELS = {(LITELLM, RESPONSES, "upstream"): "chat/bench"}  # where a side needs another model for the same traffic
 # How many answers a side gives in one round, plain and streamed: about a second of its time.
 ANSWERS = {OURS: (3_000, 64), PORTKEY: (1_000, 48), LITELLM: (96, 16), NGINX: (6_000, 96), BARE: (6_000, 96)}
 CANNOT = {
     (PORTKEY, MESSAGES): "it takes Anthropic requests for providers that speak Anthropic's protocol only",
     (NGINX, MESSAGES): "it converts nothing",
     (BARE, MESSAGES): "it converts nothing",
+    (PORTKEY, RESPONSES): "its Responses are those of its providers, and what it converts are chats",
+    (NGINX, RESPONSES): "it passes bytes, whatever they are: see the relayed answers",
+    (BARE, RESPONSES): "it passes bytes, whatever they are: see the relayed answers",
 }
 
 
@@ -93,12 +121,23 @@ def interleaved(traffic: Traffic, sides: Sequence[Side]) -> Dict[str, Dict[str, 
     return found
 
 
+def own_row(claim: Claim, found: Dict[str, Dict[str, List[float]]]) -> Row:
+    """Ours, and its limit: so many seconds, or so much of another claim of the same rounds."""
+    ours = found[claim.what][OURS]
+    if claim.limit_s:
+        return Row(claim.what, us(median(ours)), limit=f"<= {us(claim.limit_s)}", ok=median(ours) <= claim.limit_s)
+    other = found[claim.against][OURS]
+    ratio = median([mine / theirs for mine, theirs in zip(ours, other)])
+    what = f"{claim.what}; peer ours, {claim.against.partition(',')[0]}"
+    return Row(what, us(median(ours)), us(median(other)), ratio, f"<= {claim.at_most} x", ratio <= claim.at_most)
+
+
 def cpu_rows(found: Dict[str, Dict[str, List[float]]]) -> List[Row]:
     """For each claim its limit, and a row for each peer."""
     rows = []
     for claim in CLAIMS:
         ours_s = median(found[claim.what][OURS])
-        rows.append(Row(claim.what, us(ours_s), limit=f"<= {us(claim.limit_s)}", ok=ours_s <= claim.limit_s))
+        rows.append(own_row(claim, found))
         for peer, seconds in found[claim.what].items():
             if peer == OURS or not seconds:
                 continue
@@ -127,7 +166,7 @@ def check_log(sides: Sides, answers: int) -> None:
 
 def warmed(traffic: Traffic, side: Side) -> None:
     """The first requests of a process, of all kinds."""
-    for claim in CLAIMS[:4]:
+    for claim in KINDS:
         pieces = 10 if claim.pieces else 0
         traffic.run(side.address, claim.requests(side, 5), FIRST_REQUESTS // 4, pieces).checked()
 
@@ -216,7 +255,7 @@ def measured(directory: Path, reasons: List[str]) -> List[Row]:
         for side in running:
             sides.stop(side)
         rows += start_rows(traffic, sides, peers, peers_idle)
-        rows += [slow_row(traffic, sides, claim) for claim in CLAIMS if claim.burst == 1]
+        rows += [slow_row(traffic, sides, claim) for claim in KINDS if claim.burst == 1]
         reasons += [f"{name} is not in the rows of conversion: {why}." for (name, _), why in CANNOT.items()]
         reasons.insert(0, f"{', '.join(sides.versions.values())}.")
         return rows

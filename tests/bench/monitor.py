@@ -36,9 +36,9 @@ from llm_router_gateway.net import caller
 from llm_router_gateway.net.router import ManagementRequest, Router
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.store.query import MINUTES_KEPT_S
+from llm_router_gateway.store.sql_call_log import SqlCallLog
 from llm_router_gateway.store.sqlite import file
 from llm_router_gateway.store.sqlite import rows as storerows
-from llm_router_gateway.store.sqlite.call_log import SqliteCallLog
 from llm_router_gateway.store.sqlite.database import Store
 
 TYPE_CHECKING = False
@@ -155,7 +155,7 @@ async def answered(path: Path) -> Dict[str, List[float]]:
     """Each question several times, in turns."""
     end_s = path.stat().st_mtime
     store = Store.open(str(path))
-    monitor = MonitorApi(SqliteCallLog(store), Metrics(), now=lambda: end_s)
+    monitor = MonitorApi(SqlCallLog(store), Metrics(), now=lambda: end_s)
     desk = Router(monitor.routes())
     found: Dict[str, List[float]] = {question: [] for question in QUESTIONS}
     try:

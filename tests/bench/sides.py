@@ -23,6 +23,7 @@ import venv
 from pathlib import Path
 
 from measure import SCRIPTS, Bench, Failed
+from prepared import CHAT, RESPONSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would ask the Internet for prices at the start
 
-CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+MESSAGES = "/v1/messages"
 SYSTEM = "You answer in one or two plain sentences. Say so when you do not know."
 TURNS = [
     {"role": "user", "content": "caller-0000: which small wallaby is said to smile?"},
@@ -49,6 +50,7 @@ TURNS = [
 BODIES: Dict[str, Dict[str, Any]] = {
     CHAT: {"messages": [{"role": "system", "content": SYSTEM}, *TURNS], "temperature": 0.5, "max_tokens": 300},
     MESSAGES: {"system": SYSTEM, "messages": TURNS, "temperature": 0.5, "max_tokens": 300},
+    RESPONSES: {"instructions": SYSTEM, "input": TURNS, "temperature": 0.5, "max_output_tokens": 300},
 }
 ROUTER_TOML = """
 [[providers]]
@@ -56,11 +58,21 @@ name = "upstream"
 api = "openai"
 base_url = "{base_url}"
 api_key_env = "BENCH_UPSTREAM_KEY"
+
+[[providers]]
+name = "responses"
+api = "responses"
+base_url = "{base_url}"
+api_key_env = "BENCH_UPSTREAM_KEY"
 """
 LITELLM_YAML = """
 model_list:
   - model_name: upstream/bench
     litellm_params: {{model: openai/bench, api_base: "{base_url}", api_key: "{key}"}}
+  - model_name: responses/bench
+    litellm_params: {{model: openai/bench, api_base: "{base_url}", api_key: "{key}"}}
+  - model_name: chat/bench  # LiteLLM makes chats of Responses where it takes the provider for one without them
+    litellm_params: {{model: deepinfra/bench, api_base: "{base_url}", api_key: "{key}"}}
 litellm_settings: {{use_chat_completions_url_for_anthropic_messages: true}}
 general_settings: {{master_key: "sk-{token}"}}
 """
@@ -162,9 +174,9 @@ class Side:
         self.address = ("127.0.0.1", port)
         self._headers = headers
 
-    def request(self, path: str, stream: bool = False, **more: Any) -> bytes:
+    def request(self, path: str, model: str, stream: bool = False, **more: Any) -> bytes:
         """One whole request, as bytes."""
-        fields = {"model": "upstream/bench", **BODIES[path], **more}
+        fields = {"model": model, **BODIES[path], **more}
         if stream:
             fields["stream"] = True
             if path == CHAT:
@@ -198,7 +210,7 @@ class Sides:
 
     def __init__(self, bench: Bench, traffic: Traffic, directory: Path) -> None:
         self._bench, self._traffic, self._directory = bench, traffic, directory
-        self._key = os.urandom(16).hex()  # the upstream's
+        self._key = f"sk-{os.urandom(16).hex()}"  # the upstream's, of the usual form
         self._token = os.urandom(16).hex()  # of our callers
         self._running: List[Side] = []
         self.versions = {OURS: f"Python {sys.version.split()[0]}"}

@@ -19,39 +19,26 @@ import select
 import socket
 import time
 
-from fast_server import OPENING, chunk, event
 from measure import Failed
+from prepared import CHAT, ID, PREPARED, RESPONSES, Prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 MARK = b"quokka"  # in every text that the upstream sends, and in nothing else
+DELTA = b'output_text.delta"'  # the same of a Responses stream, which says every text several times
 CALLER = re.compile(rb"caller-(\d{4})")  # in every request's text: tells which caller an upstream request is from
 STREAMED = re.compile(rb'"stream": ?true')
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
-ENDS = (b"[DONE]", b"message_stop")  # the last event of a stream in either protocol
+ENDS = (b"[DONE]", b"message_stop", b"response.completed")  # the last event of a stream in each protocol
+LAST_BYTES = 600  # of a stream are looked at for its last events; a Responses stream's holds the whole answer
+LAST_BYTES_RESPONSES = 16_384
 READ_BYTES = 262_144
 BACKLOG = 4_096
 STALL_S = 0.2  # nothing moved: a gateway holds pieces back until the next one comes, so send that
 TIME_OUT_S = 120.0  # nothing moved for this long, or the whole took ten times as long
-
-USAGE = '"usage":{"prompt_tokens":57,"completion_tokens":12,"total_tokens":69}'
-TEXT = "A quokka is a small wallaby of Western Australia, about as big as a cat."
-PLAIN_BODY = (
-    '{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"bench","choices":[{"index":0,'
-    f'"message":{{"role":"assistant","content":"{TEXT}","refusal":null}},"logprobs":null,"finish_reason":"stop"}}],'
-    f'{USAGE},"system_fingerprint":"fp_bench"}}'
-).encode()
-PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(PLAIN_BODY), PLAIN_BODY)
-USAGE_EVENT = (
-    'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,"model":"bench","choices":[],'
-    f"{USAGE}}}\n\n"
-).encode()
-STREAM_OPENING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" + OPENING
-PIECES = [chunk(event(f'{{"content":" quokka {number}"}}')) for number in range(10)]  # LiteLLM refuses one repeated
-STREAM_CLOSING = chunk(event("{}", '"stop"')) + chunk(USAGE_EVENT) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 def tuned(connection: socket.socket) -> socket.socket:
@@ -63,17 +50,22 @@ def tuned(connection: socket.socket) -> socket.socket:
 class Flow:
     """One answer being streamed by the upstream: a piece, or a burst of them, at each `go_on`, then the end."""
 
-    __slots__ = ("_burst", "_connection", "_left", "sent")
+    __slots__ = ("_burst", "_connection", "_id", "_left", "_prepared", "sent")
 
-    def __init__(self, connection: socket.socket, pieces: int, burst: int) -> None:
-        self._connection, self._left, self._burst, self.sent = connection, pieces, burst, 0
+    def __init__(self, connection: socket.socket, prepared: Prepared, id: bytes, pieces: int, burst: int) -> None:
+        self._connection, self._prepared, self._id = connection, prepared, id
+        self._left, self._burst, self.sent = pieces, burst, 0
+
+    def begin(self) -> None:
+        self.go_on(self._prepared.opening.replace(ID, self._id))
 
     def go_on(self, opening: bytes = b"") -> bool:
         """False when it is over."""
         if self._left <= 0:
-            self._connection.send(STREAM_CLOSING)
+            self._connection.send(self._prepared.closing.replace(ID, self._id))
             return False
-        now = [PIECES[number % len(PIECES)] for number in range(self.sent, self.sent + self._burst)]
+        made = self._prepared.pieces
+        now = [made[number % len(made)] for number in range(self.sent, self.sent + self._burst)]
         self._connection.send(opening + b"".join(now))
         self.sent += self._burst
         self._left -= self._burst
@@ -97,11 +89,11 @@ class Served:
             self._traffic.close(self._connection)
             return
         self._bytes += data
-        while self._bytes and (body := self._request()) is not None:
-            self._answer(body)
+        while self._bytes and (request := self._request()) is not None:
+            self._answer(*request)
 
-    def _request(self) -> Optional[bytes]:
-        """The body of a request that is here whole."""
+    def _request(self) -> Optional[Tuple[str, bytes]]:
+        """Path and body of a request that is here whole."""
         end = self._bytes.find(b"\r\n\r\n") + 4
         if end < 4:
             return None
@@ -114,16 +106,19 @@ class Served:
         if size < 0 or len(self._bytes) < end + size:
             return None
         body, self._bytes = self._bytes[end : end + size], self._bytes[end + size :]
-        return body
+        return head.split(b" ", 2)[1].decode(), body
 
-    def _answer(self, body: bytes) -> None:
-        caller = CALLER.search(body)
+    def _answer(self, path: str, body: bytes) -> None:
+        caller, traffic = CALLER.search(body), self._traffic
+        prepared = PREPARED.get(path, PREPARED[CHAT])
+        traffic.answers += 1
+        id = b"resp_%033d" % traffic.answers
         if caller is None or not STREAMED.search(body):
-            self._connection.send(PLAIN)
+            self._connection.send(prepared.plain.replace(ID, id))
             return
-        flow = Flow(self._connection, self._traffic.pieces, self._traffic.burst)
-        self._traffic.flows[int(caller[1])] = flow
-        flow.go_on(STREAM_OPENING)
+        flow = Flow(self._connection, prepared, id, traffic.pieces, traffic.burst)
+        traffic.flows[int(caller[1])] = flow
+        flow.begin()
 
 
 class Caller:
@@ -132,6 +127,8 @@ class Caller:
     def __init__(self, traffic: Traffic, address: Tuple[str, int], number: int, request: bytes) -> None:
         self._traffic, self._address, self._number = traffic, address, number
         self._request = request.replace(b"caller-0000", b"caller-%04d" % number)
+        is_repeated = request.startswith(f"POST {RESPONSES} ".encode()) and STREAMED.search(request) is not None
+        self._mark, self._last = (DELTA, LAST_BYTES_RESPONSES) if is_repeated else (MARK, LAST_BYTES)
         self._connection: Optional[socket.socket] = None
         self._begin()
 
@@ -177,8 +174,8 @@ class Caller:
             self._is_error = not self._head.startswith(b"HTTP/1.1 200 ")
         seen = self._tail + data
         self._size += len(data)
-        marks = seen.count(MARK) - self._tail.count(MARK)
-        self._tail = seen[-600:]  # more than the last events of a stream
+        marks = seen.count(self._mark) - self._tail.count(self._mark)
+        self._tail = seen[-self._last :]
         if marks:
             self._marks += marks
             self._traffic.progress(self._number, self._marks)
@@ -230,6 +227,7 @@ class Traffic:
         self.address: Tuple[str, int] = self._listener.getsockname()
         self.base_url = f"http://127.0.0.1:{self.address[1]}/v1"
         self.flows: Dict[int, Flow] = {}
+        self.answers = 0  # that the upstream gave
         self.pieces, self.burst = 0, 1
         self._in_step = True
         self._outcome, self._left = Outcome(), 0

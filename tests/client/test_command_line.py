@@ -314,6 +314,11 @@ DASHED = {
 }
 
 
+def switch_of(parser: c.Parser) -> List[str]:
+    """One of a command's options that take no value, [] where it has none."""
+    return [flag for flag, option in parser.options.items() if option.nargs == 0][:1]
+
+
 @pytest.mark.parametrize("command", list(c.COMMANDS))
 def test_the_value_of_every_option_may_begin_with_a_dash(command: str) -> None:
     parser = c.parser_of(command)
@@ -321,7 +326,7 @@ def test_the_value_of_every_option_may_begin_with_a_dash(command: str) -> None:
         for value in DASHED[option.type] if option.nargs != 0 else ():
             read = option.type(value) if option.type else value
             for words in ([flag, value], [f"{option.option_strings[-1]}={value}"]):
-                given = getattr(parser.parse([*words, "--json"]), option.dest)
+                given = getattr(parser.parse([*words, *switch_of(parser)]), option.dest)
                 assert given == ([read] if isinstance(given, list) else read), words
 
 
@@ -329,7 +334,7 @@ def test_the_value_of_every_option_may_begin_with_a_dash(command: str) -> None:
 def test_every_option_without_its_value_says_so(command: str) -> None:
     parser = c.parser_of(command)
     for flag, option in parser.options.items():
-        for words in ([flag], [flag, "--json"]) if option.nargs != 0 else ([f"{flag}=yes"],):
+        for words in ([flag], [flag, *switch_of(parser)]) if option.nargs != 0 else ([f"{flag}=yes"],):
             with pytest.raises(c.UsageError, match=f"^{flag} (?:needs a|takes no) value$"):
                 parser.parse(words)
 
@@ -553,7 +558,7 @@ def test_models_are_searched_and_bounded(at_demo: Any) -> None:
     found = at_demo("models", "--search", "SLEEP", "--json").json
     assert found["total"] == found["shown"] >= 1 and all("sleep" in model["id"] for model in found["models"])
     offline = at_demo("models", "--offline", "--search", "claude")
-    assert offline.out.decode().splitlines()[0] == "claude-3-5-sonnet\tclaude" and b"built-in list" in offline.err
+    assert offline.out.decode().splitlines()[0] == "claude-opus-5-5\tclaude" and b"built-in list" in offline.err
     assert b"0 models match" in at_demo("models", "--search", "zzz").err
 
 

@@ -66,13 +66,18 @@ def test_a_plain_answer_that_says_it_is_unfinished_keeps_its_text_and_exits_with
 
 
 @pytest.mark.parametrize("model", ["fail-finish-abort", "fail-finish-error", "fail-native-MALFORMED_FUNCTION_CALL"])
-def test_unfinished_and_empty_is_asked_again_and_then_exits_with_10(demo: Any, cli: Any, model: str) -> None:
-    for more in ([], ["--stream"]):
-        env = {"LLM_ROUTER_BASE_URL": demo.base_url}
-        ran = cli("chat", "-m", model, "--message", "hi", "--json", "--retries", "1", *more, env=env)
-        result = json.loads(ran.out.splitlines()[-1])
-        assert (ran.code, result["error"]["code"], len(result["attempts"])) == (10, "stream_cut", 2), ran
-    ran = cli("chat", "-m", model, "--message", "hi", "--retries", "0", "--fallback", "demo", env=env)
+def test_unfinished_and_empty_is_asked_again_and_then_exits_with_10(demo: Any, cli: Any, still: Any, model: str) -> None:
+    client = c.LLMRouterClient(base_url=demo.base_url, max_retries=1, transport=still)
+    for streamed in (False, True):
+        with pytest.raises(c.IncompleteError) as caught:
+            list(client.chat(model, ASK, stream=streamed))
+        assert (caught.value.code, len(caught.value.attempts)) == ("stream_cut", 2)
+        more = ["--stream"] if streamed else []
+        cli.env["LLM_ROUTER_BASE_URL"] = demo.base_url
+        ran = cli("chat", "-m", model, "--message", "hi", "--json", "--retries", "0", *more)
+        assert (ran.code, ran.events[-1]["error"]["code"]) == (10, "stream_cut"), ran
+    assert len(still.slept) == 2
+    ran = cli("chat", "-m", model, "--message", "hi", "--retries", "0", "--fallback", "demo")
     assert ran.code == 0 and b"asked demo" in ran.err
 
 

@@ -190,10 +190,10 @@ def test_one_id_for_two_indexes_stays_two_calls() -> None:
     assert len(calls_from(part("{}", index=0, id="a", name="f"), part("{}", index=1, id="a", name="g"))) == 2
 
 
-@pytest.mark.parametrize(
-    "arguments,raw,parsed",
-    [(None, "", {}), ("", "", {}), ("null", "null", {}), ('{"x":', '{"x":', None), ({"x": 1}, '{"x": 1}', {"x": 1})],
-)
+@pytest.mark.parametrize("arguments,raw,parsed", [
+    (None, "", {}), ("", "", {}), ("null", "null", {}), ('{"x":', '{"x":', None), ({"x": 1}, '{"x": 1}', {"x": 1}),
+    ("[1]", "[1]", None), ('"x"', '"x"', None), ("7", "7", None), (True, "true", None), ([{}], "[{}]", None),
+])  # fmt: skip
 def test_arguments_are_given_raw_and_parsed(arguments: Any, raw: str, parsed: Any) -> None:
     assert calls_from(part(arguments, index=0, id="a", name="f")) == [("a", "f", raw, parsed)]
 

@@ -44,7 +44,7 @@ def test_alone_it_takes_a_constant_model_where_none_is_named_and_says_so(alone: 
     server = serve(http(completion()))
     ran = alone("chat", *HI, "--json", env={"LLM_ROUTER_BASE_URL": server.base_url}).json
     assert (ran["model_requested"], ran["model_used"], ran["route"]) == (c.DEFAULT_MODEL, c.DEFAULT_MODEL, None)
-    assert ran["warnings"] == ["no model was named, so gpt-4o-mini was taken; --model or LLM_ROUTER_MODEL names one"]
+    assert ran["warnings"] == ["no model was named, so gpt-5.4-mini was taken; --model or LLM_ROUTER_MODEL names one"]
     assert len(server.requests) == 1
     assert alone("chat", *HI, "--json", env={"LLM_ROUTER_MODEL": "demo"}).json["warnings"] == []
 
@@ -66,7 +66,7 @@ def test_alone_a_refused_field_is_an_error_and_no_control_character_reaches_a_te
 
 @pytest.mark.parametrize("words", [
     ["chat", "-m", "demo", *HI, "--json"], ["chat", "-m", "demo", *HI, "--stream", "--json"],
-    ["chat", "-m", "demo", *HI, "--output", "a.txt"], ["chat", "-m", "demo", *HI, "--dry-run"],
+    ["chat", "-m", "demo", *HI, "--raw"], ["chat", "-m", "demo", *HI, "--dry-run"],
     ["vision", "-m", "demo", "--image", "a.png", "--stream"], ["compare", "--models", "demo,fail-404", *HI, "--json"],
     ["chat", "-m", "demo-tools", *HI, "--stream"], ["models", "--json"], ["doctor", "--json"],
 ])  # fmt: skip
@@ -92,6 +92,8 @@ def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any,
     (["chat", "-m", "demo", "--append", "--messages-file", "talk.json", *HI], "--append"),
     (["chat", "-m", "demo", "--schema", "schema.json", *HI], "--schema"), (["route", *HI], "route"),
     (["chat", "-m", "demo", "--session", "s", *HI], "--session"), (["route", "--help"], "route"),
+    (["chat", "-m", "demo", "--output", "a.txt", *HI], "--output"),
+    (["compare", "--models", "demo", "--markdown", *HI], "--markdown"),
     (["cache", "stats"], "cache"), (["usage"], "usage"), (["compare", "--models", "demo", "--cache", "1h", *HI], "--cache"),
 ])  # fmt: skip
 def test_alone_an_option_of_the_extras_says_which_folder_is_missing(

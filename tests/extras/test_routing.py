@@ -203,6 +203,14 @@ def test_the_built_in_tables_have_the_form_of_the_users() -> None:
     assert schema.first_fault({"tiers": TIERS, "tasks": TASKS}, CONFIG_RULES, "the tables") == ""
 
 
+def test_the_constant_tables_agree_and_their_first_choices_are_still_served() -> None:
+    gone = {"gpt-3.5-turbo", "gpt-4", "o1", "o1-mini", "o3-mini", "claude-3-opus", "claude-3-sonnet", "claude-3-5-sonnet"}
+    first = {models[0] for models in (*TIERS.values(), *TASKS.values())}
+    assert TIERS["cheap"][0] == c.DEFAULT_MODEL
+    assert first | {c.DEFAULT_MODEL} <= set(c.BUILTIN_MODELS) and not gone & set(c.BUILTIN_MODELS)
+    assert len(set(c.BUILTIN_MODELS)) == len(c.BUILTIN_MODELS) and "other" not in map(c.family_of, c.BUILTIN_MODELS)
+
+
 def test_without_a_list_nothing_is_skipped_and_that_is_told() -> None:
     route = routing.choose(asked("Hello"), {}, None)
     assert route["model"] == TIERS["cheap"][0] and "what the endpoint offers is not known" in route["reason"]

@@ -42,6 +42,12 @@ def test_every_room_has_its_line() -> None:
     assert not {room for room in rooms if f"`scripts/llm_router_gateway/{room}/" not in CONTRIBUTING}
 
 
+def test_a_whole_protocol_has_fifty_lines() -> None:
+    toy = sorted((ROOT / "tests" / "support" / "toy").glob("*.py"))
+    assert "whole protocol in fifty lines" in " ".join(CONTRIBUTING.split()) and len(toy) == 3
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in toy) <= 50
+
+
 def test_the_first_command_is_the_readme_s() -> None:
     [command] = re.findall(r"(?m)^python3 -m venv .*$", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert command in CONTRIBUTING.splitlines()

@@ -98,8 +98,11 @@ async def compare_budgets(server: RedisServer, engine: RedisEngine, seed: int, s
             table.write_off(name, epochs[holder], "l/3", (500, 5))
         else:
             periods = periods_at(table.epoch.began_ms / 1_000 if table.epoch else 1.0)
-            parts = (random_part(rng, f"k:{periods.day}", periods.day_since, periods.day_until, numbers, holder),
-                     random_part(rng, f"k:{periods.month}", periods.month_since, periods.month_until, numbers, holder))  # fmt: skip
+            spans = (
+                (periods.day, periods.day_since, periods.day_until),
+                (periods.month, periods.month_since, periods.month_until),
+            )
+            parts = tuple(random_part(rng, f"k:{name}", since, until, numbers, holder) for name, since, until in spans)
             need = rng.choice([(0, 0), (20_000, 0), (0, 60), (20_000, 60), (400_000, 1)])
             tick = rng.choice([0, 0, 0, table.epoch.tick if table.epoch else 0, 10**9 if rng.random() < 0.05 else 0])
             exchange = BudgetAsk(holder, epochs[holder], tick, "l", *need, need[0] * 8, need[1] * 8, parts)

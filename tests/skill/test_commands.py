@@ -104,3 +104,23 @@ def test_the_pages_hold_commands_of_both_kinds() -> None:
     pages = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
     assert len(commands_of(pages["README.md"])) > 10 and len(inline_commands(pages["SKILL.md"])) > 10
     assert len(inline_commands(pages["cost.md"])) > 5
+
+
+@pytest.mark.parametrize("words", [
+    ["compare", "--models", "gpt-5.4,qwen-max"], ["chat", "-m", "auto", "--stream"],
+    ["chat", "-m", "fail-404", "--fallback", "nonsense"],
+], ids=lambda words: words[0] + words[2])  # fmt: skip
+def test_the_demo_answers_under_any_name(cli: Any, words: List[str]) -> None:
+    ran = cli(*words, "--demo", "--message", "Name three colours.")
+    assert ran.code == 0 and b"You said: Name three colours." in ran.out and b"failed: " not in ran.out, ran
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("git"), reason="the commands are for a POSIX shell with git")
+def test_readme_s_examples_run_with_demo_added_to_them(shell: Shell) -> None:
+    del shell.env["LLM_ROUTER_BASE_URL"]
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    asking = [line for line in commands_of(page) if re.search(r"(client|batch)\.py (chat|vision|compare|run) ", line)]
+    for command in asking:
+        assert shell.run(re.sub(r" (chat|vision|compare|run) ", r" \1 --demo ", command)), command
+    assert len(asking) > 6

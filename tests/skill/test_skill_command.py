@@ -20,9 +20,9 @@ from llm_router_extras import pages, skill  # noqa: E402
 
 
 @pytest.fixture
-def exported(cli: Any, tmp_path: Path) -> Path:
+def exported(tmp_path: Path) -> Path:
     """The bundle in a folder of its own."""
-    assert cli("skill", "export", tmp_path / "out").code == 0
+    assert client.main(["skill", "export", str(tmp_path / "out")]) == 0
     return tmp_path / "out" / "llm-router"
 
 
@@ -148,12 +148,13 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_check_finds_what_a_loader_would_stumble_over(cli: Any, exported: Path, fault: str) -> None:
-    assert cli("skill", "check", exported).code == 0
+def test_check_finds_what_a_loader_would_stumble_over(exported: Path, capfd: Any, fault: str) -> None:
+    assert client.main(["skill", "check", str(exported)]) == 0
     FAULTS[fault][1](exported)
-    found = cli("skill", "check", exported, "--json")
-    assert found.code == 1 and not found.json["ok"]
-    assert FAULTS[fault][2] in " ".join(found.json["checked"][0]["faults"])
+    capfd.readouterr()
+    assert client.main(["skill", "check", str(exported), "--json"]) == 1
+    found = json.loads(capfd.readouterr().out)
+    assert not found["ok"] and FAULTS[fault][2] in " ".join(found["checked"][0]["faults"])
 
 
 def test_check_alone_looks_here_and_wherever_it_is_installed(cli: Any, tmp_path: Path) -> None:

@@ -23,16 +23,17 @@ class Room(NamedTuple):
 
 
 FLOORS = (  # the top floor first; the order within a floor is that of the drawing
-    (Room("commands", "serve, check, convert, explain, keys, install", 3), Room("__main__", "entry", 1)),
+    (Room("commands", "serve, workers, check, convert, explain, keys, install", 3), Room("__main__", "entry", 1)),
+    (Room("cluster", "one gateway in several processes: home and workers"),),
     (Room("management", "monitor page, statistics, metrics, keys API"),
      Room("proxy", "one request: admit, choose, send, record")),
     (Room("routing", "which member answers, in which order", pure=True),
      Room("access", "who calls: keys, sessions, Host, Origin")),
     (Room("config", "router.toml to one Config", pure=True), Room("store", "calls, keys, prices; SQLite"),
-     Room("limiter", "limits and budgets in use")),
+     Room("limiter", "limits and budgets in use"), Room("telemetry", "spans and metrics, OTLP", pure=True)),
     (Room("policy", "arithmetic of limits, budgets, health", pure=True),
      Room("wire", "protocols, the neutral form between them", pure=True)),
-    (Room("net", "HTTP/1.1: server, client, routes", 2), Room("json_body", "a body, read once", 1, pure=True)),
+    (Room("net", "HTTP/1.1: server, client, routes; messages", 2), Room("json_body", "a body, read once", 1, pure=True)),
     (Room("jq", "the selector language", pure=True), Room("errors", "failures, in no vendor's shape", pure=True)),
 )  # fmt: skip
 CLIENT = (

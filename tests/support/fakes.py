@@ -58,6 +58,7 @@ class Exchange:
         self.path, _, self.query = target.partition("?")
         self.headers = [("host", "127.0.0.1:8000"), *(headers or [])]
         self.status, self.out_headers, self.out, self.ended = 0, {}, b"", False  # type: int, dict[str, str], bytes, bool
+        self.aborted = False
 
     @property
     def started(self) -> bool:
@@ -86,6 +87,9 @@ class Exchange:
 
     async def end(self) -> None:
         self.ended = True
+
+    def abort(self) -> None:
+        self.aborted = True
 
     @property
     def json(self) -> Any:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from llm_router_gateway.store.call import Call, texts
+from llm_router_gateway.store.rollups import bodies_row
 from llm_router_gateway.store.sqlite import file, rows
 
 NOW_S = 1_792_567_680  # 2026-10-21T07:28:00Z
@@ -59,8 +60,13 @@ def random_calls(seed: int, count: int, length_s: int) -> list[Call]:
 class Shelf:
     """A store that reads where it stands. The batches are small, so that sums are added to sums."""
 
+    db: Any
+
     def __init__(self, path: Path, calls: Iterable[Call] = (), batch: int = 97) -> None:
         self.db = file.open_writer(str(path / "calls.db"), NOW_S * 1_000)
+        self._fill(calls, batch)
+
+    def _fill(self, calls: Iterable[Call], batch: int) -> None:
         self.calls = list(calls)
         for at in range(0, len(self.calls), batch):
             self.add(self.calls[at : at + batch])
@@ -70,8 +76,40 @@ class Shelf:
         rows.put(self.db, [(each, bodies) for each in calls])
         self.db.execute("COMMIT")
 
+    def close(self) -> None:
+        self.db.close()
+
     async def reading(self, function: Callable[[Any], Any]) -> Any:
         return function(self.db)
 
     def health(self) -> dict[str, Any]:
         return {"path": "x", "rows_waiting": 0, "written": len(self.calls), "dropped": 0, "last_error": "", "bytes": 1}
+
+
+class PostgresShelf(Shelf):
+    """The same in a database of PostgreSQL."""
+
+    def __init__(self, address: str, calls: Iterable[Call] = (), batch: int = 97) -> None:
+        from llm_router_gateway.store.postgres import driver, migrations
+        from llm_router_gateway.store.postgres import rows as postgres_rows
+
+        self._guard = driver.Guard()
+        self._guard.__enter__()
+        self.db = driver.connect(address, "shelf", self._guard)
+        migrations.apply(self.db)
+        for statement in postgres_rows.STAGING:
+            self.db.execute(statement)
+        self._ids = postgres_rows.Ids()
+        self._fill(calls, batch)
+
+    def add(self, calls: Iterable[Call], bodies: Any = None) -> None:
+        from llm_router_gateway.store.postgres import partitions, rows
+
+        batch = list(calls)
+        with self.db.raw.transaction():
+            partitions.ensure(self.db, rows.days_of(batch))
+            rows.put(self.db, self._ids, batch, [bodies_row(at, each, bodies) for at, each in enumerate(batch) if bodies])
+
+    def close(self) -> None:
+        self.db.close()
+        self._guard.__exit__()

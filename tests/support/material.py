@@ -5,6 +5,7 @@
     LLM_ROUTER_CASES        folder: exchanges that went wrong elsewhere, one folder each
     LLM_ROUTER_SSE_CASES    file: server-sent events collected from other parsers' tests
     LLM_ROUTER_AGENTS       folder: coding agents from npm, `npm install --prefix FOLDER` (tests/agents/README.md)
+    LLM_ROUTER_RECEIVERS    folder: environments of servers that take traces (tests/receivers/test_receivers.py)
     LLM_ROUTER_JQ_MANUAL    file: the cases of jq's manual
 
 `.ci/run` sets those that it finds in a folder `shared` beside the checkout.

@@ -103,6 +103,9 @@ class Ways:
 Story = Callable[[Ways], Coroutine[Any, Any, None]]
 
 
+SOON_S = 0.001
+
+
 def provider(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "api": "openai", "base_url": f"http://{name}.example/v1", "api_key": f"key-{name}", **more}
 
@@ -117,11 +120,13 @@ def group(*members: str | dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def trio(**more: Any) -> dict[str, Any]:
-    """Three providers with a model each, and a group `g` that asks a first, then b, then c."""
+    """Three providers with a model each, and a group `g` that tries a first, then b, then c. The pause before a lone model is
+    tried again is short, if the document does not say otherwise."""
     names = ("a", "b", "c")
     members = [{"model": f"{name}/m", "priority": 3 - place} for place, name in enumerate(names)]
     document = {"providers": list(map(provider, names)), "models": list(map(model, names)), "groups": [group(*members)]}
-    return {**document, **more}
+    server = {"retry_alone_s": SOON_S, **more.pop("server", {})}
+    return {"server": server, **document, **more}
 
 
 def play(story: Story, document: dict[str, Any], hosts: Hosts, folder: Path) -> Ways:

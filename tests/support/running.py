@@ -283,6 +283,10 @@ class Process:
 
     # -- what it has
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self._process.pid}/fd"))
 

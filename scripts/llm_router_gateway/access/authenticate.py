@@ -19,7 +19,7 @@ from typing import Any
 from ..config.config import Config
 from ..config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
 from ..config.settings import LOOPBACK, Secret
-from ..errors import Forbidden, Unauthorized
+from ..errors import Forbidden, Unauthorized, Unavailable
 from ..net.caller import Caller
 from ..policy.budgets import utc_text
 from ..store.keys import Row
@@ -36,6 +36,7 @@ FORWARDED = (
 PLACES = [*KEY_HEADERS, *(f"?{name}=" for name in KEY_QUERIES)]
 NO_KEY = f"no key: send this gateway's token as Authorization: Bearer, {', '.join(PLACES[:-1])} or {PLACES[-1]}"
 UNKNOWN_KEY = "the key is not known to this gateway"
+OUT_OF_REACH = "keys_out_of_reach"
 
 
 @dataclass(slots=True)
@@ -61,15 +62,42 @@ class Entry:
             raise Forbidden(f"the key {key.name!r} may not be used from {client[:64]}", code="key_network")
 
 
-def entry_of(digest: bytes, caller: Caller) -> Entry:
+def entry_of(digest: bytes, caller: Caller, last_used: float | None = None) -> Entry:
     key: Key | None = caller.key
     is_free = key is None or (key.is_active and key.expires is None and not key.networks)
-    return Entry(digest, caller, is_free, networks_of(key.networks) if key else ())
+    return Entry(digest, caller, is_free, networks_of(key.networks) if key else (), last_used)
+
+
+class Entries:
+    """Entries by digest, and by the id of their key: of a key with two secrets, the later one."""
+
+    __slots__ = ("by_digest", "by_id")
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.by_digest = {entry.digest: entry for entry in entries}
+        self.by_id = {entry.caller.key_id: entry for entry in self.by_digest.values()}
+
+
+def entries_of(config: Config) -> Entries:
+    """The credentials of the configuration. Thousands take longer than a request should wait: see Authenticator.configure."""
+    server = config.server
+    found = [(token, Caller(ADMIN_NAME, ADMIN_NAME, True)) for token in server.admin_tokens]
+    for key, secrets in config.keys:
+        caller = Caller(key.id, key.name, key.is_admin, key)
+        found += [(secret, caller) for secret in secrets]
+    found += [(token, Caller(f"token-{number}", f"token-{number}")) for number, token in enumerate(server.tokens, 1)]
+    return Entries([entry_of(digest_of(secret.reveal()), caller) for secret, caller in found])
 
 
 def is_loopback(peer: str) -> bool:
     address = address_of(peer)
     return address is not None and bool(address.is_loopback)
+
+
+def fixed_names(config: Config) -> frozenset[str]:
+    """The names by which logs and statistics know the credentials of a configuration."""
+    tokens = {f"token-{number}" for number in range(1, len(config.server.tokens) + 1)}
+    return frozenset({key.name for key, _ in config.keys} | tokens | ({ADMIN_NAME} if config.server.admin_tokens else set()))
 
 
 class Authenticator:
@@ -81,24 +109,22 @@ class Authenticator:
         self._generation = -1
         self.is_unread = False  # the last attempt to read the store failed
         self.sealed = ""  # why anonymous callers are refused: the store's keys are unknown
+        self._unknown = ""  # why it cannot be said of a key that it is none: the store is out of reach
+        self._expired = ""  # why the keys of the store are not taken: it has been out of reach for too long
+        self._stored, self._fixed = Entries(), Entries()
+        self._entries: dict[bytes, Entry] = {}
         self._by_id: dict[str, Entry] = {}
         self._used: dict[str, float] = {}
-        self.configure(config)
+        self.configure(config, entries_of(config))
 
     # -- credentials
 
-    def configure(self, config: Config) -> None:
-        """The credentials of a new Config; those of the store stay."""
-        self._config, server = config, config.server
-        self._is_local = LOOPBACK.fullmatch(server.host) is not None
-        self._proxies = networks_of(server.trusted_proxies)
-        self._fixed = [(digest_of(token.reveal()), Caller(ADMIN_NAME, ADMIN_NAME, True)) for token in server.admin_tokens]
-        for key, secrets in config.keys:
-            caller = Caller(key.id, key.name, key.is_admin, key)
-            self._fixed += [(digest_of(secret.reveal()), caller) for secret in secrets]
-        for number, token in enumerate(server.tokens, 1):
-            self._fixed.append((digest_of(token.reveal()), Caller(f"token-{number}", f"token-{number}")))
-        self._build()
+    def configure(self, config: Config, entries: Entries) -> None:
+        """The credentials of a new Config, which entries_of() found in a thread; those of the store stay."""
+        self._config, self._fixed = config, entries
+        self._is_local = LOOPBACK.fullmatch(config.server.host) is not None
+        self._proxies = networks_of(config.server.trusted_proxies)
+        self._merge()
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
         """Replaces the keys of the store by those of a generation; an older generation of the same file is ignored."""
@@ -108,19 +134,25 @@ class Authenticator:
         self.rows = {row.key.id: row for row in rows}
         self.sealed = lost or ("" if self.is_unread else self.sealed)
         self.is_unread = False
-        self._build()
+        self._stored = Entries(
+            entry_of(row.digest, Caller(row.key.id, row.key.name, row.key.is_admin, row.key), row.last_used)
+            for row in self.rows.values()
+        )
+        self._merge()
 
-    def _build(self) -> None:
-        before = {entry.caller.key_id: entry.last_used for entry in self._by_id.values()}
-        found = [(row.digest, Caller(key.id, key.name, key.is_admin, key), row.last_used)
-                 for row in self.rows.values() for key in (row.key,)]  # fmt: skip
-        entries: dict[bytes, Entry] = {}
-        for digest, caller, used in [*found, *((digest, caller, None) for digest, caller in self._fixed)]:
-            entry = entries[digest] = entry_of(digest, caller)
-            known = [at for at in (before.get(caller.key_id), used) if at is not None]
-            entry.last_used = max(known, default=None)
-        self._entries = entries
-        self._by_id = {entry.caller.key_id: entry for entry in entries.values()}
+    def judge(self, unknown: str, expired: str) -> None:
+        """While the store is out of reach: what callers with an unknown key, and with one of the store, are told (503)."""
+        self._unknown, self._expired = unknown, expired
+
+    def _merge(self) -> None:
+        """All entries: those of the configuration before those of the store, each as lately used as it was."""
+        used = [(key_id, entry.last_used) for key_id, entry in self._by_id.items() if entry.last_used is not None]
+        self._entries = self._stored.by_digest | self._fixed.by_digest
+        self._by_id = self._stored.by_id | self._fixed.by_id
+        for key_id, last_used in used:
+            entry = self._by_id.get(key_id)
+            if entry is not None:
+                entry.last_used = max(last_used, entry.last_used or last_used)
 
     @property
     def is_open(self) -> bool:
@@ -135,6 +167,11 @@ class Authenticator:
     def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
         """[[keys]]."""
         return self._config.keys
+
+    @property
+    def fixed_names(self) -> frozenset[str]:
+        """The names of all credentials that the configuration has."""
+        return fixed_names(self._config)
 
     def _admins(self, but: str = "") -> bool:
         return any(entry.caller.is_admin and (entry.caller.key is None or entry.caller.key.is_active)
@@ -158,8 +195,25 @@ class Authenticator:
 
     def take_used(self) -> dict[str, float]:
         """The keys of the store that were used since the last call, and when."""
+        return {key_id: at for key_id, at in self.take_all_used().items() if key_id in self.rows}
+
+    def take_all_used(self) -> dict[str, float]:
+        """The same with the keys of the file."""
         used, self._used = self._used, {}
-        return {key_id: at for key_id, at in used.items() if key_id in self.rows}
+        return used
+
+    def note_used(self, used: Mapping[str, float]) -> None:
+        """What another process of this gateway says of keys that it has seen."""
+        for key_id, at in used.items():
+            self._used[key_id] = max(at, self._used.get(key_id, 0.0))
+            entry = self._by_id.get(key_id)
+            if entry is not None:
+                entry.last_used = max(at, entry.last_used or 0.0)
+
+    @property
+    def generation(self) -> int:
+        """Of the keys that were taken last."""
+        return self._generation
 
     # -- authentication
 
@@ -177,6 +231,8 @@ class Authenticator:
             if entry is not None:
                 return self._used_now(entry, headers, peer, now)
             if given.startswith(PREFIX):
+                if self._unknown:
+                    raise Unavailable(self._unknown, code=OUT_OF_REACH, retry_after_s=1.0)
                 raise Unauthorized(UNKNOWN_KEY)  # a deleted key of this gateway stays invalid, on this machine too
         elif "cookie" in headers:
             caller = self._session(headers, peer, now)
@@ -192,10 +248,17 @@ class Authenticator:
     def _used_now(self, entry: Entry, headers: Mapping[str, str], peer: str, now: float) -> Caller:
         if not entry.is_free:
             entry.check(self.client(peer, headers), now)
+        if self._expired:
+            self._check_reach(entry)
         entry.last_used = now
         if entry.caller.key is not None:
             self._used[entry.caller.key_id] = now
         return entry.caller
+
+    def _check_reach(self, entry: Entry) -> None:
+        """Unavailable for a key of the store when nobody can say whether it is still good."""
+        if self._expired and entry.caller.key_id in self.rows:
+            raise Unavailable(self._expired, code=OUT_OF_REACH, retry_after_s=1.0)
 
     def _session(self, headers: Mapping[str, str], peer: str, now: float) -> Caller | None:
         """The caller of a session cookie; None when the session ended, or its key is no longer an administrator's."""
@@ -208,6 +271,7 @@ class Authenticator:
         if entry is None or not entry.caller.is_admin:
             return None
         entry.check(self.client(peer, headers), now)
+        self._check_reach(entry)
         return replace(entry.caller, is_cookie=True)
 
     def _anonymous(self, headers: Mapping[str, str], peer: str, was_given: bool) -> Caller:

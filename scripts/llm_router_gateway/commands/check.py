@@ -3,6 +3,7 @@
     ok    openai/gpt-4.1        812 ms
     FAIL  claude/claude-x       401 unauthorized: invalid x-api-key; check the key
     ok    ollama                40 ms  takes any name; lists 3
+    ok    telemetry             12 ms  a test span went to http://127.0.0.1:4318/v1/traces (http/protobuf)
 
 For a provider without listed models its model list is fetched instead.
 """
@@ -10,11 +11,15 @@ For a provider without listed models its model list is fetched instead.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .. import PROGRAM, __version__
 from ..config.config import Config, State
+from ..config.telemetry import Telemetry
 from ..errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
 from ..net.client import Pool, Timeouts
 from ..proxy import model_list
@@ -24,6 +29,8 @@ from ..proxy.outgoing import quote_id
 from ..proxy.request import dump_json
 from ..proxy.upstream import MAX_ANSWER_BYTES
 from ..routing.resolve import Candidate, routes_of
+from ..telemetry.exporter import Exporter
+from ..telemetry.otlp import CLIENT, Span
 from ..wire import ir
 from ..wire.registry import wire
 
@@ -93,6 +100,26 @@ async def fetch(pool: Pool, method: str, candidate: Candidate, url: str, body: b
     return data
 
 
+def say_nothing(text: str) -> None:
+    """The line of the outcome says it."""
+
+
+async def probe_collector(telemetry: Telemetry, clock: Callable[[], float]) -> Outcome:
+    """Sends a test span to where traces go."""
+    pool, began, now_ns = Pool(), clock(), time.time_ns()
+    exporter = Exporter(telemetry, pool, version=__version__, warn=say_nothing, info=say_nothing)
+    attributes = {"llm_router.test": True}
+    span = Span(os.urandom(16).hex(), os.urandom(8).hex(), "", "", f"{PROGRAM} --check", CLIENT, now_ns, now_ns, attributes)
+    try:
+        wrong = await exporter.send_now([span])
+    finally:
+        await pool.close()
+    if wrong:
+        error = GatewayError(f"{telemetry.traces_url}: {wrong}", status=502, code="telemetry_failed")
+        return Outcome("telemetry", clock() - began, error=error)
+    return Outcome("telemetry", clock() - began, f"a test span went to {telemetry.traces_url} ({telemetry.protocol})")
+
+
 async def check_state(state: State, store: str, clock: Callable[[], float]) -> Outcome:
     """Whether the engine of [state] answers, and how fast; what budgets need is said as a note."""
     from ..limiter.leases import EngineAway
@@ -143,9 +170,11 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
 
     try:
         state = [check_state(config.state, config.server.store, clock)] if config.state is not None else []
-        outcomes = await asyncio.gather(*map(one, probed), *state)
+        outcomes = list(await asyncio.gather(*map(one, probed), *state))
     finally:
         await pool.close()
+    if config.telemetry is not None and config.telemetry.traces:
+        outcomes.append(await probe_collector(config.telemetry, clock))
     width = max((len(outcome.name) for outcome in outcomes), default=0)
     for outcome in outcomes:
         sys.stdout.write(outcome.line(width) + "\n")

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway convert --from anthropic --to gemini < request.json\n"
         "  python3 scripts/llm_router_gateway convert --from openai --to office/big -c router.toml < request.json\n\n"
-        "exit codes: 0 converted, 1 the request cannot be converted, 2 wrong usage or configuration"),
+        "exit codes: 0 converted, 1 the request cannot be converted, 2 usage error or configuration"),
     )  # fmt: skip
     made.add_argument("--from", dest="source", required=True, choices=tuple(SPECS), help="the protocol of the request")
     made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, a model of the file")

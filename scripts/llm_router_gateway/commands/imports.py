@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "  python3 scripts/llm_router_gateway import litellm config.yaml > router.toml\n"
         "  python3 scripts/llm_router_gateway import one-api channels.json -o router.toml\n\n"
         "one-api takes what GET /api/channel/ answers, or the channels as a JSON list.\n"
-        "exit codes: 0 printed, 1 printed, but the file is not complete yet, 2 wrong usage or a file that cannot be read"),
+        "exit codes: 0 printed, 1 printed, but the file is not complete yet, 2 usage error or a file that cannot be read"),
     )  # fmt: skip
     made.add_argument("kind", choices=tuple(READERS), help="whose configuration it is")
     made.add_argument("file", metavar="FILE", help="YAML or JSON")

@@ -15,9 +15,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from ..access.authenticate import fixed_names
+from ..config.addresses import is_postgres
 from ..config.config import ConfigError
 from ..config.keys import digest_of, hint_of, key_json, read_json
 from ..config.sources import Source
@@ -27,8 +30,10 @@ from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
 from ..proxy.log import escaped
 from ..store.keys import KeyRepository, Row
+from ..store.recorder import StoreUnusable
+from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken
-from ..store.sqlite.keys import KeyFile, SqliteKeys
+from ..store.sqlite.keys import KeyFile
 from .program import as_typed, typed
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
@@ -38,7 +43,7 @@ examples:
   python3 scripts/llm_router_gateway keys list -c router.toml
 
 exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be, or a store that cannot be used,
-2 wrong usage or configuration
+2 usage error or configuration
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
 ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",
@@ -59,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
-    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place")
+    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place; or postgresql://...")
     shared.add_argument("--json", action="store_true", help="for programs")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     create = commands.add_parser("create", parents=[shared], allow_abbrev=False, help="make a key and print it")
@@ -77,6 +82,7 @@ def add_terms(create: argparse.ArgumentParser) -> None:
     for name, text in (("owner", "shown only"), ("note", "shown only")):
         create.add_argument(f"--{name}", default="", help=text)
     create.add_argument("--expires", default=None, metavar="TIME", help="2027-01-31, 2027-01-31T18:00:00Z, or 30d, 12h")
+    create.add_argument("--monitor", action="store_true", help="may read statistics and /metrics, and nothing else")
     create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
     for name in LISTS:
         create.add_argument(f"--{name}", default=None, metavar="A,B", help=f"{name} it may use, with *")
@@ -142,6 +148,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
              for name, field in LISTS.items() if given[name] is not None}  # fmt: skip
     return {
         "name": options.name, "owner": options.owner, "note": options.note, "is_admin": options.admin,
+        "is_monitor": options.monitor,
         "expires_at": None if options.expires is None else expiry(options.expires, now), **lists,
         "parameter_limits": dict(map(parameter, options.param)), "limits": limits, "budget": budget,
         "networks": options.network,
@@ -152,11 +159,16 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 
 
 def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
-    """The store's file. ConfigError when the configuration cannot be read."""
+    """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
     if options.store:
         return str(options.store)
     source = Source(options.config, flags={}, env=os.environ)
-    place = store_path(source.load().server.store, str(source.path or ""))
+    config = source.load()
+    if options.command == "create" and options.name in fixed_names(config):
+        raise CommandFailed(f"{source.name} has a key that is called {options.name!r}: choose another name")
+    if is_postgres(config.server.store):
+        return config.server.store
+    place = store_path(config.server.store, str(source.path or ""))
     if place in ("", ":memory:"):
         raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
     return place
@@ -166,7 +178,7 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
 
 
 def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
-    """`spent`: of all keys, as the repository tells it; () for a key that was made just now."""
+    """`spent`: of all keys, from the repository; () for a key that was made just now."""
     books = LocalBudgets()
     books.load(spent, now)
     return key_json(row.key, books.spent(row.key.id, now), row.last_used)
@@ -178,10 +190,14 @@ def state_of(item: Mapping[str, Any], now_text: str) -> str:
     return "expired" if item["expires_at"] is not None and item["expires_at"] <= now_text else "active"
 
 
+def role_of(item: Mapping[str, Any]) -> str:
+    return " admin" if item["is_admin"] else " monitor" if item["is_monitor"] else ""
+
+
 def line(item: Mapping[str, Any], now: float) -> list[str]:
     now_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     spent = item["spent"]
-    return [item["name"], item["id"], item["hint"], state_of(item, now_text) + (" admin" if item["is_admin"] else ""),
+    return [item["name"], item["id"], item["hint"], state_of(item, now_text) + role_of(item),
             f"{spent['usd_month']:.2f} USD and {spent['tokens_month']} tokens this month",
             f"last used {item['last_used_at'] or 'never'}"]  # fmt: skip
 
@@ -260,18 +276,32 @@ COMMANDS: Mapping[str, Command] = {
 }  # fmt: skip
 
 
+@contextmanager
+def opened(place: str, *, creates: bool) -> Iterator[KeyRepository]:
+    """The keys of a store. StoreBroken, StoreUnusable."""
+    if is_postgres(place):
+        from ..store.postgres.ledgers import spent
+        from ..store.postgres.session import CommandSession
+
+        with CommandSession(place, creates=creates) as session:
+            yield SqlKeys(session.transact, session.place, spent=spent)
+        return
+    with KeyFile(place, creates=creates) as file:
+        yield SqlKeys(file.transact, place)
+
+
 def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
     """`store_path` says where a configuration has its store."""
     options = parser().parse_args(argv)
     try:
         place = place_of(options, store_path)
-        with KeyFile(place, creates=options.command == "create") as file:
-            return asyncio.run(COMMANDS[options.command](options, SqliteKeys(file.transact, place), time.time()))
+        with opened(place, creates=options.command == "create") as keys:
+            return asyncio.run(COMMANDS[options.command](options, keys, time.time()))
     except ConfigError as error:
         say(str(error))
         return USAGE
     except GatewayError as error:
         say(error.message)
-    except (CommandFailed, StoreBroken) as error:
+    except (CommandFailed, StoreBroken, StoreUnusable) as error:
         say(str(error))
     return NOT_DONE

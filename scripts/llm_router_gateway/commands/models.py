@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway models refresh -c router.toml --provider openrouter --search qwen\n"
         "  python3 scripts/llm_router_gateway models refresh --prices model_prices_and_context_window.json\n\n"
-        "exit codes: 0 printed, 1 a provider did not answer, 2 wrong usage or configuration"),
+        "exit codes: 0 printed, 1 a provider did not answer, 2 usage error or configuration"),
     )  # fmt: skip
     made.add_argument("command", choices=("refresh",), help="print proposals; nothing is written")
     made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-# ------------------------------------------------------------------------------------------------- what a list tells
+# ------------------------------------------------------------------------------------------------- what a list says
 
 
 def whole(*values: Any) -> int | None:
@@ -133,7 +133,7 @@ def proposals(
 
 
 async def lists(config: Config, chosen: Sequence[Provider]) -> dict[str, Any]:
-    """Provider -> its list, or the GatewayError that came instead; all are asked at once."""
+    """Provider -> its list, or the GatewayError that came instead; all are queried at once."""
     pool = Pool()
 
     async def one(provider: Provider) -> Any:

@@ -9,18 +9,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
-import signal
-import sys
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
-from ..config.config import Config, ConfigError
+from ..config.addresses import is_postgres
+from ..config.config import Config, ConfigError, Problem
+from ..config.describe import fingerprint
 from ..config.sources import Source
 from ..errors import Unavailable
 from ..limiter.budgets import LocalBudgets
@@ -32,27 +34,28 @@ from ..management.page.document import Page
 from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
-from ..net.server import Server
-from ..policy.budgets import Budgets
+from ..net.server import Server, listeners
+from ..policy.budgets import Budgets, utc_text
 from ..policy.rate_limits import Limiter
-from ..proxy.gateway import Gateway
-from ..proxy.log import Log
+from ..proxy.gateway import Gateway, prepare
+from ..proxy.log import Log, event_line
+from ..store import key_rows
 from ..store.call import Call
+from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
-from ..store.sqlite import key_rows
-from ..store.sqlite.call_log import SqliteCallLog
-from ..store.sqlite.conversations import SqliteConversations
-from ..store.sqlite.database import Store
-from ..store.sqlite.file import MEMORY, store_path
-from ..store.sqlite.key_watch import KeyWatch
-from ..store.sqlite.keys import SqliteKeys
-from ..store.sqlite.retention import Keep
+from ..store.replicas import Replica
+from ..store.sqlite.file import MEMORY
+from .process import inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
+from .stores import Replicas, Stores, keep_of, open_stores
+from .telemetry import Sending
 
 if TYPE_CHECKING:
-    from .replica import Replica
+    from .replica import Replica as Share
 
 RELOAD_S = 1.0  # how often the files are checked for changes
 FLUSH_S = 0.2  # how long a log line may wait
+MAX_SAID = 50  # members that do not work as they should, for other gateways
+SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
@@ -65,37 +68,9 @@ AT_START = (
     "max_connections",
     "max_connections_per_address",
     "store",
+    "workers",
+    "reuse_port",
 )  # what a reload cannot change
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def new_id() -> str:
-    """An x-request-id for callers that send none."""
-    return os.urandom(8).hex()
-
-
-def raise_file_limit() -> None:
-    """As many open files as this user may have: every caller and every upstream is one."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> None:
-    """Calls each action in the loop when its signal comes; signals that a system lacks are left out."""
-    for name, action in actions.items():
-        number = getattr(signal, name, None)
-        if number is None:
-            continue
-        try:
-            loop.add_signal_handler(number, action)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
 
 
 def counted(number: int, noun: str) -> str:
@@ -121,59 +96,62 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
     return [*lines, "  --demo: ask for the model `demo`"] if demo else lines
 
 
-def keep_of(config: Config) -> Keep:
-    """How long calls and conversations are kept, as `store` takes it."""
-    server = config.server
-    return Keep(server.keep_days, server.keep_bodies_days, server.max_store_bytes, server.keep_conversations_hours,
-                server.max_conversations_bytes)  # fmt: skip
-
-
 def listed_names(config: Config) -> frozenset[str]:
     """The full names of the models that the configuration lists."""
     return frozenset(f"{model.provider}/{model.name}" for model in config.models)
 
 
+def log_of(config: Config) -> Log:
+    """ConfigError where its file cannot be opened."""
+    server = config.server
+    try:
+        return Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
+    except OSError as wrong:
+        why = (
+            "is a symbolic link: name the file itself" if wrong.errno == errno.ELOOP else f"cannot be opened: {wrong.strerror}"
+        )
+        raise ConfigError([Problem("server.log_file", f"{server.log_file} {why}")]) from None
+
+
 class Backends:
     """What outlives a request: the store with its calls and keys, the limiter, the budgets, the metrics."""
 
-    def __init__(self, config: Config, source: Source, log: Log) -> None:
+    def __init__(self, config: Config, source: Source, log: Log, authenticator: Authenticator | None = None) -> None:
         self._log = log
-        place = store_path(config.server.store, str(source.path or ""))
-        self.store = Store.open(place, keep=keep_of(config)) if place else None
-        self.calls = SqliteCallLog(self.store) if self.store is not None else None
-        self.conversations = SqliteConversations(self.store) if self.store is not None else None
-        self.keys = SqliteKeys.of(self.store) if self.store is not None else None
-        self.replica = self._join(config)
+        self.config = config
+        self._fingerprint: tuple[Config | None, str] = (None, "")
+        stores = open_stores(config, source, self.fingerprint, log.warn)
+        self.store = stores.engine if stores is not None else None
+        self.calls = stores.calls if stores is not None else None
+        self.conversations = stores.conversations if stores is not None else None
+        self.keys = stores.keys if stores is not None else None
+        self.replica = self._join(config, stores)
         self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
         self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
-        self.authenticator = Authenticator(config)
+        self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
-        self._watch = self._watch_keys()
+        # The keys of the store are there before the first request, and followed from then on.
+        self._watch = stores.watch(self.authenticator, self.budgets) if stores is not None else None
         self._used_at = time.monotonic()
+        self.others: Replicas | None = self._watch if isinstance(self._watch, Replicas) else None
+        self.report: Callable[[], Mapping[str, Any]] = dict  # what other gateways may know of this one
+        self._said_at = self._used_at
 
-    def _join(self, config: Config) -> Replica | None:
+    def _join(self, config: Config, stores: Stores | None) -> Share | None:
         """This process's part in what several gateways share; None where nothing is."""
         if config.state is None:
             return None
-        from .replica import KeyLedger, Replica  # and redis-py with it
+        from .replica import COMMON, KeyLedger  # and redis-py with it
+        from .replica import Replica as Share
 
         ledger = None
-        if self.store is not None and self.store.path != MEMORY and self.keys is not None:
+        if stores is not None and is_postgres(config.server.store):
+            ledger = KeyLedger(stores.keys, COMMON)
+        elif stores is not None and stores.engine.path != MEMORY:
             with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
-                name = self.store.write(key_rows.ledger_name).result(LEDGER_S)
-                ledger = KeyLedger(self.keys, name)
-        return Replica(config.state, ledger=ledger, log=self._log)
-
-    def _watch_keys(self) -> KeyWatch | None:
-        """Loads the keys of the store before the first request, and watches them from then on."""
-        if self.store is None or self.store.path == MEMORY:
-            return None  # no other process can change those
-        deliver = asyncio.get_running_loop().call_soon_threadsafe
-        watch = KeyWatch(self.authenticator, self.store.path, self.budgets, deliver=deliver, wall=time.time)
-        watch.load(keys_lost=self.store.keys_lost)
-        watch.start()
-        return watch
+                ledger = KeyLedger(stores.keys, stores.engine.write(key_rows.ledger_name).result(LEDGER_S))
+        return Share(config.state, ledger=ledger, log=self._log)
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -181,8 +159,18 @@ class Backends:
         if self.calls is not None:
             self.calls.append(call, bodies)
 
+    def fingerprint(self) -> str:
+        """Of the current configuration. Not in the event loop: a large one takes its time."""
+        config = self.config
+        if self._fingerprint[0] is not config:
+            self._fingerprint = config, fingerprint(config)
+        return self._fingerprint[1]
+
+    def replicas(self) -> tuple[Replica, ...]:
+        return self.others.replicas if self.others is not None else ()
+
     def configure(self, config: Config) -> None:
-        self._listed = listed_names(config)
+        self.config, self._listed = config, listed_names(config)
         if self.store is not None:
             self.store.keeps(keep_of(config))
 
@@ -192,6 +180,9 @@ class Backends:
             return
         for note in self.store.take_notes():
             self._log.warn(note)
+        if self.others is not None and time.monotonic() >= self._said_at:
+            self._said_at = time.monotonic() + SAY_S
+            self.others.say(self.report())
         if not at_the_end and time.monotonic() < self._used_at + USED_S:
             return
         self._used_at = time.monotonic()
@@ -216,32 +207,51 @@ class GatewayProcess:
     """The process while it serves: what signals, changed files and the timer do to it."""
 
     def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
+        """ConfigError where the log file cannot be opened."""
         server = config.server
-        self.config, self.source = config, source
+        self.config, self.source, self.log = config, source, log_of(config)
         self._reloading: asyncio.Task[None] | None = None
-        self._is_stale = False  # the configuration was asked for again, since it was read last
+        self._is_stale = False  # another reload was requested since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
-        self.log = Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
         self.pool = Pool()
-        self.backends = Backends(config, source, self.log)
+        self.backends = Backends(config, source, self.log, self.make_authenticator())
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
         self.gateway.on_call = self.backends.keep
+        self._started_at = time.time()
+        self.backends.report = self.report
+        self.gateway.on_attempts = self.backends.metrics.observe_attempts
+        self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
+        self.sending = Sending(config, self.gateway, self.pool, self.log)
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
         )
         self.stop = asyncio.Event()
 
+    def make_authenticator(self) -> Authenticator:
+        return Authenticator(self.config)
+
+    @property
+    def shown_budgets(self) -> Budgets:
+        """What administrators see of spending."""
+        return self.backends.budgets
+
+    @property
+    def open(self) -> int:
+        """Requests being answered."""
+        return self.gateway.open
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
         monitor = MonitorApi(
-            backends.calls, backends.metrics, open_requests=lambda: gateway.open, version=__version__,
-            members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()),
+            backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
+            members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
+            telemetry=self.telemetry_health,
             shared=backends.replica.view if backends.replica is not None else dict,
         )  # fmt: skip
         admin = ProvidersApi(
@@ -249,11 +259,35 @@ class GatewayProcess:
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
-        keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
+        keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
+    def telemetry_health(self) -> Mapping[str, int]:
+        """Of the spans of this gateway."""
+        return self.sending.health()
+
+    def say_at_start(self, level: str, event: str, lines: list[str], **more: object) -> None:
+        """To people on the terminal; to programs one object, where the log is JSON, from its first line on."""
+        if self.log.as_json:
+            self.log.event(level, event, lines[0], **more)
+            return
+        for line in lines:
+            say(line)
+
+    def report(self) -> Mapping[str, Any]:
+        """What other gateways on the same database may know of this one."""
+        lines = self.gateway.routing_state.report(self.gateway.state.table, time.monotonic())
+        health = self.backends.store.health() if self.backends.store is not None else {}
+        return {
+            "version": __version__, "address": f"{self.config.server.host}:{self.config.server.port}",
+            "started_at": utc_text(self._started_at), "open_requests": self.open,
+            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0),
+            "members": [{name: line[name] for name in ("model", "state", "factor", "active", "back_in_s")}
+                        for line in lines if line["factor"] < 1 or line["state"] != "ok"][:MAX_SAID],
+        }  # fmt: skip
+
     def reload(self) -> None:
-        """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
+        """Reads the configuration anew. Requests for it meanwhile, however many, are one more reload."""
         if self._reloading is not None and not self._reloading.done():
             self._is_stale = True
             return
@@ -269,18 +303,26 @@ class GatewayProcess:
             self._is_stale = False
             async with self._changing:
                 try:
-                    self.take_over(await asyncio.to_thread(self.source.load))
+                    await self.take_over(await asyncio.to_thread(self.load))
                 except ConfigError as error:
+                    self.gateway.is_config_refused = True
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not taken over: {problem}")
 
-    def take_over(self, config: Config) -> None:
+    def load(self) -> Config:
+        """The configuration as it is now. In a thread. ConfigError."""
+        return self.source.load()
+
+    async def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
-        self.gateway.swap(config)
+        self.gateway.swap(await asyncio.to_thread(prepare, config))
+        self.gateway.is_config_refused = False
         self.backends.configure(config)
         old, new = self.config.server, config.server
         names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
-        late = ", ".join(names if self.config.state == config.state else [*names, "[state]"])
+        names += ["[telemetry]"] if self.config.telemetry != config.telemetry else []
+        names += ["[state]"] if self.config.state != config.state else []
+        late = ", ".join(names)
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
@@ -316,29 +358,46 @@ class GatewayProcess:
         os._exit(0)
 
 
+async def sockets_of(config: Config) -> list[socket.socket]:
+    """The listening sockets: those that the process was started with, else new ones. OSError, ValueError."""
+    server = config.server
+    return inherited_sockets(os.environ, os.getpid()) or await listeners(server.host, server.port)
+
+
 async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
-    """Serves until a signal, then drains. Returns 3 when the address cannot be bound."""
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 2 without its log file."""
     raise_file_limit()
-    process = GatewayProcess(config, source, demo=demo)
     try:
-        port = await process.server.start(config.server.host, config.server.port)
-    except OSError as wrong:
+        process = GatewayProcess(config, source, demo=demo)
+    except (ConfigError, StoreUnusable) as wrong:
+        is_json = config.server.log_format == "json"
+        say(event_line("error", "problem", str(wrong)).rstrip() if is_json else str(wrong))
+        return 2
+    try:
+        sockets = await sockets_of(config)
+    except (OSError, ValueError) as wrong:
         process.backends.close()
-        say(f"cannot listen on {config.server.host}:{config.server.port}: {wrong.strerror or wrong}")
+        process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
         return 3
     replica = process.backends.replica
     if replica is not None:
         await replica.start(process.gateway.routing_state, process.backends.authenticator, lambda: process.config)
+    process.server.listen(sockets)
+    port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
-    for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
-        say(line)
+    lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
+    process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())
+    process.sending.start()
+    notify("READY=1")
     await process.stop.wait()
+    notify("STOPPING=1")
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     await process.drain()
     care.cancel()
+    await process.sending.close()
     await process.gateway.offload.close()
     await process.pool.close()
     if replica is not None:
@@ -346,3 +405,8 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     process.backends.close()
     process.log.close()
     return 0
+
+
+def cannot_listen(config: Config, wrong: Exception) -> str:
+    reason = (wrong.strerror if isinstance(wrong, OSError) else None) or wrong
+    return f"cannot listen on {config.server.host}:{config.server.port}: {reason}"

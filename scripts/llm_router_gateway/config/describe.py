@@ -6,19 +6,22 @@ reference()          -> the Markdown tables of references/gateway-configuration.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from ..policy.circuit_breaker import Rules
 from ..policy.overrides import Overrides
 from ..policy.rate_limits import Limit
+from .addresses import is_postgres, without_password
 from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
 from .presets import ALIASES, PRESETS, Preset
-from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
+from .settings import KINDS, LOOPBACK, MODEL_CONFIG, TABLES, Setting
+from .telemetry import Telemetry
 
 MASK = "***"
 DERIVED = ("needs_key", "key_hint", "families", "also", "only")  # of a provider, from its type
@@ -49,17 +52,49 @@ def masked_proxy(address: str) -> str:
     return f"{scheme}{mark}{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else address
 
 
-def config_text(config: Config) -> str:
+def caller_lines(config: Config, stored: int | None) -> Iterator[str]:
+    """Which callers are let in, as comments. `stored`: keys of the store, None where they cannot be counted."""
+    server = config.server
+    found = (
+        (len(server.tokens), "token", "tokens"),
+        (len(server.admin_tokens), "administrator token", "administrator tokens"),
+        (len(config.keys), "key of the file", "keys of the file"),
+        (stored or 0, "key of the store", "keys of the store"),
+    )
+    shown = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in found if count)
+    if stored is None:
+        shown += f"{', ' if shown else ''}keys of a store that cannot be read here"
+    is_local = LOOPBACK.fullmatch(server.host) is not None
+    if not shown:
+        yield "# who may call, without a key: all on this machine, a proxy included; administer: all but proxies"
+        return
+    yield f"# who may call: whoever shows a key: {shown}"
+    if server.loopback_without_key:
+        yield f"# and without one: programs on this machine{', which may administer' * is_local}; not through a proxy"
+    if not (server.admin_tokens or any(key.is_admin for key, _ in config.keys) or (server.loopback_without_key and is_local)):
+        yield "# who may administer: keys of the store that are administrators', if there are any"
+
+
+def fingerprint(config: Config) -> str:
+    """The same text for configurations that do the same, wherever each runs; secrets are not compared."""
+    server = replace(config.server, host="", port=0, log_file="", store="", spill_file="")
+    return hashlib.sha256(config_text(replace(config, server=server, sources=())).encode()).hexdigest()[:12]
+
+
+def masked_store(value: Any) -> str:
+    """A path as it is; an address of a database without its password and options."""
+    return without_password(value) if is_postgres(value) else str(value)
+
+
+def config_text(config: Config, stored: int | None = 0) -> str:
     """The effective configuration, complete: a file that would give it again, but for the secrets."""
     sources = dict(config.sources)
     lines = ["[server]"]
     for name, value in rows(config.server, ("tokens", "admin_tokens", "key_limits")):
-        shown = masked_proxy(config.server.proxy) if name == "proxy" else value
+        shown = masked_proxy(config.server.proxy) if name == "proxy" else masked_store(value) if name == "store" else value
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
     lines += limit_lines("key_limits", config.server.key_limits)
-    count = len(config.server.tokens)
-    lines.append(f"# token: {f'{count} set' if count else 'none, anyone who reaches this address may call'}")
-    lines.append(f"# admin token: {f'{len(config.server.admin_tokens)} set' if config.server.admin_tokens else 'none'}")
+    lines += caller_lines(config, stored)
     for provider in config.providers:
         lines += ["", "[[providers]]", *mark_overlaid(provider_lines(provider), f"providers.{provider.name}", sources)]
     for model in config.models:
@@ -69,6 +104,7 @@ def config_text(config: Config) -> str:
     for key, secrets in config.keys:
         lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
+    lines += telemetry_lines(config.telemetry)
     if config.state is not None:
         shown = {
             "url": masked_proxy(config.state.url.reveal()),
@@ -119,7 +155,11 @@ def override_lines(spec: Overrides) -> Iterator[str]:
 def key_lines(key: Key) -> Iterator[str]:
     """A key of the file, without its secret."""
     for name, value in terms_json(key).items():
-        if value not in (None, "", [], {}) and (name, value) not in (("is_active", True), ("is_admin", False)):
+        if value not in (None, "", [], {}) and (name, value) not in (
+            ("is_active", True),
+            ("is_admin", False),
+            ("is_monitor", False),
+        ):
             shown = {each: item for each, item in value.items() if item} if isinstance(value, dict) else value
             if shown:
                 yield f"{name} = {toml(shown)}"
@@ -148,6 +188,22 @@ def routing_lines(routing: Routing) -> list[str]:
     if routing.tasks:
         lines += ["", "[tasks]", *(f"{toml(name)} = {toml(str(query))}" for name, query in routing.tasks.items())]
     return lines
+
+
+def telemetry_lines(telemetry: Telemetry | None) -> list[str]:
+    """Where spans and metrics go, as settings of the file; the values of headers are credentials."""
+    if telemetry is None:
+        return []
+    values: dict[str, object] = {}
+    for name, value in rows(telemetry, ("traces_url", "metrics_url", "headers", "traces_headers", "metrics_headers", "proxy")):
+        in_ms = name.endswith("_s") and isinstance(value, float)
+        values[f"{name[:-2]}_ms" if in_ms else name] = round(value * 1_000) if in_ms and isinstance(value, float) else value
+    endpoints = [f"{signal}_endpoint = {toml(url)}" if url else f"{signal} = false"
+                 for signal, url in (("traces", telemetry.traces_url), ("metrics", telemetry.metrics_url))]  # fmt: skip
+    hidden = dict.fromkeys((*telemetry.headers, *telemetry.traces_headers, *telemetry.metrics_headers), MASK)
+    more = {"headers": hidden, "proxy": masked_proxy(telemetry.proxy)}
+    values |= {name: value for name, value in more.items() if value}
+    return ["", "[telemetry]", *endpoints, *(f"{name} = {toml(value)}" for name, value in values.items())]
 
 
 PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model", "rename")

@@ -48,6 +48,7 @@ class Key:
     expires: float | None = None
     is_active: bool = True
     is_admin: bool = False
+    is_monitor: bool = False
     allowed_models: tuple[str, ...] | None = None
     allowed_groups: tuple[str, ...] | None = None
     allowed_providers: tuple[str, ...] | None = None
@@ -242,10 +243,12 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
     values["parameter_limits"] = read_parameter_limits(values["parameter_limits"], f"{place}parameter_limits", reading)
     values["limits"] = read_limit(without_nulls(values["limits"]), f"{place}limits", reading)
     values["budget"] = read_budget(without_nulls(values["budget"]), f"{place}budget", reading)
-    if key is None:
-        return Key(id="", **values)
     named = {"expires" if name == "expires_at" else name for name in given}
-    return replace(key, **{name: value for name, value in values.items() if name in named})
+    changed = {name: value for name, value in values.items() if name in named}
+    found = Key(id="", **values) if key is None else replace(key, **changed)
+    if found.is_admin and found.is_monitor:
+        reading.bad(f"{place}is_monitor", "is for keys that may do nothing else: an administrator's may read statistics anyway")
+    return found
 
 
 def bare_settings(table: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
@@ -316,7 +319,7 @@ def terms_json(key: Key) -> dict[str, Any]:
     return {
         "name": key.name, "owner": key.owner, "note": key.note,
         "expires_at": None if key.expires is None else utc_text(key.expires),
-        "is_active": key.is_active, "is_admin": key.is_admin,
+        "is_active": key.is_active, "is_admin": key.is_admin, "is_monitor": key.is_monitor,
         "allowed_models": pattern_list(key.allowed_models), "allowed_groups": pattern_list(key.allowed_groups),
         "allowed_providers": pattern_list(key.allowed_providers), "allowed_tags": pattern_list(key.allowed_tags),
         "parameter_limits": parameter_limits_json(key.parameter_limits),

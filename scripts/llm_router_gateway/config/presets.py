@@ -29,10 +29,12 @@ class Preset:
 
 # Quirks are listed in the wire module of the provider's api.
 THINKING: Mapping[str, object] = {"reasoning": "thinking"}
-TOP_K: Mapping[str, object] = {"top_k": True}
+# A model's own thinking tags come through where such a server was started without knowing them: see wire/think_tags.
+TAGS: Mapping[str, object] = {"think_tags": True}
+TOP_K: Mapping[str, object] = {"top_k": True, **TAGS}
 # `transformers serve` answers 422 to fields that are not OpenAI's (top_k), and reads these without doing anything about them:
 # better left out and named (transformers 5.24, cli/serving/chat_completion.py). 8000 is its usual port, as it is vLLM's.
-TRANSFORMERS: Mapping[str, object] = {"json_schema": False, "reasoning": "none", "drop": (
+TRANSFORMERS: Mapping[str, object] = {**TAGS, "json_schema": False, "reasoning": "none", "drop": (
     "logprobs", "metadata", "n", "parallel_tool_calls", "presence_penalty", "response_format", "service_tier", "tool_choice",
     "top_logprobs", "user",
 )}  # fmt: skip
@@ -83,7 +85,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
-    "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True),
+    "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True, quirks=TAGS),
     "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True, quirks=TOP_K),
     "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TRANSFORMERS),
     "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True, quirks=TOP_K),
@@ -97,6 +99,12 @@ ALIASES: Mapping[str, str] = {
     "zhipu": "glm", "zai": "glm-z", "llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "lm-studio": "lmstudio",
 }  # fmt: skip
 
+# What OpenTelemetry's conventions call the vendor of a type (gen_ai.provider.name), where that is another word.
+VENDORS: Mapping[str, str] = {
+    "claude": "anthropic", "gemini": "gcp.gemini", "grok": "x_ai", "kimi": "moonshot_ai", "glm": "zhipu_ai", "glm-z": "z_ai",
+    "llama.cpp": "llama_cpp",
+}  # fmt: skip
+
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
 LOCAL_SERVER = "ollama"  # the type of what is looked for at start when there is no file
 LOCAL_ADDRESS = ("127.0.0.1", 11434)  # where
@@ -105,6 +113,12 @@ LOCAL_ADDRESS = ("127.0.0.1", 11434)  # where
 def preset_of(type_name: str) -> Preset | None:
     """The preset of a type or of one of its other names; None if there is no such type."""
     return PRESETS.get(ALIASES.get(type_name, type_name))
+
+
+def vendor_of(type_name: str, provider: str) -> str:
+    """vendor_of("claude", "office") -> "anthropic"; of a type that says nothing the provider's own name."""
+    name = ALIASES.get(type_name, type_name)
+    return VENDORS.get(name, name) if name in PRESETS and name not in (CUSTOM, "remote_http") else provider
 
 
 @lru_cache(maxsize=KNOWN_URLS)

@@ -296,6 +296,7 @@ class Setting:
 
 
 PORT_HIGH, LONG_S = 65_535, 86_400
+MAX_WORKERS = 64
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
 
 SERVER: tuple[Setting, ...] = (
@@ -303,6 +304,10 @@ SERVER: tuple[Setting, ...] = (
             ("LLM_ROUTER_HOST",), "-i/--ip"),
     Setting("port", "whole", 8000, "port to listen on; 0 takes a free one",
             ("LLM_ROUTER_PORT",), "-p/--port", 0, PORT_HIGH),
+    Setting("workers", "whole", 1, "processes that answer calls to models, on one machine; one for each core at the most",
+            ("LLM_ROUTER_WORKERS",), "-w/--workers", 1, MAX_WORKERS),
+    Setting("reuse_port", "bool", False, "several workers: a listening socket for each (SO_REUSEPORT), among which the "
+            "system deals connections out, in the place of one that they share"),
     Setting("token", "secret", (), "token that callers must send; better in the environment or a file",
             ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
     Setting("token_env", "text", "", "name of the environment variable that holds the token"),
@@ -342,7 +347,12 @@ SERVER: tuple[Setting, ...] = (
             "that come through a proxy"),
     Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is trusted: "10.0.0.0/8"'),
     Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db when not '
-            'given); "memory" = until the stop; "off"', ("LLM_ROUTER_STORE",)),
+            'given); "memory" = until the stop; "off"; postgresql://USER:PASSWORD@HOST/NAME for several gateways',
+            ("LLM_ROUTER_STORE",)),
+    Setting("spill_file", "text", "", 'where calls wait while PostgreSQL is away: a path beside this file (its own name with '
+            '.spill.db when not given); "off" = in memory alone', ("LLM_ROUTER_SPILL_FILE",)),
+    Setting("keys_valid_offline_s", "number", 3_600, "how long known keys of the store go on working while PostgreSQL is away; "
+            "new ones get 503", low=0, high=31_536_000),
     Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
     Setting("max_store_bytes", "size", 1_073_741_824, "how large the store may grow; then the oldest calls go",
             low=1_048_576),
@@ -354,6 +364,7 @@ SERVER: tuple[Setting, ...] = (
     Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
     Setting("log_format", "text", "text", "format of the log: plain lines, or one JSON object per line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
+    Setting("labels_header", "text", "x-llm-router-labels", "header whose comma list becomes a call's tags in statistics"),
 )  # fmt: skip
 
 OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's take precedence
@@ -528,6 +539,7 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("expires_at", "time", None, "when it stops; a date lasts until its end"),
     Setting("is_active", "bool", True, "false: refused with 403"),
     Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
+    Setting("is_monitor", "bool", False, "may read statistics, /metrics and the models' health, and nothing else"),
     Setting("allowed_models", "patterns", None, 'models it may use, however they are reached: "openai/*"; a pattern without '
             "a slash means the name behind the provider's"),
     Setting("allowed_groups", "patterns", None, "groups it may request; with these and without allowed_models it reaches "
@@ -553,6 +565,47 @@ BUDGET: tuple[Setting, ...] = (
     Setting("tokens_per_month", "size", None, "the same in a month", low=0),
 )
 
+MINUTE_MS, LONG_MS = 60_000, 86_400_000
+TELEMETRY: tuple[Setting, ...] = (  # the variables are OpenTelemetry's, and their times milliseconds
+    Setting("endpoint", "url", "", "address of an OTLP collector over HTTP; /v1/traces and /v1/metrics are put below it",
+            ("OTEL_EXPORTER_OTLP_ENDPOINT",)),
+    Setting("traces_endpoint", "url", "", "whole address for traces, in its place", ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",)),
+    Setting("metrics_endpoint", "url", "", "whole address for metrics, in its place", ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",)),
+    Setting("enabled", "bool", True, "false: nothing is sent, whatever else is set", ("OTEL_SDK_DISABLED",)),
+    Setting("traces", "bool", True, "whether traces are sent", ("OTEL_TRACES_EXPORTER",)),
+    Setting("metrics", "bool", True, "whether metrics are sent", ("OTEL_METRICS_EXPORTER",)),
+    Setting("protocol", "text", "http/protobuf", "encoding of what is sent",
+            ("OTEL_EXPORTER_OTLP_PROTOCOL",), choices=("http/protobuf", "http/json")),
+    Setting("compression", "text", "none", "of what is sent", ("OTEL_EXPORTER_OTLP_COMPRESSION",), choices=("none", "gzip")),
+    Setting("headers", "headers", {}, "sent along, such as a key; better in the environment: name=value,name=value",
+            ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS")),
+    Setting("timeout_ms", "whole", 10_000, "for one request to the collector",
+            ("OTEL_EXPORTER_OTLP_TIMEOUT",), low=1, high=LONG_MS),
+    Setting("proxy", "proxy", "", "proxy to the collector"),
+    Setting("service_name", "text", "llm-router", "service.name of what is sent", ("OTEL_SERVICE_NAME",)),
+    Setting("resource", "table", {}, "further attributes of the resource: deployment.environment.name, ...",
+            ("OTEL_RESOURCE_ATTRIBUTES",)),
+    Setting("sampler", "text", "parentbased_always_on", "which traces are sent", ("OTEL_TRACES_SAMPLER",), choices=(
+        "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
+        "parentbased_traceidratio")),
+    Setting("sampler_ratio", "number", 1.0, "the part of them, for traceidratio", ("OTEL_TRACES_SAMPLER_ARG",), low=0, high=1),
+    Setting("content", "bool", False, "whether spans carry questions and answers",
+            ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",)),
+    Setting("max_content_bytes", "size", 65_536, "of an answer; a longer one is left out of its span", low=256),
+    Setting("session_headers", "texts", (), "headers that name a call's session; the first that is there counts. Not given: "
+            "x-session-id, session-id, session_id, x-claude-code-session-id"),
+    Setting("queue_size", "whole", 2_048, "spans that wait at most; more are dropped and counted",
+            ("OTEL_BSP_MAX_QUEUE_SIZE",), low=1, high=1_000_000),
+    Setting("batch_size", "whole", 512, "spans in one request at most",
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), low=1, high=100_000),
+    Setting("delay_ms", "whole", 5_000, "how long a span may wait for others", ("OTEL_BSP_SCHEDULE_DELAY",), low=1,
+            high=LONG_MS),
+    Setting("export_timeout_ms", "whole", 30_000, "for one batch, all its attempts together",
+            ("OTEL_BSP_EXPORT_TIMEOUT",), low=1, high=LONG_MS),
+    Setting("metric_interval_ms", "whole", MINUTE_MS, "between two exports of metrics", ("OTEL_METRIC_EXPORT_INTERVAL",),
+            low=1, high=LONG_MS),
+)  # fmt: skip
+
 TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[server]": SERVER,
     "[[providers]]": PROVIDER,
@@ -568,4 +621,5 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[state]": STATE,
     "[[keys]]": (*CALLER_KEY, *KEY_SECRET),
     "[keys.budget]": BUDGET,
+    "[telemetry]": TELEMETRY,
 }

@@ -9,27 +9,33 @@ What the API changes is kept in router.overlay.json beside the file, which a loa
     source.trial(overlay)   -> the Config that it would give, or ConfigError; nothing changes
     source.save(overlay)    OSError when it cannot be kept; then nothing changed (blocks: call it in a thread)
     source.adopt(overlay)   -> the Config with it, from now on
+
+    from_portable(source.portable())   -> the same Config, in another process and without a file
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import socket
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
+from stat import S_IROTH
 from typing import Any, NoReturn
 
 from .config import Config, ConfigError, Problem, implied_document, parse, read_dotenv
 from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
+from .settings import CALLER_KEY, KEY_SECRET, PROVIDER, SERVER
 
 DEFAULT_FILE = "router.toml"
 FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
@@ -38,6 +44,8 @@ PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
 NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML, or llm-router-client[yaml] for this package with it"
 LACKING = "the file no longer has what it changes"
+INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
+SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
@@ -101,6 +109,24 @@ def overlay_in(path: Path) -> Overlay:
         raise ValueError("it is nested too deeply") from None
 
 
+def holds_secrets(document: Mapping[str, Any]) -> bool:
+    """Whether keys stand in a document itself, and not in variables or files that it names."""
+    tables = [document.get("server"), *listed(document, "providers"), *listed(document, "keys")]
+    for table in tables:
+        if isinstance(table, Mapping):
+            settings = table.get("settings")
+            headers = [settings.get("headers") if isinstance(settings, Mapping) else None, table.get("rewrite_header")]
+            named = any(SECRET_HEADER.search(name) for each in headers if isinstance(each, Mapping) for name in each)
+            if named or any(table.get(name) for name in INLINE):
+                return True
+    return False
+
+
+def listed(document: Mapping[str, Any], name: str) -> list[Any]:
+    found = document.get(name)
+    return found if isinstance(found, list) else []
+
+
 def put(path: Path, data: bytes) -> None:
     """The file with these bytes and readable by its owner alone, whole or not at all, also when the power goes."""
     new = path.with_name(f".{path.name}.{token_hex(6)}.tmp")
@@ -121,6 +147,19 @@ def put(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def from_portable(text: str) -> Config:
+    """The Config that `Source.portable` describes; reads no file. ConfigError."""
+    found = json.loads(text)
+
+    def read_secret(name: str) -> str:
+        path = str(Path(found["folder"]) / Path(name).expanduser())
+        if path not in found["secrets"]:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return str(found["secrets"][path])
+
+    return parse(found["document"], env=found["env"], flags=found["flags"], read_secret=read_secret)
 
 
 @dataclass(slots=True)
@@ -150,6 +189,7 @@ class Source:
         self._secrets: set[Path] = set()
         self._stamps: dict[Path, tuple[int, int, int] | None] = {}
         self._base = Base({}, {})
+        self._document_read: Mapping[str, Any] = {}  # of the last load, whether it could be used or not
         self.overlay: Overlay = NOTHING
         self.merged: Merged = merge({}, NOTHING)  # the current document
         self.unfit: Mapping[str, str] = {}  # entries of the overlay that are not, and why
@@ -161,6 +201,15 @@ class Source:
         self._tried: tuple[Base, Overlay, Merged, Config] | None = None  # the last trial, which `adopt` need not repeat
 
     @property
+    def log_format(self) -> str:
+        """What was said of it, also where the rest cannot be used: "json", or "text"."""
+        server = self._document_read.get("server")
+        said = self._env.get("LLM_ROUTER_LOG_FORMAT", "").strip() or (
+            server.get("log_format") if isinstance(server, dict) else ""
+        )
+        return "json" if said == "json" else "text"
+
+    @property
     def name(self) -> str:
         return str(self.path) if self.path else "the environment"
 
@@ -168,10 +217,29 @@ class Source:
         self._secrets.clear()
         try:
             env = {**self._dotenv(), **self._env}
-            base = Base(self._read(env), env)
-            return self._take(base, self._read_overlay())
+            self._document_read = self._read(env)
+            base = Base(self._document_read, env)
+            config = self._take(base, self._read_overlay())
+            return replace(config, notes=(*config.notes, *self._readable_secrets(base)))
         finally:
             self._stamps = {path: stamp(path) for path in self._files()}
+
+    def _readable_secrets(self, base: Base) -> Iterator[str]:
+        """What to say of each file that holds keys and that every user of this machine can read."""
+        dotenv = self.path.with_name(".env") if self.path else None
+        files = [self.path if holds_secrets(base.document) else None, dotenv, *sorted(self._secrets)]
+        for path in files if os.name == "posix" and self._document is None else ():
+            with suppress(OSError):
+                if path is not None and path.stat().st_mode & S_IROTH:
+                    yield f"{path} holds keys and can be read by every user of this machine: chmod o-r {path}"
+
+    def portable(self) -> str:
+        """All that the current Config is made of, keys and secrets included, for another process of this gateway."""
+        folder = str(self.path.parent if self.path else Path())
+        secrets = {str(path): text for path, text in self._base.secrets.items()}
+        env = dict(self._base.env)
+        parts = {"document": self.merged.document, "env": env, "flags": dict(self._flags), "folder": folder, "secrets": secrets}
+        return json.dumps(parts, default=str)  # TOML's dates as texts, which settings read as well
 
     def changed(self) -> bool:
         now = {path: stamp(path) for path in self._files()}
@@ -205,7 +273,7 @@ class Source:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
 
     def _read_yaml(self, path: Path) -> Mapping[str, Any]:
-        """The jq server's file as a document of ours; what is otherwise here, or lost, waits to be told."""
+        """The jq server's file as a document of ours; what differs here, or is lost, waits to be reported."""
         try:
             found = from_jq_server(read_data_file(path))
         except Wrong as wrong:

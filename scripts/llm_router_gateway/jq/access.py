@@ -23,7 +23,7 @@ from .values import (
     equal,
     fail,
     kind,
-    sorted_values,
+    sort_values,
 )
 
 
@@ -184,7 +184,7 @@ def delete_paths(value: Value, paths: Value) -> Value:
     for path in paths:
         if type(path) is not list:
             raise fail(f"Path must be specified as array, not {kind(path)}")
-    ordered = sorted_values(paths)
+    ordered = sort_values(paths)
     if not ordered:
         return value
     return delete_sorted(value, ordered, 0) if ordered[0] else None

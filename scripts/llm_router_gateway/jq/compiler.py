@@ -26,10 +26,19 @@ from .functions import FIRST, LAST, SHORTER
 from .operators import alternative, arithmetic, comparison, logic
 from .parser import Node, parse
 from .plain import plain
-from .prices import PRICES, written
+from .prices import PRICES, writing
 from .reaching import element, iterate, optional_element, optional_iterate, slice_key
 from .regex import pattern_of
-from .retries import attempt_fed, binary_fed, bound_fed, bound_name_fed, each_state_fed, pipe_fed, reduced_fed, whole
+from .retries import (
+    resumable_attempt,
+    resumable_binary,
+    resumable_bind,
+    resumable_bind_name,
+    resumable_foreach,
+    resumable_pipe,
+    resumable_reduce,
+    whole,
+)
 from .updates import assign, modify, update_with
 from .values import (
     JqBudget,
@@ -91,7 +100,7 @@ class Compiler:
     def __init__(self, retries: bool = False) -> None:
         self.retries = retries
         self.spells = False  # whether it can tell how a number is written
-        self.pipe = pipe_fed if retries else pipe
+        self.pipe = resumable_pipe if retries else pipe
 
     def code(self, node: Node, scope: Scope) -> Code:
         return MAKERS[node.kind](self, node, scope)
@@ -143,7 +152,7 @@ class Compiler:
 
     def make_binary(self, node: Node, scope: Scope) -> Code:
         sign, left, right = node.parts
-        return (operation_fed if self.retries else operation)(sign, self.code(left, scope), self.code(right, scope))
+        return (resumable_operation if self.retries else operation)(sign, self.code(left, scope), self.code(right, scope))
 
     def make_negate(self, node: Node, scope: Scope) -> Code:
         return self.pipe(self.code(node.parts[0], scope), plain(negate, [], True))
@@ -165,7 +174,7 @@ class Compiler:
         body, handler = self.code(node.parts[0], scope), node.parts[1]
         then = self.code(handler, scope) if handler else None
         self.spells = self.spells or handler is not None  # a message may quote a number
-        return attempt_fed(body, then) if self.retries else attempt(body, then)
+        return resumable_attempt(body, then) if self.retries else attempt(body, then)
 
     def make_if(self, node: Node, scope: Scope) -> Code:
         branches, otherwise = node.parts
@@ -198,7 +207,7 @@ class Compiler:
 
     def make_format(self, node: Node, scope: Scope) -> Code:
         self.spells = True
-        return plain(FORMATS[node.parts[0]], [], True, written)
+        return plain(FORMATS[node.parts[0]], [], True, writing)
 
     def make_label(self, node: Node, scope: Scope) -> Code:
         name, body = node.parts
@@ -216,11 +225,11 @@ class Compiler:
         source, patterns, body = node.parts
         first = self.code(source, scope)
         if len(patterns) == 1 and patterns[0].kind == "name_pattern":
-            bind_name = bound_name_fed if self.retries else bound_name
+            bind_name = resumable_bind_name if self.retries else bound_name
             return bind_name(first, self.code(body, scope.with_variable(patterns[0].parts[0])))
         binds, inner = self.patterns(patterns, scope)
         then = self.code(body, inner)
-        return bound_fed(first, binds, then) if self.retries else bound(first, binds[0], then)
+        return resumable_bind(first, binds, then) if self.retries else bound(first, binds[0], then)
 
     def patterns(self, patterns: tuple[Node, ...], scope: Scope) -> tuple[list[Bind], Scope]:
         """One Bind per alternative, and the scope behind them: every variable of any alternative, null where it has none."""
@@ -273,7 +282,7 @@ class Compiler:
         source, patterns, start, update = node.parts[:4]
         binds, inner = self.patterns(patterns, scope)
         parts = self.code(source, scope), self.code(start, scope), self.code(update, inner)
-        return reduced_fed(parts[0], binds, *parts[1:]) if self.retries else reduce(parts[0], binds[0], *parts[1:])
+        return resumable_reduce(parts[0], binds, *parts[1:]) if self.retries else reduce(parts[0], binds[0], *parts[1:])
 
     def make_foreach(self, node: Node, scope: Scope) -> Code:
         source, patterns, start, update = node.parts[:4]
@@ -281,7 +290,7 @@ class Compiler:
         parts = self.code(source, scope), self.code(start, scope), self.code(update, inner)
         extract = self.code(node.parts[4], inner) if len(node.parts) > 4 else None
         if self.retries:
-            return each_state_fed(parts[0], binds, *parts[1:], extract)
+            return resumable_foreach(parts[0], binds, *parts[1:], extract)
         return each_state(parts[0], binds[0], *parts[1:], extract)
 
     # ------------------------------------------------------------------------------------------------ functions
@@ -384,10 +393,10 @@ def operation(sign: str, left: Code, right: Code) -> Code:
     return comparison(sign, left, right)
 
 
-def operation_fed(sign: str, left: Code, right: Code) -> Code:
+def resumable_operation(sign: str, left: Code, right: Code) -> Code:
     """The same in a program with `?//`."""
     if sign in ARITHMETIC:
-        return binary_fed(ARITHMETIC[sign], left, right)
+        return resumable_binary(ARITHMETIC[sign], left, right)
     return operation(sign, left, right)
 
 

@@ -49,7 +49,7 @@ class Broken(Exception):  # not an error: `break` on its way to its label
         self.label = label
 
 
-def seen(error: JqRaised | Broken, handler: Code) -> Value:
+def caught_value(error: JqRaised | Broken, handler: Code) -> Value:
     """What `catch` gets; a `break` ends in the first `try` around it, as it does in jq 1.8."""
     if isinstance(error, Broken):
         return {"__jq": 0}
@@ -68,7 +68,7 @@ def attempt(body: Code, handler: Code | None) -> Code:
             try:
                 return first(value, env)
             except JqRaised as error:
-                caught = seen(error, handler)
+                caught = caught_value(error, handler)
             return second(caught, env)
 
         one = either
@@ -80,7 +80,7 @@ def attempt(body: Code, handler: Code | None) -> Code:
         except (JqRaised, Broken) as error:
             if handler is None:
                 return
-            caught = seen(error, handler)
+            caught = caught_value(error, handler)
         yield from handler.many(caught, env)
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
@@ -90,7 +90,7 @@ def attempt(body: Code, handler: Code | None) -> Code:
         except (JqRaised, Broken) as error:
             if handler is None:
                 return
-            caught = seen(error, handler)
+            caught = caught_value(error, handler)
         yield from handler.paths(*output_path(path, value, caught), env)
 
     return Code(one, single(one) if one else many, paths, (body, *([handler] if handler else [])))
@@ -172,7 +172,7 @@ def mapping(entries: list[tuple[Code, Code | None]]) -> Code:
 def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
     """A string with programs in it; the first one's outputs turn fastest."""
 
-    def shown(value: Value, env: Env) -> str:
+    def form_text(value: Value, env: Env) -> str:
         if type(value) in GROWING:
             spend(env, weight(value) >> 1)
         return form(value)
@@ -181,7 +181,7 @@ def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
         ones: list[Any] = [part if isinstance(part, str) else part.one for part in reversed(parts)]
 
         def one(value: Value, env: Env) -> Value:  # jq begins with the last one, whose error is then the first
-            texts = [part if type(part) is str else shown(part(value, env), env) for part in ones]
+            texts = [part if type(part) is str else form_text(part(value, env), env) for part in ones]
             return charge_value("".join(texts[::-1]), env)
 
         return fresh(one)
@@ -191,7 +191,7 @@ def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
             yield ""
             return
         last = parts[upto - 1]
-        for tail in (last,) if isinstance(last, str) else (shown(each, env) for each in last.many(value, env)):
+        for tail in (last,) if isinstance(last, str) else (form_text(each, env) for each in last.many(value, env)):
             for head in many(value, env, upto - 1):
                 yield charge_value(head + tail, env)
 

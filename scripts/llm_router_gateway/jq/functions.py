@@ -40,7 +40,7 @@ from .values import (
     normalize,
     read,
     sort_key,
-    sorted_values,
+    sort_values,
     text_of,
     to_json,
     truthy,
@@ -240,7 +240,7 @@ def case_mapper(table: dict[int, int]) -> Callable[[Value], Value]:
 def sort(value: Value) -> list[Value]:
     if type(value) is not list:
         raise fail(f"{brief(value)} cannot be sorted, as it is not an array")
-    return sorted_values(value)
+    return sort_values(value)
 
 
 def group_values(values: list[Value], by: list[Value]) -> list[list[Value]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .values import NUMERIC, JqRefused, Value, brief, double, fail, normalize
 
 
-def checked_number(value: Value) -> float:
+def check_number(value: Value) -> float:
     if type(value) not in NUMERIC:
         raise fail(f"{brief(value)} number required")
     return double(value)
@@ -22,7 +22,7 @@ def math1(work: Callable[[float], float]) -> Callable[[Value], Value]:
     """A function of <math.h>: outside its domain C answers nan or infinity where Python raises."""
 
     def run(value: Value) -> Value:
-        x = checked_number(value)
+        x = check_number(value)
         try:
             return normalize(float(work(x)))
         except OverflowError:
@@ -35,7 +35,7 @@ def math1(work: Callable[[float], float]) -> Callable[[Value], Value]:
 
 def math2(work: Callable[[float, float], float]) -> Callable[[Value, Value, Value], Value]:
     def run(_: Value, a: Value, b: Value) -> Value:
-        left, right = checked_number(a), checked_number(b)
+        left, right = check_number(a), check_number(b)
         try:
             return normalize(float(work(left, right)))
         except (OverflowError, ValueError):

@@ -39,19 +39,13 @@ def binary(work: Callable[[Value, Value], Value], left: Code, right: Code) -> Co
     return fresh(one)
 
 
-def arithmetic(sign: str, left: Code, right: Code) -> Code:
-    """+ - * / %; what grows costs steps by its size, what is gone through costs them before."""
-    work = ARITHMETIC[sign]
-
-    def charged(first: Value, second: Value, env: Env) -> Value:
-        if type(first) in (list, dict) and sign in "-*":
-            spend(env, both_weights(first, second, sign == "-"))
-        return charge_value(work(first, second), env)
+def pairwise(work: Callable[[Value, Value, Env], Value], left: Code, right: Code) -> Code:
+    """`work` on each output of both sides, of which the right one runs first and turns slowest."""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for second in right.many(value, env):
             for first in left.many(value, env):
-                yield charged(first, second, env)
+                yield work(first, second, env)
 
     if left.one is None or right.one is None:
         return fresh(None, many)
@@ -59,9 +53,21 @@ def arithmetic(sign: str, left: Code, right: Code) -> Code:
 
     def one(value: Value, env: Env) -> Value:
         last = after(value, env)
-        return charged(before(value, env), last, env)
+        return work(before(value, env), last, env)
 
     return fresh(one)
+
+
+def arithmetic(sign: str, left: Code, right: Code) -> Code:
+    """+ - * / %; what grows costs steps by its size, what is gone through costs them before."""
+    work = ARITHMETIC[sign]
+
+    def charge_and_work(first: Value, second: Value, env: Env) -> Value:
+        if type(first) in (list, dict) and sign in "-*":
+            spend(env, both_weights(first, second, sign == "-"))
+        return charge_value(work(first, second), env)
+
+    return pairwise(charge_and_work, left, right)
 
 
 def both_weights(first: Value, second: Value, pairs: bool) -> int:
@@ -86,7 +92,7 @@ def comparison(sign: str, left: Code, right: Code) -> Code:
     fixed = right.constant[0] if right.constant is not None else None
     first = left.one
     if first is None or not (type(fixed) is str or (type(fixed) is int and -EXACT < fixed < EXACT)):
-        return (binary if is_scalar(left) or is_scalar(right) else compare_charged)(work, left, right)
+        return (binary if is_scalar(left) or is_scalar(right) else priced_comparison)(work, left, right)
     quick = against(sign, fixed, type(fixed))
     if quick is None:
         return binary(work, left, right)
@@ -99,28 +105,15 @@ def comparison(sign: str, left: Code, right: Code) -> Code:
     return fresh(one)
 
 
-def compare_charged(work: Callable[[Value, Value], bool], left: Code, right: Code) -> Code:
+def priced_comparison(work: Callable[[Value, Value], bool], left: Code, right: Code) -> Code:
     """A comparison; two arrays or objects cost steps by what lies in the lighter one."""
 
-    def charged(first: Value, second: Value, env: Env) -> Value:
+    def charge_and_work(first: Value, second: Value, env: Env) -> Value:
         if type(first) in (list, dict) and type(first) is type(second):
             spend(env, min(weight(first), weight(second)) >> 1)
         return work(first, second)
 
-    def many(value: Value, env: Env) -> Iterator[Value]:
-        for second in right.many(value, env):
-            for first in left.many(value, env):
-                yield charged(first, second, env)
-
-    if left.one is None or right.one is None:
-        return fresh(None, many)
-    before, after = left.one, right.one
-
-    def one(value: Value, env: Env) -> Value:
-        last = after(value, env)
-        return charged(before(value, env), last, env)
-
-    return fresh(one)
+    return pairwise(charge_and_work, left, right)
 
 
 def is_scalar(code: Code) -> bool:

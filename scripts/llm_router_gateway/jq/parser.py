@@ -90,7 +90,7 @@ class Parser:
             at = match.end()
         self.kind, self.text, self.at, self.end = str(match.lastgroup), match.group(), at, match.end()
 
-    def unexpected(self) -> NoReturn:
+    def fail_here(self) -> NoReturn:
         raise JqError(f"unexpected {self.text!r}" if self.kind != "end" else "the program ends too early", self.at)
 
     def is_sign(self, text: str) -> bool:
@@ -124,19 +124,19 @@ class Parser:
             raise JqError("there is no program", 0)
         tree = self.pipe()
         if self.kind != "end":
-            self.unexpected()
+            self.fail_here()
         return tree
 
-    def pipe(self) -> Node:
+    def pipe(self, plain: bool = False) -> Node:
+        """A pipe; `plain` inside an object, where comma, `as` and `def` need parentheses."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise JqError("nested too deeply", self.at)
-        tree = self.pipe_of(plain=False)
+        tree = self.links(plain)
         self.depth -= 1
         return tree
 
-    def pipe_of(self, plain: bool) -> Node:
-        """A pipe; `plain` inside an object, where comma, `as` and `def` need parentheses."""
+    def links(self, plain: bool) -> Node:
         links: list[Node] = []
         marks: list[int] = []
         while True:
@@ -182,7 +182,7 @@ class Parser:
         self.advance()
         name = self.text
         if self.kind != "word" or name in KEYWORDS or "::" in name:
-            self.unexpected()
+            self.fail_here()
         self.advance()
         params: list[tuple[str, bool]] = []
         if self.accept("("):
@@ -201,7 +201,7 @@ class Parser:
             return self.take_binding(), True
         name = self.text
         if self.kind != "word" or name in KEYWORDS or "::" in name:
-            self.unexpected()
+            self.fail_here()
         self.advance()
         return name, False
 
@@ -214,7 +214,7 @@ class Parser:
             if power < lowest:
                 break
             if power == chained:
-                self.unexpected()
+                self.fail_here()
             self.advance()
             right = self.binary(power if groups == "right" else power + 1)
             left = Node("assign" if sign in ASSIGN else "binary", at, (sign, left, right))
@@ -258,19 +258,19 @@ class Parser:
                 self.advance()
             elif self.is_sign("."):
                 self.advance()
-                tree = self.dotted(tree, at)
+                tree = self.after_dot(tree, at)
             elif self.is_sign("["):
                 tree = self.bracket(tree, slices=True)
             else:
                 return tree
             reaching = True
 
-    def dotted(self, tree: Node, at: int) -> Node:
+    def after_dot(self, tree: Node, at: int) -> Node:
         """What follows a dot that is not a field: `."name"` or `.[...]`."""
         if self.kind == "format" or self.is_sign('"'):
             return Node("index", at, (tree, self.string()))
         if not self.is_sign("["):
-            self.unexpected()
+            self.fail_here()
         return self.bracket(tree, slices=False)
 
     def bracket(self, tree: Node, slices: bool) -> Node:
@@ -292,7 +292,7 @@ class Parser:
         if reader is not None:
             return reader(self, at)
         if self.kind != "word" or text in KEYWORDS:
-            self.unexpected()
+            self.fail_here()
         self.advance()
         arguments: list[Node] = []
         if self.accept("("):
@@ -349,7 +349,7 @@ class Parser:
         at = self.at
         name = self.format_name() if self.kind == "format" else None
         if not self.is_sign('"'):
-            self.unexpected()
+            self.fail_here()
         return self.string_parts(at, name)
 
     def read_string(self, at: int) -> Node:
@@ -374,7 +374,7 @@ class Parser:
                 self.advance()
                 parts.append(self.pipe())
                 if not self.is_sign(")"):
-                    self.unexpected()
+                    self.fail_here()
                 place = self.end
             else:
                 text, place = self.escape(place)
@@ -437,19 +437,14 @@ class Parser:
             key = Node("literal", at, (self.text,))
             self.advance()
         else:
-            self.unexpected()
+            self.fail_here()
         if self.is_sign(":"):
             return key, self.entry_value()
         return key, Node("index", at, (IDENTITY, key)) if key.kind == "literal" else None
 
     def entry_value(self) -> Node:
         self.expect(":")
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise JqError("nested too deeply", self.at)
-        value = self.pipe_of(plain=True)
-        self.depth -= 1
-        return value
+        return self.pipe(plain=True)
 
     def read_if(self, at: int) -> Node:
         self.advance()
@@ -527,7 +522,7 @@ class Parser:
             key = Node("literal", at, (self.text,))
             self.advance()
         else:
-            self.unexpected()
+            self.fail_here()
         self.expect(":")
         return None, key, self.pattern()
 

@@ -40,7 +40,7 @@ def plain(work: Callable[..., Value], arguments: list[Code], last_outer: bool, p
     if None in ones:
         return make(None, plain_many(work, arguments, last_outer, price or no_price))
     if price is not None:
-        return make(charged_call(work, ones, price, last_outer))
+        return make(call_with_charge(work, ones, price, last_outer))
     if not ones:
         return make(lambda value, env: charge_value(work(value), env))
     if len(ones) == 1:
@@ -50,22 +50,22 @@ def plain(work: Callable[..., Value], arguments: list[Code], last_outer: bool, p
             return make(lambda value, env: charge_value(work(value, given), env))
         return make(lambda value, env: charge_value(work(value, only(value, env)), env))
 
-    run = given_backwards if last_outer else given_forwards
+    run = arguments_backwards if last_outer else arguments_forwards
     return make(lambda value, env: charge_value(work(value, *run(ones, value, env)), env))
 
 
-def given_forwards(arguments: list[Any], value: Value, env: Env) -> list[Value]:
+def arguments_forwards(arguments: list[Any], value: Value, env: Env) -> list[Value]:
     return [code(value, env) for code in arguments]
 
 
-def given_backwards(arguments: list[Any], value: Value, env: Env) -> list[Value]:
+def arguments_backwards(arguments: list[Any], value: Value, env: Env) -> list[Value]:
     """jq runs the last argument of its functions in C first: an error in that is the one that is seen."""
     return [code(value, env) for code in reversed(arguments)][::-1]
 
 
-def charged_call(work: Callable[..., Value], arguments: list[Any], price: Callable[..., int], last_outer: bool) -> One:
+def call_with_charge(work: Callable[..., Value], arguments: list[Any], price: Callable[..., int], last_outer: bool) -> One:
     """A function that costs steps before it begins."""
-    run = given_backwards if last_outer else given_forwards
+    run = arguments_backwards if last_outer else arguments_forwards
 
     def one(value: Value, env: Env) -> Value:
         given = run(arguments, value, env)

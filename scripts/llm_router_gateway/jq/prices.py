@@ -17,10 +17,10 @@ def size(value: Value, *_: Value) -> int:
 
 
 def both_sizes(value: Value, part: Value) -> int:
-    return size(value) * max(1, size(part)) + written(part)
+    return size(value) * max(1, size(part)) + writing(part)
 
 
-def written(value: Value, *_: Value) -> int:
+def writing(value: Value, *_: Value) -> int:
     """Steps for writing a value as text, or looking at all of it."""
     return weight(value) >> 1 if type(value) in GROWING else 0
 
@@ -58,13 +58,13 @@ def containing(value: Value, part: Value) -> int:
 # What these cost before they begin, in steps; what they make is paid for by its size.
 PRICES: dict[str, Callable[..., int]] = {
     **dict.fromkeys(("keys/0", "to_entries/0", "from_entries/0", "implode/0", "reverse/0"), size),
-    **dict.fromkeys(("tojson/0", "tostring/0", "format/1", "join/1", "flatten/0", "flatten/1", "min/0", "max/0"), written),
+    **dict.fromkeys(("tojson/0", "tostring/0", "format/1", "join/1", "flatten/0", "flatten/1", "min/0", "max/0"), writing),
     **dict.fromkeys(("sort/0", "unique/0"), sorting),
     **dict.fromkeys(("indices/1", "index/1", "rindex/1"), both_sizes),
     "contains/1": containing,
-    "delpaths/1": lambda value, paths: size(value) + 8 * written(paths),
-    "setpath/2": lambda value, path, new: size(value) + written(path),
-    "bsearch/1": lambda value, target: written(target) * (1 + size(value).bit_length()),
+    "delpaths/1": lambda value, paths: size(value) + 8 * writing(paths),
+    "setpath/2": lambda value, path, new: size(value) + writing(path),
+    "bsearch/1": lambda value, target: writing(target) * (1 + size(value).bit_length()),
     "transpose/0": transposing,
     "fromjson/0": reading,
 }

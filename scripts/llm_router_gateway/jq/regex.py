@@ -3,7 +3,7 @@
     pattern_of("(?<n>a+)b", "g").matches("xaab", charge)  ->  {"offset": 1, "length": 3, "string": "aab", "captures": [...]}
 
 jq uses Oniguruma with Perl's syntax and named groups. A pattern is read here piece by piece; a construct that Python lacks,
-reads otherwise, or that Oniguruma refuses, is a JqRefused before it is used. The same reading tells how much work the
+reads otherwise, or that Oniguruma refuses, is a JqRefused before it is used. The same reading shows how much work the
 pattern can cause: a repetition of what can be matched in several ways is refused, and where repetitions follow one another,
 the text's length times theirs is held below MAX_WORK, because Python's matcher cannot be interrupted.
 """
@@ -144,7 +144,7 @@ class Reader:
         while self.at < len(self.source) and self.source[self.at] not in "|)":
             piece = self.atom()
             if piece is not None:
-                parts.append(self.quantified(piece))
+                parts.append(self.quantify(piece))
         return sequence_of(parts)
 
     def atom(self) -> Piece | None:
@@ -280,7 +280,7 @@ class Reader:
             return "\\" + letter, True
         raise refuse(f"\\{letter} is not supported")
 
-    def quantified(self, piece: Piece) -> Piece:
+    def quantify(self, piece: Piece) -> Piece:
         match = QUANTIFIER.match(self.source, self.at)
         if match is None:
             if self.source[self.at : self.at + 2] == "{,":
@@ -436,7 +436,7 @@ class Pattern:
         return work * (1 + sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks))
 
     def readable(self, text: str) -> str:
-        """The text as Python must see it to match what jq matches; JqRefused where nobody can say."""
+        """The text as Python must see it to match what jq matches; JqRefused where that is not certain."""
         if self.spaces and any(mark in text for mark in "\x1c\x1d\x1e\x1f"):
             raise refuse("white space on a text with separators of files and records")
         if text.isascii():
@@ -462,7 +462,7 @@ class Pattern:
     def test(self, text: str) -> bool:
         return self.regex.search(self.readable(text)) is not None
 
-    def found(self, text: str, charge: Callable[[int], None]) -> Iterator[re.Match[str]]:
+    def find(self, text: str, charge: Callable[[int], None]) -> Iterator[re.Match[str]]:
         """The matches jq finds: with "g" all, empty ones included unless "n". Each costs steps of its own."""
         at = 0
         while at <= len(text):
@@ -479,9 +479,9 @@ class Pattern:
                 raise refuse("an empty match before a character beyond ASCII")  # jq goes on inside the character
 
     def matches(self, text: str, charge: Callable[[int], None]) -> Iterator[Value]:
-        return (self.described(match, text) for match in self.found(self.readable(text), charge))
+        return (self.capture(match, text) for match in self.find(self.readable(text), charge))
 
-    def described(self, match: re.Match[str], text: str) -> dict[str, Value]:
+    def capture(self, match: re.Match[str], text: str) -> dict[str, Value]:
         captures: list[Value] = []
         for number, name in enumerate(self.names, 1):
             start, end = match.span(number)

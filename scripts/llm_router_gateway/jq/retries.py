@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from .codes import Bind, Code, Env, Path, fresh, output_path, spend
-from .control import Broken, seen
+from .control import Broken, caught_value
 from .values import JqRaised, JqRefused, Value
 
 LEFT = 2  # env[0][LEFT]: how many `?//` were left with a pattern that jq would have gone on with
@@ -87,7 +87,7 @@ def late(run: Callable[..., Iterable[Any]], *given: Any) -> Generator[Any, None,
 # ---------------------------------------------------------------------------------- the forms that hand errors back
 
 
-def pipe_fed(first: Code, then: Code) -> Code:
+def resumable_pipe(first: Code, then: Code) -> Code:
     """`first | then`"""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
@@ -99,10 +99,10 @@ def pipe_fed(first: Code, then: Code) -> Code:
     return Code(None, many, paths, (first, then))
 
 
-def attempt_fed(body: Code, handler: Code | None) -> Code:
+def resumable_attempt(body: Code, handler: Code | None) -> Code:
     """`try body catch handler`: an error handed back goes through to the body, and on if nothing there takes it."""
 
-    def caught(outputs: Iterable[Any], handle: Callable[[JqRaised | Broken], Iterable[Any]]) -> Iterator[Any]:
+    def with_handler(outputs: Iterable[Any], handle: Callable[[JqRaised | Broken], Iterable[Any]]) -> Iterator[Any]:
         source, given = iter(outputs), None
         try:
             each = next(source, DONE)
@@ -123,21 +123,23 @@ def attempt_fed(body: Code, handler: Code | None) -> Code:
             given, then = None, handle(error)
         yield from then
 
-    def handled(error: JqRaised | Broken) -> Value:
-        return seen(error, handler) if handler is not None else None
+    def caught(error: JqRaised | Broken) -> Value:
+        return caught_value(error, handler) if handler is not None else None
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         run = handler.many if handler is not None else lambda value, env: ()
-        return caught(late(body.many, value, env), lambda error: run(handled(error), env))
+        return with_handler(late(body.many, value, env), lambda error: run(caught(error), env))
 
     def paths(path: Path, value: Value, env: Env) -> Iterator[tuple[Path, Value]]:
         run = handler.paths if handler is not None else lambda path, value, env: ()
-        return caught(late(body.paths, path, value, env), lambda error: run(*output_path(path, value, handled(error)), env))
+        return with_handler(
+            late(body.paths, path, value, env), lambda error: run(*output_path(path, value, caught(error)), env)
+        )
 
     return Code(None, many, paths, (body, *([handler] if handler else [])))
 
 
-def binary_fed(work: Callable[[Value, Value], Value], left: Code, right: Code) -> Code:
+def resumable_binary(work: Callable[[Value, Value], Value], left: Code, right: Code) -> Code:
     """`left + right` and the like."""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
@@ -149,7 +151,7 @@ def binary_fed(work: Callable[[Value, Value], Value], left: Code, right: Code) -
     return fresh(None, many)
 
 
-def bound_fed(source: Code, binds: list[Bind], body: Code) -> Code:
+def resumable_bind(source: Code, binds: list[Bind], body: Code) -> Code:
     """`source as <pattern> ?// ... | body`"""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
@@ -161,7 +163,7 @@ def bound_fed(source: Code, binds: list[Bind], body: Code) -> Code:
     return Code(None, many)
 
 
-def bound_name_fed(source: Code, body: Code) -> Code:
+def resumable_bind_name(source: Code, body: Code) -> Code:
     """`source as $name | body`, whose paths are the body's."""
 
     def many(value: Value, env: Env) -> Iterator[Value]:
@@ -173,7 +175,7 @@ def bound_name_fed(source: Code, body: Code) -> Code:
     return Code(None, many, paths, (body,))
 
 
-def reduced_fed(source: Code, binds: list[Bind], start: Code, update: Code) -> Code:
+def resumable_reduce(source: Code, binds: list[Bind], start: Code, update: Code) -> Code:
     """`reduce source as <pattern> ?// ... (start; update)`; after an error the next pattern begins with null."""
 
     def fold(value: Value, env: Env, state: Value) -> Value:
@@ -198,7 +200,7 @@ def reduced_fed(source: Code, binds: list[Bind], start: Code, update: Code) -> C
     return Code(None, many)
 
 
-def each_state_fed(source: Code, binds: list[Bind], start: Code, update: Code, extract: Code | None) -> Code:
+def resumable_foreach(source: Code, binds: list[Bind], start: Code, update: Code, extract: Code | None) -> Code:
     """`foreach source as <pattern> ?// ... (start; update; extract)`"""
 
     def states(value: Value, env: Env, state: Value) -> Iterator[Value]:

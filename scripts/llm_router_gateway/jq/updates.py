@@ -12,7 +12,7 @@ from typing import Any
 from .access import delete_paths, get_path, index, path_list, set_path
 from .codes import Code, Env, LostPath, Many, Path, charge_value, output_path, require_path, spend
 from .plain import plain
-from .prices import size, written
+from .prices import size, writing
 from .values import JqRefused, Value
 
 
@@ -63,11 +63,11 @@ def form_getpath(arguments: list[Code]) -> Code:
     def paths(path: Path, value: Value, env: Env) -> Iterator[Any]:
         for keys_given in which.many(value, env):
             keys_list = path_list(keys_given)
-            spend(env, written(keys_list))
+            spend(env, writing(keys_list))
             found = get_path(value, keys_list)
             yield output_path(path, value, found) if type(path) is LostPath else ((*path, *keys_list), found)
 
-    code = plain(lambda value, path: get_path(value, path_list(path)), arguments, True, lambda value, path: written(path))
+    code = plain(lambda value, path: get_path(value, path_list(path)), arguments, True, lambda value, path: writing(path))
     return Code(code.one, code.many, paths)
 
 

@@ -108,6 +108,7 @@ class KeysApi:
         described = read_json(request.body)
         if not (described.is_admin or self._authenticator.can_administer()):
             raise Conflict(FIRST, code="first_key", details={"path": "is_admin"})
+        self._check_name(described)
         secret = new_secret()
         key = stored_key(described, secret, self._wall())
         self._in_force(await self._stored_keys.insert(key, digest_of(secret)))
@@ -119,6 +120,7 @@ class KeysApi:
     async def change(self, request: ManagementRequest) -> ManagementResponse:
         key = self._stored(request)
         changed = read_json(request.body, key)
+        self._check_name(changed)
         if not (changed.is_admin and changed.is_active):
             self._keep_an_admin(key)
         return ManagementResponse(self._item(self._in_force(await self._stored_keys.change(key.id, request.body))))
@@ -134,6 +136,11 @@ class KeysApi:
         key, secret = self._stored(request), new_secret()
         key = self._in_force(await self._stored_keys.rotate(key.id, digest_of(secret), hint_of(secret)))
         return ManagementResponse({"key": secret, "item": self._item(key)}, 200, list(NO_CACHE))
+
+    def _check_name(self, key: Key) -> None:
+        """Conflict for the name of a credential of the configuration: logs and statistics could not tell the two apart."""
+        if key.name in self._authenticator.fixed_names:
+            raise Conflict(f"the configuration has a key that is called {key.name!r}", details={"path": "name"})
 
     def _keep_an_admin(self, key: Key) -> None:
         """Conflict when keys would be left, but no administrator."""

@@ -16,16 +16,17 @@ import io
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from ..errors import BadRequest, NotFound, Unavailable
-from ..net.router import ManagementRequest, ManagementResponse, Route
+from ..net.router import MONITOR, ManagementRequest, ManagementResponse, Route
 from ..store.call_log import CallLog
-from ..store.query import BY, DAY_S, HOUR_S, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
+from ..store.query import BY, DAY_S, HOUR_S, LABELS, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
+from ..store.replicas import Replica, summary
 from ..wire.registry import SPECS
 from .metrics import CONTENT_TYPE, Gauges, Metrics
 
@@ -44,12 +45,12 @@ MAX_SAME = 64
 STEPS = {"minute": MINUTE_S, "hour": HOUR_S, "day": DAY_S}
 UNITS = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 OLD_NAMES = {"start_time": "from", "end_time": "to", "model_name": "model", "provider_name": "provider", "key_id": "key"}
-FILTERS = frozenset({"model", "provider", "key", "status", "error", "protocol", "stream", "client", "search"})
+FILTERS = frozenset({"model", "provider", "key", "status", "error", "protocol", "stream", "client", "search", "tag", "user"})
 TIMES = frozenset({"from", "to", "range", "time_range_hours"})
 RANGE = re.compile(r"([1-9]\d{0,5})([mhd])", re.A)
 WHOLE = re.compile(r"\d{1,9}", re.A)
 SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.A)
-OFFSET_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)", re.A)  # a plus sign that nobody escaped
+OFFSET_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)", re.A)  # a plus sign that was not escaped
 CURSOR = re.compile(r"([a-z_]+)([-+])(-?\d{1,20}(?:\.\d{1,20})?(?:e[-+]?\d{1,3})?)_(\d{1,18})", re.A)
 FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\uff1d\uff0b\uff0d\uff20-]")  # what spreadsheets compute, in any width
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
@@ -60,7 +61,7 @@ CSV_COLUMNS = (
     "id", "request_id", "started_at", "first_output_ms", "duration_ms", "kind", "protocol", "upstream_protocol", "stream",
     "asked", "served", "provider", "model", "attempts", "failed", "status", "error", "message", "ended", "finish",
     "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "total_tokens", "cost_usd",
-    "cost_source", "key_id", "key_name", "client", "lost",
+    "cost_source", "key_id", "key_name", "client", "lost", "tags", "end_user",
 )  # fmt: skip
 
 
@@ -177,6 +178,7 @@ def read_where(query: Mapping[str, str]) -> Where:
         model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
         status=status, error=query.get("error", ""), client=query.get("client", ""), search=query.get("search", ""),
         protocol=read_choice(query, "protocol", "", ("", *SPECS)), stream=read_flag(query, "stream", None),
+        tag=query.get("tag", ""), user=query.get("user", ""),
     )  # fmt: skip
 
 
@@ -200,7 +202,7 @@ def cursor_text(cursor: Cursor | None, page: Page) -> str | None:
 
 
 def read_cursor(text: str, order: str, is_descending: bool) -> Cursor:
-    text = text.replace(" ", "+", 1)  # a plus sign that nobody escaped
+    text = text.replace(" ", "+", 1)  # a plus sign that was not escaped
     match = CURSOR.fullmatch(text)
     if not match or (match[1], match[2]) != (order, "-" if is_descending else "+"):
         raise bad_parameter("before", "is not a cursor of this list: use the `next` of a response to the same query")
@@ -265,13 +267,15 @@ class MonitorApi:
     def __init__(
         self, log: CallLog | None, metrics: Metrics, *, open_requests: Callable[[], int] = lambda: 0,
         members: Callable[[], Iterable[Mapping[str, Any]]] = tuple, version: str = "",
+        telemetry: Callable[[], Mapping[str, int]] = dict,
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
-        shared: Callable[[], Mapping[str, Any]] = dict,
+        replicas: Callable[[], Sequence[Replica]] = tuple, shared: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:  # fmt: skip
         """`shared`: what several gateways share, and whether its engine answers; {} where nothing is shared."""
         self.metrics, self._shared = metrics, shared
+        self._replicas = replicas
         self._log, self._open, self._members, self._version = log, open_requests, members, version
-        self._now, self._clock = now, clock
+        self._now, self._clock, self._telemetry = now, clock, telemetry
         self._started_at = now()
         self._same: dict[tuple[Any, ...], tuple[float, asyncio.Task[bytes]]] = {}
 
@@ -279,15 +283,16 @@ class MonitorApi:
         return [
             Route("GET", "monitor/invocations", self._invocations),
             Route("GET", "monitor/invocations/{id}", self._invocation),
-            Route("GET", "monitor/statistics", self._statistics),
-            Route("GET", "monitor/time-series", self._time_series),
-            Route("GET", "monitor/grouped-time-series", self._grouped),
+            Route("GET", "monitor/statistics", self._statistics, MONITOR),
+            Route("GET", "monitor/time-series", self._time_series, MONITOR),
+            Route("GET", "monitor/grouped-time-series", self._grouped, MONITOR),
             Route("GET", "monitor/export.csv", partial(self._export, PLAIN_CSV)),
             Route("GET", "monitor/export.jsonl", partial(self._export, LINES)),
             Route("GET", "monitor/export/csv", partial(self._export, PLAIN_CSV)),
             Route("GET", "monitor/export/json", partial(self._export, LINES)),
             Route("GET", "monitor/export/excel", partial(self._export, EXCEL_CSV)),
-            Route("GET", "metrics", self._metrics),
+            Route("GET", "monitor/replicas", self._list_replicas),
+            Route("GET", "metrics", self._metrics, MONITOR),
         ]
 
     # -- reading
@@ -335,15 +340,20 @@ class MonitorApi:
     async def _statistics(self, request: ManagementRequest) -> ManagementResponse:
         query = read_query(request.query, FILTERS | TIMES | {"group_by", "limit"})
         by, limit = read_choice(query, "group_by", "model", BY), read_integer(query, "limit", 20, 1, MAX_GROUPS)
-        span, where, log = self._statistics_span(query), read_where(query), self._there
-        more = {"store": log.health(), **({"shared": shared} if (shared := self._shared()) else {})}
+        span, where, log = self._statistics_span(query, by), read_where(query), self._there
+        health = log.health()
+        if self._replicas():
+            health = {**health, "replicas": summary(self._replicas())}
+        more = {"store": health, **({"shared": shared} if (shared := self._shared()) else {})}
         return await self._once(
             request, lambda: log.summary(span, where, by, limit, write=lambda found: dump_ascii({**found, **more}))
         )
 
-    def _statistics_span(self, query: Mapping[str, str]) -> Span:
-        """The span of the same query's series; with from and to, steps of an hour at the most."""
+    def _statistics_span(self, query: Mapping[str, str], by: str) -> Span:
+        """The span of the same query's series; with from and to, steps of an hour at the most. Of labels, days from two on."""
         span = read_span(query, self._now())
+        if (by in LABELS or "tag" in query or "user" in query) and span.to_s - span.from_s >= 2 * DAY_S:
+            return read_span(query, self._now(), "day")
         if span.step_s == DAY_S and ("from" in query or "to" in query):
             return read_span(query, self._now(), "hour")
         return span
@@ -390,10 +400,18 @@ class MonitorApi:
                 return
             head, page = b"", page.after(go_on)
 
+    async def _list_replicas(self, request: ManagementRequest) -> ManagementResponse:
+        """The gateways on the same database, this one first; none where there is no such database."""
+        read_query(request.query, ())
+        known = self._replicas()
+        lines = [each.line() for each in known]
+        return ManagementResponse({"items": lines, **summary(known)}, headers=list(PRIVATE))
+
     async def _metrics(self, request: ManagementRequest) -> ManagementResponse:
         read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
-        gauges = Gauges(self._open(), self._members(), health, self._version, self._started_at, self._shared())
+        gauges = Gauges(self._open(), self._members(), health, self._telemetry(), self._version, self._started_at,
+                        summary(self._replicas()), self._shared())  # fmt: skip
         text = self.metrics.render(gauges).encode("utf-8", "replace")
         return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 

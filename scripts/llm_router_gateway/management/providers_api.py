@@ -5,8 +5,8 @@
 
 What is changed is kept in the overlay beside the configuration file (`config/overlay`, `config/sources`), which no reload
 overwrites, and is in force at once. A change that makes an impossible configuration is refused whole, with every problem and
-its path. Keys can be written and never read back; nor does one that is here already go to another address because somebody
-changed the address.
+its path. Keys can be written and never read back; nor does a stored one go to another address when
+the address changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_en
 from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
 from ..config.sources import Source
-from ..errors import BadRequest, Conflict, GatewayError, NotFound
+from ..errors import BadRequest, Conflict, GatewayError, NotFound, NotSaved
 from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route
 from ..policy.rate_limits import Limit
 from ..routing.snapshot import Snapshot
@@ -359,14 +359,14 @@ class ProvidersApi:
 
     def __init__(
         self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
-        take_over: Callable[[Config], None],
+        take_over: Callable[[Config], Awaitable[None]],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
         """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
-        self.lock = asyncio.Lock()  # who reads the file anew takes it, too
+        self.lock = asyncio.Lock()  # a reload takes it, too
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
         told = source.keep_overlay()
@@ -544,11 +544,11 @@ class ProvidersApi:
                 raise GatewayError("modified since it was read; read it again and retry", status=412, code="changed_meanwhile")
             source.refresh()
             if source.fault:
-                raise GatewayError(f"nothing was changed: {source.fault}", status=507, code="not_saved")
+                raise NotSaved(f"nothing was changed: {source.fault}")
             overlay = make(source.overlay)
             touched = {each for each in {*overlay, *source.overlay} if overlay.get(each) is not source.overlay.get(each)}
             try:
-                config = source.trial(overlay, touched)
+                config = await asyncio.to_thread(source.trial, overlay, touched)
             except ConfigError as error:
                 raise InvalidChange(error.problems) from None
             check_addresses(self._config(), source.file_only, config, fields, name)
@@ -557,22 +557,22 @@ class ProvidersApi:
             except OSError as wrong:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
-                raise GatewayError(f"nothing was changed: it cannot be saved: {why}", status=507, code="not_saved") from None
+                raise NotSaved(f"nothing was changed: it cannot be saved: {why}") from None
             self._tell(change_line(request, name, fields))
-            self._take_over(source.adopt(overlay))
+            await self._take_over(source.adopt(overlay))
 
     async def _sync(self, request: ManagementRequest) -> ManagementResponse:
         """Reloads the configuration file and reports the outcome."""
         async with self.lock:
             file = str(self._source.path) if self._source.path else None
             try:
-                config = self._source.load()
+                config = await asyncio.to_thread(self._source.load)
             except ConfigError as error:
                 count = len(error.problems)
                 message = f"not taken over: {count} problem{'s' * (count != 1)}; the previous configuration stays in effect"
                 return ManagementResponse({"success": False, "message": message, "config_file": file,
                               "problems": problems_json(error.problems), "notes": []}, 422)  # fmt: skip
-            self._take_over(config)
+            await self._take_over(config)
             counts = ((len(config.providers), "provider"), (len(config.models), "listed model"))
             message = "taken over: " + ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
             return self._reply({"success": True, "message": message, "config_file": file, "problems": [],

@@ -185,6 +185,11 @@ class Exchange:
         self._connection.transport.write(self._bytes_of(data))
         return True
 
+    def abort(self) -> None:
+        """Ends the connection in the middle of the answer, so that the caller sees that something is missing."""
+        self.ended = True
+        self._connection.abort()
+
     async def end(self) -> None:
         """The answer is whole."""
         if self.ended:
@@ -210,7 +215,7 @@ class Exchange:
         """The connection header of the answer."""
         if not self.keeps_connection:
             return "connection: close\r\n"
-        return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes unless told otherwise
+        return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes by default
 
     @property
     def keeps_connection(self) -> bool:

@@ -2,6 +2,7 @@
 
     server = Server(app, max_connections=4096)
     port = await server.start("127.0.0.1", 8000)     OSError when the address cannot be bound
+    server.listen(sockets, shares)                   the same with sockets that are open, and that other processes may share
     await server.drain(30.0)                         no new requests; what is open may end until the limit
 
     async def app(exchange):                         cancelled as soon as the caller's connection is lost
@@ -24,6 +25,7 @@ from typing import Any
 from . import http1
 from .connection import SERVER_TIMEOUTS, Connection, ServerTimeouts
 from .exchange import App
+from .shares import Shares
 
 BACKLOG = 1_024  # connections waiting to be accepted; the system may allow fewer
 OVERFLOW = 64  # connections above the budget, each answered with 503
@@ -31,6 +33,7 @@ SPARE_FILES = 64  # descriptors for everything that is no connection
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_RETRY_S = 0.05  # between two looks whether there are descriptors again
 SILENT_S = 1.0  # after which a connection that never sent a byte makes room for another
+PACE_S = 0.0005  # after a connection, for a process that has more than the others: one of them takes the next
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: detects callers that vanished
 BUSY = http1.response_head(503, [("content-length", "0"), ("retry-after", "1"), ("connection", "close")])
 
@@ -54,15 +57,18 @@ def budget(max_connections: int, files: int) -> int:
     return max(1, min(max_connections, (files - SPARE_FILES) // 2))
 
 
-async def listeners(host: str, port: int) -> list[socket.socket]:
-    """One listening socket for each address of `host`; with port 0 all get the same. OSError when none can be bound."""
+async def listeners(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
+    """One listening socket for each address of `host`; with port 0 all get the same. OSError when none can be bound.
+
+    `reuse_port`: others may listen there too, and the system deals connections out to them.
+    """
     infos = await asyncio.get_running_loop().getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
     failed: OSError | None = None
     for family, _, _, _, address in dict.fromkeys(infos):
         with_port = (address[0], made[0].getsockname()[1] if made else port, *address[2:])
         try:
-            made.append(listener(family, with_port))
+            made.append(listener(family, with_port, reuse_port=reuse_port))
         except OSError as error:
             failed = failed or error
             if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -74,9 +80,11 @@ async def listeners(host: str, port: int) -> list[socket.socket]:
     raise failed or OSError(errno.EADDRNOTAVAIL, "no such address")
 
 
-def listener(family: int, address: tuple[Any, ...]) -> socket.socket:
+def listener(family: int, address: tuple[Any, ...], *, reuse_port: bool = False) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if reuse_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if sys.platform != "win32":  # there it would let others take the port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -100,8 +108,35 @@ def probe_peers(sock: socket.socket) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+async def accept_from(listening: socket.socket) -> tuple[socket.socket, Any]:
+    """The next connection. Cancelling it loses none.
+
+    The loop's own sock_accept may take a connection and then find that it was cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":
+        return await loop.sock_accept(listening)
+    while True:
+        try:
+            sock, address = listening.accept()
+        except (BlockingIOError, InterruptedError):
+            await readable(loop, listening)
+        else:
+            sock.setblocking(False)
+            return sock, address
+
+
+async def readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    waiter = loop.create_future()
+    loop.add_reader(sock, lambda: None if waiter.done() else waiter.set_result(None))
+    try:
+        await waiter
+    finally:
+        loop.remove_reader(sock)
+
+
 def turn_away(sock: socket.socket) -> None:
-    """A caller for whom there is no room is told so."""
+    """The answer to a caller for which there is no room."""
     with suppress(OSError), sock:
         sock.setblocking(False)
         sock.send(BUSY)
@@ -128,6 +163,7 @@ class Server:
         self._accepting: list[asyncio.Task[None]] = []
         self._change: asyncio.Event = asyncio.Event()  # a connection is gone
         self._spare: socket.socket | None = None  # a descriptor for the moment when there is none
+        self._shares: Shares | None = None  # where other processes accept from the same sockets
 
     @property
     def open(self) -> int:
@@ -136,18 +172,25 @@ class Server:
 
     async def start(self, host: str, port: int) -> int:
         """Listens and returns the port, a free one for 0. OSError when the address cannot be bound."""
-        self._budget = budget(self._max_connections, file_limit())
         sockets = await listeners(host, port)
+        self.listen(sockets)
+        return int(sockets[0].getsockname()[1])
+
+    def listen(self, sockets: list[socket.socket], shares: Shares | None = None) -> None:
+        """Accepts from sockets that are open; they are closed with the server. `shares`: other processes do so, too."""
+        self._budget = budget(self._max_connections, file_limit())
+        self._shares = shares
+        if shares is not None:
+            shares.set(0)
         self._spare = socket.socket()
         self._accepting = [asyncio.create_task(self._accept(each)) for each in sockets]
-        return int(sockets[0].getsockname()[1])
 
     async def drain(self, limit_s: float) -> None:
         """Stops accepting; open requests may end until the limit, then they are cancelled."""
         self.draining = True
         await self._stop_accepting()
         for connection in tuple(self._connections):
-            connection.drain()
+            self._drain(connection)
         try:
             async with asyncio.timeout(limit_s):
                 while self.open:
@@ -155,7 +198,19 @@ class Server:
         except TimeoutError:
             await self._abort_all()
 
+    def _drain(self, connection: Connection) -> None:
+        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it."""
+        loop = asyncio.get_running_loop()
+        left_s = self._silent.get(connection, 0.0) + SILENT_S - loop.time()
+        if left_s > 0:
+            loop.call_later(left_s, connection.drain)
+        else:
+            connection.drain()
+
     async def _stop_accepting(self) -> None:
+        if self._shares is not None:
+            self._shares.leave()
+            self._shares = None
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
@@ -179,22 +234,31 @@ class Server:
         loop = asyncio.get_running_loop()
         with listening:
             while True:
-                while self.open >= self._budget + OVERFLOW and not self._make_room():
+                while self.open >= self._room + OVERFLOW and not self._make_room():
                     await self._next_change(SILENT_S)
                 try:
-                    sock, address = await loop.sock_accept(listening)
+                    sock, address = await accept_from(listening)
                 except OSError as error:
                     if error.errno in SHORT_OF_FILES:
                         await self._short_of_files(listening)
                     continue
-                if self._is_crowded(str(address[0])):
+                client = str(address[0]) if address else ""  # a Unix socket's has no address
+                if self._is_crowded(client):
                     turn_away(sock)
                     continue
-                task = loop.create_task(self._connect(sock, str(address[0])))
+                task = loop.create_task(self._connect(sock, client))
                 self._making.add(task)
                 task.add_done_callback(self._making.discard)
-                while self.open > self._budget and self._make_room():
+                while self.open > self._room and self._make_room():
                     pass
+                if self._shares is not None:
+                    await self._pace(self._shares)
+
+    async def _pace(self, shares: Shares) -> None:
+        """Leaves the next connection to another process, where this one has more than its share."""
+        shares.set(self.open)
+        if shares.is_ahead:
+            await asyncio.sleep(PACE_S)
 
     async def _connect(self, sock: socket.socket, client: str) -> None:
         loop = asyncio.get_running_loop()
@@ -263,11 +327,15 @@ class Server:
         self._connections[connection] = None
         self._silent[connection] = asyncio.get_running_loop().time()
         connection.is_surplus = self.is_over_budget
+        if self.draining:
+            self._drain(connection)
 
     def unregister(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
         self.mark_busy(connection)
         self._left(connection.client)
+        if self._shares is not None:
+            self._shares.set(self.open)
         self._change.set()
 
     def mark_idle(self, connection: Connection) -> None:
@@ -283,8 +351,15 @@ class Server:
         self._silent.pop(connection, None)
 
     @property
+    def _room(self) -> int:
+        """The connections that this process may have now."""
+        if self._shares is None:
+            return self._budget
+        return min(self._budget, self._max_connections - self._shares.others)
+
+    @property
     def is_over_budget(self) -> bool:
-        return len(self._connections) > self._budget
+        return len(self._connections) > self._room
 
     def report(self, error: Exception) -> None:
         """Reports a fault of the application to the loop's exception handler."""

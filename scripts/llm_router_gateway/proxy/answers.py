@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import Unavailable, UpstreamFailed
+from ..errors import GatewayError, Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.error_bodies import status_of
+from ..wire.losses import name_lost
 from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import wire
-from .request import Record
+from ..wire.think_tags import ThinkTags, split_answer
+from ..wire.unmet import Seen, seen_in, unmet
+from .request import Record, RequestContext
 
 
 def check_key(candidate: Candidate) -> None:
@@ -37,6 +40,18 @@ def parse_or_none(data: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def stream_reader(candidate: Candidate) -> Any:
+    """What reads an upstream's events."""
+    reader = wire(candidate.provider.api).StreamReader()
+    return ThinkTags(reader) if candidate.provider.quirks.get("think_tags") else reader
+
+
+def read_answer(answer: Mapping[str, Any], candidate: Candidate) -> ir.Answer:
+    """An upstream's whole answer; UpstreamFailed where it is none."""
+    found = wire(candidate.provider.api).read_answer(answer)
+    return split_answer(found) if candidate.provider.quirks.get("think_tags") else found
 
 
 def is_error(answer: Mapping[str, Any]) -> bool:
@@ -65,6 +80,23 @@ def check_answer(answer: Mapping[str, Any], candidate: Candidate, record: Record
         raise flaw
 
 
+def note_unmet(context: RequestContext, answer: Mapping[str, Any] | ir.Answer | Seen | None) -> None:
+    """Names what the request demanded of its answer and did not get, beside what was lost of it."""
+    demands, lost = context.demands, context.record.lost
+    if demands is None or answer is None:
+        return
+    if isinstance(answer, Mapping):
+        try:
+            answer = wire(context.call.protocol).read_answer(answer)
+        except GatewayError:
+            return  # it is passed on unread
+    seen = seen_in(answer) if isinstance(answer, ir.Answer) else answer
+    known = {name.partition("=")[0] for name in lost}
+    for name in unmet(demands, seen):
+        if name.partition("=")[0] not in known:  # else the upstream was not sent it
+            name_lost(lost, name)
+
+
 def looks_streamed(data: bytes) -> bool:
     """Whether a body is server-sent events, whatever its content-type says."""
     return data.removeprefix(MARK).lstrip()[:6].startswith((b"data:", b"event:", b":"))
@@ -84,7 +116,7 @@ class EventCollector:
 def assemble(data: bytes, candidate: Candidate) -> ir.Answer:
     """The answer that a whole stream makes; what is wrong with the stream is raised."""
     writer = EventCollector()
-    pipe = ConvertPipe(wire(candidate.provider.api).StreamReader(), writer)
+    pipe = ConvertPipe(stream_reader(candidate), writer)
     pipe.feed(data)
     if pipe.error is None:
         pipe.close()

@@ -16,6 +16,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ..config.settings import Secret
@@ -34,30 +35,40 @@ from .upstream import Upstream
 
 ID_BYTES = 20
 PAGE = 20  # items of an input, where the caller does not say
+KNOWN_KEYS = 1_024  # of upstreams, whose marks are remembered
 FORGOTTEN = "previous_response_not_found"  # what an upstream says of an answer that it no longer has
 WHOLE = frozenset({"completed", "incomplete"})
 
 
+@lru_cache(maxsize=KNOWN_KEYS)
 def mark_of(key: Secret | None) -> str:
     """An identifier of an upstream key that reveals nothing about it."""
     return hashlib.sha256(key.reveal().encode()).hexdigest()[:16] if key is not None else ""
 
 
-@dataclass(slots=True)
+@dataclass
 class Conversation:
-    """One request's: what it builds on, and what signs what its caller must bring back."""
+    """One request's: what it builds on, and what signs what its caller must bring back. Most need neither seal nor id."""
 
     codec: Any
     kept: Kept
     owner: str
     given: Body  # as the caller sent it
-    seal: ir.Seal
-    id: str  # of an answer that the gateway makes
     keeps: bool  # whether the answer is to be kept
     now: float
     turns: list[Turn] = field(default_factory=list)  # before this one, oldest first
     named: list[Turn] = field(default_factory=list)  # others whose items it names
     is_forgotten: bool = False  # the upstream has lost what it gave: it gets our copy
+
+    @cached_property
+    def seal(self) -> ir.Seal:
+        seal: ir.Seal = self.codec.Seal(self.kept.secret, self.owner)
+        return seal
+
+    @cached_property
+    def id(self) -> str:
+        """Of an answer that the gateway makes."""
+        return f"resp_{os.urandom(ID_BYTES).hex()}"
 
     @property
     def builds(self) -> bool:
@@ -67,6 +78,12 @@ class Conversation:
     def home(self) -> str:
         """The model that knows the answer before by its id; "" for none."""
         return self.turns[-1].member if self.turns else ""
+
+    def home_key(self, candidate: Candidate) -> Secret | None:
+        """The key that the answer before was given to; None for another member, or where the key is gone."""
+        if self.home != candidate.name:
+            return None
+        return next((key for key in candidate.provider.keys if mark_of(key) == self.turns[-1].key), None)
 
     @property
     def reading(self) -> Mapping[str, Any]:
@@ -113,9 +130,10 @@ class Conversation:
         """Stores the answer for later turns. `candidate` gave it in the caller's own protocol, and so has its id."""
         if not self.keeps or not response or response.get("status") not in WHOLE or not isinstance(response.get("id"), str):
             return
-        state = self.codec.state
-        items = state.by_id(turn.value for turn in (*self.turns, *self.named))
-        value = state.kept_turn(state.resolve_references(self.given.fields, items), response)
+        state, fields = self.codec.state, self.given.fields
+        if self.builds:
+            fields = state.resolve_references(fields, state.by_id(turn.value for turn in (*self.turns, *self.named)))
+        value = state.turn_to_keep(fields, response)
         ids = tuple(str(item["id"]) for item in value["output"] if isinstance(item, dict) and item.get("id"))
         member, mark = (candidate.name, mark_of(key)) if candidate is not None else ("", "")
         self.kept.append(Turn(value["id"], self.owner, value["previous"], self.now, member, mark, value, ids))
@@ -140,10 +158,8 @@ class Conversations:
         codec, fields, owner = wire(context.call.protocol), context.fields, context.caller.key_id
         codec.refuse_unsupported(fields)
         keeps = self.keeps(context)
-        made = Conversation(
-            codec, self._kept, owner, context.read, codec.Seal(self._kept.secret, owner),
-            f"resp_{os.urandom(ID_BYTES).hex()}", keeps and codec.state.wants_store(fields), self._services.wall(),
-        )  # fmt: skip
+        is_kept = keeps and codec.state.wants_store(fields)
+        made = Conversation(codec, self._kept, owner, context.read, is_kept, self._services.wall())
         named = codec.state.references(fields)
         if named and keeps:
             await self._find(made, named.previous, named.items)
@@ -171,7 +187,7 @@ class Conversations:
     async def get(self, context: RequestContext) -> None:
         if context.query.get("stream") == "true":
             raise BadRequest("an answer that is kept is not streamed again: leave stream out", details={"path": "stream"})
-        await context.respond_json((await self._turn(context)).value["response"])
+        await context.respond_json(wire(context.call.protocol).state.response_of((await self._turn(context)).value))
 
     async def input_items(self, context: RequestContext) -> None:
         turn, query = await self._turn(context), context.query

@@ -23,6 +23,7 @@ from ..policy.rate_limits import Idle, NoSlot, Permit
 from ..policy.tag_query import TAG, TASK
 from ..routing.plan import Attempt, Plan, RoutingRequest, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
+from .attempts import record_of
 from .charges import Charge, charge_of
 from .request import RequestContext
 from .services import Services
@@ -194,10 +195,15 @@ class Failover:
         return Attempt(before.target, self._routing_state, context.state.table.routing.health, self._clock())
 
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
-        """A member's answer, with the first of its provider's keys that is accepted."""
+        """A member's answer, with the first of its provider's keys that is accepted; the one that has the conversation before
+        the others."""
+        home_key = context.conversation.home_key(attempt.candidate) if context.conversation is not None else None
+        if home_key is not None:
+            attempt.prefer_key(home_key, self._clock())
         while True:
             context.begin_attempt(attempt.candidate)
-            attempt.mark_sent(self._clock())
+            started_at = self._clock()
+            attempt.mark_sent(started_at)
             failure: BaseException | None = None
             try:
                 return await send(attempt)
@@ -214,6 +220,9 @@ class Failover:
                 charge = charge_of(context, failure)
                 if charge is not None:
                     context.charges.append(charge)
+                ended = record_of(context, started_at, self._clock(), failure, charge)
+                if ended is not None:
+                    context.attempts.append(ended)
                 if context.caller.key is not None:
                     await self._book(context, charge)
 

@@ -2,7 +2,7 @@
 
     gateway = Gateway(config, pool, log, clock=time.monotonic, call_later=loop.call_later, new_id=...)
     await gateway(exchange)      answers it, whatever happens; only the caller going away leaves it unanswered
-    gateway.swap(config)         requests in flight keep the one they began with
+    gateway.swap(prepare(config))   requests in flight keep the one they began with
 
 In order, each step with its place:
 
@@ -22,14 +22,15 @@ In order, each step with its place:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from time import time as unix_s
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..access import browser, sessions
-from ..access.authenticate import Authenticator
+from ..access.authenticate import Authenticator, Entries, entries_of
 from ..config.config import Config
 from ..errors import BadRequest, GatewayError, Unsupported
 from ..json_body import read_body
@@ -42,12 +43,14 @@ from ..policy.rate_limits import Limiter
 from ..policy.tag_query import TAG
 from ..routing.permissions import rights_of
 from ..routing.plan import RoutingRequest, RoutingState, served_name
-from ..routing.snapshot import snapshot_of
+from ..routing.snapshot import Snapshot, snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
 from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
+from ..wire.spec import RELAYED_KINDS
 from . import paths, route_api
+from .attempts import AttemptRecord
 from .conversations import Conversations
 from .failover import Failover
 from .headers import is_request_id
@@ -55,20 +58,37 @@ from .in_flight import BytesInFlight
 from .log import Log
 from .model_list import LiveLists
 from .offload import LARGE_BYTES, LargeBody, Offload
-from .own_api import OwnApi
+from .own_api import OwnApi, only_monitoring
 from .plain_answer import PlainAnswers
+from .readiness import readiness
 from .recording import RecordedExchange, bodies_of, call_of, is_call
 from .refusals import for_caller
-from .request import Exchange, Record, RequestContext, dump_json
+from .relays import RelayedCalls
+from .request import JSON_TYPE, NO_STORE, Exchange, Record, RequestContext, dump_json
 from .request_budget import allowance_of
 from .services import Services, fault_location
 from .stream_answer import StreamAnswers
 from .streaming import Watch
+from .tracing import Tracing
 from .upstream import RelayedRefusal, Upstream
 
 OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
+MONITORED = frozenset({"management", "models_health"})  # the calls of keys for monitoring; routes of management say more
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A Config with what is computed from it before it takes effect."""
+
+    state: Snapshot
+    entries: Entries
+
+
+def prepare(config: Config) -> Prepared:
+    """For `swap`; in a thread, for a thousand models and keys take longer than any request should wait."""
+    return Prepared(snapshot_of(config), entries_of(config))
 
 
 class Gateway:
@@ -78,17 +98,21 @@ class Gateway:
         self, config: Config, pool: Pool, log: Log, *, clock: Callable[[], float], call_later: Callable[..., Any],
         new_id: Callable[[], str], rng: Random | None = None, router: Router | None = None,
         authenticator: Authenticator | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
-        budgets: Budgets | None = None, kept: KeptConversations | None = None,
+        budgets: Budgets | None = None, kept: KeptConversations | None = None, routing_state: RoutingState | None = None,
     ) -> None:  # fmt: skip
         """`limiter`, `budgets`, `kept`: implementations of these interfaces; by default in-process, and nothing is stored."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
         self.state = snapshot_of(config)
-        self.routing_state = RoutingState()
+        self.routing_state = routing_state or RoutingState()
         self.authenticator = authenticator or Authenticator(config)
         self.watch = Watch(clock, call_later)
         self.router = router or Router(())
         self.on_call: Callable[[Call, Bodies | None], None] | None = None  # gets each call at its end
+        self.on_attempts: Callable[[Sequence[AttemptRecord]], None] | None = None  # those of each call, at its end
+        self.tracing: Tracing | None = None
+        self.store_health: Callable[[], Mapping[str, Any]] | None = None  # of what calls are stored in; None: nothing is
+        self.is_config_refused = False  # the configuration was changed, and the change is invalid
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
         self._log, self._clock, self._wall, self._new_id = log, clock, wall, new_id
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
@@ -102,21 +126,22 @@ class Gateway:
         self._lists = LiveLists(services, upstream)
         self._plain = PlainAnswers(services, upstream, failover)
         self._streams = StreamAnswers(services, upstream, failover)
+        self._relays = RelayedCalls(services, upstream, failover)
         self._own = own = OwnApi(services, self._lists)
         self._conversations = talks = Conversations(services, upstream, kept)
         routes = route_api.RouteCalls(services, failover, self._plain, self._streams)
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
-            "health": own.health, "root": own.health, "ignored": own.ignored,
+            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.ignored,
             "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
-            "compact": self._compact,
+            "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
         }  # fmt: skip
 
-    def swap(self, config: Config) -> None:
-        self.state = snapshot_of(config)
-        self.authenticator.configure(config)
+    def swap(self, prepared: Prepared) -> None:
+        self.state = prepared.state
+        self.authenticator.configure(prepared.state.config, prepared.entries)
         self._lists.forget()
 
     @property
@@ -154,8 +179,11 @@ class Gateway:
 
     def _begin(self, exchange: Exchange) -> RequestContext:
         server = self.state.config.server
-        if server.log_bodies and self.on_call is not None:
-            exchange = RecordedExchange(exchange, server.log_body_bytes)
+        kept_bytes = server.log_body_bytes if server.log_bodies and self.on_call is not None else 0
+        if self.tracing is not None and self.tracing.settings.content:
+            kept_bytes = max(kept_bytes, self.tracing.settings.max_content_bytes)
+        if kept_bytes:
+            exchange = RecordedExchange(exchange, kept_bytes)
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
         request_id = given if is_request_id(given) else self._new_id()
@@ -189,6 +217,8 @@ class Gateway:
             return False
         context.call = paths.read_call(exchange.method, exchange.path, context.query, context.headers)
         context.record.protocol = context.call.protocol
+        if self.tracing is not None and is_call(context):
+            context.trace = self.tracing.begin(context.headers)
         if context.call.kind not in paths.OPEN_CALLS:
             self._identify(context)
         return True
@@ -207,6 +237,8 @@ class Gateway:
             browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
+        if caller.is_monitor and context.call.kind not in MONITORED:
+            raise only_monitoring()
         context.key_name = caller.name
         if caller.key is not None:
             context.rights = rights_of(caller.key)
@@ -219,14 +251,19 @@ class Gateway:
 
     # -- read
 
-    async def _read(self, context: RequestContext) -> None:
-        """The body of a call to a model, and the model's name."""
-        server, spec = context.state.config.server, SPECS[context.call.protocol]
+    async def _receive(self, context: RequestContext) -> bytes:
+        """The bytes of a body, counted among those in flight."""
+        server = context.state.config.server
         said = context.headers.get("content-length", "")
         declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
         context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
         data = await context.exchange.read_body(server.max_body_bytes)
         context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
+        return data
+
+    async def _read(self, context: RequestContext) -> None:
+        """The body of a call to a model, and the model's name."""
+        data, spec = await self._receive(context), SPECS[context.call.protocol]
         if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED and not spec.keeps_answers:
             context.large = await self.offload.open(data, wants_text=context.allowance is not None)
             context.body = context.large.head_body
@@ -262,6 +299,16 @@ class Gateway:
         await self._read(context)
         await context.respond(200, *await self._plain.embeddings(context))
 
+    async def _relayed(self, context: RequestContext) -> None:
+        form = self._relays.read(context, await self._receive(context))
+        name_model(context)
+        await self._relays.answer(context, form)
+
+    async def _ready(self, context: RequestContext) -> None:
+        store = self.store_health() if self.store_health is not None else None
+        found = readiness(context.state.config, store, is_refused=self.is_config_refused)
+        await context.respond(found.status, [JSON_TYPE, NO_STORE], dump_json(found.view()))
+
     async def _management(self, context: RequestContext) -> None:
         await self._own.management(context, self.router)
 
@@ -291,12 +338,17 @@ class Gateway:
         self._log.request(record, key_id=context.caller.key_id, cost_usd=call.cost_usd if call else None)
 
     def _keep(self, context: RequestContext) -> Call | None:
-        """Hands the call to the call log: a fault there does not affect the caller."""
-        if self.on_call is None or not is_call(context):
+        """Hands the call to the call log, the counters and the traces: a fault there does not affect the caller."""
+        if not is_call(context) or (self.on_call is None and self.tracing is None):
             return None
         try:
             call = call_of(context, self._wall())
-            self.on_call(call, bodies_of(context))
+            if self.on_call is not None:
+                self.on_call(call, bodies_of(context))
+            if self.on_attempts is not None:
+                self.on_attempts(context.attempts)
+            if self.tracing is not None:
+                self.tracing.finish(context, call)
             return call
         except Exception as error:
             self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")

@@ -10,7 +10,7 @@ Of an upstream's answer a list of names passes, and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from ..config.config import Provider
@@ -55,15 +55,24 @@ def is_request_id(value: str) -> bool:
 
 
 def upstream_headers(
-    candidate: Candidate, caller: Iterable[tuple[str, str]], request_id: str, *, same: bool, key: Secret | None = None
+    candidate: Candidate,
+    caller: Iterable[tuple[str, str]],
+    request_id: str,
+    *,
+    same: bool,
+    key: Secret | None = None,
+    trace: Sequence[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
-    """The headers of an upstream request, lower-case, each once. Without a `key` it is the provider's first.
+    """The headers of an upstream request, lower-case, each once. Without a `key` it is the provider's first. `trace` has
+    traceparent and tracestate, in place of the caller's.
 
     The same protocol on both sides passes the caller's on (anthropic-beta and whatever comes next); a conversion
     does not, for they speak of a body that is no longer there. The provider's own come last and win.
     """
     provider = candidate.provider
     headers = {name: value for name, value in caller if not is_private(name)} if same else {}
+    if trace:
+        headers.update(trace)
     headers.setdefault("accept", "*/*")
     headers["content-type"] = "application/json"
     headers["accept-encoding"] = "identity"

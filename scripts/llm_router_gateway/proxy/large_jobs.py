@@ -14,7 +14,7 @@ from ..config.groups import Selector, read_expression
 from ..config.reader import Reading
 from ..json_body import Body, dump, read_body
 from ..wire import ir
-from ..wire.conversion import Wish, read_as, write_as, written
+from ..wire.conversion import Wish, encode_body, read_as, write_as
 from ..wire.token_estimate import input_tokens
 from .charges import cache_lifetime
 
@@ -108,7 +108,7 @@ def finish(
     if cached.wish != wish:  # by another worker, or too long ago
         convert(cached, wish, wants_tokens=False)
     lost: list[str] = []
-    return lost, written(cached.out, changes, dropped, lost, wish if counts else None)
+    return lost, encode_body(cached.out, changes, dropped, lost, wish if counts else None)
 
 
 def select(
@@ -116,15 +116,15 @@ def select(
 ) -> tuple[tuple[dict[str, Any], dict[str, Any]], bytes]:
     """((what selectors say, what affinity expressions say), b""), each by its text."""
 
-    def asked(text: str) -> tuple[Selector, Mapping[str, Any]]:
+    def read(text: str) -> tuple[Selector, Mapping[str, Any]]:
         selector = read_expression(text, "", Reading({}, str, [], [], [], frozenset()))
         if selector is None:
             raise ValueError("the configuration holds an expression that cannot be read")
         spelled = selector.read(cached.body.text) if selector.spells else None
         return selector, cached.body.fields if spelled is None else spelled
 
-    verdicts = {text: (found := asked(text))[0].verdict(found[1], variables) for text in texts}
-    return (verdicts, {text: (found := asked(text))[0].name(found[1], variables) for text in names}), b""
+    verdicts = {text: (found := read(text))[0].verdict(found[1], variables) for text in texts}
+    return (verdicts, {text: (found := read(text))[0].name(found[1], variables) for text in names}), b""
 
 
 JOBS: Mapping[str, Callable[..., tuple[Any, bytes]]] = {

@@ -1,6 +1,7 @@
 """Log lines: collected, written together, turned over at 10 MB. One line per request, one write for many.
 
     log = Log(level="info", stream=2, path="router.log", wall=time.time)
+    log.event("info", "listening", "...")        -> a line of JSON, for what is no request and no note
     log.info("POST /v1/messages 200 812ms ...")  -> "2026-10-21T07:28:00.123Z info  POST /v1/messages 200 812ms ..."
     log.request(record)                          -> the same of a Record
     Log(as_json=True).request(record, cost_usd=0.01)
@@ -17,7 +18,7 @@ import os
 import re
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -30,6 +31,7 @@ MAX_LINE = 4_000  # characters
 MAX_VALUE = 2_000  # characters of one text in a line of JSON
 MAX_VALUES = 20  # of a list in it
 PIPE_BYTES = 4_096  # a pipe that is writable takes this many without blocking (POSIX PIPE_BUF)
+DEVICES = "/dev/"  # /dev/stdout is a link to what the process was given
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line ends, terminal codes, bidi
 
 
@@ -92,6 +94,16 @@ def ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1_000, 1)
 
 
+def timestamp(now: float) -> str:
+    """timestamp(0.0) -> "1970-01-01T00:00:00.000Z" """
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+
+
+def event_line(level: str, event: str, message: str, **more: object) -> str:
+    """One line of JSON from before there is a Log."""
+    return as_object(at=timestamp(time.time()), level=level, event=event, message=message, **more) + "\n"
+
+
 class Log:
     """Lines to a stream (stderr), and to a file when it has a path; as text, or each a JSON object."""
 
@@ -107,11 +119,11 @@ class Log:
         self._file = self._open() if path else -1
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-
-    def wants(self, level: str) -> bool:
-        """Whether a line of this level is written: check before building a costly one."""
-        return LOG_LEVELS.index(level) >= self.threshold
+        """OSError for a symbolic link, which somebody else may have put there; those of /dev are the system's."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        if not self._path.startswith(DEVICES):
+            flags |= getattr(os, "O_NOFOLLOW", 0)
+        return os.open(self._path, flags, 0o600)
 
     def _now(self) -> str:
         now = self._wall()
@@ -133,6 +145,11 @@ class Log:
         self._waiting.append(line + "\n")
         if len(self._waiting) >= MAX_WAITING or level == "error":
             self.flush()
+
+    def event(self, level: str, event: str, message: str, **more: object) -> None:
+        """A line of the JSON form with an event of its own, written at once."""
+        self._keep(as_object(at=self._now(), level=level, event=event, message=message, **more), level)
+        self.flush()
 
     def request(self, record: Request, **more: object) -> None:
         """The line of a finished request; `more` has fields of the JSON form only: key_id, cost_usd."""
@@ -163,6 +180,12 @@ class Log:
     def error(self, text: str) -> None:
         self.write("error", text)
 
+    def pass_on(self, lines: Iterable[str]) -> None:
+        """Lines that another process of this gateway has made, each with its end."""
+        self._waiting.extend(lines)
+        if len(self._waiting) >= MAX_WAITING:
+            self.flush()
+
     def flush(self) -> None:
         """Writes what waits. A full disk or a closed terminal loses lines, never requests."""
         if not self._waiting:
@@ -184,7 +207,7 @@ class Log:
 
     def _turn_over(self) -> None:
         try:
-            if os.fstat(self._file).st_size < MAX_FILE_BYTES:
+            if os.fstat(self._file).st_size < MAX_FILE_BYTES or self._path.startswith(DEVICES):
                 return
             os.replace(self._path, self._path + ".1")
             new = self._open()

@@ -15,18 +15,19 @@ from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit, Unsupported
-from ..json_body import Body, dump
+from ..json_body import Body, dump, read_body
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.conversion import Wish, as_utf8, read_as, write_as, written
+from ..wire.conversion import Wish, as_utf8, encode_body, read_as, write_as
 from ..wire.embeddings import Texts
-from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors
+from ..wire.envelope import MARK
+from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
 from .answers import check_key
 from .headers import upstream_headers
 from .offload import LargeBody
-from .request import RequestContext
+from .request import RequestContext, dump_json
 from .streaming import Headers
 
 ID_BYTES = 12  # of an answer's id that is made here
@@ -62,6 +63,8 @@ async def outgoing_for(
     check_key(candidate)
     context.record.lost.clear()
     same = relay_call(context.call.protocol, candidate, call, context.record.stream)
+    if same and candidate.provider.api != context.call.protocol and is_converted(context, candidate):
+        same = ""
     try:
         large = context.large if fields is None else None
         if large is not None and same:
@@ -81,6 +84,25 @@ async def outgoing_for(
         if not same or isinstance(error, NoCredit):  # another member may do it, or for less
             context.not_sent = error
         raise
+
+
+def is_converted(context: RequestContext, candidate: Candidate) -> bool:
+    """Whether a member does not take the bodies that its protocol's upstreams take elsewhere."""
+    return candidate.name == context.converts_for or candidate.name in context.converted
+
+
+def can_send_again(context: RequestContext, outgoing: Outgoing, error: GatewayError) -> bool:
+    """Whether the same member gets the request once more, in another form: with the whole conversation, where it has forgotten
+    what was named to it; converted, where it does not take the body of another protocol as it is."""
+    if context.conversation is not None:
+        return context.conversation.forgets(error)
+    if not outgoing.same or outgoing.candidate.provider.api == context.call.protocol:
+        return False
+    codec = wire(context.call.protocol)
+    if not codec.lacks_call(error) or codec.only_upstream(context.fields):
+        return False
+    context.converts_for = outgoing.candidate.name
+    return True
 
 
 class Edits(NamedTuple):
@@ -116,6 +138,8 @@ def relay_request(context: RequestContext, candidate: Candidate, call: str, key:
     read = context.read
     if context.conversation is not None:
         read = context.conversation.body_for(candidate, key, context.record.lost)
+    elif MARK in read.text and SPECS[context.call.protocol].encloses:
+        read = read_body(dump_json(wire(context.call.protocol).remove_foreign(read.fields, context.record.lost)))
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
     body = read.text.encode() if is_same else read.changed(edits.changes, {}, edits.dropped)
@@ -136,7 +160,9 @@ def relay_of(
     context: RequestContext, candidate: Candidate, call: str, key: Secret | None, body: bytes, edits: Edits
 ) -> Outgoing:
     url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
-    headers = upstream_headers(candidate, context.exchange.headers, context.record.request_id, same=True, key=key)
+    headers = upstream_headers(
+        candidate, context.exchange.headers, context.record.request_id, same=True, key=key, trace=context.trace_headers
+    )
     return Outgoing(candidate, url, headers, body, key=key, hides_usage=edits.hides_usage)
 
 
@@ -181,7 +207,7 @@ def convert_request(
     wish = wish_of(context, candidate)
     out = write_as(request, wish, lost)
     edits = conversion_edits(context, candidate, out)
-    data = written(out, edits.changes, edits.dropped, lost, wish if call == "count" else None)
+    data = encode_body(out, edits.changes, edits.dropped, lost, wish if call == "count" else None)
     return conversion_of(context, candidate, key, request, call, data)
 
 
@@ -205,7 +231,7 @@ def conversion_of(
     context: RequestContext, candidate: Candidate, key: Secret | None, request: ir.Request, call: str, data: bytes
 ) -> Outgoing:
     name = call if call == "count" else chat_call(candidate, context.record.stream)
-    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=key)
+    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=key, trace=context.trace_headers)
     return Outgoing(candidate, candidate.url(name, quote_id(candidate.remote_id)), headers, data, request, key)
 
 
@@ -229,7 +255,9 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
         body = {**body, **context.allowance.fit(candidate, call, body)}
         await context.allowance.hold()
     context.sent = True
-    headers = upstream_headers(candidate, (), context.record.request_id, same=False, key=attempt.key)
+    headers = upstream_headers(
+        candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
+    )
     data = as_utf8(dump(body), context.record.lost)
     return Outgoing(candidate, candidate.url(call, quote_id(candidate.remote_id)), headers, data, NO_REQUEST)
 

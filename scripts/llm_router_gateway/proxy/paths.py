@@ -17,13 +17,15 @@ from urllib.parse import unquote
 
 from ..errors import BadMethod, NotFound
 from ..wire.registry import DEFAULT, SPECS
-from ..wire.spec import Line
+from ..wire.spec import RELAYED_KINDS, Line
 
 PREFIXES = frozenset(prefix for spec in SPECS.values() for prefix in spec.prefixes)
 OWN_LINES = (
     Line("POST", "route", "route"),
     Line("POST", "route/invoke", "invoke"),
     Line("GET", "health", "health"),
+    Line("GET", "health/live", "live"),
+    Line("GET", "health/ready", "ready"),
     Line("GET", "health/models", "models_health"),
     Line("GET", "", "root"),  # the first request of people and probes
 )
@@ -41,7 +43,7 @@ MANAGEMENT = frozenset({"monitor", "api-keys", "providers", "config", "metrics",
 LISTED_BY = frozenset({"tag", "tags", "provider_type", "provider_types", "include_inactive"})
 ROOTS = frozenset({*PREFIXES, "models", *(path.partition("/")[0] for path in FIXED)})  # first parts of what follows a version
 VERTEX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/(?=models/)")
-OPEN_CALLS = frozenset({"health", "root"})  # answered without a key: they reveal nothing
+OPEN_CALLS = frozenset({"health", "live", "ready", "root"})  # answered without a key: they reveal nothing
 USUAL_PREFIXES = ("", "/v1")
 
 
@@ -49,20 +51,21 @@ USUAL_PREFIXES = ("", "/v1")
 class Call:
     """One call, as its request line names it."""
 
-    kind: str  # chat, count, embeddings, models, model, route, invoke, health, models_health, root, ignored, management
+    kind: str  # as in a Line: chat, count, embeddings, models, ...; model, root and management beside them
     protocol: str
     model: str = ""  # when the path names it; of the management API: the path
     stream: bool = False  # when the path says so; else the body does
     array: bool = False  # the stream is one JSON array, for server-sent events were not requested
     action: str = ""  # of a path that names the model: its protocol's word for what is wanted
     id: str = ""  # what stands for {id} in the path
+    path: str = ""  # of a call that is relayed as it is, without its version: what its upstreams know it by
 
 
 # Before the path was read: only the protocol of an error's format is known.
 UNREAD: Mapping[str, Call] = {protocol: Call("", protocol) for protocol in SPECS}
 # Method and path of nearly all requests -> what read_call makes of them.
 KNOWN: Mapping[tuple[str, str], Call] = {
-    (line.method, f"{prefix}/{line.path}"): Call(line.kind, name)
+    (line.method, f"{prefix}/{line.path}"): Call(line.kind, name, path=line.path if line.kind in RELAYED_KINDS else "")
     for name, line in LINES for prefix in USUAL_PREFIXES if "{id}" not in line.path
 }  # fmt: skip
 
@@ -136,7 +139,10 @@ def trim_prefix(path: str) -> str:
 
 def is_known_path(parts: list[str]) -> bool:
     """Whether the rest behind a protocol's name is a path of the gateway, so that the name is not a provider's."""
-    return bool(parts) and (parts[0] in PREFIXES or parts[0] == "models" or "/".join(parts) in FIXED)
+    if not parts:
+        return False
+    is_fixed = "/".join(parts) in FIXED or any(matches(each, parts) for each in TEMPLATES)
+    return is_fixed or parts[0] in PREFIXES or parts[0] == "models"
 
 
 def matches(template: list[str], parts: list[str]) -> bool:
@@ -149,7 +155,7 @@ def fixed_call(method: str, path: str, name: str = "") -> Call:
     ways = FIXED[path]
     require_method(method, *ways)
     kind, protocol = ways[method]
-    return Call(kind, protocol, id=name)
+    return Call(kind, protocol, id=name, path=path if kind in RELAYED_KINDS else "")
 
 
 def is_model_management(method: str, parts: list[str], query: Mapping[str, str]) -> bool:

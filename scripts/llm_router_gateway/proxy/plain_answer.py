@@ -22,11 +22,22 @@ from ..wire.pipes import MARK
 from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
 from ..wire.token_estimate import input_tokens, weight
-from .answers import assemble, check_answer, check_key, is_error, looks_streamed, parse_answer, parse_or_none, status_in
+from .answers import (
+    assemble,
+    check_answer,
+    check_key,
+    is_error,
+    looks_streamed,
+    note_unmet,
+    parse_answer,
+    parse_or_none,
+    read_answer,
+    status_in,
+)  # fmt: skip
 from .failover import Failover
 from .headers import mask_secrets
 from .mask import mask_of
-from .outgoing import Outgoing, embedding_for, outgoing_for, relay_call
+from .outgoing import Outgoing, can_send_again, embedding_for, outgoing_for, relay_call
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .streaming import Headers
@@ -73,27 +84,33 @@ class PlainAnswers:
         check_answer(answer, outgoing.candidate, record)
         if context.plan is not None:  # a lone model is never compared
             attempt.mark_output(self._clock())
-        self._services.check_model(outgoing.candidate, answer.get(SPECS[api].model_field))
+        said = answer.get(SPECS[api].model_field)
+        self._services.check_model(outgoing.candidate, said)
+        record.answered_by = said if isinstance(said, str) else ""
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = estimated_tokens(record.usage, answer, context.call.protocol)
+            note_unmet(context, answer)
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
             return headers, mask_secrets(data.removeprefix(MARK), outgoing.candidate)
-        result = wire(api).read_answer(answer)
+        result = read_answer(answer, outgoing.candidate)
         context.answer_tokens = estimated_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
 
     async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
-        """With the whole conversation where the upstream has forgotten what was named to it."""
+        """In another form where the upstream refuses the first."""
+        context.converted = self._services.converted
         outgoing = await outgoing_for(context, attempt)
         try:
             return outgoing, *await self._upstream.fetch(outgoing)
         except GatewayError as error:
-            if context.conversation is None or not context.conversation.forgets(error):
+            if not can_send_again(context, outgoing, error):
                 raise
         outgoing = await outgoing_for(context, attempt)
-        return outgoing, *await self._upstream.fetch(outgoing)
+        headers, data = await self._upstream.fetch(outgoing)
+        self._services.learn_converted(context.converts_for)
+        return outgoing, headers, data
 
     def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
         """Events that came where none were wanted, as the answer that they make."""
@@ -104,6 +121,7 @@ class PlainAnswers:
 
     def _write(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> tuple[Headers, bytes]:
         """In the caller's protocol."""
+        note_unmet(context, result)
         written = self._written(context, result, request)
         context.record.finish = wire(context.call.protocol).finish_in(written)
         if context.conversation is not None:
@@ -127,7 +145,9 @@ class PlainAnswers:
         candidate = attempt.candidate.speaking(context.call.protocol)
         if relay_call(context.call.protocol, candidate, "compact", stream=False):
             try:
-                return await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
+                context.record.usage = wire(context.call.protocol).usage_in(parse_or_none(data) or {})
+                return headers, data
             except GatewayError as error:
                 if error.status not in (404, 405):
                     raise  # compatible servers often lack this call
@@ -137,7 +157,7 @@ class PlainAnswers:
         if outgoing.request is None:
             raise RuntimeError("a summary is converted, never relayed")
         _, data = await self._upstream.fetch(outgoing)
-        result = wire(outgoing.candidate.provider.api).read_answer(parse_answer(data, candidate.name))
+        result = read_answer(parse_answer(data, candidate.name), outgoing.candidate)
         written = self._written(context, result, outgoing.request)
         return [JSON_TYPE], dump_json(compaction.compaction_response(written, fields["input"]))
 

@@ -7,6 +7,7 @@ bodies_of(context)                            -> Bodies, or None
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..access import credentials
@@ -15,7 +16,8 @@ from ..store import pricing
 from ..store.call import KINDS, MAX_MESSAGE, MAX_NAME, Call, ended_of, texts, tokens_of
 from ..store.redaction import MARGIN_BYTES, Bodies
 from ..wire import ir
-from ..wire.registry import wire
+from ..wire.registry import SPECS, wire
+from .attribution import attribution_of
 from .charges import sum_charges
 from .request import Exchange, RequestContext
 from .streaming import Headers
@@ -79,6 +81,9 @@ class RecordedExchange:
     async def end(self) -> None:
         await self._exchange.end()
 
+    def abort(self) -> None:
+        self._exchange.abort()
+
 
 def is_call(context: RequestContext) -> bool:
     """Whether a request is one that the log of calls has."""
@@ -88,6 +93,8 @@ def is_call(context: RequestContext) -> bool:
 def call_of(context: RequestContext, now_s: float) -> Call:
     """The row of a request that has ended now."""
     record, candidate = context.record, context.candidate
+    header = context.state.config.server.labels_header
+    said = attribution_of(SPECS[context.call.protocol], context.fields, context.headers, header)
     usage, cost, source = sum_charges(context.charges) or (None, None, pricing.UNKNOWN)
     provider, _, model = record.served.partition("/")
     refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
@@ -102,6 +109,7 @@ def call_of(context: RequestContext, now_s: float) -> Call:
         ended_of(record.error, refused=refused, output_began=context.answering), clean(finish_of(context), MAX_FINISH),
         *tokens_of(usage), cost, source,
         context.caller.key_id, context.caller.name, clean(record.client, MAX_NAME), clean_list(record.lost),
+        clean_list(said.tags), clean(said.end_user, MAX_NAME),
     )  # fmt: skip
 
 
@@ -112,7 +120,9 @@ def clean(text: str, limit: int) -> str:
     return text[:limit].encode("utf-8", "replace").decode()
 
 
-def clean_list(items: list[str]) -> str:
+def clean_list(items: Sequence[str]) -> str:
+    if not items:
+        return "[]"
     return texts([clean(text, MAX_NAME) for text in items])
 
 
@@ -126,13 +136,13 @@ def finish_of(context: RequestContext) -> str:
 
 def bodies_of(context: RequestContext) -> Bodies | None:
     """What was overheard; None where nothing is kept."""
-    heard = context.exchange
-    if not isinstance(heard, RecordedExchange):
+    heard, server = context.exchange, context.state.config.server
+    if not server.log_bodies or not isinstance(heard, RecordedExchange):
         return None
     own = credentials.credential(context.headers, context.query)
     keys = {key.reveal() for key in secrets_in(context.state.config)} | {own, own.strip()}
     secrets = tuple(key.encode() for key in sorted(keys, key=len, reverse=True) if key)
-    return Bodies(heard.request, heard.response, heard.limit, secrets)
+    return Bodies(heard.request, heard.response, server.log_body_bytes, secrets)
 
 
 def secrets_in(config: Config) -> list[Any]:

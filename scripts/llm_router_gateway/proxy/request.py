@@ -19,12 +19,16 @@ from ..routing.permissions import Rights
 from ..routing.plan import Plan
 from ..routing.resolve import Candidate
 from ..routing.snapshot import Snapshot
+from ..telemetry.trace import HEADERS as TRACE_HEADERS
+from ..telemetry.trace import Trace
 from ..wire import ir
+from ..wire.demands import Demands
 from ..wire.losses import header_of, rank_losses
-from ..wire.registry import DEFAULT
+from ..wire.registry import DEFAULT, SPECS
 from ..wire.sound import sound
 from ..wire.token_estimate import input_tokens
 from . import paths
+from .attempts import AttemptRecord
 from .charges import Charge, cache_lifetime
 from .request_budget import Allowance
 from .streaming import Exchange as StreamExchange
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from .offload import LargeBody
 
 NOSNIFF = ("x-content-type-options", "nosniff")
+NO_STORE = ("cache-control", "no-store")
 JSON_TYPE = ("content-type", "application/json")
 
 
@@ -50,6 +55,7 @@ class Exchange(StreamExchange, Protocol):
     async def read_body(self, limit: int) -> bytes: ...
     async def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
     async def end(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -74,6 +80,7 @@ class Record:
     failed: list[str] = field(default_factory=list)  # members that failed, and why: "openai/gpt-x 503"
     usage: ir.Usage | None = None
     lost: list[str] = field(default_factory=list)
+    answered_by: str = ""  # the model that the upstream names
     error: str = ""  # the code
     message: str = ""  # for people; no key, no prompt
 
@@ -121,8 +128,12 @@ class RequestContext:
     outputs: int = 0  # pieces of an answer that a stream has brought
     answer_tokens: float = 0.0  # of a plain answer, estimated where it has no usage
     wordless: Collection[str] = ()  # models whose upstream rejects the parameter for a stream's usage
+    converts_for: str = ""  # the member that refused the body as it is, and gets it converted
+    converted: Collection[str] = ()  # models that are known to refuse it
     sent: bool = False  # to the last member, as far as is known
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
+    attempts: list[AttemptRecord] = field(default_factory=list)  # those that reached an upstream, at their ends
+    trace: Trace | None = None  # where traces are sent
     tags: Query | None = None  # a query in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
@@ -135,6 +146,8 @@ class RequestContext:
         self.candidate, self.record.served = candidate, candidate.name
         self.record.attempts += 1
         self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
+        if self.trace is not None:
+            self.trace.next_attempt()
 
     @property
     def read(self) -> Body:
@@ -161,9 +174,23 @@ class RequestContext:
         return cache_lifetime(self.body.text) if self.body is not None else ""
 
     @property
+    def demands(self) -> Demands | None:
+        """What the body demands of its answer, where upstreams may not obey."""
+        return SPECS[self.call.protocol].demands(self.fields)
+
+    @property
     def give_up_at(self) -> float:
         """The time after which no further member is tried."""
         return self.record.started_at + self.state.config.server.timeout_s
+
+    @property
+    def trace_headers(self) -> Headers:
+        """The trace that an upstream belongs to: ours, or the caller's own where none is kept here."""
+        if self.trace is not None:
+            return self.trace.headers()
+        if TRACE_HEADERS.isdisjoint(self.headers):  # as of most
+            return []
+        return [(name, self.headers[name]) for name in TRACE_HEADERS if name in self.headers]
 
     @property
     def tokens(self) -> int | None:

@@ -64,8 +64,11 @@ class Allowance:
         changes: dict[str, Any] = {}
         api = candidate.provider.api
         changed = partial(parameter_limits.enforce, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
-        if is_chat and self._key.parameter_limits:
-            changes, self.clamped = changed(self._key.parameter_limits, api, fields)
+        limits = self._key.parameter_limits
+        if not is_chat:  # of the others only pictures have a number to bound: how many
+            limits = {name: limits[name] for name in parameter_limits.CHOICES if name in limits and name in fields}
+        if limits:
+            changes, self.clamped = changed(limits, api, fields)
         if self._key.budget is None:
             return changes
         most = self._room(candidate, {**fields, **changes}, is_chat, body)

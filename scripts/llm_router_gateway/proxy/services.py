@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
 
@@ -44,6 +44,8 @@ class Services:
     new_id: Callable[[], str]
     rng: Random
     offload: Offload
+    # Models whose upstream refuses bodies of another protocol that others of its own protocol take (`carried` of a Spec).
+    converted: set[str] = field(default_factory=set)
 
     def check_model(self, candidate: Candidate, said: object) -> None:
         """A line in the log, once, where the answer names a wholly different model: llama.cpp takes every name."""
@@ -52,8 +54,13 @@ class Services:
             for complaint in self.routing_state.take_notes():
                 self.log.warn(complaint)
 
+    def learn_converted(self, name: str) -> None:
+        """A model that refused a body as it was has answered it converted; "" for none."""
+        if name:
+            self.converted.add(name)
+
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
-        """What a caller hears of a fault that is the gateway's own; the log says where it is."""
+        """The answer to a caller after a fault of the gateway's own; the log says where it is."""
         self.log.error(f"a fault of ours in request {request_id}: {fault_location(error)}")
         return GatewayError("the gateway failed; its log has the reason")
 

@@ -20,14 +20,26 @@ from ..wire import ir
 from ..wire.complaints import classify
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
+from ..wire.unmet import Seen, Watcher
 from . import headers
-from .answers import check_answer, is_error, is_event_stream, looks_streamed, parse_answer, status_in
+from .answers import (
+    check_answer,
+    is_error,
+    is_event_stream,
+    looks_streamed,
+    note_unmet,
+    parse_answer,
+    read_answer,
+    status_in,
+    stream_reader,
+)
 from .failover import Failover
 from .mask import mask_of
-from .outgoing import Outgoing, outgoing_for
+from .outgoing import Outgoing, can_send_again, outgoing_for
 from .refusals import for_caller
 from .request import RequestContext, dump_json
 from .services import Services
+from .stream_mask import StreamMask
 from .streaming import Headers, Limits, StreamedAnswer
 from .upstream import MAX_ANSWER_BYTES, RelayedRefusal, Upstream, read_error, refusal
 
@@ -63,15 +75,22 @@ class Stream:
         if outgoing.request is None:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
-            scanner, mask = self._module.Scanner(), mask_of(candidate.provider.secrets)
-            self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage)
+            scanner, mask = self._module.Scanner(), StreamMask(mask_of(candidate.provider.secrets))
+            self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher())
             self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
         else:
-            reader = wire(outgoing.candidate.provider.api).StreamReader()
-            writer, mask = self._writer(outgoing.request), mask_of(outgoing.candidate.provider.secrets)
-            self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask)
+            reader = stream_reader(outgoing.candidate)
+            writer = self._writer(outgoing.request)
+            mask = StreamMask(mask_of(outgoing.candidate.provider.secrets))
+            seen = Seen() if self.context.demands is not None else None
+            self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask, seen=seen)
             self._keep_at_its_end(lambda: writer.response())
         return self.pipe
+
+    def _watcher(self) -> Watcher | None:
+        """For a request whose answer has to hold certain things."""
+        reader = getattr(self._module, "StreamReader", None) or getattr(self._module, "StreamChoices", None)
+        return Watcher(reader()) if reader is not None and self.context.demands is not None else None
 
     def _keep_at_its_end(
         self, response: Callable[[], Mapping[str, Any]], candidate: Candidate | None = None, key: Secret | None = None
@@ -92,9 +111,9 @@ class Stream:
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
         check_answer(fields, outgoing.candidate, self.context.record)
-        reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
-        answer = reader.read_answer(fields)
+        answer = read_answer(fields, outgoing.candidate)
         self.context.record.usage = answer.usage
+        note_unmet(self.context, answer)
         conversation = self.context.conversation
         more = conversation.reading if conversation is not None else {}
         request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
@@ -105,7 +124,10 @@ class Stream:
         return headers.mask_secrets(stream, outgoing.candidate)
 
     def fail(self, error: GatewayError) -> bytes:
-        """The stream's error event after a failure."""
+        """The stream's error event after a failure, behind what was held back."""
+        return (self.pipe.flush() if self.pipe is not None else b"") + self._error_event(error)
+
+    def _error_event(self, error: GatewayError) -> bytes:
         request_id = self.context.record.request_id
         end = self.pipe.failure(error, request_id) if self.pipe is not None else None
         if end is not None:
@@ -161,7 +183,7 @@ class StreamAnswers:
 
     async def _send(self, context: RequestContext, streams: list[Stream], attempt: Attempt) -> None:
         """One member's stream, once more where its upstream does not know the wish for a usage that was added."""
-        context.wordless = self._wordless
+        context.wordless, context.converted = self._wordless, self._services.converted
         outgoing = await outgoing_for(context, attempt)
         try:
             await self._stream(context, streams, attempt, outgoing)
@@ -190,9 +212,10 @@ class StreamAnswers:
                 try:
                     await self._run(stream, answer, outgoing)
                 except GatewayError as error:
-                    if context.conversation is None or not context.conversation.forgets(error):
+                    if not can_send_again(context, outgoing, error):
                         raise
                     await self._run(stream, answer, await outgoing_for(context, attempt))
+                    self._services.learn_converted(context.converts_for)
         except GatewayError as wrong:
             if stream.pipe is None or wrong is not stream.pipe.error:
                 raise
@@ -203,8 +226,11 @@ class StreamAnswers:
             context.answering, context.last_sent_at = answer.released, answer.last_sent_at
             if stream.pipe is not None:
                 self._services.check_model(outgoing.candidate, stream.pipe.model)
+                record.answered_by = stream.pipe.model if isinstance(stream.pipe.model, str) else ""
                 record.usage, record.finish = stream.pipe.usage, stream.pipe.finish
                 record.whole = stream.pipe.done and stream.pipe.error is None
+                if record.whole:
+                    note_unmet(context, stream.pipe.seen)
                 context.outputs = stream.pipe.outputs
             if answer.first_output_at is not None:
                 record.first_output_s = answer.first_output_at - record.started_at

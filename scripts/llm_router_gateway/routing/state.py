@@ -179,6 +179,11 @@ class Attempt:
         known = circuit_breaker.record_latency(known, max(0.0, now - self._started_at), now)
         self._routing_state.keep(self.target.name, circuit_breaker.end_probe(known))
 
+    def prefer_key(self, key: Secret, now: float) -> None:
+        """Takes one of the provider's keys, unless it is cooling down."""
+        if self._routing_state.key_available_at(self.candidate, key) <= now:
+            self.key = key
+
     def switch_key(self, now: float, error: GatewayError) -> bool:
         """After 401, 402, 403 or 429: True when another key is left, which `key` is then."""
         if self.key is None or error.status not in (401, 402, 403, 429):

@@ -5,7 +5,7 @@
     counts_of(call)       -> what it adds to the sums of its minute, hour and day
 
 Tokens: `input` is all that was read, `cached` and `cache_write` are parts of it; `output` is all that was written, `reasoning`
-a part of it. None: unknown. A call is a success when `error` is empty; a caller who went away is neither that nor an
+a part of it. None: unknown. A call is a success when `error` is empty; a caller that went away is neither that nor an
 error. Latency is that of successes, without those that only count tokens.
 """
 
@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wire.ir import Usage
+from ..wire.spec import RELAYED_KINDS
 
-KINDS = frozenset({"chat", "count", "embeddings", "invoke"})
+KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended
 MAX_NAME = 200  # characters of a name that callers choose
 MAX_MESSAGE = 1_000  # of an error's text
@@ -30,12 +31,12 @@ class Call(NamedTuple):
     started_ms: int  # Unix milliseconds
     first_ms: float | None  # from the start to the first output; streams
     duration_ms: float
-    kind: str  # chat, count, embeddings, invoke
+    kind: str  # one of KINDS
     protocol: str
-    upstream_protocol: str  # "" when nobody was asked
+    upstream_protocol: str  # "" when no upstream was called
     stream: int  # 0 or 1
     asked: str
-    served: str  # "provider/model"; "" when nobody was asked
+    served: str  # "provider/model"; "" when no upstream was called
     provider: str
     model: str
     attempts: int
@@ -56,6 +57,8 @@ class Call(NamedTuple):
     key_name: str
     client: str
     lost: str  # JSON list of texts
+    tags: str = "[]"  # JSON list of texts: the caller's own labels for its spend
+    end_user: str = ""  # the person or account that the caller names, in its own words
 
     @property
     def is_timed(self) -> bool:
@@ -105,7 +108,7 @@ def view(number: int, call: Call) -> dict[str, Any]:
                    "cache_write": call.cache_write_tokens, "reasoning": call.reasoning_tokens,
                    "total": sum(known) if known else None},
         "cost_usd": call.cost_usd, "cost_source": call.cost_source, "key_id": call.key_id, "key_name": call.key_name,
-        "client": call.client, "lost": json.loads(call.lost),
+        "client": call.client, "lost": json.loads(call.lost), "tags": json.loads(call.tags), "end_user": call.end_user,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The interface of the call log, whatever stores it (by default `store/sqlite/call_log`).
+"""The interface of the call log, whatever stores it (by default `store/sql_call_log` over SQLite).
 
     log.append(call, bodies)                                      at once; never waits, never raises
     data = await log.summary(span, where, "model", 20, write=dumped)   sums, and what `write` makes of them

@@ -2,8 +2,6 @@
 
     bins = of([812.0, 95.5, 812.4])     -> bytes; bin i counts the milliseconds in [1.1 ** i, 1.1 ** (i + 1))
     add_counts(bins, of([10_000.0]))         -> both together
-    percentile(bins, 0.5)               -> 803.4; None when nothing was counted
-    total(bins)                         -> 3
 
 Bytes: the number of the first bin, then a count of four bytes, little-endian, for each bin up to the last that has one.
 As one whole number they are added without looking at any bin. b"" counts nothing.
@@ -75,20 +73,6 @@ def counts(bins: bytes) -> Iterator[tuple[int, int]]:
         count = int.from_bytes(bins[at : at + COUNT_BYTES], "little")
         if count:
             yield bins[0] + at // COUNT_BYTES, count
-
-
-def total(bins: bytes) -> int:
-    return sum(count for _, count in counts(bins))
-
-
-def percentile(bins: bytes, share: float) -> float | None:
-    """The time that `share` (0 to 1) of all do not exceed; None when nothing was counted."""
-    rank = max(1, math.ceil(share * total(bins)))
-    for number, count in counts(bins):
-        rank -= count
-        if rank <= 0:
-            return middle(number)
-    return None
 
 
 class Sum:

@@ -1,4 +1,4 @@
-"""The interface of the key repository, whatever stores it (by default `store/sqlite/keys`).
+"""The interface of the key repository, whatever stores it (by default `store/sql_keys` over SQLite).
 
     change = await keys.insert(key, digest)      on disk when it returns; Conflict when the name is taken
     change.row.key, change.keys                  the key as it is now, and all keys as they are after the change
@@ -67,9 +67,10 @@ class KeyRepository(Protocol):
 
 
 class KeyHolder(Protocol):
-    """Who admits callers by what the repository holds: `access.authenticate.Authenticator`."""
+    """What admits callers by what the repository holds: `access.authenticate.Authenticator`."""
 
     sealed: str  # why anonymous callers are refused
     is_unread: bool  # the keys of the store are not known
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None: ...
+    def judge(self, unknown: str, expired: str) -> None: ...

@@ -98,6 +98,17 @@ def usage_cost(usage: Usage, rates: Rates) -> float | None:
     return round(total / TOKENS, DIGITS) if is_known else None  # no tokens and no prices: nothing is known
 
 
+def input_share(usage: Usage, model: Prices | None) -> float | None:
+    """The input's part of what a usage costs by the configured prices, 0 to 1; None where they do not say."""
+    if model is None:
+        return None
+    rates = rates_at(model, usage.total_input)
+    total, written = usage_cost(usage, rates), rates.output_usd_per_mtok
+    if not total or written is None:
+        return None
+    return min(1.0, max(0.0, 1.0 - usage.output * written / TOKENS / total))
+
+
 def highest_price(model: Prices | None, input_tokens: float, kept: str = "") -> Price | None:
     """The most that a token of a request may cost; `kept` is how long it asks a cache to keep it: "", "5m", "1h".
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 MINUTES_KEPT_S = 2 * DAY_S  # sums of minutes: the chart of a day needs them; older times have hours
-BY = ("model", "provider", "key")  # what sums may be grouped by
+LABELS = ("tag", "user")  # what callers say about their calls
+BY = ("model", "provider", "key", *LABELS)  # what sums may be grouped by
 OUTCOMES = ("success", "error", "client_gone")  # what `Where.status` may say besides a number
 ORDERS = ("started_at", "duration_ms", "total_tokens", "cost_usd")  # of lists
 SEARCH_S = 0.1  # of reading for one response; then a page is shorter than requested, with a cursor for the rest
@@ -71,11 +72,25 @@ class Where:
     search: str = ""
     stream: bool | None = None
     has_key: bool = False  # `key` is meant even when it is empty: calls without a key
+    tag: str = ""
+    user: str = ""  # the end user that a caller names
 
     @property
     def of_sums(self) -> bool:
-        """Whether the stored sums can answer the query."""
-        return not (self.status or self.error or self.protocol or self.client or self.search or self.stream is not None)
+        """Whether the sums of models and keys can answer the query."""
+        return not (self.of_calls or self.tag or self.user)
+
+    @property
+    def of_calls(self) -> bool:
+        """Whether no stored sum can answer it."""
+        return bool(self.status or self.error or self.protocol or self.client or self.search or self.stream is not None)
+
+    def of_labels(self, by: str) -> str:
+        """The one kind of label whose sums can answer the query, grouped by `by`; "" where there is none."""
+        kinds = {kind for kind, is_meant in (("tag", self.tag), ("user", self.user), (by, by in LABELS)) if is_meant}
+        is_more = self.of_calls or self.model or self.provider or self.key or self.has_key or by not in ("", *kinds)
+        is_more = is_more or (by == "tag" and self.tag)  # the other tags of its calls are in no sum
+        return kinds.pop() if len(kinds) == 1 and not is_more else ""
 
 
 @dataclass(frozen=True, slots=True)

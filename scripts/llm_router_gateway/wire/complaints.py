@@ -53,6 +53,14 @@ TOKENS = re.compile(
 REFUSALS = frozenset({400, 403, 404, 413, 422, 500, 501})  # statuses under which servers say such things
 
 
+def is_too_long(words: str) -> bool:
+    """Whether a refusal is about a prompt that is longer than the model's window.
+
+    is_too_long("prompt is too long: 9000 tokens > 8192 maximum") -> True
+    """
+    return CONTEXT_WORDS.search(words) is not None
+
+
 def number_in(pattern: re.Pattern[str], *texts: str) -> int | None:
     """The first number that the pattern finds: number_in(WINDOW, "9 tokens > 8 maximum") -> 8"""
     for text in texts:
@@ -72,7 +80,7 @@ def classify(error: GatewayError, data: bytes = b"") -> GatewayError:
         return remade(BadRequest, error, 400, IMAGE)
     if CREDIT_WORDS.search(words):
         return remade(NoCredit, error, 402, NoCredit.code)
-    if error.status in (400, 413, 422, 500) and (error.code == CONTEXT or CONTEXT_WORDS.search(words)):
+    if error.status in (400, 413, 422, 500) and (error.code == CONTEXT or is_too_long(words)):
         raw = data[:MAX_SCANNED].decode("utf-8", "replace")
         numbers = {"tokens": number_in(TOKENS, error.message[:MAX_SCANNED], raw),
                    "window": number_in(WINDOW, error.message[:MAX_SCANNED], raw)}  # fmt: skip

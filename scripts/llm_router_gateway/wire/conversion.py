@@ -2,7 +2,7 @@
 
 wish = Wish("openai", "anthropic", named="p/m", model="m", stream=None)
 out = write_as(read_as(fields, wish), wish, lost)      the body as the upstream's protocol has it
-data = written(out, {"max_tokens": 5}, frozenset(), lost)  its bytes, with what the configuration changes in it
+data = encode_body(out, {"max_tokens": 5}, frozenset(), lost)  its bytes, with what the configuration changes in it
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def write_as(request: ir.Request, wish: Wish, lost: list[str]) -> dict[str, Any]
     return wire(wish.api).write_request(request, model=wish.model, quirks=wish.quirks, lost=lost)
 
 
-def written(
+def encode_body(
     out: Mapping[str, Any], changes: Mapping[str, Any], dropped: Set[str], lost: list[str], count: Wish | None = None
 ) -> bytes:
     """The bytes of a body, changed; with `count`, those of the call that counts its tokens."""

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import GatewayError, of_status
+from ..errors import CONTEXT, GatewayError, of_status
+from .complaints import is_too_long
 from .fields import compact
 from .retry_after import retry_after_s
 
 MAX_MESSAGE_CHARS = 2_000  # of an upstream's error text
-CONTEXT = re.compile(
-    r"maximum context length|context[_ ]length|context window|prompt is too long|input is too long|available context size|"
-    r"exceeds the maximum number of tokens allowed|reduce the length of the messages",
-    re.IGNORECASE,
-)
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "insufficient_quota", 403: "permission_error",
     404: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
@@ -64,7 +59,7 @@ def error_in(value: Any) -> Mapping[str, Any]:
     return {**value, "message": stated if isinstance(stated, str) else compact(stated)} if stated else {}
 
 
-def told_in(error: Mapping[str, Any]) -> str:
+def message_in(error: Mapping[str, Any]) -> str:
     """Its text; with OpenRouter also what the provider behind it said."""
     message = error.get("message")
     message = message if isinstance(message, str) and message.strip() else compact(error)
@@ -83,11 +78,11 @@ def status_of(error: Mapping[str, Any]) -> int:
 
 def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:
     """status 0: as the error says itself, else 502."""
-    message, code = told_in(error), error.get("code")
+    message, code = message_in(error), error.get("code")
     status = status or status_of(error)
     named = None
-    if code in ("context_length_exceeded", "string_above_max_length") or (status in (400, 413) and CONTEXT.search(message)):
-        named = "context_length_exceeded"
+    if code in (CONTEXT, "string_above_max_length") or (status in (400, 413) and is_too_long(message)):
+        named = CONTEXT
     elif code == "insufficient_quota" or error.get("type") == "insufficient_quota":
         named = "no_credit"
     elif code in KEPT_CODES:
@@ -108,21 +103,11 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
     return error_of(error, status, retry_after_s(headers))
 
 
-def code_of(error: GatewayError) -> str:
-    """Our code, or that of an input that is too long where only another vendor's words say so: clients act on the code.
-
-    code_of(BadRequest("prompt is too long: 9000 tokens > 8192 maximum")) -> "context_length_exceeded"
-    """
-    is_too_long = error.status in (400, 413) and CONTEXT.search(error.message) is not None
-    return "context_length_exceeded" if is_too_long else error.code
-
-
 def error_body(error: GatewayError) -> dict[str, Any]:
     """{"error": {"message", "type", "param", "code"}}"""
     kind = TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     param = error.details.get("param", error.details.get("path"))
-    code = code_of(error)
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(code, code)}}
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": CODES.get(error.code, error.code)}}
 
 
 def write_error(error: GatewayError, request_id: str) -> tuple[int, list[tuple[str, str]], dict[str, Any]]:

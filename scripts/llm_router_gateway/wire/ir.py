@@ -14,7 +14,7 @@ Parts       in the order they came. An empty text is kept where it was sent: wha
 ToolCall    arguments_text is what came, to the byte (or compact JSON where the wire has an object); arguments is the object
             in it, None where it is not one. "" is {} too. Writers of text send arguments_text, writers of objects arguments.
             `id` is never empty: readers mint one where the wire has none. `vendor` is set where that vendor issued the id
-            and wants it back (Gemini); `names.packed_id` carries vendor and signature through callers that know nothing of it.
+            and wants it back (Gemini); `names.pack_id` carries vendor and signature through callers that know nothing of it.
 Signatures  `signature` with `vendor`, whose it is. Only that vendor gets it back; to others it is lost, and named so.
             Thinking.data is what is encrypted (Anthropic redacted_thinking); with it, text is "".
 Opaque      a part or tool only one vendor knows (server tools and their results): its own JSON under its own name.
@@ -42,7 +42,7 @@ A stream is, per answer: Started, then per candidate (PartStart PartDelta* PartE
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, dataclass_transform
 
@@ -53,7 +53,7 @@ Extras = Mapping[str, Mapping[str, Any]]  # vendor -> its field -> its value
 
 
 class Nothing(Mapping[str, Any]):
-    """The empty object, equal to {}. Hashable, as dataclasses want their defaults, and nobody can add to it."""
+    """The empty object, equal to {}. Hashable, as defaults of dataclasses must be, and immutable."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(made: type[T]) -> type[T]:
-    """A dataclass that nobody changes, as types see to. It is not frozen when it runs: that makes each four times as slow to
+    """A dataclass that is never changed, as types see to. It is not frozen when it runs: that makes each four times as slow to
     make, and a long conversation has a hundred thousand of them.
     """
     return dataclass(slots=True, unsafe_hash=True)(made)
@@ -210,13 +210,13 @@ Part = Text | Thinking | Media | ToolCall | ToolResult | Refusal | Opaque
 class Message:
     role: Role
     parts: tuple[Part, ...]
-    name: str = ""  # OpenAI: who speaks
+    name: str = ""  # OpenAI: the speaker's name
     extras: Extras = NOTHING
 
 
 @value
 class WebSearch:
-    """A search of the web that runs at the vendor's: what each of them can be told of it. `location` is of the user:
+    """A web search that runs at the vendor, with the settings that each vendor has for it. `location` is of the user:
     {"city": ..., "region": ..., "country": ..., "timezone": ...}
     """
 
@@ -243,7 +243,7 @@ class Tool:
     cache_control: JSON | None = None
     extras: Extras = NOTHING  # {"anthropic": {"defer_loading": True}}
     search: WebSearch | None = field(default=None, compare=False)  # what `value` says, in no vendor's words
-    deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor is told of it
+    deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor gets it
 
 
 @value
@@ -287,7 +287,7 @@ class ResponseFormat:
 
 
 class Seal(Protocol):
-    """Takes what one vendor signed through a caller who must bring it back unchanged, and knows it again."""
+    """Carries what one vendor signed through a caller, which returns it unchanged, and recognises it."""
 
     def close(self, value: JSON) -> str:
         """The value as a text that only its owner may bring back."""
@@ -344,9 +344,9 @@ class Request:
     service_tier: str = ""  # the caller's word
     cache_key: str = ""  # OpenAI prompt_cache_key
     extras: Extras = NOTHING
-    reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
+    reply: Reply = field(default=NO_REPLY, compare=False)  # about the caller, not about the question
     answer_id: str = field(default="", compare=False)  # of the answer, where the upstream gives it none
-    input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
+    input_estimate: int = field(default=0, compare=False)  # tokens; 0 = not needed before the upstream states it
 
 
 # ----------------------------------------------------------------------------------------------------------------- answer
@@ -409,8 +409,8 @@ class Answer:
     id: str
     model: str
     candidates: tuple[Candidate, ...]  # at least one; a prompt that was blocked is one without parts and a refusal
-    usage: Usage | None = None  # None = not told; never taken for 0
-    created: int = 0  # Unix seconds; 0 = not told
+    usage: Usage | None = None  # None = unknown; never treated as 0
+    created: int = 0  # Unix seconds; 0 = unknown
     service_tier: str = ""
     extras: Extras = NOTHING
 
@@ -524,7 +524,9 @@ def object_in(text: str) -> JSON | None:
 
 def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEvent]:
     if isinstance(part, Text | Thinking):
-        yield PartStart(index, replace(part, text="", signature=""), candidate)
+        is_plain = type(part) is Text and part.cache_control is None  # `replace` takes several times as long
+        bare = Text("", "", part.vendor, extras=part.extras) if is_plain else replace(part, text="", signature="")
+        yield PartStart(index, bare, candidate)
         if part.text:
             yield PartDelta(index, part.text, "", candidate)
         if part.signature:
@@ -539,7 +541,7 @@ def _events_of_part(index: int, part: Part, candidate: int) -> Iterator[StreamEv
 
 
 def events_of(answer: Answer) -> list[StreamEvent]:
-    """A whole answer as the stream that it could have been; answer_of turns it back."""
+    """A whole answer as the stream that it could have been; a Collector turns it back."""
     events: list[StreamEvent] = [Started(answer.id, answer.model, answer.created, answer.service_tier, answer.extras)]
     for number, candidate in enumerate(answer.candidates):
         for index, part in enumerate(candidate.parts):
@@ -629,11 +631,3 @@ class Collector:
         parts = tuple(_whole(longer(part, *self._more.get((number, index), ())))
                       for index, part in sorted(self._parts.get(number, {}).items()))  # fmt: skip
         return Candidate(parts, stopped.stop, stopped.extras)
-
-
-def answer_of(events: Iterable[StreamEvent]) -> Answer:
-    """The answer that a whole stream makes: answer_of(events_of(answer)) == answer."""
-    collector = Collector()
-    for event in events:
-        collector.feed(event)
-    return collector.answer()

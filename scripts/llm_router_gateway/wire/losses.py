@@ -13,10 +13,10 @@ MAX_LOST = 200  # names that are kept of one request; a header could not hold mo
 MAX_HEADER_CHARS = 2_000
 MAX_NAME_CHARS = 120  # of one name in the header; callers choose the names of fields
 
-# What is told last, without the place it was lost at: it changes nothing about what the model is asked.
+# Named last, without the place it was lost at: it does not change the question to the model.
 NOISE = frozenset({"$schema", "$id", "$comment", "additionalProperties", "title", "examples", "default", "format",
                    "x-anthropic-billing-header", "include_usage", "cache_control", "detail"})  # fmt: skip
-# What is told first: the model saw less than the caller sent, or the answer holds less than the model said.
+# Named first: the model saw less than the caller sent, or the answer holds less than the model said.
 CONTENT = re.compile(
     r"(?:image|document|audio|video|file|tools(?:\[\d+\]|\[\*\])?=|tool_result|tool_choice|tool_use|tool_call|messages|system\."
     r"|assistant\.|user\.|response_format|functionCall|functionResponse|grounding|citation|prefill|lone)"
@@ -43,6 +43,17 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
                 name_lost(lost, f"{where}{name}")
 
 
+def only_text(part: ir.Part, lost: list[str]) -> str:
+    """The text of a part of an answer, for a protocol that carries nothing else; "" for others, which are named."""
+    if isinstance(part, ir.Text | ir.Refusal) or (isinstance(part, ir.Opaque) and part.text):
+        return part.text
+    if isinstance(part, ir.Media | ir.Opaque):
+        name_lost(lost, part.kind)
+    else:
+        name_lost(lost, "thinking" if isinstance(part, ir.Thinking) else "tool_calls")
+    return ""
+
+
 def noise_in(name: str) -> str:
     """The keyword that a name ends in, where it is noise: "tools[3].parameters.$schema" -> "$schema"; else ""."""
     last = name.rpartition(".")[2].partition("=")[0]
@@ -50,7 +61,7 @@ def noise_in(name: str) -> str:
 
 
 def rank_losses(lost: Sequence[str]) -> list[str]:
-    """The names as they are told: what matters most first, one name for the same thing in several places, noise last.
+    """The names as they are reported: what matters most first, one name for one thing in several places, noise last.
 
     rank_losses(["tools[0].parameters.$schema", "tools[1].parameters.$schema", "top_k", "image.url"])
         -> ["image.url", "top_k", "$schema"]

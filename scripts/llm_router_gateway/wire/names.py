@@ -2,8 +2,8 @@
 
 safe_name("9lives")              -> "_9lives_3f1c2a7b"     sent up; own_name(it, request.tools) -> "9lives" coming back
 safe_id("call:1")                -> "call_1_0b9f3c1e"      the same on every turn, so that pairs and caches hold
-packed_id(ToolCall("x", "f", vendor="gemini", signature="c2ln"))  -> "x__gemini_c2ln"
-unpacked_id("x__gemini_c2ln")    -> ("x", "gemini", "c2ln")
+pack_id(ToolCall("x", "f", vendor="gemini", signature="c2ln"))  -> "x__gemini_c2ln"
+unpack_id("x__gemini_c2ln")    -> ("x", "gemini", "c2ln")
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def safe_id(text: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', text)[: 63 - HASH_CHARS]}_{short_hash(text)}"
 
 
-def minted_id(*facts: object) -> str:
+def mint_id(*facts: object) -> str:
     """An id for a call that came without one. `facts` make it unique: the answer's id, the call's place and text.
 
-    minted_id("resp-1", 0, "f", "{}") -> "call_m_" and 20 characters; the same for the same facts
+    mint_id("resp-1", 0, "f", "{}") -> "call_m_" and 20 characters; the same for the same facts
     """
     stated = "\0".join(map(str, facts)).encode("utf-8", "surrogatepass")
     return MINTED + hashlib.sha256(stated).hexdigest()[:20]
@@ -62,15 +62,15 @@ def _url_base64(signature: str) -> str:
     return signature.replace("+", "-").replace("/", "_").rstrip("=")
 
 
-def packed_id(call: ir.ToolCall) -> str:
+def pack_id(call: ir.ToolCall) -> str:
     """The id for a caller of another protocol: it brings the issuer and its signature back without knowing of them."""
     if call.vendor not in PACKERS:
         return call.id
     return f"{call.id}__{call.vendor}" + (f"_{_url_base64(call.signature)}" if call.signature else "")
 
 
-def unpacked_id(text: str) -> tuple[str, str, str]:
-    """(id, vendor, signature) of an id that packed_id made; (text, "", "") of any other."""
+def unpack_id(text: str) -> tuple[str, str, str]:
+    """(id, vendor, signature) of an id that pack_id made; (text, "", "") of any other."""
     match = PACKED.fullmatch(text) if "__" in text else None
     if match is None or not match[1]:
         return text, "", ""

@@ -17,7 +17,10 @@ from typing import Protocol
 
 from ..errors import GatewayError, StreamCut, UpstreamFailed
 from . import ir, verdict
+from .error_bodies import error_in
+from .fields import compact
 from .sse import Event, SSEParser
+from .unmet import Seen, Watcher
 
 MAX_EVENT_BYTES = 16_777_216  # one event; pictures come in one
 BLANK_LINES = (b"\n\n",)
@@ -38,7 +41,7 @@ class Scanner(Protocol):
 
     @property
     def flawed(self) -> bool:
-        """Whether `error` is our own verdict, and no event of the upstream's tells of it."""
+        """Whether `error` is the gateway's own verdict, for which the upstream sent no event."""
 
     @property
     def fed(self) -> int:
@@ -59,6 +62,26 @@ class Reader(Protocol):
     def close(self) -> Iterable[ir.StreamEvent]: ...
 
 
+class Masking(Protocol):
+    """Takes out of the bytes what no caller may see; it may hold some until it knows."""
+
+    def __call__(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class Unmasked:
+    """There is nothing to hide."""
+
+    def __call__(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+UNMASKED = Unmasked()
+
+
 class Writer(Protocol):
     """Neutral events -> the caller's bytes; each protocol in `wire` has one."""
 
@@ -73,6 +96,24 @@ def whole(data: bytes | bytearray, start: int = 0) -> int:
     first = max(0, start - 3)  # a blank line may have begun in the bytes before
     marks = BLANK_LINES + BLANK_LINES_CR if data.find(b"\r", first) >= 0 else BLANK_LINES
     return max((at + len(mark) for mark in marks if (at := data.rfind(mark, first)) >= 0), default=0)
+
+
+def has_bare_json(data: bytes) -> bool:
+    """Whether a line begins as JSON does, which no line of an event stream does."""
+    return data.startswith(b"{") or b"\n{" in data or b"\r{" in data
+
+
+def frame_error(data: bytes) -> bytes:
+    """The same bytes with an error that stands outside of any event as an event: Google's API ends a broken stream so.
+
+    frame_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
+    """
+    at = 0 if data.startswith(b"{") else max(data.find(b"\n{"), data.find(b"\r{")) + 1
+    try:
+        value = json.loads(data[at:])
+    except (ValueError, RecursionError):
+        return data
+    return data[:at] + b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data
 
 
 class EventBytes:
@@ -92,11 +133,13 @@ class EventBytes:
         if self._at_start:
             piece = self._skip_mark(piece)
         if not self._tail and whole(piece) == len(piece):  # as most come: one or more whole events
+            piece = frame_error(piece) if has_bare_json(piece) else piece
             return piece, self._parse(piece)
         start = len(self._tail)
         self._tail += piece
         end = whole(self._tail, start)
         head = bytes(self._tail[:end])
+        head = frame_error(head) if has_bare_json(head) else head
         del self._tail[:end]
         if len(self._tail) > MAX_EVENT_BYTES:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
@@ -126,6 +169,8 @@ class EventBytes:
         """The last event, when only its blank line is missing: whole JSON or [DONE]. StreamCut in the middle of one."""
         tail = bytes(self._tail)
         self._tail.clear()
+        if has_bare_json(tail):
+            tail = frame_error(tail)
         events = [*self._parse(tail), *self._parser.close()]
         if self._parser.cut:
             raise verdict.cut_inside()
@@ -136,20 +181,21 @@ class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
     __slots__ = (
-        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_wrap", "done", "error", "error_passed", "on_done",
-        "outputs",
+        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_watcher", "_wrap", "done", "error", "error_passed",
+        "on_done", "outputs",
     )  # fmt: skip
 
     def __init__(
-        self, scanner: Scanner, wrap: Array | None = None, masked: Callable[[bytes], bytes] = bytes, *,
-        hides_usage: bool = False,
+        self, scanner: Scanner, wrap: Array | None = None, masked: Masking = UNMASKED, *,
+        hides_usage: bool = False, watcher: Watcher | None = None,
     ) -> None:  # fmt: skip
         """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
-        not go on, for its caller did not ask for it."""
+        not go on, for its caller did not ask for it. `watcher`: of a request whose answer has to hold certain things."""
+        self._watcher = watcher
         self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
-        # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
-        self._glance: Callable[[bytes], bool] | None = None if wrap else getattr(scanner, "glance", None)
+        # Recognises a piece that only adds text without parsing it. OpenAI's only: others have more in each event.
+        self._glance: Callable[[bytes], bool] | None = None if wrap or watcher else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._model = ""
@@ -182,6 +228,8 @@ class RelayPipe:
                 found = MODEL.search(events[0].data)
                 self._model = found[1] if found else ""
             scanner.feed(events)
+            if self._watcher is not None:
+                self._watcher.feed(events)
             self.outputs, self.done, self.error = scanner.outputs, scanner.done, scanner.error
             if self.done and self.on_done is not None and self.error is None:
                 self.on_done()
@@ -195,10 +243,9 @@ class RelayPipe:
             data = self._without_usage(data)
         if self._wrap is not None:
             data = self._wrap.items(events)
-        if self.error is None or scanner.flawed:
-            return self._masked(data)
-        self.error_passed = True
-        return self._masked(data)
+        self.error_passed = self.error_passed or not (self.error is None or scanner.flawed)
+        data = self._masked(data)
+        return data + self._masked.flush() if self.done or self.error is not None else data
 
     def _without_usage(self, data: bytes) -> bytes:
         kept = []
@@ -207,6 +254,11 @@ class RelayPipe:
             if self._is_usage is None or not any(self._is_usage(event.data) for event in found):
                 kept.append(raw)
         return b"".join(kept)
+
+    @property
+    def seen(self) -> Seen | None:
+        """What came of what a watcher looks for."""
+        return self._watcher.close() if self._watcher is not None else None
 
     def failure(self, error: GatewayError, request_id: str) -> bytes | None:
         """The end of a stream that broke, by what was seen of it; None where the protocol needs to know nothing of it."""
@@ -219,8 +271,13 @@ class RelayPipe:
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
         if self.error is None and not self.done:
-            self.error = cut_off(self.outputs > 0)
+            self.error = stream_cut(self.outputs > 0)
+        data += self._masked.flush()
         return data + self._wrap.end() if self._wrap is not None and self.error is None else data
+
+    def flush(self) -> bytes:
+        """What is held back of the events that came."""
+        return self._masked.flush()
 
 
 class ConvertPipe:
@@ -228,10 +285,14 @@ class ConvertPipe:
 
     __slots__ = (
         "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "model",
-        "on_done", "outputs", "usage",
+        "on_done", "outputs", "seen", "usage",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, writer: Writer, created: int = 0, masked: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, created: int = 0, masked: Masking = UNMASKED, *,
+        seen: Seen | None = None,
+    ) -> None:  # fmt: skip
+        self.seen = seen  # of a request whose answer has to hold certain things
         self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
@@ -251,7 +312,12 @@ class ConvertPipe:
             if self.error is not None:
                 break
         self.done = self.done or self._reader.done
-        return self._masked(b"".join(out))
+        data = self._masked(b"".join(out))
+        return data + self._masked.flush() if self.done or self.error is not None else data
+
+    def flush(self) -> bytes:
+        """What is held back of the events that came."""
+        return self._masked.flush()
 
     def _write_event(self, events: Iterable[ir.StreamEvent]) -> bytes:
         out = []
@@ -277,6 +343,8 @@ class ConvertPipe:
             elif isinstance(event, ir.Started):
                 self.model = event.model
                 event = event if event.created else replace(event, created=self._created)
+            if self.seen is not None:
+                self.seen.feed(event)
             out.append(self._writer.feed(event))
             if self.on_done is not None and isinstance(event, ir.Finished):
                 self.on_done()
@@ -305,8 +373,8 @@ class ConvertPipe:
         if self.error is None:
             data += self._write_event(self._reader.close())
         if self.error is None and not self.done:
-            self.error = cut_off(self.outputs > 0)
-        return self._masked(data)
+            self.error = stream_cut(self.outputs > 0)
+        return self._masked(data) + self._masked.flush()
 
 
 class Array:
@@ -339,7 +407,7 @@ class Array:
         return self.item(text) + self.end()
 
 
-def cut_off(answered: bool) -> StreamCut:
+def stream_cut(answered: bool) -> StreamCut:
     """The error for an upstream that went away before it said that it was done."""
     what = "before its final event" if answered else "without an answer"
     return StreamCut(f"the upstream ended the stream {what}")

@@ -25,10 +25,10 @@ PROTOCOLS = (
 )
 
 SPECS: Mapping[str, Spec] = {name: import_module(f".{name}.spec", __package__).SPEC for name in PROTOCOLS}
-DEFAULT = PROTOCOLS[0]  # of a caller who shows no other, and of the gateway's own paths
+DEFAULT = PROTOCOLS[0]  # of a request that shows no other, and of the gateway's own paths
 UPSTREAMS: Mapping[str, Upstream] = {name: spec.upstream for name, spec in SPECS.items() if spec.upstream is not None}
 
-# The union of what every protocol has, for decisions made before anybody knows which one it is.
+# The union of what every protocol has, for decisions made before the protocol is known.
 KEY_HEADERS = tuple(dict.fromkeys(name for spec in SPECS.values() for name in spec.key_headers))
 KEY_QUERIES = tuple(dict.fromkeys(spec.key_query for spec in SPECS.values() if spec.key_query))
 # What a caller's credential may stand in: none of it is ever passed on.
@@ -42,8 +42,9 @@ TURNS = tuple(dict.fromkeys(spec.turns for spec in SPECS.values()))
 
 @cache
 def wire(protocol: str) -> Codec:
-    """The functions of a protocol, loaded when they are first needed."""
-    return cast(Codec, import_module(f".{protocol}.codec", __package__))
+    """The functions of a protocol, loaded when they are first needed: the module `codec`, or the object CODEC in it."""
+    module = import_module(f".{protocol}.codec", __package__)
+    return cast(Codec, getattr(module, "CODEC", module))
 
 
 @cache

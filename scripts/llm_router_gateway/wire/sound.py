@@ -2,7 +2,7 @@
 
 sound(Usage(input=10**12))                  -> None: no usage at all
 sound(Usage(input=5, cost=-100.0))          -> Usage(input=5): the tokens are believed, the cost is not
-told_cost({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}})  -> 0.3
+cost_in({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}})  -> 0.3
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def sound(usage: Usage | None) -> Usage | None:
     return usage if usage.cost is None or is_cost(usage.cost) else replace(usage, cost=None)
 
 
-def told_cost(usage: Mapping[str, Any]) -> float | None:
-    """The whole cost that a usage object tells, in US dollars; None where it tells none that can be.
+def cost_in(usage: Mapping[str, Any]) -> float | None:
+    """The total cost that a usage object states, in US dollars; None where there is none or it is impossible.
 
     OpenRouter with a vendor's key of one's own (`is_byok`): `cost` is the fee alone, what that key pays stands beside it.
     """

@@ -9,7 +9,8 @@ How to add a protocol:
 1. A folder `wire/NAME/` whose `__init__` is a docstring. No protocol imports another; what all share lies beside the folders.
 2. `wire/NAME/spec.py` with `SPEC = Spec(name="NAME", ...)`. It is read at start, so it imports nothing but this module and what
    is cheap; regular expressions and small functions may stand there.
-3. `wire/NAME/codec.py` with the functions of `Codec`, loaded when a request first needs them.
+3. `wire/NAME/codec.py` with the functions of `Codec`, loaded when a request first needs them. A protocol that carries text
+   only needs four of them: `simple` has a base for the rest.
 4. One line in `wire/registry.PROTOCOLS`. Its place there is its place in lists, and decides between two that claim one path.
 
 A protocol that callers speak and no provider does has `upstream=None`, and its codec no function for the upstream's side
@@ -24,12 +25,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .demands import Demands, no_demands
+
 if TYPE_CHECKING:  # names for types alone: this is read at every start
     from ..errors import GatewayError
     from . import ir
     from .listing import Entry
 
 JSON = Mapping[str, Any]
+RELAYED_KINDS = frozenset({"audio", "images", "moderations", "rerank"})  # of a Line; no other protocol has an equal of them
 Pairs = list[tuple[str, str]]
 
 # ------------------------------------------------------------------------------------------------------------ the facts
@@ -41,7 +45,8 @@ class Line:
 
     `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
     that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
-    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), ...
+    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), one of
+    RELAYED_KINDS (passed on as it is; its path is also the name of the call among the paths of `Upstream`), ...
     """
 
     method: str
@@ -154,11 +159,17 @@ class Spec:
     too_long_words: str = ""  # that some look for in the message, where the mark is no text but a code
     model_field: str = "model"  # of a whole answer, and of a stream's events: the model that it comes from
     answer_field: str = ""  # what every whole answer has and no error does: "choices"
-    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body wants them
+    demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
+    # -- what a caller says about its call: for statistics, never for an upstream
+    end_user: tuple[str, ...] = ()  # dotted names of the body's fields that name the person behind it; the first one counts
+    labels: str = "metadata"  # the body's field with the caller's own labels
+
     # -- conversion
+    encloses: bool = False  # its callers bring other vendors' thoughts back in envelopes (wire/envelope)
     packs_ids: bool = False  # its calls' issuer and signature travel inside their ids (wire/names)
     kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
 
@@ -212,6 +223,19 @@ class Codec(Protocol):
 
     def finish_in(self, answer: JSON) -> str:
         """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
+
+    # -- of a protocol whose bodies some upstreams take as they are (`carried`)
+
+    def lacks_call(self, error: GatewayError) -> bool:
+        """Whether such an upstream says that it does not take them after all, so that they are converted."""
+
+    def only_upstream(self, fields: JSON) -> str:
+        """The field that cannot be converted; "" where all can."""
+
+    # -- of a protocol whose callers carry envelopes (`encloses`)
+
+    def remove_foreign(self, fields: JSON, lost: list[str]) -> dict[str, Any]:
+        """A body for an upstream of the same protocol, without what other vendors signed."""
 
     # -- of a protocol that keeps answers; see wire/responses for what they are
 

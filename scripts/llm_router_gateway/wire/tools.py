@@ -1,6 +1,6 @@
 """Tools where all protocols agree: which are offered to the model, what a choice may name, how free text goes as arguments.
 
-offered_tools(request)                                    -> its tools, without those that were not loaded yet
+visible_tools(request)                                    -> its tools, without those that were not loaded yet
 choice_among(ToolChoice("required", ("f",)), {"g"}, lost)  -> None, and lost == ["tool_choice"]
 free_text(ToolCall("t", "code", '{"input":"1+1"}', {"input": "1+1"}))  -> "1+1"
 """
@@ -17,7 +17,7 @@ from .losses import name_lost
 FREE_TEXT: Mapping[str, Any] = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 
-def offered_tools(request: ir.Request) -> tuple[ir.Tool, ...]:
+def visible_tools(request: ir.Request) -> tuple[ir.Tool, ...]:
     """The tools that the model may know of: one that is declared to be loaded later is none of them before it is."""
     tools = request.tools
     return tuple(tool for tool in tools if not tool.deferred) if any(tool.deferred for tool in tools) else tools

@@ -15,7 +15,7 @@ from llm_router_gateway.config.sources import Source
 
 KEYS = "".join(f'[[keys]]\nname = "k{at}"\nkey = "{at:05d}xxxxxxxxxxxxxxxxxxxxxxxx"\n' for at in range(3_000))
 MODELS = "".join(f'[[models]]\nname = "m{at}"\nprovider = "o"\ntags = ["a"]\n' for at in range(1_000))
-FILE = f"""
+FILE = """
 [server]
 store = "off"
 log_level = "error"
@@ -23,18 +23,17 @@ log_level = "error"
 name = "o"
 api = "openai"
 base_url = "http://o.example/v1"
-{MODELS}{KEYS}
 """
 
 
-def running(folder: Path) -> GatewayProcess:
+def running(folder: Path, more: str = "") -> GatewayProcess:
     path = folder / "router.toml"
-    path.write_text(FILE)
+    path.write_text(FILE + more)
     source = Source(path, flags={}, env={})
     return GatewayProcess(source.load(), source)
 
 
-def test_reloads_that_are_asked_for_at_once_are_one_or_two(tmp_path: Path) -> None:
+def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> None:
     async def story() -> None:
         made = running(tmp_path)
         loads: list[None] = []
@@ -65,7 +64,7 @@ def test_a_large_configuration_is_taken_over_without_holding_the_loop(tmp_path: 
         pytest.skip("every line is traced, so that times say nothing")
 
     async def story() -> float:
-        made = running(tmp_path)
+        made = running(tmp_path, MODELS + KEYS)
         worst = 0.0
         made.reload()
         while made._reloading is not None and not made._reloading.done():
@@ -76,4 +75,6 @@ def test_a_large_configuration_is_taken_over_without_holding_the_loop(tmp_path: 
         await made.pool.close()
         return worst
 
-    assert min(asyncio.run(story()) for _ in range(6)) < 0.020
+    # Loading, look-ups and entries are computed in a thread; a fifth of this is left. Twice, because the collector may run
+    # in any slice, and this process has more objects than a gateway.
+    assert min(asyncio.run(story()) for _ in range(2)) < 0.020

@@ -67,7 +67,7 @@ def test_without_a_file_the_environment_decides(tmp_path: Path, monkeypatch: pyt
     assert Source("", flags={}, env={sources.FILE_VARIABLE: "router.toml"}).name == "router.toml"
 
 
-def test_an_ollama_is_asked_for_and_not_waited_for() -> None:
+def test_an_ollama_is_looked_for_and_not_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert sources.local_server_is_there(server.getsockname())
         port = server.getsockname()[1]
@@ -80,3 +80,36 @@ def test_a_file_that_may_not_be_read_is_a_problem(tmp_path: Path) -> None:
     path.touch(0o000)
     with pytest.raises(ConfigError, match="Permission"):
         Source(str(path), flags={}, env={}).load()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize(("text", "is_named"), [
+    (f"[[providers]]\nname = 'openai'\napi_key = '{KEY}'\n", True),
+    (f"[[providers]]\nname = 'openai'\n[providers.settings.headers]\nX-Api-Token = '{KEY}'\n", True),
+    (f"[server]\ntoken = '{KEY}'\n[[providers]]\nname = 'ollama'\n", True),
+    (f"[server]\nadmin_token = '{KEY}'\n[[providers]]\nname = 'ollama'\n", True),
+    (f"[[providers]]\nname = 'ollama'\n[[keys]]\nname = 'k'\nkey = '{KEY}'\n", True),
+    ("[[providers]]\nname = 'openai'\napi_key_env = 'OPENAI_API_KEY'\n", False),
+])  # fmt: skip
+def test_a_file_with_keys_that_everybody_can_read_is_named(tmp_path: Path, text: str, is_named: bool) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(text)
+    for mode, is_open in ((0o644, True), (0o640, False), (0o600, False)):
+        path.chmod(mode)
+        notes = [note for note in Source(str(path), flags={}, env={"OPENAI_API_KEY": KEY}).load().notes if "chmod" in note]
+        assert bool(notes) == (is_named and is_open), mode
+        assert all(str(path) in note and KEY not in note for note in notes)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_variables_and_key_files_that_everybody_can_read_are_named_too(tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text("[[providers]]\nname = 'openai'\napi_key_file = 'secret'\n")
+    for name in (".env", "secret"):
+        (tmp_path / name).write_text(KEY)
+    for name in (".env", "secret"):
+        (tmp_path / ".env").chmod(0o600)
+        (tmp_path / "secret").chmod(0o600)
+        (tmp_path / name).chmod(0o644)
+        [note] = [note for note in Source(str(path), flags={}, env={}).load().notes if "chmod" in note]
+        assert str(tmp_path / name) in note and KEY not in note

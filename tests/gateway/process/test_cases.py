@@ -11,14 +11,14 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from material import files_in, needs
-from running import ROOTS, Answer, Asked, Process, Upstream, http
+from running import ROOTS, Answer, Asked, Process, Upstream, http, until
 
 APIS = {"o": "openai", "a": "anthropic", "g": "gemini", "b": "openai"}
 GROUP = '[[groups]]\nname = "group"\nstrategy = "priority"\n'
@@ -90,7 +90,7 @@ def is_for_the_gateway(path: Path) -> bool:
 
 
 def configuration(number: str, upstream: Upstream) -> str:
-    parts = ['[server]\nstore = "memory"\nretry_alone_s = 0\n']
+    parts = ['[server]\nstore = "memory"\nretry_alone_s = 0\n[health]\nfailures_to_open = 1000\n']
     for name, api in APIS.items():
         keys = "k1-of-the-case,k2-of-the-case" if name == "a" else "key-of-the-case"
         base = f"{upstream.url}/{name}{ROOTS[api]}"
@@ -123,25 +123,27 @@ def answers(number: str, script: dict[str, Any]) -> Callable[..., bool]:
     return act
 
 
-def play(path: Path, upstream: Upstream, start: Callable[..., Process]) -> Case:
+@pytest.fixture(scope="module")
+def gateways(module_start: Callable[..., Process]) -> Callable[[str], Process]:
+    """One process for each configuration: most cases have the same."""
+    return cache(module_start)
+
+
+def play(path: Path, upstream: Upstream, gateways: Callable[[str], Process]) -> Case:
     number, request = number_of(path), json.loads(path.read_text())
     upstream.does(answers(number, json.loads(path.with_name("upstream.json").read_text())))
-    gateway = start(configuration(number, upstream))
+    gateway = gateways(configuration(number, upstream))
     data = request["raw"].encode() if "raw" in request else json.dumps(request["body"]).encode()
     headers = {name.replace("-", "_"): value for name, value in request.get("headers", {}).items()}
-    answer = gateway.send(request.get("method", "POST"), request["path"], data, **headers)
-    return Case(answer, list(upstream.requests), last_call(gateway) if "protocol" in request else {})
+    answer = gateway.send(request.get("method", "POST"), request["path"], data, x_request_id=f"case-{number}", **headers)
+    return Case(answer, list(upstream.requests), call_in_log(gateway, f"case-{number}") if "protocol" in request else {})
 
 
-def last_call(gateway: Process) -> dict[str, Any]:
-    give_up = time.monotonic() + 10
-    while time.monotonic() < give_up:
-        calls = gateway.get("/monitor/invocations").json
-        items = calls.get("items") or calls.get("data") or calls.get("invocations") or []
-        if items:
-            found: dict[str, Any] = items[0]
-            return found
-    raise AssertionError("the call log has no row")
+def call_in_log(gateway: Process, request_id: str) -> dict[str, Any]:
+    address = f"/monitor/invocations/{request_id}"
+    until(lambda: gateway.get(address).status == 200, "the call in the log")
+    found: dict[str, Any] = gateway.get(address).json
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------- what must come
@@ -277,5 +279,5 @@ CASES = [path for path in files_in("LLM_ROUTER_CASES", "*/request.json") if is_f
 
 @needs("LLM_ROUTER_CASES")
 @pytest.mark.parametrize("path", CASES, ids=[path.parent.name for path in CASES])
-def test_a_case_comes_out_as_expected(path: Path, upstream: Upstream, start: Callable[..., Process]) -> None:
-    CHECKS[number_of(path)](play(path, upstream, start))
+def test_a_case_comes_out_as_expected(path: Path, upstream: Upstream, gateways: Callable[[str], Process]) -> None:
+    CHECKS[number_of(path)](play(path, upstream, gateways))

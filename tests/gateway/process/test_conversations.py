@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from quick import slow
 from running import PLAIN, ROOTS, Process, Upstream, http, made_up, sends, whole_stream
 
 KEY = made_up("upstream")
@@ -71,7 +72,7 @@ def test_a_conversation_goes_on_wherever_it_began(
     assert "previous_response_id" not in body
 
 
-def test_an_upstream_that_gave_the_answer_is_only_told_its_id(gateway: Process, upstream: Upstream) -> None:
+def test_an_upstream_that_gave_the_answer_is_only_sent_its_id(gateway: Process, upstream: Upstream) -> None:
     answers(upstream, "responses", id="resp_theirs1")
     assert id_of(say(gateway, "responses/m", input="one")) == "resp_theirs1"
     answers(upstream, "responses", id="resp_theirs2")
@@ -79,7 +80,7 @@ def test_an_upstream_that_gave_the_answer_is_only_told_its_id(gateway: Process, 
     assert sent(upstream) == {"model": "m", "input": "two", "previous_response_id": "resp_theirs1"}
 
 
-def test_in_a_group_it_stays_with_who_has_it(gateway: Process, upstream: Upstream) -> None:
+def test_in_a_group_it_stays_with_the_member_that_has_it(gateway: Process, upstream: Upstream) -> None:
     for at in range(4):
         answers(upstream, "responses", id=f"resp_group{at}")
         first = say(gateway, "both", input="one")
@@ -87,6 +88,21 @@ def test_in_a_group_it_stays_with_who_has_it(gateway: Process, upstream: Upstrea
         second = say(gateway, "both", input="two", previous_response_id=f"resp_group{at}")
         assert first.headers["x-llm-router-model"] == second.headers["x-llm-router-model"]
         assert sent(upstream)["previous_response_id"] == f"resp_group{at}"
+
+
+def test_it_stays_with_the_key_that_it_began_with(start: Callable[..., Process], upstream: Upstream) -> None:
+    other = made_up("other")
+    before = config(upstream.url)
+    first = start(before)
+    answers(upstream, "responses", id="resp_kept")
+    say(first, "responses/m", input="one")
+    first.end()
+    second = start(before.replace(f'api_key = "{KEY}"', f'api_key = "{other},{KEY}"'), folder=first.folder)
+    for previous, key in (("resp_kept", KEY), ("", other)):
+        answers(upstream, "responses")
+        say(second, "responses/m", input="two", **({"previous_response_id": previous} if previous else {}))
+        assert upstream.requests[-1].headers["authorization"] == f"Bearer {key}"
+        assert sent(upstream).get("previous_response_id", "") == previous
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -150,7 +166,7 @@ def test_an_answer_is_read_back(gateway: Process, kept: str) -> None:
     assert cancelled.status == 400 and "synchronous" in cancelled.json["error"]["message"]
 
 
-@pytest.mark.parametrize("stored", ["kept", "deleted", "not kept", "another caller's"])
+@pytest.mark.parametrize("stored", ["kept", "another caller's", *slow("deleted", "not kept")])
 def test_what_is_not_there_is_not_found(stored: str, gateway: Process, upstream: Upstream, kept: str) -> None:
     who, name = "alice", kept
     if stored == "deleted":
@@ -192,7 +208,22 @@ def test_conversations_and_seals_outlive_a_restart(start: Callable[..., Process]
     assert sent(upstream)["messages"][1]["content"][0] == thought, "to the letter, or the vendor refuses it"
 
 
-@pytest.mark.parametrize("server", ["keep_conversations_hours = 0", 'store = "off"'])
+def test_conversations_and_seals_are_known_to_every_worker(start: Callable[..., Process], upstream: Upstream) -> None:
+    gateway = start(config(upstream.url, "workers = 2"))
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"}
+    answers(upstream, "anthropic", content=[thought, {"type": "text", "text": "yes"}])
+    asked = {"input": [{"role": "user", "content": "one"}], "reasoning": {"effort": "low", "summary": "auto"}}
+    first = say(gateway, "anthropic/m", **asked)
+    before, output = id_of(first), first.json["output"]
+    for _ in range(8):  # connections of their own, which either worker may take
+        for more in ({"input": "two", "previous_response_id": before},
+                     {"input": [*asked["input"], *output, {"role": "user", "content": "two"}]}):  # fmt: skip
+            answers(upstream, "anthropic")
+            assert say(gateway, "anthropic/m", **more).status == 200
+            assert sent(upstream)["messages"][1]["content"][0] == thought
+
+
+@pytest.mark.parametrize("server", ["keep_conversations_hours = 0", *slow('store = "off"')])
 def test_nothing_is_kept_where_that_is_switched_off(server: str, start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config(upstream.url, server))
     answers(upstream, "anthropic")
@@ -224,9 +255,16 @@ def test_compact_is_a_summary_by_the_model_or_the_upstreams_own(gateway: Process
     made = call(gateway, "POST", "/v1/responses/compact", model="gemini/m", input="one").json
     assert made["object"] == "response.compaction"
     assert [item["type"] for item in made["output"]] == ["message", "compaction"]
-    upstream.does(sends(http(b'{"id": "resp_c", "object": "response.compaction", "output": []}')))
-    own = call(gateway, "POST", "/v1/responses/compact", model="responses/m", input="one").json
-    assert own["id"] == "resp_c" and upstream.requests[-1].line.startswith("POST /v1/responses/compact ")
+    compacted = {
+        "id": "resp_c",
+        "object": "response.compaction",
+        "output": [],
+        "usage": {"input_tokens": 5000, "output_tokens": 50, "total_tokens": 5050},
+    }
+    upstream.does(sends(http(json.dumps(compacted).encode())))
+    answer = call(gateway, "POST", "/v1/responses/compact", model="responses/m", input="one")
+    assert answer.json["id"] == "resp_c" and upstream.requests[-1].line.startswith("POST /v1/responses/compact ")
+    gateway.logged(f" in=5000 out=50 id={answer.headers['x-request-id']}")
 
 
 def test_an_answer_that_is_fetched_later_is_refused(gateway: Process) -> None:

@@ -45,7 +45,7 @@ def path_of(upstream: Upstream) -> str:
 @pytest.mark.parametrize(
     ("model", "path"), [("both/m", "/v1/responses"), ("chat/newer", "/v1/responses"), ("chat/m", "/v1/chat/completions")]
 )
-def test_a_provider_that_speaks_the_callers_protocol_is_asked_in_it(
+def test_a_provider_that_speaks_the_callers_protocol_is_called_in_it(
     model: str, path: str, gateway: Process, upstream: Upstream
 ) -> None:
     upstream.does(sends(http(json.dumps(PLAIN["responses"] if path.endswith("responses") else CHAT).encode())))
@@ -72,6 +72,23 @@ def test_a_search_of_the_web_goes_where_a_provider_has_it(gateway: Process, upst
     assert path_of(upstream) == "/v1/responses" and upstream.requests[-1].json["tools"] == [{"type": "web_search"}]
 
 
+def test_an_upstream_of_the_callers_protocol_gets_no_other_vendors_thoughts(gateway: Process, upstream: Upstream) -> None:
+    """Here both answer one conversation: a Responses upstream first, whose encrypted reasoning Anthropic would refuse."""
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
+    told = {**PLAIN["responses"], "output": [thought, *PLAIN["responses"]["output"]]}
+    upstream.does(sends(http(json.dumps(told).encode())))
+    question = {"role": "user", "content": "hi"}
+    content = post(gateway, "/v1/messages", model="chat/newer", max_tokens=99, messages=[question]).json["content"]
+    assert [each["type"] for each in content] == ["redacted_thinking", "text"]
+    for model, field in (("chat/newer", "input"), ("claude/m", "messages")):
+        turns = [question, {"role": "assistant", "content": content}, question]
+        upstream.does(sends(http(json.dumps(PLAIN["anthropic" if field == "messages" else "responses"]).encode())))
+        answer = post(gateway, "/v1/messages", model=model, max_tokens=99, messages=turns)
+        sent = json.dumps(upstream.requests[-1].json[field])
+        assert ("gAAA" in sent) == (field == "input") and "redacted" not in sent and answer.status == 200
+    assert answer.headers["x-llm-router-lost"] == "thinking"
+
+
 def test_a_websocket_is_refused_so_that_callers_fall_back_at_once(gateway: Process) -> None:
     answer = gateway.get("/v1/responses", upgrade="websocket", connection="Upgrade")
     assert answer.status == 426 and "POST" in answer.json["error"]["message"]
@@ -95,7 +112,9 @@ def test_a_failed_answer_under_status_200_is_a_status(gateway: Process, upstream
 
 
 @pytest.mark.parametrize("more", [{}, {"suffix": "end"}, {"echo": True}])
-def test_text_completions_are_relayed_to_who_speaks_them(more: dict[str, Any], gateway: Process, upstream: Upstream) -> None:
+def test_text_completions_are_relayed_to_an_upstream_that_speaks_them(
+    more: dict[str, Any], gateway: Process, upstream: Upstream
+) -> None:
     upstream.does(sends(http(json.dumps(TEXT).encode())))
     answer = post(gateway, "/v1/completions", model="chat/m", prompt="Say", **more)
     assert answer.json == TEXT
@@ -130,6 +149,57 @@ def test_what_only_a_text_model_can_do_is_refused_elsewhere(gateway: Process) ->
     assert answer.status == 400 and answer.json["error"]["param"] == "suffix"
 
 
+def refuses_texts(status: str, message: str, *, stream: bool) -> Any:
+    """An upstream that knows only chats."""
+    said = CHAT_STREAM if stream else http(json.dumps(CHAT).encode())
+
+    def serve(sock: Any, asked: Any) -> Any:
+        refusal = http(json.dumps({"error": {"message": message}}).encode(), status=status)
+        return sends(refusal if asked.line.split()[1].endswith("/v1/completions") else said)(sock, asked)
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def passing(module_start: Callable[..., Process], upstream: Upstream) -> Process:
+    """A gateway whose provider takes any model's name."""
+    return module_start(f'[[providers]]\nname = "o"\napi = "openai"\nbase_url = "{upstream.url}/v1"\napi_key = "{KEY}"\n')
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("404 Not Found", "This is a chat model and not supported in the v1/completions endpoint. Use v1/chat/completions."),
+        ("405 Method Not Allowed", "Method Not Allowed"),
+        ("400 Bad Request", "gpt-x: use the chat/completions endpoint"),
+    ],
+)
+def test_a_model_of_openais_that_only_chats_gets_a_chat(
+    status: str, message: str, stream: bool, passing: Process, upstream: Upstream
+) -> None:
+    model = f"o/{status[:3]}-{stream}"
+    upstream.does(refuses_texts(status, message, stream=stream))
+    before = len(upstream.requests)
+    for _ in range(2):
+        answer = post(passing, "/v1/completions", model=model, prompt="Say", stream=stream)
+        said = answer.data if stream else answer.json["choices"][0]["text"].encode()
+        assert answer.status == 200 and (b'"text":"y"' in said if stream else said == b"yes")
+    paths = [each.line.split()[1] for each in upstream.requests[before:]]
+    assert paths == ["/v1/completions", "/v1/chat/completions", "/v1/chat/completions"], "what was learnt is not tried again"
+    assert upstream.requests[-1].json["messages"] == [{"role": "user", "content": "Say"}]
+    refused = post(passing, "/v1/completions", model=model, prompt="Say", suffix="end")
+    assert refused.status == 400 and "suffix" in refused.json["error"]["message"]
+
+
+def test_a_model_that_is_not_there_is_not_tried_twice(gateway: Process, upstream: Upstream) -> None:
+    missing = {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}
+    upstream.does(sends(http(json.dumps(missing).encode(), status="404 Not Found")))
+    before = len(upstream.requests)
+    assert post(gateway, "/v1/completions", model="chat/m", prompt="Say").status == 404
+    assert len(upstream.requests) == before + 1
+
+
 # ----------------------------------------------------------------------------------------------------------------- ollama
 
 HI = [{"role": "user", "content": "hi"}]
@@ -140,7 +210,7 @@ def lines(data: bytes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("model", ["chat/m", "claude/m"])
-def test_an_ollama_chat_streams_unless_told_otherwise(model: str, gateway: Process, upstream: Upstream) -> None:
+def test_an_ollama_chat_streams_by_default(model: str, gateway: Process, upstream: Upstream) -> None:
     upstream.does(sends(CHAT_STREAM if model == "chat/m" else whole_stream("anthropic")))
     answer = post(gateway, "/api/chat", model=model, messages=HI)
     assert answer.headers["content-type"] == "application/x-ndjson"

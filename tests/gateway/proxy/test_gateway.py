@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Pool, Upstream
+from routed import SOON_S
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
-from llm_router_gateway.proxy.gateway import Gateway
+from llm_router_gateway.proxy.gateway import Gateway, prepare
 from llm_router_gateway.proxy.log import Log
 
 KEY, TOKEN = "up" + "-key" * 4, "our" + "-token" * 4
@@ -33,7 +34,7 @@ class Room:
     def __init__(self, pool: Pool, tmp: Path, **server: Any) -> None:
         self.pool, self.path = pool, tmp / "log"
         self.log = Log("debug", stream=-1, path=str(self.path))
-        self.config = config.parse({"server": server, "providers": [*PROVIDERS], "models": MODELS})
+        self.config = config.parse({"server": {"retry_alone_s": SOON_S, **server}, "providers": [*PROVIDERS], "models": MODELS})
         loop = asyncio.get_running_loop()
         self.gateway = Gateway(
             self.config, pool, self.log, clock=loop.time, call_later=loop.call_later, new_id=lambda: "made"  # type: ignore[arg-type]
@@ -251,6 +252,17 @@ def test_without_the_token_nothing_but_health_is_answered(play: Callable[..., Ro
     play(story, Upstream(200, ANSWER), token=TOKEN)
 
 
+def test_a_store_that_fails_makes_it_unready_and_not_silent(play: Callable[..., Room]) -> None:
+    async def story(room: Room) -> None:
+        room.gateway.store_health = lambda: {"broken": "/secret: disk full"}
+        answer = await room.ask(Exchange("GET", "/health/ready"))
+        assert (answer.status, answer.json["status"], answer.json["checks"]["store"]) == (503, "not_ready", "failing")
+        assert "/secret" not in str(answer.json) and len(answer.json["reasons"]) == 1
+        assert (await room.ask(chat(headers=[("x-goog-api-key", TOKEN)]))).status == 200
+
+    play(story, Upstream(200, ANSWER), token=TOKEN)
+
+
 def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -> None:
     async def story(room: Room) -> None:
         openai = await room.ask(chat("none/such"))
@@ -278,7 +290,7 @@ def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -
         (Exchange("POST", "/v1/embeddings", b'{"model":"claude/x","input":"a"}'), 400),
     ],
 )
-def test_what_cannot_be_answered_says_so_before_anybody_is_asked(
+def test_what_cannot_be_answered_says_so_before_any_is_tried(
     play: Callable[..., Room], exchange: Exchange, status: int
 ) -> None:
     async def story(room: Room) -> None:
@@ -336,7 +348,7 @@ def test_an_upstream_that_cannot_count_is_estimated_for(play: Callable[..., Room
     play(story, Upstream(404, b'{"error":{"message":"no such path"}}'))
 
 
-def test_embeddings_come_in_the_form_that_was_asked_for(play: Callable[..., Room]) -> None:
+def test_embeddings_come_in_the_form_that_was_requested(play: Callable[..., Room]) -> None:
     async def story(room: Room) -> None:
         body = b'{"model":"openai/e","input":"a","encoding_format":"base64"}'
         assert (await room.ask(Exchange("POST", "/v1/embeddings", body))).json["data"][0]["embedding"] == "AAAAPw=="
@@ -349,7 +361,7 @@ def test_a_request_keeps_the_config_that_it_began_with(play: Callable[..., Room]
     async def story(room: Room) -> None:
         class Swapping(Exchange):
             async def read_body(self, limit: int) -> bytes:
-                room.gateway.swap(config.parse({}))
+                room.gateway.swap(prepare(config.parse({})))
                 return await super().read_body(limit)
 
         old = chat()

@@ -21,7 +21,6 @@ def test_lines_have_a_stamp_and_a_level_and_wait_for_the_flush(tmp_path: Path) -
     assert path.read_text() == ""
     log.flush()
     assert path.read_text() == "2026-10-21T07:28:00.123Z info  hello\n"
-    assert not log.wants("debug")
     log.close()
 
 
@@ -64,7 +63,7 @@ def test_a_closed_stream_loses_lines_and_raises_nothing() -> None:
     os.close(writing)
 
 
-def test_a_pipe_that_nobody_reads_does_not_stop_us() -> None:
+def test_a_pipe_that_is_not_read_does_not_stop_us() -> None:
     reading, writing = os.pipe()
     log = Log(stream=writing)
     for _ in range(200):
@@ -139,3 +138,29 @@ def test_a_line_of_json_is_never_endless_and_always_json(tmp_path: Path) -> None
         raise AssertionError(name)
 
     assert json.loads(line, parse_constant=refused)["cost_usd"] == "inf"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, path = tmp_path / "theirs", tmp_path / "r.log"
+    theirs.write_text("precious")
+    path.symlink_to(theirs)
+    with pytest.raises(OSError):
+        Log(stream=-1, path=str(path))
+    path.unlink()
+    monkeypatch.setattr(log_module, "MAX_FILE_BYTES", 1)
+    log = Log(stream=-1, path=str(path))
+    (tmp_path / "r.log.1").symlink_to(theirs)
+    log.error("turned over")
+    log.close()
+    assert theirs.read_text() == "precious" and "turned over" in (tmp_path / "r.log.1").read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").is_symlink(), reason="/dev/stdout is no link here")
+def test_the_systems_own_links_are_followed_and_never_turned_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "MAX_FILE_BYTES", 0)
+    log = Log(stream=-1, path="/dev/stdout")
+    log.flush()
+    log.write("error", "one line")
+    log.close()
+    assert Path("/dev/stdout").is_symlink()

@@ -4,6 +4,7 @@ import pytest
 
 from llm_router_gateway.errors import BadMethod, NotFound
 from llm_router_gateway.proxy.paths import KNOWN, Call, protocol_of, read_call
+from llm_router_gateway.wire.registry import SPECS
 
 ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
 
@@ -46,6 +47,8 @@ ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": "k"}
         ("GET", "/v1/models/llama3%3A8b", Call("model", "openai", "llama3:8b")),
         ("HEAD", "/", Call("root", "openai")),
         ("GET", "/health", Call("health", "openai")),
+        ("GET", "/health/live", Call("live", "openai")),
+        ("HEAD", "/v1/health/ready", Call("ready", "openai")),
         ("POST", "/api/event_logging/batch", Call("ignored", "anthropic")),
         ("POST", "/v1/responses", Call("chat", "responses")),
         ("POST", "/responses/input_tokens", Call("count", "responses")),
@@ -66,7 +69,7 @@ def test_the_usual_paths_are_known_for_what_reading_them_says() -> None:
         assert read_call(method, path, {}, {}) == call == read_call(method, f"{path}//", {}, {})
 
 
-def test_a_gemini_stream_is_events_only_when_asked_so() -> None:
+def test_a_gemini_stream_is_events_only_on_request() -> None:
     call = read_call("POST", "/v1beta/models/m:streamGenerateContent", {"alt": "sse"}, {})
     assert (call.stream, call.array) == (True, False)
 
@@ -91,3 +94,11 @@ def test_lists_have_the_shape_of_the_caller() -> None:
 def test_everything_else_is_not_found_or_another_method(method: str, path: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         read_call(method, path, {}, {})
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1", "/v1/v1", "/openai/v1", "/openai", "/v1beta", "/v1beta/openai", "/anthropic/v1"])
+def test_whatever_stands_before_a_chat_may_stand_before_every_path_of_a_protocol(prefix: str) -> None:
+    assert read_call("POST", f"{prefix}/chat/completions", {}, {}) == Call("chat", "openai")
+    for line in SPECS["responses"].lines:
+        called = read_call(line.method, f"{prefix}/{line.path.replace('{id}', 'resp_1')}", {}, {})
+        assert called == Call(line.kind, "responses", id="resp_1" if "{id}" in line.path else ""), line.path

@@ -112,7 +112,7 @@ def test_a_model_may_have_an_endpoint_of_its_own() -> None:
     assert resolve.candidates(table, "m")[0].url("chat") == "http://127.0.0.1:11434/v1/x/chat"
 
 
-def test_what_is_switched_off_is_not_asked_of_a_provider_that_takes_any_name() -> None:
+def test_what_is_switched_off_does_not_go_to_a_provider_that_takes_any_name() -> None:
     table = routes(LISTED + '[[providers]]\nname = "openrouter"')
     with pytest.raises(UnknownModel, match="switched off"):
         found(table, "one/off")
@@ -178,3 +178,31 @@ def test_a_name_that_cannot_be_sent_is_unknown(name: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         resolve.candidates(table, name)
     assert caught.value.status == 404 and caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "caller", "spoken"),
+    [
+        ("openai", "gpt-5.1", "openai", "openai"),
+        ("openai", "gpt-5.1", "anthropic", "openai"),
+        ("openai", "gpt-5.1", "responses", "responses"),
+        ("openai", "o3-pro", "openai", "responses"),
+        ("openai", "gpt-5.1-codex-max", "anthropic", "responses"),
+        ("openai", "gpt-5-pro", "gemini", "responses"),
+        ("grok", "grok-4", "responses", "openai"),
+    ],
+)
+def test_openais_models_are_called_in_the_protocol_that_they_have(provider: str, model: str, caller: str, spoken: str) -> None:
+    candidate = resolve.candidates(opened(provider), f"{provider}/{model}")[0]
+    assert candidate.speaking(caller).provider.api == spoken
+
+
+def test_a_model_may_be_said_to_have_only_the_newer_protocol() -> None:
+    text = '[[providers]]\nname = "openai"\n[[openai.models]]\nname = "gpt-x"\nconfig = { endpoint = "responses" }\n'
+    assert resolve.candidates(routes(text), "gpt-x")[0].speaking("openai").provider.api == "responses"
+
+
+def test_at_another_address_a_preset_speaks_what_servers_there_speak() -> None:
+    text = '[[providers]]\nname = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
+    candidate = resolve.candidates(routes(text), "openai/o3-pro")[0]
+    assert candidate.speaking("responses").provider.api == "openai"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 from material import files_in, needs
 
 from llm_router_gateway.errors import (
@@ -29,8 +30,9 @@ from llm_router_gateway.wire.anthropic import codec as anthropic
 from llm_router_gateway.wire.anthropic import common, request_reader, request_writer
 from llm_router_gateway.wire.anthropic.abilities import claude_version
 from llm_router_gateway.wire.anthropic.answer import read_stop, write_stop
-from llm_router_gateway.wire.anthropic.schema import fitted_schema
-from llm_router_gateway.wire.names import packed_id, safe_id
+from llm_router_gateway.wire.anthropic.schema import fit_schema
+from llm_router_gateway.wire.envelope import open_envelope
+from llm_router_gateway.wire.names import pack_id, safe_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 
@@ -212,9 +214,9 @@ def test_a_scan_sees_what_a_reader_sees(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in corpus("stream") if pair(name)[1]["events"][-1]["is"] == "Finished"])
 def test_a_stream_written_again_reads_the_same_and_agrees_with_the_plain_answer(name: str) -> None:
     events = read(pair(name)[0])
-    whole = ir.answer_of(events)
+    whole = answer_of(events)
     made = anthropic.StreamWriter(ask(), lost=[])
-    again = ir.answer_of(read(b"".join(map(made.feed, events))))
+    again = answer_of(read(b"".join(map(made.feed, events))))
     lost: list[str] = []
     as_plain = anthropic.read_answer(anthropic.write_answer(whole, ask(), lost))
     assert said_by(again) == said_by(whole) == said_by(as_plain)
@@ -261,7 +263,7 @@ def test_an_issuer_and_its_signature_come_back_in_the_id_of_a_call() -> None:
     """Row 20: what the caller got in tool_use.id it sends in tool_use.id and tool_result.tool_use_id."""
     call = ir.ToolCall("x", "f", "{}", {}, signature="c2ln", vendor="gemini")
     shown = anthropic.write_answer(answer(call), ask(), [])["content"][0]
-    assert shown["id"] == packed_id(call)
+    assert shown["id"] == pack_id(call)
     request = anthropic.read_request({"model": "m", "messages": [
         {"role": "assistant", "content": [shown]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": shown["id"], "content": "1"}]},
@@ -292,7 +294,7 @@ def test_tools_that_run_at_the_vendor_are_kept_whole() -> None:
     assert write(request)[0]["tools"] == [search, mine]
 
 
-def test_a_tool_reference_can_be_told_to_others() -> None:
+def test_a_tool_reference_can_be_written_for_others() -> None:
     """Row 30."""
     part = request_reader.read_opaque({"type": "tool_reference", "tool_name": "f"}, "")
     assert part.text == "[tool f is loaded]"
@@ -376,7 +378,7 @@ def test_what_a_server_tool_found_is_not_what_the_model_said() -> None:
     hits = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "T", "url": "https://h"}]}
     assert request_reader.read_opaque(hits, "").text == "T https://h"
     assert anthropic.read_answer({"content": [hits]}).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
-    assert ir.answer_of(read(sse(start(), block(0, **hits), stop(0), *end()))).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
+    assert answer_of(read(sse(start(), block(0, **hits), stop(0), *end()))).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
 
 
 def test_results_stand_first_and_in_one_turn() -> None:
@@ -444,7 +446,7 @@ def test_pictures_and_documents(part: ir.Media, source: Any) -> None:
 @pytest.mark.parametrize("part", [
     ir.Media("audio", "audio/wav", data="AA=="), ir.Media("image", file_id="f", vendor="openai"), ir.Media("image", url="gs://b/o"),
 ])  # fmt: skip
-def test_media_that_cannot_go_is_named_and_told(part: ir.Media) -> None:
+def test_media_that_cannot_go_is_named_and_noted(part: ir.Media) -> None:
     body, lost = write(ask(ir.Message("user", (part,))))
     assert lost == [part.kind] and part.kind in body["messages"][0]["content"][0]["text"]
 
@@ -643,7 +645,7 @@ def test_the_call_that_gives_the_answer_its_form_is_the_answer() -> None:
         start(), block(0, **content[0] | {"input": {}}), delta(0, type="input_json_delta", partial_json='{"n":1}'), stop(0),
         *end("tool_use"),
     ))  # fmt: skip
-    assert ir.answer_of(events).candidates[0] == found
+    assert answer_of(events).candidates[0] == found
 
 
 @pytest.mark.parametrize(("schema", "want", "lost"), [
@@ -660,7 +662,7 @@ def test_the_call_that_gives_the_answer_its_form_is_the_answer() -> None:
 def test_schemas_fit_the_decoder(schema: Any, want: Any, lost: Any) -> None:
     """A property that is named like a keyword is a property."""
     named: list[str] = []
-    assert fitted_schema(schema, named) == want and named == lost
+    assert fit_schema(schema, named) == want and named == lost
 
 
 @pytest.mark.parametrize(("name", "version"), [
@@ -748,9 +750,10 @@ def test_what_an_answer_cannot_show_is_named() -> None:
              ir.ToolCall("t", "f", '{"a"', None), ir.Text("a", "s", "gemini"))  # fmt: skip
     made = ir.Answer("a", "m", (ir.Candidate(parts, ir.Stop("other", "odd")), ir.Candidate((), ir.Stop("end"))), ir.Usage())
     content = anthropic.write_answer(made, ask(), lost)["content"]
-    assert [each["type"] for each in content] == ["text", "tool_use", "text"] and content[1]["input"] == {}
+    assert [each["type"] for each in content] == ["text", "redacted_thinking", "tool_use", "text"]
+    assert content[2]["input"] == {}
     assert sorted(lost) == [
-        "executableCode", "image", "n", "signature", "stop_reason=odd", "thinking.data", "tool_use.input",
+        "executableCode", "image", "n", "signature", "stop_reason=odd", "tool_use.input",
     ]  # fmt: skip
 
 
@@ -780,7 +783,7 @@ def test_a_kind_that_changes_inside_a_block_begins_the_next_part() -> None:
         delta(0, type="text_delta", text="a"), delta(3, type="text_delta", text="b"), *end(),
     ))  # fmt: skip
     assert sum(isinstance(event, ir.Started) for event in events) == 1
-    assert ir.answer_of(events).candidates[0].parts == (
+    assert answer_of(events).candidates[0].parts == (
         ir.Text(""), ir.Thinking("Hm", "", "anthropic"), ir.Text("a"), ir.Text("b"),
     )  # fmt: skip
 
@@ -796,7 +799,7 @@ def test_calls_that_grow_at_once_come_one_after_the_other() -> None:
         block(1, type="tool_use", id="b", name="g", input={}), args(1, '{"y"'), block(2, type="text", text="z"), args(0, ":1}"),
         stop(0), args(1, ":2}"), stop(1), stop(2), *end("tool_use"),
     ))  # fmt: skip
-    assert ir.answer_of(events).candidates[0].parts == (
+    assert answer_of(events).candidates[0].parts == (
         ir.ToolCall("a", "f", '{"x":1}', {"x": 1}), ir.ToolCall("b", "g", '{"y":2}', {"y": 2}), ir.Text("z"),
     )  # fmt: skip
 
@@ -808,7 +811,7 @@ def test_what_the_start_of_a_block_says_is_not_lost() -> None:
         block(1, type="thinking", thinking="Hm", signature="s"), stop(1),
         block(2, type="tool_use", id="t", name="f", input={"x": 1}), stop(2), *end(),
     ))  # fmt: skip
-    assert ir.answer_of(events).candidates[0].parts == (
+    assert answer_of(events).candidates[0].parts == (
         ir.Text("ab"), ir.Thinking("Hm", "s", "anthropic"), ir.ToolCall("t", "f", '{"x":1}', {"x": 1}),
     )  # fmt: skip
 
@@ -930,13 +933,14 @@ def test_thoughts_and_their_signatures() -> None:
 
 
 def test_a_signature_without_text_is_a_block() -> None:
-    """Row 36; another vendor's is named, and makes none."""
+    """Row 36; another vendor's goes in an envelope."""
     thought = ir.Thinking("", vendor="anthropic")
     events, lost = writer(ir.Started("a", "m"), ir.PartStart(0, thought), ir.PartDelta(0, "", "s"), ir.PartEnd(0), *DONE)
     assert kinds(events)[1:4] == ["start", "delta", "stop"] and lost == []
     other = ir.Thinking("", vendor="gemini")
     events, lost = writer(ir.Started("a", "m"), ir.PartStart(0, other), ir.PartDelta(0, "", "s"), ir.PartEnd(0), *DONE)
-    assert kinds(events) == ["message_start", "message_delta", "message_stop"] and lost == ["thinking.signature"]
+    assert kinds(events)[1:4] == ["start", "delta", "stop"] and lost == []
+    assert open_envelope(events[2]["delta"]["signature"]) == ("gemini", "s", "")
 
 
 def test_further_candidates_and_pictures_are_named() -> None:
@@ -1059,10 +1063,10 @@ def test_real_answers_survive_as_plain_and_as_streams() -> None:
             continue
         streamed = isinstance(body, str) and body.startswith("event:")
         fields_ = {} if streamed else json.loads(body) if isinstance(body, str) else body
-        whole = ir.answer_of(read(body.encode() + b"\n\n")) if streamed else anthropic.read_answer(fields_)
+        whole = answer_of(read(body.encode() + b"\n\n")) if streamed else anthropic.read_answer(fields_)
         lost: list[str] = []
         made = anthropic.StreamWriter(ask(), lost=lost)
-        again = ir.answer_of(read(b"".join(map(made.feed, ir.events_of(whole)))))
+        again = answer_of(read(b"".join(map(made.feed, ir.events_of(whole)))))
         as_plain = anthropic.read_answer(anthropic.write_answer(whole, ask(), lost))
         assert said_by(again) == said_by(whole) == said_by(as_plain), name
         assert lost == (["tool_use.input"] if whole.candidates[0].stop.reason == "length" else []), name  # half a call

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway.errors import BadRequest, GatewayError
-from llm_router_gateway.wire.error_bodies import code_of
+from llm_router_gateway.errors import BadRequest, GatewayError, UpstreamFailed
+from llm_router_gateway.wire.complaints import classify
 from llm_router_gateway.wire.registry import UPSTREAMS, wire
 
 TOO_LONG = {
@@ -23,7 +23,8 @@ TOO_LONG = {
 @pytest.mark.parametrize("caller", ["openai", "responses", "completions"])
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_an_input_that_is_too_long_has_the_code_that_clients_act_on(upstream: str, caller: str) -> None:
-    error = wire(upstream).read_error(400, {}, json.dumps(TOO_LONG[upstream]).encode())
+    data = json.dumps(TOO_LONG[upstream]).encode()
+    error = classify(wire(upstream).read_error(400, {}, data), data)
     body: dict[str, Any] = wire(caller).write_error(error, "r1")[2]
     assert body["error"]["code"] == "context_length_exceeded"
     assert body["error"]["message"] == error.message
@@ -32,7 +33,7 @@ def test_an_input_that_is_too_long_has_the_code_that_clients_act_on(upstream: st
 @pytest.mark.parametrize(
     ("error", "code"),
     [(BadRequest("prompt is too long: 9 tokens"), "context_length_exceeded"), (BadRequest("bad"), "bad_request"),
-     (GatewayError("the context window was not opened", status=500), "upstream_failed")],
+     (UpstreamFailed("the context window was not opened"), "upstream_failed")],
 )  # fmt: skip
 def test_only_a_refusal_can_be_of_an_input_that_is_too_long(error: GatewayError, code: str) -> None:
-    assert code_of(error) == (error.code if error.status == 500 else code)
+    assert classify(error).code == code

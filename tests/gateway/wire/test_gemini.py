@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 
 from llm_router_gateway.errors import BadRequest, GatewayError, Overloaded, RateLimited, StreamCut, UpstreamFailed
 from llm_router_gateway.wire import ir
@@ -19,7 +20,7 @@ from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.gemini import common
 from llm_router_gateway.wire.gemini.answer import write_stop, write_usage
 from llm_router_gateway.wire.gemini.schema import from_gemini, to_gemini
-from llm_router_gateway.wire.names import minted_id, packed_id, safe_name, unpacked_id
+from llm_router_gateway.wire.names import mint_id, pack_id, safe_name, unpack_id
 from llm_router_gateway.wire.registry import SPECS
 from llm_router_gateway.wire.sse import Event, SSEParser
 from llm_router_gateway.wire.verdict import finish_failure
@@ -286,7 +287,7 @@ def test_all_results_of_a_turn_are_one_content_with_nothing_beside_them() -> Non
 
 
 def test_an_id_goes_back_only_where_gemini_gave_it() -> None:  # row 18
-    own, minted, foreign = "fc-1", minted_id("x"), "toolu_1"
+    own, minted, foreign = "fc-1", mint_id("x"), "toolu_1"
     calls = [call(own, vendor="gemini"), call(minted, vendor="gemini"), call(foreign)]
     body = body_of(ask(user("x"), model(*calls), user(*(result(each.id) for each in calls))))
     for place, kind in ((1, "functionCall"), (2, "functionResponse")):
@@ -298,7 +299,7 @@ def test_a_signature_comes_back_through_the_id_that_another_protocol_kept() -> N
         {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln+/8="}]}, "finishReason": "STOP"}]})  # fmt: skip
     first = answer.candidates[0].parts[0]
     assert isinstance(first, ir.ToolCall)
-    id, vendor, signature = unpacked_id(packed_id(first))
+    id, vendor, signature = unpack_id(pack_id(first))
     back = call(id, vendor=vendor, signature=signature)
     body, lost = written(ask(user("x"), model(back), user(result(id))), "gemini-3-pro")
     assert body["contents"][1]["parts"] == [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln+/8="}]
@@ -313,7 +314,7 @@ def test_a_lost_signature_is_replaced_by_googles_own_word_where_one_is_needed() 
     assert "thoughtSignature" not in json.dumps(body_of(request, "gemini-3-pro", signatures=False))
 
 
-def test_a_call_nobody_answered_and_a_result_nobody_asked_for_do_not_end_the_conversation() -> None:  # row 26
+def test_a_call_without_a_result_and_a_result_without_a_call_do_not_end_the_conversation() -> None:  # row 26
     body, lost = written(ask(user("x"), model(call("a")), user("never mind", result("z", "late"))))
     assert body["contents"][2]["parts"][0]["functionResponse"]["response"].keys() == {"error"}
     assert "late" in json.dumps(body["contents"][3]) and "functionResponse" not in json.dumps(body["contents"][3])
@@ -361,7 +362,7 @@ def test_tools_that_run_elsewhere_are_not_sent_and_named() -> None:  # rows 29, 
                     "parallel_tool_calls=false"]  # fmt: skip
 
 
-def test_empty_texts_are_left_out_and_something_is_always_asked() -> None:  # row 32
+def test_empty_texts_are_left_out_and_something_is_always_there() -> None:  # row 32
     assert body_of(ask(user("", "a"), model(""), user("b")))["contents"] == [
         {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]}]  # fmt: skip
     assert body_of(ask(user(""), system=(ir.Text("Go."),))) == {"contents": [{"role": "user", "parts": [{"text": "Go."}]}]}
@@ -411,7 +412,7 @@ def test_effort_and_budget_become_what_the_model_knows(  # row 39
     assert body.get("generationConfig", {}).get("thinkingConfig") == expected and told == lost
 
 
-def test_json_answers_are_asked_for_or_told_in_words_beside_tools() -> None:  # row 43
+def test_json_answers_are_requested_or_stated_in_words_beside_tools() -> None:  # row 43
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
     wanted = ir.ResponseFormat("schema", schema)
     body, lost = written(ask(response_format=wanted))
@@ -696,7 +697,7 @@ def said(answer: ir.Answer) -> Body:
 
 def told_by(events: list[ir.StreamEvent]) -> Body:
     try:
-        return said(ir.answer_of(events))
+        return said(answer_of(events))
     except GatewayError as error:
         return {"error": [error.status, error.code]}
 
@@ -749,7 +750,7 @@ def test_a_stream_written_says_the_same_again(name: str, array: bool) -> None:
     data = b"".join(map(writer.feed, events))
     chunks = [Event("", json.dumps(item)) for item in json.loads(data)] if array else events_in(data)
     assert told_by(read_all(chunks)) == told_by(events)
-    whole = gemini.read_answer(json.loads(json.dumps(gemini.write_answer(ir.answer_of(events), SHOWN, []))))
+    whole = gemini.read_answer(json.loads(json.dumps(gemini.write_answer(answer_of(events), SHOWN, []))))
     assert said(whole) == told_by(events)  # plain and streamed agree
 
 
@@ -783,7 +784,7 @@ def test_the_reader_knows_when_nothing_more_is_needed() -> None:
     assert reader.done
 
 
-def test_candidates_that_come_mixed_are_told_apart_and_all_must_end() -> None:  # row 13
+def test_candidates_that_come_mixed_are_kept_apart_and_all_must_end() -> None:  # row 13
     def chunk(index: int, words: str, **more: str) -> Event:
         candidate = {"content": {"parts": [{"text": words}]}, "index": index, **more}
         return Event("", json.dumps({"candidates": [candidate]}))
@@ -791,10 +792,10 @@ def test_candidates_that_come_mixed_are_told_apart_and_all_must_end() -> None:  
     chunks = [chunk(0, "a"), chunk(1, "x"), chunk(0, "b", finishReason="STOP"), chunk(1, "y")]
     assert isinstance(read_all(chunks)[-1], ir.Failed)
     events = read_all([*chunks, chunk(1, "z", finishReason="MAX_TOKENS")])
-    found = ir.answer_of(events).candidates
+    found = answer_of(events).candidates
     assert [(each.parts[0].text, each.stop.reason) for each in found] == [("ab", "end"), ("xyz", "length")]  # type: ignore[union-attr]
     writer = gemini.StreamWriter(SHOWN, lost=[])
-    assert ir.answer_of(read_all(events_in(b"".join(map(writer.feed, events))))).candidates == found
+    assert answer_of(read_all(events_in(b"".join(map(writer.feed, events))))).candidates == found
 
 
 FOREIGN: list[ir.StreamEvent] = [  # as an Anthropic upstream streams
@@ -822,12 +823,12 @@ def test_calls_in_fragments_leave_whole_and_the_last_chunk_says_why() -> None:
     assert all((chunk["responseId"], chunk["modelVersion"]) == ("msg_1", "claude-x") for chunk in chunks)
 
 
-def test_thoughts_and_their_signature_are_streamed_to_who_asked_for_them() -> None:
+def test_thoughts_and_their_signature_are_streamed_on_request() -> None:
     writer = gemini.StreamWriter(SHOWN, lost=[])
     chunks = [json.loads(event.data) for event in events_in(b"".join(map(writer.feed, FOREIGN)))]
     first, second = chunks[0]["candidates"][0]["content"]["parts"][0], chunks[1]["candidates"][0]["content"]["parts"][0]
     assert first == {"text": "Hm", "thought": True}
-    assert common.unpacked_signature(second["thoughtSignature"]) == ("anthropic", "EqQB", "")
+    assert common.unpack_signature(second["thoughtSignature"]) == ("anthropic", "EqQB", "")
 
 
 def test_the_frames_are_the_only_ones_that_googles_sdks_take() -> None:  # row 15 and the table of what SDKs tolerate

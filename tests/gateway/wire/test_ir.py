@@ -4,6 +4,7 @@ import dataclasses
 import typing
 
 import pytest
+from collected import answer_of
 
 from llm_router_gateway.errors import StreamCut
 from llm_router_gateway.wire import ir, sse
@@ -37,7 +38,7 @@ ANSWER = ir.Answer(
 
 
 def test_a_whole_answer_and_its_stream_say_the_same() -> None:
-    assert ir.answer_of(ir.events_of(ANSWER)) == ANSWER
+    assert answer_of(ir.events_of(ANSWER)) == ANSWER
 
 
 def test_a_stream_opens_one_part_at_a_time_and_ends_once() -> None:
@@ -49,9 +50,9 @@ def test_a_stream_opens_one_part_at_a_time_and_ends_once() -> None:
 
 def test_a_stream_without_its_end_is_no_answer() -> None:
     with pytest.raises(ValueError):
-        ir.answer_of(ir.events_of(ANSWER)[:-1])
+        answer_of(ir.events_of(ANSWER)[:-1])
     with pytest.raises(StreamCut):
-        ir.answer_of([*ir.events_of(ANSWER)[:5], ir.Failed(StreamCut("cut"))])
+        answer_of([*ir.events_of(ANSWER)[:5], ir.Failed(StreamCut("cut"))])
 
 
 def test_output_is_what_the_model_said() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.wire import fields, ir, losses, pairing, retry_after
-from llm_router_gateway.wire.names import ID, MINTED, NAME, minted_id, own_names, packed_id, safe_id, safe_name, unpacked_id
+from llm_router_gateway.wire.names import ID, MINTED, NAME, mint_id, own_names, pack_id, safe_id, safe_name, unpack_id
 
 
 @pytest.mark.parametrize("name", ["f", "get_weather", "_x", "a-b", "A" * 64])
@@ -40,18 +40,18 @@ def test_any_other_id_becomes_one_the_same_each_time(came: str) -> None:
 @pytest.mark.parametrize("signature", ["", "c2lnbmF0dXJl", "c2ln/+A=", "QQ=="])
 def test_a_signature_comes_back_through_a_caller_that_knows_nothing_of_it(signature: str) -> None:
     call = ir.ToolCall("id_1", "f", signature=signature, vendor="gemini")
-    assert unpacked_id(packed_id(call)) == ("id_1", "gemini", signature)
-    assert re.fullmatch(r"[A-Za-z0-9_-]+", packed_id(call))
+    assert unpack_id(pack_id(call)) == ("id_1", "gemini", signature)
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", pack_id(call))
 
 
 @pytest.mark.parametrize("text", ["toolu_01", "", "__gemini", "x__gemini_", "x__geminiy", "x__gemini_A"])
 def test_other_ids_are_left_alone(text: str) -> None:
-    assert unpacked_id(text) == (text, "", "")
+    assert unpack_id(text) == (text, "", "")
 
 
 def test_minted_ids_depend_on_their_facts() -> None:
-    assert minted_id("r", 0, "f") == minted_id("r", 0, "f") != minted_id("r", 1, "f")
-    assert minted_id("r").startswith(MINTED) and ID.fullmatch(minted_id("r"))
+    assert mint_id("r", 0, "f") == mint_id("r", 0, "f") != mint_id("r", 1, "f")
+    assert mint_id("r").startswith(MINTED) and ID.fullmatch(mint_id("r"))
 
 
 # -- calls and their results
@@ -88,7 +88,7 @@ def test_calls_in_a_row_of_assistant_messages_are_one_turn() -> None:
     assert got == [turn(A, B), user(result("a"), result("b"))]
 
 
-def test_a_call_that_nobody_answered_gets_an_error_as_its_result() -> None:
+def test_a_call_without_a_result_gets_an_error_as_its_result() -> None:
     lost: list[str] = []
     got = pairing.pair_results([turn(A), user(ir.Text("never mind"))], lost)
     (added,) = got[1].parts
@@ -97,7 +97,7 @@ def test_a_call_that_nobody_answered_gets_an_error_as_its_result() -> None:
     assert len(pairing.pair_results([turn(A)], [])) == 2
 
 
-def test_a_result_that_nobody_asked_for_is_told_as_text() -> None:
+def test_a_result_without_a_call_is_written_as_text() -> None:
     lost: list[str] = []
     (message,) = pairing.pair_results([user(result("z", "what it said"))], lost)
     assert all(isinstance(part, ir.Text) for part in message.parts) and lost == ["tool_result=orphan"]

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed, of_status
-from llm_router_gateway.wire import ir
-from llm_router_gateway.wire.names import unpacked_id
+from llm_router_gateway.wire import chat_parts, ir
+from llm_router_gateway.wire.names import unpack_id
 from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.openai import common
 from llm_router_gateway.wire.registry import SPECS
@@ -68,7 +69,7 @@ def streamed(*data: str, close: bool = True) -> list[ir.StreamEvent]:
 
 
 def collected(*data: str) -> ir.Answer:
-    return ir.answer_of(streamed(*data))
+    return answer_of(streamed(*data))
 
 
 def calls_in(answer: ir.Answer) -> list[tuple[str, str, object]]:
@@ -147,7 +148,7 @@ def test_what_was_read_is_written_as_it_was() -> None:
     assert lost == []
 
 
-def test_the_asked_name_and_stream_win_over_the_body() -> None:
+def test_the_requested_name_and_stream_win_over_the_body() -> None:
     request = openai.read_request({"model": "x", "messages": [USER], "stream": True}, model="y", stream=False)
     assert (request.model, request.stream) == ("y", False)
 
@@ -289,7 +290,7 @@ def test_every_way_to_ask_for_thought_is_read(fields: dict[str, Any], expected: 
         (ir.Reasoning("on", 9), "o3", {"reasoning": "none"}, {}, ["reasoning"]),
     ],
 )  # fmt: skip
-def test_thought_is_asked_for_as_the_model_knows_it(
+def test_thought_is_requested_as_the_model_knows_it(
     asked: ir.Reasoning, model: str, quirks: dict[str, Any], expected: dict[str, Any], lost: list[str]
 ) -> None:
     named: list[str] = []
@@ -432,7 +433,7 @@ def test_a_whole_answer_is_written() -> None:
     }  # fmt: skip
 
 
-def test_signed_thoughts_come_back_from_a_caller_who_returns_the_message() -> None:
+def test_signed_thoughts_come_back_from_a_caller_that_returns_the_message() -> None:
     thoughts = (ir.Thinking("Hm", "c2ln", "anthropic"), ir.Thinking("", "", "anthropic", data="xx"))
     message = message_of(answer_with(*thoughts, ir.Text("a")))
     assert read(USER, message).messages[1].parts[:2] == (thoughts[0], ir.Thinking(
@@ -525,7 +526,7 @@ def test_row_1_calls_that_come_interleaved_leave_one_after_the_other() -> None:
         chunk(call_delta(0, '{"x"', "f", "a")), chunk(call_delta(1, '{"y"', "g", "b")), chunk(call_delta(0, ":1}")),
         chunk(call_delta(1, ":2}")), chunk({}, "tool_calls"), DONE,
     )  # fmt: skip
-    assert calls_in(ir.answer_of(events)) == [("a", "f", {"x": 1}), ("b", "g", {"y": 2})]
+    assert calls_in(answer_of(events)) == [("a", "f", {"x": 1}), ("b", "g", {"y": 2})]
     opened: list[int] = []
     for event in events:
         if isinstance(event, ir.PartStart):
@@ -592,7 +593,7 @@ def test_row_7_a_change_of_kind_ends_one_part_and_begins_the_next() -> None:
     )  # fmt: skip
     assert sum(isinstance(event, ir.Started) for event in events) == 1
     expected = (ir.Thinking("Hm"), ir.Text("a"), ir.Thinking("Hm2"), ir.Text("b"))
-    assert ir.answer_of(events).candidates[0].parts == expected
+    assert answer_of(events).candidates[0].parts == expected
 
 
 @pytest.mark.parametrize("said", [[], [chunk({"role": "assistant"})], [chunk({"content": "a"})]])
@@ -643,7 +644,7 @@ def test_rows_10_and_11_usage_counts_wherever_it_comes_and_ends_nothing() -> Non
         assert got.usage == ir.Usage(5, text=3) and got.candidates[0].parts == (ir.Text("ab"),), data
 
 
-def test_row_12_the_usage_chunk_goes_to_those_who_asked_and_once() -> None:
+def test_row_12_the_usage_chunk_comes_on_request_and_once() -> None:
     events: list[ir.StreamEvent] = [*ir.events_of(answer_with(ir.Text("a"), usage=ir.Usage(5, text=3)))]
     events.insert(2, ir.UsageSeen(ir.Usage(5, text=1)))
     silent = written(events)
@@ -654,7 +655,7 @@ def test_row_12_the_usage_chunk_goes_to_those_who_asked_and_once() -> None:
     assert asked[-2:] == [told, DONE]
 
 
-def test_row_10_an_upstream_is_always_asked_for_usage() -> None:
+def test_row_10_an_upstream_always_gets_a_request_for_usage() -> None:
     assert write(asking(stream=True))["stream_options"] == {"include_usage": True}
     assert "stream_options" not in write(asking())
 
@@ -664,7 +665,7 @@ def test_row_13_several_choices_end_before_usage_does() -> None:
         chunk({"content": "a"}), chunk({"content": "b"}, index=1), chunk({}, "stop"), chunk({}, "length", index=1),
         chunk(usage={"prompt_tokens": 5, "completion_tokens": 2}), DONE,
     )  # fmt: skip
-    answer = ir.answer_of(got)
+    answer = answer_of(got)
     assert [each.parts for each in answer.candidates] == [(ir.Text("a"),), (ir.Text("b"),)]
     assert [each.stop.reason for each in answer.candidates] == ["end", "length"]
     request = read(stream=True, n=2, stream_options={"include_usage": True})
@@ -684,7 +685,7 @@ def test_row_14_any_cut_of_the_bytes_gives_the_same_answer() -> None:
         parser, reader, events = SSEParser(), openai.StreamReader(), []
         for piece in (whole[:cut], whole[cut:]):
             events += [out for each in parser.feed(piece) for out in reader.feed(each)]
-        assert ir.answer_of(events) == expected, cut
+        assert answer_of(events) == expected, cut
 
 
 def test_row_15_the_sign_of_life_is_a_blank_line() -> None:
@@ -941,7 +942,7 @@ def test_row_36_a_thought_that_is_only_a_signature_is_kept() -> None:
     assert again.candidates[0].parts == (thought, ir.Text("a"))
 
 
-def test_row_38_thoughts_of_tool_turns_go_back_to_those_who_want_them() -> None:
+def test_row_38_thoughts_of_tool_turns_go_back_to_those_that_want_them() -> None:
     turn = assistant(ir.Thinking("Hm", "s", "anthropic"), ir.ToolCall("a", "f", "{}"))
     request = talking(turn, user(ir.ToolResult("a", (ir.Text("1"),))))
     lost: list[str] = []
@@ -953,7 +954,7 @@ def test_row_38_thoughts_of_tool_turns_go_back_to_those_who_want_them() -> None:
     assert details[0]["signature"] == "s"
 
 
-def test_row_39_thinking_is_not_asked_of_a_model_without_it() -> None:
+def test_row_39_thinking_is_not_requested_of_a_model_without_it() -> None:
     lost: list[str] = []
     assert "reasoning_effort" not in write(asking(reasoning=ir.Reasoning("adaptive", effort="high")), lost, "gpt-4o")
     assert lost == ["reasoning"]
@@ -990,10 +991,10 @@ def test_row_43_the_form_of_the_answer_is_carried() -> None:
     assert lost == ["response_format.schema=in the system text"]
 
 
-def test_row_43_json_is_asked_for_in_words_too() -> None:
+def test_row_43_json_is_requested_in_words_too() -> None:
     request = asking(response_format=ir.ResponseFormat("json"), system=(ir.Text("be brief"),))
     body = write(request)
-    assert body["messages"][0]["content"] == "be brief\n\n" + common.JSON_HINT
+    assert body["messages"][0]["content"] == "be brief\n\n" + chat_parts.JSON_HINT
     said = asking(ir.Text("as JSON, please"), response_format=ir.ResponseFormat("json"))
     assert write(said)["messages"] == [{"role": "user", "content": "as JSON, please"}]
 
@@ -1016,7 +1017,7 @@ def test_row_44_the_reason_is_carried_and_the_upstreams_word_kept(stop: ir.Stop,
     assert (last["finish_reason"], bool(last["delta"].get("refusal"))) == (finish, stop.reason == "refusal")
 
 
-def test_row_44_a_refusal_is_one_and_anthropics_reason_is_told() -> None:
+def test_row_44_a_refusal_is_one_and_anthropics_reason_is_stated() -> None:
     body = {"id": "c1", "choices": [{"finish_reason": "stop", "message": {"content": None, "refusal": "I cannot."}}]}
     answer = openai.read_answer(body)
     assert answer.candidates[0].parts == (ir.Refusal("I cannot."),) and answer.candidates[0].stop == ir.Stop("refusal", "stop")
@@ -1093,7 +1094,7 @@ def test_a_count_has_the_shape_that_its_callers_know() -> None:
 
 def test_packed_ids_are_for_gemini_alone() -> None:
     call = message_of(answer_with(ir.ToolCall("toolu_1", "f", "{}")))["tool_calls"][0]
-    assert unpacked_id(call["id"]) == ("toolu_1", "", "")
+    assert unpack_id(call["id"]) == ("toolu_1", "", "")
 
 
 # -------------------------------------------------------------------------------------------------------------- the corpus
@@ -1131,7 +1132,7 @@ def told_by(*pieces: bytes) -> Any:
     if isinstance(last, ir.Failed):
         said = "".join(event.text for event in events if isinstance(event, ir.PartDelta))
         return {"failed": {"status": last.error.status, "message": last.error.message, "said": said}}
-    return plain(ir.answer_of(events))
+    return plain(answer_of(events))
 
 
 @pytest.mark.slow

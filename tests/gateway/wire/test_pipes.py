@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.wire import ir
+from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.pipes import ConvertPipe, RelayPipe
 
@@ -86,3 +88,37 @@ def test_an_answer_without_a_time_gets_ours() -> None:
     kept = Kept()
     ConvertPipe(Told(), kept, 1_700_000_000).feed(b"data: {}\n\n")
     assert kept.seen.created == 1_700_000_000
+
+
+# Google's API ends a broken stream with the error's JSON alone, outside of any event.
+BARE = b'{\n  "error": {\n    "code": 503,\n    "message": "Overloaded.",\n    "status": "UNAVAILABLE"\n  }\n}\n'
+SAID = b'data: {"candidates": [{"content": {"parts": [{"text": "Hal"}], "role": "model"}}]}\r\n\r\n'
+
+
+def piped(pipe: RelayPipe | ConvertPipe, pieces: list[bytes]) -> tuple[bytes, str, int | None]:
+    out = b"".join([pipe.feed(piece) for piece in pieces if pipe.error is None] + [pipe.close() if pipe.error is None else b""])
+    assert isinstance(pipe.error, GatewayError)
+    return out, pipe.error.message, pipe.error.status
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+@pytest.mark.parametrize("before", [SAID, b""])
+def test_an_error_outside_of_any_event_is_that_error_and_no_cut(before: bytes, end: bytes) -> None:
+    data = before + BARE + end
+    for cut in range(len(data) + 1):
+        pieces = [data[:cut], data[cut:]]
+        out, *error = piped(RelayPipe(gemini.Scanner()), pieces)
+        assert error == ["Overloaded.", 503], cut
+        assert out == (
+            before + b'data: {"error":{"code":503,"message":"Overloaded.","status":"UNAVAILABLE"}}\n\n' if before else b""
+        )
+        caller = openai.read_request({"model": "m", "messages": [{"role": "user", "content": "q"}], "stream": True})
+        out, *error = piped(ConvertPipe(gemini.StreamReader(), openai.StreamWriter(caller)), pieces)
+        assert error == ["Overloaded.", 503] and (b'"Hal"' in out) == bool(before), cut
+
+
+@pytest.mark.parametrize("data", [b"{\n", b'{"a": 1}\n', b'{"error": "', b"{}"])
+def test_other_lines_that_look_like_json_are_passed_over(data: bytes) -> None:
+    pipe = RelayPipe(gemini.Scanner())
+    assert pipe.feed(SAID + data) == SAID and pipe.close() == b""
+    assert "before its final event" in str(pipe.error)

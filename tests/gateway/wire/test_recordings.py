@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+from collected import answer_of
 from material import material, needs
 from strict_responses import refusal_of
 
@@ -123,7 +124,7 @@ def called(call: ir.ToolCall) -> tuple[str, str]:
     return safe_name(call.name), json.dumps(call.arguments, sort_keys=True)
 
 
-def cut_off(answer: ir.Answer) -> frozenset[str]:
+def stream_cut(answer: ir.Answer) -> frozenset[str]:
     """The tools whose calls the end of the tokens cut off: no wire but OpenAI's can hold half an object."""
     calls = [part for part in answer.candidates[0].parts if isinstance(part, ir.ToolCall)]
     return frozenset(call.name for call in calls if call.arguments is None)
@@ -169,7 +170,7 @@ def answer_in(exchange: Exchange) -> ir.Answer:
     """The answer of an exchange; skips what is none (an error under status 200, a stream that the recording cuts)."""
     try:
         if exchange.streamed:
-            return ir.answer_of(events_in(exchange.wire, exchange.body))
+            return answer_of(events_in(exchange.wire, exchange.body))
         read: ir.Answer = WIRES[exchange.wire].read_answer(json.loads(exchange.body))
     except (GatewayError, json.JSONDecodeError) as error:
         pytest.skip(f"no whole answer: {error}")
@@ -186,7 +187,7 @@ def test_an_answer_says_the_same_in_every_protocol(exchange: Exchange, to: str) 
     lost: list[str] = []
     body = WIRES[to].write_answer(answer, caller_of(to), lost)
     json.dumps(body)
-    half = cut_off(answer)
+    half = stream_cut(answer)
     got, expected = said(WIRES[to].read_answer(json.loads(json.dumps(body))), half), said(answer, half, OPAQUE.get(to, "{}"))
     assert got == refused(expected, answer, to), lost
     assert lost or not half or to in ("openai", "responses")
@@ -208,9 +209,9 @@ def test_a_stream_says_what_the_whole_answer_says(exchange: Exchange, to: str) -
     caller = caller_of(to, stream=True)
     writer = WIRES[to].StreamWriter(caller, lost=[])
     events = events_in(exchange.wire, exchange.body) if exchange.streamed else ir.events_of(answer)
-    streamed = ir.answer_of(events_in(to, b"".join(map(writer.feed, events))))
+    streamed = answer_of(events_in(to, b"".join(map(writer.feed, events))))
     whole = WIRES[to].read_answer(json.loads(json.dumps(WIRES[to].write_answer(answer, caller, []))))
-    half = cut_off(answer)
+    half = stream_cut(answer)
     assert said(streamed, half) == said(whole, half) == refused(said(answer, half, OPAQUE.get(to, "{}")), answer, to)
 
 
@@ -242,7 +243,7 @@ def test_a_stream_without_its_end_is_never_an_answer(exchange: Exchange) -> None
         events = events_in(exchange.wire, exchange.body[:cut])
         ended = isinstance(events[-1], ir.Finished)
         assert isinstance(events[-1], ir.Finished | ir.Failed), cut
-        assert not ended or said(ir.answer_of(events)).text == said(ir.answer_of(whole)).text, cut
+        assert not ended or said(answer_of(events)).text == said(answer_of(whole)).text, cut
 
 
 @pytest.mark.parametrize("exchange", chosen(streamed=True))

@@ -11,18 +11,22 @@ from llm_router_gateway.wire.registry import DEFAULT, SPECS, UPSTREAMS, wire
 OF_CALLERS = {"FINISH_WORDS", "StreamWriter", "read_request", "write_answer", "write_error", "error_event", "write_count",
               "describe_model", "list_models", "finish_in"}  # fmt: skip
 OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "flaw_in", "usage_in", "read_error"}
+OF_THOSE_CARRIED = {"lacks_call", "only_upstream"}  # whose bodies upstreams of another protocol take as they are
+OF_ENCLOSERS = {"remove_foreign"}  # whose callers bring other vendors' thoughts back in envelopes
 OF_KEEPERS = {"Seal", "compaction", "refuse_unsupported", "relay", "state"}  # whose callers build on earlier answers
 
 
 def test_the_functions_of_a_protocol_are_those_of_codec() -> None:
     named = {*specs.Codec.__annotations__, *(name for name in vars(specs.Codec) if not name.startswith("_"))}
-    assert named == OF_CALLERS | OF_UPSTREAMS | OF_KEEPERS
+    assert named == OF_CALLERS | OF_UPSTREAMS | OF_KEEPERS | OF_THOSE_CARRIED | OF_ENCLOSERS
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_protocol_has_the_functions_of_its_sides(name: str) -> None:
     wanted = OF_CALLERS | (OF_UPSTREAMS if name in UPSTREAMS else set())
     wanted |= OF_KEEPERS if SPECS[name].keeps_answers else set()
+    wanted |= OF_THOSE_CARRIED if "chat" in SPECS[name].carried else set()
+    wanted |= OF_ENCLOSERS if SPECS[name].encloses else set()
     assert not {each for each in wanted if not hasattr(wire(name), each)}
 
 
@@ -51,7 +55,7 @@ def test_a_provider_s_side_is_whole(name: str) -> None:
         assert upstream.stream_path(upstream.paths["chat"]) == upstream.paths["stream"]
 
 
-def test_the_protocol_of_callers_who_show_none_is_one_of_them() -> None:
+def test_the_protocol_of_callers_that_show_none_is_one_of_them() -> None:
     assert DEFAULT in SPECS
 
 

@@ -3,8 +3,7 @@
 from llm_router_gateway.wire.spec import Line, Spec, Upstream
 
 SPEC = Spec(
-    name="toy",
-    title="Toy",
+    name="toy", title="Toy",
     lines=(
         Line("POST", "toy", "chat"), Line("POST", "toy/count", "count"), Line("GET", "toy/models", "models"),
         Line("GET", "toy/{id}/state", "health"), Line("DELETE", "toy/{id}/state", "health"),

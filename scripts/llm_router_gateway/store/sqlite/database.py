@@ -17,16 +17,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from ...errors import Unavailable
-from ..call import Call
-from ..redaction import Bodies
+from ...errors import NotSaved, Unavailable
+from .. import recorder
+from ..keep import Keep
+from ..recorder import Recorder, Result, Work
+from ..rollups import Entry
 from .file import (
     MEMORY,
     Database,
@@ -34,6 +34,7 @@ from .file import (
     check_pages,
     connect,
     identity,
+    is_busy,
     is_damage,
     is_of_disk,
     is_passing,
@@ -44,69 +45,45 @@ from .file import (
     reason,
     taken_over,
 )
-from .retention import Keep, care
-from .rows import Entry, put
+from .retention import care
+from .rows import put
 
-GATHER_S = 0.25  # calls are collected so long before they are written together
 BATCH = 512  # calls in one transaction
-MAX_WAITING = 20_000  # calls in memory while the file cannot be written
-MAX_WAITING_BYTES = 67_108_864  # of their bodies; then calls go without
-MAX_NOTES = 100
-RETRY_S = 1.0  # between two attempts at a disk that failed
 AGAIN_S = 5.0  # between two attempts at a file that is not ours to write
 ASIDE_S = 60.0  # between two files that are moved aside: more often, it is the disk that is broken
 CARE_S = 30.0  # between two looks at what is too old or too much
 CARE_PAUSE_S = 0.05  # between two small steps of that
-FLUSH_PAUSE_S = 0.02  # between two looks whether a disk that failed takes it now
 MEMORY_BYTES = 67_108_864  # the most that a store without a file keeps
 MAX_JUMP_S = 86_400  # how far a clock that was set forward may age what is kept
 
-Result = TypeVar("Result")
 
-
-@dataclass(slots=True)
-class Work:
-    """A function that waits for the thread that writes."""
-
-    function: Callable[[Database], Any]
-    future: Future[Any]
-    reads: bool = False  # of a store without a file: there is one connection
-    durable: bool = True
-
-
-class Store:
+class Store(Recorder):
     """See the module. Every method may be called from any thread."""
 
     def __init__(
         self, path: str, now: float | None, *, owner: bool, wall: Callable[[], float], clock: Callable[[], float],
     ) -> None:  # fmt: skip
         """`owner`: this process is the one that records calls there. Others may do small writes."""
+        super().__init__("store", clock)
         self.path, self.owner = path, owner
         self.keep = Keep()
-        self.broken = ""  # why nothing can be stored at the moment; "" when it works
-        self.last_error = ""
         self.moved_to = ""  # the damaged file that was moved aside last
         self.keys_lost = False  # some of what is no call could not be taken over from it
-        self.notes: deque[str] = deque(maxlen=MAX_NOTES)
-        self.written = self.dropped = 0
-        self._wall, self._clock = wall, clock
+        self._wall = wall
         self._began = (wall() if now is None else now, clock())
         self._set_now = now
-        self._waiting: deque[Entry] = deque()
-        self._bytes_in = self._bytes_out = 0  # of bodies: each counted by one thread
-        self._batch: list[Entry] = []  # taken from there and not written yet
-        self._work: deque[Work] = deque()
         self._db: Database | None = None
         self._identity: tuple[int, int] | None = None
         self._lock: int | None = None
         self._generation = 0  # of the file: readers reopen it when it changes
-        self._suspect = self._stopping = False
-        self._try_at = self._care_at = 0.0
+        self._suspect = False
         self._aside_at = float("-inf")
-        self._woken, self._urgent = threading.Event(), threading.Event()
         self._readers: ThreadPoolExecutor | None = None
         self._reading: dict[int, tuple[int, Database]] = {}  # thread -> (generation, connection)
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+
+    @property
+    def place(self) -> str:
+        return "memory" if self.path == MEMORY else self.path
 
     @classmethod
     def open(
@@ -129,26 +106,18 @@ class Store:
             keep = Keep(keep.days, keep.bodies_days, min(keep.max_bytes, MEMORY_BYTES))
         self.keep = keep
 
-    def add(self, call: Call, bodies: Bodies | None = None) -> None:
-        """Never waits, never raises."""
-        if len(self._waiting) >= MAX_WAITING or self._stopping:
-            self.dropped += 1
-            return
-        if bodies is not None:
-            if self._bytes_in + bodies.size - self._bytes_out > MAX_WAITING_BYTES:
-                bodies = None
-            else:
-                self._bytes_in += bodies.size
-        self._waiting.append((call, bodies))
-        if not self._woken.is_set():
-            self._woken.set()
-
-    def write(self, function: Callable[[Database], Result], *, durable: bool = True) -> Future[Result]:
-        """`function` in a transaction of its own, on disk when the future has its result. It must not commit.
-
-        Not `durable`: it may be lost when the power fails within seconds, and costs a sixth.
-        """
-        return self._submit(Work(function, Future(), durable=durable))
+    async def transact(self, function: Callable[[Database], Result]) -> Result:
+        """As `write`, awaited. NotSaved where the disk takes no more, Unavailable while others hold the file."""
+        try:
+            return await asyncio.wrap_future(self.write(function))
+        except sqlite3.Error as wrong:
+            if is_busy(wrong):
+                raise Unavailable(f"nothing was changed: another program holds {self.path}", retry_after_s=1) from None
+            if not is_of_disk(wrong):
+                raise
+            raise NotSaved(f"nothing was changed: {self.path} takes no more: {reason(wrong)}") from None
+        except Unavailable as wrong:
+            raise NotSaved(f"nothing was changed: {wrong.message}") from None
 
     async def reading(self, function: Callable[[Database], Result]) -> Result:
         """What `function` reads. Unavailable when the file cannot be read."""
@@ -157,43 +126,6 @@ class Store:
         if self._readers is None:
             self._readers = ThreadPoolExecutor(2, "store-reader")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, function)
-
-    def flush(self, timeout_s: float = 5.0) -> bool:
-        """Whether all that was added before is in the file now."""
-        goal, limit = self.written + self.dropped + self.waiting, self._clock() + timeout_s
-        while self.written + self.dropped < goal:
-            if self._clock() >= limit or self._stopping:
-                return False
-            with suppress(Exception):
-                self._submit(Work(lambda db: None, Future(), reads=True)).result(limit - self._clock())
-            if self.broken:
-                time.sleep(FLUSH_PAUSE_S)
-        return True
-
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Writes what waits, and counts as dropped what cannot be."""
-        if self._stopping:
-            return
-        self._stopping = True
-        self._woken.set()
-        self._urgent.set()
-        self._end_readers()
-        self._thread.join(timeout_s)
-        lost = self.waiting
-        if lost:
-            self.dropped += lost
-            self.notes.append(f"{lost} calls could not be stored before the stop: {self.broken or self.last_error}")
-
-    def take_notes(self) -> list[str]:
-        """What the log should say now."""
-        notes = []
-        while self.notes:
-            notes.append(self.notes.popleft())
-        return notes
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting) + len(self._batch)
 
     def health(self) -> dict[str, Any]:
         return {
@@ -208,15 +140,6 @@ class Store:
                 size += os.stat(self.path + tail).st_size
         return size
 
-    def _submit(self, work: Work) -> Future[Any]:
-        if self._stopping:
-            work.future.set_exception(Unavailable("the store is closed"))
-            return work.future
-        self._work.append(work)
-        self._urgent.set()
-        self._woken.set()
-        return work.future
-
     # -- reading, in threads of its own
 
     def _read(self, function: Callable[[Database], Result]) -> Result:
@@ -230,7 +153,7 @@ class Store:
                 db.execute("PRAGMA query_only = ON")
                 self._reading[me] = known = (generation, db)
             return function(known[1])
-        except sqlite3.Error as wrong:
+        except (sqlite3.Error, StoreBroken) as wrong:
             if is_damage(wrong):
                 self._suspect = True
                 self._woken.set()
@@ -248,25 +171,6 @@ class Store:
         self._reading.clear()
 
     # -- the thread that writes
-
-    def _run(self) -> None:
-        while True:
-            self._woken.wait(max(0.0, min(self._care_at - self._clock(), CARE_S)))
-            if not self._stopping and self.waiting:
-                self._urgent.wait(GATHER_S)
-            stopping = self._stopping
-            self._urgent.clear()
-            self._woken.clear()
-            try:
-                self._turn()
-            except Exception as wrong:  # an internal fault must not end the thread: its work is reported as failed
-                self._failed(wrong)
-            if stopping:
-                self._end()
-                return
-            if self.broken and self.waiting and not self._work:
-                self._urgent.wait(max(0.05, min(RETRY_S, self._try_at - self._clock())))
-                self._woken.set()
 
     def _turn(self) -> None:
         if self._ready():
@@ -298,7 +202,7 @@ class Store:
                 self._cannot(str(wrong), AGAIN_S)
             except (sqlite3.Error, OSError) as wrong:
                 if not is_damage(wrong):
-                    self._cannot(f"{self.path} cannot be opened: {reason(wrong)}", RETRY_S)
+                    self._cannot(f"{self.path} cannot be opened: {reason(wrong)}", recorder.RETRY_S)
                 elif self._aside(wrong):
                     continue
             break
@@ -356,7 +260,7 @@ class Store:
     def _cannot(self, text: str, again_s: float) -> None:
         """Notes a trouble, once for as long as it lasts."""
         if text != self.broken:
-            self.notes.append(f"calls cannot be stored: {text}. Up to {MAX_WAITING} wait in memory; traffic goes on")
+            self.notes.append(f"calls cannot be stored: {text}. Up to {recorder.MAX_WAITING} wait in memory; traffic goes on")
         self.broken = self.last_error = text
         self._try_at = self._clock() + again_s
 
@@ -376,7 +280,7 @@ class Store:
             return
         if not is_passing(wrong) and self.path != MEMORY:
             self._let_go()
-        self._cannot(f"{self.path}: {reason(wrong)}", RETRY_S)
+        self._cannot(f"{self.path}: {reason(wrong)}", recorder.RETRY_S)
 
     def _check_suspect(self) -> None:
         """A reader met a damaged page: whether the file is damaged, and not only its reading."""
@@ -484,9 +388,7 @@ class Store:
 
     def _end(self) -> None:
         """The thread's last: the file is whole, and free for others."""
-        for work in self._work:
-            if work.future.set_running_or_notify_cancel():
-                work.future.set_exception(Unavailable("the store is closed"))
+        self._refuse_work()
         self._let_go()
         if self._lock is not None:
             os.close(self._lock)

@@ -24,7 +24,10 @@ WAL_BYTES = 33_554_432  # what its file is cut to after a burst
 MAGIC = b"SQLite format 3\0"
 OWN_NAMES = (".db", ".sqlite", ".sqlite3")  # a file that is no database is moved aside only when it is named like one
 # Not taken over from a damaged file.
-BULKY = frozenset({"calls", "bodies", "rollups", "totals", "turns", "turn_items", "migrations"})
+BULKY = frozenset({"calls", "bodies", "rollups", "totals", "label_sums", "turns", "turn_items", "migrations"})
+
+NOT_THROUGH_LINKS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+FILES = ("", "-wal", "-shm", "-journal", ".lock")  # of a store, by the ends of their names
 
 Database = sqlite3.Connection
 
@@ -33,9 +36,17 @@ class StoreBroken(Exception):
     """The file cannot be used as it is; the text says why and what to do. It was not touched."""
 
 
+def refuse_links(path: str) -> None:
+    """StoreBroken where a file of the store is a symbolic link: what it leads to would be written."""
+    for tail in FILES:
+        if os.path.islink(path + tail):
+            raise StoreBroken(f"{path}{tail} is a symbolic link and was not opened: name the file itself in store")
+
+
 def lock(path: str) -> int | None:
     """Marks the store as this process's, until it ends; None when another has it. OSError when there can be no such mark."""
-    found = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    refuse_links(path)
+    found = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | NOT_THROUGH_LINKS, 0o600)
     try:
         if os.name == "nt":
             import msvcrt
@@ -52,7 +63,8 @@ def lock(path: str) -> int | None:
 
 
 def make_private(path: str) -> None:
-    """The file, made for this user alone; what SQLite puts beside it has the same rights."""
+    """The file, made for this user alone; what SQLite puts beside it has the same rights. StoreBroken for a link."""
+    refuse_links(path)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     if os.name != "nt" and os.stat(path).st_mode & 0o077:
@@ -80,10 +92,15 @@ def is_of_disk(wrong: BaseException) -> bool:
         sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY))  # fmt: skip
 
 
+def is_busy(wrong: BaseException) -> bool:
+    code = getattr(wrong, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def is_passing(wrong: BaseException) -> bool:
     """Whether the connection is as good as before: a full disk, a file that is locked."""
     code = getattr(wrong, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return is_busy(wrong) or (code is not None and code & 0xFF == sqlite3.SQLITE_FULL)
 
 
 def reason(wrong: BaseException) -> str:
@@ -94,7 +111,9 @@ def reason(wrong: BaseException) -> str:
 
 
 def connect(path: str, *, reads: bool = False) -> Database:
-    """A connection that any thread may use, one at a time."""
+    """A connection that any thread may use, one at a time. StoreBroken for a link."""
+    if path != MEMORY:
+        refuse_links(path)  # SQLite itself follows them
     place = f"{Path(path).absolute().as_uri()}?mode={'ro' if reads else 'rw'}" if path != MEMORY else path
     db = sqlite3.connect(
         place, uri=path != MEMORY, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64

@@ -17,9 +17,9 @@ from contextlib import suppress
 from typing import Any
 
 from ...policy.budgets import Budgets
+from ..key_rows import look, spent
 from ..keys import KeyHolder
-from .file import connect, identity
-from .key_rows import look, spent
+from .file import StoreBroken, connect, identity
 
 LOOK_S = 0.1
 UNREADABLE = "the store with the keys cannot be read: access without a key is refused until it can"
@@ -71,7 +71,7 @@ class KeyWatch:
         try:
             is_new = self._open()
             generation, rows = look(self._db, None if is_new else self._known)
-        except (sqlite3.Error, OSError):
+        except (sqlite3.Error, OSError, StoreBroken):
             self._let_go()
             return False
         if rows is not None:

@@ -1,80 +1,30 @@
-"""Callers' keys in the SQLite store: `store.keys.KeyRepository` over a transaction that the caller provides.
+"""The keys of a SQLite store on the command line, beside a gateway that may have it open.
 
-    SqliteKeys.of(store)                          in a running gateway, by the thread that writes
-    with KeyFile("router.db", creates=True) as file:
-        SqliteKeys(file.transact, "router.db")    on the command line, over a connection of its own
-
-Every method is one transaction, on disk when it returns.
+with KeyFile("router.db", creates=True) as file:
+    SqlKeys(file.transact, "router.db")
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
-from ...config.keys import Key
-from ...policy.budgets import Spent
-from ..keys import Change, Keys, Row
-from . import key_rows
-from .database import Store
-from .file import MEMORY, Database, StoreBroken, open_writer, reason
-
-Transact = Callable[[Callable[[Database], Any]], Awaitable[Any]]
-Submit = Callable[[Callable[[Database], None]], object]  # done some time later
+from .file import MEMORY, Database, StoreBroken, connect, open_writer, reason
 
 
-def ignore(work: Callable[[Database], None]) -> None:
-    """For a command line, which uses no key."""
-
-
-class SqliteKeys:
-    """See `store.keys.KeyRepository`."""
-
-    def __init__(self, transact: Transact, path: str, submit: Submit = ignore) -> None:
-        self._transact, self._path, self._submit = transact, path, submit
-
-    @classmethod
-    def of(cls, store: Store) -> SqliteKeys:
-        return cls(lambda work: asyncio.wrap_future(store.write(work)), store.path, store.write)
-
-    @property
-    def place(self) -> str:
-        return "memory" if self._path == MEMORY else self._path
-
-    async def all(self) -> Keys:
-        found: Keys = await self._transact(key_rows.keys)
-        return found
-
-    async def find(self, name: str) -> Row:
-        row: Row = await self._transact(lambda db: key_rows.find(db, name))
-        return row
-
-    async def _changed(self, work: Callable[[Database], Row]) -> Change:
-        change: Change = await self._transact(lambda db: Change(work(db), key_rows.keys(db)))
-        return change
-
-    async def insert(self, key: Key, digest: bytes) -> Change:
-        return await self._changed(lambda db: key_rows.insert(db, key, digest))
-
-    async def change(self, name: str, table: Mapping[str, Any]) -> Change:
-        return await self._changed(lambda db: key_rows.change(db, name, table))
-
-    async def rotate(self, name: str, digest: bytes, hint: str) -> Change:
-        return await self._changed(lambda db: key_rows.rotate(db, name, digest, hint))
-
-    async def delete(self, name: str) -> Change:
-        return await self._changed(lambda db: key_rows.delete(db, name))
-
-    async def spent(self, now: float) -> list[Spent]:
-        found: list[Spent] = await self._transact(lambda db: key_rows.spent(db, now))
-        return found
-
-    def mark_used(self, used: Mapping[str, float]) -> None:
-        self._submit(lambda db: key_rows.mark_used(db, used))
+def count_keys(path: str) -> int | None:
+    """The keys of a store; None where they cannot be read."""
+    if path in ("", MEMORY) or not os.path.lexists(path):
+        return 0
+    try:
+        with closing(connect(path, reads=True)) as db:
+            return int(db.execute("SELECT count(*) FROM api_keys").fetchone()[0])
+    except (sqlite3.Error, OSError, StoreBroken):
+        return None
 
 
 class KeyFile:

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 APPLICATION_ID = 0x4C4C4D52  # "LLMR" in the file's header: it is ours
-STEPS_S = (60, 3_600, 86_400)  # of the rollups
-ALL = "*"  # in `totals`: every provider, model or key; none of them is called so
 
 # Of the tables of sums, in the steps that made them.
 SUMMED = """(
@@ -76,7 +74,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TRIGGER rollups_forgotten AFTER DELETE ON rollups BEGIN
             DELETE FROM totals WHERE step_s = OLD.step_s AND at_s = OLD.at_s; END""",
     )),
-    # Kept conversations: `value` is zlib's of JSON. `turn_items` leads from an item's id to its turn.
+    # Kept conversations: `value` is JSON, squeezed by zlib where it is long. `turn_items` leads from an item's id to its turn.
     ("m004_conversations", (
         """CREATE TABLE turns (
             id TEXT PRIMARY KEY, owner TEXT NOT NULL, previous TEXT NOT NULL, created_s REAL NOT NULL,
@@ -88,6 +86,14 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "CREATE INDEX turn_items_turn ON turn_items (turn_id)",
         """CREATE TRIGGER turns_forgotten AFTER DELETE ON turns BEGIN
             DELETE FROM turn_items WHERE turn_id = OLD.id; END""",
+    )),
+    # What callers say about a call: `tags` is a JSON list of texts. `label_sums` has the sums of each tag and each end user, in
+    # steps of an hour and a day; a call with two tags is in both of their rows. `provider` is the kind of label ("tag" or
+    # "user") there, `model` the label, `key_id` is empty.
+    ("m005_labels", (
+        "ALTER TABLE calls ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE calls ADD COLUMN end_user TEXT NOT NULL DEFAULT ''",
+        f"CREATE TABLE label_sums {SUMMED}",
     )),
 )  # fmt: skip
 

@@ -9,31 +9,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..keep import FOREVER, Keep
 from ..query import MINUTES_KEPT_S
-from .migrations import STEPS_S
-from .turn_rows import forget_too_many, forget_turns
+from ..rollups import STEPS_S
+from ..turn_rows import forget_too_many, forget_turns
 
 ROWS = 500  # in one step
 BODIES = 100  # they are larger
 VACUUM_PAGES = 256  # given back in one step
 TURNS = 20  # of conversations, when they are too many; each may hold a picture
 DAY_S, HOUR_S = 86_400, 3_600
-FOREVER = float("inf")
 
 Database = sqlite3.Connection
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """How long and how much is kept."""
-
-    days: float = FOREVER
-    bodies_days: float = FOREVER
-    max_bytes: float = FOREVER
-    turns_hours: float = FOREVER  # conversations that callers may build on
-    turns_bytes: float = FOREVER
 
 
 def old_calls(db: Database, before_ms: float) -> list[tuple[int]]:
@@ -54,15 +42,15 @@ def forget_bodies(db: Database, before_ms: float) -> int:
     ).rowcount
 
 
-def forget_rollups(db: Database, step_s: int, before_s: float) -> int:
+def forget_rollups(db: Database, step_s: int, before_s: float, table: str = "rollups") -> int:
     """The oldest of one step, as many as there are at about ROWS' times."""
     last = db.execute(
-        "SELECT max(at_s) FROM (SELECT at_s FROM rollups WHERE step_s = ? AND at_s < ? ORDER BY at_s LIMIT ?)",
+        f"SELECT max(at_s) FROM (SELECT at_s FROM {table} WHERE step_s = ? AND at_s < ? ORDER BY at_s LIMIT ?)",  # nosec B608
         (step_s, before_s, ROWS),
     ).fetchone()[0]
     if last is None:
         return 0
-    return db.execute("DELETE FROM rollups WHERE step_s = ? AND at_s <= ?", (step_s, last)).rowcount
+    return db.execute(f"DELETE FROM {table} WHERE step_s = ? AND at_s <= ?", (step_s, last)).rowcount  # nosec B608
 
 
 def used_bytes(db: Database) -> tuple[int, int]:
@@ -79,7 +67,8 @@ def forget_oldest(db: Database, max_bytes: float) -> int:
     oldest = db.execute("SELECT id FROM calls ORDER BY id LIMIT ?", (ROWS,)).fetchall()
     if oldest:
         return forget_calls(db, oldest)
-    return forget_rollups(db, STEPS_S[0], FOREVER) or forget_rollups(db, STEPS_S[1], FOREVER)
+    labels = forget_rollups(db, DAY_S, FOREVER, "label_sums")
+    return labels or forget_rollups(db, STEPS_S[0], FOREVER) or forget_rollups(db, STEPS_S[1], FOREVER)
 
 
 def give_back(db: Database, max_bytes: float) -> bool:
@@ -97,6 +86,7 @@ def care(db: Database, keep: Keep, now_s: float) -> bool:
     steps: tuple[Callable[[], int], ...] = (
         lambda: forget_rollups(db, STEPS_S[0], now_s - MINUTES_KEPT_S),
         lambda: sum(forget_rollups(db, step_s, now_s - keep.days * DAY_S - step_s) for step_s in STEPS_S[1:]),
+        lambda: forget_rollups(db, DAY_S, now_s - keep.days * DAY_S - DAY_S, "label_sums"),
         lambda: forget_bodies(db, now_ms - keep.bodies_days * DAY_S * 1000),
         lambda: forget_calls(db, old_calls(db, now_ms - keep.days * DAY_S * 1000)),
         lambda: forget_turns(db, now_s - keep.turns_hours * HOUR_S, ROWS),

@@ -8,8 +8,9 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
+from ..envelope import pack_envelope
 from ..losses import lose_extras, name_lost
-from ..names import own_names, packed_id
+from ..names import own_names, pack_id
 from .common import (
     SCHEMA_TOOL,
     STOP_REASON,
@@ -96,19 +97,21 @@ def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
     return out
 
 
-def thinking_block(part: ir.Thinking, lost: Lost) -> Block | None:
-    """A thought; only Anthropic's own signatures are worth sending back."""
+def thinking_block(part: ir.Thinking) -> Block:
+    """A thought; what another vendor signed or encrypted goes in an envelope, and comes back to it."""
     if part.data:
-        if part.vendor == VENDOR:
-            return {"type": "redacted_thinking", "data": part.data}
-        name_lost(lost, "thinking.data")
-        return None
-    if part.signature and part.vendor != VENDOR:
-        name_lost(lost, "thinking.signature")
-    return {"type": "thinking", "thinking": part.text, "signature": part.signature if part.vendor == VENDOR else ""}
+        return {"type": "redacted_thinking", "data": enclose(part.vendor, part.signature, part.data)}
+    return {"type": "thinking", "thinking": part.text, "signature": enclose(part.vendor, part.signature)}
 
 
-def told_block(part: ir.Part, lost: Lost) -> Block | None:
+def enclose(vendor: str, signature: str, data: str = "") -> str:
+    """A signature or data for the caller: Anthropic's own as it is, any other in an envelope."""
+    if vendor == VENDOR:
+        return data or signature
+    return pack_envelope(vendor, signature, data) if signature or data else ""
+
+
+def write_whole_block(part: ir.Part, lost: Lost) -> Block | None:
     """The block of a part that comes whole; None for what the protocol cannot show."""
     if isinstance(part, ir.Refusal):
         return {"type": "text", "text": part.text} if part.text else None
@@ -125,13 +128,13 @@ def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block |
         lose_extras(part.extras, VENDOR, lost)
         return {"type": "text", "text": part.text, **mine(part.extras)} if part.text else None
     if isinstance(part, ir.Thinking):
-        return thinking_block(part, lost)
+        return thinking_block(part)
     if not isinstance(part, ir.ToolCall):
-        return told_block(part, lost)
+        return write_whole_block(part, lost)
     if part.arguments is None:
         name_lost(lost, "tool_use.input")
     name, arguments = names.get(part.name, part.name), part.arguments or {}
-    return {"type": "tool_use", "id": packed_id(part), "name": name, "input": arguments, **mine(part.extras)}
+    return {"type": "tool_use", "id": pack_id(part), "name": name, "input": arguments, **mine(part.extras)}
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:

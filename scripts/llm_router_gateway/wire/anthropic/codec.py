@@ -4,6 +4,7 @@ from .answer import finish_in, flaw_in, read_answer, write_answer
 from .common import WIRE_STOP as FINISH_WORDS
 from .common import error_event, read_error, usage_in, write_count, write_error
 from .models import describe_model, list_models
+from .relay import remove_foreign
 from .request_reader import read_request
 from .request_writer import write_request
 from .stream_reader import StreamReader
@@ -23,6 +24,7 @@ __all__ = [
     "read_answer",
     "read_error",
     "read_request",
+    "remove_foreign",
     "usage_in",
     "write_answer",
     "write_count",

@@ -8,8 +8,9 @@ from typing import Any, TypeGuard
 
 from ...errors import BadRequest
 from .. import ir
+from ..envelope import open_envelope
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
-from ..names import minted_id, unpacked_id
+from ..names import mint_id, unpack_id
 from .common import BILLING, VENDOR, Block, mine, own
 
 # ------------------------------------------------------------------------------------------------------- blocks -> parts
@@ -73,7 +74,7 @@ def plain_text(content: Any) -> str:
 
 def read_document(block: Block, path: str) -> ir.Media | ir.Opaque:
     source = obj(block.get("source"), f"{path}.source")
-    if source.get("type") == "content":  # a document of blocks: nobody else has that
+    if source.get("type") == "content":  # a document of blocks: only Anthropic has that
         return ir.Opaque(VENDOR, "document", block, plain_text(source.get("content")))
     fields = source_fields(source, f"{path}.source")
     name = text(block.get("title") or "", f"{path}.title")
@@ -86,7 +87,7 @@ def search_hits(content: Any) -> str:
     return "\n".join(f"{hit.get('title') or ''} {hit.get('url') or ''}".strip() for hit in hits)
 
 
-# What other vendors can be told of a block that only Anthropic knows; of all others only that it was there.
+# The text for other vendors of a block that only Anthropic has; of all other blocks only that they were there.
 TOLD: Mapping[str, Callable[[Block], str]] = {
     "tool_reference": lambda block: f"[tool {block.get('tool_name')} is loaded]",
     "search_result": lambda block: "\n".join(
@@ -106,9 +107,9 @@ def read_opaque(block: Block, path: str) -> ir.Opaque:
 def read_call(block: Block, path: str) -> ir.ToolCall:
     wire_id, name = text(block.get("id"), f"{path}.id"), text(block.get("name"), f"{path}.name")
     arguments = obj(block.get("input"), f"{path}.input") if block.get("input") is not None else {}
-    call_id, vendor, signature = unpacked_id(wire_id)
+    call_id, vendor, signature = unpack_id(wire_id)
     return ir.ToolCall(
-        call_id or minted_id(path, name), name, compact(arguments), arguments, vendor=vendor, signature=signature,
+        call_id or mint_id(path, name), name, compact(arguments), arguments, vendor=vendor, signature=signature,
         cache_control=cache_of(block), extras=own(block, CALL_FIELDS),
     )  # fmt: skip
 
@@ -121,6 +122,12 @@ def read_thinking(block: Block, path: str) -> ir.Thinking:
 
 def read_redacted(block: Block, path: str) -> ir.Thinking:
     return ir.Thinking("", "", VENDOR, text(block.get("data"), f"{path}.data"), own(block, THINKING_FIELDS))
+
+
+def open_thought(part: ir.Thinking) -> ir.Thinking:
+    """A thought that a caller brings back: another vendor's, where its signature or data is an envelope."""
+    found = open_envelope(part.data or part.signature)
+    return ir.Thinking(part.text, found.signature, found.vendor, found.data, part.extras) if found is not None else part
 
 
 ReadPart = Callable[[Block, str], Any]
@@ -143,7 +150,7 @@ def read_blocks(content: Any, path: str, table: Mapping[str, ReadPart]) -> list[
 
 
 def read_result(block: Block, path: str) -> ir.ToolResult:
-    call_id, vendor, _ = unpacked_id(text(block.get("tool_use_id"), f"{path}.tool_use_id"))
+    call_id, vendor, _ = unpack_id(text(block.get("tool_use_id"), f"{path}.tool_use_id"))
     parts = tuple(read_blocks(block.get("content"), f"{path}.content", IN_RESULTS))
     return ir.ToolResult(
         call_id, parts, truth(block.get("is_error"), f"{path}.is_error") or False, vendor=vendor,
@@ -197,6 +204,8 @@ def read_messages(value: Any) -> list[ir.Message]:
         for place, part in enumerate(parts):
             if isinstance(part, ir.ToolCall):
                 names[part.id] = part.name
+            elif isinstance(part, ir.Thinking):
+                parts[place] = open_thought(part)
             elif isinstance(part, ir.ToolResult):
                 parts[place] = replace(part, name=names.get(part.id, ""))
         messages.append(ir.Message(role, tuple(parts), extras=own(fields, MESSAGE_FIELDS)))
@@ -296,7 +305,7 @@ class Loading:
     defined: dict[str, ir.Tool]
 
 
-def changed_tool(block: Mapping[str, Any], path: str, found: Loading) -> None:
+def read_tool_change(block: Mapping[str, Any], path: str, found: Loading) -> None:
     """{"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {...}}}, or with {"type": "tool_reference",
     "name": "f"}; tool_removal alike.
     """
@@ -330,7 +339,7 @@ def without_changes(messages: list[ir.Message], found: Loading) -> list[ir.Messa
             continue
         changes = [part for part in message.parts if is_change(part)]
         for at, change in enumerate(changes):
-            changed_tool(change.value, f"messages[{index}].content[{at}]", found)
+            read_tool_change(change.value, f"messages[{index}].content[{at}]", found)
         for part in message.parts:
             if isinstance(part, ir.ToolCall):
                 found.loaded.setdefault(part.name, True)
@@ -342,7 +351,7 @@ def without_changes(messages: list[ir.Message], found: Loading) -> list[ir.Messa
     return kept
 
 
-def loaded_tools(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, ...]:
+def apply_tool_changes(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, ...]:
     """The tools with those that were defined on the way; those that are not there (yet, or any more) are marked."""
     named = {tool.name for tool in tools}
     everything = [*tools, *(tool for name, tool in found.defined.items() if name not in named)]
@@ -371,7 +380,7 @@ def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing
 
 
 def refuse_thread(thread: Any) -> None:
-    """A conversation that the server keeps, so that requests hold what is new alone: nobody but its upstream has the rest.
+    """A conversation that the server keeps, so that requests hold only what is new: nothing but its upstream has the rest.
 
     Anthropic's SDKs know `error_code` and send the whole conversation instead (anthropic 2.11, `tool_runner`).
     """
@@ -381,7 +390,7 @@ def refuse_thread(thread: Any) -> None:
 
 
 def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
-    """A caller's body. Raises BadRequest with the path of what is wrong; fields that nobody knows are kept in extras."""
+    """A caller's body. Raises BadRequest with the path of what is wrong; unknown fields are kept in extras."""
     refuse_thread(fields.get("thread"))
     changes = Loading({}, {})
     messages = without_changes(read_messages(fields.get("messages")), changes)
@@ -398,7 +407,7 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         model=model if model is not None else text(fields.get("model"), "model"),
         messages=tuple(messages[first:]),
         system=tuple(system),
-        tools=loaded_tools(tools, changes),
+        tools=apply_tool_changes(tools, changes),
         tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=bool(truth(fields.get("stream"), "stream") if stream is None else stream),

@@ -9,7 +9,7 @@ from ..fields import compact
 from ..losses import name_lost
 from .common import Lost
 
-# What the constrained decoder takes; the rest is told in the description, as the vendor's own SDK does.
+# What the constrained decoder accepts; the rest goes into the description, as in the vendor's own SDK.
 SCHEMA_KEYS = frozenset({
     "type", "properties", "required", "additionalProperties", "items", "anyOf", "allOf", "$ref", "$defs", "definitions",
     "description", "title", "enum", "const", "default",
@@ -19,7 +19,7 @@ SCHEMA_FORMATS = frozenset({
 })  # fmt: skip
 SCHEMA_MAPS = ("properties", "$defs", "definitions")
 SCHEMA_SILENT = frozenset({"$schema", "$id", "$comment", "examples"})  # constrain nothing
-MAX_SCHEMA_DEPTH = 64  # deeper is no one's answer, and would end the interpreter's stack
+MAX_SCHEMA_DEPTH = 64  # no real answer is deeper, and it would exceed the interpreter's stack
 
 
 def keeps(name: str, value: Any) -> bool:
@@ -28,7 +28,7 @@ def keeps(name: str, value: Any) -> bool:
     return name in SCHEMA_KEYS or (name == "minItems" and value in (0, 1))
 
 
-def fitted_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
+def fit_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
     """What a keyword holds, with `fit` done to the schemas in it."""
     if name in SCHEMA_MAPS and isinstance(value, dict):
         return {key: fit(each) for key, each in value.items()}
@@ -37,7 +37,7 @@ def fitted_value(name: str, value: Any, fit: Callable[[Any], Any]) -> Any:
     return fit(value) if name == "items" else value
 
 
-def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
+def fit_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     """A schema that the API takes: closed objects, known keywords; the others in the description and in `lost`.
 
     {"type": "number", "minimum": 0} -> {"type": "number", "description": "{minimum: 0}"}
@@ -47,9 +47,9 @@ def fitted_schema(schema: Any, lost: Lost, depth: int = 0) -> Any:
     fields = {("anyOf" if name == "oneOf" else name): value for name, value in schema.items() if name not in SCHEMA_SILENT}
 
     def fit(inner: Any) -> Any:
-        return fitted_schema(inner, lost, depth + 1)
+        return fit_schema(inner, lost, depth + 1)
 
-    out = {name: fitted_value(name, value, fit) for name, value in fields.items() if keeps(name, value)}
+    out = {name: fit_value(name, value, fit) for name, value in fields.items() if keeps(name, value)}
     dropped = {name: value for name, value in fields.items() if not keeps(name, value)}
     if dropped:
         for name in dropped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..demands import Demands, demands_of
 from ..spec import Line, Spec, Upstream, Version
 
 
@@ -26,6 +27,12 @@ def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in COUNTED}
 
 
+def demands(body: Mapping[str, Any]) -> Demands | None:
+    choice = body.get("tool_choice")
+    kind = choice.get("type") if isinstance(choice, dict) else ""
+    return demands_of(kind in ("any", "tool"), [choice.get("name")] if isinstance(choice, dict) and kind == "tool" else ())
+
+
 SPEC = Spec(
     name="anthropic",
     title="Anthropic",
@@ -40,8 +47,11 @@ SPEC = Spec(
     keepalive=b'event: ping\ndata: {"type":"ping"}\n\n',  # what the API itself sends; its SDKs skip it
     too_long="prompt is too long: {tokens} tokens > {window} maximum",
     too_long_mark=b"prompt is too long",
+    encloses=True,
     answer_field="content",
     answer_prefix="msg_",
+    demands=demands,
+    end_user=("metadata.user_id",),
     counts_first=True,
     upstream=Upstream(
         paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},

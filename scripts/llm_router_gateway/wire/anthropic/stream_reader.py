@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ...errors import GatewayError, StreamCut, UpstreamFailed
 from .. import ir, verdict
 from ..fields import compact
-from ..names import minted_id
+from ..names import mint_id
 from ..sse import Event
 from .answer import ANSWER_FIELDS, answer_part, read_stop, tier_of
 from .common import SCHEMA_TOOL, VENDOR, Block, error_of, own, read_usage
@@ -74,7 +74,7 @@ class StreamReader:
         "_answer_id", "_block", "_called", "_citations", "_held", "_index", "_input", "_kind", "_late", "_open", "_over",
         "_started", "_stopped", "_usage", "_waiting",
     )  # fmt: skip
-    done = False  # message_stop is told by Finished
+    done = False  # message_stop becomes Finished
 
     def __init__(self) -> None:
         self._started = self._stopped = self._over = self._called = False
@@ -184,7 +184,7 @@ class StreamReader:
         if name == SCHEMA_TOOL:
             return self._part(ir.Text(""))
         self._called = True
-        call_id = str(block.get("id") or "") or minted_id(self._answer_id, self._index, name)
+        call_id = str(block.get("id") or "") or mint_id(self._answer_id, self._index, name)
         return self._part(ir.ToolCall(call_id, name, extras=own(block, CALL_FIELDS)))
 
     def _delta(self, data: Block) -> Events:

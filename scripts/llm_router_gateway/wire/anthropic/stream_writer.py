@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from .. import ir
 from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import own_names, packed_id
-from .answer import thinking_block, told_block, write_stop
+from ..names import own_names, pack_id
+from .answer import enclose, thinking_block, write_stop, write_whole_block
 from .common import VENDOR, Block, Lost, error_event, event_bytes, mine, write_tier, write_usage
 
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # of a text: no parse of options each time
 
 
-def cited_in(extras: ir.Extras) -> list[Any]:
+def citations_in(extras: ir.Extras) -> list[Any]:
     found = extras.get(VENDOR, ir.NOTHING).get("citations")
     return found if isinstance(found, list) else []
 
@@ -29,8 +29,8 @@ class StreamWriter:
     """
 
     __slots__ = (
-        "_begun", "_block", "_called", "_cited", "_lost", "_names", "_over", "_part", "_prefix", "_request", "_started",
-        "_stop", "_usage",
+        "_begun", "_block", "_called", "_cited", "_foreign", "_lost", "_names", "_over", "_part", "_prefix", "_request",
+        "_started", "_stop", "_usage",
     )  # fmt: skip
 
     def __init__(self, request: ir.Request, lost: Lost | None = None, array: bool = False) -> None:
@@ -44,6 +44,7 @@ class StreamWriter:
         self._part: ir.Part | None = None  # open, and where it has no block yet, its kind
         self._prefix = ""  # of a delta in the open block; "" = there is no block yet
         self._cited = 0
+        self._foreign: list[str] = []  # another vendor's signature of the open thought: pieces
 
     def feed(self, event: ir.StreamEvent) -> bytes:
         if type(event) is ir.PartDelta and event.candidate == 0 and self._prefix and event.text and not event.extras:
@@ -62,7 +63,7 @@ class StreamWriter:
         lose_extras(event.extras, VENDOR, self._lost)
         return b""
 
-    def _seen(self, event: ir.UsageSeen) -> bytes:
+    def _note_usage(self, event: ir.UsageSeen) -> bytes:
         self._usage = event.usage
         return b""
 
@@ -100,7 +101,7 @@ class StreamWriter:
             return self._more(part.text, part.signature) if part.text or part.signature else b""
         if isinstance(part, ir.ToolCall):
             return self._call(part)
-        block = thinking_block(part, self._lost) if isinstance(part, ir.Thinking) else told_block(part, self._lost)
+        block = thinking_block(part) if isinstance(part, ir.Thinking) else write_whole_block(part, self._lost)
         return self._whole(block) if block is not None else b""
 
     def _whole(self, block: Block) -> bytes:
@@ -116,7 +117,7 @@ class StreamWriter:
     def _call(self, part: ir.ToolCall) -> bytes:
         self._called = True
         name = self._names.get(part.name, part.name)
-        block = {"type": "tool_use", "id": packed_id(part), "name": name, "input": {}, **mine(part.extras)}
+        block = {"type": "tool_use", "id": pack_id(part), "name": name, "input": {}, **mine(part.extras)}
         head = self._open_block(block, "input_json_delta", "partial_json")
         return head + self._piece(part.arguments_text) if part.arguments_text else head
 
@@ -125,9 +126,15 @@ class StreamWriter:
 
     def _signature(self, signature: str) -> bytes:
         part = self._part
-        if not isinstance(part, ir.Thinking) or part.vendor != VENDOR:
-            name_lost(self._lost, "thinking.signature" if isinstance(part, ir.Thinking) else "signature")
+        if not isinstance(part, ir.Thinking):
+            name_lost(self._lost, "signature")
             return b""
+        if part.vendor != VENDOR:  # it goes in an envelope, when it is whole
+            self._foreign.append(signature)
+            return b""
+        return self._signature_delta(signature)
+
+    def _signature_delta(self, signature: str) -> bytes:
         delta = {"type": "signature_delta", "signature": signature}
         return event_bytes("content_block_delta", {"type": "content_block_delta", "index": self._block, "delta": delta})
 
@@ -137,10 +144,9 @@ class StreamWriter:
     def _more(self, piece: str, signature: str, extras: ir.Extras = ir.NOTHING) -> bytes:
         """What a part grows by; the first of it begins the block."""
         part, head = self._part, b""
-        mine_only = not (signature and isinstance(part, ir.Thinking) and part.vendor != VENDOR)
-        if not self._prefix and isinstance(part, ir.Text) and (piece or cited_in(extras)):
+        if not self._prefix and isinstance(part, ir.Text) and (piece or citations_in(extras)):
             head = self._open_block({"type": "text", "text": ""}, "text_delta", "text")
-        elif not self._prefix and isinstance(part, ir.Thinking) and (piece or mine_only):
+        elif not self._prefix and isinstance(part, ir.Thinking) and (piece or signature):
             block = {"type": "thinking", "thinking": "", "signature": ""}
             head = self._open_block(block, "thinking_delta", "thinking")
         if piece and self._prefix:
@@ -153,7 +159,7 @@ class StreamWriter:
 
     def _citations(self, extras: ir.Extras) -> bytes:
         """Those that are new: a delta holds all so far."""
-        found = cited_in(extras)
+        found = citations_in(extras)
         new, self._cited = found[self._cited :], len(found)
         return b"".join(
             event_bytes("content_block_delta", {
@@ -162,17 +168,19 @@ class StreamWriter:
         )  # fmt: skip
 
     def _part_end(self, event: ir.PartEnd) -> bytes:
-        opened = bool(self._prefix) or (self._part is not None and self._wrote_whole())
-        self._part, self._prefix = None, ""
+        part, opened, signed = self._part, bool(self._prefix) or self._has_block(), b""
+        if self._foreign and isinstance(part, ir.Thinking):
+            signed = self._signature_delta(enclose(part.vendor, "".join(self._foreign)))
+        self._part, self._prefix, self._foreign = None, "", []
         if not opened:
             return b""
-        return event_bytes("content_block_stop", {"type": "content_block_stop", "index": self._block})
+        return signed + event_bytes("content_block_stop", {"type": "content_block_stop", "index": self._block})
 
-    def _wrote_whole(self) -> bool:
+    def _has_block(self) -> bool:
         """Whether the open part, which does not grow, has a block."""
         part = self._part
         if isinstance(part, ir.Thinking):
-            return bool(part.data) and part.vendor == VENDOR
+            return bool(part.data)
         return isinstance(part, ir.Opaque) and part.vendor == VENDOR
 
     def _on_stop(self, event: ir.Stopped) -> bytes:
@@ -194,6 +202,6 @@ class StreamWriter:
         return error_event(event.error, "")
 
     _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], bytes]]] = {
-        ir.Started: _start, ir.UsageSeen: _seen, ir.PartStart: _part_start, ir.PartDelta: _part_delta, ir.PartEnd: _part_end,
-        ir.Stopped: _on_stop, ir.Finished: _on_finish, ir.Failed: _on_failure,
+        ir.Started: _start, ir.UsageSeen: _note_usage, ir.PartStart: _part_start, ir.PartDelta: _part_delta,
+        ir.PartEnd: _part_end, ir.Stopped: _on_stop, ir.Finished: _on_finish, ir.Failed: _on_failure,
     }  # fmt: skip

@@ -10,8 +10,8 @@ from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
-from ..losses import name_lost
-from ..names import minted_id
+from ..losses import only_text
+from ..names import mint_id
 
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
@@ -47,23 +47,9 @@ def error_event(error: GatewayError, request_id: str) -> bytes:
     return b"data: " + compact(error_body(error)).encode("utf-8", "backslashreplace") + b"\n\n"
 
 
-def text_of(part: ir.Part, lost: list[str]) -> str:
-    """What of a part is text; thoughts and calls have no place here."""
-    if isinstance(part, ir.Text | ir.Refusal):
-        return part.text
-    if isinstance(part, ir.Opaque) and part.text:
-        return part.text
-    name_lost(lost, part.kind if isinstance(part, ir.Media | ir.Opaque) else lost_name(part))
-    return ""
-
-
-def lost_name(part: ir.Part) -> str:
-    return "thinking" if isinstance(part, ir.Thinking) else "tool_calls"
-
-
 def head_of(id: str, model: str, created: int) -> dict[str, Any]:
     return {
-        "id": id or "cmpl-" + minted_id(model).rpartition("_")[2],
+        "id": id or "cmpl-" + mint_id(model).rpartition("_")[2],
         "object": "text_completion",
         "created": created,
         "model": model,
@@ -71,9 +57,9 @@ def head_of(id: str, model: str, created: int) -> dict[str, Any]:
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`."""
+    """The body that answers `request`."""
     choices = [
-        {"text": "".join(text_of(part, lost) for part in each.parts), "index": number, "logprobs": None,
+        {"text": "".join(only_text(part, lost) for part in each.parts), "index": number, "logprobs": None,
          "finish_reason": REASON[each.stop.reason]}
         for number, each in enumerate(answer.candidates)
     ]  # fmt: skip
@@ -85,7 +71,7 @@ REASONS: Mapping[str, ir.Reason] = {"stop": "end", "length": "length", "content_
 
 
 def read_answer(body: Mapping[str, Any]) -> ir.Answer:
-    """A relayed answer, for a caller who wanted a stream. UpstreamFailed where it is none."""
+    """A relayed answer, for a request with `stream`. UpstreamFailed if it is none."""
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UpstreamFailed("the upstream's answer has no choices")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import BadRequest
+from ...errors import BadRequest, GatewayError, UnknownModel
 from .. import ir
 from ..fields import integer, items, number, obj, refuse, text, truth
 
@@ -16,6 +17,9 @@ FIELDS = frozenset({
 })  # fmt: skip
 # What only a server that completes texts can do.
 UPSTREAMS_OWN = ("suffix", "echo", "logprobs")
+CHAT_WORDS = re.compile(r"chat model|chat[/ ]completions", re.IGNORECASE)
+REFUSED_AS_TEXT = frozenset({400, 403, 404, 405, 422, 501})
+NO_SUCH_PATH = frozenset({404, 405, 501})
 
 
 def only_upstream(fields: Mapping[str, Any]) -> str:
@@ -25,7 +29,7 @@ def only_upstream(fields: Mapping[str, Any]) -> str:
     """
     for name in UPSTREAMS_OWN:
         value = fields.get(name)
-        if value is not None and value is not False and value != "":  # 0 log probabilities are asked for too
+        if value is not None and value is not False and value != "":  # 0 log probabilities are a request for them, too
             return name
     prompt = fields.get("prompt")
     is_text = (
@@ -34,6 +38,18 @@ def only_upstream(fields: Mapping[str, Any]) -> str:
         or (isinstance(prompt, list) and all(isinstance(each, str) for each in prompt))
     )
     return "" if is_text else "prompt"
+
+
+def lacks_call(error: GatewayError) -> bool:
+    """Whether an upstream says that it has no text completions, for this model or at all: then a chat may do.
+
+    404 "This is a chat model and not supported in the v1/completions endpoint. ..."  -> True
+    404 without words for the path, 405, 501                                          -> True
+    404 for a model that it does not have                                             -> False
+    """
+    if error.status in REFUSED_AS_TEXT and CHAT_WORDS.search(error.message):
+        return True
+    return error.status in NO_SUCH_PATH and error.code != UnknownModel.code
 
 
 def read_prompt(value: Any) -> str:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from ..demands import Demands, demands_of
 from ..spec import Line, Spec
+
+
+def demands(body: Mapping[str, Any]) -> Demands | None:
+    return demands_of(False, (), body.get("n"))
+
 
 SPEC = Spec(
     name="completions",
@@ -15,6 +24,8 @@ SPEC = Spec(
     too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
     "Please reduce the length of the messages.",
     too_long_mark=b'"context_length_exceeded"',
+    end_user=("user", "safety_identifier"),
     answer_field="choices",
+    demands=demands,
     carried={"chat": ("openai", "completions")},
 )

@@ -16,8 +16,7 @@ from .answer import usage_in
 class Scanner:
     """The end is [DONE], or, for servers that send none, a reason in a choice."""
 
-    flawed = False  # every error of it is an event of the upstream's own
-    __slots__ = ("done", "error", "fed", "finish", "outputs", "usage")
+    __slots__ = ("done", "error", "fed", "finish", "flawed", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -25,6 +24,7 @@ class Scanner:
         self.usage: ir.Usage | None = None
         self.finish = ""
         self.error: GatewayError | None = None
+        self.flawed = False  # `error` is our verdict, no event of the upstream's own
         self.fed = 0  # events before the one that `error` came with, in the last feed
 
     def feed(self, events: Iterable[Event]) -> None:
@@ -41,7 +41,7 @@ class Scanner:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
-            self.error = UpstreamFailed("the upstream sent an event that is not JSON")
+            self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         error = error_in(chunk) if not choices else {}
@@ -55,3 +55,20 @@ class Scanner:
                 self.done = self.done or bool(choice.get("finish_reason"))
         if isinstance(chunk, dict):
             self.usage = usage_in(chunk) or self.usage
+
+
+class StreamChoices:
+    """Which choices a relayed stream has, as neutral events: all that a watcher looks for here."""
+
+    def feed(self, event: Event) -> Iterable[ir.StreamEvent]:
+        try:
+            chunk = json.loads(event.data)
+        except (ValueError, RecursionError):
+            return
+        choices = chunk.get("choices") if isinstance(chunk, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            index = choice.get("index") if isinstance(choice, dict) else None
+            yield ir.Stopped(ir.Stop("end"), index if type(index) is int else 0)
+
+    def close(self) -> Iterable[ir.StreamEvent]:
+        return ()

@@ -9,14 +9,14 @@ from json.encoder import encode_basestring as quoted
 
 from .. import ir
 from ..fields import compact
-from ..losses import name_lost
-from .answer import REASON, head_of, lost_name, text_of, write_usage
+from ..losses import only_text
+from .answer import REASON, head_of, write_usage
 
 DONE = "data: [DONE]\n\n"
 
 
 class StreamWriter:
-    """Chunks for the caller who sent `request`."""
+    """The chunks that answer `request`."""
 
     __slots__ = ("_base", "_lost", "_parts", "_request", "_usage")
 
@@ -48,10 +48,7 @@ class StreamWriter:
 
     def _part(self, event: ir.PartStart) -> str:
         self._parts[event.candidate] = event.part
-        if isinstance(event.part, ir.Thinking | ir.ToolCall):
-            name_lost(self._lost, lost_name(event.part))
-            return ""
-        said = text_of(event.part, self._lost)
+        said = only_text(event.part, self._lost)
         return self._write_choice(event.candidate, said) if said else ""
 
     def _write_choice(self, number: int, said: str, reason: str = "") -> str:

@@ -10,7 +10,7 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..losses import lose_extras, name_lost
 from ..names import own_names
-from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, packed_signature
+from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, pack_signature
 from .request_reader import Calls, read_part
 from .request_writer import write_part
 
@@ -66,7 +66,7 @@ def extras_in(fields: Mapping[str, Any], names: Iterable[str]) -> ir.Extras:
 
 
 def created_at(value: Any) -> int:
-    """Unix seconds of a createTime; 0 where it tells none."""
+    """Unix seconds of a createTime; 0 where there is none."""
     try:
         return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) and "T" in value else 0
     except (ValueError, OverflowError):
@@ -79,7 +79,7 @@ def block_reason(fields: Mapping[str, Any]) -> str:
 
 
 def seed_of(fields: Mapping[str, Any]) -> str:
-    """What tells this answer from others of its conversation: its id, else how long it has become."""
+    """What distinguishes this answer from others of its conversation: its id, else its length so far."""
     usage = fields.get("usageMetadata")
     return str(fields.get("responseId") or (usage.get("promptTokenCount") if isinstance(usage, dict) else "") or "")
 
@@ -123,7 +123,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
 
 
 def shows_thoughts(request: ir.Request) -> bool:
-    """Gemini shows them only to who asks for them."""
+    """Gemini shows them only on request."""
     return request.reasoning is not None and request.reasoning.shown is True
 
 
@@ -159,7 +159,7 @@ def answer_call(part: ir.ToolCall, names: Mapping[str, str], lost: list[str]) ->
         name_lost(lost, "functionCall.args")
         return None
     made: Fields = {"functionCall": {"id": part.id, "name": name, "args": arguments}}
-    signature = packed_signature(part)
+    signature = pack_signature(part)
     return {**made, "thoughtSignature": signature} if signature else made
 
 
@@ -168,12 +168,12 @@ def answer_part(part: ir.Part, names: Mapping[str, str], shown: bool, lost: list
     if isinstance(part, ir.ToolCall):
         return answer_call(part, names, lost)
     if isinstance(part, ir.Thinking):
-        signature = packed_signature(part)
+        signature = pack_signature(part)
         if not shown or not (part.text or signature):
             return None
         return {"text": part.text, "thought": True, **({"thoughtSignature": signature} if signature else {})}
     if isinstance(part, ir.Text):
-        signature = packed_signature(part)
+        signature = pack_signature(part)
         lose_extras(part.extras, VENDOR, lost)
         made = {"text": part.text, **({"thoughtSignature": signature} if signature else {})}
         return made if part.text or signature else None

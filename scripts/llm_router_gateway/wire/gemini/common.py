@@ -7,15 +7,13 @@
 What Gemini is particular about, and where it is dealt with: fields come in camelCase or snake_case (`fields_of`); calls may
 have no id, results then belong to them by name and order (`Calls`); all results of a turn in one content and nothing beside
 them (`write_contents`); a schema of its own (`schema`); thought signatures, which must come back, also another vendor's
-through a Gemini client (`packed_signature`); a stream that ends when the connection does, without a last word (`StreamReader`).
+through a Gemini client (`pack_signature`); a stream that ends when the connection does, without a last word (`StreamReader`).
 
 Sources: ai.google.dev/api/generate-content, ai.google.dev/gemini-api/docs/thought-signatures, google.rpc.Code.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -24,17 +22,16 @@ from typing import Any
 
 from ...errors import GatewayError, of_status
 from .. import ir
+from ..envelope import open_envelope, pack_envelope
 from ..fields import compact, integer, number, obj, truth
 from ..retry_after import retry_after_s
 
 VENDOR = "gemini"
-MAGIC = b"llm-router1:"  # begins a signature that is another vendor's; 12 bytes are 16 base64 characters
-MAGIC_TEXT = base64.b64encode(MAGIC).decode()
 MAX_STOP_SEQUENCES = 5  # of one request
 MAX_INT32 = 2**31 - 1  # of a seed
 MAX_BUDGET_FLASH = 24_576  # thinking tokens; more is answered with 400
 MAX_BUDGET_PRO = 32_768
-MIN_BUDGET_PRO = 128  # Pro cannot be told not to think: 400 for less; earendil-works/pi #3460, vercel/ai #8027
+MIN_BUDGET_PRO = 128  # Pro's reasoning cannot be switched off: 400 for less; earendil-works/pi #3460, vercel/ai #8027
 MIN_BUDGET_LITE = 512  # of Flash-Lite, which takes 0 as well
 MAX_ARGUMENT_ITEMS = 10_000  # of an array in arguments that come piece by piece; an index above is a fault
 SIGNATURE_UNKNOWN = "skip_thought_signature_validator"  # Google's own word for a call whose signature is lost
@@ -97,7 +94,7 @@ ANSWERED_AS: Mapping[int, int] = {529: 503}  # Anthropic's own status; Google's 
 EFFORT_BUDGETS: Mapping[str, int] = {  # for models before 3; ai.google.dev/gemini-api/docs/openai#thinking
     "none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576,
 }  # fmt: skip
-LEVELS = ("minimal", "low", "medium", "high")  # thinkingLevel, from 3 on, which cannot be told not to think;
+LEVELS = ("minimal", "low", "medium", "high")  # thinkingLevel, from 3 on, where reasoning cannot be switched off;
 # ai.google.dev/gemini-api/docs/thinking
 MEDIA_TYPES: Mapping[str, str] = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif",
@@ -146,27 +143,20 @@ def standard_base64(data: str) -> str:
     return plain + "=" * (-len(plain) % 4)
 
 
-def packed_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
+def pack_signature(part: ir.Thinking | ir.Text | ir.ToolCall | ir.Media) -> str:
     """A thoughtSignature for a Gemini client: Gemini's own, or what another vendor wants back, in an envelope.
 
-    Thinking("", "c2ln", "gemini") -> "c2ln";  Thinking("Hm", "s", "anthropic") -> base64 of llm-router1:{"v":"anthropic",...}
+    Thinking("", "c2ln", "gemini") -> "c2ln";  Thinking("Hm", "s", "anthropic") -> pack_envelope("anthropic", "s")
     """
     data = part.data if isinstance(part, ir.Thinking) else ""
     if not (part.signature or data) or part.vendor in ("", VENDOR):
         return part.signature
-    stated = compact({"v": part.vendor, "s": part.signature, "d": data})
-    return base64.b64encode(MAGIC + stated.encode("utf-8", "surrogatepass")).decode()
+    return pack_envelope(part.vendor, part.signature, data)
 
 
-def unpacked_signature(signature: str) -> tuple[str, str, str]:
-    """(vendor, signature, data) of a thoughtSignature; clients may have turned it to the URL-safe alphabet."""
-    if not signature.startswith(MAGIC_TEXT):
-        return (VENDOR if signature else ""), signature, ""
-    try:
-        stated = json.loads(base64.b64decode(standard_base64(signature))[len(MAGIC) :])
-        return str(stated["v"]), str(stated["s"]), str(stated["d"])
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        return VENDOR, signature, ""
+def unpack_signature(signature: str) -> tuple[str, str, str]:
+    """(vendor, signature, data) of a thoughtSignature."""
+    return open_envelope(signature) or ((VENDOR if signature else ""), signature, "")
 
 
 # ----------------------------------------------------------------------------------------------------------------- errors
@@ -184,9 +174,9 @@ def seconds(value: Any) -> float | None:
 
 
 def error_in(value: Any, status: int, wait_s: float | None = None) -> GatewayError:
-    """The error that {"code": 429, "message": ..., "status": "RESOURCE_EXHAUSTED", "details": [RetryInfo]} tells of.
+    """The error that {"code": 429, "message": ..., "status": "RESOURCE_EXHAUSTED", "details": [RetryInfo]} stands for.
 
-    `status` and `wait_s` are HTTP's, taken where it tells none.
+    `status` and `wait_s` are HTTP's, used where the body has none.
     """
     stated = value if isinstance(value, dict) else {"message": value} if isinstance(value, str) else {}
     code, name = stated.get("code"), str(stated.get("status") or "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import ir
 from ..fields import compact, integer, obj, refuse, text, truth
-from ..names import minted_id
+from ..names import mint_id
 from ..open_calls import OpenCalls
 from .common import (
     FILE_ID,
@@ -24,7 +24,7 @@ from .common import (
     fields_of,
     many,
     standard_base64,
-    unpacked_signature,
+    unpack_signature,
 )
 from .schema import from_gemini
 
@@ -35,25 +35,25 @@ from .schema import from_gemini
 class Calls:
     """The calls of a conversation or an answer: gives ids to those without, finds the call that a result belongs to."""
 
-    seed: str = ""  # the answer's id: tells equal calls of two answers apart
+    seed: str = ""  # the answer's id: distinguishes equal calls of two answers
     waiting: OpenCalls[str] = field(default_factory=OpenCalls)  # their ids
 
-    def called(self, id: str, name: str, *facts: object) -> str:
+    def call_id(self, id: str, name: str, *facts: object) -> str:
         """The call's id, minted where the wire had none."""
-        made = id or minted_id(self.seed, name, *facts)
+        made = id or mint_id(self.seed, name, *facts)
         self.waiting.add(made, [("id", made), ("name", name)])
         return made
 
-    def answered(self, id: str, name: str, path: str) -> str:
+    def result_id(self, id: str, name: str, path: str) -> str:
         """The id of the call that a result is for: by id, else the first waiting of that name, else the first at all."""
         take = self.waiting.take
         found = take(("id", id)) if id else take(("name", name)) or self.waiting.take_first()
-        return found or id or minted_id(self.seed, name, path)
+        return found or id or mint_id(self.seed, name, path)
 
 
 def read_signature(fields: Fields, path: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a part."""
-    return unpacked_signature(text(fields.get("thoughtSignature", ""), f"{path}.thoughtSignature"))
+    return unpack_signature(text(fields.get("thoughtSignature", ""), f"{path}.thoughtSignature"))
 
 
 def read_call(fields: Fields, path: str, calls: Calls) -> ir.ToolCall:
@@ -61,7 +61,7 @@ def read_call(fields: Fields, path: str, calls: Calls) -> ir.ToolCall:
     name = text(own.get("name", ""), f"{path}.functionCall.name")
     arguments = obj(own.get("args", {}), f"{path}.functionCall.args")
     stated = compact(arguments)
-    id = calls.called(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, stated)
+    id = calls.call_id(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, stated)
     vendor, signature, _ = read_signature(fields, path)
     return ir.ToolCall(id, name, stated, arguments, signature=signature, vendor=vendor or VENDOR)
 
@@ -94,7 +94,7 @@ def read_inline(fields: Fields, path: str, calls: Calls) -> ir.Media:
 
 
 def type_of_url(url: str) -> str:
-    """The media type that a URL's ending tells; "" where it tells none."""
+    """The media type by a URL's ending; "" where it is unknown."""
     return MEDIA_TYPES.get(url.partition("?")[0].partition("#")[0].rpartition(".")[2].lower(), "")
 
 
@@ -135,7 +135,7 @@ def read_result(fields: Fields, path: str, calls: Calls) -> ir.ToolResult:
     where = f"{path}.functionResponse"
     own = fields_of(fields["functionResponse"], where)
     name = text(own.get("name", ""), f"{where}.name")
-    id = calls.answered(text(own.get("id", ""), f"{where}.id"), name, path)
+    id = calls.result_id(text(own.get("id", ""), f"{where}.id"), name, path)
     response = obj(own.get("response", {}), f"{where}.response")
     parts: list[ir.Text | ir.Media | ir.Opaque] = [ir.Text(result_text(response))]
     parts += [read_result_part(each, f"{where}.parts[{index}]") for index, each in enumerate(many(own.get("parts"), where))]

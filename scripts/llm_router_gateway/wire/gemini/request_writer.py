@@ -14,7 +14,7 @@ from ..losses import lose_extras, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root
-from ..tools import FREE_TEXT, choice_among, offered_tools
+from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     EFFORT_BUDGETS,
     LEVELS,
@@ -36,14 +36,14 @@ from .schema import to_gemini
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the model that will be asked takes. Quirks of the provider decide where they say something:
+    """What the model that gets the request accepts. Quirks of the provider come first:
 
     thinking_off whether a budget of 0 is taken
-    thinking     "budget", "level" or "none": how it is told how much to think (levels: the words it knows)
+    thinking     "budget", "level" or "none": how its reasoning is limited (levels: the words it accepts)
     signatures   whether calls in its history must be signed
     json_schema  whether schemas go as they are (parametersJsonSchema, responseJsonSchema), not as Gemini's own Schema
     labels       whether there is a place for metadata (Vertex AI has one)
-    format_with_tools  whether JSON may be asked for beside tools
+    format_with_tools  whether a request for JSON may have tools
     """
 
     thinking: str
@@ -131,7 +131,7 @@ def write_thinking(part: ir.Thinking, lost: list[str]) -> list[Fields]:
 
 
 def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
-    """data -> inlineData; a URL or a file of Gemini's -> fileData. Nothing is fetched here: that would be anybody's URL."""
+    """data -> inlineData; a URL or a file of Gemini's -> fileData. Nothing is fetched here: the URL is the caller's."""
     if part.cache_control is not None:
         name_lost(lost, "cache_control")
     if part.detail in ("low", "high"):
@@ -223,13 +223,13 @@ def write_parts(parts: Iterable[ir.Part], lost: list[str]) -> list[Fields]:
 
 
 def reminder(message: ir.Message, lost: list[str]) -> list[Fields]:
-    """A system message on the way is told as the user's: lifted to the front it would spoil every prompt cache."""
+    """A system message in the middle becomes the user's: moved to the front it would spoil every prompt cache."""
     name_lost(lost, f"role={message.role}")
     return [{"text": f"<system-reminder>\n{made['text']}\n</system-reminder>"} if "text" in made else made
             for made in write_parts(message.parts, lost)]  # fmt: skip
 
 
-def signed_calls(written: list[Fields]) -> list[Fields]:
+def sign_calls(written: list[Fields]) -> list[Fields]:
     """The first call of a turn must be signed from Gemini 3 on."""
     first = next((made for made in written if "functionCall" in made), None)
     if first is not None and "thoughtSignature" not in first:
@@ -255,7 +255,7 @@ def write_result_media(name: str, result: ir.ToolResult, lost: list[str]) -> lis
 
 
 def write_results(calls: Sequence[ir.ToolCall], parts: Sequence[ir.Part], lost: list[str]) -> tuple[list[Fields], list[Fields]]:
-    """(as many responses as there were calls, in their order, since without ids that is what tells; the pictures in them)."""
+    """(as many responses as there were calls, in their order, since there may be no ids; the pictures in them)."""
     results = {part.id: part for part in parts if isinstance(part, ir.ToolResult)}
     responses, pictures = [], []
     for call in calls:
@@ -299,7 +299,7 @@ def write_contents(request: ir.Request, target: Target, lost: list[str]) -> list
         if last["role"] == role and "functionResponse" not in last["parts"][0]:
             last["parts"] += parts
         elif parts:
-            contents.append({"role": role, "parts": signed_calls(parts) if calls and target.signatures else parts})
+            contents.append({"role": role, "parts": sign_calls(parts) if calls and target.signatures else parts})
     return contents
 
 
@@ -326,7 +326,7 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
 
 
 def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
-    """Google's search in place of another vendor's; it cannot be told where to look."""
+    """Google's search in place of another vendor's; it has no setting for where to look."""
     for name in ("allowed_domains", "blocked_domains", "location", "max_uses"):
         if getattr(search, name):
             name_lost(lost, f"web_search.{name}")
@@ -338,7 +338,7 @@ def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[st
     chosen = frozenset(choice.names if choice is not None and choice.mode == "auto" else ())  # AUTO takes no names
     declared: list[Fields] = []
     others: list[Fields] = []
-    tools = offered_tools(request)
+    tools = visible_tools(request)
     functions = any(not tool.vendor for tool in tools)  # beside which most models refuse a search
     names: set[str] = set()
     for index, tool in enumerate(tools):
@@ -386,8 +386,8 @@ def level_of(reasoning: ir.Reasoning, levels: Sequence[str], lost: list[str]) ->
     return nearest_effort(level, levels, lost) if level in ORDER else ""
 
 
-def fitted_budget(budget: int, target: Target, lost: list[str]) -> int:
-    """Tokens between the least and the most that the model takes; 0 only where it can be told not to think."""
+def fit_budget(budget: int, target: Target, lost: list[str]) -> int:
+    """Tokens between the least and the most that the model takes; 0 only where its reasoning can be switched off."""
     if budget < 0 or (budget == 0 and target.can_be_off):
         return budget
     fit = min(max(budget, target.min_budget), target.max_budget)
@@ -408,7 +408,7 @@ def write_thinking_config(reasoning: ir.Reasoning, target: Target, lost: list[st
         level = level_of(reasoning, target.levels, lost)
         return {**made, "thinkingLevel": level} if level else made
     budget = budget_of(reasoning)
-    return made if budget is None else {**made, "thinkingBudget": fitted_budget(budget, target, lost)}
+    return made if budget is None else {**made, "thinkingBudget": fit_budget(budget, target, lost)}
 
 
 def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields:
@@ -416,7 +416,7 @@ def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields
     if wanted is None or wanted.kind == "text":
         return {}
     if wants_format_hint(request, target):
-        name_lost(lost, "response_format=system")  # told in words instead
+        name_lost(lost, "response_format=system")  # stated in words instead
         return {}
     made: Fields = {"responseMimeType": "application/json"}
     if wanted.schema is not None and target.json_schema:

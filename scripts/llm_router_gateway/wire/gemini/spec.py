@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..demands import Demands, demands_of
 from ..spec import Action, Spec, Upstream
 
 
@@ -20,6 +21,19 @@ def stream_path(chat_path: str) -> str:
 def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     """With the system instruction and the tools: contents alone would count neither."""
     return {"generateContentRequest": {"model": f"models/{model}", **body}}
+
+
+def demands(body: Mapping[str, Any]) -> Demands | None:
+    config = inner(inner(body, "toolConfig", "tool_config"), "functionCallingConfig", "function_calling_config")
+    names = config.get("allowedFunctionNames", config.get("allowed_function_names"))
+    generation = inner(body, "generationConfig", "generation_config")
+    count = generation.get("candidateCount", generation.get("candidate_count"))
+    return demands_of(str(config.get("mode")).upper() == "ANY", names if isinstance(names, list) else (), count)
+
+
+def inner(fields: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The first object under one of the names; {} where there is none."""
+    return next((fields[name] for name in names if isinstance(fields.get(name), dict)), {})
 
 
 SPEC = Spec(
@@ -42,8 +56,11 @@ SPEC = Spec(
     keepalive=b"\r\n",  # a blank line: Google's Python SDK takes a comment for a broken answer
     too_long="The input token count ({tokens}) exceeds the maximum number of tokens allowed ({window}).",
     too_long_mark=b"exceeds the maximum number of tokens allowed",
+    encloses=True,
     answer_field="candidates",
+    labels="labels",
     packs_ids=True,
+    demands=demands,
     embeds=True,
     model_field="modelVersion",
     kept_fields=frozenset({"cachedContent"}),

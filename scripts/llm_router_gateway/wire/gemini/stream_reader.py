@@ -147,7 +147,7 @@ class Side:
         events, arguments = self._start_call(part, calls)
         return [*events, ir.PartDelta(self.index, arguments, "", self.number), *self.close_part()]
 
-    def ended(self) -> list[ir.StreamEvent]:
+    def finish(self) -> list[ir.StreamEvent]:
         extras = {VENDOR: self.extras} if self.extras else ir.NOTHING
         return [*self.close_part(), ir.Stopped(stop_of(self.native or "", self.has_calls), self.number, extras)]
 
@@ -250,7 +250,7 @@ class StreamReader:
         self._over = True
         events: list[ir.StreamEvent] = []
         for side in self._sides.values():
-            events += side.ended()
+            events += side.finish()
         if not self._sides:
             events.append(ir.Stopped(ir.Stop("refusal", self._blocked)))
         return [*events, ir.Finished()]

@@ -10,7 +10,7 @@ from ..fields import compact
 from ..losses import lose_extras
 from ..names import own_names
 from .answer import answer_call, answer_part, shows_thoughts, write_stop, write_usage
-from .common import VENDOR, Fields, frame, packed_signature, write_error
+from .common import VENDOR, Fields, frame, pack_signature, write_error
 
 
 class Waiting:
@@ -125,9 +125,9 @@ class StreamWriter:
             if made is None:
                 self._malformed[event.candidate] = self._names.get(part.name, part.name)
         elif isinstance(part, ir.Text) and part.signature:
-            made = {"text": "", "thoughtSignature": packed_signature(part)}
+            made = {"text": "", "thoughtSignature": pack_signature(part)}
         elif isinstance(part, ir.Thinking) and self._shown and (part.signature or part.data):
-            made = {"text": "", "thought": True, "thoughtSignature": packed_signature(part)}
+            made = {"text": "", "thought": True, "thoughtSignature": pack_signature(part)}
         return self._chunk(made, event.candidate) if made is not None else b""
 
     def _on_stop(self, event: ir.Stopped) -> bytes:

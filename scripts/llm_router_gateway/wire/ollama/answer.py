@@ -17,13 +17,13 @@ from ...errors import GatewayError
 from .. import ir
 from ..fields import compact
 from ..losses import name_lost
-from ..names import own_names, packed_id
+from ..names import own_names, pack_id
 
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
     "refusal": "stop",
 }  # fmt: skip
-SOME_TIME_NS = 1  # a duration that nobody measured: strands divides by it
+SOME_TIME_NS = 1  # a duration that was not measured: strands divides by it
 OVERLOADED = 529  # Anthropic's own
 
 
@@ -38,7 +38,7 @@ def call_of(call: ir.ToolCall, names: Mapping[str, str], lost: list[str]) -> dic
     if arguments is None:
         name_lost(lost, "tool_calls.arguments")
         arguments = {"input": call.arguments_text}
-    return {"id": packed_id(call), "function": {"name": names.get(call.name, call.name), "arguments": arguments}}
+    return {"id": pack_id(call), "function": {"name": names.get(call.name, call.name), "arguments": arguments}}
 
 
 def message_of(
@@ -70,7 +70,7 @@ def text_of(part: ir.Part, lost: list[str]) -> str:
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`: the first candidate, for the protocol has one."""
+    """The body that answers `request`: the first candidate, since the protocol has one."""
     if len(answer.candidates) > 1:
         name_lost(lost, "n")
     names, first = own_names(request.tools), answer.candidates[0]

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import ir
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
-from ..names import minted_id, unpacked_id
+from ..names import mint_id, unpack_id
 
 OWN = "ollama"
 FIELDS = frozenset({
@@ -92,8 +92,8 @@ class Conversation:
         name, given = text(inner.get("name"), f"{path}.function.name"), inner.get("arguments")
         arguments = given if isinstance(given, dict) else ir.object_in(given) if isinstance(given, str) else {}
         stated = given if isinstance(given, str) else compact(given or {})
-        came, vendor, signature = unpacked_id(text(call.get("id") or "", f"{path}.id"))
-        id_ = came if came and all(came != other.id for other in self._open) else minted_id(path, name, stated)
+        came, vendor, signature = unpack_id(text(call.get("id") or "", f"{path}.id"))
+        id_ = came if came and all(came != other.id for other in self._open) else mint_id(path, name, stated)
         made = ir.ToolCall(id_, name, stated, arguments, signature=signature, vendor=vendor)
         self._open.append(made)
         return made
@@ -111,12 +111,12 @@ class Conversation:
     def _match_call(self, message: Mapping[str, Any]) -> ir.ToolCall:
         """By id, else by name, else the first that waits."""
         id_, name = str(message.get("tool_call_id") or ""), str(message.get("tool_name") or message.get("name") or "")
-        id_ = unpacked_id(id_)[0]
+        id_ = unpack_id(id_)[0]
         for at, call in enumerate(self._open):
             if call.id == id_ or (not id_ and name in ("", call.name)):
                 del self._open[at]
                 return call
-        return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), name)
+        return ir.ToolCall(id_ or mint_id("orphan", len(self.messages)), name)
 
 
 def read_format(value: Any) -> ir.ResponseFormat | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
+from ..chat_parts import data_url
 from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import minted_id, own_names, packed_id
+from ..names import mint_id, own_names, pack_id
 from ..tools import custom_names, free_text
 from .common import (
     ANSWER_FIELDS,
@@ -28,7 +29,7 @@ from .common import (
     write_usage,
 )
 from .request_reader import message_parts
-from .request_writer import data_url, details_of
+from .request_writer import details_of
 from .stream_scanner import says
 
 # -------------------------------------------------------------------------------------------------------- reading answers
@@ -68,7 +69,7 @@ def read_candidate(choice: Any, answer_id: str, number: int) -> ir.Candidate:
     for at, part in enumerate(parts):
         if isinstance(part, ir.ToolCall):
             if not part.id or part.id in seen:
-                made = minted_id(answer_id, number, at, part.name, part.arguments_text)
+                made = mint_id(answer_id, number, at, part.name, part.arguments_text)
                 parts[at] = part = replace(part, id=made)
             seen.add(part.id)
     refused = any(isinstance(part, ir.Refusal) for part in parts)
@@ -124,7 +125,7 @@ class Callers:
         return self.names.get(call.name, call.name)
 
     def is_custom(self, call: ir.ToolCall) -> bool:
-        """Whether it is told as free text: what was declared so comes back so, whatever the upstream could be told."""
+        """Whether it is written as free text: what was declared so comes back so, whatever the upstream supports."""
         return call.custom or self.name(call) in self.customs
 
 
@@ -134,7 +135,7 @@ def outgoing_call(call: ir.ToolCall, callers: Callers) -> dict[str, Any]:
         kind, field, given = "custom", "input", free_text(call)
     else:
         kind, field, given = "function", "arguments", call.arguments_text or compact(call.arguments or {})
-    made: dict[str, Any] = {"id": packed_id(call), "type": kind, kind: {"name": callers.name(call), field: given}}
+    made: dict[str, Any] = {"id": pack_id(call), "type": kind, kind: {"name": callers.name(call), field: given}}
     if call.signature and call.vendor == "gemini":
         made["extra_content"] = {"google": {"thought_signature": call.signature}}
     return made
@@ -171,7 +172,7 @@ class Message:
         if part.signature and part.vendor == "gemini":
             self._more["extra_content"] = {"google": {"thought_signature": part.signature}}
 
-    def made(self, stop: ir.Stop) -> dict[str, Any]:
+    def finish(self, stop: ir.Stop) -> dict[str, Any]:
         refusal = refusal_text(stop) if stop.reason == "refusal" else None
         body: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts) if self._texts else None,
                                 "refusal": refusal} | self._more  # fmt: skip
@@ -197,23 +198,23 @@ def write_tier(tier: str, lost: list[str]) -> dict[str, Any]:
     return {"service_tier": ANSWER_TIERS[tier]} if tier in ANSWER_TIERS else {}
 
 
-def write_choice_of(candidate: ir.Candidate, number: int, callers: Callers, lost: list[str]) -> dict[str, Any]:
+def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost: list[str]) -> dict[str, Any]:
     message = Message(callers, lost)
     for part in candidate.parts:
         message.add(part)
     lose_extras(candidate.extras, OWN, lost)
     extras = mine(candidate.extras)
-    made = {"index": number, "message": message.made(candidate.stop), "logprobs": extras.pop("logprobs", None)}
+    made = {"index": number, "message": message.finish(candidate.stop), "logprobs": extras.pop("logprobs", None)}
     made["message"] |= extras
     return made | {"finish_reason": REASON[candidate.stop.reason]} | native_reason(candidate.stop, lost)
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`."""
+    """The body that answers `request`."""
     callers = Callers(request)
-    choices = [write_choice_of(each, number, callers, lost) for number, each in enumerate(answer.candidates)]
+    choices = [write_candidate(each, number, callers, lost) for number, each in enumerate(answer.candidates)]
     body: dict[str, Any] = {
-        "id": answer.id or request.answer_id or minted_id(answer.model), "object": "chat.completion", "created": answer.created,
+        "id": answer.id or request.answer_id or mint_id(answer.model), "object": "chat.completion", "created": answer.created,
         "model": answer.model or request.model, "choices": choices,
     }  # fmt: skip
     if answer.usage is not None:

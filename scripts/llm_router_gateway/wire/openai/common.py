@@ -8,7 +8,7 @@
 Quirks of an upstream (`quirks` of a provider in router.toml), each with what is done without it:
 
     max_tokens_field  "max_completion_tokens" for the models that demand it (spec.MODERN_MODELS), else "max_tokens"
-    reasoning         how thinking is asked for: "effort" (reasoning_effort; only models that think, THINKING_MODELS),
+    reasoning         how thinking is requested: "effort" (reasoning_effort; only models that think, THINKING_MODELS),
                       "openrouter", "thinking" (DeepSeek, GLM, Kimi), "enable_thinking" (Qwen), "none"
     reasoning_field   the field in which thoughts go back: "reasoning_content" for REPLAYING_MODELS, else "" (not sent);
                       "reasoning_details" sends the signatures too
@@ -24,6 +24,7 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
     max_stop          4
     sampling          true: temperature and the like are sent to models known to refuse them (spec.UNSTEERED_MODELS)
     drop              fields that the server refuses: ["seed"]
+    think_tags        true: <think> at the beginning of a text begins a thought (wire/think_tags); else it is text
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
-from ..sound import MAX_TOKENS, is_count, told_cost
+from ..sound import MAX_TOKENS, cost_in, is_count
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -46,7 +47,6 @@ THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-m
 REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
 
 EFFORT_BUDGETS = {"none": 0, "minimal": 512, "low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}
-MAX_USER_CHARS = 64  # OpenAI refuses a longer `user`
 
 FINISH: Mapping[str, ir.Reason] = {
     **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "complete"), "end"),
@@ -66,11 +66,6 @@ ANSWER_TIERS = {"auto": "auto", "default": "default", "standard": "default", "fl
 FORMATS = {"anthropic": "anthropic-claude-v1", "gemini": "google-gemini-v1", "openai": "openai-responses-v1"}
 VENDORS = {name: vendor for vendor, name in FORMATS.items()}
 
-AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
-
-BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
-JSON_HINT = "Answer with one JSON object and nothing else."  # OpenAI refuses json_object when no message says JSON
 NEXT_NOTE = "[The {} that the tool returned {} in the next message.]"
 
 REQUEST_FIELDS = frozenset({
@@ -83,7 +78,7 @@ MESSAGE_FIELDS = frozenset({
     "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning_content", "reasoning",
     "reasoning_details", "thinking_blocks", "extra_content", "thought_signature", "images", "index",
 })  # fmt: skip
-# Of an answer: read, or of no use to anybody but this upstream.
+# Of an answer: read, or of no use outside this upstream.
 ANSWER_FIELDS = frozenset({
     "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation", "x_groq",
     "request_id", "time_info", "usage_breakdown", "sla_metrics", "prompt_filter_results", "error", "nvext",
@@ -153,13 +148,16 @@ def read_usage(usage: Any) -> ir.Usage | None:
     reasoning = min(output, max(count(after, "reasoning_tokens"), output - completion))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        told_cost(usage), own(usage, USAGE_FIELDS),
+        cost_in(usage), own(usage, USAGE_FIELDS),
     )  # fmt: skip
 
 
 def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
-    """What a relayed answer says of its usage."""
-    return read_usage(answer.get("usage"))
+    """What a relayed answer says of its usage; pictures and audio name the two sides input_tokens and output_tokens."""
+    usage = answer.get("usage")
+    if isinstance(usage, dict) and "input_tokens" in usage and "prompt_tokens" not in usage:
+        usage = {**usage, "prompt_tokens": usage["input_tokens"], "completion_tokens": usage.get("output_tokens", 0)}
+    return read_usage(usage)
 
 
 def chunk_usage(chunk: Mapping[str, Any]) -> ir.Usage | None:
@@ -187,7 +185,7 @@ def write_usage(usage: ir.Usage) -> dict[str, Any]:
 
 
 def write_count(tokens: int) -> dict[str, Any]:
-    """OpenAI has no such call; the shape is Anthropic's, which those who ask for it know."""
+    """OpenAI has no such call; the shape is Anthropic's, which its callers know."""
     return {"input_tokens": tokens}
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from .. import ir
+from ..chat_parts import read_audio, read_url
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
-from ..names import minted_id, unpacked_id
+from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
-from .common import AUDIO_TYPES, MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
+from .common import MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
 
 NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
@@ -145,7 +144,7 @@ class Conversation:
         self._results: list[ir.ToolResult] = []  # the run of results that goes on
         self._run_at = 0  # where its message will stand
 
-    def took_plain(self, message: Any) -> bool:
+    def add_plain(self, message: Any) -> bool:
         """Takes a message that is one text of a user or the assistant, as nearly all of a long conversation are."""
         if type(message) is not dict or len(message) != 2:
             return False
@@ -159,22 +158,22 @@ class Conversation:
         return True
 
     def call(self, call: ir.ToolCall, place: str) -> ir.ToolCall:
-        came, id_, vendor, signature = call.id, *unpacked_id(call.id)
+        came, id_, vendor, signature = call.id, *unpack_id(call.id)
         if not id_ or id_ in self._taken:
-            id_ = minted_id(place, call.name, call.arguments_text)
+            id_ = mint_id(place, call.name, call.arguments_text)
         call = replace(call, id=id_, vendor=vendor or call.vendor, signature=call.signature or signature)
         self._open.add(call, [came])
         self._taken.add(id_)
         return call
 
-    def answered(self, came: str) -> ir.ToolCall:
+    def call_for(self, came: str) -> ir.ToolCall:
         """The call that a result belongs to; one of its own making where there is none."""
         call = self._open.take(came) if came else self._open.take_first()
         if call is not None:
             self._taken.discard(call.id)
             return call
-        id_, vendor, _ = unpacked_id(came)
-        return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
+        id_, vendor, _ = unpack_id(came)
+        return ir.ToolCall(id_ or mint_id("orphan", len(self.messages)), "", vendor=vendor)
 
     def add_result(self, result: ir.ToolResult) -> None:
         """A result joins the run of results before it; the run becomes one message when it ends."""
@@ -210,22 +209,6 @@ def read_thinking(part: Mapping[str, Any], path: str) -> ir.Part:
     return ir.Thinking(text(inner or "", f"{path}.thinking"))
 
 
-def read_url(kind: ir.Kind, url: str, path: str) -> ir.Media:
-    """A URL as it is, a data: URL taken apart (RFC 2397).
-
-    "data:image/png;base64,AA==" -> Media("image", "image/png", "AA==");  "data:,a%20b" -> text/plain, base64 of "a b"
-    """
-    if url[:5].lower() != "data:":
-        return ir.Media(kind, url=url)
-    head, comma, data = url[5:].partition(",")
-    if not comma:
-        refuse(path, "is a data: URL without data")
-    media_type, *parameters = head.split(";")
-    if "base64" not in [parameter.strip().lower() for parameter in parameters]:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return ir.Media(kind, media_type.strip().lower() or "text/plain", data)
-
-
 def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     """{"image_url": {"url": "data:image/png;base64,AA=="}} -> Media("image", "image/png", "AA==")"""
     given = part.get("image_url")
@@ -240,11 +223,8 @@ def read_video(part: Mapping[str, Any], path: str) -> ir.Part:
     return read_url("video", text(given.get("url"), f"{path}.video_url.url"), f"{path}.video_url.url")
 
 
-def read_audio(part: Mapping[str, Any], path: str) -> ir.Part:
-    given = obj(part.get("input_audio"), f"{path}.input_audio")
-    kind = text(given.get("format") or "wav", f"{path}.input_audio.format")
-    data = text(given.get("data"), f"{path}.input_audio.data")
-    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=part.get("cache_control"))
+def read_sound(part: Mapping[str, Any], path: str) -> ir.Part:
+    return read_audio(part, path, part.get("cache_control"))
 
 
 def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
@@ -265,7 +245,7 @@ def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
 
 PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
     "text": read_text, "input_text": read_text, "output_text": read_text, "refusal": read_refusal,
-    "thinking": read_thinking, "image_url": read_image, "video_url": read_video, "input_audio": read_audio,
+    "thinking": read_thinking, "image_url": read_image, "video_url": read_video, "input_audio": read_sound,
     "file": read_file,
 }  # fmt: skip
 
@@ -373,7 +353,7 @@ def thoughts_in(message: Mapping[str, Any]) -> list[ir.Thinking]:
 
 
 def message_parts(message: Mapping[str, Any], path: str) -> list[ir.Part]:
-    """What an assistant said, asked or answered: thoughts, text, refusal, images, calls, in this order."""
+    """The content of an assistant's message: thoughts, text, refusal, images, calls, in this order."""
     parts: list[ir.Part] = [*thoughts_in(message)]
     content = read_content(message.get("content"), path)
     said: list[ir.Part] = [part for part in content if not isinstance(part, ir.Thinking)]
@@ -399,7 +379,7 @@ def read_assistant(message: Mapping[str, Any], path: str, made: Conversation) ->
 
 def read_result(message: Mapping[str, Any], path: str, made: Conversation) -> None:
     """A tool's message joins the results before it: {"role": "tool", "tool_call_id": "t1", "content": "42"}"""
-    call = made.answered(text(message.get("tool_call_id") or "", f"{path}.tool_call_id"))
+    call = made.call_for(text(message.get("tool_call_id") or "", f"{path}.tool_call_id"))
     content = read_content(message.get("content"), path)
     parts = tuple(part for part in content if isinstance(part, ir.Text | ir.Media | ir.Opaque))
     name = call.name or str(message.get("name") or "")
@@ -422,7 +402,7 @@ def read_messages(messages: Sequence[Any]) -> tuple[tuple[ir.Part, ...], tuple[i
         refuse("messages", "must hold at least one message")
     made = Conversation()
     for at, message in enumerate(messages):
-        if made.took_plain(message):
+        if made.add_plain(message):
             continue
         path = f"messages[{at}]"
         role = text(obj(message, path).get("role"), f"{path}.role")

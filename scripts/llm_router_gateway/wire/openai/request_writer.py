@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,20 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
+from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import can_be_off, effort_of, efforts_of, nearest_effort
-from ..fields import compact, refuse
+from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_hashes
-from ..tools import FREE_TEXT, choice_among, offered_tools
+from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
-    AUDIO_FORMATS,
-    BILLING_LINE,
     EFFORT_BUDGETS,
     FORMATS,
-    JSON_HINT,
-    MAX_USER_CHARS,
     NEXT_NOTE,
     OWN,
     REPLAYING_MODELS,
@@ -64,7 +60,7 @@ class Writing:
         """A custom tool is a function with one field for servers that know no custom ones."""
         return "custom" if tool.custom and self.knows_custom else "function"
 
-    def cached(self, part: ir.Text | ir.Media | ir.Tool | ir.ToolResult, made: dict[str, Any]) -> dict[str, Any]:
+    def with_cache_control(self, part: ir.Text | ir.Media | ir.Tool | ir.ToolResult, made: dict[str, Any]) -> dict[str, Any]:
         if part.cache_control is not None:
             if self.keeps_cache_control:
                 return {**made, "cache_control": part.cache_control}
@@ -77,7 +73,7 @@ REFUSED_BY_THINKERS = frozenset({"temperature", "top_p", "presence_penalty", "fr
 
 
 def rejects_sampling(to: Writing) -> bool:
-    """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
+    """Whether the model takes its own sampling only: o-series and GPT-5, unless their reasoning is off."""
     wanted = to.request.reasoning
     quiet = wanted is not None and effort_of(wanted) == "none" and can_be_off(to.model)
     return bool(UNSTEERED_MODELS.search(to.model.lower())) and not quiet and not to.quirks.get("sampling")
@@ -118,9 +114,8 @@ def write_rest(to: Writing) -> dict[str, Any]:
     """user, service_tier, cache key, metadata."""
     wanted = to.request
     body: dict[str, Any] = {}
-    if wanted.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
-        long = len(wanted.user) > MAX_USER_CHARS
-        body["user"] = "user_" + hashlib.sha256(wanted.user.encode()).hexdigest()[:32] if long else wanted.user
+    if wanted.user:
+        body["user"] = short_user(wanted.user)
     if wanted.service_tier:
         if wanted.service_tier in TIERS:
             body["service_tier"] = TIERS[wanted.service_tier]
@@ -208,7 +203,7 @@ def write_format(to: Writing, wanted: ir.ResponseFormat, messages: list[dict[str
 
 
 def strictness(to: Writing, strict: bool | None, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`strict` where it was asked for and the schema is one that OpenAI takes so: else the whole request is refused."""
+    """`strict` if requested and the schema is one that OpenAI accepts so: else the whole request is refused."""
     if strict and not fits_strict(schema):
         to.lose(name)
         return {}
@@ -235,11 +230,11 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
     if tool.custom and kind == "function":
         for name in mine(tool.extras):
             to.lose(f"tools.{name}")
-        return [to.cached(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
+        return [to.with_cache_control(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
     if not tool.custom:
         inner["parameters"] = parameters = parameters_of(to, tool)
         inner |= strictness(to, tool.strict, parameters, "tools.strict")
-    return [to.cached(tool, {"type": kind, kind: inner | mine(tool.extras)})]
+    return [to.with_cache_control(tool, {"type": kind, kind: inner | mine(tool.extras)})]
 
 
 def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
@@ -261,7 +256,7 @@ def write_tools(to: Writing) -> dict[str, Any]:
     choice = to.request.tool_choice
     names = set(choice.names) if choice is not None else set()
     only = names if choice is not None and (len(names) > 1 or (names and choice.mode == "auto")) else set()
-    offered = [tool for tool in offered_tools(to.request) if not only or tool.name in only]
+    offered = [tool for tool in visible_tools(to.request) if not only or tool.name in only]
     sent = [(tool.name, made) for tool in offered for made in write_tool(to, tool)]
     tools = [made for _, made in sent]
     if not tools:
@@ -277,20 +272,8 @@ def write_tools(to: Writing) -> dict[str, Any]:
     return body
 
 
-def told_to_anthropic(to: Writing, part: ir.Part) -> bool:
-    """Claude Code's first line is a hash of the request, for Anthropic alone: with it no cached prefix ever matches."""
-    if isinstance(part, ir.Text) and part.text.startswith(BILLING_LINE):
-        to.lose("system.x-anthropic-billing-header")
-        return True
-    return False
-
-
-def data_url(part: ir.Media, media_type: str) -> str:
-    return f"data:{part.media_type or media_type};base64,{part.data}"
-
-
 def cannot_send(to: Writing, part: ir.Media, why: str) -> list[dict[str, Any]]:
-    """What cannot be sent is named in `lost`, and the model is told that there was something."""
+    """What cannot be sent is named in `lost`, and a note to the model says that it was there."""
     to.lose(f"{part.kind}.{why}")
     return [{"type": "text", "text": f"[{part.kind} that could not be passed on: {part.url or part.name or part.media_type}]"}]
 
@@ -315,13 +298,6 @@ def write_video(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     return cannot_send(to, part, "video")
 
 
-def decode(data: str) -> str:
-    try:
-        return base64.b64decode(data).decode("utf-8", "replace")
-    except ValueError:
-        return refuse("document.data", "is no base64")
-
-
 def write_document(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     """Text documents as text, others as files; this wire takes none by URL."""
     if part.text is not None:
@@ -332,7 +308,7 @@ def write_document(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if not part.data:
         return cannot_send(to, part, "url" if part.url else "file_id")
     if part.media_type.startswith("text/"):
-        return write_document(to, replace(part, text=decode(part.data)))
+        return write_document(to, replace(part, text=document_text(part.data)))
     name = part.name or f"document.{part.media_type.rpartition('/')[2] or 'pdf'}"
     return [{"type": "file", "file": {"filename": name, "file_data": data_url(part, "application/pdf")}}]
 
@@ -346,10 +322,10 @@ def write_part(to: Writing, part: ir.Part) -> list[dict[str, Any]]:
     """A part of a user's message, or of a result; [] where it is lost."""
     if isinstance(part, ir.Text):
         to.lose_extras(part.extras)
-        return [to.cached(part, {"type": "text", "text": part.text})]
+        return [to.with_cache_control(part, {"type": "text", "text": part.text})]
     if isinstance(part, ir.Media):
         to.lose_extras(part.extras)
-        return [to.cached(part, made) for made in MEDIA[part.kind](to, part)]
+        return [to.with_cache_control(part, made) for made in MEDIA[part.kind](to, part)]
     if isinstance(part, ir.Opaque):
         if part.vendor == OWN:
             return [dict(part.value)]
@@ -365,7 +341,9 @@ def write_part(to: Writing, part: ir.Part) -> list[dict[str, Any]]:
 
 def write_system(to: Writing) -> Any:
     """One text, which every server takes; a list where the marks of a cache are kept."""
-    parts = [part for part in to.request.system if not told_to_anthropic(to, part)]
+    parts = [part for part in to.request.system if not is_billing_line(part)]
+    if len(parts) < len(to.request.system):
+        to.lose(BILLING_LOSS)
     if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
         return [made for part in parts for made in write_part(to, part)]
     texts = [made["text"] for part in parts for made in write_part(to, part) if made["type"] == "text"]
@@ -415,7 +393,7 @@ def write_result(to: Writing, result: ir.ToolResult) -> tuple[dict[str, Any], li
     if result.is_error and not stated.lower().startswith("error"):
         stated = f"Error: {stated}"
     to.lose_extras(result.extras)
-    return to.cached(result, {"role": "tool", "tool_call_id": to.id(result), "content": stated}), media
+    return to.with_cache_control(result, {"role": "tool", "tool_call_id": to.id(result), "content": stated}), media
 
 
 def write_user(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
@@ -470,7 +448,7 @@ def details_of(thought: ir.Thinking, index: int) -> list[dict[str, Any]]:
 
 
 def write_thoughts(to: Writing, thoughts: Sequence[ir.Thinking], with_calls: bool) -> dict[str, Any]:
-    """Thoughts go back to those who ask for them: signed ones as details, plain ones on tool turns."""
+    """Thoughts go back to upstreams that want them: signed ones as details, plain ones on tool turns."""
     if not thoughts:
         return {}
     if to.thought_field == "reasoning_details":

@@ -6,12 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..demands import Demands, choice_demands
 from ..spec import Line, Spec, Upstream
 
 # GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
 MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
 OWN_MODELS = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt|o[1-9]|codex|computer-use)")  # of OpenAI itself, wherever they run
+# Calls that are passed on as they are. `rerank` is not OpenAI's: Jina, Cohere, vLLM and llama.cpp have it under this path.
+RELAYED = (
+    "audio/speech", "audio/transcriptions", "audio/translations", "images/generations", "images/edits", "images/variations",
+    "moderations", "rerank",
+)  # fmt: skip
 STEERING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
 
 
@@ -26,11 +32,15 @@ def rejected_parameters(model: str, body: Mapping[str, Any]) -> frozenset[str]:
 
 
 def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Streams tell their usage only to those who want it."""
+    """Streams state their usage only on request."""
     if body.get("stream") is not True:
         return {}
     options = body.get("stream_options")
     return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
+
+
+def demands(body: Mapping[str, Any]) -> Demands | None:
+    return choice_demands(body.get("tool_choice"), body.get("n"))
 
 
 def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
@@ -43,7 +53,11 @@ SPEC = Spec(
     name="openai",
     title="OpenAI",
     prefixes=frozenset({"v1"}),
-    lines=(Line("POST", "chat/completions", "chat"), Line("POST", "embeddings", "embeddings")),
+    lines=(
+        Line("POST", "chat/completions", "chat"),
+        Line("POST", "embeddings", "embeddings"),
+        *(Line("POST", path, path.partition("/")[0]) for path in RELAYED),
+    ),
     private_headers=frozenset({"openai-organization", "openai-project"}),
     answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
@@ -53,11 +67,16 @@ SPEC = Spec(
     too_long_words="This model's maximum context length is",  # litellm goes by them, not by the code
     answer_field="choices",
     answer_prefix="chatcmpl-",
+    demands=demands,
+    end_user=("user", "safety_identifier"),
     embeddings=embeddings,
     embeds=True,
     upstream=Upstream(
         root="/v1",
-        paths={"chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models"},
+        paths={
+            "chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models",
+            **{path: f"/{path}" for path in RELAYED},
+        },
         event_tokens=2,
         parameters={
             "n": ("n",),

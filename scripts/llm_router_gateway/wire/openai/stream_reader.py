@@ -11,7 +11,7 @@ from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..fields import compact
-from ..names import minted_id
+from ..names import mint_id
 from ..sse import Event
 from .answer import stop_of
 from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, mine, own
@@ -155,7 +155,7 @@ class Turn:
         self._names += 1
         taken = {slot.part.id for slot in self._calls.values() if isinstance(slot.part, ir.ToolCall)}
         id_ = came if isinstance(came, str) and came and came not in taken else ""
-        id_ = id_ or minted_id(self.answer_id, self.number, self._names, name)
+        id_ = id_ or mint_id(self.answer_id, self.number, self._names, name)
         signature = google_signature(call)
         vendor = "gemini" if signature else ""
         custom = call.get("type") == "custom"
@@ -236,7 +236,7 @@ class StreamReader:
     """
 
     __slots__ = ("_extras", "_over", "_started", "_turns", "_usage")
-    done = False  # [DONE] is told by Finished
+    done = False  # [DONE] becomes Finished
 
     def __init__(self) -> None:
         self._turns: dict[int, Turn] = {}

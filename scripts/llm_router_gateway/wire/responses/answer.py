@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
-from ..names import minted_id
+from ..names import mint_id
 from .common import OPENAI, OWN, count, own, read_usage
 from .items import read_call, read_content, read_thoughts
 from .outputs import chat_annotations
@@ -99,7 +99,7 @@ def with_ids(parts: list[ir.Part], answer_id: str) -> tuple[ir.Part, ...]:
     for at, part in enumerate(parts):
         if isinstance(part, ir.ToolCall):
             if not part.id or part.id in seen:
-                parts[at] = part = replace(part, id=minted_id(answer_id, at, part.name, part.arguments_text))
+                parts[at] = part = replace(part, id=mint_id(answer_id, at, part.name, part.arguments_text))
             seen.add(part.id)
     return tuple(parts)
 
@@ -128,7 +128,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`: what the last event of a stream would hold."""
+    """The body that answers `request`: what the last event of a stream would hold."""
     writer = StreamWriter(request, lost=lost, quiet=True)
     for event in ir.events_of(answer):
         writer.feed(event)

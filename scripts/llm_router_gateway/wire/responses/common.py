@@ -1,7 +1,6 @@
 """What readers and writers of the Responses protocol share: field names, ids, usage, errors.
 
-    item_id("resp_abc", "msg", 2) -> "msg_abc_2"      an item's id tells whose it is
-    response_id_of("msg_abc_2")   -> "resp_abc"
+    item_id("resp_abc", "msg", 2) -> "msg_abc_2"      an item's id names its answer
 
 Shapes are those of OpenAI's SDK (openai 3.57, openai.types.responses) and of what its API was seen to send.
 """
@@ -15,9 +14,9 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
-from ..error_bodies import code_of, error_body
+from ..error_bodies import error_body
 from ..fields import compact
-from ..names import minted_id, short_hash
+from ..names import mint_id, short_hash
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions
@@ -51,6 +50,8 @@ def mine(extras: ir.Extras) -> dict[str, Any]:
 def count(fields: Any, name: str) -> int:
     """A count in `fields`; 0 where there is none."""
     value = fields.get(name) if isinstance(fields, dict) else None
+    if type(value) is int:  # as they come
+        return max(value, 0)
     if isinstance(value, (int, float)) and value is not True and 0 < value < math.inf:  # 1e999 is inf
         return int(value)
     return 0
@@ -60,7 +61,6 @@ def count(fields: Any, name: str) -> int:
 
 # The kinds of items, as OpenAI begins their ids.
 MESSAGE, REASONING, CALL, CUSTOM_CALL, IMAGE, SEARCH, COMPACTION = "msg", "rs", "fc", "ctc", "ig", "ws", "cmp"
-ITEM_ID = re.compile(r"(?:msg|rs|fc|ctc|ig|ws|cmp|in)_([A-Za-z0-9-]+)_(\d+)")
 RESPONSE = "resp_"
 
 
@@ -71,21 +71,12 @@ def response_id(text: str, *facts: object) -> str:
     """
     if re.fullmatch(r"resp_[A-Za-z0-9_-]+", text):
         return text
-    return RESPONSE + minted_id(text, *facts).rpartition("_")[2] + short_hash(text)[:4]
+    return RESPONSE + mint_id(text, *facts).rpartition("_")[2] + short_hash(text)[:4]
 
 
 def item_id(of_response: str, kind: str, index: int) -> str:
     """The id of an answer's item: item_id("resp_abc", "msg", 2) -> "msg_abc_2"."""
     return f"{kind}_{of_response.removeprefix(RESPONSE).replace('_', '-')}_{index}"
-
-
-def response_id_of(text: str) -> str:
-    """The answer that an item of ours belongs to, as far as its id tells; "" for ids that we did not make.
-
-    Only for ids without "_" behind "resp_", as the gateway makes them.
-    """
-    match = ITEM_ID.fullmatch(text)
-    return RESPONSE + match[1] if match else ""
 
 
 # ------------------------------------------------------------------------------------------------------------------- usage
@@ -151,7 +142,7 @@ def failure_of(error: GatewayError) -> dict[str, Any]:
 
     Everything of status 500 and more is "server_error": Codex tries that again, and ends at "server_is_overloaded".
     """
-    code = FAILURES.get(code_of(error)) or ("server_error" if error.status >= 500 else "invalid_prompt")
+    code = FAILURES.get(error.code) or ("server_error" if error.status >= 500 else "invalid_prompt")
     message = error.message
     if code == "rate_limit_exceeded" and error.retry_after_s is not None and "try again in" not in message:
         message = f"{message.rstrip('. ')}. Please try again in {error.retry_after_s:g}s."
@@ -163,8 +154,8 @@ def event_bytes(name: str, fields: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {compact(fields)}\n\n"
 
 
-def failed_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
-    """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
+def failure_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
+    """The last two events of a stream that broke: response.failed, then a nested error; without those in `stated`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.
     """
@@ -189,4 +180,4 @@ def bare_response(id: str, model: str = "", created: int = 0) -> dict[str, Any]:
 
 def error_event(error: GatewayError, request_id: str) -> bytes:
     """The end of a stream of which nothing is known; StreamWriter.failure and Scanner.failure tell more."""
-    return failed_events(bare_response(response_id(request_id)), 0, error)
+    return failure_events(bare_response(response_id(request_id)), 0, error)

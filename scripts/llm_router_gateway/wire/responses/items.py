@@ -5,16 +5,15 @@ An output item of another vendor's answer is read by the same functions (`answer
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from ...errors import BadRequest, NotFound
 from .. import ir
+from ..chat_parts import read_audio, read_url
 from ..fields import compact, items, obj, refuse, text
-from ..names import minted_id, unpacked_id
+from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from .common import OPENAI, OWN, own
 from .compaction import SUMMARY_HEAD, summary_in
@@ -24,7 +23,6 @@ from .tools import Found, flat_name, read_tools
 ROLES: Mapping[str, ir.Role] = {
     "user": "user", "assistant": "assistant", "system": "system", "developer": "developer",
 }  # fmt: skip
-AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 # Items that the caller's side sends; of all others that only OpenAI knows the model is the author.
 FROM_CALLER = frozenset({
     "computer_call_output", "local_shell_call_output", "shell_call_output", "apply_patch_call_output", "tool_search_output",
@@ -54,22 +52,6 @@ def read_refusal(part: Mapping[str, Any], path: str) -> ir.Part:
     return ir.Refusal(text(part.get("refusal"), f"{path}.refusal"))
 
 
-def read_url(kind: ir.Kind, url: str, path: str) -> ir.Media:
-    """A URL as it is, a data: URL taken apart (RFC 2397).
-
-    "data:image/png;base64,AA==" -> Media("image", "image/png", "AA==")
-    """
-    if url[:5].lower() != "data:":
-        return ir.Media(kind, url=url)
-    head, comma, data = url[5:].partition(",")
-    if not comma:
-        refuse(path, "is a data: URL without data")
-    media_type, *parameters = head.split(";")
-    if "base64" not in [parameter.strip().lower() for parameter in parameters]:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return ir.Media(kind, media_type.strip().lower() or "text/plain", data)
-
-
 def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     given = part.get("image_url")
     given = given.get("url") if isinstance(given, dict) else given  # chat's shape, as some send
@@ -96,16 +78,13 @@ def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
     return replace(read_url("document", data, f"{path}.file_data"), name=name, cache_control=mark)
 
 
-def read_audio(part: Mapping[str, Any], path: str) -> ir.Part:
-    given = obj(part.get("input_audio"), f"{path}.input_audio")
-    kind = text(given.get("format") or "wav", f"{path}.input_audio.format")
-    data = text(given.get("data"), f"{path}.input_audio.data")
-    return ir.Media("audio", AUDIO_TYPES.get(kind, f"audio/{kind}"), data, cache_control=cache_breakpoint(part))
+def read_sound(part: Mapping[str, Any], path: str) -> ir.Part:
+    return read_audio(part, path, cache_breakpoint(part))
 
 
 PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
     "input_text": read_text, "output_text": read_text, "text": read_text, "summary_text": read_text, "refusal": read_refusal,
-    "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_audio,
+    "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_sound,
 }  # fmt: skip
 
 
@@ -156,7 +135,7 @@ def read_thoughts(item: Mapping[str, Any], path: str, seal: ir.Seal | None) -> l
 
     sealed by us           -> the other vendor's thought, to the letter
     OpenAI's own           -> Thinking(summary, vendor="openai") each, then Thinking("", data=..., with its id)
-    without encrypted text -> Thinking(text) of nobody: whoever wants plain thoughts back gets it
+    without encrypted text -> Thinking(text) without a vendor: for servers that accept plain thoughts
     """
     encrypted = text(item.get("encrypted_content") or "", f"{path}.encrypted_content")
     summary = texts_in(item, "summary")
@@ -181,7 +160,7 @@ def read_call(item: Mapping[str, Any], path: str) -> ir.ToolCall:
     given = "" if given is None else given if isinstance(given, str) else compact(given)
     name = flat_name(text(item.get("namespace") or "", f"{path}.namespace"), text(item.get("name"), f"{path}.name"))
     came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
-    id_, vendor, signature = unpacked_id(came)
+    id_, vendor, signature = unpack_id(came)
     return ir.ToolCall(id_, name, given, None if custom else ir.object_in(given), custom, signature, vendor)
 
 
@@ -198,8 +177,10 @@ class Conversation:
         self._places: dict[str, int] = {}  # name of a tool of the caller's -> where it stands
         self._calls: OpenCalls[ir.ToolCall] = OpenCalls()  # by the ids that a result may call them by
         self._taken: set[str] = set()  # the ids of those
-        self._parts: list[ir.Part] = []  # of the last message, while it grows
-        self._has_spoken = False  # there is a text among them
+        self._growing: ir.Role | None = None  # whose message grows by items; it is not among the others yet
+        self._parts: list[ir.Part] = []  # of it
+        self._extras: ir.Extras = ir.NOTHING
+        self._has_spoken = False  # there is a text among its parts
 
     # -- tools
 
@@ -222,7 +203,7 @@ class Conversation:
 
     def say(self, role: ir.Role, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING) -> None:
         """A message of the user or the system; the system's first ones stand before the conversation."""
-        if role in ("system", "developer") and not self.messages:
+        if role in ("system", "developer") and not self.messages and self._growing is None:
             self.system += parts
         else:
             self.end()
@@ -230,30 +211,29 @@ class Conversation:
 
     def assistant(self, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING, *, speaks: bool = False) -> None:
         """More of what the assistant did. A second text in a row is another message: one never speaks twice in one."""
-        last = self.messages[-1] if self.messages else None
-        if last is None or last.role != "assistant" or last.parts or (speaks and self._has_spoken):
+        if self._growing != "assistant" or (speaks and self._has_spoken):
             self._begin("assistant", extras)
         elif extras:
-            self.messages[-1] = replace(last, extras=ir.merge_extras(last.extras, extras))
+            self._extras = ir.merge_extras(self._extras, extras)
         self._has_spoken = self._has_spoken or any(isinstance(part, ir.Text | ir.Refusal) for part in parts)
         self._parts += parts
 
     def _begin(self, role: ir.Role, extras: ir.Extras = ir.NOTHING) -> None:
-        """A message that grows by items: `end` gives it its parts, once, when the next one begins."""
+        """A message that grows by items, until another one begins."""
         self.end()
-        self.messages.append(ir.Message(role, (), extras=extras))
+        self._growing, self._extras = role, extras
 
     def end(self) -> None:
         """No more parts of the message that grew."""
-        if self._parts:
-            self.messages[-1] = replace(self.messages[-1], parts=tuple(self._parts))
-        self._parts, self._has_spoken = [], False
+        if self._growing is not None:
+            self.messages.append(ir.Message(self._growing, tuple(self._parts), extras=self._extras))
+            self._growing, self._parts, self._has_spoken = None, [], False
 
     def call(self, item: Mapping[str, Any], path: str) -> None:
         call = read_call(item, path)
         known = {item[name] for name in ("call_id", "id") if isinstance(item.get(name), str) and item[name]}
         if not call.id or call.id in self._taken:
-            call = replace(call, id=minted_id(path, call.name, call.arguments_text))
+            call = replace(call, id=mint_id(path, call.name, call.arguments_text))
         self._calls.add(call, known)
         self._taken.add(call.id)
         self.assistant([call])
@@ -273,8 +253,9 @@ class Conversation:
         if call is not None:
             self._taken.discard(call.id)
             return call
-        id_, vendor, _ = unpacked_id(came)
-        return ir.ToolCall(id_ or minted_id("orphan", len(self.messages)), "", vendor=vendor)
+        id_, vendor, _ = unpack_id(came)
+        place = len(self.messages) + (self._growing is not None)
+        return ir.ToolCall(id_ or mint_id("orphan", place), "", vendor=vendor)
 
     def opaque(self, item: Mapping[str, Any]) -> None:
         """An item that only OpenAI knows."""
@@ -293,6 +274,21 @@ class Conversation:
 
 
 # -------------------------------------------------------------------------------------------------------------------- items
+
+
+def say_plain(item: Mapping[str, Any], made: Conversation) -> bool:
+    """A message that is one text and nothing else, as nearly all of a long conversation are; False for other items."""
+    content = item.get("content")
+    if type(content) is not str or not content or len(item) != 2 + ("type" in item):
+        return False
+    role = item.get("role")
+    if role == "assistant":
+        made.assistant([ir.Text(content)], speaks=True)
+    elif role == "user" or role == "system" or role == "developer":  # in a set: slower
+        made.say(role, [ir.Text(content)])
+    else:
+        return False
+    return True
 
 
 def read_message(item: Mapping[str, Any], path: str, made: Conversation) -> None:
@@ -339,7 +335,7 @@ def read_tool_search(item: Mapping[str, Any], path: str, made: Conversation) -> 
 
 
 def refuse_reference(item: Mapping[str, Any], path: str, made: Conversation) -> None:
-    """One that nobody has unfolded: to leave it out would leave out the model's own words."""
+    """One that was not unfolded: to leave it out would leave out the model's own words."""
     raise NotFound(
         f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` is set to false. Try again with "
         "`store` set to true, or remove this item from your input.",

@@ -26,13 +26,13 @@ def refusal_text(stop: ir.Stop) -> str:
     return explained if isinstance(explained, str) and explained else REFUSED + (stop.native or "refusal")
 
 
-def sealed_thought(seal: ir.Seal, part: ir.Thinking, said: str, signature: str) -> str:
+def seal_thought(seal: ir.Seal, part: ir.Thinking, said: str, signature: str) -> str:
     """Another vendor's thought as encrypted_content: all of it, since its signature fits only these letters."""
     value = {"kind": "thinking", "vendor": part.vendor, "text": said, "signature": signature, "data": part.data}
     return seal.close({name: each for name, each in value.items() if each})
 
 
-def sealed_signature(seal: ir.Seal, vendor: str, signature: str) -> str:
+def seal_signature(seal: ir.Seal, vendor: str, signature: str) -> str:
     """The signature of a text (Gemini's), which goes back beside it."""
     return seal.close({"kind": "signature", "vendor": vendor, "signature": signature})
 
@@ -98,7 +98,7 @@ def place_in(data: bytes, index: Any) -> int:
     return len(data[: index if type(index) is int and index > 0 else 0].decode("utf-8", "ignore"))
 
 
-def cited_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:
+def citations_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:
     """Anthropic's quotations of the web as annotations, without their place, and the extras that are left.
 
     {"anthropic": {"citations": [{"url": "u", "title": "t", "cited_text": "..."}]}}

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import ir
 from ..losses import name_lost
-from ..names import safe_id, unpacked_id
+from ..names import safe_id, unpack_id
 from .compaction import SUMMARY_HEAD, summary_in
 from .seal import MAGIC, is_sealed, refusal
 
@@ -40,7 +40,7 @@ def fit_item(item: Mapping[str, Any], seal: ir.Seal | None, lost: list[str]) -> 
         return {"type": "message", "role": "user", "content": f"{SUMMARY_HEAD}\n\n{summary}"}
     call_id = item.get("call_id")
     if isinstance(call_id, str) and PACKED in call_id:
-        return {**item, "call_id": safe_id(unpacked_id(call_id)[0])}
+        return {**item, "call_id": safe_id(unpack_id(call_id)[0])}
     return dict(item)
 
 

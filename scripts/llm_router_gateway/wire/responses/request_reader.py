@@ -18,7 +18,7 @@ from .. import ir
 from ..fields import integer, items, number, obj, refuse, text, truth
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, own
 from .compaction import summary_request
-from .items import ITEMS, Conversation, read_content
+from .items import ITEMS, Conversation, read_content, say_plain
 from .tools import flat_name, read_choice, read_tools
 
 REQUEST_FIELDS = frozenset({
@@ -47,6 +47,8 @@ def read_input(value: Any, made: Conversation) -> None:
     if not given:
         refuse("input", "must hold at least one item")
     for at, item in enumerate(given):
+        if type(item) is dict and item.get("type", "message") == "message" and say_plain(item, made):
+            continue
         path = f"input[{at}]"
         kind = obj(item, path).get("type") or ("item_reference" if item.keys() == {"id"} else "message")
         reader = ITEMS.get(text(kind, f"{path}.type"))
@@ -77,6 +79,8 @@ def read_format(fields: Mapping[str, Any]) -> ir.ResponseFormat | None:
 def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
     """{"effort": "high", "summary": "auto"} -> Reasoning("", effort="high", shown=True); {} -> None"""
     given = obj(fields.get("reasoning") or {}, "reasoning")
+    if not given:
+        return None
     effort = text(given.get("effort") or "", "reasoning.effort")
     summary = given.get("summary") or given.get("generate_summary")
     made = ir.Reasoning("", None, effort, True if summary and summary != "none" else None)
@@ -84,7 +88,7 @@ def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
 
 
 def read_include(fields: Mapping[str, Any]) -> tuple[bool, list[str]]:
-    """(whether logprobs are asked for, what is left that only OpenAI knows). Encrypted reasoning always comes."""
+    """(whether logprobs are requested, the rest that only OpenAI knows). Encrypted reasoning always comes."""
     wanted = [text(each, f"include[{at}]") for at, each in enumerate(items(fields.get("include"), "include"))]
     return LOGPROBS in wanted, [each for each in wanted if each not in (ENCRYPTED, LOGPROBS)]
 
@@ -115,7 +119,7 @@ def refuse_unsupported(fields: Mapping[str, Any]) -> None:
     """What no member can do through the gateway, relayed or not: an answer that is fetched later."""
     if fields.get("background"):
         raise BadRequest(
-            "background: true is not supported: the gateway keeps no connection open for an answer that nobody waits for. "
+            "background: true is not supported: the gateway keeps no connection open for an answer that is fetched later. "
             "Leave it out, and set stream: true for a long answer",
             details={"path": "background"},
         )

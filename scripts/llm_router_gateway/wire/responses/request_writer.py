@@ -5,8 +5,8 @@
 Quirks, each with what is done without it:
 
     store              true: the upstream may keep the answer; else "store": false
-    encrypted          whether encrypted reasoning is asked for: models that think (THINKING_MODELS)
-    unsigned_thinking  true: thoughts that nobody signed go back as reasoning_text (local servers); else lost
+    encrypted          whether encrypted reasoning is requested: models that think (THINKING_MODELS)
+    unsigned_thinking  true: unsigned thoughts go back as reasoning_text (local servers); else lost
     summary            the word that asks for thoughts to be shown: "auto"; "" where the upstream refuses it
     min_output_tokens  16: the API refuses less
     sampling           true: temperature and the like are sent to models known to refuse them (UNSTEERED_MODELS)
@@ -16,21 +16,20 @@ Quirks, each with what is done without it:
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from .. import ir
+from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, nearest_effort
-from ..fields import compact, refuse
+from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import minted_id, safe_id, safe_name
+from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict
-from ..tools import choice_among, offered_tools
+from ..tools import choice_among, visible_tools
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, mine
 from .items import FROM_CALLER
 from .tools import write_choice, write_tool
@@ -38,13 +37,9 @@ from .tools import write_choice, write_tool
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|gpt-oss|o[1-9]|codex)")
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and its like
 MIN_OUTPUT_TOKENS = 16
-MAX_USER_CHARS = 64
 REFUSED_BY_THINKERS = ("temperature", "top_p", "top_logprobs")
 CHAT_ONLY = ("presence_penalty", "frequency_penalty", "seed", "top_k")
 
-AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-BILLING_LINE = "x-anthropic-billing-header:"  # changes with every request: no cache of a prefix would ever hit
-JSON_HINT = "Answer with one JSON object and nothing else."  # json_object is refused when no item says JSON
 # Chat completions' fields that Responses have under the same name, or inside another.
 SHARED = ("prompt_cache_retention", "moderation")
 
@@ -65,7 +60,7 @@ class Writing:
         """An id for an item: the one it had, else one that the same conversation gets again."""
         made, count = known, 0
         while not made or made in self._ids:
-            made = f"{kind}_{minted_id(*facts, *([count] if count else [])).rpartition('_')[2]}"
+            made = f"{kind}_{mint_id(*facts, *([count] if count else [])).rpartition('_')[2]}"
             count += 1
         self._ids.add(made)
         return made
@@ -77,7 +72,7 @@ class Writing:
         """Other vendors' fields; chat completions' annotations and formats are ours too."""
         lose_extras({vendor: fields for vendor, fields in extras.items() if vendor != OPENAI}, OWN, self._lost, where)
 
-    def uncached(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
+    def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
         if part.cache_control is not None:
             self.lose("cache_control")
 
@@ -85,12 +80,8 @@ class Writing:
 # ------------------------------------------------------------------------------------------------------------------- parts
 
 
-def data_url(part: ir.Media, media_type: str) -> str:
-    return f"data:{part.media_type or media_type};base64,{part.data}"
-
-
 def cannot_send(to: Writing, part: ir.Media, why: str) -> list[Item]:
-    """What cannot be sent is named in `lost`, and the model is told that there was something."""
+    """What cannot be sent is named in `lost`, and a note to the model says that it was there."""
     to.lose(f"{part.kind}.{why}")
     what = part.url or part.name or part.media_type
     return [{"type": "input_text", "text": f"[{part.kind} that could not be passed on: {what}]"}]
@@ -105,13 +96,6 @@ def write_image(to: Writing, part: ir.Media) -> list[Item]:
     return [{"type": "input_image", "image_url": data_url(part, "image/png") if part.data else part.url, "detail": detail}]
 
 
-def decode(data: str) -> str:
-    try:
-        return base64.b64decode(data).decode("utf-8", "replace")
-    except ValueError:
-        return refuse("document.data", "is no base64")
-
-
 def write_document(to: Writing, part: ir.Media) -> list[Item]:
     """Text documents as text, others as files, by URL too."""
     if part.text is not None:
@@ -124,7 +108,7 @@ def write_document(to: Writing, part: ir.Media) -> list[Item]:
     if not part.data:
         return cannot_send(to, part, "url" if part.url else "file_id")
     if part.media_type.startswith("text/"):
-        return write_document(to, replace(part, text=decode(part.data)))
+        return write_document(to, replace(part, text=document_text(part.data)))
     name = part.name or f"document.{part.media_type.rpartition('/')[2] or 'pdf'}"
     return [{"type": "input_file", "filename": name, "file_data": data_url(part, "application/pdf")}]
 
@@ -145,11 +129,11 @@ MEDIA: Mapping[ir.Kind, Callable[[Writing, ir.Media], list[Item]]] = {
 def write_part(to: Writing, part: ir.Part) -> list[Item]:
     """A part of a user's message, or of a result; [] where it is lost."""
     if isinstance(part, ir.Text):
-        to.uncached(part)
+        to.lose_cache_control(part)
         to.lose_extras(part.extras)
         return [{"type": "input_text", "text": part.text}]
     if isinstance(part, ir.Media):
-        to.uncached(part)
+        to.lose_cache_control(part)
         to.lose_extras(part.extras)
         return MEDIA[part.kind](to, part)
     if isinstance(part, ir.Opaque):
@@ -171,16 +155,10 @@ def content_of(parts: list[Item]) -> Any:
 
 
 def texts_of(to: Writing, parts: tuple[ir.Part, ...]) -> str:
-    made = [each for part in parts if not told_to_anthropic(to, part) for each in write_part(to, part)]
-    return "\n\n".join(each["text"] for each in made if isinstance(each.get("text"), str))
-
-
-def told_to_anthropic(to: Writing, part: ir.Part) -> bool:
-    """Claude Code's first line is a hash of the request, for Anthropic alone: with it no cached prefix ever matches."""
-    if isinstance(part, ir.Text) and part.text.startswith(BILLING_LINE):
-        to.lose("system.x-anthropic-billing-header")
-        return True
-    return False
+    if any(map(is_billing_line, parts)):
+        to.lose(BILLING_LOSS)
+    items = [item for part in parts if not is_billing_line(part) for item in write_part(to, part)]
+    return "\n\n".join(item["text"] for item in items if isinstance(item.get("text"), str))
 
 
 # ---------------------------------------------------------------------------------------------------------------- messages
@@ -188,7 +166,7 @@ def told_to_anthropic(to: Writing, part: ir.Part) -> bool:
 
 def write_result(to: Writing, result: ir.ToolResult) -> Item:
     """Text, or parts: this wire takes images in results. An error has no mark of its own: its text begins with "Error: "."""
-    to.uncached(result)
+    to.lose_cache_control(result)
     to.lose_extras(result.extras)
     parts = [made for part in result.parts for made in write_part(to, part)]
     output = content_of(parts) if parts else ""
@@ -303,7 +281,7 @@ def assistant_content(to: Writing, part: ir.Part) -> list[Item]:
     if isinstance(part, ir.Refusal):
         return [{"type": "refusal", "refusal": part.text}]
     if isinstance(part, ir.Text):
-        to.uncached(part)
+        to.lose_cache_control(part)
         if part.signature:
             to.lose("signature")
         to.lose_extras(part.extras)
@@ -376,7 +354,7 @@ def write_format(to: Writing, given: list[Item]) -> Item:
 
 
 def write_tools(to: Writing) -> Item:
-    sent = [(tool, made) for tool in offered_tools(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
+    sent = [(tool, made) for tool in visible_tools(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
     tools = [made for _, made in sent]
     choice = to.request.tool_choice
     if not tools:
@@ -393,7 +371,7 @@ def write_tools(to: Writing) -> Item:
 
 
 def rejects_sampling(to: Writing) -> bool:
-    """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
+    """Whether the model takes its own sampling only: o-series and GPT-5, unless their reasoning is off."""
     wanted = to.request.reasoning
     quiet = wanted is not None and effort_of(wanted) == "none" and can_be_off(to.name)
     return bool(UNSTEERED_MODELS.search(to.name)) and not quiet and not to.quirks.get("sampling")
@@ -430,9 +408,8 @@ def write_rest(to: Writing) -> Item:
     """user, tier, cache key, metadata, whether the upstream may keep the answer."""
     wanted, extras = to.request, to.request.extras.get(OPENAI, {})
     body: Item = {"store": bool(to.quirks.get("store") or extras.get("store"))}
-    if wanted.user:  # too long a one (Claude Code sends a record of itself) keeps what it is for: one user, one value
-        long = len(wanted.user) > MAX_USER_CHARS
-        body["safety_identifier"] = "user_" + hashlib.sha256(wanted.user.encode()).hexdigest()[:32] if long else wanted.user
+    if wanted.user:
+        body["safety_identifier"] = short_user(wanted.user)
     if wanted.service_tier:
         if wanted.service_tier in TIERS:
             body["service_tier"] = TIERS[wanted.service_tier]

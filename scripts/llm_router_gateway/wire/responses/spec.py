@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..demands import Demands, choice_demands
 from ..spec import Line, Spec, Upstream
 
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and top_p
@@ -20,6 +21,10 @@ COUNTED = frozenset({"model", "input", "instructions", "tools", "tool_choice", "
 
 def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in COUNTED}
+
+
+def demands(body: Mapping[str, Any]) -> Demands | None:
+    return choice_demands(body.get("tool_choice"))
 
 
 SPEC = Spec(
@@ -44,7 +49,9 @@ SPEC = Spec(
     "Please reduce the length of the messages.",
     too_long_mark=b'"context_length_exceeded"',
     too_long_words="This model's maximum context length is",  # litellm goes by them, not by the code
+    end_user=("user", "safety_identifier"),
     answer_field="output",
+    demands=demands,
     keeps_answers=True,
     kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
     upstream=Upstream(

@@ -3,11 +3,12 @@
     refs = references(fields)                      what must be looked up: the turn before, and items by their ids
     turns = chain ...                              the store's: every turn back to the first, oldest first
     unfold(fields, turns)                        the body with the whole conversation as its input
-    kept_turn(fields, response)                    what the store keeps of an answer
+    turn_to_keep(fields, response)                    what the store keeps of an answer
     input_items_page(turn, ...), deletion(id), not_found(id)  GET .../input_items, DELETE, an unknown id
 
 A turn is {"id", "previous", "input": [...], "output": [...], "response": {...}}: input holds what this turn added, each item
-with an id. Instructions are not carried over, as with the API. All of it is the caller's own JSON; none is read into ir here.
+with an id; response is the answer without its output. Instructions are not carried over, as with the API. All of it is the
+caller's own JSON; none is read into ir here.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def references(fields: Mapping[str, Any]) -> References:
 
 def is_reference(item: Any) -> bool:
     """{"type": "item_reference", "id": ...}, or the id alone, as the API takes it too."""
-    return isinstance(item, dict) and (item.get("type") == "item_reference" or (item.keys() == {"id"}))
+    if not isinstance(item, dict):
+        return False
+    return item.get("type") == "item_reference" or (len(item) == 1 and "id" in item)
 
 
 def wants_store(fields: Mapping[str, Any]) -> bool:
@@ -63,7 +66,8 @@ def input_items(fields: Mapping[str, Any], response_id: str) -> list[dict[str, A
     for at, item in enumerate(items):
         if not isinstance(item, dict):
             continue
-        kept = {"id": f"in_{suffix}_{at}", "type": "message", **{name: each for name, each in item.items() if each is not None}}
+        said = {name: each for name, each in item.items() if each is not None} if None in item.values() else item
+        kept = {"id": f"in_{suffix}_{at}", "type": "message", **said}
         if kept["type"] == "message" and isinstance(kept.get("content"), str):
             kind = "output_text" if kept.get("role") == "assistant" else "input_text"
             kept["content"] = [{"type": kind, "text": kept["content"]}]
@@ -71,15 +75,21 @@ def input_items(fields: Mapping[str, Any], response_id: str) -> list[dict[str, A
     return made
 
 
-def kept_turn(fields: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:
+def turn_to_keep(fields: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, Any]:
     """What the store keeps: `fields` as the caller sent them (references resolved, the turns before not among them)."""
     response_id = str(response.get("id") or "")
-    output = response.get("output")
+    rest = dict(response)
+    output = rest.pop("output", None)
     return {
         "id": response_id, "previous": fields.get("previous_response_id") or "",
         "input": [item for item in input_items(fields, response_id) if item.get("type") != "compaction_trigger"],
-        "output": list(output) if isinstance(output, list) else [], "response": dict(response),
+        "output": list(output) if isinstance(output, list) else [], "response": rest,
     }  # fmt: skip
+
+
+def response_of(turn: Turn) -> dict[str, Any]:
+    """The response as it was answered."""
+    return {**turn["response"], "output": turn["output"]}
 
 
 def items_of(turns: Iterable[Turn]) -> list[Mapping[str, Any]]:
@@ -142,7 +152,7 @@ def by_id(turns: Iterable[Turn]) -> dict[str, Mapping[str, Any]]:
 
 
 def previous_not_found(response_id: str) -> GatewayError:
-    """A turn to build on that nobody knows; agent-framework's users then set store to false."""
+    """A turn to build on that is unknown here; users of agent-framework then set store to false."""
     return BadRequest(
         f"Previous response with id '{response_id}' not found.", code="previous_response_not_found",
         details={"path": "previous_response_id"},

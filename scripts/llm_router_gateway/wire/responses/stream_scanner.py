@@ -10,7 +10,7 @@ from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_in, error_of
 from ..sse import Event
-from .common import bare_response, failed_events, read_usage, response_id
+from .common import bare_response, failure_events, read_usage, response_id
 
 # Events that are output when their field is not empty.
 SPEAKING = {
@@ -23,15 +23,16 @@ SPEAKING = {
 TERMINAL = ("response.completed", "response.incomplete")
 # A call that begins is output too: a caller may show it.
 BEGINNING = ("function_call", "custom_tool_call")
-DELTA = b"event: response.output_text.delta\ndata: {"
+TEXT = "response.output_text.delta"  # nearly every event
+DELTA = f"event: {TEXT}\ndata: {{".encode()
 SMALLEST = b'"delta":""'
+NO_TEXT = SMALLEST.decode()
 
 
 class Scanner:
     """`response` is what the upstream said of the answer last: whole after the end; what is kept of it."""
 
-    flawed = False  # every error of it is an event of the upstream's own
-    __slots__ = ("_told", "done", "error", "fed", "finish", "outputs", "response", "sequence", "usage")
+    __slots__ = ("_told", "done", "error", "fed", "finish", "flawed", "outputs", "response", "sequence", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -39,13 +40,14 @@ class Scanner:
         self.usage: ir.Usage | None = None
         self.finish = ""  # completed, or why it is incomplete
         self.error: GatewayError | None = None
+        self.flawed = False  # `error` is our verdict, no event of the upstream's own
         self.fed = 0  # events before the one that `error` came with, in the last feed
         self.response: dict[str, Any] = {}
         self.sequence = 0  # of the last event
         self._told: set[str] = set()  # how the upstream itself said that it failed
 
     def glance(self, event: bytes) -> bool:
-        """Whether one whole event only adds text to a stream that has begun: told by its bytes, without parsing it."""
+        """Whether one whole event only adds text to a stream that has begun: by its bytes, without parsing it."""
         if self.outputs and event.startswith(DELTA) and SMALLEST not in event:
             self.outputs += 1
             self.sequence += 1
@@ -54,6 +56,10 @@ class Scanner:
 
     def feed(self, events: Iterable[Event]) -> None:
         for number, event in enumerate(events):
+            if event.event == TEXT and self.outputs and NO_TEXT not in event.data:  # as glance
+                self.outputs += 1
+                self.sequence += 1
+                continue
             known = self.error
             if event.data and not event.data.startswith("[DONE]"):
                 self._event(event)
@@ -64,7 +70,7 @@ class Scanner:
         try:
             fields = json.loads(event.data)
         except (ValueError, RecursionError):
-            self.error = UpstreamFailed("the upstream sent an event that is not JSON")
+            self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
         if not isinstance(fields, dict):
             return
@@ -98,4 +104,4 @@ class Scanner:
     def failure(self, error: GatewayError, request_id: str) -> bytes:
         """The end of a stream that broke: the upstream's own response, failed; of the two events those that it did not send."""
         known = self.response or bare_response(response_id(request_id))
-        return failed_events(known, self.sequence + 1, error, self._told)
+        return failure_events(known, self.sequence + 1, error, self._told)

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring as quoted
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..fields import compact
 from ..losses import lose_extras, name_lost
-from ..names import own_names, packed_id
+from ..names import own_names, pack_id
 from .common import (
     CALL,
     COMPACTION,
@@ -35,17 +35,19 @@ from .common import (
     SEARCH,
     TIERS,
     bare_response,
-    failed_events,
+    failure_events,
     item_id,
     response_id,
     write_usage,
 )  # fmt: skip
 from .compaction import compaction_item
-from .outputs import INCOMPLETE, annotations_in, cited_in, grounding_annotations, refusal_text, sealed_signature, sealed_thought
+from .outputs import INCOMPLETE, annotations_in, citations_in, grounding_annotations, refusal_text, seal_signature, seal_thought
 
 Fields = dict[str, Any]
+TEXT = "response.output_text.delta"
 EMPTY_TEXT = '{"type":"output_text","annotations":[],"logprobs":[],"text":""}'
 VARYING = ("id", "object", "created_at", "status", "error", "incomplete_details", "model", "usage")
+FIXED = ("parallel_tool_calls", "tool_choice", "tools")  # what the answer says where its request does not
 
 
 class Item:
@@ -64,11 +66,11 @@ class Item:
 
 
 class StreamWriter:
-    """Neutral events -> bytes for the caller who sent `request`; one answer."""
+    """Neutral events -> the bytes that answer `request`; one answer."""
 
     __slots__ = (
-        "_base", "_customs", "_echo", "_echo_text", "_handlers", "_item", "_items", "_lost", "_names", "_part",
-        "_quiet", "_quotes", "_refused", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop",
+        "_base", "_customs", "_echo", "_echo_text", "_growing", "_item", "_items", "_lost", "_names", "_part",
+        "_prefix", "_quiet", "_quotes", "_refused", "_request", "_seal", "_sequence", "_signatures", "_start_at", "_stop",
         "_summary", "_texts", "_usage",
     )  # fmt: skip
 
@@ -88,18 +90,23 @@ class StreamWriter:
         self._item: Item | None = None
         self._part: ir.Part = ir.Text("")
         self._start_at = 0  # where in the open text a part began
+        self._prefix = ""  # of a delta of the open text; "" = it has none yet
+        self._growing: list[str] = []  # the texts of its item
         self._signatures: list[str] = []  # of the open part: pieces
         self._quotes: list[Fields] = []  # what the open part quotes
         self._summary: list[str] | None = [] if request.reply.compaction else None
         self._refused = False  # by the model itself
         self._stop = ir.Stop("end")
         self._usage: ir.Usage | None = None
-        self._handlers: Mapping[type, Callable[[Any], str]] = {
-            ir.Started: self._start, ir.PartStart: self._part_start, ir.PartEnd: self._part_end,
-            ir.Stopped: self._on_stop, ir.UsageSeen: self._usage_seen, ir.Finished: self._on_finish,
-        }  # fmt: skip
 
     def feed(self, event: ir.StreamEvent) -> bytes:
+        if (
+            type(event) is ir.PartDelta
+            and self._prefix
+            and event.text
+            and not (event.candidate or event.signature or event.extras)
+        ):
+            return self._more_text(event.text).encode("utf-8", "backslashreplace")  # as most come
         kind = type(event)
         if getattr(event, "candidate", 0):
             name_lost(self._lost, "n")
@@ -107,8 +114,8 @@ class StreamWriter:
         if kind is ir.PartDelta:
             out = self._delta(event)  # type: ignore[arg-type]  # is its type
         else:
-            handler = self._handlers.get(kind)
-            out = handler(event) if handler is not None else ""
+            handler = self._HANDLERS.get(kind)
+            out = handler(self, event) if handler is not None else ""
         return out.encode("utf-8", "backslashreplace") if out else b""
 
     # -- events
@@ -148,7 +155,7 @@ class StreamWriter:
         made = request.reply.id or response_id(event.id, model, event.created)
         head = bare_response(made, model, event.created)
         self._base = {name: head[name] for name in VARYING}
-        self._echo = {name: value for name, value in head.items() if name not in VARYING and name != "output"}
+        self._echo = {name: head[name] for name in FIXED}
         self._echo |= {"text": {"format": {"type": "text"}}, "metadata": {}, **request.reply.echo}
         self._echo_text = "" if self._quiet else compact(self._echo)
         if event.service_tier in TIERS:
@@ -225,13 +232,13 @@ class StreamWriter:
         """The end of a stream that broke. What is whole of it stays in the failed response."""
         reply, model = self._request.reply, self._request.model
         known = self.response() if self._base else bare_response(reply.id or response_id(request_id, model), model)
-        return failed_events(known, self._sequence, error)
+        return failure_events(known, self._sequence, error)
 
     # -- parts
 
     def _part_start(self, event: ir.PartStart) -> str:
         part = self._part = event.part
-        self._signatures, self._quotes = [], []
+        self._signatures, self._quotes, self._prefix = [], [], ""
         if self._summary is not None:
             if isinstance(part, ir.Text):
                 self._summary.append(part.text)
@@ -268,6 +275,7 @@ class StreamWriter:
 
     def _part_end(self, event: ir.PartEnd) -> str:
         part, signature = self._part, "".join(self._signatures)
+        self._prefix = ""
         if self._summary is not None:
             return ""
         if isinstance(part, ir.ToolCall):
@@ -292,7 +300,7 @@ class StreamWriter:
             return ""
         return self._event("response.output_item.added", f'"output_index":{item.index},"item":{compact(fields)}')
 
-    def _done(self, fields: Fields) -> str:
+    def _end_item(self, fields: Fields) -> str:
         """An item is whole."""
         self._items.append(fields)
         self._item = None
@@ -304,7 +312,7 @@ class StreamWriter:
     def _whole_item(self, fields: Fields) -> str:
         """An item that comes in one."""
         out = self._event("response.output_item.added", f'"output_index":{len(self._items)},"item":{compact(fields)}')
-        return out + self._done(fields)
+        return out + self._end_item(fields)
 
     def _close(self) -> str:
         item = self._item
@@ -329,22 +337,24 @@ class StreamWriter:
         return sum(map(len, item.texts)) if item is not None and item.kind == MESSAGE else 0
 
     def _text(self, said: str) -> str:
-        item = self._item
-        if item is not None and item.texts and item.kind == MESSAGE:  # as most come
-            item.texts.append(said)
-            return self._text_delta(item, said)
         item, out = self._message()
-        out += self._of_item("response.content_part.added", item, f'"content_index":{len(item.content)},"part":{EMPTY_TEXT}')
-        item.texts.append(said)
-        return out + self._text_delta(item, said)
-
-    def _text_delta(self, item: Item, said: str) -> str:
+        if not item.texts:
+            out += self._of_item(
+                "response.content_part.added", item, f'"content_index":{len(item.content)},"part":{EMPTY_TEXT}'
+            )
         if self._quiet:
+            item.texts.append(said)
             return ""
+        self._growing = item.texts
+        self._prefix = (f'event: {TEXT}\ndata: {{"type":"{TEXT}","item_id":"{item.id}","output_index":{item.index},'
+                        f'"content_index":{len(item.content)},"delta":')  # fmt: skip
+        return out + self._more_text(said)
+
+    def _more_text(self, said: str) -> str:
+        """A delta of the open text, whose part has begun to grow."""
+        self._growing.append(said)
         self._sequence += 1
-        return (f'event: response.output_text.delta\ndata: {{"type":"response.output_text.delta","sequence_number":'
-                f'{self._sequence - 1},"item_id":"{item.id}","output_index":{item.index},"content_index":{len(item.content)},'
-                f'"delta":{quoted(said)},"logprobs":[]}}\n\n')  # fmt: skip
+        return f'{self._prefix}{quoted(said)},"logprobs":[],"sequence_number":{self._sequence - 1}}}\n\n'
 
     def _annotate(self, item: Item, note: Fields) -> str:
         at, place = len(item.annotations), len(item.content)
@@ -355,7 +365,7 @@ class StreamWriter:
     def _quote(self, extras: ir.Extras) -> None:
         """What the open part quotes, all of it so far."""
         if extras:
-            found, rest = cited_in(extras)
+            found, rest = citations_in(extras)
             self._quotes = found or self._quotes
             lose_extras(rest, OWN, self._lost)
 
@@ -385,7 +395,7 @@ class StreamWriter:
     def _message_end(self, item: Item) -> str:
         out = self._text_end(item)
         status = "incomplete" if self._stop.reason in INCOMPLETE and self._stop.reason != "refusal" else "completed"
-        return out + self._done(
+        return out + self._end_item(
             {"id": item.id, "type": "message", "status": status, "role": "assistant", "content": item.content}
         )
 
@@ -409,7 +419,7 @@ class StreamWriter:
             name_lost(self._lost, "signature")
             return out
         made = item_id(self._base["id"], REASONING, len(self._items))
-        encrypted = sealed_signature(self._seal, part.vendor, signature)
+        encrypted = seal_signature(self._seal, part.vendor, signature)
         return out + self._whole_item({"id": made, "type": "reasoning", "status": "completed", "summary": [],
                                        "encrypted_content": encrypted})  # fmt: skip
 
@@ -453,7 +463,7 @@ class StreamWriter:
         if part.vendor == OPENAI and part.data:
             item.encrypted = part.data
         elif self._seal is not None:
-            item.encrypted = sealed_thought(self._seal, part, said, signature)
+            item.encrypted = seal_thought(self._seal, part, said, signature)
         else:
             name_lost(self._lost, "thinking.signature" if signature else "thinking.data")
         return out + begun + self._close()
@@ -461,7 +471,7 @@ class StreamWriter:
     def _reasoning_end(self, item: Item) -> str:
         out = self._summary_end(item)
         made: Fields = {"id": item.id, "type": "reasoning", "status": "completed", "summary": item.content}
-        return out + self._done(made | ({"encrypted_content": item.encrypted} if item.encrypted else {}))
+        return out + self._end_item(made | ({"encrypted_content": item.encrypted} if item.encrypted else {}))
 
     # -- calls
 
@@ -484,7 +494,7 @@ class StreamWriter:
         namespace, inner = self._request.reply.namespaces.get(name, ("", name))
         custom = item.kind == CUSTOM_CALL
         made: Fields = {"id": item.id, "type": "custom_tool_call" if custom else "function_call"}
-        made |= {"status": "completed" if done else "in_progress", "call_id": packed_id(call), "name": inner}
+        made |= {"status": "completed" if done else "in_progress", "call_id": pack_id(call), "name": inner}
         made["input" if custom else "arguments"] = given
         return made | ({"namespace": namespace} if namespace else {})
 
@@ -511,12 +521,12 @@ class StreamWriter:
                 out = self._add_item(item, self._call_fields(item, "", done=False))
                 out += self._of_item("response.custom_tool_call_input.delta", item, f'"delta":{quoted(given)}')
             out += self._of_item("response.custom_tool_call_input.done", item, f'"input":{quoted(given)}')
-            return out + self._done(self._call_fields(item, given, done=True))
+            return out + self._end_item(self._call_fields(item, given, done=True))
         if not given:
             given = "{}"
             out = self._arguments(given)
         out += self._of_item("response.function_call_arguments.done", item, f'"arguments":{quoted(given)}')
-        return out + self._done(self._call_fields(item, given, done=True))
+        return out + self._end_item(self._call_fields(item, given, done=True))
 
     # -- parts that come whole
 
@@ -546,3 +556,8 @@ class StreamWriter:
             return self._text(part.text)
         name_lost(self._lost, part.kind)
         return ""
+
+    _HANDLERS: ClassVar[Mapping[type, Callable[[Any, Any], str]]] = {
+        ir.Started: _start, ir.PartStart: _part_start, ir.PartEnd: _part_end, ir.Stopped: _on_stop, ir.UsageSeen: _usage_seen,
+        ir.Finished: _on_finish,
+    }  # fmt: skip

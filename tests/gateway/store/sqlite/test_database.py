@@ -20,14 +20,17 @@ import pytest
 from running import SCRIPTS, SUPPORT, until
 from storing import AT_MS, call, differences, kept
 
-from llm_router_gateway.errors import Unavailable
+from llm_router_gateway.config.keys import Key
+from llm_router_gateway.errors import NotSaved, Unavailable
+from llm_router_gateway.store import recorder
 from llm_router_gateway.store.call import Call
+from llm_router_gateway.store.keep import Keep
 from llm_router_gateway.store.redaction import Bodies
+from llm_router_gateway.store.sql_keys import SqlKeys
 from llm_router_gateway.store.sqlite import database, migrations, retention
 from llm_router_gateway.store.sqlite import file as storefile
 from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.store.sqlite.file import APPLICATION_ID, connect
-from llm_router_gateway.store.sqlite.retention import Keep
 
 AT_S = AT_MS / 1000
 DAY_S = 86_400
@@ -52,8 +55,8 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RETRY_S", "AGAIN_S", "GATHER_S"):
-        monkeypatch.setattr(database, name, 0.02)
+    for module, name in ((recorder, "RETRY_S"), (recorder, "GATHER_S"), (database, "AGAIN_S")):
+        monkeypatch.setattr(module, name, 0.02)
     monkeypatch.setattr(storefile, "BUSY_S", 0.05)
 
 
@@ -97,14 +100,14 @@ def test_batches_of_any_size(opened: Opened, count: int) -> None:
 
 
 def test_what_is_added_is_there_within_half_a_second_without_a_word(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "GATHER_S", 0.25)
+    monkeypatch.setattr(recorder, "GATHER_S", 0.25)
     kept_in = opened()
     add(kept_in, 1)
     until(lambda: ids(kept_in.path) == ["r0"], limit_s=0.5 + 0.5)  # a slow machine's half second on top
 
 
 def test_closing_writes_what_waits(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "GATHER_S", 60.0)
+    monkeypatch.setattr(recorder, "GATHER_S", 60.0)
     kept_in = opened()
     add(kept_in, 1_500)
     kept_in.close()
@@ -274,14 +277,14 @@ def test_what_waited_is_stored_when_the_directory_comes(opened: Opened, tmp_path
 
 
 def test_what_waits_is_bounded(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MAX_WAITING", 50)
+    monkeypatch.setattr(recorder, "MAX_WAITING", 50)
     kept_in = opened("x/calls.db")
     add(kept_in, 80)
     assert (kept_in.health()["rows_waiting"], kept_in.health()["dropped"]) == (50, 30)
 
 
 def test_texts_that_wait_are_bounded(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MAX_WAITING_BYTES", 1_000)
+    monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 1_000)
     kept_in = opened()
     for _ in range(5):
         for _ in range(20):
@@ -359,7 +362,7 @@ def test_keys_and_the_like_come_along_from_a_damaged_file(opened: Opened, tmp_pa
     assert not kept_in.keys_lost and any("recovered from" in note for note in kept_in.take_notes())
 
 
-def test_keys_that_could_not_be_taken_over_are_told(opened: Opened, tmp_path: Path) -> None:
+def test_keys_that_could_not_be_taken_over_are_reported(opened: Opened, tmp_path: Path) -> None:
     filled(tmp_path / "calls.db")
     rubbish(tmp_path / "calls.db")
     kept_in = opened()
@@ -384,7 +387,7 @@ def test_damage_while_it_runs_is_found_and_costs_no_call_that_waits(opened: Open
     assert not kept_in.broken
 
 
-def test_only_the_one_who_records_moves_a_damaged_file(opened: Opened, tmp_path: Path) -> None:
+def test_only_the_process_that_records_moves_a_damaged_file(opened: Opened, tmp_path: Path) -> None:
     rubbish(tmp_path / "calls.db")
     line = opened(owner=False)
     assert "start the gateway" in line.broken and not list(tmp_path.glob("*.damaged-*"))
@@ -425,10 +428,10 @@ FULL = """\
 import resource, sys, time
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, sys.argv[2])
-from llm_router_gateway.store.sqlite import database
+from llm_router_gateway.store import recorder
 from llm_router_gateway.store.sqlite.database import Store
 from storing import call
-database.RETRY_S = database.GATHER_S = 0.02
+recorder.RETRY_S = recorder.GATHER_S = 0.02
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 made = Store.open(sys.argv[3])
 size = made.health()["bytes"]
@@ -479,7 +482,7 @@ def limit_pages(to: Store, pages: int) -> None:
     to.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()).result(5)
 
 
-def test_a_full_disk_at_the_end_is_told(opened: Opened) -> None:
+def test_a_full_disk_at_the_end_is_reported(opened: Opened) -> None:
     kept_in = opened()
     limit_pages(kept_in, 40)
     add(kept_in, 2_000)
@@ -543,7 +546,7 @@ while True:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_who_is_killed_loses_the_last_second_at_most_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_killed_process_loses_the_last_second_at_most_and_doubles_nothing(tmp_path: Path) -> None:
     path, first = tmp_path / "calls.db", 0
     for round_ in range(5):
         argv = [sys.executable, "-c", VICTIM, str(SCRIPTS), str(SUPPORT), str(path), str(first)]
@@ -734,7 +737,7 @@ def test_calls_are_tuples_in_the_order_of_their_columns() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_asked_to_end_is_not_held_by_its_store(tmp_path: Path) -> None:
+def test_a_process_that_gets_the_signal_to_end_is_not_held_by_its_store(tmp_path: Path) -> None:
     code = VICTIM.replace("while True:", "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nwhile True:")
     argv = [sys.executable, "-c", code, str(SCRIPTS), str(SUPPORT), str(tmp_path / "calls.db"), "0"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
@@ -749,3 +752,46 @@ def kept_or_none(path: Path) -> list[Call]:
         return kept(path)
     except sqlite3.Error:
         return []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("tail", ["", "-wal", "-shm", "-journal", ".lock"])
+def test_no_link_in_the_place_of_a_file_of_the_store_is_followed(opened: Opened, tmp_path: Path, tail: str) -> None:
+    """A store is opened by whoever runs the gateway, a link may have been made by somebody else."""
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"precious")
+    theirs.chmod(0o644)
+    (tmp_path / f"calls.db{tail}").symlink_to(theirs)
+    kept_in = opened()
+    add(kept_in, 1)
+    assert f"calls.db{tail} is a symbolic link" in kept_in.broken and kept_in.waiting == 1
+    assert theirs.read_bytes() == b"precious" and theirs.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(Unavailable, match="symbolic link"):
+        asyncio.run(kept_in.reading(lambda db: None))
+    (tmp_path / f"calls.db{tail}").unlink()
+    until(lambda: kept_in.written == 1)
+
+
+def test_a_change_of_keys_on_a_full_disk_is_refused_with_the_reason(opened: Opened) -> None:
+    kept_in = opened()
+    keys = SqlKeys(kept_in.transact, kept_in.path)
+    made = asyncio.run(keys.insert(Key("key_1", "one", created=1.0), b"1" * 32))
+    limit_pages(kept_in, 1)
+    with pytest.raises(NotSaved, match=r"nothing was changed: .*calls\.db takes no more: .*full") as wrong:
+        asyncio.run(keys.insert(Key("key_2", "two", created=2.0, note="x" * 100_000), b"2" * 32))
+    assert (wrong.value.status, wrong.value.code) == (507, "not_saved")
+    limit_pages(kept_in, 10_000)
+    assert asyncio.run(keys.all()).rows == made.keys.rows
+
+
+def test_a_change_of_keys_while_another_program_holds_the_file_may_be_tried_again(opened: Opened) -> None:
+    kept_in = opened()
+    with closing(sqlite3.connect(kept_in.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="nothing was changed: another program holds"):
+            asyncio.run(SqlKeys(kept_in.transact, kept_in.path).insert(Key("key_1", "one", created=1.0), b"1" * 32))
+        other.execute("ROLLBACK")
+    assert (
+        asyncio.run(SqlKeys(kept_in.transact, kept_in.path).insert(Key("key_1", "one", created=1.0), b"1" * 32)).row.key.name
+        == "one"
+    )

@@ -94,7 +94,7 @@ def test_codexs_warm_up_is_an_answerable_request() -> None:
         assert module.write_request(request, model=model, quirks={}, lost=[])
 
 
-def test_codex_waits_as_long_as_it_is_told() -> None:
+def test_codex_waits_as_long_as_the_answer_says() -> None:
     failed = events_in(responses.StreamWriter(read()).failure(RateLimited("Slow down.", retry_after_s=2.0)))[0]
     assert "try again in 2s" in failed["response"]["error"]["message"]
 
@@ -103,7 +103,7 @@ def test_agent_frameworks_tool_loop_sends_outputs_alone() -> None:
     first = {"model": "m", "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "q"}]}],
              "tools": [{"type": "function", "name": "f"}]}  # fmt: skip
     request = responses.read_request(first, reply_id="resp_1", seal=SEAL)
-    kept = state.kept_turn(first, responses.write_answer(answer(ToolCall("t1", "f", "{}", {})), request, []))
+    kept = state.turn_to_keep(first, responses.write_answer(answer(ToolCall("t1", "f", "{}", {})), request, []))
     second = {"model": "m", "previous_response_id": "resp_1", "input": [
         {"type": "function_call_output", "call_id": "t1", "output": "42"}]}  # fmt: skip
     whole = responses.read_request(state.unfold(second, [kept]), echo={"previous_response_id": "resp_1"})
@@ -116,7 +116,7 @@ def test_the_ai_sdk_sends_references_for_words_and_thoughts() -> None:
     first = {"model": "m", "input": "q"}
     request = responses.read_request(first, reply_id="resp_1", seal=SEAL)
     output = responses.write_answer(answer(ir.Thinking("Hm", "s", "anthropic"), Text("a")), request, [])["output"]
-    kept = state.kept_turn(first, {"id": "resp_1", "output": output})
+    kept = state.turn_to_keep(first, {"id": "resp_1", "output": output})
     second = {"model": "m", "input": [{"role": "user", "content": "q"}, *({"type": "item_reference",
      "id": each["id"]} for each in output),
                                       {"role": "user", "content": "more"}]}  # fmt: skip

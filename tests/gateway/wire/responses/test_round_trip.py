@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 from responding import SEAL, events_in, read, written
 
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.envelope import pack_envelope
 from llm_router_gateway.wire.gemini import codec as gemini
+from llm_router_gateway.wire.gemini.common import SIGNATURE_UNKNOWN
 from llm_router_gateway.wire.ir import Text, Thinking, ToolCall
 from llm_router_gateway.wire.openai import codec as openai
 from llm_router_gateway.wire.responses import codec as responses
@@ -63,7 +66,7 @@ def test_every_signed_stream_of_the_corpus(protocol: str) -> None:
         events = told(module, path.read_bytes())
         if not isinstance(events[-1], ir.Finished):
             continue
-        parts = ir.answer_of(events).candidates[0].parts if ir.answer_of(events).candidates else ()
+        parts = answer_of(events).candidates[0].parts if answer_of(events).candidates else ()
         items = through_a_caller(events)
         request = read([USER, *items, *results(items), USER])
         back = tuple(part for message in request.messages if message.role == "assistant" for part in message.parts)
@@ -119,3 +122,71 @@ def test_openais_encrypted_thoughts_go_through_a_chat_caller() -> None:
         {"role": "user", "content": "q"}, message, {"role": "tool", "tool_call_id": "c1", "content": "1"}]})  # fmt: skip
     body, lost = written(back, "gpt-5.5")
     assert body["input"][1] == item and body["input"][2]["call_id"] == "c1" and not lost
+
+
+def through_anthropics_caller(answer: ir.Answer, *, stream: bool) -> list[dict[str, Any]]:
+    """The content that a caller of Anthropic's protocol gets of an answer, and sends back."""
+    asked = anthropic.read_request({"model": "m", "max_tokens": 99, "messages": [USER]})
+    if not stream:
+        content: list[dict[str, Any]] = anthropic.write_answer(answer, asked, [])["content"]
+        return content
+    writer = anthropic.StreamWriter(asked)
+    blocks: list[dict[str, Any]] = []
+    for event in SSEParser().feed(b"".join(map(writer.feed, ir.events_of(answer)))):
+        fields = json.loads(event.data)
+        if fields["type"] == "content_block_start":
+            blocks.append(fields["content_block"])
+        elif fields["type"] == "content_block_delta":
+            delta = {name: value for name, value in fields["delta"].items() if name != "type"}
+            for name, value in delta.items():
+                name = "input" if name == "partial_json" else name
+                blocks[-1][name] = (blocks[-1].get(name) or "") + value
+    return [{**each, "input": json.loads(each["input"])} if "input" in each else each for each in blocks]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("summaries", [["Hm"], ["Hm", "And so"], []])
+def test_openais_encrypted_thoughts_go_through_a_caller_of_anthropics(summaries: list[str], stream: bool) -> None:
+    summary = [{"type": "summary_text", "text": each} for each in summaries]
+    item = {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": "gAAA/+=="}
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": "{}"}
+    answer = responses.read_answer({"id": "r", "status": "completed", "output": [item, call]})
+    content = through_anthropics_caller(answer, stream=stream)
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": "1"}
+    conversation = [USER, {"role": "assistant", "content": content}, {"role": "user", "content": [result]}]
+    body, lost = written(anthropic.read_request({"model": "m", "max_tokens": 99, "messages": conversation}), "gpt-5.5")
+    thought, called = body["input"][1:3]
+    assert {**thought, "id": "rs_1"} == item and called["call_id"] == "c1" and not lost
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_geminis_signed_thoughts_go_through_a_caller_of_anthropics(stream: bool) -> None:
+    parts = [
+        {"text": "Hm", "thought": True, "thoughtSignature": "c2ln"},
+        {"functionCall": {"name": "f", "args": {}, "id": "x"}},
+    ]
+    answer = gemini.read_answer({"candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}]})
+    content = through_anthropics_caller(answer, stream=stream)
+    conversation = [USER, {"role": "assistant", "content": content}, USER]
+    request = anthropic.read_request({"model": "m", "max_tokens": 99, "messages": conversation})
+    assert gemini.write_request(request, model="gemini-3-pro", quirks={}, lost=[])["contents"][1]["parts"][0] == parts[0]
+
+
+def test_an_upstream_of_the_callers_protocol_gets_no_envelope() -> None:
+    theirs = {"type": "thinking", "thinking": "Hm", "signature": pack_envelope("gemini", "c2ln")}
+    hidden = {"type": "redacted_thinking", "data": pack_envelope("openai", "", "gAAA")}
+    own = {"type": "thinking", "thinking": "Hm", "signature": "EqQB"}
+    said, last = {"type": "text", "text": "a"}, {"role": "user", "content": "q"}
+    lost: list[str] = []
+    body = {
+        "messages": [last, {"role": "assistant", "content": [theirs, hidden]}, {"role": "assistant", "content": [own, said]}]
+    }
+    assert anthropic.remove_foreign(body, lost)["messages"] == [last, {"role": "assistant", "content": [own, said]}]
+    assert lost == ["thinking"]
+    lost = []
+    call, signed = {"functionCall": {"name": "f"}}, {"thoughtSignature": pack_envelope("anthropic", "s")}
+    parts = [{"text": "Hm", "thought": True, **signed}, {"text": "", **signed}, {"text": "a", **signed}, {**call, **signed},
+             {"text": "b", "thoughtSignature": "c2ln"}]  # fmt: skip
+    found = gemini.remove_foreign({"contents": [{"role": "model", "parts": parts}, {"parts": parts[:1]}]}, lost)["contents"]
+    assert found == [{"role": "model", "parts": [{"text": "a"}, {**call, "thoughtSignature": SIGNATURE_UNKNOWN}, parts[4]]}]
+    assert lost == ["thinking", "signature"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collected import answer_of
 from responding import answer, sse, streamed, told_by
 
 from llm_router_gateway.errors import BadRequest, GatewayError, RateLimited, StreamCut, UpstreamFailed
@@ -27,7 +28,7 @@ CORPUS = Path(__file__).resolve().parents[3] / "corpus" / "wire" / "responses"
 
 
 def said_by(*events: Mapping[str, Any]) -> ir.Answer:
-    return ir.answer_of(told_by(sse(*events)))
+    return answer_of(told_by(sse(*events)))
 
 
 def parts_of(*events: Mapping[str, Any]) -> tuple[ir.Part, ...]:
@@ -65,7 +66,7 @@ def heard(*pieces: bytes) -> Any:
     if isinstance(last, ir.Failed):
         said = "".join(event.text for event in events if isinstance(event, ir.PartDelta))
         return {"failed": {"status": last.error.status, "message": last.error.message, "said": said}}
-    return plain(ir.answer_of(events))
+    return plain(answer_of(events))
 
 
 @pytest.mark.parametrize("name", corpus())
@@ -95,7 +96,7 @@ def test_a_stream_says_the_same_to_every_caller(name: str, to: Any) -> None:
     writer, reader, parser = to.StreamWriter(request, lost=[]), to.StreamReader(), SSEParser()
     data = b"".join(map(writer.feed, events))
     again = [out for each in [*parser.feed(data), *parser.close()] for out in reader.feed(each)] + list(reader.close())
-    one, other = (ir.answer_of(each).candidates[0] for each in (events, again))
+    one, other = (answer_of(each).candidates[0] for each in (events, again))
     kinds = {Text, ToolCall, Refusal} if to in (openai, responses) else {ToolCall}
     if one.stop.native == "content_filter":
         kinds.discard(Refusal)  # chat completions say in words why such an answer ends
@@ -153,7 +154,7 @@ ARGUMENTS_DONE = {"type": "response.function_call_arguments.done", "item_id": "f
     (CREATED, delta("output_text.delta", "Hello", "other"), item("done", TEXT), completed(TEXT)),  # ids that do not fit
     (CREATED, {"type": "response.output_text.delta", "delta": "Hello"}, completed()),            # without id and place
 ])  # fmt: skip
-def test_a_text_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], ...]) -> None:
+def test_a_text_comes_from_wherever_it_is_stated(events: tuple[Mapping[str, Any], ...]) -> None:
     assert parts_of(*events) == (Text("Hello"),)
 
 
@@ -167,7 +168,7 @@ def test_a_text_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], 
     (CREATED, item("added", BARE), delta("function_call_arguments.delta", '{"a"', "fc_1"), ARGUMENTS_DONE, completed()),
     (CREATED, {**ARGUMENTS_DONE, "name": "f"}, item("done", CALL), completed()),
 ])  # fmt: skip
-def test_a_call_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], ...]) -> None:
+def test_a_call_comes_from_wherever_it_is_stated(events: tuple[Mapping[str, Any], ...]) -> None:
     (call,) = parts_of(*events)
     assert isinstance(call, ToolCall) and (call.name, call.arguments_text, call.arguments) == ("f", '{"a":1}', {"a": 1})
     assert call.id in ("c1", "fc_1")
@@ -178,7 +179,7 @@ def test_a_call_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], 
     (CREATED, delta("reasoning_text.delta", "Hm", "rs_1", content_index=0), item("done", THOUGHT), completed()),
     (CREATED, item("done", THOUGHT), completed(THOUGHT)),
 ])  # fmt: skip
-def test_a_thought_comes_from_wherever_it_is_told_and_once(events: tuple[Mapping[str, Any], ...]) -> None:
+def test_a_thought_comes_from_wherever_it_is_stated_and_once(events: tuple[Mapping[str, Any], ...]) -> None:
     assert parts_of(*events) == (Thinking("Hm"),)
 
 

@@ -1,4 +1,4 @@
-"""The call log in the SQLite store: `store.call_log.CallLog` over a `database.Store`, read in the store's threads."""
+"""The call log in a store that speaks SQL: `store.call_log.CallLog` over its `add` and `reading`, which has threads for it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from ..call import Call, view
-from ..query import SEARCH_S, Cursor, Page, Span, Where
-from ..redaction import Bodies
 from . import queries
-from .rows import unpack
+from .call import Call, view
+from .query import SEARCH_S, Cursor, Page, Span, Where
+from .redaction import Bodies
+from .rollups import unpack
 
 Written = TypeVar("Written")
 Values = Mapping[str, Any]
@@ -24,7 +24,7 @@ class Reads(Protocol):
     def health(self) -> dict[str, Any]: ...
 
 
-class SqliteCallLog:
+class SqlCallLog:
     """See `store.call_log.CallLog`."""
 
     def __init__(self, store: Reads, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,21 +50,21 @@ class SqliteCallLog:
         return await self._read(lambda db: write(queries.find_page(db, page, where, self._clock)))
 
     async def call(self, name: str, *, write: Callable[[Values], Written]) -> Written | None:
-        def made(db: Any) -> Written | None:
+        def read(db: Any) -> Written | None:
             found = whole_call(db, name)
             return None if found is None else write(found)
 
-        return await self._read(made)
+        return await self._read(read)
 
     async def export(
         self, page: Page, where: Where, *, write: Callable[[Iterable[Values]], bytes]
     ) -> tuple[bytes, Cursor | None]:
-        def made(db: Any) -> tuple[bytes, Cursor | None]:
+        def read(db: Any) -> tuple[bytes, Cursor | None]:
             give_up = self._clock() + SEARCH_S
             rows, go_on = queries.by_time(db, page, where, lambda: self._clock() > give_up)
             return write(view(row[1], Call._make(row[2:])) for row in rows), go_on
 
-        return await self._read(made)
+        return await self._read(read)
 
     def health(self) -> dict[str, Any]:
         return self._store.health()

@@ -2,18 +2,21 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from llm_router_gateway.config.addresses import is_postgres
+from llm_router_gateway.store import turn_rows
 from llm_router_gateway.store.conversations import Turn, Unkept
-from llm_router_gateway.store.sqlite import turn_rows
-from llm_router_gateway.store.sqlite.conversations import SqliteConversations
+from llm_router_gateway.store.keep import Keep
+from llm_router_gateway.store.sql_conversations import SqlConversations
 from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.store.sqlite.file import connect, open_writer
-from llm_router_gateway.store.sqlite.retention import Keep, care
+from llm_router_gateway.store.sqlite.retention import care
 
 Result = TypeVar("Result")
 
@@ -22,12 +25,33 @@ def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[st
     return Turn(id, "key_1", previous, created, "p/m", "mark", {"id": id, "text": text}, items)
 
 
-def in_store(path: Path, work: Callable[[SqliteConversations], Awaitable[Result]]) -> Result:
+def open_store(place: str) -> Any:
+    if not is_postgres(place):
+        return Store.open(place)
+    from llm_router_gateway.store.postgres.database import PostgresStore
+
+    return PostgresStore.open(place)
+
+
+@contextmanager
+def beside(place: str) -> Iterator[Any]:
+    """A connection of another process on this store."""
+    if not is_postgres(place):
+        with closing(connect(place)) as db:
+            yield db
+        return
+    from llm_router_gateway.store.postgres import driver
+
+    with driver.Guard() as guard, closing(driver.connect(place, "test", guard)) as session:
+        yield session
+
+
+def in_store(place: Path | str, work: Callable[[SqlConversations], Awaitable[Result]]) -> Result:
     """What `work` gives with a store that is opened for it and closed after it."""
 
     async def run() -> Any:
-        store = Store.open(str(path))
-        kept = SqliteConversations(store)
+        store = open_store(str(place))
+        kept = SqlConversations(store)
         try:
             return await work(kept)
         finally:
@@ -42,76 +66,80 @@ def ids(turns: list[Turn]) -> list[str]:
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_conversation_is_found_with_all_its_turns(restarts: bool, tmp_path: Path) -> None:
-    async def write(kept: SqliteConversations) -> list[Turn]:
+def test_a_conversation_is_found_with_all_its_turns(restarts: bool, place: str) -> None:
+    async def write(kept: SqlConversations) -> list[Turn]:
         for each in (turn("r1"), turn("r2", "r1"), turn("r3", "r2"), turn("x", "r1")):
             kept.append(each)
         return await kept.chain("key_1", "r3")
 
-    async def read(kept: SqliteConversations) -> list[Turn]:
+    async def read(kept: SqlConversations) -> list[Turn]:
         return await kept.chain("key_1", "r3")
 
-    now = in_store(tmp_path / "s.db", write)
-    found = in_store(tmp_path / "s.db", read) if restarts else now
+    now = in_store(place, write)
+    found = in_store(place, read) if restarts else now
     assert ids(found) == ["r1", "r2", "r3"] and found[0].value == {"id": "r1", "text": ""} and found[0].member == "p/m"
 
 
-def test_another_callers_turn_and_a_broken_chain_are_not_found(tmp_path: Path) -> None:
-    async def work(kept: SqliteConversations) -> list[list[Turn]]:
+@pytest.mark.parametrize(("text", "is_squeezed"), [("caf\u00e9 \ud83d", False), ("long \ud83d " * 2_000, True)])
+def test_a_turn_comes_back_to_the_letter_and_only_a_long_one_is_squeezed(text: str, is_squeezed: bool) -> None:
+    value = {"id": "r1", "text": text}
+    data = turn_rows.pack(Turn("r1", "key_1", "", 1.0, "p/m", "", value))
+    assert turn_rows.turn_of(("r1", "key_1", "", 1.0, "p/m", "", data)).value == value
+    assert (len(data) < len(text.encode("utf-8", "surrogatepass"))) == is_squeezed
+
+
+def test_another_callers_turn_and_a_broken_chain_are_not_found(place: str) -> None:
+    async def work(kept: SqlConversations) -> list[list[Turn]]:
         for each in (turn("r1"), turn("r2", "r1", items=("msg_1",)), turn("orphan", "gone")):
             kept.append(each)
         return [await kept.chain("key_2", "r2"), await kept.chain("key_1", "orphan"), await kept.chain("key_1", ""),
                 await kept.holding("key_2", ["msg_1"])]  # fmt: skip
 
-    assert in_store(tmp_path / "s.db", work) == [[], [], [], []]
+    assert in_store(place, work) == [[], [], [], []]
 
 
-def test_items_lead_to_their_turns(tmp_path: Path) -> None:
-    async def write(kept: SqliteConversations) -> list[str]:
+def test_items_lead_to_their_turns(place: str) -> None:
+    async def write(kept: SqlConversations) -> list[str]:
         kept.append(turn("r1", items=("msg_1", "fc_1")))
         return ids(await kept.holding("key_1", ["fc_1", "unknown"]))
 
-    async def read(kept: SqliteConversations) -> list[str]:
+    async def read(kept: SqlConversations) -> list[str]:
         return ids(await kept.holding("key_1", ["msg_1", "fc_1"]))
 
-    assert in_store(tmp_path / "s.db", write) == in_store(tmp_path / "s.db", read) == ["r1"]
+    assert in_store(place, write) == in_store(place, read) == ["r1"]
 
 
-def test_a_turn_that_another_process_is_about_to_write_is_found(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-
-    async def work(kept: SqliteConversations) -> list[str]:
-        db = connect(str(path))  # as another process on this store would
-        turn_rows.put(db, [(turn("r0"), turn_rows.pack(turn("r0")))])
+def test_a_turn_that_another_process_is_about_to_write_is_found(place: str) -> None:
+    async def work(kept: SqlConversations) -> list[str]:
+        with beside(place) as db:
+            turn_rows.put(db, [(turn("r0"), turn_rows.pack(turn("r0")))])
         looked: list[int] = []
         reading = kept._store.reading
 
         async def counted(read: Any) -> Any:
             looked.append(1)
             if len(looked) == 2:
-                turn_rows.put(db, [(turn("r1", "r0"), turn_rows.pack(turn("r1", "r0")))])
+                with beside(place) as db:
+                    turn_rows.put(db, [(turn("r1", "r0"), turn_rows.pack(turn("r1", "r0")))])
             return await reading(read)
 
         kept._store.reading = counted  # type: ignore[method-assign, assignment]
-        try:
-            return ids(await kept.chain("key_1", "r1"))
-        finally:
-            db.close()
+        return ids(await kept.chain("key_1", "r1"))
 
-    assert in_store(path, work) == ["r0", "r1"]
+    assert in_store(place, work) == ["r0", "r1"]
 
 
-def test_what_is_deleted_is_gone_for_its_owner_only(tmp_path: Path) -> None:
-    async def work(kept: SqliteConversations) -> Any:
+def test_what_is_deleted_is_gone_for_its_owner_only(place: str) -> None:
+    async def work(kept: SqlConversations) -> Any:
         kept.append(turn("r1", items=("msg_1",)))
         told = [await kept.delete("key_2", "r1"), await kept.delete("key_1", "r1"), await kept.delete("key_1", "r1")]
         return told, await kept.chain("key_1", "r1"), await kept.holding("key_1", ["msg_1"])
 
-    assert in_store(tmp_path / "s.db", work) == ([False, True, False], [], [])
+    assert in_store(place, work) == ([False, True, False], [], [])
 
 
 def test_the_secret_outlives_a_restart_and_only_this_user_reads_the_file(tmp_path: Path) -> None:
-    async def secret(kept: SqliteConversations) -> bytes:
+    async def secret(kept: SqlConversations) -> bytes:
         return kept.secret
 
     first = in_store(tmp_path / "s.db", secret)

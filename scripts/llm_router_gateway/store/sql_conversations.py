@@ -1,7 +1,7 @@
-"""Kept conversations in the SQLite store: `store.conversations.Conversations`. Written behind the caller's back, found at once.
+"""Kept conversations in a store that speaks SQL: `store.conversations.Conversations`. Written later, found at once.
 
-A turn that was appended waits in memory until the thread that writes has put it into the file, with all others that wait; until
-then it is found there.
+A turn that was appended waits in memory until the thread that writes has stored it, with all others that wait; until then it is
+found there.
 """
 
 from __future__ import annotations
@@ -10,25 +10,33 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ..conversations import MAX_CHAIN, Turn
-from .database import Store
-from .file import Database
+from .conversations import MAX_CHAIN, Turn
 from .turn_rows import find, forget, kept_secret, pack, put, turn_of_item
 
 GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
 AGAIN_S = 0.3  # after it an unknown turn is looked for again: another process on this store may be about to write it
 Found = TypeVar("Found")
-MAX_WAITING_BYTES = 67_108_864  # of texts that the file cannot take just now; what comes then is not kept
+MAX_WAITING_BYTES = 67_108_864  # of texts that the store cannot take just now; what comes then is not kept
 
 
-class SqliteConversations:
+Database = Any  # what `store.turn_rows` executes its statements with
+
+
+class Turns(Protocol):
+    """What is needed of the store."""
+
+    def write(self, function: Callable[[Any], Any], *, durable: bool = True) -> Future[Any]: ...
+    async def reading(self, function: Callable[[Any], Any]) -> Any: ...
+
+
+class SqlConversations:
     """See `store.conversations.Conversations`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Turns) -> None:
         self._store = store
-        self._waiting: dict[str, tuple[Turn, bytes]] = {}  # not in the file yet
+        self._waiting: dict[str, tuple[Turn, bytes]] = {}  # not stored yet
         self._waiting_bytes = 0
         self._submitted = False
         self._secret = b""
@@ -114,11 +122,12 @@ class SqliteConversations:
 
     async def _looked_up(self, read: Callable[[Database], Found], is_all: Callable[[Found], bool]) -> Found:
         """What is read; where that is not all, once more when others on this store have written theirs."""
-        known = await self._store.reading(read)
+        known: Found = await self._store.reading(read)
         if is_all(known):
             return known
         await asyncio.sleep(AGAIN_S)
-        return await self._store.reading(read)
+        again: Found = await self._store.reading(read)
+        return again
 
     async def delete(self, owner: str, turn_id: str) -> bool:
         entry = self._waiting.get(turn_id)

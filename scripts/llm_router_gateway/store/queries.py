@@ -1,10 +1,13 @@
 """Queries over the call log: sums, groups, series, percentiles, lists of calls. SQL in, values out; the clock is an argument.
 
+`db` is a connection to SQLite, or what executes the same statements on another engine and has its `Dialect`.
+
     statistics(db, Span(from_s, to_s, step_s), Where(model="openai/gpt-x"), by="key", limit=20)   -> overall, groups, errors
     series(db, span, where)                    -> [{"at": "2026-10-21T07:00:00Z", **STATS}, ...]   every step, empty ones too
     grouped_series(db, span, where, "model", 8)
     find_page(db, Page(...), where)                -> a page of calls, their number, the cursor of what comes next
 
+Sums of tags and end users are in `label_sums`, a row for each day: whole days are read there, anything else from calls.
 Sums are read from `rollups` (model and key together) and `totals` (all, each model, each key), which hold a row for each
 minute, hour and day: a million calls are some hundred rows. What they do not know (status, client, text, ...) is read from
 the newest MAX_ROWS calls of the range; the answer says where it begins. Every value from outside is a parameter.
@@ -17,16 +20,16 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import add, sub
 from typing import Any
 
-from .. import histogram
-from ..call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
-from ..query import SEARCH_S, Cursor, Page, Span, Where
-from .migrations import ALL
+from . import histogram
+from .call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
+from .query import DAY_S, LABELS, SEARCH_S, Cursor, Page, Span, Where
+from .rollups import ALL
 
 MAX_ROWS = 40_000  # calls that are looked at for what the sums do not know
 SORTED_ROWS = 150_000  # calls that are put into another order than that of time
@@ -39,24 +42,71 @@ RECENT_ERRORS = 5
 NAMED_CALLS = 3_000  # key names are taken from the newest calls
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 OUTCOME_SQL = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
-SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client")
+SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client", "end_user", "tags")
 
 # The same numbers as `call.counts_of` makes of one call, for the calls of a query.
 TIMED = "error = '' AND kind <> 'count'"
 OF_CALLS = (
-    "count(*)", "total(error = '')", f"total(error <> '' AND ended <> '{CLIENT_GONE}')",
-    f"total(error <> '' AND ended = '{CLIENT_GONE}')", "total(input_tokens)", "total(output_tokens)", "total(cached_tokens)",
-    "total(cache_write_tokens)", "total(reasoning_tokens)", "total(cost_usd)", f"total({TIMED} AND cost_usd IS NULL)",
-    f"total({TIMED})", f"total(CASE WHEN {TIMED} THEN duration_ms END)", f"total({TIMED} AND first_ms IS NOT NULL)",
+    "count(*)", "count(CASE WHEN error = '' THEN 1 END)",
+    f"count(CASE WHEN error <> '' AND ended <> '{CLIENT_GONE}' THEN 1 END)",
+    f"count(CASE WHEN error <> '' AND ended = '{CLIENT_GONE}' THEN 1 END)", "total(input_tokens)", "total(output_tokens)",
+    "total(cached_tokens)", "total(cache_write_tokens)", "total(reasoning_tokens)", "total(cost_usd)",
+    f"count(CASE WHEN {TIMED} AND cost_usd IS NULL THEN 1 END)", f"count(CASE WHEN {TIMED} THEN 1 END)",
+    f"total(CASE WHEN {TIMED} THEN duration_ms END)", f"count(CASE WHEN {TIMED} THEN first_ms END)",
     f"total(CASE WHEN {TIMED} THEN first_ms END)",
 )  # fmt: skip
 OF_SUMS = tuple(f"total({name})" for name in SUMS)
 NAME_OF = {"": "''", "model": "provider || '/' || model", "provider": "provider", "key": "key_id"}
+NAME_OF_CALLS = {**NAME_OF, "tag": "label.value", "user": "end_user"}
 
 MIDDLES = [round(histogram.middle(number), 3) for number in range(histogram.LAST_BIN + 1)]
 NO_TIMES: dict[str, float | None] = {"mean": None, **{name: None for name, _ in PERCENTILES}}
 
 Row = Sequence[Any]
+
+
+# --------------------------------------------------------------------------------------------------------- the engines
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """In what an engine's SQL and tables differ from SQLite's."""
+
+    bin_of: Callable[[Any, str], str]  # histogram.bin_of of a column
+    spreads: Callable[[Any, str, str, str, str, Sequence[Any]], Iterable[tuple[str, int, int, int]]]
+    like: str = "LIKE"  # whatever the case of letters
+    pair_step_s: int = 60  # the smallest step of the sums of a model and a key together
+    has_label_sums: bool = True  # of tags and end users, by the day
+    tags: str = "json_each(calls.tags)"  # a row for each tag of a call, in the column `value`
+
+
+def bin_of(db: Any, column: str) -> str:
+    """histogram.bin_of in SQL; SQLite may be built without logarithms."""
+    try:
+        db.execute("SELECT ln(2.0)")
+    except Exception:
+        db.create_function("ln", 1, math.log, deterministic=True)
+    growth = math.log(histogram.RATIO)
+    return (f"CASE WHEN {column} > 1.0 THEN min({histogram.LAST_BIN}, CAST(ln({column}) / {growth!r} + 1e-9 AS INTEGER)) "
+            "ELSE 0 END")  # fmt: skip
+
+
+def spreads_of_rows(
+    db: Any, name: str, at: str, table: str, condition: str, bounds: Sequence[Any]
+) -> Iterator[tuple[str, int, int, int]]:
+    """(name, step, how durations are spread, how first outputs are) of what the rows of a table sum up, as whole numbers."""
+    sql = f"SELECT {name}, {at}, duration_bins, first_bins FROM {table} WHERE {condition}"  # nosec B608
+    for named, at_s, durations, firsts in db.execute(sql, bounds):
+        yield named, at_s, histogram.number_of(durations), histogram.number_of(firsts)
+
+
+SQLITE = Dialect(bin_of, spreads_of_rows)
+
+
+def dialect_of(db: Any) -> Dialect:
+    """SQLite's own connections have no attribute for it."""
+    found: Dialect = getattr(db, "dialect", SQLITE)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------- conditions
@@ -78,7 +128,7 @@ def names_condition(where: Where) -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
-def calls_condition(where: Where) -> tuple[str, list[Any]]:
+def calls_condition(db: Any, where: Where) -> tuple[str, list[Any]]:
     """The whole condition on calls, behind another one: "" or " AND ..."."""
     condition, values = names_condition(where)
     parts = [condition] if condition else []
@@ -88,15 +138,19 @@ def calls_condition(where: Where) -> tuple[str, list[Any]]:
     elif where.status:
         parts.append("status = ?")
         values.append(int(where.status))
-    for name, value in (("error", where.error), ("protocol", where.protocol), ("client", where.client)):
+    for name, value in (("error", where.error), ("protocol", where.protocol), ("client", where.client),
+                        ("end_user", where.user)):  # fmt: skip
         if value:
             parts.append(f"{name} = ?")
             values.append(value)
+    if where.tag:
+        parts.append(f"EXISTS (SELECT 1 FROM {dialect_of(db).tags} AS label WHERE label.value = ?)")  # nosec B608
+        values.append(where.tag)
     if where.stream is not None:
         parts.append("stream = ?")
         values.append(int(where.stream))
     if where.search:
-        parts.append("(" + " OR ".join(f"{name} LIKE ? ESCAPE '!'" for name in SEARCHED) + ")")
+        parts.append("(" + " OR ".join(f"{name} {dialect_of(db).like} ? ESCAPE '!'" for name in SEARCHED) + ")")
         values += [like(where.search)] * len(SEARCHED)
     return "".join(f" AND {part}" for part in parts), values
 
@@ -150,7 +204,7 @@ def nothing() -> Tally:
 
 
 def times(total_ms: float, count: float, bins: int) -> dict[str, float | None]:
-    """Mean and percentiles; those as histogram.percentile has them, all in one pass."""
+    """Mean and percentiles; a percentile is the middle of the bin that it falls into, all in one pass."""
     if not count:
         return NO_TIMES
     spread = bins.to_bytes((bins.bit_length() + 31) // 32 * 4, "little")
@@ -163,13 +217,35 @@ def times(total_ms: float, count: float, bins: int) -> dict[str, float | None]:
     return found
 
 
+def is_of_pairs(where: Where, by: str) -> bool:
+    """Whether the sums of a model and a key together are needed."""
+    return bool(where.model or where.provider or by in ("model", "provider")) and bool(
+        where.key or where.has_key or by == "key"
+    )
+
+
+def has_sums(db: Any, span: Span, where: Where, by: str) -> bool:
+    """Whether stored sums can answer a query; those of labels are of whole days."""
+    if span.since_ms:
+        return False
+    dialect = dialect_of(db)
+    if where.of_sums and by not in LABELS:
+        return span.step_s >= dialect.pair_step_s or not is_of_pairs(where, by)
+    is_of_days = not (span.from_s % DAY_S or span.to_s % DAY_S) and span.step_s == DAY_S
+    return dialect.has_label_sums and bool(where.of_labels(by)) and is_of_days
+
+
 def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
     """The table that has the sums, and the condition on its rows."""
+    label = where.of_labels(by)
+    if label:
+        named = where.tag or where.user
+        return "label_sums", "provider = ?" + (" AND model = ?" if named else ""), [label, named] if named else [label]
     condition, values = names_condition(where)
     of_model = bool(where.model or where.provider or by in ("model", "provider"))
     of_key = bool(where.key or where.has_key or by == "key")
     if of_model and of_key:
-        return "rollups", condition or "1", values
+        return "rollups", condition or "1 = 1", values
     parts = [f"provider {'<>' if of_model else '='} '{ALL}'", f"key_id {'<>' if of_key else '='} '{ALL}'", condition]
     return "totals", " AND ".join(filter(None, parts)), values
 
@@ -178,17 +254,18 @@ def tallies(
     db: Any, span: Span, where: Where, by: str = "", *, each_step: bool = False, names: Sequence[str] | None = None
 ) -> dict[tuple[str, int], Tally]:
     """Sums by name and step; a single step, 0, unless `each_step`. `names` restricts the result."""
-    if not where.of_sums:
+    if not has_sums(db, span, where, by):
         return tallies_of_calls(db, span, where, by, each_step=each_step, names=names)
     table, condition, values = source(where, by)
-    name = NAME_OF[by]
+    name = "model" if by in LABELS else NAME_OF[by]
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
     found: dict[tuple[str, int], Tally] = {}
     for part in [span] if each_step else span.parts():
         bounds = [part.step_s, part.from_s, part.to_s, *values]
-        clause = f"FROM {table} WHERE step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
+        bounded = f"step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
+        clause = f"FROM {table} WHERE {bounded}"
         at = "at_s" if each_step else "0"
         for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {clause} GROUP BY 1, 2", bounds):  # nosec B608
             key, numbers = (row[0], row[1]), row[2:]
@@ -198,10 +275,10 @@ def tallies(
                 found[key] = Tally(numbers)
         if by and names is None:
             continue  # with all names the histograms come from a second query
-        for named, at_s, durations, firsts in db.execute(f"SELECT {name}, {at}, duration_bins, first_bins {clause}", bounds):  # nosec B608
+        for named, at_s, durations, firsts in dialect_of(db).spreads(db, name, at, table, bounded, bounds):
             tally = found[named, at_s]
-            tally.durations += histogram.number_of(durations)
-            tally.firsts += histogram.number_of(firsts)
+            tally.durations += durations
+            tally.firsts += firsts
     return {key: tally for key, tally in found.items() if tally.numbers[0]}
 
 
@@ -209,40 +286,31 @@ def tallies_of_calls(
     db: Any, span: Span, where: Where, by: str, *, each_step: bool, names: Sequence[str] | None
 ) -> dict[tuple[str, int], Tally]:
     """The same from the calls themselves."""
-    condition, values = calls_condition(where)
-    name, at = NAME_OF[by], f"started_ms / {1_000 * span.step_s} * {span.step_s}" if each_step else "0"
+    condition, values = calls_condition(db, where)
+    name, at = NAME_OF_CALLS[by], f"started_ms / {1_000 * span.step_s} * {span.step_s}" if each_step else "0"
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
-    clause = f"FROM calls WHERE started_ms >= ? AND started_ms < ?{condition}"
+    table = f"calls, {dialect_of(db).tags} AS label" if by == "tag" else "calls"
+    only = " AND end_user <> ''" if by == "user" else ""
+    clause = f"FROM {table} WHERE started_ms >= ? AND started_ms < ?{only}{condition}"
     bounds = [*span.bounds_ms, *values]
     found = {
         (row[0], row[1]): Tally(row[2:])
         for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_CALLS)} {clause} GROUP BY 1, 2", bounds)
     }  # nosec B608
     for column, attribute in (("duration_ms", "durations"), ("first_ms", "firsts")):
-        rows = db.execute(f"SELECT {name}, {at}, {bin_of(db, column)}, count(*) {clause} AND {TIMED} AND {column} IS NOT NULL "  # nosec B608
-                          "GROUP BY 1, 2, 3", bounds)  # fmt: skip
+        bins, known = dialect_of(db).bin_of(db, column), f"{clause} AND {TIMED} AND {column} IS NOT NULL"
+        rows = db.execute(f"SELECT {name}, {at}, {bins}, count(*) {known} GROUP BY 1, 2, 3", bounds)  # nosec B608
         for key, at_s, number, count in rows:
             tally = found[key, at_s]
             setattr(tally, attribute, getattr(tally, attribute) + (count << (histogram.COUNT_BITS * number)))
     return found
 
 
-def bin_of(db: Any, column: str) -> str:
-    """histogram.bin_of in SQL; SQLite may be built without logarithms."""
-    try:
-        db.execute("SELECT ln(2.0)")
-    except Exception:
-        db.create_function("ln", 1, math.log, deterministic=True)
-    growth = math.log(histogram.RATIO)
-    return (f"CASE WHEN {column} > 1.0 THEN min({histogram.LAST_BIN}, CAST(ln({column}) / {growth!r} + 1e-9 AS INTEGER)) "
-            "ELSE 0 END")  # fmt: skip
-
-
-def limit_span(db: Any, span: Span, where: Where) -> Span:
+def limit_span(db: Any, span: Span, where: Where, by: str = "") -> Span:
     """The span, or its newest part when the calls must be looked at one by one and are too many."""
-    if where.of_sums:
+    if has_sums(db, span, where, by):
         return span
     row = db.execute("SELECT started_ms FROM calls WHERE started_ms >= ? AND started_ms < ? ORDER BY started_ms DESC "
                      "LIMIT 1 OFFSET ?", (*span.bounds_ms, MAX_ROWS)).fetchone()  # fmt: skip
@@ -261,7 +329,7 @@ def groups(
     db: Any, span: Span, where: Where, by: str, limit: int, *, each_step: bool = False
 ) -> tuple[dict[int, Tally], dict[tuple[str, int], Tally], list[str], bool]:
     """All together by step; by name and step; the names with the most calls; whether there are more."""
-    if where.of_sums:
+    if has_sums(db, span, where, by) or by in LABELS:  # a call with two tags is in two groups, and once in all
         overall = tallies(db, span, where, each_step=each_step)
         sizes = tallies(db, span, where, by)
         names = largest(sizes, limit)
@@ -278,7 +346,7 @@ def groups(
 
 
 def statistics(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
-    span = limit_span(db, span, where)
+    span = limit_span(db, span, where, by)
     overall, found, names, _ = groups(db, span, where, by, limit)
     called = key_names(db) if by == "key" else {}
     return {
@@ -297,8 +365,8 @@ def series(db: Any, span: Span, where: Where) -> dict[str, Any]:
 
 
 def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> dict[str, Any]:
-    """The largest groups, and the rest together as "other"."""
-    span = limit_span(db, span, where)
+    """The largest groups, and the rest together as "other"; labels have no such rest: they overlap, and calls may lack them."""
+    span = limit_span(db, span, where, by)
     overall, found, names, has_more = groups(db, span, where, by, limit, each_step=True)
     called = key_names(db) if by == "key" else {}
     by_name: dict[str, dict[int, Tally]] = {name: {} for name in names}
@@ -309,7 +377,7 @@ def grouped_series(db: Any, span: Span, where: Where, by: str, limit: int) -> di
     shown: list[dict[str, Any]] = [
         {"name": called.get(name, name), "id": name, "data": points(steps, by_name[name])} for name in names
     ]
-    if has_more:
+    if has_more and by not in LABELS:
         rest = {at_s: tally.without(mine[at_s] for mine in by_name.values() if at_s in mine)
                 for at_s, tally in overall.items()}  # fmt: skip
         shown.append({"name": "other", "id": None, "data": points(steps, rest)})
@@ -342,17 +410,17 @@ def range_clause(span: Span) -> dict[str, Any]:
 
 def errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
     """The codes of those that failed, the most frequent first."""
-    condition, values = calls_condition(where)
+    condition, values = calls_condition(db, where)
     rows = db.execute(
         f"SELECT error, count(*) FROM (SELECT error FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> ''"  # nosec B608
-        f" AND error <> ?{condition} ORDER BY started_ms DESC LIMIT ?) GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
+        f" AND error <> ?{condition} ORDER BY started_ms DESC LIMIT ?) AS failed GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
         (*span.bounds_ms, CLIENT_GONE, *values, COUNTED_ERRORS, MAX_ERRORS),
     )  # fmt: skip
     return [{"error": error, "count": count} for error, count in rows]
 
 
 def recent_errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
-    condition, values = calls_condition(where)
+    condition, values = calls_condition(db, where)
     rows = db.execute(
         f"SELECT id, {COLUMNS} FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> '' "  # nosec B608
         f"AND error <> ?{condition} ORDER BY started_ms DESC, id DESC LIMIT ?",
@@ -363,8 +431,9 @@ def recent_errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
 
 def key_names(db: Any) -> dict[str, str]:
     """How the keys of the newest calls are called."""
-    rows = db.execute("SELECT key_id, max(key_name) FROM (SELECT key_id, key_name FROM calls ORDER BY started_ms DESC LIMIT ?) "
-                      "WHERE key_name <> '' GROUP BY key_id", (NAMED_CALLS,))  # fmt: skip
+    newest = "SELECT key_id, key_name FROM calls ORDER BY started_ms DESC LIMIT ?"
+    rows = db.execute(f"SELECT key_id, max(key_name) FROM ({newest}) AS newest WHERE key_name <> '' GROUP BY key_id",  # nosec B608
+                      (NAMED_CALLS,))  # fmt: skip
     return dict(rows.fetchall())
 
 
@@ -378,7 +447,7 @@ ORDER_SQL: Mapping[str, str] = {
 
 
 def bounds_condition(page: Page) -> tuple[str, list[Any]]:
-    parts = ["1"]
+    parts = ["1 = 1"]
     values = []
     for sign, value in ((">=", page.from_ms), ("<", page.to_ms)):
         if value is not None:
@@ -392,6 +461,8 @@ def later_condition(page: Page) -> tuple[str, list[Any]]:
     if page.before is None:
         return "", []
     value, number = page.before
+    if page.order == "started_at":
+        value = int(value)  # a fraction would keep an index of whole numbers from being used
     order, sign = ORDER_SQL[page.order], "<" if page.is_descending else ">"
     return f" AND ({order} {sign}= ? AND ({order} {sign} ? OR id {sign} ?))", [value, value, number]
 
@@ -417,7 +488,7 @@ def find_page(db: Any, page: Page, where: Where, clock: Callable[[], float]) -> 
 
 def by_time(db: Any, page: Page, where: Where, is_late: Callable[[], bool]) -> tuple[list[Row], Cursor | None]:
     """Rows in the order of time, each with its value and id in front; a search goes in steps."""
-    condition, values = calls_condition(where)
+    condition, values = calls_condition(db, where)
     select = f"SELECT started_ms, id, {COLUMNS} FROM calls WHERE "  # nosec B608  # the names of our own columns
     chunk, rows, at, skip = FIRST_CHUNK_ROWS, list[Row](), page, page.offset
     while True:
@@ -454,7 +525,7 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
     if since is not None:
         bounds, given = bounds + " AND started_ms > ?", [*given, since[0]]
     later, behind = later_condition(page)
-    condition, values = calls_condition(where)
+    condition, values = calls_condition(db, where)
     numbers = db.execute(f"SELECT {ORDER_SQL[page.order]}, id FROM calls WHERE {bounds}{later}{condition} {order_by(page)} "  # nosec B608
                          "LIMIT ? OFFSET ?", (*given, *behind, *values, page.limit + 1, page.offset)).fetchall()  # fmt: skip
     rows: list[Row] = [(*number, *db.execute(f"SELECT {COLUMNS} FROM calls WHERE id = ?", (number[1],)).fetchone())  # nosec B608
@@ -466,7 +537,7 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
 def count_calls(db: Any, page: Page, where: Where) -> tuple[int, bool]:
     """How many fit, and whether that is all: of a filter only the newest calls are looked at."""
     bounds, given = bounds_condition(page)
-    condition, values = calls_condition(where)
+    condition, values = calls_condition(db, where)
     if not condition:
         plain = f"SELECT count(*) FROM calls WHERE {bounds}" if given else "SELECT count(*) FROM calls"  # nosec B608
         return db.execute(plain, given).fetchone()[0], True

@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ...config.keys import Key, read_json, terms_json
-from ...errors import BadRequest, Conflict, NotFound
-from ...policy.budgets import DAY_S, Spent
-from ..keys import Keys, Row
+from ..config.keys import Key, read_json, terms_json
+from ..errors import BadRequest, Conflict, NotFound
+from ..policy.budgets import DAY_S, Spent
+from .keys import Keys, Row
 
 COLUMNS = "id, name, digest, hint, created_s, terms, last_used_s"
 GENERATION = "SELECT value FROM meta WHERE name = 'keys_generation'"

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from logged import NOW_S, Shelf, call, random_calls
+from quick import every
 
-from llm_router_gateway.store import histogram
-from llm_router_gateway.store.call import Call, stamp, view
-from llm_router_gateway.store.query import BY, DAY_S, HOUR_S, MINUTE_S, ORDERS, Page, Span, Where, split
-from llm_router_gateway.store.sqlite import queries
+from llm_router_gateway.store import histogram, queries
+from llm_router_gateway.store.call import Call, stamp, texts, view
+from llm_router_gateway.store.query import BY, DAY_S, HOUR_S, LABELS, MINUTE_S, ORDERS, Page, Span, Where, split
+from llm_router_gateway.store.sqlite import rows
 
+DISJOINT = [by for by in BY if by not in LABELS]  # every call is in one group of these
 WHOLE = {"calls", "success", "errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
          "total_tokens", "unpriced_calls"}  # fmt: skip
 
 
+Shelves = Callable[..., Shelf]
+
+
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    made = Shelf(tmp_path_factory.mktemp("shelf"), random_calls(1, 4_000, 40 * DAY_S) + random_calls(2, 2_000, 3 * HOUR_S))
-    yield made
-    made.db.close()
+def shelf(shelves: Shelves) -> Shelf:
+    return shelves(random_calls(1, 4_000, 40 * DAY_S) + random_calls(2, 2_000, 3 * HOUR_S))
 
 
 # -- the same in plain Python
@@ -108,7 +112,7 @@ LOOKED_AT = [Where(status="success"), Where(status="error"), Where(status="clien
 @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)
 def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Where) -> None:
     calls = chosen(shelf.calls, span, where)
-    for by in BY:
+    for by in DISJOINT:
         got = queries.statistics(shelf.db, span, where, by, 20)
         same(got["overall"], calls)
         names = {group(each, by) for each in calls}
@@ -124,7 +128,7 @@ def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Wher
     assert [one["started_at"] for one in got["recent_errors"]] == [stamp(each) for each in newest]
 
 
-@pytest.mark.parametrize("where", [*SUMMED[::2], *LOOKED_AT[::4]], ids=str)
+@pytest.mark.parametrize("where", every(4, [*SUMMED[::2], *LOOKED_AT[::4]]), ids=str)
 @pytest.mark.parametrize("name", ["an hour in minutes", "a day in hours", "thirty days"])
 def test_series_have_every_step_and_each_is_that_of_its_calls(shelf: Shelf, name: str, where: Where) -> None:
     span = SPANS[name]
@@ -135,7 +139,7 @@ def test_series_have_every_step_and_each_is_that_of_its_calls(shelf: Shelf, name
         same(one, [each for each in calls if at_s * 1_000 <= each.started_ms < (at_s + span.step_s) * 1_000])
 
 
-@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("by", DISJOINT)
 @pytest.mark.parametrize("where", [Where(), Where(key="k1"), Where(provider="openai"), Where(protocol="openai")], ids=str)
 def test_grouped_series_name_the_largest_and_sum_up_the_rest(shelf: Shelf, by: str, where: Where) -> None:
     span = SPANS["a day in hours"]
@@ -148,6 +152,59 @@ def test_grouped_series_name_the_largest_and_sum_up_the_rest(shelf: Shelf, by: s
         mine = [each for each in calls if (group(each, by) not in shown if one["id"] is None else group(each, by) == one["id"])]
         for at_s, point in zip(span.steps(), one["data"], strict=True):
             same(point, [each for each in mine if at_s * 1_000 <= each.started_ms < (at_s + span.step_s) * 1_000])
+
+
+def labelled(seed: int, count: int) -> list[Call]:
+    rng = Random(seed)
+    return [
+        each._replace(
+            tags=texts(rng.choice([(), ("search",), ("search", "beta"), ("\u00fcber, all",)])),
+            end_user=rng.choice(["", "u-1", "u-2"]),
+        )
+        for each in random_calls(seed, count, 5 * DAY_S)
+    ]
+
+
+def labels(each: Call, by: str) -> list[str]:
+    return [label for kind, label in rows.labels_of(each) if kind == by]
+
+
+DAYS = Span((NOW_S // DAY_S - 4) * DAY_S, (NOW_S // DAY_S + 1) * DAY_S, DAY_S)
+
+
+@pytest.mark.parametrize("span", [DAYS, SPANS["a day in hours"]], ids=["days", "hours"])
+@pytest.mark.parametrize("where", [Where(), Where(tag="search"), Where(user="u-1"), Where(provider="openai"),
+                                   Where(tag="beta", status="success")], ids=str)  # fmt: skip
+def test_sums_of_tags_and_users_are_those_of_their_calls_and_tags_may_overlap(tmp_path: Path, span: Span, where: Where) -> None:
+    shelf = Shelf(tmp_path, labelled(7, 400))
+    calls = [each for each in chosen(shelf.calls, span, replace(where, tag="", user=""))
+             if where.tag in ("", *labels(each, "tag")) and where.user in ("", each.end_user)]  # fmt: skip
+    assert calls
+    for by in LABELS:
+        got = queries.statistics(shelf.db, span, where, by, 20)
+        same(got["overall"], calls)
+        assert {one["id"] for one in got["groups"]} == {label for each in calls for label in labels(each, by)}
+        for one in got["groups"]:
+            same(one, [each for each in calls if one["id"] in labels(each, by)])
+        grouped = queries.grouped_series(shelf.db, span, where, by, 1)
+        assert [one["id"] for one in grouped["groups"]] == [got["groups"][0]["id"]], "labels have no `other`"
+
+
+def test_days_of_labels_are_read_from_sums_however_many_calls_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path, labelled(8, 300))
+    monkeypatch.setattr(queries, "MAX_ROWS", 20)
+    assert queries.statistics(shelf.db, DAYS, Where(), "tag", 20)["is_whole"]
+    assert queries.statistics(shelf.db, DAYS, Where(user="u-1"), "user", 20)["is_whole"]
+    assert not queries.statistics(shelf.db, DAYS, Where(provider="openai"), "tag", 20)["is_whole"]
+
+
+def test_a_day_has_a_bounded_number_of_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_LABELS", 2)
+    shelf = Shelf(tmp_path, [call(end_user=f"u-{number}") for number in range(5)])
+    got = queries.statistics(shelf.db, DAYS, Where(), "user", 20)["groups"]
+    assert {one["id"]: one["calls"] for one in got} == {"u-0": 1, "u-1": 1, rows.OTHER_LABELS: 3}
 
 
 def test_keys_are_called_by_their_names(shelf: Shelf) -> None:
@@ -169,8 +226,8 @@ def test_too_many_calls_to_look_at_are_cut_and_the_answer_says_since_when(
     assert queries.statistics(shelf.db, span, Where(), "model", 20)["is_whole"]
 
 
-def test_an_empty_store_has_every_step_and_no_calls(tmp_path: Path) -> None:
-    empty = Shelf(tmp_path)
+def test_an_empty_store_has_every_step_and_no_calls(shelves: Shelves) -> None:
+    empty = shelves()
     span = SPANS["a day in hours"]
     for where in (Where(), Where(stream=True)):
         got = queries.statistics(empty.db, span, where, "model", 20)
@@ -179,25 +236,22 @@ def test_an_empty_store_has_every_step_and_no_calls(tmp_path: Path) -> None:
         assert len(queries.series(empty.db, span, where)["data"]) == 25
         assert queries.grouped_series(empty.db, span, where, "key", 8)["groups"] == []
     assert queries.find_page(empty.db, Page(), Where(), float)["items"] == []
-    empty.db.close()
 
 
-def test_a_row_belongs_to_the_step_that_it_begins_in(tmp_path: Path) -> None:
+def test_a_row_belongs_to_the_step_that_it_begins_in(shelves: Shelves) -> None:
     at = NOW_S // DAY_S * DAY_S * 1_000
-    made = Shelf(tmp_path, [call(started_ms=at + later) for later in (-1, 0, 59_999, 60_000)])
+    made = shelves([call(started_ms=at + later) for later in (-1, 0, 59_999, 60_000)])
     span = Span(at // 1_000 - 60, at // 1_000 + 120, 60)
     assert [one["calls"] for one in queries.series(made.db, span, Where())["data"]] == [1, 2, 1]
     assert [one["calls"] for one in queries.series(made.db, span, Where(protocol="openai"))["data"]] == [1, 2, 1]
-    made.db.close()
 
 
-def test_a_clock_that_went_backwards_does_no_harm(tmp_path: Path) -> None:
-    made = Shelf(tmp_path, [call(started_ms=(NOW_S + 7_200) * 1_000), call(duration_ms=-5.0, first_ms=-1.0), call()], batch=1)
+def test_a_clock_that_went_backwards_does_no_harm(shelves: Shelves) -> None:
+    made = shelves([call(started_ms=(NOW_S + 7_200) * 1_000), call(duration_ms=-5.0, first_ms=-1.0), call()], batch=1)
     got = queries.statistics(made.db, Span(NOW_S - 60, NOW_S + 60, 60), Where(), "model", 5)
     assert got["overall"]["calls"] == 2 and got["overall"]["latency_ms"]["p99"] is not None
     listed = queries.find_page(made.db, Page(), Where(), float)["items"]
     assert [one["id"] for one in listed] == [1, 3, 2]  # by their time, not by when they were written
-    made.db.close()
 
 
 @pytest.mark.parametrize("seed", range(20))

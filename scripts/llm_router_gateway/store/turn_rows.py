@@ -9,41 +9,49 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from ..conversations import Turn
+from .conversations import Turn
 
 SECRET = "seal_secret"  # nosec B105  # its name in the table, not itself  # pragma: allowlist secret
 SECRET_BYTES = 32
 SQUEEZED = 1  # zlib's fastest: texts shrink to a third
+SMALL_BYTES = 8_192  # a turn that is no longer stays as it is: squeezing costs more CPU than all else that keeps it
+TEXT_START = b"{"  # of a turn that was not squeezed
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 COLUMNS = "id, owner, previous, created_s, member, key, value"
 FOREVER = float("inf")
+PUT_TURN = """INSERT INTO turns (id, owner, previous, created_s, member, key, bytes, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, previous = excluded.previous, created_s = excluded.created_s,
+    member = excluded.member, key = excluded.key, bytes = excluded.bytes, value = excluded.value"""
+PUT_ITEM = """INSERT INTO turn_items (owner, item_id, turn_id) VALUES (?, ?, ?)
+    ON CONFLICT (owner, item_id) DO UPDATE SET turn_id = excluded.turn_id"""
 
-Database = sqlite3.Connection
+Database = Any  # a connection that takes `?` for a parameter
 
 
 def pack(turn: Turn) -> bytes:
-    text = json.dumps(turn.value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), SQUEEZED)
+    data = ENCODER.encode(turn.value).encode("utf-8", "surrogatepass")
+    return data if len(data) <= SMALL_BYTES else zlib.compress(data, SQUEEZED)
 
 
 def turn_of(row: tuple[Any, ...]) -> Turn:
     turn_id, owner, previous, created, member, key, data = row
-    value = json.loads(zlib.decompress(data).decode("utf-8", "surrogatepass"))
+    text = data if data.startswith(TEXT_START) else zlib.decompress(data)
+    value = json.loads(text.decode("utf-8", "surrogatepass"))
     return Turn(turn_id, owner, previous, created, member, key, value)
 
 
 def put(db: Database, turns: Iterable[tuple[Turn, bytes]]) -> None:
     for turn, data in turns:
         db.execute(
-            "INSERT OR REPLACE INTO turns (id, owner, previous, created_s, member, key, bytes, value) VALUES (?,?,?,?,?,?,?,?)",
+            PUT_TURN,
             (turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, len(data), data),
         )
         db.executemany(
-            "INSERT OR REPLACE INTO turn_items (owner, item_id, turn_id) VALUES (?, ?, ?)",
+            PUT_ITEM,
             [(turn.owner, item, turn.id) for item in turn.items],
         )
 
@@ -59,23 +67,24 @@ def turn_of_item(db: Database, owner: str, item: str) -> str:
 
 
 def forget(db: Database, owner: str, turn_id: str) -> bool:
-    return db.execute("DELETE FROM turns WHERE id = ? AND owner = ?", (turn_id, owner)).rowcount > 0
+    return bool(db.execute("DELETE FROM turns WHERE id = ? AND owner = ?", (turn_id, owner)).rowcount)
 
 
 def kept_secret(db: Database) -> bytes:
     """The secret of this store, created at first use."""
-    db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (SECRET, secrets.token_hex(SECRET_BYTES)))
+    db.execute("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", (SECRET, secrets.token_hex(SECRET_BYTES)))
     return bytes.fromhex(db.execute("SELECT value FROM meta WHERE name = ?", (SECRET,)).fetchone()[0])
 
 
 def forget_turns(db: Database, before_s: float, rows: int) -> int:
     """The oldest of those made before a time: a step of the retention."""
     sql = "DELETE FROM turns WHERE id IN (SELECT id FROM turns WHERE created_s < ? ORDER BY created_s LIMIT ?)"
-    return db.execute(sql, (before_s, rows)).rowcount
+    return int(db.execute(sql, (before_s, rows)).rowcount)
 
 
 def forget_too_many(db: Database, max_bytes: float, rows: int) -> int:
     """A step towards what conversations may hold together: the oldest go."""
     if max_bytes == FOREVER or db.execute("SELECT COALESCE(SUM(bytes), 0) FROM turns").fetchone()[0] <= max_bytes:
         return 0
-    return db.execute("DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY created_s LIMIT ?)", (rows,)).rowcount
+    sql = "DELETE FROM turns WHERE id IN (SELECT id FROM turns ORDER BY created_s LIMIT ?)"
+    return int(db.execute(sql, (rows,)).rowcount)

@@ -1,0 +1,1 @@
+"""One gateway in several processes on one machine: a home that owns what is written, workers that answer model calls."""

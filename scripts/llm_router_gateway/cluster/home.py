@@ -1,0 +1,288 @@
+"""The home's side: every worker's link, what comes in over it, and what all workers must know.
+
+    home = Home(parts)
+    await loop.create_unix_server(home.accept, path)      a Link for each worker; `parts.expects(name)` lets it in
+    home.push_keys(), home.push_sessions(), home.push_config()      to all workers, in order
+    await home.in_force()                                 once all of them have it, or after IN_FORCE_S
+    await home.refresh()                                  once all of them have reported, or after FRESH_S
+    home.tend()                                            several times a second, where other gateways share with this one
+
+The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
+"ledger": [name of the call log, whether it is common], "secret": text or null, "is_kept": whether conversations are}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import __version__
+from ..access.authenticate import Authenticator
+from ..access.sessions import Sessions
+from ..errors import Conflict
+from ..net.link import Link, LinkLost
+from ..proxy.log import Log
+from ..routing.notes import Notes, keys_by_mark
+from ..routing.state import RoutingState
+from ..store.call import Call
+from ..store.conversations import Conversations, Turn
+from ..store.keys import Row
+from ..store.redaction import Bodies
+from .leases import LeaseDesk
+from .messages import packed_logins, packed_row, packed_turn, unpacked_record, unpacked_turn
+from .routing import SHARED, Changes, MemberViews, absorb, whole_state
+
+IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
+FRESH_S = 0.5  # the longest that it waits for a worker's report
+CONFIG_S = 60.0  # for a worker to read a configuration
+
+
+class SharedSessions(Sessions):
+    """Logins that every worker must know: `on_change` is called after each change."""
+
+    __slots__ = ("on_change",)
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        super().__init__()
+        self.on_change = on_change
+
+    def begin(self, digest: bytes, token: str, now: float) -> None:
+        super().begin(digest, token, now)
+        self.on_change()
+
+    def end(self, token: str) -> None:
+        super().end(token)
+        self.on_change()
+
+
+class SharedAuthenticator(Authenticator):
+    """The home's: `on_keys` is called whenever the keys of the store changed."""
+
+    on_keys: Callable[[], None] | None = None
+
+    def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
+        super().take(rows, generation, is_new, lost)
+        if self.on_keys is not None:
+            self.on_keys()
+
+
+@dataclass(slots=True)
+class HomeParts:
+    """What the home owns."""
+
+    authenticator: SharedAuthenticator
+    leases: LeaseDesk
+    routing_state: RoutingState
+    conversations: Conversations | None
+    log: Log
+    keep: Callable[[Call, Bodies | None], None]  # a record
+    count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # (model, provider, cause, how many) of requests to upstreams
+    config_text: Callable[[], str]
+    clock: Callable[[], float]
+    expects: Callable[[str], bool]  # whether a worker of this name was started
+    on_ready: Callable[[str], None]
+    end_worker: Callable[[str, str], None]  # one that cannot go on, and why
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker that has introduced itself."""
+
+    name: str
+    link: Link
+    seen: int = 0  # the number of its last batch
+    open: int = 0  # requests that it is answering
+    pid: int = 0
+
+
+@dataclass(slots=True)
+class Home:
+    """See the module."""
+
+    parts: HomeParts
+    workers: dict[str, Worker] = field(default_factory=dict)
+    telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker, of those that have ended too
+    _views: MemberViews = field(default_factory=MemberViews)
+    _outside: Notes = field(default_factory=lambda: Notes("home"))  # what workers know of what other gateways found
+    _logins: list[Any] = field(default_factory=list)  # as the workers were told them
+    _pushes: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @property
+    def open(self) -> int:
+        """Requests that all workers are answering."""
+        return sum(worker.open for worker in self.workers.values())
+
+    # -- links
+
+    def accept(self) -> Link:
+        """For a connection that has come: all that it may do is to say its name."""
+        link = Link({}, on_lost=self._lost, report=self._fault)
+
+        def hello(name: str, pid: int, version: str) -> dict[str, Any]:
+            if name in self.workers or not self.parts.expects(name):
+                raise Conflict(f"no worker {name!r} is expected")
+            if version != __version__:
+                raise Conflict(f"the program on disk is version {version}, this process {__version__}: restart the service")
+            worker = Worker(name, link, pid=pid)
+            self.workers[name] = worker
+            link.handlers = self._handlers(worker)
+            return self._welcome()
+
+        link.handlers["hello"] = hello
+        return link
+
+    def _handlers(self, worker: Worker) -> dict[str, Callable[..., Any]]:
+        return {
+            "ready": lambda: self.parts.on_ready(worker.name),
+            "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
+            "open": lambda count: setattr(worker, "open", count),
+            "attempts": self.parts.count_attempts,
+            "telemetry": lambda health: self.telemetry.__setitem__(worker.name, health),
+            "routing": lambda changes: self._routing(worker, changes),
+            "kept": self._kept, "keep": self._keep, "lease": self.parts.leases.handle, "sums": self.parts.leases.sums,
+        }  # fmt: skip
+
+    def _welcome(self) -> dict[str, Any]:
+        parts = self.parts
+        kept = parts.conversations
+        sessions = packed_logins(parts.authenticator.sessions.all())
+        return {
+            "config": parts.config_text(), "keys": self._keys(), "sessions": sessions,
+            "routing": whole_state(parts.routing_state, parts.clock()), "ledger": parts.leases.ledger,
+            "secret": kept.secret.hex() if kept is not None else None, "is_kept": kept is not None,
+        }  # fmt: skip
+
+    def _lost(self, link: Link) -> None:
+        worker = next((each for each in self.workers.values() if each.link is link), None)
+        if worker is None:
+            return
+        del self.workers[worker.name]
+        self._views.fill(self.parts.routing_state, self._views.forget(worker.name))
+        self._start(self.parts.leases.leave(worker.name))
+
+    def _fault(self, name: str, error: Exception) -> None:
+        self.parts.log.error(f"a message between the processes was not handled: {name}: {type(error).__name__}: {error}")
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- what workers say
+
+    def _batch(
+        self, worker: Worker, number: int, calls: Sequence[Any], lines: Sequence[str], used: dict[str, float]
+    ) -> bool:  # fmt: skip
+        """Records and log lines, once: one that comes again was taken before."""
+        if number <= worker.seen:
+            return True
+        worker.seen = number
+        for values in calls:
+            try:
+                self.parts.keep(*unpacked_record(values))
+            except Exception as error:  # one record that is not readable costs no other
+                self._fault("a call", error)
+        self.parts.log.pass_on(lines)
+        if used:
+            self.parts.authenticator.note_used(used)
+        return True
+
+    def _routing(self, worker: Worker, changes: Changes) -> None:
+        parts, now = self.parts, self.parts.clock()
+        members = changes.get("members", {})
+        shared = {name: changes[name] for name in SHARED if name in changes and name != "members"}
+        absorb(parts.routing_state, shared, keys_by_mark(parts.authenticator.config), now)
+        news = self._views.take(worker.name, members, now)
+        self._views.fill(parts.routing_state, members)
+        if news:
+            shared["members"] = news
+        if shared:
+            self._tell(shared, worker)
+
+    def _tell(self, changes: Changes, but: Worker) -> None:
+        for each in self.workers.values():
+            if each is not but:
+                each.link.send("routing", changes)
+
+    async def _kept(self, name: str, arguments: Sequence[Any]) -> Any:
+        kept = self.parts.conversations
+        if kept is None:
+            return None
+        if name == "delete":
+            return await kept.delete(*arguments)
+        if name == "find":
+            turn = await kept.find(*arguments)
+            return None if turn is None else packed_turn(turn)
+        found: list[Turn] = await (kept.chain if name == "chain" else kept.holding)(*arguments)
+        return [packed_turn(turn) for turn in found]
+
+    def _keep(self, turn: Sequence[Any]) -> None:
+        if self.parts.conversations is not None:
+            self.parts.conversations.append(unpacked_turn(turn))
+
+    # -- what all workers must know
+
+    def _keys(self) -> list[Any]:
+        authenticator = self.parts.authenticator
+        return [[packed_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
+
+    def push_keys(self) -> None:
+        self._push("keys", *self._keys())
+
+    def push_sessions(self) -> None:
+        self._logins = packed_logins(self.parts.authenticator.sessions.all())
+        self._push("sessions", self._logins)
+
+    def push_config(self) -> None:
+        self._push("config", self.parts.config_text(), limit_s=CONFIG_S)
+
+    def _push(self, name: str, *arguments: object, limit_s: float = CONFIG_S) -> None:
+        for worker in self.workers.values():
+            task = asyncio.get_running_loop().create_task(self._push_to(worker, name, arguments, limit_s))
+            self._pushes.add(task)
+            task.add_done_callback(self._pushes.discard)
+
+    async def _push_to(self, worker: Worker, name: str, arguments: Sequence[object], limit_s: float) -> None:
+        """A worker that cannot take over what all have must not go on with what was."""
+        try:
+            await worker.link.call(name, *arguments, limit_s=limit_s)
+        except LinkLost:
+            if not worker.link.is_lost:
+                self.parts.end_worker(worker.name, f"it did not take over the {name} within {limit_s:g} s")
+        except Exception as error:
+            self.parts.end_worker(worker.name, f"it could not take over the {name}: {error}")
+
+    async def refresh(self) -> None:
+        """Has every worker report what it knows and the home does not: what an administrator reads is as of now."""
+        if not self.workers:
+            return
+        asked = [asyncio.create_task(worker.link.call("report", limit_s=FRESH_S)) for worker in self.workers.values()]
+        await asyncio.gather(*asked, return_exceptions=True)  # one that does not answer is shown as it was last
+
+    async def in_force(self) -> None:
+        """Waits until every worker has what was pushed so far."""
+        if self._pushes:
+            await asyncio.wait(tuple(self._pushes), timeout=IN_FORCE_S)
+
+    def tend(self) -> None:
+        """Several times a second, where other gateways share with this one: tells the workers what these found."""
+        if packed_logins(self.parts.authenticator.sessions.all()) != self._logins:
+            self.push_sessions()
+        notes = self._outside.changes(self.parts.routing_state, self.parts.clock())
+        if notes:
+            for worker in self.workers.values():
+                worker.link.send("notes", notes)
+
+    async def settled(self) -> None:
+        """Waits until what dead workers held is given back."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    def close(self) -> None:
+        for worker in tuple(self.workers.values()):
+            with suppress(RuntimeError):
+                worker.link.close()

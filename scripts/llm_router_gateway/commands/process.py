@@ -1,0 +1,78 @@
+"""What every serving process does with the system: signals, the limit of open files, ids, sockets that it was started with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+
+FIRST_INHERITED = 3  # the first descriptor that systemd passes; sd_listen_fds(3)
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def new_id() -> str:
+    """An x-request-id for callers that send none."""
+    return os.urandom(8).hex()
+
+
+def raise_file_limit() -> None:
+    """As many open files as this user may have: every caller and every upstream is one."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> None:
+    """Calls each action in the loop when its signal comes; signals that a system lacks are left out."""
+    for name, action in actions.items():
+        number = getattr(signal, name, None)
+        if number is None:
+            continue
+        try:
+            loop.add_signal_handler(number, action)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
+
+
+def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.socket]:
+    """The listening sockets that this process was started with (socket activation); [] without any.
+
+    They are announced by LISTEN_PID and LISTEN_FDS, which are removed: they are meant for this process alone. ValueError where
+    one of them is not a listening stream socket. sd_listen_fds(3).
+    """
+    for_pid, number = env.pop("LISTEN_PID", ""), env.pop("LISTEN_FDS", "")
+    env.pop("LISTEN_FDNAMES", None)
+    if for_pid != str(pid) or not number.isdigit():
+        return []
+    found = []
+    for descriptor in range(FIRST_INHERITED, FIRST_INHERITED + int(number)):
+        os.set_inheritable(descriptor, False)
+        sock = socket.socket(fileno=descriptor)
+        if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ValueError(f"descriptor {descriptor} is no listening stream socket: set ListenStream= in the socket unit")
+        sock.setblocking(False)
+        found.append(sock)
+    return found
+
+
+def notify(state: str) -> None:
+    """Tells the supervisor that started this process what has become of it: notify("READY=1"). sd_notify(3).
+
+    Nothing happens where none asked for it (NOTIFY_SOCKET); one that cannot be reached is not our business.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

@@ -1,0 +1,455 @@
+"""`--workers N`: one gateway in several processes on one machine.
+
+    python3 scripts/llm_router_gateway --config router.toml --workers 2
+
+The process that was started is the home. It opens the listening sockets, and owns all that is written or must be one: the store
+with calls, keys and conversations, limits and budgets, the management API and the page, logins, the sums of the metrics, the
+overlay, the log. The workers inherit the sockets and answer calls to models. They pass requests about the gateway itself on to
+the home (`cluster/forward`) and share everything else with it by messages (`cluster/messages`), both over Unix sockets in a
+folder that only its user can read.
+
+What a user sees:
+
+    the same address, page, metrics, log file and API as of one process; /health answers for all
+    SIGTERM, Ctrl-C    all drain, then the exit code is 0; a second signal ends them at once
+    SIGHUP             the configuration is read anew, for all or, where it has a fault, for none
+    SIGUSR2            new workers in the place of the old ones, which drain: no connection is refused
+    a worker dies      another is there within a second, and a line in the log; the calls that it had not handed over are lost
+                       (a tenth of a second's), and what it had on hold of budgets counts as spent
+    the home dies      the workers accept nothing more and end; whatever started the gateway starts it anew
+
+A worker that is started and cannot serve (five in a row) ends the gateway at its start, and later leaves those that can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from secrets import token_hex
+
+from .. import PROGRAM, __version__
+from ..access.authenticate import Authenticator
+from ..cluster.forward import HomeApp
+from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
+from ..cluster.leases import LeaseDesk, own_engine
+from ..config.config import Config
+from ..config.sources import Source, from_portable
+from ..net.server import Server, listeners
+from ..net.shares import PLACES, Shares, shared_memory
+from ..policy.budgets import Budgets
+from .process import inherited_sockets, notify, on_signals, raise_file_limit, say
+from .replica import COMMON
+from .serve import GatewayProcess, cannot_listen, counted, ready_lines
+from .worker import Start
+
+START = "import sys; sys.path.insert(0, {folder!r}); from {package}.commands.worker import main; main()"
+FOLDER = Path(__file__).resolve().parents[2]
+READY_S = 60.0  # for a worker to accept callers, on a very busy machine, too
+MAX_FAILURES = 5  # workers in a row that ended before they were ready
+AGAIN_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before the next start, by the number of failures in a row
+TEND_S = 0.1  # between two looks at what other gateways found
+SILENT_END_S = 5.0  # beyond drain_s, for a worker that is to end
+PATH_CHARS = 100  # of a Unix socket: some systems take 103
+UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
+NO_WORKERS = "workers: this system has no Unix sockets that processes can share; leave it at 1"
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One worker process."""
+
+    name: str
+    place: int
+    process: asyncio.subprocess.Process
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    is_leaving: bool = False  # it was told to drain
+    why: str = ""  # it was ended by the home
+
+
+def private_folder() -> str:
+    """A folder of this user's own for the sockets, with a path that is short enough for them."""
+    made = tempfile.mkdtemp(prefix=f"{PROGRAM}-")  # with mode 0700
+    if len(made) < PATH_CHARS - 10:
+        return made
+    shutil.rmtree(made)
+    return tempfile.mkdtemp(prefix=f"{PROGRAM}-", dir="/tmp")  # nosec B108  # a folder of our own in it
+
+
+def unix_listener(path: str) -> socket.socket:
+    """A listening Unix socket that only this user may connect to."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        made.bind(path)
+    finally:
+        os.umask(mask)
+    made.setblocking(False)
+    made.listen(1_024)
+    return made
+
+
+class Workers:
+    """The child processes: started, watched, replaced, ended."""
+
+    def __init__(self, process: HomeProcess, sockets: Sequence[Sequence[socket.socket]], folder: str) -> None:
+        """`sockets`: for each worker in turn, the listening sockets that it accepts from."""
+        self._home, self._log, self._folder = process, process.log, folder
+        self._sockets = sockets
+        self._memory = shared_memory()
+        self._shares = Shares(self._memory, PLACES - 1)  # a place that no worker has
+        self._children: dict[str, Child] = {}
+        self._watches: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._serial = 0
+        self._is_ending = False
+        self._restarting: asyncio.Task[None] | None = None
+        self.failed = asyncio.Event()  # no worker can be started
+
+    @property
+    def count(self) -> int:
+        return self._home.config.server.workers
+
+    @property
+    def ready(self) -> int:
+        return sum(child.ready.is_set() and not child.is_leaving for child in self._children.values())
+
+    def expects(self, name: str) -> bool:
+        return name in self._children
+
+    def is_ready(self, name: str) -> None:
+        child = self._children.get(name)
+        if child is not None:
+            self._failures = 0
+            child.ready.set()
+
+    def end_child(self, name: str, why: str) -> None:
+        """Ends one that cannot go on; another takes its place."""
+        child = self._children.get(name)
+        if child is not None and not child.why:
+            child.why = why
+            with suppress(ProcessLookupError):
+                child.process.kill()
+
+    # -- starting
+
+    async def start_all(self) -> bool:
+        """Whether all of them accept callers."""
+        for index in range(self.count):
+            await self._start(index)
+        return await self._are_ready(tuple(self._children.values()))
+
+    async def _are_ready(self, children: Sequence[Child]) -> bool:
+        """False as soon as one of them ends, or when it takes too long."""
+
+        async def all_ready() -> None:
+            for child in children:
+                await child.ready.wait()
+
+        async def one_ended(child: Child) -> None:
+            await child.ended.wait()
+
+        tasks = [asyncio.create_task(each) for each in (all_ready(), *(one_ended(child) for child in children))]
+        await asyncio.wait(tasks, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        return all(child.ready.is_set() for child in children)
+
+    async def _start(self, index: int) -> Child:
+        """Starts the worker of one turn. OSError."""
+        self._serial += 1
+        place = min(set(range(PLACES - 1)) - {child.place for child in self._children.values()})
+        sockets = [sock.fileno() for sock in self._sockets[index % len(self._sockets)]]
+        name = f"worker-{self._serial}-{token_hex(4)}"
+        start = Start(name, f"{self._folder}/link", f"{self._folder}/http", sockets, self._memory, place, self.count)
+        code = START.format(folder=str(FOLDER), package=__package__.partition(".")[0])
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-c", code, json.dumps(asdict(start)), pass_fds=(*sockets, self._memory),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        child = self._children[name] = Child(name, place, process)
+        task = asyncio.create_task(self._watch(child, index))
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
+        return child
+
+    async def _watch(self, child: Child, index: int) -> None:
+        """Until the worker ends; then starts another, unless it was to end."""
+        code = await child.process.wait()
+        self._shares.clear(child.place)
+        del self._children[child.name]
+        child.ended.set()
+        if self._is_ending or child.is_leaving:
+            return
+        what = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        self._log.error(f"{child.name} (process {child.process.pid}) {child.why or what}: another is started")
+        self._failures += not child.ready.is_set()
+        if self._failures >= MAX_FAILURES and not self.ready:
+            self.failed.set()
+            return
+        await asyncio.sleep(AGAIN_S[min(self._failures, len(AGAIN_S) - 1)])
+        if not self._is_ending:
+            await self._start_again(index)
+
+    async def _start_again(self, index: int) -> None:
+        while not self._is_ending:
+            try:
+                await self._start(index)
+                return
+            except OSError as error:
+                self._log.error(f"a worker cannot be started: {error.strerror or error}; the next try is in {AGAIN_S[-1]:g} s")
+                await asyncio.sleep(AGAIN_S[-1])
+
+    # -- replacing and ending
+
+    def restart(self) -> None:
+        """New workers in the place of the old ones."""
+        if self._restarting is None or self._restarting.done():
+            self._restarting = asyncio.create_task(self._restart())
+
+    async def _restart(self) -> None:
+        old = [child for child in self._children.values() if not child.is_leaving]
+        self._log.info(f"starting {counted(self.count, 'new worker')}; {counted(len(old), 'old one')} will drain")
+        try:
+            new = [await self._start(index) for index in range(self.count)]
+        except OSError as error:
+            self._log.error(f"new workers cannot be started: {error.strerror or error}; the old ones stay")
+            return
+        if not await self._are_ready(new):
+            self._log.error("new workers did not become ready: the old ones stay")
+            for child in new:
+                self._leave(child)
+            return
+        for child in old:
+            self._leave(child)
+
+    def _leave(self, child: Child) -> None:
+        """It drains and ends; by force where it does not."""
+        child.is_leaving = True
+        worker = self._home.home.workers.get(child.name)
+        if worker is not None:
+            worker.link.send("drain")
+        else:
+            with suppress(ProcessLookupError):
+                child.process.terminate()
+        task = asyncio.create_task(self._see_off(child, self._home.config.server.drain_s + SILENT_END_S))
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
+
+    async def _see_off(self, child: Child, limit_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await child.ended.wait()
+                return
+        self._log.error(f"{child.name} did not end within {limit_s:g} s: it is ended by force")
+        with suppress(ProcessLookupError):
+            child.process.kill()
+
+    async def end(self) -> None:
+        """All of them drain and end."""
+        self._is_ending = True
+        for child in tuple(self._children.values()):
+            self._leave(child)
+        while self._watches:
+            await asyncio.wait(tuple(self._watches))
+
+    def kill(self) -> None:
+        self._is_ending = True
+        for child in tuple(self._children.values()):
+            with suppress(ProcessLookupError):
+                child.process.kill()
+
+
+class HomeProcess(GatewayProcess):
+    """The home: a gateway whose callers are its workers."""
+
+    def __init__(self, config: Config, source: Source, *, demo: bool = False) -> None:
+        super().__init__(config, source, demo=demo)
+        backends, gateway = self.backends, self.gateway
+        self.workers: Workers | None = None
+        self._sharing: asyncio.Task[None] | None = None
+        self.home = Home(HomeParts(
+            authenticator=self.authenticator, leases=self.leases,
+            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=backends.keep,
+            count_attempts=backends.metrics.add_attempts,
+            config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
+            end_worker=self._end_worker,
+        ))  # fmt: skip
+        self.authenticator.on_keys = self.home.push_keys
+        self.authenticator.sessions = SharedSessions(self.home.push_sessions)
+        self.server = Server(
+            HomeApp(gateway, self.home.refresh, self.home.in_force), max_connections=config.server.max_connections
+        )
+
+    def make_authenticator(self) -> Authenticator:
+        self.authenticator = SharedAuthenticator(self.config)
+        return self.authenticator
+
+    @cached_property
+    def leases(self) -> LeaseDesk:
+        """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
+        backends = self.backends
+        if backends.replica is None:
+            return LeaseDesk(own_engine(time.time), backends.budgets, backends.keys)
+        membership = backends.replica.membership
+        ledger = membership.ledger.name
+        return LeaseDesk(membership.engine, backends.budgets, backends.keys, ledger=ledger, is_common=ledger == COMMON)
+
+    @property
+    def shown_budgets(self) -> Budgets:
+        return self.leases.shown
+
+    @property
+    def open(self) -> int:
+        return self.gateway.open + self.home.open
+
+    def telemetry_health(self) -> Mapping[str, int]:
+        """Of the spans of all workers."""
+        total: Counter[str] = Counter()
+        for health in (self.sending.health(), *self.home.telemetry.values()):
+            total.update(health)
+        return total
+
+    def _expects(self, name: str) -> bool:
+        return self.workers is not None and self.workers.expects(name)
+
+    def _is_ready(self, name: str) -> None:
+        if self.workers is not None:
+            self.workers.is_ready(name)
+
+    def _end_worker(self, name: str, why: str) -> None:
+        if self.workers is not None:
+            self.workers.end_child(name, why)
+
+    def load(self) -> Config:
+        """Also read as the workers will read it: for all of them, or for none."""
+        config = super().load()
+        from_portable(self.source.portable())
+        return config
+
+    async def take_over(self, config: Config) -> None:
+        await super().take_over(config)
+        self.home.push_config()
+
+    async def join(self) -> None:
+        """Shares with other gateways, where [state] says so."""
+        replica = self.backends.replica
+        if replica is None:
+            return
+        await replica.start(self.gateway.routing_state, self.authenticator, lambda: self.config)
+        self._sharing = asyncio.create_task(self._share())
+
+    async def _share(self) -> None:
+        while True:
+            await asyncio.sleep(TEND_S)
+            self.home.tend()
+
+    async def leave(self) -> None:
+        if self._sharing is not None:
+            self._sharing.cancel()
+        if self.backends.replica is not None:
+            await self.backends.replica.close()
+
+    def end_now(self) -> None:
+        if self.workers is not None:
+            self.workers.kill()
+        super().end_now()
+
+
+async def sockets_for(config: Config) -> list[list[socket.socket]]:
+    """The listening sockets: one list that all workers share, or with reuse_port one for each. OSError, ValueError."""
+    server = config.server
+    given = inherited_sockets(os.environ, os.getpid())
+    if given or not server.reuse_port:
+        return [given or await listeners(server.host, server.port)]
+    first = await listeners(server.host, server.port, reuse_port=True)
+    port = first[0].getsockname()[1]
+    return [first, *[await listeners(server.host, port, reuse_port=True) for _ in range(server.workers - 1)]]
+
+
+async def serve_with_workers(config: Config, source: Source, *, demo: bool = False) -> int:
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 1 when no worker can be started."""
+    if not UNIX:
+        say(NO_WORKERS)
+        return 2
+    raise_file_limit()
+    process = HomeProcess(config, source, demo=demo)
+    try:
+        sockets = await sockets_for(config)
+    except (OSError, ValueError) as wrong:
+        process.backends.close()
+        process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
+        return 3
+    folder = private_folder()
+    try:
+        return await serve_from(process, sockets, folder, demo=demo)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], folder: str, *, demo: bool) -> int:
+    """The same, once everything is open."""
+    loop = asyncio.get_running_loop()
+    process.server.listen([unix_listener(f"{folder}/http")])
+    links = await loop.create_unix_server(process.home.accept, sock=unix_listener(f"{folder}/link"))
+    workers = process.workers = Workers(process, sockets, folder)
+    on_signals(loop, signals(process, workers))
+    await process.join()
+    care = asyncio.create_task(process.look_after())
+    if await workers.start_all() and not process.stop.is_set():
+        gc.freeze()  # what is here now stays: the collector need not look at it again
+        port = int(sockets[0][0].getsockname()[1])
+        lines = ready_lines(process.config, port, demo, process.backends.authenticator.is_open)
+        process.say_at_start("info", "listening", lines, host=process.config.server.host, port=port, version=__version__)
+        process.sending.start()
+        notify("READY=1")
+        code = await until_stopped(process, workers)
+    else:
+        code = 0 if process.stop.is_set() else 1
+    notify("STOPPING=1")
+    on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
+    for sock in (each for some in sockets for each in some):
+        sock.close()  # once the workers have closed theirs, too, new callers are refused at once
+    await process.home.refresh()
+    process.log.info(f"stopping: {process.open} open requests have {process.config.server.drain_s:g} s")
+    process.log.flush()
+    await workers.end()
+    await process.server.drain(1.0)
+    await process.home.settled()
+    links.close()
+    care.cancel()
+    await process.leave()
+    await process.sending.close()
+    await process.pool.close()
+    process.backends.close()
+    process.log.close()
+    return code
+
+
+def signals(process: HomeProcess, workers: Workers) -> dict[str, Callable[[], None]]:
+    return {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload, "SIGUSR2": workers.restart}
+
+
+async def until_stopped(process: HomeProcess, workers: Workers) -> int:
+    """Until a signal: 0. 1 when no worker can be started any more."""
+    stop, failed = asyncio.create_task(process.stop.wait()), asyncio.create_task(workers.failed.wait())
+    await asyncio.wait((stop, failed), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    failed.cancel()
+    if process.stop.is_set():
+        return 0
+    process.log.error("no worker can be started: the gateway ends")
+    return 1

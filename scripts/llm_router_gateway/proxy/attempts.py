@@ -1,0 +1,64 @@
+"""What came of each request to an upstream: counted by provider, model and cause, and a span each where traces are sent.
+
+record_of(context, started_at, now, error)  -> AttemptRecord(candidate, ..., cause="rate_limited")
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import GatewayError
+from ..routing.resolve import Candidate
+
+if TYPE_CHECKING:
+    from .charges import Charge
+    from .request import RequestContext
+
+SUCCESS = ""
+CLIENT_GONE = "client_gone"
+INTERNAL = "internal"
+
+
+class AttemptRecord(NamedTuple):
+    """One attempt at its end. Times are of the gateway's clock."""
+
+    candidate: Candidate
+    started_at: float
+    ended_at: float
+    cause: str  # the error's code; "" is success
+    message: str
+    charge: Charge | None
+    first_output_s: float | None  # after its start; streams
+    span_id: str
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name
+
+    @property
+    def provider(self) -> str:
+        return self.candidate.provider.name
+
+
+def cause_of(error: BaseException) -> tuple[str, str]:
+    """(code, message)."""
+    if isinstance(error, GatewayError):
+        return error.code, error.message
+    return (CLIENT_GONE, "the caller went away") if isinstance(error, asyncio.CancelledError) else (INTERNAL, "")
+
+
+def record_of(
+    context: RequestContext, started_at: float, now: float, error: BaseException | None, charge: Charge | None
+) -> AttemptRecord | None:
+    """Of the attempt that has ended now; None where nothing was sent."""
+    record, candidate = context.record, context.candidate
+    if candidate is None or not context.sent:
+        return None
+    cause, message = (SUCCESS, "") if error is None or record.whole else cause_of(context.cut or error)
+    first_s = record.first_output_s
+    if first_s is not None:  # from the call's start to the attempt's
+        first_s += record.started_at - started_at
+        first_s = first_s if first_s >= 0 else None
+    span_id = context.trace.span_id if context.trace is not None else ""
+    return AttemptRecord(candidate, started_at, now, cause, message, charge, first_s, span_id)

@@ -1,0 +1,192 @@
+"""Calls that no other protocol has an equal of, passed on as they are: audio, pictures, moderations, ranking.
+
+relays = RelayedCalls(services, upstream, failover)
+await relays.answer(context, relays.read(context, data))      answers it; raises only what no byte went out before
+
+They go to members whose provider speaks the caller's protocol, under the same keys, limits, budgets, groups and failover as
+chats, and into the same log. Changed is the model's name and nothing else. A body is JSON, or a form with files. A JSON answer
+is read whole, any other (audio, a stream of events) goes on piece by piece as it comes; one that breaks off ends without
+its end, so that no caller takes it for whole.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GatewayError, Unsupported
+from ..json_body import Body, dump, read_body
+from ..net.client import Response
+from ..routing.plan import Attempt
+from ..wire import ir
+from ..wire.registry import SPECS, wire
+from ..wire.sse import SSEParser
+from .answers import check_key, is_error, is_event_stream, parse_answer, status_in
+from .failover import Failover
+from .headers import caller_headers, mask_secrets, upstream_headers
+from .outgoing import Outgoing, outgoing_for, quote_id, with_query
+from .refusals import for_caller
+from .request import RequestContext
+from .services import Services
+from .streaming import Headers
+from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
+
+if TYPE_CHECKING:
+    from ..wire.multipart import Form
+
+FORM_TYPE = "multipart/form-data"
+JSON_KINDS = ("application/json", "text/json")
+USAGE_MARK = '"usage"'  # of the events of a stream, only one with this is read
+UNBUFFERED = ("x-accel-buffering", "no")  # nginx would hold the pieces back
+
+
+class RelayedCalls:
+    """What passes through."""
+
+    def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
+        self._clock, self._upstream, self._failover = services.clock, upstream, failover
+
+    def read(self, context: RequestContext, data: bytes) -> Form | None:
+        """Sets the context's body; the form where it is one."""
+        said = context.headers.get("content-type", "")
+        if said.partition(";")[0].strip().lower() != FORM_TYPE:
+            context.body = read_body(data)
+            return None
+        from ..wire.multipart import read_form  # with the parser of mail headers, which a start need not wait for
+
+        form = read_form(data, said)
+        fields = {name: numeral(text) for name, text in form.fields.items()}
+        context.body = Body(dump(fields), fields)
+        return form
+
+    async def answer(self, context: RequestContext, form: Form | None) -> None:
+        try:
+            whole = await self._failover.answer(context, partial(self._send, context, form))
+        except GatewayError as error:
+            if not context.exchange.started:
+                raise
+            await self._break_off(context, for_caller(error, context))
+            return
+        if whole is not None:
+            await context.respond(200, *whole)
+        else:
+            await context.exchange.end()
+
+    # -- send
+
+    async def _send(self, context: RequestContext, form: Form | None, attempt: Attempt) -> tuple[Headers, bytes] | None:
+        """A member's whole answer, or None where it went on piece by piece."""
+        outgoing = await self._outgoing(context, form, attempt)
+        response = await self._upstream.send("POST", outgoing)
+        try:
+            if response.status != 200:
+                raise await refusal(outgoing, response)
+            headers = caller_headers(response.headers, outgoing.candidate)
+            if response.header("content-type").partition(";")[0].strip().lower() in JSON_KINDS:
+                data = await response.read(MAX_ANSWER_BYTES)
+                self._check(context, outgoing, data)
+                attempt.mark_output(self._clock())
+                return headers, mask_secrets(data, outgoing.candidate)
+            await self._pour(context, outgoing, response, attempt, headers)
+            return None
+        finally:
+            response.close()
+
+    async def _outgoing(self, context: RequestContext, form: Form | None, attempt: Attempt) -> Outgoing:
+        """The caller's body with the member's name of the model; Unsupported where the member has no such call."""
+        candidate, call = attempt.candidate.speaking(context.call.protocol), context.call.path
+        if candidate.provider.api != context.call.protocol or call not in candidate.provider.paths:
+            title = SPECS[context.call.protocol].title
+            error = Unsupported(f"{candidate.name}: /{call} goes to providers of {title}'s protocol alone; name a model of one")
+            context.not_sent = error  # another member may have it
+            raise error
+        if form is None:
+            return await outgoing_for(context, attempt, call)
+        check_key(candidate)
+        fields = {**context.fields, "model": candidate.remote_id}
+        changes: dict[str, Any] = {"model": candidate.remote_id}
+        if context.allowance is not None:
+            try:
+                changes |= context.allowance.fit(candidate, call, fields, context.read)
+                await context.allowance.hold()
+            except GatewayError as error:
+                context.not_sent = error
+                raise
+        context.candidate, context.sent = candidate, True
+        url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
+        request_id, kind = context.record.request_id, context.headers["content-type"]
+        headers = upstream_headers(candidate, context.exchange.headers, request_id, same=True, key=attempt.key)
+        headers = [(name, kind if name == "content-type" else value) for name, value in headers]
+        texts = {name: str(value) for name, value in changes.items()}
+        return Outgoing(candidate, url, headers, form.changed(texts), key=attempt.key)
+
+    # -- receive
+
+    def _check(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> None:
+        """Reads the usage of a whole answer; raises an error that a status of 200 stands over."""
+        answer = parse_answer(data, outgoing.candidate.name)
+        if is_error(answer):
+            raise read_error(outgoing, status_in(answer), {}, data)
+        context.record.usage = wire(outgoing.candidate.provider.api).usage_in(answer)
+
+    async def _pour(
+        self, context: RequestContext, outgoing: Outgoing, response: Response, attempt: Attempt, headers: Headers
+    ) -> None:
+        """Piece by piece. Until the first has come, another member may still answer."""
+        exchange, record = context.exchange, context.record
+        events = Events(outgoing.candidate.provider.api) if is_event_stream(response) else None
+        async for piece in response.pieces():
+            if not piece:
+                continue
+            if not exchange.started:
+                record.first_output_s = self._clock() - record.started_at
+                attempt.mark_output(self._clock())
+                self._start(context, headers)
+            if events is not None:
+                events.feed(piece)
+                record.usage = events.usage
+                piece = mask_secrets(piece, outgoing.candidate)
+            await exchange.send(piece)
+        if not exchange.started:
+            self._start(context, headers)
+        record.whole = True
+
+    def _start(self, context: RequestContext, headers: Headers) -> None:
+        context.answering, context.record.status = True, 200
+        own = [*context.own_headers, UNBUFFERED]
+        names = {name for name, _ in own}
+        context.exchange.start(200, [pair for pair in headers if pair[0] not in names] + own)
+
+    async def _break_off(self, context: RequestContext, error: GatewayError) -> None:
+        """The end of an answer that failed in the middle: an event that says so has no place in all of these calls."""
+        context.record.error, context.record.message = error.code, error.message
+        context.exchange.abort()
+
+
+class Events:
+    """The usage in a stream of events, which goes on unchanged."""
+
+    def __init__(self, protocol: str) -> None:
+        self.usage: ir.Usage | None = None
+        self._parser, self._protocol = SSEParser(), protocol
+
+    def feed(self, piece: bytes) -> None:
+        try:
+            found = self._parser.feed(piece)
+        except ValueError:  # an event with a large picture in it
+            self._parser, found = SSEParser(), []
+        for event in found:
+            if USAGE_MARK not in event.data:
+                continue
+            try:
+                fields = json.loads(event.data)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(fields, dict):
+                self.usage = wire(self._protocol).usage_in(fields) or self.usage
+
+
+def numeral(text: str) -> str | int:
+    """A field of a form as JSON would have it: numeral("3") -> 3. Only bounds of a key look at it."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text

@@ -1,0 +1,186 @@
+"""What a batch of calls is in PostgreSQL: its rows and texts by binary COPY, its sums and histograms, what its keys spent.
+
+    ids = Ids()
+    put(session, ids, calls, texts)      within a transaction of the caller's; `texts` are rows of `bodies` that begin with the
+                                         call's place in the batch
+    is_new(session, "5f1c...", 17)    -> False for a batch of that writer that is stored already
+
+Sums are added under the lock of a shard: gateways that commit at the same moment take different ones, and none waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ...policy.budgets import DAY_S
+from ...policy.budgets import day_of as day_text
+from .. import histogram
+from ..call import SUMS, Call
+from ..rollups import rollups, totals
+from . import partitions
+from .driver import PAIR_STEP_S, Session
+from .migrations import ID_BLOCK
+
+SHARDS = 16  # rows of one sum, at the most
+SHARD_LOCK = 0x4C4C4D54
+MAX_MS = 253_402_300_799_999  # the year 9999
+TYPES = {
+    "started_ms": "int8", "first_ms": "float8", "duration_ms": "float8", "stream": "int2", "attempts": "int4",
+    "status": "int4", "input_tokens": "int8", "output_tokens": "int8", "cached_tokens": "int8", "cache_write_tokens": "int8",
+    "reasoning_tokens": "int8", "cost_usd": "float8",
+}  # fmt: skip
+COPY_CALLS = f"COPY calls (id, {', '.join(Call._fields)}) FROM STDIN (FORMAT BINARY)"
+CALL_TYPES = ["int8", *(TYPES.get(name, "text") for name in Call._fields)]
+COPY_BODIES = "COPY bodies (call_id, started_ms, request, response, request_cut, response_cut) FROM STDIN (FORMAT BINARY)"
+BODY_TYPES = ["int8", "int8", "bytea", "bytea", "int2", "int2"]
+_KEY = ("step_s", "at_s", "provider", "model", "key_id")
+_KEY_TYPES = ["int4", "int8", "text", "text", "text"]
+_FLOATS = frozenset({"cost_usd", "duration_ms", "first_ms"})
+COPY_SUMS = f"COPY new_sums (of_pair, {', '.join((*_KEY, *SUMS))}) FROM STDIN (FORMAT BINARY)"
+SUM_TYPES = ["bool", *_KEY_TYPES, *("float8" if name in _FLOATS else "int8" for name in SUMS)]
+COPY_SPREAD = f"COPY new_spread (of_pair, {', '.join(_KEY)}, is_first, bin, n) FROM STDIN (FORMAT BINARY)"
+SPREAD_TYPES = ["bool", *_KEY_TYPES, "bool", "int2", "int8"]
+# Filled and read within one transaction, and empty after it.
+STAGING = (
+    "CREATE TEMP TABLE IF NOT EXISTS new_sums (of_pair boolean, LIKE totals) ON COMMIT DELETE ROWS",
+    "ALTER TABLE new_sums ALTER COLUMN shard DROP NOT NULL",
+    "CREATE TEMP TABLE IF NOT EXISTS new_spread (of_pair boolean, LIKE totals_spread) ON COMMIT DELETE ROWS",
+    "ALTER TABLE new_spread ALTER COLUMN shard DROP NOT NULL",
+)
+
+
+def add_to(table: str, staged: str, keys: Sequence[str], values: Sequence[str]) -> str:
+    """The statement that adds what was staged for a table to its rows. Its parameters: the shard, whether pairs are meant."""
+    return (f"INSERT INTO {table} AS old (shard, {', '.join((*keys, *values))}) "  # nosec B608  # of constants only
+            f"SELECT ?, {', '.join((*keys, *values))} FROM {staged} WHERE of_pair = ? ON CONFLICT ({', '.join(keys)}, shard) "
+            f"DO UPDATE SET {', '.join(f'{name} = old.{name} + excluded.{name}' for name in values)}")  # fmt: skip
+
+
+_OF_BIN, _COUNT = (*_KEY, "is_first", "bin"), ("n",)
+ADDING = (
+    (False, add_to("totals", "new_sums", _KEY, SUMS)), (True, add_to("rollups", "new_sums", _KEY, SUMS)),
+    (False, add_to("totals_spread", "new_spread", _OF_BIN, _COUNT)),
+    (True, add_to("rollups_spread", "new_spread", _OF_BIN, _COUNT)),
+)  # fmt: skip
+ADD_SPENT = """INSERT INTO ledgers AS old (period, key_id, shard, usd, tokens) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (period, key_id, shard) DO UPDATE SET usd = old.usd + excluded.usd, tokens = old.tokens + excluded.tokens"""
+MARK = """INSERT INTO writers AS old (id, last) VALUES (?, ?)
+    ON CONFLICT (id) DO UPDATE SET last = excluded.last, at = now() WHERE old.last < excluded.last"""
+
+Text = tuple[Any, ...]  # (place in the batch, started_ms, request, response, request_cut, response_cut)
+
+
+class Ids:
+    """Numbers of calls, taken from the sequence a block at a time."""
+
+    def __init__(self) -> None:
+        self._left: list[int] = []
+
+    def take(self, session: Session, count: int) -> list[int]:
+        blocks = -(-(count - len(self._left)) // ID_BLOCK)
+        if blocks > 0:
+            firsts = session.execute("SELECT nextval('call_ids') FROM generate_series(1, ?)", (blocks,)).fetchall()
+            for (first,) in firsts:
+                self._left.extend(range(first, first + ID_BLOCK))
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+
+def clean(call: Call) -> Call:
+    """A call as PostgreSQL can hold it: no zero characters, no half surrogates, a time of the calendar."""
+    values = [value.encode("utf-8", "replace").decode().replace("\0", "\ufffd") if isinstance(value, str) else value
+              for value in call]  # fmt: skip
+    return Call._make(values)._replace(started_ms=min(MAX_MS, max(0, call.started_ms)))
+
+
+def is_new(session: Session, writer: str, number: int) -> bool:
+    """Marks a batch as stored with the transaction; False when it is already. The numbers of a writer only grow."""
+    return bool(session.execute(MARK, (writer, number)).rowcount)
+
+
+def copy(session: Session, statement: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with session.raw.cursor() as cursor, cursor.copy(statement) as into:
+        into.set_types(types)
+        write = into.write_row
+        for row in rows:
+            write(row)
+
+
+def put(session: Session, ids: Ids, calls: Sequence[Call], texts: Sequence[Text]) -> list[int]:
+    """Everything that a batch adds; the ids of its calls."""
+    numbers = put_calls(session, ids, calls, texts)
+    add_sums(session, *sums_of(calls))
+    return numbers
+
+
+def put_calls(session: Session, ids: Ids, calls: Sequence[Call], texts: Sequence[Text]) -> list[int]:
+    """The rows alone."""
+    numbers = ids.take(session, len(calls))
+    copy(session, COPY_CALLS, CALL_TYPES, ((number, *call) for number, call in zip(numbers, calls, strict=True)))
+    if texts:
+        copy(session, COPY_BODIES, BODY_TYPES, ((numbers[text[0]], *text[1:]) for text in texts))
+    return numbers
+
+
+Sum = tuple[Any, ...]  # a row of store.rollups
+
+
+def sums_of(calls: Iterable[Call]) -> tuple[list[Sum], list[Sum]]:
+    """The rows of `rollups` and of `totals` that calls add up to."""
+    pairs = rollups(calls)
+    return [row for row in pairs if row[0] >= PAIR_STEP_S], totals(pairs)
+
+
+def add_sums(session: Session, pairs: Sequence[Sum], alone: Sequence[Sum]) -> None:
+    """Adds rows of sums to those that are there. Last in a transaction: what it locks, others may be waiting for."""
+    marked = [(is_pair, row) for is_pair, rows in ((False, alone), (True, pairs)) for row in rows]
+    copy(session, COPY_SUMS, SUM_TYPES, ((is_pair, *row[:5], *whole(row[5:-2])) for is_pair, row in marked))
+    copy(session, COPY_SPREAD, SPREAD_TYPES, (
+        (is_pair, *row[:5], is_first, number, count) for is_pair, row in marked
+        for is_first, bins in ((False, row[-2]), (True, row[-1])) for number, count in histogram.counts(bins)
+    ))  # fmt: skip
+    shard = own_shard(session)
+    for is_pair, statement in ADDING:
+        session.execute(statement, (shard, is_pair))
+    spent = spent_by(alone)
+    if spent:
+        session.executemany(ADD_SPENT, [(period, key_id, shard, *amounts) for (period, key_id), amounts in spent])
+
+
+_IS_FLOAT = tuple(name in _FLOATS for name in SUMS)
+_USD, _INPUT, _OUTPUT = 5 + SUMS.index("cost_usd"), 5 + SUMS.index("input_tokens"), 5 + SUMS.index("output_tokens")
+
+
+def whole(numbers: Sequence[float]) -> Iterable[float]:
+    """The numbers of SUMS in the types of their columns."""
+    return (float(number) if is_float else int(number) for number, is_float in zip(numbers, _IS_FLOAT, strict=True))
+
+
+def own_shard(session: Session) -> int:
+    """The first shard that no other transaction has at the moment; where all are taken, this session's in its turn."""
+    for shard in range(SHARDS):
+        if session.execute("SELECT pg_try_advisory_xact_lock(?::int, ?::int)", (SHARD_LOCK, shard)).fetchone()[0]:
+            return shard
+    shard = int(session.raw.info.backend_pid) % SHARDS
+    session.execute("SELECT pg_advisory_xact_lock(?::int, ?::int)", (SHARD_LOCK, shard))
+    return shard
+
+
+def spent_by(alone: Iterable[Sum]) -> list[tuple[tuple[str, str], tuple[float, int]]]:
+    """(("2026-11-29", "key_1"), (usd, tokens)) and the same of the month, in the order of their keys."""
+    found: dict[tuple[str, str], tuple[float, int]] = {}
+    for row in alone:
+        step_s, at_s, key_id = row[0], row[1], row[4]
+        if step_s != DAY_S or key_id in ("", "*"):
+            continue
+        day = day_text(at_s)
+        for period in (day, day[:7]):
+            usd, tokens = found.get((period, key_id), (0.0, 0))
+            found[period, key_id] = usd + row[_USD], tokens + int(row[_INPUT] + row[_OUTPUT])
+    return sorted(found.items())
+
+
+def days_of(calls: Iterable[Call]) -> set[int]:
+    """The days whose partitions the calls need."""
+    return {partitions.day_of(call.started_ms) for call in calls}
