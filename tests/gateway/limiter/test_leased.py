@@ -198,7 +198,7 @@ def test_an_hour_of_difference_between_clocks_changes_no_day() -> None:
     run(test)
 
 
-def test_a_refusal_is_not_asked_about_again_for_a_tenth_of_a_second() -> None:
+def test_a_refusal_is_not_checked_again_for_a_tenth_of_a_second() -> None:
     async def test(town: Town) -> None:
         first, _ = await opened(town)
         await first.spend_all()
@@ -431,7 +431,7 @@ async def failure_of_slot(process: Process, limit: Limit) -> GatewayError | None
     return None
 
 
-def test_a_request_that_waited_in_vain_for_a_slot_is_told_so() -> None:
+def test_a_request_that_waited_in_vain_for_a_slot_gets_an_error_that_says_so() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)
         await first.limiter.acquire([("key:k", Limit(max_concurrent=1))], float)
