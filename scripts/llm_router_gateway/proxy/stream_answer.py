@@ -22,7 +22,7 @@ from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from ..wire.unmet import Seen, Watcher
 from . import headers
-from .answers import check_answer, is_error, is_event_stream, looks_streamed, note_unmet, parse_answer, status_in
+from .answers import check_answer, is_error, is_event_stream, looks_streamed, note_unmet, parse_answer, request_of, status_in
 from .failover import Failover
 from .mask import mask_of
 from .outgoing import Outgoing, can_send_again, outgoing_for
@@ -106,8 +106,7 @@ class Stream:
         self.context.record.usage = answer.usage
         note_unmet(self.context, answer)
         conversation = self.context.conversation
-        more = conversation.reading if conversation is not None else {}
-        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
+        request = outgoing.request or request_of(self.context, name, True)
         writer = self._writer(request)
         stream = b"".join(map(writer.feed, ir.events_of(answer)))
         if conversation is not None:
