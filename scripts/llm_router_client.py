@@ -588,12 +588,8 @@ def inner_error(value: Any) -> LLMRouterError:
 
 
 # ai.google.dev, FinishReason; others are passed on in lower case
-GEMINI_FINISH = {
-    "STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter", "RECITATION": "content_filter",
-    "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-}  # fmt: skip
-
+GEMINI_FILTERED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY")
+GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(GEMINI_FILTERED, "content_filter")}
 # Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
 UNFINISHED = frozenset({
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
@@ -2773,11 +2769,10 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
 class Command:
     """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
 
-    A command of llm_router_extras has neither options nor run here: the module of its name there does, as add_arguments(parser)
-    and run(args, console).
+    Of a command of llm_router_extras `run` names its module there, which has add_arguments(parser) and run(args, console).
     """
 
-    def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | None, *examples: str) -> None:
+    def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | str, *examples: str) -> None:
         self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
@@ -2789,27 +2784,23 @@ COMMANDS = {
     "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
                       '-m gpt-5.4 --image cat.png --prompt "What is this?"',
                       "--demo --image https://example.com/a.png --json"),
-    "talk": Command("a conversation in the terminal", (), None, "--demo", "-m gpt-5.4 --continue"),
+    "talk": Command("a conversation in the terminal", (), "talk", "--demo", "-m gpt-5.4 --continue"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
     "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
                        '--models gpt-5.4,qwen-max --message "What is 2+2?"',
                        '--demo --models demo,demo-reasoning --message "Hi"'),
-    "route": Command("show which model would be chosen, and why; sends nothing", (), None,
+    "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
-    "cache": Command("show or empty the cache of --cache", (), None, "stats", "clear --json"),
-    "usage": Command("sum up the recorded calls", (), None, "--by model --since 7d", "--by day --csv"),
-    "prices": Command("your own price list, from LiteLLM's", (), None, "list", "import model_prices.json --search gpt"),
-    "mcp": Command("these powers as tools for an agent without a shell", (), None, "--demo", "-m gpt-4.1 --max-cost 1"),
-    "skill": Command("give this tool to an agent as a skill", (), None, "check", "install --agent claude --project"),
-    "docs": Command("show the pages that come with this program", (), None, "", "security"),
-    "completion": Command("print a shell's completion of these commands", (), None, "bash", "fish"),
-    "man": Command("print a manual page of them", (), None, ""),
-}  # fmt: skip
-EXTRA_COMMANDS = {  # command -> its module of llm_router_extras
-    "talk": "talk", "route": "routing", "cache": "cache", "usage": "usage", "prices": "prices", "mcp": "mcp", "skill": "skill",
-    "docs": "pages", "completion": "completion", "man": "manual",
+    "cache": Command("show or empty the cache of --cache", (), "cache", "stats", "clear --json"),
+    "usage": Command("sum up the recorded calls", (), "usage", "--by model --since 7d", "--by day --csv"),
+    "prices": Command("your own price list, from LiteLLM's", (), "prices", "list", "import model_prices.json --search gpt"),
+    "mcp": Command("these powers as tools for an agent without a shell", (), "mcp", "--demo", "-m gpt-5.4 --max-cost 1"),
+    "skill": Command("give this tool to an agent as a skill", (), "skill", "check", "install --agent claude --project"),
+    "docs": Command("show the pages that come with this program", (), "pages", "", "security"),
+    "completion": Command("print a shell's completion of these commands", (), "completion", "bash", "fish"),
+    "man": Command("print a manual page of them", (), "manual", ""),
 }  # fmt: skip
 
 
@@ -2832,15 +2823,16 @@ def exit_codes() -> str:
 
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only the one that is called is ever built."""
-    epilog = f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
-    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", COMMANDS[command].summary, epilog)
-    parser.take(*COMMANDS[command].sections)
-    parser.free = "--message" if "question" in COMMANDS[command].sections else ""
-    parser.set_defaults(run=COMMANDS[command].run)
-    if command in EXTRA_COMMANDS:
-        module = extra(EXTRA_COMMANDS[command], f"the command {command}")
+    entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
+    parser = Parser(f"{typed_name('llm_router_client.py')} {command}", entry.summary, epilog)
+    parser.take(*entry.sections)
+    parser.free = "--message" if "question" in entry.sections else ""
+    action: Any = entry.run
+    if isinstance(action, str):
+        module = extra(action, f"the command {command}")
         module.add_arguments(parser)
-        parser.set_defaults(run=module.run)
+        action = module.run
+    parser.set_defaults(run=action)
     return parser
 
 

@@ -294,7 +294,7 @@ class Server:
         results = self._client.compare_models(arguments["models"], turns, **request)
         if running.is_cancelled:
             raise Cancelled
-        text = compare_text(results, False)
+        text = compare_text(results)
         errors = [f"{name}: {result['error']['message']}" for name, result in results.items() if result["error"]]
         return failed_result("\n".join(errors), text) if len(errors) == len(results) else tool_result(text, *errors)
 

@@ -314,6 +314,11 @@ DASHED = {
 }
 
 
+def switch_of(parser: c.Parser) -> List[str]:
+    """One of a command's options that take no value, [] where it has none."""
+    return [flag for flag, option in parser.options.items() if option.nargs == 0][:1]
+
+
 @pytest.mark.parametrize("command", list(c.COMMANDS))
 def test_the_value_of_every_option_may_begin_with_a_dash(command: str) -> None:
     parser = c.parser_of(command)
@@ -321,7 +326,7 @@ def test_the_value_of_every_option_may_begin_with_a_dash(command: str) -> None:
         for value in DASHED[option.type] if option.nargs != 0 else ():
             read = option.type(value) if option.type else value
             for words in ([flag, value], [f"{option.option_strings[-1]}={value}"]):
-                given = getattr(parser.parse([*words, "--json"]), option.dest)
+                given = getattr(parser.parse([*words, *switch_of(parser)]), option.dest)
                 assert given == ([read] if isinstance(given, list) else read), words
 
 
@@ -329,7 +334,7 @@ def test_the_value_of_every_option_may_begin_with_a_dash(command: str) -> None:
 def test_every_option_without_its_value_says_so(command: str) -> None:
     parser = c.parser_of(command)
     for flag, option in parser.options.items():
-        for words in ([flag], [flag, "--json"]) if option.nargs != 0 else ([f"{flag}=yes"],):
+        for words in ([flag], [flag, *switch_of(parser)]) if option.nargs != 0 else ([f"{flag}=yes"],):
             with pytest.raises(c.UsageError, match=f"^{flag} (?:needs a|takes no) value$"):
                 parser.parse(words)
 

@@ -159,8 +159,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 
 
 def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
-    """The store's file, or the address of its database. ConfigError when the configuration cannot be read, CommandFailed for
-    a name that it has."""
+    """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
     if options.store:
         return str(options.store)
     source = Source(options.config, flags={}, env=os.environ)
@@ -179,7 +178,7 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
 
 
 def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
-    """`spent`: of all keys, as the repository tells it; () for a key that was made just now."""
+    """`spent`: of all keys, from the repository; () for a key that was made just now."""
     books = LocalBudgets()
     books.load(spent, now)
     return key_json(row.key, books.spent(row.key.id, now), row.last_used)

@@ -63,3 +63,16 @@ def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.so
         sock.setblocking(False)
         found.append(sock)
     return found
+
+
+def notify(state: str) -> None:
+    """Tells the supervisor that started this process what has become of it: notify("READY=1"). sd_notify(3).
+
+    Nothing happens where none asked for it (NOTIFY_SOCKET); one that cannot be reached is not our business.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

@@ -50,7 +50,7 @@ TIMES = frozenset({"from", "to", "range", "time_range_hours"})
 RANGE = re.compile(r"([1-9]\d{0,5})([mhd])", re.A)
 WHOLE = re.compile(r"\d{1,9}", re.A)
 SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.A)
-OFFSET_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)", re.A)  # a plus sign that nobody escaped
+OFFSET_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)", re.A)  # a plus sign that was not escaped
 CURSOR = re.compile(r"([a-z_]+)([-+])(-?\d{1,20}(?:\.\d{1,20})?(?:e[-+]?\d{1,3})?)_(\d{1,18})", re.A)
 FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\uff1d\uff0b\uff0d\uff20-]")  # what spreadsheets compute, in any width
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
@@ -202,7 +202,7 @@ def cursor_text(cursor: Cursor | None, page: Page) -> str | None:
 
 
 def read_cursor(text: str, order: str, is_descending: bool) -> Cursor:
-    text = text.replace(" ", "+", 1)  # a plus sign that nobody escaped
+    text = text.replace(" ", "+", 1)  # a plus sign that was not escaped
     match = CURSOR.fullmatch(text)
     if not match or (match[1], match[2]) != (order, "-" if is_descending else "+"):
         raise bad_parameter("before", "is not a cursor of this list: use the `next` of a response to the same query")

@@ -17,6 +17,7 @@ from ..wire.conversion import as_utf8
 from ..wire.demands import Demands
 from ..wire.pipes import MARK
 from ..wire.registry import SPECS, vectors, wire
+from ..wire.think_tags import split_answer
 from ..wire.token_estimate import weight
 from ..wire.unmet import seen_in, unmet
 from .answers import is_error, looks_streamed, parse_or_none, status_in
@@ -49,6 +50,7 @@ class Reading(NamedTuple):
     lost: tuple[str, ...]  # before
     secrets: tuple[str, ...]  # of the provider
     now_s: int
+    splits: bool = False  # thoughts stand in tags among the text: see wire/think_tags
 
 
 def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
@@ -70,6 +72,7 @@ def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
         )
         return said, b"" if data == cached.data else data
     lost, result = list(how.lost), codec.read_answer(fields)
+    result = split_answer(result) if how.splits else result
     missing = unmet(how.demands, seen_in(result)) if how.demands is not None else []
     result = result if result.created else replace(result, created=how.now_s)
     made = own.write_answer(result, how.request, lost)

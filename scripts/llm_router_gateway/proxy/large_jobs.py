@@ -137,15 +137,15 @@ def select(
 ) -> tuple[tuple[dict[str, Any], dict[str, Any]], bytes]:
     """((what selectors say, what affinity expressions say), b""), each by its text."""
 
-    def asked(text: str) -> tuple[Selector, Mapping[str, Any]]:
+    def read(text: str) -> tuple[Selector, Mapping[str, Any]]:
         selector = read_expression(text, "", Reading({}, str, [], [], [], frozenset()))
         if selector is None:
             raise ValueError("the configuration holds an expression that cannot be read")
         spelled = selector.read(cached.body.text) if selector.spells else None
         return selector, cached.body.fields if spelled is None else spelled
 
-    verdicts = {text: (found := asked(text))[0].verdict(found[1], variables) for text in texts}
-    return (verdicts, {text: (found := asked(text))[0].name(found[1], variables) for text in names}), b""
+    verdicts = {text: (found := read(text))[0].verdict(found[1], variables) for text in texts}
+    return (verdicts, {text: (found := read(text))[0].name(found[1], variables) for text in names}), b""
 
 
 JOBS: Mapping[str, Callable[..., tuple[Any, bytes]]] = {

@@ -1,4 +1,4 @@
-"""Worker processes for large bodies: to read and convert one takes as long as many small requests, and holds who does it.
+"""Worker processes for large bodies: to read and convert one takes as long as many small requests, and blocks the event loop.
 
     offload = Offload()
     large = await offload.open(data, "openai", wants_text=False)   LargeBody, read; BadRequest as `read_body`
@@ -47,7 +47,7 @@ class Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.keys: set[int] = set()  # bodies that it may still have
-        self.drops: list[int] = []  # those that nobody needs any more; told with the next job
+        self.drops: list[int] = []  # those that are no longer needed; sent with the next job
         self._is_killed = False  # the system may say so only later
 
     @property
@@ -119,7 +119,7 @@ class Offload:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # somebody who went away does not hear it
+            task.exception()  # a caller that went away does not get it
 
     async def _run(self, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:
         worker = await self._take(large.key)
@@ -201,7 +201,7 @@ class Offload:
                 return
 
     def forget(self, key: int) -> None:
-        """Nobody needs a body any more: read, it takes many times its bytes, so an idle worker is told at once."""
+        """A body is no longer needed: read, it takes many times its bytes, so an idle worker drops it at once."""
         for worker in self._all:
             if key not in worker.keys:
                 continue
@@ -250,7 +250,7 @@ class LargeBody:
 
     @property
     def head_body(self) -> Body:
-        """The head as a body, for those who look at how fields are written."""
+        """The head as a body, for code that looks at how fields are written."""
         return Body(self.head.text, self.head.fields)
 
     async def read(self, wants_text: bool, protocol: str = "") -> None:

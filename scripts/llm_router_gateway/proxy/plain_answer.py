@@ -34,6 +34,7 @@ from .answers import (
     note_unmet,
     parse_answer,
     parse_or_none,
+    read_answer,
     request_of,
     status_in,
 )  # fmt: skip
@@ -96,7 +97,7 @@ class PlainAnswers:
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
             return headers, mask_secrets(data.removeprefix(MARK), outgoing.candidate)
-        result = wire(api).read_answer(answer)
+        result = read_answer(answer, outgoing.candidate)
         context.answer_tokens = estimated_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
 
@@ -116,7 +117,7 @@ class PlainAnswers:
         candidate, record, request = outgoing.candidate, context.record, outgoing.request
         secrets = tuple(secret.reveal() for secret in candidate.provider.secrets)
         how = Reading(context.call.protocol, candidate.provider.api, request, context.demands, tuple(record.lost), secrets,
-                      int(unix_s()))  # fmt: skip
+                      int(unix_s()), bool(candidate.provider.quirks.get("think_tags")))  # fmt: skip
         said, made = await self._services.offload.once(data, "answer", how)
         if said.kind == "streamed":
             return self._assemble(context, outgoing, data)
@@ -189,7 +190,7 @@ class PlainAnswers:
         if outgoing.request is None:
             raise RuntimeError("a summary is converted, never relayed")
         _, data = await self._upstream.fetch(outgoing)
-        result = wire(outgoing.candidate.provider.api).read_answer(parse_answer(data, candidate.name))
+        result = read_answer(parse_answer(data, candidate.name), outgoing.candidate)
         written = self._written(context, result, outgoing.request)
         return [JSON_TYPE], dump_json(compaction.compaction_response(written, fields["input"]))
 

@@ -163,7 +163,7 @@ class Spec:
     too_long_words: str = ""  # that some look for in the message, where the mark is no text but a code
     model_field: str = "model"  # of a whole answer, and of a stream's events: the model that it comes from
     answer_field: str = ""  # what every whole answer has and no error does: "choices"
-    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (vectors of an upstream, the body) -> as asked for
+    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body wants them
     demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
     reshapes: Callable[[JSON], bool] = never  # whether `embeddings` may change an answer to this body
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more

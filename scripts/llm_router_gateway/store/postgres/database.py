@@ -90,6 +90,10 @@ class PostgresStore(Recorder):
         """How much, from now on."""
         self.keep = keep
 
+    async def transact(self, function: Callable[[Session], Result]) -> Result:
+        """As `write`, awaited. Unavailable while the server is away: nothing was changed."""
+        return await asyncio.wrap_future(self.write(function))
+
     async def reading(self, function: Callable[[Session], Result]) -> Result:
         """What `function` reads, in a thread. Unavailable when the server cannot be read from."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, function)

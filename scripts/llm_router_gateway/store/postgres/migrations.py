@@ -104,6 +104,12 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE UNLOGGED TABLE replicas (
             id text PRIMARY KEY, seen timestamptz NOT NULL, report text NOT NULL) WITH (fillfactor = 50)""",
     )),
+    # Where calls that were copied from another store are, to be counted again.
+    ("m005_copies", (
+        """CREATE TABLE copied (
+            source text NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, from_ms bigint NOT NULL,
+            to_ms bigint NOT NULL, PRIMARY KEY (source, first_id))""",
+    )),
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def rejected_parameters(model: str, body: Mapping[str, Any]) -> frozenset[str]:
 
 
 def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Streams tell their usage only to those who want it."""
+    """Streams state their usage only on request."""
     if body.get("stream") is not True:
         return {}
     options = body.get("stream_options")
