@@ -30,6 +30,7 @@ from .answers import (
     note_unmet,
     parse_answer,
     read_answer,
+    request_of,
     status_in,
     stream_reader,
 )
@@ -115,8 +116,7 @@ class Stream:
         self.context.record.usage = answer.usage
         note_unmet(self.context, answer)
         conversation = self.context.conversation
-        more = conversation.reading if conversation is not None else {}
-        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
+        request = outgoing.request or request_of(self.context, name, True)
         writer = self._writer(request)
         stream = b"".join(map(writer.feed, ir.events_of(answer)))
         if conversation is not None:

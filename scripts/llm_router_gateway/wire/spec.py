@@ -96,6 +96,10 @@ def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
 
+def never(body: JSON) -> bool:
+    return False
+
+
 def as_it_is(body: JSON) -> dict[str, Any]:
     return dict(body)
 
@@ -161,6 +165,7 @@ class Spec:
     answer_field: str = ""  # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body wants them
     demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
+    reshapes: Callable[[JSON], bool] = never  # whether `embeddings` may change an answer to this body
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
