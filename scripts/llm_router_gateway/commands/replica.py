@@ -59,7 +59,8 @@ class KeyLedger:
 
 def replica_name() -> str:
     """As pages and logs show it; a name that no other process ever has."""
-    return f"{socket.gethostname()[:64]}-{os.getpid()}-{os.urandom(4).hex()}"
+    host = "".join(each if each.isalnum() or each in "-." else "-" for each in socket.gethostname()[:64])
+    return f"{host}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 class Replica:

@@ -240,6 +240,10 @@ class GatewayProcess:
         """What administrators see of spending."""
         return self.backends.budgets
 
+    def count_workers(self) -> Mapping[str, int]:
+        """{} of a single process."""
+        return {}
+
     @property
     def open(self) -> int:
         """Requests being answered."""
@@ -252,7 +256,7 @@ class GatewayProcess:
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
             telemetry=self.telemetry_health,
-            shared=backends.replica.view if backends.replica is not None else dict,
+            shared=backends.replica.view if backends.replica is not None else dict, workers=self.count_workers,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,

@@ -589,7 +589,7 @@ TELEMETRY: tuple[Setting, ...] = (  # the variables are OpenTelemetry's, and the
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
         "parentbased_traceidratio")),
     Setting("sampler_ratio", "number", 1.0, "the part of them, for traceidratio", ("OTEL_TRACES_SAMPLER_ARG",), low=0, high=1),
-    Setting("content", "bool", False, "whether spans carry what was asked and answered",
+    Setting("content", "bool", False, "whether spans carry the messages of request and answer",
             ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",)),
     Setting("max_content_bytes", "size", 65_536, "of an answer; a longer one is left out of its span", low=256),
     Setting("session_headers", "texts", (), "headers that name a call's session; the first that is there counts. Not given: "

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from ..errors import GatewayError, Unavailable
 from ..policy.budgets import SPANS, Amount, Budget, Remaining, Spent, budget_exhausted, next_start
 from .leases import (
+    GRANTED,
     LOST,
     MICRO,
     REFUSAL_S,
@@ -43,7 +44,7 @@ from .membership import Membership
 REPORT_EVERY_S = 0.2
 LOGGED_S = 1.0  # after its end a call is in the log, and in what the log says that was spent
 MOST_PARTS = 100  # in one report
-TRIES = 4  # messages that one hold may lead to: seed, turn of a day, a new epoch, the lease
+TRIES = 4  # answers without a lease that one hold may lead to: seed, turn of a day, a new epoch
 # Between two looks at the leases of a silent process. It may be cut off and not dead, with calls in progress: these have
 # ended, and are in the log, by the second look.
 WRITE_OFF_S = 600.0
@@ -61,9 +62,9 @@ class LeasedHold:
     async def settle(self, spent: Amount) -> None:
         if self._is_open:
             self._is_open = False
-            for purse in (self._day, self._month):
-                purse.release(*self._pair)
-                purse.spend(spent.usd * MICRO, spent.tokens)
+            (held_usd, held_tokens), usd, tokens = self._pair, spent.usd * MICRO, spent.tokens
+            self._day.settle(held_usd, held_tokens, usd, tokens)
+            self._month.settle(held_usd, held_tokens, usd, tokens)
 
     async def release(self) -> None:
         if self._is_open:
@@ -211,9 +212,10 @@ class LeasedBudgets:
                     raise self._exhausted(shelf, now)
                 if asked == TRIES:
                     raise unavailable("its home changes too fast", 1.0)
-                asked += 1
                 shelf.busy = self._start(self._exchange(shelf, pair))
                 reply = await asyncio.shield(shelf.busy)
+                # A lease that other requests were quicker to use is no failure: this one asks again.
+                asked += reply is None or reply.status != GRANTED
             except EngineAway as away:
                 raise unavailable(str(away), 1.0) from None
             if reply is not None and reply.status == REFUSED:

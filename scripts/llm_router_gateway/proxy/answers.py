@@ -14,6 +14,7 @@ from ..wire.error_bodies import status_of
 from ..wire.losses import name_lost
 from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import wire
+from ..wire.think_tags import ThinkTags, split_answer
 from ..wire.unmet import Seen, seen_in, unmet
 from .request import Record, RequestContext
 
@@ -39,6 +40,18 @@ def parse_or_none(data: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def stream_reader(candidate: Candidate) -> Any:
+    """What reads an upstream's events."""
+    reader = wire(candidate.provider.api).StreamReader()
+    return ThinkTags(reader) if candidate.provider.quirks.get("think_tags") else reader
+
+
+def read_answer(answer: Mapping[str, Any], candidate: Candidate) -> ir.Answer:
+    """An upstream's whole answer; UpstreamFailed where it is none."""
+    found = wire(candidate.provider.api).read_answer(answer)
+    return split_answer(found) if candidate.provider.quirks.get("think_tags") else found
 
 
 def is_error(answer: Mapping[str, Any]) -> bool:
@@ -103,7 +116,7 @@ class EventCollector:
 def assemble(data: bytes, candidate: Candidate) -> ir.Answer:
     """The answer that a whole stream makes; what is wrong with the stream is raised."""
     writer = EventCollector()
-    pipe = ConvertPipe(wire(candidate.provider.api).StreamReader(), writer)
+    pipe = ConvertPipe(stream_reader(candidate), writer)
     pipe.feed(data)
     if pipe.error is None:
         pipe.close()

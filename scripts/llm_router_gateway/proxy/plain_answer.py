@@ -31,6 +31,7 @@ from .answers import (
     note_unmet,
     parse_answer,
     parse_or_none,
+    read_answer,
     status_in,
 )  # fmt: skip
 from .failover import Failover
@@ -93,7 +94,7 @@ class PlainAnswers:
             if context.conversation is not None:
                 context.conversation.keep(answer, outgoing.candidate, outgoing.key)
             return headers, mask_secrets(data.removeprefix(MARK), outgoing.candidate)
-        result = wire(api).read_answer(answer)
+        result = read_answer(answer, outgoing.candidate)
         context.answer_tokens = estimated_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
 
@@ -156,7 +157,7 @@ class PlainAnswers:
         if outgoing.request is None:
             raise RuntimeError("a summary is converted, never relayed")
         _, data = await self._upstream.fetch(outgoing)
-        result = wire(outgoing.candidate.provider.api).read_answer(parse_answer(data, candidate.name))
+        result = read_answer(parse_answer(data, candidate.name), outgoing.candidate)
         written = self._written(context, result, outgoing.request)
         return [JSON_TYPE], dump_json(compaction.compaction_response(written, fields["input"]))
 

@@ -72,7 +72,7 @@ def test_a_conversation_goes_on_wherever_it_began(
     assert "previous_response_id" not in body
 
 
-def test_an_upstream_that_gave_the_answer_is_only_told_its_id(gateway: Process, upstream: Upstream) -> None:
+def test_an_upstream_that_gave_the_answer_is_only_sent_its_id(gateway: Process, upstream: Upstream) -> None:
     answers(upstream, "responses", id="resp_theirs1")
     assert id_of(say(gateway, "responses/m", input="one")) == "resp_theirs1"
     answers(upstream, "responses", id="resp_theirs2")
@@ -80,7 +80,7 @@ def test_an_upstream_that_gave_the_answer_is_only_told_its_id(gateway: Process, 
     assert sent(upstream) == {"model": "m", "input": "two", "previous_response_id": "resp_theirs1"}
 
 
-def test_in_a_group_it_stays_with_who_has_it(gateway: Process, upstream: Upstream) -> None:
+def test_in_a_group_it_stays_with_the_member_that_has_it(gateway: Process, upstream: Upstream) -> None:
     for at in range(4):
         answers(upstream, "responses", id=f"resp_group{at}")
         first = say(gateway, "both", input="one")

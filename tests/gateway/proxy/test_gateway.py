@@ -290,7 +290,7 @@ def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -
         (Exchange("POST", "/v1/embeddings", b'{"model":"claude/x","input":"a"}'), 400),
     ],
 )
-def test_what_cannot_be_answered_says_so_before_anybody_is_asked(
+def test_what_cannot_be_answered_says_so_before_any_is_tried(
     play: Callable[..., Room], exchange: Exchange, status: int
 ) -> None:
     async def story(room: Room) -> None:
@@ -348,7 +348,7 @@ def test_an_upstream_that_cannot_count_is_estimated_for(play: Callable[..., Room
     play(story, Upstream(404, b'{"error":{"message":"no such path"}}'))
 
 
-def test_embeddings_come_in_the_form_that_was_asked_for(play: Callable[..., Room]) -> None:
+def test_embeddings_come_in_the_form_that_was_requested(play: Callable[..., Room]) -> None:
     async def story(room: Room) -> None:
         body = b'{"model":"openai/e","input":"a","encoding_format":"base64"}'
         assert (await room.ask(Exchange("POST", "/v1/embeddings", body))).json["data"][0]["embedding"] == "AAAAPw=="

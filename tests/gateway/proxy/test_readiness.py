@@ -39,6 +39,6 @@ def test_a_usable_provider_and_a_store_that_works_make_it_ready(
         assert secret not in str(found.view())
 
 
-def test_a_refused_change_is_told_and_does_not_take_a_working_gateway_away() -> None:
+def test_a_refused_change_is_reported_and_does_not_take_a_working_gateway_away() -> None:
     found = readiness(parse(LOCAL), None, is_refused=True)
     assert found.is_ready and found.checks["config"] != "ok"

@@ -48,7 +48,7 @@ def pair() -> tuple[Replica, Replica]:
     return Replica("one", 1_000.0), Replica("two", 5.0)  # their clocks have nothing in common
 
 
-def test_an_open_breaker_is_told_once_with_what_is_left_of_it_and_taken_over(pair: tuple[Replica, Replica]) -> None:
+def test_an_open_breaker_is_reported_once_with_what_is_left_of_it_and_taken_over(pair: tuple[Replica, Replica]) -> None:
     one, two = pair
     one.fails()
     told = one.tells()
@@ -99,7 +99,7 @@ def test_a_keys_cooldown_is_shared_without_the_key(pair: tuple[Replica, Replica]
     assert two.state.key_cooldowns == {}
 
 
-def test_a_conversation_keeps_its_member_and_is_told_again_while_it_goes_on(pair: tuple[Replica, Replica]) -> None:
+def test_a_conversation_keeps_its_member_and_is_sent_again_while_it_goes_on(pair: tuple[Replica, Replica]) -> None:
     one, two = pair
     one.state.keep_session(("g", "talk"), "p/m", one.now)
     two.hears(one.tells())
@@ -123,7 +123,7 @@ def test_a_newer_choice_of_ones_own_is_not_undone(pair: tuple[Replica, Replica])
     assert two.state.session(("g", "other"), two.now) == ""
 
 
-def test_after_a_loss_everything_that_holds_is_told_again(pair: tuple[Replica, Replica]) -> None:
+def test_after_a_loss_everything_that_holds_is_sent_again(pair: tuple[Replica, Replica]) -> None:
     one, _ = pair
     one.fails()
     one.state.keep_session(("g", "talk"), "p/m", one.now)
@@ -133,6 +133,6 @@ def test_after_a_loss_everything_that_holds_is_told_again(pair: tuple[Replica, R
 
 
 def test_a_note_of_a_kind_that_is_not_known_is_passed_over(pair: tuple[Replica, Replica]) -> None:
-    one, two = pair
+    two = pair[1]
     two.hears([{"kind": "later", "name": "x"}])
     assert two.tells() == []

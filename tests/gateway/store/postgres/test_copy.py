@@ -14,7 +14,7 @@ if missing():
 
 import psycopg
 
-from llm_router_gateway.commands import store
+from llm_router_gateway.commands import store_copy as store
 from llm_router_gateway.store import queries, turn_rows
 from llm_router_gateway.store.conversations import Turn
 from llm_router_gateway.store.postgres import driver, target
@@ -127,7 +127,7 @@ def test_a_copy_that_was_interrupted_goes_on_and_nothing_is_there_twice(
     assert "the same" in capsys.readouterr().out
 
 
-def test_what_differs_is_told(postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_differs_is_reported(postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     address = postgres.database()
     origin(tmp_path, 50)
     assert copied(tmp_path, address) == 0
