@@ -8,7 +8,8 @@
 
 Messages of a worker, `number` being one that it counts up itself, so that it can give back what it never heard of:
 
-    call  acquire(number, scopes, tokens)    -> null, or ["refused", wait_s, why]; waits in the home as the limit allows
+    call  acquire(number, scopes, tokens)    -> ["granted", [[name, levels], ...]], or ["refused", wait_s, why]; waits in the
+                                                home as the limit allows
     send  settle(number, tokens)             send  release(number)
     call  hold(number, key, budget, usd, tokens)       -> the key's ledger; NoCredit
     send  settle_hold(number, usd, tokens)   send  release_hold(number)      send  spend(key, usd, tokens)
@@ -32,15 +33,33 @@ from typing import Any
 from ..errors import RateLimited
 from ..net.link import CALL_S, Handler, Link
 from ..policy.budgets import Amount, Budget, Hold, Remaining, Spent
-from ..policy.rate_limits import GO, Forecast, Idle, Limit, Limiter, NoSlot, Permit, Scope, Tokens, limit_text, refusal
+from ..policy.rate_limits import (
+    GO,
+    Forecast,
+    Idle,
+    Level,
+    Limit,
+    Limiter,
+    NoSlot,
+    Permit,
+    Scope,
+    Tokens,
+    limit_text,
+    refusal,
+)
 from .budgets import LocalBudgets
 from .local import FREE, FreePermit
 
 REFUSED_S = 0.1  # for so long a refusal stands without another question
-REFUSED = "refused"
+REFUSED, GRANTED = "refused", "granted"
+SHOWN = "key:"  # scopes whose levels callers are sent
 MAX_REFUSALS = 10_000  # names whose refusals are remembered
 
 Ledger = Sequence[Sequence[Any]]
+
+
+def packed_levels(levels: Sequence[Level]) -> list[list[Any]]:
+    return [[each.what, each.limit, each.remaining, each.reset_s] for each in levels]
 
 
 def packed_scopes(scopes: Sequence[Scope]) -> list[Any]:
@@ -84,7 +103,7 @@ class Holdings:
             "settle_hold": self.settle_hold, "release_hold": self.release_hold, "spend": self.spend,
         }  # fmt: skip
 
-    async def acquire(self, number: int, scopes: Sequence[Sequence[Any]], tokens: float) -> list[Any] | None:
+    async def acquire(self, number: int, scopes: Sequence[Sequence[Any]], tokens: float) -> list[Any]:
         wanted = unpacked_scopes(scopes)
         forecast = self._limiter.forecast(wanted, lambda: tokens, asyncio.get_running_loop().time())
         try:
@@ -97,7 +116,8 @@ class Holdings:
             await permit.release()
         else:
             self._permits[number] = permit
-        return None
+        return [GRANTED, [(name, packed_levels(self._limiter.levels((name, limit)))) for name, limit in wanted
+                          if name.startswith(SHOWN)]]  # fmt: skip
 
     async def settle(self, number: int, tokens: float) -> None:
         permit = self._permits.get(number)
@@ -177,7 +197,12 @@ class RemoteLimiter:
     def __init__(self, link: Link, clock: Callable[[], float]) -> None:
         self._link, self._clock = link, clock
         self._numbers = count(1)
+        self._levels: dict[str, Sequence[Level]] = {}
         self._refused: dict[tuple[str, ...], tuple[float, Forecast]] = {}  # names -> (until, why)
+
+    def levels(self, scope: Scope) -> Sequence[Level]:
+        """As they were when the home last granted something."""
+        return self._levels.get(scope[0], ())
 
     def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
         """A refusal that is not over; nothing else is known here."""
@@ -197,12 +222,15 @@ class RemoteLimiter:
         longest_s = CALL_S + 2 * sum(limit.wait_s for _, limit in scopes)
         try:
             with idle():
-                refused = await self._link.call("acquire", number, packed_scopes(scopes), estimate, limit_s=longest_s)
+                reply = await self._link.call("acquire", number, packed_scopes(scopes), estimate, limit_s=longest_s)
         except BaseException:
             self._link.send("release", number)  # it may have been granted in the meantime
             raise
-        if refused is not None:
-            raise refusal(self._remember(scopes, Forecast("refuse", refused[1], refused[2])))
+        if reply[0] == REFUSED:
+            raise refusal(self._remember(scopes, Forecast("refuse", reply[1], reply[2])))
+        if len(self._levels) >= MAX_REFUSALS:
+            self._levels.clear()
+        self._levels.update((name, [Level(*each) for each in levels]) for name, levels in reply[1])
         return RemotePermit(self._link, number)
 
     def _remember(self, scopes: Sequence[Scope], forecast: Forecast) -> Forecast:
