@@ -280,7 +280,7 @@ class HomeProcess(GatewayProcess):
         self.workers: Workers | None = None
         self.home = Home(HomeParts(
             authenticator=self.authenticator, limiter=backends.limiter, budgets=backends.budgets,
-            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=backends.keep,
+            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=self.keep,
             count_attempts=backends.metrics.add_attempts,
             config_text=source.portable, wall=time.time, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
             end_worker=self._end_worker,
